@@ -1,0 +1,141 @@
+"""The functional library for Pocketenv, a platform of sandboxes.
+
+Every function gives a ``Result`` of dry-python's ``returns``; every operation takes a Sandbox or a Result of one, so
+
+    create("my-box") | start | wait_until_running | exec("echo", ["hello"])
+
+is a program. The names of this module compose: account-level functions that lead to a sandbox, and everything that can
+be done with one. The functions that take ids are in `pocketenv_fp.pocketenv`, under the Clojure SDK's names.
+"""
+
+from pocketenv_fp import pocketenv, sandbox
+from pocketenv_fp.clojure import from_map, to_map
+from pocketenv_fp.config import Config, FromEnv, from_env, using
+from pocketenv_fp.errors import (
+    ApiError,
+    ArchiveError,
+    CommandFailed,
+    DecodeError,
+    EncryptionError,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    ProfileNotFound,
+    RateLimited,
+    SandboxNotFound,
+    ServerError,
+    TransportError,
+    Unauthorized,
+    WaitTimeout,
+    raise_for,
+)
+from pocketenv_fp.models import (
+    Backup,
+    ExecResult,
+    Page,
+    Port,
+    Profile,
+    Sandbox,
+    Secret,
+    SshKey,
+    Status,
+    TailscaleAuthKey,
+)
+from pocketenv_fp.operation import Step, identity
+from pocketenv_fp.pocketenv import (
+    create,
+    create_sandbox,
+    get_profile,
+    get_sandbox,
+    list_sandboxes,
+    list_sandboxes_by_actor,
+    me,
+)
+from pocketenv_fp.sandbox import (
+    create_backup,
+    delete,
+    delete_secret,
+    exec,
+    expose,
+    get_ssh_keys,
+    get_tailscale_auth_key,
+    list_backups,
+    list_ports,
+    list_secrets,
+    restore_backup,
+    set_secret,
+    set_ssh_keys,
+    set_tailscale_auth_key,
+    start,
+    stop,
+    unexpose,
+    vscode,
+    wait_until_running,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ApiError",
+    "ArchiveError",
+    "Backup",
+    "CommandFailed",
+    "Config",
+    "DecodeError",
+    "EncryptionError",
+    "ExecResult",
+    "FromEnv",
+    "InvalidInput",
+    "NotLoggedIn",
+    "Page",
+    "PocketenvError",
+    "Port",
+    "Profile",
+    "ProfileNotFound",
+    "RateLimited",
+    "Sandbox",
+    "SandboxNotFound",
+    "Secret",
+    "ServerError",
+    "SshKey",
+    "Status",
+    "Step",
+    "TailscaleAuthKey",
+    "TransportError",
+    "Unauthorized",
+    "WaitTimeout",
+    "create",
+    "create_backup",
+    "create_sandbox",
+    "delete",
+    "delete_secret",
+    "exec",
+    "expose",
+    "from_env",
+    "from_map",
+    "get_profile",
+    "get_sandbox",
+    "get_ssh_keys",
+    "get_tailscale_auth_key",
+    "identity",
+    "list_backups",
+    "list_ports",
+    "list_sandboxes",
+    "list_sandboxes_by_actor",
+    "list_secrets",
+    "me",
+    "pocketenv",
+    "raise_for",
+    "restore_backup",
+    "sandbox",
+    "set_secret",
+    "set_ssh_keys",
+    "set_tailscale_auth_key",
+    "start",
+    "stop",
+    "to_map",
+    "unexpose",
+    "using",
+    "vscode",
+    "wait_until_running",
+]

@@ -1,0 +1,117 @@
+"""What callers hand in: a wrong type raises TypeError at once, a wrong value is a Failure before anything is sent.
+
+Both are said once, in a function's annotations: ``port: PortNumber`` is an int from 1025 to 65535. msgspec reads them.
+
+>>> from pocketenv_fp import sandbox, create
+>>> create("my-box") | sandbox.expose(80)
+<Failure: port: Expected `int` >= 1025.>
+>>> sandbox.expose("80")
+Traceback (most recent call last):
+    ...
+TypeError: expose: port: Expected `int`, got `str`
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property, wraps
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import Meta
+from returns.result import Failure, Result
+
+from pocketenv_fp.errors import InvalidInput, PocketenvError
+
+__all__ = ["Arguments", "Id", "Limit", "Name", "Offset", "PortNumber", "Seconds", "Text", "Wait", "checked", "wrong_value"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Text = Annotated[str, Meta(min_length=1)]
+Id = Annotated[str, Meta(min_length=1, pattern=r"^\S+$")]
+Name = Annotated[str, Meta(min_length=1, pattern=r"^\S(.*\S)?$")]
+PortNumber = Annotated[int, Meta(ge=1025, le=65535)]
+Limit = Annotated[int, Meta(ge=1)]
+Offset = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Wait = Annotated[float, Meta(ge=0)]
+
+
+def wrong_value(field: str, value: object, exact: Any, loose: Any) -> InvalidInput | None:
+    """Compare ``value`` with its two annotations: with its limits, and without them.
+
+    Gives None where it fits, InvalidInput where only a limit is broken, and raises TypeError for another type.
+    msgspec's messages name the expected type and limit, never the value.
+    """
+    try:
+        msgspec.convert(value, exact)
+    except msgspec.ValidationError as broken:
+        try:
+            msgspec.convert(value, loose)
+        except msgspec.ValidationError as wrong:
+            raise TypeError(f"{field}: {wrong}") from None
+        return InvalidInput(field, str(broken))
+    return None
+
+
+class Arguments:
+    """The parameters of ``function`` after the first ``skip``, ready to check and to bind."""
+
+    def __init__(self, function: Callable[..., Any], skip: int = 0) -> None:
+        self.function = function
+        self.skip = skip
+
+    # Annotations are read on first use: most programs call few of the functions that they import.
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        whole = inspect.signature(self.function)
+        return whole.replace(parameters=list(whole.parameters.values())[self.skip :])
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.signature.parameters)
+
+    @cached_property
+    def exact(self) -> Mapping[str, Any]:
+        return get_type_hints(self.function, include_extras=True)
+
+    @cached_property
+    def loose(self) -> Mapping[str, Any]:
+        return get_type_hints(self.function)
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InvalidInput | None:
+        """Give the first wrong value, or None; raise TypeError for a wrong type. None is left to the type checker."""
+        exact = self.exact
+        given = (*zip(self.names, args, strict=False), *kwargs.items())
+        for name, value in given:
+            if value is not None and name in exact:
+                try:
+                    wrong = wrong_value(name, value, exact[name], self.loose[name])
+                except TypeError as error:
+                    raise TypeError(f"{self.function.__name__}: {error}") from None
+                if wrong:
+                    return wrong
+        return None
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        """Put the arguments in their places; raise TypeError for a missing, surplus or wrongly typed one."""
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.function.__name__}: {error}") from None
+        self.check(bound.args, bound.kwargs)
+        return bound
+
+
+def checked(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Result[T, PocketenvError]]:
+    """Check a function's arguments against its annotations before it runs."""
+    arguments = Arguments(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result[T, PocketenvError]:
+        wrong = arguments.check(args, kwargs)
+        return Failure(wrong) if wrong else function(*args, **kwargs)
+
+    return call

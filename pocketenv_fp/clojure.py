@@ -1,0 +1,117 @@
+"""The Clojure SDK's result maps, for programs and data that already speak them.
+
+``{:ok value}`` is ``{"ok": value}`` and ``{:error reason}`` is ``{"error": reason}``. A value stays what it is. A
+reason is what Clojure gives where it knows the failure: ``"not_logged_in"``, ``"timeout"``, or a map of ``status`` and
+``body``. The failures that Clojure throws or does not tell apart are maps with a ``kind``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypedDict, TypeVar, cast
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.errors import (
+    ApiError,
+    ArchiveError,
+    CommandFailed,
+    DecodeError,
+    EncryptionError,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    ProfileNotFound,
+    RateLimited,
+    TransportError,
+    WaitTimeout,
+    api_error_kind,
+)
+
+__all__ = ["ErrorMap", "OkMap", "from_map", "to_map"]
+
+T = TypeVar("T")
+
+KINDS: dict[str, type[PocketenvError]] = {
+    "archive_error": ArchiveError,
+    "command_failed": CommandFailed,
+    "decode_error": DecodeError,
+    "encryption_error": EncryptionError,
+    "invalid_input": InvalidInput,
+    "profile_not_found": ProfileNotFound,
+    "transport_error": TransportError,
+}
+NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+class OkMap(TypedDict):
+    """``{:ok value}``"""
+
+    ok: Any
+
+
+class ErrorMap(TypedDict):
+    """``{:error reason}``"""
+
+    error: Any
+
+
+def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
+    """Give the Clojure shape of a Result. Nothing is lost but a WaitTimeout's fields and who asked.
+
+    >>> from pocketenv_fp import Status, create, get_sandbox, start, stop, to_map
+    >>> to_map((create("my-box") | start).map(lambda box: box.status))
+    {'ok': Status.RUNNING}
+    >>> to_map(get_sandbox("no-such-box") | stop)
+    {'error': {'status': 404, 'body': {'error': 'SandboxNotFound', 'message': 'no sandbox came from the step before'}}}
+    """
+    if isinstance(result, Success):
+        return {"ok": result.unwrap()}
+    match result.failure():
+        case NotLoggedIn():
+            reason: Any = "not_logged_in"
+        case WaitTimeout():
+            reason = "timeout"
+        case error if type(error) in NAMES:
+            reason = {"kind": NAMES[type(error)], **{f.name: getattr(error, f.name) for f in fields(error)}}
+        case ApiError() as error:
+            body = {"error": error.error, "message": error.message}
+            reason = {"status": error.status, "body": {name: text for name, text in body.items() if text}}
+            if isinstance(error, RateLimited) and error.retry_after is not None:
+                reason["retry_after"] = error.retry_after
+        case error:
+            reason = {"kind": type(error).__name__}
+    return {"error": reason}
+
+
+def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
+    """Read a Clojure result map. Raises TypeError or ValueError for what is none.
+
+    >>> from pocketenv_fp import from_map
+    >>> from_map({"ok": 3})
+    <Success: 3>
+    >>> from_map({"error": {"status": 429, "body": {"error": "Too many requests"}}})
+    <Failure: Too many requests (429). Refused requests count too: ...>
+    """
+    match shape:
+        case {"ok": value}:
+            return Success(value)
+        case {"error": "not_logged_in"}:
+            return Failure(NotLoggedIn())
+        case {"error": "timeout"}:
+            return Failure(WaitTimeout())
+        case {"error": {"kind": str(kind)} as said} if kind in KINDS:
+            return Failure(KINDS[kind](**{name: value for name, value in said.items() if name != "kind"}))
+        case {"error": {"status": int(status)} as said}:
+            return Failure(_api_error(status, said.get("body"), said.get("retry_after")))
+        case _:
+            raise ValueError("not a result map: it has neither 'ok' nor an 'error' that is known")
+
+
+def _api_error(status: int, body: object, retry_after: float | None) -> ApiError:
+    said: Mapping[str, str] = cast("Mapping[str, str]", body) if isinstance(body, Mapping) else {}
+    error, message = said.get("error", ""), said.get("message", "")
+    if status == 429:
+        return RateLimited(status, error, message, retry_after=retry_after)
+    return api_error_kind(status, error)(status, error, message)

@@ -1,0 +1,271 @@
+"""Where the platform is and who is calling: read at call time, the first source that has a value wins.
+
+1. ``token=`` and ``config=`` on the call,
+2. ``with using(Config(...)):``,
+3. the environment: ``POCKETENV_TOKEN``, ``POCKETENV_API_URL``, ``POCKETENV_STORAGE_URL``, ``POCKETENV_PUBLIC_KEY``,
+4. ``~/.pocketenv/token.json``, for the token,
+5. the real platform's defaults.
+
+``POCKETENV_API_URL=local`` is the embedded platform (``pocketenv_fp.local``), started on first use. It brings its own
+token, key and storage: those of the environment and of the token file belong to another platform and are not sent to it.
+
+>>> from pocketenv_fp.config import Config, settings, using
+>>> with using(Config(api_url="https://pocketenv.example", token="top-secret")):
+...     found = settings().unwrap()
+>>> found.api_url, found.read_timeout, found.token == "top-secret"
+('https://pocketenv.example', 30.0, True)
+>>> print(Config(token="top-secret", read_timeout=5))
+Config(token='***', read_timeout=5)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pickle
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
+from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.models import HIDDEN
+
+__all__ = ["Config", "FromEnv", "Settings", "from_env", "settings", "using"]
+
+API_URL = "https://api.pocketenv.io"
+STORAGE_URL = "https://sandbox.pocketenv.io"
+PUBLIC_KEY = "2bf96e12d109e6948046a7803ef1696e12c11f04f20a6ce64dbd4bcd93db9341"
+LOCAL = "local"
+
+
+class _Masked(msgspec.Struct, frozen=True, kw_only=True):
+    """A record with a token: shown masked, and never pickled together with it."""
+
+    token: Text | None = None
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return f"{type(self).__name__}({', '.join(f'{n}={_masked(n, v)}' for n, v in shown if v is not None)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.token is not None:
+            raise pickle.PicklingError(
+                f"a {type(self).__name__} that holds a token is not pickled: set POCKETENV_TOKEN where it will be used"
+            )
+        return (_rebuild, (type(self), msgspec.structs.asdict(self)))
+
+
+def _rebuild(kind: type[_Masked], values: dict[str, Any]) -> _Masked:
+    return kind(**values)
+
+
+def _masked(name: str, value: object) -> str:
+    if name == "token":
+        return repr(HIDDEN)
+    if name.endswith("_url") and isinstance(value, str) and "@" in value:
+        return repr(f"{value.partition('//')[0]}//{HIDDEN}@{value.rpartition('@')[2]}")
+    return repr(value)
+
+
+class Config(_Masked, frozen=True, kw_only=True):
+    """What a caller wants otherwise. A field left at None is taken from the next source.
+
+    ``connect_timeout`` and ``read_timeout`` are in seconds. ``retries`` is how often a request that is safe to repeat
+    is repeated. ``verify`` is the path of a CA bundle to trust instead of the usual one.
+    """
+
+    api_url: Text | None = None
+    storage_url: Text | None = None
+    public_key: Text | None = None
+    connect_timeout: Seconds | None = None
+    read_timeout: Seconds | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    verify: Text | None = None
+
+    def __post_init__(self) -> None:
+        self.wrong()
+
+    def wrong(self) -> InvalidInput | None:
+        """Give the first field whose value cannot be used, or None; raise TypeError for a wrong type."""
+        for field in msgspec.structs.fields(Config):
+            value = getattr(self, field.name)
+            loose = {"retries": int, "connect_timeout": float, "read_timeout": float}.get(field.name, str)
+            if value is not None and (wrong := wrong_value(field.name, value, field.type, loose)):
+                return wrong
+        return None
+
+
+class Settings(_Masked, frozen=True, kw_only=True):
+    """A Config with every source looked through. ``token`` is None where nobody is logged in."""
+
+    api_url: str
+    storage_url: str
+    public_key: str
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    retries: int = 3
+    verify: str | None = None
+
+
+class FromEnv(msgspec.Struct, frozen=True):
+    """A secret that is read from the environment variable ``name`` when a step runs: see `from_env`."""
+
+    name: Name
+
+    def __repr__(self) -> str:
+        return f"from_env({self.name!r})"
+
+    def read(self, field: str) -> Result[str, PocketenvError]:
+        """Give the variable's value; Failure(InvalidInput) that names ``field`` if it is not set."""
+        value = os.environ.get(self.name)
+        if not value:
+            return Failure(InvalidInput(field, f"the environment variable {self.name} is not set"))
+        return Success(value)
+
+
+def from_env(name: str) -> FromEnv:
+    """Stand for a secret without holding it, so that a pipeline with secrets can be printed, pickled and sent.
+
+    The variable is read where and when the step runs; if it is not set there, the step is Failure(InvalidInput).
+
+    >>> from pocketenv_fp import from_env
+    >>> from pocketenv_fp.sandbox import set_secret
+    >>> set_secret("API_KEY", from_env("MY_API_KEY"))
+    set_secret('API_KEY', from_env('MY_API_KEY'))
+    """
+    return FromEnv(name)
+
+
+_using: ContextVar[tuple[Config, ...]] = ContextVar("pocketenv_fp.using", default=())
+
+
+@contextmanager
+def using(config: Config) -> Generator[None]:
+    """Use ``config`` for every call inside the block, in this thread or task. Blocks nest: the inner one wins.
+
+    >>> from pocketenv_fp import Config, me, using
+    >>> with using(Config(read_timeout=5)):
+    ...     me().map(lambda profile: bool(profile.handle))
+    <Success: True>
+    """
+    mark = _using.set((config, *_using.get()))
+    try:
+        yield
+    finally:
+        _using.reset(mark)
+
+
+class _Source(NamedTuple):
+    """What the surroundings say: the environment and the token file, or the embedded platform."""
+
+    api_url: str
+    storage_url: str
+    public_key: str
+    token: str | None
+
+    def __repr__(self) -> str:
+        return f"_Source(api_url={_masked('api_url', self.api_url)})"
+
+
+def settings(config: Config | None = None, *, token: str | None = None) -> Result[Settings, PocketenvError]:
+    """Look through all sources, now. Failures: InvalidInput for a value that cannot be used.
+
+    A token together with a plain ``http://`` URL is refused, unless that is this machine itself: anyone on the way
+    could read it.
+    """
+    layers = _using.get()
+    if config is not None:
+        layers = (config, *layers)
+    if token is not None:
+        layers = (Config(token=token), *layers)
+    api_url = next((layer.api_url for layer in layers if layer.api_url), None)
+    api_url = api_url or os.environ.get("POCKETENV_API_URL") or API_URL
+    if api_url == LOCAL:
+        return _settled(layers, _embedded())
+    has_token = any(layer.token for layer in layers) or os.environ.get("POCKETENV_TOKEN")
+    from_file = Success(None) if has_token else _token_file()
+    return from_file.bind(lambda token: _settled(layers, _environment(api_url, token)))
+
+
+def _embedded() -> _Source:
+    # Imported here: only who asks for the embedded platform needs the packages that it is made of.
+    from pocketenv_fp import local
+
+    platform = local.shared()
+    return _Source(platform.url, platform.storage_url, platform.public_key, platform.token)
+
+
+def _environment(api_url: str, token_of_file: str | None) -> _Source:
+    return _Source(
+        api_url,
+        os.environ.get("POCKETENV_STORAGE_URL") or STORAGE_URL,
+        os.environ.get("POCKETENV_PUBLIC_KEY") or PUBLIC_KEY,
+        os.environ.get("POCKETENV_TOKEN") or token_of_file,
+    )
+
+
+def _token_file() -> Result[str | None, PocketenvError]:
+    path = Path("~/.pocketenv/token.json")
+    try:
+        return Success(msgspec.json.decode(path.expanduser().read_bytes(), type=dict[str, str])["token"])
+    except (FileNotFoundError, NotADirectoryError, RuntimeError):
+        return Success(None)
+    except OSError as error:
+        return Failure(InvalidInput("token", f"{path} cannot be read: {error.strerror}"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+        return Failure(InvalidInput("token", f'{path} does not hold {{"token": "…"}}'))
+
+
+# Every call asks, and hardly ever is the answer a new one.
+@lru_cache(maxsize=64)
+def _settled(layers: tuple[Config, ...], source: _Source) -> Result[Settings, PocketenvError]:
+    wrong = next((wrong for layer in layers if (wrong := layer.wrong())), None)
+    if wrong:
+        return Failure(wrong)
+    said = source._asdict()
+    for layer in reversed(layers):
+        said |= {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not None}
+    said["api_url"] = source.api_url
+    found = Settings(**{name: value.strip().rstrip("/") if name.endswith("_url") else value for name, value in said.items()})
+    wrong = (
+        _wrong_url("api_url", found.api_url, found.token)
+        or _wrong_url("storage_url", found.storage_url, found.token)
+        or _wrong_token(found.token)
+    )
+    return Failure(wrong) if wrong else Success(found)
+
+
+def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
+    try:
+        url = urlsplit(text)
+        host = url.hostname if url.port is None or url.port else None  # reading .port checks that it is a number
+    except ValueError:
+        return InvalidInput(field, "is not a URL")
+    if url.scheme not in {"http", "https"} or not host:
+        return InvalidInput(field, "must be an http:// or https:// URL, or 'local' for the embedded platform")
+    if url.username is not None or url.query or url.fragment:
+        return InvalidInput(field, "must hold neither a password nor a query")
+    if url.scheme == "http" and token is not None and not is_loopback(host):
+        return InvalidInput(field, "must be https:// where a token is sent: on plain http:// anyone on the way can read it")
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _wrong_token(token: str | None) -> InvalidInput | None:
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        return InvalidInput("token", "must be one word of printable ASCII characters")
+    return None

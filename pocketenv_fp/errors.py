@@ -1,0 +1,284 @@
+"""Everything that can go wrong, as one tree of typed values.
+
+.. code-block:: text
+
+    PocketenvError
+    ├── NotLoggedIn                     no token was found where one is needed
+    ├── InvalidInput                    a value was refused before anything was sent     (a ValueError)
+    ├── ApiError                        the platform answered with an error
+    │   ├── SandboxNotFound             no such sandbox, or none that is yours
+    │   ├── ProfileNotFound             the platform gave an empty profile
+    │   ├── Unauthorized                the token is missing, expired or not accepted
+    │   ├── RateLimited                 too many requests; ``retry_after`` seconds to wait
+    │   └── ServerError                 a 5xx: the platform failed
+    ├── TransportError                  no answer: connection, TLS, time-out, broken connection
+    ├── DecodeError                     an answer that the contract does not describe
+    ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
+    ├── CommandFailed                   a command's exit code was not zero, where that was asked to matter
+    ├── ArchiveError                    an archive could not be made, read or trusted
+    └── EncryptionError                 a value could not be sealed
+
+Functions of this library *return* these inside a ``Failure``. They are ordinary exceptions as well, so that
+``raise_for`` and ``unwrap`` chain well in programs that prefer to raise. Each says what to do, compares by value,
+pickles, and has its fields in pattern order:
+
+    >>> from pocketenv_fp.errors import ApiError, SandboxNotFound
+    >>> error = SandboxNotFound(404, "SandboxNotFound", "no such sandbox", "exec")
+    >>> match error:
+    ...     case ApiError(status=404, operation=operation):
+    ...         print(operation)
+    exec
+    >>> print(error)
+    exec: no such sandbox (404 SandboxNotFound). Check the id or name, and that the token is the owner's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+from returns.result import Failure, Result
+
+__all__ = [
+    "ApiError",
+    "ArchiveError",
+    "CommandFailed",
+    "DecodeError",
+    "EncryptionError",
+    "InvalidInput",
+    "NotLoggedIn",
+    "PocketenvError",
+    "ProfileNotFound",
+    "RateLimited",
+    "SandboxNotFound",
+    "ServerError",
+    "TransportError",
+    "TransportKind",
+    "Unauthorized",
+    "WaitTimeout",
+    "api_error_kind",
+    "raise_for",
+]
+
+T = TypeVar("T")
+
+TransportKind = Literal["connect", "dropped", "protocol", "proxy", "timeout", "tls"]
+"""Where a request got stuck: no connection, a broken one, no HTTP on it, the proxy, too slow, TLS."""
+
+
+# Dataclasses that are not frozen: contextmanager and add_note assign to exceptions on their way.
+@dataclass(eq=True, unsafe_hash=True)
+class PocketenvError(Exception):
+    """The root of the tree: ``except PocketenvError`` catches all that this library reports."""
+
+    advice: ClassVar[str] = ""
+
+    def summary(self) -> str:
+        """What happened, in one clause."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.summary()}. {self.advice}" if self.advice else f"{self.summary()}."
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own way re-creates it from `args`, which lack what was given by keyword.
+        names: tuple[str, ...] = type(self).__match_args__
+        fields = tuple(getattr(self, name) for name in names)
+        notes = getattr(self, "__notes__", None)
+        return (type(self), fields, {"__notes__": list(notes)}) if notes else (type(self), fields)
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class NotLoggedIn(PocketenvError):
+    """No token where one is needed. Nothing was sent."""
+
+    advice: ClassVar[str] = (
+        "Set POCKETENV_TOKEN, pass token=, or write {\"token\": \"…\"} to ~/.pocketenv/token.json; "
+        "POCKETENV_API_URL=local needs none."
+    )
+
+    def summary(self) -> str:
+        return "not logged in"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class InvalidInput(PocketenvError, ValueError):
+    """A value that cannot be right. Nothing was sent. ``reason`` never holds the value itself."""
+
+    field: str
+    reason: str
+
+    def summary(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class ApiError(PocketenvError):
+    """The platform's own answer: HTTP ``status``, its ``error`` name and ``message``, and who asked."""
+
+    status: int
+    error: str = ""
+    message: str = ""
+    operation: str = ""
+
+    def summary(self) -> str:
+        said = self.message or self.error or "the platform refused"
+        name = f" {self.error}" if self.error and self.error != said else ""
+        where = f"{self.operation}: " if self.operation else ""
+        return f"{where}{said} ({self.status}{name})"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class SandboxNotFound(ApiError):
+    """There is no such sandbox, or it is somebody else's: the platform does not tell the two apart."""
+
+    advice: ClassVar[str] = "Check the id or name, and that the token is the owner's."
+
+    status: int = 404
+    error: str = "SandboxNotFound"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class ProfileNotFound(ApiError):
+    """An empty profile. The platform hides every failure of a profile lookup behind a 200 and ``{}``."""
+
+    advice: ClassVar[str] = "Check the DID or handle; for me(), the token."
+
+    status: int = 200
+    error: str = "ProfileNotFound"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class Unauthorized(ApiError):
+    """401: the platform wants a login, or does not accept this one."""
+
+    advice: ClassVar[str] = "The token is missing, expired or of another platform: log in again and set POCKETENV_TOKEN."
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class RateLimited(ApiError):
+    """429, after waiting as often as ``retries`` allows. ``retry_after`` is in seconds, None if not said."""
+
+    advice: ClassVar[str] = "Refused requests count too: stop for retry_after seconds before the next one."
+
+    retry_after: float | None = None
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class ServerError(ApiError):
+    """5xx. A create or an exec that got one may have happened: look before trying again."""
+
+    advice: ClassVar[str] = (
+        "The platform hides the cause. A malformed token, a name that is taken and an unreadable secret all look like this."
+    )
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class TransportError(PocketenvError):
+    """No answer came. ``maybe_sent`` tells whether the platform may have received the request all the same."""
+
+    kind: TransportKind
+    reason: str
+    operation: str = ""
+    maybe_sent: bool = False
+
+    def summary(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        return f"{where}{self.reason} ({self.kind})"
+
+    def __str__(self) -> str:
+        advice = (
+            "The platform may have acted on it: look before trying again."
+            if self.maybe_sent
+            else "Nothing reached the platform: it is safe to try again."
+        )
+        return f"{self.summary()}. {advice}"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class DecodeError(PocketenvError):
+    """The answer is not what the contract says. ``reason`` names the place in it, never its content."""
+
+    advice: ClassVar[str] = "The platform may be newer than this library, or POCKETENV_API_URL may not be a Pocketenv."
+
+    operation: str
+    reason: str
+
+    def summary(self) -> str:
+        return f"{self.operation}: the answer is not understood: {self.reason}"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class WaitTimeout(PocketenvError, TimeoutError):
+    """Not running after ``seconds``. ``last_status`` is the status that the last look showed."""
+
+    advice: ClassVar[str] = "Give it more time with timeout=, or look at the sandbox: a creation that failed stays INITIALIZING."
+
+    seconds: float | None = None
+    last_status: str | None = None
+
+    def summary(self) -> str:
+        after = "in time" if self.seconds is None else f"after {self.seconds:g} s"
+        status = f"; its status was {self.last_status}" if self.last_status else ""
+        return f"the sandbox was not running {after}{status}"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class CommandFailed(PocketenvError):
+    """A command ended with a non-zero ``exit_code``. Its output is in the fields and not in the message."""
+
+    advice: ClassVar[str] = "What it printed is in .stdout and .stderr."
+
+    exit_code: int
+    stdout: str = field(default="", repr=False)
+    stderr: str = field(default="", repr=False)
+
+    def summary(self) -> str:
+        return f"the command ended with exit code {self.exit_code}"
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class ArchiveError(PocketenvError):
+    """An archive could not be made, read or trusted; ``entry`` is the member that was at fault."""
+
+    reason: str
+    entry: str = ""
+
+    def summary(self) -> str:
+        return f"{self.entry}: {self.reason}" if self.entry else self.reason
+
+
+@dataclass(eq=True, unsafe_hash=True)
+class EncryptionError(PocketenvError):
+    """A value could not be sealed. ``reason`` never holds the value."""
+
+    reason: str
+
+    def summary(self) -> str:
+        return f"the value could not be sealed: {self.reason}"
+
+
+def api_error_kind(status: int, error: str) -> type[ApiError]:
+    """Give the class of an answer with this HTTP status and error name."""
+    if status == 401:
+        return Unauthorized
+    if status == 404 and error == "SandboxNotFound":
+        return SandboxNotFound
+    return ServerError if status >= 500 else ApiError
+
+
+def raise_for(result: Result[T, PocketenvError]) -> T:
+    """Give the value of a Success, or raise the error of a Failure: the door to programs that raise.
+
+    >>> from returns.result import Failure, Success
+    >>> from pocketenv_fp.errors import NotLoggedIn, raise_for
+    >>> raise_for(Success(3))
+    3
+    >>> raise_for(Failure(NotLoggedIn()))
+    Traceback (most recent call last):
+        ...
+    pocketenv_fp.errors.NotLoggedIn: not logged in. Set POCKETENV_TOKEN, ...
+    """
+    if isinstance(result, Failure):
+        raise result.failure()
+    return result.unwrap()

@@ -1,0 +1,204 @@
+"""The platform's records: immutable, compared by value, decoded straight from the answer's bytes.
+
+Types are strict (a number in quotes is a DecodeError) and unknown keys are ignored, so that a newer platform
+stays readable. None of them shows a key in its repr, in HTML or anywhere else.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from datetime import datetime
+from html import escape
+from typing import Generic, TypeVar, overload
+
+import msgspec
+
+__all__ = [
+    "Backup",
+    "ExecResult",
+    "Page",
+    "Port",
+    "Profile",
+    "Record",
+    "Sandbox",
+    "Secret",
+    "SshKey",
+    "Status",
+    "TailscaleAuthKey",
+]
+
+T = TypeVar("T")
+
+HIDDEN = "***"
+
+
+class Status(enum.Enum):
+    """A sandbox's state. UNKNOWN is a state that this version does not know, or one that the answer did not tell."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    INITIALIZING = "INITIALIZING"
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Status:
+        return cls.UNKNOWN
+
+    def __repr__(self) -> str:
+        return f"Status.{self.name}"
+
+
+class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=True):
+    """What all records share: camelCase on the wire, a repr without empty fields, a table in notebooks."""
+
+    def html(self) -> str:
+        """Give the record as an HTML table, escaped."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'><code>{escape(text)}</code></td></tr>"
+            for name, text in self._shown()
+        )
+        return f"<table><caption style='text-align:left'>{escape(type(self).__name__)}</caption>{rows}</table>"
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def _shown(self) -> Iterator[tuple[str, str]]:
+        # The repr decides what may be seen, here too: a field that it hides is hidden.
+        hidden = getattr(type(self), "_hidden", ())
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, (HIDDEN if name in hidden else value if isinstance(value, str) else repr(value))
+
+
+class Profile(Record, frozen=True, kw_only=True):
+    """A person or team on the platform."""
+
+    id: str
+    did: str
+    handle: str
+    display_name: str | None = None
+    avatar: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Sandbox(Record, frozen=True, kw_only=True):
+    """A sandbox as an answer showed it: a picture of one moment, not a live view.
+
+    Sizes (``memory``, ``disk``) are in GB. A create answers no status, so ``status`` is UNKNOWN until the next look.
+    """
+
+    id: str
+    name: str
+    provider: str | None = None
+    base_sandbox: str | None = None
+    display_name: str | None = None
+    uri: str | None = None
+    description: str | None = None
+    topics: tuple[str, ...] | None = None
+    logo: str | None = None
+    readme: str | None = None
+    repo: str | None = None
+    vcpus: int | None = None
+    memory: int | None = None
+    disk: int | None = None
+    installs: int = 0
+    status: Status = Status.UNKNOWN
+    started_at: datetime | None = None
+    created_at: datetime | None = None
+    owner: Profile | None = None
+
+
+class ExecResult(Record, frozen=True):
+    """What a command printed and how it ended. A non-zero ``exit_code`` is data, not a Failure."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
+
+
+class Port(Record, frozen=True):
+    """A port that is reachable from outside, at ``preview_url`` where the provider gives one."""
+
+    port: int
+    description: str | None = None
+    preview_url: str | None = None
+
+
+class Secret(Record, frozen=True):
+    """A secret's name. The platform never gives a value back."""
+
+    id: str
+    name: str
+    created_at: datetime | None = None
+
+
+class SshKey(Record, frozen=True):
+    """A stored key pair. ``private_key`` is the redacted text that the platform keeps, and never shown."""
+
+    id: str
+    public_key: str
+    private_key: str = ""
+    created_at: datetime | None = None
+
+    _hidden = ("private_key",)
+
+    def __repr__(self) -> str:
+        return f"SshKey(id={self.id!r}, public_key={self.public_key!r}, private_key={HIDDEN!r}, created_at={self.created_at!r})"
+
+
+class TailscaleAuthKey(Record, frozen=True):
+    """A stored Tailscale key. ``auth_key`` is the redacted text that the platform keeps, and never shown."""
+
+    id: str
+    auth_key: str = ""
+    created_at: datetime | None = None
+
+    _hidden = ("auth_key",)
+
+    def __repr__(self) -> str:
+        return f"TailscaleAuthKey(id={self.id!r}, auth_key={HIDDEN!r}, created_at={self.created_at!r})"
+
+
+class Backup(Record, frozen=True):
+    """A saved directory. It is gone after ``expires_at``."""
+
+    id: str
+    directory: str
+    description: str | None = None
+    expires_at: datetime | None = None
+    created_at: datetime | None = None
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """A part of a list, in order, and the ``total`` number of items that there are.
+
+    >>> from pocketenv_fp.models import Page
+    >>> page = Page((1, 2), total=5)
+    >>> list(page), len(page), page[0]
+    ([1, 2], 2, 1)
+    """
+
+    items: tuple[T, ...]
+    total: int
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        return self.items[index]
+
+    def _repr_html_(self) -> str:
+        shown = "".join(
+            item.html() if isinstance(item, Record) else f"<pre>{escape(repr(item))}</pre>" for item in self.items
+        )
+        return f"<p>{len(self.items)} of {self.total}</p>{shown}"

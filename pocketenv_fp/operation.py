@@ -1,0 +1,280 @@
+"""Steps, and the operations that they are made of: the algebra behind ``create("b") | start | exec("ls")``.
+
+A `Step` is an arrow from A to ``Result[B, PocketenvError]``, held as data: which operations with which arguments.
+So it prints as the source that makes it, compares, pickles, and composes before there is a sandbox:
+
+>>> from pocketenv_fp import create, exec, start, wait_until_running
+>>> ci = create(provider="daytona") | start | wait_until_running(timeout=120) | exec("make", ["test"])
+>>> ci
+create(provider='daytona') | start() | wait_until_running(timeout=120) | exec('make', ['test'])
+>>> ci == eval(repr(ci))
+True
+
+An operation called with its target runs; called without, it becomes a step. Its target is an A or a Result of one:
+
+>>> box = create("my-box")
+>>> exec(box, "echo", ["hello"]) == exec("echo", ["hello"])(box) == (box | exec("echo", ["hello"]))
+True
+
+A Failure passes every step by, and comes out as it went in.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import cached_property, update_wrapper
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.arguments import Arguments
+from pocketenv_fp.config import FromEnv
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.models import HIDDEN, Sandbox
+
+__all__ = ["Operation", "Step", "StepOperation", "identity", "operation", "step"]
+
+P = ParamSpec("P")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+X = TypeVar("X")
+A_contra = TypeVar("A_contra", contravariant=True)
+B_co = TypeVar("B_co", covariant=True)
+
+
+class Step(Generic[A_contra, B_co]):
+    """What turns an A, or a Result of one, into a ``Result[B, PocketenvError]``.
+
+    ``step(target)`` and ``target | step`` run it, ``step | step`` composes. A Failure comes back as it is. None, which
+    `get_sandbox` gives for a missing sandbox, is Failure(SandboxNotFound) where a Sandbox is needed. A target of
+    another type raises TypeError: that is a mistake in the program.
+    """
+
+    @property
+    def _steps(self) -> tuple[_Applied, ...]:
+        raise NotImplementedError
+
+    def __call__(
+        self, target: A_contra | None | Result[A_contra | None, PocketenvError], /
+    ) -> Result[B_co, PocketenvError]:
+        return self._run(target)
+
+    def __ror__(
+        self, target: A_contra | None | Result[A_contra | None, PocketenvError], /
+    ) -> Result[B_co, PocketenvError]:
+        return self._run(target)
+
+    def _run(self, target: object) -> Result[Any, PocketenvError]:
+        result = cast("Result[Any, PocketenvError]", target if isinstance(target, Result) else Success(target))
+        for applied in self._steps:
+            if isinstance(result, Failure):
+                break
+            result = applied.operation.run(result, applied.args, applied.kwargs)
+        return result
+
+    def __or__(self: Step[A, X | None], after: Step[X, C], /) -> Step[A, C]:
+        following: object = after
+        if isinstance(following, Operation):
+            raise TypeError(cast("Operation[Any, ..., Any]", following).needs_arguments())
+        steps = getattr(following, "_steps", None)
+        return NotImplemented if steps is None else _Pipeline(self._steps + steps)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Step):
+            return NotImplemented
+        mine, its = self._steps, other._steps
+        return len(mine) == len(its) and all(
+            a.operation is b.operation and a.args == b.args and a.kwargs == b.kwargs
+            for a, b in zip(mine, its, strict=True)
+        )
+
+    def __hash__(self) -> int:
+        # Arguments may be lists. Equal steps call the same operations; that is enough of a hash.
+        return hash(tuple((applied.operation.__name__, len(applied.args)) for applied in self._steps))
+
+    def __repr__(self) -> str:
+        return " | ".join(str(applied) for applied in self._steps) or "identity"
+
+
+class _Pipeline(Step[A, B]):
+    """Steps one after the other, flattened: ``(a | b) | c`` and ``a | (b | c)`` are the same value."""
+
+    __slots__ = ("_sequence",)
+
+    def __init__(self, sequence: tuple[_Applied, ...]) -> None:
+        self._sequence = sequence
+
+    @property
+    def _steps(self) -> tuple[_Applied, ...]:
+        return self._sequence
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Pipeline, (self._sequence,))
+
+
+class _Applied(Step[Any, Any]):
+    """One operation with its arguments."""
+
+    __slots__ = ("args", "kwargs", "operation")
+
+    def __init__(self, operation: _Curried, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.operation = operation
+        self.args = args
+        self.kwargs = kwargs
+
+    @property
+    def _steps(self) -> tuple[_Applied, ...]:
+        return (self,)
+
+    def _shown(self, name: str, value: object) -> str:
+        secret = name in self.operation.secret and not isinstance(value, FromEnv)
+        return repr(HIDDEN) if secret and value is not None else repr(value)
+
+    def __str__(self) -> str:
+        positional = (
+            self._shown(name, value)
+            for name, value in zip(self.operation.arguments.names, self.args, strict=False)
+        )
+        named = (f"{name}={self._shown(name, value)}" for name, value in self.kwargs.items())
+        return f"{self.operation.__name__}({', '.join((*positional, *named))})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = (*zip(self.operation.arguments.names, self.args, strict=False), *self.kwargs.items())
+        for name, value in given:
+            if name in self.operation.secret and isinstance(value, str):
+                raise pickle.PicklingError(
+                    f"{self} is not pickled, since {name} is a secret: use {name}=from_env('THE_VARIABLE'), "
+                    "or POCKETENV_TOKEN for a token"
+                )
+        return (_Applied, (self.operation, self.args, dict(self.kwargs)))
+
+
+def _own(value: object) -> object:
+    # A step is a value: what the caller does with his list afterwards must not change it.
+    return copy(cast("object", value)) if isinstance(value, (list, dict)) else value
+
+
+class _Curried:
+    """A public function of a target and more: what `Operation` and `StepOperation` share."""
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]) -> None:
+        self.function = function
+        self.accepts = accepts
+        self.secret = secret
+        self.whole = Arguments(function)
+        self.arguments = Arguments(function, skip=1)
+        update_wrapper(cast("Callable[..., Any]", self), function)
+
+    @cached_property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
+        """Do it to ``target`` now, and give what the function gives."""
+        if isinstance(target, Failure):
+            return cast("Result[Any, PocketenvError]", target)
+        if isinstance(target, Success):
+            target = cast("Success[object]", target).unwrap()
+        if target is None and self.accepts is Sandbox:
+            return Failure(SandboxNotFound(404, "SandboxNotFound", "no sandbox came from the step before", self.__name__))
+        if not isinstance(target, self.accepts):
+            raise TypeError(f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}")
+        wrong = self.whole.check((target, *args), kwargs)
+        return Failure(wrong) if wrong else self.function(target, *args, **kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if args and (args[0] is None or isinstance(args[0], (self.accepts, Result))):
+            return self.run(args[0], args[1:], kwargs)
+        bound = self.arguments.bind(args, kwargs)
+        return _Applied(self, tuple(map(_own, bound.args)), {name: _own(value) for name, value in bound.kwargs.items()})
+
+    def needs_arguments(self) -> str:
+        """Say what to write in the place of the bare operation."""
+        return f"{self.__name__} needs arguments: write `| {self.__name__}(…)`, with {self.__name__}{self.arguments.signature}"
+
+
+class Operation(_Curried, Generic[A, P, B]):
+    """A function that needs more than its target before it is a step: ``exec``, ``expose``, ``set_secret``, …
+
+    ``exec(box, "ls")`` runs it, ``exec("ls")`` is a step. A bare ``box | exec`` is an error to type checkers, and a
+    TypeError that says what to write.
+    """
+
+    @overload
+    def __call__(
+        self, target: A | None | Result[A | None, PocketenvError], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Result[B, PocketenvError]: ...
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._call(args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.__name__}{self.arguments.signature}>"
+
+    if not TYPE_CHECKING:
+
+        def __ror__(self, target: object) -> Any:
+            raise TypeError(self.needs_arguments())
+
+
+class StepOperation(Step[A, B], _Curried, Generic[A, P, B]):
+    """A function whose other arguments are all optional, so it is a step as it stands: ``start``, ``stop``, …
+
+    ``start(box)`` runs it, and so does ``box | start``; ``start(repo="…")`` is a step with arguments.
+    """
+
+    @overload
+    def __call__(self, target: A | None | Result[A | None, PocketenvError], /) -> Result[B, PocketenvError]: ...
+    @overload
+    def __call__(
+        self, target: A | None | Result[A | None, PocketenvError], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Result[B, PocketenvError]: ...
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._call(args, kwargs)
+
+    def __init__(self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]) -> None:
+        super().__init__(function, accepts, secret)
+        self._alone = (_Applied(self, (), {}),)
+
+    @property
+    def _steps(self) -> tuple[_Applied, ...]:
+        return self._alone
+
+
+def operation(
+    accepts: type[A], *, secret: tuple[str, ...] = ()
+) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
+    """Make a function of an ``accepts`` and further arguments an Operation; ``secret`` names those never to show."""
+
+    def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
+        return Operation(function, accepts, frozenset({"token", *secret}))
+
+    return decorate
+
+
+def step(
+    accepts: type[A], *, secret: tuple[str, ...] = ()
+) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], StepOperation[A, P, B]]:
+    """Make a function whose further arguments are all optional a StepOperation."""
+
+    def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
+        return StepOperation(function, accepts, frozenset({"token", *secret}))
+
+    return decorate
+
+
+identity: Step[Any, Any] = _Pipeline(())
+"""The step that does nothing: ``identity | s == s == s | identity``."""

@@ -1,0 +1,76 @@
+"""Saving a directory of a sandbox, and putting it back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from returns.result import Result
+
+from pocketenv_fp.arguments import Id, Text
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.models import Backup, Sandbox
+from pocketenv_fp.operation import operation, step
+from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+
+__all__ = ["create_backup", "list_backups", "restore_backup"]
+
+Lifetime = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Backups(msgspec.Struct):
+    backups: list[Backup]
+
+
+def _backups(body: bytes) -> list[Backup]:
+    return decode(body, _Backups).backups
+
+
+@operation(Sandbox)
+def create_backup(
+    sandbox: Sandbox,
+    directory: Text,
+    *,
+    description: str | None = None,
+    ttl: Lifetime | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Ask for a backup of a directory. Gives None at once: the backup appears in `list_backups` when it is made.
+
+    ``ttl`` is its life in seconds, three days if it is not given. A directory that does not exist gives a Success too,
+    and no backup. Failures: ApiError (400) on providers other than Cloudflare.
+
+    >>> from pocketenv_fp import create, create_backup, start
+    >>> create("my-box") | start | create_backup("/workspace", description="before the upgrade", ttl=3600)
+    <Success: None>
+    """
+    body = {"directory": directory, "description": description, "ttl": ttl}
+    return send(procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body), token=token, config=config)
+
+
+@step(Sandbox)
+def list_backups(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[list[Backup], PocketenvError]:
+    """List the sandbox's backups that have not expired. Gives a list of Backup.
+
+    >>> from pocketenv_fp import create, list_backups
+    >>> create("my-box") | list_backups
+    <Success: []>
+    """
+    return send(query("sandbox.getBackups", _backups, {"id": sandbox.id}), token=token, config=config)
+
+
+@operation(Sandbox)
+def restore_backup(
+    sandbox: Sandbox, backup_id: Id, *, token: Text | None = None, config: Config | None = None
+) -> Result[None, PocketenvError]:
+    """Put a backup's content back where it came from. Gives None. Failures: ApiError for an unknown backup.
+
+    >>> from pocketenv_fp import create, restore_backup, start
+    >>> (create("my-box") | start | restore_backup("no-such-backup")).failure().status
+    404
+    """
+    return send(procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id}), token=token, config=config)

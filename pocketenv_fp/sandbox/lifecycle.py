@@ -1,0 +1,135 @@
+"""Starting, stopping, deleting, and waiting until a sandbox runs."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from itertools import count, repeat
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.arguments import Seconds, Text, Wait
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound, WaitTimeout
+from pocketenv_fp.models import Sandbox, Status
+from pocketenv_fp.operation import step
+from pocketenv_fp.pocketenv import found
+from pocketenv_fp.xrpc import nothing, procedure, query, send
+
+__all__ = ["delays", "delete", "start", "stop", "wait_until_running"]
+
+SHORTEST_READ = 1.0
+
+
+def _look(
+    sandbox: Sandbox, token: str | None, config: Config | None, read_timeout: float | None = None
+) -> Result[Sandbox, PocketenvError]:
+    def still_there(seen: Sandbox | None) -> Result[Sandbox, PocketenvError]:
+        if seen is None:
+            return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
+        return Success(seen)
+
+    asked = query("sandbox.getSandbox", found, {"id": sandbox.id}, login=False, read_timeout=read_timeout)
+    return send(asked, token=token, config=config).bind(still_there)
+
+
+@step(Sandbox)
+def start(
+    sandbox: Sandbox,
+    *,
+    repo: Text | None = None,
+    keep_alive: bool | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Sandbox, PocketenvError]:
+    """Start the sandbox, or leave it running. Gives the Sandbox as it is afterwards.
+
+    ``repo`` is the URL of a git repository to clone; ``keep_alive`` keeps the sandbox from being stopped when idle.
+    Secrets, variables, files, keys and volumes take effect only at a start. Failures: ServerError where a stored
+    secret cannot be read.
+
+    >>> from pocketenv_fp import create, start
+    >>> (create("my-box") | start).map(lambda box: box.status)
+    <Success: Status.RUNNING>
+    """
+    asked = procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, {"repo": repo, "keepAlive": keep_alive})
+    return send(asked, token=token, config=config).bind(lambda _: _look(sandbox, token, config))
+
+
+@step(Sandbox)
+def stop(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Stop the sandbox, or leave it stopped. Gives the Sandbox as it is afterwards.
+
+    On Cloudflare everything on its file system is gone, volumes excepted.
+
+    >>> from pocketenv_fp import create, start, stop
+    >>> (create("my-box") | start | stop).map(lambda box: box.status)
+    <Success: Status.STOPPED>
+    """
+    asked = procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id})
+    return send(asked, token=token, config=config).bind(lambda _: _look(sandbox, token, config))
+
+
+@step(Sandbox)
+def delete(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Delete the sandbox for good. Gives the Sandbox as it was last seen. Failures: SandboxNotFound the second time.
+
+    >>> from pocketenv_fp import create, delete
+    >>> create("my-box") | delete | delete
+    <Failure: sandbox.deleteSandbox: ... (404 SandboxNotFound). ...>
+    """
+    asked = procedure("sandbox.deleteSandbox", nothing, {"id": sandbox.id})
+    return send(asked, token=token, config=config).map(lambda _: sandbox)
+
+
+@step(Sandbox)
+def wait_until_running(
+    sandbox: Sandbox,
+    *,
+    timeout: Wait = 60,
+    interval: Seconds | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Sandbox, PocketenvError]:
+    """Look at the sandbox until it runs. Gives the running Sandbox.
+
+    ``timeout`` is how many seconds to wait at the most; 0 looks once. ``interval`` is the seconds between looks, which
+    grow from a tenth of a second to two seconds where it is not given. Failures: WaitTimeout with the last status;
+    SandboxNotFound as soon as the sandbox is gone.
+
+    >>> from pocketenv_fp import create, start, wait_until_running
+    >>> (create("my-box", provider="daytona") | start | wait_until_running(timeout=10)).map(lambda box: box.status)
+    <Success: Status.RUNNING>
+    >>> create("my-box") | wait_until_running(timeout=0) | wait_until_running
+    <Success: Sandbox(...status=Status.RUNNING...)>
+    """
+    deadline = time.monotonic() + timeout
+    for delay in delays() if interval is None else repeat(interval):
+        left = deadline - time.monotonic()
+        # A look that hangs must not outlast the wait by the read time-out.
+        looked = _look(sandbox, token, config, read_timeout=max(left, SHORTEST_READ))
+        if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
+            return looked
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return Failure(WaitTimeout(timeout, looked.unwrap().status.name))
+        time.sleep(min(delay, left))
+    raise AssertionError("the delays have no end")
+
+
+def delays() -> Iterator[float]:
+    """Give the seconds to wait after each look: 0.1 growing to 0.5, later a twentieth of the time waited, at most 2.
+
+    Most sandboxes run within seconds, so looking is quick at first and costs no more calls than every 2 seconds over a
+    minute. A tenth of jitter keeps a fleet from asking in step.
+    """
+    waited = 0.0
+    for look in count():
+        delay = max(min(0.1 * 1.2 ** min(look, 20), 0.5), min(0.05 * waited, 2.0)) * random.uniform(0.9, 1.1)
+        waited += delay
+        yield delay

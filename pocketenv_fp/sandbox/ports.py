@@ -1,0 +1,97 @@
+"""Making ports reachable from outside, and the editor that comes with one."""
+
+from __future__ import annotations
+
+import msgspec
+from returns.result import Result
+
+from pocketenv_fp.arguments import PortNumber, Text
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.models import Port, Sandbox
+from pocketenv_fp.operation import operation, step
+from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+
+__all__ = ["expose", "list_ports", "unexpose", "vscode"]
+
+
+class _Preview(msgspec.Struct, rename="camel"):
+    preview_url: str | None = None
+
+
+def _url(body: bytes) -> str | None:
+    # Providers without previews answer `{}`, null or an empty text.
+    return decode(body, _Preview).preview_url or None
+
+
+class _Ports(msgspec.Struct):
+    ports: list[Port]
+
+
+def _ports(body: bytes) -> list[Port]:
+    return decode(body, _Ports).ports
+
+
+@operation(Sandbox)
+def expose(
+    sandbox: Sandbox,
+    port: PortNumber,
+    *,
+    description: str | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[str | None, PocketenvError]:
+    """Make a port of the sandbox reachable from outside. Gives its preview URL, or None where the provider has none.
+
+    ``port`` is from 1025 to 65535. Failures: InvalidInput for another; ServerError for one that is exposed already.
+
+    >>> from pocketenv_fp import create, expose, start
+    >>> (create("my-box") | start | expose(8080, description="web")).map(lambda url: url.startswith("http"))
+    <Success: True>
+    >>> create("my-box") | expose(80)
+    <Failure: port: Expected `int` >= 1025.>
+    """
+    asked = procedure("sandbox.exposePort", _url, {"id": sandbox.id}, {"port": port, "description": description})
+    return send(asked, token=token, config=config)
+
+
+@operation(Sandbox)
+def unexpose(
+    sandbox: Sandbox, port: PortNumber, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Close a port to the outside; one that was not exposed stays closed. Gives the Sandbox as it was given.
+
+    >>> from pocketenv_fp import create, list_ports, unexpose
+    >>> create("my-box") | unexpose(8080) | list_ports
+    <Success: []>
+    """
+    asked = procedure("sandbox.unexposePort", nothing, {"id": sandbox.id}, {"port": port})
+    return send(asked, token=token, config=config).map(lambda _: sandbox)
+
+
+@step(Sandbox)
+def list_ports(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[list[Port], PocketenvError]:
+    """List the ports that are exposed. Gives a list of Port.
+
+    >>> from pocketenv_fp import create, expose, list_ports, start
+    >>> box = create("my-box") | start
+    >>> url = box | expose(8080, description="web")
+    >>> (box | list_ports).map(lambda ports: [(port.port, port.description) for port in ports])
+    <Success: [(8080, 'web')]>
+    """
+    return send(query("sandbox.getExposedPorts", _ports, {"id": sandbox.id}), token=token, config=config)
+
+
+@step(Sandbox)
+def vscode(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[str | None, PocketenvError]:
+    """Start VS Code Server in the sandbox. Gives its URL, or None where the provider has none. It uses port 1024.
+
+    >>> from pocketenv_fp import create, start, vscode
+    >>> (create("my-box") | start | vscode).map(lambda url: url is not None)
+    <Success: True>
+    """
+    return send(procedure("sandbox.exposeVscode", _url, {"id": sandbox.id}), token=token, config=config)

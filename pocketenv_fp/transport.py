@@ -1,0 +1,267 @@
+"""The wire: one connection pool per platform, with its proxies, certificates, retries and request limit.
+
+A transport is built once per platform and never changed afterwards, so that threads share it freely. Proxies and the
+CA bundle are read from the environment then, not at every request: that scan costs a fifth of a small request. netrc
+is never read: requests would put its password in the place of the token. Redirects are not followed, cookies not
+kept, and no proxy stands between this machine and itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+# urllib3 and requests are slow to import. Who imports this module is about to use them.
+import certifi
+import requests
+import requests.adapters
+import requests.exceptions as failed
+import requests.utils
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3.util.retry import Retry
+
+from pocketenv_fp.config import Settings, is_loopback
+from pocketenv_fp.errors import TransportError
+from pocketenv_fp.limiter import Limiter
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+__all__ = ["TROUBLE", "Transport", "transport", "trouble"]
+
+# The platform drops connections that were idle for 5 s. One that it drops while a create is on its way would leave open
+# whether the create arrived, so connections are given up a little earlier.
+IDLE_SECONDS = 4.0
+POOL_SIZE = 256
+LONGEST_RETRY_AFTER = 60.0
+RETRY_AFTER = 30.0
+
+
+class _FreshHTTP(HTTPConnection):
+    _used = 0.0
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._used = time.monotonic()
+        return response
+
+    @property
+    def is_connected(self) -> bool:
+        return super().is_connected and time.monotonic() - self._used < IDLE_SECONDS
+
+
+class _FreshHTTPS(HTTPSConnection):
+    _used = 0.0
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._used = time.monotonic()
+        return response
+
+    @property
+    def is_connected(self) -> bool:
+        return super().is_connected and time.monotonic() - self._used < IDLE_SECONDS
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls: Any = _FreshHTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls: Any = _FreshHTTPS
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    # A command may run for hours without a byte: keep-alive probes tell a long command from a dead peer.
+    usual = cast("Sequence[tuple[int, int, int]]", HTTPConnection.default_socket_options)
+    options = [*usual, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), seconds))
+    return options
+
+
+class _Policy(Retry):
+    """What may be sent again: a query after a broken connection or a 502-504, anything after 429 and a refused connection.
+
+    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out.
+    """
+
+    limiter: Limiter
+
+    def new(self, **changes: Any) -> _Policy:
+        made = super().new(**changes)
+        made.limiter = self.limiter
+        return made
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
+
+    def increment(self, *args: Any, **kwargs: Any) -> _Policy:
+        error, response = kwargs.get("error"), kwargs.get("response")
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        if response is not None and self._seconds(response) > LONGEST_RETRY_AFTER:
+            raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
+        return super().increment(*args, **kwargs)
+
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        if response is not None and response.status == 429:
+            self.limiter.pause(self._seconds(response))
+            self.limiter.acquire()
+        else:
+            super().sleep(response)
+
+    def _seconds(self, response: BaseHTTPResponse) -> float:
+        try:
+            return self.parse_retry_after(response.headers["Retry-After"])
+        except (KeyError, InvalidHeader):
+            return RETRY_AFTER if response.status == 429 else 0.0
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """requests' adapter with one TLS context for all its connections: reading the CA file costs 13 ms each time."""
+
+    def __init__(self, context: ssl.SSLContext, retries: Retry) -> None:
+        self._context = context
+        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=retries)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, socket_options=_socket_options(), **pool)
+        pools: Any = self.poolmanager
+        pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, proxy: str, **pool: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
+        where, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return where, {}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Leave the connection's certificate settings alone: the context has them."""
+
+
+class Transport:
+    """Connections to one platform. ``send`` may be called from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.limiter = Limiter()
+        self._connect_timeout = settings.connect_timeout
+        policy = _Policy(
+            total=settings.retries,
+            allowed_methods={"GET"},
+            status_forcelist={502, 503, 504},
+            other=0,
+            redirect=0,
+            backoff_factor=0.2,
+            backoff_max=5.0,
+            backoff_jitter=0.2,
+            raise_on_status=False,
+            retry_after_max=int(LONGEST_RETRY_AFTER) + 1,
+        )
+        policy.limiter = self.limiter
+        host = urlsplit(settings.api_url).hostname or ""
+        self._proxies = {} if is_loopback(host) else requests.utils.get_environ_proxies(settings.api_url)
+        self._adapter = _Adapter(_context(settings.verify), policy)
+
+    def send(self, request: requests.PreparedRequest, read_timeout: float | None) -> requests.Response:
+        """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds, None for no limit.
+
+        Raises what requests and urllib3 raise.
+        """
+        self.limiter.acquire()
+        timeout: Any = (self._connect_timeout, read_timeout)
+        response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
+        self.limiter.feed(response.headers)
+        response.content  # noqa: B018  # reading it gives the connection back to the pool
+        return response
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._adapter.close()
+
+
+def _context(verify: str | None) -> ssl.SSLContext:
+    bundle = verify or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+    if os.path.isdir(bundle):
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)
+
+
+TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
+"""All that `Transport.send` raises. ValueError is what the standard library says to headers and URLs that are not any."""
+
+
+def trouble(error: BaseException, operation: str) -> TransportError:
+    """Name what went wrong, by the kinds of the causes and never by their texts: those quote what was sent."""
+    causes = tuple(_causes(error))
+
+    def among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+    detail = f": {system}" if system else ""
+    certificate = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    if certificate:
+        return TransportError("tls", f"the certificate is not trusted: {certificate.verify_message}", operation)
+    if among(failed.ProxyError):
+        return TransportError("proxy", f"the proxy cannot be used{detail}", operation)
+    if among(NewConnectionError):
+        return TransportError("connect", f"no connection{detail}", operation)
+    if among(ConnectTimeoutError):
+        return TransportError("connect", "no connection in time", operation)
+    if among(failed.SSLError, ssl.SSLError):
+        return TransportError("tls", "the TLS connection failed", operation, maybe_sent=True)
+    if among(failed.ReadTimeout, ReadTimeoutError, TimeoutError):
+        return TransportError("timeout", "no answer in time", operation, maybe_sent=True)
+    if among(failed.InvalidURL):
+        return TransportError("protocol", "the URL cannot be used", operation)
+    if among(failed.ConnectionError, failed.ChunkedEncodingError, OSError) and not among(failed.ContentDecodingError):
+        return TransportError("dropped", f"the connection broke before the answer was complete{detail}", operation, maybe_sent=True)
+    return TransportError("protocol", "the answer is not HTTP that can be read", operation, maybe_sent=True)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The innermost last. requests and urllib3 keep causes in three places."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
+
+
+_lock = threading.Lock()
+_transports: dict[tuple[object, ...], Transport] = {}
+
+
+def transport(settings: Settings) -> Transport:
+    """Give the transport for ``settings``, made on first use. Raises OSError for a CA bundle that cannot be read."""
+    key = (settings.api_url, settings.verify, settings.connect_timeout, settings.retries)
+    made = _transports.get(key)
+    if made is None:
+        with _lock:
+            made = _transports.get(key) or _transports.setdefault(key, Transport(settings))
+    return made
+
+
+def _forget() -> None:
+    # A forked child must not write on its parent's connections.
+    global _lock
+    _lock = threading.Lock()
+    _transports.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,226 @@
+"""Requests as values, and the one door that they leave by.
+
+Every function of the library builds a `Call`: which method, with which parameters and body, and how to read its answer.
+`send` puts the token on, keeps the platform's rules about bodies, sends, decodes, and turns everything that goes wrong
+into a Failure. Describing apart from sending is what lets a pipeline be explained before it runs.
+
+>>> from pocketenv_fp.xrpc import procedure
+>>> procedure("sandbox.exec", bytes.decode, {"id": "3f"}, {"command": "ls"})
+POST io.pocketenv.sandbox.exec(id) with body (command)
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from urllib.parse import quote, urlencode
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.errors import (
+    ApiError,
+    DecodeError,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    RateLimited,
+    api_error_kind,
+)
+from pocketenv_fp.models import HIDDEN
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["Call", "decode", "nothing", "procedure", "query", "send"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("pocketenv_fp")
+
+NAMESPACE = "io.pocketenv."
+MESSAGE_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Call(Generic[T]):
+    """One request, described. Its repr tells the names of what it carries and never the values.
+
+    A ``body`` of None is no body at all: the platform refuses one where it expects none, and misses one where it does.
+    Values of None, in the parameters and the body, are left out. ``read_timeout`` is in seconds, None for the
+    configured one: a query may shorten that, a procedure may lengthen it, up to ``math.inf`` for no limit. ``login`` is
+    False for what the platform answers without a token, too.
+    """
+
+    nsid: str
+    decode: Callable[[bytes], T]
+    params: Mapping[str, object] = field(default_factory=dict[str, object])
+    body: Mapping[str, object] | None = None
+    is_query: bool = False
+    login: bool = True
+    read_timeout: float | None = None
+
+    def __repr__(self) -> str:
+        body = "" if self.body is None else f" with body ({', '.join(self.body)})"
+        return f"{'GET' if self.is_query else 'POST'} {NAMESPACE}{self.nsid}({', '.join(self.params)}){body}"
+
+
+def query(
+    nsid: str,
+    decode: Callable[[bytes], T],
+    params: Mapping[str, object] | None = None,
+    *,
+    login: bool = True,
+    read_timeout: float | None = None,
+) -> Call[T]:
+    """Describe a GET. ``nsid`` is without the leading ``io.pocketenv.``"""
+    return Call(nsid, decode, params or {}, is_query=True, login=login, read_timeout=read_timeout)
+
+
+def procedure(
+    nsid: str,
+    decode: Callable[[bytes], T],
+    params: Mapping[str, object] | None = None,
+    body: Mapping[str, object] | None = None,
+    *,
+    read_timeout: float | None = None,
+) -> Call[T]:
+    """Describe a POST."""
+    return Call(nsid, decode, params or {}, body, read_timeout=read_timeout)
+
+
+@cache
+def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(cast("Any", kind))
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Read a JSON answer as ``kind``; raises msgspec's ValidationError or DecodeError."""
+    return cast("T", _decoder(cast("Hashable", kind)).decode(body))
+
+
+def nothing(body: bytes) -> None:
+    """Read an answer that has nothing to say: zero bytes, or a JSON object."""
+    if body:
+        decode(body, dict[str, object])
+
+
+def send(call: Call[T], *, token: str | None = None, config: Config | None = None) -> Result[T, PocketenvError]:
+    """Send ``call`` and give its decoded answer.
+
+    Failures: NotLoggedIn and InvalidInput before anything is sent; ApiError and its kinds for what the platform
+    refused; TransportError where no answer came; DecodeError for an answer that the contract does not describe.
+    """
+    return settings(config, token=token).bind(lambda found: _send(call, found))
+
+
+def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
+    if call.login and found.token is None:
+        return Failure(NotLoggedIn())
+    # requests is slow to import: a program that only composes steps does not wait for it.
+    from pocketenv_fp.transport import TROUBLE, transport, trouble
+
+    try:
+        request = _prepared(call, found)
+    except UnicodeEncodeError:
+        return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+    try:
+        line = transport(found)
+    except OSError as error:
+        return Failure(InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or type(error).__name__}"))
+    limit = _read_timeout(call, found)
+    began = time.perf_counter()
+    try:
+        response = line.send(request, limit)
+        status, body = response.status_code, response.content
+    except TROUBLE as error:
+        failed = trouble(error, call.nsid)
+        log.debug("%s: %s", call.nsid, failed.kind)
+        return Failure(failed)
+    log.debug("%s: %d, %.1f ms", call.nsid, status, (time.perf_counter() - began) * 1000)
+    if not 200 <= status < 300:
+        return Failure(_refusal(call, response, found.token))
+    try:
+        return Success(call.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return Failure(DecodeError(call.nsid, _unreadable(body, error)))
+
+
+def _read_timeout(call: Call[Any], found: Settings) -> float | None:
+    if call.read_timeout is None:
+        return found.read_timeout
+    if call.is_query:
+        return min(call.read_timeout, found.read_timeout)
+    return None if call.read_timeout == math.inf else call.read_timeout
+
+
+def _prepared(call: Call[Any], found: Settings) -> requests.PreparedRequest:
+    from requests import PreparedRequest
+    from requests.structures import CaseInsensitiveDict
+    request = PreparedRequest()
+    request.method = "GET" if call.is_query else "POST"
+    request.url = f"{found.api_url}/xrpc/{NAMESPACE}{call.nsid}"
+    if call.params:
+        request.url += f"?{urlencode(_given(call.params), quote_via=quote)}"
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
+    if found.token is not None:
+        headers["Authorization"] = f"Bearer {found.token}"
+    if call.body is not None:
+        request.body = msgspec.json.encode(_given(call.body))
+        headers["Content-Type"] = "application/json"
+        headers["Content-Length"] = str(len(request.body))
+    elif not call.is_query:
+        headers["Content-Length"] = "0"
+    request.headers = CaseInsensitiveDict(headers)
+    return request
+
+
+def _given(values: Mapping[str, object]) -> dict[str, object]:
+    import toolz
+
+    valfilter: Any = toolz.valfilter
+    return cast("dict[str, object]", valfilter(_is_given, values))
+
+
+def _is_given(value: object) -> bool:
+    return value is not None
+
+
+class _Refused(msgspec.Struct):
+    error: str = ""
+    message: str = ""
+
+
+def _refusal(call: Call[Any], response: requests.Response, token: str | None) -> ApiError:
+    status = response.status_code
+    try:
+        said = decode(response.content, _Refused)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        kind = response.headers.get("Content-Type", "no content type").partition(";")[0][:60]
+        said = _Refused(message=f"an answer that is not the platform's ({kind})")
+    error, message = (_printable(text, token) for text in (said.error, said.message))
+    if status == 429:
+        return RateLimited(status, error, message, call.nsid, _seconds(response.headers.get("Retry-After", "")))
+    return api_error_kind(status, error)(status, error, message, call.nsid)
+
+
+def _printable(text: str, token: str | None) -> str:
+    # An error may quote the request that it is about.
+    text = text.replace(token, HIDDEN) if token else text
+    return "".join(c if c.isprintable() else " " for c in text[:MESSAGE_LENGTH])
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isdecimal() else None
+
+
+def _unreadable(body: bytes, error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+    return "it is empty" if not body else "it is not JSON"

@@ -1,0 +1,35 @@
+"""One embedded platform for the whole run: real HTTP, real processes, real sealed boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp import local
+
+VARIABLES = ("POCKETENV_TOKEN", "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[local.Platform]:
+    """The embedded platform, shared by all tests that do not change it for others."""
+    with local.platform() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the person who runs it: neither the environment's token nor the home directory's."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of somebody who is logged in to the embedded platform."""
+    for name, value in platform.environment.items():
+        monkeypatch.setenv(name, value)
+    return platform.environment

@@ -24,7 +24,19 @@ from returns.result import Failure, Result
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 
-__all__ = ["Arguments", "Id", "Limit", "Name", "Offset", "PortNumber", "Seconds", "Text", "Wait", "checked", "wrong_value"]
+__all__ = [
+    "Arguments",
+    "Id",
+    "Limit",
+    "Name",
+    "Offset",
+    "PortNumber",
+    "Seconds",
+    "Text",
+    "Wait",
+    "checked",
+    "wrong_value",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")

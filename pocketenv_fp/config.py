@@ -20,16 +20,12 @@ Config(token='***', read_timeout=5)
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import pickle
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -57,6 +53,8 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.token is not None:
+            import pickle
+
             raise pickle.PicklingError(
                 f"a {type(self).__name__} that holds a token is not pickled: set POCKETENV_TOKEN where it will be used"
             )
@@ -213,10 +211,12 @@ def _environment(api_url: str, token_of_file: str | None) -> _Source:
 
 
 def _token_file() -> Result[str | None, PocketenvError]:
-    path = Path("~/.pocketenv/token.json")
+    path = "~/.pocketenv/token.json"
     try:
-        return Success(msgspec.json.decode(path.expanduser().read_bytes(), type=dict[str, str])["token"])
-    except (FileNotFoundError, NotADirectoryError, RuntimeError):
+        # pathlib would be a tenth of this library's import time.
+        with open(os.path.expanduser(path), "rb") as file:  # noqa: PTH111, PTH123
+            return Success(msgspec.json.decode(file.read(), type=dict[str, str])["token"])
+    except (FileNotFoundError, NotADirectoryError):
         return Success(None)
     except OSError as error:
         return Failure(InvalidInput("token", f"{path} cannot be read: {error.strerror}"))
@@ -234,7 +234,9 @@ def _settled(layers: tuple[Config, ...], source: _Source) -> Result[Settings, Po
     for layer in reversed(layers):
         said |= {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not None}
     said["api_url"] = source.api_url
-    found = Settings(**{name: value.strip().rstrip("/") if name.endswith("_url") else value for name, value in said.items()})
+    found = Settings(
+        **{name: value.strip().rstrip("/") if name.endswith("_url") else value for name, value in said.items()}
+    )
     wrong = (
         _wrong_url("api_url", found.api_url, found.token)
         or _wrong_url("storage_url", found.storage_url, found.token)
@@ -244,6 +246,8 @@ def _settled(layers: tuple[Config, ...], source: _Source) -> Result[Settings, Po
 
 
 def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
+    from urllib.parse import urlsplit
+
     try:
         url = urlsplit(text)
         host = url.hostname if url.port is None or url.port else None  # reading .port checks that it is a number
@@ -254,11 +258,16 @@ def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
     if url.username is not None or url.query or url.fragment:
         return InvalidInput(field, "must hold neither a password nor a query")
     if url.scheme == "http" and token is not None and not is_loopback(host):
-        return InvalidInput(field, "must be https:// where a token is sent: on plain http:// anyone on the way can read it")
+        return InvalidInput(
+            field, "must be https:// where a token is sent: on plain http:// anyone on the way can read it"
+        )
     return None
 
 
 def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's own, by its looks."""
+    import ipaddress
+
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

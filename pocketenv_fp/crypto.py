@@ -111,7 +111,7 @@ def mask_tailscale_auth_key(key: str) -> str:
     return f"{key[:11]}{'*' * hidden}{key[-3:]}" if hidden > 3 else HIDDEN
 
 
-_MASKED = re.compile(
+_MASKED = (
     r"\*+"  # masked whole
     rf"|{HEADER}(\\n)?[^*]{{0,12}}[*n\\]+[^*]{{0,12}}{FOOTER}(\\n)?"
     r"|tskey-auth-\*+[^*]{0,3}"
@@ -120,4 +120,4 @@ _MASKED = re.compile(
 
 def is_masked(text: str) -> bool:
     """Tell whether a key that the platform shows is masked. Other clients store some keys in clear."""
-    return not text or bool(_MASKED.fullmatch(text.strip()))
+    return not text or bool(re.fullmatch(_MASKED, text.strip()))

@@ -34,7 +34,7 @@ pickles, and has its fields in pattern order:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
 from returns.result import Failure, Result
@@ -66,8 +66,9 @@ TransportKind = Literal["connect", "dropped", "protocol", "proxy", "timeout", "t
 """Where a request got stuck: no connection, a broken one, no HTTP on it, the proxy, too slow, TLS."""
 
 
-# Dataclasses that are not frozen: contextmanager and add_note assign to exceptions on their way.
-@dataclass(eq=True, unsafe_hash=True)
+# Not frozen: contextmanager and add_note assign to exceptions on their way. Equality, hash and repr are written once:
+# to have them made for each class would be a fifth of this library's import time.
+@dataclass(eq=False, repr=False)
 class PocketenvError(Exception):
     """The root of the tree: ``except PocketenvError`` catches all that this library reports."""
 
@@ -80,20 +81,34 @@ class PocketenvError(Exception):
     def __str__(self) -> str:
         return f"{self.summary()}. {self.advice}" if self.advice else f"{self.summary()}."
 
+    def _fields(self) -> tuple[object, ...]:
+        names: tuple[str, ...] = type(self).__match_args__
+        return tuple(getattr(self, name) for name in names)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PocketenvError) or type(self) is not type(other):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._fields()))
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self) if field.repr)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception's own way re-creates it from `args`, which lack what was given by keyword.
-        names: tuple[str, ...] = type(self).__match_args__
-        fields = tuple(getattr(self, name) for name in names)
         notes = getattr(self, "__notes__", None)
-        return (type(self), fields, {"__notes__": list(notes)}) if notes else (type(self), fields)
+        return (type(self), self._fields(), {"__notes__": list(notes)}) if notes else (type(self), self._fields())
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class NotLoggedIn(PocketenvError):
     """No token where one is needed. Nothing was sent."""
 
     advice: ClassVar[str] = (
-        "Set POCKETENV_TOKEN, pass token=, or write {\"token\": \"…\"} to ~/.pocketenv/token.json; "
+        'Set POCKETENV_TOKEN, pass token=, or write {"token": "…"} to ~/.pocketenv/token.json; '
         "POCKETENV_API_URL=local needs none."
     )
 
@@ -101,7 +116,7 @@ class NotLoggedIn(PocketenvError):
         return "not logged in"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class InvalidInput(PocketenvError, ValueError):
     """A value that cannot be right. Nothing was sent. ``reason`` never holds the value itself."""
 
@@ -112,7 +127,7 @@ class InvalidInput(PocketenvError, ValueError):
         return f"{self.field}: {self.reason}"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class ApiError(PocketenvError):
     """The platform's own answer: HTTP ``status``, its ``error`` name and ``message``, and who asked."""
 
@@ -128,7 +143,7 @@ class ApiError(PocketenvError):
         return f"{where}{said} ({self.status}{name})"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class SandboxNotFound(ApiError):
     """There is no such sandbox, or it is somebody else's: the platform does not tell the two apart."""
 
@@ -138,7 +153,7 @@ class SandboxNotFound(ApiError):
     error: str = "SandboxNotFound"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class ProfileNotFound(ApiError):
     """An empty profile. The platform hides every failure of a profile lookup behind a 200 and ``{}``."""
 
@@ -148,14 +163,16 @@ class ProfileNotFound(ApiError):
     error: str = "ProfileNotFound"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class Unauthorized(ApiError):
     """401: the platform wants a login, or does not accept this one."""
 
-    advice: ClassVar[str] = "The token is missing, expired or of another platform: log in again and set POCKETENV_TOKEN."
+    advice: ClassVar[str] = (
+        "The token is missing, expired or of another platform: log in again and set POCKETENV_TOKEN."
+    )
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class RateLimited(ApiError):
     """429, after waiting as often as ``retries`` allows. ``retry_after`` is in seconds, None if not said."""
 
@@ -164,7 +181,7 @@ class RateLimited(ApiError):
     retry_after: float | None = None
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class ServerError(ApiError):
     """5xx. A create or an exec that got one may have happened: look before trying again."""
 
@@ -173,7 +190,7 @@ class ServerError(ApiError):
     )
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class TransportError(PocketenvError):
     """No answer came. ``maybe_sent`` tells whether the platform may have received the request all the same."""
 
@@ -195,7 +212,7 @@ class TransportError(PocketenvError):
         return f"{self.summary()}. {advice}"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class DecodeError(PocketenvError):
     """The answer is not what the contract says. ``reason`` names the place in it, never its content."""
 
@@ -208,11 +225,13 @@ class DecodeError(PocketenvError):
         return f"{self.operation}: the answer is not understood: {self.reason}"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class WaitTimeout(PocketenvError, TimeoutError):
     """Not running after ``seconds``. ``last_status`` is the status that the last look showed."""
 
-    advice: ClassVar[str] = "Give it more time with timeout=, or look at the sandbox: a creation that failed stays INITIALIZING."
+    advice: ClassVar[str] = (
+        "Give it more time with timeout=, or look at the sandbox: a creation that failed stays INITIALIZING."
+    )
 
     seconds: float | None = None
     last_status: str | None = None
@@ -223,7 +242,7 @@ class WaitTimeout(PocketenvError, TimeoutError):
         return f"the sandbox was not running {after}{status}"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class CommandFailed(PocketenvError):
     """A command ended with a non-zero ``exit_code``. Its output is in the fields and not in the message."""
 
@@ -237,7 +256,7 @@ class CommandFailed(PocketenvError):
         return f"the command ended with exit code {self.exit_code}"
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class ArchiveError(PocketenvError):
     """An archive could not be made, read or trusted; ``entry`` is the member that was at fault."""
 
@@ -248,7 +267,7 @@ class ArchiveError(PocketenvError):
         return f"{self.entry}: {self.reason}" if self.entry else self.reason
 
 
-@dataclass(eq=True, unsafe_hash=True)
+@dataclass(eq=False, repr=False)
 class EncryptionError(PocketenvError):
     """A value could not be sealed. ``reason`` never holds the value."""
 

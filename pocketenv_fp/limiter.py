@@ -1,18 +1,21 @@
 """Stay below the platform's request limit: 500 in 30 seconds and address, of which it tells in ``X-RateLimit-*``.
 
 Refused requests count at the platform too, so a client that hammers never gets out. One `Limiter` per host is shared
-by all threads: it spends what the last answer said is left, then holds everyone back until the window is over.
+by all threads: it spends what the answers say is left, less what is on its way, then holds everyone back until the
+window is over.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 __all__ = ["Limiter"]
 
 LONGEST_WAIT = 60.0
+LOOK_AGAIN = 1.0
 EPOCH = 1_000_000_000
 
 
@@ -22,34 +25,36 @@ class Limiter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limit: int | None = None
-        self._remaining = 0
+        self._left = 0
+        self._in_flight = 0
         self._reset = ""
         self._resets_at = 0.0
         self._paused_until = 0.0
 
-    def acquire(self) -> float:
-        """Wait until a request may be sent, and count it. Gives the seconds waited."""
-        waited = 0.0
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        """Wait until a request may be sent, and count it as on its way inside the block."""
         while (delay := self._claim()) > 0:
-            time.sleep(delay)
-            waited += delay
-        return waited
+            time.sleep(min(delay, LOOK_AGAIN))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1
 
     def _claim(self) -> float:
+        """Count one more request as on its way and give 0, or give the seconds until that may be possible."""
         with self._lock:
             now = time.monotonic()
             if now < self._paused_until:
                 return self._paused_until - now
-            if self._limit is None:
-                return 0.0
-            if now >= self._resets_at:
-                # The window is over: a new one starts with the next request, and its headers will correct this.
-                self._remaining = self._limit
-                self._resets_at = now + LONGEST_WAIT
-                self._reset = ""
-            if self._remaining <= 0:
-                return self._resets_at - now
-            self._remaining -= 1
+            if self._limit is not None:
+                if now >= self._resets_at:
+                    # The window is over. The next one begins with the next request, whose answer will correct this.
+                    self._left, self._reset, self._resets_at = self._limit, "", now + LONGEST_WAIT
+                if self._left <= self._in_flight:
+                    return self._resets_at - now
+            self._in_flight += 1
             return 0.0
 
     def feed(self, headers: Mapping[str, str]) -> None:
@@ -62,15 +67,17 @@ class Limiter:
         with self._lock:
             self._limit = int(limit)
             if reset == self._reset:
-                self._remaining = min(self._remaining, int(left))
+                # Answers overtake each other: the lowest number is the latest.
+                self._left = min(self._left, int(left))
             else:
                 # Some servers give the moment of the reset, others the seconds until then.
                 seconds = int(reset) - time.time() if int(reset) >= EPOCH else int(reset)
-                self._reset = reset
-                self._remaining = int(left)
+                self._left, self._reset = int(left), reset
                 self._resets_at = time.monotonic() + min(max(seconds, 0.0), LONGEST_WAIT)
 
     def pause(self, seconds: float) -> None:
-        """Hold everyone back for ``seconds``: the platform refused a request."""
+        """Hold everyone back for ``seconds``, the caller included: the platform refused a request."""
         with self._lock:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+        while (left := self._paused_until - time.monotonic()) > 0:
+            time.sleep(left)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from datetime import datetime
-from html import escape
 from typing import Generic, TypeVar, overload
 
 import msgspec
@@ -42,7 +41,7 @@ class Status(enum.Enum):
     UNKNOWN = "UNKNOWN"
 
     @classmethod
-    def _missing_(cls, value: object) -> Status:
+    def _missing_(cls, value: object) -> Status:  # noqa: ARG003  # enum's own signature
         return cls.UNKNOWN
 
     def __repr__(self) -> str:
@@ -54,6 +53,8 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
 
     def html(self) -> str:
         """Give the record as an HTML table, escaped."""
+        from html import escape
+
         rows = "".join(
             f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'><code>{escape(text)}</code></td></tr>"
             for name, text in self._shown()
@@ -198,6 +199,8 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
         return self.items[index]
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         shown = "".join(
             item.html() if isinstance(item, Record) else f"<pre>{escape(repr(item))}</pre>" for item in self.items
         )

@@ -22,7 +22,6 @@ A Failure passes every step by, and comes out as it went in.
 from __future__ import annotations
 
 import inspect
-import pickle
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cached_property, update_wrapper
@@ -136,8 +135,7 @@ class _Applied(Step[Any, Any]):
 
     def __str__(self) -> str:
         positional = (
-            self._shown(name, value)
-            for name, value in zip(self.operation.arguments.names, self.args, strict=False)
+            self._shown(name, value) for name, value in zip(self.operation.arguments.names, self.args, strict=False)
         )
         named = (f"{name}={self._shown(name, value)}" for name, value in self.kwargs.items())
         return f"{self.operation.__name__}({', '.join((*positional, *named))})"
@@ -146,6 +144,8 @@ class _Applied(Step[Any, Any]):
         given = (*zip(self.operation.arguments.names, self.args, strict=False), *self.kwargs.items())
         for name, value in given:
             if name in self.operation.secret and isinstance(value, str):
+                import pickle
+
                 raise pickle.PicklingError(
                     f"{self} is not pickled, since {name} is a secret: use {name}=from_env('THE_VARIABLE'), "
                     "or POCKETENV_TOKEN for a token"
@@ -164,7 +164,9 @@ class _Curried:
     __name__: str
     __qualname__: str
 
-    def __init__(self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]) -> None:
+    def __init__(
+        self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]
+    ) -> None:
         self.function = function
         self.accepts = accepts
         self.secret = secret
@@ -186,9 +188,13 @@ class _Curried:
         if isinstance(target, Success):
             target = cast("Success[object]", target).unwrap()
         if target is None and self.accepts is Sandbox:
-            return Failure(SandboxNotFound(404, "SandboxNotFound", "no sandbox came from the step before", self.__name__))
+            return Failure(
+                SandboxNotFound(404, "SandboxNotFound", "no sandbox came from the step before", self.__name__)
+            )
         if not isinstance(target, self.accepts):
-            raise TypeError(f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}")
+            raise TypeError(
+                f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
+            )
         wrong = self.whole.check((target, *args), kwargs)
         return Failure(wrong) if wrong else self.function(target, *args, **kwargs)
 
@@ -245,7 +251,9 @@ class StepOperation(Step[A, B], _Curried, Generic[A, P, B]):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._call(args, kwargs)
 
-    def __init__(self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]) -> None:
+    def __init__(
+        self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]
+    ) -> None:
         super().__init__(function, accepts, secret)
         self._alone = (_Applied(self, (), {}),)
 

@@ -1,4 +1,4 @@
-"""The account: functions that take ids. This is the namespace ``pocketenv-io.pocketenv`` of the Clojure SDK.
+r"""The account: functions that take ids. This is the namespace ``pocketenv-io.pocketenv`` of the Clojure SDK.
 
 Each gives a ``Result``: Success with what its docstring says, or Failure with an error of `pocketenv_fp.errors`.
 Besides the failures that a docstring names, any call may give NotLoggedIn, Unauthorized, RateLimited, ServerError,
@@ -6,7 +6,7 @@ TransportError and DecodeError. All take ``token=`` and ``config=``, which win o
 
 >>> from pocketenv_fp import pocketenv, sandbox
 >>> sandbox.exec(sandbox.start(pocketenv.create_sandbox("my-box")), "echo", ["hello"])
-<Success: ExecResult(stdout='hello\\n', stderr='', exit_code=0)>
+<Success: ExecResult(stdout='hello\n', stderr='', exit_code=0)>
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def create(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Create a sandbox; also called ``create_sandbox``. Gives the Sandbox, with a status of UNKNOWN until it is asked.
+    r"""Create a sandbox; also called ``create_sandbox``. Gives the Sandbox, with a status of UNKNOWN until it is asked.
 
     ``base`` is the at-URI of a base image, ``provider`` the cloud to run on (cloudflare, daytona, vercel, deno,
     sprites, modal, e2b, hopx, runloop), ``repo`` the URL of a git repository to clone, and ``keep_alive`` keeps the
@@ -97,7 +97,7 @@ def create(
 
     >>> from pocketenv_fp import create, exec, start
     >>> create("my-box") | start | exec("echo", ["hello"])
-    <Success: ExecResult(stdout='hello\\n', stderr='', exit_code=0)>
+    <Success: ExecResult(stdout='hello\n', stderr='', exit_code=0)>
     >>> create(provider="daytona")
     create(provider='daytona')
     >>> create("")
@@ -173,7 +173,9 @@ def _profile(body: bytes) -> Profile | None:
 def _known(who: str) -> Callable[[Profile | None], Result[Profile, PocketenvError]]:
     def known(profile: Profile | None) -> Result[Profile, PocketenvError]:
         if profile is None:
-            return Failure(ProfileNotFound(message=f"the platform has no profile for {who}", operation="actor.getProfile"))
+            return Failure(
+                ProfileNotFound(message=f"the platform has no profile for {who}", operation="actor.getProfile")
+            )
         return Success(profile)
 
     return known
@@ -296,18 +298,18 @@ def get_ssh_keys(
     return send(query("sandbox.getSshKeys", _ssh_key, {"id": sandbox_id}), token=token, config=config)
 
 
-_PRIVATE_KEY = re.compile(r"\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s.*-----END [A-Z0-9 ]*PRIVATE KEY-----\s*", re.DOTALL)
-_PUBLIC_KEY = re.compile(r"\s*[a-z][\w.@-]* [A-Za-z0-9+/]+={0,2}( [^\r\n]*)?\s*", re.ASCII)
+_PRIVATE_KEY = r"(?s)\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s.*-----END [A-Z0-9 ]*PRIVATE KEY-----\s*"
+_PUBLIC_KEY = r"(?a)\s*[a-z][\w.@-]* [A-Za-z0-9+/]+={0,2}( [^\r\n]*)?\s*"
 
 
 def _private(text: str) -> Result[str, PocketenvError]:
-    if _PRIVATE_KEY.fullmatch(text):
+    if re.fullmatch(_PRIVATE_KEY, text):
         return Success(text)
     return Failure(InvalidInput("private_key", "is not a private key: it starts with -----BEGIN … PRIVATE KEY-----"))
 
 
 def _public(text: str) -> Result[str, PocketenvError]:
-    if _PUBLIC_KEY.fullmatch(text):
+    if re.fullmatch(_PUBLIC_KEY, text):
         return Success(text)
     # A private key here would be stored in clear.
     return Failure(InvalidInput("public_key", "is not a public key: it is one line, such as ssh-ed25519 AAAA…"))
@@ -389,7 +391,9 @@ def put_tailscale_auth_key(
         body = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
         return seal(key, config=config).bind(
             lambda sealed: send(
-                procedure("sandbox.putTailscaleAuthKey", nothing, body=body | {"authKey": sealed}), token=token, config=config
+                procedure("sandbox.putTailscaleAuthKey", nothing, body=body | {"authKey": sealed}),
+                token=token,
+                config=config,
             )
         )
 

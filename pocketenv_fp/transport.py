@@ -8,12 +8,13 @@ kept, and no proxy stands between this machine and itself.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -25,17 +26,26 @@ import requests.exceptions as failed
 import requests.utils
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    MaxRetryError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 from urllib3.util.retry import Retry
 
 from pocketenv_fp.config import Settings, is_loopback
-from pocketenv_fp.errors import TransportError
+from pocketenv_fp.errors import TransportError, TransportKind
 from pocketenv_fp.limiter import Limiter
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 __all__ = ["TROUBLE", "Transport", "transport", "trouble"]
+
+log = logging.getLogger("pocketenv_fp")
 
 # The platform drops connections that were idle for 5 s. One that it drops while a create is on its way would leave open
 # whether the create arrived, so connections are given up a little earlier.
@@ -102,7 +112,7 @@ class _Policy(Retry):
         made.limiter = self.limiter
         return made
 
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: FBT001, FBT002  # urllib3's
         return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
 
     def increment(self, *args: Any, **kwargs: Any) -> _Policy:
@@ -116,7 +126,6 @@ class _Policy(Retry):
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
         if response is not None and response.status == 429:
             self.limiter.pause(self._seconds(response))
-            self.limiter.acquire()
         else:
             super().sleep(response)
 
@@ -134,8 +143,10 @@ class _Adapter(requests.adapters.HTTPAdapter):
         self._context = context
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=retries)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, socket_options=_socket_options(), **pool)
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:  # noqa: FBT001, FBT002  # requests'
+        super().init_poolmanager(
+            connections, maxsize, block, ssl_context=self._context, socket_options=_socket_options(), **pool
+        )
         pools: Any = self.poolmanager
         pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
@@ -173,16 +184,18 @@ class Transport:
         self._proxies = {} if is_loopback(host) else requests.utils.get_environ_proxies(settings.api_url)
         self._adapter = _Adapter(_context(settings.verify), policy)
 
-    def send(self, request: requests.PreparedRequest, read_timeout: float | None) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
         """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds, None for no limit.
 
-        Raises what requests and urllib3 raise.
+        Raises `TROUBLE`. What is logged, at DEBUG, is ``operation``, the status and the time.
         """
-        self.limiter.acquire()
+        began = time.perf_counter()
         timeout: Any = (self._connect_timeout, read_timeout)
-        response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
-        self.limiter.feed(response.headers)
+        with self.limiter.turn():
+            response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
+            self.limiter.feed(response.headers)
         response.content  # noqa: B018  # reading it gives the connection back to the pool
+        log.debug("%s: %d, %.1f ms", operation, response.status_code, (time.perf_counter() - began) * 1000)
         return response
 
     def close(self) -> None:
@@ -192,7 +205,7 @@ class Transport:
 
 def _context(verify: str | None) -> ssl.SSLContext:
     bundle = verify or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
-    if os.path.isdir(bundle):
+    if Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)
 
@@ -201,32 +214,36 @@ TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
 """All that `Transport.send` raises. ValueError is what the standard library says to headers and URLs that are not any."""
 
 
+_Causes = tuple[type[BaseException], ...]
+
+# By the kinds of the causes, the more telling first, and never by their texts: those quote what was sent.
+_TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
+    ((failed.ProxyError,), "proxy", "the proxy cannot be used", False),
+    ((NewConnectionError,), "connect", "no connection", False),
+    ((ConnectTimeoutError,), "connect", "no connection in time", False),
+    ((failed.SSLError, ssl.SSLError), "tls", "the TLS connection failed", True),
+    ((failed.ReadTimeout, ReadTimeoutError, TimeoutError), "timeout", "no answer in time", True),
+    ((failed.InvalidURL,), "protocol", "the URL cannot be used", False),
+    ((failed.ContentDecodingError,), "protocol", "the answer cannot be unpacked", True),
+    (
+        (failed.ConnectionError, failed.ChunkedEncodingError, OSError),
+        "dropped",
+        "the connection broke before the answer was complete",
+        True,
+    ),
+)
+
+
 def trouble(error: BaseException, operation: str) -> TransportError:
-    """Name what went wrong, by the kinds of the causes and never by their texts: those quote what was sent."""
+    """Name what went wrong in sending, from one of `TROUBLE`."""
     causes = tuple(_causes(error))
-
-    def among(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return TransportError("tls", f"the certificate is not trusted: {cause.verify_message}", operation)
     system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
-    detail = f": {system}" if system else ""
-    certificate = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
-    if certificate:
-        return TransportError("tls", f"the certificate is not trusted: {certificate.verify_message}", operation)
-    if among(failed.ProxyError):
-        return TransportError("proxy", f"the proxy cannot be used{detail}", operation)
-    if among(NewConnectionError):
-        return TransportError("connect", f"no connection{detail}", operation)
-    if among(ConnectTimeoutError):
-        return TransportError("connect", "no connection in time", operation)
-    if among(failed.SSLError, ssl.SSLError):
-        return TransportError("tls", "the TLS connection failed", operation, maybe_sent=True)
-    if among(failed.ReadTimeout, ReadTimeoutError, TimeoutError):
-        return TransportError("timeout", "no answer in time", operation, maybe_sent=True)
-    if among(failed.InvalidURL):
-        return TransportError("protocol", "the URL cannot be used", operation)
-    if among(failed.ConnectionError, failed.ChunkedEncodingError, OSError) and not among(failed.ContentDecodingError):
-        return TransportError("dropped", f"the connection broke before the answer was complete{detail}", operation, maybe_sent=True)
+    for kinds, kind, reason, maybe_sent in _TROUBLES:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return TransportError(kind, f"{reason}: {system}" if system else reason, operation, maybe_sent)
     return TransportError("protocol", "the answer is not HTTP that can be read", operation, maybe_sent=True)
 
 
@@ -242,7 +259,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
 
 
-_lock = threading.Lock()
 _transports: dict[tuple[object, ...], Transport] = {}
 
 
@@ -250,18 +266,10 @@ def transport(settings: Settings) -> Transport:
     """Give the transport for ``settings``, made on first use. Raises OSError for a CA bundle that cannot be read."""
     key = (settings.api_url, settings.verify, settings.connect_timeout, settings.retries)
     made = _transports.get(key)
-    if made is None:
-        with _lock:
-            made = _transports.get(key) or _transports.setdefault(key, Transport(settings))
-    return made
-
-
-def _forget() -> None:
-    # A forked child must not write on its parent's connections.
-    global _lock
-    _lock = threading.Lock()
-    _transports.clear()
+    # Of two threads that make one at the same time, one's is kept. The other's has no connection yet.
+    return made or _transports.setdefault(key, Transport(settings))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    # A forked child must not write on its parent's connections.
+    os.register_at_fork(after_in_child=_transports.clear)

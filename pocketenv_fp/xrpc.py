@@ -11,14 +11,10 @@ POST io.pocketenv.sandbox.exec(id) with body (command)
 
 from __future__ import annotations
 
-import logging
 import math
-import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-from urllib.parse import quote, urlencode
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -42,14 +38,11 @@ __all__ = ["Call", "decode", "nothing", "procedure", "query", "send"]
 
 T = TypeVar("T")
 
-log = logging.getLogger("pocketenv_fp")
-
 NAMESPACE = "io.pocketenv."
 MESSAGE_LENGTH = 500
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Call(Generic[T]):
+class Call(msgspec.Struct, Generic[T], frozen=True):
     """One request, described. Its repr tells the names of what it carries and never the values.
 
     A ``body`` of None is no body at all: the platform refuses one where it expects none, and misses one where it does.
@@ -60,7 +53,7 @@ class Call(Generic[T]):
 
     nsid: str
     decode: Callable[[bytes], T]
-    params: Mapping[str, object] = field(default_factory=dict[str, object])
+    params: Mapping[str, object]
     body: Mapping[str, object] | None = None
     is_query: bool = False
     login: bool = True
@@ -123,33 +116,38 @@ def send(call: Call[T], *, token: str | None = None, config: Config | None = Non
 def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
     if call.login and found.token is None:
         return Failure(NotLoggedIn())
-    # requests is slow to import: a program that only composes steps does not wait for it.
-    from pocketenv_fp.transport import TROUBLE, transport, trouble
-
     try:
         request = _prepared(call, found)
     except UnicodeEncodeError:
         return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+    return _sent(call, request, found).bind(lambda response: _read(call, response, found))
+
+
+def _sent(
+    call: Call[Any], request: requests.PreparedRequest, found: Settings
+) -> Result[requests.Response, PocketenvError]:
+    # requests is slow to import: a program that only composes steps does not wait for it.
+    from pocketenv_fp.transport import TROUBLE, transport, trouble
+
     try:
         line = transport(found)
     except OSError as error:
-        return Failure(InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or type(error).__name__}"))
-    limit = _read_timeout(call, found)
-    began = time.perf_counter()
+        return Failure(
+            InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'no certificate in it'}")
+        )
     try:
-        response = line.send(request, limit)
-        status, body = response.status_code, response.content
+        return Success(line.send(request, _read_timeout(call, found), call.nsid))
     except TROUBLE as error:
-        failed = trouble(error, call.nsid)
-        log.debug("%s: %s", call.nsid, failed.kind)
-        return Failure(failed)
-    log.debug("%s: %d, %.1f ms", call.nsid, status, (time.perf_counter() - began) * 1000)
-    if not 200 <= status < 300:
+        return Failure(trouble(error, call.nsid))
+
+
+def _read(call: Call[T], response: requests.Response, found: Settings) -> Result[T, PocketenvError]:
+    if not 200 <= response.status_code < 300:
         return Failure(_refusal(call, response, found.token))
     try:
-        return Success(call.decode(body))
+        return Success(call.decode(response.content))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return Failure(DecodeError(call.nsid, _unreadable(body, error)))
+        return Failure(DecodeError(call.nsid, _unreadable(response.content, error)))
 
 
 def _read_timeout(call: Call[Any], found: Settings) -> float | None:
@@ -161,8 +159,11 @@ def _read_timeout(call: Call[Any], found: Settings) -> float | None:
 
 
 def _prepared(call: Call[Any], found: Settings) -> requests.PreparedRequest:
+    from urllib.parse import quote, urlencode
+
     from requests import PreparedRequest
     from requests.structures import CaseInsensitiveDict
+
     request = PreparedRequest()
     request.method = "GET" if call.is_query else "POST"
     request.url = f"{found.api_url}/xrpc/{NAMESPACE}{call.nsid}"
@@ -182,9 +183,8 @@ def _prepared(call: Call[Any], found: Settings) -> requests.PreparedRequest:
 
 
 def _given(values: Mapping[str, object]) -> dict[str, object]:
-    import toolz
+    from toolz import valfilter  # pyright: ignore[reportUnknownVariableType]  # toolz has no types
 
-    valfilter: Any = toolz.valfilter
     return cast("dict[str, object]", valfilter(_is_given, values))
 
 

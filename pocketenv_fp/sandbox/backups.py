@@ -65,7 +65,11 @@ def list_backups(
 
 @operation(Sandbox)
 def restore_backup(
-    sandbox: Sandbox, backup_id: Id, *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox,  # noqa: ARG001  # the backup knows where it belongs; with a sandbox this is a step like the others
+    backup_id: Id,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
 ) -> Result[None, PocketenvError]:
     """Put a backup's content back where it came from. Gives None. Failures: ApiError for an unknown backup.
 

@@ -32,7 +32,7 @@ def exec(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Run a command and wait for its end. Gives an ExecResult; an exit code that is not zero is data, not a Failure.
+    r"""Run a command and wait for its end. Gives an ExecResult; an exit code that is not zero is data, not a Failure.
 
     ``command`` is a shell line and is sent as it is, so that pipes, globs and ``&&`` work; each of ``args`` is quoted
     and stays one argument, whatever is in it. It runs in ``/workspace``. ``timeout`` is how many seconds to wait for
@@ -44,7 +44,7 @@ def exec(
     >>> from pocketenv_fp import create, exec, start
     >>> box = create("my-box") | start
     >>> box | exec("echo a b | tr a-z A-Z")
-    <Success: ExecResult(stdout='A B\\n', stderr='', exit_code=0)>
+    <Success: ExecResult(stdout='A B\n', stderr='', exit_code=0)>
     >>> box | exec("printf '%s|'", ["one argument", "$HOME", "it's"])
     <Success: ExecResult(stdout="one argument|$HOME|it's|", stderr='', exit_code=0)>
     >>> (box | exec("exit 3")).unwrap().exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator
 from itertools import count, repeat
@@ -128,8 +127,11 @@ def delays() -> Iterator[float]:
     Most sandboxes run within seconds, so looking is quick at first and costs no more calls than every 2 seconds over a
     minute. A tenth of jitter keeps a fleet from asking in step.
     """
+    import random
+
     waited = 0.0
     for look in count():
-        delay = max(min(0.1 * 1.2 ** min(look, 20), 0.5), min(0.05 * waited, 2.0)) * random.uniform(0.9, 1.1)
+        jitter = random.uniform(0.9, 1.1)  # noqa: S311  # no secret hangs on it
+        delay = max(min(0.1 * 1.2 ** min(look, 20), 0.5), min(0.05 * waited, 2.0)) * jitter
         waited += delay
         yield delay

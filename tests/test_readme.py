@@ -1,0 +1,57 @@
+"""The README's snippets are run as they stand, each in a fresh namespace, on the embedded platform."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+SNIPPETS = [body for language, body in BLOCKS if language == "python"]
+COMMANDS = [body for language, body in BLOCKS if language == "sh"]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n", 1)[0][:50])
+@pytest.mark.usefixtures("environment")
+def test_a_snippet_runs(snippet: str) -> None:
+    if snippet.startswith(">>>"):
+        example = doctest.DocTestParser().get_doctest(snippet, {}, "README", "README.md", 0)
+        report: list[str] = []
+        failed, tried = doctest.DocTestRunner().run(example, out=report.append)
+        assert (failed, tried) == (0, len(example.examples)), "".join(report)
+    else:
+        exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_every_block_is_a_snippet_or_a_command() -> None:
+    assert {language for language, _ in BLOCKS} == {"python", "sh"}
+
+
+def test_it_starts_with_two_commands_of_one_line_each() -> None:
+    assert [language for language, _ in BLOCKS[:2]] == ["sh", "sh"]
+    assert [command.count("\n") for command in COMMANDS] == [1, 1]
+
+
+def test_the_first_command_prints_what_it_promises(
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert environment
+    program = re.search(r"-c '(.*)'$", COMMANDS[0].strip())
+    promised = re.search(r"The first prints `(.*)`", TEXT)
+    assert program is not None
+    assert promised is not None
+    exec(program[1], {})
+    assert capsys.readouterr().out.strip() == promised[1]
+
+
+def test_it_is_short_enough_to_be_read() -> None:
+    assert len(TEXT.splitlines()) < 200
+
+
+def test_its_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
+        assert (README.parent / target).exists(), target

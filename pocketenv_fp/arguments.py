@@ -94,11 +94,11 @@ class Arguments:
         return get_type_hints(self.function)
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InvalidInput | None:
-        """Give the first wrong value, or None; raise TypeError for a wrong type. None is left to the type checker."""
+        """Give the first wrong value, or None; raise TypeError for a wrong type."""
         exact = self.exact
         given = (*zip(self.names, args, strict=False), *kwargs.items())
         for name, value in given:
-            if value is not None and name in exact:
+            if name in exact:
                 try:
                     wrong = wrong_value(name, value, exact[name], self.loose[name])
                 except TypeError as error:

@@ -165,7 +165,8 @@ class Transport:
     """Connections to one platform. ``send`` may be called from any thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self.limiter = Limiter()
+        where = urlsplit(settings.api_url)
+        self.limiter = _limiters.setdefault(where.netloc, Limiter())
         self._connect_timeout = settings.connect_timeout
         policy = _Policy(
             total=settings.retries,
@@ -177,11 +178,9 @@ class Transport:
             backoff_max=5.0,
             backoff_jitter=0.2,
             raise_on_status=False,
-            retry_after_max=int(LONGEST_RETRY_AFTER) + 1,
         )
         policy.limiter = self.limiter
-        host = urlsplit(settings.api_url).hostname or ""
-        self._proxies = {} if is_loopback(host) else requests.utils.get_environ_proxies(settings.api_url)
+        self._proxies = {} if is_loopback(where.hostname or "") else requests.utils.get_environ_proxies(settings.api_url)
         self._adapter = _Adapter(_context(settings.verify), policy)
 
     def send(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
@@ -259,6 +258,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
 
 
+# One a host, whatever the settings: the platform counts requests by address.
+_limiters: dict[str, Limiter] = {}
 _transports: dict[tuple[object, ...], Transport] = {}
 
 
@@ -270,6 +271,11 @@ def transport(settings: Settings) -> Transport:
     return made or _transports.setdefault(key, Transport(settings))
 
 
+def _forget() -> None:
+    # A forked child must not write on its parent's connections, nor wait for a lock that a thread of it held.
+    _limiters.clear()
+    _transports.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    # A forked child must not write on its parent's connections.
-    os.register_at_fork(after_in_child=_transports.clear)
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,97 @@
+"""The platform on this machine: the same HTTP API, real, on loopback.
+
+    >>> from pocketenv_fp import local
+    >>> with local.platform() as p:
+    ...     sorted(p.environment)
+    ['POCKETENV_API_URL', 'POCKETENV_PUBLIC_KEY', 'POCKETENV_STORAGE_URL', 'POCKETENV_TOKEN']
+
+Commands run as real processes of the user who started it, in a folder and with an environment of their own.
+**That is no security boundary**: a command can do whatever its user can.
+
+It keeps the platform's shapes, statuses and oddities, so that what runs here runs there. It differs on purpose:
+
+- Every exposed port has a preview URL, `http://127.0.0.1:PORT`: sandboxes share this machine's network. On the
+  platform a second one can be null.
+- `exposeVscode` gives a `vscode://` URL that opens the workspace in this machine's VS Code.
+- Every base image is this machine itself. Sizes, keepAlive, provider credentials and Tailscale keys are accepted
+  and without effect.
+- `/workspace` is the directory in which commands start and `/root` is `$HOME`, each a folder of the sandbox's own.
+  The names themselves mean the host's directories to a command, the sandbox's to the calls of this API.
+- A secret or variable whose name no environment can hold is left out of it. So is a value with a NUL.
+- A repository is cloned to `/workspace/NAME` before start and create answer, for at most 20 seconds; a slower clone
+  goes on behind them.
+- A backup is made before createBackup answers, and restoreBackup puts the directory back exactly: files that came
+  later go.
+- Compressed request bodies are refused (415). Requests are not limited unless `rate_limit` says so.
+- Tokens do not expire, AT Protocol sessions are never lost, providers fail only where the contract says so.
+- Without a handler yet: claimSandbox, files, volumes, services, copying through storage.
+"""
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pocketenv_fp.local.server import Platform
+
+__all__ = ["Platform", "platform", "shared"]
+
+
+class _Shared:
+    """The platform that `shared` gives, and what keeps two threads from starting two."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        # Run in a forked child too: the platform is the parent's, and a thread that is not there may hold the guard.
+        self.platform: Platform | None = None
+        self.guard = threading.Lock()
+
+
+_held = _Shared()
+
+
+def platform(
+    *,
+    data: str | os.PathLike[str] | None = None,
+    boot_delay: float = 0.0,
+    rate_limit: int | None = None,
+    port: int = 0,
+) -> "Platform":
+    """A platform that runs until it is closed, or until its `with` block ends.
+
+    `data`: folder that keeps its state; by default a temporary one, removed at the end.
+    `boot_delay`: seconds that a sandbox stays INITIALIZING on every provider but Cloudflare.
+    `rate_limit`: requests allowed in 30 seconds (the platform's own: 500); None for no limit.
+    `port`: on 127.0.0.1; 0 for any free one.
+    """
+    # Here and not above: whoever only names this module should not wait for a web server to load.
+    from pocketenv_fp.local.server import Platform
+
+    return Platform(data=data, boot_delay=boot_delay, rate_limit=rate_limit, port=port)
+
+
+def shared() -> "Platform":
+    """The one platform of this process, started on first use and closed when Python ends.
+
+    A forked child gets its own.
+    """
+    with _held.guard:
+        if _held.platform is None:
+            _held.platform = platform()
+            atexit.register(_held.platform.close)
+        return _held.platform
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_held.forget)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Platform":
+        from pocketenv_fp.local.server import Platform
+
+        return Platform
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,142 @@
+"""What a handler sees of a request, and the ways in which it can answer."""
+
+import datetime as dt
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pocketenv_fp.local.machine import Machine
+from pocketenv_fp.local.store import Store
+from pocketenv_fp.local.vault import Vault
+
+PAGE_ROWS = 30
+LIST_ROWS = 20
+MOST_ROWS = 10_000
+
+
+class User(NamedTuple):
+    """A row of `users`; times in seconds since 1970."""
+
+    id: str
+    did: str
+    handle: str
+    display_name: str | None
+    created_at: float
+    updated_at: float
+
+
+@dataclass
+class World:
+    """Everything that one platform owns. Once `closed` is set, no machine makes another process."""
+
+    data: Path
+    store: Store
+    vault: Vault
+    boot_delay: float = 0.0
+    closed: threading.Event = field(default_factory=threading.Event)
+    machines: dict[str, Machine] = field(default_factory=dict[str, Machine])
+
+    def machine(self, sandbox_id: str) -> Machine:
+        """The machine of a sandbox, the same object at every call."""
+        found = self.machines.get(sandbox_id)
+        if found is None:
+            found = Machine(self.data / "sandboxes" / sandbox_id, self.data / "trash", self.closed)
+            self.machines[sandbox_id] = found
+        return found
+
+
+@dataclass
+class Call:
+    """One request whose parameters and body have been found valid."""
+
+    world: World
+    user: User | None
+    params: dict[str, Any]
+    body: dict[str, Any]
+
+    @property
+    def me(self) -> User:
+        """The user, in a method that the envelope lets nobody else call."""
+        if self.user is None:
+            raise unauthorized()
+        return self.user
+
+    @property
+    def owner(self) -> str | None:
+        """The id of the user, None for somebody who did not log in."""
+        return self.user.id if self.user else None
+
+    def window(self, default: int) -> tuple[int, int]:
+        """The (limit, offset) asked for."""
+        # SQLite takes 64 bits and JavaScript's numbers do not end there.
+        return min(self.params.get("limit", default), MOST_ROWS), min(self.params.get("offset", 0), 2**62)
+
+
+class Empty:
+    """The answer of a method without output: zero bytes and no Content-Type."""
+
+
+EMPTY = Empty()
+NOTHING: dict[str, Any] = {}
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+class Refusal(Exception):  # noqa: N818 - an answer like others, not a failure of this program
+    """An error answer: status, name and text as they go on the wire."""
+
+    def __init__(self, status: int, error: str, message: str) -> None:
+        super().__init__(status, error, message)
+        self.status = status
+        self.error = error
+        self.message = message
+
+
+def invalid(message: str) -> Refusal:
+    """400: the request is not valid, or the provider said no."""
+    return Refusal(400, "InvalidRequest", message)
+
+
+def provider_refused() -> Refusal:
+    """400: the provider said no, and the platform lost the reason."""
+    return invalid("Request failed with status code 400")
+
+
+def unauthorized(error: str = "AuthenticationRequired") -> Refusal:
+    """401: a login is needed."""
+    return Refusal(401, error, "Unauthorized")
+
+
+def not_found(message: str, error: str = "XRPCNotSupported") -> Refusal:
+    """404: only exec, start, stop and delete have a name of their own for it."""
+    return Refusal(404, error, message)
+
+
+def server_error() -> Refusal:
+    """500: what a database error looks like, its text hidden."""
+    return Refusal(500, "InternalServerError", "Internal Server Error")
+
+
+def new_id() -> str:
+    """An identifier nobody else has."""
+    return str(uuid.uuid4())
+
+
+def record_key() -> str:
+    """A key for an at-uri: 13 letters and digits."""
+    return "".join(secrets.choice("234567abcdefghijklmnopqrstuvwxyz") for _ in range(13))
+
+
+def now() -> float:
+    """Seconds since 1970."""
+    return time.time()
+
+
+def iso(seconds: float) -> str:
+    """A time in the platform's notation: UTC, milliseconds, Z."""
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,185 @@
+"""Every method of the platform: its verb, what it takes, who may call it, and the function that answers.
+
+A method whose function is None is known and has no handler. Its path answers like any other unknown page.
+"""
+
+from typing import Literal, NamedTuple
+
+from pocketenv_fp.local import actors, backups, catalogue, commands, keys, lifecycle, ports, sandboxes, secrets
+from pocketenv_fp.local.call import Handler
+from pocketenv_fp.local.schema import Field, Shape, array, boolean, integer, nested, refused, tagged, text
+
+# The name of the 401 for somebody who did not log in; None for a method that anybody may call.
+Login = Literal["AuthenticationRequired", "AuthenticationError"] | None
+NEEDED: Login = "AuthenticationRequired"
+
+PROVIDERS = ("daytona", "vercel", "cloudflare", "deno", "sprites", "modal", "e2b", "blaxel", "hopx", "runloop")
+_SEALED_CREDENTIALS = (
+    "spriteToken",
+    "denoDeployToken",
+    "daytonaApiKey",
+    "vercelApiToken",
+    "modalTokenId",
+    "modalTokenSecret",
+    "e2bApiKey",
+    "hopxApiKey",
+    "runloopApiKey",
+)
+
+
+class Method(NamedTuple):
+    """One method; `body` is None where a request must not have one."""
+
+    nsid: str
+    verb: Literal["GET", "POST"]
+    params: Shape
+    body: Shape | None
+    login: Login
+    handler: Handler | None
+
+
+def query(name: str, *params: Field, login: Login = NEEDED, to: Handler | None = None) -> Method:
+    """A method that only reads."""
+    return Method(f"io.pocketenv.{name}", "GET", params, None, login, to)
+
+
+def procedure(
+    name: str, *params: Field, body: Shape | None = None, login: Login = NEEDED, to: Handler | None = None
+) -> Method:
+    """A method that changes something."""
+    return Method(f"io.pocketenv.{name}", "POST", params, body, login, to)
+
+
+def _credentials() -> Shape:
+    boxes = [text(name) for name in _SEALED_CREDENTIALS]
+    twins = [text(f"redacted{name[0].upper()}{name[1:]}") for name in _SEALED_CREDENTIALS]
+    return (*boxes, *twins, text("daytonaOrganizationId"), text("vercelProjectId"), text("vercelTeamId"))
+
+
+ID = text("id!")
+PAGE = (integer("limit", least=1), integer("offset", least=0))
+TOPICS = text("", most=50)
+SECRET = nested("secret!", text("sandboxId"), text("name!"), text("value!"))
+VARIABLE = nested("variable!", text("sandboxId"), text("name!"), text("value!"))
+FILE = nested("file!", text("sandboxId"), text("path!"), text("content!"))
+VOLUME = nested("volume!", text("sandboxId"), text("name!"), text("path"), boolean("readOnly"))
+SERVICE = nested("service!", text("name!"), text("command!"), text("description"), array("ports", integer("")))
+NEW_SANDBOX: Shape = (
+    text("base!"),
+    text("name", least=1),
+    text("description"),
+    text("provider", choices=PROVIDERS),
+    array("topics", TOPICS),
+    text("repo"),
+    integer("vcpus", least=1),
+    integer("memory", least=1),
+    integer("disk", least=3),
+    text("readme", form="uri"),
+    boolean("keepAlive"),
+    refused("secrets"),
+    refused("envs"),
+    *_credentials(),
+)
+DETAILS = tagged(
+    "",
+    sandboxes.DETAILS,
+    text("name", least=1),
+    text("description", nullable=True),
+    array("topics", TOPICS, nullable=True),
+    text("repo", nullable=True),
+)
+
+_ALL = (
+    query("actor.getProfile", text("did", form="at-identifier"), login=None, to=actors.get_profile),
+    query(
+        "actor.getActorSandboxes",
+        text("did!", form="at-identifier"),
+        *PAGE,
+        boolean("isRunning"),
+        login=None,
+        to=sandboxes.get_actor_sandboxes,
+    ),
+    query("actor.getTerminalToken", to=actors.get_terminal_token),
+    procedure("sandbox.createSandbox", body=NEW_SANDBOX, login="AuthenticationError", to=lifecycle.create_sandbox),
+    query("sandbox.getSandbox", ID, login=None, to=sandboxes.get_sandbox),
+    query("sandbox.getSandboxes", *PAGE, login=None, to=catalogue.get_sandboxes),
+    procedure(
+        "sandbox.startSandbox", ID, body=(text("repo"), boolean("keepAlive")), login=None, to=lifecycle.start_sandbox
+    ),
+    procedure("sandbox.stopSandbox", ID, login=None, to=lifecycle.stop_sandbox),
+    procedure("sandbox.deleteSandbox", ID, to=lifecycle.delete_sandbox),
+    procedure("sandbox.exec", ID, body=(text("command!"),), login=None, to=commands.run),
+    procedure("sandbox.claimSandbox", ID),
+    query("sandbox.getPreferences", ID, to=sandboxes.get_preferences),
+    procedure(
+        "sandbox.putPreferences",
+        body=(text("sandboxId!"), array("preferences!", DETAILS)),
+        to=sandboxes.put_preferences,
+    ),
+    procedure(
+        "sandbox.exposePort",
+        ID,
+        body=(integer("port!", least=1025, most=65535), text("description")),
+        to=ports.expose,
+    ),
+    procedure("sandbox.unexposePort", ID, body=(integer("port!", least=1024, most=65535),), to=ports.unexpose),
+    query("sandbox.getExposedPorts", ID, to=ports.get_exposed),
+    procedure("sandbox.exposeVscode", ID, login=None, to=ports.expose_vscode),
+    query("sandbox.getSshKeys", ID, to=keys.get_ssh_keys),
+    procedure(
+        "sandbox.putSshKeys",
+        body=(text("id!"), text("privateKey!"), text("publicKey!"), text("redacted")),
+        to=keys.put_ssh_keys,
+    ),
+    query("sandbox.getTailscaleAuthKey", ID, to=keys.get_tailscale_auth_key),
+    procedure(
+        "sandbox.putTailscaleAuthKey",
+        body=(text("id!"), text("authKey!"), text("redacted")),
+        to=keys.put_tailscale_auth_key,
+    ),
+    procedure(
+        "sandbox.createBackup",
+        ID,
+        body=(text("directory!"), text("description"), integer("ttl")),
+        to=backups.create,
+    ),
+    query("sandbox.getBackups", ID, to=backups.get_all),
+    procedure("sandbox.restoreBackup", body=(text("backupId!"),), to=backups.restore),
+    procedure("secret.addSecret", body=(SECRET, text("redacted")), to=secrets.add_secret),
+    procedure("secret.updateSecret", body=(text("id!"), SECRET, text("redacted")), to=secrets.update_secret),
+    query("secret.getSecret", ID, to=secrets.get_secret),
+    query("secret.getSecrets", text("sandboxId"), *PAGE, to=secrets.get_secrets),
+    procedure("secret.deleteSecret", ID, to=secrets.delete_secret),
+    procedure("variable.addVariable", body=(VARIABLE,), to=secrets.add_variable),
+    procedure("variable.updateVariable", body=(text("id!"), VARIABLE), to=secrets.update_variable),
+    query("variable.getVariable", ID, to=secrets.get_variable),
+    query("variable.getVariables", text("sandboxId"), *PAGE, to=secrets.get_variables),
+    procedure("variable.deleteVariable", ID, to=secrets.delete_variable),
+    procedure("file.addFile", body=(FILE,)),
+    procedure("file.updateFile", body=(text("id!"), FILE)),
+    query("file.getFile", ID),
+    query("file.getFiles", text("sandboxId"), *PAGE),
+    procedure("file.deleteFile", ID),
+    procedure("volume.addVolume", body=(VOLUME,)),
+    procedure("volume.updateVolume", body=(text("id!"), VOLUME)),
+    query("volume.getVolume", ID),
+    query("volume.getVolumes", text("sandboxId"), *PAGE),
+    procedure("volume.deleteVolume", ID),
+    procedure("service.addService", text("sandboxId!"), body=(SERVICE,)),
+    procedure("service.updateService", text("serviceId!"), body=(SERVICE,)),
+    query("service.getServices", text("sandboxId!")),
+    procedure("service.startService", text("serviceId!")),
+    procedure("service.stopService", text("serviceId!")),
+    procedure("service.restartService", text("serviceId!")),
+    procedure("service.deleteService", text("serviceId!")),
+    procedure("sandbox.pullDirectory", body=(text("sandboxId!"), text("uuid!"), text("directoryPath!"))),
+    procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!"))),
+    procedure("sandbox.createIntegration", body=(text("id!"), text("name!"))),
+    query("sandbox.getIntegrations", ID),
+    # The platform itself has these three in its lexicon and nothing behind them.
+    query("sandbox.getTailscaleToken", ID),
+    procedure("sandbox.putTailscaleToken", body=(text("id!"), text("token!"))),
+    procedure("sandbox.updateSandboxSettings", body=()),
+)
+
+METHODS = {method.nsid: method for method in _ALL}

@@ -1,0 +1,97 @@
+"""Finding and ending everything that a sandbox started.
+
+A child that calls setsid leaves its process group, so a group is not enough. On Linux every process of a sandbox
+is known by a variable in its environment, and by being the child of one that is known. What empties its environment
+*and* outlives its parents *and* leaves its session is not found: plain processes are no security boundary.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+MARK = "POCKETENV_SANDBOX_DIR"
+PATIENCE_SECONDS = 1.0
+_PROC = Path("/proc")
+
+
+def end_group(group: int) -> None:
+    """Kill a process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def end_marked(folder: Path) -> None:
+    """Kill every process marked with `folder` or a folder below it.
+
+    Looks again until nothing is left, because what forks while it is hunted leaves children behind.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while found := marked(folder):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.002)
+
+
+def marked(folder: Path) -> set[int]:
+    """Ids of the living processes that belong to `folder`; empty where there is no /proc."""
+    parents: dict[int, int] = {}
+    found: set[int] = set()
+    for pid in _pids():
+        if _bears(pid, folder):
+            found.add(pid)
+        elif (parent := _parent(pid)) is not None:
+            parents[pid] = parent
+    grown = bool(found)
+    while grown:
+        children = {pid for pid, parent in parents.items() if parent in found and pid not in found}
+        found |= children
+        grown = bool(children)
+    return found - {os.getpid()}
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process group still has a member."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def has_proc() -> bool:
+    """Whether processes can be found by their environment here."""
+    return (_PROC / "self" / "environ").exists()
+
+
+def _pids() -> list[int]:
+    try:
+        return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _bears(pid: int, folder: Path) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    # The closing NUL or slash keeps /a/box1 from matching /a/box10.
+    start = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)
+    text = b"\0" + environment
+    return start + b"\0" in text or start + b"/" in text
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+    except OSError:
+        return None
+    # A zombie cannot be killed again, and its children have another parent already.
+    return None if not fields or fields[0] == b"Z" else int(fields[1])

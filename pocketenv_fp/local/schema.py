@@ -1,0 +1,208 @@
+"""What the methods take, and the platform's words for what they do not take.
+
+A name that ends in `!` is required, as in the contract: `text("command!")`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, cast
+from urllib.parse import parse_qs
+
+from pocketenv_fp.local.call import Refusal, invalid
+
+Kind = Literal["string", "integer", "boolean", "array", "object", "tagged", "none"]
+
+_URI = re.compile(r"[a-zA-Z][\w+.-]*:\S+")
+_AT_IDENTIFIER = re.compile(
+    r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]|([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
+)
+_FORMATS = {"uri": (_URI, "must be a uri"), "at-identifier": (_AT_IDENTIFIER, "must be a valid did or a handle")}
+
+
+class Field(NamedTuple):
+    """One property of a shape, or one kind of value."""
+
+    name: str
+    kind: Kind
+    required: bool = False
+    nullable: bool = False
+    least: int | None = None
+    most: int | None = None
+    choices: tuple[str, ...] = ()
+    form: str | None = None
+    fields: tuple["Field", ...] = ()
+
+
+Shape = tuple[Field, ...]
+
+
+def text(
+    name: str,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    choices: tuple[str, ...] = (),
+    form: str | None = None,
+    nullable: bool = False,
+) -> Field:
+    """A string, its length in UTF-8 bytes between `least` and `most`."""
+    return _field(name, "string", least=least, most=most, choices=choices, form=form, nullable=nullable)
+
+
+def integer(name: str, *, least: int | None = None, most: int | None = None) -> Field:
+    """A whole number; as in JavaScript 3000.0 is one."""
+    return _field(name, "integer", least=least, most=most)
+
+
+def boolean(name: str) -> Field:
+    """True or false."""
+    return _field(name, "boolean")
+
+
+def array(name: str, item: Field, *, nullable: bool = False) -> Field:
+    """A list whose items are all like `item`."""
+    return _field(name, "array", fields=(item,), nullable=nullable)
+
+
+def nested(name: str, *fields: Field) -> Field:
+    """An object with these properties; others are ignored."""
+    return _field(name, "object", fields=fields)
+
+
+def tagged(name: str, tag: str, *fields: Field) -> Field:
+    """An object that names its type in `$type`; one of another type is let through unread."""
+    return _field(name, "tagged", choices=(tag,), fields=fields)
+
+
+def refused(name: str) -> Field:
+    """A property that the platform declares and never accepts."""
+    return _field(name, "none")
+
+
+def check_body(shape: Shape, body: Any) -> dict[str, Any]:
+    """The body, found valid. Raises Refusal."""
+    return _object("Input", Field("", "object", fields=shape), body)
+
+
+def read_params(shape: Shape, query: bytes) -> dict[str, Any]:
+    """The parameters of a query string that the shape knows, in their own types. Raises Refusal."""
+    given = parse_qs(query.decode("latin-1"), errors="replace") if query else {}
+    values: dict[str, Any] = {}
+    for field in shape:
+        # An empty parameter counts as one that was not given.
+        if raw := given.get(field.name, [""])[0]:
+            values[field.name] = _param(field, raw)
+        elif field.required:
+            raise invalid(f'Error: Params must have the property "{field.name}"')
+    for field in shape:
+        if field.name in values:
+            try:
+                values[field.name] = _value(field.name, field, values[field.name])
+            except Refusal as refusal:
+                raise invalid(f"Error: {refusal.message}") from None
+    return values
+
+
+def _param(field: Field, raw: str) -> Any:
+    if field.kind == "integer":
+        number = re.match(r"\s*[+-]?\d{1,18}", raw)
+        return int(number[0]) if number else 0
+    if field.kind == "boolean":
+        return raw == "true"
+    return raw
+
+
+def _field(
+    name: str,
+    kind: Kind,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    choices: tuple[str, ...] = (),
+    form: str | None = None,
+    fields: tuple[Field, ...] = (),
+    nullable: bool = False,
+) -> Field:
+    return Field(name.rstrip("!"), kind, name.endswith("!"), nullable, least, most, choices, form, fields)
+
+
+def _value(path: str, field: Field, value: Any) -> Any:
+    if value is None and field.nullable:
+        return None
+    return _CHECKS[field.kind](path, field, value)
+
+
+def _boolean(path: str, _field: Field, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise invalid(f"{path} must be a boolean")
+    return value
+
+
+def _array(path: str, field: Field, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise invalid(f"{path} must be an array")
+    items = cast(Sequence[Any], value)
+    return [_value(f"{path}/{place}", field.fields[0], item) for place, item in enumerate(items)]
+
+
+def _refuse(path: str, _field: Field, _value: Any) -> Any:
+    raise invalid(f"{path} must be an object")
+
+
+def _string(path: str, field: Field, value: Any) -> str:
+    if not isinstance(value, str):
+        raise invalid(f"{path} must be a string")
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if field.least is not None and size < field.least:
+        raise invalid(f"{path} must not be shorter than {field.least} characters")
+    if field.most is not None and size > field.most:
+        raise invalid(f"{path} must not be longer than {field.most} characters")
+    if field.choices and value not in field.choices:
+        raise invalid(f"{path} must be one of ({'|'.join(field.choices)})")
+    if field.form is not None:
+        pattern, complaint = _FORMATS[field.form]
+        if not pattern.fullmatch(value):
+            raise invalid(f"{path} {complaint}")
+    return value
+
+
+def _integer(path: str, field: Field, value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise invalid(f"{path} must be an integer")
+    if field.least is not None and value < field.least:
+        raise invalid(f"{path} can not be less than {field.least}")
+    if field.most is not None and value > field.most:
+        raise invalid(f"{path} can not be greater than {field.most}")
+    return value
+
+
+def _object(path: str, field: Field, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise invalid(f"{path} must be an object")
+    given = cast(dict[str, Any], value)
+    for part in field.fields:
+        if part.required and part.name not in given:
+            raise invalid(f'{path} must have the property "{part.name}"')
+    known = {part.name: part for part in field.fields if part.name in given}
+    return {name: _value(f"{path}/{name}", part, given[name]) for name, part in known.items()}
+
+
+def _tagged(path: str, field: Field, value: Any) -> dict[str, Any]:
+    given = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+    tag = given.get("$type")
+    if not isinstance(tag, str):
+        raise invalid(f'{path} must be an object which includes the "$type" property')
+    return {"$type": tag, **_object(path, field, given)} if tag in field.choices else {"$type": tag}
+
+
+_CHECKS: dict[Kind, Callable[[str, Field, Any], Any]] = {
+    "string": _string,
+    "integer": _integer,
+    "boolean": _boolean,
+    "array": _array,
+    "object": _object,
+    "tagged": _tagged,
+    "none": _refuse,
+}

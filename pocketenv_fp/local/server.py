@@ -1,0 +1,254 @@
+"""One running platform: its socket, its thread, its folder."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import weakref
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import uvicorn
+
+from pocketenv_fp.local import actors, catalogue, lifecycle, processes
+from pocketenv_fp.local.app import App
+from pocketenv_fp.local.call import User, World
+from pocketenv_fp.local.methods import METHODS
+from pocketenv_fp.local.store import Store
+from pocketenv_fp.local.vault import open_vault
+
+HANDLE = "you.localhost"
+STATE = "state.sqlite3"
+IDLE_SECONDS = 5
+BACKLOG = 2048
+# How long open requests may take to end once their processes are gone.
+GRACE_SECONDS = 0.5
+
+
+class Platform:
+    """The platform on this machine, serving on loopback from the moment it is made until `close`.
+
+    `data`: the folder that keeps its state; None for a temporary one that `close` removes.
+    `boot_delay`: seconds that a new sandbox stays INITIALIZING, on every provider but Cloudflare.
+    `rate_limit`: requests in 30 seconds that an address may make; None for no limit.
+    `port`: 0 for any free one. OSError where it is taken, or where another platform has the folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: str | os.PathLike[str] | None = None,
+        boot_delay: float = 0.0,
+        rate_limit: int | None = None,
+        port: int = 0,
+    ) -> None:
+        self._closed = False
+        self._pid = os.getpid()
+        self._closing = threading.Lock()
+        self._temporary = data is None
+        self._socket = _listen(port)
+        self._lock: int | None = None
+        folder = tempfile.mkdtemp(prefix="pocketenv-") if data is None else os.fspath(data)
+        self.data = Path(folder).resolve()
+        try:
+            _claim(self.data)
+            self._lock = _lock(self.data / "lock")
+            self._world = _open_world(self.data, boot_delay)
+        except BaseException:
+            self._let_go()
+            raise
+        store, vault = self._world.store, self._world.vault
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.storage_url = self.url
+        self.public_key = vault.public_key
+        self.token = vault.sign(actors.add_user(store, HANDLE).id)
+        self._app = App(self._world, METHODS, rate_limit)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._app,
+                http="httptools",
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=IDLE_SECONDS,
+                backlog=BACKLOG,
+            )
+        )
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="pocketenv-platform", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        _living.add(self)
+
+    @property
+    def isolation(self) -> Literal["processes"]:
+        """How far sandboxes are kept from this machine.
+
+        `"processes"`: each has a folder, an environment and processes of its own, and nothing holds it there. It is
+        no security boundary: commands can read and write whatever the user who started the platform can.
+        """
+        return "processes"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The four variables by which clients find the platform, the token among them."""
+        return {
+            "POCKETENV_API_URL": self.url,
+            "POCKETENV_STORAGE_URL": self.storage_url,
+            "POCKETENV_PUBLIC_KEY": self.public_key,
+            "POCKETENV_TOKEN": self.token,
+        }
+
+    @property
+    def calls(self) -> deque[tuple[str, int]]:
+        """The newest requests as (method, status), oldest first: the last 10,000, never a body."""
+        return self._app.calls
+
+    def new_user(self, handle: str) -> str:
+        """The token of the user with this handle (`alice.test`), who is made where there is none."""
+        if self._closed:
+            raise RuntimeError("this platform is closed")
+        if threading.current_thread() is self._thread:
+            user = actors.add_user(self._world.store, handle)
+        else:
+            user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
+        return self._world.vault.sign(user.id)
+
+    def close(self) -> None:
+        """Stop serving, end every process of every sandbox, remove the folder if it is temporary.
+
+        Again: nothing happens. In a process forked off this one: nothing happens either.
+        """
+        with self._closing:
+            if self._closed or os.getpid() != self._pid:
+                return
+            self._closed = True
+        self._world.closed.set()
+        self._end_processes()
+        self._server.should_exit = True
+        self._thread.join(GRACE_SECONDS)
+        self._server.force_exit = True
+        self._thread.join()
+        self._world.store.close()
+        self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = " closed" if self._closed else ""
+        return f"<Platform {self.url}{state} isolation={self.isolation!r} data={str(self.data)!r}>"
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._run())
+        finally:
+            self._ready.set()
+            self._loop.close()
+
+    async def _run(self) -> None:
+        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody when it is ready
+            await asyncio.sleep(0.001)
+        self._ready.set()
+        await serving
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _add_user(self, handle: str) -> User:
+        return actors.add_user(self._world.store, handle)
+
+    def _end_processes(self) -> None:
+        for machine in list(self._world.machines.values()):
+            machine.end_groups()
+        processes.end_marked(self.data)
+
+    def _let_go(self) -> None:
+        self._socket.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        if self._temporary:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def _forget_in_child(self) -> None:
+        # A forked child holds copies of the parent's sockets: while one is open, the port stays taken and no
+        # client sees the parent hang up. They are pointed at nothing, their numbers left to their owners.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        transports = [getattr(connection, "transport", None) for connection in self._server.server_state.connections]
+        sockets = [transport.get_extra_info("socket") for transport in transports if transport is not None]
+        numbers = [held.fileno() for held in (self._socket, *sockets) if held is not None]
+        for number in (*numbers, -1 if self._lock is None else self._lock):
+            if number >= 0:
+                os.dup2(nothing, number)
+        os.close(nothing)
+
+
+_living: "weakref.WeakSet[Platform]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for platform in list(_living):
+        with contextlib.suppress(OSError):
+            platform._forget_in_child()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _listen(port: int) -> socket.socket:
+    # The protocol is named because asyncio turns Nagle's algorithm off only for sockets that say they are TCP;
+    # an answer in two segments would otherwise wait 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _claim(data: Path) -> None:
+    # What is in the platform's folder and not in its records is removed at the start. In somebody's project
+    # folder, given by mistake, that would be their work.
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(data.iterdir()) and not (data / STATE).exists():
+        raise OSError(f"{data} is not empty, and not the folder of a platform")
+    data.chmod(0o700)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise OSError(f"another platform is using {path.parent}") from None
+    return descriptor
+
+
+def _open_world(data: Path, boot_delay: float) -> World:
+    world = World(data, Store(data / STATE), open_vault(data / "key"), boot_delay)
+    catalogue.fill(world.store)
+    lifecycle.recover(world)
+    return world

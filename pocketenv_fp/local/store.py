@@ -1,0 +1,174 @@
+"""The platform's state: one SQLite file.
+
+There is one connection, used by the server's thread only, so that a handler which does not await is a
+transaction nobody else can step into. A write is in the operating system's hands when the statement
+returns: SIGKILL after that loses nothing.
+"""
+
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS users (
+    id TEXT PRIMARY KEY,
+    did TEXT NOT NULL UNIQUE,
+    handle TEXT NOT NULL UNIQUE,
+    display_name TEXT,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS bases (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    uri TEXT NOT NULL UNIQUE,
+    display_name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    installs INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS sandboxes (
+    id TEXT PRIMARY KEY,
+    owner TEXT REFERENCES users ON DELETE CASCADE,
+    name TEXT NOT NULL UNIQUE,
+    uri TEXT UNIQUE,
+    provider TEXT NOT NULL,
+    base TEXT NOT NULL,
+    repo TEXT,
+    description TEXT,
+    topics TEXT,
+    keep_alive INTEGER NOT NULL DEFAULT 0,
+    stopped INTEGER NOT NULL DEFAULT 0,
+    ready_at REAL NOT NULL,
+    environment TEXT NOT NULL DEFAULT '[]',
+    created_at REAL NOT NULL,
+    started_at REAL
+) STRICT;
+CREATE INDEX IF NOT EXISTS sandboxes_by_owner ON sandboxes (owner, created_at DESC);
+
+CREATE TABLE IF NOT EXISTS secrets (
+    id TEXT PRIMARY KEY,
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    redacted TEXT,
+    created_at REAL NOT NULL,
+    UNIQUE (sandbox, name)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS variables (
+    id TEXT PRIMARY KEY,
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    UNIQUE (sandbox, name)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS ports (
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    port INTEGER NOT NULL,
+    description TEXT,
+    preview_url TEXT,
+    PRIMARY KEY (sandbox, port)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS ssh_keys (
+    sandbox TEXT PRIMARY KEY REFERENCES sandboxes ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    private_key TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    redacted TEXT,
+    created_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS tailscale_keys (
+    sandbox TEXT PRIMARY KEY REFERENCES sandboxes ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    auth_key TEXT NOT NULL,
+    redacted TEXT,
+    created_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS backups (
+    id TEXT PRIMARY KEY,
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    directory TEXT NOT NULL,
+    description TEXT,
+    expires_at REAL NOT NULL,
+    created_at REAL NOT NULL
+) STRICT;
+"""
+
+Value = str | int | float | None
+
+
+class Store:
+    """The open database of one platform."""
+
+    def __init__(self, path: Path) -> None:
+        # Built in the thread that makes the platform, then handed to the server's thread for good.
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        # A process that dies loses nothing under NORMAL; only a power cut could undo the last writes.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        self._connection.executescript(SCHEMA)
+
+    def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
+        """Every row the query gives."""
+        return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, *values: Value) -> tuple[Any, ...] | None:
+        """The first row the query gives, or None."""
+        found: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
+        return found
+
+    def select(self, fields: Sequence[str], table: str, rest: str = "", *values: Value) -> list[tuple[Any, ...]]:
+        """These columns of the rows that `rest` (WHERE and what follows it) chooses."""
+        return self.rows(f"SELECT {', '.join(fields)} FROM {table} {rest}", *values)  # noqa: S608 - none of it is input
+
+    def count(self, sql: str, *values: Value) -> int:
+        """The single number the query gives."""
+        found = self.row(sql, *values)
+        return int(found[0]) if found else 0
+
+    def write(self, sql: str, *values: Value) -> int:
+        """Number of rows that the statement changed, already safe against a crash of the process."""
+        return self._connection.execute(sql, values).rowcount
+
+    def change(self, table: str, where: str, key: Sequence[Value], **values: Value) -> int:
+        """Number of rows that got the new values: those that `where`, its marks filled from `key`, is true of."""
+        settings = ", ".join(f"{name} = ?" for name in values)
+        sql = f"UPDATE {table} SET {settings} WHERE {where}"  # noqa: S608 - none of it is input
+        return self.write(sql, *values.values(), *key)
+
+    def remove(self, table: str, where: str, *key: Value) -> int:
+        """Number of rows removed."""
+        return self.write(f"DELETE FROM {table} WHERE {where}", *key)  # noqa: S608 - none of it is input
+
+    def insert(self, table: str, **values: Value) -> None:
+        """Add one row; a taken name or an unknown sandbox raises sqlite3.IntegrityError."""
+        marks = ", ".join("?" * len(values))
+        sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608 - none of it is input
+        self.write(sql, *values.values())
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """All writes inside happen, or none does. Nothing inside may await."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file; the state stays on the disk."""
+        self._connection.close()

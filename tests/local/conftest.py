@@ -1,0 +1,39 @@
+"""One platform for all tests that do not need one of their own, and a new user for each test."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from pocketenv_fp import local
+from tests.local.wire import Wire
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[local.Platform]:
+    """A running platform, shared by the whole session."""
+    with local.platform() as platform:
+        yield platform
+
+
+@pytest.fixture
+def wire(place: local.Platform) -> Iterator[Wire]:
+    """A connection of a user who has nothing yet."""
+    with Wire(place, place.new_user(f"user{next(_numbers)}.test")) as wire:
+        yield wire
+
+
+@pytest.fixture
+def other(place: local.Platform) -> Iterator[Wire]:
+    """A connection of somebody else."""
+    with Wire(place, place.new_user(f"other{next(_numbers)}.test")) as other:
+        yield other
+
+
+@pytest.fixture
+def stranger(place: local.Platform) -> Iterator[Wire]:
+    """A connection of somebody who did not log in."""
+    with Wire(place, None) as stranger:
+        yield stranger

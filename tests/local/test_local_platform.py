@@ -1,0 +1,311 @@
+"""A platform as a thing: started, closed, forked, killed, started again on the same folder."""
+
+import asyncio
+import contextlib
+import http.client
+import multiprocessing
+import os
+import re
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp import local
+from pocketenv_fp.local import processes
+from tests.local.wire import Wire, eventually
+
+EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")
+
+
+@contextlib.contextmanager
+def served(*options: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, str]]]:
+    """`python -m pocketenv_fp.local` and the variables that it printed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pocketenv_fp.local", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = [EXPORT.fullmatch(process.stdout.readline().strip()) for _ in range(4)]
+            yield process, {line[1]: shlex.split(line[2])[0] for line in lines if line}
+        finally:
+            process.kill()
+
+
+def test_close_leaves_no_process_no_folder_and_no_port() -> None:
+    platform = local.platform()
+    with Wire(platform, platform.token) as wire:
+        wire.exec(wire.create(), "sleep 100 & setsid sleep 100 &")
+        assert eventually(lambda: len(processes.marked(platform.data)) == 2)
+        begun = time.monotonic()
+        platform.close()
+        assert time.monotonic() - begun < 1.5
+    assert processes.marked(platform.data) == set()
+    assert not platform.data.exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(platform.url.rsplit(":", 1)[1]))) != 0
+    assert not [
+        thread
+        for thread in threading.enumerate()
+        if thread.name == "pocketenv-platform" and thread_of(thread, platform)
+    ]
+    platform.close()
+
+
+def thread_of(thread: threading.Thread, platform: local.Platform) -> bool:
+    """Whether this is the platform's own thread."""
+    return thread is platform._thread  # pyright: ignore[reportPrivateUsage]
+
+
+def test_close_ends_a_command_that_somebody_waits_for() -> None:
+    platform = local.platform()
+    with Wire(platform, platform.token) as wire:
+        sandbox = wire.create()
+        ended = threading.Event()
+
+        def sleeper() -> None:
+            with Wire(platform, platform.token) as own, contextlib.suppress(OSError, http.client.HTTPException):
+                own.post("sandbox.exec", {"command": "sleep 100"}, id=sandbox)
+            ended.set()
+
+        threading.Thread(target=sleeper).start()
+        assert eventually(lambda: bool(processes.marked(platform.data)))
+        platform.close()
+        assert ended.wait(3)
+
+
+def test_the_repr_has_the_address_and_not_the_token(place: local.Platform) -> None:
+    assert place.url in repr(place)
+    assert place.token not in repr(place)
+    assert place.token.rpartition(".")[2] not in repr(place)
+
+
+def test_the_environment_is_what_clients_read(place: local.Platform) -> None:
+    assert place.environment == {
+        "POCKETENV_API_URL": place.url,
+        "POCKETENV_STORAGE_URL": place.storage_url,
+        "POCKETENV_PUBLIC_KEY": place.public_key,
+        "POCKETENV_TOKEN": place.token,
+    }
+    assert place.url.startswith("http://127.0.0.1:")
+    assert re.fullmatch("[0-9a-f]{64}", place.public_key)
+    assert place.isolation == "processes"
+
+
+def test_calls_are_names_and_statuses(wire: Wire) -> None:
+    wire.get("sandbox.getSandbox", id="x")
+    assert wire.platform.calls[-1] == ("io.pocketenv.sandbox.getSandbox", 200)
+
+
+def test_the_folder_is_its_owners_only(place: local.Platform) -> None:
+    assert stat.S_IMODE(place.data.stat().st_mode) == 0o700
+    assert stat.S_IMODE((place.data / "key").stat().st_mode) == 0o600
+
+
+def test_several_platforms_run_at_once_and_know_nothing_of_each_other() -> None:
+    with local.platform() as first, local.platform() as second:
+        assert first.url != second.url
+        with Wire(first, first.token) as one, Wire(second, second.token) as two:
+            sandbox = one.create()
+            assert two.get("sandbox.getSandbox", id=sandbox).raw == b"{}"
+
+
+def test_a_platform_can_be_made_in_any_thread_and_inside_a_running_loop() -> None:
+    async def inside() -> int:
+        with local.platform() as platform, Wire(platform, platform.token) as wire:
+            return await asyncio.to_thread(lambda: wire.get("sandbox.getSandboxes").status)
+
+    assert asyncio.run(inside()) == 200
+    made: list[local.Platform] = []
+    thread = threading.Thread(target=lambda: made.append(local.platform()))
+    thread.start()
+    thread.join()
+    with made[0] as platform, Wire(platform, platform.token) as wire:
+        assert wire.get("sandbox.getSandboxes").status == 200
+
+
+def test_a_taken_port_is_an_error_that_leaves_nothing(place: local.Platform) -> None:
+    with pytest.raises(OSError, match="in use"):
+        local.platform(port=int(place.url.rsplit(":", 1)[1]))
+
+
+def test_state_outlives_its_platform(tmp_path: Path) -> None:
+    with local.platform(data=tmp_path / "state") as first, Wire(first, first.token) as wire:
+        here, there = wire.create(), wire.create(provider="deno")
+        wire.post("secret.addSecret", {"secret": {"sandboxId": here, "name": "A", "value": wire.seal("1")}})
+        wire.start(here)
+        wire.out(here, "echo text > file")
+        wire.post("sandbox.stopSandbox", id=there)
+        known = first.environment
+    with local.platform(data=tmp_path / "state") as second, Wire(second, known["POCKETENV_TOKEN"]) as wire:
+        assert (second.token, second.public_key) == (known["POCKETENV_TOKEN"], known["POCKETENV_PUBLIC_KEY"])
+        assert (wire.status(here), wire.status(there)) == ("RUNNING", "STOPPED")
+        assert wire.out(here, "cat file; echo $A") == "text\n1\n"
+    assert (tmp_path / "state").is_dir()
+
+
+def test_two_platforms_do_not_share_a_folder(tmp_path: Path) -> None:
+    with local.platform(data=tmp_path / "state"), pytest.raises(OSError, match="another platform"):
+        local.platform(data=tmp_path / "state")
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "sandboxes" / "work").mkdir(parents=True)
+    with pytest.raises(OSError, match="not empty"):
+        local.platform(data=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["sandboxes"]
+    assert (tmp_path / "sandboxes" / "work").is_dir()
+
+
+def test_shared_is_one_platform_however_many_threads_ask() -> None:
+    found: list[local.Platform] = []
+    threads = [threading.Thread(target=lambda: found.append(local.shared())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(platform) for platform in found}) == 1
+
+
+SHARED_AND_FORKED = """
+import os, sys
+from pocketenv_fp import local
+from tests.local.wire import Wire
+parent = local.shared()
+wire = Wire(parent, parent.token)
+sandbox = wire.create()
+wire.exec(sandbox, "echo text > file; sleep 100 &")
+child = os.fork()
+if child == 0:
+    own = local.shared()
+    assert own.url != parent.url and own.data != parent.data
+    assert Wire(own, own.token).get("sandbox.getSandboxes").status == 200
+    parent.close()
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert wire.out(sandbox, "cat file; jobs; pgrep -x sleep >/dev/null && echo alive").split() == ["text", "alive"]
+print(parent.data)
+"""
+
+
+def test_a_forked_child_has_its_own_shared_platform_and_leaves_its_parents_alone() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHARED_AND_FORKED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip())
+    assert not folder.exists()
+    assert processes.marked(folder) == set()
+
+
+def hold(pipe: "multiprocessing.connection.Connection[str, str]") -> None:
+    """Live until told otherwise."""
+    pipe.recv()
+
+
+def test_a_forked_child_does_not_hold_the_parents_port_or_connections() -> None:
+    platform = local.platform()
+    with Wire(platform, platform.token) as wire:
+        wire.get("sandbox.getSandboxes")
+        here, there = multiprocessing.Pipe()
+        child = multiprocessing.get_context("fork").Process(target=hold, args=(there,))
+        child.start()
+        try:
+            port = int(platform.url.rsplit(":", 1)[1])
+            platform.close()
+            wire.connection.sock.settimeout(2)
+            assert wire.connection.sock.recv(1) == b""
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.1", port)) != 0
+        finally:
+            here.send("end")
+            child.join()
+
+
+def test_importing_the_module_loads_no_server() -> None:
+    code = "import sys, pocketenv_fp.local; print([m for m in ('uvicorn', 'starlette', 'nacl') if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_prints_four_variables_serves_and_ends_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    with served() as (process, variables):
+        assert set(variables) == {
+            "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY", "POCKETENV_TOKEN",
+        }  # fmt: skip
+        folder, children = run_something(variables)
+        process.send_signal(number)
+        assert process.wait(5) == 0
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert variables["POCKETENV_API_URL"] in told
+        assert variables["POCKETENV_TOKEN"] not in told
+        assert "Traceback" not in told
+    assert not folder.exists()
+    assert processes.marked(folder) == set() != children
+
+
+def run_something(variables: dict[str, str]) -> tuple[Path, set[int]]:
+    """The folder of a platform known by its variables, and the processes now left in the background there."""
+    host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    login = {"Authorization": f"Bearer {variables['POCKETENV_TOKEN']}", "Content-Type": "application/json"}
+
+    def post(path: str, body: str) -> str:
+        connection.request("POST", f"/xrpc/io.pocketenv.sandbox.{path}", body, login)
+        return connection.getresponse().read().decode()
+
+    try:
+        sandbox = re.findall('"id":"([^"]+)"', post("createSandbox", '{"base": "openclaw"}'))[0]
+        told = post(f"exec?id={sandbox}", '{"command": "sleep 100 & setsid sleep 100 & pwd"}')
+    finally:
+        connection.close()
+    folder = Path(re.findall(r'"stdout":"([^"]+)/sandboxes/', told)[0])
+    assert eventually(lambda: len(processes.marked(folder)) == 2)
+    return folder, processes.marked(folder)
+
+
+def test_the_command_says_plainly_when_the_port_is_taken(place: local.Platform) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    port = place.url.rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "pocketenv_fp.local", "--port", port]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"cannot serve on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_killed_platform_left_is_cleaned_up_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    with served("--data", str(tmp_path / "state")) as (process, variables):
+        folder, children = run_something(variables)
+        process.kill()
+        process.wait()
+    assert len(children) == 2
+    (folder / "sandboxes" / "half-removed").mkdir()
+    (folder / "backups").mkdir(exist_ok=True)
+    (folder / "backups" / "half-written.draft").touch()
+    with local.platform(data=folder) as again, Wire(again, variables["POCKETENV_TOKEN"]) as wire:
+        assert processes.marked(folder) == set()
+        did = wire.get("actor.getProfile").json["did"]
+        (sandbox,) = wire.get("actor.getActorSandboxes", did=did).json["sandboxes"]
+        assert wire.out(sandbox["id"], "echo works") == "works\n"
+        assert [path.name for path in (folder / "sandboxes").iterdir()] == [sandbox["id"]]
+        assert list((folder / "backups").iterdir()) == []

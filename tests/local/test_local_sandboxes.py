@@ -1,0 +1,207 @@
+"""Sandboxes from create to delete."""
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp import local
+from tests.local.wire import BASE, Wire, eventually
+
+DETAILED = {
+    "id", "name", "provider", "displayName", "description", "topics", "baseSandbox", "status", "repo", "logo", "readme",
+    "installs", "uri", "vcpus", "memory", "disk", "createdAt", "startedAt", "owner",
+}  # fmt: skip
+OWNER = {"id", "did", "displayName", "handle", "avatar", "createdAt", "updatedAt"}
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def test_create_assigns_the_name_and_gives_no_status(wire: Wire) -> None:
+    made = wire.post("sandbox.createSandbox", {"base": BASE, "name": "my-box"}).json
+    assert set(made) == {"id", "name", "provider", "createdAt", "uri"}
+    assert re.fullmatch(r"[a-z]+-[a-z]+-[0-9a-z]{4}", made["name"])
+    assert made["provider"] == "cloudflare"
+    assert ISO.fullmatch(made["createdAt"])
+    assert made["uri"].startswith("at://did:plc:")
+
+
+def test_create_echoes_what_was_sent_and_stores_no_description(wire: Wire) -> None:
+    sent = {"description": "d", "topics": ["t"], "vcpus": 2, "memory": 4, "disk": 3, "readme": "https://x.test/r"}
+    made = wire.post("sandbox.createSandbox", {"base": BASE, **sent}).json
+    assert {name: made[name] for name in sent} == sent
+    shown = wire.get("sandbox.getSandbox", id=made["id"]).json["sandbox"]
+    assert [shown[name] for name in ("description", "topics", "vcpus", "memory", "disk", "readme")] == [None] * 6
+
+
+@pytest.mark.parametrize("key", ["secrets", "envs"])
+def test_create_refuses_secrets_and_envs(wire: Wire, key: str) -> None:
+    assert wire.post("sandbox.createSandbox", {"base": BASE, key: []}).error[:2] == (400, "InvalidRequest")
+
+
+def test_create_with_an_unknown_base_is_502(wire: Wire) -> None:
+    assert wire.post("sandbox.createSandbox", {"base": "at://x/y/z"}).error[:2] == (502, "SandboxProviderError")
+
+
+def test_create_on_blaxel_is_403_and_on_an_unknown_provider_400(wire: Wire) -> None:
+    blaxel = wire.post("sandbox.createSandbox", {"base": BASE, "provider": "blaxel"})
+    assert blaxel.error[:2] == (403, "SandboxProviderError")
+    assert wire.post("sandbox.createSandbox", {"base": BASE, "provider": "moon"}).error[:2] == (400, "InvalidRequest")
+
+
+def test_the_same_repository_and_base_is_the_same_sandbox_started(wire: Wire, other: Wire) -> None:
+    first = wire.create(repo="/no/such/repo")
+    wire.post("sandbox.stopSandbox", id=first)
+    assert wire.create(repo="/no/such/repo") == first
+    assert wire.status(first) == "RUNNING"
+    assert other.create(repo="/no/such/repo") != first
+    assert wire.create() != wire.create()
+
+
+def test_get_shows_the_detailed_shape_under_all_three_names(wire: Wire) -> None:
+    sandbox = wire.create()
+    shown = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
+    assert set(shown) == DETAILED
+    assert set(shown["owner"]) == OWNER
+    assert (shown["status"], shown["baseSandbox"]) == ("RUNNING", BASE)
+    for name in (shown["name"], shown["uri"]):
+        assert wire.get("sandbox.getSandbox", id=name).json["sandbox"]["id"] == sandbox
+
+
+def test_a_missing_sandbox_is_an_empty_object(wire: Wire) -> None:
+    answer = wire.get("sandbox.getSandbox", id="nobody")
+    assert (answer.status, answer.raw) == (200, b"{}")
+
+
+def test_getting_a_sandbox_is_not_scoped_to_its_owner(wire: Wire, other: Wire) -> None:
+    sandbox = wire.create()
+    assert other.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["id"] == sandbox
+
+
+def test_nobody_starts_stops_deletes_or_runs_in_somebody_elses(wire: Wire, other: Wire) -> None:
+    sandbox = wire.create()
+    bodies: dict[str, object] = {
+        "startSandbox": {},
+        "stopSandbox": None,
+        "deleteSandbox": None,
+        "exec": {"command": "true"},
+    }
+    for name, body in bodies.items():
+        assert other.post(f"sandbox.{name}", body, id=sandbox).error[:2] == (404, "SandboxNotFound")
+    bodies = {"exposePort": {"port": 8080}, "createBackup": {"directory": "/workspace"}}
+    for name, body in bodies.items():
+        assert other.post(f"sandbox.{name}", body, id=sandbox).error[:2] == (404, "XRPCNotSupported")
+    assert wire.status(sandbox) == "RUNNING"
+    assert wire.out(sandbox, "echo mine") == "mine\n"
+
+
+def test_a_boot_delay_keeps_other_providers_initializing_for_a_while() -> None:
+    with local.platform(boot_delay=0.4) as slow, Wire(slow, slow.token) as wire:
+        begun = time.monotonic()
+        there, here = wire.create(provider="daytona"), wire.create()
+        assert wire.status(here) == "RUNNING"
+        assert wire.status(there) == "INITIALIZING"
+        assert "startedAt" not in wire.get("sandbox.getSandbox", id=there).json["sandbox"]
+        wire.start(there)
+        assert wire.status(there) == "INITIALIZING"
+        assert eventually(lambda: wire.status(there) == "RUNNING")
+        assert time.monotonic() - begun >= 0.4
+        assert "startedAt" in wire.get("sandbox.getSandbox", id=there).json["sandbox"]
+
+
+def test_start_and_stop_are_idempotent(wire: Wire) -> None:
+    sandbox = wire.create()
+    for _ in range(2):
+        assert wire.post("sandbox.stopSandbox", id=sandbox).raw == b"{}"
+        assert wire.status(sandbox) == "STOPPED"
+    for _ in range(2):
+        wire.start(sandbox)
+        assert wire.status(sandbox) == "RUNNING"
+
+
+def test_stop_discards_the_file_system_on_cloudflare_only(wire: Wire) -> None:
+    for provider, kept in (("cloudflare", ""), ("daytona", "kept\n")):
+        sandbox = wire.create(provider=provider)
+        wire.out(sandbox, "echo kept > file; echo x > ~/file")
+        wire.post("sandbox.stopSandbox", id=sandbox)
+        wire.start(sandbox)
+        assert wire.exec(sandbox, "cat file 2>/dev/null")[0] == kept
+
+
+def test_delete_answers_an_empty_object_then_404_and_leaves_no_folder(wire: Wire) -> None:
+    sandbox = wire.create()
+    folder = wire.platform.data / "sandboxes" / sandbox
+    assert folder.is_dir()
+    assert wire.post("sandbox.deleteSandbox", id=sandbox).raw == b"{}"
+    assert wire.post("sandbox.deleteSandbox", id=sandbox).error[:2] == (404, "SandboxNotFound")
+    assert wire.get("sandbox.getSandbox", id=sandbox).raw == b"{}"
+    assert not folder.exists()
+
+
+def test_an_actors_sandboxes_come_newest_first_with_a_total(wire: Wire) -> None:
+    made = [wire.create() for _ in range(3)]
+    wire.post("sandbox.stopSandbox", id=made[1])
+    did = wire.get("actor.getProfile").json["did"]
+    page = wire.get("actor.getActorSandboxes", did=did).json
+    assert page["total"] == 3
+    assert [item["id"] for item in page["sandboxes"]] == made[::-1]
+    assert set(page["sandboxes"][0]) == DETAILED - {"topics", "repo", "owner"}
+    second = wire.get("actor.getActorSandboxes", did=did, limit=1, offset=1).json
+    assert ([item["id"] for item in second["sandboxes"]], second["total"]) == ([made[1]], 3)
+    running = wire.get("actor.getActorSandboxes", did=did, isRunning="true").json
+    assert ([item["id"] for item in running["sandboxes"]], running["total"]) == ([made[2], made[0]], 2)
+
+
+def test_the_catalogue_has_openclaw_first_and_never_your_own(wire: Wire) -> None:
+    before = wire.get("sandbox.getSandboxes").json
+    sandbox = wire.create()
+    page = wire.get("sandbox.getSandboxes").json
+    assert page["total"] == before["total"] == len(page["sandboxes"])
+    assert page["sandboxes"][0]["uri"] == BASE
+    assert page["sandboxes"][0]["installs"] == before["sandboxes"][0]["installs"] + 1
+    assert set(page["sandboxes"][0]) == {
+        "id", "name", "displayName", "description", "logo", "readme", "installs", "uri", "createdAt",
+    }  # fmt: skip
+    assert sandbox not in [item["id"] for item in page["sandboxes"]]
+    assert len(wire.get("sandbox.getSandboxes", limit=1, offset=1).json["sandboxes"]) == 1
+
+
+def test_preferences_rename_and_a_taken_name_is_a_500(wire: Wire, other: Wire) -> None:
+    sandbox, second = wire.create(), wire.create()
+    tag = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
+    name = f"renamed-{sandbox}"
+    details = {"$type": tag, "name": name, "description": "d", "topics": ["a"]}
+
+    assert wire.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": [details]}).empty
+    assert wire.get("sandbox.getPreferences", id=name).json == [details]
+    shown = wire.get("sandbox.getSandbox", id=name).json["sandbox"]
+    assert (shown["id"], shown["description"], shown["topics"]) == (sandbox, "d", ["a"])
+    assert wire.out(name, "echo by name") == "by name\n"
+
+    assert wire.post("sandbox.putPreferences", {"sandboxId": second, "preferences": [details]}).status == 500
+    stolen = {"$type": tag, "name": "stolen"}
+    assert other.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": [stolen]}).empty
+    assert wire.get("sandbox.getSandbox", id="stolen").raw == b"{}"
+    untyped = wire.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": [{"name": "n"}]})
+    assert untyped.error[:2] == (400, "InvalidRequest")
+
+
+def test_a_repository_is_cloned_into_the_workspace_on_start(wire: Wire, tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t.test"]
+    subprocess.run([*git, "init", "-q", str(source)], check=True)
+    (source / "hello").write_text("from git\n")
+    subprocess.run([*git, "add", "."], check=True, cwd=source)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True, cwd=source)
+
+    sandbox = wire.create()
+    assert wire.post("sandbox.startSandbox", {"repo": source.as_uri()}, id=sandbox).raw == b"{}"
+    assert wire.out(sandbox, "cat project/hello") == "from git\n"
+    assert wire.out(wire.create(repo=str(source)), "cat project/hello") == "from git\n"
+
+
+def test_a_repository_that_is_not_there_does_not_keep_a_sandbox_from_starting(wire: Wire) -> None:
+    sandbox = wire.create()
+    assert wire.post("sandbox.startSandbox", {"repo": "/no/such/place"}, id=sandbox).raw == b"{}"
+    assert wire.out(sandbox, "echo up") == "up\n"

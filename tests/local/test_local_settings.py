@@ -1,0 +1,193 @@
+"""Secrets, variables and keys: kept sealed, opened at a start, shown to nobody."""
+
+import stat
+
+import pytest
+
+from tests.local.wire import Wire
+
+
+def add_secret(wire: Wire, sandbox: str, name: str, value: str) -> None:
+    """Add a secret whose value is sealed here."""
+    assert wire.post(
+        "secret.addSecret", {"secret": {"sandboxId": sandbox, "name": name, "value": wire.seal(value)}}
+    ).empty
+
+
+def test_a_secret_is_in_the_environment_of_the_next_starts_commands_only(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_secret(wire, sandbox, "API_KEY", "s3cret é\n=x")
+    assert wire.out(sandbox, "echo ${API_KEY-unset}") == "unset\n"
+    wire.start(sandbox)
+    assert wire.out(sandbox, 'printf %s "$API_KEY"') == "s3cret é\n=x"
+    add_secret(wire, sandbox, "LATER", "x")
+    assert wire.out(sandbox, "echo ${LATER-unset}") == "unset\n"
+    wire.start(sandbox)
+    assert wire.out(sandbox, "echo ${LATER-unset}") == "x\n"
+
+
+def test_a_secret_is_listed_without_its_value_and_deleted_by_its_id(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_secret(wire, sandbox, "A", "1")
+    page = wire.get("secret.getSecrets", sandboxId=sandbox).json
+    assert page["total"] == 1
+    (row,) = page["secrets"]
+    assert set(row) == {"id", "name", "createdAt"}
+    assert wire.get("secret.getSecret", id=row["id"]).json == {"secret": row}
+    assert wire.post("secret.deleteSecret", id=row["id"]).empty
+    assert wire.get("secret.getSecret", id=row["id"]).raw == b"{}"
+    assert wire.get("secret.getSecrets", sandboxId=sandbox).json == {"secrets": [], "total": 0}
+
+
+def test_an_update_changes_the_name_and_the_value(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_secret(wire, sandbox, "A", "1")
+    (row,) = wire.get("secret.getSecrets", sandboxId=sandbox).json["secrets"]
+    changed = {"id": row["id"], "secret": {"name": "B", "value": wire.seal("2")}}
+    assert wire.post("secret.updateSecret", changed).empty
+    wire.start(sandbox)
+    assert wire.out(sandbox, "echo ${A-unset} $B") == "unset 2\n"
+
+
+def test_lists_are_pages_of_20(wire: Wire) -> None:
+    sandbox = wire.create()
+    for number in range(23):
+        add_secret(wire, sandbox, f"S{number}", "x")
+    pages = [wire.get("secret.getSecrets", sandboxId=sandbox, offset=offset).json for offset in (0, 20)]
+    assert [(len(page["secrets"]), page["total"]) for page in pages] == [(20, 23), (3, 23)]
+    assert len(wire.get("secret.getSecrets", sandboxId=sandbox, limit=100).json["secrets"]) == 23
+
+
+def test_a_taken_name_an_unknown_sandbox_and_a_name_for_an_id_are_500(wire: Wire, other: Wire) -> None:
+    sandbox = wire.create()
+    name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
+    add_secret(wire, sandbox, "A", "1")
+    for client, where in ((wire, sandbox), (wire, name), (wire, "nobody"), (other, sandbox)):
+        secret = {"sandboxId": where, "name": "A", "value": client.seal("x")}
+        told = client.post("secret.addSecret", {"secret": secret}).error
+        assert told == (500, "InternalServerError", "Internal Server Error")
+    assert wire.get("secret.getSecrets", sandboxId=name).json["secrets"] == []
+
+
+def test_nobody_sees_changes_or_deletes_somebody_elses_secret(wire: Wire, other: Wire) -> None:
+    sandbox = wire.create()
+    add_secret(wire, sandbox, "A", "1")
+    (row,) = wire.get("secret.getSecrets", sandboxId=sandbox).json["secrets"]
+    assert other.get("secret.getSecrets", sandboxId=sandbox).json["total"] == 0
+    assert other.get("secret.getSecret", id=row["id"]).raw == b"{}"
+    assert other.post("secret.deleteSecret", id=row["id"]).status == 404
+    changed = {"id": row["id"], "secret": {"name": "B", "value": other.seal("2")}}
+    assert other.post("secret.updateSecret", changed).status == 404
+    wire.start(sandbox)
+    assert wire.out(sandbox, "echo $A ${B-unset}") == "1 unset\n"
+
+
+@pytest.mark.parametrize("value", ["plain text", "", "AAAA", "not base64 !", "é"])
+def test_a_secret_that_is_no_sealed_box_makes_every_start_a_500(wire: Wire, value: str) -> None:
+    sandbox = wire.create()
+    assert wire.post("secret.addSecret", {"secret": {"sandboxId": sandbox, "name": "A", "value": value}}).empty
+    for _ in range(2):
+        assert wire.post("sandbox.startSandbox", {}, id=sandbox).status == 500
+    (row,) = wire.get("secret.getSecrets", sandboxId=sandbox).json["secrets"]
+    wire.post("secret.deleteSecret", id=row["id"])
+    wire.start(sandbox)
+
+
+def test_names_and_values_that_no_environment_holds_are_left_out(wire: Wire) -> None:
+    sandbox = wire.create()
+    for name, value in (("A=B", "1"), ("", "2"), ("N", "a\0b"), ("OK", "3")):
+        add_secret(wire, sandbox, name, value)
+    wire.start(sandbox)
+    assert wire.out(sandbox, "echo ${A-unset} ${N-unset} $OK") == "unset unset 3\n"
+
+
+def test_a_secret_cannot_hide_a_command_from_stop(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_secret(wire, sandbox, "POCKETENV_SANDBOX_DIR", "/elsewhere")
+    wire.start(sandbox)
+    assert "/elsewhere" not in wire.out(sandbox, "env")
+
+
+def test_an_environment_too_large_for_the_system_is_refused_by_exec(wire: Wire) -> None:
+    sandbox = wire.create()
+    for number in range(40):
+        variable = {"sandboxId": sandbox, "name": f"V{number}", "value": "x" * 90_000}
+        assert wire.post("variable.addVariable", {"variable": variable}).empty
+    wire.start(sandbox)
+    told = wire.post("sandbox.exec", {"command": "true"}, id=sandbox).error
+    assert told == (400, "InvalidRequest", "Request failed with status code 400")
+
+
+def test_variables_are_plain_and_follow_the_same_rules(wire: Wire) -> None:
+    sandbox = wire.create()
+    variable = {"sandboxId": sandbox, "name": "MODE", "value": "test"}
+    assert wire.post("variable.addVariable", {"variable": variable}).empty
+    assert wire.post("variable.addVariable", {"variable": variable}).status == 500
+    (row,) = wire.get("variable.getVariables", sandboxId=sandbox).json["variables"]
+    assert set(row) == {"id", "name", "value", "createdAt", "updatedAt"}
+    assert row["value"] == "test"
+    changed = {"id": row["id"], "variable": {"name": "MODE", "value": "live"}}
+    assert wire.post("variable.updateVariable", changed).empty
+    assert wire.get("variable.getVariable", id=row["id"]).json["variable"]["value"] == "live"
+    wire.start(sandbox)
+    assert wire.out(sandbox, "echo $MODE") == "live\n"
+    assert wire.post("variable.deleteVariable", id=row["id"]).empty
+    assert wire.get("variable.getVariable", id=row["id"]).raw == b"{}"
+
+
+def test_ssh_keys_are_shown_redacted_and_installed_on_start(wire: Wire) -> None:
+    sandbox = wire.create()
+    assert wire.get("sandbox.getSshKeys", id=sandbox).error[:2] == (404, "XRPCNotSupported")
+    sent = {"id": sandbox, "privateKey": wire.seal("PRIVATE"), "publicKey": "ssh-ed25519 AAAA me", "redacted": "P***E"}
+    assert wire.post("sandbox.putSshKeys", sent).raw == b"{}"
+    shown = wire.get("sandbox.getSshKeys", id=sandbox).json
+    assert set(shown) == {"id", "privateKey", "publicKey", "createdAt"}
+    assert (shown["privateKey"], shown["publicKey"]) == ("P***E", "ssh-ed25519 AAAA me")
+
+    assert wire.exec(sandbox, "ls ~/.ssh")[2] != 0
+    for _ in range(2):
+        wire.start(sandbox)
+    assert wire.out(sandbox, "cat ~/.ssh/id_ed25519 ~/.ssh/id_ed25519.pub") == "PRIVATE\nssh-ed25519 AAAA me\n"
+    folder = wire.platform.data / "sandboxes" / sandbox / "root" / ".ssh"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "id_ed25519").stat().st_mode) == 0o600
+
+
+def test_ssh_keys_without_a_redacted_copy_show_an_empty_private_key(wire: Wire) -> None:
+    sandbox = wire.create()
+    for public in ("ssh-rsa one", "ssh-rsa two"):
+        body = {"id": sandbox, "privateKey": wire.seal("x"), "publicKey": public}
+        assert wire.post("sandbox.putSshKeys", body).raw == b"{}"
+    shown = wire.get("sandbox.getSshKeys", id=sandbox).json
+    assert (shown["privateKey"], shown["publicKey"]) == ("", "ssh-rsa two")
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls ~/.ssh") == "id_rsa\nid_rsa.pub\n"
+
+
+def test_the_tailscale_key_is_shown_redacted(wire: Wire) -> None:
+    sandbox = wire.create()
+    assert wire.get("sandbox.getTailscaleAuthKey", id=sandbox).error[:2] == (404, "XRPCNotSupported")
+    sent = {"id": sandbox, "authKey": wire.seal("tskey-auth-secret"), "redacted": "tskey-auth-***"}
+    assert wire.post("sandbox.putTailscaleAuthKey", sent).raw == b"{}"
+    shown = wire.get("sandbox.getTailscaleAuthKey", id=sandbox).json
+    assert set(shown) == {"id", "authKey", "createdAt"}
+    assert shown["authKey"] == "tskey-auth-***"
+
+
+def test_keys_are_the_owners_and_take_an_id_only(wire: Wire, other: Wire) -> None:
+    sandbox = wire.create()
+    name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
+    sent = {"privateKey": wire.seal("x"), "publicKey": "ssh-ed25519 A"}
+    assert other.post("sandbox.putSshKeys", {"id": sandbox, **sent}).status == 404
+    assert wire.post("sandbox.putSshKeys", {"id": name, **sent}).status == 404
+    wire.post("sandbox.putSshKeys", {"id": sandbox, **sent})
+    assert other.get("sandbox.getSshKeys", id=sandbox).status == 404
+
+
+def test_no_plain_value_lies_on_the_disk(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_secret(wire, sandbox, "A", "value-never-on-disk")
+    wire.start(sandbox)
+    assert wire.out(sandbox, "echo $A") == "value-never-on-disk\n"
+    files = [path for path in wire.platform.data.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"value-never-on-disk" in path.read_bytes()]

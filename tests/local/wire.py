@@ -1,0 +1,132 @@
+"""A client that knows nothing but HTTP, so that these tests see the platform and not the library."""
+
+import base64
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlencode, urlsplit
+
+from nacl.public import PublicKey, SealedBox
+
+from pocketenv_fp.local import Platform
+
+BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
+
+
+class Answer(NamedTuple):
+    """One answer as it came: header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        """The decoded body."""
+        return json.loads(self.raw)
+
+    @property
+    def error(self) -> tuple[int, str, str]:
+        """(status, error, message) of an error answer."""
+        told = self.json
+        assert set(told) == {"error", "message"}, told
+        return self.status, told["error"], told["message"]
+
+    @property
+    def empty(self) -> bool:
+        """Whether this is the answer of a method without output: 200, zero bytes, no Content-Type."""
+        return self.status == 200 and self.raw == b"" and "content-type" not in self.headers
+
+
+class Wire:
+    """One keep-alive connection to a platform."""
+
+    def __init__(self, platform: Platform, token: str | None) -> None:
+        self.platform = platform
+        self.token = token
+        self.connection = self._connect()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        place = urlsplit(self.platform.url)
+        return http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def raw(self, verb: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Send exactly this."""
+        login = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        sent = {**login, **(headers or {})}
+        try:
+            self.connection.request(verb, path, body, sent)
+            response = self.connection.getresponse()
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            # The idle connection was dropped between two steps of a slow test.
+            self.connection.close()
+            self.connection = self._connect()
+            self.connection.request(verb, path, body, sent)
+            response = self.connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def get(self, name: str, **params: object) -> Answer:
+        """A query."""
+        return self.raw("GET", _path(name, params))
+
+    def post(self, name: str, body: Any = None, **params: object) -> Answer:
+        """A procedure; None sends no body."""
+        if body is None:
+            return self.raw("POST", _path(name, params))
+        headers = {"Content-Type": "application/json"}
+        return self.raw("POST", _path(name, params), json.dumps(body).encode(), headers)
+
+    def create(self, **body: object) -> str:
+        """The id of a new sandbox."""
+        answer = self.post("sandbox.createSandbox", {"base": BASE, **body})
+        assert answer.status == 200, answer
+        return str(answer.json["id"])
+
+    def start(self, sandbox: str) -> None:
+        """Start, and see that it was accepted."""
+        answer = self.post("sandbox.startSandbox", {}, id=sandbox)
+        assert (answer.status, answer.raw) == (200, b"{}"), answer
+
+    def exec(self, sandbox: str, command: str) -> tuple[str, str, int]:
+        """(stdout, stderr, exit code) of a shell line."""
+        answer = self.post("sandbox.exec", {"command": command}, id=sandbox)
+        assert answer.status == 200, answer
+        return answer.json["stdout"], answer.json["stderr"], answer.json["exitCode"]
+
+    def out(self, sandbox: str, command: str) -> str:
+        """The standard output of a shell line that succeeds."""
+        stdout, stderr, code = self.exec(sandbox, command)
+        assert code == 0, stderr
+        return stdout
+
+    def status(self, sandbox: str) -> str:
+        """The status of a sandbox."""
+        return str(self.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["status"])
+
+    def seal(self, text: str) -> str:
+        """A sealed box for this platform: base64url without padding."""
+        box = SealedBox(PublicKey(bytes.fromhex(self.platform.public_key))).encrypt(text.encode())
+        return base64.urlsafe_b64encode(box).decode().rstrip("=")
+
+
+def _path(name: str, params: Mapping[str, object]) -> str:
+    query = f"?{urlencode(params)}" if params else ""
+    return f"/xrpc/io.pocketenv.{name}{query}"
+
+
+def eventually(found: Callable[[], bool], seconds: float = 3.0) -> bool:
+    """Whether it becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not found():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -180,7 +180,9 @@ class Transport:
             raise_on_status=False,
         )
         policy.limiter = self.limiter
-        self._proxies = {} if is_loopback(where.hostname or "") else requests.utils.get_environ_proxies(settings.api_url)
+        self._proxies = (
+            {} if is_loopback(where.hostname or "") else requests.utils.get_environ_proxies(settings.api_url)
+        )
         self._adapter = _Adapter(_context(settings.verify), policy)
 
     def send(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:

@@ -41,7 +41,7 @@ def find(store: Store, user_id: str | None) -> User | None:
 
 def by_identifier(store: Store, identifier: str) -> User | None:
     """The user with this did or handle."""
-    rows = store.select(User._fields, "users", "WHERE did = ?1 OR handle = ?1", identifier)
+    rows = store.select(User._fields, "users", "WHERE did = ? OR handle = ?", identifier, identifier)
     return User(*rows[0]) if rows else None
 
 

@@ -86,7 +86,7 @@ NOTHING: dict[str, Any] = {}
 Handler = Callable[[Call], Awaitable[Any]]
 
 
-class Refusal(Exception):  # noqa: N818 - an answer like others, not a failure of this program
+class Refusal(Exception):
     """An error answer: status, name and text as they go on the wire."""
 
     def __init__(self, status: int, error: str, message: str) -> None:

@@ -27,7 +27,7 @@ class Finished(NamedTuple):
     exit_code: int
 
 
-class Refused(Exception):  # noqa: N818 - an answer like others, not a failure of this program
+class Refused(Exception):
     """The machine would not run the command: it was halted meanwhile, or the system said no."""
 
 

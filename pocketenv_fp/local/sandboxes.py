@@ -24,11 +24,7 @@ ECHOED = ("description", "topics", "repo", "vcpus", "memory", "disk", "readme")
 
 # Which of its names a method knows a sandbox by: only its id, also its name, also its at-uri.
 By = Literal["id", "name", "uri"]
-_MATCH: dict[By, str] = {
-    "id": "id = ?1",
-    "name": "id = ?1 OR name = ?1",
-    "uri": "id = ?1 OR name = ?1 OR uri = ?1",
-}
+_KNOWN_BY: dict[By, tuple[str, ...]] = {"id": ("id",), "name": ("id", "name"), "uri": ("id", "name", "uri")}
 
 
 class Sandbox(NamedTuple):
@@ -79,11 +75,13 @@ async def get_actor_sandboxes(call: Call) -> Any:
     user = actors.by_identifier(store, call.params["did"])
     if user is None:
         return {"sandboxes": [], "total": 0}
-    latest = now() if call.params.get("isRunning") else None
-    wanted = "WHERE owner = ?1 AND (?2 IS NULL OR (stopped = 0 AND ready_at <= ?2))"
-    page = f"{wanted} ORDER BY created_at DESC, rowid DESC LIMIT ?3 OFFSET ?4"
-    rows = store.select(Sandbox._fields, "sandboxes", page, user.id, latest, limit, offset)
-    total = store.select(["count(*)"], "sandboxes", wanted, user.id, latest)[0][0]
+    chosen: tuple[str | float, ...] = (user.id,)
+    wanted = "WHERE owner = ?"
+    if call.params.get("isRunning"):
+        chosen, wanted = (user.id, now()), f"{wanted} AND stopped = 0 AND ready_at <= ?"
+    page = f"{wanted} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
+    rows = store.select(Sandbox._fields, "sandboxes", page, *chosen, limit, offset)
+    total = store.select(["count(*)"], "sandboxes", wanted, *chosen)[0][0]
     return {"sandboxes": [view(Sandbox(*row)) for row in rows], "total": total}
 
 
@@ -180,8 +178,9 @@ ANYBODY = object()
 def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> Sandbox | None:
     """The sandbox with this name, of this owner (None: nobody's) or of anybody."""
     # An id wins over a name that looks like it.
-    rest = f"WHERE {_MATCH[by]} ORDER BY id = ?1 DESC LIMIT 1"
-    rows = world.store.select(Sandbox._fields, "sandboxes", rest, identifier)
+    known_by = [f"{column} = ?" for column in _KNOWN_BY[by]]
+    rest = f"WHERE {' OR '.join(known_by)} ORDER BY id = ? DESC LIMIT 1"
+    rows = world.store.select(Sandbox._fields, "sandboxes", rest, *[identifier] * (len(known_by) + 1))
     if not rows:
         return None
     found = Sandbox(*rows[0])

@@ -11,8 +11,8 @@ Table = Literal["secrets", "variables"]
 # (name, value, whether the value is a sealed box)
 Setting = tuple[str, str, bool]
 
-_MINE = "sandbox IN (SELECT id FROM sandboxes WHERE owner = ?1)"
-_ONE = f"id = ?2 AND {_MINE}"
+_MINE = "sandbox IN (SELECT id FROM sandboxes WHERE owner = ?)"
+_ONE = f"{_MINE} AND id = ?"
 _SECRET = ("id", "name", "created_at")
 _VARIABLE = ("id", "name", "value", "created_at", "updated_at")
 
@@ -130,10 +130,10 @@ def _one(call: Call, table: Table, fields: tuple[str, ...], record: str) -> tupl
 
 def _page(call: Call, table: Table, fields: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], int]:
     limit, offset = call.window(LIST_ROWS)
-    where = f"WHERE {_MINE} AND (?2 IS NULL OR sandbox = ?2)"
+    where = f"WHERE {_MINE} AND sandbox = coalesce(?, sandbox)"
     chosen = (call.me.id, call.params.get("sandboxId"))
     store = call.world.store
-    rows = store.select(fields, table, f"{where} ORDER BY rowid LIMIT ?3 OFFSET ?4", *chosen, limit, offset)
+    rows = store.select(fields, table, f"{where} ORDER BY rowid LIMIT ? OFFSET ?", *chosen, limit, offset)
     return rows, store.select(["count(*)"], table, where, *chosen)[0][0]
 
 

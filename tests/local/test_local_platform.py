@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")
 
 
 @contextlib.contextmanager
-def served(*options: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, str]]]:
+def served(*options: str) -> Generator[tuple["subprocess.Popen[str]", dict[str, str]]]:
     """`python -m pocketenv_fp.local` and the variables that it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "pocketenv_fp.local", *options]
@@ -213,7 +214,7 @@ def test_a_forked_child_has_its_own_shared_platform_and_leaves_its_parents_alone
     assert processes.marked(folder) == set()
 
 
-def hold(pipe: "multiprocessing.connection.Connection[str, str]") -> None:
+def hold(pipe: "Connection[str, str]") -> None:
     """Live until told otherwise."""
     pipe.recv()
 
@@ -245,7 +246,7 @@ def test_importing_the_module_loads_no_server() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_prints_four_variables_serves_and_ends_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+def test_the_command_prints_four_variables_serves_and_ends_cleanly(number: signal.Signals) -> None:
     with served() as (process, variables):
         assert set(variables) == {
             "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY", "POCKETENV_TOKEN",

@@ -58,13 +58,16 @@ def wrong_value(field: str, value: object, exact: Any, loose: Any) -> InvalidInp
     msgspec's messages name the expected type and limit, never the value.
     """
     try:
-        msgspec.convert(value, exact)
+        fitting = msgspec.convert(value, exact)
     except msgspec.ValidationError as broken:
         try:
             msgspec.convert(value, loose)
         except msgspec.ValidationError as wrong:
             raise TypeError(f"{field}: {wrong}") from None
         return InvalidInput(field, str(broken))
+    if isinstance(fitting, msgspec.Struct) and fitting is not value:
+        # msgspec would make one of a dict, but it is the dict that the function gets.
+        raise TypeError(f"{field}: Expected `{type(fitting).__name__}`, got `{type(value).__name__}`")
     return None
 
 

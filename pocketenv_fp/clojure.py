@@ -2,7 +2,7 @@
 
 ``{:ok value}`` is ``{"ok": value}`` and ``{:error reason}`` is ``{"error": reason}``. A value stays what it is. A
 reason is what Clojure gives where it knows the failure: ``"not_logged_in"``, ``"timeout"``, or a map of ``status`` and
-``body``. The failures that Clojure throws or does not tell apart are maps with a ``kind``.
+``body``. The failures that Clojure throws or does not tell apart are maps with a ``type``.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
         case WaitTimeout():
             reason = "timeout"
         case error if type(error) in NAMES:
-            reason = {"kind": NAMES[type(error)], **{f.name: getattr(error, f.name) for f in fields(error)}}
+            reason = {"type": NAMES[type(error)], **{f.name: getattr(error, f.name) for f in fields(error)}}
         case ApiError() as error:
             body = {"error": error.error, "message": error.message}
             reason = {"status": error.status, "body": {name: text for name, text in body.items() if text}}
             if isinstance(error, RateLimited) and error.retry_after is not None:
                 reason["retry_after"] = error.retry_after
         case error:
-            reason = {"kind": type(error).__name__}
+            reason = {"type": type(error).__name__}
     return {"error": reason}
 
 
@@ -101,8 +101,8 @@ def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
             return Failure(NotLoggedIn())
         case {"error": "timeout"}:
             return Failure(WaitTimeout())
-        case {"error": {"kind": str(kind)} as said} if kind in KINDS:
-            return Failure(KINDS[kind](**{name: value for name, value in said.items() if name != "kind"}))
+        case {"error": {"type": str(name)} as said} if name in KINDS:
+            return Failure(KINDS[name](**{field: value for field, value in said.items() if field != "type"}))
         case {"error": {"status": int(status)} as said}:
             return Failure(_api_error(status, said.get("body"), said.get("retry_after")))
         case _:

@@ -17,6 +17,7 @@ __all__ = ["Limiter"]
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 1.0
 EPOCH = 1_000_000_000
+DIGITS = 16
 
 
 class Limiter:
@@ -27,7 +28,7 @@ class Limiter:
         self._limit: int | None = None
         self._left = 0
         self._in_flight = 0
-        self._reset = ""
+        self._reset: int | None = None
         self._resets_at = 0.0
         self._paused_until = 0.0
 
@@ -51,7 +52,7 @@ class Limiter:
             if self._limit is not None:
                 if now >= self._resets_at:
                     # The window is over. The next one begins with the next request, whose answer will correct this.
-                    self._left, self._reset, self._resets_at = self._limit, "", now + LONGEST_WAIT
+                    self._left, self._reset, self._resets_at = self._limit, None, now + LONGEST_WAIT
                 if self._left <= self._in_flight:
                     return self._resets_at - now
             self._in_flight += 1
@@ -59,20 +60,20 @@ class Limiter:
 
     def feed(self, headers: Mapping[str, str]) -> None:
         """Learn from an answer's headers. Headers that are missing or not numbers teach nothing."""
-        limit = headers.get("X-RateLimit-Limit", "")
-        left = headers.get("X-RateLimit-Remaining", "")
-        reset = headers.get("X-RateLimit-Reset", "")
-        if not (limit.isdecimal() and left.isdecimal() and reset.isdecimal()):
+        limit, left, reset = (
+            _number(headers.get(f"X-RateLimit-{name}", "")) for name in ("Limit", "Remaining", "Reset")
+        )
+        if limit is None or left is None or reset is None:
             return
         with self._lock:
-            self._limit = int(limit)
+            self._limit = limit
             if reset == self._reset:
                 # Answers overtake each other: the lowest number is the latest.
-                self._left = min(self._left, int(left))
+                self._left = min(self._left, left)
             else:
                 # Some servers give the moment of the reset, others the seconds until then.
-                seconds = int(reset) - time.time() if int(reset) >= EPOCH else int(reset)
-                self._left, self._reset = int(left), reset
+                seconds = reset - time.time() if reset >= EPOCH else reset
+                self._left, self._reset = left, reset
                 self._resets_at = time.monotonic() + min(max(seconds, 0.0), LONGEST_WAIT)
 
     def pause(self, seconds: float) -> None:
@@ -81,3 +82,8 @@ class Limiter:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
         while (left := self._paused_until - time.monotonic()) > 0:
             time.sleep(left)
+
+
+def _number(text: str) -> int | None:
+    # A number of hundreds of digits is no time, and more than floats and `int` take.
+    return int(text) if text.isdecimal() and len(text) < DIGITS else None

@@ -8,6 +8,7 @@ kept, and no proxy stands between this machine and itself.
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import socket
@@ -29,11 +30,18 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    InvalidChunkLength,
     InvalidHeader,
+    LocationValueError,
     MaxRetryError,
     NewConnectionError,
+    ProxyError,
+    ProxySchemeUnknown,
+    ProxySchemeUnsupported,
     ReadTimeoutError,
+    SSLError,
 )
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from urllib3.util.retry import Retry
 
 from pocketenv_fp.config import Settings, is_loopback
@@ -53,6 +61,8 @@ IDLE_SECONDS = 4.0
 POOL_SIZE = 256
 LONGEST_RETRY_AFTER = 60.0
 RETRY_AFTER = 30.0
+# The system counts a socket's milliseconds in 32 bits. Who waits for longer waits without end.
+LONGEST_TIMEOUT = 2_000_000.0
 
 
 class _FreshHTTP(HTTPConnection):
@@ -124,15 +134,18 @@ class _Policy(Retry):
         return super().increment(*args, **kwargs)
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        seconds = 0.0 if response is None else self._seconds(response)
         if response is not None and response.status == 429:
-            self.limiter.pause(self._seconds(response))
+            self.limiter.pause(seconds)
+        elif seconds > 0:
+            time.sleep(seconds)
         else:
-            super().sleep(response)
+            super().sleep()
 
     def _seconds(self, response: BaseHTTPResponse) -> float:
         try:
             return self.parse_retry_after(response.headers["Retry-After"])
-        except (KeyError, InvalidHeader):
+        except (KeyError, InvalidHeader, ValueError, OverflowError):  # the last two: no such number, no such date
             return RETRY_AFTER if response.status == 429 else 0.0
 
 
@@ -151,7 +164,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
         pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, proxy: str, **pool: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
         where, _ = super().build_connection_pool_key_attributes(request, verify, cert)
@@ -167,7 +182,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         where = urlsplit(settings.api_url)
         self.limiter = _limiters.setdefault(where.netloc, Limiter())
-        self._connect_timeout = settings.connect_timeout
+        self._connect_timeout = min(settings.connect_timeout, LONGEST_TIMEOUT)
         policy = _Policy(
             total=settings.retries,
             allowed_methods={"GET"},
@@ -191,7 +206,8 @@ class Transport:
         Raises `TROUBLE`. What is logged, at DEBUG, is ``operation``, the status and the time.
         """
         began = time.perf_counter()
-        timeout: Any = (self._connect_timeout, read_timeout)
+        limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
+        timeout: Any = (self._connect_timeout, limit)
         with self.limiter.turn():
             response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
             self.limiter.feed(response.headers)
@@ -215,23 +231,42 @@ TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
 """All that `Transport.send` raises. ValueError is what the standard library says to headers and URLs that are not any."""
 
 
+DROPPED = "the connection broke before the answer was complete"
+NO_HTTP = "the answer is not HTTP that can be read"
+
 _Causes = tuple[type[BaseException], ...]
 
 # By the kinds of the causes, the more telling first, and never by their texts: those quote what was sent.
 _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
-    ((failed.ProxyError,), "proxy", "the proxy cannot be used", False),
-    ((NewConnectionError,), "connect", "no connection", False),
-    ((ConnectTimeoutError,), "connect", "no connection in time", False),
-    ((failed.SSLError, ssl.SSLError), "tls", "the TLS connection failed", True),
-    ((failed.ReadTimeout, ReadTimeoutError, TimeoutError), "timeout", "no answer in time", True),
-    ((failed.InvalidURL,), "protocol", "the URL cannot be used", False),
-    ((failed.ContentDecodingError,), "protocol", "the answer cannot be unpacked", True),
     (
-        (failed.ConnectionError, failed.ChunkedEncodingError, OSError),
-        "dropped",
-        "the connection broke before the answer was complete",
-        True,
+        # InvalidSchema is requests' for a SOCKS proxy without PySocks.
+        (
+            failed.ProxyError,
+            failed.InvalidProxyURL,
+            failed.InvalidSchema,
+            ProxyError,
+            ProxySchemeUnknown,
+            ProxySchemeUnsupported,
+        ),
+        "proxy",
+        "the proxy cannot be used",
+        False,
     ),
+    ((NewConnectionError, socket.gaierror), "connect", "no connection", False),
+    ((failed.ConnectTimeout, ConnectTimeoutError), "connect", "no connection in time", False),
+    ((failed.SSLError, SSLError, ssl.SSLError), "tls", "the TLS connection failed", True),
+    ((failed.Timeout, Urllib3TimeoutError, TimeoutError), "timeout", "no answer in time", True),
+    (
+        (failed.InvalidURL, failed.MissingSchema, failed.URLRequired, LocationValueError),
+        "protocol",
+        "the URL cannot be used",
+        False,
+    ),
+    ((failed.ContentDecodingError,), "protocol", "the answer cannot be unpacked", True),
+    ((InvalidChunkLength,), "protocol", NO_HTTP, True),
+    ((ConnectionError, http.client.IncompleteRead), "dropped", DROPPED, True),
+    ((http.client.HTTPException, failed.InvalidHeader, InvalidHeader), "protocol", NO_HTTP, True),
+    ((failed.ConnectionError, failed.ChunkedEncodingError, OSError), "dropped", DROPPED, True),
 )
 
 
@@ -245,7 +280,7 @@ def trouble(error: BaseException, operation: str) -> TransportError:
     for kinds, kind, reason, maybe_sent in _TROUBLES:
         if any(isinstance(cause, kinds) for cause in causes):
             return TransportError(kind, f"{reason}: {system}" if system else reason, operation, maybe_sent)
-    return TransportError("protocol", "the answer is not HTTP that can be read", operation, maybe_sent=True)
+    return TransportError("protocol", NO_HTTP, operation, maybe_sent=True)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

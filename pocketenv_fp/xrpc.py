@@ -135,6 +135,8 @@ def _sent(
         return Failure(
             InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'no certificate in it'}")
         )
+    except ValueError:
+        return Failure(InvalidInput("verify", "is not a path"))
     try:
         return Success(line.send(request, _read_timeout(call, found), call.nsid))
     except TROUBLE as error:
@@ -201,7 +203,7 @@ def _refusal(call: Call[Any], response: requests.Response, token: str | None) ->
     status = response.status_code
     try:
         said = decode(response.content, _Refused)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         kind = response.headers.get("Content-Type", "no content type").partition(";")[0][:60]
         said = _Refused(message=f"an answer that is not the platform's ({kind})")
     error, message = (_printable(text, token) for text in (said.error, said.message))

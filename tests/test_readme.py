@@ -17,7 +17,8 @@ COMMANDS = [body for language, body in BLOCKS if language == "sh"]
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n", 1)[0][:50])
 @pytest.mark.usefixtures("environment")
-def test_a_snippet_runs(snippet: str) -> None:
+def test_a_snippet_runs(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "set by a snippet, and set back afterwards")
     if snippet.startswith(">>>"):
         example = doctest.DocTestParser().get_doctest(snippet, {}, "README", "README.md", 0)
         report: list[str] = []

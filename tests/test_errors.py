@@ -1,0 +1,219 @@
+"""The tree of errors: its shape, its words, and that its members behave as values and as exceptions."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+from returns.primitives.exceptions import UnwrapFailedError
+from returns.result import Failure, Result, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    ApiError,
+    ArchiveError,
+    CommandFailed,
+    DecodeError,
+    EncryptionError,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    ProfileNotFound,
+    RateLimited,
+    SandboxNotFound,
+    ServerError,
+    TransportError,
+    Unauthorized,
+    WaitTimeout,
+    errors,
+    from_map,
+    raise_for,
+    to_map,
+)
+
+EXAMPLES: list[PocketenvError] = [
+    NotLoggedIn(),
+    InvalidInput("port", "is too low"),
+    ApiError(400, "InvalidRequest", "Sandbox is not running", "sandbox.pushDirectory"),
+    ApiError(418),
+    SandboxNotFound(404, "SandboxNotFound", "Sandbox not found", "sandbox.exec"),
+    SandboxNotFound(message="gone"),
+    ProfileNotFound(message="none for x"),
+    Unauthorized(401, "AuthenticationRequired", "Unauthorized"),
+    RateLimited(429, "Too many requests, please try again later.", retry_after=30.0),
+    ServerError(502, "SandboxProviderError", "no"),
+    TransportError("connect", "no connection: Connection refused", "sandbox.exec"),
+    TransportError("timeout", "no answer in time", "sandbox.exec", maybe_sent=True),
+    DecodeError("sandbox.exec", "it is not JSON"),
+    WaitTimeout(60.0, "INITIALIZING"),
+    WaitTimeout(),
+    CommandFailed(2, "output", "trouble"),
+    ArchiveError("leads outside", "../x"),
+    EncryptionError("the text is not valid Unicode"),
+]
+EACH = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+
+
+def descendants(kind: type[PocketenvError]) -> set[type[PocketenvError]]:
+    return {kind}.union(*(descendants(child) for child in kind.__subclasses__()))
+
+
+def test_there_is_an_example_of_each_and_each_is_public() -> None:
+    assert {type(error) for error in EXAMPLES} | {PocketenvError} == descendants(PocketenvError)
+    assert all(getattr(pocketenv_fp, kind.__name__) is kind for kind in descendants(PocketenvError))
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn: dict[str, str] = {}
+    path: list[str] = ["PocketenvError"]
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│ ]*)[├└]── (\w+)", line):
+            depth = len(found[1]) // 4 + 1
+            path[depth:] = [found[2]]
+            drawn[found[2]] = path[depth - 1]
+    real = {kind.__name__: kind.__bases__[0].__name__ for kind in descendants(PocketenvError) - {PocketenvError}}
+    assert drawn == real
+
+
+@EACH
+def test_an_error_says_what_happened_and_ends_its_sentences(error: PocketenvError) -> None:
+    assert str(error).startswith(error.summary())
+    assert str(error).endswith((".", "…"))
+    assert "None" not in str(error)
+
+
+@EACH
+def test_an_error_is_a_value(error: PocketenvError) -> None:
+    names: tuple[str, ...] = type(error).__match_args__
+    fields = [getattr(error, name) for name in names]
+    twin = type(error)(*fields)
+    assert error == twin
+    assert hash(error) == hash(twin)
+    assert error != ArchiveError("another")
+    assert repr(error).startswith(f"{type(error).__name__}(")
+
+
+@EACH
+def test_an_error_pickles_with_its_notes(error: PocketenvError) -> None:
+    noted = pickle.loads(pickle.dumps(error))
+    noted.add_note("while testing")
+    twin = pickle.loads(pickle.dumps(noted))
+    assert twin == error
+    assert (str(twin), twin.__notes__) == (str(error), ["while testing"])
+
+
+@EACH
+def test_an_error_can_be_raised_through_a_context_manager_and_chained(error: PocketenvError) -> None:
+    @contextmanager
+    def passing() -> Generator[None]:
+        yield
+
+    with pytest.raises(type(error)) as raised, passing():
+        raise error from ValueError("cause")
+    assert raised.value is error
+    assert isinstance(error.__cause__, ValueError)
+
+
+def test_errors_of_one_kind_differ_by_their_fields_and_kinds_by_their_kind() -> None:
+    assert ApiError(404) != ApiError(400)
+    assert ApiError(404, "SandboxNotFound") != SandboxNotFound(404, "SandboxNotFound")
+    assert NotLoggedIn() != "not logged in"
+
+
+def test_they_are_the_standard_exceptions_that_a_person_would_catch() -> None:
+    assert isinstance(WaitTimeout(3, "STOPPED"), TimeoutError)
+    assert isinstance(InvalidInput("a", "b"), ValueError)
+
+
+def test_they_match_by_position_and_by_parent() -> None:
+    match Failure(RateLimited(429, "slow", "", "x", 3.0)):
+        case Failure(ApiError(429, _, _, "x") as found):
+            assert isinstance(found, RateLimited)
+        case _:
+            pytest.fail("no match")
+
+
+def test_raise_for_raises_the_error_itself_and_unwrap_chains() -> None:
+    error = NotLoggedIn()
+    failed: Result[int, PocketenvError] = Failure(error)
+    with pytest.raises(NotLoggedIn) as raised:
+        raise_for(failed)
+    assert raised.value is error
+    assert raise_for(Success(3)) == 3
+    with pytest.raises(UnwrapFailedError):
+        failed.unwrap()
+
+
+def test_a_commands_output_is_in_its_fields_and_in_no_text() -> None:
+    error = CommandFailed(1, "top-secret", "top-secret")
+    assert error.stdout == error.stderr == "top-secret"
+    assert "top-secret" not in f"{error}{error!r}{error.summary()}"
+
+
+LOSSLESS = [
+    error for error in EXAMPLES if not isinstance(error, (WaitTimeout, ApiError)) or type(error) is ProfileNotFound
+]
+
+
+@pytest.mark.parametrize("error", LOSSLESS, ids=lambda error: type(error).__name__)
+def test_result_maps_lose_nothing(error: PocketenvError) -> None:
+    assert from_map(to_map(Failure(error))) == Failure(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "shape"),
+    [
+        (NotLoggedIn(), "not_logged_in"),
+        (WaitTimeout(60, "STOPPED"), "timeout"),
+        (
+            ApiError(400, "InvalidRequest", "no", "x"),
+            {"status": 400, "body": {"error": "InvalidRequest", "message": "no"}},
+        ),
+        (ApiError(404), {"status": 404, "body": {}}),
+        (RateLimited(429, "slow", retry_after=30.0), {"status": 429, "body": {"error": "slow"}, "retry_after": 30.0}),
+        (InvalidInput("port", "low"), {"type": "invalid_input", "field": "port", "reason": "low"}),
+    ],
+)
+def test_the_shapes_of_failures_are_clojures(error: PocketenvError, shape: object) -> None:
+    assert to_map(Failure(error)) == {"error": shape}
+    back = from_map({"error": shape}).failure()
+    assert type(back) is type(error)
+    assert to_map(Failure(back)) == {"error": shape}
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 502])
+def test_a_status_is_read_back_as_the_kind_of_error_that_it_was(status: int) -> None:
+    kinds = {401: Unauthorized, 404: SandboxNotFound, 429: RateLimited, 500: ServerError, 502: ServerError}
+    found = from_map({"error": {"status": status, "body": {"error": "SandboxNotFound"}}})
+    assert type(found.failure()) is kinds[status]
+
+
+def test_values_stay_what_they_are() -> None:
+    box = pocketenv_fp.Sandbox(id="1", name="a")
+    assert to_map(Success(box)) == {"ok": box}
+    assert from_map({"ok": box}) == Success(box)
+    assert from_map({"ok": None}) == Success(None)
+
+
+@pytest.mark.parametrize("shape", [{}, {"error": "what"}, {"error": {"type": "unheard_of"}}, {"fine": 1}])
+def test_what_is_no_result_map_is_a_mistake(shape: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not a result map"):
+        from_map(shape)
+
+
+def test_the_names_that_are_exported() -> None:
+    assert pocketenv_fp.__all__ == sorted(pocketenv_fp.__all__)
+    assert all(hasattr(pocketenv_fp, name) for name in pocketenv_fp.__all__)
+    assert set(pocketenv_fp.sandbox.__all__) <= set(pocketenv_fp.__all__)
+
+
+def test_both_namespaces_have_the_clojure_functions() -> None:
+    pocketenv = """create-sandbox get-sandbox list-sandboxes list-sandboxes-by-actor me get-profile list-secrets add-secret
+        delete-secret get-ssh-keys put-ssh-keys get-tailscale-auth-key put-tailscale-auth-key"""
+    sandbox = """start stop delete wait-until-running exec expose unexpose list-ports vscode list-secrets set-secret
+        delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key"""
+    assert {name.replace("-", "_") for name in pocketenv.split()} <= set(pocketenv_fp.pocketenv.__all__)
+    assert {name.replace("-", "_") for name in sandbox.split()} <= set(pocketenv_fp.sandbox.__all__)

@@ -1,0 +1,199 @@
+"""The laws that steps obey, tried on many generated ones."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    ExecResult,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    Sandbox,
+    Step,
+    WaitTimeout,
+    create,
+    exec,
+    expose,
+    get_sandbox,
+    identity,
+    local,
+    sandbox,
+    start,
+    wait_until_running,
+)
+from pocketenv_fp.arguments import Limit
+from pocketenv_fp.operation import Operation, StepOperation, operation, step
+
+BOX = Sandbox(id="b6586b77", name="swift-badger-aed6")
+
+
+class Count(msgspec.Struct, frozen=True):
+    """What the operations below work on: thousands of examples in a second, through the same algebra."""
+
+    value: int
+
+
+@operation(Count)
+def plus(count: Count, other: int) -> Result[Count, PocketenvError]:
+    return Success(Count(count.value + other))
+
+
+@step(Count)
+def double(count: Count, *, times: Limit = 1) -> Result[Count, PocketenvError]:
+    return Success(Count(count.value * 2**times))
+
+
+@operation(Count)
+def at_most(count: Count, limit: int) -> Result[Count, PocketenvError]:
+    return Success(count) if count.value <= limit else Failure(InvalidInput("count", f"is above {limit}"))
+
+
+numbers = st.integers(-1000, 1000)
+single: st.SearchStrategy[Step[Count, Count]] = st.one_of(
+    numbers.map(plus),
+    st.just(double),
+    # 0 breaks the limit: a step that always fails.
+    st.integers(0, 3).map(lambda times: double(times=times)),
+    numbers.map(at_most),
+    st.just(identity),
+)
+steps = st.lists(single, min_size=1, max_size=4).map(
+    lambda several: several[0] if len(several) == 1 else several[0] | several[1] | identity if len(several) == 2
+    else (several[0] | several[1]) | (several[2] | several[-1])
+)  # fmt: skip
+errors: st.SearchStrategy[PocketenvError] = st.one_of(
+    st.just(NotLoggedIn()),
+    st.builds(InvalidInput, st.text(), st.text()),
+    st.builds(WaitTimeout, st.floats(0, 100), st.text()),
+)
+counts = numbers.map(Count)
+targets = st.one_of(counts, counts.map(Success), errors.map(Failure))
+
+
+@given(steps, steps, steps, targets)
+def test_composition_is_associative(
+    a: Step[Count, Count], b: Step[Count, Count], c: Step[Count, Count], target: Any
+) -> None:
+    assert ((a | b) | c) == (a | (b | c))
+    assert hash((a | b) | c) == hash(a | (b | c))
+    assert ((a | b) | c)(target) == (a | (b | c))(target)
+
+
+@given(steps, targets)
+def test_identity_changes_nothing(a: Step[Count, Count], target: Any) -> None:
+    assert (identity | a) == a == (a | identity)
+    assert identity(target) == (target if isinstance(target, Result) else Success(target))
+
+
+@given(steps, steps, targets)
+def test_to_compose_and_run_is_to_run_one_after_the_other(
+    a: Step[Count, Count], b: Step[Count, Count], target: Any
+) -> None:
+    assert (a | b)(target) == b(a(target)) == (target | a | b) == a(target).bind(b)
+
+
+@given(steps, errors)
+def test_a_failure_passes_every_step(a: Step[Count, Count], error: PocketenvError) -> None:
+    failed: Result[Count, PocketenvError] = Failure(error)
+    assert a(failed) is failed
+    assert (failed | a) is failed
+
+
+@given(steps)
+def test_pickling_and_the_repr_give_the_step_back(a: Step[Count, Count]) -> None:
+    assert pickle.loads(pickle.dumps(a)) == a
+    names = {"plus": plus, "double": double, "at_most": at_most, "identity": identity}
+    assert eval(repr(a), names) == a
+
+
+@given(numbers, numbers, targets)
+def test_data_first_is_curried(other: int, limit: int, target: Any) -> None:
+    assert plus(target, other) == plus(other)(target) == (target | plus(other))
+    assert at_most(target, limit) == at_most(limit)(target) == (target | at_most(limit))
+    assert double(target, times=2) == double(times=2)(target) == (target | double(times=2))
+
+
+OPERATIONS = [getattr(sandbox, name) for name in sandbox.__all__] + [create, get_sandbox]
+texts = st.text(max_size=20)
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def given_as(*args: st.SearchStrategy[Any], **options: st.SearchStrategy[Any]) -> st.SearchStrategy[Given]:
+    named: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries({}, optional=options)
+    return st.tuples(st.tuples(*args), named)
+
+
+ARGUMENTS: dict[str, st.SearchStrategy[Given]] = {
+    "exec": given_as(texts, st.lists(texts), timeout=st.floats()),
+    "expose": given_as(st.integers(), description=st.none() | texts),
+    "unexpose": given_as(st.integers()),
+    "set_secret": given_as(texts, texts),
+    "delete_secret": given_as(texts),
+    "set_ssh_keys": given_as(texts, texts),
+    "set_tailscale_auth_key": given_as(texts),
+    "create_backup": given_as(texts, ttl=st.integers()),
+    "restore_backup": given_as(texts),
+}
+NONE: st.SearchStrategy[Given] = st.just(((), {}))
+
+
+@pytest.mark.parametrize("public", OPERATIONS, ids=lambda public: public.__name__)
+@given(st.data(), errors)
+@settings(max_examples=25)
+def test_a_failure_passes_every_public_operation_untouched(
+    public: Operation[Any, ..., Any] | StepOperation[Any, ..., Any], data: st.DataObject, error: PocketenvError
+) -> None:
+    args, kwargs = data.draw(ARGUMENTS.get(public.__name__, NONE))
+    failed: Result[Any, PocketenvError] = Failure(error)
+    call: Any = public
+    assert call(failed, *args, **kwargs) is failed
+    assert call(*args, **kwargs)(failed) is failed
+    assert (failed | call(*args, **kwargs)) is failed
+
+
+def test_every_operation_with_required_arguments_is_in_the_table() -> None:
+    needy = {public.__name__ for public in OPERATIONS if isinstance(public, Operation)}
+    assert needy == set(ARGUMENTS)
+
+
+real = st.lists(
+    st.one_of(
+        st.just(start),
+        st.just(wait_until_running(timeout=5)),
+        st.integers(1025, 65535).map(lambda port: expose(port) if port % 7 == 0 else sandbox.unexpose(port)),
+    ),
+    max_size=3,
+)
+
+
+# The platform lasts longer than an example: that is the point of it.
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(real, st.lists(texts.filter(lambda text: "\0" not in text), max_size=3))
+def test_on_a_real_platform_too(
+    environment: dict[str, str], platform: local.Platform, before: list[Any], args: list[str]
+) -> None:
+    assert environment
+    assert platform
+    pipeline: Step[Any, ExecResult] = exec("printf '%s\\n'", args)
+    for earlier in (one for one in reversed(before) if "expose(" not in repr(one) or "unexpose(" in repr(one)):
+        pipeline = earlier | pipeline
+    whole = create | pipeline
+    box = create("law").unwrap()
+    assert pipeline(box) == (Success(box) | pipeline) == pickle.loads(pickle.dumps(pipeline))(box)
+    assert eval(repr(whole), dict(vars(pocketenv_fp)))("law") == whole("law")
+    assert whole("law").unwrap().stdout == "".join(f"{arg}\n" for arg in args or [""])
+
+
+def test_a_step_that_breaks_a_limit_fails_when_it_runs_and_not_before() -> None:
+    never = double(times=0)
+    assert never(Count(3)) == Failure(InvalidInput("times", "Expected `int` >= 1"))
+    assert (BOX | expose(80)) == Failure(InvalidInput("port", "Expected `int` >= 1025"))

@@ -1,0 +1,848 @@
+"""Whatever happens on the way ends as one typed Failure, and nothing that may have arrived is sent again."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import datetime as dt
+import http.client
+import inspect
+import json
+import math
+import os
+import socket
+import ssl
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import requests.exceptions
+import trustme
+import urllib3.exceptions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    ApiError,
+    Config,
+    DecodeError,
+    InvalidInput,
+    PocketenvError,
+    RateLimited,
+    ServerError,
+    TransportError,
+    create,
+    exec,
+    get_sandbox,
+    list_sandboxes,
+    local,
+    pocketenv,
+    sandbox,
+    transport,
+)
+from tests import servers
+from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply
+
+Outcome = Result[object, PocketenvError]
+Ask = Callable[[Config], Outcome]
+
+PROXIES = [f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")]
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A CA file that is read in no time and trusts none of the servers here."""
+    path = tmp_path_factory.mktemp("bundle") / "small.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch, small_bundle: str) -> Iterator[None]:
+    """Proxies and certificates are read once a platform: no test sees those of another, or of who runs the tests."""
+    for name in (*PROXIES, *map(str.upper, PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", small_bundle)
+    servers.forget()
+    yield
+    servers.forget()
+
+
+def look(config: Config) -> Outcome:
+    """A query."""
+    return get_sandbox("3f2a", config=config)
+
+
+def run(config: Config) -> Outcome:
+    """A procedure that must never happen twice, its time-out the configured one."""
+    return exec(BOX, "make", timeout=config.read_timeout, config=config)
+
+
+def make(config: Config) -> Outcome:
+    """Another one."""
+    return create("box", config=config)
+
+
+def broke(outcome: Outcome) -> TransportError:
+    """The TransportError that must have come back."""
+    error = outcome.failure()
+    assert isinstance(error, TransportError), repr(error)
+    assert error.operation.startswith(("sandbox.", "actor.")), error
+    assert TOKEN not in f"{error}{error!r}"
+    return error
+
+
+# What can be raised at all
+
+
+def exceptions_in(module: ModuleType) -> list[type[Exception]]:
+    found = (value for _, value in inspect.getmembers(module, inspect.isclass) if value.__module__ == module.__name__)
+    return [kind for kind in found if issubclass(kind, Exception) and not issubclass(kind, Warning)]
+
+
+LIBRARIES = exceptions_in(requests.exceptions) + exceptions_in(urllib3.exceptions)
+# What the standard library raises passes through those two, inside one of theirs or as it is.
+STANDARD: list[type[Exception]] = [
+    *(kind for kind in exceptions_in(builtins) + exceptions_in(socket) if issubclass(kind, OSError)),
+    *(kind for kind in exceptions_in(ssl) if issubclass(kind, OSError | ValueError)),
+    UnicodeError,
+    UnicodeEncodeError,
+    UnicodeDecodeError,
+    json.JSONDecodeError,
+]
+NOT_SENT = {
+    "ProxyError": "proxy",
+    "InvalidProxyURL": "proxy",
+    "ProxySchemeUnknown": "proxy",
+    "ProxySchemeUnsupported": "proxy",
+    "ConnectTimeout": "connect",
+    "ConnectTimeoutError": "connect",
+    "NewConnectionError": "connect",
+    "NameResolutionError": "connect",
+    "gaierror": "connect",
+    "InvalidURL": "protocol",
+    "InvalidSchema": "proxy",
+    "MissingSchema": "protocol",
+    "URLRequired": "protocol",
+    "LocationValueError": "protocol",
+    "LocationParseError": "protocol",
+    "URLSchemeUnknown": "protocol",
+    "SSLCertVerificationError": "tls",
+}
+MAYBE_SENT = {
+    "ReadTimeout": "timeout",
+    "ReadTimeoutError": "timeout",
+    "Timeout": "timeout",
+    "TimeoutError": "timeout",
+    "SSLError": "tls",
+    "SSLZeroReturnError": "tls",
+    "SSLEOFError": "tls",
+    "ConnectionError": "dropped",
+    "ConnectionResetError": "dropped",
+    "BrokenPipeError": "dropped",
+    "ChunkedEncodingError": "dropped",
+    "ContentDecodingError": "protocol",
+    "InvalidHeader": "protocol",
+    "DecodeError": "protocol",
+}
+
+
+@pytest.mark.parametrize("kind", LIBRARIES + STANDARD, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_exception_of_the_libraries_below_is_caught_and_named(kind: type[Exception]) -> None:
+    assert issubclass(kind, transport.TROUBLE)
+    error = kind.__new__(kind)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = "certificate has expired"  # what OpenSSL sets
+    named = transport.trouble(error, "sandbox.exec")
+    if kind.__name__ in NOT_SENT:
+        assert (named.kind, named.maybe_sent) == (NOT_SENT[kind.__name__], False)
+    else:
+        # What is not known to have happened before the request left may have happened after.
+        assert named.maybe_sent
+        assert named.kind == MAYBE_SENT.get(kind.__name__, named.kind)
+    assert named.operation == "sandbox.exec"
+    assert named.reason
+
+
+def test_the_lists_of_exceptions_are_those_of_the_libraries() -> None:
+    assert len(exceptions_in(requests.exceptions)) >= 20
+    assert len(exceptions_in(urllib3.exceptions)) >= 25
+    known = {kind.__name__ for kind in LIBRARIES + STANDARD}
+    assert known >= NOT_SENT.keys() | MAYBE_SENT.keys()
+
+
+@pytest.mark.parametrize("kind", exceptions_in(http.client), ids=lambda kind: kind.__name__)
+def test_what_http_client_raises_arrives_wrapped_and_is_told_apart(kind: type[Exception]) -> None:
+    inner = urllib3.exceptions.ProtocolError("Connection aborted.", kind.__new__(kind))
+    named = transport.trouble(requests.exceptions.ConnectionError(inner), "x")
+    gone = issubclass(kind, ConnectionError | http.client.IncompleteRead)
+    assert (named.kind, named.maybe_sent) == ("dropped" if gone else "protocol", True)
+
+
+def test_no_text_of_a_cause_gets_into_the_error() -> None:
+    inner = ValueError(f"Invalid header value b'Bearer {TOKEN}'")
+    named = transport.trouble(requests.exceptions.ConnectionError(inner), "x")
+    assert TOKEN not in f"{named}{named!r}{named.args}"
+
+
+def test_causes_that_hang_in_a_circle_are_looked_at_once() -> None:
+    first, second = requests.exceptions.ConnectionError(), ConnectionResetError(104, "Connection reset by peer")
+    first.__cause__, second.__cause__ = second, first
+    assert transport.trouble(first, "x").kind == "dropped"
+
+
+# No connection
+
+
+@pytest.mark.parametrize("ask", [look, run, make])
+def test_a_refused_connection_was_not_sent(ask: Ask) -> None:
+    error = broke(ask(client(f"http://127.0.0.1:{servers.free_port()}")))
+    assert (error.kind, error.maybe_sent) == ("connect", False)
+    assert "refused" in error.reason
+
+
+def test_a_name_that_does_not_resolve() -> None:
+    error = broke(look(client("https://no-such-host.invalid")))
+    assert (error.kind, error.maybe_sent) == ("connect", False)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".invalid", "xn--\u00e9.invalid"])
+def test_a_name_that_is_none(host: str) -> None:
+    error = look(client(f"https://{host}")).failure()
+    assert isinstance(error, InvalidInput) or (isinstance(error, TransportError) and not error.maybe_sent)
+
+
+def test_a_port_that_does_not_answer() -> None:
+    with servers.deaf() as url:
+        began = time.monotonic()
+        error = broke(make(client(url)))
+        assert time.monotonic() - began < 3
+    assert (error.kind, error.maybe_sent) == ("connect", False)
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    """The CA file by which the servers of these tests are trusted."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture
+def other_bundle(tmp_path: Path) -> str:
+    path = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    return str(path)
+
+
+def secured(
+    authority: trustme.CA, *names: str, answer: servers.Answer = servers.ordinary, not_after: dt.datetime | None = None
+) -> Server:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate = authority.issue_cert(
+        *(names or ("127.0.0.1",)), not_before=dt.datetime(2020, 1, 1, tzinfo=dt.UTC), not_after=not_after
+    )
+    certificate.configure_cert(context)
+    return Server(answer, tls=context)
+
+
+def test_a_trusted_certificate(authority: trustme.CA, bundle: str) -> None:
+    with secured(authority) as server:
+        assert isinstance(look(client(server.url, verify=bundle)), Success)
+        assert isinstance(run(client(server.url, verify=bundle)), Success)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("ask", [look, run])
+def test_an_untrusted_certificate_is_refused_before_anything_is_sent(
+    authority: trustme.CA, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with secured(authority) as server:
+        error = broke(ask(client(server.url, retries=2)))
+        assert (error.kind, error.maybe_sent) == ("tls", False)
+        assert "not trusted" in error.reason
+        assert (server.seen, server.connections) == ([], 1)
+
+
+def test_a_certificate_of_another_host_is_refused(authority: trustme.CA, bundle: str) -> None:
+    with secured(authority, "elsewhere.example") as server:
+        error = broke(look(client(server.url, verify=bundle)))
+        assert (error.kind, error.maybe_sent, server.seen) == ("tls", False, [])
+        assert "mismatch" in error.reason
+
+
+def test_an_expired_certificate_is_refused(authority: trustme.CA, bundle: str) -> None:
+    with secured(authority, not_after=dt.datetime(2021, 1, 1, tzinfo=dt.UTC)) as server:
+        error = broke(look(client(server.url, verify=bundle)))
+        assert (error.kind, error.maybe_sent, server.seen) == ("tls", False, [])
+        assert "expired" in error.reason
+
+
+def test_plain_http_on_the_tls_port(platform: local.Platform, bundle: str) -> None:
+    before = len(platform.calls)
+    error = broke(look(client(platform.url.replace("http", "https"), verify=bundle, retries=2)))
+    assert error.kind == "tls"
+    assert len(platform.calls) == before
+
+
+def test_the_ca_file_is_read_once_and_the_context_shared_by_all_connections(authority: trustme.CA, bundle: str) -> None:
+    answers = servers.in_turn(reply(VIEW)._replace(then="close"))
+    with secured(authority, answer=answers) as server, secured(authority, "elsewhere.example") as wrong:
+        config = client(server.url, verify=bundle)
+        assert isinstance(look(config), Success)
+        Path(bundle).unlink()
+        assert isinstance(look(config), Success)
+        assert server.connections == 2
+        # A context that trusts what it met before would let this one through.
+        assert isinstance(look(client(wrong.url, verify=bundle)).failure(), InvalidInput)
+
+
+def test_the_ca_bundle_of_the_environment_is_used(
+    authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+    with secured(authority) as server:
+        assert isinstance(look(client(server.url)), Success)
+
+
+def test_an_explicit_bundle_wins_over_the_environments(
+    authority: trustme.CA, bundle: str, other_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with secured(authority) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", other_bundle)
+        assert isinstance(look(client(server.url, verify=bundle)), Success)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+        assert broke(look(client(server.url, verify=other_bundle))).kind == "tls"
+
+
+def test_a_directory_of_certificates_may_be_the_bundle(authority: trustme.CA, tmp_path: Path) -> None:
+    # An empty one trusts nobody; that it is read as a directory shows in the kind of the failure.
+    with secured(authority) as server:
+        assert broke(look(client(server.url, verify=str(tmp_path)))).kind == "tls"
+
+
+@pytest.mark.parametrize("name", ["missing.pem", "garbage.pem", "nul\0.pem", "half\ud800.pem"])
+def test_a_bundle_that_cannot_be_read_is_invalid_input(tmp_path: Path, name: str) -> None:
+    (tmp_path / "garbage.pem").write_text("not a certificate")
+    error = look(client("https://127.0.0.1:1", verify=f"{tmp_path}/{name}")).failure()
+    assert isinstance(error, InvalidInput)
+    assert error.field == "verify"
+
+
+# Proxies
+
+
+def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = b'{"sandboxes": [], "total": 0}'
+    with Proxy(servers.always(reply(images))) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        config = Config(api_url="http://pocketenv.invalid", connect_timeout=0.5, retries=0)
+        assert list_sandboxes(config=config).unwrap().total == 0
+        assert proxy.seen[0].path.startswith("http://pocketenv.invalid/xrpc/io.pocketenv.sandbox.getSandboxes?")
+
+
+def test_a_proxy_sees_neither_token_nor_request_of_a_tls_connection(
+    authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with secured(authority, "pocketenv.invalid") as server, Proxy(servers.ordinary) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        config = client(f"https://pocketenv.invalid:{server.port}", verify=bundle)
+        assert isinstance(look(config), Success)
+        assert isinstance(run(config), Success)
+        assert server.seen[0].headers["authorization"] == f"Bearer {TOKEN}"
+        assert [request.verb for request in proxy.seen] == ["CONNECT"]
+        assert "authorization" not in proxy.seen[0].headers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_stands_between_this_machine_and_itself(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Proxy(servers.ordinary) as proxy, Server(servers.ordinary) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        assert isinstance(look(client(f"http://{host}:{server.port}")), Success)
+        assert proxy.seen == []
+
+
+def test_no_proxy_of_the_environment_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Proxy(servers.ordinary) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", ".invalid")
+        assert broke(look(client("https://pocketenv.invalid"))).kind == "connect"
+        assert proxy.seen == []
+
+
+@pytest.mark.parametrize("where", ["http://127.0.0.1:{free}", "nonsense://127.0.0.1:{free}", "http://"])
+@pytest.mark.parametrize("ask", [look, run])
+def test_a_proxy_that_cannot_be_used(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", where.format(free=servers.free_port()))
+    error = broke(ask(client("https://pocketenv.invalid")))
+    assert (error.kind, error.maybe_sent) == ("proxy", False)
+
+
+def test_a_proxy_that_refuses_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(servers.always(reply(b"", 407))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        error = broke(run(client("https://pocketenv.invalid")))
+        assert (error.kind, error.maybe_sent) == ("proxy", False)
+
+
+def test_a_proxy_of_a_kind_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"socks5://127.0.0.1:{servers.free_port()}")
+    error = broke(run(client("https://pocketenv.invalid")))
+    # With PySocks installed there is still no such proxy to connect to.
+    assert error.kind in {"proxy", "connect"}
+    assert not error.maybe_sent
+
+
+# What must not be sent, or not elsewhere
+
+
+def test_netrc_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password letmein\ndefault login someone password letmein\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Server(servers.ordinary) as server:
+        assert isinstance(look(client(server.url)), Success)
+        assert isinstance(get_sandbox("x", config=Config(api_url=server.url)), Success)
+        assert [request.headers.get("authorization") for request in server.seen] == [f"Bearer {TOKEN}", None]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("ask", [look, run])
+def test_a_redirect_is_not_followed(ask: Ask, status: int) -> None:
+    with Server(servers.ordinary) as elsewhere:
+        answer = reply(b"", status, {"Location": f"{elsewhere.url}/xrpc/io.pocketenv.sandbox.exec"})
+        with Server(servers.always(answer)) as server:
+            error = ask(client(server.url, retries=2)).failure()
+            assert isinstance(error, ApiError)
+            assert error.status == status
+            assert (len(server.seen), elsewhere.connections) == (1, 0)
+
+
+@pytest.mark.parametrize("location", ["http://[", "//", "http://a:b:c", "\xff\xfe", "http://127.0.0.1:99999/"])
+def test_a_redirect_to_nowhere_is_an_error_like_others(location: str) -> None:
+    with Server(servers.always(reply(b"", 302, {"Location": location}))) as server:
+        error = look(client(server.url)).failure()
+        assert isinstance(error, ApiError)
+        assert error.status == 302
+
+
+@pytest.mark.parametrize(
+    "cookie", ["session=abc; Path=/", "=;;;=", "\xff=\xfe; Max-Age=x; Expires=never", "a=b; Version=9"]
+)
+def test_cookies_are_not_kept(cookie: str) -> None:
+    with Server(servers.always(reply(VIEW, headers={"Set-Cookie": cookie}))) as server:
+        for _ in range(2):
+            assert isinstance(look(client(server.url)), Success)
+        assert "cookie" not in server.seen[1].headers
+
+
+# Answers that are none
+
+HALF = reply(VIEW).raw[:-10]
+BROKEN = {
+    "closed before the answer": (Reply(then="close"), "dropped"),
+    "reset before the answer": (Reply(then="reset"), "dropped"),
+    "closed in the middle of the body": (Reply(HALF, then="close"), "dropped"),
+    "reset in the middle of the body": (Reply(HALF, then="reset"), "dropped"),
+    "garbage": (Reply(b"\x16\x03\x01\x00\x00 what?\r\n\r\n", then="close"), "protocol"),
+    "another protocol": (Reply(b"SSH-2.0-OpenSSH_9.6\r\n", then="close"), "protocol"),
+    "no status": (Reply(b"HTTP/1.1 fine\r\n\r\n", then="close"), "protocol"),
+    "an unknown version": (Reply(b"HTTP/7.0 200 OK\r\n\r\n", then="close"), "protocol"),
+    "a bad chunk": (
+        Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n", then="close"),
+        "protocol",
+    ),
+    "a missing chunk": (
+        Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n{}", then="close"),
+        "dropped",
+    ),
+    "two lengths": (Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n{}", then="close"), "protocol"),
+    "a length too long": (reply(VIEW, headers={"Content-Length": "999"})._replace(then="close"), "dropped"),
+    "a huge header": (reply(headers={"X": "y" * 70_000})._replace(then="close"), "protocol"),
+    "too many headers": (reply(headers={f"X-{n}": "y" for n in range(200)})._replace(then="close"), "protocol"),
+    "a broken gzip": (reply(b"not gzip", headers={"Content-Encoding": "gzip"}), "protocol"),
+}
+
+
+@pytest.mark.parametrize(("answer", "kind"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("ask", [look, run, make])
+def test_a_broken_answer_is_named_and_may_have_been_acted_on(ask: Ask, answer: Reply, kind: str) -> None:
+    with Server(servers.always(answer)) as server:
+        error = broke(ask(client(server.url)))
+        assert (error.kind, error.maybe_sent) == (kind, True)
+        assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("ask", [look, run, make])
+def test_a_header_that_breaks_off_is_an_answer_without_a_body(ask: Ask) -> None:
+    # http.client takes the end of the stream for the end of the header. The missing body is what is noticed.
+    with Server(servers.always(Reply(b"HTTP/1.1 200 OK\r\nContent-Le", then="close"))) as server:
+        assert isinstance(ask(client(server.url)).failure(), DecodeError)
+
+
+@pytest.mark.parametrize("ask", [look, run, make])
+@pytest.mark.parametrize("sent", [b"", HALF], ids=["no answer", "half an answer"])
+def test_a_read_time_out_is_named_and_never_repeated(ask: Ask, sent: bytes) -> None:
+    stall = servers.always(Reply(sent))
+    with Server(stall) as server:
+        began = time.monotonic()
+        error = broke(ask(client(server.url, read_timeout=0.2, retries=3)))
+        assert time.monotonic() - began < 1
+        assert (error.kind, error.maybe_sent) == ("timeout", True)
+        assert len(server.seen) == 1
+
+
+def test_a_server_that_never_finishes_its_handshake(bundle: str) -> None:
+    with servers.deaf() as url, socket.create_server(("127.0.0.1", 0)) as silent:
+        assert url
+        error = broke(look(client(f"https://127.0.0.1:{silent.getsockname()[1]}", verify=bundle)))
+        assert error.kind in {"timeout", "connect"}
+
+
+def test_an_answer_that_is_longer_than_it_says_is_cut_and_the_connection_not_used_again() -> None:
+    longer = reply(VIEW)
+    with Server(servers.in_turn(longer._replace(raw=longer.raw + b"HTTP/1.1 200 OK\r\n\r\nbait"), longer)) as server:
+        first = look(client(server.url))
+        assert isinstance(first, Success)
+        assert look(client(server.url)) == first
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e300, 1e10, 3_000_000.0])
+def test_a_time_out_longer_than_the_system_can_count_is_none(seconds: float) -> None:
+    with Server(servers.ordinary) as server:
+        config = Config(api_url=server.url, token=TOKEN, connect_timeout=seconds, read_timeout=seconds)
+        assert isinstance(look(config), Success)
+        assert isinstance(exec(BOX, "make", timeout=seconds, config=config), Success)
+
+
+HALVES: list[Ask] = [
+    lambda config: get_sandbox("\ud800", config=config),
+    lambda config: create("\udfff", config=config),
+    lambda config: exec(BOX, "echo \ud83d", config=config),
+    lambda config: exec(BOX, "echo", ["\ud83d"], config=config),
+    lambda config: pocketenv.add_secret("3f", "NAME", "\ud800", config=config),
+    lambda config: sandbox.expose(BOX, 8080, description="\ud800", config=config),
+]
+
+
+@pytest.mark.parametrize("ask", HALVES)
+def test_half_a_surrogate_pair_is_refused_before_anything_is_sent(ask: Ask) -> None:
+    with Server(servers.ordinary) as server:
+        error = ask(client(server.url)).failure()
+        assert error.summary()
+        assert not isinstance(error, TransportError | ApiError)
+        assert server.seen == []
+
+
+HEADERS = st.sampled_from(
+    [
+        "Content-Length: 2",
+        "Content-Length: -1",
+        "Content-Length: " + "9" * 40,
+        "Content-Length: zwei",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Content-Encoding: deflate",
+        "Content-Encoding: br, zstd",
+        "Content-Type: \xff",
+        "Content-Type: text/html; charset=\x00",
+        "Retry-After: " + "9" * 400,
+        "Retry-After: " + "9" * 5000,
+        "Retry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Retry-After: soon",
+        "X-RateLimit-Limit: " + "9" * 5000,
+        "X-RateLimit-Limit: 500",
+        "X-RateLimit-Remaining: 0",
+        "X-RateLimit-Remaining: " + "9" * 400,
+        "X-RateLimit-Reset: " + "9" * 400,
+        "X-RateLimit-Reset: " + "9" * 5000,
+        "X-RateLimit-Reset: 0",
+        "Location: http://[",
+        "Set-Cookie: \xff;=;",
+        "Connection: close",
+        ": empty",
+        " folded",
+        "no colon",
+    ]
+)
+BODIES = st.one_of(
+    st.binary(max_size=30),
+    st.sampled_from(
+        [
+            b"{}",
+            VIEW,
+            b"[" * 60_000,
+            b'{"x": ' + b"[" * 60_000,
+            b'{"error": "\\ud800"}',
+            b'{"sandbox": 1e999}',
+            b"\xff\xfe{}",
+        ]
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    status=st.sampled_from(
+        ["200", "204", "301", "400", "404", "413", "429", "500", "503", "599", "100", "999", "0", "x"]
+    ),
+    headers=st.lists(HEADERS, max_size=5),
+    body=BODIES,
+)
+def test_whatever_a_server_says_a_result_comes_back(bundle: str, status: str, headers: list[str], body: bytes) -> None:
+    # A small CA bundle: each example has a transport of its own, or one's rate limit would hold up the next.
+    servers.forget()
+    head = "\r\n".join([f"HTTP/1.1 {status} Said", *headers, "", ""])
+    with Server(servers.always(Reply(head.encode("latin-1") + body, then="close"))) as server:
+        config = client(server.url, verify=bundle, read_timeout=0.5)
+        for ask in (look, run):
+            servers.forget()
+            outcome = ask(config)
+            assert isinstance(outcome, Success) or isinstance(outcome.failure(), PocketenvError)
+
+
+# What is sent again, and what never
+
+TRANSIENT = {
+    "closed": Reply(then="close"),
+    "reset": Reply(then="reset"),
+    "502": reply(b"", 502),
+    "503": reply(b"", 503),
+    "503 with Retry-After": reply(b"", 503, {"Retry-After": "0"}),
+    "503 with a bad Retry-After": reply(b"", 503, {"Retry-After": "soon"}),
+    "503 with a Retry-After beyond the calendar": reply(
+        b"", 503, {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}
+    ),
+    "504": reply(b"", 504),
+}
+
+
+@pytest.mark.parametrize("answer", TRANSIENT.values(), ids=TRANSIENT)
+def test_a_query_is_repeated_until_it_is_answered(answer: Reply) -> None:
+    with Server(servers.in_turn(answer, reply(VIEW))) as server:
+        assert isinstance(look(client(server.url, retries=1)), Success)
+        assert server.verbs == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("answer", [TRANSIENT["closed"], TRANSIENT["502"]], ids=["closed", "502"])
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_query_is_repeated_as_often_as_configured_and_no_more(answer: Reply, retries: int) -> None:
+    with Server(servers.always(answer)) as server:
+        error = look(client(server.url, retries=retries)).failure()
+        assert isinstance(error, TransportError if answer.then == "close" else ServerError)
+        assert server.verbs == ["GET"] * (retries + 1)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 501])
+def test_a_query_that_was_refused_is_not_repeated(status: int) -> None:
+    with Server(servers.always(reply(b"{}", status))) as server:
+        assert isinstance(look(client(server.url, retries=3)).failure(), ApiError)
+        assert server.verbs == ["GET"]
+
+
+ONCE = {
+    **TRANSIENT,
+    **{name: answer for name, (answer, _) in BROKEN.items()},
+    "500": reply(b"", 500),
+    "500 with Retry-After": reply(b"", 500, {"Retry-After": "0"}),
+    "413 with Retry-After": reply(b"", 413, {"Retry-After": "0"}),
+    "no answer": Reply(),
+}
+
+
+@pytest.mark.parametrize("answer", ONCE.values(), ids=ONCE)
+@pytest.mark.parametrize("ask", [run, make])
+def test_a_procedure_never_arrives_twice(ask: Ask, answer: Reply) -> None:
+    with Server(servers.in_turn(answer, reply(RAN))) as server:
+        outcome = ask(client(server.url, read_timeout=0.2, retries=3))
+        assert isinstance(outcome, Failure)
+        assert server.verbs == ["POST"]
+
+
+def test_a_procedure_waits_for_a_server_that_is_coming_up() -> None:
+    port = servers.free_port()
+    config = client(f"http://127.0.0.1:{port}", retries=4)
+    given: list[Outcome] = []
+    asking = threading.Thread(target=lambda: given.append(run(config)))
+    asking.start()
+    time.sleep(0.3)
+    with Server(servers.ordinary, port=port) as server:
+        asking.join()
+        assert isinstance(given[0], Success)
+        assert server.verbs == ["POST"]
+
+
+# Too many requests
+
+ENOUGH = reply(b'{"error": "Too many requests, please try again later."}', 429, {"Retry-After": "1"})
+
+
+@pytest.mark.parametrize(("ask", "answer"), [(look, VIEW), (run, RAN)])
+def test_any_call_is_repeated_after_429_and_really_waits(ask: Ask, answer: bytes) -> None:
+    with Server(servers.in_turn(ENOUGH, reply(answer))) as server:
+        assert isinstance(ask(client(server.url, retries=1)), Success)
+        first, second = server.seen
+        assert 1.0 <= second.when - first.when < 1.5
+        assert (first.path, first.body) == (second.path, second.body)
+
+
+def test_the_wait_holds_back_other_threads_and_other_settings() -> None:
+    with Server(servers.in_turn(ENOUGH, reply(VIEW))) as server:
+        first = threading.Thread(target=look, args=(client(server.url, retries=1),))
+        first.start()
+        while not server.seen:
+            time.sleep(0.005)
+        time.sleep(0.1)
+        assert isinstance(look(client(server.url, retries=2)), Success)
+        first.join()
+        assert len(server.seen) == 3
+        assert min(request.when for request in server.seen[1:]) - server.seen[0].when >= 1.0
+
+
+def test_429_ends_as_rate_limited_when_the_retries_are_used_up() -> None:
+    with Server(servers.always(ENOUGH)) as server:
+        error = run(client(server.url, retries=1)).failure()
+        assert error == RateLimited(429, "Too many requests, please try again later.", "", "sandbox.exec", 1.0)
+        assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("3600", 3600.0), ("Fri, 31 Dec 2100 23:59:59 GMT", None), ("9" * 30, float("9" * 30))],
+)
+def test_a_wait_that_is_too_long_is_told_at_once(said: str, seconds: float | None) -> None:
+    with Server(servers.always(reply(b"", 429, {"Retry-After": said}))) as server:
+        began = time.monotonic()
+        error = look(client(server.url, retries=3)).failure()
+        assert time.monotonic() - began < 0.5
+        assert isinstance(error, RateLimited)
+        assert error.retry_after == seconds
+        assert len(server.seen) == 1
+
+
+def test_429_without_a_time_waits_for_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "RETRY_AFTER", 0.3)  # the constant is 30 s: the platform's window
+    with Server(servers.in_turn(reply(b"", 429), reply(VIEW))) as server:
+        assert isinstance(look(client(server.url, retries=1)), Success)
+        assert server.seen[1].when - server.seen[0].when >= 0.3
+
+
+# Connections
+
+
+def test_calls_share_a_connection() -> None:
+    with Server(servers.ordinary) as server:
+        config = client(server.url)
+        for ask in (look, run, look):
+            assert isinstance(ask(config), Success)
+        assert {request.connection for request in server.seen} == {1}
+
+
+def test_an_error_answer_gives_its_connection_back() -> None:
+    with Server(servers.in_turn(reply(b"{}", 500), reply(b"<html>", 404), reply(b"junk"), reply(VIEW))) as server:
+        for _ in range(4):
+            look(client(server.url))
+        assert server.connections == 1
+
+
+def test_an_idle_connection_is_given_up_before_the_server_does(platform: local.Platform) -> None:
+    real = Config(api_url=platform.url, token=platform.token, retries=0)
+    pocketenv.me(config=real).unwrap()
+    with Server(servers.ordinary, idle=5.0) as server:
+        config = client(server.url)
+        assert isinstance(look(config), Success)
+        time.sleep(1.0)
+        assert isinstance(look(config), Success)
+        assert server.connections == 1
+        time.sleep(4.2)
+        assert isinstance(run(config), Success)
+        assert [request.connection for request in server.seen] == [1, 1, 2]
+    # The platform has dropped the connection by now, after its 5 s.
+    before = len(platform.calls)
+    create("after-the-break", config=real).unwrap()
+    assert list(platform.calls)[before:] == [("io.pocketenv.sandbox.createSandbox", 200)]
+
+
+def test_a_connection_that_the_server_dropped_is_noticed_before_a_procedure_is_sent_on_it() -> None:
+    with Server(servers.in_turn(reply(VIEW)._replace(then="close"), reply(RAN))) as server:
+        config = client(server.url)
+        assert isinstance(look(config), Success)
+        time.sleep(0.05)
+        assert isinstance(run(config), Success)
+        assert server.connections == 2
+
+
+def test_threads_do_not_wait_for_each_others_answers() -> None:
+    with Server(servers.always(reply(RAN, wait=0.3))) as server:
+        config = client(server.url)
+        threads = [threading.Thread(target=run, args=(config,)) for _ in range(16)]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert time.monotonic() - began < 1.5
+        assert len(server.seen) == server.connections == 16
+
+
+@contextlib.contextmanager
+def forked() -> Generator[bool]:
+    """Run the block in this process (False) and in a child (True), which ends with it; its failure fails here."""
+    with warnings.catch_warnings():
+        # Python warns of forks in a process with threads. That such a child works is what is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        yield False
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return
+    code = 1
+    try:
+        yield True
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_has_connections_of_its_own() -> None:
+    with Server(servers.ordinary) as server:
+        config = client(server.url)
+        assert isinstance(look(config), Success)
+        with forked() as in_child:
+            assert isinstance(look(config), Success)
+            assert isinstance(run(config), Success)
+            if in_child:
+                assert isinstance(run(config), Success)
+        mine = {request.connection for request in server.seen if request.verb == "GET"}
+        assert (len(server.seen), server.connections, len(mine)) == (6, 2, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_does_not_wait_for_what_a_thread_of_its_parent_held() -> None:
+    with Server(servers.in_turn(ENOUGH, reply(VIEW))) as server:
+        waiting = threading.Thread(target=look, args=(client(server.url, retries=1),))
+        waiting.start()
+        while not server.seen:
+            time.sleep(0.005)
+        time.sleep(0.1)
+        with forked() as in_child:
+            if in_child:
+                assert isinstance(look(client(server.url)), Success)
+        waiting.join()
+        assert server.seen[1].when - server.seen[0].when < 0.9

@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Arguments
-from pocketenv_fp.config import FromEnv
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import HIDDEN, Sandbox
 
@@ -129,9 +128,12 @@ class _Applied(Step[Any, Any]):
     def _steps(self) -> tuple[_Applied, ...]:
         return (self,)
 
+    def _is_secret(self, name: str, value: object) -> bool:
+        # A private key that was put in the wrong place is still one.
+        return isinstance(value, str) and (name in self.operation.secret or "PRIVATE KEY" in value)
+
     def _shown(self, name: str, value: object) -> str:
-        secret = name in self.operation.secret and not isinstance(value, FromEnv)
-        return repr(HIDDEN) if secret and value is not None else repr(value)
+        return repr(HIDDEN if self._is_secret(name, value) else value)
 
     def __str__(self) -> str:
         positional = (
@@ -143,7 +145,7 @@ class _Applied(Step[Any, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         given = (*zip(self.operation.arguments.names, self.args, strict=False), *self.kwargs.items())
         for name, value in given:
-            if name in self.operation.secret and isinstance(value, str):
+            if self._is_secret(name, value):
                 import pickle
 
                 raise pickle.PicklingError(

@@ -204,7 +204,7 @@ def _refusal(call: Call[Any], response: requests.Response, token: str | None) ->
     try:
         said = decode(response.content, _Refused)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        kind = response.headers.get("Content-Type", "no content type").partition(";")[0][:60]
+        kind = _printable(response.headers.get("Content-Type", "no content type").partition(";")[0], token)[:60]
         said = _Refused(message=f"an answer that is not the platform's ({kind})")
     error, message = (_printable(text, token) for text in (said.error, said.message))
     if status == 429:

@@ -124,8 +124,8 @@ def wait_until_running(
 def delays() -> Iterator[float]:
     """Give the seconds to wait after each look: 0.1 growing to 0.5, later a twentieth of the time waited, at most 2.
 
-    Most sandboxes run within seconds, so looking is quick at first and costs no more calls than every 2 seconds over a
-    minute. A tenth of jitter keeps a fleet from asking in step.
+    Most sandboxes run within seconds, so looking is quick at first; over a whole minute it is about one call a second.
+    A tenth of jitter keeps a fleet from asking in step.
     """
     import random
 

@@ -1,0 +1,224 @@
+"""A client that follows the platform's headers is never refused, however many threads it has."""
+
+# pyright: reportPrivateUsage=false
+# What the limiter says before anybody sleeps is asked without sleeping.
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from returns.result import Success
+
+from pocketenv_fp import Config, get_sandbox, limiter, local
+from pocketenv_fp.limiter import Limiter
+from pocketenv_fp.local import limits
+from tests import servers
+from tests.servers import VIEW, Reply, Request, Server, client, reply
+
+
+def headers(limit: object, remaining: object, reset: object) -> dict[str, str]:
+    return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(remaining), "X-RateLimit-Reset": str(reset)}
+
+
+def waited(held: Limiter) -> float:
+    """Seconds until a turn comes."""
+    began = time.monotonic()
+    with held.turn():
+        return time.monotonic() - began
+
+
+def test_who_knows_no_limit_does_not_wait() -> None:
+    held = Limiter()
+    assert sum(waited(held) for _ in range(1000)) < 0.2
+
+
+def test_what_is_left_is_spent_and_then_the_window_waited_for() -> None:
+    held = Limiter()
+    held.feed(headers(5, 2, 1))
+    began = time.monotonic()
+    spent = 0
+    with held.turn():
+        spent += 1
+        with held.turn():
+            spent += 1
+            assert time.monotonic() - began < 0.2
+            with held.turn():
+                spent += 1
+    assert spent == 3
+    assert time.monotonic() - began >= 1.0
+
+
+@pytest.mark.parametrize("now", [lambda: 1, lambda: int(time.time()) + 1], ids=["seconds until", "moment of"])
+def test_a_reset_is_the_seconds_until_it_or_its_moment(now: Callable[[], int]) -> None:
+    held = Limiter()
+    held.feed(headers(5, 0, now()))
+    assert 0 < waited(held) <= 1.1
+
+
+def test_a_reset_in_the_past_holds_nobody_back() -> None:
+    held = Limiter()
+    held.feed(headers(5, 0, int(time.time()) - 100))
+    assert waited(held) < 0.1
+
+
+@pytest.mark.parametrize("reset", [10_000, int(time.time()) + 10_000, 999_999_999_999_999])
+def test_a_reset_far_away_is_waited_for_no_longer_than_a_minute(reset: int) -> None:
+    held = Limiter()
+    held.feed(headers(5, 0, reset))
+    assert 0 < held._claim() <= limiter.LONGEST_WAIT
+
+
+def test_answers_that_overtake_each_other_never_raise_what_is_left() -> None:
+    held = Limiter()
+    for left in (3, 1, 2):
+        held.feed(headers(5, left, 30))
+    assert held._claim() == 0
+    assert held._claim() > 0
+
+
+def test_a_new_window_is_learned_from_its_headers() -> None:
+    held = Limiter()
+    held.feed(headers(5, 0, 100))
+    held.feed(headers(5, 4, 101))
+    assert [held._claim() > 0 for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_requests_on_their_way_count_before_they_are_answered() -> None:
+    held = Limiter()
+    held.feed(headers(10, 3, 30))
+    assert [held._claim() > 0 for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_request_that_failed_is_no_longer_on_its_way() -> None:
+    held = Limiter()
+    held.feed(headers(10, 1, 30))
+    for _ in range(3):
+        with pytest.raises(ConnectionError), held.turn():
+            raise ConnectionError
+    assert waited(held) < 0.1
+
+
+BAD = st.one_of(
+    st.sampled_from(["", "-1", "1.5", "inf", "nan", "0x10", "1e3", "²", "١٢٣ ", " 5", "5, 6", "9" * 400, "9" * 5000]),
+    st.text(max_size=5).filter(lambda text: not text.isdecimal()),
+)
+
+
+@given(place=st.integers(0, 2), bad=BAD)
+def test_a_header_that_is_no_number_teaches_nothing(place: int, bad: str) -> None:
+    held = Limiter()
+    values: list[object] = [5, 0, 30]
+    values[place] = bad
+    held.feed(headers(*values))
+    assert held._claim() == 0
+
+
+def test_headers_that_are_missing_teach_nothing() -> None:
+    held = Limiter()
+    for name in headers(5, 0, 30):
+        held.feed({key: value for key, value in headers(5, 0, 30).items() if key != name})
+    assert held._claim() == 0
+
+
+def test_a_pause_holds_everyone_back_the_caller_included() -> None:
+    held = Limiter()
+    began = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        pausing = pool.submit(held.pause, 0.4)
+        time.sleep(0.05)
+        others = [pool.submit(waited, held) for _ in range(3)]
+        pausing.result()
+        assert time.monotonic() - began >= 0.4
+        assert all(0.2 < other.result() < 1.5 for other in others)
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    held = Limiter()
+    longer = threading.Thread(target=held.pause, args=(0.4,))
+    longer.start()
+    time.sleep(0.02)
+    began = time.monotonic()
+    held.pause(0.01)
+    assert time.monotonic() - began > 0.3
+    longer.join()
+
+
+# Against servers that count
+
+
+class Window:
+    """Requests in a fixed window, counted as the platform does: refused ones too."""
+
+    def __init__(self, limit: int, seconds: int, *, moment: bool) -> None:
+        self.refused = 0
+        self.windows = 0
+        self._limit, self._seconds, self._moment = limit, seconds, moment
+        self._lock = threading.Lock()
+        self._count, self._ends = 0, 0.0
+
+    def __call__(self, _request: Request) -> Reply:
+        with self._lock:
+            now = time.time()
+            if now >= self._ends:
+                self._count, self._ends = 0, now + self._seconds
+                self.windows += 1
+            self._count += 1
+            left = max(self._limit - self._count, 0)
+            # As a client should read it: not before the window is really over.
+            reset = int(self._ends) + 1 if self._moment else int(self._ends - now) + 1
+            shown = headers(self._limit, left, reset)
+            if self._count > self._limit:
+                self.refused += 1
+                return reply(b'{"error": "Too many requests"}', 429, {**shown, "Retry-After": "1"})
+        return reply(VIEW, headers=shown)
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.parametrize("moment", [True, False], ids=["moment of the reset", "seconds until it"])
+def test_no_thread_is_ever_refused(workers: int, *, moment: bool) -> None:
+    servers.forget()
+    window = Window(12, 1, moment=moment)
+    with Server(window) as server:
+        config = client(server.url)
+        get_sandbox("first", config=config).unwrap()
+        with ThreadPoolExecutor(workers) as pool:
+            started = [pool.submit(get_sandbox, "x", config=config) for _ in range(29)]
+            outcomes = [each.result() for each in started]
+        assert all(isinstance(outcome, Success) for outcome in outcomes)
+        assert window.refused == 0
+        assert len(server.seen) == 30
+        assert window.windows >= 3
+
+
+def test_two_settings_for_one_host_share_its_limit() -> None:
+    servers.forget()
+    window = Window(6, 1, moment=True)
+    with Server(window) as server:
+        for number in range(10):
+            get_sandbox("x", config=client(server.url, retries=number % 2)).unwrap()
+        assert window.refused == 0
+
+
+def test_two_hosts_do_not_share_a_limit() -> None:
+    servers.forget()
+    with Server(servers.always(reply(VIEW, headers=headers(1, 0, 30)))) as full, Server(servers.ordinary) as other:
+        get_sandbox("x", config=client(full.url)).unwrap()
+        began = time.monotonic()
+        get_sandbox("x", config=client(other.url)).unwrap()
+        assert time.monotonic() - began < 0.5
+
+
+def test_the_embedded_platform_with_a_limit_never_has_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its real window is the platform's 30 s. A second shows the same thing.
+    monkeypatch.setattr(limits, "WINDOW_SECONDS", 1)
+    with local.platform(rate_limit=8) as platform:
+        config = Config(api_url=platform.url, token=platform.token, retries=0)
+        for _ in range(20):
+            get_sandbox("no-such-box", config=config).unwrap()
+        assert [status for _, status in platform.calls] == [200] * 20

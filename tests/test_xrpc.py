@@ -1,0 +1,381 @@
+"""What leaves by the one door, and how what comes back is read."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+from returns.result import Success
+
+from pocketenv_fp import (
+    ApiError,
+    Config,
+    DecodeError,
+    InvalidInput,
+    NotLoggedIn,
+    ProfileNotFound,
+    RateLimited,
+    Sandbox,
+    SandboxNotFound,
+    ServerError,
+    Step,
+    Unauthorized,
+    create,
+    exec,
+    get_sandbox,
+    list_sandboxes,
+    list_sandboxes_by_actor,
+    me,
+    pocketenv,
+    sandbox,
+    start,
+    stop,
+)
+from pocketenv_fp.xrpc import Call, decode, nothing, procedure, query, send
+from tests import servers
+from tests.servers import BOX, RAN, TOKEN, VIEW, Request, Server, client, reply
+
+# Requests
+
+
+def one(server: Server) -> Request:
+    (request,) = server.seen
+    return request
+
+
+def test_a_query_is_a_get_with_the_token_and_without_a_body() -> None:
+    with Server(servers.ordinary) as server:
+        assert isinstance(get_sandbox("3f2a", config=client(server.url)), Success)
+        request = one(server)
+        assert (request.verb, request.path) == ("GET", "/xrpc/io.pocketenv.sandbox.getSandbox?id=3f2a")
+        assert request.headers["authorization"] == f"Bearer {TOKEN}"
+        assert request.body == b""
+        assert not request.headers.keys() & {"content-type", "content-length", "transfer-encoding"}
+
+
+def stopping(config: Config) -> Step[Sandbox, object]:
+    return stop(config=config)
+
+
+def opening(config: Config) -> Step[Sandbox, object]:
+    return sandbox.vscode(config=config)
+
+
+@pytest.mark.parametrize("make", [stopping, opening])
+def test_a_method_without_input_gets_no_body_and_no_content_type(
+    make: Callable[[Config], Step[Sandbox, object]],
+) -> None:
+    with Server(servers.always(reply(b"{}"))) as server:
+        make(client(server.url))(BOX)
+        request = server.seen[0]
+        assert (request.verb, request.body) == ("POST", b"")
+        assert request.headers["content-length"] == "0"
+        assert not request.headers.keys() & {"content-type", "transfer-encoding"}
+
+
+def test_a_method_with_only_optional_input_gets_an_empty_object() -> None:
+    with Server(servers.always(reply(b"{}"))) as server:
+        start(BOX, config=client(server.url))
+        request = server.seen[0]
+        assert (request.body, request.headers["content-type"]) == (b"{}", "application/json")
+
+
+def test_what_was_not_given_is_left_out_and_not_sent_as_null() -> None:
+    with Server(servers.always(reply(b'{"id": "1", "name": "n"}'))) as server:
+        create("box", config=client(server.url)).unwrap()
+        create("box", repo="https://git.example/r", keep_alive=False, config=client(server.url)).unwrap()
+        bodies = [json.loads(request.body) for request in server.seen]
+        assert [sorted(body) for body in bodies] == [
+            ["base", "name", "provider"],
+            ["base", "keepAlive", "name", "provider", "repo"],
+        ]
+        assert bodies[1]["keepAlive"] is False
+
+
+@pytest.mark.parametrize("text", ["a&b=c", "a/b?c#d", "50%", "a+b", "été", "日本", "a;b", "\U0001f600", "..", "a%2Fb"])
+def test_odd_characters_of_a_parameter_arrive_as_they_are(text: str) -> None:
+    with Server(servers.ordinary) as server:
+        get_sandbox(text, config=client(server.url)).unwrap()
+        path = urlsplit(one(server).path)
+        assert path.path == "/xrpc/io.pocketenv.sandbox.getSandbox"
+        assert path.query.isascii()
+        assert parse_qs(path.query, strict_parsing=True) == {"id": [text]}
+
+
+@pytest.mark.parametrize("text", ["été 日本 \U0001f600", 'quote " and \\', "line\nline\ttab", "nul \0"])
+def test_odd_characters_of_a_body_arrive_as_they_are(text: str) -> None:
+    with Server(servers.ordinary) as server:
+        exec(BOX, text, config=client(server.url)).unwrap()
+        request = one(server)
+        assert json.loads(request.body) == {"command": text}
+        assert int(request.headers["content-length"]) == len(request.body)
+
+
+def test_each_argument_is_quoted_and_the_command_is_not() -> None:
+    with Server(servers.ordinary) as server:
+        exec(BOX, "ls *.py |", ["a b", "$HOME", "it's", ""], config=client(server.url)).unwrap()
+        assert json.loads(one(server).body)["command"] == "ls *.py | 'a b' '$HOME' 'it'\"'\"'s' ''"
+
+
+def test_the_path_of_the_url_is_kept() -> None:
+    with Server(servers.ordinary) as server:
+        get_sandbox("x", config=client(f"{server.url}/behind/a/gateway/")).unwrap()
+        assert one(server).path.startswith("/behind/a/gateway/xrpc/io.pocketenv.sandbox.getSandbox?")
+
+
+def test_no_other_compression_than_none_is_asked_for() -> None:
+    with Server(servers.ordinary) as server:
+        get_sandbox("x", config=client(server.url)).unwrap()
+        headers = one(server).headers
+        assert headers["accept-encoding"] == "identity"
+        assert headers["accept"] == "application/json"
+        assert headers["user-agent"].startswith("pocketenv-fp")
+
+
+def test_without_a_token_nothing_that_needs_one_is_sent() -> None:
+    with Server(servers.ordinary) as server:
+        nobody = Config(api_url=server.url)
+        assert exec(BOX, "ls", config=nobody).failure() == NotLoggedIn()
+        assert server.connections == 0
+        assert isinstance(get_sandbox("x", config=nobody), Success)
+        assert "authorization" not in one(server).headers
+
+
+def test_a_call_is_a_value_that_shows_names_and_no_values() -> None:
+    call = procedure("sandbox.exec", decode_nothing, {"id": "3f2a-secret"}, {"command": "echo secret"})
+    assert repr(call) == "POST io.pocketenv.sandbox.exec(id) with body (command)"
+    assert repr(query("actor.getProfile", decode_nothing)) == "GET io.pocketenv.actor.getProfile()"
+    assert call == procedure("sandbox.exec", decode_nothing, {"id": "3f2a-secret"}, {"command": "echo secret"})
+    assert pickle.loads(pickle.dumps(call)) == call
+    with pytest.raises(AttributeError):
+        call.nsid = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def decode_nothing(body: bytes) -> None:
+    nothing(body)
+
+
+def test_a_read_time_out_may_be_shortened_for_a_query_and_lengthened_for_a_procedure() -> None:
+    slow = servers.always(reply(b"{}", wait=0.5))
+    with Server(slow) as server:
+        config = client(server.url, read_timeout=0.2)
+        assert isinstance(send(query("x.y", nothing, read_timeout=9), config=config).failure(), Exception)
+        assert isinstance(send(procedure("x.y", nothing, read_timeout=9), config=config), Success)
+        config = client(server.url, read_timeout=9)
+        assert isinstance(send(query("x.y", nothing, read_timeout=0.2), config=config).failure(), Exception)
+
+
+# Answers
+
+KINDS: list[tuple[int, str, type[ApiError]]] = [
+    (400, "InvalidRequest", ApiError),
+    (401, "AuthenticationRequired", Unauthorized),
+    (401, "AuthenticationError", Unauthorized),
+    (403, "SandboxProviderError", ApiError),
+    (404, "SandboxNotFound", SandboxNotFound),
+    (404, "XRPCNotSupported", ApiError),
+    (409, "Conflict", ApiError),
+    (413, "PayloadTooLargeError", ApiError),
+    (415, "UnsupportedMediaTypeError", ApiError),
+    (429, "Too many requests, please try again later.", RateLimited),
+    (500, "InternalServerError", ServerError),
+    (501, "MethodNotImplemented", ServerError),
+    (502, "SandboxProviderError", ServerError),
+    (503, "ServiceUnavailable", ServerError),
+    (599, "Whatever", ServerError),
+]
+
+
+@pytest.mark.parametrize(("status", "name", "kind"), KINDS)
+def test_an_error_answer_becomes_its_kind(status: int, name: str, kind: type[ApiError]) -> None:
+    body = json.dumps({"error": name, "message": "Because of that"}).encode()
+    with Server(servers.always(reply(body, status))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert type(error) is kind
+        assert (error.status, error.error, error.message, error.operation) == (
+            status,
+            name,
+            "Because of that",
+            "sandbox.exec",
+        )
+
+
+def test_an_error_of_the_storage_kind_has_no_message() -> None:
+    with Server(servers.always(reply(b'{"error": "Unauthorized"}', 401))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert error == Unauthorized(401, "Unauthorized", "", "sandbox.exec")
+        assert "Unauthorized" in str(error)
+
+
+PAGE = b"<!doctype html><html><body><pre>Cannot GET /secret-path</pre></body></html>"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500, 502])
+@pytest.mark.parametrize("body", [PAGE, b"", b"null", b"[]", b'"text"', b'{"error": 5}', b'{"x":' + b"[" * 60_000])
+def test_an_error_that_is_not_the_platforms_keeps_its_status(status: int, body: bytes) -> None:
+    headers = {"Content-Type": "text/html; charset=utf-8"}
+    with Server(servers.always(reply(body, status, headers))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert isinstance(error, ApiError)
+        assert (error.status, error.error) == (status, "")
+        assert "text/html" in error.message
+        assert "secret-path" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b" ", PAGE, b"null", b"[]", b'"x"', b"{", b"[" * 60_000, b"\xff\xfe", b'{"a":\xff}']
+)
+def test_a_200_that_is_no_object_is_a_decode_error(body: bytes) -> None:
+    with Server(servers.always(reply(body))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert isinstance(error, DecodeError)
+        assert error.operation == "sandbox.exec"
+        assert "secret-path" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"stdout": "", "stderr": ""}', "exitCode"),
+        (b'{"stdout": "", "stderr": "", "exitCode": null}', "exitCode"),
+        (b'{"stdout": "", "stderr": "", "exitCode": "0"}', "exitCode"),
+        (b'{"stdout": "", "stderr": "", "exitCode": 0.5}', "exitCode"),
+        (b'{"stdout": 1, "stderr": "", "exitCode": 0}', "stdout"),
+        (b"{}", "stdout"),
+    ],
+)
+def test_a_result_of_a_wrong_shape_is_a_decode_error_that_names_the_place(body: bytes, place: str) -> None:
+    with Server(servers.always(reply(body))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert isinstance(error, DecodeError)
+        assert place in error.reason
+
+
+def test_a_decode_error_never_quotes_the_answer() -> None:
+    body = b'{"stdout": "", "stderr": "", "exitCode": "the-answers-own-words"}'
+    with Server(servers.always(reply(body))) as server:
+        assert "own-words" not in str(exec(BOX, "ls", config=client(server.url)).failure())
+
+
+def test_unknown_keys_of_an_answer_are_ignored() -> None:
+    body = b'{"stdout": "a", "stderr": "b", "exitCode": 3, "duration": 12, "later": {"x": [1]}}'
+    with Server(servers.always(reply(body))) as server:
+        assert exec(BOX, "ls", config=client(server.url)).unwrap().exit_code == 3
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"success": true}'])
+def test_a_method_without_output_may_answer_nothing_or_an_object(body: bytes) -> None:
+    with Server(servers.always(reply(body))) as server:
+        assert pocketenv.delete_secret("1", config=client(server.url)) == Success(None)
+
+
+@pytest.mark.parametrize("body", [PAGE, b"OK", b"null", b"[]"])
+def test_a_method_without_output_that_answers_a_page_did_nothing(body: bytes) -> None:
+    # Somebody's gateway or login page answers 200 to everything.
+    with Server(servers.always(reply(body))) as server:
+        assert isinstance(pocketenv.delete_secret("1", config=client(server.url)).failure(), DecodeError)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"sandbox": null}', b'{"sandbox":null}'])
+def test_a_missing_sandbox_is_none(body: bytes) -> None:
+    with Server(servers.always(reply(body))) as server:
+        assert get_sandbox("x", config=client(server.url)) == Success(None)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"id": "1", "name": "n"}', b'{"error": "X"}', b'{"sandbox": {}}', b'{"sandbox": []}']
+)
+def test_an_answer_to_something_else_is_no_missing_sandbox(body: bytes) -> None:
+    with Server(servers.always(reply(body))) as server:
+        assert isinstance(get_sandbox("x", config=client(server.url)).failure(), DecodeError)
+
+
+@pytest.mark.parametrize("body", [b'{"sandboxes": []}', b'{"total": 0}', b'{"sandboxes": [{}], "total": 1}', b"{}"])
+def test_a_list_without_its_parts_is_a_decode_error(body: bytes) -> None:
+    # The platform answers a list without a total where its database failed.
+    with Server(servers.always(reply(body))) as server:
+        config = client(server.url)
+        assert isinstance(list_sandboxes(config=config).failure(), DecodeError)
+        assert isinstance(list_sandboxes_by_actor("a.test", config=config).failure(), DecodeError)
+
+
+@pytest.mark.parametrize("body", [b'{"id": "1"}', b'{"handle": "a.test"}', b"[]", b""])
+def test_half_a_profile_is_a_decode_error_and_an_empty_one_not_found(body: bytes) -> None:
+    with Server(servers.in_turn(reply(body), reply(b"{}"))) as server:
+        config = client(server.url)
+        assert isinstance(me(config=config).failure(), DecodeError)
+        assert isinstance(me(config=config).failure(), ProfileNotFound)
+
+
+def test_a_status_that_this_version_does_not_know_is_unknown() -> None:
+    with Server(servers.always(reply(VIEW.replace(b"RUNNING", b"HIBERNATING")))) as server:
+        found = get_sandbox("x", config=client(server.url)).unwrap()
+        assert found is not None
+        assert found.status.name == "UNKNOWN"
+
+
+# What an answer must not bring in
+
+
+@pytest.mark.parametrize("field", ["error", "message"])
+def test_the_token_is_struck_out_where_the_server_quotes_it(field: str) -> None:
+    body = json.dumps({field: f"bad header: Authorization: Bearer {TOKEN}, and {TOKEN} again"}).encode()
+    with Server(servers.always(reply(body, 400))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert TOKEN not in f"{error}{error!r}{error.args}{vars(error)}"
+        assert "***" in str(error)
+
+
+def test_the_token_is_struck_out_of_a_content_type_too() -> None:
+    long = Config(token="t" * 100).token
+    with Server(servers.always(reply(b"", 400, {"Content-Type": f"x/{long}"}))) as server:
+        error = exec(BOX, "ls", token=long, config=client(server.url)).failure()
+        assert "t" * 20 not in str(error)
+
+
+def test_a_token_that_is_cut_off_by_the_length_limit_is_struck_out_first() -> None:
+    body = json.dumps({"error": "E", "message": "x" * 490 + TOKEN}).encode()
+    with Server(servers.always(reply(body, 400))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert isinstance(error, ApiError)
+        assert len(error.message) <= 500
+        assert TOKEN[:8] not in error.message
+
+
+def test_control_characters_of_a_message_do_not_reach_the_terminal() -> None:
+    message = "red \x1b[31m, bell \a, line\r\nline, right-to-left \u202e, nul \0"
+    body = json.dumps({"error": "E\x1b", "message": message}).encode()
+    with Server(servers.always(reply(body, 400))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert str(error).isprintable()
+        assert repr(error).isprintable()
+        assert "right-to-left" in str(error)
+
+
+def test_an_endless_message_is_cut() -> None:
+    body = json.dumps({"error": "E" * 10**6, "message": "m" * 10**6}).encode()
+    with Server(servers.always(reply(body, 400))) as server:
+        assert len(str(exec(BOX, "ls", config=client(server.url)).failure())) < 1200
+
+
+def test_decode_reads_one_type_strictly() -> None:
+    assert decode(b'{"a": 1}', dict[str, int]) == {"a": 1}
+    with pytest.raises(msgspec.ValidationError):
+        decode(b'{"a": "1"}', dict[str, int])
+
+
+def test_a_call_with_a_wrong_config_is_a_failure_and_sends_nothing() -> None:
+    call: Call[None] = query("x.y", nothing, login=False)
+    error = send(call, config=Config(api_url="ftp://host")).failure()
+    assert isinstance(error, InvalidInput)
+    assert error.field == "api_url"
+
+
+def test_the_answer_to_a_command_may_be_large() -> None:
+    text = "x" * 3_000_000
+    with Server(servers.always(reply(RAN.replace(b"hello", text.encode())))) as server:
+        assert exec(BOX, "ls", config=client(server.url)).unwrap().stdout == text

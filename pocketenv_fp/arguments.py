@@ -65,9 +65,13 @@ def wrong_value(field: str, value: object, exact: Any, loose: Any) -> InvalidInp
         except msgspec.ValidationError as wrong:
             raise TypeError(f"{field}: {wrong}") from None
         return InvalidInput(field, str(broken))
+    kind = type(value).__name__
+    if isinstance(value, (set, frozenset)):
+        # msgspec takes one for a list, but it has no order.
+        raise TypeError(f"{field}: Expected `array`, got `{kind}`")
     if isinstance(fitting, msgspec.Struct) and fitting is not value:
         # msgspec would make one of a dict, but it is the dict that the function gets.
-        raise TypeError(f"{field}: Expected `{type(fitting).__name__}`, got `{type(value).__name__}`")
+        raise TypeError(f"{field}: Expected `{type(fitting).__name__}`, got `{kind}`")
     return None
 
 

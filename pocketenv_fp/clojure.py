@@ -103,7 +103,7 @@ def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
             return Failure(WaitTimeout())
         case {"error": {"type": str(name)} as said} if name in KINDS:
             return Failure(KINDS[name](**{field: value for field, value in said.items() if field != "type"}))
-        case {"error": {"status": int(status)} as said}:
+        case {"error": {"status": int(status)} as said} if status is not True and status is not False:
             return Failure(_api_error(status, said.get("body"), said.get("retry_after")))
         case _:
             raise ValueError("not a result map: it has neither 'ok' nor an 'error' that is known")

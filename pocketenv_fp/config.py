@@ -51,6 +51,11 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
         return f"{type(self).__name__}({', '.join(f'{n}={_masked(n, v)}' for n, v in shown if v is not None)})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own would show the token.
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [(name, _visible(name, value)) for name, value in shown if value is not None]
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.token is not None:
             import pickle
@@ -65,12 +70,16 @@ def _rebuild(kind: type[_Masked], values: dict[str, Any]) -> _Masked:
     return kind(**values)
 
 
-def _masked(name: str, value: object) -> str:
+def _visible(name: str, value: object) -> object:
     if name == "token":
-        return repr(HIDDEN)
+        return HIDDEN
     if name.endswith("_url") and isinstance(value, str) and "@" in value:
-        return repr(f"{value.partition('//')[0]}//{HIDDEN}@{value.rpartition('@')[2]}")
-    return repr(value)
+        return f"{value.partition('//')[0]}//{HIDDEN}@{value.rpartition('@')[2]}"
+    return value
+
+
+def _masked(name: str, value: object) -> str:
+    return "float('inf')" if value == float("inf") else repr(_visible(name, value))
 
 
 class Config(_Masked, frozen=True, kw_only=True):
@@ -210,17 +219,21 @@ def _environment(api_url: str, token_of_file: str | None) -> _Source:
     )
 
 
+class _TokenFile(msgspec.Struct):
+    token: Text
+
+
 def _token_file() -> Result[str | None, PocketenvError]:
     path = "~/.pocketenv/token.json"
     try:
         # pathlib would be a tenth of this library's import time.
         with open(os.path.expanduser(path), "rb") as file:  # noqa: PTH111, PTH123
-            return Success(msgspec.json.decode(file.read(), type=dict[str, str])["token"])
+            return Success(msgspec.json.decode(file.read(), type=_TokenFile).token)
     except (FileNotFoundError, NotADirectoryError):
         return Success(None)
     except OSError as error:
         return Failure(InvalidInput("token", f"{path} cannot be read: {error.strerror}"))
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Failure(InvalidInput("token", f'{path} does not hold {{"token": "…"}}'))
 
 
@@ -248,6 +261,9 @@ def _settled(layers: tuple[Config, ...], source: _Source) -> Result[Settings, Po
 def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
     from urllib.parse import urlsplit
 
+    # urlsplit drops line breaks, and other readers of URLs stop at a backslash.
+    if not text.isprintable() or " " in text or "\\" in text:
+        return InvalidInput(field, "is not a URL")
     try:
         url = urlsplit(text)
         host = url.hostname if url.port is None or url.port else None  # reading .port checks that it is a number
@@ -255,7 +271,7 @@ def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
         return InvalidInput(field, "is not a URL")
     if url.scheme not in {"http", "https"} or not host:
         return InvalidInput(field, "must be an http:// or https:// URL, or 'local' for the embedded platform")
-    if url.username is not None or url.query or url.fragment:
+    if url.username is not None or "?" in text or "#" in text:
         return InvalidInput(field, "must hold neither a password nor a query")
     if url.scheme == "http" and token is not None and not is_loopback(host):
         return InvalidInput(

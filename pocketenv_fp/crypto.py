@@ -93,7 +93,7 @@ def mask_ssh_private_key(key: str) -> str:
         return HIDDEN
     masked: list[str] = []
     position = 0
-    for c in body.replace("\r\n", "\n"):
+    for c in body.replace("\r\n", "\n").replace("\r", "\n"):
         masked.append(c if c == "\n" or position < 10 or position >= letters - 5 else "*")
         position += c != "\n"
     return f"{HEADER}{''.join(masked)}{FOOTER}".replace("\n", "\\n")

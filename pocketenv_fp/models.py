@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
@@ -63,6 +63,12 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
 
     def _repr_html_(self) -> str:
         return self.html()
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own would show what the repr hides.
+        hidden = getattr(type(self), "_hidden", ())
+        shown = ((name, HIDDEN if name in hidden else getattr(self, name)) for name in self.__struct_fields__)
+        return [(name, value) for name, value in shown if value is not None]
 
     def _shown(self) -> Iterator[tuple[str, str]]:
         # The repr decides what may be seen, here too: a field that it hides is hidden.

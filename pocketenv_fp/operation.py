@@ -21,7 +21,9 @@ A Failure passes every step by, and comes out as it went in.
 
 from __future__ import annotations
 
+import enum
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cached_property, update_wrapper
@@ -94,6 +96,12 @@ class Step(Generic[A_contra, B_co]):
         # Arguments may be lists. Equal steps call the same operations; that is enough of a hash.
         return hash(tuple((applied.operation.__name__, len(applied.args)) for applied in self._steps))
 
+    def __copy__(self) -> Step[A_contra, B_co]:
+        return self  # a value, and inside this process its secrets may stay in it
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Step[A_contra, B_co]:
+        return self
+
     def __repr__(self) -> str:
         return " | ".join(str(applied) for applied in self._steps) or "identity"
 
@@ -130,9 +138,13 @@ class _Applied(Step[Any, Any]):
 
     def _is_secret(self, name: str, value: object) -> bool:
         # A private key that was put in the wrong place is still one.
+        if isinstance(value, (list, tuple)):
+            return any(self._is_secret(name, each) for each in cast("list[object]", value))
         return isinstance(value, str) and (name in self.operation.secret or "PRIVATE KEY" in value)
 
     def _shown(self, name: str, value: object) -> str:
+        if value in (math.inf, -math.inf):
+            return f"float({str(value)!r})"  # the repr of an endless wait is no source
         return repr(HIDDEN if self._is_secret(name, value) else value)
 
     def __str__(self) -> str:
@@ -157,6 +169,8 @@ class _Applied(Step[Any, Any]):
 
 def _own(value: object) -> object:
     # A step is a value: what the caller does with his list afterwards must not change it.
+    if isinstance(value, enum.Enum):
+        return cast("object", value.value)  # its repr is no source
     return copy(cast("object", value)) if isinstance(value, (list, dict)) else value
 
 

@@ -59,6 +59,10 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     login: bool = True
     read_timeout: float | None = None
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own would show the values.
+        return [("nsid", self.nsid), ("params", list(self.params)), ("body", list(self.body or ()))]
+
     def __repr__(self) -> str:
         body = "" if self.body is None else f" with body ({', '.join(self.body)})"
         return f"{'GET' if self.is_query else 'POST'} {NAMESPACE}{self.nsid}({', '.join(self.params)}){body}"

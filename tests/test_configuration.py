@@ -162,7 +162,7 @@ def test_a_value_of_another_type_raises_at_once() -> None:
 
 def test_a_token_is_masked_and_not_pickled() -> None:
     config = Config(token="top-secret", api_url="https://me:top-secret@x")
-    assert "top-secret" not in f"{config}{config!r}{found(token='top-secret')}"
+    assert "top-secret" not in f"{config}{config!r}{found(token='top-secret')}{config.__rich_repr__()}"
     for holder in (config, found(token="top-secret")):
         with pytest.raises(pickle.PicklingError) as refusal:
             pickle.dumps(holder)

@@ -1,0 +1,322 @@
+"""Errors as data, as exceptions and as Clojure's result maps; and the names that a ported program looks for."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    ApiError,
+    ArchiveError,
+    CommandFailed,
+    DecodeError,
+    EncryptionError,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    ProfileNotFound,
+    RateLimited,
+    SandboxNotFound,
+    ServerError,
+    TransportError,
+    Unauthorized,
+    WaitTimeout,
+    errors,
+    from_map,
+    pocketenv,
+    raise_for,
+    sandbox,
+    to_map,
+)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
+    NotLoggedIn: st.builds(NotLoggedIn),
+    InvalidInput: st.builds(InvalidInput, texts, texts),
+    ApiError: st.builds(ApiError, st.sampled_from([302, 400, 403, 404, 413, 415]), texts, texts, texts),
+    SandboxNotFound: st.builds(SandboxNotFound, message=texts, operation=texts),
+    ProfileNotFound: st.builds(ProfileNotFound, message=texts, operation=texts),
+    Unauthorized: st.builds(Unauthorized, st.just(401), texts, texts, texts),
+    RateLimited: st.builds(RateLimited, st.just(429), texts, texts, texts, st.none() | st.floats(0, 1e6)),
+    ServerError: st.builds(ServerError, st.integers(500, 599), texts, texts, texts),
+    TransportError: st.builds(
+        TransportError, st.sampled_from(["connect", "timeout", "tls"]), texts, texts, maybe_sent=st.booleans()
+    ),
+    DecodeError: st.builds(DecodeError, texts, texts),
+    WaitTimeout: st.builds(WaitTimeout, st.none() | st.floats(0, 1e6), st.none() | texts),
+    CommandFailed: st.builds(CommandFailed, st.integers(1, 255), texts, texts),
+    ArchiveError: st.builds(ArchiveError, texts, texts),
+    EncryptionError: st.builds(EncryptionError, texts),
+}
+EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+SOME = settings(max_examples=25, deadline=None)
+
+# What Clojure's shape has no place for, and what it is when it is read back.
+LOST: dict[type[PocketenvError], dict[str, object]] = {
+    ApiError: {"operation": ""},
+    SandboxNotFound: {"operation": ""},
+    Unauthorized: {"operation": ""},
+    RateLimited: {"operation": ""},
+    ServerError: {"operation": ""},
+    WaitTimeout: {"seconds": None, "last_status": None},
+}
+
+
+def values(error: PocketenvError) -> dict[str, object]:
+    return {field.name: getattr(error, field.name) for field in dataclasses.fields(error)}
+
+
+def test_there_are_examples_of_every_class() -> None:
+    named = {getattr(errors, name) for name in errors.__all__}
+    classes = {each for each in named if isinstance(each, type) and issubclass(each, PocketenvError)}
+    assert {*KINDS, PocketenvError} == classes
+
+
+# Result maps
+
+
+@EACH
+@given(st.data())
+@SOME
+def test_a_map_is_read_back_as_the_error_but_for_what_clojure_has_no_place_for(
+    kind: type[PocketenvError], data: st.DataObject
+) -> None:
+    error = data.draw(KINDS[kind])
+    back = from_map(to_map(Failure(error))).failure()
+    assert type(back) is kind
+    assert values(back) == values(error) | LOST.get(kind, {})
+    assert to_map(Failure(back)) == to_map(Failure(error))
+
+
+@EACH
+@given(st.data())
+@SOME
+def test_a_map_of_a_failure_is_plain_data_that_json_carries(kind: type[PocketenvError], data: st.DataObject) -> None:
+    shape = to_map(Failure(data.draw(KINDS[kind])))
+    assert list(shape) == ["error"]
+    assert json.loads(json.dumps(shape)) == shape
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], {"error": "not_logged_in"}, NotLoggedIn(), Success(1)], ids=repr)
+def test_any_value_is_carried_as_it_is(value: object) -> None:
+    shape = to_map(Success(value))
+    assert shape == {"ok": value}
+    assert from_map(shape).unwrap() is value
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        None,
+        3,
+        "ok",
+        ["ok", 3],
+        {"error": None},
+        {"error": {}},
+        {"error": {"status": "404"}},
+        {"error": {"status": None}},
+        {"error": {"status": True}},
+        {"error": {"type": "InvalidInput", "field": "a", "reason": "b"}},
+        {"error": {"type": "invalid_input"}},
+        {"error": {"type": "invalid_input", "field": "a", "reason": "b", "more": 1}},
+    ],
+    ids=repr,
+)
+def test_what_is_no_result_map_raises(shape: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        from_map(shape)
+
+
+def test_keys_that_a_platform_adds_to_a_body_do_no_harm() -> None:
+    shape = {"error": {"status": 404, "body": {"error": "SandboxNotFound", "message": "gone", "trace": [1]}, "id": 3}}
+    assert from_map(shape) == Failure(SandboxNotFound(message="gone"))
+
+
+@pytest.mark.parametrize("body", [None, "gone", b"gone", ["gone"], 3], ids=repr)
+def test_a_body_that_is_no_map_leaves_the_status(body: object) -> None:
+    assert from_map({"error": {"status": 400, "body": body}}) == Failure(ApiError(400))
+
+
+# Values
+
+
+@EACH
+@given(st.data())
+@SOME
+def test_errors_compare_hash_copy_and_pickle_by_their_fields(kind: type[PocketenvError], data: st.DataObject) -> None:
+    error, other = data.draw(KINDS[kind]), data.draw(KINDS[kind])
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(twin) is kind
+        assert twin == error
+        assert hash(twin) == hash(error)
+        assert str(twin) == str(error)
+    assert (error == other) == (values(error) == values(other))
+
+
+@EACH
+@given(st.data())
+@SOME
+def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[PocketenvError], data: st.DataObject) -> None:
+    error = data.draw(KINDS[kind])
+    assert kind.__match_args__ == tuple(values(error))
+    match error:
+        case ApiError(status, name, message, operation):
+            assert (status, name, message, operation) == tuple(values(error).values())[:4]
+        case InvalidInput(first, second) | DecodeError(first, second) | WaitTimeout(first, second):
+            assert (first, second) == tuple(values(error).values())
+        case TransportError(first, second, third, fourth):
+            assert (first, second, third, fourth) == tuple(values(error).values())
+        case CommandFailed(first, second, third):
+            assert (first, second, third) == tuple(values(error).values())
+        case ArchiveError(first, second):
+            assert (first, second) == tuple(values(error).values())
+        case EncryptionError(first):
+            assert (first,) == tuple(values(error).values())
+        case _:
+            assert kind is NotLoggedIn
+
+
+EXAMPLES: list[PocketenvError] = [
+    NotLoggedIn(),
+    InvalidInput("port", "is too low"),
+    ApiError(400, "InvalidRequest", "no", "sandbox.exec"),
+    SandboxNotFound(message="gone"),
+    ProfileNotFound(message="none"),
+    Unauthorized(401, "AuthenticationRequired"),
+    RateLimited(429, "slow", retry_after=30.0),
+    ServerError(502, "SandboxProviderError"),
+    TransportError("timeout", "no answer in time", "sandbox.exec", maybe_sent=True),
+    DecodeError("sandbox.exec", "it is not JSON"),
+    WaitTimeout(60.0, "INITIALIZING"),
+    CommandFailed(2, "output", "trouble"),
+    ArchiveError("leads outside", "../x"),
+    EncryptionError("the text is not valid Unicode"),
+]
+EXAMPLE = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+
+
+@EXAMPLE
+def test_a_copy_has_notes_of_its_own(error: PocketenvError) -> None:
+    original = copy.copy(error)
+    original.add_note("first")
+    twin = copy.copy(original)
+    twin.add_note("second")
+    assert (original.__notes__, twin.__notes__) == (["first"], ["first", "second"])
+
+
+# What a person can do about each. An ApiError without a kind has only the platform's words.
+REMEDIES: dict[type[PocketenvError], str] = {
+    NotLoggedIn: r"Set POCKETENV_TOKEN",
+    SandboxNotFound: r"Check the id or name",
+    ProfileNotFound: r"Check the DID or handle",
+    Unauthorized: r"log in again",
+    RateLimited: r"stop for retry_after seconds",
+    ServerError: r"A malformed token, a name that is taken",
+    TransportError: r"look before trying again",
+    DecodeError: r"POCKETENV_API_URL may not be",
+    WaitTimeout: r"Give it more time with timeout=",
+    CommandFailed: r"What it printed is in \.stdout and \.stderr",
+    InvalidInput: r"port: is too low",
+    ArchiveError: r"\.\./x: leads outside",
+    EncryptionError: r"not valid Unicode",
+    ApiError: r"sandbox\.exec: no \(400 InvalidRequest\)",
+}
+
+
+@EXAMPLE
+def test_the_text_of_an_error_says_what_to_do_or_what_is_wrong(error: PocketenvError) -> None:
+    with pytest.raises(type(error), match=REMEDIES[type(error)]):
+        raise_for(Failure(error))
+
+
+def test_a_transport_error_tells_whether_it_is_safe_to_try_again() -> None:
+    assert "safe to try again" in str(TransportError("connect", "refused"))
+    assert "safe to try again" not in str(TransportError("dropped", "cut", maybe_sent=True))
+
+
+# Exceptions
+
+
+@contextmanager
+def cleaning(cleaned: list[str]) -> Generator[None]:
+    try:
+        yield
+    finally:
+        cleaned.append("cleaned")
+
+
+@EXAMPLE
+def test_an_error_leaves_nested_context_managers_as_it_is(error: PocketenvError) -> None:
+    # contextlib sets __traceback__ on what passes: an exception that is frozen would be replaced on its way.
+    cleaned: list[str] = []
+    with pytest.raises(type(error)) as raised, cleaning(cleaned), cleaning(cleaned):
+        raise_for(Failure(error))
+    assert raised.value is error
+    assert cleaned == ["cleaned"] * 2
+
+
+@EXAMPLE
+def test_an_error_is_found_in_a_group_of_exceptions(error: PocketenvError) -> None:
+    found: list[object] = []
+    try:
+        raise ExceptionGroup("several boxes", [ValueError("another"), error])
+    except* PocketenvError as group:
+        found += group.exceptions
+    except* ValueError:
+        pass
+    assert error in found
+
+
+def test_an_error_that_a_worker_process_raises_is_raised_here_with_all_its_fields() -> None:
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        raised = [pool.submit(raise_for, Failure(error)).exception() for error in EXAMPLES]
+    assert raised == EXAMPLES
+
+
+# Names
+
+
+# The functions of the Clojure SDK, and what of the platform it does not have yet. A new name belongs in here.
+ACCOUNT = """create-sandbox get-sandbox list-sandboxes list-sandboxes-by-actor me get-profile list-secrets add-secret
+    delete-secret get-ssh-keys put-ssh-keys get-tailscale-auth-key put-tailscale-auth-key"""
+SANDBOX = """start stop delete wait-until-running exec expose unexpose list-ports vscode list-secrets set-secret
+    delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key"""
+BEYOND = "create-backup list-backups restore-backup"
+
+
+def in_python(names: str) -> list[str]:
+    return sorted(names.replace("-", "_").split())
+
+
+def test_the_account_has_clojures_functions_the_alias_create_and_no_other() -> None:
+    assert in_python(f"{ACCOUNT} create") == pocketenv.__all__
+    assert pocketenv.create is pocketenv.create_sandbox
+
+
+def test_a_sandbox_has_clojures_functions_backups_and_no_other() -> None:
+    assert in_python(f"{SANDBOX} {BEYOND}") == sandbox.__all__
+
+
+@pytest.mark.parametrize("namespace", [pocketenv, sandbox, pocketenv_fp, errors], ids=lambda module: module.__name__)
+def test_all_names_are_there_once_and_in_order(namespace: Any) -> None:
+    assert namespace.__all__ == sorted(set(namespace.__all__))
+    assert all(hasattr(namespace, name) for name in namespace.__all__)
+
+
+def test_what_is_exported_at_the_top_is_the_same_object_below() -> None:
+    for namespace in (sandbox, errors):
+        for name in set(namespace.__all__) & set(pocketenv_fp.__all__):
+            assert getattr(pocketenv_fp, name) is getattr(namespace, name)

@@ -1,0 +1,325 @@
+"""The laws of steps for the public operations themselves, with arguments that their own annotations generate.
+
+The annotations decide what is tried: an operation that is added is under these laws at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import typing
+from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import pairwise
+from types import NoneType, UnionType
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    ApiError,
+    Config,
+    FromEnv,
+    NotLoggedIn,
+    PocketenvError,
+    Sandbox,
+    Step,
+    TransportError,
+    create,
+    from_env,
+    identity,
+    local,
+    sandbox,
+    start,
+    stop,
+    unexpose,
+    wait_until_running,
+)
+
+NAMES = sorted({*sandbox.__all__, "create", "get_sandbox"})
+EACH = pytest.mark.parametrize("name", NAMES)
+FEW = settings(max_examples=20, deadline=None)
+
+texts = st.text(st.characters(codec=None), max_size=20)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+variables = st.from_regex(r"MADE_[A-Z]{1,9}", fullmatch=True).map(from_env)
+configs = st.builds(
+    Config,
+    api_url=st.none() | st.just("https://pocketenv.example"),
+    read_timeout=st.none() | st.floats(min_value=0.1, max_value=1e9),
+    retries=st.none() | st.integers(0, 9),
+)
+KINDS: dict[object, st.SearchStrategy[Any]] = {
+    str: texts,
+    bool: st.booleans(),
+    int: st.integers(),
+    float: numbers | st.integers(),
+    NoneType: st.none(),
+    FromEnv: variables,
+    Config: configs,
+    Sequence[str]: st.lists(texts) | st.lists(texts).map(tuple),
+}
+
+
+COIN: st.SearchStrategy[Any] = st.booleans()
+
+
+class Given(NamedTuple):
+    """An operation's name and what to give it besides its target."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def operation(self) -> Any:
+        return getattr(pocketenv_fp, self.name)
+
+    @property
+    def named(self) -> dict[str, Any]:
+        return dict(zip(self.operation.arguments.names, self.args, strict=False)) | self.kwargs
+
+    @property
+    def step(self) -> Step[Any, Any]:
+        made: Step[Any, Any] = self.operation(*self.args, **self.kwargs)
+        return made
+
+
+def of_kind(hint: object, *, secret: bool) -> st.SearchStrategy[Any]:
+    union = isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union
+    kinds = typing.get_args(hint) if union else (hint,)
+    possible: list[st.SearchStrategy[Any]] = [KINDS[kind] for kind in kinds if not (secret and kind is str)]
+    return st.one_of(possible)
+
+
+def arguments(name: str, without: frozenset[str] = frozenset()) -> st.SearchStrategy[Given]:
+    """What the annotations of an operation allow, with every secret taken from the environment."""
+    operation = getattr(pocketenv_fp, name)
+    hints = typing.get_type_hints(operation.function)
+
+    @st.composite
+    def drawn(draw: st.DrawFn) -> Given:
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for parameter in operation.arguments.signature.parameters.values():
+            needed = parameter.default is parameter.empty
+            if parameter.name in {"token", *without} or not (needed or draw(COIN)):
+                continue
+            value = draw(of_kind(hints[parameter.name], secret=parameter.name in operation.secret))
+            # Positions without a gap, and anything by name: both are how people call.
+            if parameter.kind is parameter.KEYWORD_ONLY or kwargs or draw(COIN):
+                kwargs[parameter.name] = value
+            else:
+                args.append(value)
+        return Given(name, tuple(args), kwargs)
+
+    return drawn()
+
+
+public_steps = st.sampled_from(NAMES).flatmap(arguments).map(lambda given: given.step) | st.just(identity)
+pipelines = st.lists(public_steps, min_size=1, max_size=5)
+errors: st.SearchStrategy[PocketenvError] = st.one_of(
+    st.builds(NotLoggedIn),
+    st.builds(ApiError, st.integers(400, 599), texts, texts, texts),
+    st.builds(TransportError, st.sampled_from(["connect", "tls"]), texts, texts, maybe_sent=st.booleans()),
+)
+names_in_scope = {name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__}
+
+
+def then(earlier: Step[Any, Any], later: Step[Any, Any]) -> Step[Any, Any]:
+    return earlier | later
+
+
+# Steps as values
+
+
+@EACH
+@given(st.data())
+@FEW
+def test_the_repr_is_source_for_an_equal_step(name: str, data: st.DataObject) -> None:
+    step = data.draw(arguments(name)).step
+    twin = eval(repr(step), dict(names_in_scope))
+    assert twin == step
+    assert hash(twin) == hash(step)
+    assert repr(twin) == repr(step)
+
+
+@EACH
+@given(st.data())
+@FEW
+def test_copies_and_pickles_are_equal_steps(name: str, data: st.DataObject) -> None:
+    step = data.draw(arguments(name)).step
+    for twin in (pickle.loads(pickle.dumps(step)), copy.copy(step), copy.deepcopy(step)):
+        assert twin == step
+        assert hash(twin) == hash(step)
+        assert repr(twin) == repr(step)
+
+
+@EACH
+@given(st.data())
+@FEW
+def test_steps_are_equal_when_their_arguments_are_however_they_were_given(name: str, data: st.DataObject) -> None:
+    one, other = data.draw(arguments(name)), data.draw(arguments(name))
+    assert one.operation(**one.named) == one.step
+    assert (one.step == other.step) == (one.named == other.named)
+    if one.step == other.step:
+        assert hash(one.step) == hash(other.step)
+    else:
+        assert repr(one.step) != repr(other.step)
+
+
+@EACH
+@given(data=st.data(), secret=st.from_regex(r"sk-[a-z0-9]{12}", fullmatch=True))
+@FEW
+def test_a_text_in_the_place_of_a_secret_is_masked_and_not_pickled(name: str, data: st.DataObject, secret: str) -> None:
+    given = data.draw(arguments(name))
+    for place in given.operation.secret:
+        args, kwargs = list(given.args), dict(given.kwargs)
+        position = given.operation.arguments.names.index(place)
+        if position < len(args):
+            args[position] = secret
+        else:
+            kwargs[place] = secret
+        step: Step[Any, Any] = given.operation(*args, **kwargs)
+        assert secret not in repr(step)
+        assert "'***'" in repr(step)
+        with pytest.raises(pickle.PicklingError, match=rf"{place} is a secret"):
+            pickle.dumps(step)
+
+
+# Composition
+
+
+@given(pipelines)
+@settings(max_examples=100, deadline=None)
+def test_however_a_pipeline_is_put_together_it_is_the_same_value(steps: list[Step[Any, Any]]) -> None:
+    from_the_left = reduce(then, steps)
+    from_the_right = reduce(lambda later, earlier: earlier | later, reversed(steps))
+    assert from_the_left == from_the_right
+    assert hash(from_the_left) == hash(from_the_right)
+    assert repr(from_the_left) == repr(from_the_right)
+    for cut in range(1, len(steps)):
+        assert reduce(then, steps[:cut]) | reduce(then, steps[cut:]) == from_the_left
+
+
+@given(pipelines)
+@settings(max_examples=100, deadline=None)
+def test_identity_is_nowhere_in_a_pipeline(steps: list[Step[Any, Any]]) -> None:
+    whole = reduce(then, steps)
+    between = reduce(then, [part for step in steps for part in (identity, step)])
+    assert between | identity == whole
+    assert repr(whole) == " | ".join(repr(step) for step in steps if step != identity) or whole == identity
+
+
+@given(pipelines)
+@settings(max_examples=100, deadline=None)
+def test_pipelines_survive_source_and_pickle(steps: list[Step[Any, Any]]) -> None:
+    whole = reduce(then, steps)
+    assert eval(repr(whole), dict(names_in_scope)) == whole
+    assert pickle.loads(pickle.dumps(whole)) == copy.deepcopy(whole) == whole
+
+
+@given(st.lists(st.sampled_from(NAMES).flatmap(arguments).map(lambda given: given.step), min_size=2, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_order_and_length_make_a_difference(steps: list[Step[Any, Any]]) -> None:
+    whole = reduce(then, steps)
+    assert whole != reduce(then, steps[1:])
+    assert whole | steps[0] != whole
+    if any(earlier != later for earlier, later in pairwise(steps)):
+        shifted = [*steps[1:], steps[0]]
+        assert (reduce(then, shifted) == whole) == (shifted == steps)
+
+
+# Targets
+
+
+@EACH
+@given(st.data(), errors)
+@FEW
+def test_a_failure_passes_untouched_whatever_the_arguments(
+    name: str, data: st.DataObject, error: PocketenvError
+) -> None:
+    given = data.draw(arguments(name))
+    failed: Result[Any, PocketenvError] = Failure(error)
+    before = (str(error), dict(vars(error)))
+    assert given.step(failed) is failed
+    assert (failed | given.step) is failed
+    assert given.operation(failed, *given.args, **given.kwargs) is failed
+    assert (str(error), dict(vars(error))) == before
+    assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
+
+
+# On the platform
+
+
+def seen(result: Result[Any, PocketenvError]) -> object:
+    """What of a result is the same each time: a new sandbox has an id of its own."""
+    return result.map(lambda value: type(value) if isinstance(value, Sandbox) else value)
+
+
+ON_THE_PLATFORM = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+GONE = Sandbox(id="00000000-0000-0000-0000-000000000000", name="gone")
+# These would leave the loopback, or wait.
+ELSEWHERE = frozenset({"config", "repo", "timeout", "interval"})
+
+
+@EACH
+@given(data=st.data())
+@ON_THE_PLATFORM
+def test_data_first_is_curried_is_the_operator(
+    name: str,
+    data: st.DataObject,
+    environment: dict[str, str],
+    platform: local.Platform,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert environment
+    given = data.draw(arguments(name, ELSEWHERE))
+    for value in (*given.args, *given.kwargs.values()):
+        if isinstance(value, FromEnv):
+            monkeypatch.setenv(value.name, "tskey-auth-kMade")
+    target = data.draw(st.text("abc", min_size=1)) if name in {"create", "get_sandbox"} else GONE
+    ways: list[Callable[[], Result[Any, PocketenvError]]] = [
+        lambda: given.operation(target, *given.args, **given.kwargs),
+        lambda: given.operation(Success(target), *given.args, **given.kwargs),
+        lambda: given.step(target),
+        lambda: target | given.step,
+        lambda: Success(target) | given.step,
+        lambda: Success(target).bind(given.step),
+        lambda: pickle.loads(pickle.dumps(given.step))(target),
+    ]
+    results: list[object] = []
+    requests: list[list[tuple[str, int]]] = []
+    for way in ways:
+        platform.calls.clear()
+        results.append(seen(way()))
+        requests.append(list(platform.calls))
+    assert all(result == results[0] for result in results)
+    assert all(made == requests[0] for made in requests)
+
+
+LIVELY: list[Step[Sandbox, Sandbox]] = [start, stop, wait_until_running(timeout=0), unexpose(8080), identity]
+
+
+def status(result: Result[Sandbox, PocketenvError]) -> object:
+    return result.map(lambda box: box.status)
+
+
+@given(steps=st.lists(st.sampled_from(LIVELY), max_size=4), cut=st.integers(0, 4))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_it_is_put_together_a_pipeline_leaves_the_sandbox_in_the_same_state(
+    steps: list[Step[Sandbox, Sandbox]], cut: int, environment: dict[str, str]
+) -> None:
+    assert environment
+    whole = reduce(then, steps, identity)
+    first, rest = reduce(then, steps[:cut], identity), reduce(then, steps[cut:], identity)
+    by_hand = create("law")
+    for step in steps:
+        by_hand = by_hand.bind(step)
+    assert status((create | whole)("law")) == status(by_hand)
+    assert status(((create | first) | rest)("law")) == status(by_hand)
+    assert status(rest(first(create("law")))) == status(by_hand)

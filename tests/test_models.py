@@ -1,0 +1,256 @@
+"""What the platform's wire description says of each record, and that no way of looking at a record shows a key."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+import logging
+import pickle
+import pprint
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import pocketenv_fp
+from pocketenv_fp import Backup, ExecResult, Page, Port, Profile, Sandbox, Secret, SshKey, Status, TailscaleAuthKey
+from pocketenv_fp.models import Record
+from pocketenv_fp.xrpc import procedure
+
+SECRET = "top-secret-key"
+WHEN = "2026-04-01T10:20:30.456000Z"
+
+WIRE = Path(__file__).parents[2] / "shared" / "platform" / "wire.md"
+BESIDE = pytest.mark.skipif(
+    not WIRE.exists(), reason="the description of the platform's wire is not beside this checkout (../shared)"
+)
+# Where the description shows each record: the braces after these words.
+SHOWN: dict[str, tuple[str, type[Record]]] = {
+    "createSandbox": ("provider credentials?}` → `", Sandbox),
+    "getSandbox": ('**getSandbox** `?id` → `{"sandbox": ', Sandbox),
+    "getSandbox's owner": ("owner?}}`, owner `", Profile),
+    "getSandboxes": ("→ `{sandboxes: [", Sandbox),
+    "getExposedPorts": ("→ `{ports: [", Port),
+    "exec": ("**exec** `?id` `{command!}` → `", ExecResult),
+    "getSecrets": ("→ `{secrets: [", Secret),
+    "getSshKeys": ("**getSshKeys** `?id` → `", SshKey),
+    "getTailscaleAuthKey": ("**getTailscaleAuthKey** `?id` → `", TailscaleAuthKey),
+    "getBackups": ("→ `{backups: [", Backup),
+    "getProfile": ("**actor.getProfile** `?did` (without it: you) → `", Profile),
+}
+EACH = pytest.mark.parametrize(("marker", "kind"), SHOWN.values(), ids=list(SHOWN))
+
+SAMPLES: dict[str, object] = {
+    "topics": ["a"],
+    "installs": 3,
+    "vcpus": 1,
+    "memory": 2,
+    "disk": 3,
+    "port": 8080,
+    "exitCode": 0,
+    "status": "RUNNING",
+    "createdAt": WHEN,
+    "updatedAt": WHEN,
+    "startedAt": WHEN,
+    "expiresAt": WHEN,
+    "owner": {"id": "u", "did": "did:plc:a", "handle": "a.example"},
+}
+
+
+def keys(marker: str) -> list[str]:
+    """The keys of a shape as the description writes them: ``name``, ``name|null`` or ``name?``, without remarks."""
+    text = re.sub(r"\s+", " ", WIRE.read_text(encoding="utf-8"))
+    _, found, rest = text.partition(marker)
+    assert found, f"{marker} is not in the description any more"
+    shape = re.match(r"\{([^{}]*)\}", rest)
+    assert shape, f"no shape follows {marker}"
+    return [re.match(r"\w+(\|null|\?)?", key.strip())[0] for key in shape[1].split(",")]  # type: ignore[index]  # pyright: ignore[reportOptionalSubscript]
+
+
+def view(marker: str) -> dict[str, Any]:
+    names = (key.removesuffix("|null").removesuffix("?") for key in keys(marker))
+    return {name: SAMPLES.get(name, f"a {name}") for name in names}
+
+
+def read(shape: object, kind: type[Record]) -> Record:
+    return msgspec.json.decode(json.dumps(shape), type=kind)
+
+
+@BESIDE
+@EACH
+def test_everything_that_the_platform_shows_arrives_in_a_field(marker: str, kind: type[Record]) -> None:
+    shape = view(marker)
+    back = json.loads(msgspec.json.encode(read(shape, kind)))
+    owner = shape.pop("owner", {})
+    assert {name: back[name] for name in shape} == shape
+    assert {name: back["owner"][name] for name in owner} == owner
+
+
+@BESIDE
+@EACH
+def test_what_the_platform_may_leave_out_or_answer_with_null_is_none(marker: str, kind: type[Record]) -> None:
+    shape = view(marker)
+    fields = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
+    for key in keys(marker):
+        if key.endswith("|null"):
+            name = key.removesuffix("|null")
+            assert getattr(read(shape | {name: None}, kind), fields[name]) is None
+        if key.endswith("?"):
+            name = key.removesuffix("?")
+            assert getattr(read({k: v for k, v in shape.items() if k != name}, kind), fields[name]) is None
+
+
+@pytest.mark.parametrize("said", ["running", "", "ERROR", "unknown", "Status.RUNNING"])
+def test_a_state_of_another_spelling_is_unknown(said: str) -> None:
+    assert read({"id": "3f", "name": "n", "status": said}, Sandbox) == Sandbox(id="3f", name="n")
+
+
+@pytest.mark.parametrize("said", [None, 3, True, ["RUNNING"], {"RUNNING": 1}])
+def test_a_state_that_is_no_text_is_refused(said: object) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.status"):
+        read({"id": "3f", "name": "n", "status": said}, Sandbox)
+
+
+def test_a_mistake_in_a_nested_record_is_found_and_placed() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.owner\.did"):
+        read({"id": "3f", "name": "n", "owner": {"id": "u", "did": 3, "handle": "h"}}, Sandbox)
+
+
+@pytest.mark.parametrize("exit_code", [3.5, "3", None, True, [3]])
+def test_an_exit_code_is_a_whole_number(exit_code: object) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.exitCode"):
+        read({"stdout": "", "stderr": "", "exitCode": exit_code}, ExecResult)
+
+
+# Records as values
+
+
+RECORDS: list[Record] = [
+    Sandbox(id="3f", name="n", status=Status.RUNNING, topics=("a",), created_at=dt.datetime(2026, 4, 1, tzinfo=dt.UTC)),
+    Sandbox(id="3f", name="n", owner=Profile(id="u", did="did:plc:a", handle="a.example")),
+    Profile(id="u", did="did:plc:a", handle="a.example", display_name="A"),
+    ExecResult("it's\n", '"', 3),
+    Port(8080, "web", "https://x"),
+    Secret("s", "A"),
+    Backup("b", "/workspace", expires_at=dt.datetime(2026, 4, 1, tzinfo=dt.UTC)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_the_repr_of_a_record_is_source_without_what_is_not_known(record: Record) -> None:
+    assert eval(repr(record), {"datetime": dt, **vars(pocketenv_fp)}) == record
+    assert "None" not in repr(record)
+    assert "UNKNOWN" not in repr(record)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_record_survives_every_pickle_protocol(record: Record, protocol: int) -> None:
+    twin = pickle.loads(pickle.dumps(record, protocol))
+    assert twin == record
+    assert hash(twin) == hash(record)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_field_cannot_be_set_or_deleted(record: Record) -> None:
+    name = record.__struct_fields__[0]
+    with pytest.raises(AttributeError):
+        setattr(record, name, "another")
+    with pytest.raises(AttributeError):
+        delattr(record, name)
+
+
+def test_a_state_is_the_same_object_after_pickling() -> None:
+    assert all(pickle.loads(pickle.dumps(status)) is copy.deepcopy(status) is status for status in Status)
+
+
+def test_an_exec_result_matches_by_position() -> None:
+    match ExecResult("out", "err", 3):
+        case ExecResult("out", "err", code):
+            assert code == 3
+        case _:
+            pytest.fail("no match")
+
+
+def test_a_sandbox_matches_by_its_state_and_its_owner() -> None:
+    match Sandbox(id="3f", name="n", status=Status.STOPPED, owner=Profile(id="u", did="d", handle="a.example")):
+        case Sandbox(status=Status.RUNNING):
+            pytest.fail("it is stopped")
+        case Sandbox(status=Status.STOPPED, owner=Profile(handle=handle)):
+            assert handle == "a.example"
+        case _:
+            pytest.fail("no match")
+
+
+def test_a_page_is_walked_searched_and_unpacked() -> None:
+    page = Page(("a", "b", "c"), total=10)
+    first, *rest = page
+    assert (first, rest) == ("a", ["b", "c"])
+    assert list(reversed(page)) == ["c", "b", "a"]
+    assert "b" in page
+    assert [*pairwise(page)] == [("a", "b"), ("b", "c")]
+    with pytest.raises(IndexError):
+        page[3]
+    assert not Page((), total=10), "an empty part of a list is empty, however long the list"
+
+
+# What is seen
+
+
+KEYS: list[Record] = [
+    SshKey("k1", "ssh-ed25519 AAAA", SECRET, dt.datetime(2026, 4, 1, tzinfo=dt.UTC)),
+    SshKey("k1", "ssh-ed25519 AAAA", private_key=SECRET),
+    TailscaleAuthKey("t1", SECRET),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: type(key).__name__)
+def test_no_text_of_a_key_shows_it(key: Record, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("program").debug("%s %r", key, [key])
+    table = key.html()
+    page = Page((key,), 1)
+    shown = [repr(key), str(key), f"{key}", pprint.pformat({"key": [key]}), caplog.text, repr(page), table]
+    shown += [repr_html(key), repr_html(page), repr_html(Page(([key],), 1))]
+    assert not [text for text in shown if SECRET in text]
+    assert all("***" in text for text in shown)
+
+
+def repr_html(value: object) -> str:
+    text: str = getattr(value, "_repr_html_")()  # noqa: B009  # what a notebook calls, by its name
+    return text
+
+
+HOLDERS: list[object] = [
+    *KEYS,
+    pocketenv_fp.Config(token=SECRET),
+    procedure("secret.addSecret", bytes.decode, body={"value": SECRET}),
+]
+
+
+@pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: type(holder).__name__)
+def test_what_rich_is_told_of_a_value_is_no_secret(holder: object) -> None:
+    # msgspec gives every struct the hook by which rich prints it, in tracebacks with locals too. It is not the repr.
+    hook = getattr(holder, "__rich_repr__", None)
+    told = repr(list(hook())) if hook else repr(holder)
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize("kind", [Sandbox, Profile])
+def test_html_escapes_markup_in_the_names_of_people_and_things(kind: type[Record]) -> None:
+    evil = "<script>alert(1)</script>"
+    owner = Profile(id="u", did="did:plc:a", handle=evil, display_name=evil)
+    record = owner if kind is Profile else Sandbox(id="3f", name=evil, topics=(evil,), readme=evil, owner=owner)
+    for shown in (repr_html(record), repr_html(Page((record, evil), 2))):
+        assert "<script" not in shown
+        assert "&lt;script&gt;" in shown
+
+
+def test_html_has_a_row_for_each_field_that_is_known_and_for_no_other() -> None:
+    shown = repr_html(Sandbox(id="3f", name="calm", memory=2))
+    assert re.findall(r"<th[^>]*>(\w+)</th>", shown) == ["id", "name", "memory", "installs", "status"]
+    assert "None" not in shown

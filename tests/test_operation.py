@@ -1,0 +1,418 @@
+"""Steps in the hands of a program: every operation with every wrong target, in threads and processes, with secrets."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import functools
+import inspect
+import math
+import operator
+import pickle
+import pydoc
+import subprocess
+import sys
+import typing
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import pytest
+import toolz
+from returns.iterables import Fold
+from returns.pipeline import flow, pipe
+from returns.pointfree import lash, map_
+from returns.result import Failure, Result, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    ApiError,
+    Config,
+    ExecResult,
+    NotLoggedIn,
+    PocketenvError,
+    Sandbox,
+    SandboxNotFound,
+    Step,
+    create,
+    create_backup,
+    delete,
+    delete_secret,
+    exec,
+    expose,
+    from_env,
+    get_sandbox,
+    get_ssh_keys,
+    get_tailscale_auth_key,
+    identity,
+    list_backups,
+    list_ports,
+    list_secrets,
+    local,
+    restore_backup,
+    sandbox,
+    set_secret,
+    set_ssh_keys,
+    set_tailscale_auth_key,
+    start,
+    stop,
+    unexpose,
+    vscode,
+    wait_until_running,
+)
+from pocketenv_fp.operation import Operation
+
+BOX = Sandbox(id="3f", name="calm-otter")
+SECRET = "sk-top-secret"
+KEY = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def name_of(step: object) -> str:
+    return repr(step).partition("(")[0]
+
+
+# One step of each operation, with arguments that are all right.
+STEPS: list[Step[Any, Any]] = [
+    create(provider="daytona"),
+    create_backup("/workspace"),
+    delete(),
+    delete_secret("id"),
+    exec("true"),
+    expose(8080),
+    get_sandbox(),
+    get_ssh_keys(),
+    get_tailscale_auth_key(),
+    list_backups(),
+    list_ports(),
+    list_secrets(limit=3),
+    restore_backup("id"),
+    set_secret("A", from_env("HOME")),
+    set_ssh_keys(from_env("HOME"), "ssh-ed25519 AAAA"),
+    set_tailscale_auth_key(from_env("HOME")),
+    start(repo="https://example.org/a.git"),
+    stop(),
+    unexpose(8080),
+    vscode(),
+    wait_until_running(timeout=3),
+]
+OF_A_NAME = {"create", "get_sandbox"}
+EACH = pytest.mark.parametrize("step", STEPS, ids=name_of)
+
+
+def public(name: str) -> Any:
+    return getattr(pocketenv_fp, name)
+
+
+def evaluated(step: object) -> object:
+    return eval(repr(step), {name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__})
+
+
+def test_there_is_a_step_of_every_operation() -> None:
+    assert {name_of(step) for step in STEPS} == {*sandbox.__all__, *OF_A_NAME}
+
+
+# Targets
+
+
+@EACH
+def test_a_failure_is_given_back_and_nothing_is_sent(
+    step: Step[Any, Any], environment: dict[str, str], platform: local.Platform
+) -> None:
+    assert environment
+    before = list(platform.calls)
+    failed: Result[Any, PocketenvError] = Failure(NotLoggedIn())
+    assert step(failed) is failed
+    assert (failed | step) is failed
+    assert (start | step | stop)(failed) is failed
+    assert public(name_of(step))(failed, nonsense=1) is failed, "what was to come does not matter any more"
+    assert list(platform.calls) == before
+
+
+@EACH
+def test_no_sandbox_is_a_failure_that_names_the_operation_and_nothing_is_sent(
+    step: Step[Any, Any], environment: dict[str, str], platform: local.Platform
+) -> None:
+    assert environment
+    before = list(platform.calls)
+    for nobody in (None, Success(None)):
+        if name_of(step) in OF_A_NAME:
+            with pytest.raises(TypeError, match="takes a str"):
+                step(nobody)
+        else:
+            found = step(nobody).failure()
+            assert isinstance(found, SandboxNotFound)
+            assert found.operation == name_of(step)
+    assert list(platform.calls) == before
+
+
+WRONG: list[object] = [3, b"box", ["box"], {"id": "3f"}, Sandbox, ExecResult("", "", 0), start, exec, NotLoggedIn()]
+
+
+@EACH
+@pytest.mark.parametrize("target", WRONG, ids=lambda target: type(target).__name__)
+def test_a_target_of_another_type_is_a_type_error_that_names_both_types(step: Step[Any, Any], target: object) -> None:
+    wanted = "str" if name_of(step) in OF_A_NAME else "Sandbox"
+    message = f"^{name_of(step)} takes a {wanted} or a Result of one, not {type(target).__name__}$"
+    with pytest.raises(TypeError, match=message):
+        step(target)
+    with pytest.raises(TypeError, match=message):
+        step(Success(target))
+
+
+def test_what_one_step_gives_must_be_what_the_next_one_takes(environment: dict[str, str]) -> None:
+    assert environment
+    backwards: Any = exec("true")
+    with pytest.raises(TypeError, match=r"^stop takes a Sandbox or a Result of one, not ExecResult$"):
+        _ = create("box") | backwards | stop
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("wrong", [deque(["-la"]), iter(["-la"]), {"-la": 1}, {"-la"}, frozenset({"-la"}), b"-la"])
+def test_arguments_of_a_command_have_an_order_and_an_end(wrong: Any) -> None:
+    # A set's order changes from run to run, and a step that holds the caller's set changes with it.
+    with pytest.raises(TypeError, match=r"^exec: args: "):
+        exec("ls", wrong)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: exec("ls", None, SECRET),  # type: ignore[call-overload]
+        lambda: set_secret("A", SECRET, SECRET),  # type: ignore[call-overload]
+        lambda: set_secret("A", [SECRET]),  # type: ignore[call-overload]
+        lambda: set_secret("A", SECRET.encode()),  # type: ignore[call-overload]
+        lambda: set_secret(BOX, "A", {SECRET: SECRET}),  # type: ignore[call-overload]
+        lambda: set_ssh_keys([KEY], "ssh-ed25519 AAAA"),  # type: ignore[call-overload]
+        lambda: start(token={SECRET}),  # type: ignore[call-overload]
+    ],
+    ids=range(7),
+)
+def test_a_mistake_with_a_secret_does_not_quote_it(call: Any) -> None:
+    with pytest.raises(TypeError) as raised:
+        call()
+    assert SECRET not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [((3,), "command: Expected"), (("ls", "-la"), "args: Expected"), ((), "'command'"), (("ls", (), 3), "positional")],
+    ids=["wrong type", "text for a list", "missing", "surplus"],
+)
+def test_a_data_first_call_checks_its_arguments_like_a_curried_one(arguments: Any, field: str) -> None:
+    with pytest.raises(TypeError, match=field):
+        exec(*arguments)
+    with pytest.raises(TypeError, match=field):
+        exec(BOX, *arguments)
+
+
+class Cloud(enum.StrEnum):
+    DAYTONA = "daytona"
+
+
+# What the annotations allow and a plain repr does not write as source.
+UNUSUAL: list[Step[Any, Any]] = [
+    exec("sleep 9", timeout=math.inf),
+    wait_until_running(timeout=math.inf),
+    start(config=Config(read_timeout=math.inf)),
+    create(provider=Cloud.DAYTONA),
+    exec("printf", ["\n", "\0", "\ud800", "it's", '"', "\\", "é", "{}"]),
+    exec("ls", ()),
+    exec("ls", ("-a",)),
+    exec("ls", timeout=1e-300),
+    expose(-(2**40)),
+]
+
+
+@pytest.mark.parametrize("step", UNUSUAL, ids=repr)
+def test_the_repr_of_unusual_arguments_is_source_too(step: Step[Any, Any]) -> None:
+    assert evaluated(step) == step
+
+
+# Values
+
+
+@EACH
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_step_pickles_with_every_protocol(step: Step[Any, Any], protocol: int) -> None:
+    whole = identity | step | identity
+    assert pickle.loads(pickle.dumps(whole, protocol)) == whole == step
+
+
+@EACH
+def test_a_composition_does_not_change_the_steps_that_it_is_made_of(step: Step[Any, Any]) -> None:
+    shown, number = repr(step), hash(step)
+    longer = step | stop
+    longer = longer | stop
+    assert (repr(step), hash(step)) == (shown, number)
+    assert repr(longer) == f"{shown} | stop() | stop()"
+
+
+def test_steps_are_keys_of_a_dict() -> None:
+    names = {step: name_of(step) for step in STEPS}
+    assert len(names) == len(STEPS)
+    assert all(names[pickle.loads(pickle.dumps(step))] == name_of(step) for step in STEPS)
+
+
+def test_a_pipeline_does_not_change_with_the_list_of_one_of_its_steps() -> None:
+    args = ["-la"]
+    whole = start | exec("ls", args) | identity
+    twin = copy.deepcopy(whole)
+    args.clear()
+    assert whole == twin
+    assert repr(whole) == "start() | exec('ls', ['-la'])"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [set_secret("A", SECRET), start | set_secret("A", SECRET), stop(token=SECRET), stop(config=Config(token=SECRET))],
+)
+@pytest.mark.parametrize("twin_of", [copy.copy, copy.deepcopy])
+def test_a_step_with_a_secret_is_copied_inside_this_process(step: Step[Any, Any], twin_of: Any) -> None:
+    # Only what leaves the process is refused: `deepcopy` of a configuration or a dataclass that holds a step does not.
+    assert twin_of(step) == step
+
+
+HIDING: list[Step[Any, Any]] = [
+    set_secret("A", SECRET),
+    set_secret(name="A", value=SECRET),
+    set_ssh_keys(KEY, "ssh-ed25519 AAAA"),
+    set_ssh_keys("ssh-ed25519 AAAA", KEY),
+    set_ssh_keys(public_key=KEY, private_key=KEY),
+    set_tailscale_auth_key(auth_key=SECRET),
+    exec("cat >key", [KEY]),
+    exec(f"echo '{KEY}' >key"),
+    create(repo=KEY),
+    create(token=SECRET),
+    get_sandbox(token=SECRET),
+    exec("true", token=SECRET),
+    create(config=Config(token=SECRET)) | start | stop(token=SECRET) | set_secret("A", SECRET),
+]
+
+
+@pytest.mark.parametrize("step", HIDING, ids=repr)
+def test_a_secret_is_in_no_text_of_a_step(step: Step[Any, Any]) -> None:
+    shown = [repr(step), str(step), f"{step}", f"{[step]}", repr(step | identity), repr(Success(step))]
+    assert not [text for text in shown if SECRET in text]
+
+
+@pytest.mark.parametrize("step", HIDING, ids=repr)
+def test_a_secret_is_in_no_pickle_of_a_step(step: Step[Any, Any]) -> None:
+    for whole in (step, start | step, step | stop, [step], {"step": step}):
+        with pytest.raises(pickle.PicklingError) as refused:
+            pickle.dumps(whole)
+        assert SECRET not in str(refused.value)
+
+
+def test_a_secret_from_the_environment_is_read_where_the_pipeline_runs(environment: dict[str, str]) -> None:
+    pipeline = create | set_secret("API_KEY", from_env("MY_KEY"))
+    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer)('box').map(lambda secret: secret.name))"
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", program], input=pickle.dumps(pipeline), capture_output=True, check=True, env=env
+        ).stdout.decode()
+        for env in (environment | {"MY_KEY": SECRET}, environment)
+    ]
+    assert done == ["<Success: API_KEY>\n", "<Failure: value: the environment variable MY_KEY is not set.>\n"]
+
+
+# In a program
+
+
+def test_one_pipeline_runs_in_many_threads(environment: dict[str, str]) -> None:
+    assert environment
+    names = [f"box-{number}" for number in range(12)]
+    pipeline = create | exec("pwd; echo x >>here; cat here")
+    with ThreadPoolExecutor(6) as pool:
+        outs = [result.unwrap().stdout for result in pool.map(pipeline, names)]
+    assert len(set(outs)) == len(names), "each in a folder of its own"
+    assert all(out.endswith("\nx\n") for out in outs), "each ran once"
+
+
+def then(earlier: Any, later: Any) -> Any:
+    return earlier | later
+
+
+def test_a_step_is_a_function_to_the_tools_for_functions(environment: dict[str, str]) -> None:
+    assert environment
+    box = create("box").unwrap()
+    hello = Success(ExecResult("hello\n", "", 0))
+    assert functools.partial(exec, box)("echo hello") == hello
+    assert list(map(exec("echo hello"), [box, box])) == [hello, hello]
+    chain: list[Any] = [start, wait_until_running, exec("echo hello")]
+    assert functools.reduce(then, chain, identity)(box) == hello
+    assert functools.reduce(then, chain, Success(box)) == hello
+    assert toolz.compose(exec("echo hello"), start)(box) == hello
+    assert toolz.thread_last(box, start, (exec("echo hello"),)) == hello
+
+
+def another(_error: PocketenvError) -> Result[Sandbox, PocketenvError]:
+    return create("another")
+
+
+def test_a_step_is_a_function_to_the_tools_of_returns(environment: dict[str, str]) -> None:
+    assert environment
+    # Checkers see less here than of `|`: what they see of `flow` and `bind` is in tests/typing.
+    box: Any = create("box").unwrap()
+    hello: Any = exec("echo hello")
+    stdout = cast("Any", map_)(operator.attrgetter("stdout"))
+    again = cast("Any", lash)(another)
+    ran = ExecResult("hello\n", "", 0)
+    assert flow(box, start, hello, stdout) == Success("hello\n")
+    assert pipe(start, hello, stdout)(box) == Success("hello\n")
+    assert Fold.collect(map(hello, [box, box]), Success(())) == Success((ran, ran))
+    assert flow(box, delete, delete, again, hello) == Success(ran)
+    assert isinstance(flow(box, delete, hello).failure(), ApiError)
+
+
+def test_do_notation_stops_at_the_first_failure(environment: dict[str, str], platform: local.Platform) -> None:
+    assert environment
+    gone = create("box") | delete
+    before = len(platform.calls)
+    done: Result[str, PocketenvError] = Result.do(
+        ran.stdout + again.stdout for ran in exec(gone, "echo a") for again in exec(gone, "echo b")
+    )
+    assert isinstance(done.failure(), SandboxNotFound)
+    assert len(platform.calls) == before + 1
+
+
+# To a person who looks
+
+
+@pytest.mark.parametrize("name", sorted({*sandbox.__all__, *OF_A_NAME}))
+def test_help_and_inspect_show_the_function_behind_an_operation(name: str) -> None:
+    operation = public(name)
+    function = inspect.unwrap(operation)
+    assert inspect.isfunction(function)
+    assert (operation.__name__, operation.__module__, operation.__doc__) == (
+        name,
+        function.__module__,
+        function.__doc__,
+    )
+    assert inspect.signature(operation) == inspect.signature(function)
+    assert typing.get_type_hints(operation) == typing.get_type_hints(function)
+    assert f"def {name}(" in inspect.getsource(operation)
+    text = pydoc.plain(pydoc.render_doc(operation))
+    assert name in text
+    for line in inspect.getdoc(function).splitlines():  # type: ignore[union-attr]
+        assert line.strip() in text
+
+
+@pytest.mark.parametrize("name", [name for name in sandbox.__all__ if isinstance(getattr(sandbox, name), Operation)])
+def test_a_bare_operation_that_needs_arguments_names_itself_and_them(name: str) -> None:
+    bare = public(name)
+    needed = next(iter(list(inspect.signature(bare).parameters)[1:]))
+    for before in (BOX, Success(BOX), Failure(NotLoggedIn()), None, create, create | start, exec("ls"), identity):
+        with pytest.raises(
+            TypeError, match=rf"^{name} needs arguments: write `\| {name}\(…\)`, with {name}\({needed}: "
+        ):
+            _ = before | bare
+
+
+def test_a_bare_operation_cannot_come_first_either() -> None:
+    bare: Any = exec
+    for after in (start, exec("ls"), exec, 3):
+        with pytest.raises(TypeError):
+            _ = bare | after

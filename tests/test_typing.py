@@ -1,0 +1,97 @@
+"""More of what the type checkers say: programs around the library, and one mistake in each line of ``misuse.txt``.
+
+Each checker runs once. Every public name has to be among the cases, so that a new one is not forgotten.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp import pocketenv, sandbox
+from pocketenv_fp.operation import Operation
+
+CASES = Path(__file__).parent / "typing"
+ROOT = CASES.parents[1]
+Places = set[tuple[str, int]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("cases")
+    shutil.copy(CASES / "interop.py", made)
+    # Its errors are meant: as a text it is no part of the project's own type check.
+    shutil.copy(CASES / "misuse.txt", made / "misuse.py")
+    return made
+
+
+@pytest.fixture(scope="module")
+def meant(folder: Path) -> Places:
+    lines = (folder / "misuse.py").read_text(encoding="utf-8").splitlines()
+    return {("misuse.py", number) for number, line in enumerate(lines, 1) if line.endswith("  # error")}
+
+
+def compare(found: dict[tuple[str, int], str], meant: Places) -> None:
+    assert {place: said for place, said in found.items() if place not in meant} == {}, "errors that are not meant"
+    assert sorted(meant - found.keys()) == [], "mistakes that are not found"
+
+
+def test_mypy_finds_the_mistakes_that_are_marked_and_no_others(folder: Path, meant: Places) -> None:
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--output", "json"]
+    files = [str(folder / "interop.py"), str(folder / "misuse.py")]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False, cwd=ROOT)
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert said, done.stdout + done.stderr
+    compare({(Path(e["file"]).name, e["line"]): e["message"] for e in said if e["severity"] == "error"}, meant)
+
+
+def test_pyright_finds_the_mistakes_that_are_marked_and_no_others(folder: Path, meant: Places) -> None:
+    # What pyright says of style (an expression without use, an unused name) would hide what it says of types.
+    config = {
+        "typeCheckingMode": "strict",
+        "reportUnknownMemberType": False,
+        "reportUnusedExpression": False,
+        "reportUnusedVariable": False,
+        "reportUnusedImport": False,
+    }
+    (folder / "pyrightconfig.json").write_text(json.dumps(config), encoding="utf-8")
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    said = json.loads(done.stdout)
+    assert said["summary"]["filesAnalyzed"] == 2
+    errors = (each for each in said["generalDiagnostics"] if each["severity"] == "error")
+    compare({(Path(e["file"]).name, e["range"]["start"]["line"] + 1): e["message"] for e in errors}, meant)
+
+
+def called(tree: ast.AST) -> set[str]:
+    """The names that are called, or are operands of ``|``, anywhere below."""
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        parts = [node.func] if isinstance(node, ast.Call) else []
+        parts += [node.left, node.right] if isinstance(node, ast.BinOp) else []
+        used |= {ast.unparse(part).removeprefix("sandbox.") for part in parts}
+    return used
+
+
+def test_the_type_of_what_each_public_function_gives_is_asserted() -> None:
+    tree = ast.parse((CASES / "accepted.py").read_text(encoding="utf-8"))
+    asserted = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "assert_type"
+    ]
+    used = set[str]().union(*(called(node.args[0]) for node in asserted))
+    account = {name for name in pocketenv.__all__ if name not in used and f"pocketenv.{name}" not in used}
+    assert account == set()
+    assert set(sandbox.__all__) - used == set()
+
+
+@pytest.mark.parametrize("name", [name for name in sandbox.__all__ if isinstance(getattr(sandbox, name), Operation)])
+def test_an_operation_that_needs_arguments_is_among_the_mistakes_bare_and_without_them(name: str) -> None:
+    cases = "".join((CASES / file).read_text(encoding="utf-8") for file in ("misuse.txt", "refused.txt"))
+    assert f"box | {name}  # error" in cases
+    assert f"    {name}()  # error" in cases

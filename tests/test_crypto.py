@@ -1,0 +1,103 @@
+"""Masks of keys as the tools that make them write them."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import example, given
+from hypothesis import strategies as st
+from nacl.public import PrivateKey, SealedBox
+
+from pocketenv_fp import Config
+from pocketenv_fp.crypto import FOOTER, HEADER, is_masked, mask_ssh_private_key, mask_tailscale_auth_key, seal
+
+Key = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+
+KEYS: dict[str, Key] = {
+    "rsa": rsa.generate_private_key(65537, 2048),
+    "ed25519": ed25519.Ed25519PrivateKey.generate(),
+    "ecdsa": ec.generate_private_key(ec.SECP256R1()),
+}
+
+
+def written(key: Key, form: PrivateFormat) -> str:
+    return key.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
+
+
+def body_of(key: str) -> str:
+    return "".join(line for line in key.splitlines() if not line.startswith("-----"))
+
+
+def check_the_rule(key: str) -> None:
+    """Header, footer, the first 10 and the last 5 of the body; line breaks as two characters, and where they were."""
+    body, masked = body_of(key), mask_ssh_private_key(key)
+    lines = masked.split("\\n")
+    assert (lines[0], lines[-1] or lines[-2]) == (HEADER, FOOTER)
+    inside = [line for line in lines[1:] if line not in {"", FOOTER}]
+    assert "".join(inside) == body[:10] + "*" * (len(body) - 15) + body[-5:]
+    assert [len(line) for line in inside] == [len(line) for line in key.splitlines()[1:-1]]
+    assert is_masked(masked)
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_an_openssh_key_is_masked_by_the_rule(key: Key) -> None:
+    check_the_rule(written(key, PrivateFormat.OpenSSH))
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_a_key_of_ssh_keygen_is_masked_by_the_rule(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "somebody@example.org", "-f", str(path)]
+    subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+    check_the_rule(path.read_text())
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_a_key_of_another_format_is_masked_whole(key: Key, form: PrivateFormat) -> None:
+    if form is PrivateFormat.TraditionalOpenSSL and isinstance(key, ed25519.Ed25519PrivateKey):
+        form = PrivateFormat.PKCS8  # it has no traditional form
+    assert mask_ssh_private_key(written(key, form)) == "***"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_the_line_endings_of_a_key_change_nothing_of_what_is_shown(ending: str) -> None:
+    key = written(KEYS["ed25519"], PrivateFormat.OpenSSH)
+    shown = mask_ssh_private_key(key.replace("\n", ending))
+    assert shown == mask_ssh_private_key(key)
+
+
+BODIES = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP0123456789+/=\r\n *\\"), max_size=300)
+
+
+@given(BODIES)
+@example("abcdefghijklmnop" + "\r" * 12 + "qrstuvwxyz0123456789ABCDEFGH")
+@example("\r" * 20 + "abcdefghijklmnopqrstuvwxyz0123456789")
+@example("abcdefghij\\nklmnopqrstuvwxyz0123456789" * 2)
+def test_never_more_than_fifteen_characters_of_a_body_are_shown(body: str) -> None:
+    masked = mask_ssh_private_key(f"{HEADER}\n{body}\n{FOOTER}")
+    shown = masked.removeprefix(HEADER).removesuffix(FOOTER).replace("\\n", "").replace("*", "")
+    assert len(shown) <= 15 + body.count("\\")
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60))
+def test_never_more_than_prefix_and_three_characters_of_a_tailscale_key_are_shown(rest: str) -> None:
+    key = f"tskey-auth-{rest}"
+    masked = mask_tailscale_auth_key(key)
+    assert masked == "***" or (masked.startswith("tskey-auth-****") and masked[-3:] == key[-3:])
+    assert len(masked) in {3, len(key)}
+    assert is_masked(masked) or "*" in rest[-3:]
+
+
+def test_a_long_text_is_sealed_whole() -> None:
+    text = "é\U0001f600 secret\n" * 100_000
+    key = PrivateKey.generate()
+    sealed = seal(text, config=Config(public_key=bytes(key.public_key).hex().upper())).unwrap()
+    assert SealedBox(key).decrypt(base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))).decode() == text

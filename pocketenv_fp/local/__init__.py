@@ -22,6 +22,8 @@ It keeps the platform's shapes, statuses and oddities, so that what runs here ru
   goes on behind them.
 - A backup is made before createBackup answers, and restoreBackup puts the directory back exactly: files that came
   later go.
+- `GET /` is a page for the person at this machine: the sandboxes of all users and the newest requests, no token and no
+  value. It answers to loopback names only, and nothing counts it: no limit, no fault, no list of requests.
 - Compressed request bodies are refused (415). Requests are not limited unless `rate_limit` says so.
 - Tokens do not expire, AT Protocol sessions are never lost, providers fail only where the contract says so.
 - Without a handler yet: claimSandbox, files, volumes, services, copying through storage.
@@ -33,6 +35,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pocketenv_fp.local.box import Isolation, Limits, Network
     from pocketenv_fp.local.server import Platform
 
 __all__ = ["Platform", "platform", "shared"]
@@ -59,6 +62,9 @@ def platform(
     boot_delay: float = 0.0,
     rate_limit: int | None = None,
     port: int = 0,
+    isolation: "Isolation | None" = None,
+    network: "Network" = "shared",
+    limits: "Limits | None" = None,
 ) -> "Platform":
     """A platform that runs until it is closed, or until its `with` block ends.
 
@@ -66,11 +72,26 @@ def platform(
     `boot_delay`: seconds that a sandbox stays INITIALIZING on every provider but Cloudflare.
     `rate_limit`: requests allowed in 30 seconds (the platform's own: 500); None for no limit.
     `port`: on 127.0.0.1; 0 for any free one.
+    `isolation`: "bubblewrap" or "processes"; None for the stronger one that this machine has. `Platform.isolation` says
+    which it is and what that means.
+    `network`: "shared", so that a server in a sandbox answers on 127.0.0.1, or "private" (only with bubblewrap).
+    `limits`: what the commands of each sandbox may use.
+
+    Raises OSError where the port is taken, another platform has the folder, or what was asked for cannot be had here.
     """
     # Here and not above: whoever only names this module should not wait for a web server to load.
+    from pocketenv_fp.local.box import Limits
     from pocketenv_fp.local.server import Platform
 
-    return Platform(data=data, boot_delay=boot_delay, rate_limit=rate_limit, port=port)
+    return Platform(
+        data=data,
+        boot_delay=boot_delay,
+        rate_limit=rate_limit,
+        port=port,
+        isolation=isolation,
+        network=network,
+        limits=Limits() if limits is None else limits,
+    )
 
 
 def shared() -> "Platform":

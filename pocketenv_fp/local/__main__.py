@@ -1,17 +1,28 @@
 """`python -m pocketenv_fp.local`: serve the platform until Ctrl-C.
 
-Prints four `export` lines on standard output, so that `eval` or `source` takes them.
+Prints four `export` lines on standard output, so that `eval` or `source` takes them, and a line for each request on
+standard error.
 """
 
 import argparse
+import errno
+import math
+import os
+import re
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from pocketenv_fp.local import platform
+
+if TYPE_CHECKING:
+    from pocketenv_fp.local.server import Platform
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,33 +36,123 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     try:
-        running = platform(data=given.data, boot_delay=given.boot_delay, rate_limit=given.rate_limit, port=given.port)
+        running = _start(given)
+    except ModuleNotFoundError as missing:
+        return _fail(f"{missing.name} is missing: pip install 'pocketenv-fp[local]'")
     except OSError as error:
-        sys.stderr.write(f"pocketenv: cannot serve on 127.0.0.1:{given.port}: {error}\n")
-        return 1
+        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+            return _fail(f"cannot serve on 127.0.0.1:{given.port}: {error.strerror}; --port 0 takes any free port")
+        return _fail(f"cannot start: {error}")
     with running:
-        for name, value in running.environment.items():
-            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-        sys.stdout.flush()
-        kept = running.data if given.data else "a temporary folder"
-        sys.stderr.write(
-            f"pocketenv: serving on {running.url}, state in {kept}, isolation {running.isolation!r}"
-            " (no security boundary); Ctrl-C ends it\n"
-        )
-        sys.stderr.flush()
-        ended.wait()
+        _serve(running, given, ended)
     return 0
+
+
+def _start(given: argparse.Namespace) -> "Platform":
+    # Imported here, like the platform itself: to say what is wrong with an option takes no web server.
+    from pocketenv_fp.local.box import Limits
+
+    limited = {name: getattr(given, name) for name in Limits._fields}
+    return platform(
+        data=given.data,
+        boot_delay=given.boot_delay,
+        rate_limit=given.rate_limit,
+        port=given.port,
+        isolation=given.isolation,
+        network=given.network,
+        limits=Limits(**{name: value for name, value in limited.items() if value is not None}),
+    )
+
+
+def _serve(running: "Platform", given: argparse.Namespace, ended: threading.Event) -> None:
+    from pocketenv_fp.local.access import Log
+
+    kept = running.data if given.data else "a temporary folder"
+    sys.stderr.write(
+        f"pocketenv: serving on {running.url}, state in {kept}, isolation {running.isolation!r}"
+        " (no security boundary); Ctrl-C ends it\n"
+    )
+    sys.stderr.flush()
+    log = None if given.quiet else Log(sys.stderr, colour=_has_colours())
+    running.listen(log)
+    # Last, because whoever reads them may ask for something at once.
+    for name, value in running.environment.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    sys.stdout.flush()
+    ended.wait()
+    running.listen(None)
+    if log is not None:
+        log.close()
+
+
+def _fail(told: str) -> int:
+    sys.stderr.write(f"pocketenv: {told}\n")
+    return 1
+
+
+def _has_colours() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pocketenv_fp.local", description="The platform on this machine.")
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
+    parser.add_argument("--port", type=_port, default=0, help="port on 127.0.0.1 (default: any free one)")
     parser.add_argument("--data", help="folder that keeps the state (default: a temporary one)")
     parser.add_argument(
-        "--boot-delay", type=float, default=0.0, metavar="S", help="seconds a new sandbox needs to boot"
+        "--boot-delay", type=_seconds, default=0.0, metavar="S", help="seconds a new sandbox needs to boot"
     )
-    parser.add_argument("--rate-limit", type=int, metavar="N", help="requests in 30 seconds (the platform's own: 500)")
+    parser.add_argument(
+        "--rate-limit", type=_number, metavar="N", help="requests in 30 seconds (the platform's own: 500)"
+    )
+    parser.add_argument(
+        "--isolation",
+        choices=("bubblewrap", "processes"),
+        help="how sandboxes are kept apart (default: the stronger one that works here)",
+    )
+    parser.add_argument(
+        "--network",
+        choices=("shared", "private"),
+        default="shared",
+        help="whether their servers answer on 127.0.0.1 (default: shared); private needs bubblewrap",
+    )
+    limits = parser.add_argument_group("limits on the commands of each sandbox")
+    limits.add_argument("--cpu-seconds", type=_number, metavar="N", help="processor time of a process")
+    limits.add_argument("--memory-bytes", type=_bytes, metavar="SIZE", help="address space of a process, such as 512M")
+    limits.add_argument("--processes", type=_number, metavar="N", help="processes at once")
+    limits.add_argument("--output-bytes", type=_bytes, metavar="SIZE", help="output of a command (default: 256M)")
+    parser.add_argument("--quiet", action="store_true", help="no line for each request")
     return parser
+
+
+def _port(text: str) -> int:
+    port = _number(text)
+    if port > 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is more than 65535")
+    return port
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _bytes(text: str) -> int:
+    """1024, 64K, 512M, 2GiB: units are powers of 1024."""
+    found = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")
+    return int(found[1]) << _UNITS[found[2].upper()]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ answers everything that is no method.
 
 import logging
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Mapping
 from html import escape
@@ -15,9 +16,10 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import actors
+from pocketenv_fp.local import access, actors, storage
 from pocketenv_fp.local.call import (
     EMPTY,
     NOTHING,
@@ -30,15 +32,15 @@ from pocketenv_fp.local.call import (
     server_error,
     unauthorized,
 )
+from pocketenv_fp.local.exchange import Exchange, Headers, play
+from pocketenv_fp.local.faults import PREFIX, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import Method
+from pocketenv_fp.local.page import Page
 from pocketenv_fp.local.schema import check_body, read_params
 
 LARGEST_BODY = 102_400
 CALLS_KEPT = 10_000
-PREFIX = "/xrpc/"
-
-Headers = list[tuple[bytes, bytes]]
 
 _log = logging.getLogger("pocketenv_fp.local")
 _encode = msgspec.json.Encoder().encode
@@ -52,35 +54,72 @@ class App:
 
     def __init__(self, world: World, methods: Mapping[str, Method], rate_limit: int | None) -> None:
         self.calls: deque[tuple[str, int]] = deque(maxlen=CALLS_KEPT)
+        self.recent: deque[access.Answered] = deque(maxlen=access.KEPT)
+        self.heard: access.Heard | None = None
+        self.faults = Faults(methods)
         self._world = world
         self._methods = methods
         self._window = RateWindow(rate_limit)
-        self._pages = Starlette(exception_handlers={404: _no_page, 405: _no_page})
+        self._names = access.Names(world)
+        page = Page(world, self.recent, self._names)
+        self._pages = Starlette(
+            routes=[Route("/", page.show, methods=["GET"]), *storage.routes(world)],
+            exception_handlers={404: _no_page, 405: _no_page},
+        )
+        # The platform sends nobody elsewhere, and an upload could not follow.
+        self._pages.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        if scope["path"] == "/":
+            # Looking on changes nothing: no limit counts it, no fault meets it, no list of requests has it.
+            await self._pages(scope, receive, send)
+            return
+        begun = time.perf_counter()
         admitted, headers = self._count(scope)
-        path: str = scope["path"]
-        nsid = path[len(PREFIX) :] if path.startswith(PREFIX) else None
-        method = self._methods.get(nsid) if nsid else None
+        name: str = scope["path"].removeprefix(PREFIX) or PREFIX
+
+        def note(status: int) -> None:
+            self._note(name, status, scope, begun)
+
+        asked = Exchange(scope, receive, send, headers, note)
         if not admitted:
             headers.append((b"retry-after", str(WINDOW_SECONDS).encode()))
-            status, extra, body = 429, _JSON, _encode({"error": "Too many requests, please try again later."})
-        elif nsid is None or (method is not None and method.handler is None):
-            await self._pages(scope, receive, _with_headers(send, headers))
-            self._note(nsid or path, 404)
-            return
+            await _reply(asked, 429, _JSON, _encode({"error": "Too many requests, please try again later."}))
+        elif self.faults.armed and (fault := self.faults.take(scope["method"], scope["path"])) is not None:
+            await play(fault, asked, self._serve, self._world.closed.is_set)
         else:
-            status, extra, body = await self._answer(method, scope, receive)
-        self._note(nsid or path, status)
-        length = [(b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": extra + length + headers})
-        await send({"type": "http.response.body", "body": body})
+            await self._serve(asked)
 
-    def _note(self, name: str, status: int) -> None:
+    async def _serve(self, asked: Exchange) -> None:
+        path: str = asked.scope["path"]
+        nsid = path[len(PREFIX) :] if path.startswith(PREFIX) else None
+        method = self._methods.get(nsid) if nsid else None
+        if nsid is None or (method is not None and method.handler is None):
+            await self._pages(asked.scope, asked.receive, self._to_page(asked))
+        else:
+            await _reply(asked, *await self._answer(method, asked.scope, asked.receive))
+
+    def _to_page(self, asked: Exchange) -> Send:
+        async def sender(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] < 400:
+                    self.faults.count(self.faults.name(asked.scope["method"], asked.scope["path"]))
+                asked.note(message["status"])
+                message = {**message, "headers": [*message["headers"], *asked.headers]}
+            await asked.send(message)
+
+        return sender
+
+    def _note(self, name: str, status: int, scope: Scope, begun: float) -> None:
         self.calls.append((name, status))
+        taken = time.perf_counter() - begun
+        answered = access.Answered(now(), scope["method"], name, status, taken, scope.get(access.SANDBOX))
+        self.recent.append(answered)
+        if self.heard is not None:
+            self.heard(answered._replace(sandbox=self._names.of(answered.sandbox)))
 
     def _count(self, scope: Scope) -> tuple[bool, Headers]:
         client: tuple[str, int] | None = scope.get("client")
@@ -113,8 +152,9 @@ class App:
         given = _check_input(method, headers, body)
         if user is None and method.login is not None:
             raise unauthorized(method.login)
+        scope[access.SANDBOX] = access.sandbox(method.nsid, params, given)
         try:
-            return await method.handler(Call(self._world, user, params, given))
+            result = await method.handler(Call(self._world, user, params, given))
         except Refusal:
             raise
         except sqlite3.IntegrityError:
@@ -123,6 +163,11 @@ class App:
         except Exception:  # noqa: BLE001 - whatever it is, the client is owed an answer
             _log.exception("%s failed", method.nsid)
             raise server_error() from None
+        self.faults.count(method.nsid)
+        if method.nsid == access.CREATE:
+            scope[access.SANDBOX] = result["id"]
+            self._names.learn(result["id"], result["name"])
+        return result
 
     def _user(self, authorization: bytes | None) -> User | None:
         if authorization is None:
@@ -206,13 +251,11 @@ def _too_large() -> Refusal:
     return Refusal(413, "PayloadTooLargeError", "request entity too large")
 
 
-def _with_headers(send: Send, headers: Headers) -> Send:
-    async def sender(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *headers]}
-        await send(message)
-
-    return sender
+async def _reply(asked: Exchange, status: int, extra: Headers, body: bytes) -> None:
+    asked.note(status)
+    headers = [*extra, (b"content-length", str(len(body)).encode()), *asked.headers]
+    await asked.send({"type": "http.response.start", "status": status, "headers": headers})
+    await asked.send({"type": "http.response.body", "body": body})
 
 
 async def _no_page(request: Request, _error: Exception) -> Response:

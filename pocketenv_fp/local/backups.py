@@ -2,18 +2,13 @@
 
 import contextlib
 import logging
-import os
-import shutil
-import tarfile
-import uuid
 from pathlib import Path
 from typing import Any
 
 from pocketenv_fp.local import sandboxes
 from pocketenv_fp.local.call import EMPTY, Call, World, iso, new_id, not_found, now, provider_refused
-from pocketenv_fp.local.machine import Machine
+from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
-from pocketenv_fp.local.threads import aside
 
 LIFE_SECONDS = 3 * 24 * 3600
 # The last moment that the platform's notation can write.
@@ -30,7 +25,7 @@ async def create(call: Call) -> Any:
     moment, name, world = now(), new_id(), call.world
     machine = world.machine(found.id)
     async with machine.turn:
-        if not await aside(_pack, machine, call.body["directory"], folder(world) / name):
+        if found.stopped or not await _kept(machine, call.body["directory"], folder(world) / name):
             return EMPTY
         # The record comes last: what is listed is whole.
         life = call.body.get("ttl", LIFE_SECONDS)
@@ -70,8 +65,13 @@ async def restore(call: Call) -> Any:
     machine = world.machine(found.id)
     async with machine.turn:
         current = sandboxes.find(world, found.id, by="id")
-        if current is None or current.stopped or not await aside(_unpack, machine, row[1], folder(world) / name):
+        if current is None or current.stopped:
             raise provider_refused()
+        try:
+            await machine.unpack(row[1], folder(world) / name, exact=True)
+        except (Refused, OSError) as error:
+            _log.warning("a backup could not be restored: %s", error)
+            raise provider_refused() from None
     return EMPTY
 
 
@@ -86,56 +86,13 @@ def archives(world: World, sandbox_id: str) -> list[Path]:
     return [folder(world) / row[0] for row in rows]
 
 
-def _pack(machine: Machine, directory: str, archive: Path) -> bool:
-    source = machine.locate(directory)
-    if source is None or not source.is_dir():
-        return False
-    archive.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = archive.with_suffix(".draft")
+async def _kept(machine: Machine, directory: str, archive: Path) -> bool:
     try:
-        with draft.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
-                tar.add(source, arcname=".")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(archive)
-    except (OSError, tarfile.TarError) as error:
+        return await machine.pack(directory, archive)
+    except (Refused, OSError) as error:
         # A file that shrank or cannot be read: on the platform too such a backup just never appears.
         _log.warning("a backup was given up: %s", error)
-        draft.unlink(missing_ok=True)
         return False
-    return True
-
-
-def _unpack(machine: Machine, directory: str, archive: Path) -> bool:
-    target = machine.locate(directory)
-    if target is None:
-        return False
-    # Unpacked beside first: an archive that breaks off must not cost what is there now.
-    staging = machine.folder / f".restore-{uuid.uuid4().hex}"
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            # The links in a backup may point where they like, as they did in the sandbox.
-            tar.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
-            tar.extractall(staging)  # noqa: S202 - this platform packed it
-        target.mkdir(parents=True, exist_ok=True)
-        for entry in target.iterdir():
-            _remove(entry)
-        for entry in staging.iterdir():
-            entry.rename(target / entry.name)
-    except (OSError, tarfile.TarError) as error:
-        _log.warning("a backup could not be restored: %s", error)
-        return False
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return True
-
-
-def _remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry)
-    else:
-        entry.unlink()
 
 
 def _expire(world: World) -> None:

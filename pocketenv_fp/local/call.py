@@ -7,9 +7,11 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pocketenv_fp.local.box import Kind, Plan
 from pocketenv_fp.local.machine import Machine
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import Vault
@@ -37,6 +39,8 @@ class World:
     data: Path
     store: Store
     vault: Vault
+    kind: Kind
+    plan: Callable[["World", str], Plan]
     boot_delay: float = 0.0
     closed: threading.Event = field(default_factory=threading.Event)
     machines: dict[str, Machine] = field(default_factory=dict[str, Machine])
@@ -45,7 +49,8 @@ class World:
         """The machine of a sandbox, the same object at every call."""
         found = self.machines.get(sandbox_id)
         if found is None:
-            found = Machine(self.data / "sandboxes" / sandbox_id, self.data / "trash", self.closed)
+            folder, trash = self.data / "sandboxes" / sandbox_id, self.data / "trash"
+            found = Machine(folder, trash, self.closed, self.kind, partial(self.plan, self, sandbox_id))
             self.machines[sandbox_id] = found
         return found
 

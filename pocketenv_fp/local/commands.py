@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from pocketenv_fp.local import lifecycle, sandboxes
+from pocketenv_fp.local import sandboxes, secrets
 from pocketenv_fp.local.call import Call, not_found, provider_refused
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
-from pocketenv_fp.local.threads import aside
 
 
 async def run(call: Call) -> Any:
@@ -17,9 +16,9 @@ async def run(call: Call) -> Any:
     if found.stopped and found.provider == CLOUDFLARE:
         raise provider_refused()
     machine = call.world.machine(found.id)
-    environment = lifecycle.variables(call.world, found)
+    environment = secrets.current(call.world, found)
     try:
-        finished = await aside(machine.run, call.body["command"], environment, machine.generation)
+        finished = await machine.run(call.body["command"], environment)
     except Refused:
         raise provider_refused() from None
     return {"stdout": finished.stdout, "stderr": finished.stderr, "exitCode": finished.exit_code}

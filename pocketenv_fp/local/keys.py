@@ -1,11 +1,10 @@
 """SSH keys and Tailscale keys of a sandbox."""
 
-import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import sandboxes
 from pocketenv_fp.local.call import NOTHING, Call, World, iso, new_id, not_found, now
+from pocketenv_fp.local.machine import Machine
 from pocketenv_fp.local.sandboxes import Sandbox
 
 _FILES = {"ssh-rsa": "id_rsa", "ecdsa-sha2-nistp256": "id_ecdsa"}
@@ -77,22 +76,16 @@ def opened(world: World, sandbox_id: str) -> Pair | None:
     return Pair(world.vault.open(row[0]), row[1]) if row else None
 
 
-def install(home: Path, pair: Pair) -> None:
-    """Write the pair where ssh looks for it."""
-    folder = home / ".ssh"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+async def install(machine: Machine, pair: Pair) -> None:
+    """Write the pair where ssh looks for it. Raises Refused."""
     name = _FILES.get(pair.public.partition(" ")[0], "id_ed25519")
-    _write(folder / name, pair.private, 0o600)
-    _write(folder / f"{name}.pub", pair.public, 0o644)
+    await machine.write(f"/root/.ssh/{name}", _lines(pair.private), 0o600)
+    await machine.write(f"/root/.ssh/{name}.pub", _lines(pair.public), 0o644)
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        # ssh does not read a private key whose last line is not ended.
-        file.write(text if text.endswith("\n") else text + "\n")
+def _lines(text: str) -> bytes:
+    # ssh does not read a private key whose last line is not ended.
+    return (text if text.endswith("\n") else text + "\n").encode("utf-8", "surrogateescape")
 
 
 def _own(call: Call, sandbox_id: str) -> Sandbox:

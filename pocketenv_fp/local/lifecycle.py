@@ -1,21 +1,29 @@
 """Sandboxes as machines: created, started, stopped, deleted, and put in order after a crash."""
 
-import asyncio
-import contextlib
 import json
-import shlex
-import shutil
+import logging
 from pathlib import Path
 from typing import Any
 
-from pocketenv_fp.local import backups, keys, processes, sandboxes, secrets
-from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, server_error
-from pocketenv_fp.local.machine import Machine, Refused
+from pocketenv_fp.local import (
+    backups,
+    files,
+    keys,
+    layout,
+    processes,
+    repositories,
+    sandboxes,
+    secrets,
+    services,
+    volumes,
+)
+from pocketenv_fp.local.agent import work
+from pocketenv_fp.local.box import Plan
+from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
+from pocketenv_fp.local.machine import Machine, Refused, bury
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
-from pocketenv_fp.local.threads import aside
 
-CLONE_SECONDS = 20.0
-_GIT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
+_log = logging.getLogger("pocketenv_fp.local")
 
 
 async def create_sandbox(call: Call) -> Any:
@@ -27,8 +35,7 @@ async def create_sandbox(call: Call) -> Any:
     made = sandboxes.add(call)
     machine = call.world.machine(made.id)
     async with machine.turn:
-        await aside(machine.prepare)
-        await _clone(machine, made.repo)
+        await repositories.clone(machine, made.repo)
     return sandboxes.created(made, call.body)
 
 
@@ -44,10 +51,9 @@ async def stop_sandbox(call: Call) -> Any:
     machine = call.world.machine(found.id)
     async with machine.turn:
         call.world.store.write("UPDATE sandboxes SET stopped = 1 WHERE id = ?", found.id)
-        machine.generation += 1
-        await aside(machine.halt)
+        await machine.halt()
         if found.provider == CLOUDFLARE:
-            await aside(machine.discard)
+            await machine.discard()
     return NOTHING
 
 
@@ -58,35 +64,59 @@ async def delete_sandbox(call: Call) -> Any:
     async with machine.turn:
         if sandboxes.find(call.world, found.id, by="id") is None:
             raise not_found("Sandbox not found", "SandboxNotFound")
-        archives = backups.archives(call.world, found.id)
+        archives, contents = backups.archives(call.world, found.id), volumes.contents(call.world, found.id)
         call.world.store.write("DELETE FROM sandboxes WHERE id = ?", found.id)
-        machine.generation += 1
-        await aside(machine.halt)
-        await aside(machine.discard)
+        await machine.halt()
+        await machine.discard()
         for archive in archives:
             archive.unlink(missing_ok=True)
+        await volumes.discard(call.world, contents)
         call.world.machines.pop(found.id, None)
     return NOTHING
 
 
-def variables(world: World, sandbox: Sandbox) -> dict[str, str]:
-    """The environment that the last start gave the sandbox."""
-    machine = world.machine(sandbox.id)
-    if machine.variables is None:
-        machine.variables = secrets.opened(world.vault, json.loads(sandbox.environment))
-    return machine.variables
+def plan(world: World, sandbox_id: str) -> Plan:
+    """What the box of a sandbox is built from, as its records are now."""
+    mounts = volumes.mounts(world, sandbox_id)
+    named = world.store.rows(
+        "SELECT path FROM files WHERE sandbox = ? UNION SELECT path FROM reached WHERE sandbox = ?",
+        sandbox_id,
+        sandbox_id,
+    )
+    paths = [*(row[0] for row in named), *(mount.path for mount in mounts)]
+    reach = frozenset(lent for path in paths if (lent := layout.lent(path)) is not None)
+    return Plan(world.data / "sandboxes" / sandbox_id, tuple(mounts), reach)
+
+
+async def reach(world: World, sandbox_id: str, path: str) -> None:
+    """Make sure that something can be written at a path. For who holds the machine's turn.
+
+    In a box the system's directories are read-only. One that is named here is open to new names from now on; the box is
+    built anew for that, and services come back.
+    """
+    lent = layout.lent(path)
+    if world.kind.isolation != "bubblewrap" or lent is None:
+        return
+    world.store.write("INSERT OR IGNORE INTO reached (sandbox, path) VALUES (?, ?)", sandbox_id, lent)
+    if await world.machine(sandbox_id).reach(lent):
+        await services.resume(world, sandbox_id)
 
 
 def recover(world: World) -> None:
     """Remove what a crash left: processes, half-removed folders, archives that were never finished."""
     processes.end_marked(world.data)
-    shutil.rmtree(world.data / "trash", ignore_errors=True)
+    bury(world.data / "trash")
     kept = {
         row[0] for row in world.store.rows("SELECT id FROM sandboxes WHERE stopped = 0 OR provider <> ?", CLOUDFLARE)
     }
     for folder in _entries(world.data / "sandboxes"):
         if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            bury(folder)
+        else:
+            work.sweep(str(folder))
+    volumes.recover(world)
+    for content in _entries(volumes.folder(world)):
+        work.sweep(str(content))
     finished = {row[0] for row in world.store.rows("SELECT id FROM backups")}
     for archive in _entries(backups.folder(world)):
         if archive.name not in finished:
@@ -102,9 +132,11 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
         try:
             environment = secrets.opened(world.vault, snapshot)
             pair = keys.opened(world, sandbox.id)
+            written = files.opened(world, sandbox.id)
         except ValueError:
             raise server_error() from None
-        await aside(_furnish, machine, pair)
+        await machine.adopt(plan(world, sandbox.id))
+        await _furnish(machine, pair, written, boot=bool(volumes.contents(world, sandbox.id)))
         world.store.write(
             "UPDATE sandboxes SET stopped = 0, started_at = max(?, ready_at), environment = ?,"
             " keep_alive = coalesce(?, keep_alive) WHERE id = ?",
@@ -114,25 +146,22 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             sandbox.id,
         )
         machine.variables = environment
-        await _clone(machine, body.get("repo", sandbox.repo))
+        await services.resume(world, sandbox.id)
+        await repositories.clone(machine, body.get("repo", sandbox.repo))
 
 
-def _furnish(machine: Machine, pair: keys.Pair | None) -> None:
-    machine.prepare()
-    if pair is not None:
-        keys.install(machine.folder / "root", pair)
-
-
-async def _clone(machine: Machine, repo: str | None) -> None:
-    # A repository that cannot be had leaves a sandbox without it, and one that is slow goes on arriving
-    # after the answer: neither is a reason not to start.
-    name = Path((repo or "").rstrip("/").removesuffix(".git")).name
-    if not repo or not name or (machine.folder / "workspace" / name).exists():
-        return
-    line = f"git clone --quiet -- {shlex.quote(repo)} {shlex.quote(name)}"
-    environment = {**(machine.variables or {}), **_GIT}
-    with contextlib.suppress(Refused, asyncio.TimeoutError):
-        await asyncio.wait_for(aside(machine.run, line, environment, machine.generation), CLONE_SECONDS)
+async def _furnish(machine: Machine, pair: keys.Pair | None, written: list[tuple[str, bytes]], *, boot: bool) -> None:
+    try:
+        if boot:
+            # A volume that cannot be attached is told now, and not by the first command.
+            await machine.boot()
+        if pair is not None:
+            await keys.install(machine, pair)
+        for path, content in written:
+            await machine.write(path, content)
+    except Refused as error:
+        _log.warning("a sandbox could not be furnished: %s", error)
+        raise provider_refused() from None
 
 
 def _own(call: Call, *, by: sandboxes.By) -> Sandbox:

@@ -1,22 +1,24 @@
-"""A sandbox's own machine: a folder that stands for its file system, and the processes it runs."""
+"""A sandbox's own machine: a folder that is its file system, and the box that its commands run in."""
 
 import asyncio
 import contextlib
 import os
-import posixpath
-import shutil
-import subprocess
-import tempfile
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-from pocketenv_fp.local import processes
+from pocketenv_fp.local import box as boxes
+from pocketenv_fp.local import layout, processes
+from pocketenv_fp.local.agent import kin, work
+from pocketenv_fp.local.box import Box, Kind, Plan, Refused
+from pocketenv_fp.local.threads import aside
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin"
-DIRECTORIES = ("workspace", "root", "home", "tmp")
+__all__ = ["Finished", "Machine", "Refused"]
+
+LIMITED = "the output was cut: the command wrote more than it may\n"
+KILLED = 137
 
 
 class Finished(NamedTuple):
@@ -27,145 +29,181 @@ class Finished(NamedTuple):
     exit_code: int
 
 
-class Refused(Exception):
-    """The machine would not run the command: it was halted meanwhile, or the system said no."""
-
-
 class Machine:
-    """The folder and the processes of one sandbox.
+    """The folder and the box of one sandbox. The box is built when something is first to be done in it.
 
-    `generation` is which run of the machine a command was meant for: it is read when the command is accepted and
-    compared when its process is made, so that no command slips into a machine that was halted in between.
+    `generation` is which run of the machine something was meant for: it is read when a request is accepted and compared
+    when its box is there, so that no command slips into a machine that was halted in between.
     `turn` is held by whatever changes the machine as a whole (start, stop, delete, backup), one at a time; commands
     do not wait for it. `variables` is the environment of the last start, None until it is read again after a restart.
     """
 
-    def __init__(self, folder: Path, trash: Path, closed: threading.Event) -> None:
+    def __init__(
+        self, folder: Path, trash: Path, closed: threading.Event, kind: Kind, planned: Callable[[], Plan]
+    ) -> None:
         self.folder = folder
         self.generation = 0
         self.variables: dict[str, str] | None = None
         self.turn = asyncio.Lock()
+        self.box: Box | None = None
         self._trash = trash
         self._closed = closed
-        self._lock = threading.Lock()
-        self._alive: dict[int, subprocess.Popen[bytes]] = {}
-        self._orphaned: set[int] = set()
+        self._kind = kind
+        self._planned = planned
+        self._plan: Plan | None = None
+        self._building = asyncio.Lock()
+        self._services: set[str] = set()
 
-    def prepare(self) -> None:
-        """Make the directories that every sandbox has."""
-        for name in DIRECTORIES:
-            (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    async def adopt(self, plan: Plan) -> None:
+        """Be built from this plan from now on: a box that was built from another one is ended."""
+        if self.box is not None and plan != self._plan:
+            await self.halt()
+        self._plan = plan
 
-    def locate(self, path: str) -> Path | None:
-        """Where an absolute platform path (or one relative to /workspace) lies on the host.
+    async def reach(self, path: str) -> bool:
+        """Have a directory of the system open to new names; whether all that ran was ended for it."""
+        plan = self._planned() if self._plan is None else self._plan
+        ran = self.box is not None and path not in plan.reach
+        await self.adopt(plan._replace(reach=plan.reach | {path}))
+        return ran
 
-        None where a symbolic link leads out of the sandbox's folder.
-        """
-        inside = posixpath.normpath(posixpath.join("/workspace", path)).lstrip("/")
-        if "\0" in inside:
-            return None
-        real = (self.folder / inside).resolve()
-        return real if real.is_relative_to(self.folder.resolve()) else None
+    async def boot(self) -> None:
+        """Build the box now. Raises Refused."""
+        await self._boot()
 
-    def run(self, line: str, variables: Mapping[str, str], generation: int) -> Finished:
+    async def run(self, line: str, environment: Mapping[str, str]) -> Finished:
         """Run one raw shell line in /workspace and wait for the shell, not for what it left in the background.
 
-        Death by signal n is exit code 128 + n. Raises Refused.
+        Death by signal n is exit code 128 + n, and so is the end of the whole machine. Raises Refused.
         """
-        with _spool(self.folder) as stdout, _spool(self.folder) as stderr:
-            process = self._spawn(line, variables, generation, stdout, stderr)
-            code = self._bury(process)
-            return Finished(_text(stdout), _text(stderr), code if code >= 0 else 128 - code)
+        box = await self._boot()
+        try:
+            told, output = await box.ask({"do": "run", "line": line, "env": _own(environment)})
+        except Refused:
+            if box.gone:
+                return Finished("", "", KILLED)
+            raise
+        stdout, stderr = output[: told["out"]], output[told["out"] :]
+        said = stderr.decode("utf-8", "replace") + (LIMITED if told["limited"] else "")
+        return Finished(stdout.decode("utf-8", "replace"), said, told["code"])
 
-    def halt(self) -> None:
+    async def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Write a file at an absolute path of the sandbox; it appears whole. Raises Refused."""
+        box = await self._boot()
+        await box.ask({"do": "write", "path": path, "mode": mode}, content)
+
+    async def pack(self, path: str, archive: Path, top: str | None = None) -> bool:
+        """Keep a directory as a tar.gz of this machine, its contents under `top` or bare; whether there is one.
+
+        The archive appears whole. Raises Refused.
+        """
+        box = await self._boot()
+        draft = archive.with_name(f"{archive.name}.draft")
+        archive.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with draft.open("wb") as file:
+                told, carried = await box.ask({"do": "pack", "path": path, "top": top}, descriptor=file.fileno())
+                await aside(os.fsync, file.fileno())
+            if carried[: told["out"]] != b"true":
+                return False
+            draft.replace(archive)
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
+
+    async def unpack(self, path: str, archive: Path, *, exact: bool = False) -> None:
+        """Put the entries of an archive into a directory; if `exact`, whatever else was there goes. Raises Refused."""
+        box = await self._boot()
+        with archive.open("rb") as file:
+            await box.ask({"do": "unpack", "path": path, "exact": exact}, descriptor=file.fileno())
+
+    async def launch(self, service: str, line: str, environment: Mapping[str, str], log: str) -> None:
+        """Start a process that stays, under a key that none has; what it writes goes to `log`. Raises Refused."""
+        box = await self._boot()
+        self._services.add(service)
+        try:
+            await box.ask({"do": "launch", "key": service, "line": line, "env": _own(environment), "log": log})
+        except Refused:
+            self._services.discard(service)
+            raise
+
+    async def end(self, service: str) -> None:
+        """End a service and all that it started: asked first, killed a few seconds later."""
+        if self.box is not None and service in self._services:
+            with contextlib.suppress(Refused):
+                await self.box.ask({"do": "end", "key": service})
+        self._services.discard(service)
+
+    def runs(self, service: str) -> bool:
+        """Whether a service lives now."""
+        return service in self._services
+
+    async def halt(self) -> None:
         """End every process that was started here, detached ones included."""
-        self.end_groups()
-        processes.end_marked(self.folder)
+        self.generation += 1
+        async with self._building:
+            box, self.box = self.box, None
+            if box is not None:
+                await box.end()
+        if self._kind.isolation == "processes":
+            await aside(processes.end_marked, self.folder)
 
-    def end_groups(self) -> None:
-        """End the commands that run, without a search for what they detached."""
-        with self._lock:
-            for group in (*self._alive, *self._orphaned):
-                processes.end_group(group)
-            self._orphaned.clear()
-
-    def discard(self) -> None:
+    async def discard(self) -> None:
         """Throw the file system away; a crash half way leaves nothing of it in place."""
-        self._trash.mkdir(mode=0o700, parents=True, exist_ok=True)
-        grave = self._trash / uuid.uuid4().hex
-        with contextlib.suppress(FileNotFoundError):
-            self.folder.rename(grave)
-        shutil.rmtree(grave, ignore_errors=True)
+        await aside(trash, self.folder, self._trash)
 
-    def _spawn(
-        self, line: str, variables: Mapping[str, str], generation: int, stdout: IO[bytes], stderr: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
-        environment = {
-            "PATH": PATH,
-            "LANG": "C.UTF-8",
-            "HOME": str(self.folder / "root"),
-            "TMPDIR": str(self.folder / "tmp"),
-            **variables,
-            processes.MARK: str(self.folder),
-        }
-        with self._lock:
+    async def _boot(self) -> Box:
+        generation = self.generation
+        if self.box is not None:
+            return self.box
+        async with self._building:
             if generation != self.generation or self._closed.is_set():
                 raise Refused("halted")
-            try:
-                (self.folder / "workspace").mkdir(parents=True, exist_ok=True)
-                process = subprocess.Popen(
-                    [shell(), "-c", line],
-                    cwd=self.folder / "workspace",
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=stderr,
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                # ValueError is a NUL in the line; OSError a missing workspace, or more than the system takes.
-                raise Refused(type(error).__name__) from None
-            self._alive[process.pid] = process
-            return process
+            if self.box is not None:
+                return self.box
+            if self._plan is None:
+                self._plan = self._planned()
+            await aside(self._prepare, self._plan)
+            box = await boxes.start(self._kind, self._plan)
+            await box.ready(self._services.discard, lambda: self._lose(box))
+            if generation != self.generation or self._closed.is_set():
+                await box.end()
+                raise Refused("halted")
+            self.box = box
+            return box
 
-    def _bury(self, process: "subprocess.Popen[bytes]") -> int:
-        # The number of a process is its own until somebody waits for it. It is first seen dead, then struck off
-        # and waited for under the lock: `halt` can never kill a stranger who was given the number.
-        if hasattr(os, "waitid"):
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        else:
-            process.wait()
-        with self._lock:
-            del self._alive[process.pid]
-            code = process.wait()
-            # Kept only where nothing better than the group tells the children that were left behind.
-            if not processes.has_proc() and processes.group_lives(process.pid):
-                self._orphaned.add(process.pid)
-        return code
+    def _prepare(self, plan: Plan) -> None:
+        try:
+            layout.prepare(plan.root)
+            if self._kind.isolation == "processes":
+                layout.attach(plan.root, plan.mounts)
+        except OSError as error:
+            raise Refused(error.strerror) from None
+
+    def _lose(self, box: Box) -> None:
+        if self.box is box:
+            self.box = None
+        self._services.clear()
 
     def __repr__(self) -> str:
         return f"Machine({str(self.folder)!r})"
 
 
-def shell() -> str:
-    """The shell that runs a command line: bash where there is one."""
-    return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+def _own(environment: Mapping[str, str]) -> dict[str, str]:
+    # A command under a wrong mark would be taken for another sandbox's.
+    return {name: value for name, value in environment.items() if name not in {processes.MARK, kin.MARK}}
 
 
-def _spool(folder: Path) -> IO[bytes]:
-    # A file and not a pipe: a child in the background holds a pipe open, and the command would never seem to end.
-    try:
-        return tempfile.TemporaryFile(dir=folder, buffering=0)
-    except OSError as error:
-        raise Refused(type(error).__name__) from None
+def trash(folder: Path, heap: Path) -> None:
+    """Remove a folder so that it is gone at once and as a whole, however long the removal takes."""
+    heap.mkdir(mode=0o700, parents=True, exist_ok=True)
+    grave = heap / uuid.uuid4().hex
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(grave)
+        bury(grave)
 
 
-def _text(spool: IO[bytes]) -> str:
-    # Read by position: the offset belongs to the children that still write too.
-    descriptor, parts, offset = spool.fileno(), list[bytes](), 0
-    size = os.fstat(descriptor).st_size
-    while offset < size and (part := os.pread(descriptor, size - offset, offset)):
-        parts.append(part)
-        offset += len(part)
-    return b"".join(parts).decode("utf-8", "replace")
+def bury(grave: Path) -> None:
+    """Remove a tree, whatever its directories permit; a mount point or a stranger's file that stays is no error."""
+    with contextlib.suppress(OSError):
+        work.remove(str(grave))

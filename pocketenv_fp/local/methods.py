@@ -5,7 +5,22 @@ A method whose function is None is known and has no handler. Its path answers li
 
 from typing import Literal, NamedTuple
 
-from pocketenv_fp.local import actors, backups, catalogue, commands, keys, lifecycle, ports, sandboxes, secrets
+from pocketenv_fp.local import (
+    actors,
+    backups,
+    catalogue,
+    claims,
+    commands,
+    files,
+    keys,
+    lifecycle,
+    ports,
+    sandboxes,
+    secrets,
+    services,
+    storage,
+    volumes,
+)
 from pocketenv_fp.local.call import Handler
 from pocketenv_fp.local.schema import Field, Shape, array, boolean, integer, nested, refused, tagged, text
 
@@ -87,6 +102,10 @@ DETAILS = tagged(
     text("description", nullable=True),
     array("topics", TOPICS, nullable=True),
     text("repo", nullable=True),
+    integer("vcpus", least=1),
+    integer("memory", least=1),
+    integer("disk", least=3),
+    text("readme", form="uri"),
 )
 
 _ALL = (
@@ -109,7 +128,7 @@ _ALL = (
     procedure("sandbox.stopSandbox", ID, login=None, to=lifecycle.stop_sandbox),
     procedure("sandbox.deleteSandbox", ID, to=lifecycle.delete_sandbox),
     procedure("sandbox.exec", ID, body=(text("command!"),), login=None, to=commands.run),
-    procedure("sandbox.claimSandbox", ID),
+    procedure("sandbox.claimSandbox", ID, to=claims.claim),
     query("sandbox.getPreferences", ID, to=sandboxes.get_preferences),
     procedure(
         "sandbox.putPreferences",
@@ -155,25 +174,29 @@ _ALL = (
     query("variable.getVariable", ID, to=secrets.get_variable),
     query("variable.getVariables", text("sandboxId"), *PAGE, to=secrets.get_variables),
     procedure("variable.deleteVariable", ID, to=secrets.delete_variable),
-    procedure("file.addFile", body=(FILE,)),
-    procedure("file.updateFile", body=(text("id!"), FILE)),
-    query("file.getFile", ID),
-    query("file.getFiles", text("sandboxId"), *PAGE),
-    procedure("file.deleteFile", ID),
-    procedure("volume.addVolume", body=(VOLUME,)),
-    procedure("volume.updateVolume", body=(text("id!"), VOLUME)),
-    query("volume.getVolume", ID),
-    query("volume.getVolumes", text("sandboxId"), *PAGE),
-    procedure("volume.deleteVolume", ID),
-    procedure("service.addService", text("sandboxId!"), body=(SERVICE,)),
-    procedure("service.updateService", text("serviceId!"), body=(SERVICE,)),
-    query("service.getServices", text("sandboxId!")),
-    procedure("service.startService", text("serviceId!")),
-    procedure("service.stopService", text("serviceId!")),
-    procedure("service.restartService", text("serviceId!")),
-    procedure("service.deleteService", text("serviceId!")),
-    procedure("sandbox.pullDirectory", body=(text("sandboxId!"), text("uuid!"), text("directoryPath!"))),
-    procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!"))),
+    procedure("file.addFile", body=(FILE,), to=files.add),
+    procedure("file.updateFile", body=(text("id!"), FILE), to=files.update),
+    query("file.getFile", ID, to=files.get),
+    query("file.getFiles", text("sandboxId"), *PAGE, to=files.get_all),
+    procedure("file.deleteFile", ID, to=files.delete),
+    procedure("volume.addVolume", body=(VOLUME,), to=volumes.add),
+    procedure("volume.updateVolume", body=(text("id!"), VOLUME), to=volumes.update),
+    query("volume.getVolume", ID, to=volumes.get),
+    query("volume.getVolumes", text("sandboxId"), *PAGE, to=volumes.get_all),
+    procedure("volume.deleteVolume", ID, to=volumes.delete),
+    procedure("service.addService", text("sandboxId!"), body=(SERVICE,), to=services.add),
+    procedure("service.updateService", text("serviceId!"), body=(SERVICE,), to=services.update),
+    query("service.getServices", text("sandboxId!"), to=services.get_all),
+    procedure("service.startService", text("serviceId!"), to=services.start),
+    procedure("service.stopService", text("serviceId!"), to=services.stop),
+    procedure("service.restartService", text("serviceId!"), to=services.restart),
+    procedure("service.deleteService", text("serviceId!"), to=services.delete),
+    procedure(
+        "sandbox.pullDirectory",
+        body=(text("sandboxId!"), text("uuid!"), text("directoryPath!")),
+        to=storage.pull,
+    ),
+    procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=storage.push),
     procedure("sandbox.createIntegration", body=(text("id!"), text("name!"))),
     query("sandbox.getIntegrations", ID),
     # The platform itself has these three in its lexicon and nothing behind them.

@@ -15,14 +15,13 @@ VSCODE_PORT = 1024
 async def expose(call: Call) -> Any:
     """The URL under which a port is reached: sandboxes share this machine's network, so it is the port itself."""
     found, port = _own(call), int(call.body["port"])
-    reserved = port == RESERVED_PORT and found.provider == CLOUDFLARE
-    url = None if reserved else f"http://127.0.0.1:{port}"
+    shown = url(found, port)
     call.world.store.insert(
-        "ports", sandbox=found.id, port=port, description=call.body.get("description"), preview_url=url
+        "ports", sandbox=found.id, port=port, description=call.body.get("description"), preview_url=shown
     )
-    if reserved:
+    if shown is None:
         raise provider_refused()
-    return {"previewUrl": url}
+    return {"previewUrl": shown}
 
 
 async def unexpose(call: Call) -> Any:
@@ -48,15 +47,21 @@ async def expose_vscode(call: Call) -> Any:
         raise not_found("Sandbox not found")
     if found.provider != CLOUDFLARE:
         return {"previewUrl": ""}
-    url = "vscode://file" + quote(str(call.world.machine(found.id).folder / "workspace"))
+    link = "vscode://file" + quote(str(call.world.machine(found.id).folder / "workspace"))
     call.world.store.write(
         "INSERT INTO ports (sandbox, port, description, preview_url) VALUES (?, ?, 'VS Code', ?)"
         " ON CONFLICT DO NOTHING",
         found.id,
         VSCODE_PORT,
-        url,
+        link,
     )
-    return {"previewUrl": url}
+    return {"previewUrl": link}
+
+
+def url(sandbox: Sandbox, port: int) -> str | None:
+    """Where a port of a sandbox is reached; None for the one that the provider keeps for itself."""
+    reserved = port == RESERVED_PORT and sandbox.provider == CLOUDFLARE
+    return None if reserved else f"http://127.0.0.1:{port}"
 
 
 def _own(call: Call) -> Sandbox:
@@ -66,6 +71,6 @@ def _own(call: Call) -> Sandbox:
     return found
 
 
-def _view(port: int, description: str | None, url: str | None) -> dict[str, Any]:
-    shown = {"port": port, "description": description, "previewUrl": url}
+def _view(port: int, description: str | None, preview_url: str | None) -> dict[str, Any]:
+    shown = {"port": port, "description": description, "previewUrl": preview_url}
     return {name: value for name, value in shown.items() if value is not None}

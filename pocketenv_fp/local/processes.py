@@ -1,8 +1,8 @@
-"""Finding and ending everything that a sandbox started.
+"""Finding and ending what a sandbox's box left behind, from outside.
 
-A child that calls setsid leaves its process group, so a group is not enough. On Linux every process of a sandbox
-is known by a variable in its environment, and by being the child of one that is known. What empties its environment
-*and* outlives its parents *and* leaves its session is not found: plain processes are no security boundary.
+The agent of a box ends all that it started. Where the agent itself was killed, or the platform, every process of a
+sandbox is still known (on Linux) by a variable in its environment, and by being the child of one that is known. What
+empties its environment *and* outlives its parents is not found then: plain processes are no security boundary.
 """
 
 import contextlib
@@ -16,10 +16,12 @@ PATIENCE_SECONDS = 1.0
 _PROC = Path("/proc")
 
 
-def end_group(group: int) -> None:
-    """Kill a process group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+def end_family(pid: int) -> None:
+    """Kill a process and its descendants."""
+    parents = {found: parent for found in _pids() if (parent := _parent(found)) is not None}
+    for member in {pid} | _below({pid}, parents):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(member, signal.SIGKILL)
 
 
 def end_marked(folder: Path) -> None:
@@ -46,28 +48,14 @@ def marked(folder: Path) -> set[int]:
             found.add(pid)
         elif (parent := _parent(pid)) is not None:
             parents[pid] = parent
-    grown = bool(found)
-    while grown:
-        children = {pid for pid, parent in parents.items() if parent in found and pid not in found}
-        found |= children
-        grown = bool(children)
-    return found - {os.getpid()}
+    return (found | _below(found, parents)) - {os.getpid()}
 
 
-def group_lives(group: int) -> bool:
-    """Whether a process group still has a member."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def has_proc() -> bool:
-    """Whether processes can be found by their environment here."""
-    return (_PROC / "self" / "environ").exists()
+def _below(found: set[int], parents: dict[int, int]) -> set[int]:
+    below: set[int] = set()
+    while grown := {pid for pid, parent in parents.items() if parent in found | below and pid not in found | below}:
+        below |= grown
+    return below
 
 
 def _pids() -> list[int]:

@@ -129,7 +129,7 @@ def add(call: Call) -> Sandbox:
     made = Sandbox(
         id=new_id(),
         owner=me.id,
-        name=_free_name(call.world),
+        name=free_name(call.world),
         uri=f"at://{me.did}/io.pocketenv.sandbox/{record_key()}",
         provider=provider,
         base=base.uri,
@@ -187,7 +187,8 @@ def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> S
     return found if owner is ANYBODY or found.owner == owner else None
 
 
-def _free_name(world: World) -> str:
+def free_name(world: World) -> str:
+    """A name that no sandbox has."""
     while world.store.row("SELECT 1 FROM sandboxes WHERE name = ?", name := catalogue.new_name()):
         pass
     return name

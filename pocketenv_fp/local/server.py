@@ -10,15 +10,20 @@ import tempfile
 import threading
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import uvicorn
 
-from pocketenv_fp.local import actors, catalogue, lifecycle, processes
+from pocketenv_fp.local import actors, catalogue, claims, lifecycle, processes, services, storage
+from pocketenv_fp.local.access import Heard
 from pocketenv_fp.local.app import App
-from pocketenv_fp.local.call import User, World
+from pocketenv_fp.local.box import NO_LIMITS, Box, Isolation, Kind, Limits, Network, best_isolation, bubblewrap
+from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
+from pocketenv_fp.local.connection import Connection
+from pocketenv_fp.local.faults import Faults
 from pocketenv_fp.local.methods import METHODS
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import open_vault
@@ -38,6 +43,9 @@ class Platform:
     `boot_delay`: seconds that a new sandbox stays INITIALIZING, on every provider but Cloudflare.
     `rate_limit`: requests in 30 seconds that an address may make; None for no limit.
     `port`: 0 for any free one. OSError where it is taken, or where another platform has the folder.
+    `isolation`: None for the stronger level that this machine has. OSError where the one asked for cannot be had.
+    `network`: "private" gives each sandbox a loopback of its own and nothing else; only with bubblewrap.
+    `limits`: what the commands of a sandbox may use.
     """
 
     def __init__(
@@ -47,6 +55,9 @@ class Platform:
         boot_delay: float = 0.0,
         rate_limit: int | None = None,
         port: int = 0,
+        isolation: Isolation | None = None,
+        network: Network = "shared",
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._closed = False
         self._pid = os.getpid()
@@ -59,7 +70,7 @@ class Platform:
         try:
             _claim(self.data)
             self._lock = _lock(self.data / "lock")
-            self._world = _open_world(self.data, boot_delay)
+            self._world = _open_world(self.data, boot_delay, _kind(isolation, network, limits))
         except BaseException:
             self._let_go()
             raise
@@ -72,7 +83,7 @@ class Platform:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app,
-                http="httptools",
+                http=Connection,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -92,13 +103,15 @@ class Platform:
         _living.add(self)
 
     @property
-    def isolation(self) -> Literal["processes"]:
+    def isolation(self) -> Isolation:
         """How far sandboxes are kept from this machine.
 
-        `"processes"`: each has a folder, an environment and processes of its own, and nothing holds it there. It is
-        no security boundary: commands can read and write whatever the user who started the platform can.
+        `"bubblewrap"`: each is a box with a root of its own, the system's directories read-only in it, and no processes
+        but its own. `"processes"`: each has a folder, an environment and processes of its own, and nothing holds it
+        there: commands can read and write whatever the user who started the platform can. Neither is a security
+        boundary for hostile code.
         """
-        return "processes"
+        return self._world.kind.isolation
 
     @property
     def environment(self) -> dict[str, str]:
@@ -112,8 +125,16 @@ class Platform:
 
     @property
     def calls(self) -> deque[tuple[str, int]]:
-        """The newest requests as (method, status), oldest first: the last 10,000, never a body."""
+        """The newest requests as (method, status), oldest first: the last 10,000, never a body.
+
+        A status of 0: the connection was dropped without an answer, because `faults` said so.
+        """
         return self._app.calls
+
+    @property
+    def faults(self) -> Faults:
+        """What is to go wrong with the next answers, and how often the work of a method was done: see `Faults`."""
+        return self._app.faults
 
     def new_user(self, handle: str) -> str:
         """The token of the user with this handle (`alice.test`), who is made where there is none."""
@@ -125,6 +146,24 @@ class Platform:
             user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
         return self._world.vault.sign(user.id)
 
+    def new_ownerless_sandbox(self) -> str:
+        """The id of a new running sandbox that nobody owns: claimSandbox gives it to whoever asks first."""
+        if self._closed:
+            raise RuntimeError("this platform is closed")
+        if threading.current_thread() is self._thread:
+            return claims.add_ownerless(self._world).id
+        return asyncio.run_coroutine_threadsafe(self._add_ownerless(), self._loop).result()
+
+    def listen(self, heard: Heard | None) -> None:
+        """Call this with every request that is answered from now on, in the platform's own thread; None ends it."""
+        self._app.heard = heard
+
+    def remove_sandboxes(self) -> None:
+        """Delete every sandbox of every user, with all that it runs and holds. Not from the platform's own thread."""
+        if self._closed:
+            raise RuntimeError("this platform is closed")
+        asyncio.run_coroutine_threadsafe(self._remove_sandboxes(), self._loop).result()
+
     def close(self) -> None:
         """Stop serving, end every process of every sandbox, remove the folder if it is temporary.
 
@@ -135,11 +174,15 @@ class Platform:
                 return
             self._closed = True
         self._world.closed.set()
-        self._end_processes()
+        boxes = [machine.box for machine in list(self._world.machines.values()) if machine.box is not None]
+        self._loop.call_soon_threadsafe(_cut, boxes)
         self._server.should_exit = True
         self._thread.join(GRACE_SECONDS)
         self._server.force_exit = True
         self._thread.join()
+        for box in boxes:
+            box.bury()
+        processes.end_marked(self.data)
         self._world.store.close()
         self._let_go()
 
@@ -168,17 +211,25 @@ class Platform:
         while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody when it is ready
             await asyncio.sleep(0.001)
         self._ready.set()
+        reviving = asyncio.create_task(services.revive(self._world))
         await serving
+        reviving.cancel()
+        await asyncio.wait([reviving])
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
     async def _add_user(self, handle: str) -> User:
         return actors.add_user(self._world.store, handle)
 
-    def _end_processes(self) -> None:
-        for machine in list(self._world.machines.values()):
-            machine.end_groups()
-        processes.end_marked(self.data)
+    async def _add_ownerless(self) -> str:
+        return claims.add_ownerless(self._world).id
+
+    async def _remove_sandboxes(self) -> None:
+        store = self._world.store
+        for sandbox, owner in store.rows("SELECT id, owner FROM sandboxes"):
+            # Refused where somebody else deleted it just now.
+            with contextlib.suppress(Refusal):
+                await lifecycle.delete_sandbox(Call(self._world, actors.find(store, owner), {"id": sandbox}, NOTHING))
 
     def _let_go(self) -> None:
         self._socket.close()
@@ -193,7 +244,8 @@ class Platform:
         nothing = os.open(os.devnull, os.O_RDWR)
         transports = [getattr(connection, "transport", None) for connection in self._server.server_state.connections]
         sockets = [transport.get_extra_info("socket") for transport in transports if transport is not None]
-        numbers = [held.fileno() for held in (self._socket, *sockets) if held is not None]
+        boxes = [machine.box for machine in self._world.machines.values()]
+        numbers = [held.fileno() for held in (self._socket, *sockets, *boxes) if held is not None]
         for number in (*numbers, -1 if self._lock is None else self._lock):
             if number >= 0:
                 os.dup2(nothing, number)
@@ -247,8 +299,23 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _open_world(data: Path, boot_delay: float) -> World:
-    world = World(data, Store(data / STATE), open_vault(data / "key"), boot_delay)
+def _kind(isolation: Isolation | None, network: Network, limits: Limits) -> Kind:
+    if isolation == "bubblewrap" and bubblewrap() is None:
+        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system lets nobody make namespaces")
+    chosen = isolation or best_isolation()
+    if network == "private" and chosen == "processes":
+        raise OSError("network 'private' needs isolation 'bubblewrap', which cannot be had here")
+    return Kind(chosen, network, limits)
+
+
+def _cut(boxes: Sequence[Box]) -> None:
+    for box in boxes:
+        box.cut()
+
+
+def _open_world(data: Path, boot_delay: float, kind: Kind) -> World:
+    world = World(data, Store(data / STATE), open_vault(data / "key"), kind, lifecycle.plan, boot_delay)
     catalogue.fill(world.store)
     lifecycle.recover(world)
+    storage.recover(world)
     return world

@@ -103,6 +103,47 @@ CREATE TABLE IF NOT EXISTS backups (
     expires_at REAL NOT NULL,
     created_at REAL NOT NULL
 ) STRICT;
+
+CREATE TABLE IF NOT EXISTS files (
+    id TEXT PRIMARY KEY,
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    content TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    UNIQUE (sandbox, path)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS reached (
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    PRIMARY KEY (sandbox, path)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS volumes (
+    id TEXT PRIMARY KEY,
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    path TEXT,
+    read_only INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    UNIQUE (sandbox, name),
+    UNIQUE (sandbox, path)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS services (
+    id TEXT PRIMARY KEY,
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    command TEXT NOT NULL,
+    description TEXT,
+    ports TEXT NOT NULL DEFAULT '[]',
+    wanted INTEGER NOT NULL DEFAULT 1,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    UNIQUE (sandbox, name)
+) STRICT;
 """
 
 Value = str | int | float | None

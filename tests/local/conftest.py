@@ -1,4 +1,4 @@
-"""One platform for all tests that do not need one of their own, and a new user for each test."""
+"""A platform for all tests that do not need one of their own, at each level of isolation, and a new user for each test."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,15 +6,18 @@ from collections.abc import Iterator
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.local.box import bubblewrap
 from tests.local.wire import Wire
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
-def place() -> Iterator[local.Platform]:
-    """A running platform, shared by the whole session."""
-    with local.platform() as platform:
+@pytest.fixture(scope="session", params=["bubblewrap", "processes"])
+def place(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
+    """A running platform, shared by the whole session: one with boxes, and one without."""
+    if request.param == "bubblewrap" and bubblewrap() is None:
+        pytest.skip("no bubblewrap that works here: install it, or allow namespaces")
+    with local.platform(isolation=request.param) as platform:
         yield platform
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp.local import processes
-from tests.local.wire import Wire, eventually
+from tests.local.wire import Wire, commands_alive, eventually
 
 
 def living(wire: Wire, sandbox: str) -> int:
-    """Number of processes of a sandbox."""
-    return len(processes.marked(wire.platform.data / "sandboxes" / sandbox))
+    """Number of processes that commands of a sandbox left or have running, its box itself left aside."""
+    return len(commands_alive(wire.platform.data / "sandboxes" / sandbox))
 
 
 def test_exec_gives_both_outputs_and_the_exit_code(wire: Wire) -> None:
@@ -97,12 +97,14 @@ def test_a_child_in_the_background_does_not_hang_exec_and_dies_with_its_sandbox(
     assert living(wire, sandbox) == 0
 
 
-def test_a_child_that_empties_its_environment_dies_with_its_parents(wire: Wire) -> None:
+def test_a_child_that_leaves_its_session_its_parents_and_its_environment_dies_with_its_sandbox(wire: Wire) -> None:
     sandbox = wire.create()
-    wire.exec(sandbox, "(env -i sh -c 'echo $$; sleep 100; :' > child; :) & sleep 0.2")
-    child = int(wire.out(sandbox, "cat child"))
+    folder = wire.platform.data / "sandboxes" / sandbox
+    wire.exec(sandbox, "(env -i setsid sh -c 'sleep 100; :' &) & sleep 0.2")
+    children = commands_alive(folder)
+    assert len(children) == 2
     wire.post("sandbox.stopSandbox", id=sandbox)
-    assert eventually(lambda: not alive(child))
+    assert not [child for child in children if alive(child)]
 
 
 def alive(pid: int) -> bool:

@@ -22,7 +22,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local import processes
-from tests.local.wire import Wire, eventually
+from tests.local.wire import Wire, commands_alive, eventually
 
 EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")
 
@@ -46,7 +46,7 @@ def test_close_leaves_no_process_no_folder_and_no_port() -> None:
     platform = local.platform()
     with Wire(platform, platform.token) as wire:
         wire.exec(wire.create(), "sleep 100 & setsid sleep 100 &")
-        assert eventually(lambda: len(processes.marked(platform.data)) == 2)
+        assert eventually(lambda: len(commands_alive(platform.data)) == 2)
         begun = time.monotonic()
         platform.close()
         assert time.monotonic() - begun < 1.5
@@ -99,7 +99,7 @@ def test_the_environment_is_what_clients_read(place: local.Platform) -> None:
     }
     assert place.url.startswith("http://127.0.0.1:")
     assert re.fullmatch("[0-9a-f]{64}", place.public_key)
-    assert place.isolation == "processes"
+    assert place.isolation in {"bubblewrap", "processes"}
 
 
 def test_calls_are_names_and_statuses(wire: Wire) -> None:
@@ -246,12 +246,13 @@ def test_importing_the_module_loads_no_server() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_prints_four_variables_serves_and_ends_cleanly(number: signal.Signals) -> None:
-    with served() as (process, variables):
+def test_the_command_prints_four_variables_serves_and_ends_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with served("--data", str(folder)) as (process, variables):
         assert set(variables) == {
             "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY", "POCKETENV_TOKEN",
         }  # fmt: skip
-        folder, children = run_something(variables)
+        children = run_something(variables, folder)
         process.send_signal(number)
         assert process.wait(5) == 0
         assert process.stderr is not None
@@ -259,12 +260,11 @@ def test_the_command_prints_four_variables_serves_and_ends_cleanly(number: signa
         assert variables["POCKETENV_API_URL"] in told
         assert variables["POCKETENV_TOKEN"] not in told
         assert "Traceback" not in told
-    assert not folder.exists()
     assert processes.marked(folder) == set() != children
 
 
-def run_something(variables: dict[str, str]) -> tuple[Path, set[int]]:
-    """The folder of a platform known by its variables, and the processes now left in the background there."""
+def run_something(variables: dict[str, str], folder: Path) -> set[int]:
+    """The processes now left in the background on a platform that is known by its variables."""
     host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=20)
     login = {"Authorization": f"Bearer {variables['POCKETENV_TOKEN']}", "Content-Type": "application/json"}
@@ -275,12 +275,11 @@ def run_something(variables: dict[str, str]) -> tuple[Path, set[int]]:
 
     try:
         sandbox = re.findall('"id":"([^"]+)"', post("createSandbox", '{"base": "openclaw"}'))[0]
-        told = post(f"exec?id={sandbox}", '{"command": "sleep 100 & setsid sleep 100 & pwd"}')
+        post(f"exec?id={sandbox}", '{"command": "sleep 100 & setsid sleep 100 &"}')
     finally:
         connection.close()
-    folder = Path(re.findall(r'"stdout":"([^"]+)/sandboxes/', told)[0])
-    assert eventually(lambda: len(processes.marked(folder)) == 2)
-    return folder, processes.marked(folder)
+    assert eventually(lambda: len(commands_alive(folder)) == 2)
+    return commands_alive(folder)
 
 
 def test_the_command_says_plainly_when_the_port_is_taken(place: local.Platform) -> None:
@@ -295,8 +294,9 @@ def test_the_command_says_plainly_when_the_port_is_taken(place: local.Platform) 
 
 
 def test_what_a_killed_platform_left_is_cleaned_up_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    with served("--data", str(tmp_path / "state")) as (process, variables):
-        folder, children = run_something(variables)
+    folder = tmp_path / "state"
+    with served("--data", str(folder)) as (process, variables):
+        children = run_something(variables, folder)
         process.kill()
         process.wait()
     assert len(children) == 2

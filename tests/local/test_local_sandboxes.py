@@ -132,6 +132,7 @@ def test_stop_discards_the_file_system_on_cloudflare_only(wire: Wire) -> None:
 def test_delete_answers_an_empty_object_then_404_and_leaves_no_folder(wire: Wire) -> None:
     sandbox = wire.create()
     folder = wire.platform.data / "sandboxes" / sandbox
+    wire.exec(sandbox, "echo something > file")
     assert folder.is_dir()
     assert wire.post("sandbox.deleteSandbox", id=sandbox).raw == b"{}"
     assert wire.post("sandbox.deleteSandbox", id=sandbox).error[:2] == (404, "SandboxNotFound")

@@ -5,12 +5,13 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
 
 from nacl.public import PublicKey, SealedBox
 
-from pocketenv_fp.local import Platform
+from pocketenv_fp.local import Platform, processes
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 
@@ -113,13 +114,29 @@ class Wire:
 
     def seal(self, text: str) -> str:
         """A sealed box for this platform: base64url without padding."""
-        box = SealedBox(PublicKey(bytes.fromhex(self.platform.public_key))).encrypt(text.encode())
+        return self.seal_bytes(text.encode())
+
+    def seal_bytes(self, content: bytes) -> str:
+        """A sealed box for bytes that need not be text."""
+        box = SealedBox(PublicKey(bytes.fromhex(self.platform.public_key))).encrypt(content)
         return base64.urlsafe_b64encode(box).decode().rstrip("=")
 
 
 def _path(name: str, params: Mapping[str, object]) -> str:
     query = f"?{urlencode(params)}" if params else ""
     return f"/xrpc/io.pocketenv.{name}{query}"
+
+
+def commands_alive(folder: Path) -> set[int]:
+    """The processes of the sandboxes in a folder that are neither their agent nor bubblewrap."""
+    return {pid for pid in processes.marked(folder) if b"agent.program" not in _command_line(pid)}
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b"agent.program, gone by now"
 
 
 def eventually(found: Callable[[], bool], seconds: float = 3.0) -> bool:

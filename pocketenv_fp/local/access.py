@@ -1,0 +1,164 @@
+"""Requests as a person reads them: which method, which sandbox, how it ended and how long it took.
+
+Never a body, a token or a value.
+"""
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TextIO, cast
+
+from pocketenv_fp.local import sandboxes
+from pocketenv_fp.local.call import World
+
+NAMESPACE = "io.pocketenv."
+CREATE = f"{NAMESPACE}sandbox.createSandbox"
+SANDBOX = "pocketenv.sandbox"
+KEPT = 100
+LONGEST = 80
+NAMES_KEPT = 1000
+LINES_WAITING = 10_000
+PATIENCE_SECONDS = 1.0
+
+# What an unknown sandbox may be called here. A token or a key that was sent in the place of an id is not repeated.
+_IDENTIFIER = re.compile(r"[A-Za-z0-9-]{1,40}|at://[\w.:/-]{1,120}")
+_DIM, _GREEN, _YELLOW, _RED = "2", "32", "33", "31"
+
+
+class Answered(NamedTuple):
+    """A request and its answer: `at` in seconds since 1970, `sandbox` as it was asked for, 0 for no answer at all."""
+
+    at: float
+    verb: str
+    name: str
+    status: int
+    seconds: float
+    sandbox: str | None
+
+    @property
+    def title(self) -> str:
+        """The method without its namespace, or the verb and path of what is none."""
+        name = f"{self.verb} {self.name}" if self.name.startswith("/") else self.name.removeprefix(NAMESPACE)
+        return _plain(name)
+
+    @property
+    def milliseconds(self) -> str:
+        """How long the work took."""
+        taken = self.seconds * 1000
+        return f"{taken:.1f} ms" if taken < 1000 else f"{taken:,.0f} ms"
+
+
+Heard = Callable[[Answered], None]
+
+
+def sandbox(nsid: str, *given: Any) -> str | None:
+    """The sandbox that parameters and body speak of, by whatever name they have for it."""
+    keys = ("sandboxId", "id") if nsid.startswith(f"{NAMESPACE}sandbox.") else ("sandboxId",)
+    for said in _mappings(given):
+        for key in keys:
+            if isinstance(found := said.get(key), str):
+                return found
+    return None
+
+
+def _mappings(given: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+    # The body of addSecret and its like has its sandbox one level further down.
+    for said in given:
+        if isinstance(said, dict):
+            outer = cast("dict[str, Any]", said)
+            yield outer
+            yield from (cast("dict[str, Any]", inner) for inner in outer.values() if isinstance(inner, dict))
+
+
+class Names:
+    """What sandboxes are called; one that is gone keeps the name that it was last seen with."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._seen: dict[str, str] = {}
+
+    def learn(self, identifier: str, name: str) -> None:
+        """Keep the name of a sandbox for the time when it is gone."""
+        self._seen[identifier] = name
+        if len(self._seen) > NAMES_KEPT:
+            del self._seen[next(iter(self._seen))]
+
+    def of(self, identifier: str | None) -> str | None:
+        """The name of a sandbox known by id, name or at-uri. Only in the server's thread."""
+        if identifier is None:
+            return None
+        found = sandboxes.find(self._world, identifier, by="uri")
+        if found is None:
+            return self._seen.get(identifier) or (identifier if _IDENTIFIER.fullmatch(identifier) else None)
+        self.learn(identifier, found.name)
+        return found.name
+
+
+class Log:
+    """A line for each request, written by a thread of its own: a reader that is slow stops no answer."""
+
+    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+        self._stream = stream
+        self._colour = colour
+        self._waiting: queue.Queue[Answered | None] = queue.Queue(LINES_WAITING)
+        self._missed = 0
+        self._thread = threading.Thread(target=self._write, name="pocketenv-log", daemon=True)
+        self._thread.start()
+
+    def __call__(self, answered: Answered) -> None:
+        """Write about this request, soon."""
+        try:
+            self._waiting.put_nowait(answered)
+        except queue.Full:
+            self._missed += 1
+
+    def close(self) -> None:
+        """Write what is waiting, unless nobody reads it."""
+        try:
+            self._waiting.put(None, timeout=PATIENCE_SECONDS)
+        except queue.Full:
+            return
+        self._thread.join(PATIENCE_SECONDS)
+
+    def _write(self) -> None:
+        while (answered := self._waiting.get()) is not None:
+            missed, self._missed = self._missed, 0
+            text = f"pocketenv: {missed} requests are not shown\n" if missed else ""
+            try:
+                self._stream.write(f"{text}{line(answered, colour=self._colour)}\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                # Nobody is there to read.
+                return
+
+
+def line(answered: Answered, *, colour: bool = False) -> str:
+    """Time, method, status, milliseconds and sandbox, in columns."""
+    status = str(answered.status or "---")
+    if answered.status in range(200, 400):
+        shade = _GREEN
+    elif answered.status in range(400, 500):
+        shade = _YELLOW
+    else:
+        shade = _RED
+    clock = time.strftime("%H:%M:%S", time.localtime(answered.at))
+    columns = (
+        _painted(clock, _DIM, colour=colour),
+        f"{answered.title:<28}",
+        _painted(status, shade, colour=colour),
+        f"{answered.milliseconds:>10}",
+        _plain(answered.sandbox or ""),
+    )
+    return "  ".join(columns).rstrip()
+
+
+def _painted(text: str, shade: str, *, colour: bool) -> str:
+    return f"\x1b[{shade}m{text}\x1b[0m" if colour else text
+
+
+def _plain(text: str) -> str:
+    # It comes from the wire: no line break and no command to the terminal gets through.
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST])
+    return shown if len(text) <= LONGEST else f"{shown}…"

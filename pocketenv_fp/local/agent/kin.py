@@ -1,0 +1,105 @@
+"""Which processes belong together, and ending them."""
+
+import contextlib
+import os
+import signal
+import time
+from collections import Counter
+
+MARK = "POCKETENV_SERVICE"
+PATIENCE_SECONDS = 2.0
+_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, where the system can (Linux)."""
+    # Loading ctypes takes as long as all the rest of the start: only who is not process 1 needs it.
+    import ctypes
+
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(ancestor: int) -> dict[int, tuple[int, int]]:
+    """Every living process below `ancestor`: its number, and its (parent, session)."""
+    found = _table()
+    below: dict[int, tuple[int, int]] = {}
+    grown = {ancestor}
+    while grown:
+        grown = {pid for pid, (parent, _) in found.items() if parent in grown and pid not in below}
+        below.update({pid: found[pid] for pid in grown})
+    return below
+
+
+def of_service(leader: int, key: str) -> set[int]:
+    """The processes in the session of a service, and those that carry its mark and left it."""
+    bearing = b"\0" + f"{MARK}={key}".encode() + b"\0"
+    found = {leader}
+    for pid, (_, session) in _table().items():
+        if session == leader or bearing in b"\0" + _environment(pid):
+            found.add(pid)
+    return found
+
+
+def kill(pids: set[int]) -> None:
+    """End these at once, each with the group that it leads."""
+    for pid in pids - {os.getpid()}:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+        # Where no table tells the members, the group is what is known.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def thin_out(ancestor: int, most: int) -> None:
+    """Where more than `most` processes live below `ancestor`, end whole sessions, the most crowded first."""
+    below = descendants(ancestor)
+    if len(below) <= most:
+        return
+    left = len(below)
+    for session, members in Counter(session for _, session in below.values()).most_common():
+        for pid, (_, own) in below.items():
+            if own == session:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        left -= members
+        if left <= most:
+            return
+
+
+def end_all(ancestor: int, groups: set[int]) -> None:
+    """End every descendant, and again until none is left: what forks while it is hunted leaves children behind."""
+    kill(groups)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (below := descendants(ancestor)) and time.monotonic() < deadline:
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.001)
+
+
+def _table() -> dict[int, tuple[int, int]]:
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return {}
+    found: dict[int, tuple[int, int]] = {}
+    for name in names:
+        if name.isdecimal():
+            with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
+                state, parent, _, session = file.read().rpartition(b") ")[2].split()[:4]
+                # A zombie cannot be killed again.
+                if state != b"Z":
+                    found[int(name)] = int(parent), int(session)
+    return found
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

@@ -1,0 +1,408 @@
+"""The program inside a sandbox's box: it runs what the platform asks for, and everything here ends with it.
+
+It knows nothing but the standard library, for nothing else is in a box: it is process 1 there, or an ordinary process
+where there are no boxes. What it is to do comes as one argument, a JSON object.
+
+Requests and answers go over one inherited socket, which is the life line as well: at its end, whoever closed it and
+however, process 1 ends, and the kernel ends the rest. A frame is two lengths, a JSON object, and bytes.
+"""
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import struct
+import sys
+import termios
+import time
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+from . import kin, work
+
+HEAD = struct.Struct("!II")
+PIECE = 1 << 16
+# How long a service may take to end when it is asked to.
+GRACE_SECONDS = 3.0
+WATCH_SECONDS = 0.05
+DIRECTORIES = ("workspace", "root", "tmp")
+
+
+class Command:
+    """A process that was asked for: a command line, a service, or file work."""
+
+    def __init__(self, number: int | None, pid: int, trouble: int, key: str | None = None) -> None:
+        self.number = number
+        self.pid = pid
+        self.trouble = trouble
+        self.key = key
+        self.outputs: dict[int, bytearray] = {}
+        self.limited = False
+
+
+class Agent:
+    """The loop."""
+
+    def __init__(self, line: socket.socket, options: dict[str, Any]) -> None:
+        self._line = line
+        self._root: str = options["root"]
+        self._alone: bool = options["alone"]
+        self._limits: dict[str, int | None] = options["limits"]
+        self._shell: str = options["shell"]
+        self._path: str = options["path"]
+        self._marks: dict[str, str] = options["marks"]
+        self._selector = selectors.DefaultSelector()
+        self._received = bytearray()
+        self._descriptors: deque[int] = deque()
+        self._sending: deque[memoryview] = deque()
+        self._running: dict[int, Command] = {}
+        self._services: dict[str, Command] = {}
+        self._ending: dict[str, tuple[list[int], float]] = {}
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def serve(self) -> NoReturn:
+        """Answer until the line ends."""
+        self._line.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        self._selector.register(self._line, selectors.EVENT_READ, self._receive)
+        woken = _wake_on_children()
+        self._selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken))
+        with contextlib.suppress(ValueError, OSError):
+            most = min(self._open_files[1], 65_536) if self._open_files[1] != resource.RLIM_INFINITY else 65_536
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, self._open_files[0]), self._open_files[1]))
+        self._say({"ready": True})
+        while True:
+            for key, _ in self._selector.select(self._patience()):
+                key.data()
+            self._attend()
+
+    def _patience(self) -> float | None:
+        waits = [deadline - time.monotonic() for _, deadline in self._ending.values()]
+        if self._limits["processes"] is not None and (self._running or self._services):
+            waits.append(WATCH_SECONDS)
+        return max(min(waits), 0.0) if waits else None
+
+    def _attend(self) -> None:
+        moment = time.monotonic()
+        for key, (waiting, deadline) in list(self._ending.items()):
+            if deadline <= moment:
+                kin.kill(kin.of_service(self._services[key].pid, key))
+                self._ending[key] = (waiting, moment + WATCH_SECONDS)
+        if (most := self._limits["processes"]) is not None:
+            kin.thin_out(os.getpid(), most)
+
+    # Receiving and sending.
+
+    def _receive(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._line, PIECE * 4, 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        self._descriptors.extend(descriptors)
+        if not data:
+            self._end()
+        self._received += data
+        while len(self._received) >= HEAD.size:
+            told, carried = HEAD.unpack_from(self._received)
+            whole = HEAD.size + told + carried
+            if len(self._received) < whole:
+                return
+            request = json.loads(self._received[HEAD.size : HEAD.size + told])
+            payload = bytes(self._received[HEAD.size + told : whole])
+            del self._received[:whole]
+            self._handle(request, payload)
+
+    def _say(self, message: dict[str, Any], *payload: bytes | bytearray) -> None:
+        told = json.dumps(message).encode()
+        head = HEAD.pack(len(told), sum(map(len, payload))) + told
+        self._sending.extend(memoryview(part) for part in (head, *payload) if part)
+        self._send()
+
+    def _send(self) -> None:
+        try:
+            while self._sending:
+                sent = self._line.send(self._sending[0])
+                left = self._sending[0][sent:]
+                if left:
+                    self._sending[0] = left
+                else:
+                    self._sending.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end()
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._sending else 0)
+        if self._selector.get_key(self._line).events != wanted:
+            self._selector.modify(self._line, wanted, self._exchange if self._sending else self._receive)
+
+    def _exchange(self) -> None:
+        self._send()
+        self._receive()
+
+    def _end(self) -> NoReturn:
+        # Process 1 takes all others of its box along. Where there is no box they are hunted down.
+        if not self._alone:
+            kin.end_all(os.getpid(), {command.pid for command in self._running.values()})
+        os._exit(0)
+
+    # What can be asked for.
+
+    def _handle(self, request: dict[str, Any], payload: bytes) -> None:
+        number: int = request["id"]
+        try:
+            match request["do"]:
+                case "run":
+                    self._run(number, request)
+                case "launch":
+                    self._launch(number, request)
+                case "end":
+                    self._end_service(number, request["key"])
+                case "write":
+                    self._work(number, work.write, request["path"], payload, request["mode"])
+                case "pack":
+                    self._work(number, work.pack, request["path"], self._descriptors.popleft(), request["top"])
+                case "unpack":
+                    self._work(number, work.unpack, request["path"], self._descriptors.popleft(), request["exact"])
+                case unknown:
+                    self._say({"id": number, "error": f"cannot {unknown}"})
+        except (OSError, ValueError) as error:
+            self._say({"id": number, "error": type(error).__name__})
+
+    def _run(self, number: int, request: dict[str, Any]) -> None:
+        # Pipes, read to their end and not to the command's: a child left in the background keeps writing to a
+        # reader that throws its words away, and /dev/stderr can be opened by name.
+        out, out_end = os.pipe()
+        err, err_end = os.pipe()
+        try:
+            command = self._fork(number, lambda: self._become(request, out_end, err_end))
+        except OSError:
+            os.close(out)
+            os.close(err)
+            raise
+        finally:
+            os.close(out_end)
+            os.close(err_end)
+        for end in (out, err):
+            os.set_blocking(end, False)
+            command.outputs[end] = bytearray()
+            self._selector.register(end, selectors.EVENT_READ, lambda end=end: self._read(command, end))
+
+    def _launch(self, number: int, request: dict[str, Any]) -> None:
+        key: str = request["key"]
+        if key in self._services:
+            self._say({"id": number, "error": "it runs"})
+            return
+        self._services[key] = self._fork(None, lambda: self._become_service(request), key)
+        self._say({"id": number})
+
+    def _end_service(self, number: int, key: str) -> None:
+        service = self._services.get(key)
+        if service is None:
+            self._say({"id": number})
+            return
+        waiting, deadline = self._ending.get(key, ([], time.monotonic() + GRACE_SECONDS))
+        self._ending[key] = ([*waiting, number], deadline)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(service.pid, signal.SIGTERM)
+
+    def _work(self, number: int, task: Callable[..., object], path: str, *rest: Any) -> None:
+        # In a child, for it may take long, and so that whatever goes wrong in it goes wrong there.
+        answer, answer_end = os.pipe()
+
+        def body() -> None:
+            result = task(self._root, path, *rest)
+            os.write(answer_end, json.dumps(result).encode())
+            os._exit(0)
+
+        try:
+            command = self._fork(number, body)
+        except OSError:
+            os.close(answer)
+            raise
+        finally:
+            os.close(answer_end)
+            if rest and task is not work.write:
+                os.close(rest[0])
+        command.outputs[answer] = bytearray()
+
+    # Making processes, and noticing their end.
+
+    def _fork(self, number: int | None, body: Callable[[], None], key: str | None = None) -> Command:
+        trouble, trouble_end = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(trouble)
+            os.close(trouble_end)
+            raise
+        if pid == 0:
+            try:
+                _forget_signals()
+                os.setsid()
+                body()
+            except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
+                os.write(trouble_end, work.reason(error).encode()[:PIECE])
+            finally:
+                os._exit(126)
+        os.close(trouble_end)
+        self._running[pid] = command = Command(number, pid, trouble, key)
+        return command
+
+    def _become(self, request: dict[str, Any], out: int, err: int) -> NoReturn:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for end, standard in ((nothing, 0), (out, 1), (err, 2)):
+            os.dup2(end, standard)
+        environment = {
+            "PATH": self._path,
+            "LANG": "C.UTF-8",
+            "HOME": self._place("root"),
+            "TMPDIR": self._place("tmp"),
+            **request["env"],
+            **self._marks,
+        }
+        for name in DIRECTORIES:
+            with contextlib.suppress(OSError):
+                os.makedirs(self._place(name), exist_ok=True)
+        os.chdir(self._place("workspace"))
+        self._limit()
+        os.execve(self._shell, [self._shell, "-c", request["line"]], environment)  # noqa: S606 - it is a shell
+
+    def _become_service(self, request: dict[str, Any]) -> NoReturn:
+        log = work.place(self._root, request["log"])
+        os.makedirs(os.path.dirname(log), exist_ok=True)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        request["env"][kin.MARK] = request["key"]
+        self._become(request, output, output)
+
+    def _place(self, name: str) -> str:
+        return os.path.join(self._root, name)
+
+    def _limit(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
+        if (seconds := self._limits["cpu_seconds"]) is not None:
+            # SIGXCPU first, and a second later SIGKILL for who ignores it.
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        if (size := self._limits["memory_bytes"]) is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+    def _read(self, command: Command, end: int) -> None:
+        try:
+            data = os.read(end, PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(end)
+            os.close(end)
+            if self._running.get(command.pid) is command:
+                # What it wrote is kept under a number that no descriptor has.
+                command.outputs = {(~end if kept == end else kept): text for kept, text in command.outputs.items()}
+        elif self._running.get(command.pid) is command:
+            self._keep(command, end, data)
+
+    def _keep(self, command: Command, end: int, data: bytes) -> None:
+        most = self._limits["output_bytes"]
+        room = len(data) if most is None else most - sum(map(len, command.outputs.values()))
+        command.outputs[end] += data[: max(room, 0)]
+        if len(data) > room and not command.limited:
+            command.limited = True
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(command.pid, signal.SIGKILL)
+
+    def _reap(self, woken: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(woken, PIECE)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            command = self._running.get(pid)
+            if command is not None:
+                self._finish(command, os.waitstatus_to_exitcode(status))
+
+    def _finish(self, command: Command, code: int) -> None:
+        trouble = os.read(command.trouble, PIECE).decode()
+        os.close(command.trouble)
+        if command.key is not None:
+            del self._running[command.pid]
+            self._lose(command.key, command.pid, code)
+            return
+        for end in [end for end in command.outputs if end >= 0]:
+            self._drain(command, end)
+        del self._running[command.pid]
+        outputs = list(command.outputs.values())
+        if trouble:
+            self._say({"id": command.number, "error": trouble})
+        else:
+            exit_code = code if code >= 0 else 128 - code
+            told = {"id": command.number, "code": exit_code, "out": len(outputs[0]), "limited": command.limited}
+            self._say(told, *outputs)
+
+    def _drain(self, command: Command, end: int) -> None:
+        # All that the command itself wrote is in the pipe by now; what comes later is somebody else's.
+        size = struct.unpack("i", fcntl.ioctl(end, termios.FIONREAD, b"\0\0\0\0"))[0]
+        while size > 0 and (data := os.read(end, min(size, PIECE))):
+            size -= len(data)
+            self._keep(command, end, data)
+        if end not in self._selector.get_map():
+            os.close(end)
+
+    def _lose(self, key: str, pid: int, code: int) -> None:
+        # Whatever it left in its session, or marked as its own, goes with it.
+        del self._services[key]
+        if key in self._ending:
+            kin.kill(kin.of_service(pid, key))
+        waiting, _ = self._ending.pop(key, ([], 0.0))
+        self._say({"gone": key, "code": code})
+        for number in waiting:
+            self._say({"id": number})
+
+
+def _wake_on_children() -> int:
+    # The handler does nothing; that there is one makes Python write to the descriptor at once.
+    woken, waker = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(waker, False)
+    signal.signal(signal.SIGCHLD, _look)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    return woken
+
+
+def _look(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def _forget_signals() -> None:
+    # Python ignores these two and would pass that on.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def main() -> NoReturn:
+    """Serve on the socket that the options name."""
+    options = json.loads(sys.argv[-1])
+    line = socket.socket(fileno=options["line"])
+    os.set_inheritable(options["line"], False)  # noqa: FBT003 - its own signature
+    # Process 1 has no handlers: nobody in the box can make it stop.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if not options["alone"]:
+        kin.adopt_orphans()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    gc.disable()
+    agent = Agent(line, options)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    agent.serve()

@@ -1,0 +1,312 @@
+"""A sandbox's box: where its commands run, and the line to the agent in it.
+
+Two levels. With bubblewrap a sandbox sees a file system of its own, whose root is the sandbox's folder with the
+system's directories mounted read-only into it, and no processes but its own. Where namespaces cannot be had its
+commands are plain processes in that folder. Neither is a security boundary for hostile code.
+"""
+
+import asyncio
+import contextlib
+import functools
+import json
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+from pocketenv_fp.local import processes
+from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, mounted, python_at
+from pocketenv_fp.local.threads import aside
+
+Isolation = Literal["bubblewrap", "processes"]
+Network = Literal["shared", "private"]
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BOOT_SECONDS = 20.0
+PATIENCE_SECONDS = 3.0
+PIECE = 1 << 18
+_HEAD = struct.Struct("!II")
+_START = "import sys; sys.path.append(sys.argv[1]); from agent.program import main; main()"
+
+
+class Limits(NamedTuple):
+    """What the commands of one sandbox may use; None is no limit.
+
+    `cpu_seconds`, of processor time, and `memory_bytes`, of address space, hold for each process. `processes` is how
+    many a sandbox may have at once: whole sessions are ended above it. `output_bytes` is what one command may write to
+    its two outputs together: it is killed above it, and its exit code is 137.
+    """
+
+    cpu_seconds: int | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+    output_bytes: int | None = 256 * 1024 * 1024
+
+
+NO_LIMITS = Limits()
+
+
+class Refused(Exception):
+    """The box would not do it: it was halted meanwhile, or the system said no."""
+
+
+class Kind(NamedTuple):
+    """How the boxes of one platform are built."""
+
+    isolation: Isolation
+    network: Network = "shared"
+    limits: Limits = NO_LIMITS
+
+
+class Plan(NamedTuple):
+    """What a box is built from.
+
+    `root` is the folder that is its root, `mounts` what is mounted into it, `reach` the paths in the system's directories
+    that something is to be written at.
+    """
+
+    root: Path
+    mounts: tuple[Mount, ...] = ()
+    reach: frozenset[str] = frozenset()
+
+
+@functools.cache
+def bubblewrap() -> str | None:
+    """The bubblewrap of this system if it works here, None where there is none or namespaces are not allowed."""
+    found = shutil.which("bwrap")
+    if found is None or not sys.platform.startswith("linux"):
+        return None
+    probe = [found, *_NAMESPACES, "--clearenv", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    try:
+        done = subprocess.run(probe, capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found if done.returncode == 0 else None
+
+
+def best_isolation() -> Isolation:
+    """The stronger level that can be had here."""
+    return "processes" if bubblewrap() is None else "bubblewrap"
+
+
+_NAMESPACES = (
+    *("--unshare-user", "--uid", "0", "--gid", "0"),
+    *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+)
+
+
+class Box:
+    """One running agent. Every method but `start` runs on the server's loop."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, told: IO[bytes]) -> None:
+        self.gone = False
+        self._process = process
+        self._line = line
+        self._told = told
+        self._loop = asyncio.get_running_loop()
+        self._numbers = iter(range(1, 2**62))
+        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
+        self._received = bytearray()
+        self._sending: deque[tuple[memoryview, int | None]] = deque()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._lost: Callable[[str], None] = lambda _: None
+        self._ended: Callable[[], None] = lambda: None
+        line.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        self._loop.add_reader(line, self._receive)
+
+    async def ready(self, lost: Callable[[str], None], ended: Callable[[], None]) -> None:
+        """Wait for the agent. `lost` is told the key of each service that ends, `ended` when the box does."""
+        self._lost, self._ended = lost, ended
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ready), BOOT_SECONDS)
+        except (TimeoutError, Refused):
+            await self.end()
+            told = await aside(_rest, self._told)
+            raise Refused(told.strip().splitlines()[-1] if told.strip() else "the box did not start") from None
+        except asyncio.CancelledError:
+            self.cut()
+            raise
+        finally:
+            self._told.close()
+
+    async def ask(
+        self, what: dict[str, Any], payload: bytes = b"", descriptor: int | None = None
+    ) -> tuple[dict[str, Any], bytes]:
+        """The answer of the agent and the bytes that came with it. Raises Refused."""
+        if self.gone:
+            raise Refused("halted")
+        number = next(self._numbers)
+        answer: asyncio.Future[tuple[dict[str, Any], bytes]] = self._loop.create_future()
+        self._waiting[number] = answer
+        told = json.dumps({**what, "id": number}).encode()
+        self._sending.append((memoryview(_HEAD.pack(len(told), len(payload)) + told + payload), descriptor))
+        self._send()
+        try:
+            found, carried = await answer
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in found:
+            raise Refused(found["error"])
+        return found, carried
+
+    async def end(self) -> None:
+        """End every process of the box, and wait until the last is gone."""
+        self.cut()
+        await aside(self._bury)
+
+    def cut(self) -> None:
+        """Cut the life line: the box ends by itself. Whoever waits for an answer is refused."""
+        if self.gone:
+            return
+        self.gone = True
+        self._loop.remove_reader(self._line)
+        self._loop.remove_writer(self._line)
+        # A forked copy of this process may hold the socket too: closing it here would not end the line.
+        with contextlib.suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
+        self._line.close()
+        if not self._ready.done():
+            self._ready.set_exception(Refused("the box did not start"))
+            self._ready.exception()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(Refused("halted"))
+        self._ended()
+
+    def fileno(self) -> int:
+        """The number of the life line's descriptor; -1 once it is cut."""
+        return self._line.fileno()
+
+    def bury(self) -> None:
+        """Wait for the end of a box whose line is cut; for the thread that closes the platform."""
+        self._bury()
+
+    def _bury(self) -> None:
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Something outside holds the agent up (a debugger, a stop signal): its whole family is ended by hand.
+            processes.end_family(self._process.pid)
+            self._process.wait()
+
+    def _receive(self) -> None:
+        try:
+            data = self._line.recv(PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.cut()
+            return
+        self._received += data
+        while len(self._received) >= _HEAD.size:
+            told, carried = _HEAD.unpack_from(self._received)
+            whole = _HEAD.size + told + carried
+            if len(self._received) < whole:
+                return
+            message = json.loads(self._received[_HEAD.size : _HEAD.size + told])
+            payload = bytes(self._received[_HEAD.size + told : whole])
+            del self._received[:whole]
+            self._heard(message, payload)
+
+    def _heard(self, message: dict[str, Any], payload: bytes) -> None:
+        if "ready" in message:
+            if not self._ready.done():
+                self._ready.set_result(None)
+        elif "gone" in message:
+            self._lost(message["gone"])
+        elif (answer := self._waiting.get(message["id"])) is not None and not answer.done():
+            answer.set_result((message, payload))
+
+    def _send(self) -> None:
+        try:
+            while self._sending:
+                part, descriptor = self._sending[0]
+                sent = (
+                    self._line.send(part) if descriptor is None else socket.send_fds(self._line, [part], [descriptor])
+                )
+                # A descriptor travels with the first byte of its frame.
+                self._sending[0] = (part[sent:], None)
+                if sent == len(part):
+                    self._sending.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._line, self._send)
+            return
+        except OSError:
+            self.cut()
+            return
+        self._loop.remove_writer(self._line)
+
+
+async def start(kind: Kind, plan: Plan) -> Box:
+    """A box whose agent is on its way; `Box.ready` waits for it."""
+    near, far = socket.socketpair()
+    try:
+        with far:
+            process = await aside(_spawn, kind, plan, far)
+    except BaseException as error:
+        near.close()
+        if isinstance(error, OSError):
+            raise Refused(error.strerror or type(error).__name__) from None
+        raise
+    assert process.stderr is not None  # noqa: S101 - it was asked for as a pipe
+    return Box(process, near, process.stderr)
+
+
+def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[bytes]":
+    boxed = kind.isolation == "bubblewrap"
+    options = {
+        "line": far.fileno(),
+        "root": "/" if boxed else str(plan.root),
+        "alone": boxed,
+        "limits": kind.limits._asdict(),
+        "shell": shell(),
+        "path": _path() if boxed else f"{PATH}:/opt/homebrew/bin",
+        "marks": {} if boxed else {processes.MARK: str(plan.root)},
+    }
+    # The mark is how a platform that starts again finds what a killed one left.
+    environment = {processes.MARK: str(plan.root)}
+    if boxed:
+        built = _building(kind, plan)
+        interpreter, library = python_at(PYTHON), LIBRARY
+    else:
+        built = []
+        interpreter, library = sys.executable, str(Path(__file__).parent)
+    return subprocess.Popen(
+        [*built, interpreter, "-I", "-S", "-c", _START, library, json.dumps(options)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[far.fileno()],
+        start_new_session=True,
+    )
+
+
+def _building(kind: Kind, plan: Plan) -> list[str]:
+    command = bubblewrap()
+    if command is None:
+        raise OSError("bubblewrap is not there any more")
+    # Not --die-with-parent: it follows the thread that started it. The life line does better.
+    network = ["--unshare-net"] if kind.network == "private" else []
+    return [command, *_NAMESPACES, *network, "--as-pid-1", "--clearenv", *mounted(plan.root, plan.mounts, plan.reach)]
+
+
+def _path() -> str:
+    # Last, for the machine that has no Python but the one that runs this.
+    return f"{PATH}:{PYTHON}/bin"
+
+
+def shell() -> str:
+    """The shell that runs a command line: bash where there is one."""
+    return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+
+
+def _rest(told: IO[bytes]) -> str:
+    return told.read(10_000).decode(errors="replace")

@@ -1,0 +1,240 @@
+"""One request that has met a fault, and what then goes on the wire."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, NamedTuple, assert_never
+
+import msgspec
+from msgspec import UNSET
+from starlette.types import Message, Receive, Scope, Send
+
+from pocketenv_fp.local.call import now
+from pocketenv_fp.local.connection import hang_up
+from pocketenv_fp.local.faults import PREFIX, Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
+from pocketenv_fp.local.limits import WINDOW_SECONDS
+
+Headers = list[tuple[bytes, bytes]]
+Note = Callable[[int], None]
+
+NOT_SENT = 0
+LOOK_AGAIN = 0.05
+
+_encode = msgspec.json.Encoder().encode
+_JSON = (b"content-type", b"application/json; charset=utf-8")
+_HTML = (b"content-type", b"text/html")
+_EMPTY = b"{}"
+# The words of the platform, where they are not those of HTTP.
+_WORDS = {
+    400: ("InvalidRequest", "Bad Request"),
+    401: ("AuthenticationRequired", "Unauthorized"),
+    403: ("SandboxProviderError", "Forbidden"),
+    404: ("XRPCNotSupported", "Not Found"),
+    413: ("PayloadTooLargeError", "request entity too large"),
+    415: ("UnsupportedMediaTypeError", "Unsupported Media Type"),
+    501: ("MethodNotImplemented", "Method Not Implemented"),
+    502: ("SandboxProviderError", "Bad Gateway"),
+}
+_TOO_MANY = "Too many requests, please try again later."
+
+
+class Exchange(NamedTuple):
+    """A request, and what its answer goes through.
+
+    `headers` are those that every answer of the platform has; `note` is told the status before anything is sent.
+    """
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    headers: Headers
+    note: Note
+
+
+Work = Callable[[Exchange], Awaitable[None]]
+
+
+async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], bool]) -> None:
+    """Answer as the fault wants it. `work` answers truly; `closed` says whether the platform is ending."""
+    request = _Request(asked.receive)
+    told = asked._replace(receive=request.receive)
+    match fault:
+        case Slow():
+            await _slowly(fault, told, request, work, closed)
+        case Cut():
+            await work(told._replace(send=_Shorter(asked.send, fault.kept).send))
+            await _end(asked, request, reset=fault.reset)
+        case Truncated():
+            await work(told._replace(send=_Shorter(asked.send, lambda size: size // 2, honest=True).send))
+            await asked.send({"type": "http.response.body"})
+        case Drop():
+            if fault.after_work:
+                await work(told._replace(send=_nowhere, note=_nobody))
+            asked.note(NOT_SENT)
+            await _end(asked, request, reset=fault.reset)
+        case Refuse() | Html() | Garbage():
+            if fault.after_work:
+                await work(told._replace(send=_nowhere, note=_nobody))
+            await request.drain()
+            status, headers, body = _said(fault, asked)
+            asked.note(status)
+            headers = [*headers, (b"content-length", str(len(body)).encode())]
+            await asked.send({"type": "http.response.start", "status": status, "headers": headers})
+            await asked.send({"type": "http.response.body", "body": body})
+        case _:
+            assert_never(fault)
+
+
+async def _nowhere(_message: Message) -> None:
+    return
+
+
+def _nobody(_status: int) -> None:
+    return
+
+
+class _Request:
+    """The body of a request on its way in, and whether all of it has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._held: list[Message] = []
+        self._ended = False
+
+    async def receive(self) -> Message:
+        if self._held:
+            return self._held.pop(0)
+        message = await self._receive()
+        self._ended = self._ended or message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        # To ask for more than the whole body is to wait until the client goes.
+        while not self._ended:
+            await self.receive()
+
+    async def hold(self) -> None:
+        held: list[Message] = []
+        while not self._ended:
+            held.append(await self.receive())
+        self._held = held
+
+
+async def _end(asked: Exchange, request: _Request, *, reset: bool) -> None:
+    # Who waits to be told to go on has sent no body, and asking for it would be a byte on the wire.
+    if not any(name == b"expect" for name, _ in asked.scope["headers"]):
+        await request.drain()
+    await hang_up(asked.scope, asked.receive, reset=reset)
+
+
+async def _slowly(fault: Slow, told: Exchange, request: _Request, work: Work, closed: Callable[[], bool]) -> None:
+    waited = False
+
+    async def later(message: Message) -> None:
+        nonlocal waited
+        if not waited:
+            waited = True
+            await _wait(fault.seconds, closed)
+        await told.send(message)
+
+    if fault.before_work:
+        await request.hold()
+        await _wait(fault.seconds, closed)
+        await work(told)
+    else:
+        await work(told._replace(send=later))
+
+
+async def _wait(seconds: float, closed: Callable[[], bool]) -> None:
+    # In short naps: a platform that closes waits for nobody.
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    while (left := until - clock()) > 0 and not closed():  # noqa: ASYNC110 - `closed` is told by another thread
+        await asyncio.sleep(min(left, LOOK_AGAIN))
+
+
+class _Shorter:
+    """Where an answer goes of which only the first `kept(size)` bytes are sent, unfinished.
+
+    The head tells the true size; `honest`: that of what is sent.
+    """
+
+    def __init__(self, send: Send, kept: Callable[[int], int], *, honest: bool = False) -> None:
+        self._send = send
+        self._kept = kept
+        self._honest = honest
+        self._left = 0
+        self._spare = b""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._send(self._head(message))
+            return
+        part = (message.get("body", b"") or self._spare)[: self._left]
+        self._left -= len(part)
+        if part:
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    def _head(self, message: Message) -> Message:
+        headers: Headers = list(message["headers"])
+        size = next((int(value) for name, value in headers if name == b"content-length"), 0)
+        if size == 0:
+            size, self._spare = len(_EMPTY), _EMPTY
+        self._left = self._kept(size)
+        told = (b"content-length", str(self._left if self._honest else size).encode())
+        return {**message, "headers": [*(pair for pair in headers if pair[0] != b"content-length"), told]}
+
+
+def _said(fault: Refuse | Html | Garbage, asked: Exchange) -> tuple[int, Headers, bytes]:
+    match fault:
+        case Html(status=status):
+            return status, [_HTML], _page(status)
+        case Garbage(body=body):
+            return 200, [_JSON, *asked.headers], body
+        case Refuse(status=429):
+            return _too_many(fault, asked.headers)
+        case Refuse(status=status):
+            return (
+                status,
+                [_JSON, *asked.headers, *_retry_after(fault.retry_after)],
+                _encode(_error(fault, asked.scope)),
+            )
+
+
+def _too_many(fault: Refuse, headers: Headers) -> tuple[int, Headers, bytes]:
+    # The window must not tell another story than the refusal does.
+    pause = WINDOW_SECONDS if fault.retry_after is UNSET else fault.retry_after
+    seconds = pause if isinstance(pause, int) else WINDOW_SECONDS
+    full = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": str(math.ceil(now() + seconds)).encode()}
+    told = [(name, full.get(name, value)) for name, value in headers]
+    return 429, [_JSON, *told, *_retry_after(pause)], _encode({"error": fault.error or _TOO_MANY})
+
+
+def _retry_after(said: Any) -> Headers:
+    return [] if said is None or said is UNSET else [(b"retry-after", str(said).encode())]
+
+
+def _error(fault: Refuse, scope: Scope) -> dict[str, str]:
+    phrase = _phrase(fault.status)
+    if fault.status == 500:
+        error, message = "InternalServerError", phrase
+    else:
+        error, message = _WORDS.get(fault.status, (phrase.title().replace(" ", ""), phrase))
+    error, message = fault.error or error, fault.message or message
+    # The storage has its own shape.
+    return (
+        {"error": error, "message": message} if scope["path"].startswith(PREFIX) else {"error": fault.error or message}
+    )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _page(status: int) -> bytes:
+    told = "Welcome" if status == 200 else f"{status} {_phrase(status)}"
+    return f"<!doctype html><html><head><title>{told}</title></head><body><h1>{told}</h1></body></html>\n".encode()

@@ -1,0 +1,324 @@
+"""`GET /`: what this platform is doing, for the person at this machine.
+
+One page that needs nothing else, with no token and no value in it. A web site that the person visits cannot read it:
+browsers keep pages of other origins from it, and a name that somebody points at this machine is refused.
+"""
+
+import base64
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable
+from html import escape
+from typing import NamedTuple, TypeVar
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from pocketenv_fp.local.access import Answered, Names
+from pocketenv_fp.local.call import World, now
+from pocketenv_fp.local.sandboxes import Sandbox
+
+T = TypeVar("T")
+
+MOST_SANDBOXES = 200
+MOST_REQUESTS = 50
+
+_LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_LINKS = ("http://", "https://", "vscode://")
+_MEANINGS = {
+    "bubblewrap": (
+        "each sandbox sees files and processes of its own, and the system read-only."
+        " That keeps accidents in; it is no security boundary for hostile code."
+    ),
+    "processes": (
+        "sandboxes are plain processes, each with a folder and an environment of its own."
+        " Nothing holds them there: they can read and write whatever you can."
+    ),
+}
+
+
+class Service(NamedTuple):
+    """A long-lived process of a sandbox."""
+
+    name: str
+    running: bool
+
+
+class Row(NamedTuple):
+    """A sandbox with what hangs on it: `ports` as (number, preview URL)."""
+
+    sandbox: Sandbox
+    owner: str | None
+    ports: list[tuple[int, str | None]]
+    services: list[Service]
+
+
+class View(NamedTuple):
+    """All that one page shows; `total` counts the sandboxes beyond `rows` too."""
+
+    url: str
+    public_key: str
+    isolation: str
+    total: int
+    running: int
+    rows: list[Row]
+    requests: list[Answered]
+
+
+class Page:
+    """The page of one platform."""
+
+    def __init__(self, world: World, recent: Iterable[Answered], names: Names) -> None:
+        self._world = world
+        self._recent = recent
+        self._names = names
+
+    async def show(self, request: Request) -> Response:
+        """The page as it is now; 403 for a browser that came here by another name than this machine's."""
+        if not _is_here(request.headers):
+            return PlainTextResponse("This page answers to 127.0.0.1 and localhost only.\n", 403, HEADERS)
+        return HTMLResponse(render(self._look(request)), headers=HEADERS)
+
+    def _look(self, request: Request) -> View:
+        store = self._world.store
+        total = store.count("SELECT count(*) FROM sandboxes")
+        running = store.count("SELECT count(*) FROM sandboxes WHERE stopped = 0 AND ready_at <= ?", now())
+        handles = {user: str(handle) for user, handle in store.rows("SELECT id, handle FROM users")}
+        newest = "ORDER BY created_at DESC, rowid DESC LIMIT ?"
+        found = [Sandbox(*row) for row in store.select(Sandbox._fields, "sandboxes", newest, MOST_SANDBOXES)]
+        ports, services = self._ports(), self._services()
+        rows = [
+            Row(each, handles.get(each.owner or ""), ports.get(each.id, []), services.get(each.id, []))
+            for each in found
+        ]
+        newest_first = list(self._recent)[: -MOST_REQUESTS - 1 : -1]
+        requests = [answered._replace(sandbox=self._names.of(answered.sandbox)) for answered in newest_first]
+        kind = self._world.kind.isolation
+        url = f"http://127.0.0.1:{request.scope['server'][1]}"
+        return View(url, self._world.vault.public_key, kind, total, running, rows, requests)
+
+    def _ports(self) -> dict[str, list[tuple[int, str | None]]]:
+        found: dict[str, list[tuple[int, str | None]]] = {}
+        for sandbox, port, url in self._world.store.rows("SELECT sandbox, port, preview_url FROM ports ORDER BY port"):
+            found.setdefault(sandbox, []).append((port, url))
+        return found
+
+    def _services(self) -> dict[str, list[Service]]:
+        found: dict[str, list[Service]] = {}
+        for sandbox, service, name in self._world.store.rows("SELECT sandbox, id, name FROM services ORDER BY rowid"):
+            machine = self._world.machines.get(sandbox)
+            runs = machine is not None and machine.runs(service)
+            found.setdefault(sandbox, []).append(Service(name, runs))
+        return found
+
+
+def _is_here(headers: Headers) -> bool:
+    hosts = headers.getlist("host")
+    return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None
+
+
+def render(view: View) -> str:
+    """The page as HTML."""
+    return _DOCUMENT.format(
+        style=_STYLE,
+        script=_SCRIPT,
+        main="\n".join((_head(view), _sandboxes(view), _requests(view), _about(view))),
+    )
+
+
+def _head(view: View) -> str:
+    # Its words are the sandboxes' in figures, so that a narrow glance is enough.
+    return (
+        f'<header id="head"><h1>Pocketenv <small>on this machine</small></h1><p><code>{escape(view.url)}</code>'
+        f"<span>{_counted(view.total, 'sandbox', 'sandboxes')}, {view.running} running</span>"
+        f"<span>isolation: {escape(view.isolation)}</span>"
+        '<span id="lost" role="status">the platform does not answer any more</span></p></header>'
+    )
+
+
+def _sandboxes(view: View) -> str:
+    if not view.rows:
+        body = "<p>None yet. The first <code>create</code> makes one.</p>"
+    else:
+        titles = ("Sandbox", "Status", "Provider", "Ports", "Services", "Owner")
+        body = _table(titles, view.rows, _sandbox)
+        if view.total > len(view.rows):
+            body += f"<p>The newest {len(view.rows)} of {view.total}.</p>"
+    return f'<section id="sandboxes"><h2>Sandboxes</h2>{body}</section>'
+
+
+def _sandbox(row: Row) -> tuple[str, ...]:
+    sandbox = row.sandbox
+    return (
+        f"<strong>{escape(sandbox.name)}</strong><br><code>{escape(sandbox.id)}</code>",
+        f'<span class="status {sandbox.status.lower()}">{sandbox.status}</span>',
+        escape(sandbox.provider),
+        " ".join(_port(*port) for port in row.ports),
+        " ".join(_service(service) for service in row.services),
+        escape(row.owner or "nobody"),
+    )
+
+
+def _port(number: int, url: str | None) -> str:
+    # Only what is known to be harmless is made a link.
+    if url is None or not url.startswith(_LINKS):
+        return f"<span>{number}</span>"
+    return f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{number}</a>'
+
+
+def _service(service: Service) -> str:
+    status = "running" if service.running else "stopped"
+    return f'<span class="status {status}">{escape(service.name)} {status}</span>'
+
+
+def _requests(view: View) -> str:
+    if not view.requests:
+        body = "<p>None yet.</p>"
+    else:
+        body = _table(("Time", "Method", "Status", "Took", "Sandbox"), view.requests, _request)
+    return f'<section id="requests"><h2>Recent requests</h2>{body}</section>'
+
+
+def _request(answered: Answered) -> tuple[str, ...]:
+    kind = "good" if 200 <= answered.status < 400 else "bad"
+    return (
+        time.strftime("%H:%M:%S", time.localtime(answered.at)),
+        f"<code>{escape(answered.title)}</code>",
+        f'<span class="{kind}">{answered.status or "no answer"}</span>',
+        escape(answered.milliseconds),
+        escape(answered.sandbox or ""),
+    )
+
+
+def _about(view: View) -> str:
+    meaning = _MEANINGS.get(view.isolation, "")
+    lines = (
+        f"export POCKETENV_API_URL={view.url}\nexport POCKETENV_STORAGE_URL={view.url}\n"
+        f"export POCKETENV_PUBLIC_KEY={view.public_key}\nexport POCKETENV_TOKEN=…"
+    )
+    return (
+        '<section id="about"><h2>To use it</h2>'
+        f"<pre>{escape(lines)}</pre>"
+        "<p>The token is not shown here: <code>python -m pocketenv_fp.local</code> printed it where it was started,"
+        " and in a program it is <code>platform.token</code>.</p>"
+        f"<h2>Isolation</h2><p><strong>{escape(view.isolation)}</strong>: {escape(meaning)}</p>"
+        "<h2>Who sees what</h2><p>This page is for whoever works at this machine: it shows the sandboxes of all users."
+        " The API shows each user their own.</p></section>"
+    )
+
+
+def _table(titles: Iterable[str], rows: Iterable[T], cells: Callable[[T], tuple[str, ...]]) -> str:
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells(row))}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+_STYLE = """
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --text: #1b1f24; --soft: #5b6470; --line: #dfe3e8;
+  --link: #0b62c4; --good: #17713c; --bad: #b3261e; --wait: #8a5a00; --tint: #eef1f4 }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #101418; --card: #181d23; --text: #e4e8ec; --soft: #98a3ae; --line: #2b323a;
+    --link: #7db7ff; --good: #6fd694; --bad: #ff9a90; --wait: #f0c060; --tint: #222931 }
+}
+* { box-sizing: border-box }
+body { margin: 0; padding: 1.5rem clamp(1rem, 4vw, 3rem) 3rem; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, sans-serif }
+main { display: grid; gap: 1.25rem; max-width: 90rem; margin: 0 auto; align-items: start }
+@media (min-width: 80rem) {
+  main { grid-template-columns: minmax(0, 3fr) minmax(0, 2fr) }
+  header, #sandboxes { grid-column: 1 / -1 }
+}
+h1 { margin: 0; font-size: 1.5rem; line-height: 1.2 }
+h1 small { font-size: 1rem; font-weight: normal; color: var(--soft) }
+h2 { margin: 0 0 .6rem; font-size: 1rem }
+h2:not(:first-child) { margin-top: 1.25rem }
+header p { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin: .4rem 0 0; color: var(--soft) }
+section { min-width: 0; padding: 1rem 1.25rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--card) }
+section p { margin: .4rem 0 0 }
+.wide { overflow-x: auto }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }
+th { padding: 0 .9rem .35rem 0; text-align: left; font-size: .8rem; font-weight: 600; color: var(--soft) }
+td { padding: .4rem .9rem .4rem 0; border-top: 1px solid var(--line); vertical-align: top }
+td a, td span { margin-right: .5rem }
+#requests td { padding-block: .2rem }
+#requests td, td:first-child { white-space: nowrap }
+code, pre { font: .87em/1.5 ui-monospace, monospace }
+td br + code { color: var(--soft) }
+pre { margin: 0; padding: .7rem .9rem; overflow-x: auto; border-radius: .4rem; background: var(--tint) }
+a { color: var(--link) }
+.status { display: inline-block; padding: 0 .55rem; border-radius: 1rem; background: var(--tint); font-size: .8rem;
+  font-weight: 600; color: var(--soft); white-space: nowrap }
+.good, .running { color: var(--good) }
+.bad { color: var(--bad) }
+.initializing { color: var(--wait) }
+@media (max-width: 40rem) {
+  td br + code { display: inline-block; max-width: 14ch; overflow: hidden; text-overflow: ellipsis }
+}
+#lost { display: none; color: var(--bad); font-weight: 600 }
+.lost #lost { display: inline }
+"""
+
+# Only what is different is put in place anew: a selection and the position stay. A page that nobody sees asks nothing.
+_SCRIPT = """
+"use strict";
+async function look() {
+  if (!document.hidden) {
+    try {
+      const answer = await fetch(location.href, { cache: "no-store" });
+      if (!answer.ok) throw new Error(answer.status);
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of next.querySelector("main").children) {
+        const shown = document.getElementById(part.id);
+        if (shown.innerHTML !== part.innerHTML) shown.replaceChildren(...part.childNodes);
+      }
+      document.documentElement.classList.remove("lost");
+    } catch {
+      document.documentElement.classList.add("lost");
+    }
+  }
+  setTimeout(look, 2000);
+}
+setTimeout(look, 2000);
+"""
+
+_DOCUMENT = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Pocketenv on this machine</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+<main>
+{main}
+</main>
+<noscript><p>Reload the page to see what has changed.</p></noscript>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+# Nothing runs, loads or frames this page but what is written above.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src {_digest(_STYLE)}; script-src {_digest(_SCRIPT)}; connect-src 'self';"
+        " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}

@@ -1,0 +1,57 @@
+"""Records that belong to a sandbox, and so to its owner: nobody else finds, changes or removes one."""
+
+from typing import Any, Literal
+
+from pocketenv_fp.local import sandboxes
+from pocketenv_fp.local.call import EMPTY, LIST_ROWS, Call, not_found
+from pocketenv_fp.local.store import Value
+
+Table = Literal["secrets", "variables", "files", "volumes", "services"]
+Row = tuple[Any, ...]
+
+_MINE = "sandbox IN (SELECT id FROM sandboxes WHERE owner = ?)"
+_ONE = f"{_MINE} AND id = ?"
+
+
+def one(call: Call, table: Table, fields: tuple[str, ...], record: str) -> Row | None:
+    """The caller's record with this id."""
+    rows = call.world.store.select(fields, table, f"WHERE {_ONE}", call.me.id, record)
+    return rows[0] if rows else None
+
+
+def page(call: Call, table: Table, fields: tuple[str, ...], sandbox_id: str | None) -> tuple[list[Row], int]:
+    """The page asked for, of one sandbox or (None) of all that the caller has, and how many there are in all."""
+    limit, offset = call.window(LIST_ROWS)
+    where = f"WHERE {_MINE} AND sandbox = coalesce(?, sandbox)"
+    chosen = (call.me.id, sandbox_id)
+    store = call.world.store
+    rows = store.select(fields, table, f"{where} ORDER BY rowid LIMIT ? OFFSET ?", *chosen, limit, offset)
+    return rows, store.select(["count(*)"], table, where, *chosen)[0][0]
+
+
+def change(call: Call, table: Table, missing: str, **values: Value) -> Any:
+    """Give the record that the body names new values; 404 where the caller has none."""
+    if one(call, table, ("id",), call.body["id"]) is None:
+        raise not_found(missing)
+    call.world.store.change(table, "id = ?", (call.body["id"],), **values)
+    return EMPTY
+
+
+def remove(call: Call, table: Table) -> bool:
+    """Forget the caller's record with the id asked for; whether there was one."""
+    return call.world.store.remove(table, _ONE, call.me.id, call.params["id"]) > 0
+
+
+def sandbox_of(call: Call, identifier: str | None) -> str:
+    """The id of the caller's sandbox with this id or name; 404 where the caller has none."""
+    found = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
+    if found is None:
+        raise not_found("Sandbox not found")
+    return found.id
+
+
+def listed(call: Call) -> str | None:
+    """The id of the sandbox that a list is asked of, by id or name; what is unknown stays, and lists nothing."""
+    identifier: str | None = call.params.get("sandboxId")
+    found = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
+    return identifier if found is None else found.id

@@ -1,0 +1,68 @@
+"""Git repositories that a sandbox is started with."""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pocketenv_fp.local.agent import work
+from pocketenv_fp.local.machine import Machine, Refused, bury
+from pocketenv_fp.local.threads import aside
+
+CLONE_SECONDS = 20.0
+_QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
+
+
+async def clone(machine: Machine, repo: str | None) -> None:
+    """Clone to /workspace/NAME, unless something is there already.
+
+    A repository that cannot be had leaves a sandbox without it, and one that is slow goes on arriving after the answer:
+    neither is a reason not to start.
+    """
+    name = Path((repo or "").rstrip("/").removesuffix(".git")).name
+    if not repo or name in {"", ".", ".."}:
+        return
+    arriving = asyncio.ensure_future(_arrive(machine, repo, name))
+    with contextlib.suppress(Refused, OSError, asyncio.TimeoutError):
+        await asyncio.wait_for(asyncio.shield(arriving), CLONE_SECONDS)
+    arriving.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+async def _arrive(machine: Machine, repo: str, name: str) -> None:
+    environment = {**(machine.variables or {}), **_QUIET}
+    if (await machine.run(f"test ! -e {shlex.quote(name)}", environment)).exit_code != 0:
+        return
+    here = _path_on_this_machine(repo)
+    if here is None:
+        await machine.run(f"git clone --quiet -- {shlex.quote(repo)} {shlex.quote(name)}", environment)
+        return
+    # A box does not see the rest of this machine: the clone is made outside it and carried in.
+    with tempfile.TemporaryDirectory(prefix=".clone-", dir=machine.folder.parent.parent) as folder:
+        copy, archive = Path(folder) / name, Path(folder) / "archive"
+        if await aside(_clone_here, here, copy):
+            with archive.open("wb") as file:
+                await aside(work.pack, "/", str(copy), os.dup(file.fileno()), None)
+            await machine.unpack(f"/workspace/{name}", archive)
+        bury(copy)
+
+
+def _path_on_this_machine(repo: str) -> str | None:
+    if repo.startswith("/"):
+        return repo
+    parts = urlsplit(repo)
+    return unquote(parts.path) if parts.scheme == "file" and parts.netloc in {"", "localhost"} else None
+
+
+def _clone_here(repo: str, target: Path) -> bool:
+    environment = {"PATH": os.defpath, "HOME": str(target.parent), "LANG": "C.UTF-8", **_QUIET}
+    # No hard links into somebody's repository: what a sandbox does to its copy stays there.
+    command = ["git", "clone", "--quiet", "--no-hardlinks", "--", repo, str(target)]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0

@@ -1,0 +1,233 @@
+"""Services: commands of a sandbox that run until they are stopped.
+
+What one writes goes to `/var/log/services/<name>.log` in the sandbox. Its status is that of its process, so a service
+that ended by itself is STOPPED. A start of the sandbox runs every service again that was not stopped on purpose, and
+so does a start of the platform, behind its first answers, in the sandboxes that were running.
+
+While the sandbox does not run, a service is added and described without being started, and startService and
+restartService are refused as the provider would: 400.
+"""
+
+import json
+import logging
+import re
+from typing import Any, NamedTuple
+
+from pocketenv_fp.local import ports, sandboxes, secrets
+from pocketenv_fp.local.call import EMPTY, Call, World, iso, new_id, not_found, now, provider_refused
+from pocketenv_fp.local.machine import Refused
+from pocketenv_fp.local.sandboxes import Sandbox
+
+LOGS = "/var/log/services"
+LONGEST_NAME = 100
+HIGHEST_PORT = 65_535
+
+_log = logging.getLogger("pocketenv_fp.local")
+
+
+class Service(NamedTuple):
+    """A row of `services`: `ports` is JSON, `wanted` whether a start of the sandbox runs it."""
+
+    id: str
+    sandbox: str
+    name: str
+    command: str
+    description: str | None
+    ports: str
+    wanted: int
+    created_at: float
+    updated_at: float
+
+    @property
+    def log(self) -> str:
+        """Where its output goes: a file in one directory, whatever the service is called."""
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", self.name).lstrip(".")[:LONGEST_NAME]
+        return f"{LOGS}/{name or self.id}.log"
+
+
+async def add(call: Call) -> Any:
+    """Keep a command under a name that is free; it starts at once where the sandbox runs. Its ports are exposed."""
+    found = _sandbox(call)
+    sent, moment, world = call.body["service"], now(), call.world
+    made = Service(
+        id=new_id(),
+        sandbox=found.id,
+        name=sent["name"],
+        command=sent["command"],
+        description=sent.get("description"),
+        ports=json.dumps(sent.get("ports", [])),
+        wanted=1,
+        created_at=moment,
+        updated_at=moment,
+    )
+    async with world.machine(found.id).turn:
+        with world.store.transaction():
+            world.store.insert("services", **made._asdict())
+            _expose(world, found, made)
+        current = sandboxes.find(world, found.id, by="id")
+        if current is not None and current.status == "RUNNING":
+            await _run(world, current, made)
+    return EMPTY
+
+
+async def get_all(call: Call) -> Any:
+    """The services of a sandbox and whether they run."""
+    found = _sandbox(call)
+    machine = call.world.machine(found.id)
+    return {"services": [_view(each, runs=machine.runs(each.id)) for each in _of(call.world, found.id)]}
+
+
+async def update(call: Call) -> Any:
+    """Describe a service anew; its process goes on as it was until it is restarted."""
+    service, sandbox = _own(call)
+    sent, world = call.body["service"], call.world
+    values: dict[str, Any] = {"name": sent["name"], "command": sent["command"], "updated_at": now()}
+    if "description" in sent:
+        values["description"] = sent["description"]
+    if "ports" in sent:
+        values["ports"] = json.dumps(sent["ports"])
+    with world.store.transaction():
+        world.store.change("services", "id = ?", (service.id,), **values)
+        if "ports" in sent:
+            _cover(world, service)
+            _expose(world, sandbox, service._replace(**values))
+    return EMPTY
+
+
+async def start(call: Call) -> Any:
+    """Run a service, unless it runs."""
+    await _again(call, end=False)
+    return EMPTY
+
+
+async def restart(call: Call) -> Any:
+    """End a service if it runs, and run it as it is described now."""
+    await _again(call, end=True)
+    return EMPTY
+
+
+async def stop(call: Call) -> Any:
+    """End a service, which stays so until it is started again."""
+    service, sandbox = _own(call)
+    machine = call.world.machine(sandbox.id)
+    async with machine.turn:
+        call.world.store.change("services", "id = ?", (service.id,), wanted=0)
+        await machine.end(service.id)
+    return EMPTY
+
+
+async def delete(call: Call) -> Any:
+    """End a service and forget it, with the ports that it exposed."""
+    service, sandbox = _own(call)
+    machine = call.world.machine(sandbox.id)
+    async with machine.turn:
+        current, _ = _own(call)
+        with call.world.store.transaction():
+            call.world.store.remove("services", "id = ?", service.id)
+            _cover(call.world, current)
+        await machine.end(service.id)
+    return EMPTY
+
+
+def wanted(world: World, sandbox_id: str) -> list[Service]:
+    """The services that a start of their sandbox runs."""
+    return [each for each in _of(world, sandbox_id) if each.wanted]
+
+
+async def resume(world: World, sandbox_id: str) -> None:
+    """Run the services that are wanted and do not run. For who holds the machine's turn; never raises Refused."""
+    sandbox = sandboxes.find(world, sandbox_id, by="id")
+    if sandbox is None or sandbox.stopped:
+        return
+    try:
+        for service in wanted(world, sandbox_id):
+            await _launch(world, sandbox, service)
+    except (Refused, ValueError) as error:
+        # A start does not fail over a service: the list of services tells which of them run.
+        _log.warning("the services of a sandbox could not be started: %s", type(error).__name__)
+
+
+async def revive(world: World) -> None:
+    """Run what ran when the platform ended, in the sandboxes that were running."""
+    rows = world.store.rows("SELECT DISTINCT sandbox FROM services WHERE wanted = 1 ORDER BY sandbox")
+    for (sandbox_id,) in rows:
+        async with world.machine(sandbox_id).turn:
+            await resume(world, sandbox_id)
+
+
+async def _again(call: Call, *, end: bool) -> None:
+    world = call.world
+    _, sandbox = _own(call)
+    machine = world.machine(sandbox.id)
+    async with machine.turn:
+        # What came first may have changed or removed it.
+        service, current = _own(call)
+        if current.status != "RUNNING":
+            raise provider_refused()
+        if end:
+            await machine.end(service.id)
+        await _run(world, current, service)
+        world.store.change("services", "id = ?", (service.id,), wanted=1)
+
+
+async def _run(world: World, sandbox: Sandbox, service: Service) -> None:
+    try:
+        await _launch(world, sandbox, service)
+    except (Refused, ValueError):
+        raise provider_refused() from None
+
+
+async def _launch(world: World, sandbox: Sandbox, service: Service) -> None:
+    machine = world.machine(sandbox.id)
+    if not machine.runs(service.id):
+        await machine.launch(service.id, service.command, secrets.current(world, sandbox), service.log)
+
+
+def _expose(world: World, sandbox: Sandbox, service: Service) -> None:
+    for port in json.loads(service.ports):
+        if not 0 < port <= HIGHEST_PORT:
+            raise provider_refused()
+        world.store.insert(
+            "ports",
+            sandbox=sandbox.id,
+            port=port,
+            description=f"Port {port} for service {service.name}",
+            preview_url=ports.url(sandbox, port),
+        )
+
+
+def _cover(world: World, service: Service) -> None:
+    for port in json.loads(service.ports):
+        world.store.remove("ports", "sandbox = ? AND port = ?", service.sandbox, port)
+
+
+def _of(world: World, sandbox_id: str) -> list[Service]:
+    rows = world.store.select(Service._fields, "services", "WHERE sandbox = ? ORDER BY rowid", sandbox_id)
+    return [Service(*row) for row in rows]
+
+
+def _own(call: Call) -> tuple[Service, Sandbox]:
+    rows = call.world.store.select(Service._fields, "services", "WHERE id = ?", call.params["serviceId"])
+    service = Service(*rows[0]) if rows else None
+    sandbox = sandboxes.find(call.world, service.sandbox, by="id", owner=call.me.id) if service else None
+    if service is None or sandbox is None:
+        raise not_found("Service not found")
+    return service, sandbox
+
+
+def _sandbox(call: Call) -> Sandbox:
+    found = sandboxes.find(call.world, call.params["sandboxId"], by="uri", owner=call.me.id)
+    if found is None:
+        raise not_found("Sandbox not found")
+    return found
+
+
+def _view(service: Service, *, runs: bool) -> dict[str, Any]:
+    return {
+        "id": service.id,
+        "name": service.name,
+        "description": service.description,
+        "command": service.command,
+        "status": "RUNNING" if runs else "STOPPED",
+        "createdAt": iso(service.created_at),
+    }

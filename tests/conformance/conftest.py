@@ -1,0 +1,59 @@
+"""The platform walked once for all tests of its answers, and what the run tells at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+import pytest
+
+from pocketenv_fp import local
+from pocketenv_fp.local.box import bubblewrap
+from tests.conformance import contract
+from tests.conformance.recorder import Exchange, Recorded, Recorder
+from tests.conformance.table import rows
+from tests.conformance.walk import hammer, repeat_without_login, walk
+
+WALKED = pytest.StashKey[list[Exchange]]()
+SENT = pytest.StashKey[Counter[int]]()
+
+
+@pytest.fixture(scope="session")
+def walked(pytestconfig: pytest.Config) -> list[Exchange]:
+    """Everything that the platform answered on walks through all of its methods: with a login and without, at each level."""
+    exchanges = list[Exchange]()
+    levels: list[Literal["bubblewrap", "processes"]] = ["processes"]
+    if bubblewrap() is not None:
+        levels.append("bubblewrap")
+    for level in levels:
+        with local.platform(boot_delay=300, isolation=level) as platform:
+            recorder = Recorder(platform)
+            with Recorded(platform, platform.token, recorder) as wire:
+                walk(wire)
+                repeat_without_login(wire)
+        exchanges += recorder.exchanges
+    with local.platform(rate_limit=3) as limited, Recorded(limited, None, Recorder(limited)) as wire:
+        hammer(wire)
+        exchanges += wire.recorder.exchanges
+    pytestconfig.stash[WALKED] = exchanges
+    return exchanges
+
+
+@pytest.fixture(scope="session")
+def sent(pytestconfig: pytest.Config) -> Counter[int]:
+    """How many bad requests were sent, by the status they got; 0 stands for a connection that was closed."""
+    counted = pytestconfig.stash[SENT] = Counter[int]()
+    return counted
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table of all methods, and how many bad requests there were."""
+    exchanges = config.stash.get(WALKED, None)
+    if exchanges is not None and contract.LEXICONS.is_dir():
+        terminalreporter.section("the embedded platform and the published contract")
+        for line in rows(exchanges):
+            terminalreporter.write_line(line)
+    counted = config.stash.get(SENT, None)
+    if counted:
+        told = ", ".join(f"{status}: {number}" for status, number in sorted(counted.items()))
+        terminalreporter.write_line(f"bad requests sent: {sum(counted.values())} (by status: {told})")

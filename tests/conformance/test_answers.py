@@ -1,0 +1,150 @@
+"""All that the embedded platform answers, for every method, against what is published and what was observed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pocketenv_fp.local.methods import METHODS
+from tests.conformance import contract, judge
+from tests.conformance.observed import (
+    BARE,
+    DEVIATIONS,
+    ERRORS,
+    KEYS,
+    ON_PURPOSE,
+    OPEN,
+    OWNERLESS,
+    SERVER_ERRORS,
+    STORAGE_ERRORS,
+    WITHOUT_HANDLER,
+    unlike,
+)
+from tests.conformance.recorder import Exchange
+from tests.conformance.table import rows, standings
+from tests.servers import Request
+
+pytestmark = contract.beside
+
+ALL = sorted(METHODS)
+HANDLED = [name for name in ALL if METHODS[name].handler is not None]
+
+
+def short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def test_the_walk_goes_through_every_published_method(walked: list[Exchange]) -> None:
+    assert set(METHODS) == set(contract.methods())
+    assert {exchange.name for exchange in walked} >= set(METHODS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_answer_is_as_published_or_as_observed(walked: list[Exchange], name: str) -> None:
+    found = [exchange for exchange in walked if exchange.name == name]
+    assert not {(exchange.status, line) for exchange in found for line in judge.faults(exchange)}
+
+
+def test_what_is_no_method_is_answered_as_observed_too(walked: list[Exchange]) -> None:
+    others = [exchange for exchange in walked if exchange.name not in METHODS]
+    assert not {(exchange.name, line) for exchange in others for line in judge.faults(exchange)}
+
+
+@pytest.mark.parametrize("name", HANDLED)
+def test_every_method_with_a_handler_is_seen_to_succeed(walked: list[Exchange], name: str) -> None:
+    assert [exchange for exchange in walked if exchange.name == name and exchange.status == 200]
+
+
+def test_only_methods_that_are_named_have_no_handler(walked: list[Exchange]) -> None:
+    absent = {each.method for each in standings(walked) if not each.implemented}
+    assert absent >= WITHOUT_HANDLER
+    assert {name for name in absent if "no handler" not in ON_PURPOSE.get(name, "")} == WITHOUT_HANDLER
+    for exchange in walked:
+        if exchange.method in absent:
+            assert exchange.page, exchange.name
+
+
+def test_every_named_deviation_is_seen(walked: list[Exchange]) -> None:
+    seen = {each.method: each.misfits for each in standings(walked) if each.misfits}
+    assert seen == DEVIATIONS
+
+
+def test_what_declares_a_view_and_gives_none_gives_an_empty_object(walked: list[Exchange]) -> None:
+    views = {short(name) for name in contract.methods() if contract.given(name) is not None}
+    assert views >= BARE
+    found = [exchange for exchange in walked if exchange.method in BARE and exchange.status == 200]
+    assert {exchange.method for exchange in found} == BARE
+    assert {exchange.body for exchange in found} == {b"{}"}
+
+
+def test_every_method_that_answers_something_has_the_keys_that_were_seen() -> None:
+    answering = {short(name) for name in HANDLED if contract.given(name) is not None}
+    assert set(KEYS) == answering
+
+
+def test_every_error_of_the_platform_is_seen(walked: list[Exchange]) -> None:
+    refused = [exchange for exchange in walked if exchange.status != 200 and not exchange.page]
+    methods = {(e.status, e.json["error"]) for e in refused if not e.name.startswith("/cp")}
+    assert methods == ERRORS
+    storage = {(e.status, e.json["error"]) for e in refused if e.name.startswith("/cp") and e.status != 500}
+    assert storage == STORAGE_ERRORS
+
+
+def test_of_all_errors_the_published_contract_knows_one_and_another_by_another_name() -> None:
+    published = set[tuple[int, str]]()
+    for path in contract.openapi()["paths"].values():
+        for declared in path.values():
+            for status, told in declared["responses"].items():
+                if status != "200":
+                    kind = told["content"]["application/json"]["schema"]["properties"]["error"]
+                    names = [each["const"] for each in kind.get("oneOf", [kind])]
+                    published |= {(int(status), name) for name in names}
+    assert published & ERRORS == {(400, "InvalidRequest")}
+    assert (401, "AuthMissing") in published
+
+
+def test_only_methods_that_are_named_are_a_server_error_to_who_is_logged_in(walked: list[Exchange]) -> None:
+    broken = {
+        exchange.method
+        for exchange in walked
+        if exchange.status == 500 and "not-a-token" not in exchange.request.headers.get("authorization", "")
+    }
+    assert broken == set(SERVER_ERRORS)
+
+
+def test_who_is_not_logged_in_gets_what_was_observed(walked: list[Exchange]) -> None:
+    strangers = [e for e in walked if e.name in METHODS and "authorization" not in e.request.headers]
+    assert {exchange.name for exchange in strangers} == set(HANDLED)
+    for exchange in strangers:
+        if exchange.status == 429:
+            continue
+        if exchange.method in OPEN:
+            assert exchange.status == 200, exchange.name
+        elif exchange.method in OWNERLESS:
+            assert exchange.status == 404, exchange.name
+        else:
+            name = "AuthenticationError" if exchange.method == "createSandbox" else "AuthenticationRequired"
+            assert (exchange.status, exchange.json["error"]) == (401, name), exchange.name
+
+
+def test_the_table_that_ends_the_run_has_a_line_for_every_method(walked: list[Exchange]) -> None:
+    lines = list(rows(walked))
+    assert len(lines) == len(contract.methods()) + 2
+    assert not [line for line in lines if "NO" in line.split()]
+
+
+def test_the_judge_tells_what_is_wrong() -> None:
+    asked = Request("GET", "", {}, b"", 0, 0.0)
+    headers = {"content-type": judge.JSON, "x-ratelimit-limit": "500"}
+
+    def told(method: str, status: int, body: bytes) -> set[str]:
+        return judge.faults(Exchange(f"io.pocketenv.{method}", asked, status, headers, body))
+
+    assert not told("secret.getSecrets", 200, b'{"secrets": [], "total": 0}')
+    assert told("secret.getSecrets", 200, b'{"secrets": []}') == {".total: absent"}
+    assert "total: not of type integer" in told("secret.getSecrets", 200, b'{"secrets": [], "total": "0"}')
+    assert told("secret.getSecret", 200, b'{"secret": {"id": "a", "name": "b"}}') == {"secret.createdAt: absent"}
+    assert "zero bytes of application/json; charset=utf-8" in told("secret.addSecret", 200, b"")
+    assert told("secret.getSecret", 500, b'{"error": "InternalServerError", "message": "no such table"}')
+    assert told("secret.getSecret", 409, b'{"error": "Conflict", "message": ""}') == {"unknown error 409 Conflict"}
+    assert told("secret.getSecret", 400, b'{"error": "InvalidRequest"}') == {"an error with ['error']"}
+    assert unlike("getProfile", {}) == set()

@@ -1,0 +1,135 @@
+"""The two prints of the published contract against each other, and what the embedded platform takes against both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from pocketenv_fp.local.methods import METHODS
+from pocketenv_fp.local.schema import Field, Shape
+from tests.conformance import contract
+from tests.conformance.contract import Schema
+
+pytestmark = contract.beside
+
+# What only the lexicons say.
+LOST_IN_OPENAPI = {
+    "createSandbox": {"provider enum"},
+    "exposePort": {"previewUrl type"},
+    "exposeVscode": {"previewUrl type"},
+    "getPreferences": {"$type", "required", "type"},
+    "putPreferences": {"$type", "required", "type"},
+}
+
+# Where the platform takes something else than it declares, as observed. The rest is refused or ignored as declared.
+TAKEN_OTHERWISE = {
+    # `secrets` and `envs` are a 400, whatever is in them.
+    "createSandbox": {"secrets": "refused", "envs": "refused"},
+    "pullDirectory": {"uuid": "required"},
+}
+
+
+def declared_in_openapi(name: str, side: str) -> Schema | None:
+    (told,) = contract.openapi()["paths"][f"/{name}"].values()
+    content = told["responses"]["200"].get("content") if side == "given" else told.get("requestBody", {}).get("content")
+    return None if content is None else contract.printed(content["application/json"]["schema"])
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_lexicons_and_openapi_say_the_same(name: str) -> None:
+    lost = LOST_IN_OPENAPI.get(name.rpartition(".")[2], set[str]())
+    found = set[str]()
+    for side, ours in (("taken", contract.taken(name)), ("given", contract.given(name))):
+        theirs = declared_in_openapi(name, side)
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            differing = set(contract.facts(ours)) ^ set(contract.facts(theirs))
+            found |= {line for line in differing if not any(f"{each} " in f"{line} " for each in lost)}
+            assert bool(differing) <= bool(lost)
+    assert not found
+
+
+def test_openapi_has_the_parameters_of_queries_and_none_of_procedures() -> None:
+    for name, declared in contract.methods().items():
+        ((verb, told),) = contract.openapi()["paths"][f"/{name}"].items()
+        printed = {each["name"]: each for each in told.get("parameters", [])}
+        assert verb == {"query": "get", "procedure": "post"}[declared["type"]]
+        if declared["type"] == "procedure":
+            assert not printed, name
+            continue
+        ours = contract.parameters(name)
+        theirs = {
+            "type": "object",
+            "required": sorted(key for key, each in printed.items() if each.get("required")),
+            "properties": {key: contract.printed(each["schema"]) for key, each in printed.items()},
+            "additionalProperties": False,
+        }
+        assert set(contract.facts(ours)) == set(contract.facts(theirs)), name
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_the_embedded_platform_takes_what_is_published(name: str) -> None:
+    method, taken = METHODS[name], contract.taken(name)
+    assert method.verb == {"query": "GET", "procedure": "POST"}[contract.methods()[name]["type"]]
+    assert set(contract.facts(contract.parameters(name))) == set(contract.facts(shape(method.params)))
+    assert (method.body is None) == (taken is None)
+    if method.body is None or taken is None or not method.body:
+        return
+    otherwise = TAKEN_OTHERWISE.get(name.rpartition(".")[2], {})
+    # Preferences of the other kinds are let through unread.
+    ours = set(tidy(contract.facts(shape(method.body)), otherwise))
+    theirs = set(tidy(contract.facts(first_kinds(taken)), otherwise))
+    assert ours == theirs
+
+
+def tidy(lines: Iterator[str], otherwise: dict[str, str]) -> Iterator[str]:
+    for line in lines:
+        place, word, _ = line.split(" ", 2)
+        refused = any(
+            place.removesuffix("[]").partition("[")[0] == name for name, kind in otherwise.items() if kind == "refused"
+        )
+        needed = word == "required" and "required" in otherwise.values()
+        if not refused and not needed:
+            yield line
+
+
+def first_kinds(told: Any) -> Any:
+    """The same schema with the first kind alone wherever there are several."""
+    if isinstance(told, dict):
+        if "anyOf" in told:
+            return first_kinds(cast("Schema", told)["anyOf"][0])
+        return {word: first_kinds(each) for word, each in cast("Schema", told).items()}
+    return told
+
+
+def shape(fields: Shape) -> Schema:
+    return {
+        "type": "object",
+        "required": sorted(field.name for field in fields if field.required),
+        "properties": {field.name: one(field) for field in fields},
+        "additionalProperties": False,
+    }
+
+
+def one(field: Field) -> Schema:
+    match field.kind:
+        case "object":
+            told = shape(field.fields)
+        case "tagged":
+            inner = shape(field.fields)
+            tag = {"type": "string", "enum": list(field.choices)}
+            return {**inner, "properties": {"$type": tag, **inner["properties"]}, "required": ["$type"]}
+        case "array":
+            told = {"type": "array", "items": one(field.fields[0])}
+        case "none":
+            return {}
+        case "integer":
+            told = {"type": "integer", "minimum": field.least, "maximum": field.most}
+        case kind:
+            choices = list(field.choices) or None
+            bounds = {"minLength": field.least, "maxLength": field.most}
+            told = {"type": kind, **bounds, "enum": choices, "format": field.form}
+    told = {word: each for word, each in told.items() if each is not None}
+    return {**told, "type": [told["type"], "null"]} if field.nullable else told

@@ -1,0 +1,62 @@
+"""Claiming: a sandbox of nobody's becomes somebody's, once."""
+
+import pytest
+
+from pocketenv_fp import local
+from tests.local.wire import Wire
+
+
+def test_an_ownerless_sandbox_becomes_the_callers_with_what_is_in_it(place: local.Platform, wire: Wire) -> None:
+    sandbox = place.new_ownerless_sandbox()
+    with Wire(place, None) as stranger:
+        stranger.out(sandbox, "echo kept > x")
+        assert "owner" not in stranger.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
+    claimed = wire.post("sandbox.claimSandbox", id=sandbox).json
+    assert set(claimed) == {
+        *("id", "name", "provider", "description", "vcpus", "memory", "disk", "readme", "createdAt", "uri")
+    }
+    assert (claimed["id"], claimed["provider"]) == (sandbox, "cloudflare")
+    shown = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
+    profile = wire.get("actor.getProfile").json
+    assert shown["owner"]["did"] == profile["did"]
+    assert (shown["uri"], shown["name"]) == (claimed["uri"], claimed["name"])
+    assert claimed["uri"].startswith(f"at://{profile['did']}/")
+    assert wire.out(sandbox, "cat x") == "kept\n"
+
+
+def test_a_claimed_sandbox_is_in_its_owners_list_and_nobody_elses(
+    place: local.Platform, wire: Wire, stranger: Wire
+) -> None:
+    sandbox = place.new_ownerless_sandbox()
+    wire.post("sandbox.claimSandbox", id=sandbox)
+    handle = wire.get("actor.getProfile").json["handle"]
+    listed = wire.get("actor.getActorSandboxes", did=handle, isRunning="true").json
+    assert [row["id"] for row in listed["sandboxes"]] == [sandbox]
+    assert stranger.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 404
+
+
+def test_what_somebody_has_cannot_be_claimed(place: local.Platform, wire: Wire, other: Wire) -> None:
+    sandbox = place.new_ownerless_sandbox()
+    assert wire.post("sandbox.claimSandbox", id=sandbox).status == 200
+    for client, where in ((wire, sandbox), (other, sandbox), (other, wire.create()), (wire, "unknown")):
+        told = client.post("sandbox.claimSandbox", id=where).error
+        assert told == (404, "XRPCNotSupported", "Sandbox not found")
+    assert wire.out(sandbox, "echo mine") == "mine\n"
+
+
+def test_only_an_id_is_taken_and_only_from_who_is_logged_in(place: local.Platform, wire: Wire, stranger: Wire) -> None:
+    sandbox = place.new_ownerless_sandbox()
+    name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
+    assert wire.post("sandbox.claimSandbox", id=name).status == 404
+    assert stranger.post("sandbox.claimSandbox", id=sandbox).error == (
+        *(401, "AuthenticationRequired", "Unauthorized"),
+    )
+    assert wire.post("sandbox.claimSandbox", {}, id=sandbox).error[0] == 400
+    assert wire.post("sandbox.claimSandbox", id=sandbox).status == 200
+
+
+def test_a_closed_platform_makes_no_sandbox() -> None:
+    with local.platform() as platform:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        platform.new_ownerless_sandbox()

@@ -1,0 +1,352 @@
+"""`python -m pocketenv_fp.local`: its options, what it logs, and how it fails."""
+
+import argparse
+import contextlib
+import io
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp import local
+from pocketenv_fp.local.__main__ import _bytes, _port, _seconds  # pyright: ignore[reportPrivateUsage]
+from pocketenv_fp.local.access import Answered, Log, line, sandbox
+from pocketenv_fp.local.box import bubblewrap
+from tests.local.wire import Wire, eventually
+
+LINE = re.compile(r"\d\d:\d\d:\d\d  (\S+(?: \S+)?) +(\d{3}|---) +([\d,.]+ ms)(?:  (.+))?")
+
+
+class Place:
+    """A platform of another process, as `Wire` wants to have it."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.url = variables["POCKETENV_API_URL"]
+        self.token = variables["POCKETENV_TOKEN"]
+        self.public_key = variables["POCKETENV_PUBLIC_KEY"]
+
+
+class Served:
+    """The running command, its variables, and its standard error so far."""
+
+    def __init__(self, process: "subprocess.Popen[str]", stderr: Path) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.exports = [process.stdout.readline() for _ in range(4)]
+        pairs = [shlex.split(export)[1].split("=", 1) for export in self.exports]
+        self.variables = dict(pairs)
+        self._stderr = stderr
+
+    @property
+    def told(self) -> str:
+        """What it wrote to standard error."""
+        return self._stderr.read_text()
+
+    @property
+    def requests(self) -> list[tuple[str, str, str | None]]:
+        """(method, status, sandbox) of each line about a request."""
+        found = [LINE.fullmatch(each) for each in self.told.splitlines()[1:]]
+        return [(each[1].strip(), each[2], each[4]) for each in found if each]
+
+    def wire(self) -> Wire:
+        """A connection of its first user."""
+        return Wire(Place(self.variables), self.variables["POCKETENV_TOKEN"])  # type: ignore[arg-type]  # all that it uses
+
+    def end(self) -> int:
+        """The exit code after Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(20)
+
+
+def environment() -> dict[str, str]:
+    paths = [str(Path.cwd()), *(path for path in sys.path if path)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "pocketenv_fp.local", *options]
+
+
+@contextlib.contextmanager
+def served(folder: Path, *options: str) -> Generator[Served]:
+    stderr = folder / "stderr"
+    with (
+        stderr.open("w") as sink,
+        subprocess.Popen(
+            command(*options), env=environment(), stdout=subprocess.PIPE, stderr=sink, text=True
+        ) as process,
+    ):
+        try:
+            yield Served(process, stderr)
+        finally:
+            process.kill()
+
+
+def refused(*options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """The command, ended by itself."""
+    return subprocess.run(
+        command(*options), env={**environment(), **variables}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def sleepers(seconds: str) -> int:
+    """How many processes of this machine sleep for exactly so long."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines().count(f"sleep {seconds}")
+
+
+@pytest.mark.parametrize("isolation", ["bubblewrap", "processes"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_at_once_and_leaves_no_process_and_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: str, number: signal.Signals
+) -> None:
+    if isolation == "bubblewrap" and bubblewrap() is None:
+        pytest.skip("no bubblewrap that works here")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with served(tmp_path, "--isolation", isolation) as running, running.wire() as wire:
+        seconds = f"100.{running.variables['POCKETENV_API_URL'].rpartition(':')[2]}1"
+        wire.exec(wire.create(), f"sleep {seconds} & setsid sleep {seconds} &")
+        assert eventually(lambda: sleepers(seconds) == 2)
+        assert list(temporary.iterdir()) != []
+        running.process.send_signal(number)
+        assert running.process.wait(20) == 0
+        assert "Traceback" not in running.told
+        assert sleepers(seconds) == 0
+        assert list(temporary.iterdir()) == []
+
+
+def test_each_request_is_a_line_with_method_status_time_and_sandbox(tmp_path: Path) -> None:
+    with served(tmp_path) as running, running.wire() as wire:
+        here = wire.create()
+        name = wire.get("sandbox.getSandbox", id=here).json["sandbox"]["name"]
+        wire.post("secret.addSecret", {"secret": {"sandboxId": here, "name": "A", "value": wire.seal("sealed")}})
+        wire.start(here)
+        assert wire.exec(here, "echo hunter2; exit 3")[2] == 3
+        wire.post("sandbox.putPreferences", {"sandboxId": here, "preferences": []})
+        wire.post("sandbox.deleteSandbox", id=here)
+        wire.get("sandbox.getPreferences", id=here)
+        wire.get("sandbox.getSandbox", id=running.variables["POCKETENV_TOKEN"])
+        wire.raw("GET", "/nowhere?password=hunter2")
+        wire.raw("GET", "/")
+        assert running.end() == 0
+        assert running.requests == [
+            ("sandbox.createSandbox", "200", name),
+            ("sandbox.getSandbox", "200", name),
+            ("secret.addSecret", "200", name),
+            ("sandbox.startSandbox", "200", name),
+            ("sandbox.exec", "200", name),
+            ("sandbox.putPreferences", "200", name),
+            ("sandbox.deleteSandbox", "200", name),
+            ("sandbox.getPreferences", "404", name),
+            ("sandbox.getSandbox", "200", None),
+            ("GET /nowhere", "404", None),
+        ]
+        assert len(running.told.splitlines()) == 11
+        assert running.variables["POCKETENV_TOKEN"].rpartition(".")[2] not in running.told
+        for value in ("hunter2", "sealed", "\x1b"):
+            assert value not in running.told
+
+
+def test_quiet_says_where_it_serves_and_no_more(tmp_path: Path) -> None:
+    with served(tmp_path, "--quiet") as running, running.wire() as wire:
+        wire.create()
+        assert running.end() == 0
+        (only,) = running.told.splitlines()
+        assert running.variables["POCKETENV_API_URL"] in only
+
+
+def test_the_exports_are_exactly_what_a_shell_takes(tmp_path: Path) -> None:
+    with served(tmp_path) as running:
+        assert running.end() == 0
+        assert running.process.stdout is not None
+        assert running.process.stdout.read() == ""
+        script = "".join(running.exports) + "printenv POCKETENV_API_URL POCKETENV_PUBLIC_KEY POCKETENV_TOKEN"
+        done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+        shown = [running.variables[f"POCKETENV_{name}"] for name in ("API_URL", "PUBLIC_KEY", "TOKEN")]
+        assert done.stdout.splitlines() == shown
+
+
+def test_a_log_that_nobody_reads_stops_no_answer() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command(), env=environment(), stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            running = Served(process, Path(os.devnull))
+            with running.wire() as wire:
+                for _ in range(2000):
+                    assert wire.get("sandbox.getSandboxes", limit=1).status == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
+def test_on_a_terminal_it_has_colours_unless_they_are_not_wanted() -> None:
+    def seen(**variables: str) -> str:
+        main, end = pty.openpty()
+        terminal = {**environment(), "TERM": "xterm", **variables}
+        with subprocess.Popen(command(), env=terminal, stdout=subprocess.PIPE, stderr=end, text=True) as process:
+            os.close(end)
+            try:
+                with Served(process, Path(os.devnull)).wire() as wire:
+                    wire.get("sandbox.getSandboxes")
+                    wire.get("sandbox.getPreferences", id="x")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(20) == 0
+                return os.read(main, 65_536).decode()
+            finally:
+                process.kill()
+                os.close(main)
+
+    coloured = seen()
+    assert "\x1b[32m200\x1b[0m" in coloured
+    assert "\x1b[33m404\x1b[0m" in coloured
+    assert "\x1b" not in seen(NO_COLOR="1")
+    assert "\x1b" not in seen(TERM="dumb")
+
+
+def test_isolation_and_limits_are_what_the_options_say(tmp_path: Path) -> None:
+    options = "--isolation processes --cpu-seconds 600 --memory-bytes 2G --processes 64 --output-bytes 4K"
+    with served(tmp_path, *options.split()) as running, running.wire() as wire:
+        assert "isolation 'processes'" in running.told
+        here = wire.create()
+        assert wire.out(here, "ulimit -t; ulimit -v").split() == ["600", str(2 * 1024 * 1024)]
+        assert wire.exec(here, "head -c 3000 /dev/zero | tr '\\0' x")[2] == 0
+        assert wire.exec(here, "head -c 100000 /dev/zero | tr '\\0' x; sleep 1")[2] == 137
+        assert running.end() == 0
+
+
+@pytest.mark.skipif(bubblewrap() is None, reason="no bubblewrap that works here")
+def test_a_private_network_is_none_of_the_hosts(tmp_path: Path) -> None:
+    with served(tmp_path, "--network", "private") as running, running.wire() as wire:
+        port = running.variables["POCKETENV_API_URL"].rpartition(":")[2]
+        stdout, _, code = wire.exec(wire.create(), f"(exec 3<>/dev/tcp/127.0.0.1/{port}) && echo reached")
+        assert (stdout, code != 0) == ("", True)
+        assert running.end() == 0
+
+
+def test_what_it_cannot_do_is_one_plain_line(tmp_path: Path, place: local.Platform) -> None:
+    port = place.url.rpartition(":")[2]
+    (tmp_path / "work").touch()
+    for options, variables, told in (
+        (
+            ["--port", port],
+            {},
+            f"cannot serve on 127.0.0.1:{port}: Address already in use; --port 0 takes any free port",
+        ),
+        (["--data", str(tmp_path)], {}, f"cannot start: {tmp_path} is not empty, and not the folder of a platform"),
+        (["--isolation", "bubblewrap"], {"PATH": str(tmp_path)}, "cannot start: isolation 'bubblewrap'"),
+        (["--isolation", "processes", "--network", "private"], {}, "cannot start: network 'private' needs isolation"),
+    ):
+        done = refused(*options, **variables)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"pocketenv: {told}")
+        assert done.stderr.count("\n") == 1
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from pocketenv_fp.local.__main__ import main; sys.exit(main([]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "pocketenv: uvicorn is missing: pip install 'pocketenv-fp[local]'\n"
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--port=70000", "--port=-1", "--boot-delay=-1", "--boot-delay=nan", "--rate-limit=many", "--memory-bytes=1.5X"],
+)
+def test_an_option_that_makes_no_sense_is_refused_before_anything_starts(option: str) -> None:
+    done = refused(option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"argument {option.partition('=')[0]}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1024", 1024), ("64K", 65_536), ("64kB", 65_536), ("512M", 2**29), ("2GiB", 2**31), ("1t", 2**40)],
+)
+def test_sizes_are_what_people_write(text: str, size: int) -> None:
+    assert _bytes(text) == size
+
+
+def test_what_is_no_number_is_refused() -> None:
+    for read, text in ((_bytes, "M"), (_bytes, "-1"), (_port, "65536"), (_port, "٣"), (_seconds, "inf")):
+        with pytest.raises(argparse.ArgumentTypeError):
+            read(text)
+    assert (_port("65535"), _seconds("0.5")) == (65_535, 0.5)
+
+
+def test_a_sandbox_is_known_by_parameter_or_body() -> None:
+    assert sandbox("io.pocketenv.sandbox.exec", {"id": "a"}, {}) == "a"
+    assert sandbox("io.pocketenv.sandbox.putSshKeys", {}, {"id": "a"}) == "a"
+    assert sandbox("io.pocketenv.service.addService", {"sandboxId": "a"}, {"service": {"name": "x"}}) == "a"
+    assert sandbox("io.pocketenv.secret.updateSecret", {}, {"id": "s", "secret": {"sandboxId": "a"}}) == "a"
+    assert sandbox("io.pocketenv.secret.getSecret", {"id": "s"}, {}) is None
+    assert sandbox("io.pocketenv.sandbox.getSandboxes", {"limit": 3}, {}, [1]) is None
+
+
+def test_a_line_holds_no_break_and_no_command_to_the_terminal() -> None:
+    hostile = Answered(0.0, "GET", "/a\n12:00:00  sandbox.exec\x1b[2J" + "x" * 200, 404, 1.25, "a\r\x07b")
+    text = line(hostile)
+    assert "\n" not in text
+    assert "\r" not in text
+    assert "\x1b" not in text
+    assert "a??b" in text
+    assert "1,250 ms" in text
+    assert len(text) < 140
+
+
+def test_a_request_without_an_answer_is_a_line_too() -> None:
+    found = LINE.fullmatch(line(Answered(0.0, "POST", "io.pocketenv.sandbox.exec", 0, 0.001, "box")))
+    assert found is not None
+    assert (found[2], found[4]) == ("---", "box")
+
+
+class Stuck(io.StringIO):
+    """A stream that takes nothing until it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+
+    def write(self, text: str, /) -> int:
+        self.may.wait(30)
+        return super().write(text)
+
+
+def test_lines_that_nobody_took_are_counted() -> None:
+    stream = Stuck()
+    log = Log(stream, colour=False)
+    answered = Answered(0.0, "GET", "io.pocketenv.sandbox.getSandbox", 200, 0.0, None)
+    begun = time.monotonic()
+    for _ in range(10_100):
+        log(answered)
+    assert time.monotonic() - begun < 20
+    stream.may.set()
+    assert eventually(lambda: stream.getvalue().count("getSandbox") >= 10_000, 20)
+    log(answered)
+    log.close()
+    assert re.search(r"^pocketenv: \d+ requests are not shown$", stream.getvalue(), re.MULTILINE)
+
+
+def test_a_reader_that_went_away_ends_the_log_and_nothing_else() -> None:
+    stream = io.StringIO()
+    log = Log(stream, colour=False)
+    stream.close()
+    log(Answered(0.0, "GET", "io.pocketenv.sandbox.getSandbox", 200, 0.0, None))
+    begun = time.monotonic()
+    log.close()
+    assert time.monotonic() - begun < 20

@@ -1,0 +1,165 @@
+"""Files: kept sealed, written by a start, shown without their contents."""
+
+from typing import Any
+
+import pytest
+
+from tests.local.wire import Wire
+
+SERVER_ERROR = (500, "InternalServerError", "Internal Server Error")
+
+
+def add_file(wire: Wire, sandbox: str, path: str, content: str) -> None:
+    """Add a file whose content is sealed here."""
+    file = {"sandboxId": sandbox, "path": path, "content": wire.seal(content)}
+    assert wire.post("file.addFile", {"file": file}).empty
+
+
+def files(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
+    """The files that a sandbox has."""
+    rows: list[dict[str, Any]] = wire.get("file.getFiles", sandboxId=sandbox).json["files"]
+    return rows
+
+
+def test_a_file_is_written_by_the_next_start(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/deep/er/x", "text é\n")
+    add_file(wire, sandbox, "/app/config.json", "{}")
+    assert wire.exec(sandbox, "ls deep")[2] != 0
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat deep/er/x") == "text é\n"
+    assert wire.out(sandbox, "ls deep/er") == "x\n"
+
+
+def test_files_come_back_after_a_stop_that_discards_the_file_system(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "kept")
+    wire.start(sandbox)
+    wire.out(sandbox, "echo changed > x")
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat x") == "kept"
+
+
+def test_a_file_is_listed_without_its_content_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None:
+    sandbox = wire.create()
+    name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
+    add_file(wire, name, "/workspace/x", "content")
+    page = wire.get("file.getFiles", sandboxId=sandbox).json
+    (row,) = page["files"]
+    assert page["total"] == 1
+    assert set(row) == {"id", "path", "createdAt", "updatedAt"}
+    assert row["path"] == "/workspace/x"
+    assert wire.get("file.getFile", id=row["id"]).json == {"file": row}
+    assert wire.get("file.getFiles", sandboxId=name).json == page
+    assert wire.get("file.getFiles").json == page
+    assert wire.get("file.getFiles", sandboxId="unknown").json == {"files": [], "total": 0}
+
+
+def test_files_are_listed_in_pages(wire: Wire) -> None:
+    sandbox = wire.create()
+    for number in range(21):
+        add_file(wire, sandbox, f"/workspace/{number}", "")
+    assert len(files(wire, sandbox)) == 20
+    page = wire.get("file.getFiles", sandboxId=sandbox, limit=5, offset=20).json
+    assert (len(page["files"]), page["total"]) == (1, 21)
+
+
+def test_an_update_changes_the_path_and_the_content(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/old", "one")
+    (row,) = files(wire, sandbox)
+    sent = {"id": row["id"], "file": {"path": "/workspace/new", "content": wire.seal("two")}}
+    assert wire.post("file.updateFile", sent).empty
+    (changed,) = files(wire, sandbox)
+    assert (changed["id"], changed["path"], changed["createdAt"]) == (row["id"], "/workspace/new", row["createdAt"])
+    assert changed["updatedAt"] >= row["updatedAt"]
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls; cat new") == "new\ntwo"
+
+
+def test_a_deleted_file_is_not_written_and_deleting_is_always_a_200(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "one")
+    (row,) = files(wire, sandbox)
+    for _ in range(2):
+        assert wire.post("file.deleteFile", id=row["id"]).empty
+    assert files(wire, sandbox) == []
+    assert wire.get("file.getFile", id=row["id"]).raw == b"{}"
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls") == ""
+
+
+def test_a_taken_path_is_a_500_and_an_unknown_sandbox_a_404(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "one")
+    file = {"sandboxId": sandbox, "path": "/workspace/x", "content": wire.seal("two")}
+    assert wire.post("file.addFile", {"file": file}).error == SERVER_ERROR
+    for where in ({"sandboxId": "unknown"}, {}):
+        told = wire.post("file.addFile", {"file": {**where, "path": "/x", "content": "x"}}).error
+        assert told == (404, "XRPCNotSupported", "Sandbox not found")
+    told = wire.post("file.updateFile", {"id": "unknown", "file": {"path": "/x", "content": "x"}}).error
+    assert told == (404, "XRPCNotSupported", "File not found")
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "/workspace/a\0b"])
+def test_a_path_that_no_file_can_have_is_refused_at_once(wire: Wire, path: str) -> None:
+    sandbox = wire.create()
+    sent = {"sandboxId": sandbox, "path": path, "content": wire.seal("x")}
+    assert wire.post("file.addFile", {"file": sent}).error[0] == 400
+    assert files(wire, sandbox) == []
+
+
+def test_a_content_that_is_no_sealed_box_makes_every_start_a_500_until_it_is_mended(wire: Wire) -> None:
+    sandbox = wire.create()
+    file = {"sandboxId": sandbox, "path": "/workspace/x", "content": "plain"}
+    assert wire.post("file.addFile", {"file": file}).empty
+    assert wire.post("sandbox.startSandbox", {}, id=sandbox).error == SERVER_ERROR
+    (row,) = files(wire, sandbox)
+    wire.post("file.updateFile", {"id": row["id"], "file": {"path": "/workspace/x", "content": wire.seal("mended")}})
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat x") == "mended"
+
+
+def test_bytes_that_are_no_text_arrive_as_they_are(wire: Wire) -> None:
+    sandbox = wire.create()
+    content = wire.seal_bytes(bytes(range(256)))
+    wire.post("file.addFile", {"file": {"sandboxId": sandbox, "path": "/workspace/x", "content": content}})
+    wire.start(sandbox)
+    assert wire.out(sandbox, "od -An -v -tx1 x | tr -d ' \\n'") == bytes(range(256)).hex()
+
+
+def test_nobody_sees_changes_or_deletes_somebody_elses_file(wire: Wire, other: Wire, stranger: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "mine")
+    (row,) = files(wire, sandbox)
+    sent = {"path": "/workspace/x", "content": wire.seal("theirs")}
+    assert other.get("file.getFile", id=row["id"]).raw == b"{}"
+    assert files(other, sandbox) == []
+    assert other.get("file.getFiles").json["total"] == 0
+    assert other.post("file.addFile", {"file": {"sandboxId": sandbox, **sent}}).status == 404
+    assert other.post("file.updateFile", {"id": row["id"], "file": sent}).status == 404
+    assert other.post("file.deleteFile", id=row["id"]).empty
+    assert stranger.get("file.getFile", id=row["id"]).status == 401
+    assert stranger.post("file.deleteFile", id=row["id"]).status == 401
+    assert files(wire, sandbox) == [row]
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat x") == "mine"
+
+
+def test_no_content_lies_on_the_disk_before_a_start(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "content-never-on-disk")
+    (row,) = files(wire, sandbox)
+    sealed = wire.seal("other-never-on-disk")
+    wire.post("file.updateFile", {"id": row["id"], "file": {"path": "/workspace/x", "content": sealed}})
+    kept = [path for path in wire.platform.data.rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"never-on-disk" in path.read_bytes()]
+
+
+def test_deleting_a_sandbox_deletes_its_files(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "x")
+    (row,) = files(wire, sandbox)
+    wire.post("sandbox.deleteSandbox", id=sandbox)
+    assert wire.get("file.getFile", id=row["id"]).raw == b"{}"

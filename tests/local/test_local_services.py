@@ -1,0 +1,246 @@
+"""Services: they run until they are stopped, and their status is what is so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pocketenv_fp import local
+from tests.local.wire import Wire, eventually
+
+ROWS = {"id", "name", "description", "command", "status", "createdAt"}
+# Writes its number where a test finds it, and waits.
+WAITS = "echo $$ > pid; exec sleep 1000"
+
+
+def add_service(wire: Wire, sandbox: str, name: str, command: str, **given: object) -> str:
+    """The id of a new service."""
+    service = {"name": name, "command": command, **given}
+    assert wire.post("service.addService", {"service": service}, sandboxId=sandbox).empty
+    (found,) = [row["id"] for row in services(wire, sandbox) if row["name"] == name]
+    return str(found)
+
+
+def services(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
+    """The services that a sandbox has."""
+    told = wire.get("service.getServices", sandboxId=sandbox).json
+    assert set(told) == {"services"}
+    rows: list[dict[str, Any]] = told["services"]
+    return rows
+
+
+def status(wire: Wire, sandbox: str, service: str) -> str:
+    """The status of one service."""
+    (found,) = [row["status"] for row in services(wire, sandbox) if row["id"] == service]
+    return str(found)
+
+
+def lines(wire: Wire, sandbox: str, path: str) -> int:
+    """How many lines a file of the sandbox has; 0 while it is not there."""
+    return int(wire.out(sandbox, f"cat {path} 2>/dev/null | wc -l"))
+
+
+def test_a_service_starts_at_once_with_the_environment_of_the_sandbox(wire: Wire) -> None:
+    sandbox = wire.create()
+    variable = {"sandboxId": sandbox, "name": "WHO", "value": "me"}
+    wire.post("variable.addVariable", {"variable": variable})
+    wire.start(sandbox)
+    service = add_service(wire, sandbox, "web", 'echo "$WHO in $(basename $PWD)" > told; sleep 1000', description="d")
+    assert eventually(lambda: lines(wire, sandbox, "told") == 1)
+    assert wire.out(sandbox, "cat told") == "me in workspace\n"
+    (row,) = services(wire, sandbox)
+    assert set(row) == ROWS
+    assert (row["id"], row["status"], row["description"]) == (service, "RUNNING", "d")
+
+
+def test_what_a_service_writes_goes_to_its_log(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_service(wire, sandbox, "web", "echo out; echo err >&2; sleep 1000")
+    log = f"{root(wire, sandbox)}/var/log/services/web.log"
+    assert eventually(lambda: lines(wire, sandbox, log) == 2)
+    assert sorted(wire.out(sandbox, f"cat {log}").split()) == ["err", "out"]
+
+
+def root(wire: Wire, sandbox: str) -> str:
+    """What stands for / in the commands of a sandbox: nothing in a box, else its folder."""
+    return wire.out(sandbox, 'printf %s "${PWD%/workspace}"')
+
+
+@pytest.mark.parametrize("name", ["../../../workspace/escaped", "/workspace/escaped", "a b\nc", "..", "", "é" * 300])
+def test_no_name_leads_its_log_elsewhere(wire: Wire, name: str) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, name, "echo out; sleep 1000")
+    assert status(wire, sandbox, service) == "RUNNING"
+    logs = f"{root(wire, sandbox)}/var/log/services"
+    assert eventually(lambda: wire.out(sandbox, f"cat {logs}/*.log {logs}/.*.log 2>/dev/null || true") == "out\n")
+    assert wire.out(sandbox, "ls") == ""
+
+
+def test_a_service_that_ends_by_itself_is_shown_stopped_and_can_be_started_again(wire: Wire) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, "short", "echo ran >> runs")
+    assert eventually(lambda: status(wire, sandbox, service) == "STOPPED")
+    assert wire.post("service.startService", serviceId=service).empty
+    assert eventually(lambda: lines(wire, sandbox, "runs") == 2)
+
+
+def test_a_service_that_is_killed_is_shown_stopped(wire: Wire) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, "web", WAITS)
+    assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
+    wire.out(sandbox, "kill -9 $(cat pid)")
+    assert eventually(lambda: status(wire, sandbox, service) == "STOPPED")
+
+
+def test_stopping_ends_the_process_and_starting_twice_runs_one(wire: Wire) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, "web", f"echo ran >> runs; {WAITS}")
+    assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
+    for _ in range(2):
+        assert wire.post("service.stopService", serviceId=service).empty
+        assert status(wire, sandbox, service) == "STOPPED"
+    assert wire.exec(sandbox, "kill -0 $(cat pid)")[2] != 0
+    for _ in range(2):
+        assert wire.post("service.startService", serviceId=service).empty
+        assert status(wire, sandbox, service) == "RUNNING"
+    assert eventually(lambda: lines(wire, sandbox, "runs") == 2)
+
+
+def test_a_restart_runs_the_command_that_an_update_left(wire: Wire) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, "web", "echo one >> runs; sleep 1000", description="d")
+    assert eventually(lambda: lines(wire, sandbox, "runs") == 1)
+    sent = {"name": "site", "command": "echo two >> runs; sleep 1000"}
+    assert wire.post("service.updateService", {"service": sent}, serviceId=service).empty
+    (row,) = services(wire, sandbox)
+    assert (row["name"], row["command"], row["description"]) == ("site", sent["command"], "d")
+    assert row["status"] == "RUNNING"
+    assert wire.out(sandbox, "cat runs") == "one\n"
+    assert wire.post("service.restartService", serviceId=service).empty
+    assert eventually(lambda: wire.out(sandbox, "cat runs") == "one\ntwo\n")
+    assert status(wire, sandbox, service) == "RUNNING"
+
+
+def test_a_restart_runs_a_service_that_was_stopped(wire: Wire) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, "web", "sleep 1000")
+    wire.post("service.stopService", serviceId=service)
+    assert wire.post("service.restartService", serviceId=service).empty
+    assert status(wire, sandbox, service) == "RUNNING"
+
+
+def test_deleting_a_service_ends_it_and_again_is_a_404(wire: Wire) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, "web", WAITS)
+    assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
+    assert wire.post("service.deleteService", serviceId=service).empty
+    assert services(wire, sandbox) == []
+    assert wire.exec(sandbox, "kill -0 $(cat pid)")[2] != 0
+    assert wire.post("service.deleteService", serviceId=service).error == (404, "XRPCNotSupported", "Service not found")
+
+
+def test_stopping_the_sandbox_stops_all_and_a_start_runs_those_that_were_not_stopped_on_purpose(wire: Wire) -> None:
+    sandbox = wire.create()
+    wanted = add_service(wire, sandbox, "wanted", "sleep 1000")
+    ended = add_service(wire, sandbox, "ended", "true")
+    unwanted = add_service(wire, sandbox, "unwanted", "sleep 1000")
+    wire.post("service.stopService", serviceId=unwanted)
+    assert eventually(lambda: status(wire, sandbox, ended) == "STOPPED")
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    assert {row["status"] for row in services(wire, sandbox)} == {"STOPPED"}
+    wire.start(sandbox)
+    assert status(wire, sandbox, wanted) == "RUNNING"
+    assert status(wire, sandbox, unwanted) == "STOPPED"
+    log = f"{root(wire, sandbox)}/var/log/services/ended.log"
+    assert eventually(lambda: wire.exec(sandbox, f"test -f {log}")[2] == 0)
+
+
+def test_a_start_of_a_running_sandbox_leaves_its_services_alone(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_service(wire, sandbox, "web", f"echo ran >> runs; {WAITS}")
+    assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
+    first = wire.out(sandbox, "cat pid")
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat pid runs") == f"{first}ran\n"
+
+
+def test_while_the_sandbox_is_stopped_a_service_can_be_added_and_not_started(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    service = add_service(wire, sandbox, "web", "sleep 1000")
+    assert status(wire, sandbox, service) == "STOPPED"
+    for method in ("startService", "restartService"):
+        told = wire.post(f"service.{method}", serviceId=service).error
+        assert told == (400, "InvalidRequest", "Request failed with status code 400")
+    assert wire.post("service.stopService", serviceId=service).empty
+    wire.start(sandbox)
+    assert status(wire, sandbox, service) == "STOPPED"
+    assert wire.post("service.startService", serviceId=service).empty
+    assert status(wire, sandbox, service) == "RUNNING"
+
+
+def test_the_ports_of_a_service_are_exposed_until_it_is_deleted(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.post("sandbox.exposePort", {"port": 4000}, id=sandbox)
+    service = add_service(wire, sandbox, "web", "sleep 1000", ports=[8080, 9090])
+    assert ports(wire, sandbox) == [4000, 8080, 9090]
+    sent = {"name": "web", "command": "sleep 1000", "ports": [9090, 9091]}
+    assert wire.post("service.updateService", {"service": sent}, serviceId=service).empty
+    assert ports(wire, sandbox) == [4000, 9090, 9091]
+    wire.post("service.deleteService", serviceId=service)
+    assert ports(wire, sandbox) == [4000]
+
+
+def ports(wire: Wire, sandbox: str) -> list[int]:
+    """The ports that a sandbox shows."""
+    return sorted(row["port"] for row in wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"])
+
+
+def test_a_taken_name_or_port_is_a_500_and_leaves_nothing_behind(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.post("sandbox.exposePort", {"port": 4000}, id=sandbox)
+    add_service(wire, sandbox, "web", "sleep 1000")
+    for taken in ({"name": "web", "ports": [5000]}, {"name": "other", "ports": [5000, 4000]}):
+        told = wire.post("service.addService", {"service": {"command": "true", **taken}}, sandboxId=sandbox).error
+        assert told == (500, "InternalServerError", "Internal Server Error")
+    assert [row["name"] for row in services(wire, sandbox)] == ["web"]
+    assert ports(wire, sandbox) == [4000]
+
+
+def test_a_sandbox_is_found_by_id_name_and_uri(wire: Wire) -> None:
+    sandbox = wire.create()
+    shown = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
+    for number, known in enumerate((sandbox, shown["name"], shown["uri"])):
+        add_service(wire, known, f"s{number}", "sleep 1000")
+        assert len(services(wire, known)) == number + 1
+
+
+def test_nobody_sees_changes_or_ends_somebody_elses_service(wire: Wire, other: Wire, stranger: Wire) -> None:
+    sandbox = wire.create()
+    service = add_service(wire, sandbox, "web", "sleep 1000")
+    sent = {"service": {"name": "x", "command": "true"}}
+    assert other.get("service.getServices", sandboxId=sandbox).error == (404, "XRPCNotSupported", "Sandbox not found")
+    assert other.post("service.addService", sent, sandboxId=sandbox).status == 404
+    assert other.post("service.updateService", sent, serviceId=service).status == 404
+    for verb in ("start", "stop", "restart", "delete"):
+        assert other.post(f"service.{verb}Service", serviceId=service).status == 404
+        assert wire.post(f"service.{verb}Service", serviceId="unknown").status == 404
+        assert stranger.post(f"service.{verb}Service", serviceId=service).status == 401
+    (row,) = services(wire, sandbox)
+    assert (row["name"], row["command"], row["status"]) == ("web", "sleep 1000", "RUNNING")
+
+
+def test_after_a_restart_of_the_platform_what_was_wanted_runs_again(tmp_path: Path) -> None:
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        sandbox, stopped = wire.create(), wire.create()
+        web = add_service(wire, sandbox, "web", "echo ran >> runs; sleep 1000")
+        assert eventually(lambda: lines(wire, sandbox, "runs") == 1)
+        unwanted = add_service(wire, sandbox, "unwanted", "sleep 1000")
+        wire.post("service.stopService", serviceId=unwanted)
+        asleep = add_service(wire, stopped, "asleep", "sleep 1000")
+        wire.post("sandbox.stopSandbox", id=stopped)
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        assert eventually(lambda: status(wire, sandbox, web) == "RUNNING")
+        assert eventually(lambda: lines(wire, sandbox, "runs") == 2)
+        assert status(wire, sandbox, unwanted) == "STOPPED"
+        assert status(wire, stopped, asleep) == "STOPPED"

@@ -1,0 +1,314 @@
+"""Storage: archives of any size, each read once and by nobody but who sent it."""
+
+import gzip
+import http.client
+import io
+import os
+import resource
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from pocketenv_fp import local
+from tests.local.wire import Answer, Wire, eventually
+
+BOUNDARY = "b0undary"
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+MISSING = (404, {"error": "File not found"})
+NOTHING_SENT = (400, {"error": "No file uploaded"})
+
+
+def part(content: bytes, name: str = "file", filename: str | None = "a.tar.gz") -> bytes:
+    """One part of a form."""
+    told = f'; filename="{filename}"' if filename is not None else ""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{told}\r\n'
+    return head.encode() + b"Content-Type: application/gzip\r\n\r\n" + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    """A whole form."""
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def upload(wire: Wire, content: bytes, uuid: str | None = None) -> str:
+    """The uuid of a new archive."""
+    answer = wire.raw("POST", "/cp" if uuid is None else f"/cp?uuid={uuid}", form(part(content)), FORM)
+    assert (answer.status, list(answer.json)) == (200, ["uuid"]), answer
+    return str(answer.json["uuid"])
+
+
+def told(answer: Answer) -> tuple[int, object]:
+    """Status and body of a refusal."""
+    return answer.status, answer.json
+
+
+def archive(**files: str) -> bytes:
+    """A tar.gz of these files."""
+    kept = io.BytesIO()
+    with tarfile.open(fileobj=kept, mode="w:gz") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return kept.getvalue()
+
+
+def drafts(platform: local.Platform) -> list[Path]:
+    """What storage has not finished with."""
+    return list((platform.data / "storage" / ".drafts").iterdir())
+
+
+def test_an_archive_comes_back_as_it_was_and_once(wire: Wire) -> None:
+    content = os.urandom(300_000)
+    uuid = upload(wire, content)
+    answer = wire.raw("GET", f"/cp/{uuid}")
+    assert (answer.status, answer.headers["content-type"], answer.raw) == (200, "application/gzip", content)
+    assert answer.headers["content-length"] == "300000"
+    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\r\n--", f"\r\n--{BOUNDARY}".encode()[:-1], b"\r\n" * 70_000],
+    ids=["empty", "dashes", "almost", "newlines"],
+)
+def test_contents_that_look_like_a_boundary_come_back_too(wire: Wire, content: bytes) -> None:
+    uuid = upload(wire, content)
+    assert wire.raw("GET", f"/cp/{uuid}").raw == content
+
+
+def test_the_client_may_choose_the_uuid_and_a_repeated_upload_replaces(wire: Wire, other: Wire) -> None:
+    assert upload(wire, b"one", "my-own-1") == "my-own-1"
+    assert upload(other, b"theirs", "my-own-1") == "my-own-1"
+    assert upload(wire, b"two", "my-own-1") == "my-own-1"
+    assert wire.raw("GET", "/cp/my-own-1").raw == b"two"
+    assert told(wire.raw("GET", "/cp/my-own-1")) == MISSING
+    assert other.raw("GET", "/cp/my-own-1").raw == b"theirs"
+
+
+@pytest.mark.parametrize("uuid", ["..", "a%2Fb", "..%2F..%2Fkey", ".drafts", "a" * 65, "a_b", "%00", "%C3%A9"])
+def test_a_uuid_that_does_not_look_like_one_is_refused(wire: Wire, uuid: str) -> None:
+    assert wire.raw("POST", f"/cp?uuid={uuid}", form(part(b"x")), FORM).status == 400
+    assert wire.raw("GET", f"/cp/{uuid}").status == 404
+
+
+@pytest.mark.parametrize("token", [None, "", "nonsense", "a.b"])
+def test_who_is_not_logged_in_is_told_so_in_storages_own_words(place: local.Platform, token: str | None) -> None:
+    with Wire(place, token) as client:
+        for answer in (client.raw("POST", "/cp", form(part(b"x")), FORM), client.raw("GET", "/cp/some")):
+            assert told(answer) == (401, {"error": "Unauthorized"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(),
+        form(part(b"x", name="other")),
+        form(part(b"x", filename=None)),
+        part(b"x"),
+        b"nonsense",
+        b"",
+    ],
+    ids=["no part", "another field", "no file", "no end", "no form", "nothing"],
+)
+def test_without_a_whole_file_nothing_was_uploaded(wire: Wire, body: bytes) -> None:
+    assert told(wire.raw("POST", "/cp?uuid=none", body, FORM)) == NOTHING_SENT
+    assert told(wire.raw("GET", "/cp/none")) == MISSING
+    assert drafts(wire.platform) == []
+
+
+def test_a_body_that_is_no_form_is_no_upload(wire: Wire) -> None:
+    for kind in ("application/json", "multipart/form-data", f"multipart/form-data; boundary={'b' * 2000}"):
+        assert told(wire.raw("POST", "/cp", form(part(b"x")), {"Content-Type": kind})) == NOTHING_SENT
+
+
+def test_the_first_file_counts_whatever_else_the_form_has(wire: Wire) -> None:
+    body = form(part(b"a", name="note", filename=None), part(b"one"), part(b"two"), part(b"three", name="other"))
+    uuid = wire.raw("POST", "/cp", body, FORM).json["uuid"]
+    assert wire.raw("GET", f"/cp/{uuid}").raw == b"one"
+
+
+def test_nobody_reads_somebody_elses_archive(wire: Wire, other: Wire) -> None:
+    uuid = upload(wire, b"mine")
+    assert told(other.raw("GET", f"/cp/{uuid}")) == MISSING
+    sandbox = other.create()
+    sent = {"sandboxId": sandbox, "uuid": uuid, "directoryPath": "/workspace"}
+    assert other.post("sandbox.pullDirectory", sent).empty
+    assert wire.raw("GET", f"/cp/{uuid}").raw == b"mine"
+
+
+def test_pages_of_storage_count_towards_the_limit_and_say_so(wire: Wire) -> None:
+    uuid = upload(wire, b"x")
+    for answer in (wire.raw("GET", f"/cp/{uuid}"), wire.raw("GET", f"/cp/{uuid}"), wire.raw("POST", "/cp", b"", FORM)):
+        assert {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"} <= set(answer.headers)
+
+
+def test_other_verbs_are_unknown_pages_and_take_nothing_away(wire: Wire) -> None:
+    uuid = upload(wire, b"x")
+    for verb, path in (("HEAD", f"/cp/{uuid}"), ("DELETE", f"/cp/{uuid}"), ("GET", "/cp"), ("PUT", "/cp")):
+        assert wire.raw(verb, path).status == 404
+    assert wire.raw("GET", f"/cp/{uuid}").raw == b"x"
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire) -> None:
+    place = urlsplit(wire.platform.url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+    connection.putrequest("POST", "/cp?uuid=broken")
+    for name, value in (*FORM.items(), ("Authorization", f"Bearer {wire.token}"), ("Content-Length", "1000000")):
+        connection.putheader(name, value)
+    # More than it holds back, so that it is seen to be written down as it comes.
+    connection.endheaders(part(b"x" * 900_000))
+    assert eventually(lambda: [path.stat().st_size > 500_000 for path in drafts(wire.platform)] == [True])
+    connection.close()
+    assert eventually(lambda: drafts(wire.platform) == [])
+    assert told(wire.raw("GET", "/cp/broken")) == MISSING
+
+
+def test_of_two_readers_at_once_one_gets_it(wire: Wire) -> None:
+    for _ in range(10):
+        uuid = upload(wire, b"x" * 1000)
+        found: list[int] = []
+
+        def read(uuid: str = uuid, found: list[int] = found) -> None:
+            with Wire(wire.platform, wire.token) as client:
+                found.append(client.raw("GET", f"/cp/{uuid}").status)
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert sorted(found) == [200, 404, 404, 404]
+
+
+def test_a_large_archive_goes_both_ways_without_being_held_in_memory(wire: Wire) -> None:
+    size, piece = 150_000_000, os.urandom(1_000_000)
+    head, tail = part(b"")[:-2], b"\r\n" + form()
+
+    def body() -> Iterator[bytes]:
+        yield head
+        for _ in range(size // len(piece)):
+            yield piece
+        yield tail
+
+    place = urlsplit(wire.platform.url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=120)
+    headers = {**FORM, "Authorization": f"Bearer {wire.token}", "Content-Length": str(len(head) + size + len(tail))}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    connection.request("POST", "/cp?uuid=large", body(), headers)
+    assert connection.getresponse().read() == b'{"uuid":"large"}'
+    connection.request("GET", "/cp/large", headers={"Authorization": f"Bearer {wire.token}"})
+    response, received = connection.getresponse(), 0
+    while data := response.read(len(piece)):
+        assert data == piece
+        received += len(data)
+    connection.close()
+    assert received == size
+    # The high-water mark, in kilobytes on Linux and in bytes on macOS.
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * (1 if os.uname().sysname == "Darwin" else 1024) < size / 3
+
+
+def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wire) -> None:
+    old, new = upload(wire, b"old"), upload(wire, b"new")
+    (kept,) = (wire.platform.data / "storage").glob(f"*/{old}")
+    os.utime(kept, (time.time() - 90_000,) * 2)
+    upload(wire, b"x")
+    assert told(wire.raw("GET", f"/cp/{old}")) == MISSING
+    assert wire.raw("GET", f"/cp/{new}").raw == b"new"
+
+
+def test_a_restart_keeps_archives_and_removes_drafts_and_what_is_too_old(tmp_path: Path) -> None:
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        old, new = upload(wire, b"old"), upload(wire, b"new")
+        (kept,) = (platform.data / "storage").glob(f"*/{old}")
+    os.utime(kept, (time.time() - 90_000,) * 2)
+    (tmp_path / "storage" / ".drafts" / "half").write_bytes(b"half")
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        assert drafts(platform) == []
+        assert not kept.exists()
+        assert wire.raw("GET", f"/cp/{new}").raw == b"new"
+
+
+def test_pull_unpacks_the_entries_of_an_archive_and_consumes_it(wire: Wire) -> None:
+    sandbox = wire.create()
+    uuid = upload(wire, archive(**{"x": "one", "deep/y": "two"}))
+    sent = {"sandboxId": sandbox, "uuid": uuid, "directoryPath": "/workspace/in/here"}
+    assert wire.post("sandbox.pullDirectory", sent).empty
+    assert wire.out(sandbox, "cat in/here/x in/here/deep/y") == "onetwo"
+    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+    assert wire.post("sandbox.pullDirectory", sent).empty
+    assert drafts(wire.platform) == []
+
+
+def test_pull_leaves_what_was_there(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.out(sandbox, "echo old > x; echo kept > y")
+    sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="new")), "directoryPath": "/workspace"}
+    assert wire.post("sandbox.pullDirectory", sent).empty
+    assert wire.out(sandbox, "cat x y") == "newkept\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", gzip.compress(b"no tar"), archive(x="y" * 5000)[:60]],
+    ids=["empty", "text", "gzip", "cut"],
+)
+def test_pull_refuses_what_is_no_archive_and_changes_nothing(wire: Wire, content: bytes) -> None:
+    sandbox = wire.create()
+    sent = {"sandboxId": sandbox, "uuid": upload(wire, content), "directoryPath": "/workspace"}
+    assert wire.post("sandbox.pullDirectory", sent).error == (
+        *(400, "InvalidRequest", "Request failed with status code 400"),
+    )
+    assert wire.out(sandbox, "ls -A") == ""
+
+
+def test_push_packs_a_directory_under_its_own_name(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.out(sandbox, "mkdir -p output/deep; echo one > output/x; echo two > output/deep/y")
+    for path in ("/workspace/output", "/workspace/output/", "output", "/workspace/output/deep/.."):
+        uuid = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": path}).json["uuid"]
+        content = wire.raw("GET", f"/cp/{uuid}").raw
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            assert {name.partition("/")[0] for name in tar.getnames()} == {"output"}
+            assert {"output/x", "output/deep/y"} <= set(tar.getnames())
+
+
+def test_a_directory_that_is_missing_gives_a_uuid_of_nothing(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.out(sandbox, "echo x > file")
+    for path in ("/workspace/missing", "/workspace/file"):
+        answer = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": path})
+        assert (answer.status, list(answer.json)) == (200, ["uuid"])
+        assert told(wire.raw("GET", f"/cp/{answer.json['uuid']}")) == MISSING
+
+
+def test_a_directory_goes_from_one_sandbox_to_another(wire: Wire) -> None:
+    one, two = wire.create(), wire.create()
+    wire.out(one, "mkdir output; head -c 200000 /dev/urandom > output/x")
+    uuid = wire.post("sandbox.pushDirectory", {"sandboxId": one, "directoryPath": "/workspace/output"}).json["uuid"]
+    assert wire.post("sandbox.pullDirectory", {"sandboxId": two, "uuid": uuid, "directoryPath": "/workspace"}).empty
+    assert wire.out(two, "cksum < output/x") == wire.out(one, "cksum < output/x")
+
+
+def test_push_and_pull_need_a_running_sandbox_of_ones_own(wire: Wire, other: Wire, stranger: Wire) -> None:
+    sandbox, uuid = wire.create(), upload(wire, archive(x="x"))
+    calls = (
+        ("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace"}),
+        ("sandbox.pullDirectory", {"sandboxId": sandbox, "uuid": uuid, "directoryPath": "/workspace"}),
+    )
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    for name, body in calls:
+        assert wire.post(name, body).error == (400, "InvalidRequest", "Sandbox is not running")
+        assert other.post(name, body).error == (404, "XRPCNotSupported", "Sandbox not found")
+        assert stranger.post(name, body).status == 401
+    wire.start(sandbox)
+    name, body = calls[1]
+    assert other.post(name, body).status == 404
+    assert wire.post(name, body).empty
+    assert wire.out(sandbox, "cat x") == "x"

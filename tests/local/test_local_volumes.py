@@ -1,0 +1,208 @@
+"""Volumes: attached under their path by a start, and there again after a stop."""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pocketenv_fp import local
+from tests.local.wire import Wire
+
+
+def add_volume(wire: Wire, sandbox: str, name: str, **given: object) -> str:
+    """The id of a new volume."""
+    assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": name, **given}}).empty
+    (found,) = [row["id"] for row in volumes(wire, sandbox) if row["name"] == name]
+    return str(found)
+
+
+def volumes(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
+    """The volumes that a sandbox has."""
+    rows: list[dict[str, Any]] = wire.get("volume.getVolumes", sandboxId=sandbox).json["volumes"]
+    return rows
+
+
+def kept(wire: Wire, volume: str) -> Path:
+    """Where the content of a volume lies."""
+    return wire.platform.data / "volumes" / volume
+
+
+def test_what_is_in_a_volume_outlives_a_stop_that_discards_the_file_system(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_volume(wire, sandbox, "data", path="/workspace/data")
+    wire.start(sandbox)
+    wire.out(sandbox, "echo kept > data/x; echo lost > y")
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat data/x; ls") == "kept\ndata\n"
+
+
+def test_a_volume_is_attached_by_a_start_and_not_before(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.out(sandbox, "true")
+    add_volume(wire, sandbox, "data", path="/workspace/data")
+    assert wire.exec(sandbox, "ls data")[2] != 0
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls data") == ""
+
+
+def test_a_volume_without_a_path_is_listed_and_not_attached(wire: Wire) -> None:
+    sandbox = wire.create()
+    volume = add_volume(wire, sandbox, "loose")
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls") == ""
+    (row,) = volumes(wire, sandbox)
+    assert set(row) == {"id", "name", "createdAt", "updatedAt"}
+    assert wire.post("volume.updateVolume", {"id": volume, "volume": {"name": "loose", "path": "/workspace/v"}}).empty
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls") == "v\n"
+
+
+def test_a_volume_is_listed_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None:
+    sandbox = wire.create()
+    name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
+    volume = add_volume(wire, name, "data", path="/data/models", readOnly=True)
+    page = wire.get("volume.getVolumes", sandboxId=sandbox).json
+    (row,) = page["volumes"]
+    assert set(row) == {"id", "name", "path", "createdAt", "updatedAt"}
+    assert (page["total"], row["id"], row["path"]) == (1, volume, "/data/models")
+    assert wire.get("volume.getVolume", id=volume).json == {"volume": row}
+    assert wire.get("volume.getVolumes").json == page
+    assert wire.get("volume.getVolumes", sandboxId="unknown").json == {"volumes": [], "total": 0}
+
+
+@pytest.mark.parametrize(
+    ("sent", "path"),
+    [
+        ("data/models", "/data/models"),
+        ("/data//models/", "/data/models"),
+        ("//data/models", "/data/models"),
+        ("/data/../data/./models", "/data/models"),
+        ("../../data/models", "/data/models"),
+    ],
+)
+def test_a_path_is_kept_as_an_absolute_one_that_cannot_leave_the_root(wire: Wire, sent: str, path: str) -> None:
+    sandbox = wire.create()
+    add_volume(wire, sandbox, "data", path=sent)
+    assert volumes(wire, sandbox)[0]["path"] == path
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "..", "/workspace/..", "/proc", "/proc/1", "/dev/shm", "/sys", "/run/x", "/usr", "/etc", "/a\0b"]
+)
+def test_a_path_that_would_hide_the_machine_is_refused(wire: Wire, path: str) -> None:
+    sandbox = wire.create()
+    sent = {"sandboxId": sandbox, "name": "v", "path": path}
+    refused = (400, "InvalidRequest", "Request failed with status code 400")
+    assert wire.post("volume.addVolume", {"volume": sent}).error == refused
+    assert volumes(wire, sandbox) == []
+    volume = add_volume(wire, sandbox, "v")
+    assert wire.post("volume.updateVolume", {"id": volume, "volume": {"name": "v", "path": path}}).error == refused
+
+
+def test_an_update_keeps_the_content_and_what_is_not_sent(wire: Wire) -> None:
+    sandbox = wire.create()
+    volume = add_volume(wire, sandbox, "one", path="/workspace/one")
+    wire.start(sandbox)
+    wire.out(sandbox, "echo kept > one/x")
+    assert wire.post("volume.updateVolume", {"id": volume, "volume": {"name": "two"}}).empty
+    (row,) = volumes(wire, sandbox)
+    assert (row["name"], row["path"]) == ("two", "/workspace/one")
+    assert wire.post("volume.updateVolume", {"id": volume, "volume": {"name": "two", "path": "/workspace/two"}}).empty
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat two/x; ls") == "kept\ntwo\n"
+
+
+def test_deleting_a_volume_removes_its_content_and_is_always_a_200(wire: Wire) -> None:
+    sandbox = wire.create()
+    volume = add_volume(wire, sandbox, "data", path="/workspace/data")
+    wire.start(sandbox)
+    wire.out(sandbox, "echo x > data/x")
+    assert stat.S_IMODE(kept(wire, volume).stat().st_mode) == 0o700
+    for _ in range(2):
+        assert wire.post("volume.deleteVolume", id=volume).empty
+    assert volumes(wire, sandbox) == []
+    assert wire.get("volume.getVolume", id=volume).raw == b"{}"
+    assert not kept(wire, volume).exists()
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls") == ""
+
+
+def test_a_new_volume_at_the_path_of_a_deleted_one_is_empty(wire: Wire) -> None:
+    sandbox = wire.create(provider="daytona")
+    volume = add_volume(wire, sandbox, "data", path="/workspace/data")
+    wire.start(sandbox)
+    wire.out(sandbox, "echo x > data/x")
+    wire.post("volume.deleteVolume", id=volume)
+    add_volume(wire, sandbox, "data", path="/workspace/data")
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls data; echo y > data/y; ls data") == "y\n"
+
+
+def test_deleting_a_sandbox_removes_its_volumes(wire: Wire) -> None:
+    sandbox = wire.create()
+    volume = add_volume(wire, sandbox, "data", path="/workspace/data")
+    wire.start(sandbox)
+    wire.out(sandbox, "echo x > data/x")
+    wire.post("sandbox.deleteSandbox", id=sandbox)
+    assert not kept(wire, volume).exists()
+    assert wire.get("volume.getVolume", id=volume).raw == b"{}"
+
+
+def test_a_taken_name_or_path_is_a_500_and_an_unknown_sandbox_or_volume_a_404(wire: Wire) -> None:
+    sandbox = wire.create()
+    add_volume(wire, sandbox, "data", path="/data/v")
+    for taken in ({"name": "data"}, {"name": "more", "path": "/data/v/"}):
+        told = wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, **taken}}).error
+        assert told == (500, "InternalServerError", "Internal Server Error")
+    for where in ({"sandboxId": "unknown"}, {}):
+        told = wire.post("volume.addVolume", {"volume": {**where, "name": "x"}}).error
+        assert told == (404, "XRPCNotSupported", "Sandbox not found")
+    told = wire.post("volume.updateVolume", {"id": "unknown", "volume": {"name": "x"}}).error
+    assert told == (404, "XRPCNotSupported", "Volume not found")
+
+
+def test_nobody_sees_changes_or_deletes_somebody_elses_volume(wire: Wire, other: Wire, stranger: Wire) -> None:
+    sandbox = wire.create()
+    volume = add_volume(wire, sandbox, "data", path="/data/v")
+    (row,) = volumes(wire, sandbox)
+    assert other.get("volume.getVolume", id=volume).raw == b"{}"
+    assert volumes(other, sandbox) == []
+    assert other.get("volume.getVolumes").json["total"] == 0
+    assert other.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "x"}}).status == 404
+    assert other.post("volume.updateVolume", {"id": volume, "volume": {"name": "x"}}).status == 404
+    assert other.post("volume.deleteVolume", id=volume).empty
+    assert stranger.get("volume.getVolume", id=volume).status == 401
+    assert volumes(wire, sandbox) == [row]
+    assert kept(wire, volume).is_dir()
+
+
+def test_a_restart_keeps_contents_and_removes_those_of_no_volume(tmp_path: Path) -> None:
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        sandbox = wire.create()
+        volume = add_volume(wire, sandbox, "data", path="/workspace/data")
+        wire.start(sandbox)
+        wire.out(sandbox, "echo kept > data/x")
+        lost = kept(wire, "lost")
+    lost.mkdir()
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        assert wire.out(sandbox, "cat data/x") == "kept\n"
+        assert not lost.exists()
+        assert kept(wire, volume).is_dir()
+
+
+def test_a_read_only_volume_can_be_read_and_not_written(wire: Wire) -> None:
+    if str(wire.platform.isolation) != "bubblewrap":
+        pytest.skip("plain processes write wherever their user can")
+    sandbox = wire.create()
+    volume = add_volume(wire, sandbox, "data", path="/workspace/data")
+    wire.start(sandbox)
+    wire.out(sandbox, "echo kept > data/x")
+    sent = {"id": volume, "volume": {"name": "data", "readOnly": True}}
+    assert wire.post("volume.updateVolume", sent).empty
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat data/x") == "kept\n"
+    assert wire.exec(sandbox, "echo changed > data/x")[2] != 0

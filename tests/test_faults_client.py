@@ -1,0 +1,224 @@
+"""The library against every fault of the embedded platform: one typed Failure, and no work done twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+from returns.result import Failure, Success
+
+from pocketenv_fp import (
+    Config,
+    DecodeError,
+    PocketenvError,
+    RateLimited,
+    Sandbox,
+    ServerError,
+    TransportError,
+    create,
+    exec,
+    get_sandbox,
+    local,
+    start,
+)
+from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
+from tests import servers
+from tests.local.wire import eventually
+
+EXEC = "sandbox.exec"
+CREATE = "sandbox.createSandbox"
+LOOK = "sandbox.getSandbox"
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[local.Platform]:
+    with local.platform() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _fresh(place: local.Platform) -> Iterator[None]:
+    """No test waits for the request limit that another was told of."""
+    servers.forget()
+    yield
+    place.faults.clear()
+    servers.forget()
+
+
+def client(place: local.Platform, *, retries: int = 3, read_timeout: float = 20) -> Config:
+    return Config(api_url=place.url, token=place.token, retries=retries, read_timeout=read_timeout)
+
+
+@pytest.fixture(scope="module")
+def box(place: local.Platform) -> Sandbox:
+    return (create("box", config=client(place)) | start(config=client(place))).unwrap()
+
+
+def asked(place: local.Platform, method: str) -> int:
+    """How many requests for a method arrived."""
+    return sum(name == f"io.pocketenv.{method}" for name, _ in place.calls)
+
+
+def shape(error: PocketenvError) -> tuple[type[PocketenvError], object]:
+    """The kind of an error, and what tells it from others of that kind."""
+    match error:
+        case TransportError(kind=kind, maybe_sent=True):
+            return TransportError, kind
+        case RateLimited(retry_after=seconds):
+            return RateLimited, seconds
+        case ServerError(status=status):
+            return ServerError, status
+        case _:
+            return type(error), None
+
+
+BROKEN: dict[Fault, tuple[type[PocketenvError], object]] = {
+    Drop(): (TransportError, "dropped"),
+    Drop(reset=True): (TransportError, "dropped"),
+    Drop(after_work=True): (TransportError, "dropped"),
+    Drop(after_work=True, reset=True): (TransportError, "dropped"),
+    Cut(bytes=0): (TransportError, "dropped"),
+    Cut(): (TransportError, "dropped"),
+    Cut(reset=True): (TransportError, "dropped"),
+    Truncated(): (DecodeError, None),
+    Garbage(): (DecodeError, None),
+    Garbage(body=b""): (DecodeError, None),
+    Garbage(after_work=True): (DecodeError, None),
+    Html(): (DecodeError, None),
+    Html(502): (ServerError, 502),
+    Html(504, after_work=True): (ServerError, 504),
+    Refuse(500): (ServerError, 500),
+    Refuse(502): (ServerError, 502),
+    Refuse(503): (ServerError, 503),
+    Refuse(503, retry_after=0): (ServerError, 503),
+    Refuse(502, after_work=True): (ServerError, 502),
+    Refuse(429, retry_after=3600): (RateLimited, 3600.0),
+}
+
+
+@pytest.mark.parametrize(("fault", "error"), BROKEN.items(), ids=repr)
+def test_an_exec_is_one_failure_and_never_sent_twice(
+    place: local.Platform, box: Sandbox, fault: Fault, error: tuple[type[PocketenvError], object]
+) -> None:
+    before = asked(place, EXEC)
+    with place.faults.on(EXEC, fault) as planned:
+        result = exec(box, "true", config=client(place))
+    assert shape(result.failure()) == error
+    assert asked(place, EXEC) - before == planned.played == 1
+    assert planned.worked == int(fault.works)
+
+
+@pytest.mark.parametrize("fault", BROKEN, ids=repr)
+def test_a_create_is_never_sent_twice_and_makes_one_sandbox_at_most(place: local.Platform, fault: Fault) -> None:
+    before = asked(place, CREATE)
+    with place.faults.on(CREATE, fault) as planned:
+        assert isinstance(create("other", config=client(place)), Failure)
+    assert asked(place, CREATE) - before == planned.played == 1
+    assert planned.worked == int(fault.works)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Drop(),
+        Drop(reset=True),
+        Drop(after_work=True),
+        Refuse(502),
+        Refuse(503),
+        Refuse(503, retry_after=0),
+        Refuse(504),
+        Html(502),
+        Html(503, after_work=True),
+        Refuse(429, retry_after=0),
+    ],
+    ids=repr,
+)
+def test_a_query_is_repeated_until_it_is_answered_and_no_more_often_than_configured(
+    place: local.Platform, box: Sandbox, fault: Fault
+) -> None:
+    with place.faults.on(LOOK, fault, times=2) as planned:
+        assert get_sandbox(box.id, config=client(place, retries=2)).unwrap() is not None
+        assert planned.played == 2
+    with place.faults.on(LOOK, fault) as planned:
+        assert isinstance(get_sandbox(box.id, config=client(place, retries=1)), Failure)
+        assert planned.played == 2
+
+
+@pytest.mark.parametrize(
+    "fault", [Truncated(), Garbage(), Html(), Refuse(500), Refuse(400), Refuse(429, retry_after=3600)], ids=repr
+)
+def test_a_query_whose_answer_would_be_no_better_next_time_is_not_repeated(
+    place: local.Platform, box: Sandbox, fault: Fault
+) -> None:
+    with place.faults.on(LOOK, fault) as planned:
+        assert isinstance(get_sandbox(box.id, config=client(place)), Failure)
+        assert planned.played == 1
+
+
+@pytest.mark.parametrize("fault", [Cut(bytes=0), Cut(), Cut(reset=True)], ids=repr)
+def test_a_query_whose_answer_breaks_off_is_one_failure_or_repeated_and_never_half_an_answer(
+    place: local.Platform, box: Sandbox, fault: Fault
+) -> None:
+    with place.faults.on(LOOK, fault):
+        assert shape(get_sandbox(box.id, config=client(place, retries=1)).failure()) == (TransportError, "dropped")
+    assert get_sandbox(box.id, config=client(place)).unwrap() is not None
+
+
+def test_anything_is_repeated_after_a_429_and_done_once(place: local.Platform, box: Sandbox) -> None:
+    with place.faults.on(EXEC, Refuse(429, retry_after=1), times=1) as planned:
+        begun = time.monotonic()
+        assert exec(box, "echo ran", config=client(place)).unwrap().stdout == "ran\n"
+        assert time.monotonic() - begun >= 1
+    assert (planned.played, planned.worked) == (1, 1)
+
+
+def test_429s_end_as_rate_limited_with_nothing_done(place: local.Platform, box: Sandbox) -> None:
+    with place.faults.on(EXEC, Refuse(429, retry_after=0)) as planned:
+        error = exec(box, "true", config=client(place, retries=2)).failure()
+    assert shape(error) == (RateLimited, 0.0)
+    assert (planned.played, planned.worked) == (3, 0)
+
+
+@pytest.mark.parametrize("fault", [Slow(1.5), Slow(1.5, before_work=True)], ids=repr)
+def test_a_slow_answer_is_waited_for_or_given_up_and_never_asked_for_again(
+    place: local.Platform, box: Sandbox, fault: Slow
+) -> None:
+    with place.faults.on(EXEC, fault) as planned:
+        assert isinstance(exec(box, "true", config=client(place)), Success)
+        assert (planned.played, planned.worked) == (1, 1)
+    with place.faults.on(EXEC, fault) as planned:
+        error = exec(box, "true", timeout=0.3, config=client(place)).failure()
+        assert shape(error) == (TransportError, "timeout")
+        # The platform did it all the same: that is what maybe_sent warns of.
+        assert eventually(lambda: planned.worked == 1, 10)
+        assert planned.played == 1
+
+
+def test_after_every_fault_the_next_call_works(place: local.Platform, box: Sandbox) -> None:
+    for fault in BROKEN:
+        place.faults.add(EXEC, fault)
+        exec(box, "true", config=client(place, retries=0))
+        servers.forget()
+        assert exec(box, "echo on", config=client(place, retries=0)).unwrap().stdout == "on\n"
+
+
+def test_a_dropped_connection_is_left_and_the_next_call_opens_another(place: local.Platform, box: Sandbox) -> None:
+    # Without forgetting the pool in between: its broken connection must not be used again.
+    for fault in (Drop(), Drop(reset=True), Cut(), Cut(reset=True)):
+        place.faults.add(EXEC, fault)
+        assert isinstance(exec(box, "true", config=client(place)), Failure)
+        assert isinstance(exec(box, "true", config=client(place)), Success)
+
+
+def test_what_a_fault_says_is_no_secret(place: local.Platform, box: Sandbox) -> None:
+    for fault in BROKEN:
+        with place.faults.on(EXEC, fault):
+            error = exec(box, "true", config=client(place)).failure()
+        assert place.token not in f"{error!r}{error}{place.faults!r}{place.faults.seen!r}"
+
+
+def test_any_other_client_meets_them_too(place: local.Platform) -> None:
+    with place.faults.on("*", Drop()), pytest.raises(requests.ConnectionError):
+        requests.get(f"{place.url}/xrpc/io.pocketenv.sandbox.getSandboxes", timeout=20)

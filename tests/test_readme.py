@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ COMMANDS = [body for language, body in BLOCKS if language == "sh"]
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n", 1)[0][:50])
 @pytest.mark.usefixtures("environment")
-def test_a_snippet_runs(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snippet_runs(snippet: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setenv("MY_KEY", "set by a snippet, and set back afterwards")
     if snippet.startswith(">>>"):
         example = doctest.DocTestParser().get_doctest(snippet, {}, "README", "README.md", 0)
@@ -25,7 +26,10 @@ def test_a_snippet_runs(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
         failed, tried = doctest.DocTestRunner().run(example, out=report.append)
         assert (failed, tried) == (0, len(example.examples)), "".join(report)
     else:
-        exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+        names: dict[str, Any] = {"__name__": "readme"}
+        exec(compile(snippet, "README.md", "exec"), names)
+        for test in [value for name, value in names.items() if name.startswith("test_")]:
+            test(request.getfixturevalue("pocketenv_local"))
 
 
 def test_every_block_is_a_snippet_or_a_command() -> None:

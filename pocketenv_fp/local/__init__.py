@@ -5,8 +5,20 @@
     ...     sorted(p.environment)
     ['POCKETENV_API_URL', 'POCKETENV_PUBLIC_KEY', 'POCKETENV_STORAGE_URL', 'POCKETENV_TOKEN']
 
-Commands run as real processes of the user who started it, in a folder and with an environment of their own.
-**That is no security boundary**: a command can do whatever its user can.
+Commands run as real processes of the user who started it. `Platform.isolation` says how far they are kept from this
+machine, and so does the log:
+
+- `"bubblewrap"`, where bubblewrap is installed and namespaces are allowed: each sandbox is one box that lives as long as
+  it runs, with a root of its own in which the system's directories are read-only, and no processes but its own. Nothing
+  of this machine's home, environment, /tmp, /var, /opt, /srv or /run is in it. The network is shared, or a loopback of
+  its own (`network="private"`).
+- `"processes"`, elsewhere: plain processes in the sandbox's folder, with a clean environment. `/workspace` and the like
+  mean the sandbox's folders to the calls of this API, and this machine's directories to a command. A volume is a link
+  there, and a read-only one can be written.
+
+**Neither is a security boundary for hostile code**: run only what you would run yourself.
+
+`Platform.faults` makes answers go wrong on demand (`pocketenv_fp.local.faults`).
 
 It keeps the platform's shapes, statuses and oddities, so that what runs here runs there. It differs on purpose:
 
@@ -15,8 +27,10 @@ It keeps the platform's shapes, statuses and oddities, so that what runs here ru
 - `exposeVscode` gives a `vscode://` URL that opens the workspace in this machine's VS Code.
 - Every base image is this machine itself. Sizes, keepAlive, provider credentials and Tailscale keys are accepted
   and without effect.
-- `/workspace` is the directory in which commands start and `/root` is `$HOME`, each a folder of the sandbox's own.
-  The names themselves mean the host's directories to a command, the sandbox's to the calls of this API.
+- In a box the system is read-only, save where a file, a volume or an upload names a path in it; an upload that is the
+  first to name one, and a start with other volumes than before, end what runs in the sandbox and bring services back.
+- Files and keys are written before startSandbox answers; the platform does it behind its answer.
+- A command that runs while its sandbox is stopped answers with exit code 137 and no output.
 - A secret or variable whose name no environment can hold is left out of it. So is a value with a NUL.
 - A repository is cloned to `/workspace/NAME` before start and create answer, for at most 20 seconds; a slower clone
   goes on behind them.
@@ -26,7 +40,14 @@ It keeps the platform's shapes, statuses and oddities, so that what runs here ru
   value. It answers to loopback names only, and nothing counts it: no limit, no fault, no list of requests.
 - Compressed request bodies are refused (415). Requests are not limited unless `rate_limit` says so.
 - Tokens do not expire, AT Protocol sessions are never lost, providers fail only where the contract says so.
-- Without a handler yet: claimSandbox, files, volumes, services, copying through storage.
+- updateFile changes the content too: the platform keeps the old one and says nothing.
+- A file whose path no file can have is refused at once, and so is a volume whose path would hide the machine itself
+  (400). A path of a volume is kept as an absolute one. The content of a volume goes when its record does.
+- A service's status is that of its process. What ran when the platform ended runs again when it starts on the same
+  folder. startService and restartService are refused (400) while the sandbox does not run.
+- An archive in storage is its sender's alone, and kept for a day. What is no archive is refused by pullDirectory (400).
+- Whoever claims a sandbox is told the least sizes that the contract allows. `Platform.new_ownerless_sandbox` makes one.
+- Without a handler: createIntegration and getIntegrations. Their web hooks would have to be reached from outside.
 """
 
 import atexit

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pocketenv_fp.local import sandboxes
+from pocketenv_fp.local import sandboxes, unpackings
 from pocketenv_fp.local.call import EMPTY, Call, World, iso, new_id, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
@@ -67,11 +67,14 @@ async def restore(call: Call) -> Any:
         current = sandboxes.find(world, found.id, by="id")
         if current is None or current.stopped:
             raise provider_refused()
+        noted = unpackings.note(world, folder(world) / name, found.id, row[1], exact=True)
         try:
-            await machine.unpack(row[1], folder(world) / name, exact=True)
+            await unpackings.carry(world, noted)
         except (Refused, OSError) as error:
             _log.warning("a backup could not be restored: %s", error)
             raise provider_refused() from None
+        finally:
+            unpackings.forget(world, noted)
     return EMPTY
 
 
@@ -96,8 +99,10 @@ async def _kept(machine: Machine, directory: str, archive: Path) -> bool:
 
 
 def _expire(world: World) -> None:
-    moment = now()
+    moment, wanted = now(), unpackings.archives(world)
     for row in world.store.rows("SELECT id FROM backups WHERE expires_at <= ?", moment):
+        if folder(world) / row[0] in wanted:
+            continue
         world.store.write("DELETE FROM backups WHERE id = ?", row[0])
         (folder(world) / row[0]).unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -129,7 +130,7 @@ class Box:
             told = await aside(_rest, self._told)
             raise Refused(told.strip().splitlines()[-1] if told.strip() else "the box did not start") from None
         except asyncio.CancelledError:
-            self.cut()
+            self._abandon()
             raise
         finally:
             self._told.close()
@@ -186,6 +187,11 @@ class Box:
         """Wait for the end of a box whose line is cut; for the thread that closes the platform."""
         self._bury()
 
+    def _abandon(self) -> None:
+        # Nobody waits for this end, and somebody must: a process that is not waited for stays in the system's table.
+        self.cut()
+        threading.Thread(target=self._bury, name="pocketenv-burial", daemon=True).start()
+
     def _bury(self) -> None:
         try:
             self._process.wait(PATIENCE_SECONDS)
@@ -202,7 +208,7 @@ class Box:
         except OSError:
             data = b""
         if not data:
-            self.cut()
+            self._abandon()
             return
         self._received += data
         while len(self._received) >= _HEAD.size:
@@ -239,7 +245,7 @@ class Box:
             self._loop.add_writer(self._line, self._send)
             return
         except OSError:
-            self.cut()
+            self._abandon()
             return
         self._loop.remove_writer(self._line)
 

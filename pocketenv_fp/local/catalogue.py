@@ -74,7 +74,10 @@ async def get_sandboxes(call: Call) -> Any:
 
 def fill(store: Store) -> None:
     """Put the base images into a new database."""
-    if store.count("SELECT count(*) FROM bases") == 0:
+    if store.count("SELECT count(*) FROM bases") > 0:
+        return
+    # All or none: a crash half way would leave a part of them for ever.
+    with store.transaction():
         for name, display_name, description in _IMAGES:
             uri = f"at://{PUBLISHER}/io.pocketenv.sandbox/{name}"
             store.insert("bases", **Base(new_id(), name, uri, display_name, description, 0, now())._asdict())

@@ -15,6 +15,7 @@ from pocketenv_fp.local import (
     sandboxes,
     secrets,
     services,
+    unpackings,
     volumes,
 )
 from pocketenv_fp.local.agent import work
@@ -106,6 +107,8 @@ def recover(world: World) -> None:
     """Remove what a crash left: processes, half-removed folders, archives that were never finished."""
     processes.end_marked(world.data)
     bury(world.data / "trash")
+    for clone in world.data.glob(f"{repositories.DRAFT}*"):
+        bury(clone)
     kept = {
         row[0] for row in world.store.rows("SELECT id FROM sandboxes WHERE stopped = 0 OR provider <> ?", CLOUDFLARE)
     }
@@ -121,6 +124,20 @@ def recover(world: World) -> None:
     for archive in _entries(backups.folder(world)):
         if archive.name not in finished:
             archive.unlink(missing_ok=True)
+
+
+async def finish(world: World) -> None:
+    """Do to the end what a crash interrupted half way: archives that were being unpacked into a sandbox."""
+    for noted in unpackings.left(world):
+        sandbox = sandboxes.find(world, noted.sandbox, by="id")
+        async with world.machine(noted.sandbox).turn:
+            if sandbox is not None and not sandbox.stopped and (world.data / noted.archive).exists():
+                try:
+                    await reach(world, noted.sandbox, noted.directory)
+                    await unpackings.carry(world, noted)
+                except (Refused, OSError) as error:
+                    _log.warning("an interrupted unpacking could not be finished: %s", error)
+            unpackings.forget(world, noted)
 
 
 async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pocketenv_fp.local import sandboxes
-from pocketenv_fp.local.call import EMPTY, Call, not_found, provider_refused
+from pocketenv_fp.local.call import EMPTY, Call, World, not_found, provider_refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
 # Cloudflare keeps this one for itself; the platform notices after it wrote the port down.
@@ -15,11 +15,11 @@ VSCODE_PORT = 1024
 async def expose(call: Call) -> Any:
     """The URL under which a port is reached: sandboxes share this machine's network, so it is the port itself."""
     found, port = _own(call), int(call.body["port"])
-    shown = url(found, port)
+    shown = url(call.world, found, port)
     call.world.store.insert(
         "ports", sandbox=found.id, port=port, description=call.body.get("description"), preview_url=shown
     )
-    if shown is None:
+    if _reserved(found, port):
         raise provider_refused()
     return {"previewUrl": shown}
 
@@ -58,10 +58,14 @@ async def expose_vscode(call: Call) -> Any:
     return {"previewUrl": link}
 
 
-def url(sandbox: Sandbox, port: int) -> str | None:
-    """Where a port of a sandbox is reached; None for the one that the provider keeps for itself."""
-    reserved = port == RESERVED_PORT and sandbox.provider == CLOUDFLARE
-    return None if reserved else f"http://127.0.0.1:{port}"
+def url(world: World, sandbox: Sandbox, port: int) -> str | None:
+    """Where a port of a sandbox is reached; None where it is not, or the provider keeps it for itself."""
+    reached = world.kind.network == "shared" and not _reserved(sandbox, port)
+    return f"http://127.0.0.1:{port}" if reached else None
+
+
+def _reserved(sandbox: Sandbox, port: int) -> bool:
+    return port == RESERVED_PORT and sandbox.provider == CLOUDFLARE
 
 
 def _own(call: Call) -> Sandbox:

@@ -27,10 +27,13 @@ def end_family(pid: int) -> None:
 def end_marked(folder: Path) -> None:
     """Kill every process marked with `folder` or a folder below it.
 
-    Looks again until nothing is left, because what forks while it is hunted leaves children behind.
+    Looks again until nothing is left, because what forks while it is hunted leaves children behind; and until what was
+    killed is gone, for a parent may end before its child has let go of a file.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while found := marked(folder):
+    killed: set[int] = set()
+    while found := marked(folder) | {pid for pid in killed if _parent(pid) is not None}:
+        killed |= found
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

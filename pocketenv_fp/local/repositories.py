@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,8 @@ from pocketenv_fp.local.machine import Machine, Refused, bury
 from pocketenv_fp.local.threads import aside
 
 CLONE_SECONDS = 20.0
+# In the platform's folder; a crash leaves it to the next start.
+DRAFT = ".clone-"
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
 
 
@@ -38,10 +41,13 @@ async def _arrive(machine: Machine, repo: str, name: str) -> None:
         return
     here = _path_on_this_machine(repo)
     if here is None:
-        await machine.run(f"git clone --quiet -- {shlex.quote(repo)} {shlex.quote(name)}", environment)
+        # Beside first, under a name that a start sweeps away: half a repository would never be cloned again.
+        draft = work.DRAFT + uuid.uuid4().hex
+        line = f"git clone --quiet -- {shlex.quote(repo)} {draft} && mv {draft} {shlex.quote(name)}"
+        await machine.run(line, environment)
         return
     # A box does not see the rest of this machine: the clone is made outside it and carried in.
-    with tempfile.TemporaryDirectory(prefix=".clone-", dir=machine.folder.parent.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=DRAFT, dir=machine.folder.parent.parent) as folder:
         copy, archive = Path(folder) / name, Path(folder) / "archive"
         if await aside(_clone_here, here, copy):
             with archive.open("wb") as file:

@@ -30,6 +30,7 @@ from pocketenv_fp.local.vault import open_vault
 
 HANDLE = "you.localhost"
 STATE = "state.sqlite3"
+LOCK = "lock"
 IDLE_SECONDS = 5
 BACKLOG = 2048
 # How long open requests may take to end once their processes are gone.
@@ -69,7 +70,7 @@ class Platform:
         self.data = Path(folder).resolve()
         try:
             _claim(self.data)
-            self._lock = _lock(self.data / "lock")
+            self._lock = _lock(self.data / LOCK)
             self._world = _open_world(self.data, boot_delay, _kind(isolation, network, limits))
         except BaseException:
             self._let_go()
@@ -207,6 +208,7 @@ class Platform:
             self._loop.close()
 
     async def _run(self) -> None:
+        await lifecycle.finish(self._world)
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody when it is ready
             await asyncio.sleep(0.001)
@@ -284,7 +286,7 @@ def _claim(data: Path) -> None:
     # What is in the platform's folder and not in its records is removed at the start. In somebody's project
     # folder, given by mistake, that would be their work.
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(data.iterdir()) and not (data / STATE).exists():
+    if {path.name for path in data.iterdir()} - {LOCK} and not (data / STATE).exists():
         raise OSError(f"{data} is not empty, and not the folder of a platform")
     data.chmod(0o700)
 

@@ -192,7 +192,7 @@ def _expose(world: World, sandbox: Sandbox, service: Service) -> None:
             sandbox=sandbox.id,
             port=port,
             description=f"Port {port} for service {service.name}",
-            preview_url=ports.url(sandbox, port),
+            preview_url=ports.url(world, sandbox, port),
         )
 
 

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import actors, lifecycle, sandboxes
+from pocketenv_fp.local import actors, lifecycle, sandboxes, unpackings
 from pocketenv_fp.local.call import EMPTY, Call, User, World, invalid, new_id, not_found, provider_refused
 from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.sandboxes import Sandbox
@@ -84,7 +84,7 @@ class Upload:
         self._value += data[start:end]
 
     def _header(self) -> None:
-        if self._name.lower() == b"content-disposition":
+        if bytes(self._name).lower() == b"content-disposition":
             self._disposition = bytes(self._value)
         self._name.clear()
         self._value.clear()
@@ -114,8 +114,8 @@ class Archive(Response):
         self.headers["content-length"] = str(os.fstat(file.fileno()).st_size)
         self._file = file
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or as much of it as there is somebody to take."""
         gone = asyncio.ensure_future(_hung_up(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -149,24 +149,23 @@ def routes(world: World) -> list[Route]:
 
 async def pull(call: Call) -> Any:
     """Unpack an archive into a directory of a sandbox; an unknown one is passed over in silence."""
-    world, me = call.world, call.me
-    async with _running(call) as machine:
-        file = _claimed(world, me, call.body["uuid"])
-        if file is None:
-            return EMPTY
+    world, me, taken = call.world, call.me, drafts(call.world) / new_id()
+    async with _running(call):
+        # Noted before it is taken: a crash between the two must not cost the archive.
+        noted = unpackings.note(world, taken, _own(call).id, call.body["directoryPath"])
         try:
-            await lifecycle.reach(world, _own(call).id, call.body["directoryPath"])
-            await machine.unpack(call.body["directoryPath"], file)
+            if _claim(world, me, call.body["uuid"], taken):
+                await lifecycle.reach(world, noted.sandbox, noted.directory)
+                await unpackings.carry(world, noted)
         except Refused:
             raise provider_refused() from None
         finally:
-            file.unlink(missing_ok=True)
+            unpackings.forget(world, noted)
     return EMPTY
 
 
 async def push(call: Call) -> Any:
-    """The name of a new archive of a directory, under the directory's own name; it is the name of none if there is no
-    such directory."""
+    """The uuid of a new archive of a directory; where there is no such directory it is the uuid of nothing."""
     world, me, name = call.world, call.me, new_id()
     directory = posixpath.normpath(posixpath.join("/workspace", call.body["directoryPath"]))
     top = posixpath.basename(directory)
@@ -197,8 +196,8 @@ def drafts(world: World) -> Path:
 
 
 def recover(world: World) -> None:
-    """Remove what a crash left unfinished, and what is too old."""
-    for draft in list(drafts(world).iterdir()):
+    """Remove what a crash left unfinished and nobody wants, and what is too old."""
+    for draft in set(drafts(world).iterdir()) - unpackings.archives(world):
         draft.unlink(missing_ok=True)
     expire(world)
 
@@ -246,26 +245,25 @@ def _keep(world: World, user: User, draft: Path, name: str) -> None:
     draft.replace(own / name)
 
 
-def _claimed(world: World, user: User, name: str) -> Path | None:
+def _claim(world: World, user: User, name: str, taken: Path) -> bool:
     # A rename gives it to one reader only, and a crash on the way leaves a draft.
     if not _UUID.fullmatch(name):
-        return None
-    taken = drafts(world) / new_id()
+        return False
     try:
         (folder(world) / user.id / name).rename(taken)
     except FileNotFoundError:
-        return None
-    return taken
+        return False
+    return True
 
 
 def _taken(world: World, user: User, name: str) -> IO[bytes] | None:
-    file = _claimed(world, user, name)
-    if file is None:
+    taken = drafts(world) / new_id()
+    if not _claim(world, user, name, taken):
         return None
     try:
-        return file.open("rb", buffering=0)
+        return taken.open("rb", buffering=0)
     finally:
-        file.unlink()
+        taken.unlink()
 
 
 @contextlib.asynccontextmanager

@@ -36,8 +36,8 @@ _PATHS = (
     "/workspace//a/./b",
 )
 _ODD_TEXTS = ("", "\0", "\u00e9\u4e2d\U0001f600", "' OR 1=1 --", "%s%n", "../..", "x" * 5000, "a\r\nb: c", "null", "{}")
-_ODD_NUMBERS = (0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**30, 1.5, 1e300, -0.0)
-_ODD_VALUES: tuple[object, ...] = (None, True, 0, 10**30, 1.5, "", [], {}, [None], {"a": None})
+_ODD_NUMBERS = (0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**30, 10**400, 1.5, 1e300, -0.0)
+_ODD_VALUES: tuple[object, ...] = (None, True, 0, 10**30, 10**400, 1.5, "", [], {}, [None], {"a": None})
 _ODD_QUERIES = (
     "",
     "id",
@@ -238,8 +238,8 @@ _SAFE: dict[str, tuple[str, ...]] = {
     "command": _COMMANDS,
     "repo": _REPOSITORIES,
     "path": _PATHS,
-    "directory": _PATHS,
-    "directorypath": _PATHS,
+    "directory": ("/workspace", *_PATHS),
+    "directorypath": ("/workspace", *_PATHS),
     "base": (BASE, "openclaw", "no-such-base", ""),
 }
 _FORMED = {

@@ -80,6 +80,4 @@ def _storage_faults(exchange: Exchange) -> set[str]:
     if exchange.page:
         return set()
     told = json.loads(exchange.body)
-    if exchange.status == 500 and told.get("error") == "InternalServerError":
-        return set()
     return set() if set(told) == {"error"} and (exchange.status, told["error"]) in STORAGE_ERRORS else {f"says {told}"}

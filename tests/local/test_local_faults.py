@@ -441,7 +441,9 @@ def test_a_star_is_every_method_and_the_storage_and_no_other_page(wire: Wire) ->
 
 
 @pytest.mark.parametrize(
-    ("method", "met"), [("/cp", {"GET", "POST"}), ("GET /cp", {"GET"}), ("POST /cp", {"POST"})], ids=str
+    ("method", "met"),
+    [("/cp", {"GET", "POST"}), ("GET /cp", {"GET"}), ("POST /cp", {"POST"})],
+    ids=["both", "get", "post"],
 )
 def test_the_storage_has_faults_by_its_path_in_its_own_shape(wire: Wire, method: str, met: set[str]) -> None:
     with wire.platform.faults.on(method, Refuse(503)):

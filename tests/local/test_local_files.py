@@ -1,9 +1,13 @@
 """Files: kept sealed, written by a start, shown without their contents."""
 
+import contextlib
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pocketenv_fp import local
 from tests.local.wire import Wire
 
 SERVER_ERROR = (500, "InternalServerError", "Internal Server Error")
@@ -163,3 +167,16 @@ def test_deleting_a_sandbox_deletes_its_files(wire: Wire) -> None:
     (row,) = files(wire, sandbox)
     wire.post("sandbox.deleteSandbox", id=sandbox)
     assert wire.get("file.getFile", id=row["id"]).raw == b"{}"
+
+
+def test_a_folder_from_before_there_were_files_volumes_and_services_still_opens(tmp_path: Path) -> None:
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        sandbox = wire.create()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        database.executescript("DROP TABLE files; DROP TABLE volumes; DROP TABLE services;")
+    with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
+        add_file(wire, sandbox, "/workspace/x", "text")
+        wire.start(sandbox)
+        assert wire.out(sandbox, "cat x") == "text"
+        assert wire.get("volume.getVolumes").json["total"] == 0
+        assert wire.get("service.getServices", sandboxId=sandbox).json == {"services": []}

@@ -19,6 +19,7 @@ from tests.local.wire import Answer, Wire, eventually
 
 BOUNDARY = "b0undary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+AN_AGE_AGO = (time.time() - 90_000, time.time() - 90_000)
 MISSING = (404, {"error": "File not found"})
 NOTHING_SENT = (400, {"error": "No file uploaded"})
 
@@ -111,10 +112,11 @@ def test_who_is_not_logged_in_is_told_so_in_storages_own_words(place: local.Plat
         form(part(b"x", name="other")),
         form(part(b"x", filename=None)),
         part(b"x"),
+        part(b"x") + part(b"y", name="note", filename=None),
         b"nonsense",
         b"",
     ],
-    ids=["no part", "another field", "no file", "no end", "no form", "nothing"],
+    ids=["no part", "another field", "no file", "no end of the part", "no end of the form", "no form", "nothing"],
 )
 def test_without_a_whole_file_nothing_was_uploaded(wire: Wire, body: bytes) -> None:
     assert told(wire.raw("POST", "/cp?uuid=none", body, FORM)) == NOTHING_SENT
@@ -217,7 +219,7 @@ def test_a_large_archive_goes_both_ways_without_being_held_in_memory(wire: Wire)
 def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wire) -> None:
     old, new = upload(wire, b"old"), upload(wire, b"new")
     (kept,) = (wire.platform.data / "storage").glob(f"*/{old}")
-    os.utime(kept, (time.time() - 90_000,) * 2)
+    os.utime(kept, AN_AGE_AGO)
     upload(wire, b"x")
     assert told(wire.raw("GET", f"/cp/{old}")) == MISSING
     assert wire.raw("GET", f"/cp/{new}").raw == b"new"
@@ -227,7 +229,7 @@ def test_a_restart_keeps_archives_and_removes_drafts_and_what_is_too_old(tmp_pat
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         old, new = upload(wire, b"old"), upload(wire, b"new")
         (kept,) = (platform.data / "storage").glob(f"*/{old}")
-    os.utime(kept, (time.time() - 90_000,) * 2)
+    os.utime(kept, AN_AGE_AGO)
     (tmp_path / "storage" / ".drafts" / "half").write_bytes(b"half")
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         assert drafts(platform) == []
@@ -244,6 +246,18 @@ def test_pull_unpacks_the_entries_of_an_archive_and_consumes_it(wire: Wire) -> N
     assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
     assert wire.post("sandbox.pullDirectory", sent).empty
     assert drafts(wire.platform) == []
+
+
+def test_pull_reaches_a_directory_of_the_system_and_services_go_on(wire: Wire) -> None:
+    sandbox = wire.create()
+    service = {"name": "web", "command": "sleep 1000"}
+    assert wire.post("service.addService", {"service": service}, sandboxId=sandbox).empty
+    sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="one")), "directoryPath": "/etc/pocketenv-test"}
+    assert wire.post("sandbox.pullDirectory", sent).empty
+    # A command without a box sees the sandbox's /etc below its folder.
+    assert wire.out(sandbox, 'cat "${PWD%/workspace}/etc/pocketenv-test/x"') == "one"
+    (row,) = wire.get("service.getServices", sandboxId=sandbox).json["services"]
+    assert row["status"] == "RUNNING"
 
 
 def test_pull_leaves_what_was_there(wire: Wire) -> None:

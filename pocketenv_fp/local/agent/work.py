@@ -71,23 +71,30 @@ def pack(root: str, path: str, archive: int, top: str | None) -> bool:
 def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FBT001 - comes by position from a request
     """Put the entries of a tar.gz into a directory, each whole; if `exact`, nothing else is in it afterwards."""
     target = place(root, path)
-    os.makedirs(target, exist_ok=True)
+    new = not os.path.isdir(target)
     # Unpacked beside first: an archive that breaks off, or that is refused, must not cost what is there.
-    draft = os.path.join(target, DRAFT + uuid.uuid4().hex)
+    draft = os.path.join(os.path.dirname(target) if new else target, DRAFT + uuid.uuid4().hex)
     try:
-        os.mkdir(draft, 0o700)
+        os.makedirs(draft)
         with os.fdopen(archive, "rb") as file:
             directories = _extract(file, draft)
-        if exact:
-            for name in os.listdir(target):
-                if os.path.join(target, name) != draft:
-                    remove(os.path.join(target, name))
-        _merge(draft, target)
+        if not new:
+            if exact:
+                _empty(target, draft)
+            _merge(draft, target)
         # Last, and from the leaves up: a directory that forbids writing is filled by now.
         for name, mode in reversed(directories):
-            os.chmod(os.path.join(target, name), mode)
+            os.chmod(os.path.join(draft if new else target, name), mode)
+        if new:
+            os.rename(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _empty(target: str, draft: str) -> None:
+    for name in os.listdir(target):
+        if os.path.join(target, name) != draft:
+            remove(os.path.join(target, name))
 
 
 def sweep(root: str) -> None:

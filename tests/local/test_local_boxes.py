@@ -1,0 +1,364 @@
+"""Boxes: what a sandbox sees, what it cannot reach, and that it ends with its platform."""
+
+import io
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp import local
+from pocketenv_fp.local import box, layout, processes
+from pocketenv_fp.local.agent import work
+from pocketenv_fp.local.box import Limits
+from tests.local.wire import Wire, commands_alive, eventually
+
+needs_boxes = pytest.mark.skipif(box.bubblewrap() is None, reason="no bubblewrap that works here")
+
+
+@pytest.fixture
+def boxed(wire: Wire) -> Wire:
+    """A connection to the platform that has boxes."""
+    if wire.platform.isolation != "bubblewrap":
+        pytest.skip("plain processes see this machine: that is what they are")
+    return wire
+
+
+@pytest.fixture(params=[pytest.param("bubblewrap", marks=needs_boxes), "processes"])
+def limited(request: pytest.FixtureRequest) -> Iterator[Wire]:
+    """A connection to a platform with limits, at each level."""
+    limits = Limits(cpu_seconds=1, memory_bytes=512 * 1024 * 1024, processes=20, output_bytes=100_000)
+    with local.platform(isolation=request.param, limits=limits) as platform, Wire(platform, platform.token) as wire:
+        yield wire
+
+
+def test_a_box_has_a_root_of_its_own(boxed: Wire) -> None:
+    sandbox = boxed.create()
+    assert boxed.out(sandbox, "ls -A /root /home /tmp /app /data /opt /srv | grep -v :$ | grep .; pwd; id -u") == (
+        "/workspace\n0\n"
+    )
+    boxed.out(sandbox, "for d in /workspace /root /home /tmp /app /data /var /opt /srv /new; do mkdir -p $d/x; done")
+    assert boxed.out(sandbox, "ls -d /app/x /var/x /new/x") == "/app/x\n/new/x\n/var/x\n"
+    assert not Path("/new").exists()
+
+
+def test_nothing_of_this_machines_homes_or_of_the_platform_is_in_a_box(boxed: Wire, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("host")
+    sandbox = boxed.create()
+    for path in (tmp_path, boxed.platform.data, Path.cwd(), Path.home()):
+        assert boxed.exec(sandbox, f"ls -A {path} | grep .")[2] != 0, path
+    assert boxed.exec(sandbox, "grep -r . /etc/shadow /etc/gshadow /etc/sudoers /etc/ssl/private 2>/dev/null")[0] == ""
+
+
+def test_the_system_is_read_only_in_a_box(boxed: Wire) -> None:
+    sandbox = boxed.create()
+    for path in ("/usr/x", "/etc/x", "/bin/x", "/lib/x"):
+        assert "Read-only" in boxed.exec(sandbox, f"touch {path}")[1], path
+
+
+def test_a_box_sees_only_its_own_processes_and_not_what_started_it(
+    boxed: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMETHING_SECRET", "of-the-host")
+    sandbox = boxed.create()
+    assert boxed.out(sandbox, "sleep 5 & ls /proc | grep -c '^[0-9]'").strip() in {"4", "5", "6"}
+    assert "of-the-host" not in boxed.out(sandbox, "cat /proc/*/environ | tr '\\0' '\\n'")
+    assert boxed.platform.token not in boxed.out(sandbox, "cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'")
+
+
+@pytest.mark.parametrize("number", ["KILL", "TERM", "INT", "HUP", "CHLD", "STOP", "USR1"])
+def test_nobody_in_a_box_can_end_its_first_process(boxed: Wire, number: str) -> None:
+    sandbox = boxed.create()
+    boxed.exec(sandbox, f"touch alive; kill -{number} 1")
+    assert boxed.out(sandbox, "ls") == "alive\n"
+
+
+def test_a_server_in_a_box_answers_on_loopback(wire: Wire) -> None:
+    sandbox = wire.create()
+    code = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.BaseHTTPRequestHandler); open('port', 'w').write(str(s.server_port)); s.serve_forever()"
+    wire.out(sandbox, f'nohup python3 -c "{code}" > log 2>&1 &')
+    assert eventually(lambda: wire.exec(sandbox, "grep . port")[2] == 0)
+    port = int(wire.out(sandbox, "cat port"))
+    there = Wire(wire.platform, None)
+    there.connection.port = port
+    assert there.raw("GET", "/").status == 501
+
+
+@needs_boxes
+def test_a_private_network_is_a_loopback_of_its_own() -> None:
+    with local.platform(network="private") as platform, Wire(platform, platform.token) as wire:
+        sandbox = wire.create()
+        port = platform.url.rpartition(":")[2]
+        assert wire.exec(sandbox, f"exec 3<>/dev/tcp/127.0.0.1/{port}")[2] != 0
+        assert wire.out(sandbox, "cut -d: -f1 /proc/net/dev | tail -n +3").split() == ["lo"]
+        assert wire.post("sandbox.exposePort", {"port": 8080}, id=sandbox).json == {"previewUrl": None}
+
+
+def test_what_cannot_be_had_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="needs isolation 'bubblewrap'"):
+        local.platform(isolation="processes", network="private")
+    monkeypatch.setattr("pocketenv_fp.local.server.bubblewrap", lambda: None)
+    with pytest.raises(OSError, match="no bwrap here"):
+        local.platform(isolation="bubblewrap")
+
+
+def test_without_bubblewrap_on_the_path_processes_are_plain(tmp_path: Path) -> None:
+    code = "from pocketenv_fp import local\nwith local.platform() as p: print(p.isolation)"
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "processes\n"
+
+
+def test_a_file_record_and_a_volume_reach_any_path_even_in_the_systems_directories(boxed: Wire) -> None:
+    sandbox = boxed.create()
+    for path in ("/etc/myapp/settings.ini", "/usr/local/bin/mytool", "/srv/www/index.html", "relative.txt"):
+        body = {"file": {"sandboxId": sandbox, "path": path, "content": boxed.seal(f"this is {path}")}}
+        assert boxed.post("file.addFile", body).empty
+    volume = {"sandboxId": sandbox, "name": "models", "path": "/usr/share/models"}
+    assert boxed.post("volume.addVolume", {"volume": volume}).empty
+    boxed.start(sandbox)
+    for path in ("/etc/myapp/settings.ini", "/usr/local/bin/mytool", "/srv/www/index.html", "/workspace/relative.txt"):
+        assert path.rpartition("/")[2] in boxed.out(sandbox, f"cat {path}")
+    assert boxed.out(sandbox, "echo weights > /usr/share/models/m; cat /usr/share/models/m") == "weights\n"
+    assert (
+        boxed.out(sandbox, "cat /etc/passwd | head -1; ls /usr/bin/env")
+        == "root:x:0:0:root:/root:/bin/bash\n/usr/bin/env\n"
+    )
+    assert boxed.exec(sandbox, "cat /etc/shadow")[2] != 0
+    assert not Path("/etc/myapp").exists()
+
+
+def test_an_upload_reaches_a_directory_of_the_system_and_services_come_back(boxed: Wire) -> None:
+    sandbox = boxed.create()
+    service = {"name": "clock", "command": "sleep 1000"}
+    assert boxed.post("service.addService", {"service": service}, sandboxId=sandbox).empty
+    boxed.out(sandbox, "mkdir -p out; echo tool > out/tool")
+    for target in ("/usr/local/share/mine", "/opt/mine"):
+        name = boxed.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace/out"}).json[
+            "uuid"
+        ]
+        body = {"sandboxId": sandbox, "uuid": name, "directoryPath": target}
+        assert boxed.post("sandbox.pullDirectory", body).empty
+        assert boxed.out(sandbox, f"cat {target}/out/tool") == "tool\n"
+    (row,) = boxed.get("service.getServices", sandboxId=sandbox).json["services"]
+    assert row["status"] == "RUNNING"
+
+
+def upload(wire: Wire, *entries: tarfile.TarInfo) -> str:
+    """The name of an archive with these entries."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as tar:
+        for entry in entries:
+            tar.addfile(entry, io.BytesIO(b"x" * entry.size))
+    boundary = "ordinary"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'.encode()
+        + held.getvalue()
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
+    answer = wire.raw("POST", "/cp", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    return str(answer.json["uuid"])
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    """One entry of an archive."""
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.mode = kind, target, mode
+    made.size = 1 if kind == tarfile.REGTYPE else 0
+    return made
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        [entry("../escaped")],
+        [entry("a/../../escaped")],
+        [entry("link", tarfile.SYMTYPE, "{outside}"), entry("link/escaped")],
+        [entry("link", tarfile.SYMTYPE, ".."), entry("link/escaped")],
+        [entry("hard", tarfile.LNKTYPE, "{outside}/precious")],
+        [entry("hard", tarfile.LNKTYPE, "../../../precious")],
+        [entry("null", tarfile.CHRTYPE)],
+        [entry("pipe", tarfile.FIFOTYPE)],
+    ],
+    ids=["dots", "inner dots", "through a link", "through a relative link", "hard link", "hard dots", "device", "fifo"],
+)
+def test_an_archive_that_would_write_elsewhere_is_refused_and_changes_nothing(
+    wire: Wire, attack: list[tarfile.TarInfo], tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("host")
+    for each in attack:
+        each.linkname = each.linkname.replace("{outside}", str(tmp_path))
+    sandbox = wire.create()
+    wire.out(sandbox, "mkdir there; echo old > there/old")
+    name = upload(wire, entry("fine"), *attack)
+    body = {"sandboxId": sandbox, "uuid": name, "directoryPath": "/workspace/there"}
+    assert wire.post("sandbox.pullDirectory", body).status == 400
+    assert wire.out(sandbox, "find . -mindepth 1 | sort") == "./there\n./there/old\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_an_absolute_name_is_taken_as_one_below_the_target(wire: Wire) -> None:
+    sandbox = wire.create()
+    body = {"sandboxId": sandbox, "uuid": upload(wire, entry("/etc/x")), "directoryPath": "/workspace/there"}
+    assert wire.post("sandbox.pullDirectory", body).empty
+    assert wire.out(sandbox, "find there -type f") == "there/etc/x\n"
+
+
+def test_a_tree_goes_through_storage_mode_for_mode(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.out(
+        sandbox,
+        "umask 0; mkdir -p t/deep/empty t/shut; echo a > t/a; echo b > 't/ü b'; chmod 755 t/a; chmod 664 't/ü b';"
+        " ln -s a t/link; ln -s /nowhere/at/all t/far; ln t/a t/hard; : > t/none; echo s > t/shut/s; chmod 500 t/shut",
+    )
+    name = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace/t"}).json["uuid"]
+    for _ in range(2):
+        body = {"sandboxId": sandbox, "uuid": name, "directoryPath": "/workspace/copy"}
+        assert wire.post("sandbox.pullDirectory", body).empty
+        listed = "find . -printf '%P %m %y %l %s\\n' | grep -v '^ ' | sort"
+        assert wire.out(sandbox, f"cd t; {listed}") == wire.out(sandbox, f"cd copy/t; {listed}")
+        name = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "copy/t"}).json["uuid"]
+
+
+@pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])
+def test_a_repository_of_this_machine_is_cloned(wire: Wire, tmp_path: Path, form: str) -> None:
+    source = tmp_path / "my project.git"
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(source)]
+    source.mkdir()
+    (source / "README").write_text("hello")
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    sandbox = wire.create(provider="daytona", repo=form.format(path=source))
+    assert wire.out(sandbox, "cat 'my project/README'; cd 'my project'; git status --short; git log --format=%s") == (
+        "hellofirst\n"
+    )
+    wire.out(sandbox, "echo mine > 'my project/README'")
+    wire.start(sandbox)
+    assert wire.out(sandbox, "cat 'my project/README'") == "mine\n"
+    assert (source / "README").read_text() == "hello"
+
+
+def test_output_above_its_limit_is_cut_and_the_command_killed(limited: Wire) -> None:
+    stdout, stderr, code = limited.exec(limited.create(), "yes")
+    assert (len(stdout), code) == (100_000, 137)
+    assert "the output was cut" in stderr
+
+
+def test_processor_time_and_memory_have_limits(limited: Wire) -> None:
+    sandbox = limited.create()
+    assert limited.exec(sandbox, "while :; do :; done")[2] in {128 + signal.SIGXCPU, 128 + signal.SIGKILL}
+    assert limited.exec(sandbox, "python3 -c 'b = bytearray(1 << 30)'")[2] != 0
+    assert limited.out(sandbox, "python3 -c 'b = bytearray(1 << 20); print(len(b))'") == "1048576\n"
+
+
+def test_a_fork_bomb_is_ended_and_its_sandbox_lives_on(limited: Wire) -> None:
+    sandbox = limited.create()
+    limited.exec(sandbox, "for i in $(seq 200); do sleep 100 & done; wait")
+    assert eventually(lambda: len(commands_alive(limited.platform.data)) <= 20)
+    assert limited.out(sandbox, "echo works") == "works\n"
+
+
+def test_a_command_may_open_its_own_outputs_by_name(wire: Wire) -> None:
+    sandbox = wire.create()
+    line = "echo a; echo b > /dev/stdout; echo c; echo d >> /dev/stderr; echo e > /dev/stderr"
+    assert wire.exec(sandbox, line) == ("a\nb\nc\n", "d\ne\n", 0)
+
+
+def test_what_a_child_writes_later_belongs_to_no_other_command(wire: Wire) -> None:
+    sandbox = wire.create()
+    assert wire.out(sandbox, "(sleep 0.3; echo late; echo written > file) & echo now") == "now\n"
+    assert eventually(lambda: wire.exec(sandbox, "cat file")[0] == "written\n")
+
+
+def test_large_commands_and_environments_fit(wire: Wire) -> None:
+    sandbox = wire.create()
+    for number in range(5):
+        variable = {"sandboxId": sandbox, "name": f"V{number}", "value": "v" * 90_000}
+        assert wire.post("variable.addVariable", {"variable": variable}).empty
+    wire.start(sandbox)
+    assert wire.out(sandbox, f"echo ${{#V0}} ${{#V4}} # {'x' * 90_000}") == "90000 90000\n"
+
+
+def test_an_agent_that_is_killed_takes_its_box_along_and_the_next_command_gets_a_new_one(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.out(sandbox, "echo kept > file; sleep 1000 &")
+    folder = wire.platform.data / "sandboxes" / sandbox
+    for pid in processes.marked(folder) - commands_alive(folder):
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: wire.exec(sandbox, "cat file") == ("kept\n", "", 0))
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    assert processes.marked(folder) == set()
+
+
+def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire) -> None:
+    sandbox = wire.create()
+    wire.out(sandbox, "sleep 1000 &")
+    folder = wire.platform.data / "sandboxes" / sandbox
+    for pid in processes.marked(folder):
+        os.kill(pid, signal.SIGSTOP)
+    assert wire.post("sandbox.stopSandbox", id=sandbox).raw == b"{}"
+    assert processes.marked(folder) == set()
+
+
+def test_a_hundred_sandboxes_run_at_once() -> None:
+    with local.platform() as platform:
+
+        def one(number: int) -> str:
+            with Wire(platform, platform.token) as wire:
+                sandbox = wire.create()
+                told = wire.out(sandbox, f"echo {number} > own; cat own")
+                assert wire.out(sandbox, "sleep 1000 & ls") == "own\n"
+                return told
+
+        with ThreadPoolExecutor(16) as pool:
+            assert list(pool.map(one, range(100))) == [f"{number}\n" for number in range(100)]
+        assert len(commands_alive(platform.data)) == 100
+    assert processes.marked(platform.data) == set()
+
+
+def test_many_commands_of_one_sandbox_and_its_stop_at_once_leave_nothing(wire: Wire) -> None:
+    sandbox = wire.create()
+    gate = threading.Barrier(9)
+
+    def run() -> set[int]:
+        with Wire(wire.platform, wire.token) as own:
+            gate.wait()
+            return {own.post("sandbox.exec", {"command": "sleep 0.05 & :"}, id=sandbox).status for _ in range(20)}
+
+    with ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(run) for _ in range(8)]
+        gate.wait()
+        for _ in range(5):
+            wire.post("sandbox.stopSandbox", id=sandbox)
+            wire.start(sandbox)
+        statuses = set[int]().union(*(task.result() for task in running))
+    assert statuses <= {200, 400}
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    assert processes.marked(wire.platform.data / "sandboxes" / sandbox) == set()
+
+
+def test_only_what_others_may_read_is_lent_from_the_system() -> None:
+    arguments = layout.mounted(Path("/nonexistent"), (), ()) if os.access("/etc", os.R_OK) else []
+    lent = dict(itertools.pairwise(arguments))
+    assert lent.get("--bind") == "/nonexistent"
+    for name in ("shadow", "gshadow"):
+        path = Path("/etc") / name
+        if path.exists() and not path.stat().st_mode & 0o004:
+            place = arguments.index(str(path))
+            assert arguments[place - 2 : place] == ["--ro-bind", os.devnull]
+
+
+def test_drafts_that_a_crash_left_are_swept_away(tmp_path: Path) -> None:
+    (tmp_path / "deep" / f"{work.DRAFT}1").mkdir(parents=True)
+    (tmp_path / f"{work.DRAFT}2").touch()
+    (tmp_path / "deep" / "kept").touch()
+    work.sweep(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "kept"]

@@ -33,12 +33,14 @@ PIECE = 1 << 16
 GRACE_SECONDS = 3.0
 WATCH_SECONDS = 0.05
 DIRECTORIES = ("workspace", "root", "tmp")
+# Python ignores the last two and would pass that on.
+_OWN_SIGNALS = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Command:
     """A process that was asked for: a command line, a service, or file work."""
 
-    def __init__(self, number: int | None, pid: int, trouble: int, key: str | None = None) -> None:
+    def __init__(self, number: int | None, pid: int, trouble: int | None, key: str | None = None) -> None:
         self.number = number
         self.pid = pid
         self.trouble = trouble
@@ -58,6 +60,8 @@ class Agent:
         self._shell: str = options["shell"]
         self._path: str = options["path"]
         self._marks: dict[str, str] = options["marks"]
+        self._limited = self._limits["cpu_seconds"] is not None or self._limits["memory_bytes"] is not None
+        self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._selector = selectors.DefaultSelector()
         self._received = bytearray()
         self._descriptors: deque[int] = deque()
@@ -182,7 +186,7 @@ class Agent:
         out, out_end = os.pipe()
         err, err_end = os.pipe()
         try:
-            command = self._fork(number, lambda: self._become(request, out_end, err_end))
+            command = self._start(number, request, out_end, err_end)
         except OSError:
             os.close(out)
             os.close(err)
@@ -200,7 +204,14 @@ class Agent:
         if key in self._services:
             self._say({"id": number, "error": "it runs"})
             return
-        self._services[key] = self._fork(None, lambda: self._become_service(request), key)
+        log = work.place(self._root, request["log"])
+        os.makedirs(os.path.dirname(log), exist_ok=True)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        request["env"][kin.MARK] = key
+        try:
+            self._services[key] = self._start(None, request, output, output, key)
+        finally:
+            os.close(output)
         self._say({"id": number})
 
     def _end_service(self, number: int, key: str) -> None:
@@ -256,10 +267,9 @@ class Agent:
         self._running[pid] = command = Command(number, pid, trouble, key)
         return command
 
-    def _become(self, request: dict[str, Any], out: int, err: int) -> NoReturn:
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for end, standard in ((nothing, 0), (out, 1), (err, 2)):
-            os.dup2(end, standard)
+    def _start(
+        self, number: int | None, request: dict[str, Any], out: int, err: int, key: str | None = None
+    ) -> Command:
         environment = {
             "PATH": self._path,
             "LANG": "C.UTF-8",
@@ -268,19 +278,34 @@ class Agent:
             **request["env"],
             **self._marks,
         }
-        for name in DIRECTORIES:
-            with contextlib.suppress(OSError):
+        arguments = [self._shell, "-c", request["line"]]
+        # The agent has no use for a directory of its own, and a child starts where its parent is.
+        try:
+            os.chdir(self._place("workspace"))
+        except OSError:
+            for name in DIRECTORIES:
                 os.makedirs(self._place(name), exist_ok=True)
-        os.chdir(self._place("workspace"))
-        self._limit()
-        os.execve(self._shell, [self._shell, "-c", request["line"]], environment)  # noqa: S606 - it is a shell
+            os.chdir(self._place("workspace"))
+        if self._limited:
+            return self._fork(number, lambda: self._become(arguments, environment, out, err), key)
+        # A third faster than a fork, and an error is known at once; but limits could not be set on the way.
+        ends = ((self._nothing, 0), (out, 1), (err, 2))
+        pid = os.posix_spawn(
+            self._shell,
+            arguments,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, end, standard) for end, standard in ends],
+            setsid=True,
+            setsigdef=_OWN_SIGNALS,
+        )
+        self._running[pid] = command = Command(number, pid, None, key)
+        return command
 
-    def _become_service(self, request: dict[str, Any]) -> NoReturn:
-        log = work.place(self._root, request["log"])
-        os.makedirs(os.path.dirname(log), exist_ok=True)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        request["env"][kin.MARK] = request["key"]
-        self._become(request, output, output)
+    def _become(self, arguments: list[str], environment: dict[str, str], out: int, err: int) -> NoReturn:
+        for end, standard in ((self._nothing, 0), (out, 1), (err, 2)):
+            os.dup2(end, standard)
+        self._limit()
+        os.execve(arguments[0], arguments, environment)  # noqa: S606 - it is a shell
 
     def _place(self, name: str) -> str:
         return os.path.join(self._root, name)
@@ -333,8 +358,10 @@ class Agent:
                 self._finish(command, os.waitstatus_to_exitcode(status))
 
     def _finish(self, command: Command, code: int) -> None:
-        trouble = os.read(command.trouble, PIECE).decode()
-        os.close(command.trouble)
+        trouble = ""
+        if command.trouble is not None:
+            trouble = os.read(command.trouble, PIECE).decode()
+            os.close(command.trouble)
         if command.key is not None:
             del self._running[command.pid]
             self._lose(command.key, command.pid, code)
@@ -385,9 +412,8 @@ def _look(_number: int, _frame: FrameType | None) -> None:
 
 
 def _forget_signals() -> None:
-    # Python ignores these two and would pass that on.
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+    for number in _OWN_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 

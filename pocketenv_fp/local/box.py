@@ -11,7 +11,6 @@ import functools
 import json
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from pocketenv_fp.local import processes
+from pocketenv_fp.local.agent.frames import Frames, frame
 from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, mounted, python_at
 from pocketenv_fp.local.threads import aside
 
@@ -31,7 +31,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SECONDS = 20.0
 PATIENCE_SECONDS = 3.0
 PIECE = 1 << 18
-_HEAD = struct.Struct("!II")
 _START = "import sys; sys.path.append(sys.argv[1]); from agent.program import main; main()"
 
 
@@ -112,7 +111,7 @@ class Box:
         self._loop = asyncio.get_running_loop()
         self._numbers = iter(range(1, 2**62))
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
-        self._received = bytearray()
+        self._frames = Frames()
         self._sending: deque[tuple[memoryview, int | None]] = deque()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._lost: Callable[[str], None] = lambda _: None
@@ -144,8 +143,7 @@ class Box:
         number = next(self._numbers)
         answer: asyncio.Future[tuple[dict[str, Any], bytes]] = self._loop.create_future()
         self._waiting[number] = answer
-        told = json.dumps({**what, "id": number}).encode()
-        self._sending.append((memoryview(_HEAD.pack(len(told), len(payload)) + told + payload), descriptor))
+        self._sending.append((memoryview(frame({**what, "id": number}, payload)), descriptor))
         self._send()
         try:
             found, carried = await answer
@@ -210,15 +208,7 @@ class Box:
         if not data:
             self._abandon()
             return
-        self._received += data
-        while len(self._received) >= _HEAD.size:
-            told, carried = _HEAD.unpack_from(self._received)
-            whole = _HEAD.size + told + carried
-            if len(self._received) < whole:
-                return
-            message = json.loads(self._received[_HEAD.size : _HEAD.size + told])
-            payload = bytes(self._received[_HEAD.size + told : whole])
-            del self._received[:whole]
+        for message, payload in self._frames.feed(data):
             self._heard(message, payload)
 
     def _heard(self, message: dict[str, Any], payload: bytes) -> None:

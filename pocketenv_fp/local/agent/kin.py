@@ -51,12 +51,12 @@ def kill(pids: set[int]) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def thin_out(ancestor: int, most: int) -> None:
-    """Where more than `most` processes live below `ancestor`, end whole sessions, the most crowded first."""
+def thin_out(ancestor: int, most: int) -> int:
+    """How many processes live below `ancestor`; above `most`, whole sessions are ended, the most crowded first."""
     below = descendants(ancestor)
-    if len(below) <= most:
-        return
     left = len(below)
+    if left <= most:
+        return left
     for session, members in Counter(session for _, session in below.values()).most_common():
         for pid, (_, own) in below.items():
             if own == session:
@@ -64,7 +64,8 @@ def thin_out(ancestor: int, most: int) -> None:
                     os.kill(pid, signal.SIGKILL)
         left -= members
         if left <= most:
-            return
+            break
+    return len(below)
 
 
 def end_all(ancestor: int, groups: set[int]) -> None:

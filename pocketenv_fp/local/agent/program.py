@@ -4,7 +4,7 @@ It knows nothing but the standard library, for nothing else is in a box: it is p
 where there are no boxes. What it is to do comes as one argument, a JSON object.
 
 Requests and answers go over one inherited socket, which is the life line as well: at its end, whoever closed it and
-however, process 1 ends, and the kernel ends the rest. A frame is two lengths, a JSON object, and bytes.
+however, process 1 ends, and the kernel ends the rest.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from . import kin, work
+from .frames import Frames, frame
 
-HEAD = struct.Struct("!II")
 PIECE = 1 << 16
 # How long a service may take to end when it is asked to.
 GRACE_SECONDS = 3.0
@@ -63,12 +63,13 @@ class Agent:
         self._limited = self._limits["cpu_seconds"] is not None or self._limits["memory_bytes"] is not None
         self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._selector = selectors.DefaultSelector()
-        self._received = bytearray()
+        self._frames = Frames()
         self._descriptors: deque[int] = deque()
         self._sending: deque[memoryview] = deque()
         self._running: dict[int, Command] = {}
         self._services: dict[str, Command] = {}
         self._ending: dict[str, tuple[list[int], float]] = {}
+        self._crowd = 0
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def serve(self) -> NoReturn:
@@ -88,7 +89,7 @@ class Agent:
 
     def _patience(self) -> float | None:
         waits = [deadline - time.monotonic() for _, deadline in self._ending.values()]
-        if self._limits["processes"] is not None and (self._running or self._services):
+        if self._limits["processes"] is not None and (self._crowd or self._running):
             waits.append(WATCH_SECONDS)
         return max(min(waits), 0.0) if waits else None
 
@@ -99,7 +100,7 @@ class Agent:
                 kin.kill(kin.of_service(self._services[key].pid, key))
                 self._ending[key] = (waiting, moment + WATCH_SECONDS)
         if (most := self._limits["processes"]) is not None:
-            kin.thin_out(os.getpid(), most)
+            self._crowd = kin.thin_out(os.getpid(), most)
 
     # Receiving and sending.
 
@@ -113,21 +114,11 @@ class Agent:
         self._descriptors.extend(descriptors)
         if not data:
             self._end()
-        self._received += data
-        while len(self._received) >= HEAD.size:
-            told, carried = HEAD.unpack_from(self._received)
-            whole = HEAD.size + told + carried
-            if len(self._received) < whole:
-                return
-            request = json.loads(self._received[HEAD.size : HEAD.size + told])
-            payload = bytes(self._received[HEAD.size + told : whole])
-            del self._received[:whole]
+        for request, payload in self._frames.feed(data):
             self._handle(request, payload)
 
-    def _say(self, message: dict[str, Any], *payload: bytes | bytearray) -> None:
-        told = json.dumps(message).encode()
-        head = HEAD.pack(len(told), sum(map(len, payload))) + told
-        self._sending.extend(memoryview(part) for part in (head, *payload) if part)
+    def _say(self, message: dict[str, Any], payload: bytes | bytearray = b"") -> None:
+        self._sending.append(memoryview(frame(message, payload)))
         self._send()
 
     def _send(self) -> None:
@@ -375,7 +366,7 @@ class Agent:
         else:
             exit_code = code if code >= 0 else 128 - code
             told = {"id": command.number, "code": exit_code, "out": len(outputs[0]), "limited": command.limited}
-            self._say(told, *outputs)
+            self._say(told, b"".join(outputs))
 
     def _drain(self, command: Command, end: int) -> None:
         # All that the command itself wrote is in the pipe by now; what comes later is somebody else's.

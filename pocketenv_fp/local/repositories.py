@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pocketenv_fp.local.agent import work
+from pocketenv_fp.local.agent.archive import pack
 from pocketenv_fp.local.machine import Machine, Refused, bury
 from pocketenv_fp.local.threads import aside
 
@@ -51,7 +52,7 @@ async def _arrive(machine: Machine, repo: str, name: str) -> None:
         copy, archive = Path(folder) / name, Path(folder) / "archive"
         if await aside(_clone_here, here, copy):
             with archive.open("wb") as file:
-                await aside(work.pack, "/", str(copy), os.dup(file.fileno()), None)
+                await aside(pack, "/", str(copy), os.dup(file.fileno()), None)
             await machine.unpack(f"/workspace/{name}", archive)
         bury(copy)
 

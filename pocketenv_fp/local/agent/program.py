@@ -161,11 +161,10 @@ class Agent:
                 case "end":
                     self._end_service(number, request["key"])
                 case "write":
-                    self._work(number, work.write, request["path"], payload, request["mode"])
-                case "pack":
-                    self._work(number, work.pack, request["path"], self._descriptors.popleft(), request["top"])
-                case "unpack":
-                    self._work(number, work.unpack, request["path"], self._descriptors.popleft(), request["exact"])
+                    path, mode = request["path"], request["mode"]
+                    self._work(number, lambda: work.write(self._root, path, payload, mode))
+                case "pack" | "unpack" as what:
+                    self._archive(number, what, request, self._descriptors.popleft())
                 case unknown:
                     self._say({"id": number, "error": f"cannot {unknown}"})
         except (OSError, ValueError) as error:
@@ -215,13 +214,26 @@ class Agent:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(service.pid, signal.SIGTERM)
 
-    def _work(self, number: int, task: Callable[..., object], path: str, *rest: Any) -> None:
+    def _archive(self, number: int, what: str, request: dict[str, Any], file: int) -> None:
+        def task() -> bool | None:
+            from . import archive
+
+            if what == "pack":
+                return archive.pack(self._root, request["path"], file, request["top"])
+            archive.unpack(self._root, request["path"], file, request["exact"])
+            return None
+
+        try:
+            self._work(number, task)
+        finally:
+            os.close(file)
+
+    def _work(self, number: int, task: Callable[[], object]) -> None:
         # In a child, for it may take long, and so that whatever goes wrong in it goes wrong there.
         answer, answer_end = os.pipe()
 
         def body() -> None:
-            result = task(self._root, path, *rest)
-            os.write(answer_end, json.dumps(result).encode())
+            os.write(answer_end, json.dumps(task()).encode())
             os._exit(0)
 
         try:
@@ -231,8 +243,6 @@ class Agent:
             raise
         finally:
             os.close(answer_end)
-            if rest and task is not work.write:
-                os.close(rest[0])
         command.outputs[answer] = bytearray()
 
     # Making processes, and noticing their end.

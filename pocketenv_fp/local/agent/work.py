@@ -6,16 +6,10 @@ and nothing is read or written through a link that leads out of it.
 
 import os
 import posixpath
-import shutil
-import stat
-import tarfile
-import uuid
 from collections.abc import Iterator
-from typing import IO
 
 # Beside what they replace, and never packed.
 DRAFT = ".pocketenv-draft-"
-FASTEST = 1
 
 
 class WorkError(Exception):
@@ -33,6 +27,11 @@ def place(root: str, path: str) -> str:
     return found
 
 
+def draft_in(folder: str) -> str:
+    """A name that nothing has yet."""
+    return os.path.join(folder, DRAFT + os.urandom(16).hex())
+
+
 def reason(error: BaseException) -> str:
     """The words for an error: never a file's content."""
     if isinstance(error, OSError) and error.strerror:
@@ -45,7 +44,7 @@ def write(root: str, path: str, content: bytes, mode: int) -> None:
     target = place(root, path)
     # What holds a private file is private too.
     os.makedirs(os.path.dirname(target), 0o755 if mode & 0o077 else 0o700, exist_ok=True)
-    draft = os.path.join(os.path.dirname(target), DRAFT + uuid.uuid4().hex)
+    draft = draft_in(os.path.dirname(target))
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -58,45 +57,6 @@ def write(root: str, path: str, content: bytes, mode: int) -> None:
         raise
 
 
-def pack(root: str, path: str, archive: int, top: str | None) -> bool:
-    """Write a directory as tar.gz; whether there is such a directory."""
-    source = place(root, path)
-    if not os.path.isdir(source):
-        return False
-    with os.fdopen(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=FASTEST) as tar:
-        tar.add(source, arcname=top or ".", filter=_packed)
-    return True
-
-
-def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FBT001 - comes by position from a request
-    """Put the entries of a tar.gz into a directory, each whole; if `exact`, nothing else is in it afterwards."""
-    target = place(root, path)
-    new = not os.path.isdir(target)
-    # Unpacked beside first: an archive that breaks off, or that is refused, must not cost what is there.
-    draft = os.path.join(os.path.dirname(target) if new else target, DRAFT + uuid.uuid4().hex)
-    try:
-        os.makedirs(draft)
-        with os.fdopen(archive, "rb") as file:
-            directories = _extract(file, draft)
-        if not new:
-            if exact:
-                _empty(target, draft)
-            _merge(draft, target)
-        # Last, and from the leaves up: a directory that forbids writing is filled by now.
-        for name, mode in reversed(directories):
-            os.chmod(os.path.join(draft if new else target, name), mode)
-        if new:
-            os.rename(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _empty(target: str, draft: str) -> None:
-    for name in os.listdir(target):
-        if os.path.join(target, name) != draft:
-            remove(os.path.join(target, name))
-
-
 def sweep(root: str) -> None:
     """Remove the drafts that a crash left, wherever they are."""
     for folder, names, files in os.walk(root):
@@ -105,88 +65,14 @@ def sweep(root: str) -> None:
                 remove(os.path.join(folder, name))
 
 
-def _packed(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    if os.path.basename(member.name).startswith(DRAFT):
-        return None
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member
-
-
-def _extract(file: IO[bytes], target: str) -> list[tuple[str, int]]:
-    directories: list[tuple[str, int]] = []
-    with tarfile.open(fileobj=file, mode="r|gz") as tar:
-        # Checked here, by one rule for all versions of Python.
-        tar.extraction_filter = _as_it_is
-        for member in tar:
-            mode = stat.S_IMODE(member.mode)
-            _admit(member, target)
-            if member.isdir():
-                directories.append((member.name, mode))
-                os.makedirs(os.path.join(target, member.name), mode=0o700, exist_ok=True)
-            else:
-                tar.extract(member, target)
-    return directories
-
-
-def _as_it_is(member: tarfile.TarInfo, _target: str) -> tarfile.TarInfo:
-    return member
-
-
-def _admit(member: tarfile.TarInfo, target: str) -> None:
-    name = posixpath.normpath(member.name.lstrip("/")) if member.name.strip("/") else "."
-    if name == ".." or name.startswith("../"):
-        raise WorkError("an entry outside the archive's directory")
-    member.name = name
-    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-        raise WorkError("an entry that is no file, directory or link")
-    # Through a link that came before, an entry could land anywhere.
-    inside = os.path.realpath(
-        os.path.join(target, name) if member.isdir() else os.path.dirname(os.path.join(target, name))
-    )
-    if member.islnk():
-        member.linkname = posixpath.normpath(member.linkname.lstrip("/"))
-        linked = os.path.realpath(os.path.join(target, member.linkname))
-        if os.path.commonpath([target, linked]) != target:
-            raise WorkError("a hard link to something outside the archive")
-    if os.path.commonpath([target, inside]) != target:
-        raise WorkError("an entry behind a link that leads outside")
-    member.uid, member.gid = os.geteuid(), os.getegid()
-    member.uname = member.gname = ""
-
-
-def _merge(source: str, target: str) -> None:
-    for name in os.listdir(source):
-        here, there = os.path.join(source, name), os.path.join(target, name)
-        if _is_directory(here) and _is_directory(there):
-            _merge(here, there)
-            continue
-        if _is_directory(here) != _is_directory(there) and os.path.lexists(there):
-            remove(there)
-        try:
-            os.replace(here, there)
-        except OSError:
-            # A volume, or a file that the system lends: another file system under the same name.
-            _copy(here, there)
-
-
-def _copy(here: str, there: str) -> None:
-    if _is_directory(here):
-        os.makedirs(there, exist_ok=True)
-        _merge(here, there)
-        return
-    draft = os.path.join(os.path.dirname(there), DRAFT + uuid.uuid4().hex)
-    shutil.copy2(here, draft, follow_symlinks=False)
-    os.replace(draft, there)
-
-
-def _is_directory(path: str) -> bool:
+def is_directory(path: str) -> bool:
+    """Whether this is a directory itself, and no link to one."""
     return os.path.isdir(path) and not os.path.islink(path)
 
 
 def remove(path: str) -> None:
     """Remove a file or a whole tree, also where a directory forbids it."""
-    if not _is_directory(path):
+    if not is_directory(path):
         os.unlink(path)
         return
     for name in _names(path):

@@ -1,0 +1,129 @@
+"""Directories as tar.gz and back.
+
+A module of its own, and loaded only where it is needed: `tarfile` takes as long as a third of an agent's start.
+"""
+
+import os
+import posixpath
+import shutil
+import stat
+import tarfile
+from typing import IO
+
+from .work import DRAFT, WorkError, draft_in, is_directory, place, remove
+
+FASTEST = 1
+
+
+def pack(root: str, path: str, archive: int, top: str | None) -> bool:
+    """Write a directory as tar.gz; whether there is such a directory."""
+    source = place(root, path)
+    if not os.path.isdir(source):
+        return False
+    with os.fdopen(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=FASTEST) as tar:
+        tar.add(source, arcname=top or ".", filter=_packed)
+    return True
+
+
+def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FBT001 - comes by position from a request
+    """Put the entries of a tar.gz into a directory, each whole; if `exact`, nothing else is in it afterwards."""
+    target = place(root, path)
+    new = not os.path.isdir(target)
+    # Unpacked beside first: an archive that breaks off, or that is refused, must not cost what is there.
+    draft = draft_in(os.path.dirname(target) if new else target)
+    try:
+        os.makedirs(draft)
+        with os.fdopen(archive, "rb") as file:
+            directories = _extract(file, draft)
+        if not new:
+            if exact:
+                _empty(target, draft)
+            _merge(draft, target)
+        # Last, and from the leaves up: a directory that forbids writing is filled by now.
+        for name, mode in reversed(directories):
+            os.chmod(os.path.join(draft if new else target, name), mode)
+        if new:
+            os.rename(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _empty(target: str, draft: str) -> None:
+    for name in os.listdir(target):
+        if os.path.join(target, name) != draft:
+            remove(os.path.join(target, name))
+
+
+def _packed(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if os.path.basename(member.name).startswith(DRAFT):
+        return None
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def _extract(file: IO[bytes], target: str) -> list[tuple[str, int]]:
+    directories: list[tuple[str, int]] = []
+    with tarfile.open(fileobj=file, mode="r|gz") as tar:
+        # Checked here, by one rule for all versions of Python.
+        tar.extraction_filter = _as_it_is
+        for member in tar:
+            mode = stat.S_IMODE(member.mode)
+            _admit(member, target)
+            if member.isdir():
+                directories.append((member.name, mode))
+                os.makedirs(os.path.join(target, member.name), mode=0o700, exist_ok=True)
+            else:
+                tar.extract(member, target)
+    return directories
+
+
+def _as_it_is(member: tarfile.TarInfo, _target: str) -> tarfile.TarInfo:
+    return member
+
+
+def _admit(member: tarfile.TarInfo, target: str) -> None:
+    name = posixpath.normpath(member.name.lstrip("/")) if member.name.strip("/") else "."
+    if name == ".." or name.startswith("../"):
+        raise WorkError("an entry outside the archive's directory")
+    member.name = name
+    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+        raise WorkError("an entry that is no file, directory or link")
+    # Through a link that came before, an entry could land anywhere.
+    inside = os.path.realpath(
+        os.path.join(target, name) if member.isdir() else os.path.dirname(os.path.join(target, name))
+    )
+    if member.islnk():
+        member.linkname = posixpath.normpath(member.linkname.lstrip("/"))
+        linked = os.path.realpath(os.path.join(target, member.linkname))
+        if os.path.commonpath([target, linked]) != target:
+            raise WorkError("a hard link to something outside the archive")
+    if os.path.commonpath([target, inside]) != target:
+        raise WorkError("an entry behind a link that leads outside")
+    member.uid, member.gid = os.geteuid(), os.getegid()
+    member.uname = member.gname = ""
+
+
+def _merge(source: str, target: str) -> None:
+    for name in os.listdir(source):
+        here, there = os.path.join(source, name), os.path.join(target, name)
+        if is_directory(here) and is_directory(there):
+            _merge(here, there)
+            continue
+        if is_directory(here) != is_directory(there) and os.path.lexists(there):
+            remove(there)
+        try:
+            os.replace(here, there)
+        except OSError:
+            # A volume, or a file that the system lends: another file system under the same name.
+            _copy(here, there)
+
+
+def _copy(here: str, there: str) -> None:
+    if is_directory(here):
+        os.makedirs(there, exist_ok=True)
+        _merge(here, there)
+        return
+    draft = draft_in(os.path.dirname(there))
+    shutil.copy2(here, draft, follow_symlinks=False)
+    os.replace(draft, there)

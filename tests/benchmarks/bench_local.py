@@ -1,115 +1,208 @@
-"""What the embedded platform costs, as ratios to a plain `subprocess.run(["true"])` measured in the same run.
+"""What the embedded platform costs: ``python tests/benchmarks/bench_local.py``.
 
-    python tests/benchmarks/bench_local.py
+Every figure is a ratio to a plain ``subprocess.run(["true"])`` of the same run, which is measured between the others
+so that a busy machine slows all of them alike. The clients are raw keep-alive connections that do next to nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from urllib.parse import urlsplit
 
 from pocketenv_fp import local
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.box import Isolation, bubblewrap
-from tests.local.wire import Wire
 
 ROUNDS = 300
-AT_ONCE = 200
-BOXES = 50
+STARTS = 7
+CLIENTS = 200
+BOXES = 200
+NEW_SANDBOX = b'{"base": "openclaw"}'
+TRUE = b'{"command": "true"}'
+
+
+class Line:
+    """One keep-alive connection."""
+
+    def __init__(self, platform: local.Platform) -> None:
+        place = urlsplit(platform.url)
+        self._head = f"Host: {place.netloc}\r\nAuthorization: Bearer {platform.token}\r\n"
+        self._socket = socket.create_connection((place.hostname, place.port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+
+    def post(self, name: str, body: bytes | None = None) -> bytes:
+        """The body of the answer to a procedure."""
+        return self._ask(request(self._head, name, body))
+
+    def get(self, path: str) -> bytes:
+        """The body of a page."""
+        return self._ask(f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode())
+
+    def _ask(self, sent: bytes) -> bytes:
+        self._socket.sendall(sent)
+        status = self._file.readline()
+        assert b" 200 " in status, status
+        size = 0
+        while (line := self._file.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                size = int(line.partition(b":")[2])
+        return self._file.read(size)
+
+    def create(self) -> str:
+        """The id of a new sandbox."""
+        return str(json.loads(self.post("createSandbox", NEW_SANDBOX))["id"])
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+def request(head: str, name: str, body: bytes | None) -> bytes:
+    kind = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"POST /xrpc/io.pocketenv.sandbox.{name} HTTP/1.1\r\n{head}{kind}\r\n".encode() + (body or b"")
+
+
+def taken(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def plain() -> float:
+    """Seconds of the measure of all others."""
+    return taken(lambda: subprocess.run(["true"], check=True))
+
+
+def in_turns(work: Callable[[], float], rounds: int) -> tuple[float, float]:
+    """The medians of what `work` gives, in seconds and as a ratio to the measure."""
+    pairs = [(work(), plain()) for _ in range(rounds)]
+    own, measure = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return own, own / measure
+
+
+def tell(label: str, seconds: float, ratio: float) -> None:
+    print(f"  {seconds * 1e3:9.2f} ms {ratio:8.2f} ×  {label}")
+
+
+def start_here(isolation: Isolation) -> float:
+    """From the call to the moment when it serves, the modules being loaded."""
+    began = time.perf_counter()
+    platform = local.platform(isolation=isolation)
+    seconds = time.perf_counter() - began
+    platform.close()
+    return seconds
+
+
+def start_command(isolation: Isolation) -> float:
+    """From the start of Python to the first line that tells where the platform is."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "pocketenv_fp.local", "--quiet", "--isolation", isolation]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        seconds = time.perf_counter() - began
+        process.terminate()
+    return seconds
+
+
+def first_exec(line: Line) -> float:
+    """One command in a sandbox whose box is not built yet."""
+    sandbox = line.create()
+    seconds = taken(lambda: line.post(f"exec?id={sandbox}", TRUE))
+    line.post(f"deleteSandbox?id={sandbox}")
+    return seconds
+
+
+def whole_life(line: Line) -> None:
+    sandbox = line.create()
+    line.post(f"exec?id={sandbox}", TRUE)
+    line.post(f"deleteSandbox?id={sandbox}")
+
+
+def at_once(platform: local.Platform, sandbox: str) -> float:
+    """Seconds of as many commands as there are clients, all sent before the first is answered."""
+    place = urlsplit(platform.url)
+    head = f"Host: {place.netloc}\r\nAuthorization: Bearer {platform.token}\r\n"
+    sent = request(head, f"exec?id={sandbox}", TRUE)
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert b" 200 " in answer, answer
+        await reader.readuntil(b"}")
+
+    async def all_of_them() -> float:
+        lines = [await asyncio.open_connection(place.hostname, place.port) for _ in range(CLIENTS)]
+        began = time.perf_counter()
+        await asyncio.gather(*(ask(*line) for line in lines))
+        seconds = time.perf_counter() - began
+        for _, writer in lines:
+            writer.close()
+            await writer.wait_closed()
+        return seconds
+
+    return asyncio.run(all_of_them())
+
+
+def memory(platform: local.Platform, line: Line) -> str:
+    """What the processes of idle boxes hold: each its own share (PSS), and all that it maps (RSS)."""
+    boxes = [line.create() for _ in range(10)]
+    for box in boxes:
+        line.post(f"exec?id={box}", TRUE)
+    sums = {"Pss": 0, "Rss": 0}
+    count = 0
+    for box in boxes:
+        for pid in processes.marked(platform.data / "sandboxes" / box):
+            count += 1
+            for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                name, _, size = row.partition(":")
+                if name in sums:
+                    sums[name] += int(size.split()[0])
+        line.post(f"deleteSandbox?id={box}")
+    mega = {name: size / 1024 / len(boxes) for name, size in sums.items()}
+    return f"{count / len(boxes):.0f} processes, PSS {mega['Pss']:.1f} MB, RSS {mega['Rss']:.1f} MB"
+
+
+def measure(isolation: Isolation) -> None:
+    print(f"\nisolation {isolation!r}")
+    start_here(isolation)
+    tell("start-up in a process that has loaded it", *in_turns(lambda: start_here(isolation), STARTS))
+    tell("start-up of the command, to its first export", *in_turns(lambda: start_command(isolation), STARTS))
+    with local.platform(isolation=isolation) as platform:
+        line = Line(platform)
+        sandbox = line.create()
+        query = f"/xrpc/io.pocketenv.sandbox.getSandbox?id={sandbox}"
+        tell("a query, for comparison: getSandbox", *in_turns(lambda: taken(lambda: line.get(query)), ROUNDS))
+        tell("first exec of true in a new sandbox", *in_turns(lambda: first_exec(line), 30))
+        line.post(f"exec?id={sandbox}", TRUE)
+        one = in_turns(lambda: taken(lambda: line.post(f"exec?id={sandbox}", TRUE)), ROUNDS)
+        tell(f"one exec of true, median of {ROUNDS}", *one)
+        together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, 5)
+        tell(f"one of {CLIENTS} execs of true at once, wall time of all / {CLIENTS}", *together)
+        life = in_turns(lambda: taken(lambda: whole_life(line)), BOXES)
+        tell(f"one of {BOXES} sandboxes created, used once and deleted in turn", *life)
+        if Path("/proc/self/smaps_rollup").exists():
+            print(f"  an idle box: {memory(platform, line)}")
+        line.close()
 
 
 def main() -> None:
-    """Measure, and print a table."""
-    floor = typical(lambda: subprocess.run(["true"], check=True), ROUNDS)
-    print(f'floor: subprocess.run(["true"]) {floor * 1000:.2f} ms; each figure is a multiple of it\n')
-    show("platform started in this process", typical(start_and_close, 10), floor)
-    show("python -m pocketenv_fp.local, to its first line", typical(start_command, 5), floor)
-    levels: tuple[Isolation, ...] = ("bubblewrap", "processes")
-    for level in levels:
-        if level == "bubblewrap" and bubblewrap() is None:
-            print("\nbubblewrap: not to be had here")
-            continue
-        print(f"\nisolation {level!r}")
-        measure(level, floor)
-
-
-def measure(level: Isolation, floor: float) -> None:
-    """The figures of one level."""
-    with local.platform(isolation=level) as platform, Wire(platform, platform.token) as wire:
-        wire.out(wire.create(), "true")
-        show("first exec in a new sandbox", typical(lambda: wire.exec(wire.create(), "true"), BOXES), floor)
-        sandbox = wire.create()
-        show("a query (getSandbox)", typical(lambda: wire.status(sandbox), ROUNDS), floor)
-        show("one exec of true", typical(lambda: wire.exec(sandbox, "true"), ROUNDS), floor)
-        with connections(platform) as many, ThreadPoolExecutor(AT_ONCE) as pool:
-            for own in many:
-                own.status(sandbox)
-            walls: list[float] = []
-            for _ in range(5):
-                begun = time.perf_counter()
-                list(pool.map(lambda own: own.out(sandbox, "true"), many))
-                walls.append((time.perf_counter() - begun) / AT_ONCE)
-        show(f"{AT_ONCE} execs at once, each", statistics.median(walls), floor)
-        # Bubblewrap's own process, and the agent.
-        alive = processes.marked(platform.data)
-        size = sum(proportional(pid) for pid in alive) / (BOXES + 2)
-        print(f"  {'memory of an idle box':<52}{size / 2**20:8.1f} MiB")
-
-
-@contextlib.contextmanager
-def connections(platform: local.Platform) -> Generator[list[Wire]]:
-    """As many connections as there are commands at once."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Wire(platform, platform.token)) for _ in range(AT_ONCE)]
-
-
-def start_and_close() -> None:
-    """A platform that does nothing."""
-    local.platform().close()
-
-
-def start_command() -> None:
-    """The command, until somebody could use it."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "pocketenv_fp.local", "--quiet"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith(b"export")
-        process.terminate()
-
-
-def proportional(pid: int) -> int:
-    """Bytes of memory of a process, what it shares counted in part; 0 where the system does not tell."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def typical(work: Callable[[], object], rounds: int) -> float:
-    """Median seconds of one round."""
-    seconds: list[float] = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds)
-
-
-def show(what: str, seconds: float, floor: float) -> None:
-    """One line."""
-    print(f"  {what:<52}{seconds / floor:8.2f} x{seconds * 1000:10.2f} ms")
+    """Measure at each level that can be had here."""
+    seconds = statistics.median(plain() for _ in range(100))
+    print(f'subprocess.run(["true"]): {seconds * 1e3:.2f} ms here, {os.cpu_count()} processors')
+    if bubblewrap() is not None:
+        measure("bubblewrap")
+    measure("processes")
 
 
 if __name__ == "__main__":

@@ -21,18 +21,9 @@ from pocketenv_fp import local
 from pocketenv_fp.local.__main__ import _bytes, _port, _seconds  # pyright: ignore[reportPrivateUsage]
 from pocketenv_fp.local.access import Answered, Log, line, sandbox
 from pocketenv_fp.local.box import bubblewrap
-from tests.local.wire import Wire, eventually
+from tests.local.wire import Place, Wire, eventually
 
 LINE = re.compile(r"\d\d:\d\d:\d\d  (\S+(?: \S+)?) +(\d{3}|---) +([\d,.]+ ms)(?:  (.+))?")
-
-
-class Place:
-    """A platform of another process, as `Wire` wants to have it."""
-
-    def __init__(self, variables: dict[str, str]) -> None:
-        self.url = variables["POCKETENV_API_URL"]
-        self.token = variables["POCKETENV_TOKEN"]
-        self.public_key = variables["POCKETENV_PUBLIC_KEY"]
 
 
 class Served:
@@ -59,7 +50,7 @@ class Served:
 
     def wire(self) -> Wire:
         """A connection of its first user."""
-        return Wire(Place(self.variables), self.variables["POCKETENV_TOKEN"])  # type: ignore[arg-type]  # all that it uses
+        return Place(self.variables).wire()
 
     def end(self) -> int:
         """The exit code after Ctrl-C."""

@@ -41,6 +41,19 @@ class Answer(NamedTuple):
         return self.status == 200 and self.raw == b"" and "content-type" not in self.headers
 
 
+class Place:
+    """A platform of another process, as `Wire` wants to have it."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.url = variables["POCKETENV_API_URL"]
+        self.token = variables["POCKETENV_TOKEN"]
+        self.public_key = variables["POCKETENV_PUBLIC_KEY"]
+
+    def wire(self) -> "Wire":
+        """A connection of its first user."""
+        return Wire(self, self.token)  # type: ignore[arg-type]  # all that it uses
+
+
 class Wire:
     """One keep-alive connection to a platform."""
 

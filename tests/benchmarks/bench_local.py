@@ -187,7 +187,7 @@ def measure(isolation: Isolation) -> None:
         line.post(f"exec?id={sandbox}", TRUE)
         one = in_turns(lambda: taken(lambda: line.post(f"exec?id={sandbox}", TRUE)), ROUNDS)
         tell(f"one exec of true, median of {ROUNDS}", *one)
-        together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, 5)
+        together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, 15)
         tell(f"one of {CLIENTS} execs of true at once, wall time of all / {CLIENTS}", *together)
         life = in_turns(lambda: taken(lambda: whole_life(line)), BOXES)
         tell(f"one of {BOXES} sandboxes created, used once and deleted in turn", *life)

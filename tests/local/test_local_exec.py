@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pocketenv_fp import local
 from pocketenv_fp.local import processes
+from pocketenv_fp.local.box import NO_LIMITS, Limits
 from tests.local.wire import Wire, commands_alive, eventually
 
 
@@ -165,6 +168,17 @@ def test_no_descriptor_of_the_platform_reaches_a_command(wire: Wire) -> None:
     targets = wire.out(wire.create(), "readlink /proc/self/fd/*; :")
     assert "socket:" not in targets
     assert "state.sqlite3" not in targets
+
+
+@pytest.mark.parametrize("limits", [NO_LIMITS, Limits(cpu_seconds=100)], ids=["spawned", "forked"])
+def test_a_command_may_open_as_many_files_as_who_started_the_platform(place: local.Platform, limits: Limits) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] - 1, before[1]))
+    try:
+        with local.platform(isolation=place.isolation, limits=limits) as own, Wire(own, own.token) as wire:
+            assert wire.out(wire.create(), "ulimit -Sn") == f"{before[0] - 1}\n"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_client_that_goes_away_leaves_the_platform_well(wire: Wire) -> None:

@@ -29,6 +29,7 @@ from . import kin, work
 from .frames import Frames, frame
 
 PIECE = 1 << 16
+MOST_FILES = 65_536
 # How long a service may take to end when it is asked to.
 GRACE_SECONDS = 3.0
 WATCH_SECONDS = 0.05
@@ -70,7 +71,12 @@ class Agent:
         self._services: dict[str, Command] = {}
         self._ending: dict[str, tuple[list[int], float]] = {}
         self._crowd = 0
-        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._open_files = self._many_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(ValueError, OSError):
+            soft, hard = self._open_files
+            most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, soft), hard))
+            self._many_files = (max(most, soft), hard)
 
     def serve(self) -> NoReturn:
         """Answer until the line ends."""
@@ -78,9 +84,6 @@ class Agent:
         self._selector.register(self._line, selectors.EVENT_READ, self._receive)
         woken = _wake_on_children()
         self._selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken))
-        with contextlib.suppress(ValueError, OSError):
-            most = min(self._open_files[1], 65_536) if self._open_files[1] != resource.RLIM_INFINITY else 65_536
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, self._open_files[0]), self._open_files[1]))
         self._say({"ready": True})
         while True:
             for key, _ in self._selector.select(self._patience()):
@@ -111,7 +114,10 @@ class Agent:
             return
         except OSError:
             data, descriptors = b"", []
-        self._descriptors.extend(descriptors)
+        for descriptor in descriptors:
+            # It comes as one that a command started before its turn would inherit.
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - its own signature
+            self._descriptors.append(descriptor)
         if not data:
             self._end()
         for request, payload in self._frames.feed(data):
@@ -291,14 +297,19 @@ class Agent:
             return self._fork(number, lambda: self._become(arguments, environment, out, err), key)
         # A third faster than a fork, and an error is known at once; but limits could not be set on the way.
         ends = ((self._nothing, 0), (out, 1), (err, 2))
-        pid = os.posix_spawn(
-            self._shell,
-            arguments,
-            environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, end, standard) for end, standard in ends],
-            setsid=True,
-            setsigdef=_OWN_SIGNALS,
-        )
+        try:
+            # So many descriptors are the agent's own business.
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
+            pid = os.posix_spawn(
+                self._shell,
+                arguments,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, end, standard) for end, standard in ends],
+                setsid=True,
+                setsigdef=_OWN_SIGNALS,
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
         self._running[pid] = command = Command(number, pid, None, key)
         return command
 

@@ -83,9 +83,9 @@ def plain() -> float:
     return taken(lambda: subprocess.run(["true"], check=True))
 
 
-def in_turns(work: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """The medians of what `work` gives, in seconds and as a ratio to the measure."""
-    pairs = [(work(), plain()) for _ in range(rounds)]
+def in_turns(work: Callable[[], float], rounds: int, measures: int = 1) -> tuple[float, float]:
+    """The medians of what `work` gives, in seconds and as a ratio to the measure, taken so often in each round."""
+    pairs = [(work(), statistics.median(plain() for _ in range(measures))) for _ in range(rounds)]
     own, measure = (statistics.median(column) for column in zip(*pairs, strict=True))
     return own, own / measure
 
@@ -187,8 +187,11 @@ def measure(isolation: Isolation) -> None:
         line.post(f"exec?id={sandbox}", TRUE)
         one = in_turns(lambda: taken(lambda: line.post(f"exec?id={sandbox}", TRUE)), ROUNDS)
         tell(f"one exec of true, median of {ROUNDS}", *one)
-        together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, 15)
+        together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, 15, 50)
         tell(f"one of {CLIENTS} execs of true at once, wall time of all / {CLIENTS}", *together)
+        # The platform hangs up on who was idle for some seconds.
+        line.close()
+        line = Line(platform)
         life = in_turns(lambda: taken(lambda: whole_life(line)), BOXES)
         tell(f"one of {BOXES} sandboxes created, used once and deleted in turn", *life)
         if Path("/proc/self/smaps_rollup").exists():

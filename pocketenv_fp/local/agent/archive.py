@@ -108,7 +108,11 @@ def _merge(source: str, target: str) -> None:
     for name in os.listdir(source):
         here, there = os.path.join(source, name), os.path.join(target, name)
         if is_directory(here) and is_directory(there):
+            mode = stat.S_IMODE(os.stat(there).st_mode)
+            # One that forbids its owner to write is there to be filled all the same.
+            os.chmod(there, mode | stat.S_IRWXU)
             _merge(here, there)
+            os.chmod(there, mode)
             continue
         if is_directory(here) != is_directory(there) and os.path.lexists(there):
             remove(there)

@@ -25,7 +25,7 @@ def pack(root: str, path: str, archive: int, top: str | None) -> bool:
     return True
 
 
-def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FBT001 - comes by position from a request
+def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FBT001 - as the request has it
     """Put the entries of a tar.gz into a directory, each whole; if `exact`, nothing else is in it afterwards."""
     target = place(root, path)
     new = not os.path.isdir(target)

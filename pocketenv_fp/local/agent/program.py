@@ -61,7 +61,9 @@ class Agent:
         self._shell: str = options["shell"]
         self._path: str = options["path"]
         self._marks: dict[str, str] = options["marks"]
-        self._limited = self._limits["cpu_seconds"] is not None or self._limits["memory_bytes"] is not None
+        limited = self._limits["cpu_seconds"] is not None or self._limits["memory_bytes"] is not None
+        # A spawned process that leads a session is Linux's; elsewhere Python may not know how.
+        self._forks = limited or not sys.platform.startswith("linux")
         self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._selector = selectors.DefaultSelector()
         self._frames = Frames()
@@ -293,7 +295,7 @@ class Agent:
             for name in DIRECTORIES:
                 os.makedirs(self._place(name), exist_ok=True)
             os.chdir(self._place("workspace"))
-        if self._limited:
+        if self._forks:
             return self._fork(number, lambda: self._become(arguments, environment, out, err), key)
         # A third faster than a fork, and an error is known at once; but limits could not be set on the way.
         ends = ((self._nothing, 0), (out, 1), (err, 2))

@@ -101,7 +101,7 @@ _NAMESPACES = (
 
 
 class Box:
-    """One running agent. Every method but `start` runs on the server's loop."""
+    """One running agent. Every method but `bury` runs on the server's loop."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, told: IO[bytes]) -> None:
         self.gone = False
@@ -156,7 +156,7 @@ class Box:
     async def end(self) -> None:
         """End every process of the box, and wait until the last is gone."""
         self.cut()
-        await aside(self._bury)
+        await aside(self.bury)
 
     def cut(self) -> None:
         """Cut the life line: the box ends by itself. Whoever waits for an answer is refused."""
@@ -182,21 +182,18 @@ class Box:
         return self._line.fileno()
 
     def bury(self) -> None:
-        """Wait for the end of a box whose line is cut; for the thread that closes the platform."""
-        self._bury()
-
-    def _abandon(self) -> None:
-        # Nobody waits for this end, and somebody must: a process that is not waited for stays in the system's table.
-        self.cut()
-        threading.Thread(target=self._bury, name="pocketenv-burial", daemon=True).start()
-
-    def _bury(self) -> None:
+        """Wait until a box whose line is cut has ended; in a thread that may wait."""
         try:
             self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             # Something outside holds the agent up (a debugger, a stop signal): its whole family is ended by hand.
             processes.end_family(self._process.pid)
             self._process.wait()
+
+    def _abandon(self) -> None:
+        # Nobody waits for this end, and somebody must: a process that is not waited for stays in the system's table.
+        self.cut()
+        threading.Thread(target=self.bury, name="pocketenv-burial", daemon=True).start()
 
     def _receive(self) -> None:
         try:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from pocketenv_fp import local
-from tests.local.wire import Wire, eventually
+from pocketenv_fp.local import processes
+from tests.local.wire import Wire, commands_alive, eventually
 
 ROWS = {"id", "name", "description", "command", "status", "createdAt"}
 # Writes its number where a test finds it, and waits.
@@ -74,6 +75,21 @@ def test_no_name_leads_its_log_elsewhere(wire: Wire, name: str) -> None:
     logs = f"{root(wire, sandbox)}/var/log/services"
     assert eventually(lambda: wire.out(sandbox, f"cat {logs}/*.log {logs}/.*.log 2>/dev/null || true") == "out\n")
     assert wire.out(sandbox, "ls") == ""
+
+
+def test_a_log_that_a_link_leads_out_of_the_sandbox_is_refused_and_ends_nothing(wire: Wire, tmp_path: Path) -> None:
+    sandbox = wire.create()
+    wire.out(sandbox, f'cd "$HOME/.."; rm -rf var/log/services; ln -s {tmp_path} var/log/services; sleep 1000 &')
+    folder = wire.platform.data / "sandboxes" / sandbox
+    agent = processes.marked(folder) - commands_alive(folder)
+    # In a box the link leads to a place of the sandbox's own.
+    boxed = wire.platform.isolation == "bubblewrap"
+    service = {"name": "clock", "command": "sleep 1000"}
+    answer = wire.post("service.addService", {"service": service}, sandboxId=sandbox)
+    assert answer.status == (200 if boxed else 400)
+    assert list(tmp_path.iterdir()) == []
+    assert len(commands_alive(folder)) == (2 if boxed else 1)
+    assert processes.marked(folder) - commands_alive(folder) == agent
 
 
 def test_a_service_that_ends_by_itself_is_shown_stopped_and_can_be_started_again(wire: Wire) -> None:

@@ -175,8 +175,8 @@ class Agent:
                     self._archive(number, what, request, self._descriptors.popleft())
                 case unknown:
                     self._say({"id": number, "error": f"cannot {unknown}"})
-        except (OSError, ValueError) as error:
-            self._say({"id": number, "error": type(error).__name__})
+        except (OSError, ValueError, work.WorkError) as error:
+            self._say({"id": number, "error": work.reason(error)})
 
     def _run(self, number: int, request: dict[str, Any]) -> None:
         # Pipes, read to their end and not to the command's: a child left in the background keeps writing to a

@@ -11,17 +11,15 @@ import signal
 import time
 from pathlib import Path
 
+from pocketenv_fp.local.agent import kin
+
 MARK = "POCKETENV_SANDBOX_DIR"
 PATIENCE_SECONDS = 1.0
-_PROC = Path("/proc")
 
 
 def end_family(pid: int) -> None:
     """Kill a process and its descendants."""
-    parents = {found: parent for found in _pids() if (parent := _parent(found)) is not None}
-    for member in {pid} | _below({pid}, parents):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(member, signal.SIGKILL)
+    _kill({pid} | kin.descendants({pid}).keys())
 
 
 def end_marked(folder: Path) -> None:
@@ -32,11 +30,9 @@ def end_marked(folder: Path) -> None:
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed: set[int] = set()
-    while found := marked(folder) | {pid for pid in killed if _parent(pid) is not None}:
+    while found := marked(folder) | (killed & kin.living().keys()):
         killed |= found
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(found)
         if time.monotonic() > deadline:
             return
         time.sleep(0.002)
@@ -44,45 +40,13 @@ def end_marked(folder: Path) -> None:
 
 def marked(folder: Path) -> set[int]:
     """Ids of the living processes that belong to `folder`; empty where there is no /proc."""
-    parents: dict[int, int] = {}
-    found: set[int] = set()
-    for pid in _pids():
-        if _bears(pid, folder):
-            found.add(pid)
-        elif (parent := _parent(pid)) is not None:
-            parents[pid] = parent
-    return (found | _below(found, parents)) - {os.getpid()}
-
-
-def _below(found: set[int], parents: dict[int, int]) -> set[int]:
-    below: set[int] = set()
-    while grown := {pid for pid, parent in parents.items() if parent in found | below and pid not in found | below}:
-        below |= grown
-    return below
-
-
-def _pids() -> list[int]:
-    try:
-        return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()]
-    except OSError:
-        return []
-
-
-def _bears(pid: int, folder: Path) -> bool:
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
     # The closing NUL or slash keeps /a/box1 from matching /a/box10.
-    start = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)
-    text = b"\0" + environment
-    return start + b"\0" in text or start + b"/" in text
+    mark = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)
+    found = {pid for pid in kin.living() if mark + b"\0" in (told := kin.environment(pid)) or mark + b"/" in told}
+    return (found | kin.descendants(found).keys()) - {os.getpid()}
 
 
-def _parent(pid: int) -> int | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
-    except OSError:
-        return None
-    # A zombie cannot be killed again, and its children have another parent already.
-    return None if not fields or fields[0] == b"Z" else int(fields[1])
+def _kill(pids: set[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

@@ -20,11 +20,11 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants(ancestor: int) -> dict[int, tuple[int, int]]:
-    """Every living process below `ancestor`: its number, and its (parent, session)."""
-    found = _table()
+def descendants(ancestors: set[int]) -> dict[int, tuple[int, int]]:
+    """Every living process below these: its number, and its (parent, session)."""
+    found = living()
     below: dict[int, tuple[int, int]] = {}
-    grown = {ancestor}
+    grown = ancestors
     while grown:
         grown = {pid for pid, (parent, _) in found.items() if parent in grown and pid not in below}
         below.update({pid: found[pid] for pid in grown})
@@ -35,8 +35,8 @@ def of_service(leader: int, key: str) -> set[int]:
     """The processes in the session of a service, and those that carry its mark and left it."""
     bearing = b"\0" + f"{MARK}={key}".encode() + b"\0"
     found = {leader}
-    for pid, (_, session) in _table().items():
-        if session == leader or bearing in b"\0" + _environment(pid):
+    for pid, (_, session) in living().items():
+        if session == leader or bearing in environment(pid):
             found.add(pid)
     return found
 
@@ -53,7 +53,7 @@ def kill(pids: set[int]) -> None:
 
 def thin_out(ancestor: int, most: int) -> int:
     """How many processes live below `ancestor`; above `most`, whole sessions are ended, the most crowded first."""
-    below = descendants(ancestor)
+    below = descendants({ancestor})
     left = len(below)
     if left <= most:
         return left
@@ -72,7 +72,7 @@ def end_all(ancestor: int, groups: set[int]) -> None:
     """End every descendant, and again until none is left: what forks while it is hunted leaves children behind."""
     kill(groups)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (below := descendants(ancestor)) and time.monotonic() < deadline:
+    while (below := descendants({ancestor})) and time.monotonic() < deadline:
         for pid in below:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -82,7 +82,8 @@ def end_all(ancestor: int, groups: set[int]) -> None:
         time.sleep(0.001)
 
 
-def _table() -> dict[int, tuple[int, int]]:
+def living() -> dict[int, tuple[int, int]]:
+    """Every living process that can be seen: its number, and its (parent, session); none where there is no /proc."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -98,9 +99,10 @@ def _table() -> dict[int, tuple[int, int]]:
     return found
 
 
-def _environment(pid: int) -> bytes:
+def environment(pid: int) -> bytes:
+    """What a process was started with, a NUL before each name; empty where that cannot be seen."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read()
+            return b"\0" + file.read()
     except OSError:
         return b""

@@ -17,6 +17,7 @@ from pocketenv_fp.errors import (
     ApiError,
     ArchiveError,
     CommandFailed,
+    CommandTimeout,
     DecodeError,
     EncryptionError,
     InvalidInput,
@@ -36,6 +37,7 @@ T = TypeVar("T")
 KINDS: dict[str, type[PocketenvError]] = {
     "archive_error": ArchiveError,
     "command_failed": CommandFailed,
+    "command_timeout": CommandTimeout,
     "decode_error": DecodeError,
     "encryption_error": EncryptionError,
     "invalid_input": InvalidInput,

@@ -7,14 +7,18 @@
     ├── InvalidInput                    a value was refused before anything was sent     (a ValueError)
     ├── ApiError                        the platform answered with an error
     │   ├── SandboxNotFound             no such sandbox, or none that is yours
+    │   ├── RecordNotFound              the sandbox has no such secret, variable, file, volume or service
+    │   ├── PathNotFound                the sandbox has no such file or directory
     │   ├── ProfileNotFound             the platform gave an empty profile
     │   ├── Unauthorized                the token is missing, expired or not accepted
     │   ├── RateLimited                 too many requests; ``retry_after`` seconds to wait
     │   └── ServerError                 a 5xx: the platform failed
+    │       └── NameTaken               another sandbox has that name
     ├── TransportError                  no answer: connection, TLS, time-out, broken connection
     ├── DecodeError                     an answer that the contract does not describe
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
     ├── CommandFailed                   a command's exit code was not zero, where that was asked to matter
+    ├── CommandTimeout                  a command was ended because its time was over         (a TimeoutError)
     ├── ArchiveError                    an archive could not be made, read or trusted
     └── EncryptionError                 a value could not be sealed
 
@@ -43,13 +47,17 @@ __all__ = [
     "ApiError",
     "ArchiveError",
     "CommandFailed",
+    "CommandTimeout",
     "DecodeError",
     "EncryptionError",
     "InvalidInput",
+    "NameTaken",
     "NotLoggedIn",
+    "PathNotFound",
     "PocketenvError",
     "ProfileNotFound",
     "RateLimited",
+    "RecordNotFound",
     "SandboxNotFound",
     "ServerError",
     "TransportError",
@@ -154,6 +162,26 @@ class SandboxNotFound(ApiError):
 
 
 @dataclass(eq=False, repr=False)
+class RecordNotFound(ApiError):
+    """The sandbox has no secret, variable, file, volume or service with that name or id."""
+
+    advice: ClassVar[str] = "List what the sandbox has: the platform may also be hiding what is not yours."
+
+    status: int = 404
+    error: str = "RecordNotFound"
+
+
+@dataclass(eq=False, repr=False)
+class PathNotFound(ApiError):
+    """The sandbox has no such file or directory. The platform itself answers 200 and hands over nothing."""
+
+    advice: ClassVar[str] = "Check the path: a relative one starts at /workspace."
+
+    status: int = 404
+    error: str = "PathNotFound"
+
+
+@dataclass(eq=False, repr=False)
 class ProfileNotFound(ApiError):
     """An empty profile. The platform hides every failure of a profile lookup behind a 200 and ``{}``."""
 
@@ -188,6 +216,16 @@ class ServerError(ApiError):
     advice: ClassVar[str] = (
         "The platform hides the cause. A malformed token, a name that is taken and an unreadable secret all look like this."
     )
+
+
+@dataclass(eq=False, repr=False)
+class NameTaken(ServerError):
+    """Another sandbox has that name, yours or somebody else's."""
+
+    advice: ClassVar[str] = "Choose another name, or use the sandbox that has it: get_sandbox(name)."
+
+    status: int = 500
+    error: str = "NameTaken"
 
 
 @dataclass(eq=False, repr=False)
@@ -254,6 +292,23 @@ class CommandFailed(PocketenvError):
 
     def summary(self) -> str:
         return f"the command ended with exit code {self.exit_code}"
+
+
+@dataclass(eq=False, repr=False)
+class CommandTimeout(PocketenvError, TimeoutError):
+    """A command was still running after ``seconds`` and was ended, with all that it had started.
+
+    What it had printed until then is in the fields and not in the message.
+    """
+
+    advice: ClassVar[str] = "Give it more time with timeout=. What it had printed is in .stdout and .stderr."
+
+    seconds: float
+    stdout: str = field(default="", repr=False)
+    stderr: str = field(default="", repr=False)
+
+    def summary(self) -> str:
+        return f"the command was ended after {self.seconds:g} s"
 
 
 @dataclass(eq=False, repr=False)

@@ -7,24 +7,32 @@ stays readable. None of them shows a key in its repr, in HTML or anywhere else.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 import msgspec
 
 __all__ = [
     "Backup",
     "ExecResult",
+    "File",
+    "Integration",
     "Page",
     "Port",
+    "Preferences",
     "Profile",
     "Record",
     "Sandbox",
     "Secret",
+    "Service",
     "SshKey",
+    "SshKeyPair",
     "Status",
     "TailscaleAuthKey",
+    "TerminalToken",
+    "Variable",
+    "Volume",
 ]
 
 T = TypeVar("T")
@@ -142,6 +150,106 @@ class Secret(Record, frozen=True):
     created_at: datetime | None = None
 
 
+class Variable(Record, frozen=True):
+    """An environment variable of a sandbox, stored in clear and shown to whoever may see the sandbox."""
+
+    id: str
+    name: str
+    value: str
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class File(Record, frozen=True):
+    """A file that every start writes to ``path``. The platform never gives its content back."""
+
+    id: str
+    path: str
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Volume(Record, frozen=True):
+    """Storage that outlives stops, attached at ``path``; without a path it is not attached."""
+
+    id: str
+    name: str
+    path: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Service(Record, frozen=True):
+    """A command that runs until it is stopped, in the background and again after every start of its sandbox."""
+
+    id: str
+    name: str
+    command: str
+    description: str | None = None
+    status: Status = Status.UNKNOWN
+    created_at: datetime | None = None
+
+
+class Integration(Record, frozen=True):
+    """Another service that a sandbox is connected with. Who knows ``webhook_url`` can call it, so it is not shown."""
+
+    id: str
+    name: str
+    webhook_url: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    _hidden = ("webhook_url",)
+
+    def __repr__(self) -> str:
+        return f"Integration(id={self.id!r}, name={self.name!r}, webhook_url={HIDDEN!r}, created_at={self.created_at!r})"
+
+
+class Preferences(Record, frozen=True, kw_only=True):
+    """What a sandbox's owner said about it. None is what was not said."""
+
+    name: str | None = None
+    description: str | None = None
+    topics: tuple[str, ...] | None = None
+    repo: str | None = None
+
+
+class _Secretive(Record, frozen=True):
+    """A record with something that may be read but neither shown nor pickled."""
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={text!r}" for name, text in self._shown())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import pickle
+
+        raise pickle.PicklingError(f"a {type(self).__name__} is not pickled: it holds a secret")
+
+
+class TerminalToken(_Secretive, frozen=True):
+    """A short-lived token for the terminal service. ``token`` is never shown."""
+
+    token: str
+
+    _hidden = ("token",)
+
+
+class SshKeyPair(_Secretive, frozen=True):
+    """A new key pair, made on this machine, in the order that `set_ssh_keys` takes: ``set_ssh_keys(*pair)``.
+
+    ``private_key`` is never shown.
+    """
+
+    private_key: str
+    public_key: str
+
+    _hidden = ("private_key",)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.private_key, self.public_key))
+
+
 class SshKey(Record, frozen=True):
     """A stored key pair. ``private_key`` is the redacted text that the platform keeps, and never shown."""
 
@@ -180,16 +288,26 @@ class Backup(Record, frozen=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """A part of a list, in order, and the ``total`` number of items that there are.
+    """A part of a list, in order, and the ``total`` number of items that there are. It is read like a list.
 
     >>> from pocketenv_fp.models import Page
     >>> page = Page((1, 2), total=5)
-    >>> list(page), len(page), page[0]
-    ([1, 2], 2, 1)
+    >>> list(page), len(page), page[0], page == [1, 2]
+    ([1, 2], 2, 1, True)
     """
 
     items: tuple[T, ...]
     total: int
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (list, tuple)):
+            return self.items == tuple(cast("Sequence[object]", other))
+        if not isinstance(other, Page):
+            return NotImplemented
+        return (self.items, self.total) == (cast("Page[object]", other).items, other.total)
+
+    def __hash__(self) -> int:
+        return hash((self.items, self.total))
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.items)
@@ -211,3 +329,6 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
             item.html() if isinstance(item, Record) else f"<pre>{escape(repr(item))}</pre>" for item in self.items
         )
         return f"<p>{len(self.items)} of {self.total}</p>{shown}"
+
+
+cast("Any", Sequence).register(Page)  # for `case [first, *rest]`

@@ -13,7 +13,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound, WaitTimeout
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.operation import step
-from pocketenv_fp.pocketenv import found
+from pocketenv_fp.pocketenv.sandboxes import found
 from pocketenv_fp.xrpc import nothing, procedure, query, send
 
 __all__ = ["delays", "delete", "start", "stop", "wait_until_running"]

@@ -77,7 +77,7 @@ def call_everything() -> None:
 
 def test_every_method_that_the_library_knows_was_called(exchanges: list[Exchange]) -> None:
     source = Path(pocketenv_fp.__file__).parent
-    files = [source / "pocketenv.py", *(source / "sandbox").glob("*.py")]
+    files = [*(source / "pocketenv").glob("*.py"), *(source / "sandbox").glob("*.py")]
     found = {
         f"io.pocketenv.{name}"
         for file in files

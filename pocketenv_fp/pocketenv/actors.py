@@ -1,0 +1,80 @@
+"""People: who you are, who others are, and what they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import PocketenvError, ProfileNotFound
+from pocketenv_fp.models import Page, Profile, Sandbox
+from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
+from pocketenv_fp.xrpc import decode, query, send
+
+__all__ = ["get_profile", "list_sandboxes_by_actor", "me"]
+
+
+@checked
+def list_sandboxes_by_actor(
+    did: Id,
+    *,
+    limit: Limit = 30,
+    offset: Offset = 0,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Page[Sandbox], PocketenvError]:
+    """List the sandboxes of an actor, by DID or handle, newest first. Gives a Page of Sandbox.
+
+    Works without a login. Failures: InvalidInput.
+
+    >>> from pocketenv_fp import create, list_sandboxes_by_actor, me
+    >>> box = create("my-box").unwrap()
+    >>> me().bind(lambda my: list_sandboxes_by_actor(my.did, limit=1)).map(lambda page: page[0].id == box.id)
+    <Success: True>
+    """
+    params = {"did": did, "limit": limit, "offset": offset}
+    return send(query("actor.getActorSandboxes", page_of_sandboxes, params, login=False), token=token, config=config)
+
+
+def _profile(body: bytes) -> Profile | None:
+    return decode(body, Profile) if decode(body, dict[str, object]) else None
+
+
+def _known(who: str) -> Callable[[Profile | None], Result[Profile, PocketenvError]]:
+    def known(profile: Profile | None) -> Result[Profile, PocketenvError]:
+        if profile is None:
+            return Failure(
+                ProfileNotFound(message=f"the platform has no profile for {who}", operation="actor.getProfile")
+            )
+        return Success(profile)
+
+    return known
+
+
+@checked
+def me(*, token: Text | None = None, config: Config | None = None) -> Result[Profile, PocketenvError]:
+    """Give your own Profile.
+
+    Failures: ProfileNotFound where the platform answers with nothing, as it does for an expired token.
+
+    >>> from pocketenv_fp import me
+    >>> me().map(lambda profile: profile.did.startswith("did:"))
+    <Success: True>
+    """
+    return send(query("actor.getProfile", _profile), token=token, config=config).bind(_known("this token"))
+
+
+@checked
+def get_profile(did: Id, *, token: Text | None = None, config: Config | None = None) -> Result[Profile, PocketenvError]:
+    """Give the Profile of an actor, by DID or handle. Works without a login.
+
+    Failures: InvalidInput; ProfileNotFound where the platform answers with nothing.
+
+    >>> from pocketenv_fp import get_profile
+    >>> get_profile("nobody.example")
+    <Failure: actor.getProfile: the platform has no profile for nobody.example (200 ProfileNotFound). ...>
+    """
+    asked = query("actor.getProfile", _profile, {"did": did}, login=False)
+    return send(asked, token=token, config=config).bind(_known(did))

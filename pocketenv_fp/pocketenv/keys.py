@@ -1,0 +1,142 @@
+"""The keys that a sandbox holds, by its id."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.arguments import Id, Text, checked
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.crypto import is_masked, mask_ssh_private_key, mask_tailscale_auth_key, plain, seal
+from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.models import HIDDEN, SshKey, TailscaleAuthKey
+from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+
+__all__ = ["get_ssh_keys", "get_tailscale_auth_key", "put_ssh_keys", "put_tailscale_auth_key"]
+
+TAILSCALE_PREFIX = "tskey-auth-"
+
+
+def _ssh_key(body: bytes) -> SshKey:
+    key = decode(body, SshKey)
+    # Other clients store some keys in clear. What this process does not hold, it cannot leak.
+    return key if is_masked(key.private_key) else msgspec.structs.replace(key, private_key=HIDDEN)
+
+
+@checked
+def get_ssh_keys(
+    sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
+) -> Result[SshKey, PocketenvError]:
+    """Give a sandbox's SshKey: the public key, and the private one masked.
+
+    Failures: InvalidInput; ApiError (404) where no key was stored.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> pocketenv.get_ssh_keys(create("my-box").unwrap().id).failure().status
+    404
+    """
+    return send(query("sandbox.getSshKeys", _ssh_key, {"id": sandbox_id}), token=token, config=config)
+
+
+_PRIVATE_KEY = r"(?s)\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s.*-----END [A-Z0-9 ]*PRIVATE KEY-----\s*"
+_PUBLIC_KEY = r"(?a)\s*[a-z][\w.@-]* [A-Za-z0-9+/]+={0,2}( [^\r\n]*)?\s*"
+
+
+def _private(text: str) -> Result[str, PocketenvError]:
+    if re.fullmatch(_PRIVATE_KEY, text):
+        return Success(text)
+    return Failure(InvalidInput("private_key", "is not a private key: it starts with -----BEGIN … PRIVATE KEY-----"))
+
+
+def _public(text: str) -> Result[str, PocketenvError]:
+    if re.fullmatch(_PUBLIC_KEY, text):
+        return Success(text)
+    # A private key here would be stored in clear.
+    return Failure(InvalidInput("public_key", "is not a public key: it is one line, such as ssh-ed25519 AAAA…"))
+
+
+@checked
+def put_ssh_keys(
+    sandbox_id: Id,
+    private_key: str | FromEnv,
+    public_key: str,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Store a key pair, or replace the one that is there. Gives None. The private key is sealed before it is sent.
+
+    What the platform shows of it later is the header, the footer and 15 characters of an OpenSSH key, nothing of any
+    other. Failures: InvalidInput for a key that is none or is in the other's place, or a public key to seal with that
+    is none; EncryptionError.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> pocketenv.put_ssh_keys("some-id", "ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
+    <Failure: private_key: is not a private key: it starts with -----BEGIN … PRIVATE KEY-----.>
+    """
+
+    def put(private: str) -> Result[None, PocketenvError]:
+        body = {"id": sandbox_id, "publicKey": public_key, "redacted": mask_ssh_private_key(private)}
+        return seal(private, config=config).bind(
+            lambda sealed: send(
+                procedure("sandbox.putSshKeys", nothing, body=body | {"privateKey": sealed}), token=token, config=config
+            )
+        )
+
+    return _public(public_key).bind(lambda _: plain(private_key, "private_key")).bind(_private).bind(put)
+
+
+def _tailscale(body: bytes) -> TailscaleAuthKey:
+    key = decode(body, TailscaleAuthKey)
+    return key if is_masked(key.auth_key) else msgspec.structs.replace(key, auth_key=HIDDEN)
+
+
+@checked
+def get_tailscale_auth_key(
+    sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
+) -> Result[TailscaleAuthKey, PocketenvError]:
+    """Give a sandbox's TailscaleAuthKey, masked. Failures: InvalidInput; ApiError (404) where none was stored.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> pocketenv.get_tailscale_auth_key(create("my-box").unwrap().id).failure().status
+    404
+    """
+    return send(query("sandbox.getTailscaleAuthKey", _tailscale, {"id": sandbox_id}), token=token, config=config)
+
+
+def _auth_key(text: str) -> Result[str, PocketenvError]:
+    if text.startswith(TAILSCALE_PREFIX) and text[len(TAILSCALE_PREFIX) :].strip():
+        return Success(text)
+    return Failure(InvalidInput("auth_key", f"must start with {TAILSCALE_PREFIX}: an auth key, not an API key"))
+
+
+@checked
+def put_tailscale_auth_key(
+    sandbox_id: Id,
+    auth_key: str | FromEnv,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Store a Tailscale auth key, or replace the one that is there. Gives None. It is sealed before it is sent.
+
+    Failures: InvalidInput for a key that does not start with ``tskey-auth-``; EncryptionError.
+
+    >>> from pocketenv_fp import pocketenv
+    >>> pocketenv.put_tailscale_auth_key("some-id", "tskey-api-k123")
+    <Failure: auth_key: must start with tskey-auth-: an auth key, not an API key.>
+    """
+
+    def put(key: str) -> Result[None, PocketenvError]:
+        body = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
+        return seal(key, config=config).bind(
+            lambda sealed: send(
+                procedure("sandbox.putTailscaleAuthKey", nothing, body=body | {"authKey": sealed}),
+                token=token,
+                config=config,
+            )
+        )
+
+    return plain(auth_key, "auth_key").bind(_auth_key).bind(put)

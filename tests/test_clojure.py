@@ -22,13 +22,17 @@ from pocketenv_fp import (
     ApiError,
     ArchiveError,
     CommandFailed,
+    CommandTimeout,
     DecodeError,
     EncryptionError,
     InvalidInput,
+    NameTaken,
     NotLoggedIn,
+    PathNotFound,
     PocketenvError,
     ProfileNotFound,
     RateLimited,
+    RecordNotFound,
     SandboxNotFound,
     ServerError,
     TransportError,
@@ -48,6 +52,9 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     InvalidInput: st.builds(InvalidInput, texts, texts),
     ApiError: st.builds(ApiError, st.sampled_from([302, 400, 403, 404, 413, 415]), texts, texts, texts),
     SandboxNotFound: st.builds(SandboxNotFound, message=texts, operation=texts),
+    RecordNotFound: st.builds(RecordNotFound, message=texts, operation=texts),
+    PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
+    NameTaken: st.builds(NameTaken, message=texts, operation=texts),
     ProfileNotFound: st.builds(ProfileNotFound, message=texts, operation=texts),
     Unauthorized: st.builds(Unauthorized, st.just(401), texts, texts, texts),
     RateLimited: st.builds(RateLimited, st.just(429), texts, texts, texts, st.none() | st.floats(0, 1e6)),
@@ -58,6 +65,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     DecodeError: st.builds(DecodeError, texts, texts),
     WaitTimeout: st.builds(WaitTimeout, st.none() | st.floats(0, 1e6), st.none() | texts),
     CommandFailed: st.builds(CommandFailed, st.integers(1, 255), texts, texts),
+    CommandTimeout: st.builds(CommandTimeout, st.floats(0.1, 1e6), texts, texts),
     ArchiveError: st.builds(ArchiveError, texts, texts),
     EncryptionError: st.builds(EncryptionError, texts),
 }
@@ -179,7 +187,7 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second) == tuple(values(error).values())
         case TransportError(first, second, third, fourth):
             assert (first, second, third, fourth) == tuple(values(error).values())
-        case CommandFailed(first, second, third):
+        case CommandFailed(first, second, third) | CommandTimeout(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
         case ArchiveError(first, second):
             assert (first, second) == tuple(values(error).values())
@@ -194,6 +202,9 @@ EXAMPLES: list[PocketenvError] = [
     InvalidInput("port", "is too low"),
     ApiError(400, "InvalidRequest", "no", "sandbox.exec"),
     SandboxNotFound(message="gone"),
+    RecordNotFound(message="none"),
+    PathNotFound(message="none"),
+    NameTaken(message="taken"),
     ProfileNotFound(message="none"),
     Unauthorized(401, "AuthenticationRequired"),
     RateLimited(429, "slow", retry_after=30.0),
@@ -202,6 +213,7 @@ EXAMPLES: list[PocketenvError] = [
     DecodeError("sandbox.exec", "it is not JSON"),
     WaitTimeout(60.0, "INITIALIZING"),
     CommandFailed(2, "output", "trouble"),
+    CommandTimeout(1.5, "output", "trouble"),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the text is not valid Unicode"),
 ]
@@ -221,6 +233,9 @@ def test_a_copy_has_notes_of_its_own(error: PocketenvError) -> None:
 REMEDIES: dict[type[PocketenvError], str] = {
     NotLoggedIn: r"Set POCKETENV_TOKEN",
     SandboxNotFound: r"Check the id or name",
+    RecordNotFound: r"List what the sandbox has",
+    PathNotFound: r"a relative one starts at /workspace",
+    NameTaken: r"Choose another name",
     ProfileNotFound: r"Check the DID or handle",
     Unauthorized: r"log in again",
     RateLimited: r"stop for retry_after seconds",
@@ -229,6 +244,7 @@ REMEDIES: dict[type[PocketenvError], str] = {
     DecodeError: r"POCKETENV_API_URL may not be",
     WaitTimeout: r"Give it more time with timeout=",
     CommandFailed: r"What it printed is in \.stdout and \.stderr",
+    CommandTimeout: r"Give it more time with timeout=",
     InvalidInput: r"port: is too low",
     ArchiveError: r"\.\./x: leads outside",
     EncryptionError: r"not valid Unicode",

@@ -16,13 +16,17 @@ from pocketenv_fp import (
     ApiError,
     ArchiveError,
     CommandFailed,
+    CommandTimeout,
     DecodeError,
     EncryptionError,
     InvalidInput,
+    NameTaken,
     NotLoggedIn,
+    PathNotFound,
     PocketenvError,
     ProfileNotFound,
     RateLimited,
+    RecordNotFound,
     SandboxNotFound,
     ServerError,
     TransportError,
@@ -41,6 +45,9 @@ EXAMPLES: list[PocketenvError] = [
     ApiError(418),
     SandboxNotFound(404, "SandboxNotFound", "Sandbox not found", "sandbox.exec"),
     SandboxNotFound(message="gone"),
+    RecordNotFound(message="no secret is called X", operation="get_secret"),
+    PathNotFound(message="there is no /workspace/output", operation="download"),
+    NameTaken(message="my-box is taken", operation="sandbox.putPreferences"),
     ProfileNotFound(message="none for x"),
     Unauthorized(401, "AuthenticationRequired", "Unauthorized"),
     RateLimited(429, "Too many requests, please try again later.", retry_after=30.0),
@@ -51,6 +58,7 @@ EXAMPLES: list[PocketenvError] = [
     WaitTimeout(60.0, "INITIALIZING"),
     WaitTimeout(),
     CommandFailed(2, "output", "trouble"),
+    CommandTimeout(1.5, "output", "trouble"),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the text is not valid Unicode"),
 ]
@@ -154,7 +162,10 @@ def test_a_commands_output_is_in_its_fields_and_in_no_text() -> None:
 
 
 LOSSLESS = [
-    error for error in EXAMPLES if not isinstance(error, (WaitTimeout, ApiError)) or type(error) is ProfileNotFound
+    error
+    for error in EXAMPLES
+    if not isinstance(error, (WaitTimeout, ApiError))
+    or isinstance(error, (NameTaken, PathNotFound, ProfileNotFound, RecordNotFound))
 ]
 
 

@@ -16,7 +16,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
-from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
+from os import PathLike
+from types import UnionType
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -75,6 +77,24 @@ def wrong_value(field: str, value: object, exact: Any, loose: Any) -> InvalidInp
     return None
 
 
+# What msgspec does not know inside a union. A value of one of these fits by its type alone.
+_FOREIGN: frozenset[Any] = frozenset({Callable, PathLike, Result})
+
+
+def _foreign(hint: Any) -> tuple[type, ...]:
+    return tuple(kind for member in _members(hint) if (kind := get_origin(member)) in _FOREIGN)
+
+
+def _own(hint: Any) -> Any:
+    """The annotation without what msgspec does not know."""
+    known = tuple(member for member in _members(hint) if get_origin(member) not in _FOREIGN)
+    return Union[known] if known else hint  # noqa: UP007  # `|` takes no tuple
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+
+
 class Arguments:
     """The parameters of ``function`` after the first ``skip``, ready to check and to bind."""
 
@@ -94,18 +114,22 @@ class Arguments:
 
     @cached_property
     def exact(self) -> Mapping[str, Any]:
-        return get_type_hints(self.function, include_extras=True)
+        return {name: _own(hint) for name, hint in get_type_hints(self.function, include_extras=True).items()}
 
     @cached_property
     def loose(self) -> Mapping[str, Any]:
-        return get_type_hints(self.function)
+        return {name: _own(hint) for name, hint in get_type_hints(self.function).items()}
+
+    @cached_property
+    def foreign(self) -> Mapping[str, tuple[type, ...]]:
+        return {name: kinds for name, hint in get_type_hints(self.function).items() if (kinds := _foreign(hint))}
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InvalidInput | None:
         """Give the first wrong value, or None; raise TypeError for a wrong type."""
         exact = self.exact
         given = (*zip(self.names, args, strict=False), *kwargs.items())
         for name, value in given:
-            if name in exact:
+            if name in exact and not isinstance(value, self.foreign.get(name, ())):
                 try:
                     wrong = wrong_value(name, value, exact[name], self.loose[name])
                 except TypeError as error:

@@ -15,12 +15,13 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
-from pocketenv_fp.models import HIDDEN
+from pocketenv_fp.extras import needed
+from pocketenv_fp.models import HIDDEN, SshKeyPair
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
 
-__all__ = ["is_masked", "mask_ssh_private_key", "mask_tailscale_auth_key", "plain", "seal"]
+__all__ = ["generate_ssh_keys", "is_masked", "mask_ssh_private_key", "mask_tailscale_auth_key", "plain", "seal"]
 
 HEADER = "-----BEGIN OPENSSH PRIVATE KEY-----"
 FOOTER = "-----END OPENSSH PRIVATE KEY-----"
@@ -76,27 +77,72 @@ def _sealed(box: SealedBox[PublicKey], text: str) -> Result[str, PocketenvError]
         return Failure(EncryptionError(f"the public key cannot be used ({type(error).__name__})"))
 
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
+    """Make an SSH key pair on this machine: Ed25519, in OpenSSH's format, without a passphrase. Gives an SshKeyPair.
+
+    ``comment`` ends the public key's line and says whose it is. The private key is never shown and never pickled, but
+    the program that holds the pair can read it. Failures: InvalidInput for a comment with a line break or another
+    control character. It needs the package cryptography: ``pip install 'pocketenv-fp[keys]'``.
+
+    >>> from pocketenv_fp import create, generate_ssh_keys, set_ssh_keys
+    >>> pair = generate_ssh_keys("me@example.org").unwrap()
+    >>> pair
+    SshKeyPair(private_key='***', public_key='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI... me@example.org')
+    >>> set_ssh_keys(create("my-box"), *pair)
+    <Success: SshKey(id='...', public_key='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI... me@example.org', ...)>
+    """
+    if not isinstance(comment, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
+        raise TypeError(f"generate_ssh_keys: comment: Expected `str`, got `{type(comment).__name__}`")
+    if _CONTROLS.search(comment):
+        return Failure(InvalidInput("comment", "holds a line break or another control character"))
+    needed("cryptography", "keys")
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode("ascii")
+    public = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode("ascii")
+    return Success(SshKeyPair(private, f"{public} {comment}".rstrip(" ")))
+
+
+_KEY = re.compile(
+    r"(?s)\s*(?P<header>-----BEGIN (?P<kind>(?:OPENSSH |ENCRYPTED |RSA |EC |DSA )?PRIVATE KEY)-----)"
+    r"(?P<body>.*?)(?P<footer>-----END (?P=kind)-----)\s*"
+)
+
+
 def mask_ssh_private_key(key: str) -> str:
     r"""Mask a private key for display, in the form that the platform shows: with ``\n`` as two characters.
 
     An OpenSSH key keeps its header, its footer and the first 10 and last 5 characters of its body. Those at the start
-    are the same in every OpenSSH key; those at the end are padding and comment. Any other text is masked whole.
+    are the same in every OpenSSH key; those at the end are padding and comment. Of a key in PKCS#8 or one of the older
+    forms (RSA, EC, DSA) the header and the footer stay: all between them may be the key. Any other text is masked
+    whole.
 
     >>> from pocketenv_fp.crypto import mask_ssh_private_key
-    >>> mask_ssh_private_key("-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----")
+    >>> print(mask_ssh_private_key("-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----"))
+    -----BEGIN PRIVATE KEY-----\n***\n-----END PRIVATE KEY-----
+    >>> mask_ssh_private_key("a key of another kind")
     '***'
     """
-    before, header, rest = key.partition(HEADER)
-    body, footer, after = rest.partition(FOOTER)
-    letters = sum(c not in "\r\n" for c in body)
-    if before.strip() or after.strip() or not (header and footer) or letters <= 2 * 15 or HEADER in body:
+    text = key.replace("\r\n", "\n").replace("\r", "\n")
+    found = _KEY.fullmatch(text)
+    if found is None:
+        return HIDDEN
+    body, shown = found["body"], (10, 5) if found["header"] == HEADER else (0, 0)
+    letters = len(body) - body.count("\n")
+    # Of a short one, more would be shown than hidden.
+    if letters <= 2 * sum(shown) or HEADER in body:
         return HIDDEN
     masked: list[str] = []
     position = 0
-    for c in body.replace("\r\n", "\n").replace("\r", "\n"):
-        masked.append(c if c == "\n" or position < 10 or position >= letters - 5 else "*")
+    for c in body:
+        masked.append(c if c == "\n" or position < shown[0] or position >= letters - shown[1] else "*")
         position += c != "\n"
-    return f"{HEADER}{''.join(masked)}{FOOTER}".replace("\n", "\\n")
+    return f"{found['header']}{''.join(masked)}{found['footer']}".replace("\n", "\\n")
 
 
 def mask_tailscale_auth_key(key: str) -> str:
@@ -114,6 +160,7 @@ def mask_tailscale_auth_key(key: str) -> str:
 _MASKED = (
     r"\*+"  # masked whole
     rf"|{HEADER}(\\n)?[^*]{{0,12}}[*n\\]+[^*]{{0,12}}{FOOTER}(\\n)?"
+    r"|-----BEGIN (?P<kind>(ENCRYPTED |RSA |EC |DSA )?PRIVATE KEY)-----(\*|\\n)+-----END (?P=kind)-----(\\n)?"
     r"|tskey-auth-\*+[^*]{0,3}"
 )
 

@@ -190,21 +190,6 @@ class Service(Record, frozen=True):
     created_at: datetime | None = None
 
 
-class Integration(Record, frozen=True):
-    """Another service that a sandbox is connected with. Who knows ``webhook_url`` can call it, so it is not shown."""
-
-    id: str
-    name: str
-    webhook_url: str = ""
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-
-    _hidden = ("webhook_url",)
-
-    def __repr__(self) -> str:
-        return f"Integration(id={self.id!r}, name={self.name!r}, webhook_url={HIDDEN!r}, created_at={self.created_at!r})"
-
-
 class Preferences(Record, frozen=True, kw_only=True):
     """What a sandbox's owner said about it. None is what was not said."""
 
@@ -227,6 +212,18 @@ class _Secretive(Record, frozen=True):
         raise pickle.PicklingError(f"a {type(self).__name__} is not pickled: it holds a secret")
 
 
+class Integration(_Secretive, frozen=True):
+    """Another service that a sandbox is connected with. Who knows ``webhook_url`` can call it, so it is not shown."""
+
+    id: str
+    name: str
+    webhook_url: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    _hidden = ("webhook_url",)
+
+
 class TerminalToken(_Secretive, frozen=True):
     """A short-lived token for the terminal service. ``token`` is never shown."""
 
@@ -236,7 +233,7 @@ class TerminalToken(_Secretive, frozen=True):
 
 
 class SshKeyPair(_Secretive, frozen=True):
-    """A new key pair, made on this machine, in the order that `set_ssh_keys` takes: ``set_ssh_keys(*pair)``.
+    """A new key pair, made on this machine, in the order that `set_ssh_keys` takes: ``set_ssh_keys(box, *pair)``.
 
     ``private_key`` is never shown.
     """

@@ -24,6 +24,7 @@ from __future__ import annotations
 import enum
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cached_property, update_wrapper
@@ -140,11 +141,26 @@ class _Applied(Step[Any, Any]):
         # A private key that was put in the wrong place is still one.
         if isinstance(value, (list, tuple)):
             return any(self._is_secret(name, each) for each in cast("list[object]", value))
+        if isinstance(value, Mapping):
+            held = cast("Mapping[object, object]", value)
+            return self._has_secret_names(held) or any(self._is_secret(name, each) for each in held.values())
         return isinstance(value, str) and (name in self.operation.secret or "PRIVATE KEY" in value)
+
+    def _has_secret_names(self, value: Mapping[object, object]) -> bool:
+        return any(self._is_secret("", each) for each in value)
 
     def _shown(self, name: str, value: object) -> str:
         if value in (math.inf, -math.inf):
             return f"float({str(value)!r})"  # the repr of an endless wait is no source
+        if callable(value):
+            return str(getattr(value, "__qualname__", type(value).__qualname__))  # what it holds is not ours to show
+        if isinstance(value, Failure):
+            return f"Failure({cast('Failure[object]', value).failure()!r})"
+        if isinstance(value, Mapping):
+            held = cast("Mapping[object, object]", value)
+            if self._has_secret_names(held):
+                return repr(HIDDEN)
+            return f"{{{', '.join(f'{key!r}: {self._shown(name, each)}' for key, each in held.items())}}}"
         return repr(HIDDEN if self._is_secret(name, value) else value)
 
     def __str__(self) -> str:
@@ -160,8 +176,9 @@ class _Applied(Step[Any, Any]):
             if self._is_secret(name, value):
                 import pickle
 
+                instead = "{…: from_env('THE_VARIABLE')}" if isinstance(value, Mapping) else "from_env('THE_VARIABLE')"
                 raise pickle.PicklingError(
-                    f"{self} is not pickled, since {name} is a secret: use {name}=from_env('THE_VARIABLE'), "
+                    f"{self} is not pickled, since {name} is a secret: use {name}={instead}, "
                     "or POCKETENV_TOKEN for a token"
                 )
         return (_Applied, (self.operation, self.args, dict(self.kwargs)))
@@ -171,7 +188,13 @@ def _own(value: object) -> object:
     # A step is a value: what the caller does with his list afterwards must not change it.
     if isinstance(value, enum.Enum):
         return cast("object", value.value)  # its repr is no source
-    return copy(cast("object", value)) if isinstance(value, (list, dict)) else value
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[object, object]", value))  # whichever kind it is, a dict is source
+    if isinstance(value, os.PathLike):
+        return os.fspath(cast("os.PathLike[str]", value))  # which kind of path it is depends on the machine
+    if isinstance(value, Success):
+        return cast("Success[object]", value).unwrap()
+    return copy(cast("object", value)) if isinstance(value, list) else value
 
 
 class _Curried:
@@ -214,8 +237,12 @@ class _Curried:
         wrong = self.whole.check((target, *args), kwargs)
         return Failure(wrong) if wrong else self.function(target, *args, **kwargs)
 
+    def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for who needs it
+        """Tell whether the first argument is what to do it to, and not one for later."""
+        return bool(args) and (args[0] is None or isinstance(args[0], (self.accepts, Result)))
+
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if args and (args[0] is None or isinstance(args[0], (self.accepts, Result))):
+        if self.has_target(args, kwargs):
             return self.run(args[0], args[1:], kwargs)
         bound = self.arguments.bind(args, kwargs)
         return _Applied(self, tuple(map(_own, bound.args)), {name: _own(value) for name, value in bound.kwargs.items()})

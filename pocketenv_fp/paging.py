@@ -12,14 +12,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from contextvars import copy_context
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp.arguments import Arguments
 from pocketenv_fp.errors import DecodeError, PocketenvError
 from pocketenv_fp.models import Page
+from pocketenv_fp.operation import step
 
-__all__ = ["Identified", "walk"]
+__all__ = ["Fetch", "Identified", "iterates", "iterates_over", "walk"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+P = ParamSpec("P")
 
 
 class Identified(Protocol):
@@ -32,37 +40,60 @@ class Identified(Protocol):
 T = TypeVar("T", bound=Identified)
 
 
-def walk(
-    nsid: str, fetch: Callable[[int, int], Result[Page[T], PocketenvError]], *, limit: int
-) -> Iterator[Result[T, PocketenvError]]:
+class Fetch(Protocol[T]):
+    """What asks for one page: a function that lists, with all but these two given."""
+
+    def __call__(self, *, limit: int, offset: int) -> Result[Page[T], PocketenvError]: ...
+
+
+def walk(nsid: str, fetch: Fetch[T], *, limit: int) -> Iterator[Result[T, PocketenvError]]:
     """Give every record of a list as a Success, page after page, each asked for when it is needed.
 
-    ``fetch`` gets the limit and the offset. A page that fails is given as the Failure it is, and is the last item.
-    Lists have no stable order, and change while they are read: a record is given once, and where some were missed
-    the rest of the list is asked for once more in one piece. If there are fewer even then, the last item is a
-    Failure(DecodeError): the end of this iterator without a Failure is the end of the list.
+    A page that fails is given as the Failure it is, and is the last item. Lists have no stable order, and change while
+    they are read: a record is given once, and where the pages do not add up to one list, the whole of it is asked for
+    once more in one piece. If that is not the whole even then, the last item is a Failure(DecodeError): the end of
+    this iterator without a Failure is the end of the list. One change is not seen: as many records added as deleted
+    between two pages.
     """
+    # Each page is asked for as whoever called was then, and not as whoever happens to read on.
+    context = copy_context()
+
+    def fetch_as_now(*, limit: int, offset: int) -> Result[Page[T], PocketenvError]:
+        return context.run(partial(fetch, limit=limit, offset=offset))
+
+    return _walk(nsid, fetch_as_now, limit)
+
+
+def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, PocketenvError]]:
     seen: set[str] = set()
-    offset = total = 0
+    totals: set[int] = set()
+    offset = 0
     while True:
-        page = fetch(limit, offset)
+        page = fetch(limit=limit, offset=offset)
         if not isinstance(page, Success):
             yield Failure(page.failure())
             return
         found = page.unwrap()
-        total = found.total
+        totals.add(found.total)
+        before = len(seen)
         yield from map(Success, _new(found, seen))
         offset += len(found)
-        if not len(found) or offset >= total:
+        # A page that brings nothing new may go on for ever.
+        if offset >= found.total or len(seen) == before:
             break
-    if len(seen) < total:
-        page = fetch(total, 0)
+    if totals != {len(seen)}:
+        # Some more than there were: the list may be growing.
+        page = fetch(limit=max(totals) + limit, offset=0)
         if not isinstance(page, Success):
             yield Failure(page.failure())
             return
-        yield from map(Success, _new(page.unwrap(), seen))
-        if len(seen) < page.unwrap().total:
-            yield Failure(DecodeError(nsid, f"the list has {total} records and only {len(seen)} of them can be read"))
+        found = page.unwrap()
+        yield from map(Success, _new(found, seen))
+        readable = len({record.id for record in found})
+        if readable < found.total:
+            yield Failure(
+                DecodeError(nsid, f"the list has {found.total} records and only {readable} of them were given")
+            )
 
 
 def _new(page: Page[T], seen: set[str]) -> Iterator[T]:
@@ -70,3 +101,52 @@ def _new(page: Page[T], seen: set[str]) -> Iterator[T]:
         if record.id not in seen:
             seen.add(record.id)
             yield record
+
+
+def iterates(
+    function: Callable[P, Iterator[Result[B, PocketenvError]]],
+) -> Callable[P, Iterator[Result[B, PocketenvError]]]:
+    """Check the arguments of a function that gives an iterator at once: a wrong value is its one Failure."""
+    arguments = Arguments(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[Result[B, PocketenvError]]:
+        wrong = arguments.check(args, kwargs)
+        return iter((Failure(wrong),)) if wrong else function(*args, **kwargs)
+
+    return call
+
+
+def iterates_over(
+    accepts: type[A],
+) -> Callable[
+    [Callable[Concatenate[A, P], Iterator[Result[B, PocketenvError]]]],
+    Callable[Concatenate[A | None | Result[A | None, PocketenvError], P], Iterator[Result[B, PocketenvError]]],
+]:
+    """Let a function that gives an iterator take its ``accepts`` as an operation does: bare, or as a Result.
+
+    A Failure is the one item of its iterator. There is no step in it: what it gives is not one Result but many.
+    """
+
+    def decorate(
+        function: Callable[Concatenate[A, P], Iterator[Result[B, PocketenvError]]],
+    ) -> Callable[Concatenate[A | None | Result[A | None, PocketenvError], P], Iterator[Result[B, PocketenvError]]]:
+        @wraps(function)
+        def begin(*args: Any, **kwargs: Any) -> Result[Iterator[Result[B, PocketenvError]], PocketenvError]:
+            return Success(function(*args, **kwargs))
+
+        begun = step(cast("type[Any]", accepts))(begin)
+
+        @wraps(function)
+        def call(
+            target: A | None | Result[A | None, PocketenvError], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Iterator[Result[B, PocketenvError]]:
+            result = begun.run(target, args, kwargs)
+            return cast(
+                "Iterator[Result[B, PocketenvError]]",
+                iter((result,)) if isinstance(result, Failure) else result.unwrap(),
+            )
+
+        return call
+
+    return decorate

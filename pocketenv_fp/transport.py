@@ -51,7 +51,7 @@ from pocketenv_fp.limiter import Limiter
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["TROUBLE", "Transport", "transport", "trouble"]
+__all__ = ["LONGEST_RETRY_AFTER", "RETRY_AFTER", "TROUBLE", "Transport", "pauses", "transport", "trouble"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -149,6 +149,11 @@ class _Policy(Retry):
             return RETRY_AFTER if response.status == 429 else 0.0
 
 
+def pauses(retries: int) -> Retry:
+    """Give what counts ``retries`` repetitions, with ``increment``, and waits between them, with ``sleep``."""
+    return Retry(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
     """requests' adapter with one TLS context for all its connections: reading the CA file costs 13 ms each time."""
 
@@ -206,18 +211,36 @@ class Transport:
         Raises `TROUBLE`. What is logged, at DEBUG, is ``operation``, the status and the time.
         """
         began = time.perf_counter()
+        response = self._answer(request, read_timeout)
+        response.content  # noqa: B018  # reading it gives the connection back to the pool
+        _log(operation, response, began)
+        return response
+
+    def open(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
+        """Send ``request`` and give its answer with the body still to come, for the caller to read and to close.
+
+        The request's body may be an iterator: it is sent in chunks as they are made. What it raises comes out as it is.
+        """
+        began = time.perf_counter()
+        response = self._answer(request, read_timeout)
+        _log(operation, response, began)
+        return response
+
+    def _answer(self, request: requests.PreparedRequest, read_timeout: float | None) -> requests.Response:
         limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
         timeout: Any = (self._connect_timeout, limit)
         with self.limiter.turn():
             response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
             self.limiter.feed(response.headers)
-        response.content  # noqa: B018  # reading it gives the connection back to the pool
-        log.debug("%s: %d, %.1f ms", operation, response.status_code, (time.perf_counter() - began) * 1000)
         return response
 
     def close(self) -> None:
         """Close the idle connections."""
         self._adapter.close()
+
+
+def _log(operation: str, response: requests.Response, began: float) -> None:
+    log.debug("%s: %d, %.1f ms", operation, response.status_code, (time.perf_counter() - began) * 1000)
 
 
 def _context(verify: str | None) -> ssl.SSLContext:

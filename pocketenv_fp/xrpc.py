@@ -34,7 +34,9 @@ from pocketenv_fp.models import HIDDEN
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Call", "decode", "nothing", "procedure", "query", "send"]
+    from pocketenv_fp.transport import Transport
+
+__all__ = ["Call", "connected", "decode", "nothing", "procedure", "query", "refusal", "send"]
 
 T = TypeVar("T")
 
@@ -131,25 +133,34 @@ def _sent(
     call: Call[Any], request: requests.PreparedRequest, found: Settings
 ) -> Result[requests.Response, PocketenvError]:
     # requests is slow to import: a program that only composes steps does not wait for it.
-    from pocketenv_fp.transport import TROUBLE, transport, trouble
+    from pocketenv_fp.transport import TROUBLE, trouble
+
+    def sent(line: Transport) -> Result[requests.Response, PocketenvError]:
+        try:
+            return Success(line.send(request, _read_timeout(call, found), call.nsid))
+        except TROUBLE as error:
+            return Failure(trouble(error, call.nsid))
+
+    return connected(found).bind(sent)
+
+
+def connected(found: Settings) -> Result[Transport, PocketenvError]:
+    """Give the transport for these settings. Failures: InvalidInput for a CA bundle that cannot be used."""
+    from pocketenv_fp.transport import transport
 
     try:
-        line = transport(found)
+        return Success(transport(found))
     except OSError as error:
         return Failure(
             InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'no certificate in it'}")
         )
     except ValueError:
         return Failure(InvalidInput("verify", "is not a path"))
-    try:
-        return Success(line.send(request, _read_timeout(call, found), call.nsid))
-    except TROUBLE as error:
-        return Failure(trouble(error, call.nsid))
 
 
 def _read(call: Call[T], response: requests.Response, found: Settings) -> Result[T, PocketenvError]:
     if not 200 <= response.status_code < 300:
-        return Failure(_refusal(call, response, found.token))
+        return Failure(refusal(call.nsid, response, found.token))
     try:
         return Success(call.decode(response.content))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -203,7 +214,8 @@ class _Refused(msgspec.Struct):
     message: str = ""
 
 
-def _refusal(call: Call[Any], response: requests.Response, token: str | None) -> ApiError:
+def refusal(operation: str, response: requests.Response, token: str | None) -> ApiError:
+    """Give the error that an answer tells of, whose status is none of a success. ``token`` is masked in its texts."""
     status = response.status_code
     try:
         said = decode(response.content, _Refused)
@@ -212,8 +224,8 @@ def _refusal(call: Call[Any], response: requests.Response, token: str | None) ->
         said = _Refused(message=f"an answer that is not the platform's ({kind})")
     error, message = (_printable(text, token) for text in (said.error, said.message))
     if status == 429:
-        return RateLimited(status, error, message, call.nsid, _seconds(response.headers.get("Retry-After", "")))
-    return api_error_kind(status, error)(status, error, message, call.nsid)
+        return RateLimited(status, error, message, operation, _seconds(response.headers.get("Retry-After", "")))
+    return api_error_kind(status, error)(status, error, message, operation)
 
 
 def _printable(text: str, token: str | None) -> str:

@@ -28,8 +28,12 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of somebody who is logged in to the embedded platform."""
+def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The environment of somebody who is logged in to the embedded platform, and has no sandbox there yet.
+
+    Names are unique on a platform: what a test leaves behind would be in the way of the next one.
+    """
     for name, value in platform.environment.items():
         monkeypatch.setenv(name, value)
-    return platform.environment
+    yield platform.environment
+    platform.remove_sandboxes()

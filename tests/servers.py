@@ -167,12 +167,25 @@ def read_request(held: socket.socket, number: int) -> Request | None:
     head, _, body = head.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("transfer-encoding") == "chunked":
+        while not body.endswith(b"0\r\n\r\n") and (part := held.recv(65536)):
+            body += part
+        body = unchunked(body)
     missing = int(headers.get("content-length", "0")) - len(body)
     while missing > 0 and (part := held.recv(65536)):
         body += part
         missing -= len(part)
     verb, path, _ = first.split(" ")
     return Request(verb, path, headers, body, number, time.monotonic())
+
+
+def unchunked(body: bytes) -> bytes:
+    """A body that came in chunks, in one piece."""
+    whole = b""
+    while size := int(body.partition(b"\r\n")[0], 16):
+        body = body.partition(b"\r\n")[2]
+        whole, body = whole + body[:size], body[size + 2 :]
+    return whole
 
 
 class Proxy(Server):
@@ -233,7 +246,7 @@ def client(url: str, *, read_timeout: float = 5.0, retries: int = 0, verify: str
     """The Config of a caller who is logged in at ``url`` and does not wait for long."""
     return Config(
         api_url=url,
-        storage_url="https://storage.invalid",
+        storage_url=url,
         token=TOKEN,
         connect_timeout=0.5,
         read_timeout=read_timeout,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from hypothesis import example, given
 from hypothesis import strategies as st
 from nacl.public import PrivateKey, SealedBox
@@ -45,6 +45,16 @@ def check_the_rule(key: str) -> None:
     assert is_masked(masked)
 
 
+def check_nothing_is_shown(key: str) -> None:
+    header, *_, footer = key.splitlines()
+    masked = mask_ssh_private_key(key)
+    lines = masked.split("\\n")
+    assert (lines[0], lines[-1]) == (header, footer)
+    assert set("".join(lines[1:-1])) == {"*"}
+    assert [len(line) for line in lines] == [len(line) for line in key.splitlines()]
+    assert is_masked(masked)
+
+
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_an_openssh_key_is_masked_by_the_rule(key: Key) -> None:
     check_the_rule(written(key, PrivateFormat.OpenSSH))
@@ -61,10 +71,43 @@ def test_a_key_of_ssh_keygen_is_masked_by_the_rule(kind: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
-def test_a_key_of_another_format_is_masked_whole(key: Key, form: PrivateFormat) -> None:
+def test_of_a_key_of_another_format_nothing_but_header_and_footer_is_shown(key: Key, form: PrivateFormat) -> None:
     if form is PrivateFormat.TraditionalOpenSSL and isinstance(key, ed25519.Ed25519PrivateKey):
         form = PrivateFormat.PKCS8  # it has no traditional form
-    assert mask_ssh_private_key(written(key, form)) == "***"
+    text = written(key, form)
+    check_nothing_is_shown(text)
+    assert mask_ssh_private_key(text).count("*") == len(body_of(text))
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_of_an_encrypted_key_nothing_but_header_and_footer_is_shown(form: PrivateFormat) -> None:
+    # The older form has lines of its own before the body, which tell how it is encrypted.
+    text = KEYS["rsa"].private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"a passphrase")).decode()
+    check_nothing_is_shown(text)
+    assert "DEK-Info" not in mask_ssh_private_key(text)
+
+
+NONE_OF_THESE = (
+    "PuTTY-User-Key-File-3: ssh-ed25519",
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQ",
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END RSA PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY-----\n\n-----END PRIVATE KEY-----",
+    "a secret -----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY----- a secret",
+    "-----BEGIN NEW PRIVATE KEY-----\nMC4CAQ\n-----END NEW PRIVATE KEY-----",
+)
+
+
+@pytest.mark.parametrize("text", NONE_OF_THESE)
+def test_what_is_no_key_that_is_known_is_masked_whole(text: str) -> None:
+    assert mask_ssh_private_key(text) == "***"
+
+
+def test_a_key_that_is_not_masked_is_told_from_one_that_is() -> None:
+    for key in KEYS.values():
+        clear = written(key, PrivateFormat.PKCS8)
+        for shown in (clear, clear.replace("\n", "\\n"), mask_ssh_private_key(clear).replace("*", "A", 1)):
+            assert not is_masked(shown)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])

@@ -183,13 +183,15 @@ def test_429s_end_as_rate_limited_with_nothing_done(place: local.Platform, box: 
 
 @pytest.mark.parametrize("fault", [Slow(1.5), Slow(1.5, before_work=True)], ids=repr)
 def test_a_slow_answer_is_waited_for_or_given_up_and_never_asked_for_again(
-    place: local.Platform, box: Sandbox, fault: Slow
+    place: local.Platform, box: Sandbox, fault: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with place.faults.on(EXEC, fault) as planned:
         assert isinstance(exec(box, "true", config=client(place)), Success)
         assert (planned.played, planned.worked) == (1, 1)
     with place.faults.on(EXEC, fault) as planned:
-        error = exec(box, "true", timeout=0.3, config=client(place)).failure()
+        # An answer is waited for as long as the command may take, and a read time-out more.
+        monkeypatch.setattr("pocketenv_fp.sandbox.commands.GRACE_SECONDS", 0)
+        error = exec(box, "true", timeout=0.1, config=client(place, read_timeout=0.2)).failure()
         assert shape(error) == (TransportError, "timeout")
         # The platform did it all the same: that is what maybe_sent warns of.
         assert eventually(lambda: planned.worked == 1, 10)

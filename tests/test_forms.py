@@ -69,7 +69,8 @@ def pattern_matching() -> Ran:
 
 
 FORMS = (operator, flowing, flowing_with_bind, nested_as_clojure_threads_it, pipeline_value, pattern_matching)
-REQUESTS = ["createSandbox", "startSandbox", "getSandbox", "getSandbox", "exec"]
+CREATED = ["createSandbox", "putPreferences", "getSandbox"]
+REQUESTS = [*CREATED, "startSandbox", "getSandbox", "getSandbox", "exec"]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)

@@ -16,10 +16,12 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -36,6 +38,7 @@ from pocketenv_fp import (
     create,
     delete,
     exec,
+    from_env,
     get_sandbox,
     local,
     me,
@@ -172,11 +175,10 @@ def acts(box: Sandbox) -> Iterator[Act]:
     """Everything that takes something secret, and more, wanted and unwanted."""
     yield me
     yield lambda: create("box")
+    yield from creations()
     yield lambda: start(box)
     yield lambda: exec(box, "true")
-    yield lambda: pocketenv.add_secret(box.id, "NAME", SECRET)
-    yield lambda: sandbox.set_secret(box, "OTHER", SECRET)
-    yield lambda: sandbox.set_secret(box, "OTHER", SECRET)
+    yield from kept(box)
     yield lambda: pocketenv.put_ssh_keys(box.id, PRIVATE, PUBLIC)
     yield lambda: sandbox.set_ssh_keys(box, PRIVATE, PUBLIC)
     yield lambda: sandbox.set_ssh_keys(box, PKCS8, PUBLIC)
@@ -185,9 +187,50 @@ def acts(box: Sandbox) -> Iterator[Act]:
     yield lambda: pocketenv.put_tailscale_auth_key(box.id, TAILSCALE)
     yield lambda: sandbox.get_ssh_keys(box)
     yield lambda: sandbox.get_tailscale_auth_key(box)
-    yield lambda: sandbox.list_secrets(box)
     yield lambda: start(box)
-    # Mistakes: values in the wrong places, and what nobody can take.
+    yield from in_wrong_places(box)
+    yield from copies(box)
+    yield lambda: exec(box, 'test -n "$A"', env={"A": from_env("LEAK_SECRET")}, cwd="/tmp", timeout=20)
+    yield lambda: exec(box, "sleep 20", env={"A": from_env("LEAK_SECRET")}, timeout=0.2)
+    yield lambda: exec(box, "exit 3", env={"A": from_env("LEAK_SECRET")}, check=True)
+    yield lambda: sandbox.exec_script(box, "exit 3", "sh", env={"A": from_env("LEAK_SECRET")}, check=True)
+    yield lambda: sandbox.spawn(box, "true", env={"A": from_env("LEAK_SECRET")})
+    yield lambda: pocketenv.generate_ssh_keys("me").bind(lambda pair: sandbox.set_ssh_keys(box, *pair))
+    yield pocketenv.get_terminal_token
+    yield lambda: sandbox.create_integration(box, "ci")
+    yield lambda: stop(box)
+    yield lambda: delete(box)
+    yield lambda: delete(box)
+
+
+def creations() -> Iterator[Act]:
+    """Sandboxes that are to hold what is secret."""
+    yield lambda: create("whole", secrets={"A": SECRET}, provider="e2b", provider_credentials={"e2b_api_key": SECRET})
+    yield lambda: create("unsealed", secrets={"A": SECRET}, config=Config(public_key="00" * 32))
+    yield lambda: create("mixed-up", provider="e2b", provider_credentials={SECRET: "e2b_api_key"})
+    yield lambda: create("broken", secrets={"A": SECRET + "\ud800"})
+
+
+def kept(box: Sandbox) -> Iterator[Act]:
+    """Secrets and files that a sandbox keeps."""
+    yield lambda: pocketenv.add_secret(box.id, "NAME", SECRET)
+    yield lambda: sandbox.set_secret(box, "OTHER", SECRET)
+    yield lambda: sandbox.set_secret(box, "OTHER", SECRET)
+    yield lambda: pocketenv.update_secret("3f2a", "OTHER", SECRET)
+    yield lambda: sandbox.delete_secret(box, "OTHER")
+    yield lambda: sandbox.get_secret(box, "OTHER")
+    yield lambda: pocketenv.add_file(box.id, "/workspace/a", SECRET)
+    yield lambda: sandbox.set_file(box, "/workspace/a", PRIVATE)
+    yield lambda: sandbox.set_file(box, "/workspace/a", SECRET + "\ud800")
+    yield lambda: sandbox.set_file(box, "/workspace/b", SECRET * 2000)
+    yield lambda: sandbox.set_file(box, "/workspace/a", SECRET, config=Config(public_key="00" * 32))
+    yield lambda: pocketenv.update_file("3f2a", "/workspace/a", SECRET)
+    yield lambda: next(sandbox.iter_files(box))
+    yield lambda: sandbox.list_secrets(box)
+
+
+def in_wrong_places(box: Sandbox) -> Iterator[Act]:
+    """Mistakes: values in each other's places, and what nobody can take."""
     yield lambda: sandbox.set_ssh_keys(box, PUBLIC, PRIVATE)
     yield lambda: sandbox.set_ssh_keys(box, PRIVATE, PRIVATE)
     yield lambda: sandbox.set_ssh_keys(box, SECRET, PUBLIC)
@@ -201,18 +244,39 @@ def acts(box: Sandbox) -> Iterator[Act]:
     yield lambda: exec(box, "true", config=Config(api_url="http://elsewhere.example"))
     yield lambda: exec(box, "true", config=Config(api_url=f"https://user:{TOKEN}@elsewhere.example"))
     yield lambda: exec(box, "true", config=Config(api_url=f"https://elsewhere.example?token={TOKEN}"))
-    yield lambda: stop(box)
-    yield lambda: delete(box)
-    yield lambda: delete(box)
+
+
+def copies(box: Sandbox) -> Iterator[Act]:
+    """Files with what is secret in them, on their way there and back."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in (("plain", SECRET), ("key", PRIVATE), (".pocketenvignore", "ignored\n")):
+            Path(folder, name).write_text(content, encoding="utf-8")
+        yield lambda: sandbox.upload(box, folder, "copied")
+        yield lambda: sandbox.upload(box, Path(folder, "key"), "copied/again")
+        yield lambda: sandbox.upload(box, Path(folder, "missing"), "copied")
+        yield lambda: sandbox.copy_to(box, box.id, "copied", "twice")
+        yield lambda: sandbox.download(box, "twice", Path(folder, "back"))
+        yield lambda: sandbox.download(box, "twice/key", Path(folder, "back", "plain", "below a file"))
+        yield lambda: sandbox.download(box, "twice", Path(folder, "small"), max_bytes=10)
+        yield lambda: sandbox.download(box, "missing", Path(folder, "none"))
 
 
 def mistakes(box: Sandbox) -> Iterator[Callable[[], object]]:
     """What raises TypeError at once."""
     wrong: Any = sandbox
+    badly: Any = create
     yield lambda: wrong.set_secret(box, "NAME", SECRET, SECRET)
     yield lambda: wrong.set_secret(box, 5, SECRET)
     yield lambda: wrong.set_secret(SECRET, "NAME", SECRET)("not a sandbox")
     yield lambda: wrong.set_secret(box, "NAME", [SECRET])
+    yield lambda: badly("x", secrets=SECRET)
+    yield lambda: badly("x", secrets={"A": [SECRET]})
+    yield lambda: badly("x", secrets={"A": {"name": SECRET}})
+    yield lambda: badly("x", provider_credentials=[SECRET])
+    yield lambda: pickle.dumps(create(secrets={"A": SECRET}))
+    yield lambda: pickle.dumps(create(provider_credentials={"e2b_api_key": SECRET}) | start)
+    yield lambda: wrong.set_file(box, "/workspace/a", [SECRET])
+    yield lambda: pickle.dumps(wrong.set_file("/workspace/a", SECRET))
     yield lambda: wrong.set_ssh_keys(box, PRIVATE.encode(), PUBLIC)
     yield lambda: wrong.set_tailscale_auth_key(box, {"key": TAILSCALE})
     yield lambda: wrong.exec(box, "true", tokn=TOKEN)
@@ -227,6 +291,10 @@ def steps() -> Iterator[object]:
     """Pipelines that hold what is secret, and configurations."""
     yield sandbox.set_secret("NAME", SECRET)
     yield sandbox.set_secret("NAME", value=SECRET, token=TOKEN)
+    yield start | sandbox.set_file("/workspace/a", SECRET)
+    yield create(secrets={"A": SECRET}, provider_credentials={"e2b_api_key": SECRET}) | start
+    yield create(env={"KEY": PRIVATE})
+    yield sandbox.set_variable("KEY", PRIVATE)
     yield create(token=TOKEN) | sandbox.set_ssh_keys(PRIVATE, PUBLIC)
     yield sandbox.set_ssh_keys(PUBLIC, PRIVATE)
     yield start(config=Config(token=TOKEN)) | sandbox.set_tailscale_auth_key(auth_key=TAILSCALE)
@@ -267,7 +335,8 @@ def written(log: pytest.LogCaptureFixture) -> str:
 def perform(config: Config, box: Sandbox) -> str:
     """Do everything, and give everything that is to be seen of it."""
     seen: list[str] = []
-    with using(config), warnings.catch_warnings(record=True) as warned:
+    with using(config), pytest.MonkeyPatch.context() as environment, warnings.catch_warnings(record=True) as warned:
+        environment.setenv("LEAK_SECRET", SECRET)
         warnings.simplefilter("always")
         for act in acts(box):
             seen += told(act())
@@ -287,7 +356,12 @@ def perform(config: Config, box: Sandbox) -> str:
 def test_nothing_is_seen_where_all_goes_well(
     platform: local.Platform, log: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = Config(api_url=platform.url, public_key=platform.public_key, token=platform.token)
+    config = Config(
+        api_url=platform.url,
+        storage_url=platform.storage_url,
+        public_key=platform.public_key,
+        token=platform.token,
+    )
     with using(config):
         box = create("box").unwrap()
     shown = perform(config, box)
@@ -305,7 +379,9 @@ def test_nothing_is_seen_where_all_goes_wrong(
     answer: servers.Answer, log: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Server(answer) as server:
-        config = Config(api_url=server.url, token=TOKEN, connect_timeout=0.5, read_timeout=1, retries=0)
+        config = Config(
+            api_url=server.url, storage_url=server.url, token=TOKEN, connect_timeout=0.5, read_timeout=1, retries=0
+        )
         shown = perform(config, BOX)
         assert server.seen[0].headers["authorization"] == f"Bearer {TOKEN}"
     printed = capfd.readouterr()
@@ -320,6 +396,29 @@ def test_nothing_is_seen_where_there_is_no_connection(url: str, log: pytest.LogC
         shown = "".join(text for act in (me, lambda: sandbox.set_secret(BOX, "A", SECRET)) for text in told(act()))
     assert "connect" in shown
     assert leaks(shown + written(log)) == set()
+
+
+def test_what_is_handed_out_is_not_shown() -> None:
+    webhook = {"id": "3f", "name": "ci", "webhookUrl": f"https://hooks.example/{TOKEN}"}
+    with Server(servers.always(reply(json.dumps({"token": TOKEN, **webhook}).encode()))) as server:
+        config = Config(api_url=server.url, token=TOKEN)
+        handed = pocketenv.get_terminal_token(config=config).unwrap()
+        given = [handed, sandbox.create_integration(BOX, "ci", config=config).unwrap()]
+    assert handed.token == TOKEN
+    assert leaks("".join(text for each in given for text in (*shows(each), *shows(Success(each))))) == set()
+    for each in given:
+        with pytest.raises(pickle.PicklingError, match="holds a secret"):
+            pickle.dumps(each)
+
+
+def test_a_new_private_key_is_not_shown() -> None:
+    pair = pocketenv.generate_ssh_keys("me").unwrap()
+    body = pair.private_key.splitlines()[2]
+    shown = "".join(shows(pair))
+    assert pair.public_key in shown
+    assert not any(body[start : start + 12] in shown for start in range(len(body) - 12))
+    with pytest.raises(pickle.PicklingError, match="holds a secret"):
+        pickle.dumps(pair)
 
 
 # What hangs on an error
@@ -401,7 +500,7 @@ def test_nothing_is_printed_by_a_program_nor_by_the_platform_that_it_uses() -> N
         finally:
             server.send_signal(signal.SIGTERM)
             out, err = server.communicate(timeout=20)
-    assert ran.stdout.count("Success") == 4, ran.stdout + ran.stderr
+    assert ran.stdout.count("Success") == 5, ran.stdout + ran.stderr
     assert "InvalidInput" in ran.stderr
     assert "DEBUG:pocketenv_fp" in ran.stderr
     for text in (ran.stdout, ran.stderr, out, err):

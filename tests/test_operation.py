@@ -34,6 +34,7 @@ from pocketenv_fp import (
     Sandbox,
     SandboxNotFound,
     Step,
+    claim,
     create,
     create_backup,
     delete,
@@ -49,6 +50,7 @@ from pocketenv_fp import (
     list_ports,
     list_secrets,
     local,
+    refresh,
     restore_backup,
     sandbox,
     set_secret,
@@ -73,11 +75,15 @@ def name_of(step: object) -> str:
 
 # One step of each operation, with arguments that are all right.
 STEPS: list[Step[Any, Any]] = [
-    create(provider="daytona"),
+    claim(),
+    sandbox.copy_to("other", "output", "input"),
+    create(provider="daytona", secrets={"A": from_env("HOME")}),
     create_backup("/workspace"),
     delete(),
     delete_secret("id"),
+    sandbox.download("output", "no/such/directory", max_bytes=1000),
     exec("true"),
+    sandbox.exec_script("print()"),
     expose(8080),
     get_sandbox(),
     get_ssh_keys(),
@@ -85,13 +91,16 @@ STEPS: list[Step[Any, Any]] = [
     list_backups(),
     list_ports(),
     list_secrets(limit=3),
+    refresh(),
     restore_backup("id"),
     set_secret("A", from_env("HOME")),
     set_ssh_keys(from_env("HOME"), "ssh-ed25519 AAAA"),
     set_tailscale_auth_key(from_env("HOME")),
+    sandbox.spawn("true", name="a"),
     start(repo="https://example.org/a.git"),
     stop(),
     unexpose(8080),
+    sandbox.upload("no/such/directory", ignore=["*.log"]),
     vscode(),
     wait_until_running(timeout=3),
 ]
@@ -108,7 +117,8 @@ def evaluated(step: object) -> object:
 
 
 def test_there_is_a_step_of_every_operation() -> None:
-    assert {name_of(step) for step in STEPS} == {*sandbox.__all__, *OF_A_NAME}
+    # `sh` makes steps of `exec`.
+    assert {name_of(step) for step in STEPS} == {*sandbox.__all__, *OF_A_NAME} - {"sh"}
 
 
 # Targets
@@ -198,7 +208,7 @@ def test_a_mistake_with_a_secret_does_not_quote_it(call: Any) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "field"),
-    [((3,), "command: Expected"), (("ls", "-la"), "args: Expected"), ((), "'command'"), (("ls", (), 3), "positional")],
+    [((3,), "command: Expected"), (("ls", "-la"), "args: Expected"), ((), "'command'"), (("ls", (), "/tmp"), "positional")],
     ids=["wrong type", "text for a list", "missing", "surplus"],
 )
 def test_a_data_first_call_checks_its_arguments_like_a_curried_one(arguments: Any, field: str) -> None:
@@ -308,12 +318,16 @@ def test_a_secret_is_in_no_pickle_of_a_step(step: Step[Any, Any]) -> None:
 
 def test_a_secret_from_the_environment_is_read_where_the_pipeline_runs(environment: dict[str, str]) -> None:
     pipeline = create | set_secret("API_KEY", from_env("MY_KEY"))
-    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer)('box').map(lambda secret: secret.name))"
+    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer)(sys.argv[1]).map(lambda secret: secret.name))"
     done = [
         subprocess.run(
-            [sys.executable, "-c", program], input=pickle.dumps(pipeline), capture_output=True, check=True, env=env
+            [sys.executable, "-c", program, name],
+            input=pickle.dumps(pipeline),
+            capture_output=True,
+            check=True,
+            env=env,
         ).stdout.decode()
-        for env in (environment | {"MY_KEY": SECRET}, environment)
+        for name, env in (("with-it", environment | {"MY_KEY": SECRET}), ("without-it", environment))
     ]
     assert done == ["<Success: API_KEY>\n", "<Failure: value: the environment variable MY_KEY is not set.>\n"]
 

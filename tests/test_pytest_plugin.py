@@ -158,7 +158,7 @@ def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: py
         pytest.skip("bubblewrap does not work here")
     result = run(
         """
-        import subprocess
+        import subprocess, time
         from pathlib import Path
         from pocketenv_fp import create, exec, start
 
@@ -173,9 +173,14 @@ def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: py
             left["folder"] = pocketenv_local._platform.data
             alice = pocketenv_local.new_user("alice.test")
             for token in (pocketenv_local.token, alice):
-                for _ in range(2):
-                    box = (create("box", token=token) | start(token=token)).unwrap()
+                for number in range(2):
+                    name = f"box-{number}-{'hers' if token == alice else 'mine'}"
+                    box = (create(name, token=token) | start(token=token)).unwrap()
                     exec(box, f"sleep {left['number']} & setsid sleep {left['number']} &", token=token).unwrap()
+            # A command's answer does not wait for what it put into the background.
+            end = time.monotonic() + 20
+            while len(sleepers()) < 8 and time.monotonic() < end:
+                time.sleep(0.05)
             assert len(sleepers()) == 8
 
         def test_finds_nothing():

@@ -18,7 +18,10 @@ COMMANDS = [body for language, body in BLOCKS if language == "sh"]
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n", 1)[0][:50])
 @pytest.mark.usefixtures("environment")
-def test_a_snippet_runs(snippet: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def test_a_snippet_runs(
+    snippet: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MY_KEY", "set by a snippet, and set back afterwards")
     if snippet.startswith(">>>"):
         example = doctest.DocTestParser().get_doctest(snippet, {}, "README", "README.md", 0)

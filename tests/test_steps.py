@@ -46,7 +46,8 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.operation import Operation, StepOperation
 
-OPERATIONS = [getattr(sandbox, name) for name in sandbox.__all__] + [create, get_sandbox]
+# `sh` makes steps of `exec`.
+OPERATIONS = [getattr(sandbox, name) for name in sandbox.__all__ if name != "sh"] + [create, get_sandbox]
 HELLO = Success(ExecResult("hello\n", "", 0))
 
 
@@ -72,7 +73,7 @@ def test_a_target_may_be_a_result(box: Sandbox) -> None:
 def test_operations_whose_arguments_are_all_optional_need_no_brackets() -> None:
     pipeline = create | start | wait_until_running | exec("echo", ["hello"])
     assert pipeline("my-box") == HELLO
-    assert (create("my-box") | start | wait_until_running | exec("echo", ["hello"])) == HELLO
+    assert (create("my-other-box") | start | wait_until_running | exec("echo", ["hello"])) == HELLO
 
 
 @pytest.mark.usefixtures("environment")
@@ -84,14 +85,14 @@ def test_a_pipeline_composed_before_there_is_a_sandbox_runs_on_many() -> None:
 @pytest.mark.usefixtures("environment")
 def test_it_is_at_home_in_returns_and_toolz() -> None:
     hello = exec("echo", ["hello"])
-    assert flow(create("b"), start, hello) == HELLO
+    assert flow(create("a"), start, hello) == HELLO
     assert flow(create("b"), bind(start), bind(hello)) == HELLO
-    assert create("b").bind(start).bind(hello) == HELLO
-    assert create("b").bind(start).bind(hello).map(lambda done: done.stdout) == Success("hello\n")
-    assert toolz.pipe("b", create, start, hello) == HELLO
-    assert toolz.compose_left(create, start, hello)("b") == HELLO
+    assert create("c").bind(start).bind(hello) == HELLO
+    assert create("d").bind(start).bind(hello).map(lambda done: done.stdout) == Success("hello\n")
+    assert toolz.pipe("e", create, start, hello) == HELLO
+    assert toolz.compose_left(create, start, hello)("f") == HELLO
     done: Result[int, PocketenvError] = Result.do(
-        result.exit_code for made in create("b") for result in exec(made, "exit 3")
+        result.exit_code for made in create("g") for result in exec(made, "exit 3")
     )
     assert done == Success(3)
 

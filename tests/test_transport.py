@@ -31,6 +31,7 @@ from pocketenv_fp import (
     ApiError,
     Config,
     DecodeError,
+    ExecResult,
     InvalidInput,
     PocketenvError,
     RateLimited,
@@ -45,6 +46,7 @@ from pocketenv_fp import (
     sandbox,
     transport,
 )
+from pocketenv_fp.xrpc import decode, procedure, send
 from tests import servers
 from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply
 
@@ -80,7 +82,8 @@ def look(config: Config) -> Outcome:
 
 def run(config: Config) -> Outcome:
     """A procedure that must never happen twice, its time-out the configured one."""
-    return exec(BOX, "make", timeout=config.read_timeout, config=config)
+    asked = procedure("sandbox.exec", lambda body: decode(body, ExecResult), {"id": BOX.id}, {"command": "make"})
+    return send(asked, config=config)
 
 
 def make(config: Config) -> Outcome:
@@ -775,7 +778,8 @@ def test_an_idle_connection_is_given_up_before_the_server_does(platform: local.P
     # The platform has dropped the connection by now, after its 5 s.
     before = len(platform.calls)
     create("after-the-break", config=real).unwrap()
-    assert list(platform.calls)[before:] == [("io.pocketenv.sandbox.createSandbox", 200)]
+    asked = ["createSandbox", "putPreferences", "getSandbox"]
+    assert list(platform.calls)[before:] == [(f"io.pocketenv.sandbox.{method}", 200) for method in asked]
 
 
 def test_a_connection_that_the_server_dropped_is_noticed_before_a_procedure_is_sent_on_it() -> None:

@@ -94,4 +94,6 @@ def test_the_type_of_what_each_public_function_gives_is_asserted() -> None:
 def test_an_operation_that_needs_arguments_is_among_the_mistakes_bare_and_without_them(name: str) -> None:
     cases = "".join((CASES / file).read_text(encoding="utf-8") for file in ("misuse.txt", "refused.txt"))
     assert f"box | {name}  # error" in cases
-    assert f"    {name}()  # error" in cases
+    parameters = getattr(sandbox, name).arguments.signature.parameters.values()
+    if any(each.default is each.empty for each in parameters):
+        assert f"    {name}()  # error" in cases

@@ -99,8 +99,10 @@ def test_a_procedure_with_input_sends_json_without_what_is_not_given(step: objec
 
 
 def test_a_create_asks_for_the_default_base_on_cloudflare() -> None:
-    with peer(http(200, {"id": "3f", "name": "n"})) as serving, using(at(serving)):
-        assert create("my-box") == Success(Sandbox(id="3f", name="n"))
+    shown = {"id": "3f", "name": "my-box"}
+    answers = (http(200, shown), http(200, b""), http(200, {"sandbox": shown}))
+    with peer(*answers) as serving, using(at(serving)):
+        assert create("my-box") == Success(Sandbox(id="3f", name="my-box"))
     sent = json.loads(serving.asked[0].body)
     assert sent.keys() == {"name", "base", "provider"}
     assert (sent["name"], sent["provider"]) == ("my-box", "cloudflare")
@@ -243,7 +245,10 @@ TROUBLES: dict[str, tuple[object, TransportKind]] = {
 
 
 @pytest.mark.parametrize(("answer", "kind"), TROUBLES.values(), ids=TROUBLES)
-def test_a_broken_answer_is_a_transport_error_that_may_have_been_sent(answer: bytes, kind: TransportKind) -> None:
+def test_a_broken_answer_is_a_transport_error_that_may_have_been_sent(
+    answer: bytes, kind: TransportKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.GRACE_SECONDS", 0)
     with peer(answer) as serving, using(at(serving, read_timeout=0.5)):
         found = (BOX | exec("ls", timeout=0.5)).failure()
     assert isinstance(found, TransportError)

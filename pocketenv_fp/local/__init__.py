@@ -47,7 +47,8 @@ It keeps the platform's shapes, statuses and oddities, so that what runs here ru
   folder. startService and restartService are refused (400) while the sandbox does not run.
 - An archive in storage is its sender's alone, and kept for a day. What is no archive is refused by pullDirectory (400).
 - Whoever claims a sandbox is told the least sizes that the contract allows. `Platform.new_ownerless_sandbox` makes one.
-- Without a handler: createIntegration and getIntegrations. Their web hooks would have to be reached from outside.
+- An integration is kept and listed, and connected with nothing: what calls its web hook gets a 404. The platform was
+  never seen to answer createIntegration and getIntegrations, so that they follow the contract alone.
 """
 
 import atexit

@@ -42,6 +42,7 @@ class World:
     kind: Kind
     plan: Callable[["World", str], Plan]
     boot_delay: float = 0.0
+    url: str = ""
     closed: threading.Event = field(default_factory=threading.Event)
     machines: dict[str, Machine] = field(default_factory=dict[str, Machine])
 

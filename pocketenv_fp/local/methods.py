@@ -12,6 +12,7 @@ from pocketenv_fp.local import (
     claims,
     commands,
     files,
+    integrations,
     keys,
     lifecycle,
     ports,
@@ -197,8 +198,8 @@ _ALL = (
         to=storage.pull,
     ),
     procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=storage.push),
-    procedure("sandbox.createIntegration", body=(text("id!"), text("name!"))),
-    query("sandbox.getIntegrations", ID),
+    procedure("sandbox.createIntegration", body=(text("id!"), text("name!")), to=integrations.create),
+    query("sandbox.getIntegrations", ID, to=integrations.get_all),
     # The platform itself has these three in its lexicon and nothing behind them.
     query("sandbox.getTailscaleToken", ID),
     procedure("sandbox.putTailscaleToken", body=(text("id!"), text("token!"))),

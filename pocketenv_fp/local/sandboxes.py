@@ -109,7 +109,7 @@ async def put_preferences(call: Call) -> Any:
                 continue
             settings = {name: preference[name] for name in ("name", "description", "repo") if name in preference}
             if "topics" in preference:
-                settings["topics"] = preference["topics"] and json.dumps(preference["topics"])
+                settings["topics"] = json.dumps(preference["topics"]) if preference["topics"] else None
             if settings:
                 key = (call.body["sandboxId"], call.me.id)
                 store.change("sandboxes", "id = ? AND owner = ?", key, **settings)

@@ -77,7 +77,7 @@ class Platform:
             raise
         store, vault = self._world.store, self._world.vault
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.storage_url = self.url
+        self.storage_url = self._world.url = self.url
         self.public_key = vault.public_key
         self.token = vault.sign(actors.add_user(store, HANDLE).id)
         self._app = App(self._world, METHODS, rate_limit)

@@ -151,6 +151,14 @@ CREATE TABLE IF NOT EXISTS services (
     updated_at REAL NOT NULL,
     UNIQUE (sandbox, name)
 ) STRICT;
+
+CREATE TABLE IF NOT EXISTS integrations (
+    id TEXT PRIMARY KEY,
+    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    hook TEXT NOT NULL UNIQUE,
+    created_at REAL NOT NULL
+) STRICT;
 """
 
 Value = str | int | float | None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, ProfileNotFound
-from pocketenv_fp.models import Page, Profile, Sandbox
+from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
+from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
 from pocketenv_fp.xrpc import decode, query, send
 
-__all__ = ["get_profile", "list_sandboxes_by_actor", "me"]
+__all__ = ["get_profile", "get_terminal_token", "iter_sandboxes_by_actor", "list_sandboxes_by_actor", "me"]
 
 
 @checked
@@ -22,20 +23,47 @@ def list_sandboxes_by_actor(
     *,
     limit: Limit = 30,
     offset: Offset = 0,
+    is_running: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Sandbox], PocketenvError]:
     """List the sandboxes of an actor, by DID or handle, newest first. Gives a Page of Sandbox.
 
-    Works without a login. Failures: InvalidInput.
+    With ``is_running`` only those that run are listed and counted, else all: the platform has no filter for those
+    that do not run. Works without a login. Failures: InvalidInput.
 
     >>> from pocketenv_fp import create, list_sandboxes_by_actor, me
     >>> box = create("my-box").unwrap()
     >>> me().bind(lambda my: list_sandboxes_by_actor(my.did, limit=1)).map(lambda page: page[0].id == box.id)
     <Success: True>
     """
-    params = {"did": did, "limit": limit, "offset": offset}
+    # The platform takes no other boolean than "true".
+    params = {"did": did, "limit": limit, "offset": offset, "isRunning": "true" if is_running else None}
     return send(query("actor.getActorSandboxes", page_of_sandboxes, params, login=False), token=token, config=config)
+
+
+@iterates
+def iter_sandboxes_by_actor(
+    did: Id, *, limit: Limit = 100, is_running: bool = False, token: Text | None = None, config: Config | None = None
+) -> Iterator[Result[Sandbox, PocketenvError]]:
+    """Give an iterator of all sandboxes of an actor, each a Success, asked for ``limit`` at a time when needed.
+
+    With ``is_running`` only those that run. A page that fails is the last item, as its Failure; so is a list that does
+    not add up, as a DecodeError. Works without a login.
+
+    >>> from pocketenv_fp import create, iter_sandboxes_by_actor, me
+    >>> boxes = [create(f"box-{number}").unwrap().id for number in range(3)]
+    >>> mine = [box.unwrap().id for box in iter_sandboxes_by_actor(me().unwrap().did, limit=2)]
+    >>> mine == boxes[::-1]
+    True
+    """
+
+    def fetch(limit: int, offset: int) -> Result[Page[Sandbox], PocketenvError]:
+        return list_sandboxes_by_actor(
+            did, limit=limit, offset=offset, is_running=is_running, token=token, config=config
+        )
+
+    return walk("actor.getActorSandboxes", fetch, limit=limit)
 
 
 def _profile(body: bytes) -> Profile | None:
@@ -78,3 +106,22 @@ def get_profile(did: Id, *, token: Text | None = None, config: Config | None = N
     """
     asked = query("actor.getProfile", _profile, {"did": did}, login=False)
     return send(asked, token=token, config=config).bind(_known(did))
+
+
+def _terminal_token(body: bytes) -> TerminalToken:
+    return decode(body, TerminalToken)
+
+
+@checked
+def get_terminal_token(
+    *, token: Text | None = None, config: Config | None = None
+) -> Result[TerminalToken, PocketenvError]:
+    """Give a TerminalToken: a short-lived token for the platform's terminal service, never shown and never pickled.
+
+    The embedded platform has no terminal service that would take it. Failures: those of every call.
+
+    >>> from pocketenv_fp import pocketenv
+    >>> pocketenv.get_terminal_token()
+    <Success: TerminalToken(token='***')>
+    """
+    return send(query("actor.getTerminalToken", _terminal_token), token=token, config=config)

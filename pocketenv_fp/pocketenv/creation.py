@@ -1,27 +1,40 @@
-"""Creating a sandbox."""
+"""Creating a sandbox that is what was asked for, or none."""
 
 from __future__ import annotations
 
-from returns.result import Result
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Name, Text
-from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.models import Sandbox
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.crypto import plain, seal
+from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError, SandboxNotFound, ServerError
+from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.operation import step
-from pocketenv_fp.xrpc import decode, procedure, send
+from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.credentials import sealed_credentials
+from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
+from pocketenv_fp.pocketenv.records import text
+from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
+from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
+from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
+from pocketenv_fp.xrpc import procedure, send
 
 __all__ = ["create", "create_sandbox"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
 
+Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
+Done = Result[None, PocketenvError]
 
-def _sandbox(body: bytes) -> Sandbox:
-    return decode(body, Sandbox)
 
-
-@step(str)
+@step(str, secret=("secrets", "provider_credentials"))
 def create(
     name: Name,
     *,
@@ -29,29 +42,233 @@ def create(
     provider: Text = PROVIDER,
     repo: Text | None = None,
     keep_alive: bool | None = None,
+    env: Mapping[Variable, str | FromEnv] | None = None,
+    secrets: Mapping[Variable, str | FromEnv] | None = None,
+    description: Text | None = None,
+    topics: Sequence[Topic] | None = None,
+    provider_credentials: Mapping[str, str | FromEnv] | None = None,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    r"""Create a sandbox; also called ``create_sandbox``. Gives the Sandbox, with a status of UNKNOWN until it is asked.
+    r"""Create a sandbox; also called ``create_sandbox``. Gives the Sandbox as it is then, with the name that was asked.
 
     ``base`` is the at-URI of a base image, ``provider`` the cloud to run on (cloudflare, daytona, vercel, deno,
     sprites, modal, e2b, hopx, runloop), ``repo`` the URL of a git repository to clone, and ``keep_alive`` keeps the
-    sandbox from being stopped when idle. The platform chooses the name itself at present: use the ``id`` or the
-    ``name`` of what comes back. With a ``repo``, an existing sandbox of yours with the same repo and base comes back.
+    sandbox from being stopped when idle. ``env`` and ``secrets`` are environment variables, the secrets sealed before
+    they leave this machine; commands have them from the next `start` on. ``description`` and ``topics`` are shown to
+    whoever sees the sandbox. Sizes and a readme cannot be asked for: the platform drops them.
 
-    Failures: InvalidInput for an empty name; ServerError (502) for an unknown base or a provider that failed. It is
-    sent once: after a TransportError with ``maybe_sent`` there may be a new sandbox.
+    ``provider_credentials`` are for an account of your own at the provider: daytona_api_key, daytona_organization_id;
+    vercel_api_token, vercel_project_id, vercel_team_id; deno_deploy_token; sprite_token; modal_token_id,
+    modal_token_secret; e2b_api_key; hopx_api_key; runloop_api_key. They are sealed too, save the ids of organization,
+    project and team. Where none are given, those of the chosen provider are taken from the variables in which its own
+    tools look for them: DAYTONA_API_KEY, DAYTONA_ORGANIZATION_ID, VERCEL_TOKEN, VERCEL_PROJECT_ID, VERCEL_TEAM_ID,
+    DENO_DEPLOY_TOKEN, SPRITE_TOKEN or SPRITES_TOKEN, MODAL_TOKEN_ID, MODAL_TOKEN_SECRET, E2B_API_KEY, HOPX_API_KEY,
+    RUNLOOP_API_KEY. ``{}`` is none. Every value may be a text, or `from_env` of a variable to read when the step runs.
+    A step with a text in ``secrets`` or ``provider_credentials`` shows it masked and refuses to be pickled.
 
-    >>> from pocketenv_fp import create, exec, start
-    >>> create("my-box") | start | exec("echo", ["hello"])
-    <Success: ExecResult(stdout='hello\n', stderr='', exit_code=0)>
-    >>> create(provider="daytona")
-    create(provider='daytona')
+    It is the sandbox that was asked for or none: where a later part fails, or the program is interrupted, the sandbox
+    that this call made is deleted, and the Failure is the first one. If it cannot be deleted, a note on the error names
+    it. The request that creates is sent once: after its TransportError with ``maybe_sent``, its DecodeError or its
+    ServerError, and after an interrupt that came before its answer, there may be a new sandbox under a name of the
+    platform's choice.
+
+    **With a repo, a sandbox of yours with the same repo and base comes back** as the platform has it. It keeps its
+    name, its description and its topics; ``env`` and ``secrets`` are set in it, an existing name to its new value; and
+    it is never deleted. Two programs that create with one repo at the same moment may each take the sandbox for theirs.
+
+    Failures: InvalidInput for what cannot be right; EncryptionError; NameTaken for the name of another sandbox,
+    anybody's; ServerError (502) for an unknown base or a provider that failed.
+
+    >>> from pocketenv_fp import create, exec, from_env, start
+    >>> create("my-box", env={"STAGE": "test"}) | start | exec('echo "$STAGE"')
+    <Success: ExecResult(stdout='test\n', stderr='', exit_code=0)>
+    >>> create("my-box")
+    <Failure: sandbox.putPreferences: the name my-box is taken (500 NameTaken). Choose another name, ...>
+    >>> create(provider="daytona", secrets={"API_KEY": "sk-12345", "OTHER": from_env("MY_OTHER_KEY")})
+    create(provider='daytona', secrets={'API_KEY': '***', 'OTHER': from_env('MY_OTHER_KEY')})
     >>> create("")
     <Failure: name: Expected `str` of length >= 1.>
     """
+    creation = _Creation(name, description, topics, token, config)
+    said = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     body = {"name": name, "base": base, "provider": provider, "repo": repo, "keepAlive": keep_alive}
-    return send(procedure("sandbox.createSandbox", _sandbox, body=body), token=token, config=config)
+    return (
+        _sendable([*said, *(("topics", topic) for topic in topics or ())])
+        .bind(lambda _: creation.take(env or {}, secrets or {}))
+        .bind(lambda _: sealed_credentials(provider, provider_credentials, config))
+        .bind(lambda credentials: creation.run({**body, **credentials}, None if repo is None else (repo, base)))
+    )
 
 
 create_sandbox = create
+
+
+class _Kind(NamedTuple):
+    """Variables, or secrets: the functions that keep them."""
+
+    add: Callable[..., Done]
+    each: Callable[..., Iterator[Result[Any, PocketenvError]]]
+    update: Callable[..., Done]
+
+
+_VARIABLES = _Kind(add_variable, iter_variables, update_variable)
+_SECRETS = _Kind(add_secret, iter_secrets, update_secret)
+
+
+class _Creation:
+    """One call of `create`, from its arguments to a Sandbox that is as they say."""
+
+    def __init__(
+        self,
+        name: str,
+        description: str | None,
+        topics: Sequence[str] | None,
+        token: str | None,
+        config: Config | None,
+    ) -> None:
+        self._wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None)
+        self._login: dict[str, Any] = {"token": token, "config": config}
+        self._settings: list[tuple[_Kind, str, str]] = []
+        self._there = frozenset[str]()
+        self._made: Sandbox | None = None
+
+    def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Done:
+        """Read and check what is to be set later. Failures: InvalidInput, EncryptionError."""
+        both = next((name for name in secrets if name in env), None)
+        if both is not None:
+            return Failure(InvalidInput("secrets", f"{both} is in env too"))
+        for field, kind, values in (("env", _VARIABLES, env), ("secrets", _SECRETS, secrets)):
+            for name, value in values.items():
+                read = self._read(f"{field}[{name!r}]", value, is_secret=kind is _SECRETS)
+                if not isinstance(read, Success):
+                    return Failure(read.failure())
+                self._settings.append((kind, name, read.unwrap()))
+        return Success(None)
+
+    def run(self, body: Mapping[str, object], shared_by: tuple[str, str] | None) -> Result[Sandbox, PocketenvError]:
+        """Create and furnish; ``shared_by`` are the repository and the base where they may be of an older sandbox."""
+        try:
+            created = self._created(body) if shared_by is None else self._created_or_older(body, shared_by)
+            result = created.bind(self._furnished)
+        except BaseException as stopped:
+            self._undo(stopped)
+            raise
+        if not isinstance(result, Success):
+            self._undo(result.failure())
+        return result
+
+    def _read(self, field: str, value: str | FromEnv, *, is_secret: bool) -> Result[str, PocketenvError]:
+        if not isinstance(value, (str, FromEnv)):  # pyright: ignore[reportUnnecessaryIsInstance]  # a dict passes for one
+            raise TypeError(f"create: {field}: Expected `str` or a `from_env`, got `{type(value).__name__}`")
+        if not is_secret:
+            return text(value, field).bind(lambda read: _sendable([(field, read)]).map(lambda _: read))
+        # Sealed once for nothing: a key or a value that cannot be used is told before there is a sandbox.
+        return plain(value, field).bind(
+            lambda read: (
+                _sendable([(field, read)]).bind(lambda _: seal(read, config=self._login["config"])).map(lambda _: read)
+            )
+        )
+
+    def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
+        return send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
+
+    def _noted(self, body: bytes) -> Sandbox:
+        # Noted as soon as it is read: an interrupt may come at any moment.
+        box = shown(body)
+        if box.id not in self._there:
+            self._made = box
+        return box
+
+    def _created_or_older(
+        self, body: Mapping[str, object], shared_by: tuple[str, str]
+    ) -> Result[Sandbox, PocketenvError]:
+        # The answer does not tell an older sandbox from a new one: only what was there before does.
+        with _turn(shared_by):
+            return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
+
+    def _remember(self, did: str) -> Done:
+        there: set[str] = set()
+        for box in iter_sandboxes_by_actor(did, **self._login):
+            if not isinstance(box, Success):
+                return Failure(box.failure())
+            there.add(box.unwrap().id)
+        self._there = frozenset(there)
+        return Success(None)
+
+    def _furnished(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
+        if self._made is None:
+            return self._set_all(box.id).bind(lambda _: look(box, **self._login))
+        wanted = self._wanted
+        named = put_preferences(
+            box.id, name=wanted.name, description=wanted.description, topics=wanted.topics, **self._login
+        )
+        set_all = named.bind(lambda _: self._set_all(box.id))
+        return set_all.bind(lambda _: look(box, **self._login)).bind(self._as_asked)
+
+    def _set_all(self, sandbox_id: str) -> Done:
+        for kind, name, value in self._settings:
+            done = kind.add(sandbox_id, name, value, **self._login)
+            if self._made is None and not isinstance(done, Success):
+                done = self._updated(done, kind, sandbox_id, name, value)
+            if not isinstance(done, Success):
+                return done
+        return Success(None)
+
+    def _updated(self, refused: Done, kind: _Kind, sandbox_id: str, name: str, value: str) -> Done:
+        # A name that is taken is a 500 like any other: only the list tells.
+        error = refused.failure()
+        if not isinstance(error, ServerError) or error.status != 500:
+            return refused
+        for found in kind.each(sandbox_id, **self._login):
+            if isinstance(found, Success) and found.unwrap().name == name:
+                return kind.update(found.unwrap().id, name, value, **self._login)
+        return refused
+
+    def _as_asked(self, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
+        # putPreferences answers alike whether it changed anything or not.
+        missed = [
+            field
+            for field in ("name", "description", "topics")
+            if (value := getattr(self._wanted, field)) is not None and getattr(seen, field) != value
+        ]
+        if missed:
+            reason = f"the sandbox was given a {' and a '.join(missed)} and has another"
+            return Failure(DecodeError("sandbox.getSandbox", reason))
+        return Success(seen)
+
+    def _undo(self, error: BaseException) -> None:
+        if self._made is None:
+            return
+        removed = remove(self._made, **self._login)
+        if isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made, **self._login)):
+            return
+        error.add_note(
+            f"The sandbox {self._made.id}, which this call created, may still be there. "
+            f"Deleting it failed: {removed.failure()}"
+        )
+
+
+def _is_gone(result: Result[Any, PocketenvError]) -> bool:
+    return isinstance(result.swap().value_or(None), SandboxNotFound)
+
+
+def _sendable(texts: Iterable[tuple[str, str | None]]) -> Done:
+    for field, value in texts:
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            return Failure(InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair"))
+        if value is not None and "\0" in value:
+            return Failure(InvalidInput(field, "holds a NUL character"))
+    return Success(None)
+
+
+_turns: dict[tuple[str, str], threading.Lock] = {}
+# A thread that is not in the child may hold one.
+os.register_at_fork(after_in_child=_turns.clear)
+
+
+def _turn(shared_by: tuple[str, str]) -> threading.Lock:
+    # Of two threads that create with one repo, the second must see that the first one's sandbox was there before.
+    return _turns.setdefault(shared_by, threading.Lock())

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
-from returns.result import Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Page, Sandbox
 from pocketenv_fp.operation import step
-from pocketenv_fp.xrpc import decode, query, send
+from pocketenv_fp.paging import iterates, walk
+from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
 
-__all__ = ["found", "get_sandbox", "list_sandboxes", "page_of_sandboxes"]
+__all__ = [
+    "claim_sandbox",
+    "get_sandbox",
+    "iter_sandboxes",
+    "list_sandboxes",
+    "look",
+    "page_of_sandboxes",
+    "remove",
+    "shown",
+]
 
 
 class _Sandboxes(msgspec.Struct):
@@ -29,8 +41,12 @@ class _Found(msgspec.Struct):
     sandbox: Sandbox | None = None
 
 
-def found(body: bytes) -> Sandbox | None:
-    """Read getSandbox's answer."""
+def shown(body: bytes) -> Sandbox:
+    """Read an answer that is a sandbox itself, without a status."""
+    return decode(body, Sandbox)
+
+
+def _found(body: bytes) -> Sandbox | None:
     seen = decode(body, _Found).sandbox
     # A missing sandbox is `{}` or `{"sandbox": null}`. An object of other things is an answer to something else.
     if seen is None and not decode(body, dict[str, object]).keys() <= {"sandbox"}:
@@ -52,7 +68,45 @@ def get_sandbox(
     >>> get_sandbox("no-such-box") | exec("ls")
     <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>
     """
-    return send(query("sandbox.getSandbox", found, {"id": id}, login=False), token=token, config=config)
+    return send(query("sandbox.getSandbox", _found, {"id": id}, login=False), token=token, config=config)
+
+
+def look(
+    sandbox: Sandbox, token: str | None, config: Config | None, read_timeout: float | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Give the sandbox as it is now, by its id. Failures: SandboxNotFound."""
+
+    def still_there(seen: Sandbox | None) -> Result[Sandbox, PocketenvError]:
+        if seen is None:
+            return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
+        return Success(seen)
+
+    asked = query("sandbox.getSandbox", _found, {"id": sandbox.id}, login=False, read_timeout=read_timeout)
+    return send(asked, token=token, config=config).bind(still_there)
+
+
+def remove(sandbox: Sandbox, token: str | None, config: Config | None) -> Result[None, PocketenvError]:
+    """Delete the sandbox, by its id. Failures: SandboxNotFound."""
+    return send(procedure("sandbox.deleteSandbox", nothing, {"id": sandbox.id}), token=token, config=config)
+
+
+@checked
+def claim_sandbox(
+    id: Id, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Make a sandbox that nobody owns yours, by its id. Gives the Sandbox, with a status of UNKNOWN until it is asked.
+
+    Failures: InvalidInput; ApiError (404) where there is none, or somebody has it already.
+
+    >>> from pocketenv_fp import Config, local, pocketenv, using
+    >>> with local.platform() as platform, using(Config(api_url=platform.url, token=platform.token)):
+    ...     nobodys = platform.new_ownerless_sandbox()
+    ...     pocketenv.claim_sandbox(nobodys).map(lambda box: box.id == nobodys)
+    ...     pocketenv.claim_sandbox(nobodys)
+    <Success: True>
+    <Failure: sandbox.claimSandbox: ... (404 XRPCNotSupported).>
+    """
+    return send(procedure("sandbox.claimSandbox", shown, {"id": id}), token=token, config=config)
 
 
 @checked
@@ -70,3 +124,23 @@ def list_sandboxes(
     """
     params = {"limit": limit, "offset": offset}
     return send(query("sandbox.getSandboxes", page_of_sandboxes, params, login=False), token=token, config=config)
+
+
+@iterates
+def iter_sandboxes(
+    *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+) -> Iterator[Result[Sandbox, PocketenvError]]:
+    """Give an iterator of the whole public catalogue, each a Success, asked for ``limit`` at a time when needed.
+
+    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError. Works
+    without a login.
+
+    >>> from pocketenv_fp import iter_sandboxes
+    >>> "openclaw" in [image.unwrap().name for image in iter_sandboxes(limit=1)]
+    True
+    """
+
+    def fetch(limit: int, offset: int) -> Result[Page[Sandbox], PocketenvError]:
+        return list_sandboxes(limit=limit, offset=offset, token=token, config=config)
+
+    return walk("sandbox.getSandboxes", fetch, limit=limit)

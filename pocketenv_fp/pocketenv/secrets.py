@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Iterator
+from functools import partial
+
 from returns.result import Result
 
 from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.models import Secret
-from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.models import Page, Secret
+from pocketenv_fp.paging import iterates, walk
+from pocketenv_fp.pocketenv.records import known, one_of, page_of
+from pocketenv_fp.xrpc import nothing, procedure, query, send
 
-__all__ = ["add_secret", "delete_secret", "list_secrets"]
+__all__ = ["add_secret", "delete_secret", "get_secret", "iter_secrets", "list_secrets", "update_secret"]
 
-
-class _Secrets(msgspec.Struct):
-    secrets: list[Secret]
-
-
-def _secrets(body: bytes) -> list[Secret]:
-    return decode(body, _Secrets).secrets
+_page = page_of("secrets", Secret)
+_one = one_of("secret", Secret)
 
 
 @checked
@@ -31,8 +30,8 @@ def list_secrets(
     offset: Offset = 0,
     token: Text | None = None,
     config: Config | None = None,
-) -> Result[list[Secret], PocketenvError]:
-    """List a sandbox's secrets, in no stable order. Gives a list of Secret: names and ids, never values.
+) -> Result[Page[Secret], PocketenvError]:
+    """List a sandbox's secrets, in no stable order. Gives a Page of Secret: names and ids, never values.
 
     It takes the id: for a name the platform lists nothing. Failures: InvalidInput.
 
@@ -44,7 +43,39 @@ def list_secrets(
     <Success: ['API_KEY']>
     """
     params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("secret.getSecrets", _secrets, params), token=token, config=config)
+    return send(query("secret.getSecrets", _page, params), token=token, config=config)
+
+
+@iterates
+def iter_secrets(
+    sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+) -> Iterator[Result[Secret, PocketenvError]]:
+    """Give an iterator of all of a sandbox's secrets, each a Success, asked for ``limit`` at a time when needed.
+
+    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> box = create("my-box").unwrap()
+    >>> added = [pocketenv.add_secret(box.id, name, "1") for name in ("A", "B", "C")]
+    >>> sorted(secret.unwrap().name for secret in pocketenv.iter_secrets(box.id, limit=2))
+    ['A', 'B', 'C']
+    """
+    fetch = partial(list_secrets, sandbox_id, token=token, config=config)
+    return walk("secret.getSecrets", fetch, limit=limit)
+
+
+@checked
+def get_secret(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[Secret, PocketenvError]:
+    """Give the Secret with this id: its name, never its value. Failures: InvalidInput; RecordNotFound for none.
+
+    >>> from pocketenv_fp import create, pocketenv, sandbox
+    >>> stored = create("my-box") | sandbox.set_secret("API_KEY", "sk-12345")
+    >>> pocketenv.get_secret(stored.unwrap().id).map(lambda secret: secret.name)
+    <Success: API_KEY>
+    >>> pocketenv.get_secret("no-such-id")
+    <Failure: secret.getSecret: there is no secret with the id 'no-such-id' (404 RecordNotFound). ...>
+    """
+    return send(query("secret.getSecret", _one, {"id": id}), token=token, config=config).bind(known("secret", id))
 
 
 @checked
@@ -74,8 +105,35 @@ def add_secret(
 
 
 @checked
+def update_secret(
+    id: Id,
+    name: Name,
+    value: str | FromEnv,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Give the secret with this id a name and a value, sealed before it leaves this machine. Gives None.
+
+    It is in the environment of commands from the next start on. Failures: as `add_secret`, and ApiError (404) where
+    there is no such secret.
+
+    >>> from pocketenv_fp import create, pocketenv, sandbox
+    >>> stored = create("my-box") | sandbox.set_secret("API_KEY", "sk-12345")
+    >>> stored.bind(lambda secret: pocketenv.update_secret(secret.id, "API_KEY", "sk-67890"))
+    <Success: None>
+    """
+
+    def update(sealed: str) -> Result[None, PocketenvError]:
+        body = {"id": id, "secret": {"name": name, "value": sealed}}
+        return send(procedure("secret.updateSecret", nothing, body=body), token=token, config=config)
+
+    return plain(value, "value").bind(lambda text: seal(text, config=config)).bind(update)
+
+
+@checked
 def delete_secret(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Delete the secret with this id. Gives None. Failures: InvalidInput, ApiError.
+    """Delete the secret with this id. Gives None. Failures: InvalidInput; ApiError (404) where there is none.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> (create("my-box") | sandbox.set_secret("OLD", "1")).bind(lambda old: pocketenv.delete_secret(old.id))

@@ -6,31 +6,85 @@ Besides the failures that a docstring names, each may give SandboxNotFound, NotL
 ServerError, TransportError and DecodeError.
 """
 
+from pocketenv_fp.sandbox.background import spawn
 from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_backup
-from pocketenv_fp.sandbox.commands import exec
+from pocketenv_fp.sandbox.commands import exec, sh
+from pocketenv_fp.sandbox.copy import copy_to, download, upload
+from pocketenv_fp.sandbox.files import delete_file, get_file, iter_files, list_files, set_file
+from pocketenv_fp.sandbox.integrations import create_integration, list_integrations
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
-from pocketenv_fp.sandbox.lifecycle import delete, start, stop, wait_until_running
+from pocketenv_fp.sandbox.lifecycle import claim, delete, refresh, start, stop, wait_until_running
 from pocketenv_fp.sandbox.ports import expose, list_ports, unexpose, vscode
-from pocketenv_fp.sandbox.secrets import delete_secret, list_secrets, set_secret
+from pocketenv_fp.sandbox.scripts import exec_script
+from pocketenv_fp.sandbox.secrets import delete_secret, get_secret, iter_secrets, list_secrets, set_secret
+from pocketenv_fp.sandbox.services import (
+    delete_service,
+    get_service,
+    list_services,
+    restart_service,
+    set_service,
+    start_service,
+    stop_service,
+)
+from pocketenv_fp.sandbox.settings import get_preferences, rename, update_settings
+from pocketenv_fp.sandbox.variables import delete_variable, get_variable, iter_variables, list_variables, set_variable
+from pocketenv_fp.sandbox.volumes import delete_volume, get_volume, iter_volumes, list_volumes, set_volume
 
 __all__ = [
+    "claim",
+    "copy_to",
     "create_backup",
+    "create_integration",
     "delete",
+    "delete_file",
     "delete_secret",
+    "delete_service",
+    "delete_variable",
+    "delete_volume",
+    "download",
     "exec",
+    "exec_script",
     "expose",
+    "get_file",
+    "get_preferences",
+    "get_secret",
+    "get_service",
     "get_ssh_keys",
     "get_tailscale_auth_key",
+    "get_variable",
+    "get_volume",
+    "iter_files",
+    "iter_secrets",
+    "iter_variables",
+    "iter_volumes",
     "list_backups",
+    "list_files",
+    "list_integrations",
     "list_ports",
     "list_secrets",
+    "list_services",
+    "list_variables",
+    "list_volumes",
+    "refresh",
+    "rename",
+    "restart_service",
     "restore_backup",
+    "set_file",
     "set_secret",
+    "set_service",
     "set_ssh_keys",
     "set_tailscale_auth_key",
+    "set_variable",
+    "set_volume",
+    "sh",
+    "spawn",
     "start",
+    "start_service",
     "stop",
+    "stop_service",
     "unexpose",
+    "update_settings",
+    "upload",
     "vscode",
     "wait_until_running",
 ]

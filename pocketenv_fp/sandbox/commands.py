@@ -1,21 +1,28 @@
-"""Running commands."""
+"""Running commands, as a shell line or as a template with fields."""
 
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast, overload
 
-from returns.result import Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Seconds, Text
-from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.operation import operation
+from pocketenv_fp.config import Config, FromEnv, settings
+from pocketenv_fp.errors import ApiError, CommandFailed, InvalidInput, PocketenvError
+from pocketenv_fp.models import HIDDEN, ExecResult, Sandbox
+from pocketenv_fp.operation import Step, operation
+from pocketenv_fp.sandbox.lines import GRACE_SECONDS, Limit, environment, joined, shell_line
+from pocketenv_fp.shell import Value, fields, fill
 from pocketenv_fp.xrpc import decode, procedure, send
 
-__all__ = ["exec"]
+__all__ = ["Env", "Line", "exec", "ran", "sh"]
+
+Env = Mapping[str, str | FromEnv]
+Line = Callable[[dict[str, str], Limit | None], Result[str, PocketenvError]]
 
 
 def _result(body: bytes) -> ExecResult:
@@ -28,18 +35,33 @@ def exec(
     command: Text,
     args: Sequence[str] = (),
     *,
+    cwd: Text | None = None,
+    env: Mapping[str, str | FromEnv] | None = None,
     timeout: Seconds | None = None,
+    check: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
     r"""Run a command and wait for its end. Gives an ExecResult; an exit code that is not zero is data, not a Failure.
 
     ``command`` is a shell line and is sent as it is, so that pipes, globs and ``&&`` work; each of ``args`` is quoted
-    and stays one argument, whatever is in it. It runs in ``/workspace``. ``timeout`` is how many seconds to wait for
-    the answer, without end if it is not given; the command itself goes on.
+    and stays one argument, whatever is in it. With ``check=True`` an exit code that is not zero is
+    Failure(CommandFailed).
 
-    It is sent once. Failures: TransportError with ``maybe_sent`` where the answer did not come, in time or at all: the
-    command may have run; ApiError (400) for a stopped sandbox on Cloudflare.
+    It runs in ``/workspace``, or in the directory ``cwd``; if it cannot be entered, the command does not run, and the
+    exit code is not zero. ``env`` adds environment variables. Its texts are shown when the step is printed; a
+    `from_env` is read when the step runs and never shown, but on its way it is part of the command line, which other
+    processes in the sandbox can see: what has to be kept from them is for `set_secret`.
+
+    ``timeout`` is in seconds. A command that is not over by then is asked to end (SIGTERM), five seconds later it is
+    ended (SIGKILL), and the same goes for its children, in pipelines and in the background, unless they have left its
+    process group (``setsid``). That is Failure(CommandTimeout), with what it had printed. It is done by the sandbox's
+    ``timeout`` of GNU coreutils: without one nothing is run, and the Failure is InvalidInput. The answer is waited for
+    as long as that takes and ``read_timeout`` more; without ``timeout`` it is waited for without end.
+
+    It is sent once. Failures: InvalidInput for a name in ``env`` that is none, or a variable that is not set here;
+    TransportError with ``maybe_sent`` where the answer did not come: the command may have run; ApiError (400) for a
+    stopped sandbox on Cloudflare.
 
     >>> from pocketenv_fp import create, exec, start
     >>> box = create("my-box") | start
@@ -49,8 +71,155 @@ def exec(
     <Success: ExecResult(stdout="one argument|$HOME|it's|", stderr='', exit_code=0)>
     >>> (box | exec("exit 3")).unwrap().exit_code
     3
+    >>> box | exec("pwd; echo $GREETING", cwd="/tmp", env={"GREETING": "hello"})
+    <Success: ExecResult(stdout='/tmp\nhello\n', stderr='', exit_code=0)>
+    >>> box | exec("echo begun; sleep 60", timeout=0.5)
+    <Failure: the command was ended after 0.5 s. ...>
+    >>> box | exec("exit 3", check=True)
+    <Failure: the command ended with exit code 3. ...>
     """
-    line = " ".join((command, *map(shlex.quote, args)))
-    limit = math.inf if timeout is None else timeout
-    asked = procedure("sandbox.exec", _result, {"id": sandbox.id}, {"command": line}, read_timeout=limit)
-    return send(asked, token=token, config=config)
+
+    def line(values: dict[str, str], limit: Limit | None) -> Result[str, PocketenvError]:
+        return Success(shell_line(joined(command, args), cwd, values, limit))
+
+    return ran(sandbox, line, env=env, timeout=timeout, check=check, token=token, config=config)
+
+
+def ran(
+    sandbox: Sandbox,
+    line: Line,
+    *,
+    env: Env | None,
+    timeout: float | None,
+    check: bool,
+    token: str | None,
+    config: Config | None,
+) -> Result[ExecResult, PocketenvError]:
+    """Send the line that ``line`` makes of the environment and the limit, once, and judge how it ended."""
+    limit = Limit.of(timeout)
+    values = environment(env)
+    if isinstance(values, Failure):
+        return values
+    hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
+
+    def sent(command: str, seconds: float) -> Result[ExecResult, PocketenvError]:
+        if "\0" in command:
+            return Failure(InvalidInput("command", "holds a NUL character, which a command line cannot"))
+        asked = procedure("sandbox.exec", _result, {"id": sandbox.id}, {"command": command}, read_timeout=seconds)
+        return send(asked, token=token, config=config).lash(lambda error: Failure(_hide(error, hidden)))
+
+    answered = line(values.unwrap(), limit).bind(
+        lambda command: _wait(limit, token, config).bind(lambda seconds: sent(command, seconds))
+    )
+    ended = answered.bind(limit.judge) if limit else answered
+    return ended.bind(_checked) if check else ended
+
+
+def _wait(limit: Limit | None, token: str | None, config: Config | None) -> Result[float, PocketenvError]:
+    if limit is None:
+        return Success(math.inf)
+    return settings(config, token=token).map(lambda found: limit.seconds + GRACE_SECONDS + found.read_timeout)
+
+
+# What the platform is known to say to an exec. Anything else may quote the line that it refuses, in whatever guise.
+PLATFORM_SAYS = re.compile(r"|Unauthorized|Internal Server Error|Sandbox not found|Request failed with status code \d+")
+
+
+def _hide(error: PocketenvError, values: list[str]) -> PocketenvError:
+    if not (values and isinstance(error, ApiError)):
+        return error
+    # A new one: an exception keeps what it was made of in its args, too.
+    kept_name = re.fullmatch(r"\w{0,40}", error.error) and not any(value in error.error for value in values)
+    kept_message = PLATFORM_SAYS.fullmatch(error.message)
+    return replace(error, error=error.error if kept_name else HIDDEN, message=error.message if kept_message else HIDDEN)
+
+
+def _checked(result: ExecResult) -> Result[ExecResult, PocketenvError]:
+    if result.exit_code == 0:
+        return Success(result)
+    return Failure(CommandFailed(result.exit_code, result.stdout, result.stderr))
+
+
+@overload
+def sh(
+    template: str,
+    /,
+    *,
+    cwd: str | None = None,
+    env: Env | None = None,
+    timeout: float | None = None,
+    check: bool = False,
+    token: str | None = None,
+    config: Config | None = None,
+    **values: Value,
+) -> Step[Sandbox, ExecResult]: ...
+@overload
+def sh(
+    target: Sandbox | None | Result[Sandbox | None, PocketenvError],
+    template: str,
+    /,
+    *,
+    cwd: str | None = None,
+    env: Env | None = None,
+    timeout: float | None = None,
+    check: bool = False,
+    token: str | None = None,
+    config: Config | None = None,
+    **values: Value,
+) -> Result[ExecResult, PocketenvError]: ...
+def sh(
+    *given: object,
+    cwd: str | None = None,
+    env: Env | None = None,
+    timeout: float | None = None,
+    check: bool = False,
+    token: str | None = None,
+    config: Config | None = None,
+    **values: object,
+) -> Step[Sandbox, ExecResult] | Result[ExecResult, PocketenvError]:
+    r"""Run a command line that is a template: every ``{field}`` becomes its value, quoted. Gives what `exec` gives.
+
+    A value is a str, an int, a float or a path, and stays one argument whatever is in it. Of a sequence of those each
+    becomes an argument; an empty one, none. Braces of the shell's own are written ``{{`` and ``}}``. The options are
+    those of `exec`, and so are the failures; without a sandbox it is the step that `exec` makes of the finished line.
+
+    Raises TypeError at once, and says what to write instead, for a field without a value and a value without a field,
+    for a value of another type, and for a field in a place where quoting does not hold: between quotes (take them
+    away), in a comment or here-document, in ``${…}``, arithmetic, a subscript, ``[[ … ]]`` or backticks. Values for
+    those go through ``env=``, and so do secrets: a value is shown when the step is printed.
+
+    A program that is told to run one of its arguments (``eval``, ``sh -c``, ``ssh``, ``xargs``) still runs it.
+
+    >>> from pocketenv_fp import create, exec, sh, start
+    >>> box = create("my-box") | start
+    >>> box | sh("printf '%s|' {words} {n} | tee {path}", words=["it's", "$HOME"], n=3, path="a file")
+    <Success: ExecResult(stdout="it's|$HOME|3|", stderr='', exit_code=0)>
+    >>> sh("make -C {place} test", place="my tree", timeout=60)
+    exec("make -C 'my tree' test", timeout=60)
+    >>> sh("awk '{{ print $1 }}' {file}", file="data.txt", check=True)
+    exec("awk '{ print $1 }' 'data.txt'", check=True)
+    >>> sh("grep '{pattern}' {file}", pattern="x", file="data.txt")
+    Traceback (most recent call last):
+        ...
+    TypeError: sh: {pattern} stands inside single quotes: remove them, the value is quoted already
+    """
+    if not 1 <= len(given) <= 2 or not isinstance(given[-1], str):
+        raise TypeError('sh takes a template, and a sandbox before it if it is to run: sh("grep {word} log", word=…)')
+    try:
+        line = _filled(given[-1], values)
+    except TypeError as error:
+        raise TypeError(f"sh: {error}") from None
+    options = {"cwd": cwd, "env": env, "timeout": timeout, "check": check or None, "token": token, "config": config}
+    wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
+    step: Step[Sandbox, ExecResult] = exec(line, **wanted)
+    return step if len(given) == 1 else step(cast("Sandbox", given[0]))
+
+
+OPTIONS = frozenset({"cwd", "env", "timeout", "check", "token", "config"})
+
+
+def _filled(template: str, values: Mapping[str, object]) -> str:
+    for name in fields(template):
+        if name in OPTIONS:
+            raise TypeError(f"{{{name}}} has the name of an option: call the field otherwise")
+    return fill(template, values)

@@ -1,4 +1,4 @@
-"""Starting, stopping, deleting, and waiting until a sandbox runs."""
+"""Starting, stopping, deleting, claiming, looking, and waiting until a sandbox runs."""
 
 from __future__ import annotations
 
@@ -8,29 +8,18 @@ from itertools import count, repeat
 
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp import pocketenv
 from pocketenv_fp.arguments import Seconds, Text, Wait
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError, SandboxNotFound, WaitTimeout
+from pocketenv_fp.errors import PocketenvError, WaitTimeout
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.operation import step
-from pocketenv_fp.pocketenv.sandboxes import found
-from pocketenv_fp.xrpc import nothing, procedure, query, send
+from pocketenv_fp.pocketenv.sandboxes import look, remove
+from pocketenv_fp.xrpc import nothing, procedure, send
 
-__all__ = ["delays", "delete", "start", "stop", "wait_until_running"]
+__all__ = ["claim", "delays", "delete", "refresh", "start", "stop", "wait_until_running"]
 
 SHORTEST_READ = 1.0
-
-
-def _look(
-    sandbox: Sandbox, token: str | None, config: Config | None, read_timeout: float | None = None
-) -> Result[Sandbox, PocketenvError]:
-    def still_there(seen: Sandbox | None) -> Result[Sandbox, PocketenvError]:
-        if seen is None:
-            return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
-        return Success(seen)
-
-    asked = query("sandbox.getSandbox", found, {"id": sandbox.id}, login=False, read_timeout=read_timeout)
-    return send(asked, token=token, config=config).bind(still_there)
 
 
 @step(Sandbox)
@@ -53,7 +42,7 @@ def start(
     <Success: Status.RUNNING>
     """
     asked = procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, {"repo": repo, "keepAlive": keep_alive})
-    return send(asked, token=token, config=config).bind(lambda _: _look(sandbox, token, config))
+    return send(asked, token=token, config=config).bind(lambda _: look(sandbox, token, config))
 
 
 @step(Sandbox)
@@ -69,7 +58,7 @@ def stop(
     <Success: Status.STOPPED>
     """
     asked = procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id})
-    return send(asked, token=token, config=config).bind(lambda _: _look(sandbox, token, config))
+    return send(asked, token=token, config=config).bind(lambda _: look(sandbox, token, config))
 
 
 @step(Sandbox)
@@ -82,8 +71,38 @@ def delete(
     >>> create("my-box") | delete | delete
     <Failure: sandbox.deleteSandbox: ... (404 SandboxNotFound). ...>
     """
-    asked = procedure("sandbox.deleteSandbox", nothing, {"id": sandbox.id})
-    return send(asked, token=token, config=config).map(lambda _: sandbox)
+    return remove(sandbox, token, config).map(lambda _: sandbox)
+
+
+@step(Sandbox)
+def refresh(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Look at the sandbox. Gives the Sandbox as it is now. Failures: SandboxNotFound where it is gone.
+
+    >>> from pocketenv_fp import create, refresh, stop
+    >>> box = create("my-box")
+    >>> stopped = box | stop
+    >>> (box | refresh) == stopped
+    True
+    """
+    return look(sandbox, token, config)
+
+
+@step(Sandbox)
+def claim(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Make a sandbox that nobody owns yours. Gives the Sandbox as it is afterwards.
+
+    Failures: ApiError (404) where it is gone, or somebody has it already.
+
+    >>> from pocketenv_fp import claim, create
+    >>> (create("my-box") | claim).failure().status
+    404
+    """
+    claimed = pocketenv.claim_sandbox(sandbox.id, token=token, config=config)
+    return claimed.bind(lambda box: look(box, token, config))
 
 
 @step(Sandbox)
@@ -104,14 +123,14 @@ def wait_until_running(
     >>> from pocketenv_fp import create, start, wait_until_running
     >>> (create("my-box", provider="daytona") | start | wait_until_running(timeout=10)).map(lambda box: box.status)
     <Success: Status.RUNNING>
-    >>> create("my-box") | wait_until_running(timeout=0) | wait_until_running
+    >>> create("my-other-box") | wait_until_running(timeout=0) | wait_until_running
     <Success: Sandbox(...status=Status.RUNNING...)>
     """
     deadline = time.monotonic() + timeout
     for delay in delays() if interval is None else repeat(interval):
         left = deadline - time.monotonic()
         # A look that hangs must not outlast the wait by the read time-out.
-        looked = _look(sandbox, token, config, read_timeout=max(left, SHORTEST_READ))
+        looked = look(sandbox, token, config, read_timeout=max(left, SHORTEST_READ))
         if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
             return looked
         left = deadline - time.monotonic()
@@ -130,8 +149,8 @@ def delays() -> Iterator[float]:
     import random
 
     waited = 0.0
-    for look in count():
+    for turn in count():
         jitter = random.uniform(0.9, 1.1)  # noqa: S311  # no secret hangs on it
-        delay = max(min(0.1 * 1.2 ** min(look, 20), 0.5), min(0.05 * waited, 2.0)) * jitter
+        delay = max(min(0.1 * 1.2 ** min(turn, 20), 0.5), min(0.05 * waited, 2.0)) * jitter
         waited += delay
         yield delay

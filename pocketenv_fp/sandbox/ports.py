@@ -48,7 +48,7 @@ def expose(
     >>> from pocketenv_fp import create, expose, start
     >>> (create("my-box") | start | expose(8080, description="web")).map(lambda url: url.startswith("http"))
     <Success: True>
-    >>> create("my-box") | expose(80)
+    >>> create("my-other-box") | expose(80)
     <Failure: port: Expected `int` >= 1025.>
     """
     asked = procedure("sandbox.exposePort", _url, {"id": sandbox.id}, {"port": port, "description": description})

@@ -2,36 +2,73 @@
 
 from __future__ import annotations
 
-from returns.result import Failure, Result, Success
+from collections.abc import Iterator
+
+from returns.result import Result
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text
+from pocketenv_fp.arguments import Limit, Name, Offset, Text
 from pocketenv_fp.config import Config, FromEnv
-from pocketenv_fp.errors import DecodeError, PocketenvError
-from pocketenv_fp.models import Sandbox, Secret
+from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.models import Page, Sandbox, Secret
 from pocketenv_fp.operation import operation, step
+from pocketenv_fp.paging import iterates_over
+from pocketenv_fp.sandbox.records import Kind
 
-__all__ = ["delete_secret", "list_secrets", "set_secret"]
+__all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_secret"]
 
-PAGE = 100
+_SECRETS = Kind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
 
 
 @step(Sandbox)
 def list_secrets(
     sandbox: Sandbox,
     *,
-    limit: Limit = PAGE,
+    limit: Limit = 100,
     offset: Offset = 0,
     token: Text | None = None,
     config: Config | None = None,
-) -> Result[list[Secret], PocketenvError]:
-    """List the sandbox's secrets, in no stable order. Gives a list of Secret: names and ids, never values.
+) -> Result[Page[Secret], PocketenvError]:
+    """List the sandbox's secrets, in no stable order. Gives a Page of Secret: names and ids, never values.
 
     >>> from pocketenv_fp import create, list_secrets
     >>> create("my-box") | list_secrets
-    <Success: []>
+    <Success: Page(items=(), total=0)>
     """
     return pocketenv.list_secrets(sandbox.id, limit=limit, offset=offset, token=token, config=config)
+
+
+@iterates_over(Sandbox)
+def iter_secrets(
+    sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+) -> Iterator[Result[Secret, PocketenvError]]:
+    """Give an iterator of all the sandbox's secrets, each a Success, asked for ``limit`` at a time when needed.
+
+    It takes a Sandbox or a Result of one, whose Failure is then the one item; it is no step. A page that fails is the
+    last item, as its Failure; so is a list that does not add up, as a DecodeError.
+
+    >>> from pocketenv_fp import create, iter_secrets, set_secret
+    >>> box = create("my-box")
+    >>> stored = [box | set_secret(name, "1") for name in ("A", "B", "C")]
+    >>> sorted(secret.unwrap().name for secret in iter_secrets(box, limit=2))
+    ['A', 'B', 'C']
+    """
+    return pocketenv.iter_secrets(sandbox.id, limit=limit, token=token, config=config)
+
+
+@operation(Sandbox)
+def get_secret(
+    sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
+) -> Result[Secret, PocketenvError]:
+    """Give the sandbox's Secret with this id, or else with this name: never its value.
+
+    Failures: InvalidInput; RecordNotFound where the sandbox has none.
+
+    >>> from pocketenv_fp import create, get_secret
+    >>> (create("my-box") | get_secret("API_KEY")).failure().error
+    'RecordNotFound'
+    """
+    return _SECRETS.of(sandbox, token, config).find(name_or_id)
 
 
 @operation(Sandbox, secret=("value",))
@@ -43,13 +80,14 @@ def set_secret(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Secret, PocketenvError]:
-    """Add a secret, sealed before it leaves this machine. Gives its Secret: the name and the id, not the value.
+    """Add a secret, or give the one with this name another value, sealed before it leaves this machine.
 
-    It is in the environment of commands from the next start on. ``value`` is a text, or `from_env` of a variable to
-    read when the step runs: a step with a text in it shows it masked and refuses to be pickled.
+    Gives its Secret: the name and the id, not the value. It is in the environment of commands from the next start on.
+    ``value`` is a text, or `from_env` of a variable to read when the step runs: a step with a text in it shows it
+    masked and refuses to be pickled.
 
-    Failures: InvalidInput for an empty value or a public key that is none; EncryptionError; ServerError for a name that
-    the sandbox has already.
+    Failures: InvalidInput for an empty value or a public key that is none; EncryptionError; ServerError where the
+    platform refuses it and the sandbox has no secret of this name.
 
     >>> from pocketenv_fp import create, set_secret
     >>> (create("my-box") | set_secret("API_KEY", "sk-12345")).map(lambda secret: secret.name)
@@ -57,36 +95,26 @@ def set_secret(
     >>> set_secret("API_KEY", "sk-12345")
     set_secret('API_KEY', '***')
     """
-    added = pocketenv.add_secret(sandbox.id, name, value, token=token, config=config)
-    return added.bind(lambda _: _named(sandbox, name, token, config))
-
-
-def _named(
-    sandbox: Sandbox, name: str, token: str | None, config: Config | None, offset: int = 0
-) -> Result[Secret, PocketenvError]:
-    # Adding tells no id, so the record is looked up, page by page.
-    def pick(secrets: list[Secret]) -> Result[Secret, PocketenvError]:
-        for secret in secrets:
-            if secret.name == name:
-                return Success(secret)
-        if len(secrets) < PAGE:
-            return Failure(DecodeError("secret.getSecrets", "the secret that was just added is not in the list"))
-        return _named(sandbox, name, token, config, offset + PAGE)
-
-    listed = pocketenv.list_secrets(sandbox.id, limit=PAGE, offset=offset, token=token, config=config)
-    return listed.bind(pick)
+    return _SECRETS.of(sandbox, token, config).set(
+        name,
+        add=lambda: pocketenv.add_secret(sandbox.id, name, value, token=token, config=config),
+        replace=lambda old: pocketenv.update_secret(old.id, name, value, token=token, config=config),
+    )
 
 
 @operation(Sandbox)
 def delete_secret(
-    sandbox: Sandbox, id: Id, *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete the secret with this id. Gives the Sandbox as it was given. Failures: InvalidInput, ApiError.
+    """Delete the sandbox's secret with this id, or else with this name. Gives the Sandbox as it was given.
+
+    The commands of the last start keep it until the next. Failures: InvalidInput; RecordNotFound where the sandbox has
+    none.
 
     >>> from pocketenv_fp import create, delete_secret, list_secrets, set_secret
     >>> box = create("my-box")
-    >>> old = (box | set_secret("OLD", "1")).unwrap()
-    >>> box | delete_secret(old.id) | list_secrets
-    <Success: []>
+    >>> stored = box | set_secret("OLD", "1")
+    >>> (box | delete_secret("OLD") | list_secrets).map(len)
+    <Success: 0>
     """
-    return pocketenv.delete_secret(id, token=token, config=config).map(lambda _: sandbox)
+    return _SECRETS.of(sandbox, token, config).delete(name_or_id)

@@ -9,7 +9,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local.box import bubblewrap
-from tests.conformance import contract
+from tests.conformance import contract, watched
 from tests.conformance.recorder import Exchange, Recorded, Recorder
 from tests.conformance.table import rows
 from tests.conformance.walk import hammer, repeat_without_login, walk
@@ -52,6 +52,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if exchanges is not None and contract.LEXICONS.is_dir():
         terminalreporter.section("the embedded platform and the published contract")
         for line in rows(exchanges):
+            terminalreporter.write_line(line)
+    callers = config.stash.get(watched.SEEN, None)
+    if callers:
+        terminalreporter.section("the methods of the platform and the functions that call them")
+        for line in watched.rows(callers):
             terminalreporter.write_line(line)
     counted = config.stash.get(SENT, None)
     if counted:

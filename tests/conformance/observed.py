@@ -52,6 +52,7 @@ _VARIABLE = "id name value createdAt updatedAt"
 _FILE = "id path createdAt updatedAt"
 # A volume that is not attached has no path to show.
 _VOLUME = "id name path? createdAt updatedAt"
+_INTEGRATION = "id name webhookUrl createdAt updatedAt"
 KEYS: dict[str, dict[str, str]] = {
     "createSandbox": {
         "": "id name provider createdAt uri description? topics? repo? vcpus? memory? disk? readme?",
@@ -84,6 +85,9 @@ KEYS: dict[str, dict[str, str]] = {
     "getProfile": {"": "id did handle displayName? avatar createdAt updatedAt"},
     "getTerminalToken": {"": "token"},
     "pushDirectory": {"": "uuid"},
+    # Never seen: as declared, and not a key more.
+    "createIntegration": {"": _INTEGRATION},
+    "getIntegrations": {"[]": _INTEGRATION},
     **{name: {"": ""} for name in BARE},
 }
 MAY_BE_EMPTY = {"getProfile"}
@@ -152,8 +156,8 @@ ON_PURPOSE = {
     "putTailscaleAuthKey": "kept, joins no network",
     "updateFile": "the content changes too: the platform loses it",
     "claimSandbox": "sizes are the least allowed: nothing here has a size",
-    "createIntegration": "no handler: the contract's observed part has no integrations",
-    "getIntegrations": "no handler: the contract's observed part has no integrations",
+    "createIntegration": "kept and connected with nothing; never seen on the platform",
+    "getIntegrations": "never seen on the platform",
 }
 
 

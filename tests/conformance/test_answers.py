@@ -11,7 +11,6 @@ from tests.conformance.observed import (
     DEVIATIONS,
     ERRORS,
     KEYS,
-    ON_PURPOSE,
     OPEN,
     OWNERLESS,
     SERVER_ERRORS,
@@ -56,8 +55,7 @@ def test_every_method_with_a_handler_is_seen_to_succeed(walked: list[Exchange], 
 
 def test_only_methods_that_are_named_have_no_handler(walked: list[Exchange]) -> None:
     absent = {each.method for each in standings(walked) if not each.implemented}
-    assert absent >= WITHOUT_HANDLER
-    assert {name for name in absent if "no handler" not in ON_PURPOSE.get(name, "")} == WITHOUT_HANDLER
+    assert absent == WITHOUT_HANDLER
     for exchange in walked:
         if exchange.method in absent:
             assert exchange.page, exchange.name

@@ -278,8 +278,10 @@ def upload(wire: Recorded, archive: bytes, query: str = "", field: str = "file")
 
 
 def integrations(wire: Recorded, box: str) -> None:
-    wire.post("sandbox.createIntegration", {"id": box, "name": "github"})
-    wire.get("sandbox.getIntegrations", id=box)
+    for sandbox in (box, NONE):
+        wire.post("sandbox.createIntegration", {"id": sandbox, "name": "github"})
+        wire.get("sandbox.getIntegrations", id=sandbox)
+    wire.post("sandbox.createIntegration", {"id": box})
     wire.get("sandbox.getTailscaleToken", id=box)
     wire.post("sandbox.putTailscaleToken", {"id": box, "token": "token"})
     wire.post("sandbox.updateSandboxSettings", {"name": "name"})

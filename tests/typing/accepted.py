@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import assert_type
 
-from returns.result import Result
+from returns.result import Result, Success
 
 from pocketenv_fp import (
     Backup,
     Config,
     ExecResult,
+    File,
+    Integration,
     Page,
     PocketenvError,
     Port,
+    Preferences,
     Profile,
     Sandbox,
     Secret,
+    Service,
     SshKey,
+    SshKeyPair,
     Step,
     TailscaleAuthKey,
+    TerminalToken,
+    Variable,
+    Volume,
     create,
     create_backup,
     create_sandbox,
@@ -100,9 +110,46 @@ def what_each_operation_gives(box: Sandbox, options: Config) -> None:
     assert_type(box | unexpose(8080), Boxed)
     assert_type(box | list_ports, Result[list[Port], PocketenvError])
     assert_type(box | vscode, Result[str | None, PocketenvError])
-    assert_type(box | list_secrets(limit=3), Result[list[Secret], PocketenvError])
+    assert_type(box | list_secrets(limit=3), Result[Page[Secret], PocketenvError])
     assert_type(box | set_secret("A", from_env("B")), Result[Secret, PocketenvError])
     assert_type(box | delete_secret("id"), Boxed)
+    assert_type(box | sandbox.get_secret("A"), Result[Secret, PocketenvError])
+    assert_type(box | sandbox.list_variables, Result[Page[Variable], PocketenvError])
+    assert_type(box | sandbox.get_variable("A"), Result[Variable, PocketenvError])
+    assert_type(box | sandbox.set_variable("A", "b"), Result[Variable, PocketenvError])
+    assert_type(box | sandbox.delete_variable("A") | start, Boxed)
+    assert_type(box | sandbox.list_files, Result[Page[File], PocketenvError])
+    assert_type(box | sandbox.get_file("/a"), Result[File, PocketenvError])
+    assert_type(box | sandbox.set_file("/a", from_env("B")), Result[File, PocketenvError])
+    assert_type(box | sandbox.delete_file("/a") | start, Boxed)
+    assert_type(box | sandbox.list_volumes(offset=3), Result[Page[Volume], PocketenvError])
+    assert_type(box | sandbox.get_volume("models"), Result[Volume, PocketenvError])
+    assert_type(box | sandbox.delete_volume("models") | start, Boxed)
+    assert_type(box | sandbox.set_volume("models", "/models", read_only=True), Result[Volume, PocketenvError])
+    assert_type(sandbox.iter_secrets(create("x"), limit=3), Iterator[Result[Secret, PocketenvError]])
+    assert_type(sandbox.iter_variables(Success(box)), Iterator[Result[Variable, PocketenvError]])
+    assert_type(sandbox.iter_files(get_sandbox("x")), Iterator[Result[File, PocketenvError]])
+    assert_type(sandbox.iter_volumes(box, config=options), Iterator[Result[Volume, PocketenvError]])
+    assert_type(box | sandbox.list_services, Result[list[Service], PocketenvError])
+    assert_type(box | sandbox.get_service("web"), Result[Service, PocketenvError])
+    assert_type(box | sandbox.set_service("web", "serve", ports=[8080]), Result[Service, PocketenvError])
+    assert_type(box | sandbox.start_service("web"), Result[Service, PocketenvError])
+    assert_type(box | sandbox.stop_service("web"), Result[Service, PocketenvError])
+    assert_type(box | sandbox.restart_service("web"), Result[Service, PocketenvError])
+    assert_type(box | sandbox.delete_service("web") | start, Boxed)
+    assert_type(box | sandbox.spawn("serve", ["8080"], name="web"), Result[Service, PocketenvError])
+    assert_type(box | sandbox.rename("another") | start, Boxed)
+    assert_type(box | sandbox.update_settings(topics=["a"]) | start, Boxed)
+    assert_type(box | sandbox.get_preferences, Result[Preferences, PocketenvError])
+    assert_type(box | sandbox.list_integrations, Result[list[Integration], PocketenvError])
+    assert_type(box | sandbox.create_integration("ci"), Result[Integration, PocketenvError])
+    assert_type(box | sandbox.refresh | sandbox.claim, Boxed)
+    credentials = {"daytona_api_key": "dtn"}
+    assert_type(create("b", env={"A": "1"}, secrets={"B": from_env("C"), "D": "e"}, topics=("t",)), Boxed)
+    assert_type(create(provider="daytona", provider_credentials=credentials), Step[str, Sandbox])
+
+
+def keys_and_backups(box: Sandbox) -> None:
     assert_type(box | get_ssh_keys, Result[SshKey, PocketenvError])
     assert_type(box | set_ssh_keys("…", "…"), Result[SshKey, PocketenvError])
     assert_type(box | get_tailscale_auth_key, Result[TailscaleAuthKey, PocketenvError])
@@ -112,11 +159,73 @@ def what_each_operation_gives(box: Sandbox, options: Config) -> None:
     assert_type(box | restore_backup("id"), Result[None, PocketenvError])
 
 
+def commands(box: Sandbox) -> None:
+    assert_type(exec("make", ["test"], cwd="app", env={"A": from_env("B")}, timeout=60, check=True)(box), Ran)
+    assert_type(box | sandbox.exec_script("print(1)", "python3", ["-x"], timeout=3), Ran)
+    assert_type(sandbox.exec_script("print(1)"), Step[Sandbox, ExecResult])
+    assert_type(sandbox.sh("ls {path}", path=Path("a")), Step[Sandbox, ExecResult])
+    assert_type(sandbox.sh(box, "ls {paths} {n}", paths=["a", "b"], n=3, cwd="app"), Ran)
+    assert_type(create("x") | start | sandbox.sh("ls"), Ran)
+
+
+def told(done: int, total: int | None) -> None:
+    print(done, total)
+
+
 def what_the_account_functions_give(id: str) -> None:
-    assert_type(pocketenv.list_secrets(id, limit=3), Result[list[Secret], PocketenvError])
+    assert_type(
+        create(
+            "x", env={"A": "b"}, secrets={"C": from_env("D")}, topics=["t"], description="…", provider_credentials={}
+        ),
+        Boxed,
+    )
+    assert_type(pocketenv.generate_ssh_keys("me@here"), Result[SshKeyPair, PocketenvError])
+    assert_type(
+        pocketenv.generate_ssh_keys().bind(lambda pair: set_ssh_keys(create("x"), *pair)),
+        Result[SshKey, PocketenvError],
+    )
+    assert_type(pocketenv.claim_sandbox(id), Boxed)
+    assert_type(pocketenv.get_terminal_token(), Result[TerminalToken, PocketenvError])
+    assert_type(pocketenv.iter_sandboxes(limit=3), Iterator[Result[Sandbox, PocketenvError]])
+    assert_type(pocketenv.iter_sandboxes_by_actor(id, is_running=True), Iterator[Result[Sandbox, PocketenvError]])
+    assert_type(pocketenv.get_preferences(id), Result[Preferences, PocketenvError])
+    assert_type(pocketenv.put_preferences(id, name="another", topics=()), Result[None, PocketenvError])
+    assert_type(pocketenv.list_integrations(id), Result[list[Integration], PocketenvError])
+    assert_type(pocketenv.create_integration(id, "ci"), Result[Integration, PocketenvError])
+    assert_type(pocketenv.list_services(id), Result[list[Service], PocketenvError])
+    assert_type(pocketenv.add_service(id, "web", "serve", ports=(8080,)), Result[None, PocketenvError])
+    assert_type(pocketenv.update_service(id, "web", "serve"), Result[None, PocketenvError])
+    assert_type(pocketenv.start_service(id), Result[None, PocketenvError])
+    assert_type(pocketenv.stop_service(id), Result[None, PocketenvError])
+    assert_type(pocketenv.restart_service(id), Result[None, PocketenvError])
+    assert_type(pocketenv.delete_service(id), Result[None, PocketenvError])
+    assert_type(pocketenv.list_secrets(id, limit=3), Result[Page[Secret], PocketenvError])
     assert_type(pocketenv.add_secret(id, "A", "b"), Result[None, PocketenvError])
     assert_type(pocketenv.delete_secret(id), Result[None, PocketenvError])
+    assert_type(pocketenv.update_secret(id, "A", from_env("B")), Result[None, PocketenvError])
+    assert_type(pocketenv.add_variable(id, "A", "b"), Result[None, PocketenvError])
+    assert_type(pocketenv.update_variable(id, "A", "b"), Result[None, PocketenvError])
+    assert_type(pocketenv.iter_variables(id), Iterator[Result[Variable, PocketenvError]])
+    assert_type(pocketenv.list_files(id, offset=3), Result[Page[File], PocketenvError])
+    assert_type(pocketenv.get_file(id), Result[File, PocketenvError])
+    assert_type(pocketenv.add_file(id, "/a", "b"), Result[None, PocketenvError])
+    assert_type(pocketenv.update_file(id, "/a", "b"), Result[None, PocketenvError])
+    assert_type(pocketenv.add_volume(id, "models", "/models"), Result[None, PocketenvError])
+    assert_type(pocketenv.update_volume(id, "models", read_only=True), Result[None, PocketenvError])
     assert_type(pocketenv.get_ssh_keys(id), Result[SshKey, PocketenvError])
     assert_type(pocketenv.put_ssh_keys(id, "…", "…"), Result[None, PocketenvError])
     assert_type(pocketenv.get_tailscale_auth_key(id), Result[TailscaleAuthKey, PocketenvError])
     assert_type(pocketenv.put_tailscale_auth_key(id, from_env("K")), Result[None, PocketenvError])
+
+
+def copying(box: Sandbox, other: Sandbox, made: Boxed) -> None:
+    assert_type(create("x") | start | sandbox.upload(".", "app", ignore=["*.log"], progress=True) | exec("make"), Ran)
+    assert_type(sandbox.download("out", "."), Step[Sandbox, Path])
+    assert_type(sandbox.upload(made, Path("src"), "/workspace/src", progress=told), Boxed)
+    assert_type(box | sandbox.download("output", Path("out"), max_bytes=1), Result[Path, PocketenvError])
+    assert_type(sandbox.copy_to(box, other, "a", "b"), Boxed)
+    assert_type(sandbox.copy_to(made, made, "a", "b"), Boxed)
+    assert_type(box | sandbox.copy_to(other, "a", "b") | exec("ls"), Ran)
+    assert_type(box | sandbox.copy_to(made, "a", "b"), Boxed)
+    assert_type(sandbox.copy_to(get_sandbox("x"), get_sandbox("y"), "a", "b"), Boxed)
+    assert_type(sandbox.copy_to("an-id", "a", "b"), Step[Sandbox, Sandbox])

@@ -1,0 +1,154 @@
+"""gzip, written and read on other threads than the caller's.
+
+zlib-ng does it several times faster than the standard library, which serves where that is not installed. Both let
+other threads run meanwhile. A stream is compressed in blocks that know the end of the block before them, which costs
+a hundredth of its size and lets every core take part; what comes out is one ordinary gzip member.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import struct
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, cast
+
+from pocketenv_fp.errors import ArchiveError
+
+__all__ = ["BLOCK", "ENGINE", "Engine", "engines", "expand", "shrink"]
+
+BLOCK = 512 * 1024
+LEVEL = 6
+
+_PIECE = 64 * 1024
+_WINDOW = 32 * 1024
+_RAW, _GZIP = -15, 31
+_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_MAGIC = _HEADER[:2]
+_THREADS = max(1, min(4, os.cpu_count() or 1))
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes | bytearray | memoryview, /) -> bytes: ...
+    def flush(self, mode: int = ..., /) -> bytes: ...
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+
+class Engine(Protocol):
+    """What zlib and zlib-ng have in common, as far as it is needed."""
+
+    DEFLATED: int
+    DEF_MEM_LEVEL: int
+    Z_DEFAULT_STRATEGY: int
+    Z_SYNC_FLUSH: int
+    error: type[Exception]
+
+    def crc32(self, data: bytes | bytearray, value: int = ..., /) -> int: ...
+    def compressobj(  # noqa: PLR0917 - zlib-ng and zlib agree on their order
+        self, level: int, method: int, wbits: int, memory: int, strategy: int, window: bytes | bytearray = ..., /
+    ) -> _Compressor: ...
+    def decompressobj(self, wbits: int) -> _Decompressor: ...
+
+
+def engines() -> dict[str, Engine]:
+    """Give the engines that are installed, the fastest first."""
+    found: dict[str, Engine] = {}
+    for name in ("zlib_ng.zlib_ng", "zlib"):
+        try:
+            found[name] = cast(Engine, importlib.import_module(name))
+        except ImportError:
+            continue
+    return found
+
+
+ENGINE = next(iter(engines().values()))
+
+
+def shrink(blocks: Generator[bytearray], engine: Engine | None = None) -> Generator[bytes]:
+    """Compress blocks of about BLOCK bytes. Whoever closes this early closes ``blocks`` and ends the threads."""
+    engine = engine or ENGINE
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pocketenv-archive")
+    waiting: deque[Future[bytes]] = deque()
+    crc, size, window = 0, 0, bytearray()
+    held, length = [_HEADER], len(_HEADER)
+    try:
+        for block in blocks:
+            crc, size = engine.crc32(block, crc), size + len(block)
+            waiting.append(pool.submit(_deflate, engine, block, window))
+            window = block[-_WINDOW:]
+            # One block waits for each that is in work, so that a slow disk or network stops neither.
+            while len(waiting) > 2 * _THREADS:
+                held.append(waiting.popleft().result())
+                length += len(held[-1])
+                if length >= _PIECE:
+                    yield b"".join(held)
+                    held, length = [], 0
+        while waiting:
+            held.append(waiting.popleft().result())
+            length += len(held[-1])
+            if length >= _PIECE:
+                yield b"".join(held)
+                held, length = [], 0
+        end = engine.compressobj(LEVEL, engine.DEFLATED, _RAW, engine.DEF_MEM_LEVEL, engine.Z_DEFAULT_STRATEGY)
+        yield b"".join((*held, end.flush(), struct.pack("<II", crc, size & 0xFFFFFFFF)))
+    finally:
+        blocks.close()
+        pool.shutdown(cancel_futures=True)
+
+
+def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Generator[bytes]:
+    """Decompress what ``read`` gives, in blocks of at most BLOCK bytes: the next is made while one is looked at.
+
+    Raises ArchiveError for anything but whole gzip members up to the very end. ``read`` is called on the caller's
+    thread, and what it raises is passed on.
+    """
+    engine = engine or ENGINE
+    with ThreadPoolExecutor(1, thread_name_prefix="pocketenv-archive") as pool:
+        data = _member(read, b"")
+        if not data:
+            raise ArchiveError("the archive is empty")
+        inflater = engine.decompressobj(_GZIP)
+        making: Future[bytes] | None = pool.submit(inflater.decompress, data, BLOCK)
+        while making is not None:
+            try:
+                block = making.result()
+            except engine.error:
+                raise ArchiveError("the archive is damaged: gzip does not understand it") from None
+            if inflater.eof:
+                data = _member(read, inflater.unused_data)
+                inflater = engine.decompressobj(_GZIP)
+                making = pool.submit(inflater.decompress, data, BLOCK) if data else None
+            else:
+                held = inflater.unconsumed_tail
+                was_last, data = not data and not held, held or read(_PIECE)
+                if was_last and not data and not block:
+                    raise ArchiveError("the archive breaks off")
+                making = pool.submit(inflater.decompress, data, BLOCK)
+            if block:
+                yield block
+
+
+def _member(read: Callable[[int], bytes], data: bytes) -> bytes:
+    # The beginning of the next gzip member, or nothing where the archive ends.
+    while len(data) < len(_MAGIC) and (more := read(_PIECE)):
+        data += more
+    if data and data[: len(_MAGIC)] != _MAGIC:
+        raise ArchiveError("the archive is not gzip, or has something behind its end")
+    return data
+
+
+def _deflate(engine: Engine, block: bytearray, window: bytearray) -> bytes:
+    # Flushed to whole bytes: the blocks only have to be put behind each other.
+    deflater = engine.compressobj(LEVEL, engine.DEFLATED, _RAW, engine.DEF_MEM_LEVEL, engine.Z_DEFAULT_STRATEGY, window)
+    return deflater.compress(block) + deflater.flush(engine.Z_SYNC_FLUSH)

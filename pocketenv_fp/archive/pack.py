@@ -1,0 +1,145 @@
+"""A tree or a file as a tar.gz, in pieces."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.ignore import Ignore
+from pocketenv_fp.archive.names import broken, shown
+from pocketenv_fp.archive.tree import Survey, survey, walk
+from pocketenv_fp.errors import ArchiveError
+
+__all__ = ["Survey", "pack", "survey"]
+
+_ODD = "not a file, directory or link: it cannot be packed"
+_RECORD = 512
+_END = 2 * _RECORD
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def pack(
+    source: Path, *, ignore: Ignore, name: str | None = None, count: Callable[[int], None] | None = None
+) -> Generator[bytes]:
+    """Give a tar.gz of ``source`` in pieces of up to a mebibyte, with flat memory however large it is.
+
+    What is in a directory are the top entries, with none for the directory itself; a file is one entry, ``name`` or
+    its own name. ``source`` itself may be a link; links in it are kept as links, several names of a file as hard
+    links. The same tree gives the same bytes: entries are sorted, times are whole seconds, owners are left out.
+    ``count`` is told how many bytes of files were read, piece by piece.
+
+    Raises ArchiveError on the way for what cannot be read, is no file, directory or link, or changes its size
+    meanwhile: then there is no end to what was given before, and nothing takes it for whole. Closing it early ends
+    its threads.
+    """
+    return compression.shrink(_Tar(count).blocks(source, ignore, name))
+
+
+class _Tar:
+    """An uncompressed archive under way: `full` are the blocks that can be given away, `block` is being filled."""
+
+    def __init__(self, count: Callable[[int], None] | None) -> None:
+        self._count = count
+        self._block = bytearray(compression.BLOCK)
+        self._room = memoryview(self._block)
+        self._used = 0
+        self._names: dict[tuple[int, int], str] = {}
+
+    def blocks(self, source: Path, ignore: Ignore, name: str | None) -> Generator[bytearray]:
+        """The archive, in blocks."""
+        try:
+            mode = source.stat().st_mode
+        except OSError as error:
+            raise broken(error, str(source)) from None
+        if stat.S_ISDIR(mode):
+            for entry_name, entry in walk(str(source), ignore):
+                if entry.is_file(follow_symlinks=False):
+                    yield from self._file(entry_name, entry.path, _OPEN)
+                else:
+                    yield from self._put(_header_of(entry_name, entry))
+        elif not stat.S_ISREG(mode):
+            raise ArchiveError(_ODD, shown(str(source)))
+        else:
+            # The user's own path may be a link to it.
+            yield from self._file(source.name if name is None else name, str(source), _OPEN & ~os.O_NOFOLLOW)
+        yield from self._put(bytes(_END))
+        if self._used:
+            yield self._block[: self._used]
+
+    def _put(self, data: bytes) -> Generator[bytearray]:
+        at = 0
+        while at < len(data):
+            taken = min(len(data) - at, len(self._block) - self._used)
+            self._room[self._used : self._used + taken] = data[at : at + taken]
+            at += taken
+            yield from self._moved(taken)
+
+    def _moved(self, used: int) -> Generator[bytearray]:
+        self._used += used
+        if self._used == len(self._block):
+            full = self._block
+            self._block = bytearray(compression.BLOCK)
+            self._room = memoryview(self._block)
+            self._used = 0
+            yield full
+
+    def _file(self, name: str, path: str, flags: int) -> Generator[bytearray]:
+        try:
+            file = os.open(path, flags)
+        except OSError as error:
+            raise broken(error, name) from None
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode):
+                raise ArchiveError(_ODD, shown(name))
+            if found.st_nlink > 1:
+                known = self._names.setdefault((found.st_dev, found.st_ino), name)
+                if known != name:
+                    yield from self._put(_header(name, found, tarfile.LNKTYPE, known))
+                    return
+            yield from self._put(_header(name, found, tarfile.REGTYPE))
+            yield from self._content(name, file, found.st_size)
+        except OSError as error:
+            raise broken(error, name) from None
+        finally:
+            os.close(file)
+
+    def _content(self, name: str, file: int, size: int) -> Generator[bytearray]:
+        left = size
+        while left:
+            read = os.readv(file, [self._room[self._used : self._used + left]])
+            if not read:
+                raise ArchiveError("it became shorter while it was read", shown(name))
+            left -= read
+            if self._count is not None:
+                self._count(read)
+            yield from self._moved(read)
+        # The header has announced the size, so what was added since has no place.
+        if os.read(file, 1):
+            raise ArchiveError("it became longer while it was read", shown(name))
+        yield from self._put(bytes(-size % _RECORD))
+
+
+def _header_of(name: str, entry: os.DirEntry[str]) -> bytes:
+    try:
+        found = entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            return _header(name, found, tarfile.DIRTYPE)
+        if stat.S_ISLNK(found.st_mode):
+            return _header(name, found, tarfile.SYMTYPE, os.readlink(entry.path))
+    except OSError as error:
+        raise broken(error, name) from None
+    raise ArchiveError(_ODD, shown(name))
+
+
+def _header(name: str, found: os.stat_result, kind: bytes, link: str = "") -> bytes:
+    # GNU's format takes names as the bytes that they are, of any length, and every tar reads it.
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, link
+    entry.mode, entry.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
+    entry.size = found.st_size if kind == tarfile.REGTYPE else 0
+    return entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")

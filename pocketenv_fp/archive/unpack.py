@@ -1,0 +1,402 @@
+"""A tar.gz unpacked into a new directory, trusted in nothing.
+
+tarfile's own loop is not used: on Python 3.11 it can be made to hang or to hold anything in memory by what an archive
+says about itself. Its reading of a single header is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.names import broken, parts, shown
+from pocketenv_fp.errors import ArchiveError
+
+__all__ = ["Limits", "Readable", "unpack"]
+
+_Made = TypeVar("_Made")
+
+_RECORD = 512
+_LONGEST_HEADER = 1024 * 1024
+_LONGEST_END = 1024 * 1024
+_FREE_HEADER = 8 * 1024
+_HEADERS_BEFORE = 8
+_SIZE = re.compile(rb"\d{1,18}")
+_TIME = re.compile(rb"(-?)(\d{1,12})(?:\.(\d+))?")
+_FILES = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE})
+_HEADERS = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE})
+_LONG = {tarfile.GNUTYPE_LONGNAME: b"path", tarfile.GNUTYPE_LONGLINK: b"linkpath"}
+_OTHERS = frozenset({tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
+_REFUSED = {
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+    tarfile.GNUTYPE_SPARSE: "a sparse file in the form that only GNU tar reads",
+}
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_LINKS = 64
+
+
+class Readable(Protocol):
+    """Anything with a ``read``."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give up to ``size`` bytes, none at the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an archive may become: ``max_bytes`` in all files together, ``max_entries`` in files and directories.
+
+    What headers take beyond 8 KiB an entry counts as bytes too.
+    """
+
+    max_bytes: int = 32 * 1024**3
+    max_entries: int = 1_000_000
+
+
+def unpack(source: Callable[[int], bytes] | Readable, target: Path, *, strip: bool, limits: Limits) -> int:
+    """Unpack a tar.gz into the directory ``target``, which is new or empty. Gives how many entries it has.
+
+    With ``strip`` all entries have to be in one top directory, whose name is dropped and whose mode and time become
+    those of ``target``. Contents, links, permission bits and times are restored; setuid and the like and owners are
+    not.
+
+    The whole archive is refused, with an ArchiveError that names the entry, for a name that is absolute or has `..`
+    in it, a link that leads out of ``target`` by whatever way, an entry behind a link, one that is there twice, a
+    device or pipe, more than ``limits`` allow, and for anything that is damaged, breaks off or has something behind
+    its end. Then, and when reading raises, what was unpacked until then is still in ``target``: it is the caller's
+    to remove (see `staging`). What reading raises is passed on.
+    """
+    stream = _Stream(source if callable(source) else source.read)
+    unpacking = _Unpacking(stream, os.fspath(target), limits, strip=strip)
+    try:
+        return unpacking.run()
+    except (OSError, OverflowError) as error:
+        # What the disk says and what the connection says are both OSErrors.
+        if error is stream.failure:
+            raise
+        raise broken(error, unpacking.entry) from None
+    finally:
+        stream.close()
+
+
+class _Stream:
+    """The uncompressed archive, read forward only."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self.failure: BaseException | None = None
+        self._read = read
+        self._blocks = compression.expand(self._watched)
+        self._block = memoryview(b"")
+
+    def close(self) -> None:
+        self._blocks.close()
+
+    def exactly(self, size: int) -> bytes:
+        """The next bytes. Raises ArchiveError if the archive ends before."""
+        if len(self._block) >= size:
+            found, self._block = self._block[:size], self._block[size:]
+            return bytes(found)
+        return b"".join(self.pieces(size))
+
+    def pieces(self, size: int, *, may_end: bool = False) -> Generator[memoryview]:
+        """The next bytes, as they come. Raises ArchiveError if the archive ends before."""
+        while size:
+            if not self._block:
+                self._block = memoryview(next(self._blocks, b""))
+            if not self._block:
+                if may_end:
+                    return
+                raise ArchiveError("the archive breaks off")
+            piece, self._block = self._block[:size], self._block[size:]
+            size -= len(piece)
+            yield piece
+
+    def drain(self) -> None:
+        """Read up to the end. Raises ArchiveError for anything but the zeros that pad an archive."""
+        left = _LONGEST_END
+        for piece in self.pieces(left + 1, may_end=True):
+            left -= len(piece)
+            if left < 0 or piece.tobytes().strip(b"\0"):
+                raise ArchiveError("the archive has something behind its end")
+
+    def _watched(self, size: int) -> bytes:
+        try:
+            return self._read(size)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+@dataclass
+class _Entry:
+    """One entry, after all that its headers say."""
+
+    name: str
+    link: str
+    kind: bytes
+    size: int
+    mode: int
+    time: int
+
+
+class _Unpacking:
+    """One archive on its way. What it knows of the target is the truth: nobody else knows the target."""
+
+    def __init__(self, stream: _Stream, target: str, limits: Limits, *, strip: bool) -> None:
+        self.entry = ""
+        self._stream = stream
+        self._target = target
+        self._limits = limits
+        self._strip = strip
+        self._top: str | None = None
+        self._bytes = 0
+        self._made = 0
+        # Mode and time by name; without them for those that only other entries' names speak of.
+        self._directories: dict[str, tuple[int, int] | None] = {"": None}
+        self._links: dict[str, str] = {}
+        self._defaults: dict[bytes, bytes] = {}
+
+    def run(self) -> int:
+        """Unpack it all; the number of entries."""
+        self.entry = "."
+        os.makedirs(self._target, exist_ok=True)
+        with os.scandir(self._target) as there:
+            if next(there, None) is not None:
+                raise ArchiveError("the directory to unpack into is not empty")
+        entries = 0
+        while (entry := self._next()) is not None:
+            entries += 1
+            self._place(entry)
+        self._stream.drain()
+        for name in self._links:
+            self._check_link(name)
+        # Those deep inside first: one above may forbid to go in or to change anything.
+        for name, restored in sorted(self._directories.items(), reverse=True):
+            if restored is not None:
+                self.entry = self._full(name)
+                path = f"{self._target}/{name}"
+                os.chmod(path, restored[0])
+                os.utime(path, ns=(restored[1], restored[1]))
+        return entries
+
+    def _next(self) -> _Entry | None:
+        said, spent = dict[bytes, bytes](), 0
+        self.entry = ""
+        for _ in range(_HEADERS_BEFORE):
+            header = self._header()
+            if header is None:
+                if said:
+                    raise ArchiveError("the archive breaks off: a header without its entry")
+                return None
+            if header.type in _LONG:
+                body = self._body(header)
+                said[_LONG[header.type]] = body.removesuffix(b"\0")
+            elif header.type in _HEADERS:
+                body = self._body(header)
+                (self._defaults if header.type == tarfile.XGLTYPE else said).update(_records(body))
+            else:
+                self._spend(max(0, spent - _FREE_HEADER))
+                return _understood(header, {**self._defaults, **said})
+            spent += len(body)
+        raise ArchiveError("an entry with too many headers")
+
+    def _header(self) -> tarfile.TarInfo | None:
+        block = self._stream.exactly(_RECORD)
+        if not any(block):
+            if any(self._stream.exactly(_RECORD)):
+                raise ArchiveError("the archive is damaged: there is something behind half an end mark")
+            return None
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.TarError:
+            raise ArchiveError("the archive is damaged: a header is not understood") from None
+        if block.startswith(b"ustar  \0", 257):
+            # GNU's own format keeps other things where POSIX keeps the beginning of a long name.
+            header.name = _text(block[:100].partition(b"\0")[0])
+        return header
+
+    def _body(self, header: tarfile.TarInfo) -> bytes:
+        if not 0 <= header.size <= _LONGEST_HEADER:
+            raise ArchiveError("a header that is too long")
+        body = self._stream.exactly(header.size)
+        self._stream.exactly(-header.size % _RECORD)
+        return body
+
+    def _spend(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self._limits.max_bytes:
+            raise ArchiveError(f"the archive unpacks to more than {self._limits.max_bytes} bytes", shown(self.entry))
+
+    def _count(self) -> None:
+        self._made += 1
+        if self._made > self._limits.max_entries:
+            raise ArchiveError(f"the archive has more than {self._limits.max_entries} entries", shown(self.entry))
+
+    def _place(self, entry: _Entry) -> None:
+        self.entry = entry.name
+        self._count()
+        kind, found = entry.kind, parts(entry.name)
+        if kind not in _FILES and kind not in _OTHERS:
+            raise ArchiveError(f"{_REFUSED.get(kind, 'an entry of an unknown kind')}", shown(entry.name))
+        if entry.size < 0 or (entry.size and kind not in _FILES):
+            raise ArchiveError("an entry of a size that it cannot have", shown(entry.name))
+        if self._strip:
+            found = self._below_top(found)
+        if not found and kind != tarfile.DIRTYPE:
+            raise ArchiveError("not a directory, where the top directory should be", shown(entry.name))
+        name = "/".join(found)
+        self._make_parents(found)
+        path = f"{self._target}/{name}"
+        if kind == tarfile.DIRTYPE:
+            if name not in self._directories:
+                self._once(os.mkdir, path, 0o700)
+            self._directories[name] = (entry.mode, entry.time)
+        elif kind == tarfile.SYMTYPE:
+            self._link(name, entry)
+        elif kind == tarfile.LNKTYPE:
+            self._hard_link(name, entry)
+        else:
+            self._file(path, entry)
+
+    def _below_top(self, found: list[str]) -> list[str]:
+        top = found[0] if found else ""
+        if self._top is None:
+            self._top = top
+        if not top or top != self._top:
+            raise ArchiveError("not in the one top directory", shown(self.entry))
+        return found[1:]
+
+    def _make_parents(self, found: list[str]) -> None:
+        if "/".join(found[:-1]) in self._directories:
+            return
+        for depth in range(1, len(found)):
+            name = "/".join(found[:depth])
+            if name in self._directories:
+                continue
+            if os.path.lexists(f"{self._target}/{name}"):
+                raise ArchiveError("an entry below a link or a file", shown(self.entry))
+            self._count()
+            os.mkdir(f"{self._target}/{name}")
+            self._directories[name] = None
+
+    def _once(self, make: Callable[..., _Made], *arguments: object) -> _Made:
+        # Nothing is ever replaced, so that no entry can be given another meaning by a later one.
+        try:
+            return make(*arguments)
+        except FileExistsError:
+            raise ArchiveError("an entry that is in the archive twice", shown(self.entry)) from None
+
+    def _file(self, path: str, entry: _Entry) -> None:
+        self._spend(entry.size)
+        file = self._once(os.open, path, _CREATE, 0o600)
+        try:
+            for piece in self._stream.pieces(entry.size):
+                rest = piece
+                while rest:
+                    rest = rest[os.write(file, rest) :]
+            os.fchmod(file, entry.mode)
+            os.utime(file, ns=(entry.time, entry.time))
+        finally:
+            os.close(file)
+        self._stream.exactly(-entry.size % _RECORD)
+
+    def _link(self, name: str, entry: _Entry) -> None:
+        if not entry.link or "\0" in entry.link:
+            raise ArchiveError("a link to what can be no name", shown(entry.name))
+        if entry.link.startswith("/"):
+            raise ArchiveError("a link to an absolute name", shown(entry.name))
+        path = f"{self._target}/{name}"
+        self._once(os.symlink, entry.link, path)
+        os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
+        self._links[name] = entry.link
+
+    def _hard_link(self, name: str, entry: _Entry) -> None:
+        try:
+            found = parts(entry.link)
+            known = "/".join(self._below_top(found) if self._strip else found)
+        except ArchiveError:
+            raise ArchiveError("a hard link that leads outside", shown(entry.name)) from None
+        above = known.rpartition("/")[0]
+        if above not in self._directories or known in self._directories:
+            raise ArchiveError("a hard link to what is no file of the archive", shown(entry.name))
+        if not os.path.lexists(f"{self._target}/{known}"):
+            raise ArchiveError("a hard link to what the archive has not had before", shown(entry.name))
+        self._once(_link_itself, f"{self._target}/{known}", f"{self._target}/{name}")
+        if known in self._links:
+            self._links[name] = self._links[known]
+
+    def _check_link(self, name: str) -> None:
+        # Followed in what is known, not on the disk: that is all there is, and nothing can trick it. What stays
+        # inside may lead nowhere or in circles; the system gives up on those as well.
+        here, waiting, followed = name.split("/")[:-1], [self._links[name]], 0
+        while waiting:
+            step, _, rest = waiting.pop().partition("/")
+            if rest:
+                waiting.append(rest)
+            if step in {"", "."}:
+                continue
+            if step == "..":
+                if not here:
+                    raise ArchiveError("a link that leads outside", shown(self._full(name)))
+                here.pop()
+                continue
+            here.append(step)
+            link = self._links.get("/".join(here))
+            if link is not None:
+                followed += 1
+                if followed > _MOST_LINKS:
+                    return
+                here.pop()
+                waiting.append(link)
+
+    def _full(self, name: str) -> str:
+        return f"{self._top}/{name}" if self._top and name else name or self._top or "."
+
+
+def _understood(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> _Entry:
+    name = _text(said[b"path"]) if said.get(b"path") else header.name
+    link = _text(said[b"linkpath"]) if said.get(b"linkpath") else header.linkname
+    size, time = header.size, int(header.mtime) * 10**9
+    if any(key.startswith(b"GNU.sparse.") for key in said):
+        raise ArchiveError(_REFUSED[tarfile.GNUTYPE_SPARSE], shown(name))
+    if text := said.get(b"size"):
+        if not _SIZE.fullmatch(text):
+            raise ArchiveError("a size that is no number", shown(name))
+        size = int(text)
+    if text := said.get(b"mtime"):
+        if (found := _TIME.fullmatch(text)) is None:
+            raise ArchiveError("a time that is no number", shown(name))
+        sign, seconds, part = found.groups(b"")
+        time = (int(seconds) * 10**9 + int(part[:9].ljust(9, b"0"))) * (-1 if sign else 1)
+    # Without setuid, setgid and the sticky bit.
+    return _Entry(name, link, header.type, size, header.mode & 0o777, time)
+
+
+def _records(body: bytes) -> dict[bytes, bytes]:
+    found, at = dict[bytes, bytes](), 0
+    while at < len(body):
+        digits, _, _ = body[at : at + 8].partition(b" ")
+        length = int(digits) if _SIZE.fullmatch(digits) else 0
+        key, equals, value = body[at + len(digits) + 1 : at + length].partition(b"=")
+        if not (equals and key and value.endswith(b"\n") and at + length <= len(body)):
+            raise ArchiveError("the archive is damaged: a header is not understood")
+        found[key] = value[:-1]
+        at += length
+    return found
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _link_itself(known: str, path: str) -> None:
+    os.link(known, path, follow_symlinks=False)

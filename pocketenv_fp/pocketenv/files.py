@@ -1,0 +1,146 @@
+"""Files that every start writes into a sandbox, by ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from returns.result import Result
+
+from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.crypto import seal
+from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.models import File, Page
+from pocketenv_fp.paging import iterates, walk
+from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
+from pocketenv_fp.xrpc import nothing, procedure, query, send
+
+__all__ = ["add_file", "delete_file", "get_file", "iter_files", "list_files", "update_file"]
+
+_page = page_of("files", File)
+_one = one_of("file", File)
+
+
+@checked
+def list_files(
+    sandbox_id: Id,
+    *,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Page[File], PocketenvError]:
+    """List the files that every start writes, in no stable order. Gives a Page of File: paths and ids, never contents.
+
+    Failures: InvalidInput.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> box = create("my-box").unwrap()
+    >>> pocketenv.add_file(box.id, "/workspace/.npmrc", "registry=https://registry.example")
+    <Success: None>
+    >>> pocketenv.list_files(box.id).map(lambda files: [file.path for file in files])
+    <Success: ['/workspace/.npmrc']>
+    """
+    params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
+    return send(query("file.getFiles", _page, params), token=token, config=config)
+
+
+@iterates
+def iter_files(
+    sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+) -> Iterator[Result[File, PocketenvError]]:
+    """Give an iterator of all of a sandbox's files, each a Success, asked for ``limit`` at a time when needed.
+
+    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> box = create("my-box").unwrap()
+    >>> added = [pocketenv.add_file(box.id, path, "") for path in ("/etc/a", "/etc/b", "/etc/c")]
+    >>> sorted(file.unwrap().path for file in pocketenv.iter_files(box.id, limit=2))
+    ['/etc/a', '/etc/b', '/etc/c']
+    """
+    fetch = partial(list_files, sandbox_id, token=token, config=config)
+    return walk("file.getFiles", fetch, limit=limit)
+
+
+@checked
+def get_file(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[File, PocketenvError]:
+    """Give the File with this id: its path, never its content. Failures: InvalidInput; RecordNotFound for none.
+
+    >>> from pocketenv_fp import pocketenv
+    >>> pocketenv.get_file("no-such-id")
+    <Failure: file.getFile: there is no file with the id 'no-such-id' (404 RecordNotFound). ...>
+    """
+    return send(query("file.getFile", _one, {"id": id}), token=token, config=config).bind(known("file", id))
+
+
+@checked
+def add_file(
+    sandbox_id: Id,
+    path: Text,
+    content: str | FromEnv,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Add a file that every start writes to ``path``, sealed before it leaves this machine. Gives None.
+
+    The next start writes it, in the background after it has answered. Failures: InvalidInput for a public key that is
+    none; EncryptionError; ApiError (413) for a content of more than about 75,000 bytes; ServerError for a path that
+    the sandbox has a file for already.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> pocketenv.add_file(create("my-box").unwrap().id, "/workspace/.env", "STAGE=test")
+    <Success: None>
+    """
+
+    def add(sealed: str) -> Result[None, PocketenvError]:
+        body = {"file": {"sandboxId": sandbox_id, "path": path, "content": sealed}}
+        return send(procedure("file.addFile", nothing, body=body), token=token, config=config)
+
+    return text(content, "content").bind(lambda clear: seal(clear, config=config)).bind(add)
+
+
+@checked
+def update_file(
+    id: Id,
+    path: Text,
+    content: str | FromEnv,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Give the file with this id a path and a content, sealed before it leaves this machine. Gives None.
+
+    The platform at api.pocketenv.io changes the path only, and says nothing of it: for another content use `set_file`
+    of the sandbox, which deletes and adds. What an earlier start wrote to the old path stays there. Failures: as
+    `add_file`, and ApiError (404) where there is no such file.
+
+    >>> from pocketenv_fp import create, pocketenv, sandbox
+    >>> stored = (create("my-box") | sandbox.set_file("/workspace/a", "1")).unwrap()
+    >>> pocketenv.update_file(stored.id, "/workspace/b", "1")
+    <Success: None>
+    >>> pocketenv.get_file(stored.id).map(lambda file: file.path)
+    <Success: /workspace/b>
+    """
+
+    def update(sealed: str) -> Result[None, PocketenvError]:
+        body = {"id": id, "file": {"path": path, "content": sealed}}
+        return send(procedure("file.updateFile", nothing, body=body), token=token, config=config)
+
+    return text(content, "content").bind(lambda clear: seal(clear, config=config)).bind(update)
+
+
+@checked
+def delete_file(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
+    """Let no more starts write the file with this id; what one wrote stays. Gives None, also where there was none.
+
+    Failures: InvalidInput.
+
+    >>> from pocketenv_fp import create, pocketenv, sandbox
+    >>> stored = create("my-box") | sandbox.set_file("/workspace/a", "1")
+    >>> stored.bind(lambda file: pocketenv.delete_file(file.id))
+    <Success: None>
+    """
+    return send(procedure("file.deleteFile", nothing, {"id": id}), token=token, config=config)

@@ -1,0 +1,103 @@
+"""What an owner says about a sandbox: its name, its description, its topics and its repository."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from returns.result import Failure, Result
+
+from pocketenv_fp.arguments import Id, Name, Text, checked
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import InvalidInput, NameTaken, PocketenvError, ServerError
+from pocketenv_fp.models import Preferences, Sandbox
+from pocketenv_fp.pocketenv.sandboxes import get_sandbox
+from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+
+__all__ = ["Topic", "get_preferences", "put_preferences"]
+
+DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
+
+Topic = Annotated[str, Meta(min_length=1, max_length=50)]
+
+
+class _Preference(msgspec.Struct):
+    kind: str = msgspec.field(name="$type")
+
+
+def _preferences(body: bytes) -> Preferences:
+    # Preferences of other kinds may hold secrets: no more of them is read than what kind they are.
+    for each in decode(body, list[msgspec.Raw]):
+        if decode(bytes(each), _Preference).kind == DETAILS:
+            return decode(bytes(each), Preferences)
+    return Preferences()
+
+
+@checked
+def get_preferences(
+    id: Id, *, token: Text | None = None, config: Config | None = None
+) -> Result[Preferences, PocketenvError]:
+    """Give what was said about the sandbox with this id, name or at-URI, as Preferences; None is what was not said.
+
+    Failures: InvalidInput; ApiError (404) where you have no such sandbox.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> box = create("my-box").unwrap()
+    >>> pocketenv.put_preferences(box.id, topics=["demo"])
+    <Success: None>
+    >>> pocketenv.get_preferences(box.id).map(lambda said: (said.topics, said.description))
+    <Success: (('demo',), None)>
+    """
+    return send(query("sandbox.getPreferences", _preferences, {"id": id}), token=token, config=config)
+
+
+@checked
+def put_preferences(
+    sandbox_id: Id,
+    *,
+    name: Name | None = None,
+    description: str | None = None,
+    topics: Sequence[Topic] | None = None,
+    repo: str | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Rename a sandbox, or say something else about it. Gives None.
+
+    None leaves a thing as it is; ``""`` takes the description or the repository away, and ``()`` the topics. It takes
+    the id only. **The platform answers the same for a sandbox that is not there or not yours**, and changes nothing:
+    `rename` and `update_settings` look whether it did. Failures: InvalidInput for an empty name or topic, or where
+    there is nothing to change; NameTaken for the name of another sandbox, anybody's.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> one, other = create("my-box").unwrap(), create("my-other-box").unwrap()
+    >>> pocketenv.put_preferences(one.id, name="other-name", description="a box for trying things")
+    <Success: None>
+    >>> pocketenv.put_preferences(other.id, name="other-name")
+    <Failure: sandbox.putPreferences: ... (500 NameTaken). Choose another name, ...>
+    """
+    said = _said(name=name, description=description, topics=topics, repo=repo)
+    if not said:
+        return Failure(InvalidInput("preferences", "nothing is given that is to change"))
+    body = {"sandboxId": sandbox_id, "preferences": [{"$type": DETAILS, **said}]}
+    put = send(procedure("sandbox.putPreferences", nothing, body=body), token=token, config=config)
+    return put.lash(lambda error: _refused(error, sandbox_id, name, token, config))
+
+
+def _said(**given: str | Sequence[str] | None) -> dict[str, object]:
+    # The contract lets null stand for what is to be taken away, and what is absent for what is to stay.
+    return {name: (value or None) for name, value in given.items() if value is not None}
+
+
+def _refused(
+    error: PocketenvError, sandbox_id: str, name: str | None, token: str | None, config: Config | None
+) -> Result[None, PocketenvError]:
+    if name is None or not isinstance(error, ServerError) or error.status != 500:
+        return Failure(error)
+    # The platform hides why: only a look tells whether the name is somebody's.
+    looked = get_sandbox(name, token=token, config=config).value_or(None)
+    if isinstance(looked, Sandbox) and looked.name == name and looked.id != sandbox_id:
+        return Failure(NameTaken(message=f"the name {name} is taken", operation=error.operation))
+    return Failure(error)

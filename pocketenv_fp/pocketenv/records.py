@@ -1,0 +1,68 @@
+"""What the platform's answers about secrets, variables, files and volumes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import FromEnv
+from pocketenv_fp.errors import PocketenvError, RecordNotFound
+from pocketenv_fp.models import Page
+from pocketenv_fp.xrpc import decode
+
+__all__ = ["known", "one_of", "page_of", "text"]
+
+T = TypeVar("T")
+
+
+def page_of(key: str, kind: type[T]) -> Callable[[bytes], Page[T]]:
+    """Give what reads a page of records from an answer that has them under ``key``."""
+
+    def page(body: bytes) -> Page[T]:
+        answer = decode(body, _listed(key, cast("Hashable", kind)))
+        return Page(getattr(answer, key), answer.total)
+
+    return page
+
+
+@cache
+def _listed(key: str, kind: Hashable) -> type[Any]:
+    records: Any = tuple[kind, ...]  # type: ignore[valid-type]  # made at run time, for msgspec
+    return msgspec.defstruct(key, [(key, records), ("total", int)])
+
+
+def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
+    """Give what reads one record from an answer that has it under ``key``, None where there is none."""
+
+    def one(body: bytes) -> T | None:
+        answer = decode(body, dict[str, msgspec.Raw])
+        raw = bytes(answer.get(key, b"null"))
+        if raw != b"null":
+            return decode(raw, kind)
+        # A missing record is `{}` or a null. An object of other things is an answer to something else.
+        if answer.keys() - {key}:
+            raise msgspec.ValidationError(f"Object missing required field `{key}`")
+        return None
+
+    return one
+
+
+def known(noun: str, id: str) -> Callable[[T | None], Result[T, PocketenvError]]:
+    """Give what makes a missing record a Failure(RecordNotFound)."""
+
+    def check(record: T | None) -> Result[T, PocketenvError]:
+        if record is None:
+            asked = f"{noun}.get{noun.capitalize()}"
+            return Failure(RecordNotFound(message=f"there is no {noun} with the id {id!r}", operation=asked))
+        return Success(record)
+
+    return check
+
+
+def text(value: str | FromEnv, field: str) -> Result[str, PocketenvError]:
+    """Give a text, which may be empty, read from the environment where it is a `from_env`."""
+    return value.read(field) if isinstance(value, FromEnv) else Success(value)

@@ -1,0 +1,143 @@
+"""Environment variables of a sandbox, by ids. They are stored in clear: what is secret is a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from returns.result import Result
+
+from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.models import Page, Variable
+from pocketenv_fp.paging import iterates, walk
+from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
+from pocketenv_fp.xrpc import nothing, procedure, query, send
+
+__all__ = ["add_variable", "delete_variable", "get_variable", "iter_variables", "list_variables", "update_variable"]
+
+_page = page_of("variables", Variable)
+_one = one_of("variable", Variable)
+
+
+@checked
+def list_variables(
+    sandbox_id: Id,
+    *,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Page[Variable], PocketenvError]:
+    """List a sandbox's environment variables, in no stable order. Gives a Page of Variable.
+
+    It takes the id: for a name the platform lists nothing. Failures: InvalidInput.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> box = create("my-box").unwrap()
+    >>> pocketenv.add_variable(box.id, "STAGE", "test")
+    <Success: None>
+    >>> pocketenv.list_variables(box.id).map(lambda page: [(each.name, each.value) for each in page])
+    <Success: [('STAGE', 'test')]>
+    """
+    params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
+    return send(query("variable.getVariables", _page, params), token=token, config=config)
+
+
+@iterates
+def iter_variables(
+    sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+) -> Iterator[Result[Variable, PocketenvError]]:
+    """Give an iterator of all of a sandbox's variables, each a Success, asked for ``limit`` at a time when needed.
+
+    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> box = create("my-box").unwrap()
+    >>> added = [pocketenv.add_variable(box.id, name, "1") for name in ("A", "B", "C")]
+    >>> sorted(variable.unwrap().name for variable in pocketenv.iter_variables(box.id, limit=2))
+    ['A', 'B', 'C']
+    """
+    fetch = partial(list_variables, sandbox_id, token=token, config=config)
+    return walk("variable.getVariables", fetch, limit=limit)
+
+
+@checked
+def get_variable(
+    id: Id, *, token: Text | None = None, config: Config | None = None
+) -> Result[Variable, PocketenvError]:
+    """Give the Variable with this id. Failures: InvalidInput; RecordNotFound for none.
+
+    >>> from pocketenv_fp import pocketenv
+    >>> pocketenv.get_variable("no-such-id")
+    <Failure: variable.getVariable: there is no variable with the id 'no-such-id' (404 RecordNotFound). ...>
+    """
+    asked = query("variable.getVariable", _one, {"id": id})
+    return send(asked, token=token, config=config).bind(known("variable", id))
+
+
+@checked
+def add_variable(
+    sandbox_id: Id,
+    name: Name,
+    value: str | FromEnv,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Add an environment variable, in clear. Gives None: the platform tells no id.
+
+    It is in the environment of commands from the next start on. Failures: InvalidInput; ServerError for a name that
+    the sandbox has already.
+
+    >>> from pocketenv_fp import create, pocketenv
+    >>> pocketenv.add_variable(create("my-box").unwrap().id, "STAGE", "test")
+    <Success: None>
+    """
+
+    def add(clear: str) -> Result[None, PocketenvError]:
+        body = {"variable": {"sandboxId": sandbox_id, "name": name, "value": clear}}
+        return send(procedure("variable.addVariable", nothing, body=body), token=token, config=config)
+
+    return text(value, "value").bind(add)
+
+
+@checked
+def update_variable(
+    id: Id,
+    name: Name,
+    value: str | FromEnv,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[None, PocketenvError]:
+    """Give the variable with this id a name and a value. Gives None.
+
+    It is in the environment of commands from the next start on. Failures: as `add_variable`, and ApiError (404) where
+    there is no such variable.
+
+    >>> from pocketenv_fp import create, pocketenv, sandbox
+    >>> stage = (create("my-box") | sandbox.set_variable("STAGE", "test")).unwrap()
+    >>> pocketenv.update_variable(stage.id, "STAGE", "production")
+    <Success: None>
+    >>> pocketenv.get_variable(stage.id).map(lambda variable: variable.value)
+    <Success: production>
+    """
+
+    def update(clear: str) -> Result[None, PocketenvError]:
+        body = {"id": id, "variable": {"name": name, "value": clear}}
+        return send(procedure("variable.updateVariable", nothing, body=body), token=token, config=config)
+
+    return text(value, "value").bind(update)
+
+
+@checked
+def delete_variable(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
+    """Delete the variable with this id. Gives None. Failures: InvalidInput; ApiError (404) where there is none.
+
+    >>> from pocketenv_fp import create, pocketenv, sandbox
+    >>> (create("my-box") | sandbox.set_variable("OLD", "1")).bind(lambda old: pocketenv.delete_variable(old.id))
+    <Success: None>
+    """
+    return send(procedure("variable.deleteVariable", nothing, {"id": id}), token=token, config=config)

@@ -1,0 +1,382 @@
+"""Directories and files between this machine and sandboxes, and between sandboxes.
+
+They travel as one tar.gz through the storage host, streamed at every turn: memory stays flat whatever their size.
+What is copied arrives as it was: contents, permission bits, empty directories, links, names of any length and script.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Generator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import pocketenv, storage
+from pocketenv_fp.arguments import Text
+from pocketenv_fp.config import Config, settings
+from pocketenv_fp.errors import (
+    ApiError,
+    ArchiveError,
+    DecodeError,
+    InvalidInput,
+    PathNotFound,
+    PocketenvError,
+    SandboxNotFound,
+    ServerError,
+    TransportError,
+)
+from pocketenv_fp.models import Sandbox
+from pocketenv_fp.operation import Operation, operation
+from pocketenv_fp.progress import Progress, Track, tracking
+from pocketenv_fp.sandbox.transfer import FILE, HOME, End, Kind, place, temporary
+
+if TYPE_CHECKING:
+    from pocketenv_fp.archive.ignore import Ignore
+    from pocketenv_fp.archive.unpack import Limits
+
+__all__ = ["copy_to", "download", "upload"]
+
+P = ParamSpec("P")
+B = TypeVar("B")
+
+Most = Annotated[int, msgspec.Meta(ge=0)]
+MAX_BYTES = 32 * 1024**3
+MAX_ENTRIES = 1_000_000
+
+
+@operation(Sandbox)
+def upload(
+    sandbox: Sandbox,
+    local: Text | PathLike[str],
+    remote: Text = HOME,
+    *,
+    ignore: bool | Sequence[str] = True,
+    progress: bool | Progress = False,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Sandbox, PocketenvError]:
+    """Copy a directory or a file of this machine into a running sandbox. Gives the Sandbox as it was given.
+
+    What is *in* a directory goes into ``remote``, which is made where it is missing; what is there already stays
+    unless it has the same name. A file goes to the path ``remote``, or into it where that is a directory or ends with
+    ``/``. A relative ``remote`` starts at ``/workspace``.
+
+    In each directory the patterns of ``.pocketenvignore``, or else of ``.gitignore``, leave out what git would leave
+    out, and ``.git`` itself; ``ignore=False`` leaves out nothing, and a list of patterns what they say and no more.
+    ``progress`` is a function of the bytes read and their total, or True for a bar.
+
+    An upload that breaks off is sent again; unpacking it is asked for once. Failures: ArchiveError for what cannot be
+    read, before anything is sent where that shows; InvalidInput for a ``remote`` that cannot be; ApiError (400) for a
+    sandbox that does not run; TransportError with ``maybe_sent`` where it is open whether it was unpacked.
+
+    >>> import pathlib, tempfile
+    >>> from pocketenv_fp import create, exec, start, upload
+    >>> work = tempfile.TemporaryDirectory()
+    >>> _ = pathlib.Path(work.name, "hello.txt").write_text("hello")
+    >>> box = create("my-box") | start
+    >>> (box | upload(work.name, "src") | exec("cat src/hello.txt")).unwrap().stdout
+    'hello'
+    >>> upload("./src", "/workspace/src", ignore=["*.log"])
+    upload('./src', '/workspace/src', ignore=['*.log'])
+    >>> work.cleanup()
+    """
+    end = End(sandbox, token, config)
+
+    def send(path: str, source: Path) -> Result[Sandbox, PocketenvError]:
+        from pocketenv_fp.archive.pack import pack, survey
+
+        rules = _rules(ignore)
+        try:
+            found = survey(source, ignore=rules)
+        except ArchiveError as error:
+            return Failure(error)
+
+        def carry(goal: tuple[str, str | None]) -> Result[Sandbox, PocketenvError]:
+            directory, name = goal
+            with tracking(progress, found.bytes, source.name) as track:
+
+                def pieces() -> Generator[bytes]:
+                    track.restart(found.bytes)
+                    yield from pack(source, ignore=rules, name=name, count=track.add)
+                    track.finish()
+
+                stored = storage.put(pieces, token=token, config=config)
+                return stored.bind(lambda uuid: end.pull(uuid, directory)).map(lambda _: sandbox)
+
+        return _goal(end, source, path, is_directory=remote.endswith("/")).bind(carry)
+
+    return place("remote", remote).bind(lambda path: _local(local).bind(lambda source: send(path, source)))
+
+
+@operation(Sandbox)
+def download(
+    sandbox: Sandbox,
+    remote: Text,
+    local: Text | PathLike[str],
+    *,
+    max_bytes: Most = MAX_BYTES,
+    max_entries: Most = MAX_ENTRIES,
+    progress: bool | Progress = False,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Path, PocketenvError]:
+    """Copy a directory or a file of a running sandbox to this machine. Gives the Path where it is now.
+
+    What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
+    it has the same name. A file goes to the path ``local``, or into it where that is a directory or ends with ``/``. It
+    arrives whole or not at all. A relative ``remote`` starts at ``/workspace``.
+
+    An archive with anything in it that would be written elsewhere, a link that leads out of it, a device, or with more
+    than ``max_bytes`` in ``max_entries`` files and directories is refused as a whole: ArchiveError names the entry.
+    ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
+
+    A download that breaks off begins anew, with an archive of what is there then. Failures: PathNotFound where there is
+    nothing at ``remote``; ArchiveError for what was refused and what this machine's disk did; InvalidInput; ApiError
+    (400) for a sandbox that does not run; TransportError.
+
+    >>> import pathlib, tempfile
+    >>> from pocketenv_fp import create, download, exec, start
+    >>> work = tempfile.TemporaryDirectory()
+    >>> box = create("my-box") | start
+    >>> _ = box | exec("mkdir output && echo 42 > output/answer")
+    >>> (box | download("output", pathlib.Path(work.name, "out"))).map(lambda path: (path / "answer").read_text())
+    <Success: 42
+    >
+    >>> (box | download("no-such-directory", work.name)).failure().error
+    'PathNotFound'
+    >>> work.cleanup()
+    """
+    from pocketenv_fp.archive.unpack import Limits
+
+    end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
+    below = os.path.isdir(local) or os.fspath(local).endswith("/")  # noqa: PTH112  # pathlib's raises
+
+    def fetch(path: str, target: Path) -> Result[Path, PocketenvError]:
+        file = target / posixpath.basename(path) if below else target
+        with tracking(progress, None, posixpath.basename(path)) as track:
+
+            def take(uuid: str, use: Callable[[Path], Path], beside: Path) -> Result[Path, PocketenvError]:
+                arrive = _arriving(beside, limits, track, use)
+                return storage.take(uuid, arrive, token=token, config=config)
+
+            def attempt() -> Result[Path, PocketenvError]:
+                got = end.push(path).bind(lambda uuid: take(uuid, lambda made: _landed(made, target), target))
+                if isinstance(got, Failure) and _is_missing(error := got.failure()):
+                    return end.kind(path).bind(lambda kind: instead(kind, error))
+                return got
+
+            def instead(kind: Kind, error: PocketenvError) -> Result[Path, PocketenvError]:
+                if kind == "file":
+                    return end.stage(path).bind(staged)
+                return Failure(error if kind == "directory" else _no_copy(path, kind, "download"))
+
+            def staged(directory: str) -> Result[Path, PocketenvError]:
+                pushed = end.push(directory)
+                end.remove(directory)
+                return pushed.bind(lambda uuid: take(uuid, lambda made: _landed_file(made / FILE, file), file))
+
+            return settings(config, token=token).bind(lambda found: storage.again(attempt, found))
+
+    return place("remote", remote).bind(lambda path: _local(local).bind(lambda target: fetch(path, target)))
+
+
+class _Between(Operation[Sandbox, P, B]):
+    """An operation whose first argument may be a Sandbox as well: only with all arguments is the first the target."""
+
+    def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        try:
+            self.whole.signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return bool(args)
+
+
+def _between(function: Callable[Concatenate[Sandbox, P], Result[B, PocketenvError]]) -> Operation[Sandbox, P, B]:
+    return _Between(function, Sandbox, frozenset({"token"}))
+
+
+@_between
+def copy_to(
+    sandbox: Sandbox,
+    destination: Sandbox | Text | Result[Sandbox | None, PocketenvError],
+    src: Text,
+    dst: Text,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Sandbox, PocketenvError]:
+    r"""Copy a directory or a file of one running sandbox into another. Gives the Sandbox of the destination.
+
+    ``destination`` is a Sandbox, a Result of one, or an id. ``copy_to(box, other, "a", "b")`` copies from box to other,
+    and so does ``box | copy_to(other, "a", "b")``; the next step is done to other. What is *in* a directory ``src``
+    goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name. A file
+    goes to the path ``dst``, or into it where that is a directory or ends with ``/``. Relative paths start at
+    ``/workspace``. Nothing of it passes through this machine.
+
+    Each part of it is asked for once. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
+    nothing at ``src``; InvalidInput for paths that cannot be, or a directory where a file should go and the other way
+    round; CommandFailed for what the destination's shell could not do; ApiError (400) for a sandbox that does not run;
+    TransportError with ``maybe_sent`` where it is open whether it was done.
+
+    >>> from pocketenv_fp import copy_to, create, exec, start
+    >>> one, other = create("one") | start, create("other") | start
+    >>> _ = one | exec("mkdir output && echo 42 > output/answer")
+    >>> (one | copy_to(other, "output", "input") | exec("cat input/answer")).unwrap().stdout
+    '42\n'
+    """
+    source = End(sandbox, token, config)
+
+    def copy(there: Sandbox, path: str, goal: str) -> Result[Sandbox, PocketenvError]:
+        target = End(there, token, config)
+
+        def settle(kind: Kind) -> Result[Sandbox, PocketenvError]:
+            staging = temporary(goal if kind == "directory" else posixpath.dirname(goal))
+            tree = source.push(path).bind(lambda uuid: _carry(target, uuid, staging, goal, "directory"))
+            if not isinstance(tree, Failure) or not isinstance(tree.failure(), PathNotFound):
+                return tree
+            return source.kind(path).bind(lambda found: instead(found, kind))
+
+        def instead(found: Kind, kind: Kind) -> Result[Sandbox, PocketenvError]:
+            if found != "file":
+                return Failure(_no_copy(path, found, "copy_to"))
+            below = kind == "directory" or dst.endswith("/")
+            file = posixpath.join(goal, posixpath.basename(path)) if below else goal
+            return source.stage(path).bind(lambda staged: carry_file(staged, file))
+
+        def carry_file(staged: str, file: str) -> Result[Sandbox, PocketenvError]:
+            pushed = source.push(staged)
+            source.remove(staged)
+            staging = temporary(posixpath.dirname(file))
+            return pushed.bind(lambda uuid: _carry(target, uuid, staging, file, "file"))
+
+        return target.kind(goal).bind(settle)
+
+    places = place("src", src).bind(lambda path: place("dst", dst).map(lambda goal: (path, goal)))
+    return places.bind(
+        lambda both: _resolved(destination, token, config).bind(lambda there: copy(there, both[0], both[1]))
+    )
+
+
+def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
+    return (
+        Failure(InvalidInput("local", "holds a NUL, and no path does"))
+        if "\0" in os.fspath(path)
+        else Success(Path(path))
+    )
+
+
+def _rules(ignore: bool | Sequence[str]) -> Ignore:  # noqa: FBT001  # as the caller gave it
+    from pocketenv_fp.archive.ignore import Ignore
+
+    if isinstance(ignore, bool):
+        return Ignore.files() if ignore else Ignore.none()
+    return Ignore.patterns(ignore)
+
+
+def _goal(end: End, source: Path, path: str, *, is_directory: bool) -> Result[tuple[str, str | None], PocketenvError]:
+    """The directory to unpack into, and the name that a single file has there."""
+    if os.path.isdir(source):  # noqa: PTH112  # pathlib's raises
+        return Success((path, None))
+    kind: Result[Kind, PocketenvError] = Success("directory") if is_directory else end.kind(path)
+    return kind.map(
+        lambda found: (
+            (path, source.name) if found == "directory" else (posixpath.dirname(path), posixpath.basename(path))
+        )
+    )
+
+
+def _arriving(
+    target: Path, limits: Limits, track: Track, use: Callable[[Path], Path]
+) -> Callable[[storage.Incoming], Path]:
+    from pocketenv_fp.archive.landing import staging
+    from pocketenv_fp.archive.unpack import unpack
+
+    def arrive(incoming: storage.Incoming) -> Path:
+        track.restart(incoming.total)
+
+        def read(size: int) -> bytes:
+            data = incoming.read(size)
+            track.add(len(data))
+            return data
+
+        with staging(target if _has_room_beside(target) else target / FILE) as made:
+            unpack(read, made, strip=True, limits=limits)
+            track.finish()
+            return use(made)
+
+    return arrive
+
+
+def _has_room_beside(target: Path) -> bool:
+    """Tell whether what is made beside it can be moved there. A directory may be a mount, or all that one may write to."""
+    place = os.path.realpath(target)
+    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for what cannot be looked at
+    return not os.path.isdir(place) or (not os.path.ismount(place) and os.access(above, os.W_OK | os.X_OK))  # noqa: PTH112
+
+
+def _landed(made: Path, target: Path) -> Path:
+    from pocketenv_fp.archive.landing import land
+
+    land(made, target)
+    return target
+
+
+def _landed_file(made: Path, file: Path) -> Path:
+    if made.is_symlink() or not made.is_file():
+        raise ArchiveError("the archive does not have the file that was asked for")
+    return _landed(made, file)
+
+
+def _is_missing(error: PocketenvError) -> bool:
+    return isinstance(error, ApiError) and (error.status, error.operation) == (404, storage.TAKE)
+
+
+def _no_copy(path: str, kind: Kind, operation: str) -> PocketenvError:
+    match kind:
+        case "nothing":
+            return PathNotFound(message=f"there is no {path}", operation=operation)
+        case "other":
+            return ArchiveError("it is neither a file nor a directory", path)
+        case _:
+            return PathNotFound(message=f"{path} was not there when it was packed", operation=operation)
+
+
+def _carry(
+    target: End, uuid: str, staging: str, goal: str, kind: Literal["directory", "file"]
+) -> Result[Sandbox, PocketenvError]:
+    pulled = target.pull(uuid, staging)
+    if isinstance(pulled, Failure):
+        match pulled.failure():
+            case TransportError(maybe_sent=True) | ServerError() | DecodeError():
+                target.remove(staging)
+            case _:
+                pass  # it was refused, and nothing was unpacked
+        return Failure(pulled.failure())
+    return target.settle(staging, goal, kind)
+
+
+def _resolved(
+    destination: Sandbox | str | Result[Sandbox | None, PocketenvError], token: str | None, config: Config | None
+) -> Result[Sandbox, PocketenvError]:
+    found: Result[Sandbox | None, PocketenvError]
+    match destination:
+        case str():
+            found = pocketenv.get_sandbox(destination, token=token, config=config)
+        case Sandbox():
+            found = Success(destination)
+        case _:
+            found = destination
+    return found.bind(_is_sandbox)
+
+
+def _is_sandbox(found: object) -> Result[Sandbox, PocketenvError]:
+    if found is None:
+        return Failure(SandboxNotFound(message="there is no such destination", operation="copy_to"))
+    if not isinstance(found, Sandbox):
+        raise TypeError(f"copy_to: destination: Expected a Result of a `Sandbox`, got one of `{type(found).__name__}`")
+    return Success(found)

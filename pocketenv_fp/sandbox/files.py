@@ -1,0 +1,128 @@
+"""Files that every start writes into a sandbox: sealed on this machine and opened only in the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from returns.result import Result
+
+from pocketenv_fp import pocketenv
+from pocketenv_fp.arguments import Limit, Offset, Text
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.models import File, Page, Sandbox
+from pocketenv_fp.operation import operation, step
+from pocketenv_fp.paging import iterates_over
+from pocketenv_fp.pocketenv.records import text
+from pocketenv_fp.sandbox.records import Kind
+
+__all__ = ["delete_file", "get_file", "iter_files", "list_files", "set_file"]
+
+_FILES = Kind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
+
+
+@step(Sandbox)
+def list_files(
+    sandbox: Sandbox,
+    *,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Page[File], PocketenvError]:
+    """List the files that every start writes, in no stable order. Gives a Page of File: paths and ids, never contents.
+
+    >>> from pocketenv_fp import create, list_files
+    >>> create("my-box") | list_files
+    <Success: Page(items=(), total=0)>
+    """
+    return pocketenv.list_files(sandbox.id, limit=limit, offset=offset, token=token, config=config)
+
+
+@iterates_over(Sandbox)
+def iter_files(
+    sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+) -> Iterator[Result[File, PocketenvError]]:
+    """Give an iterator of all the sandbox's files, each a Success, asked for ``limit`` at a time when needed.
+
+    It takes a Sandbox or a Result of one, whose Failure is then the one item; it is no step. A page that fails is the
+    last item, as its Failure; so is a list that does not add up, as a DecodeError.
+
+    >>> from pocketenv_fp import create, iter_files, set_file
+    >>> box = create("my-box")
+    >>> stored = [box | set_file(path, "1") for path in ("/workspace/a", "/workspace/b", "/workspace/c")]
+    >>> sorted(file.unwrap().path for file in iter_files(box, limit=2))
+    ['/workspace/a', '/workspace/b', '/workspace/c']
+    """
+    return pocketenv.iter_files(sandbox.id, limit=limit, token=token, config=config)
+
+
+@operation(Sandbox)
+def get_file(
+    sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
+) -> Result[File, PocketenvError]:
+    """Give the sandbox's File with this id, or else with this path: never its content.
+
+    Failures: InvalidInput; RecordNotFound where no start writes such a file. What is in the sandbox otherwise is for
+    `exec` to look at.
+
+    >>> from pocketenv_fp import create, get_file
+    >>> (create("my-box") | get_file("/workspace/.env")).failure().error
+    'RecordNotFound'
+    """
+    return _FILES.of(sandbox, token, config).find(path_or_id)
+
+
+@operation(Sandbox, secret=("content",))
+def set_file(
+    sandbox: Sandbox,
+    path: Text,
+    content: str | FromEnv,
+    *,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[File, PocketenvError]:
+    r"""Let every start write ``content`` to ``path``, sealed before it leaves this machine. Gives its File, no content.
+
+    The next start writes it, in the background after it has answered. ``content`` is a text, or `from_env` of a
+    variable to read when the step runs: a step with a text in it shows it masked and refuses to be pickled.
+
+    A file that is set already is deleted and added again with a new id, since the platform's own update leaves the
+    content as it is. If adding fails then, the sandbox has no file at this path until it is set again.
+
+    Failures: InvalidInput for a public key that is none; EncryptionError; ApiError (413) for a content of more than
+    about 75,000 bytes; ServerError where the platform refuses it and the sandbox has no file at this path.
+
+    >>> from pocketenv_fp import create, set_file
+    >>> (create("my-box") | set_file("/workspace/.env", "STAGE=test\n")).map(lambda file: file.path)
+    <Success: /workspace/.env>
+    >>> set_file("/workspace/.env", "STAGE=test\n")
+    set_file('/workspace/.env', '***')
+    """
+    records = _FILES.of(sandbox, token, config)
+
+    def put(clear: str) -> Result[File, PocketenvError]:
+        def add() -> Result[None, PocketenvError]:
+            return pocketenv.add_file(sandbox.id, path, clear, token=token, config=config)
+
+        # By the time that something is deleted, the same content has been sealed and sent once.
+        return records.set(path, add, replace=lambda old: records.delete_one(old).bind(lambda _: add()))
+
+    return text(content, "content").bind(put)
+
+
+@operation(Sandbox)
+def delete_file(
+    sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Let no more starts write the file with this id, or else with this path. Gives the Sandbox as it was given.
+
+    What a start wrote stays where it is. Failures: InvalidInput; RecordNotFound where no start writes such a file.
+
+    >>> from pocketenv_fp import create, delete_file, list_files, set_file
+    >>> box = create("my-box")
+    >>> stored = box | set_file("/workspace/.env", "STAGE=test")
+    >>> (box | delete_file("/workspace/.env") | list_files).map(len)
+    <Success: 0>
+    """
+    return _FILES.of(sandbox, token, config).delete(path_or_id)

@@ -1,0 +1,71 @@
+"""Running whole scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.arguments import Seconds, Text
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.operation import operation
+from pocketenv_fp.sandbox.commands import ran
+from pocketenv_fp.sandbox.lines import Limit, joined, script_line
+
+__all__ = ["exec_script"]
+
+LARGEST_BODY = 102_400
+
+
+@operation(Sandbox)
+def exec_script(
+    sandbox: Sandbox,
+    text: str,
+    interpreter: Text = "python3",
+    args: Sequence[str] = (),
+    *,
+    cwd: Text | None = None,
+    env: Mapping[str, str | FromEnv] | None = None,
+    timeout: Seconds | None = None,
+    check: bool = False,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[ExecResult, PocketenvError]:
+    r"""Run a script that is given as text. Gives an ExecResult, as `exec` does, with the same options and failures.
+
+    The text is written to a file in the sandbox as it is, and removed when the script has ended or its time is over.
+    ``interpreter`` is the shell words that run it, such as ``"bash -eu"``; the file and then ``args`` follow them. The
+    script may import nothing that lies beside it; it runs in ``/workspace`` or in ``cwd``.
+
+    Failures, besides those of `exec`: InvalidInput for a script of more than about 100,000 bytes, which is the most
+    that the platform takes in one request. Upload such a one, and run it with `exec`. The text is shown when the step
+    is printed.
+
+    >>> from pocketenv_fp import create, exec_script, start
+    >>> box = create("my-box") | start
+    >>> box | exec_script("import sys\nprint(sys.argv[1:], \"it's\")\n", args=["a b"])
+    <Success: ExecResult(stdout="['a b'] it's\n", stderr='', exit_code=0)>
+    >>> (box | exec_script("echo $0 >&2; exit 3", "bash -eu")).unwrap().exit_code
+    3
+    """
+
+    def line(values: dict[str, str], limit: Limit | None) -> Result[str, PocketenvError]:
+        if "\0" in text:
+            return Failure(InvalidInput("text", "holds a NUL character: upload it, and run it with exec"))
+        made = script_line(text, joined(f'{interpreter} "$1"', args), cwd, values, limit)
+        return Failure(InvalidInput("text", TOO_LONG)) if _is_too_long(made) else Success(made)
+
+    return ran(sandbox, line, env=env, timeout=timeout, check=check, token=token, config=config)
+
+
+TOO_LONG = "is longer than the platform takes in one request (102,400 bytes): upload it, and run it with exec"
+
+
+def _is_too_long(command: str) -> bool:
+    try:
+        return len(msgspec.json.encode({"command": command})) > LARGEST_BODY
+    except UnicodeEncodeError:
+        return False  # refused when it is sent, for what it is

@@ -1,0 +1,112 @@
+"""What a sandbox is called, and what its owner says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import pocketenv
+from pocketenv_fp.arguments import Name, Text
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.models import Preferences, Sandbox
+from pocketenv_fp.operation import operation, step
+from pocketenv_fp.pocketenv.preferences import Topic
+from pocketenv_fp.pocketenv.sandboxes import look
+
+__all__ = ["get_preferences", "rename", "update_settings"]
+
+
+@operation(Sandbox)
+def rename(
+    sandbox: Sandbox, new_name: Name, *, token: Text | None = None, config: Config | None = None
+) -> Result[Sandbox, PocketenvError]:
+    """Give the sandbox another name. Gives the Sandbox as it is afterwards, with that name.
+
+    All else that was said about it stays. Failures: NameTaken for the name of another sandbox, anybody's;
+    SandboxNotFound where it is gone or not yours.
+
+    >>> from pocketenv_fp import create, rename
+    >>> (create("my-box") | rename("my-better-box")).map(lambda box: box.name)
+    <Success: my-better-box>
+    >>> create("my-other-box") | rename("my-better-box")
+    <Failure: sandbox.putPreferences: the name my-better-box is taken (500 NameTaken). Choose another name, ...>
+    """
+    return _settled(sandbox, Preferences(name=new_name), token, config)
+
+
+@operation(Sandbox)
+def update_settings(
+    sandbox: Sandbox,
+    *,
+    name: Name | None = None,
+    description: str | None = None,
+    topics: Sequence[Topic] | None = None,
+    repo: str | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Sandbox, PocketenvError]:
+    """Rename the sandbox, or say something else about it. Gives the Sandbox as it is afterwards.
+
+    None leaves a thing as it is; ``""`` takes the description or the repository away, and ``()`` the topics. A topic
+    has at most 50 bytes. ``repo`` is the URL of a git repository. Failures: InvalidInput for an empty name or topic, or
+    where there is nothing to change; NameTaken for the name of another sandbox, anybody's; SandboxNotFound where it is
+    gone or not yours.
+
+    >>> from pocketenv_fp import create, update_settings
+    >>> box = create("my-box") | update_settings(description="a box for trying things", topics=["demo", "trial"])
+    >>> box.map(lambda box: (box.description, box.topics))
+    <Success: ('a box for trying things', ('demo', 'trial'))>
+    >>> (box | update_settings(topics=())).map(lambda box: (box.description, box.topics))
+    <Success: ('a box for trying things', None)>
+    """
+    given = None if topics is None else tuple(topics)
+    wanted = Preferences(name=name, description=description, topics=given, repo=repo)
+    return _settled(sandbox, wanted, token, config)
+
+
+@step(Sandbox)
+def get_preferences(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[Preferences, PocketenvError]:
+    """Give what was said about the sandbox, as Preferences; None is what was not said.
+
+    Failures: ApiError (404) where the sandbox is gone or not yours.
+
+    >>> from pocketenv_fp import create, get_preferences, update_settings
+    >>> create("my-box") | update_settings(name="my-named-box", topics=["demo"]) | get_preferences
+    <Success: Preferences(name='my-named-box', topics=('demo',))>
+    """
+    return pocketenv.get_preferences(sandbox.id, token=token, config=config)
+
+
+def _settled(
+    sandbox: Sandbox, wanted: Preferences, token: str | None, config: Config | None
+) -> Result[Sandbox, PocketenvError]:
+    put = pocketenv.put_preferences(
+        sandbox.id,
+        name=wanted.name,
+        description=wanted.description,
+        topics=wanted.topics,
+        repo=wanted.repo,
+        token=token,
+        config=config,
+    )
+    return put.bind(lambda _: look(sandbox, token, config)).bind(lambda seen: _kept(sandbox, seen, wanted))
+
+
+def _kept(sandbox: Sandbox, seen: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
+    # putPreferences answers alike whether it changed a sandbox or knows none: only a look tells.
+    # What has the id for its name is another sandbox.
+    if seen.id != sandbox.id:
+        return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
+    missed = [
+        field
+        for field in wanted.__struct_fields__
+        if (value := getattr(wanted, field)) is not None and (getattr(seen, field) or None) != (value or None)
+    ]
+    if missed:
+        told = f"{sandbox.name} has not the {' and the '.join(missed)} that was sent: it may not be yours"
+        return Failure(SandboxNotFound(message=told, operation="sandbox.putPreferences"))
+    return Success(seen)

@@ -1,0 +1,147 @@
+"""A sandbox's side of copying: its archives in and out of storage, and the little that only a shell in it can do."""
+
+from __future__ import annotations
+
+import math
+import os
+import posixpath
+from typing import Literal
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import CommandFailed, DecodeError, InvalidInput, PathNotFound, PocketenvError
+from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.sandbox.commands import exec
+from pocketenv_fp.shell import quote
+from pocketenv_fp.xrpc import decode, nothing, procedure, send
+
+__all__ = ["FILE", "End", "Kind", "place", "temporary"]
+
+Kind = Literal["directory", "file", "nothing", "other"]
+
+HOME = "/workspace"
+FILE = "file"
+NOTHING_CAME = 93
+IN_THE_WAY = 94
+
+# Where there are no boxes, the embedded platform keeps a sandbox's root in a folder. Only there is /workspace,
+# where commands begin, not right below the root.
+_ROOT = "case $PWD in */workspace) r=${PWD%/workspace};; *) r=;; esac\n"
+_KIND = """if [ -d "$p" ]; then echo directory
+elif [ -f "$p" ]; then echo file
+elif [ -e "$p" ]; then echo other
+else echo nothing; fi"""
+_REMOVE = 'chmod -R u+rwX "$s"; rm -rf "$s"'
+_STAGE = f"""mkdir -m 700 "$s" && cp -p "$p" "$s/{FILE}" || {{ rm -rf "$s"; exit 1; }}"""
+_TOP = f"""trap '{_REMOVE}' EXIT
+t=
+for e in "$s"/* "$s"/.[!.]* "$s"/..?*; do if [ -d "$e" ]; then t=$e; fi; done
+[ -n "$t" ] || exit {NOTHING_CAME}
+"""
+_PLACE_TREE = f"""{_TOP}if [ -d "$p" ]; then
+  for e in "$t"/* "$t"/.[!.]* "$t"/..?*; do
+    if [ -e "$e" ] || [ -h "$e" ]; then cp -a "$e" "$p/" || exit 1; fi
+  done
+elif [ -e "$p" ] || [ -h "$p" ]; then exit {IN_THE_WAY}
+else mv "$t" "$p" || cp -a "$t" "$p"; fi"""
+_PLACE_FILE = f"""{_TOP}if [ -d "$p" ]; then exit {IN_THE_WAY}; fi
+mv -f "$t/{FILE}" "$p\""""
+
+
+class _Packed(msgspec.Struct):
+    uuid: str
+
+
+def _uuid(body: bytes) -> str:
+    return decode(body, _Packed).uuid
+
+
+def place(field: str, path: str) -> Result[str, PocketenvError]:
+    """Give a path of a sandbox in full. Failures: InvalidInput for what cannot be copied from or to."""
+    if "\0" in path:
+        return Failure(InvalidInput(field, "holds a NUL, and no path does"))
+    if path.startswith("~"):
+        return Failure(InvalidInput(field, "~ is not replaced: write the path from / on, or ./~ for that name"))
+    full = "/" + posixpath.normpath(posixpath.join(HOME, path)).lstrip("/")
+    if full == "/":
+        return Failure(InvalidInput(field, "is the root of the sandbox: name a directory in it"))
+    return Success(full)
+
+
+def temporary(directory: str) -> str:
+    """Give a path in ``directory`` that nothing has yet."""
+    return posixpath.join(directory, f".pocketenv-copy-{os.urandom(8).hex()}")
+
+
+class End:
+    """A sandbox as one end of a copy, and how to reach it."""
+
+    def __init__(self, sandbox: Sandbox, token: str | None, config: Config | None) -> None:
+        self.sandbox = sandbox
+        self._token = token
+        self._config = config
+
+    def push(self, directory: str) -> Result[str, PocketenvError]:
+        """Have a directory packed into storage. Gives the archive's uuid; that of none where there is no directory."""
+        body = {"sandboxId": self.sandbox.id, "directoryPath": directory}
+        asked = procedure("sandbox.pushDirectory", _uuid, body=body, read_timeout=math.inf)
+        return send(asked, token=self._token, config=self._config)
+
+    def pull(self, uuid: str, directory: str) -> Result[None, PocketenvError]:
+        """Have an archive of storage unpacked into a directory. An unknown one is passed over in silence."""
+        body = {"sandboxId": self.sandbox.id, "uuid": uuid, "directoryPath": directory}
+        asked = procedure("sandbox.pullDirectory", nothing, body=body, read_timeout=math.inf)
+        return send(asked, token=self._token, config=self._config)
+
+    def kind(self, path: str) -> Result[Kind, PocketenvError]:
+        """Give what there is at a path, links followed."""
+
+        def read(ran: ExecResult) -> Result[Kind, PocketenvError]:
+            match ran.stdout.strip():
+                case "directory" | "file" | "nothing" | "other" as kind:
+                    return Success(kind)
+                case _:
+                    return Failure(DecodeError("sandbox.exec", "the shell does not tell what is at the path"))
+
+        return self._run(_KIND, p=path).bind(read)
+
+    def stage(self, file: str) -> Result[str, PocketenvError]:
+        """Copy a file into a directory of its own, which is all that can be packed. Gives the directory."""
+        directory = temporary(HOME)
+        return self._run(_STAGE, p=file, s=directory).bind(_well).map(lambda _: directory)
+
+    def remove(self, directory: str) -> None:
+        """Remove what was staged, as well as it can be done."""
+        self._run(_REMOVE, s=directory)
+
+    def settle(self, staged: str, path: str, kind: Literal["directory", "file"]) -> Result[Sandbox, PocketenvError]:
+        """Move what arrived below ``staged`` to ``path``, and remove the rest, whatever happens.
+
+        Failures: PathNotFound where nothing arrived; InvalidInput for a file in the place of a directory, or a
+        directory in that of a file; CommandFailed for what the shell could not do.
+        """
+
+        def judge(ran: ExecResult) -> Result[Sandbox, PocketenvError]:
+            match ran.exit_code:
+                case 93:  # NOTHING_CAME
+                    return Failure(PathNotFound(message="nothing arrived from the other sandbox", operation="copy_to"))
+                case 94:  # IN_THE_WAY
+                    other = "file" if kind == "directory" else "directory"
+                    return Failure(
+                        InvalidInput("dst", f"is a {other} in the destination, and what is copied is a {kind}")
+                    )
+                case _:
+                    return _well(ran).map(lambda _: self.sandbox)
+
+        script = _PLACE_TREE if kind == "directory" else _PLACE_FILE
+        return self._run(script, s=staged, p=path).bind(judge)
+
+    def _run(self, script: str, **paths: str) -> Result[ExecResult, PocketenvError]:
+        named = "\n".join(f'{name}="$r"{quote(path)}' for name, path in paths.items())
+        return exec(self.sandbox, f"{_ROOT}{named}\n{script}", token=self._token, config=self._config)
+
+
+def _well(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
+    return Success(ran) if ran.exit_code == 0 else Failure(CommandFailed(ran.exit_code, ran.stdout, ran.stderr))

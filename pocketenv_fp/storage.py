@@ -1,0 +1,269 @@
+"""The storage host: archives on their way between this machine and sandboxes, streamed both ways.
+
+An upload names its own uuid, so it may be sent again after anything that broke: the second replaces the first. A
+download may not, since reading an archive takes it away before a byte of it is sent. Whoever wants it again has the
+sandbox pack it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.errors import (
+    ApiError,
+    DecodeError,
+    NotLoggedIn,
+    PocketenvError,
+    RateLimited,
+    TransportError,
+)
+from pocketenv_fp.xrpc import connected, decode, refusal
+
+if TYPE_CHECKING:
+    import requests
+
+    from pocketenv_fp.transport import Transport
+
+__all__ = ["Incoming", "Pieces", "again", "put", "take"]
+
+T = TypeVar("T")
+Pieces = Callable[[], Generator[bytes]]
+
+PUT = "storage.put"
+TAKE = "storage.take"
+# The time to send one piece is limited, too: a slow line must manage it.
+PIECE = 64 * 1024
+PASSING = frozenset({429, 502, 503, 504})
+PASSING_KINDS = frozenset({"connect", "dropped", "timeout"})
+
+
+class Incoming:
+    """An archive that is arriving. ``total`` is its size in bytes, None where the host did not tell it."""
+
+    def __init__(self, response: requests.Response) -> None:
+        length = response.headers.get("Content-Length", "")
+        self.total = int(length) if length.isdecimal() else None
+        self.broken: TransportError | None = None
+        self._raw = response.raw
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give up to ``size`` bytes, and none at the end. Raises TransportError where it breaks off before."""
+        from pocketenv_fp.transport import TROUBLE, trouble
+
+        try:
+            data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
+        except TROUBLE as error:
+            # Kept, too: what reads on another thread, or in the middle of an archive, may make something else of it.
+            self.broken = trouble(error, TAKE)
+            raise self.broken from None
+        return data
+
+
+def put(pieces: Pieces, *, token: str | None = None, config: Config | None = None) -> Result[str, PocketenvError]:
+    """Upload what ``pieces`` gives: it is called anew for each attempt. Gives the uuid to fetch it by.
+
+    Failures: what ``pieces`` raises as a PocketenvError; after the configured retries TransportError, RateLimited and
+    ServerError; Unauthorized. Anything else that it raises comes out.
+    """
+    from uuid import uuid4
+
+    own = str(uuid4())
+    return _logged_in(token, config).bind(lambda found: again(lambda: _post(own, pieces, found), found))
+
+
+def take(
+    uuid: str, use: Callable[[Incoming], T], *, token: str | None = None, config: Config | None = None
+) -> Result[T, PocketenvError]:
+    """Fetch an archive, once, and give what ``use`` makes of it while it arrives: reading to the end shows it is whole.
+
+    Failures: ApiError (404) where there is none; TransportError where it breaks off; what ``use`` raises as a
+    PocketenvError. Anything else that it raises comes out.
+    """
+    return _logged_in(token, config).bind(lambda found: _get(uuid, use, found))
+
+
+def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> Result[T, PocketenvError]:
+    """Do ``attempt``, and as often again as configured, a little later each time, while storage has passing troubles.
+
+    Only what `put` and `take` failed with counts. Of the rest of an attempt nobody knows whether it may be done twice.
+    """
+    from urllib3.exceptions import HTTPError, MaxRetryError
+
+    from pocketenv_fp.transport import pauses
+
+    pause = pauses(found.retries)
+    while True:
+        result = attempt()
+        if isinstance(result, Success) or not _passes(error := result.failure()):
+            return result
+        try:
+            pause = pause.increment(error=HTTPError())
+        except MaxRetryError:
+            return result
+        if isinstance(error, RateLimited):
+            _hold_back(error, found)
+        pause.sleep()
+
+
+def _passes(error: PocketenvError) -> bool:
+    from pocketenv_fp.transport import LONGEST_RETRY_AFTER
+
+    match error:
+        case TransportError(operation=("storage.put" | "storage.take")):
+            return error.kind in PASSING_KINDS
+        case RateLimited(operation=("storage.put" | "storage.take")):
+            return (error.retry_after or 0) <= LONGEST_RETRY_AFTER
+        case ApiError(operation=("storage.put" | "storage.take")):
+            # What was taken from storage and lost on the way is not there the next time.
+            return error.status in PASSING or (error.status, error.operation) == (404, TAKE)
+        case _:
+            return False
+
+
+def _hold_back(error: RateLimited, found: Settings) -> None:
+    from pocketenv_fp.transport import RETRY_AFTER
+
+    seconds = RETRY_AFTER if error.retry_after is None else error.retry_after
+    _line(found).map(lambda line: line.limiter.pause(seconds))
+
+
+def _line(found: Settings) -> Result[Transport, PocketenvError]:
+    # urllib3 repeats nothing here: an iterator cannot be rewound, and an archive cannot be read twice.
+    return connected(msgspec.structs.replace(found, api_url=found.storage_url, retries=0))
+
+
+def _logged_in(token: str | None, config: Config | None) -> Result[Settings, PocketenvError]:
+    def check(found: Settings) -> Result[Settings, PocketenvError]:
+        return Failure(NotLoggedIn()) if found.token is None else Success(found)
+
+    return settings(config, token=token).bind(check)
+
+
+class _Stopped(Exception):
+    """The pieces came to an end before their time. No trouble of the wire has this name."""
+
+
+class _Form:
+    """A multipart form with one file, made piece by piece.
+
+    The size of what is still to be compressed is not known, which is why this is not requests-toolbelt's encoder.
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        from urllib3.fields import RequestField
+        from urllib3.filepost import choose_boundary
+
+        self.boundary = choose_boundary()
+        self.raised: Exception | None = None
+        self._pieces = pieces
+        self._field = RequestField("file", b"", filename="archive.tar.gz")
+        self._field.make_multipart(content_type="application/gzip")
+
+    def body(self) -> Generator[bytes]:
+        """Give what is to be sent. What the pieces raise is kept, and this raises _Stopped."""
+        yield f"--{self.boundary}\r\n{self._field.render_headers()}".encode()
+        try:
+            yield from self._content()
+        except Exception as error:  # noqa: BLE001  # whatever it is, it comes out
+            # The transport would take an OSError for its own.
+            self.raised = error
+            raise _Stopped from None
+        yield f"\r\n--{self.boundary}--\r\n".encode()
+
+    def _content(self) -> Iterator[bytes]:
+        with closing(self._pieces()) as pieces:
+            for piece in pieces:
+                view = memoryview(piece)
+                yield from (bytes(view[start : start + PIECE]) for start in range(0, len(view), PIECE))
+
+
+class _Stored(msgspec.Struct):
+    uuid: str
+
+
+def _post(own: str, pieces: Pieces, found: Settings) -> Result[str, PocketenvError]:
+    form = _Form(pieces)
+    request = _request("POST", f"/cp?uuid={own}", found)
+    request.headers["Content-Type"] = f"multipart/form-data; boundary={form.boundary}"
+    request.headers["Transfer-Encoding"] = "chunked"
+    # A broken connection leaves the pieces half way, and they may hold a thread and open files.
+    with closing(form.body()) as body:
+        request.body = cast("bytes", body)  # requests sends an iterator in chunks
+        try:
+            return _exchange(request, found, PUT, _stored)
+        except _Stopped:
+            if isinstance(form.raised, PocketenvError):
+                return Failure(form.raised)
+            raise cast("Exception", form.raised) from None
+
+
+def _stored(response: requests.Response) -> Result[str, PocketenvError]:
+    from pocketenv_fp.transport import TROUBLE, trouble
+
+    try:
+        return Success(decode(response.content, _Stored).uuid)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Failure(DecodeError(PUT, "it does not name the uuid of what was stored"))
+    except TROUBLE as error:
+        return Failure(trouble(error, PUT))
+
+
+def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, PocketenvError]:
+    from urllib.parse import quote
+
+    def arrive(response: requests.Response) -> Result[T, PocketenvError]:
+        incoming = Incoming(response)
+        try:
+            return Success(use(incoming))
+        except PocketenvError as error:
+            return Failure(incoming.broken or error)
+
+    return _exchange(_request("GET", f"/cp/{quote(uuid, safe='')}", found), found, TAKE, arrive)
+
+
+def _exchange(
+    request: requests.PreparedRequest,
+    found: Settings,
+    operation: str,
+    read: Callable[[requests.Response], Result[T, PocketenvError]],
+) -> Result[T, PocketenvError]:
+    from pocketenv_fp.transport import TROUBLE, trouble
+
+    def ask(line: Transport) -> Result[requests.Response, PocketenvError]:
+        try:
+            response = line.open(request, found.read_timeout, operation)
+            if 200 <= response.status_code < 300:
+                return Success(response)
+            return Failure(refusal(operation, response, found.token))
+        except TROUBLE as error:
+            return Failure(trouble(error, operation))
+
+    def answered(response: requests.Response) -> Result[T, PocketenvError]:
+        with closing(response):
+            return read(response)
+
+    return _line(found).bind(ask).bind(answered)
+
+
+def _request(method: str, path: str, found: Settings) -> requests.PreparedRequest:
+    from requests import PreparedRequest
+    from requests.structures import CaseInsensitiveDict
+
+    request = PreparedRequest()
+    request.method = method
+    request.url = found.storage_url + path
+    request.headers = CaseInsensitiveDict(
+        {
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": "pocketenv-fp",
+            "Authorization": f"Bearer {found.token}",
+        }
+    )
+    return request

@@ -1,0 +1,244 @@
+"""Landing: what was made arrives whole or not at all, and nothing else changes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp.archive.landing import land, staging
+from pocketenv_fp.errors import ArchiveError
+from tests.archive.trees import look
+
+
+def fill(top: Path, **files: str | None) -> None:
+    """Files by name, with two underscores for a slash; directories without content."""
+    for name, content in files.items():
+        path = top / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            path.mkdir()
+        else:
+            path.write_text(content)
+
+
+def contents(top: Path) -> dict[str, str | None]:
+    return {
+        str(path.relative_to(top)): path.read_text() if path.is_file() else None
+        for path in sorted(top.rglob("*"))
+    }  # fmt: skip
+
+
+def hidden(place: Path) -> list[str]:
+    return [name for name in os.listdir(place) if name.startswith(".pocketenv-")]
+
+
+def test_where_nothing_is_it_is_what_was_made(tmp_path: Path) -> None:
+    with staging(tmp_path / "out") as made:
+        assert made.parent.parent == tmp_path
+        assert made.parent.stat().st_mode & 0o777 == 0o700
+        assert hidden(tmp_path) == [made.parent.name]
+        fill(made, a="1", d__b="2")
+        number = made.stat().st_ino
+        land(made, tmp_path / "out")
+    assert (tmp_path / "out").stat().st_ino == number
+    assert contents(tmp_path) == {"out": None, "out/a": "1", "out/d": None, "out/d/b": "2"}
+
+
+def test_directories_above_are_made_and_removed_again_if_nothing_arrives(tmp_path: Path) -> None:
+    target = tmp_path / "x" / "y" / "out"
+    with contextlib.suppress(KeyError), staging(target) as made:
+        fill(made, a="1")
+        assert hidden(target.parent)
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+    with staging(target) as made:
+        fill(made, a="1")
+        land(made, target)
+    assert (target / "a").read_text() == "1"
+    assert os.listdir(target.parent) == ["out"]
+
+
+def test_a_directory_is_merged_into_the_one_that_is_there(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    fill(target, same="old", kept="kept", d__same="old", d__kept="kept", d__e__kept="kept")
+    (target / "d").chmod(0o750)
+    with staging(target) as made:
+        fill(made, same="new", added="new", d__same="new", d__f__g="new")
+        (made / "d" / "f").chmod(0o555)
+        (made / "d").chmod(0o555)
+        land(made, target)
+    assert contents(target) == {
+        "added": "new",
+        "d": None,
+        "d/e": None,
+        "d/e/kept": "kept",
+        "d/f": None,
+        "d/f/g": "new",
+        "d/kept": "kept",
+        "d/same": "new",
+        "kept": "kept",
+        "same": "new",
+    }
+    assert (target / "d").stat().st_mode & 0o777 == 0o750
+    assert (target / "d" / "f").stat().st_mode & 0o777 == 0o555
+    assert hidden(tmp_path) == []
+    (target / "d" / "f").chmod(0o755)
+
+
+def test_a_link_in_the_way_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    target, canary = tmp_path / "out", tmp_path / "canary"
+    fill(canary, file="canary", d__file="canary")
+    target.mkdir()
+    (target / "file").symlink_to(canary / "file")
+    (target / "d").symlink_to(canary / "d")
+    (target / "l").symlink_to(canary)
+    before = look(canary)
+    with staging(target) as made:
+        fill(made, file="new", d__file="new", d__more="new")
+        (made / "l").symlink_to("file")
+        land(made, target)
+    assert look(canary) == before
+    assert contents(target) == {"d": None, "d/file": "new", "d/more": "new", "file": "new", "l": "new"}
+    assert os.readlink(target / "l") == "file"
+    assert not (target / "d").is_symlink()
+
+
+def test_the_target_itself_may_be_a_link(tmp_path: Path) -> None:
+    fill(tmp_path / "real", kept="kept")
+    (tmp_path / "out").symlink_to("real")
+    (tmp_path / "later").symlink_to("not-yet")
+    for name in ("out", "later"):
+        with staging(tmp_path / name) as made:
+            fill(made, a="1")
+            land(made, tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+    assert contents(tmp_path / "real") == {"a": "1", "kept": "kept"}
+    assert contents(tmp_path / "not-yet") == {"a": "1"}
+
+
+def test_a_file_lands_at_a_path_of_its_own(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    for content in ("first", "second"):
+        with staging(target) as made:
+            fill(made, whatever=content)
+            land(made / "whatever", target)
+        assert target.read_text() == content
+    assert os.listdir(tmp_path) == ["result.txt"]
+
+
+@pytest.mark.parametrize("last", ["z", "z__z"])
+@pytest.mark.parametrize("kinds", [("file", "directory"), ("directory", "file")])
+def test_all_is_put_back_when_the_last_thing_cannot_be_moved(tmp_path: Path, last: str, kinds: tuple[str, str]) -> None:
+    target, canary = tmp_path / "out", tmp_path / "canary"
+    fill(canary, file="canary")
+    fill(target, a="old", d__a="old", d__kept="kept", kept="kept")
+    (target / "l").symlink_to(canary)
+    (target / "d" / "l").symlink_to(canary / "file")
+    there, new = ("x" if kind == "file" else None for kind in kinds)
+    fill(target, **{last: there})
+    for folder, directories, files in os.walk(target, topdown=False):
+        for name in directories + files:
+            os.utime(Path(folder) / name, (1_500_000_000, 1_500_000_000), follow_symlinks=False)
+    before = look(tmp_path)
+    with staging(target) as made:
+        fill(made, b__new="new", a="new", d__a="new", d__b__c="new", l__file="new", d__l="new", **{last: new})
+        with pytest.raises(ArchiveError) as caught:
+            land(made, target)
+        assert caught.value.entry == last.replace("__", "/")
+    assert hidden(tmp_path) == []
+    assert look(tmp_path) == before
+
+
+@pytest.mark.parametrize("failing", range(1, 13))
+def test_all_is_put_back_whatever_the_disk_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    # A disk that is full or gone at exactly this step cannot be had otherwise.
+    target = tmp_path / "out"
+    fill(target, a="old", d__a="old", d__kept="kept", kept="kept")
+    (target / "l").symlink_to("kept")
+    before = look(tmp_path)
+    calls = {"made": 0}
+    rename, link = os.rename, os.link
+
+    def counted() -> None:
+        calls["made"] += 1
+        if calls["made"] == failing:
+            raise OSError(5, "Input/output error")
+
+    def failing_rename(old: str, new: str) -> None:
+        counted()
+        rename(old, new)
+
+    def failing_link(old: str, new: str, *, follow_symlinks: bool) -> None:
+        counted()
+        link(old, new, follow_symlinks=follow_symlinks)
+
+    with staging(target) as made:
+        fill(made, a="new", b="new", d__a="new", d__b__c="new", l__file="new")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "rename", failing_rename)
+            patched.setattr(os, "link", failing_link)
+            try:
+                land(made, target)
+            except ArchiveError as error:
+                failed = error.reason == "Input/output error"
+            else:
+                failed = False
+    assert hidden(tmp_path) == []
+    if failed:
+        assert look(tmp_path) == before
+    else:
+        # A second name could not be had, which only means another way; or there were fewer steps.
+        assert contents(target)["d/b/c"] == "new"
+        assert contents(target)["l/file"] == "new"
+
+
+def test_staging_is_removed_with_all_that_forbids_it(tmp_path: Path) -> None:
+    with contextlib.suppress(KeyError), staging(tmp_path / "out") as made:
+        fill(made, d__e__f="1")
+        (made / "l").symlink_to("/nowhere")
+        for name in ("d/e", "d"):
+            (made / name).chmod(0)
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_target_that_cannot_be_is_an_archive_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArchiveError, match=r"Not a directory|File exists"), staging(tmp_path / "file" / "out"):
+        pass
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_ordinary_user_s_read_only_directories_land_and_are_removed() -> None:
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from pocketenv_fp.archive.landing import land, staging\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.getuid() or os.setuid(65534)\n"
+        "target = Path('out')\n"
+        "for turn in range(2):\n"
+        "    with staging(target) as made:\n"
+        "        (made / 'd' / 'e').mkdir(parents=True)\n"
+        "        (made / 'd' / 'e' / str(turn)).write_text('x')\n"
+        "        (made / f'only{turn}').mkdir()\n"
+        "        (made / f'only{turn}' / 'f').write_text('x')\n"
+        "        for name in ('d/e', 'd', f'only{turn}'):\n"
+        "            (made / name).chmod(0o755 if name[0] == 'd' and not turn else 0o555)\n"
+        "        made.chmod(0o555 if turn else 0o755)\n"
+        "        land(made, target)\n"
+        "print(sorted(os.listdir('.')), sorted(os.listdir('out')), sorted(os.listdir('out/d/e')))\n"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        ran = subprocess.run([sys.executable, "-c", program, place], capture_output=True, text=True, check=False)
+        subprocess.run(["chmod", "-R", "u+rwX", place], check=True)
+    assert (ran.stdout, ran.stderr) == ("['out'] ['d', 'only0', 'only1'] ['0', '1']\n", "")

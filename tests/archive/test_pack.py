@@ -1,0 +1,200 @@
+"""Packing: what goes wrong on this machine's disk, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.ignore import Ignore
+from pocketenv_fp.archive.pack import Survey, pack, survey
+from pocketenv_fp.errors import ArchiveError
+from tests.archive.trees import NO_IGNORE, packed
+
+MEBI = 1024 * 1024
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pocketenv-archive")]
+
+
+def open_files() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def noise(path: Path, size: int) -> None:
+    """A file that no engine makes smaller."""
+    with path.open("wb") as file:
+        for _ in range(size // MEBI):
+            file.write(os.urandom(MEBI))
+
+
+def refused(source: Path, ignore: Ignore = NO_IGNORE) -> ArchiveError:
+    with pytest.raises(ArchiveError) as caught:
+        packed(source, ignore)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value
+
+
+def test_pieces_are_large_and_never_larger_than_a_mebibyte(tmp_path: Path) -> None:
+    noise(tmp_path / "noise", 4 * MEBI)
+    (tmp_path / "text").write_bytes(b"all the same " * MEBI)
+    sizes = [len(piece) for piece in pack(tmp_path, ignore=NO_IGNORE)]
+    assert len(sizes) > 4
+    assert max(sizes) <= MEBI
+    assert min(sizes[:-1]) >= 64 * 1024
+
+
+def test_it_tells_what_it_read_and_the_survey_knew_it(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(bytes(3 * MEBI + 1))
+    (tmp_path / "d" / "b").write_bytes(b"b")
+    os.link(tmp_path / "d" / "b", tmp_path / "d" / "c")
+    (tmp_path / "l").symlink_to("d/a")
+    told: list[int] = []
+    for _ in pack(tmp_path, ignore=NO_IGNORE, count=told.append):
+        pass
+    assert survey(tmp_path, ignore=NO_IGNORE) == Survey(entries=5, bytes=3 * MEBI + 2)
+    assert sum(told) == 3 * MEBI + 2
+    assert survey(tmp_path / "d" / "b", ignore=NO_IGNORE) == Survey(entries=1, bytes=1)
+
+
+def test_nothing_is_left_when_it_is_closed_early(tmp_path: Path) -> None:
+    noise(tmp_path / "noise", 16 * MEBI)
+    before = open_files()
+    pieces = pack(tmp_path, ignore=NO_IGNORE)
+    next(pieces)
+    assert threads()
+    pieces.close()
+    assert not threads()
+    assert open_files() == before
+
+
+def test_nothing_is_left_when_counting_raises(tmp_path: Path) -> None:
+    noise(tmp_path / "noise", 2 * MEBI)
+    before = open_files()
+
+    def count(_: int) -> None:
+        raise KeyError("the caller's own mistake")
+
+    with pytest.raises(KeyError, match="the caller's own mistake"):
+        list(pack(tmp_path, ignore=NO_IGNORE, count=count))
+    assert not threads()
+    assert open_files() == before
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    error = refused(tmp_path / "missing")
+    assert error.entry == str(tmp_path / "missing")
+    assert "No such file" in error.reason
+    with pytest.raises(ArchiveError, match="No such file"):
+        survey(tmp_path / "missing", ignore=NO_IGNORE)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "d").mkdir()
+    path = tmp_path / "d" / "odd"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        # A socket's path has to be short.
+        with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as short:
+            server.bind(f"{short}/s")
+            os.rename(f"{short}/s", path)
+    assert refused(tmp_path).entry == "d/odd"
+    with pytest.raises(ArchiveError) as caught:
+        survey(tmp_path, ignore=NO_IGNORE)
+    assert caught.value.entry == "d/odd"
+    with pytest.raises(ArchiveError, match="cannot be packed"):
+        packed(path)
+    with pytest.raises(ArchiveError, match="cannot be packed"):
+        survey(path, ignore=NO_IGNORE)
+
+
+@pytest.mark.parametrize(("change", "says"), [(-1, "shorter"), (1, "longer")])
+def test_a_file_that_changes_its_size_meanwhile_is_refused(tmp_path: Path, change: int, says: str) -> None:
+    size = 4 * compression.BLOCK
+    path = tmp_path / "log"
+    path.write_bytes(bytes(size))
+    told: list[int] = []
+
+    def count(read: int) -> None:
+        if not told:
+            os.truncate(path, size + change)
+        told.append(read)
+
+    with pytest.raises(ArchiveError, match=says) as caught:
+        list(pack(tmp_path, ignore=NO_IGNORE, count=count))
+    assert caught.value.entry == "log"
+
+
+def test_a_file_that_vanishes_meanwhile_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(compression.BLOCK))
+    (tmp_path / "b").write_bytes(b"b")
+    with pytest.raises(ArchiveError, match="No such file") as caught:
+        list(pack(tmp_path, ignore=NO_IGNORE, count=lambda _: (tmp_path / "b").unlink(missing_ok=True)))
+    assert caught.value.entry == "b"
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_what_may_not_be_read_is_refused(tmp_path: Path, what: str) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    top.chmod(0o755)
+    path = top / "closed"
+    if what == "file":
+        path.write_bytes(b"secret content")
+    else:
+        path.mkdir()
+    path.chmod(0)
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from pocketenv_fp.archive.ignore import Ignore\n"
+        "from pocketenv_fp.archive.pack import pack, survey\n"
+        "from pocketenv_fp.errors import ArchiveError\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.getuid() or os.setuid(65534)\n"
+        "for look in (lambda: list(pack(Path(), ignore=Ignore.none())), lambda: survey(Path(), ignore=Ignore.none())):\n"
+        "    try:\n"
+        "        look()\n"
+        "    except ArchiveError as error:\n"
+        "        print(error.entry, error.reason)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, top], check=True, capture_output=True, text=True)
+    path.chmod(0o700)
+    said = ran.stdout.splitlines()
+    assert len(said) == 2
+    assert all(line.startswith("closed ") and "ermission denied" in line for line in said)
+
+
+def test_names_in_errors_can_be_printed_and_order_no_terminal(tmp_path: Path) -> None:
+    os.mkfifo(os.fsencode(tmp_path) + b"/\xff\x1b[2J\n")
+    error = refused(tmp_path)
+    assert error.entry == "\\xff\\x1b[2J\\n"
+    str(error).encode("ascii", "strict")
+
+
+def test_memory_stays_flat_however_large_the_tree_is(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(200 * MEBI)
+    for number in range(2000):
+        (tmp_path / f"file-{number}").write_bytes(b"x")
+    tracemalloc.start()
+    try:
+        for _ in pack(tmp_path, ignore=NO_IGNORE):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 24 * MEBI

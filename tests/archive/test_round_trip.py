@@ -1,0 +1,132 @@
+"""What is packed comes out the same: byte for byte, mode for mode, and for GNU tar as well."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+
+from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.pack import survey
+from pocketenv_fp.archive.unpack import Limits, unpack
+from tests.archive.trees import NO_IGNORE, TREES, Node, look, packed, reading, unpacked, write
+
+ENGINES = compression.engines()
+SEVERAL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+HARDEST = Node(
+    0o755,
+    below={
+        b"closed": Node(0o555, below={b"deep": Node(0o500, below={b"x": Node(0o400, content=b"x")})}),
+        b"empty": Node(0o700),
+        b"none": Node(0o644, content=b""),
+        b"\xff\n-": Node(0o755, content=b"#!/bin/sh\n" * 4000),
+        b"n" * 200: Node(0o755, below={b"m" * 200: Node(0o644, content=b"long")}),
+        b"to": Node(0, link=b"n" * 150),
+        b"twin": Node(0, hard=True),
+    },
+)
+
+
+@contextmanager
+def folder() -> Generator[Path]:
+    """A directory that is removed with all that forbids to be changed in it."""
+    with tempfile.TemporaryDirectory() as made:
+        try:
+            yield Path(made)
+        finally:
+            subprocess.run(["chmod", "-R", "u+rwX", made], check=True)
+
+
+@SEVERAL
+@given(TREES)
+@example(HARDEST)
+def test_what_is_packed_comes_out_the_same(tree: Node) -> None:
+    with folder() as place:
+        write(tree, place / "in")
+        archive = packed(place / "in")
+        assert archive == packed(place / "in")
+        entries = unpacked(archive, place / "out")
+        assert look(place / "out") == look(place / "in")
+        assert entries == survey(place / "in", ignore=NO_IGNORE).entries
+
+
+@SEVERAL
+@given(TREES)
+@example(HARDEST)
+def test_gnu_tar_unpacks_ours(tree: Node) -> None:
+    with folder() as place:
+        write(tree, place / "in")
+        (place / "a.tar.gz").write_bytes(packed(place / "in"))
+        (place / "out").mkdir()
+        # Delayed, so that it can fill directories that forbid writing; no warning of anything odd.
+        ran = subprocess.run(["tar", "xzpf", place / "a.tar.gz", "-C", place / "out"], check=True, capture_output=True)
+        assert ran.stderr == b""
+        assert look(place / "out") == look(place / "in")
+
+
+@SEVERAL
+@given(TREES)
+@example(HARDEST)
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_what_gnu_tar_packs_we_unpack(form: str, tree: Node) -> None:
+    with folder() as place:
+        write(tree, place / "in")
+        made = ["tar", "czf", str(place / "a.tar.gz"), f"--format={form}", "-C", str(place), "in"]
+        subprocess.run(made, check=True, capture_output=True)
+        unpacked((place / "a.tar.gz").read_bytes(), place / "out", strip=True)
+        assert look(place / "out") == look(place / "in")
+        top = (place / "in").stat()
+        assert ((place / "out").stat().st_mode, (place / "out").stat().st_mtime_ns) == (top.st_mode, top.st_mtime_ns)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("size", [1, 4096, 1 << 20])
+def test_any_engine_reads_what_any_other_wrote(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str, size: int
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "noise").write_bytes(os.urandom(100_000))
+    (tmp_path / "in" / "text").write_bytes(b"again and again\n" * 200_000)
+    monkeypatch.setattr(compression, "ENGINE", ENGINES[engine])
+    archive = packed(tmp_path / "in")
+    for name, other in ENGINES.items():
+        monkeypatch.setattr(compression, "ENGINE", other)
+        unpack(reading(archive, size), tmp_path / name, strip=False, limits=Limits())
+        assert look(tmp_path / name, times=False) == look(tmp_path / "in", times=False)
+
+
+def test_a_single_file_is_one_entry_of_any_name(tmp_path: Path) -> None:
+    source = tmp_path / "tool.sh"
+    source.write_bytes(b"#!/bin/sh\n")
+    source.chmod(0o755)
+    (tmp_path / "link").symlink_to(source)
+    unpacked(packed(source), tmp_path / "own")
+    unpacked(packed(tmp_path / "link", name="other name"), tmp_path / "named")
+    assert (tmp_path / "own" / "tool.sh").read_bytes() == b"#!/bin/sh\n"
+    assert os.access(tmp_path / "named" / "other name", os.X_OK)
+    assert not (tmp_path / "named" / "other name").is_symlink()
+
+
+def test_a_sparse_file_comes_back_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in" / "sparse").open("wb") as file:
+        file.seek(5_000_000)
+        file.write(b"end")
+    archive = packed(tmp_path / "in")
+    unpacked(archive, tmp_path / "out")
+    assert (tmp_path / "out" / "sparse").read_bytes() == bytes(5_000_000) + b"end"
+
+
+def test_a_tree_deeper_than_the_stack_comes_back(tmp_path: Path) -> None:
+    deep = "/".join("d" * 1200)
+    subprocess.run(["mkdir", "-p", f"{tmp_path}/in/{deep}"], check=True)
+    unpacked(packed(tmp_path / "in"), tmp_path / "out")
+    subprocess.run(["rmdir", f"{tmp_path}/out/{deep}"], check=True)
+    # Removing is recursive as well, in Python and in what clears up after tests.
+    subprocess.run(["rm", "-rf", tmp_path / "in", tmp_path / "out"], check=True)

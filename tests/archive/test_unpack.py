@@ -1,0 +1,404 @@
+"""Archives that want more than they may: each is refused whole, by the name of the entry, and nothing outside changes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import struct
+import tarfile
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.landing import land, staging
+from pocketenv_fp.archive.unpack import Limits, unpack
+from pocketenv_fp.errors import ArchiveError
+from tests.archive.trees import look, packed, reading, unpacked
+
+MEBI = 1024 * 1024
+FILE, HARD, LINK, DIRECTORY = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
+
+
+@dataclass
+class E:
+    """An entry as an attacker would write it."""
+
+    name: str
+    kind: bytes = FILE
+    link: str = ""
+    content: bytes = b""
+    mode: int = 0o644
+    size: int | None = None
+    time: int = 1_700_000_000
+    pax: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def raw(entry: E, form: Literal[1, 2] = tarfile.PAX_FORMAT) -> bytes:
+    """Its bytes in a tar."""
+    info = tarfile.TarInfo(entry.name)
+    info.type, info.linkname, info.mode, info.mtime = entry.kind, entry.link, entry.mode, entry.time
+    info.size = len(entry.content) if entry.size is None else entry.size
+    info.pax_headers = entry.pax
+    return info.tobuf(form, "utf-8", "surrogateescape") + entry.content + bytes(-len(entry.content) % 512)
+
+
+def tar(*entries: E | bytes, end: bytes = bytes(1024)) -> bytes:
+    """A tar.gz of entries and of bytes that stand for themselves."""
+    return gzip.compress(b"".join(raw(one) if isinstance(one, E) else one for one in entries) + end)
+
+
+def header(body: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """A header that says something about the next entry, in any bytes."""
+    return raw(E("././@PaxHeader", kind, content=body))
+
+
+def record(key: str, value: bytes) -> bytes:
+    """One thing that a header says, with its length before it."""
+    said = f" {key}=".encode() + value + b"\n"
+    length = len(said)
+    while len(said) + len(str(length)) != length:
+        length = len(said) + len(str(length))
+    return str(length).encode() + said
+
+
+D = DIRECTORY
+GOOD = E("top/first", content=b"good")
+# Each with the entry that has to be named: as it is in the archive, or as much of it as can be shown.
+ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
+    "an absolute name": ([E("/etc/evil")], "/etc/evil"),
+    "an absolute name with many slashes": ([E("//etc/evil")], "//etc/evil"),
+    "a name that leads upwards": ([E("top/../../canary/file")], "top/../../canary/file"),
+    "only dots": ([E("..", D)], ".."),
+    "dots at the end": ([E("top/..", D)], "top/.."),
+    "a name in a header that leads upwards": ([E("top/a", pax={"path": "../canary/file"})], "../canary/file"),
+    "a long name that leads upwards": (
+        [header(b"../canary/file\0", tarfile.GNUTYPE_LONGNAME), E("top/a")],
+        "../canary/file",
+    ),
+    "a NUL in a name": ([header(record("path", b"top/a\0/../b")), E("top/a")], "top/a\\x00/../b"),
+    "no name": ([E("")], ""),
+    "a file behind a link that leads outside": (
+        [E("top/l", LINK, "../../canary"), E("top/l/file", content=b"evil")],
+        "top/l/file",
+    ),
+    "a directory behind a link that leads outside": (
+        [E("top/l", LINK, "../../canary"), E("top/l/d", D)],
+        "top/l/d",
+    ),
+    "a file behind a link that stays inside": (
+        [E("top/d", D, mode=0o755), E("top/l", LINK, "d"), E("top/l/file", content=b"odd")],
+        "top/l/file",
+    ),
+    "a directory where a link is": ([E("top/l", LINK, "../../canary"), E("top/l", D, mode=0o777)], "top/l"),
+    "a file where a link is": ([E("top/l", LINK, "../../canary/file"), E("top/l", content=b"evil")], "top/l"),
+    "a link to an absolute name": ([E("top/l", LINK, "/etc/passwd")], "top/l"),
+    "a link upwards": ([E("top/l", LINK, "../../canary")], "top/l"),
+    "a link upwards after going in": ([E("top/d", D, mode=0o755), E("top/l", LINK, "d/../../../canary")], "top/l"),
+    "a link upwards through what is not there": ([E("top/l", LINK, "none/../../../canary")], "top/l"),
+    "a link that leads outside by another link": (
+        [E("top/d/e/up", LINK, "../.."), E("top/l", LINK, "d/e/up/../canary")],
+        "top/l",
+    ),
+    "a link that leads outside by a later link": (
+        [E("top/l", LINK, "later/../../canary"), E("top/d/e/f", D, mode=0o755), E("top/later", LINK, ".")],
+        "top/l",
+    ),
+    "a link in a header": ([E("top/l", LINK, "x", pax={"linkpath": "../../canary"})], "top/l"),
+    "a link with a NUL": ([header(record("linkpath", b"a\0/../../b")), E("top/l", LINK, "x")], "top/l"),
+    "a link to no name": ([E("top/l", LINK, "")], "top/l"),
+    "a hard link upwards": ([E("top/h", HARD, "../canary/file")], "top/h"),
+    "a hard link to an absolute name": ([E("top/h", HARD, "/etc/passwd")], "top/h"),
+    "a hard link outside the top": ([E("top/h", HARD, "canary/file")], "top/h"),
+    "a hard link behind a link": (
+        [E("top/l", LINK, "../../canary"), E("top/h", HARD, "top/l/file")],
+        "top/h",
+    ),
+    "a hard link to a link that leads outside from there": (
+        [E("top/d/l", LINK, "../up"), E("top/h", HARD, "top/d/l")],
+        "top/h",
+    ),
+    "a hard link to a directory": ([E("top/d", D, mode=0o755), E("top/h", HARD, "top/d")], "top/h"),
+    "a hard link to itself": ([E("top/h", HARD, "top/h")], "top/h"),
+    "a hard link to what comes later": ([E("top/h", HARD, "top/z"), E("top/z")], "top/h"),
+    "a hard link over a file": ([E("top/a"), E("top/b"), E("top/a", HARD, "top/b")], "top/a"),
+    "a device": ([E("top/null", tarfile.CHRTYPE)], "top/null"),
+    "a disk": ([E("top/sda", tarfile.BLKTYPE)], "top/sda"),
+    "a pipe": ([E("top/pipe", tarfile.FIFOTYPE)], "top/pipe"),
+    "a kind that nobody knows": ([E("top/odd", b"Q")], "top/odd"),
+    "a sparse file": ([E("top/sparse", tarfile.GNUTYPE_SPARSE)], "top/sparse"),
+    "a sparse file in a header": ([E("top/sparse", pax={"GNU.sparse.major": "1"})], "top/sparse"),
+    "the same file twice": ([E("top/a"), E("top/a")], "top/a"),
+    "the same file by another spelling": ([E("top/a"), E("top/.//a")], "top/.//a"),
+    "a file where a directory is": ([E("top/d", D, mode=0o755), E("top/d")], "top/d"),
+    "a directory where a file is": ([E("top/a"), E("top/a", D)], "top/a"),
+    "a file below a file": ([E("top/a"), E("top/a/b")], "top/a/b"),
+    "another top": ([E("other/a")], "other/a"),
+    "a file that is the top": ([E("top")], "top"),
+    "the top by a dot": ([E(".", D)], "."),
+    "a link that is the top": ([E("top", LINK, "../canary")], "top"),
+    "a directory with content": ([E("top/d", D, size=512), bytes(512)], "top/d"),
+    "a link with content": ([E("top/l", LINK, "first", size=512), bytes(512)], "top/l"),
+    "a size below zero": ([E("top/a", pax={"size": "-1"})], "top/a"),
+    "a size below zero in binary": ([raw(E("top/a", size=-512), tarfile.GNU_FORMAT)], "top/a"),
+    "a size that is no number": ([E("top/a", pax={"size": "1e3"})], "top/a"),
+    "a time that is no number": ([E("top/a", pax={"mtime": "nan"})], "top/a"),
+    "a time of too many digits": ([E("top/a", pax={"mtime": "9" * 40})], "top/a"),
+    "a time beyond all time": ([raw(E("top/a", time=2**80), tarfile.GNU_FORMAT)], "top/a"),
+    "a directory's time beyond all time": ([raw(E("top/d", D, mode=0o755, time=2**80), tarfile.GNU_FORMAT)], "top/d"),
+    "a link's time beyond all time": ([raw(E("top/l", LINK, "first", time=2**80), tarfile.GNU_FORMAT)], "top/l"),
+    "a name that no disk takes": ([E("top/" + "n" * 300)], "top/" + "n" * 296 + "…"),
+    "a header longer than it may be": ([header(b"x" * (MEBI + 1)), E("top/a")], ""),
+    "a header of a size below zero": ([raw(E("x", tarfile.XHDTYPE, size=-1), tarfile.GNU_FORMAT), E("top/a")], ""),
+    "a record of no length": ([header(b"0 path=a\n"), E("top/a")], ""),
+    "a record longer than its header": ([header(b"99 path=a\n"), E("top/a")], ""),
+    "a record without a number": ([header(b"path=a\n"), E("top/a")], ""),
+    "a record without an end": ([header(b"9 path=ab"), E("top/a")], ""),
+    "headers without end": ([header(b"9 path=a\n")] * 100 + [E("top/a")], ""),
+    "a header without an entry": ([header(b"9 path=a\n")], ""),
+    "a checksum that is wrong": ([b"\1" + raw(E("top/a"))[1:]], ""),
+    "noise for a header": ([bytes(range(256)) * 2], ""),
+    "half an end mark": ([bytes(512), E("top/a")], ""),
+}
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Callable[[], object]:
+    """Looks at all that an archive must not change: what is beside the target, and what was in it before."""
+    (tmp_path / "canary").mkdir()
+    (tmp_path / "canary" / "file").write_bytes(b"canary")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").write_bytes(b"kept")
+    for path in ("canary/file", "canary", "out/kept", "out"):
+        os.utime(tmp_path / path, (1_600_000_000, 1_600_000_000))
+    return lambda: (look(tmp_path), sorted(os.listdir(tmp_path)))
+
+
+def download(archive: bytes, place: Path, limits: Limits | None = None) -> None:
+    """What a download does with an archive."""
+    with staging(place) as made:
+        unpack(io.BytesIO(archive), made, strip=True, limits=limits or Limits())
+        land(made, place)
+
+
+def test_without_an_attack_the_same_archive_arrives(tmp_path: Path, canary: Callable[[], object]) -> None:
+    before = canary()
+    download(tar(GOOD, E("top/d/l", LINK, "../first"), E("top/h", HARD, "top/first")), tmp_path / "out")
+    assert (tmp_path / "out" / "d" / "l").read_bytes() == b"good"
+    assert (tmp_path / "out" / "kept").read_bytes() == b"kept"
+    assert canary() != before
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_refused_by_the_name_of_its_entry(
+    tmp_path: Path, canary: Callable[[], object], attack: str
+) -> None:
+    entries, named = ATTACKS[attack]
+    before = canary()
+    with pytest.raises(ArchiveError) as caught:
+        download(tar(GOOD, *entries), tmp_path / "out")
+    assert caught.value.entry == named, caught.value
+    assert caught.value.__cause__ is None
+    assert str(tmp_path) not in str(caught.value)
+    assert canary() == before
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, 17, 200, -1, -4, -8, -9])
+def test_an_archive_that_breaks_off_is_refused(tmp_path: Path, canary: Callable[[], object], cut: int) -> None:
+    before = canary()
+    whole = tar(GOOD, E("top/noise", content=os.urandom(4000)))
+    with pytest.raises(ArchiveError, match=r"breaks off|empty|not gzip"):
+        download(whole[:cut], tmp_path / "out")
+    assert canary() == before
+
+
+@pytest.mark.parametrize("end", [b"", bytes(511), bytes(512), bytes(1023)])
+def test_an_archive_without_its_end_mark_is_refused(tmp_path: Path, canary: Callable[[], object], end: bytes) -> None:
+    before = canary()
+    with pytest.raises(ArchiveError, match="breaks off"):
+        download(tar(GOOD, end=end), tmp_path / "out")
+    assert canary() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 700])
+def test_a_tar_that_ends_within_an_entry_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ArchiveError, match="breaks off"):
+        download(tar(E("top/a", size=5000), content, end=b""), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def damaged(archive: bytes) -> dict[str, bytes]:
+    checked, size = struct.unpack("<II", archive[-8:])
+    return {
+        "another checksum": archive[:-8] + struct.pack("<II", checked ^ 1, size),
+        "another size": archive[:-8] + struct.pack("<II", checked, size + 1),
+        "garbage behind it": archive + b"garbage",
+        "a letter behind it": archive + b"\x1f",
+        "zeros behind it": archive + bytes(512),
+        "half another member": archive + archive[:40],
+        "damage in the middle": archive[:30] + bytes(20) + archive[50:],
+        "not gzip": b"PK\3\4" + archive,
+        "a tar that is not compressed": gzip.decompress(archive),
+        "an answer in JSON": b'{"error": "File not found"}',
+        "only a head": archive[:10],
+        "the wrong method": archive[:2] + b"\7" + archive[3:],
+        "something behind the end mark": gzip.compress(gzip.decompress(archive) + b"x"),
+        "an entry behind the end mark": gzip.compress(gzip.decompress(archive) + raw(E("top/late"))),
+        "zeros without end": gzip.compress(gzip.decompress(archive) + bytes(8 * MEBI)),
+    }
+
+
+@pytest.mark.parametrize("engine", compression.engines())
+@pytest.mark.parametrize("damage", damaged(tar(GOOD)))
+def test_a_damaged_archive_is_refused(
+    tmp_path: Path, canary: Callable[[], object], monkeypatch: pytest.MonkeyPatch, engine: str, damage: str
+) -> None:
+    before = canary()
+    monkeypatch.setattr(compression, "ENGINE", compression.engines()[engine])
+    with pytest.raises(ArchiveError):
+        download(damaged(tar(GOOD))[damage], tmp_path / "out")
+    assert canary() == before
+
+
+def test_several_gzip_members_and_padding_are_one_archive(tmp_path: Path) -> None:
+    plain = gzip.decompress(tar(GOOD, E("top/second", content=b"2" * 5000))) + bytes(9216)
+    unpacked(gzip.compress(plain[:700]) + gzip.compress(b"") + gzip.compress(plain[700:]), tmp_path / "out")
+    assert (tmp_path / "out" / "top" / "second").read_bytes() == b"2" * 5000
+
+
+def test_more_bytes_than_allowed_are_refused_before_they_are_written(tmp_path: Path) -> None:
+    limits = Limits(max_bytes=1000)
+    unpacked(tar(E("top/a", content=bytes(600)), E("top/b", content=bytes(400))), tmp_path / "just", limits=limits)
+    with pytest.raises(ArchiveError, match="more than 1000 bytes") as caught:
+        unpacked(tar(E("top/a", content=bytes(600)), E("top/b", content=bytes(401))), tmp_path / "out", limits=limits)
+    assert caught.value.entry == "top/b"
+    assert not (tmp_path / "out" / "top" / "b").exists()
+
+
+@pytest.mark.parametrize("engine", compression.engines())
+def test_a_bomb_is_refused_and_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    monkeypatch.setattr(compression, "ENGINE", compression.engines()[engine])
+    deflater = zlib.compressobj(wbits=31)
+    bomb = deflater.compress(raw(E("top/bomb", size=400 * MEBI)))
+    bomb += b"".join(deflater.compress(bytes(MEBI)) for _ in range(400)) + deflater.flush()
+    assert len(bomb) < MEBI
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError, match="more than"):
+            unpacked(bomb, tmp_path / "out", limits=Limits(max_bytes=100 * MEBI))
+        with pytest.raises(ArchiveError, match="breaks off"):
+            unpacked(bomb, tmp_path / "whole")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MEBI
+
+
+def test_more_entries_than_allowed_are_refused_directories_in_names_included(tmp_path: Path) -> None:
+    limits = Limits(max_entries=4)
+    unpacked(tar(E("a/b/c"), E("a/b/d")), tmp_path / "just", limits=limits)
+    with pytest.raises(ArchiveError, match="more than 4 entries") as caught:
+        unpacked(tar(E("a/b/c"), E("a/e/d")), tmp_path / "out", limits=limits)
+    assert caught.value.entry == "a/e/d"
+
+
+def test_headers_count_where_they_are_longer_than_names_need(tmp_path: Path) -> None:
+    said = record("comment", b"c" * 300_000)
+    limits = Limits(max_bytes=400_000)
+    unpacked(tar(header(said), E("a")), tmp_path / "just", limits=limits)
+    with pytest.raises(ArchiveError, match="more than 400000 bytes"):
+        unpacked(tar(header(said), E("a"), header(said), E("b")), tmp_path / "out", limits=limits)
+
+
+def test_setuid_and_the_like_are_dropped(tmp_path: Path) -> None:
+    unpacked(tar(E("d", D, mode=0o7755), E("d/tool", mode=0o6755)), tmp_path / "out")
+    assert stat.S_IMODE((tmp_path / "out" / "d").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "out" / "d" / "tool").stat().st_mode) == 0o755
+
+
+def test_links_that_stay_inside_are_kept_as_they_are(tmp_path: Path) -> None:
+    links = {"self": "self", "one": "two", "two": "one", "away": "nowhere/at/all", "d/up": "..", "d/back": "up/d/up/a"}
+    archive = tar(E("a", content=b"a"), E("d", D, mode=0o755), *(E(name, LINK, link) for name, link in links.items()))
+    unpacked(archive, tmp_path / "out")
+    assert {name: os.readlink(tmp_path / "out" / name) for name in links} == links
+    assert (tmp_path / "out" / "d" / "back").read_bytes() == b"a"
+
+
+def test_a_chain_of_links_longer_than_the_stack_ends(tmp_path: Path) -> None:
+    unpacked(tar(*(E(f"l{number}", LINK, f"l{number + 1}") for number in range(3000))), tmp_path / "out")
+    assert len(os.listdir(tmp_path / "out")) == 3000
+
+
+def test_a_directory_may_come_after_what_is_in_it_and_come_twice(tmp_path: Path) -> None:
+    entries = [E("d/a"), E("d", D, mode=0o500), E("d/b"), E("d/", D, mode=0o550), E("./", D, mode=0o711)]
+    unpacked(tar(*entries), tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out" / "d")) == ["a", "b"]
+    assert stat.S_IMODE((tmp_path / "out" / "d").stat().st_mode) == 0o550
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o711
+
+
+def test_times_finer_than_seconds_are_kept(tmp_path: Path) -> None:
+    unpacked(tar(E("a", pax={"mtime": "1700000000.123456789"}), E("b", pax={"mtime": "-1.5"})), tmp_path / "out")
+    assert (tmp_path / "out" / "a").stat().st_mtime_ns == 1_700_000_000_123_456_789
+    assert (tmp_path / "out" / "b").stat().st_mtime_ns == -1_500_000_000
+
+
+def test_what_a_header_says_about_all_entries_holds_for_all(tmp_path: Path) -> None:
+    said = header(b"20 mtime=1234567890\n", tarfile.XGLTYPE)
+    unpacked(tar(said, E("a"), E("b", pax={"mtime": "5"})), tmp_path / "out")
+    assert [int((tmp_path / "out" / name).stat().st_mtime) for name in "ab"] == [1_234_567_890, 5]
+
+
+def test_gnu_tar_s_own_times_are_not_taken_for_a_name(tmp_path: Path) -> None:
+    block = bytearray(raw(E("d/a", content=b""), tarfile.GNU_FORMAT))
+    block[345:357] = b"14552314325\0"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    unpacked(tar(bytes(block)), tmp_path / "out")
+    assert (tmp_path / "out" / "d" / "a").is_file()
+
+
+def test_an_empty_directory_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").touch()
+    with pytest.raises(ArchiveError, match="not empty"):
+        unpacked(tar(E("a")), tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["kept"]
+
+
+@pytest.mark.parametrize("raised", [ConnectionResetError("gone"), KeyError("mine"), KeyboardInterrupt()])
+def test_what_reading_raises_is_passed_on(tmp_path: Path, raised: BaseException) -> None:
+    archive = packed_noise(tmp_path)
+    source = reading(archive, 64 * 1024)
+    reads = iter(range(100))
+
+    def read(size: int) -> bytes:
+        if next(reads) == 3:
+            raise raised
+        return source(size)
+
+    with pytest.raises(type(raised)) as caught:
+        unpack(read, tmp_path / "out", strip=False, limits=Limits())
+    assert caught.value is raised
+
+
+def packed_noise(place: Path) -> bytes:
+    (place / "in").mkdir()
+    (place / "in" / "noise").write_bytes(os.urandom(MEBI))
+    return packed(place / "in")
+
+
+def test_a_full_disk_is_an_archive_error(tmp_path: Path) -> None:
+    # What is already a file stands for all that a disk may refuse.
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ArchiveError):
+        unpacked(tar(E("a")), tmp_path / "file" / "out")
+    with pytest.raises(ArchiveError):
+        unpacked(tar(E("a")), tmp_path / "file")

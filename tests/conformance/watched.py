@@ -1,0 +1,57 @@
+"""Which function asks for which method: seen, not declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.conformance import contract
+from tests.conformance.recorder import Exchange
+
+SEEN = pytest.StashKey[dict[str, set[str]]]()
+
+# Methods of the contract that the platform has no handler for: it answers with an HTML page.
+UNHANDLED = {
+    "sandbox.getTailscaleToken": "sandbox.getTailscaleAuthKey is what the platform has",
+    "sandbox.putTailscaleToken": "sandbox.putTailscaleAuthKey is what the platform has",
+    "sandbox.updateSandboxSettings": "sandbox.putPreferences is what the platform has",
+}
+
+
+class Watched:
+    """A namespace of the library whose functions note the exchanges that a call of them makes."""
+
+    def __init__(self, namespace: ModuleType, exchanges: Sequence[Exchange], seen: dict[str, set[str]]) -> None:
+        self._namespace = namespace
+        self._exchanges = exchanges
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._namespace, name)
+        label = f"{self._namespace.__name__.removeprefix('pocketenv_fp.')}.{name}"
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            before = len(self._exchanges)
+            result: Any = function(*args, **kwargs)
+            if hasattr(result, "__next__"):
+                result = list(result)
+            for exchange in self._exchanges[before:]:
+                self._seen.setdefault(exchange.name, set()).add(label)
+            return result
+
+        return call
+
+
+def rows(seen: dict[str, set[str]]) -> Iterator[str]:
+    """The table, method by method: the functions that call it, the plainest first."""
+    names = [name.removeprefix(contract.PREFIX) for name in contract.methods()]
+    wide = max(map(len, names))
+    for name in names:
+        functions = sorted(seen.get(contract.PREFIX + name, ()), key=lambda each: (each.count("."), len(each), each))
+        told = ", ".join(functions) or f"- (no handler on the platform: {UNHANDLED.get(name, 'MISSING')})"
+        yield f"{name:{wide}}  {told}"
+    called = sum(contract.PREFIX + name in seen for name in names)
+    yield f"{len(names)} methods: {called} called by the library, {len(UNHANDLED)} that the platform has no handler for"

@@ -1,0 +1,695 @@
+"""Copying on the embedded platform, at both levels of isolation: real archives, real shells, real disks."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    ApiError,
+    ArchiveError,
+    CommandFailed,
+    Config,
+    InvalidInput,
+    NotLoggedIn,
+    PathNotFound,
+    PocketenvError,
+    Sandbox,
+    SandboxNotFound,
+    ServerError,
+    TransportError,
+    copy_to,
+    create,
+    download,
+    exec,
+    get_sandbox,
+    local,
+    start,
+    stop,
+    storage,
+    upload,
+    using,
+)
+from pocketenv_fp.local.box import bubblewrap
+from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Refuse
+from tests import servers
+from tests.archive.trees import TREES, Node, look, write
+
+PUT, TAKE = "POST /cp", "GET /cp"
+PUSH, PULL = "sandbox.pushDirectory", "sandbox.pullDirectory"
+SEVERAL = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+HARDEST = Node(
+    0o755,
+    below={
+        b"closed": Node(0o555, below={b"deep": Node(0o500, below={b"x": Node(0o400, content=b"x")})}),
+        b"empty": Node(0o700),
+        b"none": Node(0o644, content=b""),
+        b"\xff\n-": Node(0o755, content=b"#!/bin/sh\n" * 4000),
+        b"n" * 200: Node(0o755, below={b"m" * 200: Node(0o644, content=b"long")}),
+        b".hidden": Node(0o755, below={b"..two": Node(0o644, content=b"2")}),
+        "häß 名前".encode(): Node(0o644, content=b"name"),
+        b"to": Node(0, link=b"none"),
+        b"twin": Node(0, hard=True),
+    },
+)
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "processes"])
+def place(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
+    """A running platform: one with boxes, and one without."""
+    if request.param == "bubblewrap" and bubblewrap() is None:
+        pytest.skip("no bubblewrap that works here: install it, or allow namespaces")
+    with local.platform(isolation=request.param) as platform:
+        yield platform
+
+
+def client(place: local.Platform, retries: int = 3) -> Config:
+    return Config(api_url=place.url, storage_url=place.storage_url, token=place.token, retries=retries)
+
+
+@pytest.fixture(autouse=True)
+def _login(place: local.Platform) -> Iterator[None]:
+    servers.forget()
+    with using(client(place)):
+        yield
+    place.faults.clear()
+    servers.forget()
+
+
+@pytest.fixture(scope="module")
+def boxes(place: local.Platform) -> tuple[Sandbox, Sandbox]:
+    """Two sandboxes that run."""
+    with using(client(place)):
+        one, other = ((create(f"box-{next(numbers)}") | start).unwrap() for _ in range(2))
+    return one, other
+
+
+@pytest.fixture
+def box(boxes: tuple[Sandbox, Sandbox]) -> Sandbox:
+    return boxes[0]
+
+
+@pytest.fixture
+def other(boxes: tuple[Sandbox, Sandbox]) -> Sandbox:
+    return boxes[1]
+
+
+@pytest.fixture
+def there() -> str:
+    """A path in the sandboxes that nothing has yet."""
+    return f"d{next(numbers)}"
+
+
+@contextmanager
+def folder() -> Generator[Path]:
+    """A directory that is removed with all that forbids to be changed in it."""
+    with tempfile.TemporaryDirectory() as made:
+        try:
+            yield Path(made)
+        finally:
+            subprocess.run(["chmod", "-R", "u+rwX", made], check=True)
+
+
+def said(box: Sandbox, command: str) -> str:
+    """What a command prints that ends well."""
+    ran = exec(box, command).unwrap()
+    assert ran.exit_code == 0, ran
+    return ran.stdout
+
+
+def in_storage(place: local.Platform) -> set[str]:
+    """The uuids of what waits to be fetched."""
+    return {path.name for path in (place.data / "storage").glob("*/*") if path.parent.name != ".drafts"}
+
+
+def hidden(box: Sandbox) -> str:
+    """What a copy has left in a sandbox."""
+    return said(box, "find . -name '.pocketenv-*'")
+
+
+def asked(place: local.Platform, method: str) -> int:
+    """How many requests for a method arrived."""
+    return sum(name == f"io.pocketenv.{method}" for name, _ in place.calls)
+
+
+def simple(top: Path) -> Path:
+    """A small tree."""
+    (top / "empty").mkdir(parents=True)
+    (top / "run.sh").write_text("echo ran")
+    (top / "run.sh").chmod(0o755)
+    (top / "link").symlink_to("run.sh")
+    return top
+
+
+# Trees
+
+
+@SEVERAL
+@given(tree=TREES)
+@example(tree=HARDEST)
+def test_what_was_uploaded_and_copied_comes_back_the_same(tree: Node, box: Sandbox, other: Sandbox) -> None:
+    remote = f"t{next(numbers)}"
+    with folder() as place:
+        write(tree, place / "in")
+        sent = upload(box, place / "in", remote, ignore=False)
+        assert sent == Success(box)
+        assert download(box, remote, place / "out") == Success(place / "out")
+        assert look(place / "out", times=False) == look(place / "in", times=False)
+        assert copy_to(box, other, remote, f"x/{remote}") == Success(other)
+        assert download(other, f"/workspace/x/{remote}/", place / "copied").unwrap() == place / "copied"
+        assert look(place / "copied", times=False) == look(place / "in", times=False)
+    assert hidden(box) == hidden(other) == ""
+
+
+def test_a_directory_is_merged_into_what_is_there_and_its_own_mode_stays(
+    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
+) -> None:
+    tree = simple(tmp_path / "in")
+    for target in (box, other):
+        said(target, f"mkdir -p {there}/empty && echo old > {there}/run.sh && echo kept > {there}/empty/kept")
+        said(target, f"chmod 750 {there}")
+    upload(box, tree, there).unwrap()
+    said(box, f"rm {there}/empty/kept")
+    copy_to(box, other, there, there).unwrap()
+    assert said(other, f"sh {there}/run.sh; cat {there}/empty/kept; stat -c %a {there}") == "ran\nkept\n750\n"
+    out = tmp_path / "out"
+    (out / "empty").mkdir(parents=True)
+    (out / "mine").write_text("mine")
+    (out / "run.sh").write_text("old")
+    out.chmod(0o710)
+    download(box, there, out).unwrap()
+    assert sorted(path.name for path in out.iterdir()) == ["empty", "link", "mine", "run.sh"]
+    assert ((out / "run.sh").read_text(), (out / "mine").read_text()) == ("echo ran", "mine")
+    assert out.stat().st_mode & 0o777 == 0o710
+
+
+def test_into_workspace_itself(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:
+    tree = simple(tmp_path / f"w{next(numbers)}")
+    named = tree / tree.name
+    named.mkdir()
+    upload(box, tree).unwrap()
+    assert said(box, f"test -d {tree.name} && sh run.sh") == "ran\n"
+    copy_to(box, other, f"/workspace/{tree.name}", "/workspace").unwrap()
+    copy_to(box, other, ".", "all").unwrap()
+    assert said(other, "sh all/run.sh") == "ran\n"
+    assert hidden(other) == ""
+
+
+def test_an_empty_directory_arrives(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    upload(box, tmp_path / "empty", there).unwrap()
+    copy_to(box, other, there, there).unwrap()
+    assert list(download(other, there, tmp_path / "out").unwrap().iterdir()) == []
+
+
+def test_outside_of_workspace(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:
+    path = f"/data/p{next(numbers)}"
+    upload(box, simple(tmp_path / "in"), path).unwrap()
+    copy_to(box, other, path, f"{path}/deeper").unwrap()
+    download(other, f"{path}/deeper", tmp_path / "out").unwrap()
+    assert look(tmp_path / "out", times=False) == look(tmp_path / "in", times=False)
+    copy_to(box, other, f"{path}/run.sh", f"{path}/one").unwrap()
+    assert download(other, f"{path}/one", tmp_path / "one").unwrap().read_text() == "echo ran"
+
+
+def test_names_that_mean_something_to_a_shell(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:
+    tree = simple(tmp_path / "in")
+    for name in ("$HOME", "a'b", '"', "-rf", "new\nline", "*", "a b", "`id`", "häß"):
+        remote = f"odd{next(numbers)}/{name}"
+        upload(box, tree, remote).unwrap()
+        copy_to(box, other, remote, remote).unwrap()
+        copy_to(box, other, f"{remote}/run.sh", f"{remote}/a/{name}").unwrap()
+        out = tmp_path / f"out{next(numbers)}"
+        download(other, remote, out).unwrap()
+        assert (out / "a" / name).read_text() == "echo ran"
+        assert download(other, f"{remote}/a/{name}", tmp_path / "file").unwrap().read_text() == "echo ran"
+
+
+# Files
+
+
+def test_a_file_goes_to_a_path_or_into_a_directory(box: Sandbox, there: str, tmp_path: Path) -> None:
+    file = simple(tmp_path / "in") / "run.sh"
+    upload(box, file, f"{there}/a.sh").unwrap()
+    upload(box, str(file), f"{there}/new/").unwrap()
+    said(box, f"mkdir {there}/old")
+    upload(box, file, f"{there}/old").unwrap()
+    listed = said(box, f"cd {there} && find . -type f -perm 755 | sort")
+    assert listed == "./a.sh\n./new/run.sh\n./old/run.sh\n"
+    # A link on the way here is what it leads to.
+    upload(box, tmp_path / "in" / "link", f"{there}/b.sh").unwrap()
+    assert said(box, f"test ! -h {there}/b.sh && sh {there}/b.sh") == "ran\n"
+
+
+def test_a_file_comes_to_a_path_or_into_a_directory(box: Sandbox, there: str, tmp_path: Path) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "old").write_text("old")
+    for local_path, arrived in (
+        (tmp_path / "a.sh", tmp_path / "a.sh"),
+        (tmp_path / "dir", tmp_path / "dir" / "run.sh"),
+        (f"{tmp_path}/new/", tmp_path / "new" / "run.sh"),
+        (tmp_path / "old", tmp_path / "old"),
+        (tmp_path / "deep" / "er", tmp_path / "deep" / "er"),
+    ):
+        assert download(box, f"{there}/run.sh", local_path) == Success(arrived)
+        assert (arrived.read_text(), arrived.stat().st_mode & 0o777) == ("echo ran", 0o755)
+    assert hidden(box) == ""
+
+
+def test_a_file_is_copied_to_a_path_or_into_a_directory(
+    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
+) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    said(other, f"mkdir -p {there}/old")
+    for dst in ("a.sh", "new/", "old", "deep/er/b.sh"):
+        assert copy_to(box, other, f"{there}/run.sh", f"{there}/{dst}") == Success(other)
+    listed = said(other, f"cd {there} && find . -type f -perm 755 | sort")
+    assert listed == "./a.sh\n./deep/er/b.sh\n./new/run.sh\n./old/run.sh\n"
+    assert hidden(box) == hidden(other) == ""
+
+
+def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(
+    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
+) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    (tmp_path / "file").write_text("kept")
+    assert isinstance(download(box, there, tmp_path / "file").failure(), ArchiveError)
+    assert (tmp_path / "file").read_text() == "kept"
+    (tmp_path / "dir" / "run.sh").mkdir(parents=True)
+    assert isinstance(download(box, f"{there}/run.sh", tmp_path / "dir").failure(), ArchiveError)
+    said(other, f"mkdir -p {there}/dir/run.sh && echo kept > {there}/file")
+    for src, dst in ((there, "file"), (f"{there}/run.sh", "dir")):
+        error = copy_to(box, other, src, f"{there}/{dst}").failure()
+        assert isinstance(error, InvalidInput)
+        assert error.field == "dst"
+    assert said(other, f"cat {there}/file") == "kept\n"
+    assert hidden(other) == ""
+
+
+# What is left out
+
+
+def test_ignore_files_are_followed_unless_it_is_said_otherwise(box: Sandbox, there: str, tmp_path: Path) -> None:
+    tree = tmp_path / "in"
+    for name in ("keep.txt", "drop.log", "sub/drop.log", "sub/keep.log", "node_modules/x", ".git/config"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    (tree / ".gitignore").write_text("*.log\n/node_modules/\n")
+    (tree / "sub" / ".pocketenvignore").write_text("!keep.log\n")
+
+    def arrived(name: str, ignore: Any) -> set[str]:
+        upload(box, tree, f"{there}/{name}", ignore=ignore).unwrap()
+        return set(said(box, f"cd {there}/{name} && find . -type f").split())
+
+    listed = {"./keep.txt", "./sub/keep.log", "./.gitignore", "./sub/.pocketenvignore"}
+    all_of_them = listed | {"./drop.log", "./sub/drop.log", "./node_modules/x", "./.git/config"}
+    assert arrived("as-git", ignore=True) == listed
+    assert arrived("all", ignore=False) == all_of_them
+    assert arrived("own", ignore=["sub/", "*.txt"]) == {name for name in all_of_them if "sub/" not in name} - {
+        "./keep.txt"
+    }
+
+
+# What is refused and what fails
+
+
+@pytest.mark.parametrize("path", ["/", "..", "//", "/..", "a/../..", "~", "~/a", "a\0b", ""])
+def test_paths_that_cannot_be_are_invalid_and_nothing_is_sent(
+    place: local.Platform, box: Sandbox, path: str, tmp_path: Path
+) -> None:
+    place.calls.clear()
+    results: list[Result[Any, PocketenvError]] = [
+        upload(box, tmp_path, path),
+        download(box, path, tmp_path / "out"),
+        copy_to(box, box, path, "b"),
+        copy_to(box, box, "a", path),
+    ]
+    fields = [error.field for result in results if isinstance(error := result.failure(), InvalidInput)]
+    assert fields == ["remote", "remote", "src", "dst"]
+    assert list(place.calls) == []
+
+
+def test_what_is_not_on_this_machine_is_not_sent(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:
+    place.calls.clear()
+    os.mkfifo(tmp_path / "pipe")
+    assert isinstance(upload(box, tmp_path / "none").failure(), ArchiveError)
+    assert isinstance(upload(box, tmp_path).failure(), ArchiveError)
+    assert isinstance(upload(box, "a\0b").failure(), InvalidInput)
+    assert isinstance(download(box, "a", "a\0b").failure(), InvalidInput)
+    assert list(place.calls) == []
+
+
+def test_what_is_not_in_the_sandbox_is_a_failure(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    for got, who in (
+        (download(box, there, tmp_path / "out"), "download"),
+        (download(box, f"{there}/x", f"{tmp_path}/new/"), "download"),
+        (copy_to(box, other, there, there), "copy_to"),
+    ):
+        error = got.failure()
+        assert isinstance(error, PathNotFound)
+        assert error.operation == who
+        assert there in str(error)
+    assert list(tmp_path.iterdir()) == []
+    assert said(other, f"ls -d {there} || true") == ""
+    said(box, f"mkfifo {there}")
+    assert isinstance(download(box, there, tmp_path / "out").failure(), ArchiveError)
+    assert isinstance(copy_to(box, other, there, there).failure(), ArchiveError)
+
+
+def test_caps_refuse_the_whole_archive(box: Sandbox, there: str, tmp_path: Path) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    (tmp_path / "out").mkdir()
+    assert isinstance(download(box, there, tmp_path / "out", max_bytes=7).failure(), ArchiveError)
+    assert isinstance(download(box, there, tmp_path / "out", max_entries=2).failure(), ArchiveError)
+    assert isinstance(download(box, there, tmp_path / "out", max_bytes=-1).failure(), InvalidInput)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert isinstance(download(box, there, tmp_path / "out", max_bytes=8, max_entries=4), Success)
+
+
+def archive(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    """A tar.gz of these entries, whatever they are."""
+    kept = io.BytesIO()
+    with tarfile.open(fileobj=kept, mode="w:gz") as tar:
+        for entry, content in entries:
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return kept.getvalue()
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.mode = kind, link, 0o755
+    return made
+
+
+EVIL: dict[str, bytes] = {
+    "absolute": archive((entry("/canary"), b"evil")),
+    "dots": archive((entry("top/../../canary"), b"evil")),
+    "link": archive((entry("top/a", tarfile.SYMTYPE, "../../canary"), b"")),
+    "behind a link": archive((entry("top/a", tarfile.SYMTYPE, "../.."), b""), (entry("top/a/canary"), b"evil")),
+    "hard link": archive((entry("top/a", tarfile.LNKTYPE, "../canary"), b"")),
+    "device": archive((entry("top/a", tarfile.CHRTYPE), b"")),
+    "two tops": archive((entry("top/a"), b"x"), (entry("other/a"), b"x")),
+    "half": archive((entry("top/a"), b"x" * 1000))[:-12],
+    "no gzip": b"x" * 100,
+    "no tar": gzip.compress(b"x" * 5000),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_an_evil_archive_is_refused_and_nothing_is_changed(
+    place: local.Platform, box: Sandbox, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the platform packs is its own affair: it may hand over anything.
+    def swap(*_: object, **__: object) -> Result[str, PocketenvError]:
+        return storage.put(lambda: (piece for piece in [EVIL[name]]))
+
+    from pocketenv_fp.sandbox import transfer
+
+    monkeypatch.setattr(transfer.End, "push", swap)
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "canary").write_text("alive")
+    (out / "mine").write_text("mine")
+    before = look(tmp_path)
+    assert isinstance(download(box, "top", out).failure(), ArchiveError)
+    assert isinstance(download(box, "top", tmp_path / "new").failure(), ArchiveError)
+    assert look(tmp_path) == before
+    assert place
+
+
+@pytest.mark.parametrize(
+    "fault", [Drop(), Drop(reset=True, after_work=True), Cut(), Cut(bytes=0), Refuse(503)], ids=repr
+)
+def test_a_download_that_breaks_off_begins_anew(
+    place: local.Platform, box: Sandbox, there: str, fault: Fault, tmp_path: Path
+) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    pushed = asked(place, PUSH)
+    with place.faults.on(TAKE, fault, times=2) as planned:
+        download(box, there, tmp_path / "out", config=client(place, retries=2)).unwrap()
+        assert planned.left == 0
+    assert asked(place, PUSH) - pushed == 3
+    assert look(tmp_path / "out", times=False) == look(tmp_path / "in", times=False)
+    (tmp_path / "mine").mkdir()
+    with place.faults.on(TAKE, fault) as planned:
+        error = download(box, there, tmp_path / "mine", config=client(place, retries=1)).failure()
+        assert planned.played == 2
+    assert isinstance(error, TransportError | ServerError)
+    assert list((tmp_path / "mine").iterdir()) == []
+    with place.faults.on(TAKE, fault, times=1):
+        file = download(box, f"{there}/run.sh", tmp_path / "file").unwrap()
+    assert file.read_text() == "echo ran"
+    assert hidden(box) == ""
+
+
+@pytest.mark.parametrize("fault", [Drop(after_work=True), Garbage(after_work=True), Refuse(502)], ids=repr)
+def test_what_a_sandbox_was_asked_for_is_asked_for_once(
+    place: local.Platform, boxes: tuple[Sandbox, Sandbox], there: str, fault: Fault, tmp_path: Path
+) -> None:
+    box, other = boxes
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    for method, copy in (
+        (PULL, lambda: upload(box, tmp_path / "in", f"{there}/again")),
+        (PUSH, lambda: download(box, there, tmp_path / "out")),
+        (PULL, lambda: copy_to(box, other, there, there)),
+        (PUSH, lambda: copy_to(box, other, there, there)),
+    ):
+        with place.faults.on(method, fault) as planned:
+            assert isinstance(copy(), Failure)
+            assert planned.played == 1
+    assert not (tmp_path / "out").exists()
+    assert hidden(box) == hidden(other) == ""
+    assert said(other, f"ls -d {there} || true") == ""
+
+
+def test_an_upload_that_breaks_off_is_repeated_and_unpacked_once(
+    place: local.Platform, box: Sandbox, there: str, tmp_path: Path
+) -> None:
+    pulled, before = asked(place, PULL), in_storage(place)
+    with place.faults.on(PUT, Drop(after_work=True), times=2):
+        upload(box, simple(tmp_path / "in"), there).unwrap()
+    assert asked(place, PULL) - pulled == 1
+    assert in_storage(place) == before
+    assert said(box, f"sh {there}/run.sh") == "ran\n"
+
+
+def test_a_sandbox_that_does_not_run_is_a_400(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+    stopped = (create(f"box-{next(numbers)}") | stop).unwrap()
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    for result in (
+        upload(stopped, tmp_path / "in"),
+        download(stopped, "a", tmp_path / "out"),
+        copy_to(stopped, box, "a", "b"),
+    ):
+        error = result.failure()
+        assert isinstance(error, ApiError)
+        assert error.status == 400
+    assert not (tmp_path / "out").exists()
+    assert place
+
+
+def test_a_shell_that_cannot_is_a_failure_with_its_words(
+    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
+) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    # A link to nowhere is no directory, and nothing can be moved through it.
+    said(other, f"mkdir {there} && ln -s nowhere {there}/link && mkdir -p {there}/run.sh")
+    error = copy_to(box, other, there, there).failure()
+    assert isinstance(error, CommandFailed)
+    assert "run.sh" in error.stderr
+    assert hidden(other) == ""
+
+
+# Destinations
+
+
+def test_a_destination_is_a_sandbox_a_result_or_an_id(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    ways: list[Result[Sandbox, PocketenvError]] = [
+        copy_to(box, other, there, f"{there}/1"),
+        copy_to(Success(box), Success(other), there, f"{there}/2"),
+        copy_to(get_sandbox(box.id), get_sandbox(other.id), there, f"{there}/3"),
+        copy_to(box, other.id, there, f"{there}/4"),
+        box | copy_to(other, there, f"{there}/5"),
+        Success(box) | copy_to(Success(other), src=there, dst=f"{there}/6"),
+        copy_to(box, destination=other, src=there, dst=f"{there}/7"),
+        copy_to(other.id, there, dst=f"{there}/8")(box),
+        pickle.loads(pickle.dumps(copy_to(other, there, f"{there}/9")))(box),
+    ]
+    assert [result.unwrap().id for result in ways] == [other.id] * 9
+    assert said(other, f"ls {there}").split() == [str(number) for number in range(1, 10)]
+
+
+def test_a_failure_of_either_end_passes_by(place: local.Platform, box: Sandbox) -> None:
+    place.calls.clear()
+    failed: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
+    assert copy_to(failed, box, "a", "b") is failed
+    assert copy_to(box, failed, "a", "b") == failed
+    assert (box | copy_to(failed, "a", "b")) == failed
+    step = copy_to(failed, "a", "b")
+    assert repr(step) == "copy_to(Failure(NotLoggedIn()), 'a', 'b')"
+    assert pickle.loads(pickle.dumps(step)) == step
+    assert list(place.calls) == []
+    for missing in (copy_to(box, "no-such-box", "a", "b"), copy_to(box, get_sandbox("no-such-box"), "a", "b")):
+        assert isinstance(missing.failure(), SandboxNotFound)
+
+
+def test_what_is_wrong_in_the_program_is_a_type_error(box: Sandbox) -> None:
+    wrong: Any = copy_to
+    calls: list[Callable[[], object]] = [
+        lambda: wrong(box, "a"),
+        lambda: wrong(3, "a", "b"),
+        lambda: wrong(box, 3, "a", "b"),
+        lambda: wrong("id", box, "a", "b"),
+        lambda: wrong(box, Success(3), "a", "b"),
+        lambda: wrong(box, box, "a", "b", "c"),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="copy_to"):
+            call()
+    taken: Any = upload
+    for arguments in ((3,), (b"a",), ("a", 3)):
+        with pytest.raises(TypeError, match="upload"):
+            taken(*arguments)
+    for options in ({"ignore": "*.log"}, {"ignore": 1}, {"progress": 1}, {"max_bytes": 3}):
+        with pytest.raises(TypeError, match="upload"):
+            taken("a", **options)
+
+
+def test_a_step_prints_as_its_source_and_is_a_value() -> None:
+    step = upload(Path("a"), "b", ignore=["*.log"]) | download("b", Path("c"), max_bytes=5)
+    assert repr(step) == "upload('a', 'b', ignore=['*.log']) | download('b', 'c', max_bytes=5)"
+    assert pickle.loads(pickle.dumps(step)) == step == eval(repr(step))
+    # A function is shown by its name, whatever it holds.
+    assert repr(upload("a", progress=print)) == "upload('a', progress=print)"
+    assert pickle.loads(pickle.dumps(upload("a", progress=print))) == upload("a", progress=print)
+
+
+# Progress
+
+
+def test_progress_is_told_in_bytes_up_to_the_end(box: Sandbox, there: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "big").write_bytes(os.urandom(3_000_000))
+    (tmp_path / "in" / "small").write_bytes(b"x" * 7)
+    up: list[tuple[int, int | None]] = []
+    down: list[tuple[int, int | None]] = []
+    upload(box, tmp_path / "in", there, progress=lambda done, total: up.append((done, total))).unwrap()
+    download(box, there, tmp_path / "out", progress=lambda done, total: down.append((done, total))).unwrap()
+    assert up[-1] == (3_000_007, 3_000_007)
+    assert up[0] == (0, 3_000_007)
+    assert [done for done, _ in up] == sorted(done for done, _ in up)
+    done, total = down[-1]
+    assert done == total
+    assert done > 3_000_000
+
+
+def test_progress_that_raises_is_the_callers_mistake_and_leaves_nothing(
+    place: local.Platform, box: Sandbox, there: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "big").write_bytes(os.urandom(3_000_000))
+    before = in_storage(place)
+
+    class Mistake(OSError):
+        pass
+
+    def after(bytes_done: int) -> Any:
+        def tell(done: int, _: int | None) -> None:
+            if done > bytes_done:
+                raise Mistake
+
+        return tell
+
+    for limit in (-1, 0, 2_999_999):
+        with pytest.raises(Mistake):
+            upload(box, tmp_path / "in", there, progress=after(limit))
+    assert in_storage(place) == before
+    upload(box, tmp_path / "in", there).unwrap()
+    for limit in (-1, 0):
+        with pytest.raises(Mistake):
+            download(box, there, tmp_path / "out", progress=after(limit))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+# Memory
+
+CHILD = """
+import pathlib, re, sys
+from pocketenv_fp import download, get_sandbox, upload
+box = get_sandbox(sys.argv[1])
+up, down = upload(box, sys.argv[2], sys.argv[3]), download(box, sys.argv[3], sys.argv[4])
+up.unwrap(), down.unwrap()
+print(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's own peak")
+def test_memory_is_no_matter_of_size(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+    used: list[int] = []
+    for name, size in (("small", 2_000_000), ("large", 300_000_000)):
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "file").open("wb") as file:
+            file.truncate(size)
+        given = [box.id, str(tmp_path / name), f"{there}/{name}", str(tmp_path / "back" / name)]
+        command = [sys.executable, "-c", CHILD, *given]
+        done = subprocess.run(command, env=os.environ | place.environment, capture_output=True, text=True, check=True)
+        used.append(int(done.stdout) // 1024)
+        assert (tmp_path / "back" / name / "file").stat().st_size == size
+    print(f"{used[0]} MB for 2 MB, {used[1]} MB for 300 MB")
+    assert used[1] < 100
+    assert used[1] - used[0] < 32
+
+
+# Secrets
+
+
+def test_no_token_or_content_is_shown(
+    place: local.Platform, box: Sandbox, there: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    content = "content-that-nobody-may-see"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").write_text(content)
+    shown = [str(upload(box, tmp_path / "in", there)), str(download(box, there, tmp_path / "out"))]
+    faults: list[Fault] = [Drop(), Garbage(), Refuse(500), Refuse(400)]
+    for method, fault in itertools.product((PUT, TAKE, PUSH, PULL), faults):
+        with place.faults.on(method, fault):
+            for result in (
+                upload(box, tmp_path / "in", there, config=client(place, retries=0)),
+                download(box, there, tmp_path / "out", config=client(place, retries=0)),
+                copy_to(box, box, there, f"{there}/b", config=client(place, retries=0)),
+            ):
+                shown += [repr(result), str(result), str(getattr(result, "_inner_value", ""))]
+                if isinstance(result, Failure):
+                    error = result.failure()
+                    assert (error.__cause__, error.__suppress_context__ or error.__context__) in {
+                        (None, None),
+                        (None, True),
+                    }
+    whole = "\n".join([*shown, caplog.text])
+    assert place.token not in whole
+    assert content not in whole

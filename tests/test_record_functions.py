@@ -1,0 +1,467 @@
+"""Secrets, variables, files and volumes: the same questions to each of the four, on the embedded platform."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    ApiError,
+    Config,
+    DecodeError,
+    EncryptionError,
+    InvalidInput,
+    PocketenvError,
+    RecordNotFound,
+    Sandbox,
+    ServerError,
+    Step,
+    TransportError,
+    create,
+    delete_file,
+    delete_volume,
+    exec,
+    from_env,
+    get_file,
+    iter_files,
+    list_files,
+    local,
+    pocketenv,
+    sandbox,
+    set_file,
+    set_secret,
+    set_variable,
+    set_volume,
+    start,
+    stop,
+    using,
+)
+from pocketenv_fp.local.faults import Drop, Refuse
+from tests import servers
+from tests.servers import BOX, Server, client, reply
+
+Done = Result[Any, PocketenvError]
+
+
+class Kind(NamedTuple):
+    """One of the four: its words, and how its records are called."""
+
+    noun: str
+    key: str
+    stem: str
+    value: str
+
+    def called(self, number: int) -> str:
+        return f"{self.stem}{number}"
+
+    def first(self, number: int) -> tuple[str, str]:
+        """A record's name and value. No two volumes may be at one path."""
+        return self.called(number), f"{self.value}{number}"
+
+    def second(self, number: int) -> tuple[str, str]:
+        """The same record's name and another value."""
+        return self.called(number), f"{self.value}{number}/again"
+
+    @property
+    def plural(self) -> str:
+        return f"{self.noun}s"
+
+    def of(self, module: Any, verb: str) -> Callable[..., Any]:
+        return cast(
+            "Callable[..., Any]", getattr(module, f"{verb}_{self.plural if verb in {'iter', 'list'} else self.noun}")
+        )
+
+    def box(self, verb: str) -> Callable[..., Any]:
+        return self.of(sandbox, verb)
+
+    def account(self, verb: str) -> Callable[..., Any]:
+        return self.of(pocketenv, verb)
+
+    def method(self, verb: str) -> str:
+        name = f"{self.noun.capitalize()}{'s' if verb == 'list' else ''}"
+        return f"{self.noun}.{'get' if verb == 'list' else verb}{name}"
+
+
+KINDS = [
+    Kind("secret", "name", "SECRET_", "value "),
+    Kind("variable", "name", "VARIABLE_", "value "),
+    Kind("file", "path", "/workspace/file-", "content "),
+    Kind("volume", "name", "volume-", "/srv/path-"),
+]
+EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.noun)
+
+
+@pytest.fixture
+def box(environment: dict[str, str]) -> Sandbox:
+    assert environment
+    return create(f"records-{time.monotonic_ns()}").unwrap()
+
+
+def methods(platform: local.Platform) -> list[tuple[str, int]]:
+    return [(name.removeprefix("io.pocketenv."), status) for name, status in platform.calls]
+
+
+def contents(box: Sandbox, path: str) -> str:
+    """What is in a file of a sandbox, that a start writes after it has answered."""
+    for _ in range(100):
+        found = (box | exec("cat", [path])).unwrap()
+        if found.exit_code == 0:
+            return found.stdout
+        time.sleep(0.05)
+    raise AssertionError(f"{path} was not written")
+
+
+# All four
+
+
+@EACH
+def test_250_records_come_in_pages_of_20_each_once(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    wanted = {kind.called(number) for number in range(250)}
+    for number in range(250):
+        kind.account("add")(box.id, *kind.first(number)).unwrap()
+    for everything in (kind.account("iter")(box.id, limit=20), kind.box("iter")(box, limit=20)):
+        platform.calls.clear()
+        records = [item.unwrap() for item in everything]
+        assert len(records) == 250
+        assert {getattr(record, kind.key) for record in records} == wanted
+        assert methods(platform) == [(kind.method("list"), 200)] * 13
+    page = kind.account("list")(box.id, limit=20, offset=240).unwrap()
+    assert (len(page), page.total) == (10, 250)
+    assert len(kind.box("list")(box).unwrap()) == 100
+    # The last of them is found too, by name and by id.
+    for last in (getattr(records[-1], kind.key), records[-1].id):
+        assert kind.box("get")(box, last) == Success(records[-1])
+
+
+@EACH
+def test_records_are_read_page_by_page_while_others_change_them(
+    kind: Kind, box: Sandbox, platform: local.Platform
+) -> None:
+    for number in range(6):
+        kind.account("add")(box.id, *kind.first(number)).unwrap()
+    platform.calls.clear()
+    reading: Iterator[Done] = kind.box("iter")(box, limit=2)
+    assert methods(platform) == []
+    first = [next(reading).unwrap(), next(reading).unwrap()]
+    assert methods(platform) == [(kind.method("list"), 200)]
+    kind.account("delete")(first[0].id).unwrap()
+    rest = [item.unwrap() for item in reading]
+    assert {getattr(record, kind.key) for record in (*first, *rest)} == {kind.called(number) for number in range(6)}
+    assert len(first) + len(rest) == 6
+
+
+@EACH
+def test_setting_takes_two_requests_and_gives_what_the_platform_has(
+    kind: Kind, box: Sandbox, platform: local.Platform
+) -> None:
+    platform.calls.clear()
+    stored = kind.box("set")(box, *kind.first(1)).unwrap()
+    assert methods(platform) == [(kind.method("add"), 200), (kind.method("list"), 200)]
+    assert getattr(stored, kind.key) == kind.called(1)
+    assert kind.account("get")(stored.id) == Success(stored)
+    assert kind.box("get")(box, stored.id) == kind.box("get")(box, kind.called(1)) == Success(stored)
+
+
+@EACH
+def test_setting_a_name_that_is_there_changes_it(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    other = kind.box("set")(box, *kind.first(2)).unwrap()
+    first = kind.box("set")(box, *kind.first(1)).unwrap()
+    platform.calls.clear()
+    second = kind.box("set")(box, *kind.second(1)).unwrap()
+    change = [kind.method("delete"), kind.method("add")] if kind.noun == "file" else [kind.method("update")]
+    assert methods(platform) == [
+        (kind.method("add"), 500),
+        (kind.method("list"), 200),
+        *((name, 200) for name in change),
+        (kind.method("list"), 200),
+    ]
+    assert (second.id == first.id) == (kind.noun != "file")
+    records = [item.unwrap() for item in kind.box("iter")(box)]
+    assert sorted(getattr(record, kind.key) for record in records) == [kind.called(1), kind.called(2)]
+    assert kind.box("get")(box, kind.called(2)) == kind.box("get")(box, other.id)
+    assert kind.box("get")(box, kind.called(1)) == Success(second)
+
+
+@EACH
+def test_a_500_for_a_name_that_is_not_there_is_the_failure_that_it_is(
+    kind: Kind, box: Sandbox, platform: local.Platform
+) -> None:
+    kind.box("set")(box, *kind.first(2)).unwrap()
+    platform.calls.clear()
+    with platform.faults.on(kind.method("add"), Refuse(500)):
+        error = kind.box("set")(box, *kind.first(1)).failure()
+    assert (type(error), error.status, error.operation) == (ServerError, 500, kind.method("add"))
+    assert methods(platform) == [(kind.method("add"), 500), (kind.method("list"), 200)]
+
+
+@EACH
+@pytest.mark.parametrize("fault", [Refuse(400), Refuse(502), Drop(after_work=True)], ids=repr)
+def test_any_other_failure_of_adding_is_not_followed_by_anything(
+    kind: Kind, fault: Refuse | Drop, box: Sandbox, platform: local.Platform
+) -> None:
+    kind.box("set")(box, *kind.first(1)).unwrap()
+    platform.calls.clear()
+    with platform.faults.on(kind.method("add"), fault) as planned:
+        error = kind.box("set")(box, *kind.second(2)).failure()
+    assert isinstance(error, TransportError if isinstance(fault, Drop) else ApiError)
+    assert (planned.played, len(platform.calls)) == (1, 1)
+
+
+@EACH
+def test_a_500_although_the_record_was_added_ends_well(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    with platform.faults.on(kind.method("add"), Refuse(500, after_work=True), times=1):
+        stored = kind.box("set")(box, *kind.first(1)).unwrap()
+    assert kind.box("list")(box).unwrap() == [stored]
+
+
+@EACH
+def test_a_look_that_fails_is_told(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    with platform.faults.on(kind.method("list"), Refuse(400)):
+        added = kind.box("set")(box, *kind.first(1)).failure()
+        got = kind.box("get")(box, kind.called(1)).failure()
+        again = kind.box("set")(box, *kind.first(1)).failure()
+    assert added.operation == got.operation == kind.method("list")
+    assert (again.status, again.operation) == (500, kind.method("add"))
+
+
+@EACH
+def test_a_change_that_fails_is_told(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    stored = kind.box("set")(box, *kind.first(1)).unwrap()
+    changed = kind.method("delete" if kind.noun == "file" else "update")
+    with platform.faults.on(changed, Refuse(400)):
+        error = kind.box("set")(box, *kind.second(1)).failure()
+    assert (error.status, error.operation) == (400, changed)
+    assert kind.box("get")(box, kind.called(1)) == Success(stored)
+
+
+@EACH
+def test_deleting_takes_a_name_or_an_id_and_gives_the_sandbox(kind: Kind, box: Sandbox) -> None:
+    for number in range(3):
+        kind.box("set")(box, *kind.first(number)).unwrap()
+    by_id = kind.box("get")(box, kind.called(1)).unwrap().id
+    assert kind.box("delete")(box, kind.called(0)) == Success(box)
+    assert (box | kind.box("delete")(by_id)) == Success(box)
+    assert [getattr(item.unwrap(), kind.key) for item in kind.box("iter")(box)] == [kind.called(2)]
+
+
+@EACH
+def test_what_is_not_there_is_a_record_not_found(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    for verb in ("get", "delete"):
+        platform.calls.clear()
+        error = kind.box(verb)(box, kind.called(7)).failure()
+        assert (type(error), error.status) == (RecordNotFound, 404)
+        assert error.operation == kind.method("list")
+        assert repr(kind.called(7)) in str(error)
+        assert box.name in str(error)
+        assert methods(platform) == [(kind.method("list"), 200)]
+    error = kind.account("get")("no-such-id").failure()
+    assert (type(error), error.operation) == (RecordNotFound, kind.method("get"))
+
+
+@EACH
+def test_a_record_of_another_sandbox_is_not_touched(kind: Kind, box: Sandbox) -> None:
+    other = create(f"other-{time.monotonic_ns()}").unwrap()
+    theirs = kind.box("set")(other, *kind.first(1)).unwrap()
+    for wanted in (theirs.id, kind.called(1)):
+        for verb in ("get", "delete"):
+            assert isinstance(kind.box(verb)(box, wanted).failure(), RecordNotFound)
+    assert kind.account("get")(theirs.id) == Success(theirs)
+    # The same name in both is two records.
+    mine = kind.box("set")(box, *kind.first(1)).unwrap()
+    assert mine.id != theirs.id
+
+
+@EACH
+def test_somebody_else_sees_and_changes_nothing(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    stored = kind.box("set")(box, *kind.first(1)).unwrap()
+    somebody = Config(token=platform.new_user(f"somebody-{time.monotonic_ns()}.test"))
+    assert list(kind.box("iter")(box, config=somebody)) == []
+    assert isinstance(kind.box("get")(box, kind.called(1), config=somebody).failure(), RecordNotFound)
+    assert isinstance(kind.box("delete")(box, stored.id, config=somebody).failure(), RecordNotFound)
+    assert isinstance(kind.account("get")(stored.id, config=somebody).failure(), RecordNotFound)
+    assert isinstance(kind.box("set")(box, *kind.second(1), config=somebody).failure(), ApiError)
+    assert isinstance(kind.account("update")(stored.id, *kind.second(1), config=somebody).failure(), ApiError)
+    assert kind.box("list")(box).unwrap() == [stored]
+
+
+@EACH
+def test_an_id_wins_over_a_name_that_looks_like_it(kind: Kind, box: Sandbox) -> None:
+    first = kind.box("set")(box, *kind.first(1)).unwrap()
+    named = kind.box("set")(box, first.id, kind.first(7)[1]).unwrap()
+    assert kind.box("get")(box, first.id).unwrap().id == first.id
+    # Also where the name comes first in the list.
+    assert kind.box("delete")(box, kind.called(1)) == Success(box)
+    assert kind.box("get")(box, first.id) == Success(named)
+    later = kind.box("set")(box, *kind.first(2)).unwrap()
+    kind.account("update")(named.id, later.id, kind.first(8)[1]).unwrap()
+    assert kind.box("get")(box, later.id) == Success(later)
+
+
+@EACH
+def test_an_answer_to_something_else_is_not_taken_for_a_missing_record(kind: Kind) -> None:
+    missing = [b"{}", b'{"%s": null}' % kind.noun.encode()]
+    strange = [
+        b'{"sandbox": null}',
+        b"[]",
+        b"",
+        *(b'{"%s": %s}' % (kind.noun.encode(), it) for it in (b'{"id": 3}', b"[]")),
+    ]
+    for body in missing:
+        with Server(servers.always(reply(body))) as server:
+            assert isinstance(kind.account("get")("3f", config=client(server.url)).failure(), RecordNotFound)
+    for body in strange:
+        with Server(servers.always(reply(body))) as server:
+            assert isinstance(kind.account("get")("3f", config=client(server.url)).failure(), DecodeError)
+
+
+@EACH
+def test_a_list_without_a_total_is_not_understood(kind: Kind) -> None:
+    with Server(servers.always(reply(b'{"%s": []}' % kind.plural.encode()))) as server:
+        config = client(server.url)
+        assert isinstance(kind.account("list")("3f", config=config).failure(), DecodeError)
+        (item,) = kind.box("iter")(BOX, config=config)
+        assert isinstance(item.failure(), DecodeError)
+        assert isinstance(kind.box("get")(BOX, "A", config=config).failure(), DecodeError)
+
+
+@EACH
+def test_an_added_record_that_the_list_does_not_have_is_not_found(kind: Kind) -> None:
+    empty = reply(b'{"%s": [], "total": 0}' % kind.plural.encode())
+    with Server(servers.in_turn(reply(b""), empty)) as server:
+        error = kind.box("set")(BOX, *kind.first(1), config=client(server.url)).failure()
+        assert isinstance(error, RecordNotFound)
+        assert server.verbs == ["POST", "GET"]
+
+
+# What becomes of them
+
+
+def test_secrets_variables_files_and_volumes_are_there_from_the_next_start_on(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "from the environment")
+    running = (box | start).unwrap()
+    for step in (
+        set_secret("KEY", from_env("MY_SECRET")),
+        set_variable("STAGE", from_env("MY_SECRET")),
+        set_variable("EMPTY", ""),
+        set_file("/workspace/secret", from_env("MY_SECRET")),
+        set_file("/workspace/empty", ""),
+        set_volume("models", "/srv/models"),
+    ):
+        (running | step).unwrap()
+    assert (running | exec("printenv KEY STAGE")).unwrap().stdout == ""
+    show = start | exec('printf "%s|%s|%s" "$KEY" "$STAGE" "${EMPTY-unset}"')
+    assert (running | show).unwrap().stdout == "from the environment|from the environment|"
+    assert contents(running, "/workspace/secret") == "from the environment"
+    assert contents(running, "/workspace/empty") == ""
+    for step in (set_secret("KEY", "second"), set_variable("STAGE", "second"), set_file("/workspace/secret", "second")):
+        (running | step).unwrap()
+    (running | exec("rm /workspace/secret")).unwrap()
+    assert (running | show).unwrap().stdout == "second|second|"
+    assert contents(running, "/workspace/secret") == "second"
+
+
+def test_updated_secrets_and_files_are_opened_by_the_platform(box: Sandbox) -> None:
+    secret = (box | set_secret("KEY", "first")).unwrap()
+    file = (box | set_file("/workspace/a", "first")).unwrap()
+    pocketenv.update_secret(secret.id, "OTHER", "second").unwrap()
+    pocketenv.update_file(file.id, "/workspace/b", "second").unwrap()
+    assert (box | start | exec('printf "%s" "${KEY-unset}$OTHER"')).unwrap().stdout == "unsetsecond"
+    assert contents(box, "/workspace/b") == "second"
+    assert (box | exec("test -e /workspace/a")).unwrap().exit_code == 1
+
+
+def test_what_is_in_a_volume_outlives_stops_and_another_path(box: Sandbox) -> None:
+    (box | set_volume("models", "/srv/models")).unwrap()
+    (box | start | exec("echo kept > /srv/models/a")).unwrap()
+    moved = (box | set_volume("models", "/srv/other", read_only=True)).unwrap()
+    assert moved.path == "/srv/other"
+    shown = (box | stop | start | exec("cat /srv/other/a")).unwrap()
+    assert shown.stdout == "kept\n"
+    # Without a path it stays where it is.
+    assert (box | set_volume("models")).unwrap().path == "/srv/other"
+    assert (box | delete_volume("models") | start | exec("test -e /srv/other/a")).unwrap().exit_code == 1
+
+
+def test_a_volume_without_a_path_is_not_attached(box: Sandbox) -> None:
+    assert (box | set_volume("spare")).unwrap().path is None
+    assert isinstance((box | set_volume("root", "/")).failure(), ApiError)
+
+
+# Files
+
+
+def test_a_content_that_cannot_be_sealed_deletes_nothing(box: Sandbox, platform: local.Platform) -> None:
+    stored = (box | set_file("/workspace/a", "first")).unwrap()
+    platform.calls.clear()
+    zeros = box | set_file("/workspace/a", "second", config=Config(public_key="00" * 32))
+    assert isinstance(zeros.failure(), EncryptionError)
+    assert isinstance((box | set_file("/workspace/a", "half \ud800")).failure(), (InvalidInput, EncryptionError))
+    unset = (box | set_file("/workspace/a", from_env("NOT_SET_ANYWHERE"))).failure()
+    assert (type(unset), getattr(unset, "field", "")) == (InvalidInput, "content")
+    assert methods(platform) == []
+    too_large = (box | set_file("/workspace/a", "x" * 80_000)).failure()
+    assert (type(too_large), getattr(too_large, "status", 0)) == (ApiError, 413)
+    assert (box | get_file("/workspace/a")) == Success(stored)
+
+
+def test_a_content_of_75_000_bytes_arrives_whole(box: Sandbox) -> None:
+    content = "0123456789abcde\n" * 4687
+    assert len(content) == 74_992
+    (box | set_file("/workspace/large", content)).unwrap()
+    (box | start).unwrap()
+    assert contents(box, "/workspace/large") == content
+
+
+def test_the_second_add_that_fails_is_told_and_the_path_is_free(box: Sandbox, platform: local.Platform) -> None:
+    (box | set_file("/workspace/a", "first")).unwrap()
+    with platform.faults.on("file.addFile", Refuse(500)):
+        error = (box | set_file("/workspace/a", "second")).failure()
+    assert isinstance(error, ServerError)
+    assert (box | list_files).unwrap() == []
+    (box | set_file("/workspace/a", "second")).unwrap()
+    (box | start).unwrap()
+    assert contents(box, "/workspace/a") == "second"
+
+
+@pytest.mark.parametrize("path", ["/workspace/with space", "/workspace/é/ß", "relative/path", "/workspace/new\nline"])
+def test_paths_of_all_kinds_are_found_again(box: Sandbox, path: str) -> None:
+    stored = (box | set_file(path, "1")).unwrap()
+    assert stored.path == path
+    assert (box | get_file(path)) == Success(stored)
+    assert (box | set_file(path, "2")).unwrap().path == path
+    (box | delete_file(path)).unwrap()
+    assert list(iter_files(box)) == []
+
+
+# Nothing leaks
+
+
+@pytest.mark.parametrize("step", [set_secret("KEY", "top-secret"), set_file("/workspace/a", "top-secret")], ids=repr)
+def test_a_secret_and_a_content_are_in_no_repr_pickle_or_error(step: Step[Sandbox, Any]) -> None:
+    assert "top-secret" not in repr(step)
+    assert "***" in repr(step)
+    with pytest.raises(pickle.PicklingError) as refused:
+        pickle.dumps(step)
+    assert "top-secret" not in str(refused.value)
+    with Server(servers.always(reply(b'{"error": "InvalidRequest", "message": "no"}', 400))) as server:
+        with using(client(server.url)):
+            error = (BOX | step).failure()
+        assert "top-secret" not in f"{error!r} {error} {vars(error)}"
+        assert "top-secret" not in "".join(traceback.format_exception(error))
+        assert [b"top-secret" in request.body for request in server.seen] == [False]
+
+
+def test_a_variable_is_shown_and_pickled() -> None:
+    step = set_variable("STAGE", "test")
+    assert repr(step) == "set_variable('STAGE', 'test')"
+    assert pickle.loads(pickle.dumps(step)) == step
+    assert set_file("/a", from_env("X")) == pickle.loads(pickle.dumps(set_file("/a", from_env("X"))))
+    assert isinstance(step(Failure(InvalidInput("a", "b"))), Failure)

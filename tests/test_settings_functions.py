@@ -1,0 +1,406 @@
+"""What a sandbox is called and what is said about it: changed, and looked at afterwards. And the lists of sandboxes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    ApiError,
+    Config,
+    DecodeError,
+    InvalidInput,
+    NameTaken,
+    NotLoggedIn,
+    PocketenvError,
+    Preferences,
+    Sandbox,
+    SandboxNotFound,
+    ServerError,
+    TransportError,
+    create,
+    delete,
+    get_preferences,
+    get_sandbox,
+    get_terminal_token,
+    iter_sandboxes,
+    iter_sandboxes_by_actor,
+    list_sandboxes,
+    list_sandboxes_by_actor,
+    local,
+    me,
+    pocketenv,
+    rename,
+    stop,
+    update_settings,
+)
+from pocketenv_fp.local.faults import Drop, Html, Refuse
+from tests import servers
+from tests.local.wire import BASE, Wire
+from tests.servers import BOX, VIEW, Request, Server, client, reply
+
+DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
+MANY = 60
+
+
+def fresh(what: str) -> str:
+    """A name that no other test gives."""
+    return f"{what}-{uuid4()}"
+
+
+@pytest.fixture
+def box(environment: dict[str, str]) -> Sandbox:
+    assert environment
+    return create(fresh("box")).unwrap()
+
+
+@pytest.fixture
+def other(box: Sandbox) -> Sandbox:
+    assert box
+    return create(fresh("other")).unwrap()
+
+
+@pytest.fixture
+def somebody(platform: local.Platform) -> Config:
+    return Config(token=platform.new_user("somebody-else.test"))
+
+
+def called(platform: local.Platform) -> list[str]:
+    return [name.rpartition(".")[2] for name, _ in platform.calls]
+
+
+# Names
+
+
+def test_a_sandbox_that_is_renamed_has_the_name_and_keeps_its_id(box: Sandbox, platform: local.Platform) -> None:
+    name = fresh("renamed")
+    platform.calls.clear()
+    renamed = (box | rename(name)).unwrap()
+    assert called(platform) == ["putPreferences", "getSandbox"]
+    assert (renamed.id, renamed.name) == (box.id, name)
+    assert get_sandbox(name).map(lambda seen: seen and seen.id) == Success(box.id)
+    assert get_sandbox(box.name) == Success(None)
+
+
+def test_a_new_name_leaves_all_else_as_it_was(box: Sandbox) -> None:
+    said = update_settings(description="about it", topics=["one", "two"], repo="https://example.com/repo.git")
+    before = (box | said).unwrap()
+    after = (box | rename(fresh("renamed"))).unwrap()
+    assert (after.description, after.topics, after.repo) == (before.description, before.topics, before.repo)
+    assert (after.description, after.topics, after.repo) == ("about it", ("one", "two"), "https://example.com/repo.git")
+    assert (box | get_preferences) == Success(
+        Preferences(name=after.name, description="about it", topics=("one", "two"), repo="https://example.com/repo.git")
+    )
+
+
+def test_the_name_of_another_sandbox_is_taken_whoever_has_it(box: Sandbox, other: Sandbox, somebody: Config) -> None:
+    theirs = create(fresh("theirs"), config=somebody).unwrap()
+    for name in (other.name, theirs.name):
+        for change in (rename(name), update_settings(name=name, description="d")):
+            error = (box | change).failure()
+            assert isinstance(error, NameTaken)
+            assert name in str(error)
+        assert isinstance(pocketenv.put_preferences(box.id, name=name).failure(), NameTaken)
+    assert get_sandbox(box.id).map(lambda seen: seen and (seen.name, seen.description)) == Success((box.name, None))
+
+
+def test_a_sandbox_may_be_given_the_name_that_it_has(box: Sandbox) -> None:
+    assert (box | rename(box.name)).unwrap().name == box.name
+
+
+def test_a_server_error_without_somebody_of_the_name_stays_one(box: Sandbox, platform: local.Platform) -> None:
+    platform.faults.add("sandbox.putPreferences", Refuse(500))
+    error = (box | rename(fresh("free"))).failure()
+    assert type(error) is ServerError
+    platform.faults.add("sandbox.putPreferences", Refuse(500))
+    error = (box | rename(box.name)).failure()
+    assert type(error) is ServerError
+
+
+def test_an_id_that_is_asked_for_as_a_name_is_nobodys_name(
+    box: Sandbox, other: Sandbox, platform: local.Platform
+) -> None:
+    platform.faults.add("sandbox.putPreferences", Refuse(500))
+    assert type((box | rename(other.id)).failure()) is ServerError
+
+
+def test_a_look_that_fails_leaves_the_server_error(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+    platform.faults.add("sandbox.getSandbox", Html())
+    assert type((box | rename(other.name)).failure()) is ServerError
+
+
+def test_only_a_500_is_looked_into(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+    platform.faults.add("sandbox.putPreferences", Refuse(502))
+    platform.calls.clear()
+    assert type((box | rename(other.name)).failure()) is ServerError
+    assert called(platform) == ["putPreferences"]
+
+
+def test_what_is_sent_once_and_lost_may_have_happened(box: Sandbox, platform: local.Platform) -> None:
+    name = fresh("lost")
+    platform.faults.add("sandbox.putPreferences", Drop(after_work=True))
+    platform.calls.clear()
+    error = (box | rename(name)).failure()
+    assert isinstance(error, TransportError)
+    assert error.maybe_sent
+    assert called(platform) == ["putPreferences"]
+    assert get_sandbox(name).map(lambda seen: seen and seen.id) == Success(box.id)
+
+
+# Settings
+
+
+def test_settings_change_what_is_given_and_nothing_else(box: Sandbox) -> None:
+    first = (box | update_settings(description="one", topics=["a", "é" * 25])).unwrap()
+    assert (first.name, first.description, first.topics) == (box.name, "one", ("a", "é" * 25))
+    second = (box | update_settings(topics=("b",), repo="https://example.com/x.git")).unwrap()
+    assert (second.description, second.topics, second.repo) == ("one", ("b",), "https://example.com/x.git")
+    third = (box | update_settings(name=fresh("third"), description="three")).unwrap()
+    assert (third.description, third.topics, third.repo) == ("three", ("b",), "https://example.com/x.git")
+
+
+def test_empty_values_take_away_what_was_said(box: Sandbox) -> None:
+    (box | update_settings(description="one", topics=["a"], repo="https://example.com/x.git")).unwrap()
+    assert (box | update_settings(description="")).unwrap().description is None
+    assert (box | update_settings(topics=[])).unwrap().topics is None
+    assert (box | update_settings(repo="")).unwrap().repo is None
+    assert (box | get_preferences) == Success(Preferences(name=box.name))
+    assert (box | update_settings(topics=())).unwrap().topics is None
+
+
+def test_a_topic_that_the_platform_finds_too_long_is_its_400(box: Sandbox) -> None:
+    error = (box | update_settings(topics=["é" * 26])).failure()
+    assert isinstance(error, ApiError)
+    assert error.status == 400
+
+
+def test_wrong_values_are_failures_and_send_nothing(box: Sandbox, platform: local.Platform) -> None:
+    platform.calls.clear()
+    for wrong, field in (
+        (rename(""), "new_name"),
+        (rename(" padded"), "new_name"),
+        (update_settings(), "preferences"),
+        (update_settings(name=""), "name"),
+        (update_settings(topics=["a", ""]), "topics"),
+        (update_settings(topics=["x" * 51]), "topics"),
+    ):
+        error = (box | wrong).failure()
+        assert isinstance(error, InvalidInput)
+        assert error.field == field
+    assert list(platform.calls) == []
+    with pytest.raises(TypeError, match="topics"):
+        update_settings(topics="a")
+
+
+def test_a_sandbox_that_is_gone_or_somebody_elses_is_not_found(box: Sandbox, other: Sandbox, somebody: Config) -> None:
+    (other | delete).unwrap()
+    for change in (rename(fresh("gone")), update_settings(description="d")):
+        assert isinstance((other | change).failure(), SandboxNotFound)
+    for change in (rename(fresh("theirs"), config=somebody), update_settings(topics=["t"], config=somebody)):
+        error = (box | change).failure()
+        assert isinstance(error, SandboxNotFound)
+        assert "may not be yours" in str(error)
+    for hidden in (get_preferences(box, config=somebody), get_preferences(other)):
+        error = hidden.failure()
+        assert isinstance(error, ApiError)
+        assert error.status == 404
+    # As the platform has it: the same answer, and nothing done.
+    assert pocketenv.put_preferences(box.id, description="d", config=somebody) == Success(None)
+    assert get_sandbox(box.id).map(lambda seen: seen and (seen.name, seen.description)) == Success((box.name, None))
+
+
+def test_a_sandbox_that_is_called_as_the_one_that_is_gone_is_not_taken_for_it(box: Sandbox, other: Sandbox) -> None:
+    (other | delete).unwrap()
+    (box | rename(other.id)).unwrap()
+    error = (other | update_settings(description="d")).failure()
+    assert isinstance(error, SandboxNotFound)
+    assert "gone" in str(error)
+
+
+def test_preferences_are_asked_for_by_id_and_by_name(box: Sandbox) -> None:
+    for known in (box.id, box.name, box.uri):
+        assert known
+        assert pocketenv.get_preferences(known) == Success(Preferences(name=box.name))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("[]", Preferences()),
+        (f'[{{"$type": "{DETAILS}"}}]', Preferences()),
+        (f'[{{"$type": "other#kind", "name": 3}}, {{"$type": "{DETAILS}", "topics": ["a"]}}]', Preferences(topics=("a",))),
+        (f'[{{"$type": "{DETAILS}", "name": "n", "description": null, "new": 1}}]', Preferences(name="n")),
+    ],
+)  # fmt: skip
+def test_preferences_are_read_from_among_other_kinds(answer: str, found: Preferences) -> None:
+    with Server(servers.always(reply(answer.encode()))) as server:
+        assert (BOX | get_preferences(config=client(server.url))) == Success(found)
+
+
+@pytest.mark.parametrize(
+    "answer", ["{}", "null", "", "[3]", "[{}]", '[{"$type": 3}]', f'[{{"$type": "{DETAILS}", "name": 3}}]']
+)
+def test_an_answer_that_is_no_list_of_preferences_is_not_understood(answer: str) -> None:
+    with Server(servers.always(reply(answer.encode()))) as server:
+        assert isinstance((BOX | get_preferences(config=client(server.url))).failure(), DecodeError)
+
+
+def test_preferences_are_sent_with_their_type_and_only_what_is_given() -> None:
+    sent: list[Any] = []
+
+    def answer(request: Request) -> servers.Reply:
+        if request.verb == "GET":
+            return reply(VIEW)
+        sent.append(json.loads(request.body))
+        return reply(b"")
+
+    with Server(answer) as server:
+        config = client(server.url)
+        assert pocketenv.put_preferences("3f2a", description="d", config=config) == Success(None)
+        assert pocketenv.put_preferences("3f2a", topics=(), repo="", config=config) == Success(None)
+        # The sandbox that is seen afterwards has another name than was asked for.
+        assert isinstance((BOX | rename("asked-for", config=config)).failure(), SandboxNotFound)
+    assert sent == [
+        {"sandboxId": "3f2a", "preferences": [{"$type": DETAILS, "description": "d"}]},
+        {"sandboxId": "3f2a", "preferences": [{"$type": DETAILS, "topics": None, "repo": None}]},
+        {"sandboxId": "3f2a", "preferences": [{"$type": DETAILS, "name": "asked-for"}]},
+    ]
+
+
+def test_the_embedded_platform_takes_an_empty_list_of_topics_for_none(box: Sandbox, platform: local.Platform) -> None:
+    (box | update_settings(topics=["a"])).unwrap()
+    with Wire(platform, platform.token) as wire:
+        body: dict[str, Any] = {"sandboxId": box.id, "preferences": [{"$type": DETAILS, "topics": []}]}
+        assert wire.post("sandbox.putPreferences", body).empty
+    assert (box | get_preferences).unwrap().topics is None
+
+
+# Lists of sandboxes
+
+
+def many(platform: local.Platform, config: Config, count: int = MANY) -> list[str]:
+    """Sandboxes made without the library, the newest first."""
+    assert config.token
+    with Wire(platform, config.token) as wire:
+        return [str(wire.post("sandbox.createSandbox", {"base": BASE}).json["id"]) for _ in range(count)][::-1]
+
+
+@pytest.fixture
+def owner(environment: dict[str, str], platform: local.Platform) -> tuple[str, Config]:
+    """The handle and the Config of somebody new."""
+    assert environment
+    handle = f"u{uuid4().hex}.test"
+    return handle, Config(token=platform.new_user(handle))
+
+
+def ids(each: Iterator[Result[Sandbox, PocketenvError]]) -> list[str]:
+    return [found.unwrap().id for found in each]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 20, 59, 60, 61])
+def test_all_sandboxes_of_an_actor_come_in_order_whatever_the_page(
+    owner: tuple[str, Config], platform: local.Platform, limit: int
+) -> None:
+    handle, config = owner
+    made = many(platform, config)
+    platform.calls.clear()
+    assert ids(iter_sandboxes_by_actor(handle, limit=limit)) == made
+    assert called(platform) == ["getActorSandboxes"] * -(-MANY // limit)
+
+
+def test_pages_are_asked_for_when_they_are_needed(owner: tuple[str, Config], platform: local.Platform) -> None:
+    handle, config = owner
+    made = many(platform, config, 20)
+    platform.calls.clear()
+    each = iter_sandboxes_by_actor(handle, limit=7)
+    assert called(platform) == []
+    assert [next(each).unwrap().id for _ in range(7)] == made[:7]
+    assert len(platform.calls) == 1
+    assert next(each).unwrap().id == made[7]
+    assert len(platform.calls) == 2
+
+
+def test_a_page_that_fails_is_the_last_item(owner: tuple[str, Config], platform: local.Platform) -> None:
+    handle, config = owner
+    many(platform, config, 20)
+    each = iter_sandboxes_by_actor(handle, limit=7, config=Config(retries=0))
+    assert all(isinstance(next(each), Success) for _ in range(7))
+    platform.faults.add("actor.getActorSandboxes", Refuse(500))
+    (last,) = each
+    assert isinstance(last.failure(), ServerError)
+
+
+def test_only_those_that_run_are_listed_and_counted(owner: tuple[str, Config], platform: local.Platform) -> None:
+    handle, config = owner
+    made = many(platform, config, 9)
+    running = made[::2]
+    for asleep in made[1::2]:
+        (get_sandbox(asleep) | stop(config=config)).unwrap()
+    page = list_sandboxes_by_actor(handle, limit=2, is_running=True).unwrap()
+    assert ([box.id for box in page], page.total) == (running[:2], 5)
+    assert list_sandboxes_by_actor(handle, limit=2).unwrap().total == 9
+    assert list_sandboxes_by_actor(handle, is_running=False) == list_sandboxes_by_actor(handle)
+    assert ids(iter_sandboxes_by_actor(handle, limit=2, is_running=True)) == running
+    assert ids(iter_sandboxes_by_actor(handle, limit=2)) == made
+
+
+def test_the_filter_is_sent_as_the_only_boolean_that_the_platform_takes() -> None:
+    with Server(servers.always(reply(b'{"sandboxes": [], "total": 0}'))) as server:
+        for is_running in (True, False):
+            list_sandboxes_by_actor("a.test", is_running=is_running, config=client(server.url)).unwrap()
+        assert ["isRunning" in request.path for request in server.seen] == [True, False]
+        assert server.seen[0].path.endswith("&isRunning=true")
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_whole_catalogue_comes_page_by_page() -> None:
+    whole = list_sandboxes(limit=1000).unwrap()
+    assert len(whole) == whole.total
+    assert ids(iter_sandboxes(limit=1)) == [image.id for image in whole]
+
+
+def test_a_wrong_limit_is_one_failure_and_a_wrong_type_raises_at_once() -> None:
+    for each, field in (
+        (iter_sandboxes(limit=0), "limit"),
+        (iter_sandboxes_by_actor("a.test", limit=0), "limit"),
+        (iter_sandboxes_by_actor(""), "did"),
+    ):
+        (only,) = each
+        error = only.failure()
+        assert isinstance(error, InvalidInput)
+        assert error.field == field
+    with pytest.raises(TypeError, match="limit"):
+        iter_sandboxes(limit="7")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# The terminal's token
+
+
+def test_a_terminal_token_can_be_read_and_is_not_shown(environment: dict[str, str]) -> None:
+    assert environment
+    made = get_terminal_token().unwrap()
+    assert made.token
+    for shown in (repr(made), str(made), made.html(), repr(Success(made))):
+        assert made.token not in shown
+    with pytest.raises(pickle.PicklingError):
+        pickle.dumps(made)
+    # It is of another kind than the one of the API.
+    assert isinstance(me(token=made.token).failure(), ServerError)
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"token": null}', b'{"token": 3}', b'"token"'])
+def test_an_answer_without_a_token_is_not_understood(answer: bytes) -> None:
+    with Server(servers.always(reply(answer))) as server:
+        assert isinstance(get_terminal_token(config=client(server.url)).failure(), DecodeError)
+
+
+def test_a_terminal_token_needs_a_login() -> None:
+    with Server(servers.ordinary) as server:
+        assert get_terminal_token(config=Config(api_url=server.url)) == Failure(NotLoggedIn())
+        assert server.seen == []

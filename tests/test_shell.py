@@ -1,0 +1,299 @@
+"""Templates of command lines: in every place that is allowed, a value stays one argument; every other is refused."""
+
+from __future__ import annotations
+
+import enum
+import shutil
+import subprocess
+import uuid
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, reject, settings
+from hypothesis import strategies as st
+
+from pocketenv_fp import from_env, sh
+from pocketenv_fp.shell import fill, quote
+
+# What a platform may run a line with: bash and, as `sh`, whatever there is.
+SHELLS = sorted({found for name in ("bash", "sh", "dash") if (found := shutil.which(name))})
+SHOW = "printf '%s\\0' "
+
+SPECIAL = (
+    *("", "-n", "--", "if", "2", "$(id)", "`id`", "'; id; '", '"; id; "', "\\", "\\'", "a\n", "\nEOF\nid\n", "~", "*"),
+    *("x=1", "}", ")", "((", "{{x}}", "{value}", "a[$(id)]", "#", "!!", "$'\\n'", "\\\n", " ", "\t", "\r\n", "'", "''"),
+)
+NASTY = st.sampled_from(SPECIAL) | st.text(
+    st.sampled_from("'\"`$\\(){}[]<>|&;#!~*?=%-+ \t\n\r\x01\x7fabE01é\U0001f600"), max_size=40
+)
+
+
+def printed(shell: str, line: str) -> list[str]:
+    done = subprocess.run([shell, "-c", line], capture_output=True, check=True, timeout=30, stdin=subprocess.DEVNULL)
+    return done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@given(values=st.lists(NASTY, min_size=1, max_size=5))
+@settings(max_examples=80, deadline=None)
+def test_a_value_stays_one_argument_whatever_is_in_it(shell: str, values: list[str]) -> None:
+    names = [f"v{i}" for i in range(len(values))]
+    template = SHOW + " ".join(f"{{{name}}}" for name in names)
+    assert printed(shell, fill(template, dict(zip(names, values, strict=True)))) == values
+    assert printed(shell, fill(SHOW + "{all}", {"all": values})) == values
+    assert printed(shell, SHOW + " ".join(map(quote, values))) == values
+
+
+# Around a field, and what becomes of a value there.
+PLACES: dict[str, tuple[str, str]] = {
+    "alone": ("printf '%s\\0' {x}", "{}"),
+    "after an option": ("printf '%s\\0' --name={x}", "--name={}"),
+    "between words": ("printf '%s\\0' a{x}b", "a{}b"),
+    "twice": ("printf '%s\\0' {x}{x}", "{}{}"),
+    "beside quotes": ("printf '%s\\0' 'it'{x}\"s\"", "it{}s"),
+    "after an escaped quote": ("printf '%s\\0' \\'{x}\\\"", "'{}\""),
+    "after an escaped backslash": ("printf '%s\\0' \\\\{x}", "\\{}"),
+    "in a substitution": ("printf '%s\\0' \"$(printf '%s.' {x})\"", "{}."),
+    "in a substitution of a substitution": ("printf '%s\\0' \"$(printf %s \"$(printf '%s.' {x})\")\"", "{}."),
+    "after a substitution": ("printf '%s\\0' \"$(printf '(')\"{x}", "({}"),
+    "in a subshell": ("( printf '%s\\0' {x} )", "{}"),
+    "in a group": ("{{ printf '%s\\0' {x}; }}", "{}"),
+    "after a comment": ("# it's\nprintf '%s\\0' {x}", "{}"),
+    "after a # in a word": ("printf '%s\\0' a#{x}", "a#{}"),
+    "before a comment": ("printf '%s\\0' {x} # it's", "{}"),
+    "after arithmetic": ("printf '%s\\0' $((1+(2*3))){x}", "7{}"),
+    "after a variable": ("v=w; printf '%s\\0' $v{x} ${{v}}{x}", ""),
+    "after a case": ("case a in a) printf '%s\\0' {x};; esac", "{}"),
+    "after a continued line": ("printf '%s\\0' \\\n  {x}", "{}"),
+    "an assignment": ("v={x}; printf '%s\\0' \"$v\"", "{}"),
+    "a loop": ("for v in {x}; do printf '%s\\0' \"$v\"; done", "{}"),
+    "a test": ("[ {x} = {x} ] && printf '%s\\0' {x}", "{}"),
+    "a pipeline": ("printf '%s.' {x} | {{ cat; printf '\\0'; }}", "{}."),
+    "before a here-document": ("printf '%s\\0' {x}; cat <<E\nE", "{}"),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("place", PLACES)
+@given(value=NASTY)
+@settings(max_examples=25, deadline=None)
+@example("'; exit 9; '")
+@example("$(exit 9)\n`exit 9`")
+def test_wherever_a_field_may_stand_its_value_is_not_read(shell: str, place: str, value: str) -> None:
+    template, expected = PLACES[place]
+    if place == "a test":
+        assume(value not in {"!", "(", "-n"})  # words of `test` itself
+    wanted = [f"w{value}", f"w{value}"] if place == "after a variable" else [expected.replace("{}", value)]
+    assert printed(shell, fill(template, {"x": value})) == wanted
+
+
+REFUSED: dict[str, str] = {
+    "echo '{x}'": "inside single quotes",
+    'echo "{x}"': "inside double quotes",
+    'echo "a $b {x}"': "inside double quotes",
+    "echo $'{x}'": r"inside \$'…' quotes",
+    'echo $"{x}"': "inside double quotes",
+    "echo \\{x}": "after a backslash",
+    "echo `cat {x}`": "after a backtick",
+    'echo "`date`" {x}': "after a backtick",
+    "echo a # {x}": "in a comment",
+    "#{x}": "in a comment",
+    "true;#{x}": "in a comment",
+    "(true)#\n{x}": "after a # that may begin a comment",
+    "echo $(# {x}\n)": "in a comment",
+    "cat <<E\n{x}\nE": "after a here-document",
+    "cat <<-{x}": "after a here-document",
+    "cat <<E\na\nE\necho {x}": "after a here-document",
+    "echo $((1 + {x}))": "inside arithmetic",
+    "(({x}))": "inside arithmetic",
+    "for ((i={x}; i<3; i++)); do :; done": "inside arithmetic",
+    "echo $(( $(echo {x}) ))": "inside arithmetic",
+    "echo $((echo a); echo {x})": "after what may be arithmetic or a command",
+    "echo $(( 1 << 2 )) {x}": "after arithmetic",
+    "echo $[{x}]": r"after \$\[ \]",
+    "echo ${{a:-{x}}}": r"inside \$\{…\}",
+    'echo "${{a:-{x}}}"': r"inside \$\{…\}",
+    "echo ${{a:-$(echo {x})}}": r"inside \$\{…\}",
+    "echo ${{a%'}}'}}{x}": r"after a \$\{…\}",
+    "echo ${x}": r"after a \$",
+    'echo "${x}"': "inside double quotes",
+    "[[ {x} -eq 1 ]]": r"inside \[\[",
+    "[[ ( {x} -eq 1 ) ]]": r"inside \[\[",
+    "a[{x}]=1": r"inside \[ \]",
+    "a[ {x} ]=1": r"inside \[ \]",
+    "a=({x})": "inside the parentheses of an array",
+    "a=(1 2>&1) {x}": "after an array",
+    "echo $(case a in a) echo b;; esac) {x}": "after a case inside parentheses",
+    '"$(case a in a) echo "{x}";; esac)"': "inside double quotes|after a case",
+    "echo a\\\nb {x}": "after a line that is continued inside a word",
+    "(\\\n({x}))": "after a line that is continued inside a word",
+    "echo $'it\\'s' {x}": r"after a \$'…' with a backslash",
+    "echo @(a|b) {x}": "after what may be a pattern",
+}
+
+
+@pytest.mark.parametrize("template", REFUSED)
+def test_a_field_where_quoting_does_not_hold_is_refused_with_the_reason(template: str) -> None:
+    with pytest.raises(TypeError, match=rf"^sh: \{{x\}} stands ({REFUSED[template]})") as refused:
+        sh(template, x="top-secret")
+    assert "top-secret" not in str(refused.value)
+
+
+PIECES = [
+    *"'\"`\\$()#[]<=;& \n",
+    "{{",
+    "}}",
+    "$(",
+    "$((",
+    "))",
+    "${{",
+    "$'",
+    '$"',
+    "((",
+    "<<E\n",
+    "\nE\n",
+    "<<<",
+    "\\\n",
+]
+WORDS = [
+    " ",
+    " ",
+    "\n",
+    "a",
+    "echo ",
+    "x=",
+    "x[",
+    "x=(",
+    "[[ ",
+    " ]]",
+    "case a in a) ",
+    " esac",
+    "[ ",
+    " ]",
+    "$x",
+    "$#",
+    "1",
+]
+PAYLOADS = [
+    *(
+        "$(>{})",
+        "`>{}`",
+        "'; >{}; '",
+        '"; >{}; "',
+        "\n>{}\n",
+        "a[$(>{})]",
+        "); >{}; (",
+        "}}; >{}; {{",
+        "))\n>{}\n((",
+        "]]\n>{}\n",
+    ),
+    *("'\n>{}\n'", "E\n>{}\n", "x'$(>{})'", "\\'; >{} #"),
+]
+ENDS = ["", "'", '"', "`", ")", "}", " ]]", "))", "\nE\n", "'\n", '"\n', ")\n", "; esac)"]
+
+
+OFTEN_REFUSED = [HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@given(
+    before=st.lists(st.sampled_from(PIECES + WORDS), max_size=10).map("".join),
+    after=st.lists(st.sampled_from(PIECES + WORDS), max_size=5).map("".join),
+    payload=st.sampled_from(PAYLOADS),
+    end=st.sampled_from(ENDS),
+)
+@settings(max_examples=400, deadline=None, suppress_health_check=OFTEN_REFUSED)
+def test_no_template_that_is_taken_runs_what_is_in_a_value(
+    tmp_path: Path, before: str, after: str, payload: str, end: str
+) -> None:
+    name = uuid.uuid4().hex
+    try:
+        line = fill(f"{before}{{value}}{after}", {"value": payload.replace("{}", name)}) + end
+    except TypeError:
+        reject()
+    for shell in SHELLS:
+        subprocess.run(
+            [shell, "-c", line],
+            cwd=tmp_path,
+            env={"PATH": str(tmp_path / "nothing")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=30,
+        )
+        assert not (tmp_path / name).exists(), (shell, line)
+
+
+class Colour(str, enum.Enum):  # noqa: UP042  # its str() is not its value
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (3, ["3"]),
+        (-3, ["-3"]),
+        (0.5, ["0.5"]),
+        (1e300, ["1e+300"]),
+        (PurePosixPath("/a b/c"), ["/a b/c"]),
+        (PureWindowsPath(r"C:\a b"), [r"C:\a b"]),
+        (Colour.RED, ["red"]),
+        ([], []),
+        ((), []),
+        (["a b", 1, 0.5, PurePosixPath("c")], ["a b", "1", "0.5", "c"]),
+        ([""], [""]),
+        (range(3), ["0", "1", "2"]),
+    ],
+)
+def test_what_a_value_may_be(value: Any, words: list[str]) -> None:
+    assert printed(SHELLS[0], fill("printf '%s\\0' first {x}", {"x": value})) == ["first", *words]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, b"a", bytearray(b"a"), memoryview(b"a"), {"a"}, {"a": 1}, object(), 1j, [["a"]], [None], [b"a"]],
+)
+def test_a_value_of_another_type_is_refused_at_once_and_not_shown(value: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"^sh: \{x\} takes a str, int, float, path, or a sequence of those, not "
+    ) as no:
+        sh("echo {x}", x=value)
+    assert value is None or repr(value) not in str(no.value)
+
+
+def test_a_secret_of_the_environment_is_not_for_a_command_line() -> None:
+    values: list[Any] = [from_env("MY_SECRET"), [from_env("MY_SECRET")]]
+    for value in values:
+        with pytest.raises(TypeError, match=r'\{x\} .*env=\{"NAME": from_env\(…\)\} and write "\$NAME"'):
+            sh("echo {x}", x=value)
+
+
+MISTAKES: list[tuple[str, dict[str, Any], str]] = [
+    ("echo {a} {b}", {"a": 1}, r"\{b\} has no value: pass b=…"),
+    ("echo {a}", {"a": 1, "b": 2}, r"there is no field \{b\} for b="),
+    ("echo", {"a": 1}, r"there is no field \{a\}"),
+    ("echo {env}", {}, r"\{env\} has the name of an option"),
+    ("echo {token}", {"token": "top-secret"}, r"\{token\} has the name of an option"),
+    ("echo {}", {}, "a brace that belongs to no"),
+    ("find . -exec rm {} +", {}, r"write \{\{ or \}\}"),
+    ("awk '{print $1}'", {}, "a brace that belongs to no"),
+    ("echo {a.b}", {"a": 1}, "a brace that belongs to no"),
+    ("echo {a[0]}", {"a": "b"}, "a brace that belongs to no"),
+    ("echo {a!r}", {"a": 1}, "a brace that belongs to no"),
+    ("echo {a:>3}", {"a": 1}, "a brace that belongs to no"),
+    ("echo {0}", {}, "a brace that belongs to no"),
+    ("echo }", {}, "a brace that belongs to no"),
+    ("echo {", {}, "a brace that belongs to no"),
+]
+
+
+@pytest.mark.parametrize(("template", "values", "says"), MISTAKES)
+def test_a_mistake_in_a_template_is_told_at_once(template: str, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(TypeError, match=f"^sh: .*{says}") as told:
+        sh(template, **values)
+    assert "top-secret" not in str(told.value)
+
+
+def test_braces_are_written_twice() -> None:
+    assert fill("{{ echo ${{HOME}} {{a,b}} {x}; }}", {"x": "y"}) == "{ echo ${HOME} {a,b} 'y'; }"
+    assert fill("{{{x}}}", {"x": "y"}) == "{'y'}"

@@ -1,0 +1,330 @@
+"""The storage host, from the client's side: what is sent again, what never is, and what a broken line looks like."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, repeat
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    ApiError,
+    ArchiveError,
+    Config,
+    DecodeError,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    RateLimited,
+    ServerError,
+    TransportError,
+    Unauthorized,
+    local,
+    storage,
+)
+from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
+from tests import servers
+from tests.servers import Reply, Request, Server, reply
+
+PUT, TAKE = "POST /cp", "GET /cp"
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[local.Platform]:
+    with local.platform() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _fresh(place: local.Platform) -> Iterator[None]:
+    """No test waits for the request limit that another was told of."""
+    servers.forget()
+    yield
+    place.faults.clear()
+    servers.forget()
+
+
+def client(place: local.Platform, *, retries: int = 3, read_timeout: float = 20) -> Config:
+    return Config(
+        api_url=place.url,
+        storage_url=place.storage_url,
+        token=place.token,
+        retries=retries,
+        read_timeout=read_timeout,
+    )
+
+
+def pieces(*given: bytes) -> Callable[[], Generator[bytes]]:
+    def make() -> Generator[bytes]:
+        yield from given
+
+    return make
+
+
+def read(uuid: str, config: Config) -> Result[bytes, PocketenvError]:
+    """The whole archive, and that it is as long as was said."""
+
+    def whole(incoming: storage.Incoming) -> bytes:
+        data = b"".join(iter(lambda: incoming.read(1000), b""))
+        assert incoming.total == len(data)
+        return data
+
+    return storage.take(uuid, whole, config=config)
+
+
+def stored(place: local.Platform) -> set[str]:
+    """The uuids of what waits to be fetched."""
+    return {path.name for path in (place.data / "storage").glob("*/*") if path.parent.name != ".drafts"}
+
+
+SENT = b"".join(bytes([number % 251]) * 97 for number in range(4000))
+
+
+def test_what_was_put_is_taken_as_it_was_and_once(place: local.Platform) -> None:
+    config = client(place)
+    uuid = storage.put(pieces(SENT[:1], b"", SENT[1:200_000], SENT[200_000:]), config=config).unwrap()
+    assert read(uuid, config) == Success(SENT)
+    error = read(uuid, config).failure()
+    assert (type(error), error) == (ApiError, ApiError(404, "File not found", "", "storage.take"))
+
+
+def test_an_empty_archive_is_one(place: local.Platform) -> None:
+    config = client(place)
+    assert storage.put(pieces(), config=config).bind(lambda uuid: read(uuid, config)) == Success(b"")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Drop(),
+        Drop(reset=True),
+        Drop(after_work=True),
+        Cut(bytes=0),
+        Cut(),
+        Refuse(502),
+        Refuse(503, after_work=True),
+        Refuse(429, retry_after=0),
+        Html(504),
+    ],
+    ids=repr,
+)
+def test_an_upload_is_sent_again_from_its_beginning_under_the_same_uuid(place: local.Platform, fault: Fault) -> None:
+    config = client(place, retries=2)
+    begun: list[int] = []
+    before = stored(place)
+
+    def make() -> Generator[bytes]:
+        begun.append(1)
+        yield SENT
+
+    with place.faults.on(PUT, fault, times=2) as planned:
+        uuid = storage.put(make, config=config).unwrap()
+        assert (planned.played, planned.left) == (2, 0)
+    assert len(begun) == 3
+    assert read(uuid, config) == Success(SENT)
+    assert stored(place) == before
+
+
+@pytest.mark.parametrize("fault", [Drop(), Cut(), Refuse(502), Refuse(429, retry_after=0)], ids=repr)
+def test_an_upload_is_given_up_after_the_configured_retries(place: local.Platform, fault: Fault) -> None:
+    with place.faults.on(PUT, fault) as planned:
+        assert isinstance(storage.put(pieces(SENT), config=client(place, retries=1)), Failure)
+        assert planned.played == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Refuse(400), ApiError),
+        (Refuse(401), Unauthorized),
+        (Refuse(404), ApiError),
+        (Refuse(500), ServerError),
+        (Refuse(429, retry_after=3600), RateLimited),
+        (Garbage(), DecodeError),
+        (Truncated(), DecodeError),
+        (Html(), DecodeError),
+    ],
+    ids=repr,
+)
+def test_what_would_be_no_better_next_time_is_not_sent_again(
+    place: local.Platform, fault: Fault, kind: type[PocketenvError]
+) -> None:
+    with place.faults.on(PUT, fault) as planned:
+        assert type(storage.put(pieces(SENT), config=client(place)).failure()) is kind
+        assert planned.played == 1
+
+
+def test_an_answer_that_does_not_come_is_waited_for_and_the_upload_repeated(place: local.Platform) -> None:
+    with place.faults.on(PUT, Slow(1.5), times=1) as planned:
+        assert isinstance(storage.put(pieces(SENT), config=client(place, read_timeout=0.5)), Success)
+        assert planned.played == 1
+
+
+@pytest.mark.parametrize("fault", [Drop(), Drop(reset=True), Cut(), Cut(bytes=0), Refuse(503), Html(502)], ids=repr)
+def test_a_download_is_never_asked_for_twice(place: local.Platform, fault: Fault) -> None:
+    config = client(place)
+    uuid = storage.put(pieces(SENT), config=config).unwrap()
+    with place.faults.on(TAKE, fault) as planned:
+        assert isinstance(read(uuid, config).failure(), TransportError | ServerError)
+        assert planned.played == 1
+
+
+@pytest.mark.parametrize("kept", [0, 1, 1000, len(SENT) - 1])
+def test_a_download_that_breaks_off_is_noticed_wherever_it_does(place: local.Platform, kept: int) -> None:
+    config = client(place)
+    uuid = storage.put(pieces(SENT), config=config).unwrap()
+    with place.faults.on(TAKE, Cut(bytes=kept)):
+        error = read(uuid, config).failure()
+    assert isinstance(error, TransportError)
+    assert (error.kind, error.operation) == ("dropped", "storage.take")
+
+
+def test_a_chunked_download_that_breaks_off_is_noticed_too() -> None:
+    half = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    for rest, whole in ((b"", False), (b"5\r\nwor", False), (b"0\r\n\r\n", True)):
+        with Server(lambda _, raw=half + rest: Reply(raw, then="close")) as server:  # type: ignore[misc]
+            got = storage.take(
+                "x", lambda incoming: (incoming.total, incoming.read()), config=servers.client(server.url)
+            )
+        assert (got == Success((None, b"hello"))) is whole
+        assert whole or isinstance(got.failure(), TransportError)
+
+
+def test_a_broken_line_is_what_is_told_even_where_the_reader_made_something_else_of_it(place: local.Platform) -> None:
+    config = client(place)
+    uuid = storage.put(pieces(SENT), config=config).unwrap()
+
+    def misread(incoming: storage.Incoming) -> None:
+        try:
+            while incoming.read(1000):
+                pass
+        except TransportError:
+            raise ArchiveError("it is damaged") from None
+
+    with place.faults.on(TAKE, Cut()):
+        assert isinstance(storage.take(uuid, misread, config=config).failure(), TransportError)
+
+
+def test_an_archive_that_cannot_be_made_is_its_failure_and_not_sent_again(place: local.Platform) -> None:
+    began: list[int] = []
+    before = stored(place)
+
+    def fail() -> Generator[bytes]:
+        began.append(1)
+        yield SENT
+        raise ArchiveError("it vanished", "a/b")
+
+    assert storage.put(fail, config=client(place)) == Failure(ArchiveError("it vanished", "a/b"))
+    assert began == [1]
+    assert stored(place) == before
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), OSError("mine"), ValueError("mine"), ConnectionResetError("mine")])
+def test_a_mistake_of_the_caller_comes_out_as_it_is(place: local.Platform, error: Exception) -> None:
+    def fail() -> Generator[bytes]:
+        yield SENT
+        raise error
+
+    def misuse(_: storage.Incoming) -> None:
+        raise error
+
+    config = client(place)
+    with pytest.raises(type(error), match="mine"):
+        storage.put(fail, config=config)
+    uuid = storage.put(pieces(SENT), config=config).unwrap()
+    with pytest.raises(type(error), match="mine"):
+        storage.take(uuid, misuse, config=config)
+    # The connection that was left half way is not used again.
+    assert storage.put(pieces(SENT), config=config).bind(lambda new: read(new, config)) == Success(SENT)
+
+
+def test_pieces_are_closed_whatever_happens(place: local.Platform) -> None:
+    closed: list[int] = []
+
+    def endless() -> Generator[bytes]:
+        try:
+            yield from repeat(b"x" * 100_000)
+        finally:
+            closed.append(1)
+
+    with Server(lambda _: reply(b'{"error": "no"}', 400), idle=5) as server:
+        # It reads to the end what has none; the line breaks when it gives up.
+        threading.Timer(0.2, server.__exit__).start()
+        assert isinstance(storage.put(endless, config=servers.client(server.url)), Failure)
+    assert closed == [1]
+    assert place
+
+
+def test_a_form_is_what_is_sent() -> None:
+    seen: list[Request] = []
+
+    def answer(request: Request) -> Reply:
+        seen.append(request)
+        return reply(b'{"uuid": "told-by-the-host"}')
+
+    with Server(answer) as server:
+        got = storage.put(pieces(b"abc", b"def"), config=servers.client(server.url))
+    assert got == Success("told-by-the-host")
+    (request,) = seen
+    path, _, uuid = request.path.partition("?uuid=")
+    assert (request.verb, path, len(uuid)) == ("POST", "/cp", 36)
+    boundary = request.headers["content-type"].removeprefix("multipart/form-data; boundary=")
+    assert (
+        request.body
+        == (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="archive.tar.gz"\r\n'
+            f"Content-Type: application/gzip\r\n\r\nabcdef\r\n--{boundary}--\r\n"
+        ).encode()
+    )
+    assert request.headers["authorization"] == f"Bearer {servers.TOKEN}"
+
+
+def test_a_refusal_shows_no_token() -> None:
+    body = f'{{"error": "bad {servers.TOKEN}"}}'.encode()
+    with Server(lambda _: reply(body, 400)) as server:
+        config = servers.client(server.url)
+        for result in (storage.put(pieces(SENT), config=config), read("x", config)):
+            assert result.failure() == ApiError(400, "bad ***", "", result.failure().operation)  # type: ignore[attr-defined]
+
+
+def test_nothing_is_sent_without_a_login_or_over_a_line_that_others_read() -> None:
+    with Server(lambda _: reply()) as server:
+        nobody = Config(api_url=server.url, storage_url=server.url)
+        assert storage.put(pieces(SENT), config=nobody) == Failure(NotLoggedIn())
+        assert read("x", nobody) == Failure(NotLoggedIn())
+        plain = Config(api_url=server.url, storage_url="http://storage.example", token="t")
+        assert isinstance(storage.put(pieces(SENT), config=plain).failure(), InvalidInput)
+        assert server.connections == 0
+
+
+def test_a_host_that_is_not_there_is_tried_again_and_told() -> None:
+    config = servers.client(f"http://127.0.0.1:{servers.free_port()}", retries=1)
+    began: list[int] = []
+
+    def make() -> Generator[bytes]:
+        began.append(1)
+        yield b""
+
+    error = storage.put(make, config=config).failure()
+    assert isinstance(error, TransportError)
+    assert (error.kind, error.maybe_sent, began) == ("connect", False, [])
+
+
+def test_uploads_of_many_threads_do_not_mix(place: local.Platform) -> None:
+    config = client(place)
+    found: dict[int, Result[bytes, PocketenvError]] = {}
+
+    def work(number: int) -> None:
+        own = bytes([number]) * 200_000
+        found[number] = storage.put(pieces(*chain([own], repeat(b"", 3))), config=config).bind(
+            lambda uuid: read(uuid, config)
+        )
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == {number: Success(bytes([number]) * 200_000) for number in range(8)}

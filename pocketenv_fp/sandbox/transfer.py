@@ -26,9 +26,8 @@ FILE = "file"
 NOTHING_CAME = 93
 IN_THE_WAY = 94
 
-# Where there are no boxes, the embedded platform keeps a sandbox's root in a folder. Only there is /workspace,
-# where commands begin, not right below the root.
-_ROOT = "case $PWD in */workspace) r=${PWD%/workspace};; *) r=;; esac\n"
+# Where there are no boxes, the embedded platform keeps a sandbox's root in a folder, and this is its name.
+_ROOT = "r=${POCKETENV_SANDBOX_DIR-}\n"
 _KIND = """if [ -d "$p" ]; then echo directory
 elif [ -f "$p" ]; then echo file
 elif [ -e "$p" ]; then echo other

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 
 from returns.result import Failure, Result, Success
@@ -53,7 +53,7 @@ def spawn(
     line = service_line(joined(command, args), cwd, values.unwrap())
     if "\0" in line:
         return Failure(InvalidInput("command", "holds a NUL character, which a command line cannot"))
-    chosen = name or f"spawn-{secrets.token_hex(6)}"
+    chosen = name or f"spawn-{os.urandom(6).hex()}"
 
     def pick(services: list[Service]) -> Result[Service, PocketenvError]:
         for service in services:

@@ -7,8 +7,8 @@ input, output and error; what the shells around it would say of its end goes now
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -111,7 +111,7 @@ class Limit(NamedTuple):
         """Give a limit with a mark of its own, or None for no limit."""
         if seconds is None or seconds > LONGEST_SECONDS:
             return None
-        return cls(seconds, f"pocketenv-{secrets.token_hex(16)}")
+        return cls(seconds, f"pocketenv-{os.urandom(16).hex()}")
 
     def prefix(self) -> str:
         """Give the words that go before a command."""

@@ -44,8 +44,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Text = Annotated[str, Meta(min_length=1)]
-Id = Annotated[str, Meta(min_length=1, pattern=r"^\S+$")]
-Name = Annotated[str, Meta(min_length=1, pattern=r"^\S(.*\S)?$")]
+Id = Annotated[str, Meta(min_length=1, pattern=r"^\S+\Z")]
+Name = Annotated[str, Meta(min_length=1, pattern=r"^\S(.*\S)?\Z")]
 PortNumber = Annotated[int, Meta(ge=1025, le=65535)]
 Limit = Annotated[int, Meta(ge=1)]
 Offset = Annotated[int, Meta(ge=0)]

@@ -32,7 +32,10 @@ def plain(secret: str | FromEnv, field: str) -> Result[str, PocketenvError]:
     """Give a secret's text, read from the environment where it is a `from_env`. Failure: InvalidInput for ``field``."""
     if isinstance(secret, FromEnv):
         return secret.read(field)
-    return Success(secret) if secret else Failure(InvalidInput(field, "is empty"))
+    if not secret:
+        return Failure(InvalidInput(field, "is empty"))
+    # Sealed, it would be accepted, and then be in no environment and in no key file.
+    return Failure(InvalidInput(field, "holds a NUL character")) if "\0" in secret else Success(secret)
 
 
 def seal(text: str, *, config: Config | None = None) -> Result[str, PocketenvError]:
@@ -85,7 +88,7 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
 
     ``comment`` ends the public key's line and says whose it is. The private key is never shown and never pickled, but
     the program that holds the pair can read it. Failures: InvalidInput for a comment with a line break or another
-    control character. It needs the package cryptography: ``pip install 'pocketenv-fp[keys]'``.
+    control character, or that is not valid Unicode. It needs the package cryptography: ``pip install 'pocketenv-fp[keys]'``.
 
     >>> from pocketenv_fp import create, generate_ssh_keys, set_ssh_keys
     >>> pair = generate_ssh_keys("me@example.org").unwrap()
@@ -98,6 +101,10 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
         raise TypeError(f"generate_ssh_keys: comment: Expected `str`, got `{type(comment).__name__}`")
     if _CONTROLS.search(comment):
         return Failure(InvalidInput("comment", "holds a line break or another control character"))
+    try:
+        comment.encode()
+    except UnicodeEncodeError:
+        return Failure(InvalidInput("comment", "is not valid Unicode: it holds half of a surrogate pair"))
     needed("cryptography", "keys")
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -150,6 +150,16 @@ class ApiError(PocketenvError):
         where = f"{self.operation}: " if self.operation else ""
         return f"{where}{said} ({self.status}{name})"
 
+    def __str__(self) -> str:
+        # All that the platform tells of what a provider refused, such as a command in a stopped sandbox.
+        refused = self.status == 400 and self.message == "Request failed with status code 400"
+        told = super().__str__()
+        return (
+            f"{told} The provider refused, and the platform hides why. If the sandbox does not run, start it."
+            if refused
+            else told
+        )
+
 
 @dataclass(eq=False, repr=False)
 class SandboxNotFound(ApiError):

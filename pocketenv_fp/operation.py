@@ -25,10 +25,21 @@ import enum
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cached_property, update_wrapper
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from itertools import chain, repeat
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeGuard,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from returns.result import Failure, Result, Success
 
@@ -36,7 +47,7 @@ from pocketenv_fp.arguments import Arguments
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import HIDDEN, Sandbox
 
-__all__ = ["Operation", "Step", "StepOperation", "identity", "operation", "step"]
+__all__ = ["Applied", "Curried", "Operation", "Step", "StepOperation", "identity", "is_step", "operation", "step"]
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -56,8 +67,13 @@ class Step(Generic[A_contra, B_co]):
     """
 
     @property
-    def _steps(self) -> tuple[_Applied, ...]:
+    def _steps(self) -> tuple[Applied, ...]:
         raise NotImplementedError
+
+    @property
+    def safe(self) -> bool:
+        """Whether to run it again does no harm, as far as this library knows: what is not known to be safe is not."""
+        return all(applied.operation.is_safe(applied.args, applied.kwargs) for applied in self._steps)
 
     def __call__(
         self, target: A_contra | None | Result[A_contra | None, PocketenvError], /
@@ -107,34 +123,42 @@ class Step(Generic[A_contra, B_co]):
         return " | ".join(str(applied) for applied in self._steps) or "identity"
 
 
+def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
+    return isinstance(value, Step)
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
+    return type(value) is tuple
+
+
 class _Pipeline(Step[A, B]):
     """Steps one after the other, flattened: ``(a | b) | c`` and ``a | (b | c)`` are the same value."""
 
     __slots__ = ("_sequence",)
 
-    def __init__(self, sequence: tuple[_Applied, ...]) -> None:
+    def __init__(self, sequence: tuple[Applied, ...]) -> None:
         self._sequence = sequence
 
     @property
-    def _steps(self) -> tuple[_Applied, ...]:
+    def _steps(self) -> tuple[Applied, ...]:
         return self._sequence
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Pipeline, (self._sequence,))
 
 
-class _Applied(Step[Any, Any]):
+class Applied(Step[Any, Any]):
     """One operation with its arguments."""
 
     __slots__ = ("args", "kwargs", "operation")
 
-    def __init__(self, operation: _Curried, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, operation: Curried, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.operation = operation
         self.args = args
         self.kwargs = kwargs
 
     @property
-    def _steps(self) -> tuple[_Applied, ...]:
+    def _steps(self) -> tuple[Applied, ...]:
         return (self,)
 
     def _is_secret(self, name: str, value: object) -> bool:
@@ -149,9 +173,11 @@ class _Applied(Step[Any, Any]):
     def _has_secret_names(self, value: Mapping[object, object]) -> bool:
         return any(self._is_secret("", each) for each in value)
 
-    def _shown(self, name: str, value: object) -> str:
+    def _shown(self, name: str, value: object) -> str:  # noqa: PLR0911  # a kind of value each
         if value in (math.inf, -math.inf):
             return f"float({str(value)!r})"  # the repr of an endless wait is no source
+        if is_step(value):
+            return repr(value)  # which masks its own secrets
         if callable(value):
             return str(getattr(value, "__qualname__", type(value).__qualname__))  # what it holds is not ours to show
         if isinstance(value, Failure):
@@ -161,18 +187,22 @@ class _Applied(Step[Any, Any]):
             if self._has_secret_names(held):
                 return repr(HIDDEN)
             return f"{{{', '.join(f'{key!r}: {self._shown(name, each)}' for key, each in held.items())}}}"
+        if _is_tuple(value) and not self._is_secret(name, value):
+            shown = [self._shown(name, each) for each in value]
+            return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
         return repr(HIDDEN if self._is_secret(name, value) else value)
 
+    def _positional(self) -> Iterator[tuple[str, Any]]:
+        # More arguments than names are those of `*steps`.
+        return zip(chain(self.operation.arguments.names, repeat("")), self.args, strict=False)
+
     def __str__(self) -> str:
-        positional = (
-            self._shown(name, value) for name, value in zip(self.operation.arguments.names, self.args, strict=False)
-        )
+        positional = (self._shown(name, value) for name, value in self._positional())
         named = (f"{name}={self._shown(name, value)}" for name, value in self.kwargs.items())
         return f"{self.operation.__name__}({', '.join((*positional, *named))})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        given = (*zip(self.operation.arguments.names, self.args, strict=False), *self.kwargs.items())
-        for name, value in given:
+        for name, value in (*self._positional(), *self.kwargs.items()):
             if self._is_secret(name, value):
                 import pickle
 
@@ -181,7 +211,7 @@ class _Applied(Step[Any, Any]):
                     f"{self} is not pickled, since {name} is a secret: use {name}={instead}, "
                     "or POCKETENV_TOKEN for a token"
                 )
-        return (_Applied, (self.operation, self.args, dict(self.kwargs)))
+        return (Applied, (self.operation, self.args, dict(self.kwargs)))
 
 
 def _own(value: object) -> object:
@@ -197,18 +227,24 @@ def _own(value: object) -> object:
     return copy(cast("object", value)) if isinstance(value, list) else value
 
 
-class _Curried:
+class Curried:
     """A public function of a target and more: what `Operation` and `StepOperation` share."""
 
     __name__: str
     __qualname__: str
 
     def __init__(
-        self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]
+        self,
+        function: Callable[..., Result[Any, PocketenvError]],
+        accepts: type,
+        secret: frozenset[str],
+        *,
+        repeatable: bool = False,
     ) -> None:
         self.function = function
         self.accepts = accepts
         self.secret = secret
+        self.repeatable = repeatable
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
         update_wrapper(cast("Callable[..., Any]", self), function)
@@ -237,6 +273,10 @@ class _Curried:
         wrong = self.whole.check((target, *args), kwargs)
         return Failure(wrong) if wrong else self.function(target, *args, **kwargs)
 
+    def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for combinators
+        """Tell whether doing it twice with these arguments does no harm."""
+        return self.repeatable
+
     def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for who needs it
         """Tell whether the first argument is what to do it to, and not one for later."""
         return bool(args) and (args[0] is None or isinstance(args[0], (self.accepts, Result)))
@@ -245,14 +285,14 @@ class _Curried:
         if self.has_target(args, kwargs):
             return self.run(args[0], args[1:], kwargs)
         bound = self.arguments.bind(args, kwargs)
-        return _Applied(self, tuple(map(_own, bound.args)), {name: _own(value) for name, value in bound.kwargs.items()})
+        return Applied(self, tuple(map(_own, bound.args)), {name: _own(value) for name, value in bound.kwargs.items()})
 
     def needs_arguments(self) -> str:
         """Say what to write in the place of the bare operation."""
         return f"{self.__name__} needs arguments: write `| {self.__name__}(…)`, with {self.__name__}{self.arguments.signature}"
 
 
-class Operation(_Curried, Generic[A, P, B]):
+class Operation(Curried, Generic[A, P, B]):
     """A function that needs more than its target before it is a step: ``exec``, ``expose``, ``set_secret``, …
 
     ``exec(box, "ls")`` runs it, ``exec("ls")`` is a step. A bare ``box | exec`` is an error to type checkers, and a
@@ -277,7 +317,7 @@ class Operation(_Curried, Generic[A, P, B]):
             raise TypeError(self.needs_arguments())
 
 
-class StepOperation(Step[A, B], _Curried, Generic[A, P, B]):
+class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
     """A function whose other arguments are all optional, so it is a step as it stands: ``start``, ``stop``, …
 
     ``start(box)`` runs it, and so does ``box | start``; ``start(repo="…")`` is a step with arguments.
@@ -295,34 +335,42 @@ class StepOperation(Step[A, B], _Curried, Generic[A, P, B]):
         return self._call(args, kwargs)
 
     def __init__(
-        self, function: Callable[..., Result[Any, PocketenvError]], accepts: type, secret: frozenset[str]
+        self,
+        function: Callable[..., Result[Any, PocketenvError]],
+        accepts: type,
+        secret: frozenset[str],
+        *,
+        repeatable: bool = False,
     ) -> None:
-        super().__init__(function, accepts, secret)
-        self._alone = (_Applied(self, (), {}),)
+        super().__init__(function, accepts, secret, repeatable=repeatable)
+        self._alone = (Applied(self, (), {}),)
 
     @property
-    def _steps(self) -> tuple[_Applied, ...]:
+    def _steps(self) -> tuple[Applied, ...]:
         return self._alone
 
 
 def operation(
-    accepts: type[A], *, secret: tuple[str, ...] = ()
+    accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
-    """Make a function of an ``accepts`` and further arguments an Operation; ``secret`` names those never to show."""
+    """Make a function of an ``accepts`` and further arguments an Operation.
+
+    ``secret`` names those never to show; ``safe`` says that it is a query, or does the same when it is done twice.
+    """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
-        return Operation(function, accepts, frozenset({"token", *secret}))
+        return Operation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
 
     return decorate
 
 
 def step(
-    accepts: type[A], *, secret: tuple[str, ...] = ()
+    accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], StepOperation[A, P, B]]:
     """Make a function whose further arguments are all optional a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
-        return StepOperation(function, accepts, frozenset({"token", *secret}))
+        return StepOperation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
 
     return decorate
 

@@ -237,7 +237,9 @@ def _exchange(
 
     def ask(line: Transport) -> Result[requests.Response, PocketenvError]:
         try:
-            response = line.open(request, found.read_timeout, operation)
+            # What answers an upload is short, and is read at once.
+            sent = line.send if request.method == "POST" else line.open
+            response = sent(request, found.read_timeout, operation)
             if 200 <= response.status_code < 300:
                 return Success(response)
             return Failure(refusal(operation, response, found.token))

@@ -29,6 +29,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
+    DecodeError,
     HTTPError,
     InvalidChunkLength,
     InvalidHeader,
@@ -51,7 +52,16 @@ from pocketenv_fp.limiter import Limiter
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["LONGEST_RETRY_AFTER", "RETRY_AFTER", "TROUBLE", "Transport", "pauses", "transport", "trouble"]
+__all__ = [
+    "LARGEST_ANSWER",
+    "LONGEST_RETRY_AFTER",
+    "RETRY_AFTER",
+    "TROUBLE",
+    "Transport",
+    "pauses",
+    "transport",
+    "trouble",
+]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -61,6 +71,10 @@ IDLE_SECONDS = 4.0
 POOL_SIZE = 256
 LONGEST_RETRY_AFTER = 60.0
 RETRY_AFTER = 30.0
+# An answer of the API is held in memory. What a command prints comes in one, so there is room for a lot; a server that
+# never ends is not waited for. Archives are streamed and have no limit here.
+LARGEST_ANSWER = 256 * 1024 * 1024
+PIECE = 64 * 1024
 # The system counts a socket's milliseconds in 32 bits. Who waits for longer waits without end.
 LONGEST_TIMEOUT = 2_000_000.0
 
@@ -154,6 +168,47 @@ def pauses(retries: int) -> Retry:
     return Retry(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
 
 
+class AnswerTooLarge(HTTPError):
+    """An answer of the API that is more than `LARGEST_ANSWER` bytes, unpacked."""
+
+
+class _Whole:
+    """A pool whose answers are whole: one that breaks off in its body is repeated as one that breaks off before it.
+
+    urllib3 is done once the head of an answer is there. What it has left of the repetitions is what there is for the
+    body, so that nothing is sent more often than was configured.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def urlopen(self, method: str, url: str, retries: Retry, **asked: Any) -> Any:
+        while True:
+            response = self._pool.urlopen(method=method, url=url, retries=retries, **asked)
+            try:
+                response.whole = _body(response)
+            except HTTPError as error:
+                response.close()
+                try:
+                    retries = response.retries.increment(method, url, error=error, _pool=self._pool)
+                except MaxRetryError:
+                    raise error from None
+                retries.sleep()
+            else:
+                return response
+
+
+def _body(response: BaseHTTPResponse) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    for piece in response.stream(PIECE, decode_content=True):
+        size += len(piece)
+        if size > LARGEST_ANSWER:
+            raise AnswerTooLarge
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
     """requests' adapter with one TLS context for all its connections: reading the CA file costs 13 ms each time."""
 
@@ -181,6 +236,24 @@ class _Adapter(requests.adapters.HTTPAdapter):
         """Leave the connection's certificate settings alone: the context has them."""
 
 
+class _WholeAdapter(_Adapter):
+    """The same for answers that are read at once, as all of the API's are."""
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        return _Whole(super().get_connection_with_tls_context(*args, **kwargs))
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        response = super().build_response(req, resp)
+        _keep(response, resp.whole)
+        return response
+
+
+def _keep(response: Any, body: bytes | None = None) -> None:
+    # requests' own way of reading has no limit.
+    response._content = _body(response.raw) if body is None else body  # noqa: SLF001
+    response._content_consumed = True  # noqa: SLF001
+
+
 class Transport:
     """Connections to one platform. ``send`` may be called from any thread."""
 
@@ -203,40 +276,46 @@ class Transport:
         self._proxies = (
             {} if is_loopback(where.hostname or "") else requests.utils.get_environ_proxies(settings.api_url)
         )
-        self._adapter = _Adapter(_context(settings.verify), policy)
+        context = _context(settings.verify)
+        self._whole, self._streamed = _WholeAdapter(context, policy), _Adapter(context, policy)
 
     def send(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
         """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds, None for no limit.
 
-        Raises `TROUBLE`. What is logged, at DEBUG, is ``operation``, the status and the time.
+        A query is repeated wherever its answer breaks off. Raises `TROUBLE`, for more than `LARGEST_ANSWER` bytes too. What is logged, at DEBUG, is ``operation``, the status and the time.
         """
         began = time.perf_counter()
-        response = self._answer(request, read_timeout)
-        response.content  # noqa: B018  # reading it gives the connection back to the pool
+        response = self._answer(self._whole, request, read_timeout)
         _log(operation, response, began)
         return response
 
     def open(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
         """Send ``request`` and give its answer with the body still to come, for the caller to read and to close.
 
+        Of a refusal the body has come: it is read as `send` reads it, and never repeated.
         The request's body may be an iterator: it is sent in chunks as they are made. What it raises comes out as it is.
         """
         began = time.perf_counter()
-        response = self._answer(request, read_timeout)
+        response = self._answer(self._streamed, request, read_timeout)
+        if not 200 <= response.status_code < 300:
+            _keep(response)
         _log(operation, response, began)
         return response
 
-    def _answer(self, request: requests.PreparedRequest, read_timeout: float | None) -> requests.Response:
+    def _answer(
+        self, adapter: _Adapter, request: requests.PreparedRequest, read_timeout: float | None
+    ) -> requests.Response:
         limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
         timeout: Any = (self._connect_timeout, limit)
         with self.limiter.turn():
-            response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
+            response = adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
             self.limiter.feed(response.headers)
         return response
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._adapter.close()
+        self._whole.close()
+        self._streamed.close()
 
 
 def _log(operation: str, response: requests.Response, began: float) -> None:
@@ -285,7 +364,8 @@ _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
         "the URL cannot be used",
         False,
     ),
-    ((failed.ContentDecodingError,), "protocol", "the answer cannot be unpacked", True),
+    ((AnswerTooLarge,), "protocol", f"the answer is larger than {LARGEST_ANSWER >> 20} MiB", True),
+    ((failed.ContentDecodingError, DecodeError), "protocol", "the answer cannot be unpacked", True),
     ((InvalidChunkLength,), "protocol", NO_HTTP, True),
     ((ConnectionError, http.client.IncompleteRead), "dropped", DROPPED, True),
     ((http.client.HTTPException, failed.InvalidHeader, InvalidHeader), "protocol", NO_HTTP, True),

@@ -12,6 +12,7 @@ POST io.pocketenv.sandbox.exec(id) with body (command)
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -42,6 +43,8 @@ T = TypeVar("T")
 
 NAMESPACE = "io.pocketenv."
 MESSAGE_LENGTH = 500
+# As JSON writes it: an even number of backslashes before it are no part of it.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
@@ -126,6 +129,8 @@ def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
         request = _prepared(call, found)
     except UnicodeEncodeError:
         return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+    if _has_nul(request):
+        return Failure(InvalidInput("text", "holds a NUL character"))
     return _sent(call, request, found).bind(lambda response: _read(call, response, found))
 
 
@@ -197,6 +202,12 @@ def _prepared(call: Call[Any], found: Settings) -> requests.PreparedRequest:
         headers["Content-Length"] = "0"
     request.headers = CaseInsensitiveDict(headers)
     return request
+
+
+def _has_nul(request: requests.PreparedRequest) -> bool:
+    # The platform's database can keep none: it would answer a 500 that says nothing.
+    body = request.body if isinstance(request.body, bytes) else b""
+    return "%00" in str(request.url) or (rb"\u0000" in body and _NUL.search(body) is not None)
 
 
 def _given(values: Mapping[str, object]) -> dict[str, object]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 
 from pocketenv_fp import (
+    ApiError,
     CommandFailed,
     CommandTimeout,
     Config,
@@ -171,6 +172,12 @@ def test_a_nul_in_a_command_is_refused_before_anything_is_sent() -> None:
         assert server.seen == []
 
 
+def test_a_line_that_is_too_long_for_a_request_is_the_platforms_refusal(box: Sandbox) -> None:
+    error = exec(box, "true", ["x" * 110_000]).failure()
+    assert isinstance(error, ApiError)
+    assert error.status == 413
+
+
 # Exit codes
 
 
@@ -196,6 +203,8 @@ def test_a_command_that_is_killed_by_a_signal_ends_as_it_does_without_options(bo
 
 def test_a_command_that_ends_its_whole_group_has_not_run_out_of_time(box: Sandbox) -> None:
     assert exec(box, "echo a; kill 0; sleep 60", timeout=30).unwrap().exit_code == 143
+    assert exec(box, "echo a; kill -9 0; sleep 60", timeout=30) == Success(ExecResult("a\n", "", 137))
+    assert exec_script(box, "kill -9 0; sleep 60", "sh", timeout=1e9).unwrap().exit_code == 137
 
 
 OUTPUTS = st.text(st.sampled_from("ab:é\n\t pocketenv-late%s\\"), max_size=40)

@@ -46,7 +46,7 @@ from pocketenv_fp import (
     using,
 )
 from pocketenv_fp.local.box import bubblewrap
-from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Refuse
+from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Refuse, Slow
 from tests import servers
 from tests.archive.trees import TREES, Node, look, write
 
@@ -145,6 +145,11 @@ def in_storage(place: local.Platform) -> set[str]:
 def hidden(box: Sandbox) -> str:
     """What a copy has left in a sandbox."""
     return said(box, "find . -name '.pocketenv-*'")
+
+
+def names(top: Path) -> list[str]:
+    """What is in a directory of this machine."""
+    return sorted(path.name for path in top.iterdir())
 
 
 def asked(place: local.Platform, method: str) -> int:
@@ -307,6 +312,75 @@ def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(
     assert hidden(other) == ""
 
 
+@pytest.mark.parametrize("end", ["/", "/.", "/x/.."])
+def test_a_path_that_means_a_directory_by_its_end(
+    box: Sandbox, other: Sandbox, there: str, end: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x").write_text("x")
+    upload(box, tmp_path / "x", f"{there}{end}").unwrap()
+    copy_to(box, other, f"{there}/x", f"{there}{end}").unwrap()
+    assert said(box, f"cat {there}/x") == said(other, f"cat {there}/x") == "x"
+    arrived = download(box, f"{there}/x", f"{tmp_path}/new/.").unwrap()
+    assert (arrived, arrived.read_text()) == (tmp_path / "new" / "x", "x")
+
+
+def test_a_link_in_the_way_is_replaced_and_never_followed(
+    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
+) -> None:
+    tree = simple(tmp_path / "in")
+    (tree / "empty" / "deep").write_text("new")
+    upload(box, tree, there).unwrap()
+    for target in (box, other):
+        said(target, f"mkdir -p {there}-way {there}-outside && echo old | tee {there}-outside/deep > {there}-file")
+        said(
+            target, f"cd {there}-way && ln -s ../{there}-file run.sh && ln -s ../{there}-outside empty && ln -s x link"
+        )
+        said(target, f"ln -s ../{there}-outside/deep {there}-way/deep")
+    upload(box, tree, f"{there}-way").unwrap()
+    copy_to(box, other, there, f"{there}-way").unwrap()
+    looked = f"cat {there}-outside/deep {there}-file; cd {there}-way; cat empty/deep; readlink link deep; sh run.sh"
+    assert said(box, looked) == said(other, looked) == f"old\nold\nnewrun.sh\n../{there}-outside/deep\nran\n"
+
+
+def test_a_link_in_the_way_here_is_replaced_and_never_followed(box: Sandbox, there: str, tmp_path: Path) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    (tmp_path / "outside").write_text("old")
+    for name, remote in (("tree", there), ("file", f"{there}/run.sh")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.sh").symlink_to("../outside")
+        (tmp_path / f"to-{name}").symlink_to(name)
+        # The target itself may be one.
+        download(box, remote, tmp_path / f"to-{name}").unwrap()
+        assert (tmp_path / "outside").read_text() == "old"
+        assert (tmp_path / name / "run.sh").read_text() == "echo ran"
+        assert not (tmp_path / name / "run.sh").is_symlink()
+        assert (tmp_path / f"to-{name}").is_symlink()
+    assert names(tmp_path) == ["file", "in", "outside", "to-file", "to-tree", "tree"]
+    assert names(tmp_path / "file") == ["run.sh"]
+
+
+def test_what_forbids_to_be_changed_is_replaced(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    # Nobody, not even root, may write to a program that runs.
+    said(other, f"mkdir {there} && cp $(command -v sleep) {there}/run.sh")
+    said(other, f"{there}/run.sh 60 > /dev/null 2>&1 < /dev/null & echo $! > {there}/number")
+    try:
+        copy_to(box, other, there, there).unwrap()
+        assert said(other, f"sh {there}/run.sh") == "ran\n"
+    finally:
+        said(other, f"kill $(cat {there}/number)")
+
+
+def test_an_upload_onto_a_file_says_so(box: Sandbox, there: str, tmp_path: Path) -> None:
+    tree = simple(tmp_path / "in")
+    said(box, f"echo kept > {there}")
+    for source, remote in ((tree, there), (tree / "run.sh", f"{there}/"), (tree / "run.sh", f"{there}/x")):
+        error = upload(box, source, remote).failure()
+        assert isinstance(error, InvalidInput)
+        assert error.field == "remote"
+    assert said(box, f"cat {there}") == "kept\n"
+
+
 # What is left out
 
 
@@ -348,6 +422,40 @@ def test_paths_that_cannot_be_are_invalid_and_nothing_is_sent(
     fields = [error.field for result in results if isinstance(error := result.failure(), InvalidInput)]
     assert fields == ["remote", "remote", "src", "dst"]
     assert list(place.calls) == []
+
+
+def test_half_a_surrogate_pair_is_invalid_wherever_it_stands(
+    place: local.Platform, box: Sandbox, tmp_path: Path
+) -> None:
+    place.calls.clear()
+    half = "a\ud800"
+    results: list[tuple[str, Result[Any, PocketenvError]]] = [
+        ("local", upload(box, half)),
+        ("local", upload(box, Path(half))),
+        ("remote", upload(box, tmp_path, half)),
+        ("ignore", upload(box, tmp_path, "a", ignore=[half])),
+        ("local", download(box, "a", half)),
+        ("local", download(box, "a", tmp_path / half)),
+        ("remote", download(box, half, tmp_path)),
+        ("src", copy_to(box, box, half, "a")),
+        ("dst", copy_to(box, box, "a", half)),
+    ]
+    for field, result in results:
+        error = result.failure()
+        assert isinstance(error, InvalidInput)
+        assert error.field == field
+    assert list(place.calls) == []
+
+
+def test_a_current_directory_that_is_gone_is_a_failure(
+    box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for target in (".", "x"):
+        assert isinstance(download(box, there, target).failure(), ArchiveError)
 
 
 def test_what_is_not_on_this_machine_is_not_sent(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:
@@ -438,6 +546,79 @@ def test_an_evil_archive_is_refused_and_nothing_is_changed(
     assert isinstance(download(box, "top", tmp_path / "new").failure(), ArchiveError)
     assert look(tmp_path) == before
     assert place
+
+
+def test_a_file_that_cannot_arrive_is_named_as_it_was_asked_for(box: Sandbox, there: str, tmp_path: Path) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    error = download(box, f"{there}/run.sh", tmp_path / "out", max_bytes=3).failure()
+    assert isinstance(error, ArchiveError)
+    assert error.entry == f"/workspace/{there}/run.sh"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_mount_gets_what_it_should_whatever_its_entries_are_called(box: Sandbox, there: str, tmp_path: Path) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mount], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        for name in ("file", "new"):
+            (mount / name).symlink_to(tmp_path / "elsewhere")
+        before = names(tmp_path)
+        assert download(box, there, mount) == Success(mount)
+        assert names(mount) == ["empty", "file", "link", "new", "run.sh"]
+        said(box, f"head -c 3000000 /dev/urandom > {there}/large")
+        assert isinstance(download(box, there, mount).failure(), ArchiveError)
+        assert names(mount) == ["empty", "file", "link", "new", "run.sh"]
+        assert names(tmp_path) == before
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.parametrize("method", ["push", "pull"])
+def test_ctrl_c_leaves_nothing_in_a_sandbox(
+    boxes: tuple[Sandbox, Sandbox], there: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pocketenv_fp.sandbox import transfer
+
+    box, other = boxes
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    real: Any = getattr(transfer.End, method)
+
+    def interrupted(*given: Any) -> Any:
+        done = real(*given)
+        if ".pocketenv-" in given[-1]:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(transfer.End, method, interrupted)
+    copies: list[Callable[[], object]] = [lambda: copy_to(box, other, f"{there}/run.sh", f"{there}/x")]
+    if method == "push":
+        copies.append(lambda: download(box, f"{there}/run.sh", tmp_path / "out"))
+    else:
+        copies.append(lambda: copy_to(box, other, there, there))
+    for copy in copies:
+        with pytest.raises(KeyboardInterrupt):
+            copy()
+    monkeypatch.undo()
+    assert hidden(box) == hidden(other) == ""
+    assert names(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("fault", [Drop(after_work=True), Garbage(after_work=True)], ids=repr)
+def test_a_file_that_was_staged_without_an_answer_is_removed(
+    place: local.Platform, box: Sandbox, there: str, fault: Fault, tmp_path: Path
+) -> None:
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    # The first command looks what there is, the second stages it.
+    with (
+        place.faults.on("sandbox.exec", Slow(0.01), times=1),
+        place.faults.on("sandbox.exec", fault, times=1) as planned,
+    ):
+        assert isinstance(download(box, f"{there}/run.sh", tmp_path / "out"), Failure)
+        assert planned.played == 1
+    assert hidden(box) == ""
 
 
 @pytest.mark.parametrize(
@@ -605,6 +786,20 @@ def test_progress_is_told_in_bytes_up_to_the_end(box: Sandbox, there: str, tmp_p
     done, total = down[-1]
     assert done == total
     assert done > 3_000_000
+
+
+def test_a_bar_shows_a_name_that_no_terminal_takes_for_an_order(
+    box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "\x1b[31mred\udcff"
+    (tmp_path / name).write_text("x")
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    upload(box, tmp_path / name, there, progress=True).unwrap()
+    said(box, f"mkdir '{there}-\x1b[31m'")
+    download(box, f"{there}-\x1b[31m", tmp_path / "out", progress=True).unwrap()
+    assert "\\x1b[31mred\\xff: 100%" in screen.getvalue()
+    assert "\x1b" not in screen.getvalue()
 
 
 def test_progress_that_raises_is_the_callers_mistake_and_leaves_nothing(

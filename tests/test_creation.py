@@ -48,7 +48,7 @@ from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, T
 from pocketenv_fp.local.faults import Slow as SlowAnswer
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from tests import servers
-from tests.conformance.recorder import Exchange, Recorder
+from tests.conformance.recorder import Exchange, Forgetful, Recorder
 from tests.local.wire import Wire, eventually
 from tests.servers import Server
 
@@ -385,6 +385,12 @@ def test_an_older_sandbox_with_the_repo_comes_back_as_it_is(place: local.Platfor
     place.calls.clear()
     create("newer", repo=REPO).unwrap()
     assert f"io.pocketenv.{PUT}" not in [name for name, _ in place.calls]
+
+
+def test_a_new_sandbox_keeps_its_repo_whether_or_not_the_platform_would(place: local.Platform) -> None:
+    with Server(Forgetful(place)) as server:
+        box = create("new", repo=REPO, description="about it", config=Config(api_url=server.url)).unwrap()
+    assert (box.name, box.description, box.repo) == ("new", "about it", REPO)
 
 
 def test_an_older_sandbox_gets_the_variables_and_the_new_values() -> None:

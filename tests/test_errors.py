@@ -125,6 +125,12 @@ def test_an_error_can_be_raised_through_a_context_manager_and_chained(error: Poc
     assert isinstance(error.__cause__, ValueError)
 
 
+def test_a_refusal_that_tells_no_reason_says_what_to_try() -> None:
+    refused = ApiError(400, "InvalidRequest", "Request failed with status code 400", "sandbox.exec")
+    assert str(refused).endswith("If the sandbox does not run, start it.")
+    assert "start it" not in str(ApiError(400, "InvalidRequest", "Input/port must be an integer"))
+
+
 def test_errors_of_one_kind_differ_by_their_fields_and_kinds_by_their_kind() -> None:
     assert ApiError(404) != ApiError(400)
     assert ApiError(404, "SandboxNotFound") != SandboxNotFound(404, "SandboxNotFound")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
 from collections.abc import Iterator
 
@@ -26,6 +28,7 @@ from pocketenv_fp import (
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
 from tests import servers
 from tests.local.wire import eventually
+from tests.servers import VIEW, Reply, Server, reply
 
 EXEC = "sandbox.exec"
 CREATE = "sandbox.createSandbox"
@@ -125,6 +128,9 @@ def test_a_create_is_never_sent_twice_and_makes_one_sandbox_at_most(place: local
         Drop(),
         Drop(reset=True),
         Drop(after_work=True),
+        Cut(bytes=0),
+        Cut(),
+        Cut(reset=True),
         Refuse(502),
         Refuse(503),
         Refuse(503, retry_after=0),
@@ -157,13 +163,68 @@ def test_a_query_whose_answer_would_be_no_better_next_time_is_not_repeated(
         assert planned.played == 1
 
 
-@pytest.mark.parametrize("fault", [Cut(bytes=0), Cut(), Cut(reset=True)], ids=repr)
-def test_a_query_whose_answer_breaks_off_is_one_failure_or_repeated_and_never_half_an_answer(
-    place: local.Platform, box: Sandbox, fault: Fault
-) -> None:
-    with place.faults.on(LOOK, fault):
-        assert shape(get_sandbox(box.id, config=client(place, retries=1)).failure()) == (TransportError, "dropped")
-    assert get_sandbox(box.id, config=client(place)).unwrap() is not None
+BOX = reply(VIEW).raw
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+BREAKS = {
+    "closed in the body": Reply(BOX[:-10], then="close"),
+    "reset in the body": Reply(BOX[:-10], then="reset"),
+    "closed between two chunks": Reply(CHUNKS + b"2\r\n{}\r\n", then="close"),
+    "closed in a chunk": Reply(CHUNKS + b"20\r\n{}", then="close"),
+    "closed in the body of a refusal": reply(b"{}", 404, {"Content-Length": "20"})._replace(then="close"),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS.values(), ids=BREAKS)
+def test_a_query_whose_body_breaks_off_is_repeated_as_often_as_configured_and_no_procedure_is(broken: Reply) -> None:
+    with Server(servers.in_turn(broken, broken, Reply(BOX))) as server:
+        assert isinstance(get_sandbox("3f2a", config=servers.client(server.url, retries=2)), Success)
+        assert server.verbs == ["GET"] * 3
+    for retries in (0, 1):
+        with Server(servers.always(broken)) as server:
+            error = get_sandbox("3f2a", config=servers.client(server.url, retries=retries)).failure()
+            assert shape(error) == (TransportError, "dropped")
+            assert server.verbs == ["GET"] * (retries + 1)
+    with Server(servers.always(broken)) as server:
+        assert shape(exec(servers.BOX, "true", config=servers.client(server.url, retries=3)).failure()) == (
+            TransportError,
+            "dropped",
+        )
+        assert server.verbs == ["POST"]
+
+
+def test_a_broken_body_and_other_troubles_use_up_the_same_repetitions() -> None:
+    troubles = (reply(b"", 503, {"Retry-After": "0"}), BREAKS["closed in the body"], Reply(then="close"))
+    for retries, kind in ((3, Success), (2, Failure)):
+        with Server(servers.in_turn(*troubles, Reply(BOX))) as server:
+            assert isinstance(get_sandbox("3f2a", config=servers.client(server.url, retries=retries)), kind)
+            assert server.verbs == ["GET"] * (retries + 1)
+
+
+def test_a_body_that_stalls_is_waited_for_once() -> None:
+    with Server(servers.always(Reply(BOX[:-10]))) as server:
+        error = get_sandbox("3f2a", config=servers.client(server.url, retries=3, read_timeout=0.2)).failure()
+        assert shape(error) == (TransportError, "timeout")
+        assert server.verbs == ["GET"]
+
+
+def test_an_answer_too_large_for_memory_is_refused_and_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pocketenv_fp.transport.LARGEST_ANSWER", 1 << 20)
+    fits = json.dumps({"stdout": "x" * (1 << 19), "stderr": "", "exitCode": 0}).encode()
+    packed = {"Content-Encoding": "gzip"}
+    bombs = {
+        "plain": reply(b" " * ((1 << 20) + 1)),
+        "packed": reply(gzip.compress(b" " * (50 << 20)), headers=packed),
+        "in chunks": Reply(CHUNKS + b"200000\r\n" + b" " * 0x200000 + b"\r\n"),
+        "an error": reply(gzip.compress(b" " * (50 << 20)), 500, packed),
+    }
+    with Server(servers.in_turn(*(bomb._replace(then="close") for bomb in bombs.values()), reply(fits))) as server:
+        config = servers.client(server.url, retries=3)
+        for seen in range(1, len(bombs) + 1):
+            error = get_sandbox("3f2a", config=config).failure()
+            assert shape(error) == (TransportError, "protocol")
+            assert "larger than" in str(error)
+            assert len(server.seen) == seen
+        assert len(exec(servers.BOX, "true", config=config).unwrap().stdout) == 1 << 19
 
 
 def test_anything_is_repeated_after_a_429_and_done_once(place: local.Platform, box: Sandbox) -> None:

@@ -164,7 +164,7 @@ PUBLIC_QUERIES = {
 }
 
 # A name that is taken is a 500 like any other: these look whether it is one.
-LOOKING = {*(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable", "volume")), "sandbox.rename"}
+LOOKING = {f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable", "volume")}
 
 Function = Callable[..., Result[Any, Exception]]
 

@@ -110,6 +110,12 @@ def test_a_comment_that_would_end_the_line_is_refused(comment: str) -> None:
     assert (error.field, comment in str(error)) == ("comment", False)
 
 
+def test_a_comment_that_cannot_be_sent_is_refused() -> None:
+    error = generate_ssh_keys("half \ud800").failure()
+    assert isinstance(error, InvalidInput)
+    assert error.field == "comment"
+
+
 @pytest.mark.parametrize("comment", [None, 3, b"me"])
 def test_a_comment_of_another_type_raises(comment: Any) -> None:
     with pytest.raises(TypeError, match=r"^generate_ssh_keys: comment: Expected `str`"):

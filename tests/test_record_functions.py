@@ -265,6 +265,13 @@ def test_what_is_not_there_is_a_record_not_found(kind: Kind, box: Sandbox, platf
 
 
 @EACH
+def test_a_name_of_endless_length_is_not_repeated_whole(kind: Kind, box: Sandbox) -> None:
+    error = kind.box("get")(box, "x" * 100_000).failure()
+    assert isinstance(error, RecordNotFound)
+    assert len(str(error)) < 500
+
+
+@EACH
 def test_a_record_of_another_sandbox_is_not_touched(kind: Kind, box: Sandbox) -> None:
     other = create(f"other-{time.monotonic_ns()}").unwrap()
     theirs = kind.box("set")(other, *kind.first(1)).unwrap()

@@ -39,9 +39,11 @@ from pocketenv_fp import (
     rename,
     stop,
     update_settings,
+    using,
 )
-from pocketenv_fp.local.faults import Drop, Html, Refuse
+from pocketenv_fp.local.faults import Drop, Fault, Garbage, Html, Refuse
 from tests import servers
+from tests.conformance.recorder import Forgetful, Recorder
 from tests.local.wire import BASE, Wire
 from tests.servers import BOX, VIEW, Request, Server, client, reply
 
@@ -82,7 +84,7 @@ def test_a_sandbox_that_is_renamed_has_the_name_and_keeps_its_id(box: Sandbox, p
     name = fresh("renamed")
     platform.calls.clear()
     renamed = (box | rename(name)).unwrap()
-    assert called(platform) == ["putPreferences", "getSandbox"]
+    assert called(platform) == ["getSandbox", "putPreferences", "getSandbox"]
     assert (renamed.id, renamed.name) == (box.id, name)
     assert get_sandbox(name).map(lambda seen: seen and seen.id) == Success(box.id)
     assert get_sandbox(box.name) == Success(None)
@@ -132,14 +134,25 @@ def test_an_id_that_is_asked_for_as_a_name_is_nobodys_name(
 
 def test_a_look_that_fails_leaves_the_server_error(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
     platform.faults.add("sandbox.getSandbox", Html())
-    assert type((box | rename(other.name)).failure()) is ServerError
+    assert type(pocketenv.put_preferences(box.id, name=other.name).failure()) is ServerError
+
+
+@pytest.mark.parametrize("fault", [Html(), Refuse(500), Garbage(), Garbage(body=b"{}")])
+def test_nothing_is_changed_where_nobody_knows_what_was_said_before(
+    box: Sandbox, platform: local.Platform, fault: Fault
+) -> None:
+    platform.faults.add("sandbox.getSandbox", fault)
+    platform.calls.clear()
+    assert isinstance(box | rename(fresh("unknown"), config=Config(retries=0)), Failure)
+    assert called(platform) == ["getSandbox"]
+    assert get_sandbox(box.id).map(lambda seen: seen and seen.name) == Success(box.name)
 
 
 def test_only_a_500_is_looked_into(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
     platform.faults.add("sandbox.putPreferences", Refuse(502))
     platform.calls.clear()
     assert type((box | rename(other.name)).failure()) is ServerError
-    assert called(platform) == ["putPreferences"]
+    assert called(platform) == ["getSandbox", "putPreferences"]
 
 
 def test_what_is_sent_once_and_lost_may_have_happened(box: Sandbox, platform: local.Platform) -> None:
@@ -149,7 +162,7 @@ def test_what_is_sent_once_and_lost_may_have_happened(box: Sandbox, platform: lo
     error = (box | rename(name)).failure()
     assert isinstance(error, TransportError)
     assert error.maybe_sent
-    assert called(platform) == ["putPreferences"]
+    assert called(platform) == ["getSandbox", "putPreferences"]
     assert get_sandbox(name).map(lambda seen: seen and seen.id) == Success(box.id)
 
 
@@ -174,6 +187,48 @@ def test_empty_values_take_away_what_was_said(box: Sandbox) -> None:
     assert (box | update_settings(topics=())).unwrap().topics is None
 
 
+@pytest.fixture(params=[Recorder, Forgetful])
+def between(request: pytest.FixtureRequest, platform: local.Platform) -> Iterator[Recorder]:
+    """What the caller speaks to: the platform, and one that takes away what is not said again."""
+    recorder: Recorder = request.param(platform)
+    with Server(recorder) as server, using(Config(api_url=server.url)):
+        yield recorder
+
+
+@pytest.mark.parametrize("field", ["description", "topics", "repo"])
+def test_what_is_not_changed_stays_whether_or_not_the_platform_would_keep_it(
+    box: Sandbox, between: Recorder, field: str
+) -> None:
+    said: dict[str, Any] = {"description": "one", "topics": ("a", "b"), "repo": "https://example.com/x.git"}
+    # By somebody else, so that the record in hand knows nothing of it.
+    assert pocketenv.put_preferences(box.id, **said) == Success(None)
+    kept = {name: value for name, value in said.items() if name != field}
+
+    def seen(after: Sandbox) -> dict[str, Any]:
+        return {name: getattr(after, name) for name in said}
+
+    assert seen((box | rename(fresh("renamed"))).unwrap()) == said
+    another: dict[str, Any] = {field: ("c",) if field == "topics" else "https://example.com/y.git"}
+    assert seen((box | update_settings(**another)).unwrap()) == kept | another
+    nothing: dict[str, Any] = {field: () if field == "topics" else ""}
+    assert seen((box | update_settings(**nothing)).unwrap()) == {**kept, field: None}
+    # And what is not there is not made up.
+    assert seen((box | rename(fresh("again"))).unwrap()) == {**kept, field: None}
+    assert between.exchanges
+
+
+def test_a_name_that_is_not_changed_is_not_sent(box: Sandbox, between: Recorder) -> None:
+    assert (box | update_settings(description="one")).unwrap().name == box.name
+    (put,) = [exchange for exchange in between.exchanges if exchange.method == "putPreferences"]
+    assert "name" not in json.loads(put.request.body)["preferences"][0]
+
+
+def test_what_is_said_whole_needs_one_look(box: Sandbox, platform: local.Platform) -> None:
+    platform.calls.clear()
+    (box | update_settings(description="one", topics=["a"], repo="")).unwrap()
+    assert called(platform) == ["putPreferences", "getSandbox"]
+
+
 def test_a_topic_that_the_platform_finds_too_long_is_its_400(box: Sandbox) -> None:
     error = (box | update_settings(topics=["é" * 26])).failure()
     assert isinstance(error, ApiError)
@@ -185,6 +240,7 @@ def test_wrong_values_are_failures_and_send_nothing(box: Sandbox, platform: loca
     for wrong, field in (
         (rename(""), "new_name"),
         (rename(" padded"), "new_name"),
+        (rename("a line\n"), "new_name"),
         (update_settings(), "preferences"),
         (update_settings(name=""), "name"),
         (update_settings(topics=["a", ""]), "topics"),

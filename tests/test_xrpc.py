@@ -31,6 +31,7 @@ from pocketenv_fp import (
     list_sandboxes_by_actor,
     me,
     pocketenv,
+    rename,
     sandbox,
     start,
     stop,
@@ -116,6 +117,43 @@ def test_odd_characters_of_a_body_arrive_as_they_are(text: str) -> None:
         request = one(server)
         assert json.loads(request.body) == {"command": text}
         assert int(request.headers["content-length"]) == len(request.body)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\0", "\\\0", '"\0'])
+def test_a_nul_is_refused_before_anything_is_sent(text: str) -> None:
+    with Server(servers.ordinary) as server:
+        config = client(server.url)
+        for result in (
+            get_sandbox(text, config=config),
+            rename(BOX, f"x{text}x", config=config),
+            pocketenv.put_preferences(BOX.id, topics=["a", text], config=config),
+            pocketenv.add_variable(BOX.id, "A", text, config=config),
+            pocketenv.add_secret(BOX.id, "A", text, config=config),
+        ):
+            error = result.failure()
+            assert isinstance(error, InvalidInput)
+            assert "NUL" in str(error)
+        assert not [request for request in server.seen if request.verb == "POST"]
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "%00", "a\\u0000b\\"])
+def test_what_looks_like_a_nul_arrives_as_it_is(text: str) -> None:
+    with Server(servers.ordinary) as server:
+        exec(BOX, text, config=client(server.url)).unwrap()
+        get_sandbox(text, config=client(server.url)).unwrap()
+        assert json.loads(server.seen[0].body) == {"command": text}
+        assert parse_qs(urlsplit(server.seen[1].path).query) == {"id": [text]}
+
+
+@pytest.mark.parametrize("id", ["3f2a\n", "\n", "3f2a\n\n"])
+def test_an_id_with_a_line_break_at_its_end_is_none(id: str) -> None:
+    with Server(servers.ordinary) as server:
+        for result in (
+            get_sandbox(id, config=client(server.url)),
+            pocketenv.list_secrets(id, config=client(server.url)),
+        ):
+            assert isinstance(result.failure(), InvalidInput)
+        assert server.seen == []
 
 
 def test_each_argument_is_quoted_and_the_command_is_not() -> None:

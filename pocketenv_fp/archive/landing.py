@@ -17,6 +17,8 @@ __all__ = ["land", "staging"]
 
 _PREFIX = ".pocketenv-"
 _OPEN_DIRECTORY = 0o700
+# What is to be known to put an entry back: the number of what was kept of it, or a directory's times.
+_Before = int | tuple[int, int] | None
 
 
 @contextmanager
@@ -65,9 +67,9 @@ def land(made: Path, target: Path) -> None:
         kept = tempfile.mkdtemp(prefix="old-", dir=made.parent)
     except OSError as error:
         raise broken(error, str(target)) from None
-    moves = _Moves(kept)
+    moves = _Moves(str(made), str(place), kept)
     try:
-        moves.merge(str(made), str(place))
+        moves.merge()
     except BaseException as error:
         moves.undo()
         if isinstance(error, OSError):
@@ -78,51 +80,55 @@ def land(made: Path, target: Path) -> None:
 class _Moves:
     """What was moved until now, and how to undo it."""
 
-    def __init__(self, kept: str) -> None:
+    def __init__(self, made: str, place: str, kept: str) -> None:
         self.entry = ""
+        self._made = made
+        self._place = place
         self._kept = kept
         self._number = 0
-        self._undo: list[Callable[[], object]] = []
+        # There may be a million of them: the names of entries, not closures and whole paths.
+        self._undo: list[tuple[Callable[[str, _Before], object], str, _Before]] = []
 
-    def merge(self, made: str, place: str) -> None:
+    def merge(self) -> None:
         """Move one thing and all below it."""
-        waiting = [(made, place, "")]
+        waiting = [""]
         while waiting:
-            new, there, self.entry = waiting.pop()
-            below = self._move(new, there)
-            waiting += [(f"{new}/{name}", f"{there}/{name}", f"{self.entry}/{name}".lstrip("/")) for name in below]
+            self.entry = waiting.pop()
+            above = f"{self.entry}/" if self.entry else ""
+            waiting += [above + name for name in self._move(self.entry)]
 
     def undo(self) -> None:
         """Put back all, the last first, and go on where something cannot be."""
         while self._undo:
             with contextlib.suppress(OSError):
-                self._undo.pop()()
+                back, entry, before = self._undo.pop()
+                back(entry, before)
 
-    def _move(self, new: str, there: str) -> list[str]:
+    def _move(self, entry: str) -> list[str]:
         # Gives what is left to move one by one.
+        new, there = self._paths(entry)
         is_directory = stat.S_ISDIR(os.lstat(new).st_mode)
         try:
             found = os.lstat(there)
         except FileNotFoundError:
-            self._rename(new, there)
+            self._rename(entry)
             return []
         if stat.S_ISDIR(found.st_mode):
             if not is_directory:
-                raise ArchiveError("a directory is where a file should go", shown(self.entry or there))
+                raise ArchiveError("a directory is where a file should go", shown(entry or there))
             if os.stat(new).st_mode & _OPEN_DIRECTORY != _OPEN_DIRECTORY:
                 os.chmod(new, _OPEN_DIRECTORY)
-            times = (found.st_atime_ns, found.st_mtime_ns)
-            self._undo.append(lambda: os.utime(there, ns=times))
+            self._undo.append((self._restore_times, entry, (found.st_atime_ns, found.st_mtime_ns)))
             return os.listdir(new)
         if is_directory and not stat.S_ISLNK(found.st_mode):
-            raise ArchiveError("a file is where a directory should go", shown(self.entry or there))
-        self._put_aside(there, replaced=not is_directory)
-        self._rename(new, there)
+            raise ArchiveError("a file is where a directory should go", shown(entry or there))
+        self._put_aside(entry, replaced=not is_directory)
+        self._rename(entry)
         return []
 
-    def _put_aside(self, there: str, *, replaced: bool) -> None:
+    def _put_aside(self, entry: str, *, replaced: bool) -> None:
         self._number += 1
-        kept = f"{self._kept}/{self._number}"
+        there, kept = self._paths(entry)[1], f"{self._kept}/{self._number}"
         if replaced:
             # With a second name for the old one, the new one can take its place without a moment in between.
             try:
@@ -130,14 +136,29 @@ class _Moves:
             except (OSError, NotImplementedError):
                 pass
             else:
-                self._undo.append(lambda: os.rename(kept, there))
+                self._undo.append((self._put_back, entry, self._number))
                 return
         os.rename(there, kept)
-        self._undo.append(lambda: os.rename(kept, there))
+        self._undo.append((self._put_back, entry, self._number))
 
-    def _rename(self, new: str, there: str) -> None:
-        _rename(new, there)
-        self._undo.append(lambda: _rename(there, new))
+    def _put_back(self, entry: str, number: _Before) -> None:
+        os.rename(f"{self._kept}/{number}", self._paths(entry)[1])
+
+    def _rename(self, entry: str) -> None:
+        _rename(*self._paths(entry))
+        self._undo.append((self._take_back, entry, None))
+
+    def _take_back(self, entry: str, _: _Before) -> None:
+        new, there = self._paths(entry)
+        _rename(there, new)
+
+    def _restore_times(self, entry: str, times: _Before) -> None:
+        if isinstance(times, tuple):
+            os.utime(self._paths(entry)[1], ns=times)
+
+    def _paths(self, entry: str) -> tuple[str, str]:
+        below = f"/{entry}" if entry else ""
+        return f"{self._made}{below}", f"{self._place}{below}"
 
 
 def _rename(old: str, new: str) -> None:

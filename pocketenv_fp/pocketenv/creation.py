@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
@@ -14,6 +16,7 @@ from pocketenv_fp.arguments import Name, Text
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError, SandboxNotFound, ServerError
+from pocketenv_fp.interrupts import closed
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.operation import step
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, me
@@ -25,7 +28,7 @@ from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secr
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.xrpc import procedure, send
 
-__all__ = ["create", "create_sandbox"]
+__all__ = ["create", "create_sandbox", "noting"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
@@ -90,7 +93,8 @@ def create(
     >>> create("")
     <Failure: name: Expected `str` of length >= 1.>
     """
-    creation = _Creation(name, description, topics, token, config)
+    wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=repo)
+    creation = _Creation(wanted, token, config)
     said = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     body = {"name": name, "base": base, "provider": provider, "repo": repo, "keepAlive": keep_alive}
     return (
@@ -102,6 +106,18 @@ def create(
 
 
 create_sandbox = create
+
+_made: ContextVar[list[Sandbox] | None] = ContextVar("made", default=None)
+
+
+@contextmanager
+def noting(made: list[Sandbox]) -> Generator[None, None, None]:
+    """Put every sandbox that a `create` inside makes into ``made`` as soon as it is there, and no older one."""
+    before = _made.set(made)
+    try:
+        yield
+    finally:
+        _made.reset(before)
 
 
 class _Kind(NamedTuple):
@@ -119,15 +135,8 @@ _SECRETS = _Kind(add_secret, iter_secrets, update_secret)
 class _Creation:
     """One call of `create`, from its arguments to a Sandbox that is as they say."""
 
-    def __init__(
-        self,
-        name: str,
-        description: str | None,
-        topics: Sequence[str] | None,
-        token: str | None,
-        config: Config | None,
-    ) -> None:
-        self._wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None)
+    def __init__(self, wanted: Preferences, token: str | None, config: Config | None) -> None:
+        self._wanted = wanted
         self._login: dict[str, Any] = {"token": token, "config": config}
         self._settings: list[tuple[_Kind, str, str]] = []
         self._there = frozenset[str]()
@@ -171,13 +180,17 @@ class _Creation:
         )
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
-        return send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
+        # An interrupt before the answer would leave a sandbox whose id nobody knows.
+        with closed():
+            return send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
 
     def _noted(self, body: bytes) -> Sandbox:
         # Noted as soon as it is read: an interrupt may come at any moment.
         box = shown(body)
         if box.id not in self._there:
             self._made = box
+            if (noted := _made.get()) is not None:
+                noted.append(box)
         return box
 
     def _created_or_older(
@@ -200,8 +213,14 @@ class _Creation:
         if self._made is None:
             return self._set_all(box.id).bind(lambda _: look(box, **self._login))
         wanted = self._wanted
+        # The platform has the repository already. It is sent again lest it be taken for one that is to go.
         named = put_preferences(
-            box.id, name=wanted.name, description=wanted.description, topics=wanted.topics, **self._login
+            box.id,
+            name=wanted.name,
+            description=wanted.description,
+            topics=wanted.topics,
+            repo=wanted.repo,
+            **self._login,
         )
         set_all = named.bind(lambda _: self._set_all(box.id))
         return set_all.bind(lambda _: look(box, **self._login)).bind(self._as_asked)
@@ -242,6 +261,8 @@ class _Creation:
             return
         removed = remove(self._made, **self._login)
         if isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made, **self._login)):
+            if (noted := _made.get()) is not None:
+                noted.remove(self._made)
             return
         error.add_note(
             f"The sandbox {self._made.id}, which this call created, may still be there. "

@@ -66,9 +66,10 @@ def put_preferences(
 ) -> Result[None, PocketenvError]:
     """Rename a sandbox, or say something else about it. Gives None.
 
-    None leaves a thing as it is; ``""`` takes the description or the repository away, and ``()`` the topics. It takes
-    the id only. **The platform answers the same for a sandbox that is not there or not yours**, and changes nothing:
-    `rename` and `update_settings` look whether it did. Failures: InvalidInput for an empty name or topic, or where
+    ``""`` takes the description or the repository away, and ``()`` the topics. What is None is not sent: the embedded
+    platform leaves it as it is, and nobody has seen whether pocketenv.io does. It takes the id only. **The platform
+    answers the same for a sandbox that is not there or not yours**, and changes nothing. `rename` and `update_settings`
+    send along what is to stay, and look whether it was done. Failures: InvalidInput for an empty name or topic, or where
     there is nothing to change; NameTaken for the name of another sandbox, anybody's.
 
     >>> from pocketenv_fp import create, pocketenv

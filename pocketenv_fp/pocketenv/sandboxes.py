@@ -54,7 +54,7 @@ def _found(body: bytes) -> Sandbox | None:
     return seen
 
 
-@step(str)
+@step(str, safe=True)
 def get_sandbox(
     id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox | None, PocketenvError]:
@@ -72,16 +72,21 @@ def get_sandbox(
 
 
 def look(
-    sandbox: Sandbox, token: str | None, config: Config | None, read_timeout: float | None = None
+    sandbox: Sandbox,
+    token: str | None,
+    config: Config | None,
+    read_timeout: float | None = None,
+    *,
+    login: bool = False,
 ) -> Result[Sandbox, PocketenvError]:
-    """Give the sandbox as it is now, by its id. Failures: SandboxNotFound."""
+    """Give the sandbox as it is now, by its id. Failures: SandboxNotFound, and NotLoggedIn with ``login``."""
 
     def still_there(seen: Sandbox | None) -> Result[Sandbox, PocketenvError]:
         if seen is None:
             return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
         return Success(seen)
 
-    asked = query("sandbox.getSandbox", _found, {"id": sandbox.id}, login=False, read_timeout=read_timeout)
+    asked = query("sandbox.getSandbox", _found, {"id": sandbox.id}, login=login, read_timeout=read_timeout)
     return send(asked, token=token, config=config).bind(still_there)
 
 

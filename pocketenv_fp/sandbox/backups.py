@@ -50,7 +50,7 @@ def create_backup(
     return send(procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body), token=token, config=config)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_backups(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Backup], PocketenvError]:

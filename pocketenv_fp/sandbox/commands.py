@@ -61,7 +61,7 @@ def exec(
 
     It is sent once. Failures: InvalidInput for a name in ``env`` that is none, or a variable that is not set here;
     TransportError with ``maybe_sent`` where the answer did not come: the command may have run; ApiError (400) for a
-    stopped sandbox on Cloudflare.
+    stopped sandbox on Cloudflare, and (413) for a line of more than about 100,000 bytes.
 
     >>> from pocketenv_fp import create, exec, start
     >>> box = create("my-box") | start

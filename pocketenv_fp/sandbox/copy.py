@@ -22,22 +22,18 @@ from pocketenv_fp.config import Config, settings
 from pocketenv_fp.errors import (
     ApiError,
     ArchiveError,
-    DecodeError,
     InvalidInput,
     PathNotFound,
     PocketenvError,
     SandboxNotFound,
-    ServerError,
-    TransportError,
 )
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.operation import Operation, operation
-from pocketenv_fp.progress import Progress, Track, tracking
-from pocketenv_fp.sandbox.transfer import FILE, HOME, End, Kind, place, temporary
+from pocketenv_fp.progress import Progress, tracking
+from pocketenv_fp.sandbox.transfer import FILE, HOME, STAGED, End, Kind, may_have_run, names_directory, place, temporary
 
 if TYPE_CHECKING:
     from pocketenv_fp.archive.ignore import Ignore
-    from pocketenv_fp.archive.unpack import Limits
 
 __all__ = ["copy_to", "download", "upload"]
 
@@ -47,6 +43,7 @@ B = TypeVar("B")
 Most = Annotated[int, msgspec.Meta(ge=0)]
 MAX_BYTES = 32 * 1024**3
 MAX_ENTRIES = 1_000_000
+_HALF = "is not valid Unicode: it holds half of a surrogate pair"
 
 
 @operation(Sandbox)
@@ -71,8 +68,9 @@ def upload(
     ``progress`` is a function of the bytes read and their total, or True for a bar.
 
     An upload that breaks off is sent again; unpacking it is asked for once. Failures: ArchiveError for what cannot be
-    read, before anything is sent where that shows; InvalidInput for a ``remote`` that cannot be; ApiError (400) for a
-    sandbox that does not run; TransportError with ``maybe_sent`` where it is open whether it was unpacked.
+    read, before anything is sent where that shows; InvalidInput for a ``remote`` that cannot be, or is a file where a
+    directory should be; ApiError (400) for a sandbox that does not run, or that could not unpack it, and then a part of
+    it may be there; TransportError with ``maybe_sent`` where it is open whether it was unpacked.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, exec, start, upload
@@ -87,10 +85,10 @@ def upload(
     """
     end = End(sandbox, token, config)
 
-    def send(path: str, source: Path) -> Result[Sandbox, PocketenvError]:
+    def send(path: str, source: Path, rules: Ignore) -> Result[Sandbox, PocketenvError]:
+        from pocketenv_fp.archive.names import shown
         from pocketenv_fp.archive.pack import pack, survey
 
-        rules = _rules(ignore)
         try:
             found = survey(source, ignore=rules)
         except ArchiveError as error:
@@ -98,7 +96,11 @@ def upload(
 
         def carry(goal: tuple[str, str | None]) -> Result[Sandbox, PocketenvError]:
             directory, name = goal
-            with tracking(progress, found.bytes, source.name) as track:
+
+            def unpacked(uuid: str) -> Result[None, PocketenvError]:
+                return end.pull(uuid, directory).lash(lambda error: _in_the_way(end, directory, error))
+
+            with tracking(progress, found.bytes, shown(source.name)) as track:
 
                 def pieces() -> Generator[bytes]:
                     track.restart(found.bytes)
@@ -106,11 +108,12 @@ def upload(
                     track.finish()
 
                 stored = storage.put(pieces, token=token, config=config)
-                return stored.bind(lambda uuid: end.pull(uuid, directory)).map(lambda _: sandbox)
+                return stored.bind(unpacked).map(lambda _: sandbox)
 
-        return _goal(end, source, path, is_directory=remote.endswith("/")).bind(carry)
+        return _goal(end, source, path, is_directory=names_directory(remote)).bind(carry)
 
-    return place("remote", remote).bind(lambda path: _local(local).bind(lambda source: send(path, source)))
+    places = place("remote", remote).bind(lambda path: _local(local).map(lambda source: (path, source)))
+    return places.bind(lambda both: _rules(ignore).bind(lambda rules: send(*both, rules)))
 
 
 @operation(Sandbox)
@@ -128,16 +131,18 @@ def download(
     """Copy a directory or a file of a running sandbox to this machine. Gives the Path where it is now.
 
     What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
-    it has the same name. A file goes to the path ``local``, or into it where that is a directory or ends with ``/``. It
-    arrives whole or not at all. A relative ``remote`` starts at ``/workspace``.
+    it has the same name, and a link in the way is replaced, never followed. A file goes to the path ``local``, or into
+    it where that is a directory or ends with ``/``. It arrives whole or not at all. A relative ``remote`` starts at
+    ``/workspace``.
 
     An archive with anything in it that would be written elsewhere, a link that leads out of it, a device, or with more
     than ``max_bytes`` in ``max_entries`` files and directories is refused as a whole: ArchiveError names the entry.
     ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
 
     A download that breaks off begins anew, with an archive of what is there then. Failures: PathNotFound where there is
-    nothing at ``remote``; ArchiveError for what was refused and what this machine's disk did; InvalidInput; ApiError
-    (400) for a sandbox that does not run; TransportError.
+    nothing at ``remote``; ArchiveError for what was refused and what this machine's disk did; InvalidInput;
+    CommandFailed for a file that the sandbox's shell could not read; ApiError (400) for a sandbox that does not run, or
+    a directory that it could not read; TransportError.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, download, exec, start
@@ -151,34 +156,41 @@ def download(
     'PathNotFound'
     >>> work.cleanup()
     """
+    from pocketenv_fp.archive.names import shown
     from pocketenv_fp.archive.unpack import Limits
+    from pocketenv_fp.sandbox.arrival import arriving, landed, landed_file
 
     end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
-    below = os.path.isdir(local) or os.fspath(local).endswith("/")  # noqa: PTH112  # pathlib's raises
 
     def fetch(path: str, target: Path) -> Result[Path, PocketenvError]:
-        file = target / posixpath.basename(path) if below else target
-        with tracking(progress, None, posixpath.basename(path)) as track:
+        into = os.path.isdir(target)  # noqa: PTH112  # pathlib's raises
+        file = target / posixpath.basename(path) if into or names_directory(os.fspath(local)) else target
+        beside = target if into else file
+        with tracking(progress, None, shown(posixpath.basename(path))) as track:
 
             def take(uuid: str, use: Callable[[Path], Path], beside: Path) -> Result[Path, PocketenvError]:
-                arrive = _arriving(beside, limits, track, use)
+                arrive = arriving(beside, limits, track, use)
                 return storage.take(uuid, arrive, token=token, config=config)
 
             def attempt() -> Result[Path, PocketenvError]:
-                got = end.push(path).bind(lambda uuid: take(uuid, lambda made: _landed(made, target), target))
+                got = end.push(path).bind(lambda uuid: take(uuid, lambda made: landed(made, target), target))
                 if isinstance(got, Failure) and _is_missing(error := got.failure()):
                     return end.kind(path).bind(lambda kind: instead(kind, error))
                 return got
 
             def instead(kind: Kind, error: PocketenvError) -> Result[Path, PocketenvError]:
                 if kind == "file":
-                    return end.stage(path).bind(staged)
+                    return end.push_file(path).bind(lambda uuid: take(uuid, file_landed, beside)).lash(named)
                 return Failure(error if kind == "directory" else _no_copy(path, kind, "download"))
 
-            def staged(directory: str) -> Result[Path, PocketenvError]:
-                pushed = end.push(directory)
-                end.remove(directory)
-                return pushed.bind(lambda uuid: take(uuid, lambda made: _landed_file(made / FILE, file), file))
+            def file_landed(made: Path) -> Path:
+                return landed_file(made / FILE, file, into=into)
+
+            def named(error: PocketenvError) -> Result[Path, PocketenvError]:
+                # Where it was packed is nobody's affair.
+                if isinstance(error, ArchiveError) and error.entry.startswith(STAGED):
+                    return Failure(ArchiveError(error.reason, shown(path)))
+                return Failure(error)
 
             return settings(config, token=token).bind(lambda found: storage.again(attempt, found))
 
@@ -214,9 +226,9 @@ def copy_to(
 
     ``destination`` is a Sandbox, a Result of one, or an id. ``copy_to(box, other, "a", "b")`` copies from box to other,
     and so does ``box | copy_to(other, "a", "b")``; the next step is done to other. What is *in* a directory ``src``
-    goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name. A file
-    goes to the path ``dst``, or into it where that is a directory or ends with ``/``. Relative paths start at
-    ``/workspace``. Nothing of it passes through this machine.
+    goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name, and a
+    link in the way is replaced, never followed. A file goes to the path ``dst``, or into it where that is a directory or
+    ends with ``/``. Relative paths start at ``/workspace``. Nothing of it passes through this machine.
 
     Each part of it is asked for once. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
     nothing at ``src``; InvalidInput for paths that cannot be, or a directory where a file should go and the other way
@@ -244,15 +256,10 @@ def copy_to(
         def instead(found: Kind, kind: Kind) -> Result[Sandbox, PocketenvError]:
             if found != "file":
                 return Failure(_no_copy(path, found, "copy_to"))
-            below = kind == "directory" or dst.endswith("/")
+            below = kind == "directory" or names_directory(dst)
             file = posixpath.join(goal, posixpath.basename(path)) if below else goal
-            return source.stage(path).bind(lambda staged: carry_file(staged, file))
-
-        def carry_file(staged: str, file: str) -> Result[Sandbox, PocketenvError]:
-            pushed = source.push(staged)
-            source.remove(staged)
             staging = temporary(posixpath.dirname(file))
-            return pushed.bind(lambda uuid: _carry(target, uuid, staging, file, "file"))
+            return source.push_file(path).bind(lambda uuid: _carry(target, uuid, staging, file, "file"))
 
         return target.kind(goal).bind(settle)
 
@@ -263,19 +270,24 @@ def copy_to(
 
 
 def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
-    return (
-        Failure(InvalidInput("local", "holds a NUL, and no path does"))
-        if "\0" in os.fspath(path)
-        else Success(Path(path))
-    )
+    if "\0" in os.fspath(path):
+        return Failure(InvalidInput("local", "holds a NUL, and no path does"))
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return Failure(InvalidInput("local", _HALF))
+    return Success(Path(path))
 
 
-def _rules(ignore: bool | Sequence[str]) -> Ignore:  # noqa: FBT001  # as the caller gave it
+def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
     from pocketenv_fp.archive.ignore import Ignore
 
     if isinstance(ignore, bool):
-        return Ignore.files() if ignore else Ignore.none()
-    return Ignore.patterns(ignore)
+        return Success(Ignore.files() if ignore else Ignore.none())
+    try:
+        return Success(Ignore.patterns(ignore))
+    except UnicodeEncodeError:
+        return Failure(InvalidInput("ignore", _HALF))
 
 
 def _goal(end: End, source: Path, path: str, *, is_directory: bool) -> Result[tuple[str, str | None], PocketenvError]:
@@ -290,46 +302,11 @@ def _goal(end: End, source: Path, path: str, *, is_directory: bool) -> Result[tu
     )
 
 
-def _arriving(
-    target: Path, limits: Limits, track: Track, use: Callable[[Path], Path]
-) -> Callable[[storage.Incoming], Path]:
-    from pocketenv_fp.archive.landing import staging
-    from pocketenv_fp.archive.unpack import unpack
-
-    def arrive(incoming: storage.Incoming) -> Path:
-        track.restart(incoming.total)
-
-        def read(size: int) -> bytes:
-            data = incoming.read(size)
-            track.add(len(data))
-            return data
-
-        with staging(target if _has_room_beside(target) else target / FILE) as made:
-            unpack(read, made, strip=True, limits=limits)
-            track.finish()
-            return use(made)
-
-    return arrive
-
-
-def _has_room_beside(target: Path) -> bool:
-    """Tell whether what is made beside it can be moved there. A directory may be a mount, or all that one may write to."""
-    place = os.path.realpath(target)
-    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for what cannot be looked at
-    return not os.path.isdir(place) or (not os.path.ismount(place) and os.access(above, os.W_OK | os.X_OK))  # noqa: PTH112
-
-
-def _landed(made: Path, target: Path) -> Path:
-    from pocketenv_fp.archive.landing import land
-
-    land(made, target)
-    return target
-
-
-def _landed_file(made: Path, file: Path) -> Path:
-    if made.is_symlink() or not made.is_file():
-        raise ArchiveError("the archive does not have the file that was asked for")
-    return _landed(made, file)
+def _in_the_way(end: End, directory: str, error: PocketenvError) -> Result[None, PocketenvError]:
+    # The platform hides why it could not unpack, and this is what happens by mistake.
+    if isinstance(error, ApiError) and error.status in {400, 500} and end.kind(directory).value_or(None) == "file":
+        return Failure(InvalidInput("remote", "leads to a file in the sandbox, where a directory should be"))
+    return Failure(error)
 
 
 def _is_missing(error: PocketenvError) -> bool:
@@ -349,14 +326,16 @@ def _no_copy(path: str, kind: Kind, operation: str) -> PocketenvError:
 def _carry(
     target: End, uuid: str, staging: str, goal: str, kind: Literal["directory", "file"]
 ) -> Result[Sandbox, PocketenvError]:
-    pulled = target.pull(uuid, staging)
-    if isinstance(pulled, Failure):
-        match pulled.failure():
-            case TransportError(maybe_sent=True) | ServerError() | DecodeError():
-                target.remove(staging)
-            case _:
-                pass  # it was refused, and nothing was unpacked
-        return Failure(pulled.failure())
+    is_there = True
+    try:
+        pulled = target.pull(uuid, staging)
+        if isinstance(pulled, Failure):
+            is_there = may_have_run(pulled.failure())
+            return Failure(pulled.failure())
+        is_there = False  # from here on it is the shell's to remove, whatever comes between
+    finally:
+        if is_there:
+            target.remove(staging)
     return target.settle(staging, goal, kind)
 
 

@@ -21,7 +21,7 @@ __all__ = ["delete_file", "get_file", "iter_files", "list_files", "set_file"]
 _FILES = Kind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_files(
     sandbox: Sandbox,
     *,
@@ -57,7 +57,7 @@ def iter_files(
     return pocketenv.iter_files(sandbox.id, limit=limit, token=token, config=config)
 
 
-@operation(Sandbox)
+@operation(Sandbox, safe=True)
 def get_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[File, PocketenvError]:

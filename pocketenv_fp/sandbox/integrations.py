@@ -30,7 +30,7 @@ def create_integration(
     return pocketenv.create_integration(sandbox.id, name, token=token, config=config)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_integrations(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Integration], PocketenvError]:

@@ -14,7 +14,7 @@ from pocketenv_fp.operation import operation, step
 __all__ = ["get_ssh_keys", "get_tailscale_auth_key", "set_ssh_keys", "set_tailscale_auth_key"]
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def get_ssh_keys(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[SshKey, PocketenvError]:
@@ -51,7 +51,7 @@ def set_ssh_keys(
     return put.bind(lambda _: pocketenv.get_ssh_keys(sandbox.id, token=token, config=config))
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def get_tailscale_auth_key(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[TailscaleAuthKey, PocketenvError]:

@@ -22,7 +22,7 @@ __all__ = ["claim", "delays", "delete", "refresh", "start", "stop", "wait_until_
 SHORTEST_READ = 1.0
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def start(
     sandbox: Sandbox,
     *,
@@ -45,7 +45,7 @@ def start(
     return send(asked, token=token, config=config).bind(lambda _: look(sandbox, token, config))
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def stop(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -74,7 +74,7 @@ def delete(
     return remove(sandbox, token, config).map(lambda _: sandbox)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def refresh(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -105,7 +105,7 @@ def claim(
     return claimed.bind(lambda box: look(box, token, config))
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def wait_until_running(
     sandbox: Sandbox,
     *,

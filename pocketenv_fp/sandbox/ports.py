@@ -69,7 +69,7 @@ def unexpose(
     return send(asked, token=token, config=config).map(lambda _: sandbox)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_ports(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Port], PocketenvError]:

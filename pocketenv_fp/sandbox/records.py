@@ -22,6 +22,8 @@ T = TypeVar("T", bound=Identified)
 T_co = TypeVar("T_co", covariant=True)
 Done = Result[None, PocketenvError]
 
+LONGEST_SHOWN = 100
+
 
 class Each(Protocol[T_co]):
     """A function of `pocketenv_fp.pocketenv` that gives an iterator of a sandbox's records."""
@@ -113,6 +115,8 @@ class Records(Generic[T]):
 
     def _missing(self, wanted: str) -> RecordNotFound:
         noun = self._kind.noun
+        # Whoever gives a whole text in the place of a name should not see it in every log.
+        wanted = wanted if len(wanted) <= LONGEST_SHOWN else f"{wanted[:LONGEST_SHOWN]}…"
         return RecordNotFound(
             message=f"the sandbox {self._sandbox.name} has no {noun} {wanted!r}",
             operation=f"{noun}.get{noun.capitalize()}s",

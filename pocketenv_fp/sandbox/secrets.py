@@ -20,7 +20,7 @@ __all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_s
 _SECRETS = Kind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_secrets(
     sandbox: Sandbox,
     *,
@@ -56,7 +56,7 @@ def iter_secrets(
     return pocketenv.iter_secrets(sandbox.id, limit=limit, token=token, config=config)
 
 
-@operation(Sandbox)
+@operation(Sandbox, safe=True)
 def get_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Secret, PocketenvError]:

@@ -59,7 +59,7 @@ def _changed(
     )
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_services(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Service], PocketenvError]:
@@ -74,7 +74,7 @@ def list_services(
     return pocketenv.list_services(sandbox.id, token=token, config=config)
 
 
-@operation(Sandbox)
+@operation(Sandbox, safe=True)
 def get_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:

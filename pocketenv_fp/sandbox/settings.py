@@ -24,8 +24,8 @@ def rename(
 ) -> Result[Sandbox, PocketenvError]:
     """Give the sandbox another name. Gives the Sandbox as it is afterwards, with that name.
 
-    All else that was said about it stays. Failures: NameTaken for the name of another sandbox, anybody's;
-    SandboxNotFound where it is gone or not yours.
+    All else that was said about it stays; as in `update_settings`, it is looked at and sent along. Failures: NameTaken
+    for the name of another sandbox, anybody's; SandboxNotFound where it is gone or not yours.
 
     >>> from pocketenv_fp import create, rename
     >>> (create("my-box") | rename("my-better-box")).map(lambda box: box.name)
@@ -50,9 +50,12 @@ def update_settings(
     """Rename the sandbox, or say something else about it. Gives the Sandbox as it is afterwards.
 
     None leaves a thing as it is; ``""`` takes the description or the repository away, and ``()`` the topics. A topic
-    has at most 50 bytes. ``repo`` is the URL of a git repository. Failures: InvalidInput for an empty name or topic, or
-    where there is nothing to change; NameTaken for the name of another sandbox, anybody's; SandboxNotFound where it is
-    gone or not yours.
+    has at most 50 bytes. ``repo`` is the URL of a git repository.
+
+    What stays is looked at first and sent along, since nobody has seen whether the platform would keep it otherwise: of
+    two programs that change different things at the same moment, one may put back what the other changed. Failures:
+    InvalidInput for an empty name or topic, or where there is nothing to change; NameTaken for the name of another
+    sandbox, anybody's; SandboxNotFound where it is gone or not yours.
 
     >>> from pocketenv_fp import create, update_settings
     >>> box = create("my-box") | update_settings(description="a box for trying things", topics=["demo", "trial"])
@@ -66,7 +69,7 @@ def update_settings(
     return _settled(sandbox, wanted, token, config)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def get_preferences(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
@@ -84,23 +87,43 @@ def get_preferences(
 def _settled(
     sandbox: Sandbox, wanted: Preferences, token: str | None, config: Config | None
 ) -> Result[Sandbox, PocketenvError]:
-    put = pocketenv.put_preferences(
-        sandbox.id,
-        name=wanted.name,
-        description=wanted.description,
-        topics=wanted.topics,
-        repo=wanted.repo,
-        token=token,
-        config=config,
-    )
-    return put.bind(lambda _: look(sandbox, token, config)).bind(lambda seen: _kept(sandbox, seen, wanted))
+    def put(said: Preferences) -> Result[None, PocketenvError]:
+        return pocketenv.put_preferences(
+            sandbox.id,
+            name=said.name,
+            description=said.description,
+            topics=said.topics,
+            repo=said.repo,
+            token=token,
+            config=config,
+        )
+
+    def seen() -> Result[Sandbox, PocketenvError]:
+        # Anybody may look, but only an owner has something to change.
+        return look(sandbox, token, config, login=True).bind(lambda found: _same(sandbox, found))
+
+    # Where nothing is to change that is told without a look, and where nothing is to stay none is needed.
+    stays = wanted != Preferences() and None in {wanted.description, wanted.topics, wanted.repo}
+    whole = seen().map(lambda before: _beside(wanted, before)) if stays else Success(wanted)
+    return whole.bind(put).bind(lambda _: seen()).bind(lambda after: _kept(sandbox, after, wanted))
+
+
+def _same(sandbox: Sandbox, found: Sandbox) -> Result[Sandbox, PocketenvError]:
+    # What has the id for its name is another sandbox.
+    if found.id != sandbox.id:
+        return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
+    return Success(found)
+
+
+def _beside(wanted: Preferences, before: Sandbox) -> Preferences:
+    # A name cannot be lost, and to send the one that it has might be taken for a name that is taken.
+    said = {field: getattr(before, field) or None for field in ("description", "topics", "repo")}
+    asked = {field: value for field in wanted.__struct_fields__ if (value := getattr(wanted, field)) is not None}
+    return Preferences(**(said | asked))
 
 
 def _kept(sandbox: Sandbox, seen: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
     # putPreferences answers alike whether it changed a sandbox or knows none: only a look tells.
-    # What has the id for its name is another sandbox.
-    if seen.id != sandbox.id:
-        return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
     missed = [
         field
         for field in wanted.__struct_fields__

@@ -11,18 +11,27 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import CommandFailed, DecodeError, InvalidInput, PathNotFound, PocketenvError
+from pocketenv_fp.errors import (
+    CommandFailed,
+    DecodeError,
+    InvalidInput,
+    PathNotFound,
+    PocketenvError,
+    ServerError,
+    TransportError,
+)
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.sandbox.commands import exec
 from pocketenv_fp.shell import quote
 from pocketenv_fp.xrpc import decode, nothing, procedure, send
 
-__all__ = ["FILE", "End", "Kind", "place", "temporary"]
+__all__ = ["FILE", "STAGED", "End", "Kind", "may_have_run", "names_directory", "place", "temporary"]
 
 Kind = Literal["directory", "file", "nothing", "other"]
 
 HOME = "/workspace"
 FILE = "file"
+STAGED = ".pocketenv-copy-"
 NOTHING_CAME = 93
 IN_THE_WAY = 94
 
@@ -39,9 +48,12 @@ t=
 for e in "$s"/* "$s"/.[!.]* "$s"/..?*; do if [ -d "$e" ]; then t=$e; fi; done
 [ -n "$t" ] || exit {NOTHING_CAME}
 """
+# Top down, so that no link is followed to what lies below it.
+_NO_LINKS = """find . -exec sh -c 'for e; do if [ -h "$0/$e" ]; then rm -f "$0/$e" || exit 1; fi; done' "$p" {} +"""
 _PLACE_TREE = f"""{_TOP}if [ -d "$p" ]; then
+  (cd "$t" && {_NO_LINKS}) || exit 1
   for e in "$t"/* "$t"/.[!.]* "$t"/..?*; do
-    if [ -e "$e" ] || [ -h "$e" ]; then cp -a "$e" "$p/" || exit 1; fi
+    if [ -e "$e" ] || [ -h "$e" ]; then cp -af "$e" "$p/" || exit 1; fi
   done
 elif [ -e "$p" ] || [ -h "$p" ]; then exit {IN_THE_WAY}
 else mv "$t" "$p" || cp -a "$t" "$p"; fi"""
@@ -63,15 +75,33 @@ def place(field: str, path: str) -> Result[str, PocketenvError]:
         return Failure(InvalidInput(field, "holds a NUL, and no path does"))
     if path.startswith("~"):
         return Failure(InvalidInput(field, "~ is not replaced: write the path from / on, or ./~ for that name"))
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Failure(InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair"))
     full = "/" + posixpath.normpath(posixpath.join(HOME, path)).lstrip("/")
     if full == "/":
         return Failure(InvalidInput(field, "is the root of the sandbox: name a directory in it"))
     return Success(full)
 
 
+def names_directory(path: str) -> bool:
+    """Tell whether the path by its end alone means a directory, whatever is there."""
+    return posixpath.basename(path) in {"", ".", ".."}
+
+
 def temporary(directory: str) -> str:
     """Give a path in ``directory`` that nothing has yet."""
-    return posixpath.join(directory, f".pocketenv-copy-{os.urandom(8).hex()}")
+    return posixpath.join(directory, f"{STAGED}{os.urandom(8).hex()}")
+
+
+def may_have_run(error: PocketenvError) -> bool:
+    """Tell whether what failed may have been done all the same, or in part."""
+    match error:
+        case TransportError(maybe_sent=True) | ServerError() | DecodeError():
+            return True
+        case _:
+            return False
 
 
 class End:
@@ -106,10 +136,18 @@ class End:
 
         return self._run(_KIND, p=path).bind(read)
 
-    def stage(self, file: str) -> Result[str, PocketenvError]:
-        """Copy a file into a directory of its own, which is all that can be packed. Gives the directory."""
-        directory = temporary(HOME)
-        return self._run(_STAGE, p=file, s=directory).bind(_well).map(lambda _: directory)
+    def push_file(self, file: str) -> Result[str, PocketenvError]:
+        """Copy a file into a directory of its own and have that packed, which no file can be. Gives the archive's uuid."""
+        directory, is_there = temporary(HOME), True
+        try:
+            staged = self._run(_STAGE, p=file, s=directory).bind(_well)
+            if isinstance(staged, Failure):
+                is_there = may_have_run(staged.failure())
+            return staged.bind(lambda _: self.push(directory))
+        finally:
+            # Ctrl-C comes through here as well.
+            if is_there:
+                self.remove(directory)
 
     def remove(self, directory: str) -> None:
         """Remove what was staged, as well as it can be done."""

@@ -20,7 +20,7 @@ __all__ = ["delete_variable", "get_variable", "iter_variables", "list_variables"
 _VARIABLES = Kind[Variable]("variable", "name", pocketenv.iter_variables, pocketenv.delete_variable)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_variables(
     sandbox: Sandbox,
     *,
@@ -56,7 +56,7 @@ def iter_variables(
     return pocketenv.iter_variables(sandbox.id, limit=limit, token=token, config=config)
 
 
-@operation(Sandbox)
+@operation(Sandbox, safe=True)
 def get_variable(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Variable, PocketenvError]:

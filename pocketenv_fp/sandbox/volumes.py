@@ -20,7 +20,7 @@ __all__ = ["delete_volume", "get_volume", "iter_volumes", "list_volumes", "set_v
 _VOLUMES = Kind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
 
 
-@step(Sandbox)
+@step(Sandbox, safe=True)
 def list_volumes(
     sandbox: Sandbox,
     *,
@@ -56,7 +56,7 @@ def iter_volumes(
     return pocketenv.iter_volumes(sandbox.id, limit=limit, token=token, config=config)
 
 
-@operation(Sandbox)
+@operation(Sandbox, safe=True)
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_where_nothing_is_it_is_what_was_made(tmp_path: Path) -> None:
         land(made, tmp_path / "out")
     assert (tmp_path / "out").stat().st_ino == number
     assert contents(tmp_path) == {"out": None, "out/a": "1", "out/d": None, "out/d/b": "2"}
+
+
+def test_to_know_the_way_back_takes_little_memory_for_each_entry(tmp_path: Path) -> None:
+    names, target = [f"file-{number}" for number in range(3000)], tmp_path / ("x" * 100)
+    with staging(target) as made:
+        for place in (made, target):
+            fill(place, **dict.fromkeys(names, ""))
+        tracemalloc.start()
+        try:
+            land(made, target)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    # A million of them are allowed.
+    assert peak / len(names) < 600
 
 
 def test_directories_above_are_made_and_removed_again_if_nothing_arrives(tmp_path: Path) -> None:

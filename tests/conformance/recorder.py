@@ -70,6 +70,20 @@ class Recorder:
         return reply(answer.body, answer.status, kept)
 
 
+class Forgetful(Recorder):
+    """Passes requests on to a platform on which putPreferences takes away all that is not said again."""
+
+    def send(self, request: Request) -> Exchange:
+        """The request with the platform's answer to it, and what was not said in it said to be nothing."""
+        if not request.path.endswith("putPreferences"):
+            return super().send(request)
+        told = json.loads(request.body)
+        nothing = dict.fromkeys(("description", "topics", "repo"))
+        body = json.dumps({**told, "preferences": [{**nothing, **each} for each in told["preferences"]]}).encode()
+        headers = {**request.headers, "content-length": str(len(body))}
+        return super().send(request._replace(body=body, headers=headers))
+
+
 class Recorded(Wire):
     """A client that knows nothing but HTTP, all of whose requests are kept."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from returns.result import Result, Success
 
@@ -27,38 +27,52 @@ from pocketenv_fp import (
     Step,
     TailscaleAuthKey,
     TerminalToken,
+    TransportError,
     Variable,
     Volume,
+    check,
     create,
     create_backup,
     create_sandbox,
     delete,
     delete_secret,
+    ephemeral,
     exec,
     expose,
     from_env,
+    gather,
     get_profile,
     get_sandbox,
     get_ssh_keys,
     get_tailscale_auth_key,
     identity,
+    json_output,
+    keep,
+    lines,
     list_backups,
     list_ports,
     list_sandboxes,
     list_sandboxes_by_actor,
     list_secrets,
+    managed,
     me,
+    or_else,
     pocketenv,
+    recover,
     restore_backup,
+    retrying,
     sandbox,
     set_secret,
     set_ssh_keys,
     set_tailscale_auth_key,
     start,
+    stdout,
     stop,
+    tap,
     unexpose,
     vscode,
     wait_until_running,
+    when,
 )
 
 Ran = Result[ExecResult, PocketenvError]
@@ -229,3 +243,42 @@ def copying(box: Sandbox, other: Sandbox, made: Boxed) -> None:
     assert_type(box | sandbox.copy_to(made, "a", "b"), Boxed)
     assert_type(sandbox.copy_to(get_sandbox("x"), get_sandbox("y"), "a", "b"), Boxed)
     assert_type(sandbox.copy_to("an-id", "a", "b"), Step[Sandbox, Sandbox])
+
+
+def is_idle(box: Sandbox) -> bool:
+    return box.installs == 0
+
+
+def said(error: PocketenvError) -> str:
+    return error.summary()
+
+
+def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
+    assert_type(create("x") | start | exec("ls") | check | lines, Result[list[str], PocketenvError])
+    assert_type(made | exec("ls") | stdout, Result[str, PocketenvError])
+    assert_type(exec("ls") | check | json_output, Step[Sandbox, Any])
+    assert_type(tap(exec("make")), Step[Sandbox, Sandbox])
+    assert_type(create("x") | tap(exec("make") | check) | tap(list_ports) | exec("ls"), Ran)
+    assert_type(get_sandbox("x") | tap(start) | exec("ls"), Ran)
+    assert_type(gather(start), Step[Sandbox, tuple[Sandbox]])
+    assert_type(
+        box | gather(exec("a"), exec("b") | stdout, list_ports, start, exec("c") | lines),
+        Result[tuple[ExecResult, str, list[Port], Sandbox, list[str]], PocketenvError],
+    )
+    assert_type(
+        gather(start, start, start, start, start, stop),
+        Step[Sandbox, tuple[Sandbox, ...]],
+    )
+    assert_type(made | keep(exec("a"), list_ports), Result[tuple[Sandbox, ExecResult, list[Port]], PocketenvError])
+    assert_type(recover(exec("ls") | stdout, None), Step[Sandbox, str | None])
+    assert_type(recover(list_ports, said, on=(TransportError,)), Step[Sandbox, list[Port] | str])
+    assert_type(or_else(start, exec("ls")), Step[Sandbox, Sandbox | ExecResult])
+    assert_type(create | or_else(start, stop, on=TransportError) | exec("ls"), Step[str, ExecResult])
+    assert_type(create | when(is_idle, start) | exec("ls"), Step[str, ExecResult])
+    assert_type(when(is_idle, exec("ls")), Step[Sandbox, Sandbox | ExecResult])
+    assert_type(made | retrying(start, 5, on=(TransportError,), delay=2) | exec("ls"), Ran)
+    assert_type(retrying(exec("ls"), unsafe=True), Step[Sandbox, ExecResult])
+    assert_type(managed(start | exec("ls")), Step[str, ExecResult])
+    assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
+    assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)
+    assert_type(ephemeral(start | exec("ls"), env={"A": "b"}, keep_alive=True)("x"), Ran)

@@ -1,0 +1,137 @@
+"""Sandboxes that are gone when the work in them is done, however it ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.arguments import Text
+from pocketenv_fp.combinator import combinator
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.interrupts import guarded, opened
+from pocketenv_fp.models import Sandbox
+from pocketenv_fp.operation import Step
+from pocketenv_fp.pocketenv.creation import create, noting
+from pocketenv_fp.sandbox.lifecycle import delete
+
+__all__ = ["ephemeral", "managed"]
+
+A = TypeVar("A")
+C = TypeVar("C")
+
+
+@overload
+def managed(use: Step[Sandbox, C], *, release: Step[Sandbox, Any] = delete) -> Step[str, C]: ...
+@overload
+def managed(
+    use: Step[Sandbox, C], *, acquire: Step[A, Sandbox], release: Step[Sandbox, Any] = delete
+) -> Step[A, C]: ...
+@combinator(safe=False)
+def managed(
+    target: Any,
+    use: Step[Sandbox, Any],
+    *,
+    acquire: Step[Any, Sandbox] = create,
+    release: Step[Sandbox, Any] = delete,
+) -> Result[Any, PocketenvError]:
+    r"""Create a sandbox, use it, delete it. Gives a step from what ``acquire`` takes to what ``use`` gives.
+
+    ``acquire`` is `create`, or a pipeline with it that ends with the sandbox; ``release`` is run on every sandbox that
+    was created there, and on no other: one that was there before, which a create with ``repo=`` or a get_sandbox may
+    give, stays. It is run when ``use`` is done, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and when the
+    process is asked to stop (SIGTERM, where the program has no handler of its own: it becomes SystemExit(143) while
+    this runs in the main thread, and nowhere else). Ctrl-C and SIGTERM wait for the answer to a create that is under
+    way, and for ``release``; a second one does not wait. A process that is killed releases nothing.
+
+    The Failure is the first one. Where ``release`` fails too, a note on it says so, as on an exception; where only
+    ``release`` fails, that is the Failure, with a note that names the sandbox. A sandbox that is gone already is
+    released.
+
+    >>> from pocketenv_fp import create, exec, get_sandbox, managed, start
+    >>> ci = managed(start | exec("echo hello"), acquire=create(provider="daytona"))
+    >>> ci
+    managed(start() | exec('echo hello'), acquire=create(provider='daytona'))
+    >>> ci("my-box")
+    <Success: ExecResult(stdout='hello\n', stderr='', exit_code=0)>
+    >>> get_sandbox("my-box")
+    <Success: None>
+    """
+    made: list[Sandbox] = []
+    with guarded():
+        try:
+            with noting(made), opened():
+                acquired = Success(target) | acquire
+            with opened():
+                result = acquired | use
+        except BaseException as stopped:
+            _release(made, release, stopped.add_note)
+            raise
+        if isinstance(result, Success):
+            return _release(made, release, None).bind(lambda _: result)
+        _release(made, release, result.failure().add_note)
+        return result
+
+
+def _release(
+    made: Sequence[Sandbox], release: Step[Sandbox, Any], note: Callable[[str], None] | None
+) -> Result[None, PocketenvError]:
+    first: PocketenvError | None = None
+    for box in reversed(made):
+        try:
+            released = box | release
+        except Exception as raised:  # a release that raises must not hide what came first
+            if note is None:
+                raise
+            note(f"The sandbox {box.id} may still be there. Releasing it raised {type(raised).__name__}")
+            continue
+        if isinstance(released, Success) or isinstance(released.failure(), SandboxNotFound):
+            continue
+        error = released.failure()
+        (note or error.add_note)(f"The sandbox {box.id} may still be there. Releasing it failed: {error.summary()}")
+        first = first or error
+    return Success(None) if first is None else Failure(first)
+
+
+class Options(TypedDict, total=False):
+    """What `create` takes besides the name."""
+
+    base: Text
+    provider: Text
+    repo: Text | None
+    keep_alive: bool | None
+    env: Mapping[str, str | FromEnv] | None
+    secrets: Mapping[str, str | FromEnv] | None
+    description: Text | None
+    topics: Sequence[str] | None
+    provider_credentials: Mapping[str, str | FromEnv] | None
+    token: Text | None
+    config: Config | None
+
+
+def _are_options(_: object, **options: Unpack[Options]) -> None:
+    create(**options)
+
+
+@combinator(secret=("secrets", "provider_credentials"), safe=False, check=_are_options)
+def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) -> Result[C, PocketenvError]:
+    """Use a sandbox of its own, as `managed` does. Gives a step from the beginning of its name to what ``use`` gives.
+
+    Its name is what the step is run on and a random end, so that one pipeline may run many times at once. The options
+    are those of `create`. A ``token`` or
+    ``config`` among them is for creating and deleting; the steps in ``use`` have their own.
+
+    >>> from pocketenv_fp import create, ephemeral, exec, start
+    >>> test = ephemeral(start | exec('echo "$STAGE"'), env={"STAGE": "test"})
+    >>> test
+    ephemeral(start() | exec('echo "$STAGE"'), env={'STAGE': 'test'})
+    >>> test("ci") == test("ci")
+    True
+    """
+    if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever does not check types
+        raise TypeError(f"ephemeral takes the beginning of a name, not a {type(target).__name__}")
+    release = delete(token=options.get("token"), config=options.get("config"))
+    return managed(use, acquire=create(**options), release=release)(f"{target}-{os.urandom(4).hex()}")

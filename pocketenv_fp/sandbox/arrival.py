@@ -1,0 +1,74 @@
+"""A download's end on this machine: what arrives is unpacked beside its place, and moved there when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pocketenv_fp import storage
+from pocketenv_fp.archive.landing import land, staging
+from pocketenv_fp.archive.names import broken, shown
+from pocketenv_fp.archive.unpack import Limits, unpack
+from pocketenv_fp.errors import ArchiveError
+from pocketenv_fp.progress import Track
+from pocketenv_fp.sandbox.transfer import temporary
+
+__all__ = ["arriving", "landed", "landed_file"]
+
+
+def arriving(
+    target: Path, limits: Limits, track: Track, use: Callable[[Path], Path]
+) -> Callable[[storage.Incoming], Path]:
+    """Give what unpacks an archive near ``target`` and then has ``use`` take it from there. It raises ArchiveError."""
+
+    def arrive(incoming: storage.Incoming) -> Path:
+        track.restart(incoming.total)
+
+        def read(size: int) -> bytes:
+            data = incoming.read(size)
+            track.add(len(data))
+            return data
+
+        with staging(target if _has_room_beside(target) else Path(temporary(str(target)))) as made:
+            unpack(read, made, strip=True, limits=limits)
+            track.finish()
+            return use(made)
+
+    return arrive
+
+
+def _has_room_beside(target: Path) -> bool:
+    """Tell whether what is made beside it can be moved there. A directory may be a mount, or all that one may write to."""
+    try:
+        place = os.path.realpath(target)
+    except OSError:
+        return True  # a current directory that is gone, for one: `staging` says so
+    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for what cannot be looked at
+    return not os.path.isdir(place) or (not os.path.ismount(place) and os.access(above, os.W_OK | os.X_OK))  # noqa: PTH112
+
+
+def landed(made: Path, target: Path) -> Path:
+    """Move what arrived to ``target``. Gives that. Raises ArchiveError."""
+    land(made, target)
+    return target
+
+
+def landed_file(made: Path, file: Path, *, into: bool) -> Path:
+    """Move a file that arrived to the path ``file``, whose directory is there where it goes ``into`` one. Gives the path.
+
+    Raises ArchiveError.
+    """
+    if made.is_symlink() or not made.is_file():
+        raise ArchiveError("the archive does not have the file that was asked for")
+    if not into:
+        return landed(made, file)
+    # As one of a directory's entries, so that a link in its place is replaced: it may lead out of the directory.
+    alone = made.parent.with_name("alone")
+    try:
+        alone.mkdir()
+        made.rename(alone / file.name)
+    except OSError as error:
+        raise broken(error, shown(file.name)) from None
+    landed(alone, file.parent)
+    return file

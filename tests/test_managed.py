@@ -1,0 +1,407 @@
+"""Sandboxes that are gone when the work in them is done: after a failure, an exception, Ctrl-C and a request to stop."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_type_hints
+
+import pytest
+from returns.result import Failure, Result, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    CommandFailed,
+    Config,
+    ExecResult,
+    NameTaken,
+    PocketenvError,
+    Sandbox,
+    ServerError,
+    Step,
+    check,
+    create,
+    delete,
+    ephemeral,
+    exec,
+    get_sandbox,
+    identity,
+    iter_sandboxes_by_actor,
+    local,
+    managed,
+    me,
+    refresh,
+    rename,
+    start,
+    stop,
+    tap,
+    using,
+    when,
+)
+from pocketenv_fp.leases import Options
+from pocketenv_fp.local.faults import Refuse, Slow
+from pocketenv_fp.operation import step
+
+REPO = "https://example.org/team/project.git"
+DELETE = "sandbox.deleteSandbox"
+HELLO: Result[ExecResult, PocketenvError] = Success(ExecResult("hello\n", "", 0))
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+class Broken(Exception):
+    """What a function of the program raises."""
+
+
+def breaks(_: Sandbox) -> bool:
+    raise Broken
+
+
+def interrupted(_: Sandbox) -> bool:
+    os.kill(os.getpid(), signal.SIGINT)
+    return True
+
+
+def asked_to_stop(_: Sandbox) -> bool:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return True
+
+
+@step(Sandbox)
+def as_name(box: Sandbox) -> Result[str, PocketenvError]:
+    return Success(f"{box.name}-2")
+
+
+@step(str)
+def get_older(name: str) -> Result[Sandbox, PocketenvError]:
+    return Success(name) | get_sandbox | refresh
+
+
+def mine() -> list[str]:
+    return [each.unwrap().name for each in iter_sandboxes_by_actor(me().unwrap().did)]
+
+
+def test_it_is_there_while_it_is_used_and_gone_afterwards() -> None:
+    names: list[list[str]] = []
+
+    def seen(box: Sandbox) -> bool:
+        names.append([box.name, *mine()])
+        return True
+
+    assert managed(start | when(seen, exec("echo hello")))("box") == HELLO
+    assert names == [["box", "box"]]
+    assert mine() == []
+
+
+@pytest.mark.parametrize(
+    "use", [exec("exit 3", check=True), tap(exec("exit 3") | check), start | exec("exit 3") | check]
+)
+def test_it_is_gone_after_a_failure_which_comes_out_as_it_was(use: Step[Sandbox, Any]) -> None:
+    failed = managed(use, acquire=create | start)("box").failure()
+    assert isinstance(failed, CommandFailed)
+    assert not hasattr(failed, "__notes__")
+    assert mine() == []
+
+
+def test_it_is_gone_after_an_exception() -> None:
+    with pytest.raises(Broken) as raised:
+        managed(when(breaks, start))("box")
+    assert not hasattr(raised.value, "__notes__")
+    assert mine() == []
+
+
+@pytest.mark.parametrize("acquire", [create | exec("true"), create | when(breaks, start) | exec("true"), create | stop])
+def test_what_was_created_is_deleted_where_the_rest_of_acquire_fails(
+    platform: local.Platform, acquire: Step[str, Any]
+) -> None:
+    with platform.faults.on("sandbox.exec", Refuse(502)), platform.faults.on("sandbox.stopSandbox", Refuse(502)):
+        try:
+            failed = managed(start, acquire=acquire)("box").failure()
+            assert isinstance(failed, ServerError)
+        except Broken:
+            pass
+    assert mine() == []
+
+
+def test_a_create_that_fails_leaves_nothing_and_nothing_is_used() -> None:
+    create("taken").unwrap()
+    assert isinstance(managed(when(breaks, start))("taken").failure(), NameTaken)
+    assert mine() == ["taken"]
+
+
+def test_all_that_acquire_creates_is_released_the_newest_first() -> None:
+    released: list[str] = []
+
+    def noted(box: Sandbox) -> bool:
+        released.append(box.name)
+        return True
+
+    # The first one gets another name, which frees it for the second.
+    both = tap(create | rename("first")) | create
+    last = managed(start, acquire=both, release=stop | when(noted, delete))("second").unwrap()
+    assert released == [last.name, "first"]
+    assert mine() == []
+
+
+def test_what_is_created_in_use_is_not_released() -> None:
+    made = managed(tap(start) | as_name | create)("box").unwrap()
+    assert mine() == [made.name]
+
+
+def test_a_sandbox_that_was_there_before_is_never_deleted() -> None:
+    older = create("older", repo=REPO).unwrap()
+    again = managed(start, acquire=create(repo=REPO))("newer").unwrap()
+    assert again.id == older.id
+    found = managed(start, acquire=get_older)("older").unwrap()
+    assert found.id == older.id
+    with pytest.raises(Broken):
+        managed(when(breaks, start), acquire=create(repo=REPO))("newer")
+    assert mine() == ["older"]
+
+
+def test_a_sandbox_with_a_repository_that_is_new_is_deleted() -> None:
+    assert managed(start | exec("echo hello"), acquire=create(repo=REPO))("box") == HELLO
+    assert mine() == []
+
+
+def test_one_that_use_has_deleted_is_released() -> None:
+    assert managed(start | delete)("box").unwrap().name == "box"
+
+
+def test_a_release_that_fails_after_a_success_is_the_failure(platform: local.Platform) -> None:
+    with platform.faults.on(DELETE, Refuse(502)):
+        failed = managed(start)("box").failure()
+    assert isinstance(failed, ServerError)
+    left = get_sandbox("box").unwrap()
+    assert left is not None
+    assert failed.__notes__ == [f"The sandbox {left.id} may still be there. Releasing it failed: {failed.summary()}"]
+    assert pickle.loads(pickle.dumps(failed)).__notes__ == failed.__notes__
+
+
+def test_a_release_that_fails_does_not_hide_the_first_failure(platform: local.Platform) -> None:
+    with platform.faults.on(DELETE, Refuse(502)):
+        failed = managed(start | exec("exit 3") | check)("box").failure()
+        with pytest.raises(Broken) as raised:
+            managed(when(breaks, start))("other-box")
+    assert isinstance(failed, CommandFailed)
+    for error, name in ((failed, "box"), (raised.value, "other-box")):
+        left = get_sandbox(name).unwrap()
+        assert left is not None
+        (note,) = error.__notes__
+        assert note.startswith(f"The sandbox {left.id} may still be there. Releasing it failed: {DELETE}")
+
+
+def test_a_release_that_raises_does_not_hide_the_first_failure_either() -> None:
+    failed = managed(exec("exit 3") | check, acquire=create | start, release=when(breaks, delete))("box").failure()
+    assert isinstance(failed, CommandFailed)
+    assert [note.endswith("Releasing it raised Broken") for note in failed.__notes__] == [True]
+    with pytest.raises(Broken):
+        managed(start, release=when(breaks, delete))("other-box")
+
+
+@pytest.mark.parametrize("kill", [interrupted, asked_to_stop])
+@pytest.mark.parametrize("place", ["use", "acquire", "release", "nested"])
+def test_a_signal_anywhere_leaves_nothing(kill: Callable[[Sandbox], bool], place: str) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    struck = when(kill, start)
+    programs: dict[str, Step[str, Any]] = {
+        "use": managed(struck),
+        "acquire": managed(start, acquire=create | struck),
+        "release": managed(start, release=struck | delete),
+        "nested": managed(as_name | managed(struck)),
+    }
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as stopped:
+        programs[place]("box")
+    if kill is interrupted:
+        assert stopped.type is KeyboardInterrupt
+    else:
+        assert stopped.value.args == (143,)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert mine() == []
+
+
+def test_a_second_signal_does_not_wait_for_the_release() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        managed(start, release=when(interrupted, start) | when(interrupted, start) | delete)("box")
+    assert mine() == ["box"]
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_handlers_are_there_inside_and_only_in_the_main_thread() -> None:
+    found: list[object] = []
+
+    def looked(_: Sandbox) -> bool:
+        found.append(signal.getsignal(signal.SIGTERM))
+        return True
+
+    usual = signal.getsignal(signal.SIGTERM)
+    used = managed(when(looked, identity))
+    used("box").unwrap()
+    assert found.pop() != usual
+    assert signal.getsignal(signal.SIGTERM) == usual
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(used, "box").result().unwrap()
+    assert found.pop() == usual
+
+
+def test_a_handler_that_the_program_sets_inside_stays_too() -> None:
+    def ignored(_: Sandbox) -> bool:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return True
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert isinstance(managed(when(ignored, start))("box"), Success)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_of_the_program_stays_in_its_place() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        assert isinstance(managed(when(asked_to_stop, start))("box"), Success)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [signal.SIGTERM]
+    assert mine() == []
+
+
+def ended(environment: dict[str, str], number: int, use: str, ready: Callable[[], bool]) -> int:
+    """The exit code of a program that gets a signal as soon as what it does is ``ready``."""
+    source = f"from pocketenv_fp import *\nprint(managed({use})('child'))"
+    running = subprocess.Popen([sys.executable, "-c", source], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        running.send_signal(number)
+        return running.wait(timeout=30)
+    finally:
+        running.kill()
+        running.wait()
+
+
+CODES = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+
+
+@CODES
+def test_a_program_that_is_stopped_in_a_command_leaves_nothing(
+    environment: dict[str, str], platform: local.Platform, number: int, code: int
+) -> None:
+    with platform.faults.on("sandbox.exec", Slow(60), times=1) as planned:
+        assert ended(environment, number, "start | exec('true')", lambda: planned.played == 1) == code
+    assert mine() == []
+
+
+@CODES
+def test_a_program_that_is_stopped_before_the_answer_to_its_create_leaves_nothing(
+    environment: dict[str, str], platform: local.Platform, number: int, code: int
+) -> None:
+    with platform.faults.on("sandbox.createSandbox", Slow(1), times=1):
+        assert ended(environment, number, "start", lambda: len(mine()) == 1) == code
+    assert mine() == []
+
+
+def test_forty_pipelines_in_threads_leave_nothing_whatever_happens_to_them(platform: local.Platform) -> None:
+    chance = random.Random(7)
+    uses: list[Step[Sandbox, Any]] = [
+        start | exec("echo hello"),
+        start | exec("exit 3") | check,
+        when(breaks, start),
+        start | when(breaks, exec("true")),
+        start | tap(delete) | exec("true"),
+        start | exec("sleep 30", timeout=0.2),
+    ]
+    ways: list[Callable[[Step[Sandbox, Any]], Step[str, Any]]] = [
+        managed,
+        ephemeral,
+        lambda use: managed(use, acquire=create(env={"A": "1"}) | start),
+        lambda use: managed(use, acquire=create | when(breaks, start)),
+        lambda use: managed(as_name | managed(use)),
+    ]
+    programs = [(chance.choice(ways)(chance.choice(uses)), f"box-{number}") for number in range(40)]
+
+    def run(given: tuple[Step[str, Any], str]) -> str:
+        whole, name = given
+        try:
+            return type(whole(name)).__name__
+        except Broken:
+            return "Broken"
+
+    faults = [
+        platform.faults.add(method, Refuse(502), times=4)
+        for method in ("sandbox.startSandbox", "sandbox.putPreferences", "sandbox.exec", "sandbox.createSandbox")
+    ]
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            ended = list(pool.map(run, programs))
+    finally:
+        for fault in faults:
+            platform.faults.remove(fault)
+    assert set(ended) == {"Success", "Failure", "Broken"}
+    assert mine() == []
+
+
+def test_ephemeral_begins_its_name_with_the_target_and_each_is_another() -> None:
+    names = [ephemeral(start)("ci").unwrap().name for _ in range(2)]
+    assert len(set(names)) == 2
+    assert all(name.startswith("ci-") for name in names)
+    assert mine() == []
+
+
+def test_ephemeral_creates_and_deletes_as_its_options_say(
+    environment: dict[str, str], platform: local.Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del environment
+    other = platform.new_user("somebody-else")
+    printed = ephemeral(start | exec("echo $STAGE"), env={"STAGE": "test"})("ci").unwrap().stdout
+    assert printed == "test\n"
+    monkeypatch.delenv("POCKETENV_TOKEN")
+    assert isinstance(ephemeral(identity, token=other)("ci"), Success)
+    with using(Config(token=other)):
+        assert mine() == []
+
+
+def test_the_options_of_ephemeral_are_those_of_create() -> None:
+    taken = create.arguments.signature.parameters
+    assert list(get_type_hints(Options)) == list(taken)
+
+
+def test_ephemeral_checks_its_options_as_soon_as_they_are_there() -> None:
+    anything: Any = 3
+    unknown: dict[str, Any] = {"size": 3}
+    with pytest.raises(TypeError, match="ephemeral: create: base: Expected `str`, got `int`"):
+        ephemeral(start, base=anything)
+    with pytest.raises(TypeError, match=r"ephemeral: create: .*unexpected keyword argument 'size'"):
+        ephemeral(start, **unknown)
+    with pytest.raises(TypeError, match="ephemeral takes the beginning of a name, not a int"):
+        ephemeral(start)(anything)
+    with pytest.raises(TypeError, match="managed: acquire: a step is needed, not a int"):
+        managed(start, acquire=anything)
+
+
+def test_a_wrong_value_is_a_failure_and_nothing_is_created() -> None:
+    assert isinstance(ephemeral(start, description="")("ci"), Failure)
+    assert mine() == []
+
+
+def test_they_are_data_like_every_step() -> None:
+    for whole in (
+        managed(start | exec("ls")),
+        managed(start, acquire=create(provider="daytona") | start, release=stop | delete),
+        ephemeral(start, env={"A": "b"}, keep_alive=True),
+    ):
+        assert eval(repr(whole), dict(vars(pocketenv_fp))) == whole
+        assert pickle.loads(pickle.dumps(whole)) == whole
+    assert managed(start) != managed(stop)

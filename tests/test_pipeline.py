@@ -1,0 +1,537 @@
+"""The functions that make steps of steps: what they do, on generated steps and on the embedded platform."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+import time
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    ApiError,
+    CommandFailed,
+    DecodeError,
+    ExecResult,
+    InvalidInput,
+    NotLoggedIn,
+    PocketenvError,
+    Port,
+    RateLimited,
+    Sandbox,
+    SandboxNotFound,
+    ServerError,
+    Status,
+    Step,
+    TransportError,
+    check,
+    create,
+    ephemeral,
+    exec,
+    from_env,
+    gather,
+    get_sandbox,
+    identity,
+    json_output,
+    keep,
+    lines,
+    list_ports,
+    local,
+    managed,
+    or_else,
+    pipeline,
+    recover,
+    retrying,
+    sandbox,
+    set_secret,
+    start,
+    stdout,
+    stop,
+    tap,
+    wait_until_running,
+    when,
+)
+from pocketenv_fp.local.faults import Drop, Refuse
+from pocketenv_fp.operation import Operation, operation, step
+
+COMBINATORS = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when"]
+ENDS = ["check", "json_output", "lines", "stdout"]
+SECRET = "sk-live-4f9a8b7c6d5e"
+
+
+class Count(msgspec.Struct, frozen=True):
+    """What the operations below work on: thousands of examples in a second, through the same algebra."""
+
+    value: int
+
+
+done: list[str] = []
+
+
+@operation(Count, safe=True)
+def plus(count: Count, other: int) -> Result[Count, PocketenvError]:
+    done.append(f"plus {other}")
+    return Success(Count(count.value + other))
+
+
+@operation(Count, safe=True)
+def at_most(count: Count, limit: int) -> Result[Count, PocketenvError]:
+    done.append(f"at_most {limit}")
+    return Success(count) if count.value <= limit else Failure(InvalidInput("count", f"is above {limit}"))
+
+
+@step(Count)
+def publish(count: Count) -> Result[Count, PocketenvError]:
+    done.append("publish")
+    return Success(count)
+
+
+@operation(Count, safe=True)
+def in_time(count: Count, turn: int) -> Result[Count, PocketenvError]:
+    """Work at the turn with this number, counted from the first one since ``done`` was emptied."""
+    done.append("in_time")
+    turned = len(done) >= turn
+    return Success(count) if turned else Failure(TransportError("dropped", "gone"))
+
+
+def is_even(count: Count) -> bool:
+    return count.value % 2 == 0
+
+
+def started(box: Sandbox) -> bool:
+    return box.status is Status.RUNNING
+
+
+def said(error: PocketenvError) -> str:
+    return error.summary()
+
+
+def negative(count: Count) -> bool:
+    return count.value < 0
+
+
+numbers = st.integers(-1000, 1000)
+simple: st.SearchStrategy[Step[Count, Count]] = st.one_of(
+    numbers.map(plus), numbers.map(at_most), st.just(identity), st.just(publish)
+)
+ALLOWED = st.sampled_from([True])
+predicates = st.sampled_from([is_even, negative])
+
+
+def made_of(inner: st.SearchStrategy[Step[Count, Any]]) -> st.SearchStrategy[Step[Count, Any]]:
+    return st.one_of(
+        inner.map(tap),
+        st.builds(gather, inner),
+        st.builds(gather, inner, inner, inner, inner, inner, inner),
+        st.builds(keep, inner, inner),
+        st.builds(or_else, inner, inner, on=st.sampled_from([PocketenvError, ApiError, (InvalidInput, ApiError)])),
+        st.builds(recover, inner, numbers | st.none() | st.lists(numbers) | st.just(said)),
+        st.builds(when, predicates, inner),
+        st.builds(retrying, inner, st.integers(1, 3), unsafe=ALLOWED, delay=st.just(0)),
+        st.tuples(simple, inner).map(lambda both: both[0] | both[1]),
+    )
+
+
+steps: st.SearchStrategy[Step[Count, Any]] = st.recursive(simple, made_of, max_leaves=6)
+counts = numbers.map(Count)
+errors: st.SearchStrategy[PocketenvError] = st.just(NotLoggedIn()) | st.builds(InvalidInput, st.text(), st.text())
+
+
+def ran(made: Step[Any, Any], target: Any) -> tuple[Result[Any, PocketenvError], list[str]]:
+    """What a step gives, and what it did."""
+    done.clear()
+    result = made(target)
+    return result, list(done)
+
+
+NAMES: dict[str, Any] = {
+    **{name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__},
+    **{each.__name__: each for each in (plus, at_most, publish, in_time, is_even, negative, said)},
+}
+
+
+@given(steps, counts)
+def test_a_step_made_of_steps_prints_as_source_pickles_and_does_the_same_again(
+    made: Step[Count, Any], count: Count
+) -> None:
+    for again in (eval(repr(made), NAMES), pickle.loads(pickle.dumps(made))):
+        assert again == made
+        assert hash(again) == hash(made)
+        assert repr(again) == repr(made)
+        assert ran(again, count) == ran(made, count)
+    assert (identity | made) == made == (made | identity)
+    assert ran(made, Success(count)) == ran(made, count)
+
+
+@given(steps, errors)
+def test_a_failure_from_before_passes_every_one_and_nothing_is_done(
+    made: Step[Count, Any], error: PocketenvError
+) -> None:
+    failed: Result[Count, PocketenvError] = Failure(error)
+    result, did = ran(made, failed)
+    assert result is failed
+    assert did == []
+
+
+@given(steps, counts)
+def test_tap_does_what_the_step_does_and_gives_the_target(made: Step[Count, Any], count: Count) -> None:
+    result, did = ran(made, count)
+    assert ran(tap(made), count) == (result.map(lambda _: count), did)
+    assert ran(tap(identity), count) == (Success(count), [])
+    assert ran(tap(tap(made)), count) == ran(tap(made), count)
+
+
+@given(st.lists(steps, min_size=1, max_size=7), counts)
+def test_gather_is_each_step_on_the_same_target_up_to_the_first_failure(
+    several: list[Step[Count, Any]], count: Count
+) -> None:
+    expected: list[Any] = []
+    did: list[str] = []
+    failed: Result[Any, PocketenvError] | None = None
+    for each in several:
+        result, work = ran(each, count)
+        did += work
+        if isinstance(result, Failure):
+            failed = result
+            break
+        expected.append(result.unwrap())
+    first, *rest = several
+    assert ran(gather(first, *rest), count) == (failed or Success(tuple(expected)), did)
+    whole = failed or Success((count, *expected))
+    assert ran(NAMES["keep"](first, *rest), count) == (whole, did)
+
+
+@given(steps, steps, counts, st.sampled_from([PocketenvError, InvalidInput, ApiError]))
+def test_or_else_and_recover_look_at_the_failures_of_their_step_that_they_are_for(
+    made: Step[Count, Any], other: Step[Count, Any], count: Count, on: type[PocketenvError]
+) -> None:
+    result, did = ran(made, count)
+    if isinstance(result, Failure) and isinstance(result.failure(), on):
+        after, more = ran(other, count)
+        assert ran(or_else(made, other, on=on), count) == (after, did + more)
+        assert ran(recover(made, 7, on=on), count) == (Success(7), did)
+        assert ran(recover(made, said, on=(on,)), count) == (Success(said(result.failure())), did)
+    else:
+        assert ran(or_else(made, other, on=on), count) == (result, did)
+        assert ran(recover(made, 7, on=on), count) == (result, did)
+
+
+@given(steps, counts)
+def test_when_is_the_step_or_nothing(made: Step[Count, Any], count: Count) -> None:
+    assert ran(when(is_even, made), count) == (ran(made, count) if is_even(count) else (Success(count), []))
+
+
+@given(st.integers(1, 5), st.integers(1, 7))
+def test_retrying_stops_at_the_first_success_or_when_the_attempts_are_over(attempts: int, turn: int) -> None:
+    result, did = ran(retrying(in_time(turn), attempts, delay=0), Count(0))
+    assert len(did) == min(attempts, turn)
+    assert isinstance(result, Success) == (turn <= attempts)
+
+
+def test_retrying_leaves_errors_alone_that_it_is_not_for() -> None:
+    assert ran(retrying(at_most(1), 5, delay=0), Count(3)) == (
+        Failure(InvalidInput("count", "is above 1")),
+        ["at_most 1"],
+    )
+    assert len(ran(retrying(at_most(1), 5, on=InvalidInput, delay=0), Count(3))[1]) == 5
+
+
+UNSAFE: list[Step[Any, Any]] = [
+    publish,
+    exec("make"),
+    create,
+    set_secret("A", from_env("B")),
+    sandbox.delete,
+    start | exec("ls"),
+    tap(exec("ls")),
+    gather(start, start, exec("ls")),
+    or_else(start, exec("ls")),
+    recover(exec("ls"), None),
+    when(is_even, publish),
+    managed(start),
+    ephemeral(start),
+]
+SAFE: list[Step[Any, Any]] = [
+    start,
+    stop(token="x"),
+    wait_until_running(timeout=1) | list_ports,
+    tap(start),
+    gather(start, list_ports),
+    recover(list_ports, []),
+    when(started, start),
+    get_sandbox,
+    check | lines,
+    identity,
+]
+
+
+@pytest.mark.parametrize("made", UNSAFE, ids=repr)
+def test_what_is_not_known_to_be_safe_is_not_repeated(made: Step[Any, Any]) -> None:
+    with pytest.raises(TypeError, match=r"retrying: .* is not known to be safe to repeat.* unsafe=True"):
+        retrying(made)
+    assert not retrying(made, unsafe=True).safe
+
+
+@pytest.mark.parametrize("made", SAFE, ids=repr)
+def test_what_is_safe_may_be_repeated(made: Step[Any, Any]) -> None:
+    assert retrying(made).safe
+
+
+MARKED = sorted(name for name in sandbox.__all__ if getattr(getattr(sandbox, name), "repeatable", False))
+
+
+def test_the_operations_that_are_marked_safe() -> None:
+    # Each is a query, or leaves a sandbox in the state that it is in: a new name here needs a reason.
+    assert [name for name in MARKED if not name.startswith(("get_", "list_"))] == [
+        "refresh",
+        "start",
+        "stop",
+        "wait_until_running",
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in MARKED if name not in {"start", "stop"}])
+def test_an_operation_that_is_marked_safe_sends_nothing_but_queries(
+    environment: dict[str, str], platform: local.Platform, name: str
+) -> None:
+    assert environment
+    box = (create("box") | start).unwrap()
+    platform.calls.clear()
+    asked = getattr(sandbox, name)
+    asked(box) if not isinstance(asked, Operation) else asked(box, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
+    sent = [method.rpartition(".")[2] for method, _ in platform.calls]
+    assert sent
+    assert all(method.startswith(("get", "list")) for method in sent), sent
+
+
+@pytest.mark.parametrize("name", COMBINATORS)
+def test_a_combinator_refuses_what_is_no_step(name: str) -> None:
+    combinator: Any = getattr(pipeline, name)
+    before = (is_even,) if name == "when" else ()
+    after = {"or_else": (start,), "recover": (None,)}.get(name, ())
+    with pytest.raises(TypeError, match=rf"{name}: exec needs arguments: write `\| exec\("):
+        combinator(*before, exec, *after)
+    with pytest.raises(TypeError, match=f"{name}: .*a step is needed, not a "):
+        combinator(*before, "start", *after)
+    with pytest.raises(TypeError, match=f"{name}: "):
+        combinator()
+    with pytest.raises(TypeError, match=f"{name}: .*unexpected keyword"):
+        combinator(*before, start, *after, nothing=1)
+
+
+def test_the_other_arguments_are_checked_as_soon_as_they_are_there() -> None:
+    anything: Any = "anything"
+    with pytest.raises(TypeError, match="when: predicate: a function is needed, not a str"):
+        when(anything, start)
+    with pytest.raises(TypeError, match="recover: on: classes of errors"):
+        recover(start, 1, on=anything)
+    with pytest.raises(TypeError, match="or_else: on: classes of errors"):
+        or_else(start, start, on=(anything, anything))
+    with pytest.raises(TypeError, match="retrying: on: classes of errors"):
+        retrying(start, on=anything)
+    with pytest.raises(TypeError, match="retrying: attempts: Expected `int`, got `str`"):
+        retrying(start, anything)
+    with pytest.raises(TypeError, match="retrying: delay: Expected `float`, got `str`"):
+        retrying(start, delay=anything)
+
+
+def test_a_value_out_of_its_limits_is_a_failure_and_nothing_is_done() -> None:
+    assert ran(retrying(publish, 0, unsafe=True), Count(1)) == (
+        Failure(InvalidInput("attempts", "Expected `int` >= 1")),
+        [],
+    )
+    assert ran(retrying(plus(1), delay=-1), Count(1))[1] == []
+
+
+def test_a_target_of_another_type_is_a_mistake_in_the_program() -> None:
+    text: Any = "a text"
+    for made in (tap(start), gather(start), or_else(start, start), recover(start, None), retrying(start), keep(start)):
+        with pytest.raises(TypeError, match="start takes a Sandbox"):
+            made(text)
+
+
+def test_a_missing_sandbox_is_not_found_by_any() -> None:
+    for made in (tap(start), gather(start), or_else(start, start), retrying(start), keep(start), when(started, start)):
+        assert isinstance(made(None).failure(), SandboxNotFound)
+
+
+@pytest.mark.parametrize("secret", [SECRET, f"-----BEGIN PRIVATE KEY-----{SECRET}"])
+def test_the_secrets_of_inner_steps_stay_masked_and_are_not_pickled(secret: str) -> None:
+    inner = set_secret("A", secret)
+    for made in (
+        tap(inner),
+        gather(start, start, start, inner),
+        keep(list_ports, tap(inner)),
+        or_else(start, inner),
+        recover(inner, None),
+        tap(start | inner),
+        retrying(inner, unsafe=True),
+        retrying(start(token=SECRET)),
+        managed(inner),
+        managed(start, acquire=create(secrets={"A": secret}) | start),
+        ephemeral(inner),
+        ephemeral(start, secrets={"A": secret}),
+        ephemeral(start, token=SECRET),
+    ):
+        assert SECRET not in repr(made)
+        assert "***" in repr(made)
+        with pytest.raises(pickle.PicklingError) as refused:
+            pickle.dumps(made)
+        assert SECRET not in str(refused.value)
+    with_variables = gather(set_secret("A", from_env("B")), start)
+    assert pickle.loads(pickle.dumps(with_variables)) == with_variables
+
+
+def test_a_refusal_to_repeat_does_not_tell_the_secret() -> None:
+    with pytest.raises(TypeError) as refused:
+        retrying(set_secret("A", SECRET))
+    assert SECRET not in str(refused.value)
+
+
+def test_what_the_caller_does_with_his_list_afterwards_changes_nothing() -> None:
+    instead = [1]
+    made = recover(at_most(0), instead)
+    instead.append(2)
+    assert made(Count(1)) == Success([1])
+
+
+def test_help_shows_the_arguments_without_the_target() -> None:
+    for name in COMBINATORS:
+        signature = inspect.signature(getattr(pipeline, name))
+        assert "target" not in signature.parameters
+        assert repr(getattr(pipeline, name)).startswith(f"<combinator {name}(")
+
+
+@pytest.mark.parametrize("name", [*COMBINATORS, *ENDS, "managed", "ephemeral"])
+def test_each_has_an_example_and_says_what_it_gives(name: str) -> None:
+    text = getattr(pocketenv_fp, name).__doc__
+    assert ">>>" in text
+    assert "Give" in text
+
+
+def test_the_module_offers_all_of_them() -> None:
+    assert sorted([*COMBINATORS, *ENDS]) == pipeline.__all__
+
+
+# The ends
+
+
+def result(printed: str, code: int = 0) -> ExecResult:
+    return ExecResult(printed, "", code)
+
+
+@given(st.integers(-1, 255), st.text(), st.text())
+def test_check_passes_what_ended_well_and_nothing_else(code: int, printed: str, complained: str) -> None:
+    checked = check(ExecResult(printed, complained, code))
+    if code == 0:
+        assert checked == Success(ExecResult(printed, complained, 0))
+    else:
+        assert checked == Failure(CommandFailed(code, printed, complained))
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n"))))
+def test_lines_gives_the_lines_that_were_printed(printed: list[str]) -> None:
+    assert lines(result("".join(f"{line}\n" for line in printed))) == Success(printed)
+
+
+def test_a_last_line_needs_no_end() -> None:
+    assert lines(result("a\nb")) == lines(result("a\nb\n")) == Success(["a", "b"])
+    assert lines(result("")) == Success([])
+    assert lines(result("\n")) == Success([""])
+
+
+@given(st.text(), st.integers(0, 255))
+def test_stdout_is_what_was_printed(printed: str, code: int) -> None:
+    assert stdout(result(printed, code)) == Success(printed)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+)  # fmt: skip
+
+
+@given(values)
+def test_json_output_gives_what_was_printed_as_json(value: Any) -> None:
+    assert json_output(result(json.dumps(value, indent=2) + "\n")) == Success(value)
+
+
+@pytest.mark.parametrize("printed", ["", SECRET, f'{{"a": {SECRET}', '{"a": NaN}', "\ud800", "[" * 100_000])
+def test_what_is_not_json_is_a_decode_error_that_does_not_hold_it(printed: str) -> None:
+    failed = json_output(result(printed)).failure()
+    assert isinstance(failed, DecodeError)
+    assert SECRET not in f"{failed!r} {failed} {failed.__context__!r} {failed.__cause__!r}"
+
+
+def test_an_end_takes_a_result_of_a_command_and_nothing_else() -> None:
+    text: Any = "a text"
+    for end in (check, stdout, lines, json_output):
+        with pytest.raises(TypeError, match="takes a ExecResult or a Result of one, not str"):
+            _ = Success(text) | end
+
+
+# On the embedded platform
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_vocabulary_composes() -> None:
+    box = create("box")
+    whole = (
+        start
+        | tap(exec("printf 'a\\nb\\n' > list") | check)
+        | gather(exec("cat list") | check | lines, recover(exec("cat missing") | check | stdout, "none"), list_ports)
+    )
+    expected: tuple[list[str], str, list[Port]] = (["a", "b"], "none", [])
+    assert whole(box) == Success(expected)
+    assert pickle.loads(pickle.dumps(whole))(box) == Success(expected)
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_tap_that_fails_ends_the_pipeline() -> None:
+    box = (create("box") | start).unwrap()
+    failed = box | tap(exec("exit 3") | check) | exec("touch after")
+    assert isinstance(failed.failure(), CommandFailed)
+    assert (box | exec("ls") | lines) == Success([])
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_start_is_repeated_until_the_platform_answers(platform: local.Platform) -> None:
+    box = create("box").unwrap()
+    with platform.faults.on("sandbox.startSandbox", Refuse(502), times=2) as planned:
+        assert (box | retrying(start, 3, delay=0)).unwrap().status is Status.RUNNING
+    assert planned.played == 2
+    with platform.faults.on("sandbox.startSandbox", Refuse(502)) as planned:
+        assert isinstance((box | retrying(start, 3, delay=0)).failure(), ServerError)
+    assert planned.played == 3
+
+
+@pytest.mark.usefixtures("environment")
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 3))
+def test_a_command_is_repeated_only_where_that_is_meant(platform: local.Platform, attempts: int) -> None:
+    platform.remove_sandboxes()
+    box = (create("box") | start).unwrap()
+    with platform.faults.on("sandbox.exec", Drop(after_work=True)):
+        lost = box | retrying(exec("echo >> runs"), attempts, delay=0, unsafe=True)
+    assert isinstance(lost.failure(), TransportError)
+    assert (box | exec("wc -l < runs") | stdout) == Success(f"{attempts}\n")
+
+
+@step(Count, safe=True)
+def limited(_: Count) -> Result[Count, PocketenvError]:
+    done.append("limited")
+    return Failure(RateLimited(429, "TooMany", "slow down", retry_after=0.3))
+
+
+def test_after_a_rate_limit_the_wait_is_as_long_as_the_platform_said() -> None:
+    begun = time.monotonic()
+    assert ran(retrying(limited, 2, on=RateLimited, delay=0), Count(0))[1] == ["limited", "limited"]
+    assert time.monotonic() - begun >= 0.3

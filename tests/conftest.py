@@ -9,6 +9,7 @@ import pytest
 
 from pocketenv_fp import local
 
+TOLD = pytest.StashKey[dict[str, list[str]]]()
 VARIABLES = ("POCKETENV_TOKEN", "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
 
 
@@ -37,3 +38,17 @@ def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     yield platform.environment
     platform.remove_sandboxes()
+
+
+@pytest.fixture(scope="session")
+def told(pytestconfig: pytest.Config) -> dict[str, list[str]]:
+    """What the run tells at its end: lines, under titles."""
+    return pytestconfig.stash.setdefault(TOLD, dict[str, list[str]]())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What the tests put into `told`."""
+    for title, lines in config.stash.get(TOLD, dict[str, list[str]]()).items():
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.write_line(line)

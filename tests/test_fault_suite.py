@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from returns.result import Failure, Result, Success
 
@@ -25,6 +26,7 @@ from pocketenv_fp import (
     ServerError,
     TransportError,
     create,
+    delete,
     download,
     exec,
     get_sandbox,
@@ -48,7 +50,6 @@ FAULTS: dict[Fault, tuple[type[PocketenvError], object]] = {
     Refuse(429, retry_after=0): (RateLimited, 0.0),
     Html(503): (ServerError, 503),
 }
-NAMES = {"exec": "sandbox.exec", "read": "GET /cp", "packed": "sandbox.pushDirectory"}
 numbers = itertools.count()
 
 
@@ -62,8 +63,9 @@ class World(NamedTuple):
 
     @property
     def boxes(self) -> set[str]:
-        """The names of all sandboxes that there are."""
-        return {box.unwrap().name for box in pocketenv.iter_sandboxes_by_actor("me", config=self.config)}
+        """The ids of all sandboxes that there are."""
+        did = pocketenv.me(config=self.config).unwrap().did
+        return {each.unwrap().id for each in pocketenv.iter_sandboxes_by_actor(did, config=self.config)}
 
 
 Act = Callable[[World], Result[Any, PocketenvError]]
@@ -76,6 +78,22 @@ class Kind(NamedTuple):
     method: str
     repeated: bool = False
     is_archive: bool = False
+
+
+def look(world: World) -> Result[Any, PocketenvError]:
+    return get_sandbox(world.box.id, config=world.config)
+
+
+def describe(world: World) -> Result[None, PocketenvError]:
+    return pocketenv.put_preferences(world.box.id, description="d", config=world.config)
+
+
+def run(world: World) -> Result[Any, PocketenvError]:
+    return exec(world.box, "echo ran", config=world.config)
+
+
+def send_up(world: World) -> Result[Sandbox, PocketenvError]:
+    return upload(world.box, world.here, "up", config=world.config)
 
 
 def new(world: World) -> Result[Sandbox, PocketenvError]:
@@ -101,7 +119,7 @@ def bring(world: World) -> Result[Path, PocketenvError]:
     target = world.here.parent / f"out-{next(numbers)}"
     got = download(world.box, "there", target, config=world.config)
     assert target.exists() == isinstance(got, Success)
-    return got.map(lambda path: _whole(path))
+    return got.map(_whole)
 
 
 def _whole(path: Path) -> Path:
@@ -110,18 +128,16 @@ def _whole(path: Path) -> Path:
 
 
 KINDS: dict[str, Kind] = {
-    "query": Kind(lambda w: get_sandbox(w.box.id, config=w.config), "sandbox.getSandbox", repeated=True),
+    "query": Kind(look, "sandbox.getSandbox", repeated=True),
     "iterator": Kind(all_variables, "variable.getVariables", repeated=True),
-    "procedure": Kind(
-        lambda w: pocketenv.put_preferences(w.box.id, description="d", config=w.config), "sandbox.putPreferences"
-    ),
-    "exec": Kind(lambda w: exec(w.box, "echo ran", config=w.config), "sandbox.exec"),
+    "procedure": Kind(describe, "sandbox.putPreferences"),
+    "exec": Kind(run, "sandbox.exec"),
     "create": Kind(new, "sandbox.createSandbox"),
     "create: named": Kind(new, "sandbox.putPreferences"),
     "create: env": Kind(new, "variable.addVariable"),
     "create: seen": Kind(new, "sandbox.getSandbox", repeated=True),
-    "upload": Kind(lambda w: upload(w.box, w.here, "up", config=w.config), "POST /cp", repeated=True),
-    "upload: unpacked": Kind(lambda w: upload(w.box, w.here, "up", config=w.config), "sandbox.pullDirectory"),
+    "upload": Kind(send_up, "POST /cp", repeated=True),
+    "upload: unpacked": Kind(send_up, "sandbox.pullDirectory"),
     "download": Kind(bring, "GET /cp", repeated=True, is_archive=True),
     "download: packed": Kind(bring, "sandbox.pushDirectory"),
 }
@@ -153,6 +169,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     here = tmp_path_factory.mktemp("copied") / "in"
     here.mkdir()
     (here / "file").write_bytes(b"content" * 1000)
+    servers.forget()
     with local.platform() as place:
         config = Config(
             api_url=place.url,
@@ -163,13 +180,146 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         )
         box = create("box", env={"A": "1", "B": "2"}, config=config) | start(config=config)
         yield World(place, (box | upload(here, "there", config=config)).unwrap(), here, config)
+    servers.forget()
 
 
 @pytest.fixture(autouse=True)
 def _fresh(world: World) -> Iterator[None]:
-    servers.forget()
     yield
     world.place.faults.clear()
-    servers.forget()
-    for box in pocketenv.iter_sandboxes_by_actor("local.test", config=world.config):
-        _ = box
+
+
+def forget(fault: Fault) -> None:
+    """Let the next request not wait for the window of this one."""
+    if isinstance(fault, Refuse) and fault.status == 429:
+        servers.forget()
+
+
+# Until the window of a 429 is over nobody sends anything, nor does a create take back what it made.
+HOUR = Refuse(429, retry_after=3600)
+# What has nothing to say may be empty: nothing tells it from the platform's own answer.
+EMPTY = Garbage(body=b"")
+WORDLESS = {"procedure", "create: env", "upload: unpacked"}
+EACH = pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        pytest.param(name, fault, id=f"{name} {fault!r}")
+        for name in KINDS
+        for fault in FAULTS
+        if not (fault == HOUR and name.startswith("create: ")) and not (fault == EMPTY and name in WORDLESS)
+    ],
+)
+
+
+@EACH
+def test_a_fault_that_passes(world: World, name: str, fault: Fault) -> None:
+    kind = KINDS[name]
+    before, began = seen(world, name), time.monotonic()
+    with world.place.faults.on(kind.method, fault, times=1) as planned:
+        result = kind.act(world)
+    forget(fault)
+    assert time.monotonic() - began < (RETRIES + 1) * READ_TIMEOUT + GRACE
+    assert planned.played == 1
+    if is_repeated(kind, fault):
+        assert isinstance(result, Success), result
+    else:
+        assert shape(result.failure()) == expected(kind, fault)
+        assert planned.worked == fault.works
+    assert_sandboxes(world, before, name, fault, result)
+    # Nothing of it is left to trouble the next one.
+    assert isinstance(kind.act(world), Success)
+
+
+@EACH
+def test_a_fault_that_stays(world: World, told: dict[str, list[str]], name: str, fault: Fault) -> None:
+    kind = KINDS[name]
+    before, began = seen(world, name), time.monotonic()
+    with world.place.faults.on(kind.method, fault) as planned:
+        result = kind.act(world)
+    forget(fault)
+    assert time.monotonic() - began < (RETRIES + 1) * READ_TIMEOUT + GRACE
+    assert shape(result.failure()) == expected(kind, fault)
+    assert planned.played == (RETRIES + 1 if is_repeated(kind, fault) else 1)
+    assert planned.worked == planned.played * fault.works
+    if not kind.repeated:
+        assert planned.worked <= 1
+    assert_sandboxes(world, before, name, fault, result)
+    note(told, name, fault, f"{kind_of(result.failure())} {planned.played}/{planned.worked}")
+
+
+def seen(world: World, name: str) -> set[str]:
+    """The sandboxes that there are, where that may change."""
+    return world.boxes if name in CREATIONS else set()
+
+
+def assert_sandboxes(world: World, before: set[str], name: str, fault: Fault, result: Result[Any, Any]) -> None:
+    """One that was asked for, none, or the one that nobody was told of."""
+    untold = name == "create" and fault.works and isinstance(result, Failure)
+    made = seen(world, name) - before
+    assert len(made) == (name in CREATIONS and (untold or isinstance(result, Success)))
+    for each in made:
+        delete(Sandbox(id=each, name=each), config=world.config).unwrap()
+
+
+SLOW = [(name, before_work) for name in KINDS for before_work in (False, True)]
+# What a command or the packing of a directory takes is not known: these are waited for.
+PATIENT = {"sandbox.exec", "sandbox.pullDirectory", "sandbox.pushDirectory"}
+
+
+@pytest.mark.parametrize(("name", "before_work"), SLOW)
+def test_an_answer_that_is_late_is_waited_for_until_the_time_out_and_work_is_never_asked_for_twice(
+    world: World, told: dict[str, list[str]], name: str, *, before_work: bool
+) -> None:
+    kind, fault = KINDS[name], Slow(0.7, before_work=before_work)
+    hasty = world._replace(config=msgspec.structs.replace(world.config, read_timeout=0.2))
+    before, began = seen(world, name), time.monotonic()
+    with world.place.faults.on(kind.method, fault, times=1) as planned:
+        assert isinstance(kind.act(world), Success)
+        assert planned.played == 1
+    with world.place.faults.on(kind.method, fault, times=1) as planned:
+        result = kind.act(hasty)
+        assert planned.played == 1
+        if name == "create":
+            # It is made all the same: that is what maybe_sent warns of.
+            assert eventually(lambda: planned.worked == 1, 10)
+        assert planned.worked <= 1 or kind.repeated
+    assert time.monotonic() - began < 2 * fault.seconds + GRACE
+    if kind.method in PATIENT or kind.method.endswith("/cp"):
+        # An archive that did not come in time is sent or packed anew.
+        assert isinstance(result, Success)
+        outcome = "waited" if kind.method in PATIENT else "repeated"
+    else:
+        assert shape(result.failure()) == (TransportError, "timeout")
+        outcome = f"{kind_of(result.failure())} 1"
+    note(told, name, fault, outcome)
+    made = seen(world, name) - before
+    assert len(made) == (1 if name in CREATIONS else 0) + (name == "create")
+    for each in made:
+        delete(Sandbox(id=each, name=each), config=world.config).unwrap()
+
+
+def kind_of(error: PocketenvError) -> str:
+    """An error in a word or two."""
+    match shape(error):
+        case (kind, None):
+            return kind.__name__.removesuffix("Error")
+        case (kind, told) if kind is TransportError:
+            return str(told)
+        case (kind, told):
+            return f"{kind.__name__.removesuffix('Error')[:6]} {told}"
+
+
+WIDTH = 16
+
+
+def note(told: dict[str, list[str]], name: str, fault: Fault, cell: str) -> None:
+    """Put an outcome into the table: a line for each fault."""
+    rows = told.setdefault("faults: what stays wrong gives, in requests/works", [])
+    if not rows:
+        rows.append(" " * 40 + "".join(each[: WIDTH - 1].ljust(WIDTH) for each in KINDS))
+    lead = f"{fault!r}"[:39].ljust(40)
+    at = next((at for at, row in enumerate(rows) if row.startswith(lead)), len(rows))
+    if at == len(rows):
+        rows.append(lead.ljust(40 + WIDTH * len(KINDS)))
+    place = 40 + WIDTH * list(KINDS).index(name)
+    rows[at] = rows[at][:place] + cell[: WIDTH - 1].ljust(WIDTH) + rows[at][place + WIDTH :]

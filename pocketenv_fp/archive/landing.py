@@ -129,6 +129,8 @@ class _Moves:
     def _put_aside(self, entry: str, *, replaced: bool) -> None:
         self._number += 1
         there, kept = self._paths(entry)[1], f"{self._kept}/{self._number}"
+        # Noted before it is done, here and below, as Ctrl-C may come in between: to undo what was not done does nothing.
+        self._undo.append((self._put_back, entry, self._number))
         if replaced:
             # With a second name for the old one, the new one can take its place without a moment in between.
             try:
@@ -136,17 +138,15 @@ class _Moves:
             except (OSError, NotImplementedError):
                 pass
             else:
-                self._undo.append((self._put_back, entry, self._number))
                 return
         os.rename(there, kept)
-        self._undo.append((self._put_back, entry, self._number))
 
     def _put_back(self, entry: str, number: _Before) -> None:
         os.rename(f"{self._kept}/{number}", self._paths(entry)[1])
 
     def _rename(self, entry: str) -> None:
-        _rename(*self._paths(entry))
         self._undo.append((self._take_back, entry, None))
+        _rename(*self._paths(entry))
 
     def _take_back(self, entry: str, _: _Before) -> None:
         new, there = self._paths(entry)

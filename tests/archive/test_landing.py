@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -49,6 +52,45 @@ def test_where_nothing_is_it_is_what_was_made(tmp_path: Path) -> None:
         land(made, tmp_path / "out")
     assert (tmp_path / "out").stat().st_ino == number
     assert contents(tmp_path) == {"out": None, "out/a": "1", "out/d": None, "out/d/b": "2"}
+
+
+def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
+    def landed(number: int) -> bool:
+        """Land with a Ctrl-C at a line of what moves things, counted from 0. Tells whether it came to the end."""
+        place = tmp_path / str(number)
+        fill(place, out__a="old", out__d__b="old", out__kept="old")
+        (place / "out" / "link").symlink_to("a")
+        left = number
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if "landing" not in frame.f_code.co_filename or frame.f_code.co_name in {"undo", "_remove"}:
+                return None
+            if event == "line" and frame.f_code.co_name in {"_move", "_put_aside", "_rename"}:
+                left -= 1
+                if left == -1:
+                    raise KeyboardInterrupt
+            return trace
+
+        before = look(place / "out")
+        with staging(place / "out") as made:
+            fill(made, a="new", d__b="new", d__c="new", new__e="new", link__f="new")
+            (made / "new").chmod(0o555)
+            sys.settrace(trace)
+            try:
+                land(made, place / "out")
+            except KeyboardInterrupt:
+                pass
+            else:
+                return True
+            finally:
+                sys.settrace(None)
+        assert look(place / "out") == before
+        return False
+
+    lines = next(number for number in itertools.count() if landed(number))
+    assert lines > 50
+    assert (tmp_path / str(lines) / "out" / "link" / "f").read_text() == "new"
 
 
 def test_to_know_the_way_back_takes_little_memory_for_each_entry(tmp_path: Path) -> None:

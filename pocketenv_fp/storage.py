@@ -54,7 +54,7 @@ class Incoming:
 
     def read(self, size: int = -1, /) -> bytes:
         """Give up to ``size`` bytes, and none at the end. Raises TransportError where it breaks off before."""
-        from pocketenv_fp.transport import TROUBLE, trouble
+        from pocketenv_fp.trouble import TROUBLE, trouble
 
         try:
             data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
@@ -204,7 +204,7 @@ def _post(own: str, pieces: Pieces, found: Settings) -> Result[str, PocketenvErr
 
 
 def _stored(response: requests.Response) -> Result[str, PocketenvError]:
-    from pocketenv_fp.transport import TROUBLE, trouble
+    from pocketenv_fp.trouble import TROUBLE, trouble
 
     try:
         return Success(decode(response.content, _Stored).uuid)
@@ -233,7 +233,7 @@ def _exchange(
     operation: str,
     read: Callable[[requests.Response], Result[T, PocketenvError]],
 ) -> Result[T, PocketenvError]:
-    from pocketenv_fp.transport import TROUBLE, trouble
+    from pocketenv_fp.trouble import TROUBLE, trouble
 
     def ask(line: Transport) -> Result[requests.Response, PocketenvError]:
         try:

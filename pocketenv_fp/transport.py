@@ -8,13 +8,12 @@ kept, and no proxy stands between this machine and itself.
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -23,45 +22,25 @@ from urllib.parse import urlsplit
 import certifi
 import requests
 import requests.adapters
-import requests.exceptions as failed
 import requests.utils
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
-    ConnectTimeoutError,
-    DecodeError,
     HTTPError,
-    InvalidChunkLength,
     InvalidHeader,
-    LocationValueError,
     MaxRetryError,
-    NewConnectionError,
-    ProxyError,
-    ProxySchemeUnknown,
-    ProxySchemeUnsupported,
     ReadTimeoutError,
-    SSLError,
 )
-from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from urllib3.util.retry import Retry
 
 from pocketenv_fp.config import Settings, is_loopback
-from pocketenv_fp.errors import TransportError, TransportKind
 from pocketenv_fp.limiter import Limiter
+from pocketenv_fp.trouble import LARGEST_ANSWER, AnswerTooLarge
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = [
-    "LARGEST_ANSWER",
-    "LONGEST_RETRY_AFTER",
-    "RETRY_AFTER",
-    "TROUBLE",
-    "Transport",
-    "pauses",
-    "transport",
-    "trouble",
-]
+__all__ = ["LONGEST_RETRY_AFTER", "RETRY_AFTER", "Transport", "pauses", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -71,9 +50,6 @@ IDLE_SECONDS = 4.0
 POOL_SIZE = 256
 LONGEST_RETRY_AFTER = 60.0
 RETRY_AFTER = 30.0
-# An answer of the API is held in memory. What a command prints comes in one, so there is room for a lot; a server that
-# never ends is not waited for. Archives are streamed and have no limit here.
-LARGEST_ANSWER = 256 * 1024 * 1024
 PIECE = 64 * 1024
 # The system counts a socket's milliseconds in 32 bits. Who waits for longer waits without end.
 LONGEST_TIMEOUT = 2_000_000.0
@@ -166,10 +142,6 @@ class _Policy(Retry):
 def pauses(retries: int) -> Retry:
     """Give what counts ``retries`` repetitions, with ``increment``, and waits between them, with ``sleep``."""
     return Retry(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
-
-
-class AnswerTooLarge(HTTPError):
-    """An answer of the API that is more than `LARGEST_ANSWER` bytes, unpacked."""
 
 
 class _Whole:
@@ -327,75 +299,6 @@ def _context(verify: str | None) -> ssl.SSLContext:
     if Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)
-
-
-TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
-"""All that `Transport.send` raises. ValueError is what the standard library says to headers and URLs that are not any."""
-
-
-DROPPED = "the connection broke before the answer was complete"
-NO_HTTP = "the answer is not HTTP that can be read"
-
-_Causes = tuple[type[BaseException], ...]
-
-# By the kinds of the causes, the more telling first, and never by their texts: those quote what was sent.
-_TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
-    (
-        # InvalidSchema is requests' for a SOCKS proxy without PySocks.
-        (
-            failed.ProxyError,
-            failed.InvalidProxyURL,
-            failed.InvalidSchema,
-            ProxyError,
-            ProxySchemeUnknown,
-            ProxySchemeUnsupported,
-        ),
-        "proxy",
-        "the proxy cannot be used",
-        False,
-    ),
-    ((NewConnectionError, socket.gaierror), "connect", "no connection", False),
-    ((failed.ConnectTimeout, ConnectTimeoutError), "connect", "no connection in time", False),
-    ((failed.SSLError, SSLError, ssl.SSLError), "tls", "the TLS connection failed", True),
-    ((failed.Timeout, Urllib3TimeoutError, TimeoutError), "timeout", "no answer in time", True),
-    (
-        (failed.InvalidURL, failed.MissingSchema, failed.URLRequired, LocationValueError),
-        "protocol",
-        "the URL cannot be used",
-        False,
-    ),
-    ((AnswerTooLarge,), "protocol", f"the answer is larger than {LARGEST_ANSWER >> 20} MiB", True),
-    ((failed.ContentDecodingError, DecodeError), "protocol", "the answer cannot be unpacked", True),
-    ((InvalidChunkLength,), "protocol", NO_HTTP, True),
-    ((ConnectionError, http.client.IncompleteRead), "dropped", DROPPED, True),
-    ((http.client.HTTPException, failed.InvalidHeader, InvalidHeader), "protocol", NO_HTTP, True),
-    ((failed.ConnectionError, failed.ChunkedEncodingError, OSError), "dropped", DROPPED, True),
-)
-
-
-def trouble(error: BaseException, operation: str) -> TransportError:
-    """Name what went wrong in sending, from one of `TROUBLE`."""
-    causes = tuple(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return TransportError("tls", f"the certificate is not trusted: {cause.verify_message}", operation)
-    system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
-    for kinds, kind, reason, maybe_sent in _TROUBLES:
-        if any(isinstance(cause, kinds) for cause in causes):
-            return TransportError(kind, f"{reason}: {system}" if system else reason, operation, maybe_sent)
-    return TransportError("protocol", NO_HTTP, operation, maybe_sent=True)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The innermost last. requests and urllib3 keep causes in three places."""
-    seen: set[int] = set()
-    waiting: list[object] = [error]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, BaseException) and id(found) not in seen:
-            seen.add(id(found))
-            yield found
-            waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
 
 
 # One a host, whatever the settings: the platform counts requests by address.

@@ -138,7 +138,7 @@ def _sent(
     call: Call[Any], request: requests.PreparedRequest, found: Settings
 ) -> Result[requests.Response, PocketenvError]:
     # requests is slow to import: a program that only composes steps does not wait for it.
-    from pocketenv_fp.transport import TROUBLE, trouble
+    from pocketenv_fp.trouble import TROUBLE, trouble
 
     def sent(line: Transport) -> Result[requests.Response, PocketenvError]:
         try:

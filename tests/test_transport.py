@@ -45,6 +45,7 @@ from pocketenv_fp import (
     pocketenv,
     sandbox,
     transport,
+    trouble,
 )
 from pocketenv_fp.xrpc import decode, procedure, send
 from tests import servers
@@ -157,11 +158,11 @@ MAYBE_SENT = {
 
 @pytest.mark.parametrize("kind", LIBRARIES + STANDARD, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_every_exception_of_the_libraries_below_is_caught_and_named(kind: type[Exception]) -> None:
-    assert issubclass(kind, transport.TROUBLE)
+    assert issubclass(kind, trouble.TROUBLE)
     error = kind.__new__(kind)
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_message = "certificate has expired"  # what OpenSSL sets
-    named = transport.trouble(error, "sandbox.exec")
+    named = trouble.trouble(error, "sandbox.exec")
     if kind.__name__ in NOT_SENT:
         assert (named.kind, named.maybe_sent) == (NOT_SENT[kind.__name__], False)
     else:
@@ -182,21 +183,21 @@ def test_the_lists_of_exceptions_are_those_of_the_libraries() -> None:
 @pytest.mark.parametrize("kind", exceptions_in(http.client), ids=lambda kind: kind.__name__)
 def test_what_http_client_raises_arrives_wrapped_and_is_told_apart(kind: type[Exception]) -> None:
     inner = urllib3.exceptions.ProtocolError("Connection aborted.", kind.__new__(kind))
-    named = transport.trouble(requests.exceptions.ConnectionError(inner), "x")
+    named = trouble.trouble(requests.exceptions.ConnectionError(inner), "x")
     gone = issubclass(kind, ConnectionError | http.client.IncompleteRead)
     assert (named.kind, named.maybe_sent) == ("dropped" if gone else "protocol", True)
 
 
 def test_no_text_of_a_cause_gets_into_the_error() -> None:
     inner = ValueError(f"Invalid header value b'Bearer {TOKEN}'")
-    named = transport.trouble(requests.exceptions.ConnectionError(inner), "x")
+    named = trouble.trouble(requests.exceptions.ConnectionError(inner), "x")
     assert TOKEN not in f"{named}{named!r}{named.args}"
 
 
 def test_causes_that_hang_in_a_circle_are_looked_at_once() -> None:
     first, second = requests.exceptions.ConnectionError(), ConnectionResetError(104, "Connection reset by peer")
     first.__cause__, second.__cause__ = second, first
-    assert transport.trouble(first, "x").kind == "dropped"
+    assert trouble.trouble(first, "x").kind == "dropped"
 
 
 # No connection

@@ -1,0 +1,110 @@
+"""What can go wrong with a request, and what each of it is called.
+
+Named by the kinds of the causes and never by their texts, which quote what was sent.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+
+# urllib3 and requests are slow to import. Who imports this module is about to use them.
+import requests
+import requests.exceptions as failed
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    DecodeError,
+    HTTPError,
+    InvalidChunkLength,
+    InvalidHeader,
+    LocationValueError,
+    NewConnectionError,
+    ProxyError,
+    ProxySchemeUnknown,
+    ProxySchemeUnsupported,
+    SSLError,
+)
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+
+from pocketenv_fp.errors import TransportError, TransportKind
+
+__all__ = ["LARGEST_ANSWER", "TROUBLE", "AnswerTooLarge", "trouble"]
+
+# An answer of the API is held in memory. What a command prints comes in one, so there is room for a lot; a server that
+# never ends is not waited for. Archives are streamed and have no limit here.
+LARGEST_ANSWER = 256 * 1024 * 1024
+
+
+class AnswerTooLarge(HTTPError):
+    """An answer of the API that is more than `LARGEST_ANSWER` bytes, unpacked."""
+
+
+TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
+"""All that `Transport.send` raises. ValueError is what the standard library says to headers and URLs that are not any."""
+
+
+DROPPED = "the connection broke before the answer was complete"
+NO_HTTP = "the answer is not HTTP that can be read"
+
+_Causes = tuple[type[BaseException], ...]
+
+# The more telling first.
+_TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
+    (
+        # InvalidSchema is requests' for a SOCKS proxy without PySocks.
+        (
+            failed.ProxyError,
+            failed.InvalidProxyURL,
+            failed.InvalidSchema,
+            ProxyError,
+            ProxySchemeUnknown,
+            ProxySchemeUnsupported,
+        ),
+        "proxy",
+        "the proxy cannot be used",
+        False,
+    ),
+    ((NewConnectionError, socket.gaierror), "connect", "no connection", False),
+    ((failed.ConnectTimeout, ConnectTimeoutError), "connect", "no connection in time", False),
+    ((failed.SSLError, SSLError, ssl.SSLError), "tls", "the TLS connection failed", True),
+    ((failed.Timeout, Urllib3TimeoutError, TimeoutError), "timeout", "no answer in time", True),
+    (
+        (failed.InvalidURL, failed.MissingSchema, failed.URLRequired, LocationValueError),
+        "protocol",
+        "the URL cannot be used",
+        False,
+    ),
+    ((AnswerTooLarge,), "protocol", f"the answer is larger than {LARGEST_ANSWER >> 20} MiB", True),
+    ((failed.ContentDecodingError, DecodeError), "protocol", "the answer cannot be unpacked", True),
+    ((InvalidChunkLength,), "protocol", NO_HTTP, True),
+    ((ConnectionError, http.client.IncompleteRead), "dropped", DROPPED, True),
+    ((http.client.HTTPException, failed.InvalidHeader, InvalidHeader), "protocol", NO_HTTP, True),
+    ((failed.ConnectionError, failed.ChunkedEncodingError, OSError), "dropped", DROPPED, True),
+)
+
+
+def trouble(error: BaseException, operation: str) -> TransportError:
+    """Name what went wrong in sending, from one of `TROUBLE`."""
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return TransportError("tls", f"the certificate is not trusted: {cause.verify_message}", operation)
+    system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+    for kinds, kind, reason, maybe_sent in _TROUBLES:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return TransportError(kind, f"{reason}: {system}" if system else reason, operation, maybe_sent)
+    return TransportError("protocol", NO_HTTP, operation, maybe_sent=True)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The innermost last. requests and urllib3 keep causes in three places."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]

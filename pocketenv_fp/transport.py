@@ -254,7 +254,8 @@ class Transport:
     def send(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
         """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds, None for no limit.
 
-        A query is repeated wherever its answer breaks off. Raises `TROUBLE`, for more than `LARGEST_ANSWER` bytes too. What is logged, at DEBUG, is ``operation``, the status and the time.
+        A query is repeated wherever its answer breaks off. Raises `TROUBLE`, for more than `LARGEST_ANSWER` bytes too.
+        What is logged, at DEBUG, is ``operation``, the status and the time.
         """
         began = time.perf_counter()
         response = self._answer(self._whole, request, read_timeout)

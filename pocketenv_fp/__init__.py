@@ -33,6 +33,7 @@ from pocketenv_fp.errors import (
     WaitTimeout,
     raise_for,
 )
+from pocketenv_fp.fleet import collect, fan_out, partition
 from pocketenv_fp.leases import ephemeral, managed
 from pocketenv_fp.models import (
     Backup,
@@ -187,6 +188,7 @@ __all__ = [
     "check",
     "claim",
     "claim_sandbox",
+    "collect",
     "copy_to",
     "create",
     "create_backup",
@@ -203,6 +205,7 @@ __all__ = [
     "exec",
     "exec_script",
     "expose",
+    "fan_out",
     "from_env",
     "from_map",
     "gather",
@@ -241,6 +244,7 @@ __all__ = [
     "managed",
     "me",
     "or_else",
+    "partition",
     "pocketenv",
     "raise_for",
     "recover",

@@ -34,7 +34,7 @@ from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import HIDDEN
 
-__all__ = ["Config", "FromEnv", "Settings", "from_env", "settings", "using"]
+__all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
 
 API_URL = "https://api.pocketenv.io"
 STORAGE_URL = "https://sandbox.pocketenv.io"
@@ -168,6 +168,11 @@ def using(config: Config) -> Generator[None]:
         yield
     finally:
         _using.reset(mark)
+
+
+def in_use() -> tuple[Config, ...]:
+    """Give the configurations of the `using` blocks around here, the innermost first."""
+    return _using.get()
 
 
 class _Source(NamedTuple):

@@ -1,7 +1,8 @@
-"""How far a copy is, told to a function or shown as a bar.
+"""How far something is, told to a function or shown as a bar.
 
-A function gets the bytes that are done and the total, None where that is not known: at the start, up to twenty times a
-second, and at the end. ``True`` is a bar, in terminals and notebooks alike, for which there is the extra ``progress``.
+A function gets how much is done, of a copy in bytes, and the total, None where that is not known: at the start, up to
+twenty times a second, and at the end. ``True`` is a bar, in terminals and notebooks alike, for which there is the extra
+``progress``.
 
 >>> from pocketenv_fp.progress import tracking
 >>> with tracking(lambda done, total: print(done, "of", total), 300) as track:
@@ -28,7 +29,7 @@ INTERVAL = 0.05
 
 
 class Track:
-    """What was done until now."""
+    """How much was done until now."""
 
     def __init__(self, tell: Progress | None, total: int | None) -> None:
         self.total = total
@@ -38,7 +39,7 @@ class Track:
         self._next = 0.0
 
     def add(self, done: int) -> None:
-        """Count more bytes."""
+        """Count more."""
         self._done += done
         if self._tell is not None and time.monotonic() >= self._next:
             self._say(self._tell)
@@ -61,14 +62,20 @@ class Track:
 
 
 @contextmanager
-def tracking(progress: Progress | bool, total: int | None, label: str = "") -> Generator[Track]:  # noqa: FBT001  # the caller's own
+def tracking(
+    progress: Progress | bool,  # noqa: FBT001  # the caller's own
+    total: int | None,
+    label: str = "",
+    *,
+    unit: str = "B",
+) -> Generator[Track]:
     """Give what counts, and tell ``progress`` of it; the end is told where no error got in between.
 
     Raises ImportError for ``True`` where tqdm is not installed. What the function raises comes out.
     """
     if progress is True:
         bar: Any = needed("tqdm.auto", "progress").tqdm(
-            total=total, desc=label or None, unit="B", unit_scale=True, unit_divisor=1024, miniters=1
+            total=total, desc=label or None, unit=unit, unit_scale=unit == "B", unit_divisor=1024, miniters=1
         )
         try:
             yield from _told(Track(_shown_by(bar), total))

@@ -31,6 +31,7 @@ from pocketenv_fp import (
     Variable,
     Volume,
     check,
+    collect,
     create,
     create_backup,
     create_sandbox,
@@ -39,6 +40,7 @@ from pocketenv_fp import (
     ephemeral,
     exec,
     expose,
+    fan_out,
     from_env,
     gather,
     get_profile,
@@ -57,6 +59,7 @@ from pocketenv_fp import (
     managed,
     me,
     or_else,
+    partition,
     pocketenv,
     recover,
     restore_backup,
@@ -230,6 +233,15 @@ def what_the_account_functions_give(id: str) -> None:
     assert_type(pocketenv.put_ssh_keys(id, "…", "…"), Result[None, PocketenvError])
     assert_type(pocketenv.get_tailscale_auth_key(id), Result[TailscaleAuthKey, PocketenvError])
     assert_type(pocketenv.put_tailscale_auth_key(id, from_env("K")), Result[None, PocketenvError])
+
+
+def fleets(box: Sandbox) -> None:
+    assert_type(fan_out(create | start | exec("ls"), ["a", "b"], max_workers=2), list[Ran])
+    assert_type(fan_out(exec("ls"), [box, box]), list[Ran])
+    assert_type(fan_out(exec("ls"), [create("x"), create("y")]), list[Ran])
+    assert_type(fan_out(exec("ls"), [get_sandbox("x")]), list[Ran])
+    assert_type(collect(fan_out(start, [box])), Result[list[Sandbox], PocketenvError])
+    assert_type(partition(fan_out(start, [box])), tuple[list[Sandbox], list[PocketenvError]])
 
 
 def copying(box: Sandbox, other: Sandbox, made: Boxed) -> None:

@@ -1,0 +1,139 @@
+r"""One pipeline over many targets, and what to do with the results.
+
+>>> from pocketenv_fp import check, collect, ephemeral, exec, fan_out, lines, partition, start
+>>> tests = ephemeral(start | exec("echo tested") | check | lines)
+>>> collect(fan_out(tests, ["a", "b", "c"]))
+<Success: [['tested'], ['tested'], ['tested']]>
+>>> partition(fan_out(tests, ["d", "e"]))
+([['tested'], ['tested']], [])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import ExitStack
+from contextvars import copy_context
+from typing import TypeVar
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import Config, in_use, using
+from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.interrupts import guarded, opened
+from pocketenv_fp.operation import Step, is_step
+from pocketenv_fp.progress import Progress, tracking
+
+__all__ = ["collect", "fan_out", "partition"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+WORKERS = 32
+
+
+def fan_out(
+    pipeline: Step[A, B],
+    targets: Iterable[A | None | Result[A | None, PocketenvError]],
+    *,
+    max_workers: int = WORKERS,
+    executor: Executor | None = None,
+    progress: bool | Progress = False,
+) -> list[Result[B, PocketenvError]]:
+    r"""Run ``pipeline`` on each target, many at once. Gives a list of Results in the order of the targets.
+
+    A Failure is the result of its target and of no other; a target that is a Failure stays one. ``max_workers`` is how
+    many run at once, in threads of this process, all of which stay below the platform's request limit together.
+    ``progress`` is a function of how many are done and of how many, or True for a bar.
+
+    Or they run where ``executor`` says, any of `concurrent.futures`, which is left open. Its threads have the
+    configuration of `using` blocks here, as those of ``max_workers`` have. To other processes the pipeline, the targets
+    and the results cross by pickle, and so do the configurations: a token never does, so set POCKETENV_TOKEN there.
+    Each process counts its requests for itself, and an embedded platform that was started here is found there by its
+    ``platform.environment`` only.
+
+    On Ctrl-C, on SIGTERM and when a pipeline raises, which is a mistake in the program, what has not begun is
+    cancelled, and what has begun is waited for, so that `managed` and `ephemeral` release what they made; then it comes
+    out here. A second Ctrl-C does not wait.
+
+    >>> from pocketenv_fp import create, delete, exec, fan_out, start, stdout
+    >>> names = ["one", "two", "one"]
+    >>> results = fan_out(create | start | exec("hostname >/dev/null; echo up") | stdout, names, max_workers=1)
+    >>> [result.value_or("failed") for result in results]
+    ['up\n', 'up\n', 'failed']
+    """
+    if not is_step(pipeline):
+        raise TypeError(f"fan_out: a pipeline is needed, not a {type(pipeline).__name__}")
+    if max_workers < 1:
+        raise ValueError("fan_out: max_workers must be at least 1")
+    waiting = list(targets)
+    with guarded(), opened(), ExitStack() as stack:
+        pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
+        futures: list[Future[Result[B, PocketenvError]]] = []
+        try:
+            track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
+            futures += [_submit(pool, pipeline, target) for target in waiting]
+            for future in as_completed(futures):
+                future.result()
+                track.add(1)
+        except BaseException:
+            wait([future for future in futures if not future.cancel()])
+            raise
+        finally:
+            if executor is None:
+                # They are done or cancelled; or who asked twice does not want to wait.
+                pool.shutdown(wait=False, cancel_futures=True)
+        return [future.result() for future in futures]
+
+
+def _submit(
+    pool: Executor, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
+) -> Future[Result[B, PocketenvError]]:
+    if isinstance(pool, ThreadPoolExecutor):
+        return pool.submit(copy_context().run, _run, (), pipeline, target)
+    return pool.submit(_run, in_use(), pipeline, target)
+
+
+def _run(
+    configs: tuple[Config, ...], pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
+) -> Result[B, PocketenvError]:
+    with ExitStack() as stack:
+        for config in reversed(configs):
+            stack.enter_context(using(config))
+        return pipeline(target)
+
+
+def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], PocketenvError]:
+    """Give the values of all results as one list, or the first Failure among them.
+
+    >>> from returns.result import Failure, Success
+    >>> from pocketenv_fp import NotLoggedIn, collect
+    >>> collect([Success(1), Success(2)])
+    <Success: [1, 2]>
+    >>> collect([Success(1), Failure(NotLoggedIn())])
+    <Failure: not logged in. ...>
+    """
+    values: list[B] = []
+    for result in results:
+        if isinstance(result, Failure):
+            return Failure(result.failure())
+        values.append(result.unwrap())
+    return Success(values)
+
+
+def partition(results: Iterable[Result[B, PocketenvError]]) -> tuple[list[B], list[PocketenvError]]:
+    """Give the values of the results that are a Success, and the errors of those that are not, each in order.
+
+    >>> from returns.result import Failure, Success
+    >>> from pocketenv_fp import NotLoggedIn, partition
+    >>> partition([Success(1), Failure(NotLoggedIn()), Success(2)])
+    ([1, 2], [NotLoggedIn()])
+    """
+    values: list[B] = []
+    errors: list[PocketenvError] = []
+    for result in results:
+        if isinstance(result, Failure):
+            errors.append(result.failure())
+        else:
+            values.append(result.unwrap())
+    return values, errors

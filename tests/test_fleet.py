@@ -1,0 +1,181 @@
+"""One pipeline over many targets: what comes back, what runs at once, and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pickle import PicklingError
+from typing import Any
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    Config,
+    ExecResult,
+    NotLoggedIn,
+    PocketenvError,
+    Sandbox,
+    check,
+    collect,
+    create,
+    ephemeral,
+    exec,
+    fan_out,
+    get_sandbox,
+    iter_sandboxes_by_actor,
+    local,
+    me,
+    partition,
+    start,
+    stdout,
+    using,
+)
+from pocketenv_fp.local.faults import Refuse
+from pocketenv_fp.operation import step
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+TOGETHER = threading.Barrier(8, timeout=20)
+
+
+@step(str)
+def shout(name: str) -> Result[str, PocketenvError]:
+    return Success(name.upper())
+
+
+@step(str)
+def meet(name: str) -> Result[str, PocketenvError]:
+    TOGETHER.wait()
+    return Success(name)
+
+
+@step(str)
+def stumble(name: str) -> Result[str, PocketenvError]:
+    if name == "raises":
+        raise ZeroDivisionError
+    time.sleep(0.05)
+    RAN.append(name)
+    return Success(name)
+
+
+RAN: list[str] = []
+
+
+def mine() -> list[Sandbox]:
+    return [box.unwrap() for box in iter_sandboxes_by_actor(me().unwrap().did)]
+
+
+def test_results_come_in_the_order_of_the_targets_however_long_each_takes() -> None:
+    work = ephemeral(start | exec("sleep $(( RANDOM % 3 ))e-1; hostname >/dev/null") | check | stdout)
+    assert collect(fan_out(work, [f"box-{number}" for number in range(12)], max_workers=6)).unwrap() == [""] * 12
+    assert fan_out(shout, [f"n{number}" for number in range(100)]) == [Success(f"N{number}") for number in range(100)]
+
+
+def test_a_failure_is_the_result_of_its_target_and_of_no_other(platform: local.Platform) -> None:
+    platform.faults.add("sandbox.exec", Refuse(500), times=1)
+    results = fan_out(ephemeral(start | exec("true")), [f"f-{number}" for number in range(6)], max_workers=1)
+    good, bad = partition(results)
+    assert good == [ExecResult("", "", 0)] * 5
+    assert [type(error).__name__ for error in bad] == ["ServerError"]
+    assert isinstance(results[0], Failure)
+    assert mine() == []
+
+
+def test_a_target_may_be_a_result_and_a_failure_of_one_stays() -> None:
+    missing: Result[str, PocketenvError] = Failure(NotLoggedIn())
+    mixed: list[str | Result[str, PocketenvError]] = ["a", Success("b"), missing]
+    assert fan_out(shout, mixed) == [Success("A"), Success("B"), missing]
+    boxes = [create("x"), create("y"), get_sandbox("no-such-box")]
+    assert [type(result) for result in fan_out(start, boxes)] == [Success, Success, Failure]
+
+
+def test_no_targets_no_results() -> None:
+    assert fan_out(shout, []) == []
+    assert collect([]) == Success([])
+    assert partition([]) == ([], [])
+
+
+def test_as_many_run_at_once_as_was_asked_for() -> None:
+    names = [f"n{number}" for number in range(TOGETHER.parties)]
+    assert collect(fan_out(meet, names, max_workers=len(names))) == Success(names)
+
+
+def test_the_configuration_around_it_is_that_of_every_worker() -> None:
+    nobody = Config(api_url="http://127.0.0.1:1", retries=0, token="somebody")
+    with using(nobody), ThreadPoolExecutor(2) as pool:
+        for results in (fan_out(create, ["a"]), fan_out(create, ["a", "b"], executor=pool)):
+            assert {type(result.failure()).__name__ for result in results} == {"TransportError"}
+    assert fan_out(create | start, ["a"], executor=ThreadPoolExecutor(1))[0].unwrap().name == "a"
+
+
+def test_processes_run_it_with_the_configuration_by_pickle_and_the_token_of_their_environment() -> None:
+    work = ephemeral(start | exec("echo $PPID >/dev/null; echo here") | check | stdout)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        assert fan_out(work, ["a", "b", "c"], executor=pool) == [Success("here\n")] * 3
+        with using(Config(api_url="http://127.0.0.1:1", retries=0)):
+            (refused,) = fan_out(create, ["a"], executor=pool)
+        assert type(refused.failure()).__name__ == "TransportError"
+        with using(Config(token="a-token")), pytest.raises(PicklingError, match="POCKETENV_TOKEN"):
+            fan_out(create, ["a"], executor=pool)
+    assert mine() == []
+
+
+def test_what_a_pipeline_raises_comes_out_and_what_has_not_begun_is_cancelled() -> None:
+    RAN.clear()
+    with pytest.raises(ZeroDivisionError):
+        fan_out(stumble, ["raises", *(f"n{number}" for number in range(50))], max_workers=2)
+    done = len(RAN)
+    assert done < 10
+    time.sleep(0.2)
+    assert len(RAN) == done
+
+
+def test_progress_is_told_of_each_that_is_done() -> None:
+    told: list[tuple[int, int | None]] = []
+    fan_out(shout, ["a", "b", "c"], progress=lambda done, total: told.append((done, total)))
+    assert told[0] == (0, 3)
+    assert told[-1] == (3, 3)
+
+
+def test_mistakes_are_told_at_once() -> None:
+    wrong: Any = fan_out
+    with pytest.raises(TypeError, match="a pipeline is needed, not a Operation"):
+        wrong(exec, ["a"])
+    with pytest.raises(ValueError, match="at least 1"):
+        fan_out(shout, ["a"], max_workers=0)
+
+
+PROGRAM = """
+from pocketenv_fp import ephemeral, exec, fan_out, start
+print("begun", flush=True)
+fan_out(ephemeral(start | exec("sleep 0.3")), [f"s-{number}" for number in range(200)], max_workers=8)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_a_fleet_that_is_stopped_leaves_no_sandbox(number: signal.Signals, code: int, platform: local.Platform) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as program:
+        assert program.stdout is not None
+        before = platform.faults.worked("sandbox.createSandbox")
+        program.stdout.readline()
+        deadline = time.monotonic() + 30
+        while not mine() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        program.send_signal(number)
+        _, said = program.communicate(timeout=60)
+    assert program.returncode == code, said
+    assert mine() == []
+    assert 0 < platform.faults.worked("sandbox.createSandbox") - before < 100

@@ -34,6 +34,8 @@ def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.Mon
 
     Names are unique on a platform: what a test leaves behind would be in the way of the next one.
     """
+    # Tests that take the platform without this may have left some.
+    platform.remove_sandboxes()
     for name, value in platform.environment.items():
         monkeypatch.setenv(name, value)
     yield platform.environment

@@ -286,8 +286,9 @@ def _sendable(texts: Iterable[tuple[str, str | None]]) -> Done:
 
 
 _turns: dict[tuple[str, str], threading.Lock] = {}
-# A thread that is not in the child may hold one.
-os.register_at_fork(after_in_child=_turns.clear)
+if hasattr(os, "register_at_fork"):
+    # A thread that is not in the child may hold one.
+    os.register_at_fork(after_in_child=_turns.clear)
 
 
 def _turn(shared_by: tuple[str, str]) -> threading.Lock:

@@ -76,6 +76,7 @@ def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
         with staging(place / "out") as made:
             fill(made, a="new", d__b="new", d__c="new", new__e="new", link__f="new")
             (made / "new").chmod(0o555)
+            measuring = sys.gettrace()
             sys.settrace(trace)
             try:
                 land(made, place / "out")
@@ -84,7 +85,7 @@ def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
             else:
                 return True
             finally:
-                sys.settrace(None)
+                sys.settrace(measuring)
         assert look(place / "out") == before
         return False
 

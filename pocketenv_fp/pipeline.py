@@ -22,9 +22,10 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Limit, Wait
 from pocketenv_fp.combinator import combinator
-from pocketenv_fp.errors import CommandFailed, DecodeError, PocketenvError, RateLimited, ServerError, TransportError
+from pocketenv_fp.errors import DecodeError, PocketenvError, RateLimited, ServerError, TransportError
 from pocketenv_fp.models import ExecResult
 from pocketenv_fp.operation import Step, step
+from pocketenv_fp.sandbox.commands import ended_well
 
 __all__ = [
     "check",
@@ -61,9 +62,7 @@ def check(result: ExecResult) -> Result[ExecResult, PocketenvError]:
     >>> box | exec("ls /missing") | check
     <Failure: the command ended with exit code 2. What it printed is in .stdout and .stderr.>
     """
-    if result.exit_code == 0:
-        return Success(result)
-    return Failure(CommandFailed(result.exit_code, result.stdout, result.stderr))
+    return ended_well(result)
 
 
 @step(ExecResult, safe=True)

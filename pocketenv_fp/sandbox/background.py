@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.arguments import Name, Text
 from pocketenv_fp.config import Config, FromEnv
-from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError
+from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import Sandbox, Service
 from pocketenv_fp.operation import operation
 from pocketenv_fp.sandbox.lines import environment, joined, service_line
+from pocketenv_fp.sandbox.services import get_service
 
 __all__ = ["spawn"]
 
@@ -55,14 +56,8 @@ def spawn(
         return Failure(InvalidInput("command", "holds a NUL character, which a command line cannot"))
     chosen = name or f"spawn-{os.urandom(6).hex()}"
 
-    def pick(services: list[Service]) -> Result[Service, PocketenvError]:
-        for service in services:
-            if service.name == chosen:
-                return Success(service)
-        return Failure(DecodeError("service.getServices", "the service that was just added is not in the list"))
-
     added = pocketenv.add_service(sandbox.id, chosen, line, token=token, config=config)
-    return added.bind(lambda _: pocketenv.list_services(sandbox.id, token=token, config=config)).bind(pick)
+    return added.bind(lambda _: get_service(sandbox, chosen, token=token, config=config))
 
 
 def _visible(env: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:

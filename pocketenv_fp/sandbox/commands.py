@@ -19,7 +19,7 @@ from pocketenv_fp.sandbox.lines import GRACE_SECONDS, Limit, environment, joined
 from pocketenv_fp.shell import Value, fields, fill
 from pocketenv_fp.xrpc import decode, procedure, send
 
-__all__ = ["Env", "Line", "exec", "ran", "sh"]
+__all__ = ["Env", "Line", "ended_well", "exec", "ran", "sh"]
 
 Env = Mapping[str, str | FromEnv]
 Line = Callable[[dict[str, str], Limit | None], Result[str, PocketenvError]]
@@ -112,7 +112,7 @@ def ran(
         lambda command: _wait(limit, token, config).bind(lambda seconds: sent(command, seconds))
     )
     ended = answered.bind(limit.judge) if limit else answered
-    return ended.bind(_checked) if check else ended
+    return ended.bind(ended_well) if check else ended
 
 
 def _wait(limit: Limit | None, token: str | None, config: Config | None) -> Result[float, PocketenvError]:
@@ -134,7 +134,8 @@ def _hide(error: PocketenvError, values: list[str]) -> PocketenvError:
     return replace(error, error=error.error if kept_name else HIDDEN, message=error.message if kept_message else HIDDEN)
 
 
-def _checked(result: ExecResult) -> Result[ExecResult, PocketenvError]:
+def ended_well(result: ExecResult) -> Result[ExecResult, PocketenvError]:
+    """Give the result of a command that ended well, Failure(CommandFailed) of one whose exit code is not zero."""
     if result.exit_code == 0:
         return Success(result)
     return Failure(CommandFailed(result.exit_code, result.stdout, result.stderr))

@@ -12,7 +12,6 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import (
-    CommandFailed,
     DecodeError,
     InvalidInput,
     PathNotFound,
@@ -21,7 +20,7 @@ from pocketenv_fp.errors import (
     TransportError,
 )
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.sandbox.commands import exec
+from pocketenv_fp.sandbox.commands import ended_well, exec
 from pocketenv_fp.shell import quote
 from pocketenv_fp.xrpc import decode, nothing, procedure, send
 
@@ -140,7 +139,7 @@ class End:
         """Copy a file into a directory of its own and have that packed, which no file can be. Gives the archive's uuid."""
         directory, is_there = temporary(HOME), True
         try:
-            staged = self._run(_STAGE, p=file, s=directory).bind(_well)
+            staged = self._run(_STAGE, p=file, s=directory).bind(ended_well)
             if isinstance(staged, Failure):
                 is_there = may_have_run(staged.failure())
             return staged.bind(lambda _: self.push(directory))
@@ -170,7 +169,7 @@ class End:
                         InvalidInput("dst", f"is a {other} in the destination, and what is copied is a {kind}")
                     )
                 case _:
-                    return _well(ran).map(lambda _: self.sandbox)
+                    return ended_well(ran).map(lambda _: self.sandbox)
 
         script = _PLACE_TREE if kind == "directory" else _PLACE_FILE
         return self._run(script, s=staged, p=path).bind(judge)
@@ -178,7 +177,3 @@ class End:
     def _run(self, script: str, **paths: str) -> Result[ExecResult, PocketenvError]:
         named = "\n".join(f'{name}="$r"{quote(path)}' for name, path in paths.items())
         return exec(self.sandbox, f"{_ROOT}{named}\n{script}", token=self._token, config=self._config)
-
-
-def _well(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
-    return Success(ran) if ran.exit_code == 0 else Failure(CommandFailed(ran.exit_code, ran.stdout, ran.stderr))

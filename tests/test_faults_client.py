@@ -217,7 +217,7 @@ def test_an_answer_too_large_for_memory_is_refused_and_not_asked_for_again(monke
         "in chunks": Reply(CHUNKS + b"200000\r\n" + b" " * 0x200000 + b"\r\n"),
         "an error": reply(gzip.compress(b" " * (50 << 20)), 500, packed),
     }
-    with Server(servers.in_turn(*(bomb._replace(then="close") for bomb in bombs.values()), reply(fits))) as server:
+    with Server(servers.in_turn(*bombs.values(), reply(fits))) as server:
         config = servers.client(server.url, retries=3)
         for seen in range(1, len(bombs) + 1):
             error = get_sandbox("3f2a", config=config).failure()

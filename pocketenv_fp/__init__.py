@@ -8,6 +8,9 @@ is a program. The names of this module compose: account-level functions that lea
 be done with one. The functions that take ids are in `pocketenv_fp.pocketenv`, under the Clojure SDK's names.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pocketenv_fp import pocketenv, sandbox
 from pocketenv_fp.clojure import from_map, to_map
 from pocketenv_fp.config import Config, FromEnv, from_env, using
@@ -142,6 +145,9 @@ from pocketenv_fp.sandbox import (
     wait_until_running,
 )
 
+if TYPE_CHECKING:
+    from pocketenv_fp.traces import Trace, trace, tracing
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -180,6 +186,7 @@ __all__ = [
     "Step",
     "TailscaleAuthKey",
     "TerminalToken",
+    "Trace",
     "TransportError",
     "Unauthorized",
     "Variable",
@@ -270,6 +277,8 @@ __all__ = [
     "stop_service",
     "tap",
     "to_map",
+    "trace",
+    "tracing",
     "unexpose",
     "update_settings",
     "upload",
@@ -278,3 +287,17 @@ __all__ = [
     "wait_until_running",
     "when",
 ]
+
+# Imported when they are asked for: what looks at programs is in few of them, and would be a tenth of the import time.
+_LATER = {"Trace": "traces", "trace": "traces", "tracing": "traces"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals().update({name: getattr(import_module(f"{__name__}.{_LATER[name]}"), name)})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -73,8 +73,12 @@ def _rebuild(kind: type[_Masked], values: dict[str, Any]) -> _Masked:
 def _visible(name: str, value: object) -> object:
     if name == "token":
         return HIDDEN
-    if name.endswith("_url") and isinstance(value, str) and "@" in value:
-        return f"{value.partition('//')[0]}//{HIDDEN}@{value.rpartition('@')[2]}"
+    if name.endswith("_url") and isinstance(value, str):
+        # A URL with either is refused when it is used. Until then it may be shown.
+        scheme, slashes, _ = value.rpartition("@")[0].partition("//")
+        host = value.rpartition("@")[2]
+        value = f"{scheme if slashes else ''}{slashes}{HIDDEN}@{host}" if "@" in value else value
+        return f"{value.partition('?')[0]}?{HIDDEN}" if "?" in value else value
     return value
 
 

@@ -38,9 +38,11 @@ pickles, and has its fields in pattern order:
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
+import msgspec
 from returns.result import Failure, Result
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "NameTaken",
     "NotLoggedIn",
     "PathNotFound",
+    "Place",
     "PocketenvError",
     "ProfileNotFound",
     "RateLimited",
@@ -74,6 +77,22 @@ TransportKind = Literal["connect", "dropped", "protocol", "proxy", "timeout", "t
 """Where a request got stuck: no connection, a broken one, no HTTP on it, the proxy, too slow, TLS."""
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a failure happened: in which step of which pipeline, ``seconds`` after that began.
+
+    Steps are shown by their source with secrets masked, shortened where that is long. ``position`` counts from 1.
+    """
+
+    step: str
+    position: int
+    pipeline: str
+    seconds: float
+
+    def __str__(self) -> str:
+        which = "" if self.pipeline == self.step else f", step {self.position} of {self.pipeline}"
+        return f"{self.step}{which}, after {self.seconds:.3g} s"
+
+
 # Not frozen: contextmanager and add_note assign to exceptions on their way. Equality, hash and repr are written once:
 # to have them made for each class would be a fifth of this library's import time.
 @dataclass(eq=False, repr=False)
@@ -85,6 +104,26 @@ class PocketenvError(Exception):
     def summary(self) -> str:
         """What happened, in one clause."""
         return type(self).__name__
+
+    @property
+    def where(self) -> tuple[Place, ...]:
+        """Where it happened: the step that failed, then the step that this one was in, and so on.
+
+        It is no part of what is compared, and empty for an error that comes from no step.
+
+        >>> from pocketenv_fp import create, exec
+        >>> ci = create | exec("make test", check=True)
+        >>> place = ci("my-box").failure().where[0]
+        >>> place.step, place.position, place.pipeline
+        ("exec('make test', check=True)", 2, "create() | exec('make test', check=True)")
+        """
+        return cast("tuple[Place, ...]", self.__dict__.get("_where", ()))
+
+    def at(self, place: Place) -> Self:
+        """Give the same error, which happened there: a copy, since one error may be the answer to many."""
+        moved = copy(self)
+        moved.__dict__["_where"] = (*self.where, place)
+        return moved
 
     def __str__(self) -> str:
         return f"{self.summary()}. {self.advice}" if self.advice else f"{self.summary()}."
@@ -107,8 +146,10 @@ class PocketenvError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception's own way re-creates it from `args`, which lack what was given by keyword.
-        notes = getattr(self, "__notes__", None)
-        return (type(self), self._fields(), {"__notes__": list(notes)}) if notes else (type(self), self._fields())
+        kept: dict[str, object] = {"_where": self.where} if self.where else {}
+        if notes := getattr(self, "__notes__", None):
+            kept["__notes__"] = list(notes)
+        return (type(self), self._fields(), kept) if kept else (type(self), self._fields())
 
 
 @dataclass(eq=False, repr=False)
@@ -362,7 +403,14 @@ def raise_for(result: Result[T, PocketenvError]) -> T:
     Traceback (most recent call last):
         ...
     pocketenv_fp.errors.NotLoggedIn: not logged in. Set POCKETENV_TOKEN, ...
+
+    Where it happened stands below it in the traceback.
     """
     if isinstance(result, Failure):
-        raise result.failure()
+        error = result.failure()
+        noted = getattr(error, "__notes__", ())
+        for place in error.where:
+            if (note := f"in {place}") not in noted:
+                error.add_note(note)
+        raise error
     return result.unwrap()

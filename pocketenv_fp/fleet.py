@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack
 from contextvars import copy_context
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from returns.result import Failure, Result, Success
 
@@ -23,6 +23,9 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.operation import Step, is_step
 from pocketenv_fp.progress import Progress, tracking
+
+if TYPE_CHECKING:
+    from pocketenv_fp.traces import Trace
 
 __all__ = ["collect", "fan_out", "partition"]
 
@@ -69,12 +72,12 @@ def fan_out(
     waiting = list(targets)
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
-        futures: list[Future[Result[B, PocketenvError]]] = []
+        futures: list[Future[tuple[Result[B, PocketenvError], Trace | None]]] = []
         try:
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
             futures += [_submit(pool, pipeline, target) for target in waiting]
             for future in as_completed(futures):
-                future.result()
+                _keep(future.result()[1])
                 track.add(1)
         except BaseException:
             wait([future for future in futures if not future.cancel()])
@@ -83,24 +86,44 @@ def fan_out(
             if executor is None:
                 # They are done or cancelled; or who asked twice does not want to wait.
                 pool.shutdown(wait=False, cancel_futures=True)
-        return [future.result() for future in futures]
+        return [future.result()[0] for future in futures]
+
+
+def _keep(seen: Trace | None) -> None:
+    from pocketenv_fp.traces import recording
+
+    # What another process saw is what was seen here.
+    if seen is not None:
+        for trace in recording():
+            trace.add(seen)
 
 
 def _submit(
     pool: Executor, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
-) -> Future[Result[B, PocketenvError]]:
+) -> Future[tuple[Result[B, PocketenvError], Trace | None]]:
     if isinstance(pool, ThreadPoolExecutor):
+        # Its traces are those around here: the context has them.
         return pool.submit(copy_context().run, _run, (), pipeline, target)
-    return pool.submit(_run, in_use(), pipeline, target)
+    from pocketenv_fp.traces import recording
+
+    return pool.submit(_run, in_use(), pipeline, target, traced=bool(recording()))
 
 
 def _run(
-    configs: tuple[Config, ...], pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
-) -> Result[B, PocketenvError]:
+    configs: tuple[Config, ...],
+    pipeline: Step[A, B],
+    target: A | None | Result[A | None, PocketenvError],
+    *,
+    traced: bool = False,
+) -> tuple[Result[B, PocketenvError], Trace | None]:
+    from pocketenv_fp.traces import on_lane, tracing
+
     with ExitStack() as stack:
         for config in reversed(configs):
             stack.enter_context(using(config))
-        return pipeline(target)
+        stack.enter_context(on_lane(target))
+        seen = stack.enter_context(tracing()) if traced else None
+        return pipeline(target), seen
 
 
 def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], PocketenvError]:

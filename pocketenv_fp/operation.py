@@ -25,6 +25,7 @@ import enum
 import inspect
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cached_property, update_wrapper
@@ -44,8 +45,9 @@ from typing import (
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Arguments
-from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.errors import Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import HIDDEN, Sandbox
+from pocketenv_fp.observing import Done, begin, told
 
 __all__ = ["Applied", "Curried", "Operation", "Step", "StepOperation", "identity", "is_step", "operation", "step"]
 
@@ -56,6 +58,8 @@ C = TypeVar("C")
 X = TypeVar("X")
 A_contra = TypeVar("A_contra", contravariant=True)
 B_co = TypeVar("B_co", covariant=True)
+
+BRIEF = 200
 
 
 class Step(Generic[A_contra, B_co]):
@@ -87,11 +91,19 @@ class Step(Generic[A_contra, B_co]):
 
     def _run(self, target: object) -> Result[Any, PocketenvError]:
         result = cast("Result[Any, PocketenvError]", target if isinstance(target, Result) else Success(target))
-        for applied in self._steps:
+        if isinstance(result, Failure):
+            return result
+        began = time.perf_counter()
+        for position, applied in enumerate(self._steps, 1):
+            result = applied.perform(result)
             if isinstance(result, Failure):
-                break
-            result = applied.operation.run(result, applied.args, applied.kwargs)
+                return self._placed(result.failure(), applied, position, time.perf_counter() - began)
         return result
+
+    def _placed(
+        self, error: PocketenvError, applied: Applied, position: int, seconds: float
+    ) -> Result[Any, PocketenvError]:
+        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)))
 
     def __or__(self: Step[A, X | None], after: Step[X, C], /) -> Step[A, C]:
         following: object = after
@@ -131,6 +143,12 @@ def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
     return type(value) is tuple
 
 
+def _brief(step: Step[Any, Any]) -> str:
+    # A place is for a person to find. A script of pages in it would hide the rest.
+    text = repr(step)
+    return text if len(text) <= BRIEF else f"{text[: BRIEF - 1]}…"
+
+
 class _Pipeline(Step[A, B]):
     """Steps one after the other, flattened: ``(a | b) | c`` and ``a | (b | c)`` are the same value."""
 
@@ -161,6 +179,17 @@ class Applied(Step[Any, Any]):
     def _steps(self) -> tuple[Applied, ...]:
         return (self,)
 
+    def perform(self, target: Result[Any, PocketenvError]) -> Result[Any, PocketenvError]:
+        """Do it to ``target``, which is no Failure, with everyone told who watches."""
+        ended = begin("step", self.__str__)
+        if ended is None:
+            return self.operation.run(target, self.args, self.kwargs)
+        with told(ended, time.perf_counter()) as tell:
+            result = self.operation.run(target, self.args, self.kwargs)
+            if isinstance(result, Failure):
+                tell(Done(0.0, result.failure()))
+        return result
+
     def _is_secret(self, name: str, value: object) -> bool:
         # A private key that was put in the wrong place is still one.
         if isinstance(value, (list, tuple)):
@@ -172,6 +201,11 @@ class Applied(Step[Any, Any]):
 
     def _has_secret_names(self, value: Mapping[object, object]) -> bool:
         return any(self._is_secret("", each) for each in value)
+
+    def _key(self, name: str, key: object) -> str:
+        # Where values are secret, a key that is no name may be one in the wrong place.
+        is_name = name not in self.operation.secret or str(key).replace("-", "_").isidentifier()
+        return repr(key if is_name else HIDDEN)
 
     def _shown(self, name: str, value: object) -> str:  # noqa: PLR0911  # a kind of value each
         if value in (math.inf, -math.inf):
@@ -186,7 +220,9 @@ class Applied(Step[Any, Any]):
             held = cast("Mapping[object, object]", value)
             if self._has_secret_names(held):
                 return repr(HIDDEN)
-            return f"{{{', '.join(f'{key!r}: {self._shown(name, each)}' for key, each in held.items())}}}"
+            return (
+                f"{{{', '.join(f'{self._key(name, key)}: {self._shown(name, each)}' for key, each in held.items())}}}"
+            )
         if _is_tuple(value) and not self._is_secret(name, value):
             shown = [self._shown(name, each) for each in value]
             return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
@@ -283,7 +319,7 @@ class Curried:
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
-            return self.run(args[0], args[1:], kwargs)
+            return Applied(self, args[1:], kwargs)(args[0])
         bound = self.arguments.bind(args, kwargs)
         return Applied(self, tuple(map(_own, bound.args)), {name: _own(value) for name, value in bound.kwargs.items()})
 

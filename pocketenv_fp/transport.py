@@ -35,7 +35,8 @@ from urllib3.util.retry import Retry
 
 from pocketenv_fp.config import Settings, is_loopback
 from pocketenv_fp.limiter import Limiter
-from pocketenv_fp.trouble import LARGEST_ANSWER, AnswerTooLarge
+from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.trouble import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -51,6 +52,8 @@ POOL_SIZE = 256
 LONGEST_RETRY_AFTER = 60.0
 RETRY_AFTER = 30.0
 PIECE = 64 * 1024
+# To ask the limiter takes some time itself.
+CLAIMING = 0.001
 # The system counts a socket's milliseconds in 32 bits. Who waits for longer waits without end.
 LONGEST_TIMEOUT = 2_000_000.0
 
@@ -255,12 +258,9 @@ class Transport:
         """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds, None for no limit.
 
         A query is repeated wherever its answer breaks off. Raises `TROUBLE`, for more than `LARGEST_ANSWER` bytes too.
-        What is logged, at DEBUG, is ``operation``, the status and the time.
+        What is logged, at DEBUG, and told to who watches, is ``operation``, the status and the time.
         """
-        began = time.perf_counter()
-        response = self._answer(self._whole, request, read_timeout)
-        _log(operation, response, began)
-        return response
+        return self._answer(self._whole, request, read_timeout, operation)
 
     def open(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
         """Send ``request`` and give its answer with the body still to come, for the caller to read and to close.
@@ -268,31 +268,48 @@ class Transport:
         Of a refusal the body has come: it is read as `send` reads it, and never repeated.
         The request's body may be an iterator: it is sent in chunks as they are made. What it raises comes out as it is.
         """
-        began = time.perf_counter()
-        response = self._answer(self._streamed, request, read_timeout)
+        response = self._answer(self._streamed, request, read_timeout, operation)
         if not 200 <= response.status_code < 300:
             _keep(response)
-        _log(operation, response, began)
         return response
 
     def _answer(
-        self, adapter: _Adapter, request: requests.PreparedRequest, read_timeout: float | None
+        self, adapter: _Adapter, request: requests.PreparedRequest, read_timeout: float | None, operation: str
     ) -> requests.Response:
+        began = time.perf_counter()
+        ended = begin("call", lambda: operation)
+        if ended is None:
+            response, _ = self._exchange(adapter, request, read_timeout)
+        else:
+            with told(ended, began) as tell:
+                try:
+                    response, held = self._exchange(adapter, request, read_timeout)
+                except TROUBLE as error:
+                    tell(Done(0.0, trouble(error, operation)))
+                    raise
+                repeated = len(response.raw.retries.history)
+                tell(Done(0.0, status=response.status_code, requests=1 + repeated, held=held))
+        log.debug("%s: %d, %.1f ms", operation, response.status_code, (time.perf_counter() - began) * 1000)
+        return response
+
+    def _exchange(
+        self, adapter: _Adapter, request: requests.PreparedRequest, read_timeout: float | None
+    ) -> tuple[requests.Response, float]:
+        """Give the answer, and the seconds for which the request limit held the request back."""
+        began = time.perf_counter()
         limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
         timeout: Any = (self._connect_timeout, limit)
         with self.limiter.turn():
+            held = time.perf_counter() - began
+            held = held if held > CLAIMING else 0.0
             response = adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
             self.limiter.feed(response.headers)
-        return response
+        return response, held
 
     def close(self) -> None:
         """Close the idle connections."""
         self._whole.close()
         self._streamed.close()
-
-
-def _log(operation: str, response: requests.Response, began: float) -> None:
-    log.debug("%s: %d, %.1f ms", operation, response.status_code, (time.perf_counter() - began) * 1000)
 
 
 def _context(verify: str | None) -> ssl.SSLContext:

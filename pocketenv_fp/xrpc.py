@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from pocketenv_fp.transport import Transport
 
-__all__ = ["Call", "connected", "decode", "nothing", "procedure", "query", "refusal", "send"]
+__all__ = ["Call", "Door", "answered", "answered_by", "connected", "decode", "nothing", "procedure", "query", "refusal", "send"]
 
 T = TypeVar("T")
 
@@ -113,13 +115,36 @@ def nothing(body: bytes) -> None:
         decode(body, dict[str, object])
 
 
+Door = Callable[[Call[Any]], Result[Any, PocketenvError]]
+"""What answers calls in the place of a platform."""
+
+_door: ContextVar[Door | None] = ContextVar("pocketenv_fp.door", default=None)
+
+
+@contextmanager
+def answered_by(door: Door) -> Generator[None]:
+    """Have ``door`` answer every call inside the block, in this thread: nothing is sent."""
+    mark = _door.set(door)
+    try:
+        yield
+    finally:
+        _door.reset(mark)
+
+
+def answered(call: Call[T]) -> Result[T, PocketenvError] | None:
+    """Give the answer of the door in the place of a platform, None where there is none and ``call`` is to be sent."""
+    door = _door.get()
+    return None if door is None else door(call)
+
+
 def send(call: Call[T], *, token: str | None = None, config: Config | None = None) -> Result[T, PocketenvError]:
     """Send ``call`` and give its decoded answer.
 
     Failures: NotLoggedIn and InvalidInput before anything is sent; ApiError and its kinds for what the platform
     refused; TransportError where no answer came; DecodeError for an answer that the contract does not describe.
     """
-    return settings(config, token=token).bind(lambda found: _send(call, found))
+    answer = answered(call)
+    return settings(config, token=token).bind(lambda found: _send(call, found)) if answer is None else answer
 
 
 def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:

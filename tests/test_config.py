@@ -118,3 +118,17 @@ def test_no_spelling_of_a_url_gets_a_token_over_plain_http_to_another_machine(sc
 @given(st.text(max_size=40))
 def test_any_text_for_a_url_is_a_result(text: str) -> None:
     assert get_sandbox("x", config=Config(api_url=f"{text}://", retries=0)).failure()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pass@host.example/a", "https://***@host.example/a"),
+        ("https://host.example?token=abc", "https://host.example?***"),
+        ("https://user:p@ss@host.example?token=abc", "https://***@host.example?***"),
+        ("user:pass@host.example", "***@host.example"),
+        ("https://host.example", "https://host.example"),
+    ],
+)
+def test_what_has_no_place_in_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert repr(Config(api_url=url)) == f"Config(api_url={shown!r})"

@@ -48,9 +48,11 @@ from pocketenv_fp import (
     start,
     stop,
     to_map,
+    tracing,
     using,
 )
 from pocketenv_fp.config import settings
+from pocketenv_fp.observing import logged, observing
 from tests import servers
 from tests.servers import BOX, Reply, Request, Server, reply
 
@@ -340,8 +342,10 @@ def perform(config: Config, box: Sandbox) -> str:
     with using(config), pytest.MonkeyPatch.context() as environment, warnings.catch_warnings(record=True) as warned:
         environment.setenv("LEAK_SECRET", SECRET)
         warnings.simplefilter("always")
-        for act in acts(box):
-            seen += told(act())
+        with tracing() as trace, observing(logged(level=logging.DEBUG)):
+            for act in acts(box):
+                seen += told(act())
+        seen += [trace.picture(), str(trace), repr(trace.steps), pickle.dumps(trace).decode("latin-1")]
         for mistake in mistakes(box):
             try:
                 outcome = mistake()

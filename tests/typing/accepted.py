@@ -27,6 +27,7 @@ from pocketenv_fp import (
     Step,
     TailscaleAuthKey,
     TerminalToken,
+    Trace,
     TransportError,
     Variable,
     Volume,
@@ -72,11 +73,15 @@ from pocketenv_fp import (
     stdout,
     stop,
     tap,
+    trace,
+    tracing,
     unexpose,
     vscode,
     wait_until_running,
     when,
 )
+from pocketenv_fp.observing import logged, observing
+from pocketenv_fp.traces import Traced
 
 Ran = Result[ExecResult, PocketenvError]
 Boxed = Result[Sandbox, PocketenvError]
@@ -294,3 +299,16 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
     assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)
     assert_type(ephemeral(start | exec("ls"), env={"A": "b"}, keep_alive=True)("x"), Ran)
+
+
+def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
+    assert_type(trace(create | start)("x").result, Boxed)
+    assert_type(trace(create | start)("x").trace, Trace)
+    assert_type(made | trace(exec("ls")), Traced[ExecResult])
+    assert_type(box | trace(start), Traced[Sandbox])
+    result, seen = trace(exec("ls"))(made)
+    assert_type(result, Ran)
+    assert_type(seen, Trace)
+    with tracing() as block, observing(logged()):
+        assert_type(block.steps[0].calls[0].seconds, float)
+    assert_type(exec(box, "ls").failure().where[0].position, int)

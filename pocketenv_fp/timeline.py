@@ -1,0 +1,194 @@
+"""The records of a trace, and their picture: bars on a line of time, as SVG in HTML, with all text in it escaped.
+
+One program is shown step by step; a fleet as one row for each of its targets. Colours are of a middle tone and text has
+the colour of the page, so that it reads on a light page and on a dark one; what failed is marked with a sign, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from typing import NamedTuple
+
+from pocketenv_fp.errors import PocketenvError
+
+__all__ = ["CallRecord", "StepRecord", "end_of", "timeline"]
+
+WIDTH, LABEL, NOTE = 960, 300, 150
+ROW, BAR, AXIS = 22, 14, 24
+ROWS = 60
+CHARACTERS = 42
+FAILED, HELD, PLAIN = "#d1495b", "#b08d2f", "#4c86c6"
+COLOURS = ("#4c86c6", "#3a9e77", "#9067c6", "#c8803c", "#4aa5ad", "#b0628f", "#7c8f3f", "#8a7a6d")
+TICKS = 5
+
+
+class CallRecord(NamedTuple):
+    """One call of the platform's API, in seconds since the trace began. ``requests`` tells how often it was sent."""
+
+    name: str
+    began: float
+    seconds: float
+    outcome: str
+    requests: int
+    held: float
+    """For how many of the seconds the request limit held it back."""
+
+
+class StepRecord(NamedTuple):
+    """One step that ran, in seconds since the trace began.
+
+    ``step`` is its source with secrets masked; ``depth`` how many steps it ran inside of; ``calls`` what it sent itself;
+    ``error`` why it failed, and ``outcome`` that in a word; ``lane`` the target of the `fan_out` that it belongs to.
+    """
+
+    step: str
+    began: float
+    seconds: float
+    outcome: str
+    error: PocketenvError | None
+    depth: int
+    lane: str
+    calls: tuple[CallRecord, ...]
+
+    @property
+    def requests(self) -> int:
+        """How many requests it sent itself, those that were repeated counted each time."""
+        return sum(call.requests for call in self.calls)
+
+
+def end_of(steps: Iterable[StepRecord], calls: Iterable[CallRecord]) -> float:
+    """Give the time at which the last of these was over, 0 where there are none."""
+    ends = chain((step.began + step.seconds for step in steps), (call.began + call.seconds for call in calls))
+    return max(ends, default=0.0)
+
+
+def timeline(steps: Sequence[StepRecord], loose: Sequence[CallRecord], summary: str) -> str:
+    """Give the picture of these records, with ``summary`` below it."""
+    lanes = {step.lane for step in steps}
+    last = end_of(steps, loose)
+    scale = (WIDTH - LABEL - NOTE) / (last or 1.0)
+    rows = list(_fleet(steps, scale) if len(lanes) > 1 else _program(steps, scale))
+    drawn = "".join(f'<g transform="translate(0 {ROW * number})">{row}</g>' for number, row in enumerate(rows[:ROWS]))
+    height = ROW * min(len(rows), ROWS)
+    hidden = f"… {len(rows) - ROWS:,} more rows. " if len(rows) > ROWS else ""
+    return (
+        '<div style="font:12px/1.5 system-ui,sans-serif;color:inherit;max-width:960px">'
+        f'<svg role="img" aria-label="{_text(summary)}" viewBox="0 0 {WIDTH} {height + AXIS}" width="100%" '
+        'style="font:12px ui-monospace,Menlo,Consolas,monospace" fill="currentColor">'
+        f"{_axis(last, scale, height)}{drawn}</svg>"
+        f"{_legend(steps) if len(lanes) > 1 else ''}<div>{_text(hidden + summary)}</div></div>"
+    )
+
+
+def _program(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
+    for step in steps:
+        colour = FAILED if step.error is not None else PLAIN
+        bar = _bar(step.began, step.seconds, colour, scale, f"{step.step}: {step.outcome}, {step.seconds:.3f} s", 0.45)
+        calls = "".join(_call(call, colour, scale) for call in step.calls)
+        asked = f" · {step.requests} req" if step.requests else ""
+        failed = f"✕ {step.outcome} " if step.error is not None else ""
+        note = _label(WIDTH - NOTE + 8, f"{step.seconds:.3f} s{asked}", 20)
+        yield f"{_label(2 + 10 * step.depth, failed + step.step, CHARACTERS - step.depth)}{bar}{calls}{note}"
+
+
+def _call(call: CallRecord, colour: str, scale: float) -> str:
+    # One after the other: how long it was held back, and how long it took.
+    told = f"{call.name}: {call.outcome}, {call.seconds:.3f} s" + (
+        f", sent {call.requests} times" if call.requests > 1 else ""
+    )
+    held = _bar(call.began, call.held, HELD, scale, f"{call.name}: held back {call.held:.3f} s", 1) if call.held else ""
+    return held + _bar(call.began + call.held, max(call.seconds - call.held, 0), colour, scale, told, 1)
+
+
+def _fleet(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
+    colours = _colours(steps)
+    # As they were handed out: the fleet's own order is the order of the beginnings.
+    first = {lane: min(step.began for step in own) for lane, own in _by_lane(steps)}
+    for lane, own in sorted(_by_lane(steps), key=lambda pair: first[pair[0]]):
+        failed = any(step.error is not None and step.depth == min(s.depth for s in own) for step in own)
+        bars = "".join(
+            _bar(
+                step.began,
+                step.seconds,
+                FAILED if step.error is not None else colours[_operation(step)],
+                scale,
+                f"{step.step}: {step.outcome}, {step.seconds:.3f} s",
+                1,
+            )
+            for step in _leaves(own)
+        )
+        whole = max(step.began + step.seconds for step in own) - first[lane]
+        requests = sum(step.requests for step in own)
+        label = f"{'✕ ' if failed else ''}{lane or 'here'}"
+        yield f"{_label(2, label, CHARACTERS)}{bars}{_label(WIDTH - NOTE + 8, f'{whole:.3f} s · {requests} req', 20)}"
+
+
+def _by_lane(steps: Sequence[StepRecord]) -> Iterator[tuple[str, list[StepRecord]]]:
+    ordered = sorted(steps, key=lambda step: step.lane)
+    return ((lane, list(own)) for lane, own in groupby(ordered, key=lambda step: step.lane))
+
+
+def _leaves(own: Iterable[StepRecord]) -> list[StepRecord]:
+    # What a step did by other steps is shown by those.
+    return [step for step in own if step.calls]
+
+
+def _operation(step: StepRecord) -> str:
+    return step.step.partition("(")[0]
+
+
+def _colours(steps: Sequence[StepRecord]) -> dict[str, str]:
+    names = dict.fromkeys(_operation(step) for step in _leaves(steps))
+    return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
+
+
+def _legend(steps: Sequence[StepRecord]) -> str:
+    named = [*_colours(steps).items(), *([("failed", FAILED)] if any(step.error for step in steps) else [])]
+    return "<div>" + " ".join(
+        f'<span style="white-space:nowrap;margin-right:1em"><span style="display:inline-block;width:.8em;height:.8em;'
+        f'background:{colour}"></span> {_text(name)}</span>'
+        for name, colour in named
+    ) + "</div>"  # fmt: skip
+
+
+def _bar(began: float, seconds: float, colour: str, scale: float, title: str, opacity: float) -> str:  # noqa: PLR0917  # a bar has that many sides
+    # What took no time is still to be seen.
+    width = max(seconds * scale, 1.0)
+    return (
+        f'<rect x="{LABEL + began * scale:.2f}" y="{(ROW - BAR) / 2:g}" width="{width:.2f}" height="{BAR}" rx="2" '
+        f'fill="{colour}" fill-opacity="{opacity:g}"><title>{_text(title)}</title></rect>'
+    )
+
+
+def _label(x: float, text: str, characters: int) -> str:
+    short = text if len(text) <= characters else f"{text[: characters - 1]}…"
+    whole = f"<title>{_text(text)}</title>" if short != text else ""
+    return f'<text x="{x:g}" y="{ROW / 2 + 4:g}">{_text(short)}{whole}</text>'
+
+
+def _axis(last: float, scale: float, height: int) -> str:
+    step = _round(last / TICKS)
+    ticks = (step * number for number in range(int(last / step) + 1))
+    return "".join(
+        f'<line x1="{LABEL + at * scale:.2f}" x2="{LABEL + at * scale:.2f}" y1="0" y2="{height}" '
+        'stroke="currentColor" stroke-opacity="0.15"/>'
+        f'<text x="{LABEL + at * scale:.2f}" y="{height + 16}" text-anchor="middle" fill-opacity="0.7">{at:.3g} s</text>'
+        for at in ticks
+    )
+
+
+def _round(seconds: float) -> float:
+    """Give the next larger number that reads well: 1, 2 or 5 and zeros."""
+    if seconds <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(seconds))
+    return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= seconds)
+
+
+def _text(text: str) -> str:
+    from html import escape
+
+    # A step shows what its caller wrote: signs that a page cannot hold are shown as a question mark.
+    return escape("".join(sign if sign.isprintable() else "?" for sign in text))

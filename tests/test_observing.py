@@ -1,0 +1,381 @@
+"""Watching: what watchers are told, in which order, and that they can do no harm."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    Config,
+    PocketenvError,
+    Sandbox,
+    TransportError,
+    create,
+    download,
+    exec,
+    fan_out,
+    get_sandbox,
+    local,
+    set_secret,
+    start,
+    stdout,
+    tap,
+    upload,
+    using,
+)
+from pocketenv_fp.config import settings
+from pocketenv_fp.local.faults import Drop, Refuse
+from pocketenv_fp.observing import Begun, Done, Ended, begin, logged, observe, observing, spans
+from pocketenv_fp.operation import step
+from pocketenv_fp.transport import transport
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+SECRET = "sk-Very.Secret-0123456789"  # what must not be seen
+
+
+@step(str)
+def stumble(name: str) -> Result[str, PocketenvError]:
+    raise RuntimeError(name)
+
+
+class Notes:
+    """A watcher that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[Begun] = []
+        self.done: list[tuple[Begun, Done]] = []
+
+    def __call__(self, begun: Begun) -> Ended:
+        self.begun.append(begun)
+
+        def ended(done: Done) -> None:
+            self.done.append((begun, done))
+
+        return ended
+
+    @property
+    def outcomes(self) -> list[tuple[str, str, str]]:
+        return [(begun.kind, begun.name, done.outcome) for begun, done in self.done]
+
+
+@contextmanager
+def everywhere(watcher: Notes) -> Generator[None]:
+    stop = observe(watcher)
+    try:
+        yield
+    finally:
+        stop()
+
+
+def test_a_watcher_is_told_of_each_step_and_each_call_from_the_inside_out() -> None:
+    notes = Notes()
+    with observing(notes):
+        result = create("my-box") | tap(start) | exec("exit 3", check=True)
+    assert notes.outcomes == [
+        ("call", "sandbox.createSandbox", "200"),
+        ("call", "sandbox.putPreferences", "200"),
+        ("call", "sandbox.getSandbox", "200"),
+        ("step", "create()", "ok"),
+        ("call", "sandbox.startSandbox", "200"),
+        ("call", "sandbox.getSandbox", "200"),
+        ("step", "start()", "ok"),
+        ("step", "tap(start())", "ok"),
+        ("call", "sandbox.exec", "200"),
+        ("step", "exec('exit 3', check=True)", "CommandFailed"),
+    ]
+    assert [begun.name for begun in notes.begun][:2] == ["create()", "sandbox.createSandbox"]
+    assert notes.done[-1][1].error == result.failure()
+    assert all(done.seconds > 0 for _, done in notes.done)
+    assert [done.requests for begun, done in notes.done if begun.kind == "call"] == [1] * 6
+
+
+def test_what_is_passed_by_is_not_told_of() -> None:
+    notes = Notes()
+    with observing(notes):
+        _ = get_sandbox("no-such-box") | start | exec("ls")
+    assert [name for _, name, _ in notes.outcomes] == ["sandbox.getSandbox", "get_sandbox()", "start()"]
+
+
+def test_repeated_requests_are_counted_and_lost_answers_named(place: local.Platform, config: Config) -> None:
+    box = create("my-box", config=config).unwrap()
+    place.faults.add("sandbox.getSandbox", Refuse(503), times=2)
+    place.faults.add("sandbox.exec", Drop(after_work=True))
+    notes = Notes()
+    with observing(notes), using(config):
+        get_sandbox(box.id)
+        lost = box | exec("true")
+    looked, _, sent, _ = (done for _, done in notes.done)
+    assert (looked.status, looked.requests) == (200, 3)
+    assert sent.status is None
+    assert isinstance(sent.error, TransportError)
+    assert sent.error == lost.failure()
+    assert sent.outcome == "TransportError"
+
+
+@pytest.fixture
+def place() -> Iterator[local.Platform]:
+    with local.platform() as running:
+        yield running
+
+
+@pytest.fixture
+def config(place: local.Platform) -> Config:
+    return Config(api_url=place.url, storage_url=place.storage_url, token=place.token, public_key=place.public_key)
+
+
+def test_the_time_that_the_request_limit_takes_is_told_apart(config: Config) -> None:
+    notes = Notes()
+    limiter = transport(settings(config).unwrap()).limiter
+    pausing = threading.Thread(target=limiter.pause, args=(0.3,))
+    with observing(notes):
+        get_sandbox("x", config=config)
+        pausing.start()
+        get_sandbox("x", config=config)
+    pausing.join()
+    free, held = (done for begun, done in notes.done if begun.kind == "call")
+    assert free.held == 0
+    assert 0.1 < held.held < held.seconds
+
+
+def test_storage_is_told_of_too(tmp_path: object) -> None:
+    notes = Notes()
+    box = create("my-box") | start
+    with observing(notes):
+        up = box | upload(str(tmp_path), "there")
+        down = box | download("there", f"{tmp_path}/back")
+    assert isinstance(up, Success)
+    assert isinstance(down, Success)
+    names = {name for kind, name, _ in notes.outcomes if kind == "call"}
+    assert {"storage.put", "storage.take"} <= names
+
+
+def test_no_secret_is_told() -> None:
+    notes = Notes()
+    with observing(notes):
+        _ = create("my-box") | tap(set_secret("KEY", SECRET)) | exec("true")
+    assert "set_secret('KEY', '***')" in [begun.name for begun in notes.begun]
+    assert SECRET not in repr(notes.done) + repr(notes.begun)
+
+
+def test_an_exception_that_comes_out_is_told_by_its_class_alone() -> None:
+    notes = Notes()
+    with observing(notes), pytest.raises(RuntimeError):
+        stumble(SECRET)
+    assert notes.done == [(Begun("step", "stumble()"), Done(notes.done[0][1].seconds, raised="RuntimeError"))]
+    assert notes.done[0][1].outcome == "RuntimeError"
+
+
+def test_a_watcher_that_raises_harms_nothing_and_hears_of_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    notes = Notes()
+
+    def broken(_: Begun) -> Ended:
+        raise ValueError(SECRET)
+
+    def broken_later(_: Begun) -> Ended:
+        def ended(_: Done) -> None:
+            raise ValueError(SECRET)
+
+        return ended
+
+    with observing(broken), observing(broken_later), observing(notes), caplog.at_level("WARNING", "pocketenv_fp"):
+        result = create("my-box")
+    assert isinstance(result, Success)
+    assert len(notes.done) == 4
+    assert caplog.messages.count("a watcher raised ValueError") == 8
+    assert SECRET not in caplog.text
+
+
+def test_the_innermost_watcher_hears_of_the_end_first() -> None:
+    heard: list[str] = []
+
+    def named(name: str) -> Ended:
+        return lambda _: heard.append(name)
+
+    with observing(lambda _: named("outer")), observing(lambda _: named("inner")):
+        get_sandbox("x")
+    assert heard == ["inner", "outer"] * 2
+
+
+def test_a_watcher_may_care_for_beginnings_only() -> None:
+    heard: list[str] = []
+    with observing(lambda begun: heard.append(begun.name)):
+        get_sandbox("x")
+    assert heard == ["get_sandbox()", "sandbox.getSandbox"]
+
+
+def test_a_block_ends_and_is_of_its_thread_and_its_fleet() -> None:
+    notes = Notes()
+    with observing(notes):
+        elsewhere = threading.Thread(target=get_sandbox, args=("a",))
+        elsewhere.start()
+        elsewhere.join()
+        fan_out(get_sandbox, ["b", "c"])
+    get_sandbox("d")
+    assert [name for kind, name, _ in notes.outcomes if kind == "step"] == ["get_sandbox()"] * 2
+
+
+def test_who_observes_the_process_hears_of_every_thread_until_it_stops() -> None:
+    notes = Notes()
+    with everywhere(notes):
+        elsewhere = threading.Thread(target=get_sandbox, args=("a",))
+        elsewhere.start()
+        elsewhere.join()
+    get_sandbox("b")
+    assert len(notes.done) == 2
+
+
+def test_nobody_who_watches_is_nothing_to_do() -> None:
+    def name() -> str:
+        raise AssertionError("nobody wants to know it")
+
+    assert begin("step", name) is None
+
+
+def test_the_log_has_a_line_for_each_step_and_a_warning_for_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("tests.pipelines")
+    with observing(logged(logger)), caplog.at_level("DEBUG", "tests.pipelines"):
+        _ = create("my-box") | exec("exit 3", check=True)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == logger.name]
+    assert [level for level, _ in lines] == ["DEBUG"] * 3 + ["INFO", "DEBUG", "WARNING"]
+    assert lines[3][1].startswith("create(): ok, ")
+    assert lines[3][1].endswith(" ms")
+    assert lines[5][1].startswith("exec('exit 3', check=True): CommandFailed, ")
+    assert lines[5][1].endswith(" ms: the command ended with exit code 3")
+
+
+@pytest.fixture
+def exported() -> Iterator[tuple[TracerProvider, InMemorySpanExporter]]:
+    provider, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield provider, exporter
+    provider.shutdown()
+
+
+def test_spans_lie_in_each_other_as_the_steps_do(exported: tuple[TracerProvider, InMemorySpanExporter]) -> None:
+    provider, exporter = exported
+    tracer = provider.get_tracer("tests")
+    with tracer.start_as_current_span("mine"), observing(spans(tracer)):
+        _ = create("my-box") | tap(exec("exit 3", check=True))
+    seen: dict[str, ReadableSpan] = {span.name: span for span in exporter.get_finished_spans()}
+    assert list(seen) == [
+        "pocketenv.sandbox.createSandbox",
+        "pocketenv.sandbox.putPreferences",
+        "pocketenv.sandbox.getSandbox",
+        "pocketenv.create",
+        "pocketenv.sandbox.exec",
+        "pocketenv.exec",
+        "pocketenv.tap",
+        "mine",
+    ]
+
+    def number(span: ReadableSpan) -> int | None:
+        return span.context.span_id if span.context else None
+
+    def parent(name: str) -> str:
+        above = seen[name].parent
+        return next(name for name, other in seen.items() if above and number(other) == above.span_id)
+
+    assert parent("pocketenv.sandbox.createSandbox") == "pocketenv.create"
+    assert parent("pocketenv.sandbox.exec") == "pocketenv.exec"
+    assert parent("pocketenv.exec") == "pocketenv.tap"
+    assert parent("pocketenv.tap") == parent("pocketenv.create") == "mine"
+    assert seen["pocketenv.sandbox.exec"].kind is SpanKind.CLIENT
+    assert dict(seen["pocketenv.sandbox.exec"].attributes or {}) == {
+        "pocketenv.call": "sandbox.exec",
+        "http.response.status_code": 200,
+    }
+    failed = seen["pocketenv.exec"]
+    assert failed.status.status_code is StatusCode.ERROR
+    assert failed.status.description == "the command ended with exit code 3"
+    assert dict(failed.attributes or {})["error.type"] == "CommandFailed"
+    assert seen["pocketenv.create"].status.status_code is StatusCode.UNSET
+
+
+def test_spans_tell_of_repeated_requests(
+    exported: tuple[TracerProvider, InMemorySpanExporter], place: local.Platform, config: Config
+) -> None:
+    provider, exporter = exported
+    place.faults.add("sandbox.getSandbox", Refuse(503))
+    with observing(spans(provider.get_tracer("tests"))):
+        get_sandbox("x", config=config)
+    attributes = dict(exporter.get_finished_spans()[0].attributes or {})
+    assert attributes["http.request.resend_count"] == 1
+
+
+def test_a_failure_says_in_which_step_of_which_pipeline_it_was_and_when() -> None:
+    ci = create | start | exec("sleep 0.1; exit 3", check=True) | stdout
+    error = ci("my-box").failure()
+    (place,) = error.where
+    assert place.step == "exec('sleep 0.1; exit 3', check=True)"
+    assert (place.position, place.pipeline) == (3, repr(ci))
+    assert place.seconds >= 0.1
+    assert str(place) == (f"exec('sleep 0.1; exit 3', check=True), step 3 of {ci}, after {place.seconds:.3g} s")
+
+
+def test_a_failure_inside_of_a_step_says_both() -> None:
+    ci = create | tap(start | exec("exit 3", check=True))
+    inner, outer = ci("my-box").failure().where
+    assert (inner.step, inner.position) == ("exec('exit 3', check=True)", 2)
+    assert (outer.step, outer.position) == ("tap(start() | exec('exit 3', check=True))", 2)
+
+
+def test_a_failure_that_passes_keeps_its_place() -> None:
+    first = create("my-box") | exec("exit 3", check=True)
+    passed: object = first | stdout
+    assert passed is first
+    assert [str(place.step) for place in first.failure().where] == ["exec('exit 3', check=True)"]
+
+
+def test_a_call_with_its_target_has_a_place_too() -> None:
+    error = exec(create("my-box"), "exit 3", check=True).failure()
+    assert [place.step for place in error.where] == ["exec('exit 3', check=True)"]
+
+
+def test_where_is_no_part_of_what_an_error_is() -> None:
+    box = create("my-box")
+    one, other = box | exec("exit 3", check=True), exec("exit 3", check=True)(box)
+    assert one == other
+    assert one.failure().where != ()
+    assert hash(one.failure()) == hash(other.failure())
+    assert "where" not in repr(one.failure())
+
+
+def test_the_same_wrong_setting_twice_is_two_failures() -> None:
+    wrong = Config(api_url="ftp://x")
+    first = get_sandbox("x", config=wrong).failure()
+    second = get_sandbox("x", config=wrong).failure()
+    assert len(first.where) == len(second.where) == 1
+
+
+def test_a_secret_is_no_part_of_a_place() -> None:
+    error = (Success(Sandbox(id="no", name="no")) | set_secret("KEY", SECRET)).failure()
+    assert error.where[0].step == "set_secret('KEY', '***')"
+    assert SECRET not in repr(error.where)
+
+
+def test_a_long_step_is_shortened_in_its_place() -> None:
+    error = (create("my-box") | exec(f"exit 3 # {'x' * 500}", check=True)).failure()
+    assert len(error.where[0].step) == 200
+    assert error.where[0].step.endswith("…")
+
+
+def test_an_error_that_is_raised_shows_where_it_was_once() -> None:
+    from pocketenv_fp import raise_for
+
+    failed = create("my-box") | exec("exit 3", check=True)
+    with pytest.raises(PocketenvError):
+        raise_for(failed)
+    with pytest.raises(PocketenvError) as raised:
+        raise_for(failed)
+    assert raised.value.__notes__ == [f"in {failed.failure().where[0]}"]
+    assert isinstance(failed, Failure)

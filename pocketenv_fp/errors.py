@@ -311,7 +311,17 @@ class DecodeError(PocketenvError):
     reason: str
 
     def summary(self) -> str:
-        return f"{self.operation}: the answer is not understood: {self.reason}"
+        # A method of the platform has a dot in its name. What else reads something reads what a command printed.
+        what = "answer" if "." in self.operation else "output"
+        return f"{self.operation}: the {what} is not understood: {self.reason}"
+
+    def __str__(self) -> str:
+        asked = "." in self.operation
+        return (
+            super().__str__()
+            if asked
+            else f"{self.summary()}. Look at the command's stdout, and that it prints nothing else."
+        )
 
 
 @dataclass(eq=False, repr=False)

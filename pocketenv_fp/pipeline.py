@@ -100,7 +100,7 @@ def json_output(result: ExecResult) -> Result[Any, PocketenvError]:
     >>> box | exec("echo '{\"passed\": 3}'") | json_output
     <Success: {'passed': 3}>
     >>> box | exec("echo passed") | json_output
-    <Failure: json_output: the answer is not understood: what the command printed is no JSON that can be read. ...>
+    <Failure: json_output: the output is not understood: what the command printed is no JSON that can be read. ...>
     """
     try:
         return Success(msgspec.json.decode(result.stdout))

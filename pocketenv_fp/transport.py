@@ -71,17 +71,8 @@ class _FreshHTTP(HTTPConnection):
         return super().is_connected and time.monotonic() - self._used < IDLE_SECONDS
 
 
-class _FreshHTTPS(HTTPSConnection):
-    _used = 0.0
-
-    def getresponse(self) -> Any:
-        response = super().getresponse()
-        self._used = time.monotonic()
-        return response
-
-    @property
-    def is_connected(self) -> bool:
-        return super().is_connected and time.monotonic() - self._used < IDLE_SECONDS
+class _FreshHTTPS(_FreshHTTP, HTTPSConnection):
+    """The same: what comes before HTTPConnection in its order of resolution is HTTPSConnection."""
 
 
 class _HTTPPool(HTTPConnectionPool):

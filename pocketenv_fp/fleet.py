@@ -11,7 +11,6 @@ r"""One pipeline over many targets, and what to do with the results.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
@@ -25,6 +24,8 @@ from pocketenv_fp.operation import Step, is_step
 from pocketenv_fp.progress import Progress, tracking
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
     from pocketenv_fp.traces import Trace
 
 __all__ = ["collect", "fan_out", "partition"]
@@ -65,6 +66,9 @@ def fan_out(
     >>> [result.value_or("failed") for result in results]
     ['up\n', 'up\n', 'failed']
     """
+    # Imported here: it is a good part of this library's import time, and most programs have one sandbox.
+    from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+
     if not is_step(pipeline):
         raise TypeError(f"fan_out: a pipeline is needed, not a {type(pipeline).__name__}")
     if max_workers < 1:
@@ -101,6 +105,8 @@ def _keep(seen: Trace | None) -> None:
 def _submit(
     pool: Executor, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
 ) -> Future[tuple[Result[B, PocketenvError], Trace | None]]:
+    from concurrent.futures import ThreadPoolExecutor
+
     if isinstance(pool, ThreadPoolExecutor):
         # Its traces are those around here: the context has them.
         return pool.submit(copy_context().run, _run, (), pipeline, target)

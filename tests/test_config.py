@@ -1,9 +1,11 @@
-"""Settings that come from outside: files and URLs as people and programs really write them."""
+"""Settings: where they come from, in which order, and what is refused, as people and programs really write it."""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,187 @@ from returns.result import Success
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from pocketenv_fp import Config, InvalidInput, get_sandbox
-from pocketenv_fp.config import is_loopback, settings
+from pocketenv_fp import (
+    Config,
+    InvalidInput,
+    NotLoggedIn,
+    create,
+    get_profile,
+    get_sandbox,
+    list_sandboxes,
+    list_sandboxes_by_actor,
+    local,
+    me,
+    pocketenv,
+    using,
+)
+from pocketenv_fp.config import Settings, is_loopback, settings
 
 
-def token_file(text: str) -> None:
+def token_file(text: str) -> Path:
     path = Path(os.environ["HOME"]) / ".pocketenv" / "token.json"
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
+    return path
+
+
+def found(config: Config | None = None, token: str | None = None) -> Settings:
+    return settings(config, token=token).unwrap()
+
+
+def refused(config: Config | None = None, token: str | None = None) -> str:
+    error = settings(config, token=token).failure()
+    assert isinstance(error, InvalidInput)
+    return error.field
+
+
+def test_the_defaults_are_the_real_platforms() -> None:
+    assert found() == Settings(
+        api_url="https://api.pocketenv.io",
+        storage_url="https://sandbox.pocketenv.io",
+        public_key="2bf96e12d109e6948046a7803ef1696e12c11f04f20a6ce64dbd4bcd93db9341",
+    )
+
+
+def test_the_first_source_of_a_token_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    token_file(json.dumps({"token": "from-file"}))
+    assert found().token == "from-file"
+    monkeypatch.setenv("POCKETENV_TOKEN", "from-environment")
+    assert found().token == "from-environment"
+    with using(Config(token="from-outer")):
+        assert found().token == "from-outer"
+        with using(Config(token="from-using")):
+            assert found().token == "from-using"
+            assert found(Config(token="from-config")).token == "from-config"
+            assert found(Config(token="from-config"), "from-call").token == "from-call"
+        assert found().token == "from-outer"
+    assert found().token == "from-environment"
+
+
+def test_every_variable_is_honoured_and_a_config_wins_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETENV_API_URL", "https://api.example/base/")
+    monkeypatch.setenv("POCKETENV_STORAGE_URL", "https://storage.example/")
+    monkeypatch.setenv("POCKETENV_PUBLIC_KEY", "ab" * 32)
+    seen = found()
+    assert (seen.api_url, seen.storage_url) == ("https://api.example/base", "https://storage.example")
+    assert seen.public_key == "ab" * 32
+    mine = found(Config(api_url="https://other.example", public_key="cd" * 32, read_timeout=3, retries=0))
+    assert (mine.api_url, mine.storage_url) == ("https://other.example", "https://storage.example")
+    assert (mine.public_key, mine.read_timeout, mine.connect_timeout, mine.retries) == ("cd" * 32, 3, 10, 0)
+
+
+def test_using_is_this_threads_own() -> None:
+    seen: list[str | None] = []
+    with using(Config(token="mine")):
+        thread = threading.Thread(target=lambda: seen.append(found().token))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "token", '{"token": 3}', '{"token": null}', "\0"])
+def test_a_token_file_that_is_none_is_told(text: str) -> None:
+    token_file(text)
+    assert refused() == "token"
+
+
+def test_a_token_file_that_cannot_be_read_is_told() -> None:
+    (Path(os.environ["HOME"]) / ".pocketenv" / "token.json").mkdir(parents=True)
+    assert refused() == "token"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.pocketenv.io",
+        "ftp://x",
+        "https://",
+        "https://x:port",
+        "https://me:pass@x",
+        "https://x?a=b",
+        "http://[::1",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_named(url: str) -> None:
+    assert refused(Config(api_url=url)) == "api_url"
+    assert refused(Config(storage_url=url)) == "storage_url"
+
+
+@pytest.mark.parametrize("host", ["example.org", "127.0.0.1.example.org", "127.evil.example", "10.0.0.1", "0.0.0.0"])
+def test_a_token_does_not_go_over_plain_http_to_another_machine(host: str) -> None:
+    assert refused(Config(api_url=f"http://{host}"), "a-token") == "api_url"
+    assert refused(Config(storage_url=f"http://{host}"), "a-token") == "storage_url"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "::1"])
+def test_this_machine_is_told_by_its_names(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "tökén", "\x00", ""])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(token: str) -> None:
+    error = settings(token=token).failure()
+    assert isinstance(error, InvalidInput)
+    assert error.field == "token"
+    assert not token or token not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (Config(read_timeout=0), "read_timeout"),
+        (Config(connect_timeout=-1), "connect_timeout"),
+        (Config(read_timeout=float("nan")), "read_timeout"),
+        (Config(retries=-1), "retries"),
+        (Config(public_key=""), "public_key"),
+        (Config(verify=""), "verify"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_named_when_it_is_used(config: Config, field: str) -> None:
+    assert refused(config) == field
+    assert list_sandboxes(config=config).failure() == settings(config).failure()
+
+
+def test_a_value_of_another_type_raises_at_once() -> None:
+    with pytest.raises(TypeError, match="read_timeout"):
+        Config(read_timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="token"):
+        Config(token=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_token_is_masked_and_not_pickled() -> None:
+    config = Config(token="top-secret", api_url="https://me:top-secret@x")
+    assert "top-secret" not in f"{config}{config!r}{found(token='top-secret')}{config.__rich_repr__()}"
+    for holder in (config, found(token="top-secret")):
+        with pytest.raises(pickle.PicklingError) as refusal:
+            pickle.dumps(holder)
+        assert "top-secret" not in str(refusal.value)
+    assert pickle.loads(pickle.dumps(Config(read_timeout=3))) == Config(read_timeout=3)
+
+
+def test_the_embedded_platform_gets_its_own_token_and_not_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETENV_API_URL", "local")
+    monkeypatch.setenv("POCKETENV_TOKEN", "the-real-platforms-token")
+    monkeypatch.setenv("POCKETENV_STORAGE_URL", "https://storage.example")
+    seen, shared = found(), local.shared()
+    assert (seen.api_url, seen.storage_url, seen.token) == (shared.url, shared.storage_url, shared.token)
+    assert me().unwrap().handle.endswith("localhost")
+    other = shared.new_user("other.test")
+    assert me(token=other).map(lambda profile: profile.handle) == Success("other.test")
+
+
+def test_without_a_token_only_the_four_public_queries_are_sent(platform: local.Platform) -> None:
+    nobody = Config(api_url=platform.url)
+    before = len(platform.calls)
+    for refusal in (create("x", config=nobody), me(config=nobody), pocketenv.list_secrets("x", config=nobody)):
+        assert refusal.failure() == NotLoggedIn()
+    assert len(platform.calls) == before
+    assert list_sandboxes(config=nobody).unwrap().total > 0
+    assert get_sandbox("no-such-box", config=nobody) == Success(None)
+    assert list_sandboxes_by_actor("did:plc:nobody", config=nobody).unwrap().total == 0
+    get_profile("nobody.example", config=nobody)
+    assert len(platform.calls) == before + 4
 
 
 def test_a_token_file_may_hold_more_than_the_token() -> None:

@@ -35,6 +35,7 @@ from pocketenv_fp import (
     sandbox,
     start,
     stop,
+    using,
 )
 from pocketenv_fp.xrpc import Call, decode, nothing, procedure, query, send
 from tests import servers
@@ -98,6 +99,37 @@ def test_what_was_not_given_is_left_out_and_not_sent_as_null() -> None:
             ["base", "keepAlive", "name", "provider", "repo"],
         ]
         assert bodies[1]["keepAlive"] is False
+
+
+@pytest.mark.parametrize(
+    ("step", "body"),
+    [
+        (start(repo="https://x/y.git", keep_alive=False), {"repo": "https://x/y.git", "keepAlive": False}),
+        (sandbox.expose(8080), {"port": 8080}),
+        (sandbox.expose(8080, description="web"), {"port": 8080, "description": "web"}),
+        (sandbox.unexpose(8080), {"port": 8080}),
+        (sandbox.create_backup("/workspace", ttl=60), {"directory": "/workspace", "ttl": 60}),
+    ],
+    ids=repr,
+)
+def test_a_method_with_input_gets_what_was_given_and_the_id(step: Step[Sandbox, object], body: object) -> None:
+    with Server(servers.always(reply(b""))) as server, using(client(server.url)):
+        step(BOX)
+        request = server.seen[0]
+        assert json.loads(request.body) == body
+        assert request.headers["content-type"] == "application/json"
+        assert parse_qs(urlsplit(request.path).query) == {"id": [BOX.id]}
+
+
+def test_a_create_asks_for_the_default_base_on_cloudflare() -> None:
+    shown = {"id": "3f", "name": "my-box"}
+    answers = (reply(json.dumps(shown).encode()), reply(b""), reply(json.dumps({"sandbox": shown}).encode()))
+    with Server(servers.in_turn(*answers)) as server:
+        assert create("my-box", config=client(server.url)) == Success(Sandbox(id="3f", name="my-box"))
+        sent = json.loads(server.seen[0].body)
+    assert sent.keys() == {"name", "base", "provider"}
+    assert (sent["name"], sent["provider"]) == ("my-box", "cloudflare")
+    assert sent["base"].startswith("at://did:plc:")
 
 
 @pytest.mark.parametrize("text", ["a&b=c", "a/b?c#d", "50%", "a+b", "été", "日本", "a;b", "\U0001f600", "..", "a%2Fb"])
@@ -350,6 +382,34 @@ def test_half_a_profile_is_a_decode_error_and_an_empty_one_not_found(body: bytes
         config = client(server.url)
         assert isinstance(me(config=config).failure(), DecodeError)
         assert isinstance(me(config=config).failure(), ProfileNotFound)
+
+
+@pytest.mark.parametrize(
+    ("body", "url"),
+    [
+        (b"{}", None),
+        (b'{"previewUrl": null}', None),
+        (b'{"previewUrl": ""}', None),
+        (b'{"previewUrl": "https://x"}', "https://x"),
+    ],
+)
+def test_a_port_may_have_no_url(body: bytes, url: str | None) -> None:
+    with Server(servers.always(reply(body))) as server, using(client(server.url)):
+        assert sandbox.expose(BOX, 8080) == Success(url)
+        assert sandbox.vscode(BOX) == Success(url)
+
+
+def test_a_url_that_is_no_text_is_a_decode_error() -> None:
+    with Server(servers.always(reply(b'{"previewUrl": 3}'))) as server:
+        assert isinstance(sandbox.expose(BOX, 8080, config=client(server.url)).failure(), DecodeError)
+
+
+def test_a_key_that_another_client_stored_in_clear_is_masked_on_arrival() -> None:
+    clear = "-----BEGIN RSA PRIVATE KEY-----\\ntop-secret\\n-----END RSA PRIVATE KEY-----"
+    stored = f'{{"id": "k", "publicKey": "p", "privateKey": "{clear}", "authKey": "tskey-auth-clear"}}'
+    with Server(servers.always(reply(stored.encode()))) as server, using(client(server.url)):
+        assert pocketenv.get_ssh_keys("3f").unwrap().private_key == "***"
+        assert pocketenv.get_tailscale_auth_key("3f").unwrap().auth_key == "***"
 
 
 def test_a_status_that_this_version_does_not_know_is_unknown() -> None:

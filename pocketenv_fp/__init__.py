@@ -19,6 +19,7 @@ from pocketenv_fp.errors import (
     ArchiveError,
     CommandFailed,
     CommandTimeout,
+    DeadlineExceeded,
     DecodeError,
     EncryptionError,
     InvalidInput,
@@ -71,6 +72,7 @@ from pocketenv_fp.pipeline import (
     stdout,
     tap,
     when,
+    within,
 )
 from pocketenv_fp.pocketenv import (
     claim_sandbox,
@@ -146,6 +148,9 @@ from pocketenv_fp.sandbox import (
 )
 
 if TYPE_CHECKING:
+    from pocketenv_fp.curl import as_curl
+    from pocketenv_fp.explaining import explain
+    from pocketenv_fp.explanation import Explanation
     from pocketenv_fp.traces import Trace, trace, tracing
 
 __version__ = "0.1.0"
@@ -157,9 +162,11 @@ __all__ = [
     "CommandFailed",
     "CommandTimeout",
     "Config",
+    "DeadlineExceeded",
     "DecodeError",
     "EncryptionError",
     "ExecResult",
+    "Explanation",
     "File",
     "FromEnv",
     "Integration",
@@ -192,6 +199,7 @@ __all__ = [
     "Variable",
     "Volume",
     "WaitTimeout",
+    "as_curl",
     "check",
     "claim",
     "claim_sandbox",
@@ -211,6 +219,7 @@ __all__ = [
     "ephemeral",
     "exec",
     "exec_script",
+    "explain",
     "expose",
     "fan_out",
     "from_env",
@@ -286,10 +295,18 @@ __all__ = [
     "vscode",
     "wait_until_running",
     "when",
+    "within",
 ]
 
 # Imported when they are asked for: what looks at programs is in few of them, and would be a tenth of the import time.
-_LATER = {"Trace": "traces", "trace": "traces", "tracing": "traces"}
+_LATER = {
+    "Explanation": "explanation",
+    "Trace": "traces",
+    "as_curl": "curl",
+    "explain": "explaining",
+    "trace": "traces",
+    "tracing": "traces",
+}
 
 
 def __getattr__(name: str) -> Any:

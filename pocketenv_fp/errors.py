@@ -16,6 +16,7 @@
     │       └── NameTaken               another sandbox has that name
     ├── TransportError                  no answer: connection, TLS, time-out, broken connection
     ├── DecodeError                     an answer that the contract does not describe
+    ├── DeadlineExceeded                the time that `within` gave was over             (a TimeoutError)
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
     ├── CommandFailed                   a command's exit code was not zero, where that was asked to matter
     ├── CommandTimeout                  a command was ended because its time was over         (a TimeoutError)
@@ -50,6 +51,7 @@ __all__ = [
     "ArchiveError",
     "CommandFailed",
     "CommandTimeout",
+    "DeadlineExceeded",
     "DecodeError",
     "EncryptionError",
     "InvalidInput",
@@ -339,6 +341,30 @@ class WaitTimeout(PocketenvError, TimeoutError):
         after = "in time" if self.seconds is None else f"after {self.seconds:g} s"
         status = f"; its status was {self.last_status}" if self.last_status else ""
         return f"the sandbox was not running {after}{status}"
+
+
+@dataclass(eq=False, repr=False)
+class DeadlineExceeded(PocketenvError, TimeoutError):
+    """The ``seconds`` that `within` gave were over before ``operation`` was done, or before it could begin.
+
+    ``maybe_sent`` tells whether the platform may have received its request.
+    """
+
+    seconds: float
+    operation: str = ""
+    maybe_sent: bool = False
+
+    def summary(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        return f"{where}not done within {self.seconds:g} s"
+
+    def __str__(self) -> str:
+        advice = (
+            "The platform may have acted on it, and a command may still run: look before trying again."
+            if self.maybe_sent
+            else "Its request was not sent: give it more time, or try again."
+        )
+        return f"{self.summary()}. {advice}"
 
 
 @dataclass(eq=False, repr=False)

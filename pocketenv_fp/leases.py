@@ -11,6 +11,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.arguments import Text
 from pocketenv_fp.combinator import combinator
 from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.deadline import unlimited
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.models import Sandbox
@@ -82,7 +83,9 @@ def _release(
     first: PocketenvError | None = None
     for box in reversed(made):
         try:
-            released = box | release
+            # What was created is deleted, however late it is.
+            with unlimited():
+                released = box | release
         except Exception as raised:  # a release that raises must not hide what came first
             if note is None:
                 raise

@@ -2,7 +2,8 @@
 
 Refused requests count at the platform too, so a client that hammers never gets out. One `Limiter` per host is shared
 by all threads: it spends what the answers say is left, less what is on its way, then holds everyone back until the
-window is over.
+window is over. How much the next one leaves nobody knows then: a window that slides gives back only what is old enough,
+and two clocks may differ. So one request goes ahead, and the others follow when it is answered.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
+from pocketenv_fp.deadline import TimeIsOver, nap, remaining
+
 __all__ = ["Limiter"]
 
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 1.0
+# How long the others wait for the one that went ahead: a command may take hours to answer.
+GOING_AHEAD = 0.5
+WAIT_FOR_ANSWER = 0.02
 EPOCH = 1_000_000_000
 DIGITS = 16
 
@@ -31,12 +37,15 @@ class Limiter:
         self._reset: int | None = None
         self._resets_at = 0.0
         self._paused_until = 0.0
+        self._next_ahead = 0.0
 
     @contextmanager
     def turn(self) -> Generator[None]:
         """Wait until a request may be sent, and count it as on its way inside the block."""
         while (delay := self._claim()) > 0:
-            time.sleep(min(delay, LOOK_AGAIN))
+            if remaining() <= 0:
+                raise TimeIsOver
+            nap(min(delay, LOOK_AGAIN))
         try:
             yield
         finally:
@@ -51,9 +60,11 @@ class Limiter:
                 return self._paused_until - now
             if self._limit is not None:
                 if now >= self._resets_at:
-                    # The window is over. The next one begins with the next request, whose answer will correct this.
-                    self._left, self._reset, self._resets_at = self._limit, None, now + LONGEST_WAIT
-                if self._left <= self._in_flight:
+                    # The window is over. Whoever comes goes ahead: the answer tells how many may follow.
+                    if now < self._next_ahead:
+                        return min(self._next_ahead - now, WAIT_FOR_ANSWER)
+                    self._next_ahead, self._reset = now + GOING_AHEAD, None
+                elif self._left <= self._in_flight:
                     return self._resets_at - now
             self._in_flight += 1
             return 0.0
@@ -70,7 +81,7 @@ class Limiter:
             if reset == self._reset:
                 # Answers overtake each other: the lowest number is the latest.
                 self._left = min(self._left, left)
-            else:
+            elif self._reset is None or not EPOCH <= reset < self._reset:  # an older window's answer comes late
                 # Some servers give the moment of the reset, others the seconds until then.
                 seconds = reset - time.time() if reset >= EPOCH else reset
                 self._left, self._reset = left, reset
@@ -81,7 +92,9 @@ class Limiter:
         with self._lock:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
         while (left := self._paused_until - time.monotonic()) > 0:
-            time.sleep(left)
+            if remaining() <= 0:
+                return
+            nap(left)
 
 
 def _number(text: str) -> int | None:

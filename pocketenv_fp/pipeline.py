@@ -13,15 +13,15 @@ said. A Failure from before passes all of them by, `recover` and `or_else` too: 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
 
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Limit, Wait
+from pocketenv_fp.arguments import Limit, Seconds, Wait
 from pocketenv_fp.combinator import combinator
+from pocketenv_fp.deadline import limited, nap
 from pocketenv_fp.errors import DecodeError, PocketenvError, RateLimited, ServerError, TransportError
 from pocketenv_fp.models import ExecResult
 from pocketenv_fp.operation import Step, step
@@ -39,6 +39,7 @@ __all__ = [
     "stdout",
     "tap",
     "when",
+    "within",
 ]
 
 A = TypeVar("A")
@@ -300,6 +301,34 @@ def retrying(
     for _ in range(attempts - 1):
         if isinstance(result, Success) or not isinstance(error := result.failure(), on):
             break
-        time.sleep(max(delay, (error.retry_after or 0) if isinstance(error, RateLimited) else 0))
+        nap(max(delay, (error.retry_after or 0) if isinstance(error, RateLimited) else 0))
         result = Success(target) | step
     return result
+
+
+@combinator()
+def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, PocketenvError]:
+    r"""Give ``step`` so many seconds, with all that it does and waits for. Gives a step to what it gives.
+
+    When they are over nothing further is sent, and what is waited for is given up: an answer, the request limit, a
+    sandbox that is to run, the pause before a new attempt. Blocks of time lie in each other, and the earliest end
+    counts. What was done by then stays done; a Success that comes late is a Success.
+
+    Two things get the time that they need: the answer to a request that creates a sandbox, and the release of what
+    `managed` and `ephemeral` created, since to give up there would leave a sandbox behind. A command whose answer is no
+    longer waited for goes on in its sandbox: ``exec(timeout=…)`` ends it.
+
+    Failures: those of ``step``; DeadlineExceeded, whose ``maybe_sent`` tells whether the request under way may have
+    arrived; InvalidInput for 0 seconds or fewer.
+
+    >>> from pocketenv_fp import create, exec, or_else, start, stdout, within
+    >>> box = create("my-box") | start
+    >>> box | within(0.2, exec("sleep 5"))
+    <Failure: sandbox.exec: not done within 0.2 s. The platform may have acted on it, ...>
+    >>> (box | or_else(within(0.2, exec("sleep 5")), exec("echo late")) | stdout).unwrap()
+    'late\n'
+    >>> within(60, start | exec("make test", check=True))
+    within(60, start() | exec('make test', check=True))
+    """
+    with limited(seconds):
+        return Success(target) | step

@@ -7,6 +7,7 @@ sandbox pack it again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -15,15 +16,17 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.deadline import TimeIsOver, exceeded, remaining
 from pocketenv_fp.errors import (
     ApiError,
+    DeadlineExceeded,
     DecodeError,
     NotLoggedIn,
     PocketenvError,
     RateLimited,
     TransportError,
 )
-from pocketenv_fp.xrpc import connected, decode, refusal
+from pocketenv_fp.xrpc import Call, answered, connected, decode, refusal
 
 if TYPE_CHECKING:
     import requests
@@ -51,11 +54,16 @@ class Incoming:
         self.total = int(length) if length.isdecimal() else None
         self.broken: TransportError | None = None
         self._raw = response.raw
+        # It may be read on another thread.
+        self._until = time.monotonic() + remaining()
 
     def read(self, size: int = -1, /) -> bytes:
         """Give up to ``size`` bytes, and none at the end. Raises TransportError where it breaks off before."""
         from pocketenv_fp.trouble import TROUBLE, trouble
 
+        if time.monotonic() >= self._until:
+            self.broken = TransportError("timeout", "no time is left", TAKE, maybe_sent=True)
+            raise self.broken
         try:
             data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
         except TROUBLE as error:
@@ -74,6 +82,9 @@ def put(pieces: Pieces, *, token: str | None = None, config: Config | None = Non
     from uuid import uuid4
 
     own = str(uuid4())
+    answer = answered(Call(PUT, _uuid, {"uuid": own}))
+    if answer is not None:
+        return answer
     return _logged_in(token, config).bind(lambda found: again(lambda: _post(own, pieces, found), found))
 
 
@@ -85,7 +96,9 @@ def take(
     Failures: ApiError (404) where there is none; TransportError where it breaks off; what ``use`` raises as a
     PocketenvError. Anything else that it raises comes out.
     """
-    return _logged_in(token, config).bind(lambda found: _get(uuid, use, found))
+    # No archive comes from a door: what it gives is given, and not used.
+    answer = answered(Call(TAKE, cast("Callable[[bytes], T]", bytes), {"uuid": uuid}, is_query=True))
+    return _logged_in(token, config).bind(lambda found: _get(uuid, use, found)) if answer is None else answer
 
 
 def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> Result[T, PocketenvError]:
@@ -100,7 +113,7 @@ def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> 
     pause = pauses(found.retries)
     while True:
         result = attempt()
-        if isinstance(result, Success) or not _passes(error := result.failure()):
+        if isinstance(result, Success) or not _passes(error := result.failure()) or remaining() <= 0:
             return result
         try:
             pause = pause.increment(error=HTTPError())
@@ -179,12 +192,18 @@ class _Form:
     def _content(self) -> Iterator[bytes]:
         with closing(self._pieces()) as pieces:
             for piece in pieces:
+                if late := exceeded(PUT, maybe_sent=True):
+                    raise late
                 view = memoryview(piece)
                 yield from (bytes(view[start : start + PIECE]) for start in range(0, len(view), PIECE))
 
 
 class _Stored(msgspec.Struct):
     uuid: str
+
+
+def _uuid(body: bytes) -> str:
+    return decode(body, _Stored).uuid
 
 
 def _post(own: str, pieces: Pieces, found: Settings) -> Result[str, PocketenvError]:
@@ -207,7 +226,7 @@ def _stored(response: requests.Response) -> Result[str, PocketenvError]:
     from pocketenv_fp.trouble import TROUBLE, trouble
 
     try:
-        return Success(decode(response.content, _Stored).uuid)
+        return Success(_uuid(response.content))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Failure(DecodeError(PUT, "it does not name the uuid of what was stored"))
     except TROUBLE as error:
@@ -222,7 +241,8 @@ def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, 
         try:
             return Success(use(incoming))
         except PocketenvError as error:
-            return Failure(incoming.broken or error)
+            late = exceeded(TAKE, maybe_sent=True) if incoming.broken else None
+            return Failure(late or incoming.broken or error)
 
     return _exchange(_request("GET", f"/cp/{quote(uuid, safe='')}", found), found, TAKE, arrive)
 
@@ -243,8 +263,11 @@ def _exchange(
             if 200 <= response.status_code < 300:
                 return Success(response)
             return Failure(refusal(operation, response, found.token))
+        except TimeIsOver:
+            return Failure(exceeded(operation) or DeadlineExceeded(0, operation))
         except TROUBLE as error:
-            return Failure(trouble(error, operation))
+            met = trouble(error, operation)
+            return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
 
     def answered(response: requests.Response) -> Result[T, PocketenvError]:
         with closing(response):

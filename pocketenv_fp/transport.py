@@ -9,13 +9,14 @@ kept, and no proxy stands between this machine and itself.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
 # urllib3 and requests are slow to import. Who imports this module is about to use them.
@@ -32,8 +33,10 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 from urllib3.util.retry import Retry
+from urllib3.util.timeout import Timeout
 
 from pocketenv_fp.config import Settings, is_loopback
+from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining
 from pocketenv_fp.limiter import Limiter
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.trouble import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
@@ -93,7 +96,29 @@ def _socket_options() -> list[tuple[int, int, int]]:
     return options
 
 
-class _Policy(Retry):
+class _Timely(Retry):
+    """Repetitions that stop, and pauses that end, when the time of `within` is over."""
+
+    def increment(self, *args: Any, **kwargs: Any) -> Self:
+        if remaining() <= 0:
+            raise kwargs.get("error") or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
+        return super().increment(*args, **kwargs)
+
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:  # noqa: ARG002  # urllib3's signature
+        nap(self.get_backoff_time())
+
+
+class _Left(Timeout):
+    """Time limits that are cut to what is left when an attempt begins. Raises TimeIsOver where that is nothing."""
+
+    def clone(self) -> Timeout:
+        left = remaining()
+        if left <= 0:
+            raise TimeIsOver
+        return Timeout(total=min(left, LONGEST_TIMEOUT), connect=self._connect, read=self._read)
+
+
+class _Policy(_Timely):
     """What may be sent again: a query after a broken connection or a 502-504, anything after 429 and a refused connection.
 
     A procedure whose request may have arrived is never repeated, nor is anything after a read time-out.
@@ -122,7 +147,7 @@ class _Policy(Retry):
         if response is not None and response.status == 429:
             self.limiter.pause(seconds)
         elif seconds > 0:
-            time.sleep(seconds)
+            nap(seconds)
         else:
             super().sleep()
 
@@ -133,9 +158,9 @@ class _Policy(Retry):
             return RETRY_AFTER if response.status == 429 else 0.0
 
 
-def pauses(retries: int) -> Retry:
+def pauses(retries: int) -> _Timely:
     """Give what counts ``retries`` repetitions, with ``increment``, and waits between them, with ``sleep``."""
-    return Retry(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
+    return _Timely(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
 
 
 class _Whole:
@@ -160,6 +185,9 @@ class _Whole:
                 except MaxRetryError:
                     raise error from None
                 retries.sleep()
+            except TimeoutError:
+                response.close()
+                raise
             else:
                 return response
 
@@ -171,6 +199,8 @@ def _body(response: BaseHTTPResponse) -> bytes:
         size += len(piece)
         if size > LARGEST_ANSWER:
             raise AnswerTooLarge
+        if remaining() <= 0:
+            raise TimeoutError
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -275,8 +305,8 @@ class Transport:
             with told(ended, began) as tell:
                 try:
                     response, held = self._exchange(adapter, request, read_timeout)
-                except TROUBLE as error:
-                    tell(Done(0.0, trouble(error, operation)))
+                except (TimeIsOver, *TROUBLE) as error:
+                    tell(Done(0.0, exceeded(operation) or trouble(error, operation)))
                     raise
                 repeated = len(response.raw.retries.history)
                 tell(Done(0.0, status=response.status_code, requests=1 + repeated, held=held))
@@ -290,6 +320,8 @@ class Transport:
         began = time.perf_counter()
         limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
         timeout: Any = (self._connect_timeout, limit)
+        if remaining() < math.inf:
+            timeout = _Left(connect=self._connect_timeout, read=limit)
         with self.limiter.turn():
             held = time.perf_counter() - began
             held = held if held > CLAIMING else 0.0

@@ -23,8 +23,10 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.deadline import TimeIsOver, exceeded
 from pocketenv_fp.errors import (
     ApiError,
+    DeadlineExceeded,
     DecodeError,
     InvalidInput,
     NotLoggedIn,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from pocketenv_fp.transport import Transport
 
-__all__ = ["Call", "Door", "answered", "answered_by", "connected", "decode", "nothing", "procedure", "query", "refusal", "send"]
+__all__ = ["Call", "Door", "answered", "answered_by", "connected", "decode", "has_door", "nothing", "procedure", "query", "refusal", "send"]
 
 T = TypeVar("T")
 
@@ -131,6 +133,11 @@ def answered_by(door: Door) -> Generator[None]:
         _door.reset(mark)
 
 
+def has_door() -> bool:
+    """Tell whether a door answers here in the place of a platform."""
+    return _door.get() is not None
+
+
 def answered(call: Call[T]) -> Result[T, PocketenvError] | None:
     """Give the answer of the door in the place of a platform, None where there is none and ``call`` is to be sent."""
     door = _door.get()
@@ -150,6 +157,8 @@ def send(call: Call[T], *, token: str | None = None, config: Config | None = Non
 def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
     if call.login and found.token is None:
         return Failure(NotLoggedIn())
+    if late := exceeded(call.nsid):
+        return Failure(late)
     try:
         request = _prepared(call, found)
     except UnicodeEncodeError:
@@ -168,8 +177,11 @@ def _sent(
     def sent(line: Transport) -> Result[requests.Response, PocketenvError]:
         try:
             return Success(line.send(request, _read_timeout(call, found), call.nsid))
+        except TimeIsOver:
+            return Failure(exceeded(call.nsid) or DeadlineExceeded(0, call.nsid))
         except TROUBLE as error:
-            return Failure(trouble(error, call.nsid))
+            met = trouble(error, call.nsid)
+            return Failure(exceeded(call.nsid, maybe_sent=met.maybe_sent) or met)
 
     return connected(found).bind(sent)
 

@@ -23,6 +23,7 @@ from pocketenv_fp import (
     ArchiveError,
     CommandFailed,
     CommandTimeout,
+    DeadlineExceeded,
     DecodeError,
     EncryptionError,
     InvalidInput,
@@ -66,6 +67,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     WaitTimeout: st.builds(WaitTimeout, st.none() | st.floats(0, 1e6), st.none() | texts),
     CommandFailed: st.builds(CommandFailed, st.integers(1, 255), texts, texts),
     CommandTimeout: st.builds(CommandTimeout, st.floats(0.1, 1e6), texts, texts),
+    DeadlineExceeded: st.builds(DeadlineExceeded, st.floats(0.1, 1e6), texts, st.booleans()),
     ArchiveError: st.builds(ArchiveError, texts, texts),
     EncryptionError: st.builds(EncryptionError, texts),
 }
@@ -189,6 +191,8 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third, fourth) == tuple(values(error).values())
         case CommandFailed(first, second, third) | CommandTimeout(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
+        case DeadlineExceeded(first, second, third):
+            assert (first, second, third) == tuple(values(error).values())
         case ArchiveError(first, second):
             assert (first, second) == tuple(values(error).values())
         case EncryptionError(first):
@@ -214,6 +218,7 @@ EXAMPLES: list[PocketenvError] = [
     WaitTimeout(60.0, "INITIALIZING"),
     CommandFailed(2, "output", "trouble"),
     CommandTimeout(1.5, "output", "trouble"),
+    DeadlineExceeded(1.5, "sandbox.exec", maybe_sent=True),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the text is not valid Unicode"),
 ]
@@ -245,6 +250,7 @@ REMEDIES: dict[type[PocketenvError], str] = {
     WaitTimeout: r"Give it more time with timeout=",
     CommandFailed: r"What it printed is in \.stdout and \.stderr",
     CommandTimeout: r"Give it more time with timeout=",
+    DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have acted on it",
     InvalidInput: r"port: is too low",
     ArchiveError: r"\.\./x: leads outside",
     EncryptionError: r"not valid Unicode",

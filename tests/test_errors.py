@@ -17,6 +17,7 @@ from pocketenv_fp import (
     ArchiveError,
     CommandFailed,
     CommandTimeout,
+    DeadlineExceeded,
     DecodeError,
     EncryptionError,
     InvalidInput,
@@ -59,6 +60,7 @@ EXAMPLES: list[PocketenvError] = [
     WaitTimeout(),
     CommandFailed(2, "output", "trouble"),
     CommandTimeout(1.5, "output", "trouble"),
+    DeadlineExceeded(1.5, "sandbox.exec", maybe_sent=True),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the text is not valid Unicode"),
 ]

@@ -91,6 +91,30 @@ def test_a_new_window_is_learned_from_its_headers() -> None:
     assert [held._claim() > 0 for _ in range(5)] == [False] * 4 + [True]
 
 
+def test_an_answer_of_an_older_window_that_comes_late_teaches_nothing() -> None:
+    held = Limiter()
+    later = int(time.time()) + 20
+    held.feed(headers(5, 0, later))
+    held.feed(headers(5, 4, later - 1))
+    assert held._claim() > 0
+
+
+def test_when_the_window_is_over_one_goes_ahead_and_its_answer_tells_how_many_follow() -> None:
+    held = Limiter()
+    held.feed(headers(9, 0, 0))
+    assert [held._claim() > 0 for _ in range(3)] == [False, True, True]
+    held.feed(headers(9, 3, int(time.time()) + 20))
+    # The one that went ahead is on its way still, as far as the limiter knows.
+    assert [held._claim() > 0 for _ in range(4)] == [False, False, True, True]
+
+
+def test_one_that_went_ahead_and_is_never_answered_holds_nobody_back_for_long() -> None:
+    held = Limiter()
+    held.feed(headers(9, 0, 0))
+    with held.turn():
+        assert limiter.GOING_AHEAD / 2 < waited(held) < 10 * limiter.GOING_AHEAD
+
+
 def test_requests_on_their_way_count_before_they_are_answered() -> None:
     held = Limiter()
     held.feed(headers(10, 3, 30))
@@ -224,3 +248,17 @@ def test_the_embedded_platform_with_a_limit_never_has_to_refuse(monkeypatch: pyt
         for _ in range(20):
             get_sandbox("no-such-box", config=config).unwrap()
         assert [status for _, status in platform.calls] == [200] * 20
+
+
+def test_many_threads_at_the_limit_of_a_window_that_slides_are_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WINDOW_SECONDS", 2)
+    with local.platform(rate_limit=20) as platform:
+        config = Config(api_url=platform.url, token=platform.token, retries=0)
+        for _ in range(20):
+            get_sandbox("no-such-box", config=config).unwrap()
+            time.sleep(0.1)
+        # When the first of these is old enough, most of them are not.
+        with ThreadPoolExecutor(16) as pool:
+            asked = [pool.submit(get_sandbox, "no-such-box", config=config) for _ in range(30)]
+            assert [each.result() for each in asked] == [Success(None)] * 30
+        assert [status for _, status in platform.calls] == [200] * 50

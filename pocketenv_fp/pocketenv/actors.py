@@ -12,9 +12,16 @@ from pocketenv_fp.errors import PocketenvError, ProfileNotFound
 from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
 from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
-from pocketenv_fp.xrpc import decode, query, send
+from pocketenv_fp.xrpc import Call, decode, query, send
 
-__all__ = ["get_profile", "get_terminal_token", "iter_sandboxes_by_actor", "list_sandboxes_by_actor", "me"]
+__all__ = [
+    "get_profile",
+    "get_terminal_token",
+    "iter_sandboxes_by_actor",
+    "list_sandboxes_by_actor",
+    "me",
+    "sandboxes_of",
+]
 
 
 @checked
@@ -37,9 +44,16 @@ def list_sandboxes_by_actor(
     >>> me().bind(lambda my: list_sandboxes_by_actor(my.did, limit=1)).map(lambda page: page[0].id == box.id)
     <Success: True>
     """
+    return send(sandboxes_of(did, limit=limit, offset=offset, is_running=is_running), token=token, config=config)
+
+
+def sandboxes_of(
+    did: str, *, limit: int, offset: int, is_running: bool = False, read_timeout: float | None = None
+) -> Call[Page[Sandbox]]:
+    """Describe the request for one page of an actor's sandboxes. ``read_timeout`` is in seconds."""
     # The platform takes no other boolean than "true".
     params = {"did": did, "limit": limit, "offset": offset, "isRunning": "true" if is_running else None}
-    return send(query("actor.getActorSandboxes", page_of_sandboxes, params, login=False), token=token, config=config)
+    return query("actor.getActorSandboxes", page_of_sandboxes, params, login=False, read_timeout=read_timeout)
 
 
 @iterates

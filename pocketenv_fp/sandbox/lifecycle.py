@@ -11,15 +11,15 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import pocketenv
 from pocketenv_fp.arguments import Seconds, Text, Wait
 from pocketenv_fp.config import Config
+from pocketenv_fp.deadline import exceeded, remaining
 from pocketenv_fp.errors import PocketenvError, WaitTimeout
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.operation import step
 from pocketenv_fp.pocketenv.sandboxes import look, remove
+from pocketenv_fp.sandbox.waiting import SHORTEST_READ, Waiter
 from pocketenv_fp.xrpc import nothing, procedure, send
 
 __all__ = ["claim", "delays", "delete", "refresh", "start", "stop", "wait_until_running"]
-
-SHORTEST_READ = 1.0
 
 
 @step(Sandbox, safe=True)
@@ -120,23 +120,31 @@ def wait_until_running(
     grow from a tenth of a second to two seconds where it is not given. Failures: WaitTimeout with the last status;
     SandboxNotFound as soon as the sandbox is gone.
 
+    Where four or more wait at the same time for sandboxes of one owner, as in a `fan_out`, they are told together from
+    one list of them that is asked for once a second at the most; whoever has a shorter ``interval`` looks for itself.
+
     >>> from pocketenv_fp import create, start, wait_until_running
     >>> (create("my-box", provider="daytona") | start | wait_until_running(timeout=10)).map(lambda box: box.status)
     <Success: Status.RUNNING>
     >>> create("my-other-box") | wait_until_running(timeout=0) | wait_until_running
     <Success: Sandbox(...status=Status.RUNNING...)>
     """
-    deadline = time.monotonic() + timeout
-    for delay in delays() if interval is None else repeat(interval):
-        left = deadline - time.monotonic()
-        # A look that hangs must not outlast the wait by the read time-out.
-        looked = look(sandbox, token, config, read_timeout=max(left, SHORTEST_READ))
-        if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
-            return looked
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return Failure(WaitTimeout(timeout, looked.unwrap().status.name))
-        time.sleep(min(delay, left))
+    due = time.monotonic()
+    deadline = due + min(timeout, remaining())
+    with Waiter(sandbox, token, config, interval) as waiter:
+        for delay in delays() if interval is None else repeat(interval):
+            status = waiter.wait(due, deadline)
+            if status in {None, Status.RUNNING}:
+                # A look that hangs must not outlast the wait by the read time-out.
+                looked = look(sandbox, token, config, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
+                if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
+                    return looked
+                waiter.saw(looked.unwrap())
+                if late := exceeded("sandbox.getSandbox"):
+                    return Failure(late)
+                if time.monotonic() >= deadline:
+                    return Failure(WaitTimeout(timeout, looked.unwrap().status.name))
+            due = min(time.monotonic() + delay, deadline)
     raise AssertionError("the delays have no end")
 
 

@@ -79,6 +79,7 @@ from pocketenv_fp import (
     vscode,
     wait_until_running,
     when,
+    within,
 )
 from pocketenv_fp.observing import logged, observing
 from pocketenv_fp.traces import Traced
@@ -295,6 +296,8 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(when(is_idle, exec("ls")), Step[Sandbox, Sandbox | ExecResult])
     assert_type(made | retrying(start, 5, on=(TransportError,), delay=2) | exec("ls"), Ran)
     assert_type(retrying(exec("ls"), unsafe=True), Step[Sandbox, ExecResult])
+    assert_type(within(5, start) | exec("ls"), Step[Sandbox, ExecResult])
+    assert_type(create("x") | within(0.5, start | exec("ls") | stdout), Result[str, PocketenvError])
     assert_type(managed(start | exec("ls")), Step[str, ExecResult])
     assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
     assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)

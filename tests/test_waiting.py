@@ -1,0 +1,334 @@
+"""Many who wait for sandboxes of one owner are told together, and none of them is told anything wrong."""
+
+# pyright: reportPrivateUsage=false
+# Whether somebody is still taken for one who waits can be seen nowhere else.
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    Config,
+    PocketenvError,
+    Sandbox,
+    SandboxNotFound,
+    Status,
+    WaitTimeout,
+    create,
+    delete,
+    fan_out,
+    get_sandbox,
+    local,
+    partition,
+    refresh,
+    start,
+    using,
+    wait_until_running,
+)
+from pocketenv_fp.config import settings
+from pocketenv_fp.local.faults import Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
+from pocketenv_fp.sandbox import waiting
+
+LIST = "actor.getActorSandboxes"
+BOOT = 1.5
+MANY = 20
+
+Waited = Result[Sandbox, PocketenvError]
+
+
+@pytest.fixture(scope="module")
+def booting() -> Iterator[local.Platform]:
+    """A platform whose sandboxes take their time."""
+    with local.platform(boot_delay=BOOT) as platform:
+        yield platform
+
+
+@pytest.fixture
+def place(booting: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Platform]:
+    """The same, empty and well, for whoever is logged in there. Its lists may be asked for more often than usual."""
+    monkeypatch.setattr(waiting, "SPACING", 0.4)
+    booting.remove_sandboxes()
+    booting.faults.clear()
+    with using(Config(api_url=booting.url, token=booting.token, retries=1)):
+        yield booting
+    booting.faults.clear()
+
+
+def made(count: int, prefix: str = "box") -> list[Sandbox]:
+    boxes, errors = partition(
+        fan_out(create(provider="daytona"), [f"{prefix}-{number}" for number in range(count)], max_workers=8)
+    )
+    assert errors == []
+    return boxes
+
+
+def asked(place: local.Platform) -> Counter[str]:
+    return Counter(method.removeprefix("io.pocketenv.") for method, _ in place.calls)
+
+
+def test_many_who_wait_ask_one_question(place: local.Platform) -> None:
+    boxes = made(MANY)
+    place.calls.clear()
+    running = fan_out(wait_until_running, boxes)
+    sent = asked(place)
+    assert [box.unwrap().id for box in running] == [box.id for box in boxes]
+    assert {box.unwrap().status for box in running} == {Status.RUNNING}
+    # Each looks once at its own in the end, and those who came first before there were others.
+    assert 1 <= sent[LIST] <= BOOT / waiting.SPACING + 2
+    assert sent.total() < MANY * 2
+
+
+def test_what_they_get_is_the_whole_record(place: local.Platform) -> None:
+    make = create(provider="daytona", topics=["a", "b"], description="whole")
+    running = fan_out(make | start | wait_until_running, [f"whole-{number}" for number in range(6)])
+    assert asked(place)[LIST] >= 1
+    assert running == [box | refresh for box in running]
+    assert {box.unwrap().topics for box in running} == {("a", "b")}
+    assert all(box.unwrap().owner for box in running)
+
+
+@pytest.mark.parametrize("count", [1, waiting.CROWD - 1])
+def test_a_few_look_for_themselves(place: local.Platform, count: int) -> None:
+    boxes = made(count)
+    place.calls.clear()
+    assert partition(fan_out(wait_until_running, boxes))[1] == []
+    assert asked(place).keys() == {"sandbox.getSandbox"}
+
+
+def test_who_wants_to_look_more_often_looks_for_himself(place: local.Platform) -> None:
+    boxes = made(6)
+    place.calls.clear()
+    assert partition(fan_out(wait_until_running(interval=0.9 * waiting.SPACING), boxes))[1] == []
+    assert asked(place).keys() == {"sandbox.getSandbox"}
+    others = made(6, "other")
+    place.calls.clear()
+    assert partition(fan_out(wait_until_running(interval=waiting.SPACING), others))[1] == []
+    assert asked(place)[LIST] >= 1
+
+
+def test_what_runs_already_waits_for_nobody(place: local.Platform) -> None:
+    boxes = made(6)
+    quick = create("quick", provider="cloudflare").unwrap()
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        others = [pool.submit(wait_in, place, box) for box in boxes]
+        until_asked(place)
+        assert (quick | wait_until_running).unwrap().id == quick.id
+        assert (boxes[0] | refresh).unwrap().status is Status.INITIALIZING
+        assert all(isinstance(other.result(), Success) for other in others)
+
+
+def test_one_that_is_deleted_ends_that_wait_only(place: local.Platform) -> None:
+    boxes = made(8)
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        waits = [pool.submit(wait_in, place, box) for box in boxes]
+        until_asked(place)
+        delete(boxes[3]).unwrap()
+        errors = {number: wait.result().failure() for number, wait in enumerate(waits) if not good(wait.result())}
+    assert list(errors) == [3]
+    assert isinstance(errors[3], SandboxNotFound)
+
+
+def test_sandboxes_of_two_owners_are_not_mixed_up(place: local.Platform) -> None:
+    mine = made(5, "mine")
+    other = Config(token=place.new_user("other.test"))
+    with using(other):
+        foreign = made(5, "foreign")
+    place.calls.clear()
+    running = fan_out(wait_until_running, [*mine, *foreign])
+    assert [box.unwrap().id for box in running] == [box.id for box in (*mine, *foreign)]
+    # Who waits does so as one user, and what somebody else owns is in another list.
+    assert asked(place)[LIST] >= 2
+    assert asked(place)["sandbox.getSandbox"] < 2 * len(running)
+
+
+def test_a_sandbox_that_the_list_does_not_have_is_looked_at(place: local.Platform) -> None:
+    mine = made(5, "mine")
+    with using(Config(token=place.new_user("other.test"))):
+        foreign = create("foreign", provider="daytona").unwrap()
+    # A record may be wrong about its owner: it is what an answer said once.
+    owner = mine[0].owner
+    assert owner is not None
+    mistaken = Sandbox(id=foreign.id, name=foreign.name, owner=owner)
+    running = fan_out(wait_until_running(timeout=20), [*mine, mistaken])
+    assert running[-1].unwrap().id == foreign.id
+    assert partition(running)[1] == []
+
+
+BROKEN: list[Fault] = [
+    Refuse(503),
+    Refuse(500),
+    Garbage(),
+    Html(502),
+    Drop(),
+    Drop(reset=True),
+    Truncated(),
+    Slow(30),
+]
+
+
+@pytest.mark.parametrize("fault", BROKEN, ids=repr)
+def test_a_list_that_fails_harms_nobody(place: local.Platform, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LONGEST_READ", 0.5)
+    boxes = made(8)
+    with place.faults.on(LIST, fault) as planned:
+        running = fan_out(wait_until_running, boxes)
+    assert [box.unwrap().id for box in running] == [box.id for box in boxes]
+    # It is not asked for again and again.
+    assert 1 <= planned.played <= 2
+
+
+def test_after_a_failure_the_list_is_asked_for_again(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "BROKEN", 0.2)
+    boxes = made(8)
+    place.faults.add(LIST, Garbage(), times=1)
+    place.calls.clear()
+    assert partition(fan_out(wait_until_running, boxes))[1] == []
+    assert asked(place)[LIST] >= 2
+
+
+@pytest.mark.usefixtures("place")
+def test_one_that_was_gone_before_is_not_found() -> None:
+    boxes = made(6)
+    delete(boxes[0]).unwrap()
+    results = fan_out(wait_until_running, boxes)
+    assert isinstance(results[0].failure(), SandboxNotFound)
+    assert partition(results[1:])[1] == []
+
+
+def test_each_wait_ends_at_its_own_time(place: local.Platform) -> None:
+    boxes = made(8)
+    timeouts = [0, 0.2, 0.4, 0.6, 20, 20, 20, 20]
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        waits = [pool.submit(wait_in, place, *pair) for pair in zip(boxes, timeouts, strict=True)]
+        results = [wait.result() for wait in waits]
+    assert results[:4] == [Failure(WaitTimeout(seconds, "INITIALIZING")) for seconds in timeouts[:4]]
+    assert all(good(result) for result in results[4:])
+
+
+def test_who_asks_and_has_no_time_left_hands_over(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "SHORTEST_READ", 0.2)
+    boxes = made(8)
+    place.calls.clear()
+    place.faults.add(LIST, Slow(5), times=1)
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        short = [pool.submit(wait_in, place, box, 0.3) for box in boxes[:4]]
+        time.sleep(0.1)
+        long = [pool.submit(wait_in, place, box) for box in boxes[4:]]
+        assert [wait.result() for wait in short] == [Failure(WaitTimeout(0.3, "INITIALIZING"))] * 4
+        assert all(good(wait.result()) for wait in long)
+    # The one that failed is no reason to ask no more: that comes after a failure of the platform.
+    assert asked(place)[LIST] >= 2
+
+
+def test_the_next_pages_are_asked_for_as_long_as_it_pays(
+    place: local.Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PAGE", 2)
+    boxes = made(9)
+    place.calls.clear()
+    assert partition(fan_out(wait_until_running, boxes))[1] == []
+    sent = asked(place)
+    # Pages of 2 and 8 are two questions each time, and twice the time until the next ones.
+    assert 2 <= sent[LIST] <= 2 * (BOOT / (2 * waiting.SPACING) + 2)
+    assert sent[LIST] % 2 == 0
+    assert sent.total() < 3 * len(boxes)
+
+
+@pytest.mark.usefixtures("place")
+def test_sandboxes_far_behind_in_the_list_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "PAGE", 1)
+    monkeypatch.setattr(waiting, "GROWTH", 1)
+    old = made(4, "old")
+    made(6, "new")
+    assert [box.unwrap().id for box in fan_out(wait_until_running, old)] == [box.id for box in old]
+
+
+def test_other_settings_are_another_question(place: local.Platform) -> None:
+    boxes = made(6)
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        configs = [Config(api_url=place.url, token=place.token, retries=number % 2) for number in range(len(boxes))]
+        place.calls.clear()
+        waits = [
+            pool.submit(wait_until_running, box, config=config) for box, config in zip(boxes, configs, strict=True)
+        ]
+        assert all(good(wait.result()) for wait in waits)
+    assert LIST not in asked(place)
+
+
+def test_without_a_token_they_wait_together_too(place: local.Platform) -> None:
+    boxes = made(6)
+    nobody = Config(api_url=place.url)
+    place.calls.clear()
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        waits = [pool.submit(wait_until_running, box, config=nobody) for box in boxes]
+        assert [wait.result().unwrap().id for wait in waits] == [box.id for box in boxes]
+    assert asked(place)[LIST] >= 1
+
+
+def test_what_nobody_owns_is_looked_at(place: local.Platform) -> None:
+    boxes = [get_sandbox(place.new_ownerless_sandbox()).unwrap() for _ in range(5)]
+    place.calls.clear()
+    assert partition(fan_out(wait_until_running, boxes))[1] == []
+    assert asked(place) == {"sandbox.getSandbox": 5}
+
+
+def test_nothing_is_kept_of_who_has_waited(place: local.Platform) -> None:
+    boxes = made(6)
+    fan_out(wait_until_running, boxes)
+    fan_out(wait_until_running(timeout=0), boxes)
+    delete(boxes[0]).unwrap()
+    assert isinstance(wait_until_running(boxes[0]).failure(), SandboxNotFound)
+    assert waiting._here._crowds == {}
+    assert place.token not in repr(waiting._Crowd((settings().unwrap(), "did:plc:x")).where)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # newer Pythons: that is the point here
+def test_a_forked_child_waits_with_nobody_of_its_parent(place: local.Platform) -> None:
+    boxes = made(6)
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        waits = [pool.submit(wait_in, place, box) for box in boxes]
+        until_asked(place)
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if waiting._here._crowds == {} and not waiting._here._guard.locked() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert all(good(wait.result()) for wait in waits)
+
+
+def test_the_limit_of_the_platform_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pocketenv_fp.local import limits
+
+    monkeypatch.setattr(limits, "WINDOW_SECONDS", 2)
+    with (
+        local.platform(boot_delay=1, rate_limit=60) as platform,
+        using(Config(api_url=platform.url, token=platform.token, retries=0)),
+    ):
+        running = fan_out(create(provider="daytona") | start | wait_until_running, [f"box-{n}" for n in range(14)])
+        assert partition(running)[1] == []
+        assert [call for call in platform.calls if call[1] != 200] == []
+
+
+def wait_in(place: local.Platform, box: Sandbox, timeout: float = 20) -> Waited:
+    return wait_until_running(box, timeout=timeout, config=Config(api_url=place.url, token=place.token, retries=1))
+
+
+def good(result: Waited) -> bool:
+    return isinstance(result, Success)
+
+
+def until_asked(place: local.Platform) -> None:
+    """Until a list has been asked for: the others wait then."""
+    before = asked(place)[LIST]
+    for _ in range(500):
+        if asked(place)[LIST] > before:
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody asked for the list")

@@ -1,0 +1,299 @@
+"""Time limits: that they end whatever is waited for, say what was under way, and leave nothing behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    Config,
+    DeadlineExceeded,
+    PocketenvError,
+    RateLimited,
+    Sandbox,
+    WaitTimeout,
+    create,
+    download,
+    ephemeral,
+    exec,
+    fan_out,
+    get_sandbox,
+    iter_sandboxes_by_actor,
+    local,
+    managed,
+    me,
+    or_else,
+    recover,
+    retrying,
+    start,
+    stdout,
+    stop,
+    upload,
+    using,
+    wait_until_running,
+    within,
+)
+from pocketenv_fp.config import settings
+from pocketenv_fp.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.local.faults import Refuse, Slow
+from pocketenv_fp.transport import transport
+from tests import servers
+from tests.servers import BOX, VIEW, Reply, Server, reply
+
+# Long enough that what outlasts it has not been ended, and far shorter than what is waited for.
+SOON = 0.3
+MUCH_LATER = 5.0
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[local.Platform]:
+    with local.platform(boot_delay=20) as running:
+        yield running
+
+
+@pytest.fixture
+def config(place: local.Platform) -> Iterator[Config]:
+    """Somebody who is logged in to a platform of this file's own, and whose every call goes there."""
+    mine = Config(
+        api_url=place.url, storage_url=place.storage_url, token=place.token, public_key=place.public_key, retries=3
+    )
+    with using(mine):
+        yield mine
+    place.faults.clear()
+    place.remove_sandboxes()
+
+
+@pytest.fixture
+def box(config: Config) -> Sandbox:
+    del config
+    return (create("my-box") | start).unwrap()
+
+
+def late(result: Result[object, PocketenvError], began: float) -> DeadlineExceeded:
+    assert time.monotonic() - began < MUCH_LATER
+    error = result.failure()
+    assert isinstance(error, DeadlineExceeded), error
+    assert error.seconds == SOON
+    return error
+
+
+def left(place: local.Platform) -> int:
+    del place
+    return sum(1 for _ in iter_sandboxes_by_actor(me().unwrap().did))
+
+
+def test_what_is_done_in_time_is_as_it_would_have_been(box: Sandbox) -> None:
+    assert within(60, exec("echo hello") | stdout)(box) == Success("hello\n")
+    failed = within(60, exec("exit 3", check=True))(box)
+    assert failed == exec("exit 3", check=True)(box)
+
+
+def test_a_command_is_waited_for_no_longer_and_not_sent_again(box: Sandbox, place: local.Platform) -> None:
+    with place.faults.on("sandbox.exec", Slow(0), times=100) as planned:
+        began = time.monotonic()
+        error = late(within(SOON, exec("sleep 20"))(box), began)
+    assert (error.operation, error.maybe_sent) == ("sandbox.exec", True)
+    assert planned.played == 1
+    assert "a command may still run" in str(error)
+
+
+def test_nothing_is_sent_when_the_time_is_over(box: Sandbox, place: local.Platform) -> None:
+    place.faults.add("sandbox.exec", Slow(1))
+    with limited(SOON):
+        began = time.monotonic()
+        first, second = exec(box, "true"), stop(box)
+    assert late(first, began).maybe_sent
+    assert late(second, began) == DeadlineExceeded(SOON, "sandbox.stopSandbox")
+    assert "not sent" in str(second.failure())
+    assert box | exec("true") == exec("true")(box), "afterwards there is time again, and it runs still"
+
+
+def test_a_sandbox_that_is_to_run_is_waited_for_no_longer(config: Config) -> None:
+    del config
+    began = time.monotonic()
+    slow = create("my-box", provider="daytona") | start
+    error = late(slow | within(SOON, wait_until_running(timeout=60)), began)
+    assert not error.maybe_sent or error.operation == "sandbox.getSandbox"
+
+
+def test_the_waits_own_time_is_its_own_failure(config: Config) -> None:
+    del config
+    error = (create("my-box", provider="daytona") | within(60, wait_until_running(timeout=0.2))).failure()
+    assert error == WaitTimeout(0.2, "INITIALIZING")
+
+
+def test_many_who_wait_are_given_up_together(config: Config) -> None:
+    del config
+    boxes = [create(f"box-{number}", provider="daytona") for number in range(6)]
+    began = time.monotonic()
+    results = fan_out(within(SOON, wait_until_running), boxes)
+    assert {type(late(result, began)) for result in results} == {DeadlineExceeded}
+
+
+def test_a_refusal_for_longer_than_there_is_time_is_given_up(box: Sandbox, place: local.Platform) -> None:
+    with place.faults.on("sandbox.exec", Refuse(429, retry_after=20)) as planned:
+        began = time.monotonic()
+        error = late(within(SOON, exec("true"))(box), began)
+    assert (error.operation, error.maybe_sent) == ("sandbox.exec", False)
+    assert planned.played == 1
+    _forget_the_pause(place)
+
+
+def _forget_the_pause(place: local.Platform) -> None:
+    limiter = transport(settings(Config(api_url=place.url, retries=3)).unwrap()).limiter
+    limiter._paused_until = 0.0  # pyright: ignore[reportPrivateUsage]  # the platform did not mean it
+
+
+def test_the_request_limit_is_waited_for_no_longer() -> None:
+    with local.platform(rate_limit=3) as strict:
+        config = Config(api_url=strict.url, token=strict.token)
+        for _ in range(3):
+            get_sandbox("x", config=config)
+        began, sent = time.monotonic(), len(strict.calls)
+        error = late(within(SOON, get_sandbox(config=config))("x"), began)
+        assert (error.operation, error.maybe_sent) == ("sandbox.getSandbox", False)
+        assert len(strict.calls) == sent
+
+
+def test_a_query_is_not_repeated_beyond_the_time(box: Sandbox, place: local.Platform) -> None:
+    with place.faults.on("sandbox.getSandbox", Refuse(503), times=100) as planned, using(Config(retries=50)):
+        began = time.monotonic()
+        result = within(SOON, get_sandbox)(box.id)
+    assert time.monotonic() - began < MUCH_LATER
+    assert isinstance(result, Failure)
+    assert 1 <= planned.played < 10
+
+
+def test_an_answer_that_dribbles_is_given_up() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    with Server(servers.always(Reply(head + piece * 400, wait=SOON + 0.1))) as server:
+        began = time.monotonic()
+        error = late(within(SOON, exec("true", config=servers.client(server.url)))(BOX), began)
+        assert error.maybe_sent
+        assert server.verbs == ["POST"]
+
+
+def test_a_server_that_takes_no_connection_is_given_up() -> None:
+    with servers.deaf() as url:
+        began = time.monotonic()
+        config = Config(api_url=url, token=servers.TOKEN, connect_timeout=20, retries=0)
+        error = late(within(SOON, get_sandbox(config=config))("x"), began)
+        assert not error.maybe_sent
+
+
+def test_a_failure_of_another_kind_stays_what_it_is() -> None:
+    with Server(servers.always(reply(b"{}", 429, {"Retry-After": "900"}))) as server:
+        error = within(60, get_sandbox(config=servers.client(server.url)))("x").failure()
+        assert isinstance(error, RateLimited)
+
+
+def test_the_earliest_end_counts(box: Sandbox) -> None:
+    began = time.monotonic()
+    late(within(60, within(SOON, exec("sleep 20")))(box), began)
+    late(within(SOON, within(60, exec("sleep 20")))(box), began)
+
+
+def test_what_is_done_instead_has_time_of_its_own_or_shares_it(box: Sandbox, place: local.Platform) -> None:
+    ran = box | or_else(within(SOON, exec("sleep 20")), exec("echo other"), on=DeadlineExceeded) | stdout
+    assert ran == Success("other\n")
+    place.faults.add("sandbox.exec", Slow(1))
+    began = time.monotonic()
+    late(box | within(SOON, or_else(exec("true"), exec("echo other"))), began)
+    assert box | recover(within(SOON, exec("sleep 20") | stdout), "none") == Success("none")
+
+
+def test_a_step_is_tried_again_within_a_time_of_its_own(config: Config) -> None:
+    answers = servers.in_turn(Reply(b"", wait=1, then="close"), reply(VIEW))
+    with Server(answers) as server:
+        looking = get_sandbox(config=servers.client(server.url))
+        found = retrying(within(SOON, looking), 3, on=DeadlineExceeded, delay=0)("x")
+        assert found.unwrap() is not None
+        assert server.verbs == ["GET", "GET"]
+    assert config.retries == 3
+
+
+def test_attempts_and_their_pauses_end_with_the_time(config: Config) -> None:
+    del config
+    began = time.monotonic()
+    error = within(SOON, retrying(get_sandbox(config=Config(api_url="http://127.0.0.1:9", retries=0)), 5, delay=20))(
+        "x"
+    )
+    late(error, began)
+
+
+def test_what_was_created_is_released_although_the_time_is_over(place: local.Platform, config: Config) -> None:
+    del config
+    for pipeline in (
+        within(SOON, ephemeral(start | exec("sleep 20"))),
+        within(SOON, managed(start | exec("sleep 20"))),
+        ephemeral(within(SOON, start | exec("sleep 20"))),
+    ):
+        began = time.monotonic()
+        late(pipeline("my-box"), began)
+        assert left(place) == 0
+
+
+def test_a_create_is_not_given_up_and_leaves_nothing(place: local.Platform, config: Config) -> None:
+    del config
+    place.faults.add("sandbox.createSandbox", Slow(SOON + 0.5))
+    began = time.monotonic()
+    error = late(within(SOON, create)("my-box"), began)
+    assert error.operation == "sandbox.putPreferences"
+    assert left(place) == 0
+
+
+def test_a_create_does_not_begin_when_the_time_is_over(place: local.Platform, config: Config) -> None:
+    del config
+    with limited(SOON):
+        time.sleep(SOON)
+        result = create("my-box")
+    assert result.failure() == DeadlineExceeded(SOON, "sandbox.createSandbox")
+    assert left(place) == 0
+
+
+def test_copies_are_given_up(box: Sandbox, place: local.Platform, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+    there = upload(box, tmp_path, "there").unwrap()
+    assert there
+    for fault, copy in (
+        ("storage", upload(tmp_path, "again")),
+        ("storage", download("there", tmp_path / "back")),
+    ):
+        with place.faults.on("/cp", Slow(2), times=100):
+            began = time.monotonic()
+            assert fault
+            late(within(SOON, copy)(box), began)
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_block_has_an_end_and_what_must_be_done_has_none() -> None:
+    assert remaining() == float("inf")
+    with limited(20):
+        with limited(60):
+            assert 19 < remaining() <= 20
+        with unlimited():
+            assert remaining() == float("inf")
+        assert 19 < remaining() <= 20
+    with limited(0.01):
+        nap(20)
+    assert remaining() == float("inf")
+
+
+def test_a_time_that_is_none_is_refused(box: Sandbox) -> None:
+    for seconds in (0, -1, float("nan")):
+        error = within(seconds, exec("true"))(box).failure()
+        assert "seconds" in str(error)
+    with pytest.raises(TypeError, match="within: seconds"):
+        within("5", exec("true"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="within: step: a step is needed"):
+        within(5, "ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_it_is_as_safe_as_what_is_in_it() -> None:
+    assert within(5, start).safe
+    assert not within(5, exec("true")).safe

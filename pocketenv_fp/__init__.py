@@ -148,6 +148,7 @@ from pocketenv_fp.sandbox import (
 )
 
 if TYPE_CHECKING:
+    from pocketenv_fp.asynchronous import aio
     from pocketenv_fp.curl import as_curl
     from pocketenv_fp.explaining import explain
     from pocketenv_fp.explanation import Explanation
@@ -199,6 +200,7 @@ __all__ = [
     "Variable",
     "Volume",
     "WaitTimeout",
+    "aio",
     "as_curl",
     "check",
     "claim",
@@ -302,6 +304,7 @@ __all__ = [
 _LATER = {
     "Explanation": "explanation",
     "Trace": "traces",
+    "aio": "asynchronous",
     "as_curl": "curl",
     "explain": "explaining",
     "trace": "traces",

@@ -10,6 +10,7 @@ r"""One pipeline over many targets, and what to do with the results.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -56,6 +57,11 @@ def fan_out(
     Each process counts its requests for itself, and an embedded platform that was started here is found there by its
     ``platform.environment`` only.
 
+    ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and
+    ``LocalCluster(env={"POCKETENV_TOKEN": …})`` or the like. Dask runs again what was running on a worker that died, a
+    create or a command too: its setting ``distributed.scheduler.allowed-failures`` of 0 forbids that. It does not tell
+    what has begun, so after an interrupt that is not waited for: leave the workers the time to release.
+
     On Ctrl-C, on SIGTERM and when a pipeline raises, which is a mistake in the program, what has not begun is
     cancelled, and what has begun is waited for, so that `managed` and `ephemeral` release what they made; then it comes
     out here. A second Ctrl-C does not wait.
@@ -79,7 +85,8 @@ def fan_out(
         futures: list[Future[tuple[Result[B, PocketenvError], Trace | None]]] = []
         try:
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
-            futures += [_submit(pool, pipeline, target) for target in waiting]
+            run = os.urandom(8)
+            futures += [_submit(pool, (run, number), pipeline, target) for number, target in enumerate(waiting)]
             for future in as_completed(futures):
                 _keep(future.result()[1])
                 track.add(1)
@@ -103,19 +110,20 @@ def _keep(seen: Trace | None) -> None:
 
 
 def _submit(
-    pool: Executor, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
+    pool: Executor, mark: object, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
 ) -> Future[tuple[Result[B, PocketenvError], Trace | None]]:
     from concurrent.futures import ThreadPoolExecutor
 
     if isinstance(pool, ThreadPoolExecutor):
         # Its traces are those around here: the context has them.
-        return pool.submit(copy_context().run, _run, (), pipeline, target)
+        return pool.submit(copy_context().run, _run, mark, (), pipeline, target)
     from pocketenv_fp.traces import recording
 
-    return pool.submit(_run, in_use(), pipeline, target, traced=bool(recording()))
+    return pool.submit(_run, mark, in_use(), pipeline, target, traced=bool(recording()))
 
 
 def _run(
+    mark: object,  # noqa: ARG001  # Dask takes equal calls for one and runs that once: no two are equal
     configs: tuple[Config, ...],
     pipeline: Step[A, B],
     target: A | None | Result[A | None, PocketenvError],

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, assert_type
 
+from returns.future import FutureResult
 from returns.result import Result, Success
 
 from pocketenv_fp import (
     Backup,
     Config,
     ExecResult,
+    Explanation,
     File,
     Integration,
     Page,
@@ -31,6 +33,8 @@ from pocketenv_fp import (
     TransportError,
     Variable,
     Volume,
+    aio,
+    as_curl,
     check,
     collect,
     create,
@@ -40,6 +44,7 @@ from pocketenv_fp import (
     delete_secret,
     ephemeral,
     exec,
+    explain,
     expose,
     fan_out,
     from_env,
@@ -315,3 +320,10 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     with tracing() as block, observing(logged()):
         assert_type(block.steps[0].calls[0].seconds, float)
     assert_type(exec(box, "ls").failure().where[0].position, int)
+    assert_type(aio(create | start)("x"), FutureResult[Sandbox, PocketenvError])
+    assert_type(aio(exec("ls"))(made), FutureResult[ExecResult, PocketenvError])
+    assert_type(explain(create | start, "x"), Explanation)
+    assert_type(explain(exec("ls")).requests[0].verb, str)
+    assert_type(explain(start | exec("ls"), made), Explanation)
+    assert_type(as_curl(start | exec("ls"), box), str)
+    assert_type(as_curl(get_sandbox | start), str)

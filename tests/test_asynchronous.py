@@ -1,0 +1,253 @@
+"""Steps in asyncio: the loop goes on, the results are the same, and giving up stops no work half way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from returns.future import FutureResult
+from returns.io import IOFailure, IOSuccess
+from returns.pipeline import is_successful
+from returns.result import Failure, Result, Success
+from returns.unsafe import unsafe_perform_io
+
+from pocketenv_fp import (
+    Config,
+    NotLoggedIn,
+    PocketenvError,
+    Sandbox,
+    aio,
+    create,
+    ephemeral,
+    exec,
+    get_sandbox,
+    iter_sandboxes_by_actor,
+    local,
+    me,
+    start,
+    stdout,
+    tracing,
+    using,
+    within,
+)
+from pocketenv_fp.asynchronous import Aio
+from pocketenv_fp.operation import step
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+HERE = threading.Barrier(2, timeout=20)
+
+
+@step(str)
+def where(name: str) -> Result[str, PocketenvError]:
+    return Success(f"{name} in {threading.current_thread().name}")
+
+
+@step(str)
+def stumble(name: str) -> Result[str, PocketenvError]:
+    raise RuntimeError(name)
+
+
+@step(str)
+def meet(name: str) -> Result[str, PocketenvError]:
+    HERE.wait()
+    return Success(name)
+
+
+def test_what_is_awaited_is_what_the_step_gives() -> None:
+    async def main() -> object:
+        return await aio(create | start | exec("echo hello") | stdout)("my-box")
+
+    assert asyncio.run(main()) == IOSuccess("hello\n")
+    again = asyncio.run(main())
+    assert again == IOFailure(create("my-box").failure())
+
+
+def test_the_loop_goes_on_while_a_step_waits_for_it() -> None:
+    # The step ends when it meets the loop: a loop that it blocks never comes.
+    async def main() -> object:
+        begun = asyncio.ensure_future(aio(meet)("both").awaitable())
+        while HERE.n_waiting == 0:  # noqa: ASYNC110  # a barrier of threads has no event
+            await asyncio.sleep(0.001)
+        await asyncio.get_running_loop().run_in_executor(None, HERE.wait)
+        return await begun
+
+    assert asyncio.run(main()) == IOSuccess("both")
+
+
+def test_many_run_at_once_and_the_loop_ticks_meanwhile() -> None:
+    # They wait for a file that the loop makes later: one after the other, or with the loop blocked, none ends.
+    async def main(box: Sandbox) -> tuple[list[object], int]:
+        waiting = exec("touch begun-$N; while ! test -e go; do sleep 0.02; done; echo done", timeout=20)
+        runs = [asyncio.ensure_future(_awaited(aio(waiting)(box))) for _ in range(20)]
+        ticks = 0
+        while ticks < 10 or not all_begun():
+            ticks += 1
+            await asyncio.sleep(0.01)
+        await aio(exec("touch go"))(box)
+        return list(await asyncio.gather(*runs)), ticks
+
+    def all_begun() -> bool:
+        return len([thread for thread in threading.enumerate() if thread.name.startswith("pocketenv-aio")]) >= 20
+
+    made = (create("my-box") | start).unwrap()
+    results, ticks = asyncio.run(main(made))
+    assert ticks >= 10
+    assert results == ["done\n"] * 20
+
+
+async def _awaited(future: FutureResult[object, PocketenvError]) -> object:
+    result = unsafe_perform_io((await future).unwrap())
+    return getattr(result, "stdout", result)
+
+
+def test_hundreds_are_gathered_in_their_order() -> None:
+    async def main() -> list[object]:
+        return list(await asyncio.gather(*(aio(where)(f"n{number}") for number in range(300))))
+
+    results = asyncio.run(main())
+    assert len(results) == 300
+    for number, result in enumerate(results):
+        assert is_successful(result)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert str(result).startswith(f"<IOResult: <Success: n{number} in pocketenv-aio")
+
+
+def test_a_failure_passes_by_without_a_thread() -> None:
+    async def main() -> object:
+        return await aio(where)(Failure(NotLoggedIn()))
+
+    assert asyncio.run(main()) == IOFailure(NotLoggedIn())
+
+
+def test_it_composes_as_a_future_of_returns_does() -> None:
+    async def both() -> tuple[object, object]:
+        made = aio(create)("my-box").bind_result(start | exec("echo hello") | stdout).map(str.strip)
+        missing = aio(get_sandbox)("no-such-box").bind(aio(exec("ls")))
+        return await made, await missing
+
+    made, missing = asyncio.run(both())
+    assert made == IOSuccess("hello")
+    assert "SandboxNotFound" in str(missing)
+
+
+def test_it_is_awaited_twice_and_done_once() -> None:
+    async def main() -> tuple[object, object]:
+        future = aio(create)("my-box")
+        return await future, await future
+
+    first, second = asyncio.run(main())
+    assert first == second
+    assert is_successful(first)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_configured_around_the_call_counts_wherever_it_is_awaited() -> None:
+    async def main() -> object:
+        with using(Config(token="nobody's", api_url="ftp://nowhere")):
+            future = aio(create)("my-box")
+        return await future
+
+    assert "api_url" in str(asyncio.run(main()))
+
+
+def test_what_runs_in_a_block_is_traced() -> None:
+    async def main() -> list[str]:
+        with tracing() as seen:
+            await asyncio.gather(aio(create)("a"), aio(create)("b"))
+        return [record.step for record in seen.steps]
+
+    assert asyncio.run(main()) == ["create()", "create()"]
+
+
+def test_to_give_up_stops_the_waiting_and_not_the_work() -> None:
+    async def main() -> bool:
+        work = ephemeral(start | exec("sleep 1; echo done"))
+        try:
+            await asyncio.wait_for(aio(work)("given-up").awaitable(), 0.2)
+        except TimeoutError:
+            return True
+        return False
+
+    assert asyncio.run(main())
+    assert [box.unwrap().name[:8] for box in iter_sandboxes_by_actor(me().unwrap().did)] == ["given-up"]
+    _wait_until_nothing_is_left()
+
+
+def _wait_until_nothing_is_left() -> None:
+    mine = me().unwrap().did
+    while any(True for _ in iter_sandboxes_by_actor(mine)):
+        threading.Event().wait(0.05)
+
+
+def test_within_ends_the_work_itself() -> None:
+    async def main() -> object:
+        return await aio(within(0.2, ephemeral(start | exec("sleep 20"))))("short")
+
+    assert "not done within 0.2 s" in str(asyncio.run(main()))
+    _wait_until_nothing_is_left()
+
+
+def test_a_mistake_in_the_program_comes_out() -> None:
+    async def main() -> object:
+        return await aio(stumble)("here")
+
+    with pytest.raises(RuntimeError, match="here"):
+        asyncio.run(main())
+
+
+def test_only_a_step_can_be_awaited() -> None:
+    with pytest.raises(TypeError, match=r"exec needs arguments: write `\| exec"):
+        aio(exec)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
+    with pytest.raises(TypeError, match="aio: a step is needed, not a str"):
+        aio("ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
+
+
+def test_what_is_awaited_is_a_value() -> None:
+    made = aio(create | start)
+    assert repr(made) == "aio(create() | start())"
+    assert eval(repr(made)) == made
+    assert hash(made) == hash(aio(create | start))
+    assert made != aio(create)
+    assert made != create | start
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert isinstance(made, Aio)
+
+
+PROGRAM = """
+import asyncio
+from pocketenv_fp import aio, ephemeral, exec, start
+
+async def main():
+    asyncio.ensure_future(aio(ephemeral(start | exec("sleep 0.5")))("left-behind").awaitable())
+    await asyncio.sleep(0.3)
+
+asyncio.run(main())
+print("the loop is over")
+"""
+
+
+def test_python_waits_for_what_has_begun(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the loop is over\n", "")
+    assert not list(iter_sandboxes_by_actor(me().unwrap().did))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(platform: local.Platform) -> Iterator[None]:
+    """A coroutine that nobody awaits is warned of when it is collected: here, and not in another test."""
+    del platform
+    yield
+    gc.collect()

@@ -1,0 +1,184 @@
+"""A fleet on a Dask cluster: real worker processes, and everything that crosses between them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, cast
+
+import dask.config
+import distributed
+import pytest
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    CommandFailed,
+    Config,
+    PocketenvError,
+    Sandbox,
+    check,
+    collect,
+    create,
+    delete,
+    ephemeral,
+    exec,
+    fan_out,
+    from_env,
+    iter_sandboxes_by_actor,
+    local,
+    managed,
+    me,
+    partition,
+    recover,
+    set_secret,
+    start,
+    stdout,
+    tap,
+    tracing,
+    using,
+)
+from pocketenv_fp.errors import Place
+from pocketenv_fp.operation import Step, step
+
+SECRET = "sk-Very.Secret-0123456789"  # what must not be seen
+
+
+@step(str)
+def process(name: str) -> Result[int, PocketenvError]:
+    del name
+    return Success(os.getpid())
+
+
+def message(error: PocketenvError) -> str:
+    return f"recovered from {type(error).__name__}"
+
+
+@pytest.fixture(scope="module")
+def cluster(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two worker processes on this machine, logged in to the platform, with all that they write in a folder of the tests."""
+    folder = tmp_path_factory.mktemp("dask")
+    environment = {
+        **platform.environment,
+        "THE_SECRET": SECRET,
+        "PYTHONPATH": str(Path(__file__).parents[1]),  # this file's steps cross by their names
+    }
+    # Half of Dask is typed, and half of that as it is.
+    start_cluster, connect = cast("Any", distributed.LocalCluster), cast("Any", distributed.Client)
+    with warnings.catch_warnings(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        # Dask's own: what it and its event loop leave to the collector, and old names that it uses itself.
+        warnings.simplefilter("ignore")
+        with (
+            start_cluster(
+                n_workers=2,
+                threads_per_worker=4,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                local_directory=str(folder),
+                env=environment,
+                silence_logs=50,
+            ) as running,
+            connect(running) as client,
+        ):
+            yield client
+
+
+@pytest.fixture
+def pool(cluster: Any, environment: dict[str, str]) -> Executor:
+    del environment
+    executor: Executor = cluster.get_executor()
+    return executor
+
+
+def mine() -> list[str]:
+    return [box.unwrap().name for box in iter_sandboxes_by_actor(me().unwrap().did)]
+
+
+def test_pipelines_run_in_the_workers_and_come_back_in_order(pool: Executor) -> None:
+    work = ephemeral(start | exec("echo hello") | check | stdout)
+    names = [f"box-{number}" for number in range(12)]
+    assert collect(fan_out(work, names, executor=pool)) == Success(["hello\n"] * 12)
+    assert mine() == []
+    workers = set(collect(fan_out(process, names, executor=pool)).unwrap())
+    assert os.getpid() not in workers
+
+
+def test_a_failure_crosses_with_its_notes_and_where_it_happened(pool: Executor) -> None:
+    fails: Step[Sandbox, object] = tap(exec("test $NAME != b", env={"NAME": "b"}, check=True))
+    work = managed(start | fails, release=delete | delete)
+    results = fan_out(work, ["a"], executor=pool)
+    error = results[0].failure()
+    assert error == CommandFailed(1)
+    assert [type(place) for place in error.where] == [Place] * 3
+    assert error.where[0].step == "exec('test $NAME != b', env={'NAME': 'b'}, check=True)"
+    assert mine() == []
+
+
+def test_one_failure_hurts_no_other(pool: Executor) -> None:
+    taken = create("taken").unwrap()
+    good, bad = partition(fan_out(create | start, ["one", "taken", "two"], executor=pool))
+    assert [box.name for box in good] == ["one", "two"]
+    assert [type(error).__name__ for error in bad] == ["NameTaken"]
+    assert taken.name in mine()
+
+
+def test_the_same_target_twice_is_two_runs(pool: Executor) -> None:
+    box = (create("my-box") | start).unwrap()
+    run = exec("echo run >> runs", check=True)
+    for _ in range(2):
+        assert len(collect(fan_out(run, [box, box], executor=pool)).unwrap()) == 2
+    assert (box | exec("wc -l < runs") | stdout) == Success("4\n")
+
+
+def test_sandboxes_and_results_cross_as_targets(pool: Executor) -> None:
+    failed: Result[Sandbox, PocketenvError] = Failure(CommandFailed(3))
+    boxes = [create("a"), create("b"), failed]
+    results = fan_out(start | exec("echo up") | stdout, boxes, executor=pool)
+    assert results[:2] == [Success("up\n")] * 2
+    assert results[2] == Failure(CommandFailed(3))
+
+
+def test_a_function_of_a_module_crosses_with_its_step(pool: Executor) -> None:
+    work = create | recover(exec("exit 3", check=True) | stdout, message)
+    assert fan_out(work, ["my-box"], executor=pool) == [Success("recovered from CommandFailed")]
+
+
+def test_the_configuration_crosses_and_a_token_never(pool: Executor) -> None:
+    with using(Config(api_url="http://127.0.0.1:1", retries=0)):
+        (refused,) = fan_out(create, ["a"], executor=pool)
+    assert type(refused.failure()).__name__ == "TransportError"
+    with using(Config(token="a-token")), pytest.raises((pickle.PicklingError, TypeError)) as raised:
+        fan_out(create, ["a"], executor=pool)
+    assert "a-token" not in repr(raised.value)
+
+
+def test_a_secret_is_read_where_the_step_runs(pool: Executor) -> None:
+    stored = tap(set_secret("API_KEY", from_env("THE_SECRET")))
+    work: Step[str, Any] = ephemeral(stored | start | exec("printenv API_KEY | md5sum; printenv API_KEY >&2") | check)
+    assert SECRET.encode() not in pickle.dumps(work)
+    (result,) = fan_out(work, ["my-box"], executor=pool)
+    assert result.unwrap().stderr == f"{SECRET}\n"
+
+
+def test_progress_is_told_and_a_trace_has_what_the_workers_did(pool: Executor) -> None:
+    told: list[tuple[int, int | None]] = []
+    with tracing() as seen:
+        fan_out(
+            ephemeral(start | exec("true")),
+            ["a", "b"],
+            executor=pool,
+            progress=lambda done, total: told.append((done, total)),
+        )
+    assert told[0] == (0, 2)
+    assert told[-1] == (2, 2)
+    assert {record.lane for record in seen.steps} == {"a", "b"}
+    assert seen.requests == 14
+
+
+def test_a_mistake_in_a_pipeline_comes_out_of_the_cluster(pool: Executor) -> None:
+    with pytest.raises(TypeError, match="exec takes a Sandbox"):
+        fan_out(cast("Any", exec("ls")), ["not a sandbox"], executor=pool)

@@ -1,0 +1,767 @@
+"""`explain` and `as_curl`: what is told is what is sent, nothing is done, and no secret is told."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+import pocketenv_fp
+from pocketenv_fp import (
+    Config,
+    ExecResult,
+    FromEnv,
+    NotLoggedIn,
+    PocketenvError,
+    Sandbox,
+    Status,
+    Step,
+    as_curl,
+    check,
+    create,
+    delete,
+    download,
+    ephemeral,
+    exec,
+    explain,
+    expose,
+    from_env,
+    gather,
+    get_sandbox,
+    identity,
+    json_output,
+    keep,
+    lines,
+    local,
+    managed,
+    or_else,
+    recover,
+    retrying,
+    sandbox,
+    set_secret,
+    set_ssh_keys,
+    set_tailscale_auth_key,
+    start,
+    stdout,
+    stop,
+    tap,
+    upload,
+    using,
+    wait_until_running,
+    when,
+    within,
+)
+from pocketenv_fp.combinator import combinator
+from pocketenv_fp.explanation import Explanation
+from pocketenv_fp.imagined import Imagined
+from pocketenv_fp.masking import sequence, without_secrets
+from pocketenv_fp.observing import observing
+from pocketenv_fp.operation import step
+from pocketenv_fp.xrpc import procedure, query, send
+from tests.conformance import contract
+from tests.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE
+from tests.test_laws import NAMES, arguments
+from tests.test_leaks import HIDDEN_TEXTS, PKCS8, PRIVATE, SECRET, TOKEN, leaks, shows
+from tests.test_operation import OF_A_NAME, STEPS, name_of
+
+BOX = Sandbox(id="3f2a", name="calm-otter")
+
+
+def methods(explanation: Explanation) -> list[str]:
+    """The methods of what would be sent, as the embedded platform names them."""
+    return [named(request.path) for request in explanation.requests]
+
+
+def named(path: str) -> str:
+    bare = path.partition("?")[0].removeprefix("/xrpc/io.pocketenv.")
+    return "/cp/" if bare.startswith("/cp/") else bare
+
+
+def refused(*_: object, **__: object) -> Any:
+    raise AssertionError("this may not be used to explain")
+
+
+def never(_: object) -> Any:
+    raise AssertionError("no function of the program is called")
+
+
+# What is told is what is sent
+
+
+def told_of(platform: local.Platform, before: int) -> list[str]:
+    calls = [name for name, _ in list(platform.calls)[before:]]
+    return ["/cp/" if name.startswith("/cp/") else name.removeprefix("io.pocketenv.") for name in calls]
+
+
+def is_running(box: Sandbox) -> bool:
+    return box.status is Status.RUNNING
+
+
+A_FILE = Path(__file__).parent / "typing"
+TRUE_TO_LIFE: list[Step[str, Any]] = [
+    create,
+    create | start | exec("echo hello") | check | stdout,
+    create(description="d", topics=["a", "b"], env={"A": "1", "B": from_env("HOME")}, secrets={"C": "2"}) | start,
+    create(repo="https://example.org/a.git") | stop | delete,
+    create(provider="e2b", provider_credentials={"e2b_api_key": "k"}) | start | wait_until_running(timeout=9) | stop,
+    create | start | gather(exec("true", timeout=9), exec("true", cwd="/tmp", env={"A": "b"}), sandbox.list_ports),
+    create | start | keep(expose(8080, description="d"), sandbox.list_ports, sandbox.vscode),
+    create | tap(set_secret("A", "b")) | tap(set_secret("A", "c")) | tap(sandbox.get_secret("A")) | start,
+    create | tap(set_secret("A", "b")) | sandbox.delete_secret("A") | sandbox.list_secrets,
+    create | tap(sandbox.set_variable("A", "b")) | tap(sandbox.set_variable("A", "c")) | sandbox.list_variables,
+    create | tap(sandbox.set_file("/workspace/a", "b")) | tap(sandbox.set_file("/workspace/a", "c")) | start,
+    create | tap(sandbox.set_volume("a", "/a")) | tap(sandbox.set_volume("a", "/b")) | sandbox.list_volumes,
+    create | start | tap(sandbox.set_service("a", "sleep 9")) | tap(sandbox.set_service("a", "sleep 8")),
+    create | start | tap(sandbox.spawn("sleep 9", name="a")) | tap(sandbox.stop_service("a")),
+    create | start | tap(sandbox.spawn("sleep 9")) | sandbox.list_services,
+    create | tap(set_ssh_keys(KEY, PUBLIC)) | tap(set_tailscale_auth_key(TAILSCALE)) | sandbox.get_ssh_keys,
+    create | sandbox.rename("another-name-here") | sandbox.update_settings(topics=["x"]) | sandbox.get_preferences,
+    create | sandbox.update_settings(name="and-another", description="d", topics=["x"], repo="https://example.org"),
+    create | start | upload(A_FILE, "there") | download("there", "no/such/directory/of/this/machine"),
+    create | start | tap(sandbox.create_integration("GitHub")) | sandbox.list_integrations,
+    create | start | tap(sandbox.create_backup("/workspace")) | sandbox.list_backups,
+    create | start | tap(sandbox.exec_script("print('null')")) | sandbox.refresh,
+    create | delete,
+    create | delete | delete | start,
+    create | when(is_running, start) | retrying(stop),
+    create | start | recover(exec("echo null") | json_output, None),
+    managed(start | exec("true")),
+    managed(exec("true"), acquire=create | start, release=stop | delete),
+    managed(delete),
+    managed(expose(80)),
+    ephemeral(start | exec("echo a") | lines, env={"A": "b"}),
+    create | within(60, start | exec("true") | check),
+    create | expose(80) | identity,
+]
+
+
+@pytest.mark.parametrize("pipeline", TRUE_TO_LIFE, ids=repr)
+def test_what_is_told_is_what_is_sent(
+    pipeline: Step[str, Any],
+    environment: dict[str, str],
+    platform: local.Platform,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert environment
+    monkeypatch.chdir(tmp_path)
+    explanation = explain(pipeline, "my-box")
+    before = len(platform.calls)
+    pipeline("my-box")
+    sent = told_of(platform, before)
+    assert methods(explanation) == sent
+    assert len(explanation) == len(explanation.requests) == len(sent)
+
+
+def test_a_copy_between_sandboxes_is_told_as_it_is_sent(environment: dict[str, str], platform: local.Platform) -> None:
+    assert environment
+    one, other = (create("one") | start).unwrap(), (create("other") | start).unwrap()
+    _ = one | exec("mkdir a && echo 1 >a/b")
+    for copied in (sandbox.copy_to(other, "a", "b"), sandbox.copy_to("other", "a", "c")):
+        explanation = explain(copied, one)
+        before = len(platform.calls)
+        assert isinstance(one | copied, Success)
+        assert methods(explanation) == told_of(platform, before)
+        assert one.id in str(explanation)
+
+
+def test_the_bodies_and_queries_are_those_that_are_sent(environment: dict[str, str]) -> None:
+    assert environment
+    made = create(description='it\'s "so"', topics=["a", "b"])
+    first, second, third, *_ = explain(made, "my-box").requests
+    assert msgspec.json.decode(first.body or "") == {
+        "name": "my-box",
+        "base": "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw",
+        "provider": "cloudflare",
+    }
+    preferences = msgspec.json.decode(second.body or "")["preferences"]
+    assert preferences == [
+        {
+            "$type": "io.pocketenv.sandbox.defs#sandboxDetailsPref",
+            "name": "my-box",
+            "description": 'it\'s "so"',
+            "topics": ["a", "b"],
+        }
+    ]
+    assert (third.verb, third.path, third.body) == (
+        "GET",
+        "/xrpc/io.pocketenv.sandbox.getSandbox?id=‹SANDBOX_ID›",
+        None,
+    )
+    (found,) = explain(get_sandbox, "a/b&c").requests
+    assert found.path.endswith("getSandbox?id=a%2Fb%26c")
+    assert explain(stop, BOX).requests[0].body is None
+    assert explain(start, BOX).requests[0].body == "{}"
+
+
+# What gives many Results is no step.
+@pytest.mark.parametrize("name", sorted(name for name in OPERATIONS if not name.startswith("iter_")))
+def test_each_operation_is_explained_without_a_failure(name: str) -> None:
+    values = {"word": "a"} if name == "sh" else {"description": "d"} if name == "update_settings" else {}
+    made = getattr(sandbox, name)(*OPERATIONS[name], **values)
+    for target in (BOX, None):
+        explanation = explain(made, target)
+        assert len(explanation) >= 1
+        assert not [note for part in explanation.parts for note in part.notes if "Failure" in note]
+
+
+# Nothing is done
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network, no file, no clock to wait by, no platform to be started."""
+    explain(create | start, "my-box")  # what is imported when it is needed has been
+    as_curl(ephemeral(set_secret("A", "b")), "my-box")
+    monkeypatch.setattr(socket, "socket", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setattr(time, "sleep", refused)
+    monkeypatch.setattr(local, "shared", refused)
+    monkeypatch.setattr("builtins.open", refused)
+    monkeypatch.setattr(os, "environ", {"POCKETENV_API_URL": "local", "E2B_API_KEY": SECRET})
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("pipeline", [*STEPS, *TRUE_TO_LIFE], ids=repr)
+def test_nothing_is_sent_or_read_and_no_token_is_needed(pipeline: Step[Any, Any]) -> None:
+    watched: list[object] = []
+    with observing(watched.append):
+        explanation = explain(pipeline)
+        script = as_curl(pipeline)
+    assert not watched
+    assert leaks(f"{explanation}{script}") == set()
+    assert explanation.requests
+
+
+@pytest.mark.usefixtures("alone")
+def test_no_function_of_the_program_is_called() -> None:
+    explanation = explain(
+        create
+        | when(never, start)
+        | retrying(start, 5, on=PocketenvError, delay=99)
+        | within(8, wait_until_running(timeout=7))
+        | tap(or_else(exec("a", check=True), exec("b"), on=PocketenvError))
+        | recover(exec("c", check=True), never),
+        "my-box",
+    )
+    text = str(explanation)
+    for told in (
+        "if never says so",
+        "up to 5 times, while it fails with PocketenvError",
+        "until it runs, for 7 s at the most",
+        "within 8 s",
+        "only if that fails",
+        "where the step fails with PocketenvError",
+    ):
+        assert told in text
+    assert [request.notes for request in explanation.requests if "exec" in request.path] == [
+        (),
+        ("only if that fails",),
+        (),
+    ]
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_configuration_and_the_credentials_of_the_surroundings_are_not_looked_at() -> None:
+    at_home = Config(api_url="local")
+    own = create(provider="e2b", config=at_home) | tap(set_secret("A", "b", config=at_home))
+    explanation = explain(own | exec("true", timeout=3, config=at_home), "my-box")
+    assert "e2bApiKey" not in str(explanation)
+    assert "with the credentials for the provider that the environment has then, if any" in str(explanation)
+
+
+def test_files_are_neither_read_nor_written(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text(SECRET, encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    both = explain(upload(tmp_path, "a") | download("a", tmp_path / "new"), BOX)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [request.local for request in both.requests] == [str(tmp_path), None, None, str(tmp_path / "new")]
+    assert leaks(str(both)) == set()
+
+
+def test_a_lease_around_it_does_not_take_the_imagined_sandboxes_for_its_own(environment: dict[str, str]) -> None:
+    assert environment
+
+    @step(str)
+    def looking(name: str) -> Result[Sandbox, PocketenvError]:
+        assert len(explain(create, name)) == 3
+        return create(name)
+
+    assert managed(start, acquire=looking)("my-box").unwrap().name == "my-box"
+    assert get_sandbox("my-box") == Success(None)
+
+
+def test_what_is_in_use_around_it_changes_nothing() -> None:
+    plain = explain(create | exec("true", timeout=3), "my-box")
+    with using(Config(api_url="local", token="other", public_key="00" * 32, read_timeout=-1)):
+        assert explain(create | exec("true", timeout=3), "my-box") == plain
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "told"),
+    [
+        (create, "‹NAME›"),
+        (managed(start), "‹NAME›"),
+        (get_sandbox | start, "‹NAME›"),
+        (ephemeral(start), "‹NAME›-‹RANDOM_HEX›"),
+        (start, "‹SANDBOX_ID›"),
+        (tap(gather(when(never, start), stop)), "‹SANDBOX_ID›"),
+    ],
+    ids=repr,
+)
+def test_a_target_that_is_not_given_has_a_stand_in(pipeline: Step[Any, Any], told: str) -> None:
+    assert told in str(explain(pipeline))
+
+
+def test_steps_that_send_nothing_are_explained_too() -> None:
+    assert str(explain(check | lines)) == "check()\nlines()\nno requests; nothing was sent."
+    assert (len(explain(identity)), bool(explain(identity))) == (0, True)
+    assert str(explain(check, ExecResult("", "", 3))).startswith(
+        "check()\n    # is a Failure here: the command ended with exit code 3\n"
+    )
+
+
+@step(int)
+def counted(number: int) -> Result[int, PocketenvError]:
+    return Success(number)
+
+
+def test_a_target_without_a_stand_in_has_to_be_given() -> None:
+    with pytest.raises(TypeError, match="the step takes a int: give one as the target"):
+        explain(counted)
+    assert len(explain(counted, 3)) == 0
+
+
+@pytest.mark.parametrize("target", [3, b"a", ["a"], Success(3)])
+def test_a_target_of_another_type_raises_what_calling_raises(target: Any) -> None:
+    pipelines: list[Step[Any, Any]] = [start(), tap(start), create(), managed(start), ephemeral(start)]
+    for pipeline in pipelines:
+        with pytest.raises(TypeError) as called:
+            pipeline(target)
+        with pytest.raises(TypeError) as explained:
+            explain(pipeline, target)
+        assert str(explained.value) == str(called.value)
+
+
+def test_only_steps_are_explained() -> None:
+    badly: Any = explain
+    for each in (exec, expose):
+        with pytest.raises(TypeError, match=f"{each.__name__} needs arguments: write"):
+            badly(each, BOX)
+        with pytest.raises(TypeError, match="needs arguments"):
+            as_curl(each)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    for wrong in ("start", None, print, BOX):
+        with pytest.raises(TypeError, match="explain: a step is needed, not a"):
+            badly(wrong)
+
+
+def test_a_failure_passes_every_step_by() -> None:
+    failed: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
+    explanation = explain(start | tap(stop), failed)
+    assert len(explanation) == 0
+    assert str(explanation).count("is passed by") == 2
+    missing: Result[Sandbox | None, PocketenvError] = Success(None)
+    assert "no sandbox came from the step before" in str(explain(start, missing))
+
+
+def test_a_failure_that_is_sure_is_told_once_where_it_comes() -> None:
+    explanation = explain(create | tap(expose(80)) | start, "my-box")
+    assert str(explanation).count("is a Failure here: port: Expected `int` >= 1025") == 1
+    assert methods(explanation)[-1] == "sandbox.getSandbox"
+    assert explanation.parts[-1].notes == ("is passed by: what comes before it is a Failure",)
+    for wrong in (exec("a\0b"), exec("\ud800"), sandbox.set_variable("a", "\ud800")):
+        assert "is a Failure here" in str(explain(wrong, BOX))
+    assert "is a Failure here: delay" in str(explain(retrying(start, delay=-1), BOX))
+
+
+def test_both_ways_are_told_where_the_first_is_sure_to_fail() -> None:
+    explanation = explain(or_else(expose(80), exec("true")), BOX)
+    assert methods(explanation) == ["sandbox.exec"]
+    assert "is passed by" not in str(explanation)
+
+
+def test_what_would_come_after_a_failure_changes_nothing_for_what_follows() -> None:
+    explanation = explain(create | or_else(start, tap(delete) | tap(create_other)) | sandbox.refresh | start, "my-box")
+    assert "Failure" not in str(explanation)
+    assert explanation.requests[-1].path.endswith("id=‹SANDBOX_ID›")
+    assert "‹SANDBOX_ID_3›" in str(explain(or_else(identity, tap(create_other)) | create_other, BOX))
+
+
+@step(Sandbox)
+def create_other(_: Sandbox) -> Result[Sandbox, PocketenvError]:
+    return create("other").bind(lambda _: create("more"))
+
+
+# Steps and methods that this library does not know
+
+
+@step(Sandbox)
+def home_made(box: Sandbox) -> Result[object, PocketenvError]:
+    asked = procedure("sandbox.newMethod", bytes.decode, {"id": box.id, "new": SECRET}, {"command": "a", "new": SECRET})
+    return send(asked).bind(lambda _: send(query("sandbox.other", lambda body: msgspec.json.decode(body, type=int))))
+
+
+@combinator()
+def twice(target: Any, step: Step[Any, Any]) -> Result[Any, PocketenvError]:
+    return Success(target) | step | step
+
+
+def test_a_step_of_somebodys_own_is_run_with_its_requests_noted_and_masked() -> None:
+    explanation = explain(home_made, BOX)
+    first, second = explanation.requests
+    assert (first.path, first.body) == (
+        "/xrpc/io.pocketenv.sandbox.newMethod?id=3f2a&new=%2A%2A%2A",
+        '{"command": "a", "new": "***"}',
+    )
+    assert second.path.endswith("sandbox.other")
+    assert "does not know what it answers" in str(explanation)
+
+
+def test_a_combinator_of_somebodys_own_gets_its_steps_without_their_secrets() -> None:
+    explanation = explain(twice(start | tap(set_secret("A", SECRET))), BOX)
+    assert len(explanation) == 10
+    assert "***" in str(explanation)
+    assert leaks(str(explanation) + as_curl(twice(tap(set_secret("A", SECRET))), BOX)) == set()
+
+
+# Secrets
+
+
+def secret_steps() -> Iterator[Step[Any, Any]]:
+    """Every place where something secret may stand, right and wrong."""
+    wrong: Any = sandbox
+    yield create(secrets={"A": SECRET}, provider="e2b", provider_credentials={"e2b_api_key": SECRET})
+    yield create(secrets={"A": SECRET}, config=Config(public_key="00" * 32, token=TOKEN))
+    yield create(provider="e2b", provider_credentials={SECRET: "e2b_api_key"})
+    yield create(provider="daytona", provider_credentials={"daytona_organization_id": SECRET})
+    yield create(env={"KEY": PRIVATE, "OTHER": from_env("LEAK_SECRET")}, token=TOKEN)
+    yield create(secrets={"A": SECRET + "\ud800"})
+    yield create(secrets={"A": from_env("LEAK_SECRET")}) | start(token=TOKEN)
+    yield ephemeral(start, secrets={"A": SECRET}, provider_credentials={}, token=TOKEN)
+    yield managed(start | set_secret("A", SECRET), acquire=create(secrets={"A": SECRET}))
+    yield sandbox.set_variable("KEY", PRIVATE)
+    yield from (set_secret("NAME", value) for value in (SECRET, PRIVATE, from_env("LEAK_SECRET"), SECRET + "\ud800"))
+    yield from (sandbox.set_file("/workspace/a", value) for value in (SECRET, PRIVATE, SECRET * 2000))
+    for private in (PRIVATE, PKCS8, SECRET, PUBLIC, from_env("LEAK_PRIVATE")):
+        yield set_ssh_keys(private, PUBLIC)
+        yield set_ssh_keys(private, PRIVATE)
+    yield set_tailscale_auth_key(HIDDEN_TEXTS["auth key"])
+    yield set_tailscale_auth_key(HIDDEN_TEXTS["API key"])
+    yield set_tailscale_auth_key(from_env("LEAK_SECRET"), token=TOKEN)
+    yield exec("true", env={"A": from_env("LEAK_SECRET")}, cwd="/tmp", timeout=20, token=TOKEN)
+    yield exec(f"echo '{PRIVATE}'")
+    yield exec("echo", [PRIVATE, "more"])
+    yield sandbox.exec_script("exit 3", "sh", env={"A": from_env("LEAK_SECRET")}, check=True)
+    yield sandbox.spawn("true", env={"A": from_env("LEAK_SECRET")})
+    yield exec("true", config=Config(api_url=f"https://user:{TOKEN}@elsewhere.example"))
+    yield when(never, tap(set_secret("A", SECRET))) | recover(tap(set_secret("B", SECRET)), None)
+    yield wrong.set_ssh_keys(public_key=PRIVATE, private_key=PUBLIC)
+
+
+@pytest.mark.parametrize("made", list(secret_steps()), ids=lambda made: repr(made)[:60])
+def test_no_secret_is_told(made: Step[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LEAK_SECRET", "E2B_API_KEY", "DAYTONA_API_KEY", "POCKETENV_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("LEAK_PRIVATE", PRIVATE)
+    explanation = explain(made)
+    seen = [*shows(explanation), *(text for part in explanation.parts for text in shows(part))]
+    seen += [*(text for request in explanation.requests for text in shows(request)), as_curl(made)]
+    assert leaks("\n".join(seen)) == set()
+    assert explain(made) == explanation, "a sealed value would be another one each time"
+
+
+@pytest.mark.parametrize("made", [each for each in secret_steps() if repr(each).startswith("set_")], ids=lambda _: "")
+def test_no_secret_is_in_the_step_that_is_run(made: Step[Any, Any]) -> None:
+    (masked,) = sequence(without_secrets(made))
+    assert not any(leaks(value) for value in (*masked.args, *masked.kwargs.values()) if isinstance(value, str))
+    assert not any(isinstance(value, FromEnv) for value in (*masked.args, *masked.kwargs.values()))
+
+
+def test_what_the_step_shows_is_shown() -> None:
+    text = str(explain(create(env={"STAGE": "test"}) | sandbox.set_variable("A", "value-of-a"), "my-box"))
+    assert '"name": "STAGE", "value": "test"' in text
+    assert '"name": "A", "value": "value-of-a"' in text
+
+
+def test_each_secret_has_a_stand_in_of_its_own() -> None:
+    made = create(secrets={"A": "1", "B": "2"}) | tap(sandbox.set_file("/a", "3")) | sandbox.set_file("/b", "4")
+    text = str(explain(made, "my-box"))
+    for name in ("SEALED_A", "SEALED_B", "SEALED_CONTENT", "SEALED_CONTENT_2"):
+        assert text.count(f"‹{name}›") == 1
+
+
+def test_any_text_may_be_in_it() -> None:
+    described = Sandbox(id="3f2a", name="calm-otter", topics=("a", "‹b›"), description="\\u0000 %00 ‹NAME›")
+    for made in (exec("printf '\\u0000 %00'"), start | sandbox.rename("\\u0000"), sandbox.refresh):
+        assert "Failure" not in str(explain(made, described))
+
+
+def test_what_the_program_says_itself_is_not_taken_for_made_up() -> None:
+    mark = f"pocketenv-{'0f' * 16}"
+    assert mark in str(explain(exec(f"echo {mark}"), BOX))
+    assert "‹RANDOM_HEX›" in str(explain(exec("true", timeout=3), BOX).requests[0].body)
+
+
+# As a value
+
+
+sequences = st.lists(st.sampled_from([each for each in STEPS if name_of(each) not in OF_A_NAME]), max_size=4)
+
+
+@given(sequences, st.sampled_from([None, BOX, Success(BOX), Failure(NotLoggedIn())]))
+@settings(max_examples=60, deadline=None)
+def test_an_explanation_is_a_value(steps: list[Step[Any, Any]], target: Any) -> None:
+    made: Step[Any, Any] = identity
+    for each in steps:
+        made = made | tap(each)
+    explanation = explain(made, target)
+    assert explain(made, target) == explanation
+    assert hash(explain(made, target)) == hash(explanation)
+    assert pickle.loads(pickle.dumps(explanation)) == explanation
+    assert as_curl(made, target) == as_curl(made, target)
+    assert len(explanation) == sum(str(explanation).count(f"\n        {verb} ") for verb in ("GET", "POST"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.data())
+@settings(max_examples=15, deadline=None)
+def test_whatever_the_arguments_are_it_is_explained(name: str, data: st.DataObject) -> None:
+    made = data.draw(arguments(name)).step
+    explanation = explain(made)
+    assert explain(made) == explanation
+    assert pickle.loads(pickle.dumps(explanation)) == explanation
+    f"{explanation}{explanation!r}{as_curl(made)}".encode()
+
+
+def test_it_is_printed_with_long_texts_cut() -> None:
+    explanation = explain(exec(f"echo {'x' * 1199}"), BOX)
+    assert "… ‹1,204 characters›" in str(explanation)
+    assert f"echo {'x' * 1199}" in (explanation.requests[0].body or "")
+    assert repr(explain(create | start, "b")) == "<Explanation of create() | start(): 5 requests>"
+    assert len(repr(explanation)) < 300
+
+
+class _Balanced(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002  # its own signature
+        self.open.append(tag)
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_in_a_notebook_it_is_a_table_with_all_text_escaped() -> None:
+    html = explain(start | exec("<script>alert('&')</script>"), BOX)._repr_html_()  # pyright: ignore[reportPrivateUsage]  # as notebooks do
+    parser = _Balanced()
+    parser.feed(html)
+    assert (parser.open, "script" in parser.tags) == ([], False)
+    assert "&lt;script&gt;" in html
+    assert "currentColor" in html
+    assert "&amp;limit=3" in explain(sandbox.list_secrets(limit=3), BOX)._repr_html_()  # pyright: ignore[reportPrivateUsage]
+    assert "#" not in html.replace("&#x27;", "").replace("# ", "")
+
+
+# The imagined platform
+
+
+@contract.beside
+@pytest.mark.parametrize("name", sorted(Imagined.methods))
+def test_what_the_imagined_platform_answers_is_what_the_contract_says(name: str) -> None:
+    assert f"io.pocketenv.{name}" in contract.methods()
+    declared = contract.given(f"io.pocketenv.{name}")
+    platform = Imagined()
+    platform.new_box()
+    box = "‹SANDBOX_ID›"
+    noun = name.partition(".")[0]
+    given_here: dict[str, Any] = {
+        "id": box,
+        "sandboxId": box,
+        "command": "a",
+        "port": 8080,
+        "preferences": [],
+        "publicKey": "a",
+    }
+    given_here |= {"name": "a", "serviceId": "a", noun: {"sandboxId": box, "name": "a", "path": "/a", "value": "a"}}
+    answer = platform.answer(procedure(name, bytes, given_here))
+    if declared is None:
+        assert answer in (None, {})
+        return
+    misfits = contract.misfits(answer, declared)
+    assert {each for each in misfits if "undeclared" in each or "is not of type" in each} <= KNOWN.get(name, set())
+
+
+# Where the platform was observed to answer otherwise than its contract says, the client reads what it answers.
+KNOWN: dict[str, set[str]] = {
+    "sandbox.claimSandbox": {"id: undeclared"},
+    "sandbox.createSandbox": {"id: undeclared"},
+    "sandbox.getSandbox": {"sandbox: undeclared"},
+}
+
+
+def test_every_method_that_is_used_is_answered() -> None:
+    used = {
+        name
+        for made in [*STEPS, *TRUE_TO_LIFE]
+        for name in methods(explain(made))
+        if name.startswith(("sandbox.", "secret.", "variable.", "file.", "volume.", "service.", "actor."))
+    }
+    assert used <= set(Imagined.methods)
+
+
+def test_a_sandbox_is_as_it_was_put() -> None:
+    states: list[Status] = []
+
+    @step(Sandbox)
+    def seen(box: Sandbox) -> Result[Sandbox, PocketenvError]:
+        states.append(box.status)
+        return Success(box)
+
+    explain(start | seen | stop | seen | wait_until_running | seen, BOX)
+    assert states == [Status.RUNNING, Status.STOPPED, Status.RUNNING]
+
+
+# As a script
+
+
+needs_curl = pytest.mark.skipif(
+    shutil.which("curl") is None or shutil.which("sh") is None, reason="needs curl and a shell"
+)
+
+
+def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(Path(pocketenv_fp.__file__).parents[1])
+    return subprocess.run(
+        ["sh"], input=script, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_the_script_does_what_the_pipeline_does() -> None:
+    ci = create(env={"STAGE": "it's"}) | start | wait_until_running | exec('echo "$STAGE" >made; cat made', ["made"])
+    ran = run(as_curl(ci, "my-box"))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "\"it's\\nit's\\n\"" in ran.stdout
+    assert (get_sandbox("my-box") | exec("cat made")).unwrap().stdout == "it's\n"
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_secrets_are_taken_from_variables_and_sealed() -> None:
+    made = create(secrets={"API_KEY": SECRET}) | tap(set_secret("OTHER", SECRET)) | sandbox.delete_secret("OTHER")
+    script = as_curl(made | start | exec("true", env={"MORE": from_env("GIVEN"), "B": "$x"}, timeout=9), "my-box")
+    assert leaks(script) == set()
+    without = run(script)
+    assert without.returncode != 0
+    assert "is needed" in without.stderr
+    given = f"it's {SECRET}"
+    ran = run(script, API_KEY=SECRET, OTHER="b", GIVEN=given)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    box = get_sandbox("my-box")
+    assert (box | exec('printf %s "$API_KEY"')).unwrap().stdout == SECRET
+    assert [secret.name for secret in (box | sandbox.list_secrets).unwrap()] == ["API_KEY"]
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_a_value_of_the_environment_arrives_whole_between_quotes() -> None:
+    given = f"it's {SECRET}"
+    made = create | exec('printf %s "$A"', env={"A": from_env("GIVEN")})
+    ran = run(as_curl(made, "my-box"), GIVEN=given)
+    assert ran.returncode == 0
+    assert msgspec.json.decode(ran.stdout.splitlines()[-1])["stdout"] == given
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_what_only_an_answer_tells_is_kept_for_what_comes_behind() -> None:
+    web = sandbox.set_service("it's $web", "sleep 99")
+    ran = run(as_curl(create | start | tap(web) | tap(sandbox.stop_service("it's $web")) | sandbox.spawn("true"), "b"))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    names = {service.name: service.status for service in (get_sandbox("b") | sandbox.list_services).unwrap()}
+    assert names.pop("it's $web") is Status.STOPPED
+    assert [name.startswith("spawn-") for name in names] == [True]
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_directories_travel_with_the_script(tmp_path: Path) -> None:
+    there, back = tmp_path / "it's there", tmp_path / "and back"
+    there.mkdir()
+    (there / "file").write_text("content", encoding="utf-8")
+    ran = run(as_curl(create | start | upload(there, "a b") | download("a b", back), "my-box"))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (back / "file").read_text(encoding="utf-8") == "content"
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_a_script_stops_at_what_is_refused() -> None:
+    assert isinstance(create("my-box"), Success)
+    ran = run(as_curl(create | start, "my-box"))
+    assert ran.returncode != 0
+    assert "500" in ran.stderr
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_what_comes_only_after_a_failure_is_a_comment() -> None:
+    script = as_curl(create | start | or_else(exec("echo first"), exec("echo\nsecond")), "my-box")
+    ran = run(script)
+    assert "first" in ran.stdout
+    assert "second" not in ran.stdout
+    assert "# only if that fails" in script
+    assert all(line.startswith("#") for line in script.splitlines() if "second" in line)
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    "text", ["'; touch made; '", "$(touch made)", "`touch made`", "\n touch made \n", "a\u2028touch made"]
+)
+def test_no_text_of_a_pipeline_is_run_by_the_shell_that_runs_the_script(text: str, tmp_path: Path) -> None:
+    made = exec(text, [text], cwd=text) | tap(check)
+    script = as_curl(tap(upload(text, "a")) | tap(download("a", f"-{text}")) | made, Sandbox(id=text, name=text))
+    checked = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    false = tmp_path / "bin"
+    false.mkdir()
+    for tool in ("curl", "tar"):
+        (false / tool).write_text('#!/bin/sh\necho \'{"uuid": "3f"}\'\n', encoding="utf-8")
+        (false / tool).chmod(0o755)
+    environment = {"PATH": f"{false}:{os.environ['PATH']}", "POCKETENV_TOKEN": "t"}
+    done = subprocess.run(
+        ["sh"], input=script, text=True, capture_output=True, check=False, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_script_has_only_what_it_uses() -> None:
+    simple = as_curl(stop, BOX)
+    assert "python3" not in simple
+    assert "storage" not in simple
+    assert simple.startswith("#!/bin/sh\n# stop()\nset -eu\n")
+    assert "in_quotes" in as_curl(exec("a", env={"A": from_env("B")}), BOX)

@@ -20,7 +20,7 @@ __all__ = ["Limiter"]
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 1.0
 # How long the others wait for the one that went ahead: a command may take hours to answer.
-GOING_AHEAD = 0.5
+GOING_AHEAD = 1.0
 WAIT_FOR_ANSWER = 0.02
 EPOCH = 1_000_000_000
 DIGITS = 16

@@ -8,7 +8,7 @@ and the owner, so that each waiter ends with one look at its own sandbox, and sa
 
 What it costs: a page of the list at most every `SPACING` seconds, so 30 of the 500 requests in 30 seconds, however many
 wait. Looks of their own, every half a second at first, would take all 500 for 8 waiters. More than one page is asked
-for only while the pages are half as many as the sandboxes that are waited for, and is paid with as much more time.
+for only while the pages are fewer than half of the sandboxes that are waited for, and is paid with as much more time.
 
 >>> from pocketenv_fp import create, fan_out, start, wait_until_running
 >>> boxes = fan_out(create(provider="daytona") | start | wait_until_running, ["one", "two", "three", "four", "five"])

@@ -1,0 +1,512 @@
+"""The IPython extension, in a shell of IPython and in a real kernel."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+from returns.result import Failure, Success
+from traitlets.config import Config as Settings
+
+from pocketenv_fp import (
+    CommandFailed,
+    CommandTimeout,
+    ExecResult,
+    NameTaken,
+    NotLoggedIn,
+    Page,
+    Port,
+    Sandbox,
+    SandboxNotFound,
+    Status,
+    create,
+    get_sandbox,
+    local,
+    observing,
+    start,
+    stop,
+    trace,
+)
+from pocketenv_fp.jupyter.live import Board
+from pocketenv_fp.models import Record
+from pocketenv_fp.observing import Begun, Done, Ended
+
+EXTENSION = "pocketenv_fp.jupyter"
+VALUES: dict[str, object] = {
+    "success": Success(1),
+    "failure": Failure(NotLoggedIn()),
+    "error": NotLoggedIn(),
+    "sandbox": Sandbox(id="3f", name="calm"),
+    "page": Page((Port(1),), 1),
+    "command": ExecResult("out", "", 0),
+    "port": Port(1),
+    "step": create | start,
+    "operation": start,
+    "traced": trace(start)(Failure(NotLoggedIn())),
+    "fleet": [Success(1), Failure(NotLoggedIn())],
+    "records": [Port(1), Port(2)],
+}
+
+
+class Shell:
+    """A shell of IPython, as a terminal has one."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell: Any = shell
+
+    def run(self, source: str) -> Any:
+        ran = self.shell.run_cell(source, store_history=False)
+        ran.raise_error()
+        return ran.result
+
+    def shown(self, value: object) -> dict[str, str]:
+        return cast("dict[str, str]", self.shell.display_formatter.format(value)[0])
+
+    @property
+    def printers(self) -> dict[Any, Any]:
+        return dict(self.shell.display_formatter.formatters["text/html"].type_printers)
+
+    @property
+    def magics(self) -> dict[str, dict[str, Any]]:
+        # Those of IPython itself change when they are used for the first time.
+        magics = self.shell.magics_manager.magics
+        return {kind: {name: found[name] for name in ("sandbox",) if name in found} for kind, found in magics.items()}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    settings = Settings({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
+    # With a module of its own, it leaves pytest's __main__ alone.
+    made = InteractiveShell.instance(config=settings, user_module=types.ModuleType("a_shell"), user_ns={})
+    yield Shell(made)
+    cast("Any", InteractiveShell).clear_instance()
+
+
+@pytest.fixture
+def loaded(shell: Shell) -> Iterator[Shell]:
+    shell.run(f"%load_ext {EXTENSION}")
+    yield shell
+    shell.run(f"%unload_ext {EXTENSION}")
+
+
+# Formats
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_value_is_a_card_and_its_text_stays_as_it_was(shell: Shell, name: str) -> None:
+    before = shell.shown(VALUES[name])
+    shell.run(f"%load_ext {EXTENSION}")
+    shown = shell.shown(VALUES[name])
+    assert shown["text/html"].startswith('<div class="pe-card">')
+    assert shown["text/plain"] == before["text/plain"]
+    shell.run(f"%unload_ext {EXTENSION}")
+    assert shell.shown(VALUES[name]) == before
+
+
+@pytest.mark.parametrize("value", [[], [1], {}, "text", 3, (Success(1),), [Success(1), 2], None])
+def test_other_values_are_shown_as_before(shell: Shell, value: object) -> None:
+    before = shell.shown(value)
+    shell.run(f"%load_ext {EXTENSION}")
+    assert shell.shown(value) == before
+    shell.run(f"%unload_ext {EXTENSION}")
+
+
+def test_lists_that_have_a_picture_of_their_own_keep_it(loaded: Shell) -> None:
+    class Picture(list[int]):
+        def _repr_html_(self) -> str:
+            return "a picture"
+
+    assert loaded.shown(Picture([1]))["text/html"] == "a picture"
+    assert "text/html" not in loaded.shown(list[int])
+
+
+def test_after_unloading_all_is_as_before(shell: Shell) -> None:
+    def mine(_: object) -> str:
+        return "mine"
+
+    formatter = shell.shell.display_formatter.formatters["text/html"]
+    for kind in (list, Record):
+        formatter.for_type(kind, mine)
+    shell.shell.register_magic_function(mine, "line", "sandbox")
+    printers, magics, threads = shell.printers, shell.magics, threading.active_count()
+    for _ in range(2):
+        shell.run(f"%load_ext {EXTENSION}")
+        assert shell.shown(Port(1))["text/html"] != "mine"
+        assert shell.shown([1])["text/html"] == "mine"
+        assert shell.printers != printers
+        assert shell.magics != magics
+        shell.run(f"%reload_ext {EXTENSION}")
+        shell.run(f"%unload_ext {EXTENSION}")
+        assert shell.printers == printers
+        assert shell.magics == magics
+        assert threading.active_count() == threads
+
+
+def test_what_somebody_has_put_in_its_place_since_stays(shell: Shell) -> None:
+    def mine(_: object) -> str:
+        return "mine"
+
+    shell.run(f"%load_ext {EXTENSION}")
+    shell.shell.display_formatter.formatters["text/html"].for_type(Record, mine)
+    shell.shell.register_magic_function(mine, "cell", "sandbox")
+    shell.run(f"%unload_ext {EXTENSION}")
+    assert shell.shown(Port(1))["text/html"] == "mine"
+    assert shell.magics["cell"]["sandbox"] is mine
+    assert "sandbox" not in shell.magics["line"]
+
+
+def test_the_library_works_without_ipython() -> None:
+    told = "import sys, pocketenv_fp, pocketenv_fp.jupyter.cards; print([n for n in sys.modules if 'IPython' in n])"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout == "[]\n"
+
+
+# %%sandbox
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_lines_of_a_cell_are_one_script(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    create("my-box").bind(start).unwrap()
+    result = loaded.run('%%sandbox my-box\ncd /tmp\nA="it\'s"\npwd\n\necho $A; echo warn >&2\nexit 3\n')
+    assert result == Success(ExecResult("/tmp\nit's\n", "warn\n", 3))
+    assert "There is no sandbox" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_sandbox_that_is_not_there_is_created_and_one_that_is_there_used(
+    loaded: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert loaded.run("%%sandbox my-box --provider daytona --keep\necho a > kept").unwrap().exit_code == 0
+    assert "There is no sandbox my-box: creating it.\n" in capsys.readouterr().out
+    assert cast("Sandbox", get_sandbox("my-box").unwrap()).provider == "daytona"
+    assert loaded.run("%%sandbox my-box --provider e2b --rm\ncat kept").unwrap().stdout == "a\n"
+    assert "There is no sandbox" not in capsys.readouterr().out
+    assert get_sandbox("my-box").unwrap() is not None
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_sandbox_that_does_not_run_is_started(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded.shell.user_ns["box"] = running = create("my-box").bind(start)
+    running.bind(stop).unwrap()
+    for name in ("my-box", "box"):
+        assert loaded.run(f"%%sandbox {name}\necho up").unwrap().stdout == "up\n"
+        assert "The sandbox my-box does not run: starting it.\n" in capsys.readouterr().out
+        running.bind(stop).unwrap()
+
+
+@pytest.mark.usefixtures("environment")
+def test_with_rm_it_is_gone_afterwards_however_the_lines_ended(loaded: Shell) -> None:
+    assert loaded.run("%%sandbox my-box --rm\necho a").unwrap().stdout == "a\n"
+    assert get_sandbox("my-box") == Success(None)
+    assert isinstance(loaded.run("%%sandbox my-box --rm --check\nexit 3").failure(), CommandFailed)
+    assert get_sandbox("my-box") == Success(None)
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_variable_that_holds_a_sandbox_or_a_result_of_one_is_that(loaded: Shell) -> None:
+    made = create("my-box").bind(start)
+    loaded.shell.user_ns |= {"result": made, "box": made.unwrap(), "number": 3, "other": Success(3)}
+    for name in ("result", "box"):
+        assert loaded.run(f"%%sandbox {name}\necho a").unwrap().stdout == "a\n"
+        assert loaded.run(f"%sandbox {name}").unwrap().name == "my-box"
+        assert get_sandbox(name) == Success(None)
+    for name in ("number", "other"):
+        assert loaded.run(f"%%sandbox {name}\necho a").unwrap().stdout == "a\n"
+        assert get_sandbox(name).unwrap() is not None
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_variable_that_holds_a_failure_or_none_creates_nothing(loaded: Shell) -> None:
+    loaded.shell.user_ns |= {"failed": Failure(NameTaken()), "none": get_sandbox("no-such-box")}
+    assert loaded.run("%%sandbox failed\necho a") == Failure(NameTaken())
+    assert isinstance(loaded.run("%%sandbox none\necho a").failure(), SandboxNotFound)
+    assert isinstance(loaded.run("%sandbox none").failure(), SandboxNotFound)
+    assert get_sandbox("failed") == get_sandbox("none") == Success(None)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_line_shows_a_sandbox_as_it_is_now(loaded: Shell) -> None:
+    loaded.shell.user_ns["box"] = create("my-box").bind(start)
+    assert loaded.run("%sandbox my-box").unwrap().status is Status.RUNNING
+    stop(get_sandbox("my-box")).unwrap()
+    assert loaded.run("%sandbox box").unwrap().status is Status.STOPPED
+    assert isinstance(loaded.run("%sandbox no-such-box").failure(), SandboxNotFound)
+
+
+@pytest.mark.usefixtures("environment")
+def test_options_say_where_for_how_long_and_what_counts(loaded: Shell) -> None:
+    loaded.shell.user_ns["box"] = create("my-box").bind(start)
+    assert loaded.run("%%sandbox box --cwd /tmp\npwd").unwrap().stdout == "/tmp\n"
+    assert loaded.run("%%sandbox box --cwd '/a b'\npwd").unwrap().exit_code != 0
+    ended = loaded.run("%%sandbox box --timeout 0.3\necho begun\nsleep 60").failure()
+    assert (type(ended), ended.stdout) == (CommandTimeout, "begun\n")
+    assert isinstance(loaded.run("%%sandbox box --check\nexit 3").failure(), CommandFailed)
+    loaded.run("%%sandbox box --out kept\necho a")
+    assert loaded.shell.user_ns["kept"].unwrap().stdout == "a\n"
+    loaded.run("%%sandbox box --out kept --check\nfalse")
+    assert isinstance(loaded.shell.user_ns["kept"].failure(), CommandFailed)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("%%sandbox\nls", "NAME"),
+        ("%%sandbox a --force\nls", "--force"),
+        ("%%sandbox a b\nls", "b"),
+        ("%%sandbox a --tim 3\nls", "--tim"),
+        ("%%sandbox a --timeout soon\nls", "--timeout: 'soon' is no number of seconds, such as 60 or 0.5"),
+        ("%%sandbox a --timeout 0\nls", "'0' is no number of seconds"),
+        ("%%sandbox a --timeout nan\nls", "'nan' is no number of seconds"),
+        ("%%sandbox a --timeout inf\nls", "'inf' is no number of seconds"),
+        ("%%sandbox a --out 1x\nls", "--out: '1x' is no name of a variable"),
+        ("%%sandbox a --rm --keep\nls", "not allowed with"),
+        ("%%sandbox 'a\nls", "a quotation mark is not closed"),
+        ("%%sandbox a\n  \n", "there is nothing to run: write shell lines below the first one"),
+        ("%sandbox", "NAME"),
+        ("%sandbox a --timeout 3", "--timeout"),
+    ],
+)
+def test_a_mistake_is_a_usage_error_that_says_what_to_write(loaded: Shell, cell: str, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        loaded.run(cell)
+    assert said in str(raised.value)
+    if "nothing to run" not in said:
+        usage = "%%sandbox NAME [--provider P] [--rm | --keep]" if cell.startswith("%%") else "%sandbox NAME"
+        assert f"Write: {usage}" in str(raised.value)
+    assert get_sandbox("a") == Success(None)
+
+
+def test_its_help_says_what_a_name_is(loaded: Shell) -> None:
+    told = loaded.magics["cell"]["sandbox"].__doc__
+    for part in (
+        "usage: %%sandbox NAME",
+        "a variable that holds a Sandbox",
+        "--timeout S",
+        "started if it does not run",
+    ):
+        assert part in told
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_is_said_of_a_name_moves_no_cursor(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded.run("%%sandbox '\x1b[2Ja' --timeout 5\necho a")
+    assert "\x1b" not in capsys.readouterr().out
+
+
+# The line that tells what runs
+
+
+def begun(board: Board, name: str) -> Ended:
+    ended = board.watch(Begun("step", name))
+    assert ended is not None
+    return ended
+
+
+def asked(board: Board, requests: int = 1) -> None:
+    answered = board.watch(Begun("call", "sandbox.exec"))
+    assert answered is not None
+    answered(Done(0.1, status=200, requests=requests))
+
+
+def test_the_board_tells_the_innermost_step_and_how_many_requests_there_were() -> None:
+    board = Board()
+    outer = begun(board, "tap(start())")
+    inner = begun(board, "start()")
+    assert board.line().startswith("▸ start() 0.0 s · 0 requests")
+    asked(board, 2)
+    inner(Done(0.1))
+    assert board.line().startswith("▸ tap(start()) 0.0 s · 2 requests")
+    outer(Done(0.1))
+    assert board.line() == board.summary() == "✓ 2 steps, 2 requests, 0.0 s"
+
+
+def test_the_board_counts_the_steps_of_many_threads_by_name() -> None:
+    board = Board()
+    names = ["start()", "exec('a')", "exec('b')", "stop()", "sh('c')", "check()"]
+    together = threading.Barrier(len(names) + 1)
+
+    def work(name: str) -> None:
+        ended = begun(board, name)
+        together.wait()
+        together.wait()
+        ended(Done(0.1))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    together.wait()
+    line = board.line()
+    together.wait()
+    for thread in threads:
+        thread.join()
+    assert line.startswith("▸ 2 × exec, 1 × ")
+    assert ", 1 more, up to 0.0 s · 0 requests" in line
+    assert board.is_idle
+
+
+def test_the_board_counts_the_failures_of_the_outermost_steps() -> None:
+    board = Board()
+    outer, inner = begun(board, "tap(start())"), begun(board, "start()")
+    inner(Done(0.1, NotLoggedIn()))
+    outer(Done(0.1, NotLoggedIn()))
+    begun(board, "stop()")(Done(0.1, raised="KeyboardInterrupt"))
+    assert board.summary() == "✕ 3 steps, 2 failed, 0 requests, 0.0 s"
+    board.clear()
+    assert board.summary() == "✓ 0 steps, 0 requests, 0.0 s"
+    assert not board.has_begun.is_set()
+
+
+def test_a_long_step_is_cut() -> None:
+    board = Board()
+    begun(board, f"exec('{'x' * 500}')")
+    assert len(board.line()) < 120
+
+
+def test_in_a_terminal_nobody_watches(loaded: Shell, environment: dict[str, str]) -> None:
+    assert environment
+    assert observing.begin("step", lambda: "start()") is None
+    loaded.run("from pocketenv_fp import create\ncreate('my-box')")
+
+
+class Kernel:
+    """A real kernel, in a process of its own."""
+
+    def __init__(self, manager: KernelManager) -> None:
+        self.manager: Any = manager
+        self.client: BlockingKernelClient = cast("Any", manager).client()
+
+    def run(self, source: str, told: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
+        """Run a cell and give what it sent, telling ``told`` of each message when it comes."""
+        sent: list[dict[str, Any]] = []
+
+        def hear(message: dict[str, Any]) -> None:
+            sent.append(message)
+            if told is not None:
+                told(message)
+
+        # pyright does not see through the client's wrapping of coroutines.
+        cast("Any", self.client).execute_interactive(source, store_history=True, timeout=60, output_hook=hear)
+        return sent
+
+
+def of_kind(sent: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
+    return [message["content"] for message in sent if message["msg_type"] in kinds]
+
+
+def lines(sent: list[dict[str, Any]]) -> list[str]:
+    """What the line that tells what runs has said."""
+    shown = of_kind(sent, "display_data", "update_display_data")
+    assert len({content["transient"]["display_id"] for content in shown}) <= 1
+    assert len(of_kind(sent, "display_data")) <= 1
+    return [content["data"]["text/plain"] for content in shown]
+
+
+@pytest.fixture(scope="module")
+def kernel(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    home = str(tmp_path_factory.mktemp("home"))
+    path = str(Path(sys.executable).parent)
+    manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(tmp_path_factory.mktemp("k") / "k"))
+    manager_any = cast("Any", manager)
+    manager_any.start_kernel(
+        env={"HOME": home, "PATH": f"{path}:/usr/bin:/bin", **platform.environment}, cwd=str(Path(__file__).parents[1])
+    )
+    running = Kernel(manager)
+    running.client.start_channels()
+    try:
+        running.client.wait_for_ready(timeout=60)
+        running.run(f"%load_ext {EXTENSION}\nfrom pocketenv_fp import *")
+        yield running
+    finally:
+        running.client.stop_channels()
+        manager_any.shutdown_kernel(now=True)
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_cell_that_takes_long_tells_what_it_is_at(kernel: Kernel) -> None:
+    sent = kernel.run("create('my-box') | start | exec('sleep 1; echo \"<b>\"')")
+    said = lines(sent)
+    assert len(said) >= 3
+    assert any(line.startswith("▸ exec('sleep 1; echo \"<b>\"') ") for line in said)
+    assert said[-1].startswith("✓ 3 steps, 6 requests, ")
+    pictures = [content["data"]["text/html"] for content in of_kind(sent, "display_data", "update_display_data")]
+    assert any("&lt;b&gt;" in picture for picture in pictures)
+    assert not any("<b>" in picture for picture in pictures)
+    (result,) = of_kind(sent, "execute_result")
+    assert "&lt;b&gt;" in result["data"]["text/html"]
+    assert result["data"]["text/plain"].startswith("<Success: ExecResult(")
+    cell = next(message["parent_header"]["msg_id"] for message in sent if message["msg_type"] == "execute_input")
+    shown = [message for message in sent if message["msg_type"] in {"display_data", "update_display_data"}]
+    assert {message["parent_header"]["msg_id"] for message in shown} == {cell}
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_fleet_is_told_by_the_names_of_its_steps(kernel: Kernel) -> None:
+    kernel.run("create('taken')")
+    sent = kernel.run("fan_out(create | start | exec('sleep 1'), ['a', 'b', 'taken'])")
+    said = lines(sent)
+    assert any(line.startswith("▸ 2 × exec, up to ") for line in said)
+    assert re.match(r"✕ \d steps, 1 failed, \d+ requests, ", said[-1])
+    assert "3 results" in of_kind(sent, "execute_result")[0]["data"]["text/html"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_cell_without_long_steps_tells_nothing(kernel: Kernel) -> None:
+    assert lines(kernel.run("import time; time.sleep(0.6)")) == []
+    assert lines(kernel.run("start(None); when(bool, start)(0); time.sleep(0.6)")) == []
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
+    interrupted = threading.Event()
+
+    def interrupt(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "display_data" and not interrupted.is_set():
+            interrupted.set()
+            kernel.manager.interrupt_kernel()
+
+    sent = kernel.run("%%sandbox my-box --rm --timeout 60\nsleep 60", interrupt)
+    assert interrupted.is_set()
+    assert [content["ename"] for content in of_kind(sent, "error")] == ["KeyboardInterrupt"]
+    assert lines(sent)[-1].startswith("✕ ")
+    assert get_sandbox("my-box") == Success(None)
+    assert of_kind(kernel.run("get_sandbox('my-box')"), "execute_result")[0]["data"]["text/plain"] == "<Success: None>"
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_unloaded_kernel_tells_nothing(kernel: Kernel) -> None:
+    kernel.run(f"%unload_ext {EXTENSION}")
+    try:
+        sent = kernel.run("create('my-box') | start | exec('sleep 0.7')")
+        assert lines(sent) == []
+        assert set(of_kind(sent, "execute_result")[0]["data"]) == {"text/plain"}
+        watched = kernel.run("from pocketenv_fp.observing import begin; begin('step', lambda: 'x') is None")
+        assert of_kind(watched, "execute_result")[0]["data"]["text/plain"] == "True"
+        threads = kernel.run("import threading; [t.name for t in threading.enumerate() if 'live' in t.name]")
+        assert of_kind(threads, "execute_result")[0]["data"]["text/plain"] == "[]"
+    finally:
+        kernel.run(f"%load_ext {EXTENSION}")
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_cell_that_loads_it_tells_too(kernel: Kernel) -> None:
+    kernel.run(f"%unload_ext {EXTENSION}")
+    sent = kernel.run(f"%load_ext {EXTENSION}\ncreate('my-box') | start | exec('sleep 0.7')")
+    assert lines(sent)[-1].startswith("✓ 3 steps, ")
+
+
+def test_an_error_that_is_raised_is_shown_as_every_exception(kernel: Kernel) -> None:
+    sent = kernel.run("raise_for(create('b', token='not one word'))")
+    assert [content["ename"] for content in of_kind(sent, "error")] == ["InvalidInput"]

@@ -15,6 +15,7 @@ twenty times a second, and at the end. ``True`` is a bar, in terminals and noteb
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -74,7 +75,7 @@ def tracking(
     Raises ImportError for ``True`` where tqdm is not installed. What the function raises comes out.
     """
     if progress is True:
-        bar: Any = needed("tqdm.auto", "progress").tqdm(
+        bar: Any = _bars().tqdm(
             total=total, desc=label or None, unit=unit, unit_scale=unit == "B", unit_divisor=1024, miniters=1
         )
         try:
@@ -83,6 +84,13 @@ def tracking(
             bar.close()
     else:
         yield from _told(Track(progress or None, total))
+
+
+def _bars() -> Any:
+    # A notebook without ipywidgets gets a bar of text. It is a bar, which was asked for: nothing to warn of.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return needed("tqdm.auto", "progress")
 
 
 def _told(track: Track) -> Generator[Track]:

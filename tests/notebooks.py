@@ -1,0 +1,106 @@
+"""Run the notebooks and write what they print into them: ``python -m tests.notebooks``, or with the names of some.
+
+What is kept is what every machine would show: not when it ran, nothing of who ran it, and of a progress bar its last
+state. They run in an empty folder and in a home of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import nbformat
+from nbclient import NotebookClient
+
+__all__ = ["FOLDER", "Cell", "Output", "cells", "cleaned", "executed", "names", "read", "text"]
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+SECONDS = 120
+CHATTER = re.compile(r"[✓✕] [\d,]+ steps?, |Matplotlib is building the font cache")
+BAR = re.compile(r" *\d+%\|.*\| \d+/\d+ \[.*\]")
+
+Cell = Mapping[str, Any]
+Output = Mapping[str, Any]
+
+
+def names() -> list[str]:
+    """Give the names of the notebooks, in the order of reading."""
+    return sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+
+
+def read(name: str) -> Any:
+    """Give a notebook as it is kept."""
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+
+
+def cells(notebook: Any) -> list[Cell]:
+    """Give the cells that are code."""
+    return [cell for cell in cast("list[Cell]", notebook.cells) if cell["cell_type"] == "code"]
+
+
+def executed(name: str, folder: Path) -> Any:
+    """Give a notebook with the outputs of a run in ``folder``. Raises CellExecutionError where a cell raises."""
+    notebook = read(name)
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        coalesce_streams=True,
+        record_timing=False,
+    )
+    client.execute()
+    return cleaned(notebook)
+
+
+def cleaned(notebook: Any) -> Any:
+    """Take away what belongs to one run on one machine."""
+    notebook.metadata = nbformat.from_dict(  # type: ignore[no-untyped-call]
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in notebook.cells:
+        cell.metadata = {}
+        if cell.cell_type == "code":
+            cell.outputs = [_settled(output) for output in cell.outputs if not _is_chatter(output)]
+    return notebook
+
+
+def _is_chatter(output: Any) -> bool:
+    # What comes where a machine is slow: the line about a cell that takes a while, and, once, about the fonts.
+    return bool(CHATTER.match(text(output)))
+
+
+def _settled(output: Any) -> Any:
+    output.get("metadata", {}).clear()
+    if output.output_type == "stream":
+        output.text = "\n".join(line.rstrip() for line in output.text.split("\n"))
+        # A bar of text is drawn on stderr, which pages show as if something were wrong.
+        output.name = "stdout" if BAR.fullmatch(output.text.strip()) else output.name
+    return output
+
+
+def text(output: Output) -> str:
+    """Give what an output says without a picture."""
+    return str(output["text"] if output["output_type"] == "stream" else output["data"].get("text/plain", ""))
+
+
+def main(wanted: list[str]) -> None:
+    """Run these notebooks, or all, and write them back."""
+    for name in wanted or names():
+        with TemporaryDirectory() as folder:
+            os.environ["HOME"] = os.environ["IPYTHONDIR"] = folder
+            notebook = executed(name, Path(folder))
+        nbformat.write(notebook, FOLDER / f"{name}.ipynb")  # type: ignore[no-untyped-call]
+        print(name)
+
+
+if __name__ == "__main__":
+    main([Path(name).stem for name in sys.argv[1:]])

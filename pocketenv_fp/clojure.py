@@ -96,7 +96,7 @@ def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
 
 
 def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-    """Read a Clojure result map. Raises TypeError or ValueError for what is none.
+    """Read a Clojure result map. Gives the Result that it stands for. Raises TypeError or ValueError for what is none.
 
     >>> from pocketenv_fp import from_map
     >>> from_map({"ok": 3})

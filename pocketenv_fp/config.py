@@ -145,7 +145,8 @@ class FromEnv(msgspec.Struct, frozen=True):
 def from_env(name: str) -> FromEnv:
     """Stand for a secret without holding it, so that a pipeline with secrets can be printed, pickled and sent.
 
-    The variable is read where and when the step runs; if it is not set there, the step is Failure(InvalidInput).
+    Gives a FromEnv: the name of a variable, which is read where and when the step runs. If it is not set there, the
+    step is Failure(InvalidInput).
 
     >>> from pocketenv_fp import from_env
     >>> from pocketenv_fp.sandbox import set_secret
@@ -160,7 +161,9 @@ _using: ContextVar[tuple[Config, ...]] = ContextVar("pocketenv_fp.using", defaul
 
 @contextmanager
 def using(config: Config) -> Generator[None]:
-    """Use ``config`` for every call inside the block, in this thread or task. Blocks nest: the inner one wins.
+    """Use ``config`` for every call inside the block, in this thread or task. Gives the block nothing.
+
+    Blocks nest: the inner one wins.
 
     >>> from pocketenv_fp import Config, me, using
     >>> with using(Config(read_timeout=5)):

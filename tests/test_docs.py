@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -39,14 +43,73 @@ def test_the_examples_of_a_docstring_are_true(example: doctest.DocTest) -> None:
     assert failed == 0, "".join(report)
 
 
-@pytest.mark.parametrize(
-    "name", [f"{module.__name__}.{name}" for module in (pocketenv, sandbox) for name in module.__all__]
-)
-def test_every_function_has_an_example(name: str) -> None:
-    module, _, function = name.rpartition(".")
-    text = getattr(importlib.import_module(module), function).__doc__
-    assert ">>>" in text, f"{name} shows no example"
-    assert "Give" in text, f"{name} does not say what comes back"
+def functions() -> dict[str, Any]:
+    """Every public function, by its full name: `identity` and the records are values, and say themselves what they are."""
+    return {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module in (pocketenv_fp, pocketenv, sandbox)
+        for name in module.__all__
+        if hasattr(getattr(module, name), "__name__")
+        if not isinstance(getattr(module, name), (type, ModuleType))
+    }
+
+
+EACH = pytest.mark.parametrize(("name", "function"), functions().items(), ids=[*functions()])
+
+
+def docstring(function: Any) -> tuple[str, list[str]]:
+    """Its prose, and its lines of source."""
+    text = inspect.getdoc(function) or ""
+    prose, _, _ = text.partition(">>>")
+    return prose, [line for line in text.splitlines() if line.startswith((">>> ", "... "))]
+
+
+@EACH
+def test_every_function_has_an_example_in_which_it_is_used(name: str, function: Any) -> None:
+    _, source = docstring(function)
+    used = re.compile(rf"\b{function.__name__}\b")
+    assert any(used.search(line) for line in source if " import " not in line), f"{name} shows no example"
+
+
+@EACH
+def test_every_function_says_what_comes_back(name: str, function: Any) -> None:
+    prose, _ = docstring(function)
+    assert re.search(r"\bGives?\b", prose), f"{name} does not say what comes back"
+
+
+TIMES = {"delay", "interval", "read_timeout", "seconds", "timeout", "ttl"}
+
+
+@EACH
+def test_every_function_says_what_its_numbers_are_in(name: str, function: Any) -> None:
+    prose, _ = docstring(function)
+    parameters = set(inspect.signature(function).parameters)
+    assert "second" in prose or not parameters & TIMES, f"{name} does not say that its times are in seconds"
+    assert "bytes" in prose or not any("bytes" in each for each in parameters), (
+        f"{name} does not say what its sizes are"
+    )
+
+
+@pytest.mark.parametrize("namespace", [pocketenv, sandbox], ids=lambda module: module.__name__)
+def test_a_namespace_says_how_any_request_may_fail(namespace: ModuleType) -> None:
+    text = namespace.__doc__ or ""
+    for error in ("NotLoggedIn", "Unauthorized", "RateLimited", "ServerError", "TransportError", "DecodeError"):
+        assert error in text
+
+
+PAGES = sorted((Path(__file__).parents[1] / ".docs").glob("*.md"))
+WITH_EXAMPLES = [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("environment")
+def test_the_examples_of_a_page_are_true(page: Path) -> None:
+    blocks = re.findall(r"^```python\n(>>> .*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.stem, str(page), 0)
+    report: list[str] = []
+    failed, tried = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append)
+    assert tried == page.read_text(encoding="utf-8").count("\n>>> ")
+    assert failed == 0, "".join(report)
 
 
 def test_the_embedded_platform_is_the_one_that_the_examples_use(platform: local.Platform) -> None:

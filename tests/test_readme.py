@@ -61,5 +61,7 @@ def test_it_is_short_enough_to_be_read() -> None:
 
 
 def test_its_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
+    defined = dict(re.findall(r"^\[(\w+)\]: (\S+)$", TEXT, re.MULTILINE))
+    assert {*re.findall(r"\]\[(\w+)\]", TEXT)} == {*defined}
+    for target in [*re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT), *defined.values()]:
         assert (README.parent / target).exists(), target

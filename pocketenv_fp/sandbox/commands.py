@@ -182,7 +182,8 @@ def sh(
 
     A value is a str, an int, a float or a path, and stays one argument whatever is in it. Of a sequence of those each
     becomes an argument; an empty one, none. Braces of the shell's own are written ``{{`` and ``}}``. The options are
-    those of `exec`, and so are the failures; without a sandbox it is the step that `exec` makes of the finished line.
+    those of `exec`, ``timeout`` in seconds among them, and so are the failures; without a sandbox it is the step that
+    `exec` makes of the finished line.
 
     Raises TypeError at once, and says what to write instead, for a field without a value and a value without a field,
     for a value of another type, and for a field in a place where quoting does not hold: between quotes (take them

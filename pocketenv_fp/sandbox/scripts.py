@@ -38,7 +38,7 @@ def exec_script(
 
     The text is written to a file in the sandbox as it is, and removed when the script has ended or its time is over.
     ``interpreter`` is the shell words that run it, such as ``"bash -eu"``; the file and then ``args`` follow them. The
-    script may import nothing that lies beside it; it runs in ``/workspace`` or in ``cwd``.
+    script may import nothing that lies beside it; it runs in ``/workspace`` or in ``cwd``, and ``timeout`` is in seconds.
 
     Failures, besides those of `exec`: InvalidInput for a script of more than about 100,000 bytes, which is the most
     that the platform takes in one request; on its way a line break, a double quote and a backslash count twice, and a

@@ -1,0 +1,101 @@
+"""The pages: built as README says, from a copy, strictly; every public name is on one, and no link leads nowhere."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pocketenv_fp
+from pocketenv_fp import pocketenv, sandbox
+
+pytest.importorskip("zensical", reason="the extra docs is not installed")
+
+ROOT = Path(__file__).parents[1]
+PARTS = (".docs", ".mkdocs.yml", "CHANGELOG.md", "README.md", "notebooks", "pocketenv_fp")
+COMMAND = re.search(r"`\.venv/bin/(zensical build [^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pages")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, root / part)
+    assert COMMAND is not None
+    built = subprocess.run(
+        [Path(sys.executable).parent / "zensical", *COMMAND[1].split()[1:]],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "No issues found" in built.stdout + built.stderr
+    assert "arning" not in built.stdout + built.stderr
+    return root / "site"
+
+
+def pages(site: Path) -> dict[str, str]:
+    return {path.relative_to(site).as_posix(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+
+
+def public() -> set[str]:
+    """Where each public name is defined, or, in the two namespaces, where it is found."""
+    found = {f"{module.__name__}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
+    for name in {*pocketenv_fp.__all__} - {*pocketenv.__all__, *sandbox.__all__, "pocketenv", "sandbox"}:
+        home = inspect.getmodule(getattr(pocketenv_fp, name))
+        # `identity` is a value, of a module's own.
+        found.add(f"{home.__name__ if home else 'pocketenv_fp.operation'}.{name}")
+    return found - {"pocketenv_fp.pocketenv.create_sandbox"}  # the alias, which its page tells of in words
+
+
+def test_every_public_name_has_its_place_with_signature_and_examples(site: Path) -> None:
+    text = "\n".join(pages(site).values())
+    assert {name for name in public() if f'id="{name}"' not in text} == set()
+    assert "&gt;&gt;&gt;" not in re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
+    for name in ("exec", "start", "copy_to"):
+        block = text[text.index(f'id="pocketenv_fp.sandbox.{name}"') :][:20_000]
+        shown = html.unescape(re.sub(r"<[^>]+>", "", block))
+        assert re.search(rf"{name}\(\s*sandbox: Sandbox,.*?\) -> Result\[", shown, re.DOTALL)
+
+
+def test_a_combinator_is_shown_as_it_is_called(site: Path) -> None:
+    text = html.unescape(re.sub(r"<[^>]+>", "", pages(site)["api/leases.html"]))
+    assert re.search(r"ephemeral\(\s*use: Step\[Sandbox, C\],.*?\) -> Step\[str, C\]", text, re.DOTALL)
+
+
+def test_no_link_leads_nowhere(site: Path) -> None:
+    found = pages(site)
+    for name, text in found.items():
+        if name == "404.html":
+            continue  # its links are for a server
+        for link in re.findall(r'(?:href|src)="([^"]*)"', text):
+            path, _, anchor = html.unescape(link).partition("#")
+            if path.startswith(("https:", "mailto:", "data:")):
+                continue
+            target = (site / name).parent / path if path else site / name
+            target = target / "index.html" if target.is_dir() else target
+            assert target.exists(), f"{name}: {link}"
+            if anchor and target.suffix == ".html":
+                assert re.search(rf'(?:id|name)="{re.escape(anchor)}"', target.read_text(encoding="utf-8")), (
+                    name,
+                    link,
+                )
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    for name, text in pages(site).items():
+        fetched = re.findall(
+            r'<(?:script|img|iframe|link rel="(?:stylesheet|preconnect|icon)")[^>]*"(https?:[^"]*)"', text
+        )
+        assert fetched == [], name

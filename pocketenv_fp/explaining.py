@@ -11,6 +11,7 @@ from pocketenv_fp.config import API_URL, PUBLIC_KEY, STORAGE_URL, Config, using
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.explanation import Explanation
 from pocketenv_fp.masking import sequence
+from pocketenv_fp.observing import unobserved
 from pocketenv_fp.operation import Operation, Step, is_step
 from pocketenv_fp.pocketenv.creation import create
 from pocketenv_fp.rehearsal import EPHEMERAL, MANAGED, Rehearsal, place_of
@@ -70,7 +71,7 @@ def _explained(step: Step[Any, Any], target: object) -> Explanation:
     rehearsal = Rehearsal(repr((target, step)))
     if target is None:
         target = rehearsal.stand_in_for(_takes(step))
-    with answered_by(rehearsal.answer), using(_LOGIN):
+    with answered_by(rehearsal.answer), using(_LOGIN), unobserved():
         rehearsal.through(step, cast("Any", target) if isinstance(target, Result) else Success(target))
     return Explanation(repr(step), tuple(part.closed() for part in rehearsal.parts))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 
 from returns.result import Failure, Result, Success
 
@@ -61,6 +61,12 @@ def managed(
     >>> get_sandbox("my-box")
     <Success: None>
     """
+    return _lease(target, use, acquire, release)
+
+
+def _lease(
+    target: Any, use: Step[Sandbox, Any], acquire: Step[Any, Sandbox], release: Step[Sandbox, Any]
+) -> Result[Any, PocketenvError]:
     made: list[Sandbox] = []
     with guarded():
         try:
@@ -136,5 +142,9 @@ def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) ->
     """
     if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever does not check types
         raise TypeError(f"ephemeral takes the beginning of a name, not a {type(target).__name__}")
-    release = delete(token=options.get("token"), config=options.get("config"))
-    return managed(use, acquire=create(**options), release=release)(f"{target}-{os.urandom(4).hex()}")
+    # A step that shows what was given and no more: it is in traces, and in the places of failures.
+    login = {name: value for name, value in options.items() if name in {"token", "config"}}
+    name = f"{target}-{os.urandom(4).hex()}"
+    return _lease(
+        name, use, create(**options) if options else create, delete(**cast("Any", login)) if login else delete
+    )

@@ -40,14 +40,17 @@ class Limiter:
         self._next_ahead = 0.0
 
     @contextmanager
-    def turn(self) -> Generator[None]:
-        """Wait until a request may be sent, and count it as on its way inside the block."""
+    def turn(self) -> Generator[float]:
+        """Wait until a request may be sent, and count it as on its way inside the block. Gives the seconds waited."""
+        held = 0.0
         while (delay := self._claim()) > 0:
+            began = time.monotonic()
             if remaining() <= 0:
                 raise TimeIsOver
             nap(min(delay, LOOK_AGAIN))
+            held += time.monotonic() - began
         try:
-            yield
+            yield held
         finally:
             with self._lock:
                 self._in_flight -= 1

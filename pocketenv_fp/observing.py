@@ -38,16 +38,33 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
-__all__ = ["Begun", "Done", "Ended", "Kind", "Watcher", "begin", "logged", "observe", "observing", "spans", "told"]
+__all__ = [
+    "Begun",
+    "Done",
+    "Ended",
+    "Kind",
+    "Watcher",
+    "begin",
+    "logged",
+    "note",
+    "observe",
+    "observing",
+    "spans",
+    "told",
+    "unobserved",
+]
 
 LOG = "pocketenv_fp"
 INFO = 20  # logging's own
 
-Kind = Literal["step", "call"]
+Kind = Literal["step", "call", "status"]
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What begins: a step, by its source, or a call, by its method as in ``sandbox.exec``."""
+    """What begins: a step, by its source, or a call, by its method as in ``sandbox.exec``.
+
+    A ``status`` is what `wait_until_running` sees while it waits, as in ``my-box INITIALIZING``. It has no end.
+    """
 
     kind: Kind
     name: str
@@ -80,14 +97,15 @@ Ended = Callable[[Done], None]
 Watcher = Callable[[Begun], Ended | None]
 """It is called in the thread that does the work, and that waits for it: it should be quick."""
 
-_here: ContextVar[tuple[Watcher, ...]] = ContextVar("pocketenv_fp.watchers", default=())
+# None where nobody is to be told at all.
+_here: ContextVar[tuple[Watcher, ...] | None] = ContextVar("pocketenv_fp.watchers", default=())
 _everywhere: tuple[Watcher, ...] = ()
 
 
 @contextmanager
 def observing(watcher: Watcher) -> Generator[None]:
     """Have ``watcher`` told of what runs inside the block: in this thread or task, and in the threads of a `fan_out`."""
-    mark = _here.set((*_here.get(), watcher))
+    mark = _here.set((*(_here.get() or ()), watcher))
     try:
         yield
     finally:
@@ -113,8 +131,8 @@ def observe(watcher: Watcher) -> Callable[[], None]:
 
 def begin(kind: Kind, name: Callable[[], str]) -> Ended | None:
     """Tell the watchers that something begins. Gives what to tell its end to, None where nobody watches."""
-    watchers = _everywhere + _here.get()
-    if not watchers:
+    here = _here.get()
+    if here is None or not (watchers := _everywhere + here):
         return None
     begun = Begun(kind, name())
     endings = [ended for watcher in watchers if (ended := _told(watcher, begun)) is not None]
@@ -125,6 +143,21 @@ def begin(kind: Kind, name: Callable[[], str]) -> Ended | None:
             _told(ended, done)
 
     return end
+
+
+def note(name: Callable[[], str]) -> None:
+    """Tell the watchers of a status that was seen."""
+    begin("status", name)
+
+
+@contextmanager
+def unobserved() -> Generator[None]:
+    """Tell nobody of what runs inside the block: it is not done."""
+    mark = _here.set(None)
+    try:
+        yield
+    finally:
+        _here.reset(mark)
 
 
 def _told(tell: Callable[[Any], Any], what: Begun | Done) -> Any:
@@ -154,7 +187,11 @@ def logged(logger: logging.Logger | None = None, level: int = INFO) -> Watcher:
 
     told = logging.getLogger(LOG) if logger is None else logger
 
-    def watch(begun: Begun) -> Ended:
+    def watch(begun: Begun) -> Ended | None:
+        if begun.kind == "status":
+            told.debug("%s", begun.name)
+            return None
+
         def ended(done: Done) -> None:
             failed = done.error is not None or done.raised is not None
             usual = level if begun.kind == "step" else logging.DEBUG
@@ -191,7 +228,9 @@ def spans(tracer: Tracer | None = None) -> Watcher:
     source = trace.get_tracer("pocketenv_fp") if tracer is None else tracer
     kinds = {"step": SpanKind.INTERNAL, "call": SpanKind.CLIENT}
 
-    def watch(begun: Begun) -> Ended:
+    def watch(begun: Begun) -> Ended | None:
+        if begun.kind == "status":
+            return None
         # A name of many values would make statistics of spans useless: the arguments are an attribute.
         name = begun.name.partition("(")[0]
         span = source.start_span(f"pocketenv.{name}", kind=kinds[begun.kind])

@@ -90,8 +90,10 @@ class Trace:
         """The time from the beginning to the end of what ended last."""
         return end_of(self._steps, self._loose)
 
-    def watch(self, begun: Begun) -> Ended:
+    def watch(self, begun: Begun) -> Ended | None:
         """Record what begins: a watcher for `pocketenv_fp.observing`."""
+        if begun.kind == "status":
+            return None
         began = time.perf_counter() - self._clock
         inside = _inside.get() or {}
         around = inside.get(id(self))
@@ -248,7 +250,7 @@ def tracing() -> Generator[Trace]:
     >>> sorted({record.lane for record in seen.steps})
     ['a', 'b']
     >>> seen
-    <trace of 12 steps, 14 requests, ... s>
+    <trace of 10 steps, 14 requests, ... s>
     """
     seen = Trace()
     mark = _recording.set((*_recording.get(), seen))

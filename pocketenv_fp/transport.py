@@ -8,11 +8,14 @@ kept, and no proxy stands between this machine and itself.
 
 from __future__ import annotations
 
+import http.client
+import io
 import logging
 import math
 import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +39,7 @@ from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
 from pocketenv_fp.config import Settings, is_loopback
-from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining
+from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.limiter import Limiter
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.trouble import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
@@ -55,14 +58,53 @@ POOL_SIZE = 256
 LONGEST_RETRY_AFTER = 60.0
 RETRY_AFTER = 30.0
 PIECE = 64 * 1024
-# To ask the limiter takes some time itself.
-CLAIMING = 0.001
 # The system counts a socket's milliseconds in 32 bits. Who waits for longer waits without end.
 LONGEST_TIMEOUT = 2_000_000.0
 
 
+class _Punctual(io.RawIOBase):
+    """What comes on a connection, waited for no longer than until the time of `within` is over, byte by byte as well.
+
+    A socket's own limit begins anew with every byte. The end is that of the thread which sent the request: an archive
+    may be read on another.
+    """
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, seconds: float) -> None:
+        self._sock, self._raw, self._limit = sock, raw, sock.gettimeout()
+        self._until = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        left = min(self._until - time.monotonic(), LONGEST_TIMEOUT)
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left if self._limit is None else min(self._limit, left))
+        return cast("int | None", self._raw.readinto(buffer))
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        if (seconds := remaining_to_answer()) < math.inf:
+            self.fp = io.BufferedReader(_Punctual(sock, self.fp.detach(), seconds))
+
+
 class _FreshHTTP(HTTPConnection):
+    response_class = _Answer
     _used = 0.0
+
+    def send(self, data: Any) -> None:
+        if (left := remaining()) < math.inf and self.sock is not None:
+            if left <= 0:
+                raise TimeoutError
+            self.sock.settimeout(left if self.timeout is None else min(self.timeout, left))
+        super().send(data)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
@@ -115,7 +157,10 @@ class _Left(Timeout):
         left = remaining()
         if left <= 0:
             raise TimeIsOver
-        return Timeout(total=min(left, LONGEST_TIMEOUT), connect=self._connect, read=self._read)
+        left = min(left, LONGEST_TIMEOUT)
+        if remaining_to_answer() == math.inf:
+            return Timeout(connect=min(left, cast("float", self._connect)), read=self._read)
+        return Timeout(total=left, connect=self._connect, read=self._read)
 
 
 class _Policy(_Timely):
@@ -185,9 +230,6 @@ class _Whole:
                 except MaxRetryError:
                     raise error from None
                 retries.sleep()
-            except TimeoutError:
-                response.close()
-                raise
             else:
                 return response
 
@@ -199,8 +241,6 @@ def _body(response: BaseHTTPResponse) -> bytes:
         size += len(piece)
         if size > LARGEST_ANSWER:
             raise AnswerTooLarge
-        if remaining() <= 0:
-            raise TimeoutError
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -306,7 +346,9 @@ class Transport:
                 try:
                     response, held = self._exchange(adapter, request, read_timeout)
                 except (TimeIsOver, *TROUBLE) as error:
-                    tell(Done(0.0, exceeded(operation) or trouble(error, operation)))
+                    met = trouble(error, operation)
+                    maybe_sent = met.maybe_sent and not isinstance(error, TimeIsOver)
+                    tell(Done(0.0, exceeded(operation, maybe_sent=maybe_sent) or met))
                     raise
                 repeated = len(response.raw.retries.history)
                 tell(Done(0.0, status=response.status_code, requests=1 + repeated, held=held))
@@ -317,14 +359,11 @@ class Transport:
         self, adapter: _Adapter, request: requests.PreparedRequest, read_timeout: float | None
     ) -> tuple[requests.Response, float]:
         """Give the answer, and the seconds for which the request limit held the request back."""
-        began = time.perf_counter()
         limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
         timeout: Any = (self._connect_timeout, limit)
         if remaining() < math.inf:
             timeout = _Left(connect=self._connect_timeout, read=limit)
-        with self.limiter.turn():
-            held = time.perf_counter() - began
-            held = held if held > CLAIMING else 0.0
+        with self.limiter.turn() as held:
             response = adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
             self.limiter.feed(response.headers)
         return response, held
@@ -345,18 +384,23 @@ def _context(verify: str | None) -> ssl.SSLContext:
 # One a host, whatever the settings: the platform counts requests by address.
 _limiters: dict[str, Limiter] = {}
 _transports: dict[tuple[object, ...], Transport] = {}
+_making = threading.Lock()
 
 
 def transport(settings: Settings) -> Transport:
     """Give the transport for ``settings``, made on first use. Raises OSError for a CA bundle that cannot be read."""
     key = (settings.api_url, settings.verify, settings.connect_timeout, settings.retries)
-    made = _transports.get(key)
-    # Of two threads that make one at the same time, one's is kept. The other's has no connection yet.
-    return made or _transports.setdefault(key, Transport(settings))
+    if made := _transports.get(key):
+        return made
+    # A fleet begins with hundreds of threads that all need it now: each would read the CA file for itself.
+    with _making:
+        return _transports.get(key) or _transports.setdefault(key, Transport(settings))
 
 
 def _forget() -> None:
     # A forked child must not write on its parent's connections, nor wait for a lock that a thread of it held.
+    global _making  # noqa: PLW0603  # one process, one lock
+    _making = threading.Lock()
     _limiters.clear()
     _transports.clear()
 

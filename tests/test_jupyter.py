@@ -510,3 +510,15 @@ def test_the_cell_that_loads_it_tells_too(kernel: Kernel) -> None:
 def test_an_error_that_is_raised_is_shown_as_every_exception(kernel: Kernel) -> None:
     sent = kernel.run("raise_for(create('b', token='not one word'))")
     assert [content["ename"] for content in of_kind(sent, "error")] == ["InvalidInput"]
+
+
+def test_the_line_tells_what_a_wait_saw_last_and_only_while_it_waits() -> None:
+    board = Board()
+    ended = board.watch(Begun("step", "wait_until_running()"))
+    board.watch(Begun("status", "my-box UNKNOWN"))
+    board.watch(Begun("status", "my-box INITIALIZING"))
+    assert re.fullmatch(r"▸ wait_until_running\(\) 0\.\d s · my-box INITIALIZING · 0 requests", board.line())
+    assert ended is not None
+    ended(Done(0.1))
+    board.watch(Begun("step", "start()"))
+    assert "INITIALIZING" not in board.line()

@@ -22,6 +22,7 @@ from pocketenv_fp import (
     create,
     download,
     exec,
+    explain,
     fan_out,
     get_sandbox,
     local,
@@ -29,8 +30,10 @@ from pocketenv_fp import (
     start,
     stdout,
     tap,
+    trace,
     upload,
     using,
+    wait_until_running,
 )
 from pocketenv_fp.config import settings
 from pocketenv_fp.local.faults import Drop, Refuse
@@ -232,6 +235,27 @@ def test_who_observes_the_process_hears_of_every_thread_until_it_stops() -> None
         elsewhere.join()
     get_sandbox("b")
     assert len(notes.done) == 2
+
+
+def test_what_is_only_explained_is_told_to_nobody() -> None:
+    notes = Notes()
+    with observing(notes), everywhere(notes):
+        explain(create | tap(start) | exec("true"))
+    assert notes.begun == []
+
+
+def test_what_a_wait_sees_is_told_and_is_no_step(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Begun] = []
+    with local.platform(boot_delay=0.3) as slow, using(Config(api_url=slow.url, token=slow.token)):
+        box = create("my-box", provider="daytona")
+        with observing(heard.append), observing(logged(level=logging.DEBUG)), caplog.at_level("DEBUG", "pocketenv_fp"):
+            result, seen = trace(wait_until_running)(box)
+    assert isinstance(result, Success)
+    statuses = [begun.name for begun in heard if begun.kind == "status"]
+    assert statuses[0] == "my-box INITIALIZING"
+    assert set(statuses) == {"my-box INITIALIZING"}
+    assert "my-box INITIALIZING" in caplog.messages
+    assert [record.step for record in seen.steps] == ["wait_until_running()"]
 
 
 def test_nobody_who_watches_is_nothing_to_do() -> None:

@@ -40,6 +40,7 @@ class Board:
 
     def __init__(self) -> None:
         self._running: list[_Running] = []
+        self._statuses: dict[int, str] = {}
         self._ended: list[bool] = []
         self._requests: list[int] = []
         self._times: list[float] = []
@@ -54,6 +55,9 @@ class Board:
         """Note what begins: a watcher for `pocketenv_fp.observing`."""
         if begun.kind == "call":
             return lambda done: self._requests.append(done.requests)
+        if begun.kind == "status":
+            self._statuses[threading.get_ident()] = begun.name
+            return None
         running = _Running(begun.name, time.monotonic(), threading.get_ident())
         outermost = all(other.thread != running.thread for other in tuple(self._running))
         self._running.append(running)
@@ -63,6 +67,7 @@ class Board:
 
         def ended(done: Done) -> None:
             self._running.remove(running)
+            self._statuses.pop(running.thread, None)
             self._times.append(time.monotonic())
             # A step fails because one inside it did: that is one failure.
             self._ended.append(outermost and done.outcome != "ok")
@@ -85,7 +90,9 @@ class Board:
         if not innermost:
             return self.summary()
         shown = _one(innermost[0], now) if len(innermost) == 1 else _many(innermost, now)
-        return f"▸ {shown} · {_counted(sum(self._requests), 'request')}"
+        # Of many who wait, their number is told already.
+        status = self._statuses.get(innermost[0].thread, "") if len(innermost) == 1 else ""
+        return f"▸ {shown}{status and ' · '}{status} · {_counted(sum(self._requests), 'request')}"
 
     def summary(self) -> str:
         """Give what has been, in one line."""

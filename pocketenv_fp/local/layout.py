@@ -83,6 +83,10 @@ def python_at(prefix: str) -> str:
     return str(Path(prefix) / real.relative_to(os.path.realpath(sys.base_prefix)))
 
 
+# Asked for here, since two boxes may boot at once: its first answer to one of two threads may be empty.
+_LIBRARIES = sysconfig.get_config_var("LIBDIR") or ""
+
+
 def _needs_mount() -> bool:
     return not Path(os.path.realpath(sys.executable)).is_relative_to("/usr")
 
@@ -91,7 +95,7 @@ def _interpreter() -> list[str]:
     if not _needs_mount():
         return []
     # One that was built with a shared library remembers where that lay.
-    library = posixpath.join(PYTHON, os.path.relpath(sysconfig.get_config_var("LIBDIR") or "", sys.base_prefix))
+    library = posixpath.join(PYTHON, os.path.relpath(_LIBRARIES, sys.base_prefix))
     base = os.path.realpath(sys.base_prefix)
     return ["--ro-bind", base, PYTHON, "--setenv", "LD_LIBRARY_PATH", posixpath.normpath(library)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count, repeat
 
 from returns.result import Failure, Result, Success
@@ -14,6 +15,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.deadline import exceeded, remaining
 from pocketenv_fp.errors import PocketenvError, WaitTimeout
 from pocketenv_fp.models import Sandbox, Status
+from pocketenv_fp.observing import note
 from pocketenv_fp.operation import step
 from pocketenv_fp.pocketenv.sandboxes import look, remove
 from pocketenv_fp.sandbox.waiting import SHORTEST_READ, Waiter
@@ -140,6 +142,7 @@ def wait_until_running(
                 if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
                     return looked
                 waiter.saw(looked.unwrap())
+                note(partial("{0.name} {0.status.name}".format, looked.unwrap()))
                 if late := exceeded("sandbox.getSandbox"):
                     return Failure(late)
                 if time.monotonic() >= deadline:

@@ -105,6 +105,9 @@ def test_every_option_of_a_row_is_in_the_call_beside_it_in_seconds_where_it_was_
     assert namespace in row[PLAIN]
     options = [name.removesuffix("-ms").replace("-", "_") for name in OPTION.findall(row[0])]
     assert re.findall(r"(\w+)=", row[PLAIN]) == options
+    for name, number in re.findall(r":([\w-]+)-ms (\d+)", row[0]):
+        for column in (PLAIN, PIPELINE):
+            assert re.search(rf"\b{name}={int(number) / 1000:g}\b", row[column])
 
 
 def test_every_option_of_the_sdk_is_in_the_tables() -> None:

@@ -78,16 +78,18 @@ def test_every_function_says_what_comes_back(name: str, function: Any) -> None:
 
 
 TIMES = {"delay", "interval", "read_timeout", "seconds", "timeout", "ttl"}
+TIME_TYPES = re.compile(r"\b(?:Lifetime|Seconds|Wait)\b")
 
 
 @EACH
 def test_every_function_says_what_its_numbers_are_in(name: str, function: Any) -> None:
     prose, _ = docstring(function)
-    parameters = set(inspect.signature(function).parameters)
-    assert "second" in prose or not parameters & TIMES, f"{name} does not say that its times are in seconds"
-    assert "bytes" in prose or not any("bytes" in each for each in parameters), (
-        f"{name} does not say what its sizes are"
-    )
+    parameters = inspect.signature(function).parameters
+    times = {each for each, told in parameters.items() if each in TIMES or TIME_TYPES.search(str(told.annotation))}
+    sizes = {each for each in parameters if "bytes" in each}
+    assert "second" in prose or not times, f"{name} does not say that its times are in seconds"
+    assert {each for each in times | sizes if not re.search(rf"\b{each}\b", prose)} == set(), f"{name} leaves one out"
+    assert re.search(r"(?<!_)bytes\b", prose) or not sizes, f"{name} does not say what its sizes are"
 
 
 @pytest.mark.parametrize("namespace", [pocketenv, sandbox], ids=lambda module: module.__name__)
@@ -95,6 +97,12 @@ def test_a_namespace_says_how_any_request_may_fail(namespace: ModuleType) -> Non
     text = namespace.__doc__ or ""
     for error in ("NotLoggedIn", "Unauthorized", "RateLimited", "ServerError", "TransportError", "DecodeError"):
         assert error in text
+
+
+def test_every_notebook_is_in_the_list() -> None:
+    root = Path(__file__).parents[1]
+    listed = re.findall(r"\(\.\./notebooks/([^)]*)\)", (root / ".docs" / "notebooks.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.name for path in (root / "notebooks").glob("*.ipynb"))
 
 
 PAGES = sorted((Path(__file__).parents[1] / ".docs").glob("*.md"))

@@ -62,6 +62,8 @@ def public() -> set[str]:
 def test_every_public_name_has_its_place_with_signature_and_examples(site: Path) -> None:
     text = "\n".join(pages(site).values())
     assert {name for name in public() if f'id="{name}"' not in text} == set()
+    # The prompts of an example are told from its code: it is shown as a session.
+    assert pages(site)["api/sandbox.html"].count('<span class="gp">') > len(sandbox.__all__)
     assert "&gt;&gt;&gt;" not in re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
     for name in ("exec", "start", "copy_to"):
         block = text[text.index(f'id="pocketenv_fp.sandbox.{name}"') :][:20_000]

@@ -61,7 +61,7 @@ from pocketenv_fp import (
 from pocketenv_fp.local.faults import Drop, Refuse
 from pocketenv_fp.operation import Operation, operation, step
 
-COMBINATORS = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when"]
+COMBINATORS = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when", "within"]
 ENDS = ["check", "json_output", "lines", "stdout"]
 SECRET = "sk-live-4f9a8b7c6d5e"
 
@@ -314,7 +314,7 @@ def test_an_operation_that_is_marked_safe_sends_nothing_but_queries(
 @pytest.mark.parametrize("name", COMBINATORS)
 def test_a_combinator_refuses_what_is_no_step(name: str) -> None:
     combinator: Any = getattr(pipeline, name)
-    before = (is_even,) if name == "when" else ()
+    before = {"when": (is_even,), "within": (5,)}.get(name, ())
     after = {"or_else": (start,), "recover": (None,)}.get(name, ())
     with pytest.raises(TypeError, match=rf"{name}: exec needs arguments: write `\| exec\("):
         combinator(*before, exec, *after)

@@ -57,6 +57,7 @@ from pocketenv_fp import (
     tap,
     wait_until_running,
     when,
+    within,
 )
 from pocketenv_fp.local.faults import Drop, Refuse
 from pocketenv_fp.operation import Operation, operation, step
@@ -134,6 +135,7 @@ def made_of(inner: st.SearchStrategy[Step[Count, Any]]) -> st.SearchStrategy[Ste
         st.builds(or_else, inner, inner, on=st.sampled_from([PocketenvError, ApiError, (InvalidInput, ApiError)])),
         st.builds(recover, inner, numbers | st.none() | st.lists(numbers) | st.just(said)),
         st.builds(when, predicates, inner),
+        st.builds(within, st.integers(60, 600), inner),
         st.builds(retrying, inner, st.integers(1, 3), unsafe=ALLOWED, delay=st.just(0)),
         st.tuples(simple, inner).map(lambda both: both[0] | both[1]),
     )
@@ -186,6 +188,15 @@ def test_tap_does_what_the_step_does_and_gives_the_target(made: Step[Count, Any]
     assert ran(tap(made), count) == (result.map(lambda _: count), did)
     assert ran(tap(identity), count) == (Success(count), [])
     assert ran(tap(tap(made)), count) == ran(tap(made), count)
+
+
+@given(steps, simple, counts, st.integers(60, 600))
+def test_a_time_that_is_long_enough_changes_nothing(
+    made: Step[Count, Any], before: Step[Count, Count], count: Count, seconds: int
+) -> None:
+    assert ran(within(seconds, made), count) == ran(made, count)
+    assert ran(within(seconds, before | made), count) == ran(within(seconds, before) | within(seconds, made), count)
+    assert within(seconds, made).safe == made.safe
 
 
 @given(st.lists(steps, min_size=1, max_size=7), counts)

@@ -13,10 +13,11 @@ from contextvars import ContextVar
 
 from pocketenv_fp.errors import DeadlineExceeded
 
-__all__ = ["TimeIsOver", "exceeded", "limited", "nap", "remaining", "unlimited"]
+__all__ = ["TimeIsOver", "exceeded", "limited", "nap", "patient", "remaining", "remaining_to_answer", "unlimited"]
 
 # The moment, and the seconds that were given.
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("pocketenv_fp.deadline", default=None)
+_is_patient: ContextVar[bool] = ContextVar("pocketenv_fp.patient", default=False)
 
 
 class TimeIsOver(Exception):
@@ -44,10 +45,26 @@ def unlimited() -> Generator[None]:
         _deadline.reset(mark)
 
 
+@contextmanager
+def patient() -> Generator[None]:
+    """Wait for the answer to what is sent in a block, however late it is. What is not sent by then never is."""
+    mark = _is_patient.set(True)
+    try:
+        yield
+    finally:
+        _is_patient.reset(mark)
+
+
 def remaining() -> float:
     """Give the seconds that are left, below 0 where the time is over, infinite where there is no end."""
     deadline = _deadline.get()
     return math.inf if deadline is None else deadline[0] - time.monotonic()
+
+
+def remaining_to_answer() -> float:
+    """Give the seconds that are left to wait for the answer to what was sent: without end in a `patient` block."""
+    deadline = _deadline.get()
+    return math.inf if deadline is None or _is_patient.get() else deadline[0] - time.monotonic()
 
 
 def exceeded(operation: str, *, maybe_sent: bool = False) -> DeadlineExceeded | None:

@@ -7,7 +7,6 @@ sandbox pack it again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -54,16 +53,11 @@ class Incoming:
         self.total = int(length) if length.isdecimal() else None
         self.broken: TransportError | None = None
         self._raw = response.raw
-        # It may be read on another thread.
-        self._until = time.monotonic() + remaining()
 
     def read(self, size: int = -1, /) -> bytes:
         """Give up to ``size`` bytes, and none at the end. Raises TransportError where it breaks off before."""
         from pocketenv_fp.trouble import TROUBLE, trouble
 
-        if time.monotonic() >= self._until:
-            self.broken = TransportError("timeout", "no time is left", TAKE, maybe_sent=True)
-            raise self.broken
         try:
             data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
         except TROUBLE as error:
@@ -106,7 +100,7 @@ def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> 
 
     Only what `put` and `take` failed with counts. Of the rest of an attempt nobody knows whether it may be done twice.
     """
-    from urllib3.exceptions import HTTPError, MaxRetryError
+    from urllib3.exceptions import HTTPError
 
     from pocketenv_fp.transport import pauses
 
@@ -117,7 +111,7 @@ def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> 
             return result
         try:
             pause = pause.increment(error=HTTPError())
-        except MaxRetryError:
+        except HTTPError:  # no repetitions are left, or no time
             return result
         if isinstance(error, RateLimited):
             _hold_back(error, found)

@@ -37,11 +37,15 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What to do with a request: wait, send these bytes, then keep the connection, end it or break it."""
+    """What to do with a request: wait, send these bytes, then keep the connection, end it or break it.
+
+    What is in ``slowly`` comes after the rest, byte by byte, ten of them a second.
+    """
 
     raw: bytes = b""
     wait: float = 0.0
     then: str = "keep"  # or "close", or "reset"
+    slowly: bytes = b""
 
 
 Answer = Callable[[Request], Reply]
@@ -145,6 +149,9 @@ class Server:
                 answer = self._answer(request)
                 self._closed.wait(answer.wait)
                 held.sendall(answer.raw)
+                for byte in answer.slowly:
+                    self._closed.wait(0.1)
+                    held.sendall(bytes([byte]))
                 if answer.then == "reset":
                     held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 if answer.then != "keep":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from pocketenv_fp import (
     RateLimited,
     Sandbox,
     WaitTimeout,
+    copy_to,
     create,
     download,
     ephemeral,
@@ -32,6 +36,7 @@ from pocketenv_fp import (
     start,
     stdout,
     stop,
+    storage,
     upload,
     using,
     wait_until_running,
@@ -39,7 +44,8 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.config import settings
 from pocketenv_fp.deadline import limited, nap, remaining, unlimited
-from pocketenv_fp.local.faults import Refuse, Slow
+from pocketenv_fp.local.faults import Drop, Refuse, Slow
+from pocketenv_fp.sandbox.transfer import STAGED, End
 from pocketenv_fp.transport import transport
 from tests import servers
 from tests.servers import BOX, VIEW, Reply, Server, reply
@@ -168,14 +174,89 @@ def test_a_query_is_not_repeated_beyond_the_time(box: Sandbox, place: local.Plat
     assert 1 <= planned.played < 10
 
 
-def test_an_answer_that_dribbles_is_given_up() -> None:
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    with Server(servers.always(Reply(head + piece * 400, wait=SOON + 0.1))) as server:
+OK = b"HTTP/1.1 200 OK\r\n"
+DRIBBLING = {
+    "head": Reply(OK, slowly=b"X-More: and more of it\r\n" * 4),
+    "body": Reply(OK + b"Content-Length: 100\r\n\r\n", slowly=b" " * 100),
+    "chunks": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n", slowly=b"1\r\n \r\n" * 17),
+    "one chunk": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n64\r\n", slowly=b" " * 100),
+    "last connection": Reply(OK + b"Connection: close\r\n\r\n", slowly=b" " * 100, then="close"),
+}
+
+
+@pytest.mark.parametrize("answer", DRIBBLING.values(), ids=DRIBBLING)
+def test_an_answer_that_dribbles_is_given_up(answer: Reply) -> None:
+    # A byte comes far more often than any time-out of a socket.
+    with Server(servers.always(answer)) as server:
         began = time.monotonic()
         error = late(within(SOON, exec("true", config=servers.client(server.url)))(BOX), began)
-        assert error.maybe_sent
+        assert (error.operation, error.maybe_sent) == ("sandbox.exec", True)
         assert server.verbs == ["POST"]
+
+
+def test_a_body_has_only_the_time_that_its_head_left() -> None:
+    stalled = Reply(OK + b"Content-Length: 100\r\n\r\n   ", wait=1.5)
+    with Server(servers.always(stalled)) as server:
+        began = time.monotonic()
+        error = within(2, exec("true", config=servers.client(server.url, read_timeout=30)))(BOX).failure()
+        assert time.monotonic() - began < 3
+        assert error == DeadlineExceeded(2, "sandbox.exec", maybe_sent=True)
+
+
+def test_a_download_that_dribbles_is_given_up(tmp_path: Path) -> None:
+    def answer(request: servers.Request) -> Reply:
+        if request.verb == "POST":
+            return reply(b'{"uuid": "3f"}')
+        return Reply(OK + b"Content-Length: 100\r\n\r\n", slowly=b"\x1f" * 100)
+
+    with Server(answer) as server:
+        began = time.monotonic()
+        fetch = download("there", tmp_path / "back", config=servers.client(server.url))
+        # Time enough for the packing, which comes before.
+        error = within(1, fetch)(BOX).failure()
+        assert time.monotonic() - began < MUCH_LATER
+        assert error == DeadlineExceeded(1, "storage.take", maybe_sent=True)
+        assert server.verbs == ["POST", "GET"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_that_is_no_longer_read_is_given_up() -> None:
+    done = threading.Event()
+
+    def read(listener: socket.socket) -> None:
+        with listener.accept()[0] as held:
+            until = time.monotonic() + 1.5
+            while time.monotonic() < until and held.recv(65536):
+                done.wait(0.01)
+            done.wait(30)
+
+    def pieces() -> Generator[bytes]:
+        for _ in range(10_000):
+            yield bytes(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(read, listener)
+        config = Config(
+            storage_url=f"http://127.0.0.1:{listener.getsockname()[1]}", token=servers.TOKEN, connect_timeout=20
+        )
+        began = time.monotonic()
+        with limited(2):
+            error = storage.put(pieces, config=config).failure()
+        took = time.monotonic() - began
+        done.set()
+    assert error == DeadlineExceeded(2, "storage.put", maybe_sent=True)
+    assert took < 3
+
+
+def test_what_comes_in_time_is_whole_and_the_connection_is_kept() -> None:
+    slow = Reply(
+        OK + f"Content-Length: {len(servers.RAN)}\r\n\r\n".encode() + servers.RAN[:-3], slowly=servers.RAN[-3:]
+    )
+    with Server(servers.always(slow)) as server:
+        config = servers.client(server.url)
+        assert within(60, exec("true", config=config) | stdout)(BOX) == Success("hello")
+        assert exec(BOX, "true", config=config).unwrap().stdout == "hello"
+        assert server.connections == 1
 
 
 def test_a_server_that_takes_no_connection_is_given_up() -> None:
@@ -247,6 +328,31 @@ def test_a_create_is_not_given_up_and_leaves_nothing(place: local.Platform, conf
     assert left(place) == 0
 
 
+def test_a_create_that_was_not_sent_is_given_up() -> None:
+    began = time.monotonic()
+    with local.platform(rate_limit=3) as strict:
+        config = Config(api_url=strict.url, token=strict.token)
+        for _ in range(3):
+            get_sandbox("x", config=config)
+        error = late(within(SOON, create(config=config))("my-box"), began)
+        assert error == DeadlineExceeded(SOON, "sandbox.createSandbox")
+    with servers.deaf() as url:
+        config = Config(api_url=url, token=servers.TOKEN, connect_timeout=20, retries=0)
+        began = time.monotonic()
+        assert not late(within(SOON, create(config=config))("my-box"), began).maybe_sent
+
+
+def test_a_create_is_undone_although_the_time_is_over(place: local.Platform, config: Config) -> None:
+    del config
+    # The answer to the deletion is lost: only a look tells that there is nothing to tell of.
+    place.faults.add("sandbox.createSandbox", Slow(SOON + 0.5))
+    place.faults.add("sandbox.deleteSandbox", Drop(after_work=True))
+    began = time.monotonic()
+    error = late(within(SOON, create)("my-box"), began)
+    assert not hasattr(error, "__notes__")
+    assert left(place) == 0
+
+
 def test_a_create_does_not_begin_when_the_time_is_over(place: local.Platform, config: Config) -> None:
     del config
     with limited(SOON):
@@ -269,6 +375,30 @@ def test_copies_are_given_up(box: Sandbox, place: local.Platform, tmp_path: Path
             assert fault
             late(within(SOON, copy)(box), began)
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("method", ["sandbox.pushDirectory", "sandbox.pullDirectory"])
+def test_what_a_copy_staged_in_a_sandbox_is_removed(box: Sandbox, place: local.Platform, method: str) -> None:
+    other = (create("other") | start).unwrap()
+    assert isinstance(box | exec("echo x > file", check=True), Success)
+    # The first of each is for a directory, and finds none: what is staged comes with the second.
+    place.faults.add(method, Slow(0))
+    place.faults.add(method, Slow(2.5))
+    began = time.monotonic()
+    error = (box | within(2, copy_to(other, "file", "copy"))).failure()
+    assert time.monotonic() - began < MUCH_LATER
+    assert error == DeadlineExceeded(2, method, maybe_sent=True)
+    for each in (box, other):
+        assert STAGED not in exec(each, "ls -A").unwrap().stdout
+
+
+def test_what_was_staged_is_removed_where_no_time_is_left_to_move_it(box: Sandbox) -> None:
+    assert isinstance(box | exec(f"mkdir {STAGED}1 && touch {STAGED}1/file", check=True), Success)
+    with limited(SOON):
+        time.sleep(SOON)
+        moved = End(box, None, None).settle(f"/workspace/{STAGED}1", "/workspace/copy", "directory")
+    assert moved == Failure(DeadlineExceeded(SOON, "sandbox.exec"))
+    assert exec(box, "ls -A").unwrap().stdout == ""
 
 
 def test_a_block_has_an_end_and_what_must_be_done_has_none() -> None:

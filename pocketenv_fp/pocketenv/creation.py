@@ -15,7 +15,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.arguments import Name, Text
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
-from pocketenv_fp.deadline import exceeded, unlimited
+from pocketenv_fp.deadline import patient, unlimited
 from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError, SandboxNotFound, ServerError
 from pocketenv_fp.interrupts import closed
 from pocketenv_fp.models import Preferences, Sandbox
@@ -181,10 +181,8 @@ class _Creation:
         )
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
-        if late := exceeded("sandbox.createSandbox"):
-            return Failure(late)
         # An interrupt before the answer would leave a sandbox whose id nobody knows, and so would the end of the time.
-        with closed(), unlimited():
+        with closed(), patient():
             return send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
 
     def _noted(self, body: bytes) -> Sandbox:
@@ -264,7 +262,8 @@ class _Creation:
             return
         with unlimited():
             removed = remove(self._made, **self._login)
-        if isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made, **self._login)):
+            is_gone = isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made, **self._login))
+        if is_gone:
             if (noted := _made.get()) is not None:
                 noted.remove(self._made)
             return

@@ -11,7 +11,9 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
+from pocketenv_fp.deadline import limited, unlimited
 from pocketenv_fp.errors import (
+    DeadlineExceeded,
     DecodeError,
     InvalidInput,
     PathNotFound,
@@ -31,6 +33,8 @@ Kind = Literal["directory", "file", "nothing", "other"]
 HOME = "/workspace"
 FILE = "file"
 STAGED = ".pocketenv-copy-"
+# For removing what was staged, where the time of `within` is over.
+REMOVING = 30.0
 NOTHING_CAME = 93
 IN_THE_WAY = 94
 
@@ -97,7 +101,7 @@ def temporary(directory: str) -> str:
 def may_have_run(error: PocketenvError) -> bool:
     """Tell whether what failed may have been done all the same, or in part."""
     match error:
-        case TransportError(maybe_sent=True) | ServerError() | DecodeError():
+        case TransportError(maybe_sent=True) | DeadlineExceeded(maybe_sent=True) | ServerError() | DecodeError():
             return True
         case _:
             return False
@@ -150,7 +154,8 @@ class End:
 
     def remove(self, directory: str) -> None:
         """Remove what was staged, as well as it can be done."""
-        self._run(_REMOVE, s=directory)
+        with unlimited(), limited(REMOVING):
+            self._run(_REMOVE, s=directory)
 
     def settle(self, staged: str, path: str, kind: Literal["directory", "file"]) -> Result[Sandbox, PocketenvError]:
         """Move what arrived below ``staged`` to ``path``, and remove the rest, whatever happens.
@@ -172,7 +177,10 @@ class End:
                     return ended_well(ran).map(lambda _: self.sandbox)
 
         script = _PLACE_TREE if kind == "directory" else _PLACE_FILE
-        return self._run(script, s=staged, p=path).bind(judge)
+        ran = self._run(script, s=staged, p=path)
+        if isinstance(ran.swap().value_or(None), DeadlineExceeded) and not may_have_run(ran.failure()):
+            self.remove(staged)
+        return ran.bind(judge)
 
     def _run(self, script: str, **paths: str) -> Result[ExecResult, PocketenvError]:
         named = "\n".join(f'{name}="$r"{quote(path)}' for name, path in paths.items())

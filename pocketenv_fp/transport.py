@@ -8,16 +8,12 @@ kept, and no proxy stands between this machine and itself.
 
 from __future__ import annotations
 
-import http.client
-import io
 import logging
 import math
 import os
-import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
@@ -27,8 +23,6 @@ import certifi
 import requests
 import requests.adapters
 import requests.utils
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     HTTPError,
     InvalidHeader,
@@ -39,6 +33,7 @@ from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
 from pocketenv_fp.config import Settings, is_loopback
+from pocketenv_fp.connections import LONGEST_TIMEOUT, HTTPPool, HTTPSPool, socket_options
 from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.limiter import Limiter
 from pocketenv_fp.observing import Done, begin, told
@@ -51,91 +46,10 @@ __all__ = ["LONGEST_RETRY_AFTER", "RETRY_AFTER", "Transport", "pauses", "transpo
 
 log = logging.getLogger("pocketenv_fp")
 
-# The platform drops connections that were idle for 5 s. One that it drops while a create is on its way would leave open
-# whether the create arrived, so connections are given up a little earlier.
-IDLE_SECONDS = 4.0
 POOL_SIZE = 256
 LONGEST_RETRY_AFTER = 60.0
 RETRY_AFTER = 30.0
 PIECE = 64 * 1024
-# The system counts a socket's milliseconds in 32 bits. Who waits for longer waits without end.
-LONGEST_TIMEOUT = 2_000_000.0
-
-
-class _Punctual(io.RawIOBase):
-    """What comes on a connection, waited for no longer than until the time of `within` is over, byte by byte as well.
-
-    A socket's own limit begins anew with every byte. The end is that of the thread which sent the request: an archive
-    may be read on another.
-    """
-
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase, seconds: float) -> None:
-        self._sock, self._raw, self._limit = sock, raw, sock.gettimeout()
-        self._until = time.monotonic() + seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        left = min(self._until - time.monotonic(), LONGEST_TIMEOUT)
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left if self._limit is None else min(self._limit, left))
-        return cast("int | None", self._raw.readinto(buffer))
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Answer(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        if (seconds := remaining_to_answer()) < math.inf:
-            self.fp = io.BufferedReader(_Punctual(sock, self.fp.detach(), seconds))
-
-
-class _FreshHTTP(HTTPConnection):
-    response_class = _Answer
-    _used = 0.0
-
-    def send(self, data: Any) -> None:
-        if (left := remaining()) < math.inf and self.sock is not None:
-            if left <= 0:
-                raise TimeoutError
-            self.sock.settimeout(left if self.timeout is None else min(self.timeout, left))
-        super().send(data)
-
-    def getresponse(self) -> Any:
-        response = super().getresponse()
-        self._used = time.monotonic()
-        return response
-
-    @property
-    def is_connected(self) -> bool:
-        return super().is_connected and time.monotonic() - self._used < IDLE_SECONDS
-
-
-class _FreshHTTPS(_FreshHTTP, HTTPSConnection):
-    """The same: what comes before HTTPConnection in its order of resolution is HTTPSConnection."""
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls: Any = _FreshHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls: Any = _FreshHTTPS
-
-
-def _socket_options() -> list[tuple[int, int, int]]:
-    # A command may run for hours without a byte: keep-alive probes tell a long command from a dead peer.
-    usual = cast("Sequence[tuple[int, int, int]]", HTTPConnection.default_socket_options)
-    options = [*usual, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, name):
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), seconds))
-    return options
 
 
 class _Timely(Retry):
@@ -250,19 +164,34 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, context: ssl.SSLContext, retries: Retry) -> None:
         self._context = context
+        self._direct: Any = None
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=retries)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:  # noqa: FBT001, FBT002  # requests'
         super().init_poolmanager(
-            connections, maxsize, block, ssl_context=self._context, socket_options=_socket_options(), **pool
+            connections, maxsize, block, ssl_context=self._context, socket_options=socket_options(), **pool
         )
         pools: Any = self.poolmanager
-        pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        pools.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
 
     def proxy_manager_for(self, proxy: str, **pool: Any) -> Any:
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         return manager
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        # All goes to one platform. Where no proxy is between, that is one pool, and to find it is a tenth of a call.
+        if proxies:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        direct = self._direct = self._direct or super().get_connection_with_tls_context(request, verify, {}, cert)
+        return direct
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else str(request.path_url)
+
+    def close(self) -> None:
+        self._direct = None
+        super().close()
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
         where, _ = super().build_connection_pool_key_attributes(request, verify, cert)

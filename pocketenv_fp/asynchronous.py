@@ -16,14 +16,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from returns.future import FutureResult
-from returns.primitives.reawaitable import ReAwaitable
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import PocketenvError
@@ -61,8 +60,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.forget)
 
 
-async def _done(work: Callable[[], Result[B, PocketenvError]]) -> Result[B, PocketenvError]:
-    return await asyncio.get_running_loop().run_in_executor(_threads.pool(), work)
+class _Work(Generic[B]):
+    """What is done once, in a thread, however often and by how many it is awaited. A coroutine is awaited by one."""
+
+    def __init__(self, work: Callable[[], Result[B, PocketenvError]]) -> None:
+        self._work = work
+        self._begun: Future[Result[B, PocketenvError]] | None = None
+
+    def __await__(self) -> Generator[Any, None, Result[B, PocketenvError]]:
+        # Cancelled is only what had to wait for a thread: nothing of it has been done.
+        if self._begun is None or self._begun.cancelled():
+            self._begun = _threads.pool().submit(self._work)
+        return asyncio.wrap_future(self._begun).__await__()
 
 
 class Aio(Generic[A, B]):
@@ -79,8 +88,7 @@ class Aio(Generic[A, B]):
             return self._step(target)
 
         # What is configured here counts, wherever it is awaited.
-        done = _done(partial(copy_context().run, work))
-        return FutureResult(cast("Awaitable[Result[B, PocketenvError]]", ReAwaitable(done)))
+        return FutureResult(_Work(partial(copy_context().run, work)))
 
     def __eq__(self, other: object) -> bool:
         return self._step == other._step if isinstance(other, Aio) else NotImplemented
@@ -96,17 +104,19 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     """Make a step or a pipeline awaitable. Gives a function of the target, which gives a FutureResult of `returns`.
 
     It begins when it is awaited, in a thread of its own, up to 256 at once in a process, with the configuration of the
-    `using` blocks around the call. Awaited, it is an IOResult with the same value or the same Failure; awaited again,
-    the same once more. ``bind_result`` takes further steps, ``bind_async`` coroutines.
+    `using` blocks around the call. Awaited, it is an IOResult with the same value or the same Failure; awaited again, or
+    by many at once, the same once more. ``.bind(aio(…))`` goes on with a further step. ``bind_result`` takes one as well,
+    but runs it in the loop, which waits: that is for `check` and the like, which ask nobody.
 
-    To cancel a task, or to give it up after a time, stops the waiting and not the work: what has begun goes on to its
-    end, so that `managed` and `ephemeral` release what they made, and Python waits for it when it ends. `within` limits
-    the work itself.
+    To cancel a task, or to give it up after a time, stops the waiting and not the work. What has begun goes on to its
+    end, so that `managed` and `ephemeral` release what they made: await it again to have its result. What has not begun
+    never does. `within` limits the work itself. When Python ends, after Ctrl-C too, it waits for what has begun. SIGTERM
+    waits for nothing, unless the program says so: ``loop.add_signal_handler(signal.SIGTERM, task.cancel)``.
 
     >>> import asyncio
     >>> from pocketenv_fp import aio, exec, get_sandbox, stdout
     >>> async def main():
-    ...     return await aio(get_sandbox)("no-such-box").bind_result(exec("ls") | stdout)
+    ...     return await aio(get_sandbox)("no-such-box").bind(aio(exec("ls"))).bind_result(stdout)
     >>> asyncio.run(main())
     <IOResult: <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>>
     >>> aio(exec("ls") | stdout)

@@ -53,14 +53,16 @@ def fan_out(
 
     Or they run where ``executor`` says, any of `concurrent.futures`, which is left open. Its threads have the
     configuration of `using` blocks here, as those of ``max_workers`` have. To other processes the pipeline, the targets
-    and the results cross by pickle, and so do the configurations: a token never does, so set POCKETENV_TOKEN there.
-    Each process counts its requests for itself, and an embedded platform that was started here is found there by its
+    and the results cross by pickle, and so do the configurations. A token never does: the workers of a
+    ``ProcessPoolExecutor`` have POCKETENV_TOKEN from this program's environment, elsewhere it has to be set. Each
+    process counts its requests for itself, and an embedded platform that was started here is found there by its
     ``platform.environment`` only.
 
     ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and
     ``LocalCluster(env={"POCKETENV_TOKEN": …})`` or the like. Dask runs again what was running on a worker that died, a
     create or a command too: its setting ``distributed.scheduler.allowed-failures`` of 0 forbids that. It does not tell
-    what has begun, so after an interrupt that is not waited for: leave the workers the time to release.
+    what has begun, so after an interrupt that is not waited for: it goes on, so leave the workers the time to release.
+    Lambdas cross to Dask, as in ``recover(step, lambda error: …)``; to other processes functions with a name do.
 
     On Ctrl-C, on SIGTERM and when a pipeline raises, which is a mistake in the program, what has not begun is
     cancelled, and what has begun is waited for, so that `managed` and `ephemeral` release what they made; then it comes

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from pocketenv_fp import (
     PocketenvError,
     Sandbox,
     aio,
+    asynchronous,
     create,
     ephemeral,
     exec,
@@ -37,7 +39,7 @@ from pocketenv_fp import (
     using,
     within,
 )
-from pocketenv_fp.asynchronous import Aio
+from pocketenv_fp.asynchronous import WORKERS, Aio
 from pocketenv_fp.operation import step
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -82,24 +84,23 @@ def test_the_loop_goes_on_while_a_step_waits_for_it() -> None:
     assert asyncio.run(main()) == IOSuccess("both")
 
 
-def test_many_run_at_once_and_the_loop_ticks_meanwhile() -> None:
-    # They wait for a file that the loop makes later: one after the other, or with the loop blocked, none ends.
+def test_twenty_run_at_once_and_the_loop_ticks_meanwhile() -> None:
+    # Each waits for all the others, and for a file that the loop makes later: in turns, or with the loop blocked, none ends.
     async def main(box: Sandbox) -> tuple[list[object], int]:
-        waiting = exec("touch begun-$N; while ! test -e go; do sleep 0.02; done; echo done", timeout=20)
+        together = "while ! test -e go || test $(ls begun-* | wc -l) -lt 20; do sleep 0.02; done"
+        waiting = exec(f"mktemp begun-XXXXXX >/dev/null; {together}; echo done", timeout=30)
         runs = [asyncio.ensure_future(_awaited(aio(waiting)(box))) for _ in range(20)]
         ticks = 0
-        while ticks < 10 or not all_begun():
+        while ticks < 50:
             ticks += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
+            assert not any(run.done() for run in runs)
         await aio(exec("touch go"))(box)
         return list(await asyncio.gather(*runs)), ticks
 
-    def all_begun() -> bool:
-        return len([thread for thread in threading.enumerate() if thread.name.startswith("pocketenv-aio")]) >= 20
-
     made = (create("my-box") | start).unwrap()
     results, ticks = asyncio.run(main(made))
-    assert ticks >= 10
+    assert ticks == 50
     assert results == ["done\n"] * 20
 
 
@@ -123,7 +124,10 @@ def test_a_failure_passes_by_without_a_thread() -> None:
     async def main() -> object:
         return await aio(where)(Failure(NotLoggedIn()))
 
+    asynchronous._threads.forget()  # pyright: ignore[reportPrivateUsage]
+    before = set(threading.enumerate())
     assert asyncio.run(main()) == IOFailure(NotLoggedIn())
+    assert set(threading.enumerate()) <= before
 
 
 def test_it_composes_as_a_future_of_returns_does() -> None:
@@ -137,14 +141,22 @@ def test_it_composes_as_a_future_of_returns_does() -> None:
     assert "SandboxNotFound" in str(missing)
 
 
-def test_it_is_awaited_twice_and_done_once() -> None:
-    async def main() -> tuple[object, object]:
-        future = aio(create)("my-box")
-        return await future, await future
+def test_it_is_awaited_twice_or_by_many_at_once_and_done_once() -> None:
+    async def main(name: str) -> list[object]:
+        future = aio(create)(name)
+        together = await asyncio.gather(*(future.awaitable() for _ in range(3)))
+        return [*together, await future, await future.map(lambda box: box)]
 
-    first, second = asyncio.run(main())
-    assert first == second
+    first, *others = asyncio.run(main("my-box"))
     assert is_successful(first)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert others == [first] * 4
+
+
+def test_it_is_awaited_in_another_loop_too() -> None:
+    future = aio(create)("my-box")
+    assert (
+        asyncio.run(future.awaitable()) == asyncio.run(future.awaitable()) == IOSuccess(get_sandbox("my-box").unwrap())
+    )
 
 
 def test_what_is_configured_around_the_call_counts_wherever_it_is_awaited() -> None:
@@ -177,6 +189,48 @@ def test_to_give_up_stops_the_waiting_and_not_the_work() -> None:
     assert asyncio.run(main())
     assert [box.unwrap().name[:8] for box in iter_sandboxes_by_actor(me().unwrap().did)] == ["given-up"]
     _wait_until_nothing_is_left()
+
+
+def test_what_was_given_up_is_there_when_it_is_asked_for_again() -> None:
+    async def main() -> object:
+        future = aio(meet)("late")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(future.awaitable(), 0.1)
+        waiting = asyncio.ensure_future(future.awaitable())
+        await asyncio.get_running_loop().run_in_executor(None, HERE.wait)
+        return await waiting
+
+    assert asyncio.run(main()) == IOSuccess("late")
+
+
+def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
+    began: list[str] = []
+    go = threading.Event()
+
+    @step(str)
+    def wait(name: str) -> Result[str, PocketenvError]:
+        began.append(name)
+        go.wait(20)
+        return Success(name)
+
+    async def main() -> tuple[list[str], object]:
+        runs = [asyncio.ensure_future(aio(wait)(f"n{number}").awaitable()) for number in range(WORKERS)]
+        while len(began) < WORKERS:  # noqa: ASYNC110  # threads set no event of a loop
+            await asyncio.sleep(0.001)
+        future = aio(wait)("too-many")
+        late = asyncio.ensure_future(future.awaitable())
+        await asyncio.sleep(0)
+        late.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await late
+        go.set()
+        await asyncio.gather(*runs)
+        return list(began), await future
+
+    before, after = asyncio.run(main())
+    assert len(before) == WORKERS
+    assert "too-many" not in before
+    assert after == IOSuccess("too-many")
 
 
 def _wait_until_nothing_is_left() -> None:
@@ -220,29 +274,56 @@ def test_what_is_awaited_is_a_value() -> None:
 
 
 PROGRAM = """
-import asyncio
+import asyncio, signal
 from pocketenv_fp import aio, ephemeral, exec, start
 
 async def main():
-    asyncio.ensure_future(aio(ephemeral(start | exec("sleep 0.5")))("left-behind").awaitable())
+    work = asyncio.ensure_future(aio(ephemeral(start | exec("sleep 0.5")))("left-behind").awaitable())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     await asyncio.sleep(0.3)
+    print("begun", flush=True)
+    await asyncio.sleep(SECONDS)
 
-asyncio.run(main())
-print("the loop is over")
+try:
+    asyncio.run(main())
+finally:
+    print("the loop is over")
 """
 
 
-def test_python_waits_for_what_has_begun(environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
+@pytest.mark.parametrize(
+    ("number", "code"), [(None, 0), (signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 1)], ids=["end", "INT", "TERM"]
+)
+def test_python_waits_for_what_has_begun(
+    environment: dict[str, str], platform: local.Platform, number: signal.Signals | None, code: int
+) -> None:
+    seconds = "0" if number is None else "20"
+    before = platform.faults.worked("sandbox.createSandbox")
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM.replace("SECONDS", seconds)],
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "the loop is over\n", "")
+    ) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        assert program.stdout.readline() == "begun\n"
+        if number is not None:
+            program.send_signal(number)
+        # Not by communicate(), which does not know what was read together with the first line.
+        said, wrong = program.stdout.read(), program.stderr.read()
+    assert (program.returncode, said) == (code, "the loop is over\n")
+    assert "pocketenv_fp" not in wrong
+    assert bool(wrong) == (number is not None)
+    assert platform.faults.worked("sandbox.createSandbox") == before + 1
     assert not list(iter_sandboxes_by_actor(me().unwrap().did))
+
+
+def test_who_does_not_use_it_does_not_wait_for_asyncio_to_be_imported() -> None:
+    code = "import sys, pocketenv_fp; pocketenv_fp.fan_out; print('asyncio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "False\n"
 
 
 @pytest.fixture(autouse=True)

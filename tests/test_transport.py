@@ -10,14 +10,17 @@ import inspect
 import json
 import math
 import os
+import signal
 import socket
 import ssl
 import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import requests.exceptions
@@ -313,6 +316,26 @@ def test_the_ca_file_is_read_once_and_the_context_shared_by_all_connections(auth
         assert server.connections == 2
         # A context that trusts what it met before would let this one through.
         assert isinstance(look(client(wrong.url, verify=bundle)).failure(), InvalidInput)
+
+
+def test_threads_that_begin_at_once_read_the_ca_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    usual = ssl.create_default_context
+    begin = threading.Barrier(20, timeout=20)
+
+    def counted(**given: Any) -> ssl.SSLContext:
+        read.append("once")
+        return usual(**given)
+
+    def begun(config: Config) -> Outcome:
+        begin.wait()
+        return look(config)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    with Server(servers.ordinary) as server, ThreadPoolExecutor(begin.parties) as pool:
+        results = list(pool.map(begun, [client(server.url)] * begin.parties))
+    assert [type(result) for result in results] == [Success] * begin.parties
+    assert read == ["once"]
 
 
 def test_the_ca_bundle_of_the_environment_is_used(
@@ -757,6 +780,15 @@ def test_calls_share_a_connection() -> None:
         assert {request.connection for request in server.seen} == {1}
 
 
+def test_after_its_idle_connections_were_closed_new_ones_are_made() -> None:
+    with Server(servers.ordinary) as server:
+        for number in (1, 2):
+            assert isinstance(look(client(server.url)), Success)
+            assert server.connections == number
+            for made in transport._transports.values():  # pyright: ignore[reportPrivateUsage]
+                made.close()
+
+
 def test_an_error_answer_gives_its_connection_back() -> None:
     with Server(servers.in_turn(reply(b"{}", 500), reply(b"<html>", 404), reply(b"junk"), reply(VIEW))) as server:
         for _ in range(4):
@@ -851,3 +883,21 @@ def test_a_forked_child_does_not_wait_for_what_a_thread_of_its_parent_held() -> 
                 assert isinstance(look(client(server.url)), Success)
         waiting.join()
         assert server.seen[1].when - server.seen[0].when < 0.9
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent_that_was_reading_the_ca_file(tmp_path: Path) -> None:
+    slow = tmp_path / "slow.pem"
+    os.mkfifo(slow)
+    with Server(servers.ordinary) as server:
+        waiting = threading.Thread(target=look, args=(client(server.url, verify=str(slow)),))
+        waiting.start()
+        while not transport._making.locked():  # pyright: ignore[reportPrivateUsage]
+            time.sleep(0.005)
+        with forked() as in_child:
+            if in_child:
+                signal.alarm(20)  # one that waits would do so without end
+                assert isinstance(look(client(server.url)), Success)
+        slow.write_bytes(b"")
+        waiting.join()
+        assert len(server.seen) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import count
 from typing import TypeVar
 
 from returns.result import Result
@@ -24,6 +26,8 @@ HOSTS = {
     STORAGE: ("storage", "${POCKETENV_STORAGE_URL:-https://sandbox.pocketenv.io}"),
 }
 LONGEST_WAIT = 1e9
+# A variable of the environment may have a name that begins so.
+RANDOM_HEX, UUID = re.compile(r"RANDOM_HEX(_\d+)?"), re.compile(r"UUID(_\d+)?")
 CURL = 'curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN"'
 END_OF_LINE = " -w '\\n'"
 
@@ -57,8 +61,9 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     r"""Write what a step would send as a shell script of curl commands, one for each request; nothing is sent. Gives a str.
 
     It is what `explain` gives, as a program: ids that an answer tells are kept in variables for the requests behind it.
-    It needs a POSIX shell, curl and python3, and reads POCKETENV_TOKEN, POCKETENV_API_URL and POCKETENV_STORAGE_URL.
-    Each answer is printed that no later request needs. A secret is not in it: it is read from a variable of its
+    It needs a POSIX shell, curl and python3, and reads POCKETENV_TOKEN, POCKETENV_API_URL and POCKETENV_STORAGE_URL,
+    which are addresses here, not ``local``, with no ``/`` at the end. An upload sends all of a directory, as if there
+    were no ignore file. Each answer is printed that no later request needs. A secret is not in it: it is read from a variable of its
     name, and sealed with this library, since no shell can do that. What is sent only after a failure is a comment, and
     nothing is undone where the script stops, which it does at the first request that is refused.
 
@@ -93,6 +98,12 @@ class _Script:
 
     def __init__(self, explanation: Explanation) -> None:
         self._explanation = explanation
+        self._last_use = {
+            name: number
+            for number, request in enumerate(explanation.requests)
+            for text in (request.path, request.body or "")
+            for _, name in stand_ins(text)
+        }
         self._kept: set[str] = set()
         self._made: dict[str, str] = {}
         self._needed: list[str] = []
@@ -105,22 +116,22 @@ class _Script:
         hosts = [f"{name}={url}" for name, url in HOSTS.values() if f"${name}/" in commands]
         needed = [f': "${{{name}:?is needed}}"' for name in self._needed]
         first = ["#!/bin/sh", _comment(self._explanation.source), "set -eu", ': "${POCKETENV_TOKEN:?is the token}"']
-        return "\n".join((*first, *needed, *hosts, *functions, *made, commands)) + "\n"
+        # A variable that is given may have the name of one of the script's own: it is read before those are set.
+        return "\n".join((*first, *needed, *functions, *made, *hosts, commands)) + "\n"
 
     def _commands(self) -> Iterator[str]:
-        later = list(self._explanation.requests)
+        numbers = count()
         for part in self._explanation.parts:
             yield ""
             yield _comment(part.source)
             yield from map(_comment, part.notes)
             for request in part.requests:
-                del later[0]
-                lines = list(self._lines(request, later))
+                lines = list(self._lines(request, next(numbers)))
                 yield from map(_comment, lines) if FALLBACK in request.notes else lines
 
-    def _lines(self, request: Request, later: list[Request]) -> Iterator[str]:
-        used = {name for each in later for text in (each.path, each.body or "") for _, name in stand_ins(text) if name}
-        kept = [(name, way) for name, *way in request.gives if name in used and name not in self._kept]
+    def _lines(self, request: Request, number: int) -> Iterator[str]:
+        used = (each for each in request.gives if self._last_use.get(each[0], -1) > number)
+        kept = [(name, way) for name, *way in used if name not in self._kept]
         command = self._command(request, is_shown=not kept and request.seconds is None)
         if request.seconds is not None:
             yield from _repeated(command, request.seconds)
@@ -146,9 +157,10 @@ class _Script:
         place = request.local or "."
         local = quote(f"./{place}" if place.startswith("-") else place)
         if request.verb == "GET":
-            return f"mkdir -p {local} && {CURL} {self._url(request)} | tar -xzf - -C {local} --strip-components=1"
+            return f"mkdir -p {local}\n{CURL} {self._url(request)} | tar -xzf - -C {local} --strip-components=1"
         form = "-F 'file=@-;filename=archive.tar.gz;type=application/gzip'"
-        return f"tar -czf - -C {local} . | {CURL} {form} {self._url(request)}"
+        # The shell would not stop at a tar that finds nothing, since the line goes on behind it.
+        return f"(cd {local})\ntar -czf - -C {local} . | {CURL} {form} {self._url(request)}"
 
     def _url(self, request: Request) -> str:
         path = "".join(text + (self._value(name) if name else "") for text, name in stand_ins(request.path))
@@ -181,9 +193,9 @@ class _Script:
         if name.startswith("SEALED_"):
             self._need(name.removeprefix("SEALED_"))
             self._made.setdefault(name, f'$(sealed "${name.removeprefix("SEALED_")}")')
-        elif name.startswith("RANDOM_HEX"):
+        elif RANDOM_HEX.fullmatch(name):
             self._made.setdefault(name, "$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')")
-        elif name.startswith("UUID"):
+        elif UUID.fullmatch(name):
             self._made.setdefault(name, "$(python3 -c 'import uuid; print(uuid.uuid4())')")
         elif name not in self._kept:
             self._need(name)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from html import escape
 from typing import Any, cast
 
 import msgspec
 
-__all__ = ["API", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "stand_ins"]
+__all__ = ["API", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json", "stand_ins"]
 
 API, STORAGE = "api", "storage"
 LOGIN = "Authorization: Bearer $POCKETENV_TOKEN"
 LONG = 200
+# Signs that move a terminal's cursor or turn the direction of writing: JSON may hold them, and is read by people.
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _STAND_IN = re.compile(r"‹([A-Za-z_][A-Za-z0-9_]*)›")
 
 
@@ -26,6 +29,16 @@ def stand_ins(text: str) -> Iterator[tuple[str, str | None]]:
     """
     pieces = _STAND_IN.split(text)
     yield from zip(pieces[::2], (*pieces[1::2], None), strict=True)
+
+
+def as_json(value: object) -> str:
+    r"""Give a value as JSON that can be read: only signs that nobody sees, or that turn a line round, are written out.
+
+    >>> from pocketenv_fp.explanation import as_json
+    >>> print(as_json({"name": "é\u202e"}))
+    {"name": "é\u202e"}
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -52,7 +65,7 @@ class Request(msgspec.Struct, frozen=True):
 
     def brief(self) -> str | None:
         """Give the body with its long texts as their lengths."""
-        return None if self.body is None else json.dumps(_brief(json.loads(self.body)), ensure_ascii=False)
+        return None if self.body is None else as_json(_brief(json.loads(self.body)))
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -110,9 +123,7 @@ class Explanation(msgspec.Struct, frozen=True):
         return f"{_several(len(self))}{with_login}; nothing was sent."
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        rows = "".join(_row(part, escape) for part in self.parts)
+        rows = "".join(map(_row, self.parts))
         return (
             "<table style='border-collapse:collapse;color:inherit'>"
             f"<caption style='text-align:left;caption-side:bottom;opacity:.75'>{escape(self._count())}</caption>"
@@ -120,11 +131,11 @@ class Explanation(msgspec.Struct, frozen=True):
         )
 
 
-def _row(part: Part, escape: Any) -> str:
+def _row(part: Part) -> str:
     code = "white-space:pre-wrap;word-break:break-word;background:transparent;color:inherit"
     told = "".join(f"<div style='opacity:.75'>{escape(note)}</div>" for note in part.notes)
     asked = "".join(
-        f"<div><code style='{code}'>{escape(str(request))}</code>{_body(request, code, escape)}</div>"
+        f"<div><code style='{code}'>{escape(str(request))}</code>{_body(request, code)}</div>"
         for request in part.requests
     )
     cell = "text-align:left;vertical-align:top;border-top:1px solid currentColor;padding:.3em"
@@ -135,7 +146,7 @@ def _row(part: Part, escape: Any) -> str:
     )
 
 
-def _body(request: Request, code: str, escape: Any) -> str:
+def _body(request: Request, code: str) -> str:
     body = request.brief()
     return "" if body is None else f"<div style='padding-left:1.2em'><code style='{code}'>{escape(body)}</code></div>"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -19,7 +18,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import storage
 from pocketenv_fp.arguments import wrong_value
 from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError, SandboxNotFound
-from pocketenv_fp.explanation import API, STORAGE, Part, Request, stand_ins
+from pocketenv_fp.explanation import API, STORAGE, Part, Request, as_json, stand_ins
 from pocketenv_fp.imagined import Imagined, stand_in
 from pocketenv_fp.masking import Shown, sequence, without_secrets
 from pocketenv_fp.models import ExecResult, Sandbox
@@ -175,7 +174,7 @@ class Rehearsal:
             return Request(verb, f"/cp/{_quoted(params['uuid'])}", None, notes, STORAGE, local=self.local)
         query = "&".join(f"{_quoted(name)}={_quoted(each)}" for name, each in params.items())
         path = "/cp" if call.nsid == storage.PUT else f"/xrpc/{NAMESPACE}{call.nsid}"
-        body = None if call.body is None else json.dumps(self._shown.fields(call.nsid, call.body), ensure_ascii=False)
+        body = None if call.body is None else as_json(self._shown.fields(call.nsid, call.body))
         (body or "").encode()  # half of a surrogate pair cannot be sent
         host, local = (STORAGE, self.local) if call.nsid == storage.PUT else (API, None)
         whole = f"{path}?{query}" if query else path
@@ -263,9 +262,9 @@ def _copying(walk: Rehearsal, applied: Applied, target: Outcome) -> Outcome:
     sends = applied.operation.__name__ == "upload"
     walk.local = str(arguments(applied)["local"])
     walk.note(
-        "if it is a directory: nothing here is looked at. Of a file, it is first asked what is at the other path"
+        "as for a directory, since nothing here is looked at; for a file it is first asked what is at the other path"
         if sends
-        else "if it is a directory. A file is first copied into one, in the sandbox"
+        else "as for a directory; a file is first copied into one, in the sandbox"
     )
     try:
         return walk.perform(applied, target)

@@ -367,6 +367,9 @@ def test_only_steps_are_explained() -> None:
             badly(each, BOX)
         with pytest.raises(TypeError, match="needs arguments"):
             as_curl(each)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    for combined in (tap, ephemeral):
+        with pytest.raises(TypeError, match=rf"{combined.__name__} needs arguments: write `\| {combined.__name__}\("):
+            badly(combined, BOX)
     for wrong in ("start", None, print, BOX):
         with pytest.raises(TypeError, match="explain: a step is needed, not a"):
             badly(wrong)
@@ -572,6 +575,17 @@ class _Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_a_text_that_turns_a_line_round_is_written_out_and_means_the_same() -> None:
+    text = "é\u202egnp.exe\u2066 \x9b31m\x7f\u2028"
+    made = sandbox.set_variable("NAME", text)
+    explanation = explain(made, BOX)
+    html = explanation._repr_html_()  # pyright: ignore[reportPrivateUsage]
+    told = str(explanation) + html + as_curl(made, BOX)
+    assert not set(told) & set("\u202e\u2066\x9b\x7f\u2028")
+    assert told.count("é\\u202egnp.exe") >= 3
+    assert msgspec.json.decode(explanation.requests[0].body or "")["variable"]["value"] == text
+
+
 def test_in_a_notebook_it_is_a_table_with_all_text_escaped() -> None:
     html = explain(start | exec("<script>alert('&')</script>"), BOX)._repr_html_()  # pyright: ignore[reportPrivateUsage]  # as notebooks do
     parser = _Balanced()
@@ -697,6 +711,16 @@ def test_a_value_of_the_environment_arrives_whole_between_quotes() -> None:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
+def test_a_secret_may_have_the_name_of_a_variable_of_the_script() -> None:
+    for number, name in enumerate(("api", "answer", "UUID_OF_MINE", "RANDOM_HEX_A")):
+        made = create(secrets={"api": SECRET}) | start | exec('printf "$api $A"', env={"A": from_env(name)})
+        ran = run(as_curl(made, f"box-{number}"), **{"api": SECRET, name: SECRET})
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert msgspec.json.decode(ran.stdout.splitlines()[-1])["stdout"] == f"{SECRET} {SECRET}"
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
 def test_what_only_an_answer_tells_is_kept_for_what_comes_behind() -> None:
     web = sandbox.set_service("it's $web", "sleep 99")
     ran = run(as_curl(create | start | tap(web) | tap(sandbox.stop_service("it's $web")) | sandbox.spawn("true"), "b"))
@@ -715,6 +739,19 @@ def test_directories_travel_with_the_script(tmp_path: Path) -> None:
     ran = run(as_curl(create | start | upload(there, "a b") | download("a b", back), "my-box"))
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (back / "file").read_text(encoding="utf-8") == "content"
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_a_script_stops_at_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    is_a_file = tmp_path / "file"
+    is_a_file.write_text("content", encoding="utf-8")
+    for number, copy in enumerate([upload(is_a_file, "a"), upload(tmp_path / "none", "a"), download("a", is_a_file)]):
+        made = create | start | tap(exec("mkdir a")) | tap(copy) | exec("echo went on")
+        ran = run(as_curl(made, f"box-{number}"))
+        assert ran.returncode != 0
+        assert "went on" not in ran.stdout
+        assert "curl" not in ran.stderr, "nothing was sent that could be refused"
 
 
 @needs_curl
@@ -746,6 +783,7 @@ def test_no_text_of_a_pipeline_is_run_by_the_shell_that_runs_the_script(text: st
     script = as_curl(tap(upload(text, "a")) | tap(download("a", f"-{text}")) | made, Sandbox(id=text, name=text))
     checked = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+    (tmp_path / text).mkdir()
     false = tmp_path / "bin"
     false.mkdir()
     for tool in ("curl", "tar"):
@@ -763,5 +801,6 @@ def test_a_script_has_only_what_it_uses() -> None:
     simple = as_curl(stop, BOX)
     assert "python3" not in simple
     assert "storage" not in simple
+    assert "answer=" not in as_curl(sandbox.create_integration("a-hook"), BOX), "what it answers is printed"
     assert simple.startswith("#!/bin/sh\n# stop()\nset -eu\n")
     assert "in_quotes" in as_curl(exec("a", env={"A": from_env("B")}), BOX)

@@ -242,7 +242,9 @@ def test_the_line_shows_a_sandbox_as_it_is_now(loaded: Shell) -> None:
     assert loaded.run("%sandbox my-box").unwrap().status is Status.RUNNING
     stop(get_sandbox("my-box")).unwrap()
     assert loaded.run("%sandbox box").unwrap().status is Status.STOPPED
-    assert isinstance(loaded.run("%sandbox no-such-box").failure(), SandboxNotFound)
+    missing = loaded.run("%sandbox no-such-box").failure()
+    assert isinstance(missing, SandboxNotFound)
+    assert "there is no sandbox no-such-box" in str(missing)
 
 
 @pytest.mark.usefixtures("environment")
@@ -272,6 +274,10 @@ def test_options_say_where_for_how_long_and_what_counts(loaded: Shell) -> None:
         ("%%sandbox a --timeout nan\nls", "'nan' is no number of seconds"),
         ("%%sandbox a --timeout inf\nls", "'inf' is no number of seconds"),
         ("%%sandbox a --out 1x\nls", "--out: '1x' is no name of a variable"),
+        ("%%sandbox a --out class\nls", "--out: 'class' is no name of a variable"),
+        ("%%sandbox {missing}\nls", "there is no variable for '{missing}'"),
+        ("%%sandbox $missing\nls", "there is no variable for '$missing'"),
+        ("%sandbox $missing", "there is no variable for '$missing'"),
         ("%%sandbox a --rm --keep\nls", "not allowed with"),
         ("%%sandbox 'a\nls", "a quotation mark is not closed"),
         ("%%sandbox a\n  \n", "there is nothing to run: write shell lines below the first one"),
@@ -286,7 +292,7 @@ def test_a_mistake_is_a_usage_error_that_says_what_to_write(loaded: Shell, cell:
     if "nothing to run" not in said:
         usage = "%%sandbox NAME [--provider P] [--rm | --keep]" if cell.startswith("%%") else "%sandbox NAME"
         assert f"Write: {usage}" in str(raised.value)
-    assert get_sandbox("a") == Success(None)
+    assert [get_sandbox(name) for name in ("a", "{missing}", "$missing")] == [Success(None)] * 3
 
 
 def test_its_help_says_what_a_name_is(loaded: Shell) -> None:
@@ -450,6 +456,18 @@ def test_a_cell_that_takes_long_tells_what_it_is_at(kernel: Kernel) -> None:
     cell = next(message["parent_header"]["msg_id"] for message in sent if message["msg_type"] == "execute_input")
     shown = [message for message in sent if message["msg_type"] in {"display_data", "update_display_data"}]
     assert {message["parent_header"]["msg_id"] for message in shown} == {cell}
+
+
+@pytest.mark.parametrize(
+    "value", ["ran", "Success(ran)", "[Success(ran), Success(ran)]", "Traced(Success(ran), Trace())"]
+)
+def test_a_long_output_leaves_a_small_message(kernel: Kernel, value: str) -> None:
+    made = "from returns.result import Success\nfrom pocketenv_fp.traces import Traced\nran = ExecResult('line\\n' * 2_000_000, '', 0)\n"
+    (shown,) = of_kind(kernel.run(made + value), "execute_result")
+    assert sum(map(len, shown["data"].values())) < 100_000
+    assert "more characters" in shown["data"]["text/plain"]
+    (short,) = of_kind(kernel.run("[Success(ExecResult('a', '', 0))]"), "execute_result")
+    assert short["data"]["text/plain"] == "[<Success: ExecResult(stdout='a', stderr='', exit_code=0)>]"
 
 
 @pytest.mark.usefixtures("environment")

@@ -308,6 +308,36 @@ def test_what_is_not_this_librarys_keeps_its_own_picture() -> None:
     assert "&lt;class" in card(Success(Table))
 
 
+class Broken:
+    """Somebody else's value that shows nothing of itself."""
+
+    def __repr__(self) -> str:
+        raise ValueError("<broken>")
+
+    def _repr_html_(self) -> str:
+        raise ValueError("<broken>")
+
+
+def test_a_value_that_cannot_be_shown_leaves_the_rest_of_the_card() -> None:
+    told = "‹Broken, whose repr raises ValueError›"
+    for value in (Success(Broken()), Failure(Broken()), Success((Broken(), Port(80)))):
+        assert told in seen(card(value)).text
+    fleet = seen(list_card([Success(Broken()), Failure(Broken()), Success("fine")])).text
+    assert fleet.count(told) == 2
+    assert "'fine'" in fleet
+
+
+def test_a_picture_that_cannot_be_made_is_a_repr() -> None:
+    class Picture:
+        def __repr__(self) -> str:
+            return "a picture of old"
+
+        def _repr_html_(self) -> str:
+            raise ValueError("no picture")
+
+    assert "a picture of old" in seen(card(Success(Picture()))).text
+
+
 def test_text_is_shown_as_it_was_printed_and_data_so_that_it_can_be_read() -> None:
     assert "a\nb" in seen(card(Success("a\nb\n"))).text
     assert "{'a': 1}" in seen(card(Success({"a": 1}))).text

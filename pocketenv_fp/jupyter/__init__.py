@@ -2,7 +2,7 @@
 
 - A Success or a Failure, with the value or the error and its advice in it; a Sandbox and every other record, a Page, an
   ExecResult with its colours, a pipeline, an error, and the list that a `fan_out` gives, are cards in a notebook. In a
-  terminal they look as before.
+  terminal they look as before. Of a long output a notebook keeps the beginning and the end.
 - ``%%sandbox NAME`` runs the lines of a cell in a sandbox, ``%sandbox NAME`` shows it: see ``%%sandbox?``.
 - While a cell runs, a line tells which steps it is at, and for how long.
 

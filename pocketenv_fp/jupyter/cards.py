@@ -123,8 +123,15 @@ def _output(stdout: str, stderr: str) -> str:
     return "".join(shown) or '<div class="pe-more">It printed nothing.</div>'
 
 
+def _told(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  # somebody else's: the rest of the card is shown all the same
+        return f"‹{type(value).__name__}, whose repr raises {type(error).__name__}›"
+
+
 def _readable(value: object) -> str:
-    text = repr(value)
+    text = _told(value)
     if type(value) not in {dict, list, tuple, set} or not LINE_CHARACTERS < len(text) < READABLE:
         return text
     return pformat(value, width=LINE_CHARACTERS, sort_dicts=False)
@@ -151,7 +158,10 @@ def _result(result: Result[Any, Any]) -> str:
 def _picture(value: object) -> str | None:
     # What is not this library's may have a picture of its own, as a table of pandas has.
     method = None if _has_card(value) else getattr(type(value), "_repr_html_", None)
-    shown: object = method(value) if callable(method) else None
+    try:
+        shown: object = method(value) if callable(method) else None
+    except Exception:  # noqa: BLE001  # somebody else's: there is its repr
+        return None
     return f'<div class="pe-part pe-wide">{shown}</div>' if isinstance(shown, str) else None
 
 
@@ -237,7 +247,7 @@ def _cell(value: object) -> str:
         return f'<span class="pe-code">{linked(value)}</span>'
     if _is_texts(value):
         return shortened(", ".join(value))
-    return f'<span class="pe-code">{shortened(repr(value))}</span>'
+    return f'<span class="pe-code">{shortened(_told(value))}</span>'
 
 
 def _cut(text: str) -> str:
@@ -276,7 +286,7 @@ def _list(names: Iterable[str], rows: Iterable[Sequence[str]], count: int) -> st
 def _in_row(result: Result[Any, Any]) -> tuple[str, str]:
     if isinstance(result, Failure):
         error: object = result.failure()
-        told = error.summary() if isinstance(error, PocketenvError) else repr(error)
+        told = error.summary() if isinstance(error, PocketenvError) else _told(error)
         return _sign("bad", "Failure"), f"<b>{escaped(type(error).__name__)}</b> {shortened(told, 2 * LINE_CHARACTERS)}"
     value: object = result.unwrap()
     if isinstance(value, ExecResult):
@@ -284,7 +294,7 @@ def _in_row(result: Result[Any, Any]) -> tuple[str, str]:
         return _sign("good", "Success"), f'{_exit(value.exit_code).strip()} <span class="pe-code">{said}</span>'
     if isinstance(value, Sandbox):
         return _sign("good", "Success"), f"Sandbox {escaped(_cut(value.name))} {_cell(value.status)}"
-    return _sign("good", "Success"), f'<span class="pe-code">{shortened(repr(value), 2 * LINE_CHARACTERS)}</span>'
+    return _sign("good", "Success"), f'<span class="pe-code">{shortened(_told(value), 2 * LINE_CHARACTERS)}</span>'
 
 
 def _last_line(text: str) -> str:

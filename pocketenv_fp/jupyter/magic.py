@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import math
 import shlex
 from collections.abc import Generator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.jupyter.markup import plain
 from pocketenv_fp.leases import managed
 from pocketenv_fp.models import ExecResult, Sandbox, Status
@@ -58,8 +59,15 @@ def _seconds(text: str) -> float:
 
 
 def _variable(text: str) -> str:
-    if not text.isidentifier():
+    if not text.isidentifier() or keyword.iskeyword(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a variable")
+    return text
+
+
+def _name(text: str) -> str:
+    # IPython has put the values of variables into the line: what is left of these signs has none.
+    if text.startswith("$") or {"{", "}"} & set(text):
+        raise argparse.ArgumentTypeError(f"there is no variable for {text!r}")
     return text
 
 
@@ -75,7 +83,12 @@ def _parser(*, lines: bool) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("name", metavar="NAME", help="a variable that holds a Sandbox or a Result of one, or a sandbox's name or id")
+    add(
+        "name",
+        metavar="NAME",
+        type=_name,
+        help="a variable that holds a Sandbox or a Result of one, or a sandbox's name or id",
+    )
     if not lines:
         return parser
     add("--provider", metavar="P", help="where to create it, if there is none")
@@ -134,7 +147,14 @@ def _held(ipython: InteractiveShell, name: str) -> Result[Sandbox | None, Pocket
 
 def _show(ipython: InteractiveShell, line: str) -> Result[Sandbox, PocketenvError]:
     name: str = _options(line, lines=False).name
-    return (_held(ipython, name) or get_sandbox(name)) | refresh
+    held = _held(ipython, name)
+    return get_sandbox(name).bind(lambda box: _there(box, name)) if held is None else held | refresh
+
+
+def _there(box: Sandbox | None, name: str) -> Result[Sandbox, PocketenvError]:
+    if box is None:
+        return Failure(SandboxNotFound(message=f"there is no sandbox {name}"))
+    return Success(box)
 
 
 def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[ExecResult, PocketenvError]:

@@ -26,7 +26,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.operation import Operation, Step, is_step
+from pocketenv_fp.operation import Step, demand_step
 
 __all__ = ["Aio", "aio"]
 
@@ -122,8 +122,5 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     >>> aio(exec("ls") | stdout)
     aio(exec('ls') | stdout())
     """
-    if isinstance(step, Operation):
-        raise TypeError(step.needs_arguments())
-    if not is_step(step):
-        raise TypeError(f"aio: a step is needed, not a {type(step).__name__}")
+    demand_step(step, "aio")
     return Aio(step)

@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.operation import Applied, Curried, Operation, Step, is_step
+from pocketenv_fp.operation import Applied, Curried, Step, demand_step, is_step
 
 __all__ = ["combinator"]
 
@@ -71,10 +71,8 @@ class _Combinator(Curried):
     def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         steps, functions = self.inner
         for name, value in self._given(args, kwargs):
-            if name in steps and isinstance(value, Operation):
-                raise TypeError(cast("Operation[Any, ..., Any]", value).needs_arguments())
-            if name in steps and not is_step(value):
-                raise TypeError(f"{name}: a step is needed, not a {type(value).__name__}")
+            if name in steps:
+                demand_step(value, name)
             if name in functions and not callable(value):
                 raise TypeError(f"{name}: a function is needed, not a {type(value).__name__}")
         self._wrong_value(args, kwargs)

@@ -44,7 +44,11 @@ class _Punctual(io.RawIOBase):
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left if self._limit is None else min(self._limit, left))
-        return cast("int | None", self._raw.readinto(buffer))
+        try:
+            return cast("int | None", self._raw.readinto(buffer))
+        finally:
+            # The connection may be kept, and what is sent on it next has a limit of its own.
+            self._sock.settimeout(self._limit)
 
     def close(self) -> None:
         self._raw.close()

@@ -15,6 +15,9 @@ from pocketenv_fp.errors import DeadlineExceeded
 
 __all__ = ["TimeIsOver", "exceeded", "limited", "nap", "patient", "remaining", "remaining_to_answer", "unlimited"]
 
+# The system counts the seconds of a sleep in a number that has an end, and a platform may ask for any.
+LONGEST_SLEEP = 3600.0
+
 # The moment, and the seconds that were given.
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("pocketenv_fp.deadline", default=None)
 _is_patient: ContextVar[bool] = ContextVar("pocketenv_fp.patient", default=False)
@@ -77,4 +80,6 @@ def exceeded(operation: str, *, maybe_sent: bool = False) -> DeadlineExceeded | 
 
 def nap(seconds: float) -> None:
     """Sleep for so many seconds, or until the time is over."""
-    time.sleep(max(0.0, min(seconds, remaining())))
+    until = time.monotonic() + min(seconds, remaining())
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, LONGEST_SLEEP))

@@ -92,7 +92,7 @@ class Place(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         which = "" if self.pipeline == self.step else f", step {self.position} of {self.pipeline}"
-        return f"{self.step}{which}, after {self.seconds:.3g} s"
+        return f"{self.step}{which}, after {self.seconds:.3f} s"
 
 
 # Not frozen: contextmanager and add_note assign to exceptions on their way. Equality, hash and repr are written once:

@@ -12,7 +12,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.explanation import Explanation
 from pocketenv_fp.masking import sequence
 from pocketenv_fp.observing import unobserved
-from pocketenv_fp.operation import Curried, Step, is_step
+from pocketenv_fp.operation import Step, demand_step, is_step
 from pocketenv_fp.pocketenv.creation import create
 from pocketenv_fp.rehearsal import EPHEMERAL, MANAGED, Rehearsal, place_of
 from pocketenv_fp.xrpc import answered_by
@@ -58,11 +58,7 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     >>> [request.verb for request in explain(start).requests]
     ['POST', 'GET']
     """
-    given: object = step
-    if not is_step(given):
-        if isinstance(given, Curried):
-            raise TypeError(given.needs_arguments())
-        raise TypeError(f"explain: a step is needed, not a {type(given).__name__}")
+    demand_step(step, "explain")
     # A context of its own: no configuration, no watcher and no lease of the program's is concerned.
     return Context().run(_explained, step, target)
 

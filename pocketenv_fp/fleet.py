@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, TypeVar
 
 from returns.result import Failure, Result, Success
@@ -21,7 +21,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config, in_use, using
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.interrupts import guarded, opened
-from pocketenv_fp.operation import Step, is_step
+from pocketenv_fp.operation import Step, demand_step
 from pocketenv_fp.progress import Progress, tracking
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def fan_out(
     # Imported here: it is a good part of this library's import time, and most programs have one sandbox.
     from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
-    if not is_step(pipeline):
-        raise TypeError(f"fan_out: a pipeline is needed, not a {type(pipeline).__name__}")
+    demand_step(pipeline, "fan_out")
     if max_workers < 1:
         raise ValueError("fan_out: max_workers must be at least 1")
     waiting = list(targets)
@@ -88,7 +87,8 @@ def fan_out(
         try:
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
             run = os.urandom(8)
-            futures += [_submit(pool, (run, number), pipeline, target) for number, target in enumerate(waiting)]
+            for number, target in enumerate(waiting):
+                futures.append(_submit(pool, (run, number), pipeline, target))
             for future in as_completed(futures):
                 _keep(future.result()[1])
                 track.add(1)
@@ -121,7 +121,19 @@ def _submit(
         return pool.submit(copy_context().run, _run, mark, (), pipeline, target)
     from pocketenv_fp.traces import recording
 
-    return pool.submit(_run, mark, in_use(), pipeline, target, traced=bool(recording()))
+    return pool.submit(_apart, mark, in_use(), pipeline, target, traced=bool(recording()))
+
+
+def _apart(
+    mark: object,
+    configs: tuple[Config, ...],
+    pipeline: Step[A, B],
+    target: A | None | Result[A | None, PocketenvError],
+    *,
+    traced: bool,
+) -> tuple[Result[B, PocketenvError], Trace | None]:
+    # A forked worker stands for ever in the blocks in which it was forked.
+    return Context().run(_run, mark, configs, pipeline, target, traced=traced)
 
 
 def _run(

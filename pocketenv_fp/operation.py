@@ -49,7 +49,18 @@ from pocketenv_fp.errors import Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import HIDDEN, Sandbox
 from pocketenv_fp.observing import Done, begin, told
 
-__all__ = ["Applied", "Curried", "Operation", "Step", "StepOperation", "identity", "is_step", "operation", "step"]
+__all__ = [
+    "Applied",
+    "Curried",
+    "Operation",
+    "Step",
+    "StepOperation",
+    "demand_step",
+    "identity",
+    "is_step",
+    "operation",
+    "step",
+]
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -208,7 +219,7 @@ class Applied(Step[Any, Any]):
         return repr(key if is_name else HIDDEN)
 
     def _shown(self, name: str, value: object) -> str:  # noqa: PLR0911  # a kind of value each
-        if value in (math.inf, -math.inf):
+        if isinstance(value, float) and math.isinf(value):
             return f"float({str(value)!r})"  # the repr of an endless wait is no source
         if is_step(value):
             return repr(value)  # which masks its own secrets
@@ -384,6 +395,15 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
     @property
     def _steps(self) -> tuple[Applied, ...]:
         return self._alone
+
+
+def demand_step(value: object, who: str) -> None:
+    """Raise TypeError, which says what to write, for what is no step but an operation without its arguments, or else."""
+    if is_step(value):
+        return
+    if isinstance(value, Curried):
+        raise TypeError(value.needs_arguments())
+    raise TypeError(f"{who}: a step is needed, not a {type(value).__name__}")
 
 
 def operation(

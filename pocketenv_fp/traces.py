@@ -27,7 +27,7 @@ from returns.result import Result
 
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.observing import Begun, Done, Ended, observing
-from pocketenv_fp.operation import Operation, Step, is_step
+from pocketenv_fp.operation import Step, demand_step
 from pocketenv_fp.timeline import CallRecord, StepRecord, end_of, timeline
 
 __all__ = ["CallRecord", "StepRecord", "Trace", "Traced", "Tracer", "on_lane", "recording", "trace", "tracing"]
@@ -146,9 +146,9 @@ class Trace:
         # A step fails because one inside it did: that is one failure.
         failed = sum(step.error is not None and step.depth == 0 for step in self._steps)
         parts = [
-            f"{len(self._steps):,} steps",
+            _counted(len(self._steps), "step"),
             *([f"{failed:,} failed"] if failed else []),
-            f"{requests:,} requests",
+            _counted(requests, "request"),
             *([f"held back for {held:.3f} s in all by the request limit"] if held >= 0.001 else []),  # a millisecond
             f"{self.seconds:.3f} s",
         ]
@@ -163,6 +163,10 @@ class Trace:
 
     def _repr_html_(self) -> str:
         return self.picture()
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _by_lane(steps: tuple[StepRecord, ...]) -> list[StepRecord]:
@@ -233,10 +237,7 @@ def trace(step: Step[A, B]) -> Tracer[A, B]:
     >>> [call.name for call in seen.steps[2].calls]
     ['sandbox.startSandbox', 'sandbox.getSandbox']
     """
-    if isinstance(step, Operation):
-        raise TypeError(step.needs_arguments())
-    if not is_step(step):
-        raise TypeError(f"trace: a step is needed, not a {type(step).__name__}")
+    demand_step(step, "trace")
     return Tracer(step)
 
 

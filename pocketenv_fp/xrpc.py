@@ -41,7 +41,20 @@ if TYPE_CHECKING:
 
     from pocketenv_fp.transport import Transport
 
-__all__ = ["Call", "Door", "answered", "answered_by", "connected", "decode", "has_door", "nothing", "procedure", "query", "refusal", "send"]
+__all__ = [
+    "Call",
+    "Door",
+    "answered",
+    "answered_by",
+    "connected",
+    "decode",
+    "has_door",
+    "nothing",
+    "procedure",
+    "query",
+    "refusal",
+    "send",
+]
 
 T = TypeVar("T")
 

@@ -146,7 +146,7 @@ def test_progress_is_told_of_each_that_is_done() -> None:
 
 def test_mistakes_are_told_at_once() -> None:
     wrong: Any = fan_out
-    with pytest.raises(TypeError, match="a pipeline is needed, not a Operation"):
+    with pytest.raises(TypeError, match="exec needs arguments"):
         wrong(exec, ["a"])
     with pytest.raises(ValueError, match="at least 1"):
         fan_out(shout, ["a"], max_workers=0)

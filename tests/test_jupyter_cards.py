@@ -209,7 +209,7 @@ def test_a_failure_shows_the_error_its_advice_its_output_and_where_it_happened()
         CommandFailed.advice,
         "before",
         "no such file",
-        "in exec('make'), step 2 of start() | exec('make'), after 1.5 s",
+        "in exec('make'), step 2 of start() | exec('make'), after 1.500 s",
         "The sandbox b may still be there.",
     ):
         assert part in text

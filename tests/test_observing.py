@@ -343,7 +343,7 @@ def test_a_failure_says_in_which_step_of_which_pipeline_it_was_and_when() -> Non
     assert place.step == "exec('sleep 0.1; exit 3', check=True)"
     assert (place.position, place.pipeline) == (3, repr(ci))
     assert place.seconds >= 0.1
-    assert str(place) == (f"exec('sleep 0.1; exit 3', check=True), step 3 of {ci}, after {place.seconds:.3g} s")
+    assert str(place) == (f"exec('sleep 0.1; exit 3', check=True), step 3 of {ci}, after {place.seconds:.3f} s")
 
 
 def test_a_failure_inside_of_a_step_says_both() -> None:

@@ -15,8 +15,8 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.arguments import Name, Text
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
-from pocketenv_fp.deadline import patient, unlimited
-from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError, SandboxNotFound, ServerError
+from pocketenv_fp.deadline import exceeded, patient, remaining, unlimited
+from pocketenv_fp.errors import DeadlineExceeded, DecodeError, InvalidInput, PocketenvError, SandboxNotFound, ServerError
 from pocketenv_fp.interrupts import closed
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.operation import step
@@ -198,8 +198,13 @@ class _Creation:
         self, body: Mapping[str, object], shared_by: tuple[str, str]
     ) -> Result[Sandbox, PocketenvError]:
         # The answer does not tell an older sandbox from a new one: only what was there before does.
-        with _turn(shared_by):
+        turn = _turn(shared_by)
+        if not turn.acquire(timeout=min(max(remaining(), 0.0), threading.TIMEOUT_MAX)):
+            return Failure(exceeded("sandbox.createSandbox") or DeadlineExceeded(0, "sandbox.createSandbox"))
+        try:
             return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
+        finally:
+            turn.release()
 
     def _remember(self, did: str) -> Done:
         there: set[str] = set()

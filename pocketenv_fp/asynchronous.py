@@ -68,10 +68,18 @@ class _Work(Generic[B]):
         self._begun: Future[Result[B, PocketenvError]] | None = None
 
     def __await__(self) -> Generator[Any, None, Result[B, PocketenvError]]:
-        # Cancelled is only what had to wait for a thread: nothing of it has been done.
-        if self._begun is None or self._begun.cancelled():
-            self._begun = _threads.pool().submit(self._work)
-        return asyncio.wrap_future(self._begun).__await__()
+        while True:
+            # Cancelled is only what had to wait for a thread: nothing of it has been done.
+            if self._begun is None or self._begun.cancelled():
+                self._begun = _threads.pool().submit(self._work)
+            begun = self._begun
+            try:
+                return (yield from asyncio.wrap_future(begun).__await__())
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                # It may have been another one, who awaited it too, that was cancelled.
+                if not begun.cancelled() or task is None or task.cancelling():
+                    raise
 
 
 class Aio(Generic[A, B]):

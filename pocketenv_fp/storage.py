@@ -105,10 +105,18 @@ def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> 
     from pocketenv_fp.transport import pauses
 
     pause = pauses(found.retries)
+    arrived = set[str]()
     while True:
         result = attempt()
-        if isinstance(result, Success) or not _passes(error := result.failure()) or remaining() <= 0:
+        if isinstance(result, Success):
             return result
+        error = result.failure()
+        if isinstance(error, DeadlineExceeded) and error.operation in arrived:
+            return Failure(DeadlineExceeded(error.seconds, error.operation, maybe_sent=True))
+        if not _passes(error) or remaining() <= 0:
+            return result
+        if isinstance(error, ApiError) or (isinstance(error, TransportError) and error.maybe_sent):
+            arrived.add(error.operation)
         try:
             pause = pause.increment(error=HTTPError())
         except HTTPError:  # no repetitions are left, or no time

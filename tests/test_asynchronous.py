@@ -233,6 +233,34 @@ def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
     assert after == IOSuccess("too-many")
 
 
+def test_who_waits_for_it_too_is_not_cancelled_with_the_other() -> None:
+    go = threading.Event()
+    began: list[str] = []
+
+    @step(str)
+    def wait(name: str) -> Result[str, PocketenvError]:
+        began.append(name)
+        go.wait(20)
+        return Success(name)
+
+    async def main() -> list[object]:
+        runs = [asyncio.ensure_future(aio(wait)(f"n{number}").awaitable()) for number in range(WORKERS)]
+        while len(began) < WORKERS:  # noqa: ASYNC110  # threads set no event of a loop
+            await asyncio.sleep(0.001)
+        future = aio(wait)("shared")
+        first, *others = [asyncio.ensure_future(future.awaitable()) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        assert first.cancelled()
+        go.set()
+        await asyncio.gather(*runs)
+        return list(await asyncio.gather(*others))
+
+    assert asyncio.run(main()) == [IOSuccess("shared")] * 2
+    assert began.count("shared") == 1
+
+
 def _wait_until_nothing_is_left() -> None:
     mine = me().unwrap().did
     while any(True for _ in iter_sandboxes_by_actor(mine)):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pickle import PicklingError
 from typing import Any
@@ -35,8 +37,11 @@ from pocketenv_fp import (
     partition,
     start,
     stdout,
+    tracing,
     using,
 )
+from pocketenv_fp.config import in_use
+from pocketenv_fp.deadline import limited, remaining
 from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.operation import step
 
@@ -125,6 +130,54 @@ def test_processes_run_it_with_the_configuration_by_pickle_and_the_token_of_thei
         with using(Config(token="a-token")), pytest.raises(PicklingError, match="POCKETENV_TOKEN"):
             fan_out(create, ["a"], executor=pool)
     assert mine() == []
+
+
+@step(str)
+def inside(_: str) -> Result[tuple[int, float], PocketenvError]:
+    return Success((len(in_use()), remaining()))
+
+
+def test_a_forked_worker_does_not_stay_in_the_blocks_in_which_it_was_forked() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        with using(Config(retries=0)), limited(60):
+            assert fan_out(inside, ["a"], executor=pool) == [Success((1, math.inf))]
+        assert fan_out(inside, ["a"], executor=pool) == [Success((0, math.inf))]
+
+
+class Here(Executor):
+    """What runs each at once, where it is handed in."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done = Future[Any]()
+        done.set_result(work(*args, **named))
+        return done
+
+
+def test_what_runs_where_it_is_handed_in_is_traced_once() -> None:
+    with tracing() as seen:
+        assert fan_out(shout, ["a", "b"], executor=Here()) == [Success("A"), Success("B")]
+    assert [(record.step, record.lane) for record in seen.steps] == [("shout()", "a"), ("shout()", "b")]
+
+
+class Interrupted(ThreadPoolExecutor):
+    """Threads that are interrupted when the third target is handed in."""
+
+    number = 0
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        self.number += 1
+        if self.number == 3:
+            signal.raise_signal(signal.SIGINT)
+        return super().submit(work, *args, **named)
+
+
+def test_what_has_begun_is_waited_for_where_the_interrupt_comes_before_all_are_handed_in() -> None:
+    RAN.clear()
+    with Interrupted(1) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            fan_out(stumble, ["first", "second", "third", "fourth"], executor=pool)
+        assert RAN == ["first"]
+    assert RAN == ["first"]
 
 
 def test_what_a_pipeline_raises_comes_out_and_what_has_not_begun_is_cancelled() -> None:

@@ -27,7 +27,9 @@ from returns.result import Failure, Result, Success
 import pocketenv_fp
 from pocketenv_fp import (
     ApiError,
+    CommandFailed,
     Config,
+    DecodeError,
     ExecResult,
     NotLoggedIn,
     PocketenvError,
@@ -50,6 +52,7 @@ from pocketenv_fp import (
     list_ports,
     list_secrets,
     local,
+    recover,
     refresh,
     restore_backup,
     sandbox,
@@ -262,6 +265,25 @@ UNUSUAL: list[Step[Any, Any]] = [
     exec("ls", timeout=1e-300),
     expose(-(2**40)),
 ]
+
+
+class Table:
+    """What cannot be asked whether it equals something, as a table of many values."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("which of the values?")
+
+    __hash__ = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # as theirs
+
+    def __repr__(self) -> str:
+        return "Table()"
+
+
+def test_a_value_that_cannot_be_compared_is_shown_and_stands_in_no_failures_way(environment: dict[str, str]) -> None:
+    assert environment
+    step = recover(exec("exit 3", check=True), Table(), on=DecodeError)
+    assert repr(step) == "recover(exec('exit 3', check=True), Table(), on=DecodeError)"
+    assert (create("my-box") | start | step).failure() == CommandFailed(3, "", "")
 
 
 @pytest.mark.parametrize("step", UNUSUAL, ids=repr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -342,6 +344,21 @@ def test_a_create_that_was_not_sent_is_given_up() -> None:
         assert not late(within(SOON, create(config=config))("my-box"), began).maybe_sent
 
 
+def test_the_turn_of_another_create_is_waited_for_no_longer(place: local.Platform, config: Config) -> None:
+    repo = "https://example.com/a/repository"
+    with place.faults.on("sandbox.createSandbox", Slow(2)) as planned, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(create(repo=repo, config=config), "first")
+        while not planned.played:
+            time.sleep(0.01)
+        began = time.monotonic()
+        error = late(within(SOON, create(repo=repo))("second"), began)
+        assert not first.done()
+        assert error == DeadlineExceeded(SOON, "sandbox.createSandbox")
+        assert isinstance(first.result(), Success)
+    assert isinstance(within(20, create(repo=repo))("third"), Success)
+    assert left(place) == 1
+
+
 def test_a_create_is_undone_although_the_time_is_over(place: local.Platform, config: Config) -> None:
     del config
     # The answer to the deletion is lost: only a look tells that there is nothing to tell of.
@@ -375,6 +392,21 @@ def test_copies_are_given_up(box: Sandbox, place: local.Platform, tmp_path: Path
             assert fault
             late(within(SOON, copy)(box), began)
     assert not (tmp_path / "back").exists()
+
+
+def test_an_upload_that_arrived_may_have_been_sent_though_its_repetition_was_not(
+    config: Config, place: local.Platform
+) -> None:
+    def pieces() -> Generator[bytes]:
+        yield b"archive"
+
+    with place.faults.on("/cp", Drop(after_work=True), times=100) as planned, limited(SOON), using(Config(retries=50)):
+        began = time.monotonic()
+        result = storage.put(pieces)
+    error = late(result, began)
+    assert planned.played
+    assert (error.operation, error.maybe_sent) == ("storage.put", True)
+    assert config.retries == 3
 
 
 @pytest.mark.parametrize("method", ["sandbox.pushDirectory", "sandbox.pullDirectory"])
@@ -412,6 +444,15 @@ def test_a_block_has_an_end_and_what_must_be_done_has_none() -> None:
     with limited(0.01):
         nap(20)
     assert remaining() == float("inf")
+
+
+def test_a_pause_may_be_longer_than_the_system_can_count() -> None:
+    # A platform may ask for any number of seconds. Ctrl-C ends the pause.
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    forever = Server(servers.always(reply(b"{}", 429, {"Retry-After": "9" * 30})))
+    with forever as server, pytest.raises(KeyboardInterrupt):
+        retrying(get_sandbox(config=servers.client(server.url)), 2, on=RateLimited)("x")
+    assert server.verbs == ["GET"]
 
 
 def test_a_time_that_is_none_is_refused(box: Sandbox) -> None:

@@ -16,7 +16,14 @@ from pocketenv_fp.arguments import Name, Text
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.deadline import exceeded, patient, remaining, unlimited
-from pocketenv_fp.errors import DeadlineExceeded, DecodeError, InvalidInput, PocketenvError, SandboxNotFound, ServerError
+from pocketenv_fp.errors import (
+    DeadlineExceeded,
+    DecodeError,
+    InvalidInput,
+    PocketenvError,
+    SandboxNotFound,
+    ServerError,
+)
 from pocketenv_fp.interrupts import closed
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.operation import step

@@ -74,8 +74,9 @@ class Done(msgspec.Struct, frozen=True):
     """How it ended, after how many seconds.
 
     ``error`` is why a step failed, or why no answer came to a call; ``raised`` the class of an exception that came out.
-    Of a call that was answered, ``status`` is the HTTP status, ``requests`` how often it was sent, more than once where
-    it was repeated, and ``held`` the seconds for which the request limit held it back before that.
+    Of a call, ``status`` is the HTTP status, None without an answer; ``requests`` how often it was sent: more than once
+    where it was repeated, 1 where the last answer was lost, and 0 where nothing can have arrived; ``held`` the seconds
+    for which the request limit held it back before that.
     """
 
     seconds: float
@@ -120,11 +121,16 @@ def observe(watcher: Watcher) -> Callable[[], None]:
     >>> stop()
     """
     global _everywhere  # noqa: PLW0603  # one process, one list
-    _everywhere = (*_everywhere, watcher)
+
+    def own(begun: Begun) -> Ended | None:
+        # Somebody else may observe with the same one, and stop later.
+        return watcher(begun)
+
+    _everywhere = (*_everywhere, own)
 
     def stop() -> None:
         global _everywhere  # noqa: PLW0603
-        _everywhere = tuple(each for each in _everywhere if each is not watcher)
+        _everywhere = tuple(each for each in _everywhere if each is not own)
 
     return stop
 

@@ -57,6 +57,11 @@ class StepRecord(NamedTuple):
         """How many requests it sent itself, those that were repeated counted each time."""
         return sum(call.requests for call in self.calls)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with a Failure, or with an exception."""
+        return self.outcome != "ok"
+
 
 def end_of(steps: Iterable[StepRecord], calls: Iterable[CallRecord]) -> float:
     """Give the time at which the last of these was over, 0 where there are none."""
@@ -84,11 +89,11 @@ def timeline(steps: Sequence[StepRecord], loose: Sequence[CallRecord], summary: 
 
 def _program(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
     for step in steps:
-        colour = FAILED if step.error is not None else PLAIN
+        colour = FAILED if step.failed else PLAIN
         bar = _bar(step.began, step.seconds, colour, scale, f"{step.step}: {step.outcome}, {step.seconds:.3f} s", 0.45)
         calls = "".join(_call(call, colour, scale) for call in step.calls)
         asked = f" · {step.requests} req" if step.requests else ""
-        failed = f"✕ {step.outcome} " if step.error is not None else ""
+        failed = f"✕ {step.outcome} " if step.failed else ""
         note = _label(WIDTH - NOTE + 8, f"{step.seconds:.3f} s{asked}", 20)
         yield f"{_label(2 + 10 * step.depth, failed + step.step, CHARACTERS - step.depth)}{bar}{calls}{note}"
 
@@ -107,12 +112,12 @@ def _fleet(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
     # As they were handed out: the fleet's own order is the order of the beginnings.
     first = {lane: min(step.began for step in own) for lane, own in _by_lane(steps)}
     for lane, own in sorted(_by_lane(steps), key=lambda pair: first[pair[0]]):
-        failed = any(step.error is not None and step.depth == min(s.depth for s in own) for step in own)
+        failed = any(step.failed and step.depth == min(s.depth for s in own) for step in own)
         bars = "".join(
             _bar(
                 step.began,
                 step.seconds,
-                FAILED if step.error is not None else colours[_operation(step)],
+                FAILED if step.failed else colours[_operation(step)],
                 scale,
                 f"{step.step}: {step.outcome}, {step.seconds:.3f} s",
                 1,
@@ -145,7 +150,7 @@ def _colours(steps: Sequence[StepRecord]) -> dict[str, str]:
 
 
 def _legend(steps: Sequence[StepRecord]) -> str:
-    named = [*_colours(steps).items(), *([("failed", FAILED)] if any(step.error for step in steps) else [])]
+    named = [*_colours(steps).items(), *([("failed", FAILED)] if any(step.failed for step in steps) else [])]
     return "<div>" + " ".join(
         f'<span style="white-space:nowrap;margin-right:1em"><span style="display:inline-block;width:.8em;height:.8em;'
         f'background:{colour}"></span> {_text(name)}</span>'

@@ -119,7 +119,8 @@ class Trace:
 
     def add(self, other: Trace) -> None:
         """Take over what another trace saw, in another process too: times are told from the beginning of this one."""
-        later = other._began - self._began
+        # Clocks of machines differ: nothing has begun before this did.
+        later = max(other._began - self._began, 0.0)
         moved = (step._replace(calls=_moved(step.calls, later)) for step in other._steps)
         self._steps += [step._replace(began=step.began + later) for step in moved]
         self._loose += _moved(other._loose, later)
@@ -144,7 +145,7 @@ class Trace:
         calls = self.calls
         requests, held = sum(call.requests for call in calls), sum(call.held for call in calls)
         # A step fails because one inside it did: that is one failure.
-        failed = sum(step.error is not None and step.depth == 0 for step in self._steps)
+        failed = sum(step.failed and step.depth == 0 for step in self._steps)
         parts = [
             _counted(len(self._steps), "step"),
             *([f"{failed:,} failed"] if failed else []),

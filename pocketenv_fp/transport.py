@@ -277,7 +277,8 @@ class Transport:
                 except (TimeIsOver, *TROUBLE) as error:
                     met = trouble(error, operation)
                     maybe_sent = met.maybe_sent and not isinstance(error, TimeIsOver)
-                    tell(Done(0.0, exceeded(operation, maybe_sent=maybe_sent) or met))
+                    late = exceeded(operation, maybe_sent=maybe_sent)
+                    tell(Done(0.0, late or met, requests=int(maybe_sent)))
                     raise
                 repeated = len(response.raw.retries.history)
                 tell(Done(0.0, status=response.status_code, requests=1 + repeated, held=held))

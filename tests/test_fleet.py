@@ -137,6 +137,7 @@ def inside(_: str) -> Result[tuple[int, float], PocketenvError]:
     return Success((len(in_use()), remaining()))
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_worker_does_not_stay_in_the_blocks_in_which_it_was_forked() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         with using(Config(retries=0)), limited(60):

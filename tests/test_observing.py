@@ -122,7 +122,7 @@ def test_repeated_requests_are_counted_and_lost_answers_named(place: local.Platf
     assert sent.status is None
     assert isinstance(sent.error, TransportError)
     assert sent.error == lost.failure()
-    assert sent.outcome == "TransportError"
+    assert (sent.outcome, sent.requests) == ("TransportError", 1)
 
 
 @pytest.fixture
@@ -256,6 +256,16 @@ def test_what_a_wait_sees_is_told_and_is_no_step(caplog: pytest.LogCaptureFixtur
     assert set(statuses) == {"my-box INITIALIZING"}
     assert "my-box INITIALIZING" in caplog.messages
     assert [record.step for record in seen.steps] == ["wait_until_running()"]
+
+
+def test_two_who_observe_with_one_watcher_stop_each_for_himself() -> None:
+    notes = Notes()
+    with everywhere(notes):
+        with everywhere(notes):
+            get_sandbox("a")
+        get_sandbox("b")
+    get_sandbox("c")
+    assert len(notes.done) == 2 * 2 + 2
 
 
 def test_nobody_who_watches_is_nothing_to_do() -> None:

@@ -9,10 +9,11 @@ from itertools import pairwise
 from multiprocessing import get_context
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp import (
     CommandFailed,
+    PocketenvError,
     Sandbox,
     Trace,
     create,
@@ -28,6 +29,8 @@ from pocketenv_fp import (
     tracing,
 )
 from pocketenv_fp.local import Platform
+from pocketenv_fp.observing import Begun, Done
+from pocketenv_fp.operation import step
 from pocketenv_fp.timeline import CallRecord, StepRecord, timeline
 from pocketenv_fp.traces import Tracer
 
@@ -44,6 +47,30 @@ def test_the_result_is_the_one_that_it_would_have_been() -> None:
     failed, _ = trace(ci)("my-box")
     assert failed == ci("my-box")
     assert isinstance(failed, Failure)
+
+
+@step(str)
+def stumble(name: str) -> Result[str, PocketenvError]:
+    raise RuntimeError(name)
+
+
+def test_a_step_that_raises_is_one_that_failed() -> None:
+    with tracing() as seen, pytest.raises(RuntimeError):
+        stumble("here")
+    assert [(record.outcome, record.failed, record.error) for record in seen.steps] == [("RuntimeError", True, None)]
+    assert "1 failed" in seen.summary()
+    assert "✕ RuntimeError stumble()" in Page(seen.picture()).text
+
+
+def test_what_another_machine_saw_is_not_before_this_began() -> None:
+    early, late = Trace(), Trace()
+    early._began -= 3600  # pyright: ignore[reportPrivateUsage]  # its clock is an hour behind
+    ended = early.watch(Begun("step", "start()"))
+    assert ended is not None
+    ended(Done(0.5))
+    late.add(early)
+    assert late.steps[0].began >= 0
+    assert late.seconds >= 0.5
 
 
 def test_there_is_a_record_for_each_step_with_its_calls_and_its_time() -> None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,9 @@ def _serve(running: "Platform", given: argparse.Namespace, ended: threading.Even
     sys.stdout.flush()
     ended.wait()
     running.listen(None)
-    if log is not None:
-        log.close()
+    if log is not None and not log.close():
+        # A thread hangs in the middle of a line, and Python would wait for it to flush the rest.
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it is open as long as Python runs
 
 
 def _fail(told: str) -> int:

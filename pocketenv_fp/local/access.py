@@ -114,13 +114,14 @@ class Log:
         except queue.Full:
             self._missed += 1
 
-    def close(self) -> None:
-        """Write what is waiting, unless nobody reads it."""
+    def close(self) -> bool:
+        """Write what is waiting, unless nobody reads it. Tells whether all is written."""
         try:
             self._waiting.put(None, timeout=PATIENCE_SECONDS)
         except queue.Full:
-            return
+            return False
         self._thread.join(PATIENCE_SECONDS)
+        return not self._thread.is_alive()
 
     def _write(self) -> None:
         while (answered := self._waiting.get()) is not None:

@@ -13,7 +13,17 @@ from contextvars import ContextVar
 
 from pocketenv_fp.errors import DeadlineExceeded
 
-__all__ = ["TimeIsOver", "exceeded", "limited", "nap", "patient", "remaining", "remaining_to_answer", "unlimited"]
+__all__ = [
+    "TimeIsOver",
+    "exceeded",
+    "limited",
+    "nap",
+    "over",
+    "patient",
+    "remaining",
+    "remaining_to_answer",
+    "unlimited",
+]
 
 # The system counts the seconds of a sleep in a number that has an end, and a platform may ask for any.
 LONGEST_SLEEP = 3600.0
@@ -76,6 +86,12 @@ def exceeded(operation: str, *, maybe_sent: bool = False) -> DeadlineExceeded | 
     if deadline is None or time.monotonic() < deadline[0]:
         return None
     return DeadlineExceeded(deadline[1], operation, maybe_sent)
+
+
+def over(operation: str) -> DeadlineExceeded:
+    """Give the error of what could not begin ``operation`` any more: after TimeIsOver, whatever the clock says."""
+    deadline = _deadline.get()
+    return DeadlineExceeded(0.0 if deadline is None else deadline[1], operation)
 
 
 def nap(seconds: float) -> None:

@@ -78,10 +78,6 @@ def _function(step: object) -> object:
     return getattr(step, "function", None)
 
 
-def _is_secret(applied: Applied, name: str, value: object) -> bool:
-    return applied._is_secret(name, value)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # one rule for all
-
-
 def _mask(applied: Applied, name: str, value: object) -> object:
     if is_step(value):
         return without_secrets(value)
@@ -90,11 +86,11 @@ def _mask(applied: Applied, name: str, value: object) -> object:
         return {key: _mask_under(applied, name, key, each) for key, each in named.items()}
     if isinstance(value, FromEnv) and name not in applied.operation.secret:
         return stand_in(_variable(value.name))
-    if isinstance(value, FromEnv) or (isinstance(value, str) and _is_secret(applied, name, value)):
+    if isinstance(value, FromEnv) or (isinstance(value, str) and applied.is_secret(name, value)):
         return INSTEAD.get(name, HIDDEN)
     if isinstance(value, (list, tuple)):
         held = cast("list[object]", value)
-        return [_mask(applied, name, each) for each in held] if _is_secret(applied, name, held) else held
+        return [_mask(applied, name, each) for each in held] if applied.is_secret(name, held) else held
     return value
 
 
@@ -102,7 +98,7 @@ def _mask_under(applied: Applied, name: str, key: object, value: object) -> obje
     if isinstance(value, FromEnv):
         # Where it is refused, it is not read.
         return value if applied.operation.function is _function(spawn) else stand_in(_variable(value.name))
-    return stand_in(_variable(str(key))) if _is_secret(applied, name, value) else value
+    return stand_in(_variable(str(key))) if applied.is_secret(name, value) else value
 
 
 def _variable(text: str) -> str:

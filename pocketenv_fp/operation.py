@@ -201,17 +201,18 @@ class Applied(Step[Any, Any]):
                 tell(Done(0.0, result.failure()))
         return result
 
-    def _is_secret(self, name: str, value: object) -> bool:
+    def is_secret(self, name: str, value: object) -> bool:
+        """Tell whether this argument, or something in it, is not to be shown."""
         # A private key that was put in the wrong place is still one.
         if isinstance(value, (list, tuple)):
-            return any(self._is_secret(name, each) for each in cast("list[object]", value))
+            return any(self.is_secret(name, each) for each in cast("list[object]", value))
         if isinstance(value, Mapping):
             held = cast("Mapping[object, object]", value)
-            return self._has_secret_names(held) or any(self._is_secret(name, each) for each in held.values())
+            return self._has_secret_names(held) or any(self.is_secret(name, each) for each in held.values())
         return isinstance(value, str) and (name in self.operation.secret or "PRIVATE KEY" in value)
 
     def _has_secret_names(self, value: Mapping[object, object]) -> bool:
-        return any(self._is_secret("", each) for each in value)
+        return any(self.is_secret("", each) for each in value)
 
     def _key(self, name: str, key: object) -> str:
         # Where values are secret, a key that is no name may be one in the wrong place.
@@ -234,10 +235,10 @@ class Applied(Step[Any, Any]):
             return (
                 f"{{{', '.join(f'{self._key(name, key)}: {self._shown(name, each)}' for key, each in held.items())}}}"
             )
-        if _is_tuple(value) and not self._is_secret(name, value):
+        if _is_tuple(value) and not self.is_secret(name, value):
             shown = [self._shown(name, each) for each in value]
             return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
-        return repr(HIDDEN if self._is_secret(name, value) else value)
+        return repr(HIDDEN if self.is_secret(name, value) else value)
 
     def _positional(self) -> Iterator[tuple[str, Any]]:
         # More arguments than names are those of `*steps`.
@@ -250,7 +251,7 @@ class Applied(Step[Any, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         for name, value in (*self._positional(), *self.kwargs.items()):
-            if self._is_secret(name, value):
+            if self.is_secret(name, value):
                 import pickle
 
                 instead = "{…: from_env('THE_VARIABLE')}" if isinstance(value, Mapping) else "from_env('THE_VARIABLE')"

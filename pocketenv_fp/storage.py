@@ -15,7 +15,7 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, Settings, settings
-from pocketenv_fp.deadline import TimeIsOver, exceeded, remaining
+from pocketenv_fp.deadline import TimeIsOver, exceeded, over, remaining
 from pocketenv_fp.errors import (
     ApiError,
     DeadlineExceeded,
@@ -266,7 +266,7 @@ def _exchange(
                 return Success(response)
             return Failure(refusal(operation, response, found.token))
         except TimeIsOver:
-            return Failure(exceeded(operation) or DeadlineExceeded(0, operation))
+            return Failure(over(operation))
         except TROUBLE as error:
             met = trouble(error, operation)
             return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)

@@ -23,10 +23,9 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, Settings, settings
-from pocketenv_fp.deadline import TimeIsOver, exceeded
+from pocketenv_fp.deadline import TimeIsOver, exceeded, over
 from pocketenv_fp.errors import (
     ApiError,
-    DeadlineExceeded,
     DecodeError,
     InvalidInput,
     NotLoggedIn,
@@ -191,7 +190,7 @@ def _sent(
         try:
             return Success(line.send(request, _read_timeout(call, found), call.nsid))
         except TimeIsOver:
-            return Failure(exceeded(call.nsid) or DeadlineExceeded(0, call.nsid))
+            return Failure(over(call.nsid))
         except TROUBLE as error:
             met = trouble(error, call.nsid)
             return Failure(exceeded(call.nsid, maybe_sent=met.maybe_sent) or met)

@@ -15,9 +15,8 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.arguments import Name, Text
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
-from pocketenv_fp.deadline import exceeded, patient, remaining, unlimited
+from pocketenv_fp.deadline import over, patient, remaining, unlimited
 from pocketenv_fp.errors import (
-    DeadlineExceeded,
     DecodeError,
     InvalidInput,
     PocketenvError,
@@ -207,7 +206,7 @@ class _Creation:
         # The answer does not tell an older sandbox from a new one: only what was there before does.
         turn = _turn(shared_by)
         if not turn.acquire(timeout=min(max(remaining(), 0.0), threading.TIMEOUT_MAX)):
-            return Failure(exceeded("sandbox.createSandbox") or DeadlineExceeded(0, "sandbox.createSandbox"))
+            return Failure(over("sandbox.createSandbox"))
         try:
             return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
         finally:

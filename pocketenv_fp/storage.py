@@ -7,7 +7,7 @@ sandbox pack it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -28,9 +28,7 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.xrpc import Call, answered, connected, decode, refusal
 
 if TYPE_CHECKING:
-    import requests
-
-    from pocketenv_fp.transport import Transport
+    from pocketenv_fp.transport import Answer, Request, Transport
 
 __all__ = ["Incoming", "Pieces", "again", "put", "take"]
 
@@ -48,11 +46,11 @@ PASSING_KINDS = frozenset({"connect", "dropped", "timeout"})
 class Incoming:
     """An archive that is arriving. ``total`` is its size in bytes, None where the host did not tell it."""
 
-    def __init__(self, response: requests.Response) -> None:
-        length = response.headers.get("Content-Length", "")
+    def __init__(self, answer: Answer) -> None:
+        length = answer.headers.get("Content-Length", "")
         self.total = int(length) if length.isdecimal() else None
         self.broken: TransportError | None = None
-        self._raw = response.raw
+        self._raw = answer.raw
 
     def read(self, size: int = -1, /) -> bytes:
         """Give up to ``size`` bytes, and none at the end. Raises TransportError where it breaks off before."""
@@ -210,36 +208,32 @@ def _uuid(body: bytes) -> str:
 
 def _post(own: str, pieces: Pieces, found: Settings) -> Result[str, PocketenvError]:
     form = _Form(pieces)
-    request = _request("POST", f"/cp?uuid={own}", found)
-    request.headers["Content-Type"] = f"multipart/form-data; boundary={form.boundary}"
-    request.headers["Transfer-Encoding"] = "chunked"
+    sent_as = {
+        "Content-Type": f"multipart/form-data; boundary={form.boundary}",
+        "Transfer-Encoding": "chunked",
+    }
     # A broken connection leaves the pieces half way, and they may hold a thread and open files.
     with closing(form.body()) as body:
-        request.body = cast("bytes", body)  # requests sends an iterator in chunks
         try:
-            return _exchange(request, found, PUT, _stored)
+            return _exchange(_request("POST", f"/cp?uuid={own}", found, sent_as, body), found, PUT, _stored)
         except _Stopped:
             if isinstance(form.raised, PocketenvError):
                 return Failure(form.raised)
             raise cast("Exception", form.raised) from None
 
 
-def _stored(response: requests.Response) -> Result[str, PocketenvError]:
-    from pocketenv_fp.trouble import TROUBLE, trouble
-
+def _stored(answer: Answer) -> Result[str, PocketenvError]:
     try:
-        return Success(_uuid(response.content))
+        return Success(_uuid(answer.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Failure(DecodeError(PUT, "it does not name the uuid of what was stored"))
-    except TROUBLE as error:
-        return Failure(trouble(error, PUT))
 
 
 def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, PocketenvError]:
     from urllib.parse import quote
 
-    def arrive(response: requests.Response) -> Result[T, PocketenvError]:
-        incoming = Incoming(response)
+    def arrive(answer: Answer) -> Result[T, PocketenvError]:
+        incoming = Incoming(answer)
         try:
             return Success(use(incoming))
         except PocketenvError as error:
@@ -250,47 +244,43 @@ def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, 
 
 
 def _exchange(
-    request: requests.PreparedRequest,
-    found: Settings,
-    operation: str,
-    read: Callable[[requests.Response], Result[T, PocketenvError]],
+    request: Request, found: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
 ) -> Result[T, PocketenvError]:
     from pocketenv_fp.trouble import TROUBLE, trouble
 
-    def ask(line: Transport) -> Result[requests.Response, PocketenvError]:
+    def ask(line: Transport) -> Result[Answer, PocketenvError]:
         try:
             # What answers an upload is short, and is read at once.
-            sent = line.send if request.method == "POST" else line.open
-            response = sent(request, found.read_timeout, operation)
-            if 200 <= response.status_code < 300:
-                return Success(response)
-            return Failure(refusal(operation, response, found.token))
+            sent = line.send if request.verb == "POST" else line.open
+            answer = sent(request, found.read_timeout, operation)
+            return Success(answer) if answer.is_good else Failure(refusal(operation, answer, found.token))
         except TimeIsOver:
             return Failure(over(operation))
         except TROUBLE as error:
             met = trouble(error, operation)
             return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
 
-    def answered(response: requests.Response) -> Result[T, PocketenvError]:
-        with closing(response):
-            return read(response)
+    def answered(answer: Answer) -> Result[T, PocketenvError]:
+        with closing(answer):
+            return read(answer)
 
     return _line(found).bind(ask).bind(answered)
 
 
-def _request(method: str, path: str, found: Settings) -> requests.PreparedRequest:
-    from requests import PreparedRequest
-    from requests.structures import CaseInsensitiveDict
+def _request(
+    verb: str,
+    target: str,
+    found: Settings,
+    sent_as: Mapping[str, str] | None = None,
+    body: Iterator[bytes] | None = None,
+) -> Request:
+    from pocketenv_fp.transport import Request
 
-    request = PreparedRequest()
-    request.method = method
-    request.url = found.storage_url + path
-    request.headers = CaseInsensitiveDict(
-        {
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "User-Agent": "pocketenv-fp",
-            "Authorization": f"Bearer {found.token}",
-        }
-    )
-    return request
+    headers = {
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "User-Agent": "pocketenv-fp",
+        "Authorization": f"Bearer {found.token}",
+        **(sent_as or {}),
+    }
+    return Request(verb, target, headers, body)

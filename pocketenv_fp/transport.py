@@ -14,6 +14,7 @@ import os
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
@@ -33,16 +34,16 @@ from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
 from pocketenv_fp.config import Settings, is_loopback
-from pocketenv_fp.connections import LONGEST_TIMEOUT, HTTPPool, HTTPSPool, socket_options
+from pocketenv_fp.connections import LONGEST_TIMEOUT, HTTPPool, HTTPSPool, answered_in, socket_options
 from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.limiter import Limiter
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.trouble import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
-__all__ = ["LONGEST_RETRY_AFTER", "RETRY_AFTER", "Transport", "pauses", "transport"]
+__all__ = ["LONGEST_RETRY_AFTER", "RETRY_AFTER", "Answer", "Request", "Transport", "pauses", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -122,33 +123,44 @@ def pauses(retries: int) -> _Timely:
     return _Timely(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
 
 
-class _Whole:
-    """A pool whose answers are whole: one that breaks off in its body is repeated as one that breaks off before it.
+class Request:
+    """What is to be sent, its ``target`` a path below the platform's URL. Its repr shows none of it."""
 
-    urllib3 is done once the head of an answer is there. What it has left of the repetitions is what there is for the
-    body, so that nothing is sent more often than was configured.
-    """
+    __slots__ = ("body", "headers", "target", "verb")
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
+    def __init__(
+        self, verb: str, target: str, headers: dict[str, str], body: bytes | Iterator[bytes] | None = None
+    ) -> None:
+        self.verb = verb
+        self.target = target
+        self.headers = headers
+        self.body = body
 
-    def urlopen(self, method: str, url: str, retries: Retry, **asked: Any) -> Any:
-        while True:
-            response = self._pool.urlopen(method=method, url=url, retries=retries, **asked)
-            try:
-                response.whole = _body(response)
-            except HTTPError as error:
-                response.close()
-                try:
-                    retries = response.retries.increment(method, url, error=error, _pool=self._pool)
-                except MaxRetryError:
-                    raise error from None
-                retries.sleep()
-            else:
-                return response
+
+class Answer:
+    """What came. ``body`` is all of it, or nothing where it is still to be read from ``raw``."""
+
+    __slots__ = ("body", "headers", "raw", "status")
+
+    def __init__(self, raw: BaseHTTPResponse, body: bytes = b"") -> None:
+        self.raw = raw
+        self.status = raw.status
+        self.headers: Mapping[str, str] = raw.headers
+        self.body = body
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the platform did what it was asked for."""
+        return 200 <= self.status < 300
+
+    def close(self) -> None:
+        """Give up what has not been read."""
+        self.raw.close()
 
 
 def _body(response: BaseHTTPResponse) -> bytes:
+    if (response.length_remaining or LARGEST_ANSWER) <= PIECE and "Content-Encoding" not in response.headers:
+        return response.read()
     pieces: list[bytes] = []
     size = 0
     for piece in response.stream(PIECE, decode_content=True):
@@ -160,12 +172,11 @@ def _body(response: BaseHTTPResponse) -> bytes:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """requests' adapter with one TLS context for all its connections: reading the CA file costs 13 ms each time."""
+    """requests' connections, to hosts and by proxies, with one TLS context: reading the CA file costs 13 ms each time."""
 
-    def __init__(self, context: ssl.SSLContext, retries: Retry) -> None:
+    def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        self._direct: Any = None
-        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=retries)
+        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:  # noqa: FBT001, FBT002  # requests'
         super().init_poolmanager(
@@ -179,54 +190,28 @@ class _Adapter(requests.adapters.HTTPAdapter):
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         return manager
 
-    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
-        # All goes to one platform. Where no proxy is between, that is one pool, and to find it is a tenth of a call.
-        if proxies:
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        direct = self._direct = self._direct or super().get_connection_with_tls_context(request, verify, {}, cert)
-        return direct
-
-    def request_url(self, request: Any, proxies: Any) -> str:
-        return super().request_url(request, proxies) if proxies else str(request.path_url)
-
-    def close(self) -> None:
-        self._direct = None
-        super().close()
-
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
         where, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return where, {}
 
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leave the connection's certificate settings alone: the context has them."""
-
-
-class _WholeAdapter(_Adapter):
-    """The same for answers that are read at once, as all of the API's are."""
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        return _Whole(super().get_connection_with_tls_context(*args, **kwargs))
-
-    def build_response(self, req: Any, resp: Any) -> requests.Response:
-        response = super().build_response(req, resp)
-        _keep(response, resp.whole)
-        return response
-
-
-def _keep(response: Any, body: bytes | None = None) -> None:
-    # requests' own way of reading has no limit.
-    response._content = _body(response.raw) if body is None else body  # noqa: SLF001
-    response._content_consumed = True  # noqa: SLF001
+    def line_to(self, url: str) -> tuple[HTTPConnectionPool, str]:
+        """Give the connections to ``url``, and what they want to see before the path of a request to it."""
+        # All goes to one platform, so this is asked once. What requests does for each request anew, and the objects
+        # that it makes of each, would be as much work as all the rest of a call.
+        request = requests.PreparedRequest()
+        request.url = f"{url}/"
+        proxies = {} if is_loopback(urlsplit(url).hostname or "") else requests.utils.get_environ_proxies(url)
+        pool = self.get_connection_with_tls_context(request, verify=True, proxies=proxies)
+        return pool, self.request_url(request, proxies).removesuffix("/")
 
 
 class Transport:
     """Connections to one platform. ``send`` may be called from any thread."""
 
     def __init__(self, settings: Settings) -> None:
-        where = urlsplit(settings.api_url)
-        self.limiter = _limiters.setdefault(where.netloc, Limiter())
+        self.limiter = _limiters.setdefault(urlsplit(settings.api_url).netloc, Limiter())
         self._connect_timeout = min(settings.connect_timeout, LONGEST_TIMEOUT)
-        policy = _Policy(
+        self._policy = _Policy(
             total=settings.retries,
             allowed_methods={"GET"},
             status_forcelist={502, 503, 504},
@@ -237,71 +222,108 @@ class Transport:
             backoff_jitter=0.2,
             raise_on_status=False,
         )
-        policy.limiter = self.limiter
-        self._proxies = (
-            {} if is_loopback(where.hostname or "") else requests.utils.get_environ_proxies(settings.api_url)
-        )
-        context = _context(settings.verify)
-        self._whole, self._streamed = _WholeAdapter(context, policy), _Adapter(context, policy)
+        self._policy.limiter = self.limiter
+        self._url = settings.api_url
+        self._adapter = _Adapter(_context(settings.verify))
+        self._line: tuple[HTTPConnectionPool, str] | None = None
 
-    def send(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
-        """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds, None for no limit.
+    def send(self, request: Request, read_timeout: float | None, operation: str) -> Answer:
+        """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds for all of it, None for no limit.
 
         A query is repeated wherever its answer breaks off. Raises `TROUBLE`, for more than `LARGEST_ANSWER` bytes too.
         What is logged, at DEBUG, and told to who watches, is ``operation``, the status and the time.
         """
-        return self._answer(self._whole, request, read_timeout, operation)
+        limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
 
-    def open(self, request: requests.PreparedRequest, read_timeout: float | None, operation: str) -> requests.Response:
+        def exchange() -> Answer:
+            with answered_in(math.inf if limit is None else limit):
+                return self._whole(request, self._timeout(limit))
+
+        return self._told(exchange, operation)
+
+    def open(self, request: Request, read_timeout: float, operation: str) -> Answer:
         """Send ``request`` and give its answer with the body still to come, for the caller to read and to close.
 
-        Of a refusal the body has come: it is read as `send` reads it, and never repeated.
-        The request's body may be an iterator: it is sent in chunks as they are made. What it raises comes out as it is.
+        Of a refusal the body has come: it is read as `send` reads it, and never repeated. ``read_timeout`` is for each
+        part that comes. The request's body may be an iterator: it is sent in chunks as they are made. What it raises
+        comes out as it is.
         """
-        response = self._answer(self._streamed, request, read_timeout, operation)
-        if not 200 <= response.status_code < 300:
-            _keep(response)
-        return response
 
-    def _answer(
-        self, adapter: _Adapter, request: requests.PreparedRequest, read_timeout: float | None, operation: str
-    ) -> requests.Response:
+        def exchange() -> Answer:
+            return Answer(self._urlopen(request, self._timeout(min(read_timeout, LONGEST_TIMEOUT)), self._policy))
+
+        answer = self._told(exchange, operation)
+        if not answer.is_good:
+            answer.body = _body(answer.raw)
+        return answer
+
+    def _told(self, exchange: Callable[[], Answer], operation: str) -> Answer:
         began = time.perf_counter()
         ended = begin("call", lambda: operation)
         if ended is None:
-            response, _ = self._exchange(adapter, request, read_timeout)
+            answer, _ = self._in_turn(exchange)
         else:
             with told(ended, began) as tell:
                 try:
-                    response, held = self._exchange(adapter, request, read_timeout)
+                    answer, held = self._in_turn(exchange)
                 except (TimeIsOver, *TROUBLE) as error:
                     met = trouble(error, operation)
                     maybe_sent = met.maybe_sent and not isinstance(error, TimeIsOver)
                     late = exceeded(operation, maybe_sent=maybe_sent)
                     tell(Done(0.0, late or met, requests=int(maybe_sent)))
                     raise
-                repeated = len(response.raw.retries.history)
-                tell(Done(0.0, status=response.status_code, requests=1 + repeated, held=held))
-        log.debug("%s: %d, %.1f ms", operation, response.status_code, (time.perf_counter() - began) * 1000)
-        return response
+                repeated = len(answer.raw.retries.history) if answer.raw.retries else 0
+                tell(Done(0.0, status=answer.status, requests=1 + repeated, held=held))
+        log.debug("%s: %d, %.1f ms", operation, answer.status, (time.perf_counter() - began) * 1000)
+        return answer
 
-    def _exchange(
-        self, adapter: _Adapter, request: requests.PreparedRequest, read_timeout: float | None
-    ) -> tuple[requests.Response, float]:
+    def _in_turn(self, exchange: Callable[[], Answer]) -> tuple[Answer, float]:
         """Give the answer, and the seconds for which the request limit held the request back."""
-        limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
-        timeout: Any = (self._connect_timeout, limit)
-        if remaining() < math.inf:
-            timeout = _Left(connect=self._connect_timeout, read=limit)
         with self.limiter.turn() as held:
-            response = adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
-            self.limiter.feed(response.headers)
-        return response, held
+            answer = exchange()
+            self.limiter.feed(answer.headers)
+        return answer, held
+
+    def _whole(self, request: Request, timeout: Timeout) -> Answer:
+        # urllib3 is done once the head of an answer is there. What it has left of the repetitions is what there is for
+        # the body, so that nothing is sent more often than was configured.
+        retries: Retry = self._policy
+        while True:
+            response = self._urlopen(request, timeout, retries)
+            try:
+                return Answer(response, _body(response))
+            except HTTPError as error:
+                response.close()
+                try:
+                    retries = cast("Retry", response.retries).increment(request.verb, request.target, error=error)
+                except MaxRetryError:
+                    raise error from None
+                retries.sleep()
+
+    def _urlopen(self, request: Request, timeout: Timeout, retries: Retry) -> BaseHTTPResponse:
+        pool, above = self._line = self._line or self._adapter.line_to(self._url)
+        return pool.urlopen(
+            request.verb,
+            above + request.target,
+            cast("bytes | None", request.body),  # what urllib3 takes as well, and does not say, is an iterator
+            request.headers,
+            retries,
+            redirect=False,
+            assert_same_host=False,
+            timeout=timeout,
+            chunked="Transfer-Encoding" in request.headers,
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def _timeout(self, limit: float | None) -> Timeout:
+        kind = Timeout if remaining() == math.inf else _Left
+        return kind(connect=self._connect_timeout, read=limit)
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._whole.close()
-        self._streamed.close()
+        self._line = None
+        self._adapter.close()
 
 
 def _context(verify: str | None) -> ssl.SSLContext:

@@ -21,6 +21,8 @@ from urllib3.exceptions import (
     InvalidHeader,
     LocationValueError,
     NewConnectionError,
+    PoolError,
+    ProtocolError,
     ProxyError,
     ProxySchemeUnknown,
     ProxySchemeUnsupported,
@@ -81,7 +83,12 @@ _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
     ((InvalidChunkLength,), "protocol", NO_HTTP, True),
     ((ConnectionError, http.client.IncompleteRead), "dropped", DROPPED, True),
     ((http.client.HTTPException, failed.InvalidHeader, InvalidHeader), "protocol", NO_HTTP, True),
-    ((failed.ConnectionError, failed.ChunkedEncodingError, OSError), "dropped", DROPPED, True),
+    (
+        (failed.ConnectionError, failed.ChunkedEncodingError, PoolError, ProtocolError, OSError),
+        "dropped",
+        DROPPED,
+        True,
+    ),
 )
 
 

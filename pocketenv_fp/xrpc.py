@@ -36,9 +36,7 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.models import HIDDEN
 
 if TYPE_CHECKING:
-    import requests
-
-    from pocketenv_fp.transport import Transport
+    from pocketenv_fp.transport import Answer, Request, Transport
 
 __all__ = [
     "Call",
@@ -177,16 +175,14 @@ def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
         return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
     if _has_nul(request):
         return Failure(InvalidInput("text", "holds a NUL character"))
-    return _sent(call, request, found).bind(lambda response: _read(call, response, found))
+    return _sent(call, request, found).bind(lambda answer: _read(call, answer, found))
 
 
-def _sent(
-    call: Call[Any], request: requests.PreparedRequest, found: Settings
-) -> Result[requests.Response, PocketenvError]:
+def _sent(call: Call[Any], request: Request, found: Settings) -> Result[Answer, PocketenvError]:
     # requests is slow to import: a program that only composes steps does not wait for it.
     from pocketenv_fp.trouble import TROUBLE, trouble
 
-    def sent(line: Transport) -> Result[requests.Response, PocketenvError]:
+    def sent(line: Transport) -> Result[Answer, PocketenvError]:
         try:
             return Success(line.send(request, _read_timeout(call, found), call.nsid))
         except TimeIsOver:
@@ -212,13 +208,13 @@ def connected(found: Settings) -> Result[Transport, PocketenvError]:
         return Failure(InvalidInput("verify", "is not a path"))
 
 
-def _read(call: Call[T], response: requests.Response, found: Settings) -> Result[T, PocketenvError]:
-    if not 200 <= response.status_code < 300:
-        return Failure(refusal(call.nsid, response, found.token))
+def _read(call: Call[T], answer: Answer, found: Settings) -> Result[T, PocketenvError]:
+    if not answer.is_good:
+        return Failure(refusal(call.nsid, answer, found.token))
     try:
-        return Success(call.decode(response.content))
+        return Success(call.decode(answer.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return Failure(DecodeError(call.nsid, _unreadable(response.content, error)))
+        return Failure(DecodeError(call.nsid, _unreadable(answer.body, error)))
 
 
 def _read_timeout(call: Call[Any], found: Settings) -> float | None:
@@ -229,34 +225,31 @@ def _read_timeout(call: Call[Any], found: Settings) -> float | None:
     return None if call.read_timeout == math.inf else call.read_timeout
 
 
-def _prepared(call: Call[Any], found: Settings) -> requests.PreparedRequest:
+def _prepared(call: Call[Any], found: Settings) -> Request:
     from urllib.parse import quote, urlencode
 
-    from requests import PreparedRequest
-    from requests.structures import CaseInsensitiveDict
+    from pocketenv_fp.transport import Request
 
-    request = PreparedRequest()
-    request.method = "GET" if call.is_query else "POST"
-    request.url = f"{found.api_url}/xrpc/{NAMESPACE}{call.nsid}"
+    target = f"/xrpc/{NAMESPACE}{call.nsid}"
     if call.params:
-        request.url += f"?{urlencode(_given(call.params), quote_via=quote)}"
+        target += f"?{urlencode(_given(call.params), quote_via=quote)}"
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
     if found.token is not None:
         headers["Authorization"] = f"Bearer {found.token}"
     if call.body is not None:
-        request.body = msgspec.json.encode(_given(call.body))
+        body = msgspec.json.encode(_given(call.body))
         headers["Content-Type"] = "application/json"
-        headers["Content-Length"] = str(len(request.body))
-    elif not call.is_query:
+        headers["Content-Length"] = str(len(body))
+        return Request("POST", target, headers, body)
+    if not call.is_query:
         headers["Content-Length"] = "0"
-    request.headers = CaseInsensitiveDict(headers)
-    return request
+    return Request("GET" if call.is_query else "POST", target, headers)
 
 
-def _has_nul(request: requests.PreparedRequest) -> bool:
+def _has_nul(request: Request) -> bool:
     # The platform's database can keep none: it would answer a 500 that says nothing.
     body = request.body if isinstance(request.body, bytes) else b""
-    return "%00" in str(request.url) or (rb"\u0000" in body and _NUL.search(body) is not None)
+    return "%00" in request.target or (rb"\u0000" in body and _NUL.search(body) is not None)
 
 
 def _given(values: Mapping[str, object]) -> dict[str, object]:
@@ -274,17 +267,17 @@ class _Refused(msgspec.Struct):
     message: str = ""
 
 
-def refusal(operation: str, response: requests.Response, token: str | None) -> ApiError:
+def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
     """Give the error that an answer tells of, whose status is none of a success. ``token`` is masked in its texts."""
-    status = response.status_code
+    status = answer.status
     try:
-        said = decode(response.content, _Refused)
+        said = decode(answer.body, _Refused)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        kind = _printable(response.headers.get("Content-Type", "no content type").partition(";")[0], token)[:60]
+        kind = _printable(answer.headers.get("Content-Type", "no content type").partition(";")[0], token)[:60]
         said = _Refused(message=f"an answer that is not the platform's ({kind})")
     error, message = (_printable(text, token) for text in (said.error, said.message))
     if status == 429:
-        return RateLimited(status, error, message, operation, _seconds(response.headers.get("Retry-After", "")))
+        return RateLimited(status, error, message, operation, _seconds(answer.headers.get("Retry-After", "")))
     return api_error_kind(status, error)(status, error, message, operation)
 
 

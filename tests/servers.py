@@ -64,6 +64,17 @@ def reply(
     return Reply(f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode("latin-1") + body, wait)
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+# Each takes far longer than a second as a whole, and far less from one byte to the next.
+DRIBBLING = {
+    "head": Reply(OK, slowly=b"X-More: and more of it\r\n" * 4),
+    "body": Reply(OK + b"Content-Length: 100\r\n\r\n", slowly=b" " * 100),
+    "chunks": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n", slowly=b"1\r\n \r\n" * 17),
+    "one chunk": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n64\r\n", slowly=b" " * 100),
+    "last connection": Reply(OK + b"Connection: close\r\n\r\n", slowly=b" " * 100, then="close"),
+}
+
+
 def always(answer: Reply) -> Answer:
     """The same for every request."""
     return lambda _: answer

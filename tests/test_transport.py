@@ -47,9 +47,12 @@ from pocketenv_fp import (
     local,
     pocketenv,
     sandbox,
+    storage,
     transport,
     trouble,
 )
+from pocketenv_fp.archive.ignore import Ignore
+from pocketenv_fp.archive.pack import pack
 from pocketenv_fp.xrpc import decode, procedure, send
 from tests import servers
 from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply
@@ -230,6 +233,52 @@ def test_a_port_that_does_not_answer() -> None:
         error = broke(make(client(url)))
         assert time.monotonic() - began < 3
     assert (error.kind, error.maybe_sent) == ("connect", False)
+
+
+# Slow ones
+
+
+@pytest.mark.parametrize("ask", [look, run])
+@pytest.mark.parametrize("answer", servers.DRIBBLING.values(), ids=servers.DRIBBLING)
+def test_an_answer_that_comes_byte_by_byte_has_the_time_of_a_whole_one(answer: Reply, ask: Ask) -> None:
+    with Server(servers.always(answer)) as server:
+        began = time.monotonic()
+        error = broke(ask(client(server.url, read_timeout=0.5)))
+        assert time.monotonic() - began < 1.5
+        assert (error.kind, error.maybe_sent) == ("timeout", True)
+        assert len(server.seen) == 1
+
+
+def test_a_command_without_a_limit_is_waited_for_however_little_comes() -> None:
+    slow = Reply(servers.OK + f"Content-Length: {len(RAN) + 10}\r\n\r\n".encode() + RAN, slowly=b" " * 10)
+    with Server(servers.always(slow)) as server:
+        assert exec(BOX, "make", config=client(server.url, read_timeout=0.3)).unwrap().stdout == "hello"
+
+
+def test_a_download_has_its_time_for_each_part_and_not_for_all(tmp_path: Path) -> None:
+    archive = b"".join(pack(tmp_path, ignore=Ignore.none()))
+
+    def take(incoming: storage.Incoming) -> bytes:
+        return incoming.read()
+
+    slow = Reply(servers.OK + f"Content-Length: {len(archive)}\r\n\r\n".encode() + archive[:-10], slowly=archive[-10:])
+    with Server(servers.always(slow)) as server:
+        assert storage.take("3f", take, config=client(server.url, read_timeout=0.5)).unwrap() == archive
+
+
+def test_a_small_request_is_one_packet() -> None:
+    first: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as held:
+            first.append(held.recv(65536))
+            held.sendall(reply(RAN).raw)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve, listener)
+        exec(BOX, "make", config=client(f"http://127.0.0.1:{listener.getsockname()[1]}")).unwrap()
+        served.result()
+    assert first[0].endswith(b'\r\n\r\n{"command":"make"}')
 
 
 # TLS

@@ -176,17 +176,7 @@ def test_a_query_is_not_repeated_beyond_the_time(box: Sandbox, place: local.Plat
     assert 1 <= planned.played < 10
 
 
-OK = b"HTTP/1.1 200 OK\r\n"
-DRIBBLING = {
-    "head": Reply(OK, slowly=b"X-More: and more of it\r\n" * 4),
-    "body": Reply(OK + b"Content-Length: 100\r\n\r\n", slowly=b" " * 100),
-    "chunks": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n", slowly=b"1\r\n \r\n" * 17),
-    "one chunk": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n64\r\n", slowly=b" " * 100),
-    "last connection": Reply(OK + b"Connection: close\r\n\r\n", slowly=b" " * 100, then="close"),
-}
-
-
-@pytest.mark.parametrize("answer", DRIBBLING.values(), ids=DRIBBLING)
+@pytest.mark.parametrize("answer", servers.DRIBBLING.values(), ids=servers.DRIBBLING)
 def test_an_answer_that_dribbles_is_given_up(answer: Reply) -> None:
     # A byte comes far more often than any time-out of a socket.
     with Server(servers.always(answer)) as server:
@@ -197,7 +187,7 @@ def test_an_answer_that_dribbles_is_given_up(answer: Reply) -> None:
 
 
 def test_a_body_has_only_the_time_that_its_head_left() -> None:
-    stalled = Reply(OK + b"Content-Length: 100\r\n\r\n   ", wait=1.5)
+    stalled = Reply(servers.OK + b"Content-Length: 100\r\n\r\n   ", wait=1.5)
     with Server(servers.always(stalled)) as server:
         began = time.monotonic()
         error = within(2, exec("true", config=servers.client(server.url, read_timeout=30)))(BOX).failure()
@@ -209,7 +199,7 @@ def test_a_download_that_dribbles_is_given_up(tmp_path: Path) -> None:
     def answer(request: servers.Request) -> Reply:
         if request.verb == "POST":
             return reply(b'{"uuid": "3f"}')
-        return Reply(OK + b"Content-Length: 100\r\n\r\n", slowly=b"\x1f" * 100)
+        return Reply(servers.OK + b"Content-Length: 100\r\n\r\n", slowly=b"\x1f" * 100)
 
     with Server(answer) as server:
         began = time.monotonic()
@@ -252,7 +242,7 @@ def test_an_upload_that_is_no_longer_read_is_given_up() -> None:
 
 def test_what_comes_in_time_is_whole_and_the_connection_is_kept() -> None:
     slow = Reply(
-        OK + f"Content-Length: {len(servers.RAN)}\r\n\r\n".encode() + servers.RAN[:-3], slowly=servers.RAN[-3:]
+        servers.OK + f"Content-Length: {len(servers.RAN)}\r\n\r\n".encode() + servers.RAN[:-3], slowly=servers.RAN[-3:]
     )
     with Server(servers.always(slow)) as server:
         config = servers.client(server.url)

@@ -16,7 +16,8 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
 from pocketenv_fp.extras import needed
-from pocketenv_fp.models import HIDDEN, SshKeyPair
+from pocketenv_fp.models import SshKeyPair
+from pocketenv_fp.passwords import HIDDEN
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox

@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from pocketenv_fp.errors import ApiError, PocketenvError, SandboxNotFound, ServerError
-from pocketenv_fp.models import HIDDEN, Sandbox, Status
+from pocketenv_fp.models import Sandbox, Status
+from pocketenv_fp.passwords import HIDDEN
 from pocketenv_fp.xrpc import Call
 
 __all__ = ["Imagined", "stand_in"]

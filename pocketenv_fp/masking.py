@@ -18,8 +18,8 @@ from typing import Any, cast
 
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.imagined import stand_in
-from pocketenv_fp.models import HIDDEN
 from pocketenv_fp.operation import Applied, Step, identity, is_step
+from pocketenv_fp.passwords import HIDDEN, without_passwords
 from pocketenv_fp.pocketenv.creation import create
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from pocketenv_fp.sandbox.background import spawn
@@ -131,8 +131,8 @@ class Shown:
         return self.text(value) if isinstance(value, str) else value
 
     def text(self, text: str) -> str:
-        """Give a text with stand-ins for what is made up."""
-        return _MADE_UP.sub(self._made_up, text)
+        """Give a text with stand-ins for what is made up, and without passwords."""
+        return _MADE_UP.sub(self._made_up, without_passwords(text))
 
     def _sealed(self, name: str, beside: Mapping[str, Any]) -> str:
         if name == "value":

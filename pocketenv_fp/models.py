@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 import msgspec
 
+from pocketenv_fp.passwords import HIDDEN, without_passwords
+
 __all__ = [
     "Backup",
     "ExecResult",
@@ -37,8 +39,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-HIDDEN = "***"
-
 
 class Status(enum.Enum):
     """A sandbox's state. UNKNOWN is a state that this version does not know, or one that the answer did not tell."""
@@ -57,7 +57,10 @@ class Status(enum.Enum):
 
 
 class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=True):
-    """What all records share: camelCase on the wire, a repr without empty fields, a table in notebooks."""
+    """What all records share: camelCase on the wire, a repr without empty fields and passwords, a table in notebooks."""
+
+    def __repr__(self) -> str:
+        return without_passwords(super().__repr__())
 
     def html(self) -> str:
         """Give the record as an HTML table, escaped."""
@@ -76,7 +79,11 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
         # msgspec's own would show what the repr hides.
         hidden = getattr(type(self), "_hidden", ())
         shown = ((name, HIDDEN if name in hidden else getattr(self, name)) for name in self.__struct_fields__)
-        return [(name, value) for name, value in shown if value is not None]
+        return [
+            (name, without_passwords(value) if isinstance(value, str) else value)
+            for name, value in shown
+            if value is not None
+        ]
 
     def _shown(self) -> Iterator[tuple[str, str]]:
         # The repr decides what may be seen, here too: a field that it hides is hidden.
@@ -84,7 +91,10 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None:
-                yield name, (HIDDEN if name in hidden else value if isinstance(value, str) else repr(value))
+                yield (
+                    name,
+                    without_passwords(HIDDEN if name in hidden else value if isinstance(value, str) else repr(value)),
+                )
 
 
 class Profile(Record, frozen=True, kw_only=True):

@@ -46,8 +46,9 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Arguments
 from pocketenv_fp.errors import Place, PocketenvError, SandboxNotFound
-from pocketenv_fp.models import HIDDEN, Sandbox
+from pocketenv_fp.models import Sandbox
 from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.passwords import HIDDEN, without_passwords
 
 __all__ = [
     "Applied",
@@ -247,7 +248,7 @@ class Applied(Step[Any, Any]):
     def __str__(self) -> str:
         positional = (self._shown(name, value) for name, value in self._positional())
         named = (f"{name}={self._shown(name, value)}" for name, value in self.kwargs.items())
-        return f"{self.operation.__name__}({', '.join((*positional, *named))})"
+        return without_passwords(f"{self.operation.__name__}({', '.join((*positional, *named))})")
 
     def __reduce__(self) -> tuple[Any, ...]:
         for name, value in (*self._positional(), *self.kwargs.items()):
@@ -258,6 +259,13 @@ class Applied(Step[Any, Any]):
                 raise pickle.PicklingError(
                     f"{self} is not pickled, since {name} is a secret: use {name}={instead}, "
                     "or POCKETENV_TOKEN for a token"
+                )
+            if without_passwords(shown := self._shown(name, value)) != shown:
+                import pickle
+
+                raise pickle.PicklingError(
+                    f"{self} is not pickled, since {name} holds a URL with a password: in a command, write $THE_VARIABLE "
+                    "for it and pass env={'THE_VARIABLE': from_env('THE_VARIABLE')}"
                 )
         return (Applied, (self.operation, self.args, dict(self.kwargs)))
 

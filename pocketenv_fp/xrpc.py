@@ -33,7 +33,7 @@ from pocketenv_fp.errors import (
     RateLimited,
     api_error_kind,
 )
-from pocketenv_fp.models import HIDDEN
+from pocketenv_fp.passwords import HIDDEN, without_passwords
 
 if TYPE_CHECKING:
     from pocketenv_fp.transport import Answer, Request, Transport
@@ -283,7 +283,7 @@ def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
 
 def _printable(text: str, token: str | None) -> str:
     # An error may quote the request that it is about.
-    text = text.replace(token, HIDDEN) if token else text
+    text = without_passwords(text.replace(token, HIDDEN) if token else text)
     return "".join(c if c.isprintable() else " " for c in text[:MESSAGE_LENGTH])
 
 

@@ -35,9 +35,11 @@ from pocketenv_fp import (
     Config,
     PocketenvError,
     Sandbox,
+    as_curl,
     create,
     delete,
     exec,
+    explain,
     from_env,
     get_sandbox,
     local,
@@ -47,8 +49,10 @@ from pocketenv_fp import (
     sandbox,
     start,
     stop,
+    tap,
     to_map,
     tracing,
+    transport,
     using,
 )
 from pocketenv_fp.config import settings
@@ -427,6 +431,91 @@ def test_a_new_private_key_is_not_shown() -> None:
         pickle.dumps(pair)
 
 
+# Passwords in URLs
+
+PASSWORD = "ghp_UniquePasswordOfTheLeakTest0123456789"
+URL = f"https://me:{PASSWORD}@127.0.0.1:1/app.git"
+
+
+def with_passwords(box: Sandbox) -> Iterator[Act]:
+    """All that takes a repository or a command, and all that gives one back."""
+    yield lambda: create("cloned", repo=URL)
+    yield lambda: sandbox.update_settings(box, repo=URL, description=f"from {URL}")
+    yield lambda: sandbox.refresh(box)
+    yield lambda: sandbox.get_preferences(box)
+    yield lambda: start(box, repo=URL)
+    yield lambda: start(box)
+    yield lambda: exec(box, f"exit 3 # {URL}", check=True)
+    yield lambda: exec(box, "false", [URL], check=True)
+    yield lambda: exec(box, "echo", [URL])
+    yield lambda: sandbox.sh(box, "false {url}", url=URL, check=True)
+    yield lambda: sandbox.exec_script(box, f"raise SystemExit('{URL}')", check=True)
+    yield lambda: sandbox.set_service(box, "web", f"sleep 60 # {URL}")
+    yield lambda: sandbox.spawn(box, "sleep", ["60", URL])
+    yield lambda: sandbox.list_services(box)
+    yield lambda: sandbox.set_variable(box, "REPO", URL)
+    yield lambda: tap(exec(f"exit 3 # {URL}", check=True))(box)
+
+
+def seen_of(result: Result[Any, PocketenvError]) -> Iterator[str]:
+    """What is shown of a result. What was printed, and a record's own fields, are there to be read."""
+    things: list[Any] = [result, result.failure() if isinstance(result, Failure) else result.unwrap()]
+    for thing in things:
+        yield from (repr(thing), str(thing))
+        for name in ("_repr_html_", "__rich_repr__"):
+            if made := getattr(thing, name, None):
+                yield repr(list(made()))
+    if isinstance(result, Failure):
+        yield repr(result.failure().where)
+
+
+@pytest.mark.parametrize("answer", [None, echo], ids=["well", "wrong"])
+def test_the_password_of_a_url_is_not_shown(
+    answer: servers.Answer | None, platform: local.Platform, log: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.ExitStack() as stack:
+        config = Config(
+            api_url=platform.url,
+            storage_url=platform.storage_url,
+            public_key=platform.public_key,
+            token=platform.token,
+        )
+        box = create(f"with-a-password-{'echoed' if answer else 'kept'}", config=config).unwrap()
+        if answer:
+            server = stack.enter_context(Server(answer))
+            config = Config(api_url=server.url, token=TOKEN, retries=0)
+        stack.enter_context(using(config))
+        with tracing() as trace, observing(logged(level=logging.DEBUG)):
+            results = [act() for act in with_passwords(box)]
+        shown = "\n".join([*(text for result in results for text in seen_of(result)), trace.picture(), str(trace)])
+    assert "https://***@127.0.0.1:1/app.git" in shown
+    assert PASSWORD not in shown + written(log)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        create(repo=URL),
+        start(repo=URL),
+        sandbox.update_settings(repo=URL),
+        exec("git", ["clone", URL]),
+        exec(f"git clone {URL}", env={"A": "1"}),
+        sandbox.spawn(f"git clone {URL}"),
+        sandbox.set_variable("REPO", URL),
+        create(env={"REPO": URL}) | start,
+        start | tap(exec(f"git clone {URL}")),
+    ],
+    ids=str,
+)
+def test_a_step_with_the_password_of_a_url_shows_none_and_is_not_pickled(step: Any) -> None:
+    shown = "".join((str(step), repr(step), as_curl(step), *shows(explain(step))))
+    assert "***@127.0.0.1:1/app.git" in shown
+    assert PASSWORD not in shown
+    with pytest.raises(pickle.PicklingError, match="a URL with a password") as raised:
+        pickle.dumps(step)
+    assert PASSWORD not in str(raised.value)
+
+
 # What hangs on an error
 
 
@@ -453,7 +542,7 @@ def test_no_request_response_or_exception_of_the_libraries_hangs_on_a_failure(an
     assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
     found = reachable(result)
     assert error in found
-    kinds = (requests.PreparedRequest, requests.Response, requests.RequestException, urllib3.exceptions.HTTPError)
+    kinds = (transport.Request, transport.Answer, requests.RequestException, urllib3.exceptions.HTTPError)
     assert not [type(each) for each in found if isinstance(each, kinds) or type(each).__module__.startswith("http.")]
     assert not any(leaks(each) for each in found if isinstance(each, str))
 

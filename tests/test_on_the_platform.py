@@ -9,7 +9,7 @@ import traceback
 from itertools import islice
 
 import pytest
-import requests
+import urllib3.exceptions
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
@@ -48,6 +48,7 @@ from pocketenv_fp import (
     set_tailscale_auth_key,
     start,
     stop,
+    transport,
     unexpose,
     using,
     vscode,
@@ -258,4 +259,4 @@ def test_no_request_with_its_headers_hangs_on_a_failure() -> None:
     reachable: list[object] = [error]
     for found in reachable[:1]:
         reachable += [each for each in gc.get_referents(found) if not isinstance(each, type)]
-    assert not any(isinstance(each, (requests.PreparedRequest, requests.RequestException)) for each in reachable)
+    assert not any(isinstance(each, (transport.Request, urllib3.exceptions.HTTPError)) for each in reachable)

@@ -63,8 +63,8 @@ def create(
     r"""Create a sandbox; also called ``create_sandbox``. Gives the Sandbox as it is then, with the name that was asked.
 
     ``base`` is the at-URI of a base image, ``provider`` the cloud to run on (cloudflare, daytona, vercel, deno,
-    sprites, modal, e2b, hopx, runloop), ``repo`` the URL of a git repository to clone, and ``keep_alive`` keeps the
-    sandbox from being stopped when idle. ``env`` and ``secrets`` are environment variables, the secrets sealed before
+    sprites, modal, e2b, hopx, runloop), ``repo`` the URL of a git repository to clone, which the platform shows to
+    anybody: put no password in it. ``keep_alive`` keeps the sandbox from being stopped when idle. ``env`` and ``secrets`` are environment variables, the secrets sealed before
     they leave this machine; commands have them from the next `start` on. ``description`` and ``topics`` are shown to
     whoever sees the sandbox. Sizes and a readme cannot be asked for: the platform drops them.
 

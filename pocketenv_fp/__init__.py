@@ -35,6 +35,7 @@ from pocketenv_fp.errors import (
     TransportError,
     Unauthorized,
     WaitTimeout,
+    WorkerLost,
     raise_for,
 )
 from pocketenv_fp.fleet import collect, fan_out, partition
@@ -200,6 +201,7 @@ __all__ = [
     "Variable",
     "Volume",
     "WaitTimeout",
+    "WorkerLost",
     "aio",
     "as_curl",
     "check",

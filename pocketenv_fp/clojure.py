@@ -31,6 +31,7 @@ from pocketenv_fp.errors import (
     RecordNotFound,
     TransportError,
     WaitTimeout,
+    WorkerLost,
     api_error_kind,
 )
 
@@ -51,6 +52,7 @@ KINDS: dict[str, type[PocketenvError]] = {
     "profile_not_found": ProfileNotFound,
     "record_not_found": RecordNotFound,
     "transport_error": TransportError,
+    "worker_lost": WorkerLost,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 

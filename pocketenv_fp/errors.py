@@ -17,6 +17,7 @@
     ├── TransportError                  no answer: connection, TLS, time-out, broken connection
     ├── DecodeError                     an answer that the contract does not describe
     ├── DeadlineExceeded                the time that `within` gave was over             (a TimeoutError)
+    ├── WorkerLost                      the process that ran a pipeline of `fan_out` died
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
     ├── CommandFailed                   a command's exit code was not zero, where that was asked to matter
     ├── CommandTimeout                  a command was ended because its time was over         (a TimeoutError)
@@ -69,6 +70,7 @@ __all__ = [
     "TransportKind",
     "Unauthorized",
     "WaitTimeout",
+    "WorkerLost",
     "api_error_kind",
     "raise_for",
 ]
@@ -365,6 +367,19 @@ class DeadlineExceeded(PocketenvError, TimeoutError):
             else "Its request was not sent: give it more time, or try again."
         )
         return f"{self.summary()}. {advice}"
+
+
+@dataclass(eq=False, repr=False)
+class WorkerLost(PocketenvError):
+    """The process that was to run a pipeline died before it gave a result. How far it had come nobody knows."""
+
+    advice: ClassVar[str] = (
+        "Its sandbox may be there, and a command in it may have run: look for it by its name before trying again. "
+        "Workers die where they run out of memory, or are killed."
+    )
+
+    def summary(self) -> str:
+        return "the process that ran this pipeline, or was to run it, died"
 
 
 @dataclass(eq=False, repr=False)

@@ -14,12 +14,12 @@ import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import PocketenvError, WorkerLost
 from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.operation import Step, demand_step
 from pocketenv_fp.progress import Progress, tracking
@@ -33,6 +33,8 @@ __all__ = ["collect", "fan_out", "partition"]
 
 A = TypeVar("A")
 B = TypeVar("B")
+# What a pipeline gave, and what another process saw of it.
+Outcome: TypeAlias = "tuple[Result[B, PocketenvError], Trace | None]"
 
 WORKERS = 32
 
@@ -64,6 +66,9 @@ def fan_out(
     what has begun, so after an interrupt that is not waited for: it goes on, so leave the workers the time to release.
     Lambdas cross to Dask, as in ``recover(step, lambda error: …)``; to other processes functions with a name do.
 
+    A process that dies, killed or out of memory, takes its results along: each is Failure(WorkerLost), and a sandbox of
+    such a pipeline may be left. Of a ``ProcessPoolExecutor`` that is every pipeline that was not done by then.
+
     On Ctrl-C, on SIGTERM and when a pipeline raises, which is a mistake in the program, what has not begun is
     cancelled, and what has begun is waited for, so that `managed` and `ephemeral` release what they made; then it comes
     out here. A second Ctrl-C does not wait.
@@ -83,14 +88,14 @@ def fan_out(
     waiting = list(targets)
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
-        futures: list[Future[tuple[Result[B, PocketenvError], Trace | None]]] = []
+        futures: list[Future[Outcome[B]]] = []
         try:
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
             run = os.urandom(8)
             for number, target in enumerate(waiting):
                 futures.append(_submit(pool, (run, number), pipeline, target))
             for future in as_completed(futures):
-                _keep(future.result()[1])
+                _keep(_outcome(future)[1])
                 track.add(1)
         except BaseException:
             wait([future for future in futures if not future.cancel()])
@@ -99,7 +104,27 @@ def fan_out(
             if executor is None:
                 # They are done or cancelled; or who asked twice does not want to wait.
                 pool.shutdown(wait=False, cancel_futures=True)
-        return [future.result()[0] for future in futures]
+        return [_outcome(future)[0] for future in futures]
+
+
+def _outcome(future: Future[Outcome[B]]) -> Outcome[B]:
+    try:
+        return future.result()
+    except Exception as error:
+        if _is_lost(error):
+            return Failure(WorkerLost()), None
+        raise
+
+
+def _is_lost(error: Exception) -> bool:
+    from concurrent.futures import BrokenExecutor
+
+    # Dask has a name of its own for it, and may not be installed.
+    kind = type(error)
+    return isinstance(error, BrokenExecutor) or (kind.__module__, kind.__name__) == (
+        "distributed.scheduler",
+        "KilledWorker",
+    )
 
 
 def _keep(seen: Trace | None) -> None:
@@ -113,15 +138,20 @@ def _keep(seen: Trace | None) -> None:
 
 def _submit(
     pool: Executor, mark: object, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
-) -> Future[tuple[Result[B, PocketenvError], Trace | None]]:
-    from concurrent.futures import ThreadPoolExecutor
+) -> Future[Outcome[B]]:
+    from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
     if isinstance(pool, ThreadPoolExecutor):
         # Its traces are those around here: the context has them.
         return pool.submit(copy_context().run, _run, mark, (), pipeline, target)
     from pocketenv_fp.traces import recording
 
-    return pool.submit(_apart, mark, in_use(), pipeline, target, traced=bool(recording()))
+    try:
+        return pool.submit(_apart, mark, in_use(), pipeline, target, traced=bool(recording()))
+    except BrokenExecutor as error:
+        lost: Future[Outcome[B]] = Future()
+        lost.set_exception(error)
+        return lost
 
 
 def _apart(
@@ -131,7 +161,7 @@ def _apart(
     target: A | None | Result[A | None, PocketenvError],
     *,
     traced: bool,
-) -> tuple[Result[B, PocketenvError], Trace | None]:
+) -> Outcome[B]:
     # A forked worker stands for ever in the blocks in which it was forked.
     return Context().run(_run, mark, configs, pipeline, target, traced=traced)
 
@@ -143,7 +173,7 @@ def _run(
     target: A | None | Result[A | None, PocketenvError],
     *,
     traced: bool = False,
-) -> tuple[Result[B, PocketenvError], Trace | None]:
+) -> Outcome[B]:
     from pocketenv_fp.traces import on_lane, tracing
 
     with ExitStack() as stack:

@@ -94,14 +94,15 @@ class Trace:
         """Record what begins: a watcher for `pocketenv_fp.observing`."""
         if begun.kind == "status":
             return None
-        began = time.perf_counter() - self._clock
+        # One clock for both ends: what is inside a step must not seem to end after it.
+        began = self._now()
         inside = _inside.get() or {}
         around = inside.get(id(self))
         if begun.kind == "call":
             calls = self._loose if around is None else around.calls
 
             def answered(done: Done) -> None:
-                calls.append(CallRecord(begun.name, began, done.seconds, done.outcome, done.requests, done.held))
+                calls.append(CallRecord(begun.name, began, self._now() - began, done.outcome, done.requests, done.held))
 
             return answered
         opened = _Open(0 if around is None else around.depth + 1)
@@ -109,13 +110,17 @@ class Trace:
         lane = _lane.get()
 
         def ended(done: Done) -> None:
+            seconds = self._now() - began
             _inside.reset(mark)
             calls = tuple(opened.calls)
             self._steps.append(
-                StepRecord(begun.name, began, done.seconds, done.outcome, done.error, opened.depth, lane, calls)
+                StepRecord(begun.name, began, seconds, done.outcome, done.error, opened.depth, lane, calls)
             )
 
         return ended
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._clock
 
     def add(self, other: Trace) -> None:
         """Take over what another trace saw, in another process too: times are told from the beginning of this one."""

@@ -39,6 +39,7 @@ from pocketenv_fp import (
     TransportError,
     Unauthorized,
     WaitTimeout,
+    WorkerLost,
     errors,
     from_map,
     pocketenv,
@@ -68,6 +69,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     CommandFailed: st.builds(CommandFailed, st.integers(1, 255), texts, texts),
     CommandTimeout: st.builds(CommandTimeout, st.floats(0.1, 1e6), texts, texts),
     DeadlineExceeded: st.builds(DeadlineExceeded, st.floats(0.1, 1e6), texts, st.booleans()),
+    WorkerLost: st.builds(WorkerLost),
     ArchiveError: st.builds(ArchiveError, texts, texts),
     EncryptionError: st.builds(EncryptionError, texts),
 }
@@ -198,7 +200,7 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
         case EncryptionError(first):
             assert (first,) == tuple(values(error).values())
         case _:
-            assert kind is NotLoggedIn
+            assert kind in {NotLoggedIn, WorkerLost}
 
 
 EXAMPLES: list[PocketenvError] = [
@@ -219,6 +221,7 @@ EXAMPLES: list[PocketenvError] = [
     CommandFailed(2, "output", "trouble"),
     CommandTimeout(1.5, "output", "trouble"),
     DeadlineExceeded(1.5, "sandbox.exec", maybe_sent=True),
+    WorkerLost(),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the text is not valid Unicode"),
 ]
@@ -251,6 +254,7 @@ REMEDIES: dict[type[PocketenvError], str] = {
     CommandFailed: r"What it printed is in \.stdout and \.stderr",
     CommandTimeout: r"Give it more time with timeout=",
     DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have acted on it",
+    WorkerLost: r"look for it by its name",
     InvalidInput: r"port: is too low",
     ArchiveError: r"\.\./x: leads outside",
     EncryptionError: r"not valid Unicode",

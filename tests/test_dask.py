@@ -25,6 +25,7 @@ from pocketenv_fp import (
     Config,
     PocketenvError,
     Sandbox,
+    WorkerLost,
     check,
     collect,
     create,
@@ -294,6 +295,23 @@ def test_a_program_that_is_stopped_leaves_nothing_on_the_cluster(
     assert program.returncode == code, wrong
     until_nothing_is_left()
     assert 0 < platform.faults.worked(CREATE) - before < 50
+
+
+@step(str)
+def die(name: str) -> Result[str, PocketenvError]:
+    if name == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Success(name)
+
+
+def test_a_worker_that_dies_is_a_failure_and_the_cluster_goes_on(pool: Executor) -> None:
+    results = fan_out(die, ["a", "dies", "b"], executor=pool)
+    assert results[1] == Failure(WorkerLost())
+    # Either may have been on that worker.
+    assert all(
+        result in {Success(name), Failure(WorkerLost())} for result, name in zip(results[::2], "ab", strict=True)
+    )
+    assert fan_out(die, ["c", "d"], executor=pool) == [Success("c"), Success("d")]
 
 
 def test_the_cluster_leaves_nothing_at_home_and_where_it_runs(cluster: Any, environment: dict[str, str]) -> None:

@@ -33,6 +33,7 @@ from pocketenv_fp import (
     TransportError,
     Unauthorized,
     WaitTimeout,
+    WorkerLost,
     errors,
     from_map,
     raise_for,
@@ -61,6 +62,7 @@ EXAMPLES: list[PocketenvError] = [
     CommandFailed(2, "output", "trouble"),
     CommandTimeout(1.5, "output", "trouble"),
     DeadlineExceeded(1.5, "sandbox.exec", maybe_sent=True),
+    WorkerLost(),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the text is not valid Unicode"),
 ]

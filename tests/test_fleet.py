@@ -24,6 +24,7 @@ from pocketenv_fp import (
     NotLoggedIn,
     PocketenvError,
     Sandbox,
+    WorkerLost,
     check,
     collect,
     create,
@@ -143,6 +144,23 @@ def test_a_forked_worker_does_not_stay_in_the_blocks_in_which_it_was_forked() ->
         with using(Config(retries=0)), limited(60):
             assert fan_out(inside, ["a"], executor=pool) == [Success((1, math.inf))]
         assert fan_out(inside, ["a"], executor=pool) == [Success((0, math.inf))]
+
+
+@step(str)
+def die(name: str) -> Result[str, PocketenvError]:
+    if name == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Success(name)
+
+
+def test_a_process_that_dies_is_a_failure_of_what_it_had_and_of_what_comes_after() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert fan_out(die, ["a"], executor=pool) == [Success("a")]
+        results = fan_out(die, ["b", "dies", "c", "d"], executor=pool)
+        assert results[1:] == [Failure(WorkerLost())] * 3
+        assert results[0] in {Success("b"), Failure(WorkerLost())}  # it may be done, and not yet told
+        # The pool takes nothing any more.
+        assert fan_out(die, ["e"], executor=pool) == [Failure(WorkerLost())]
 
 
 class Here(Executor):

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 
 from pocketenv_fp.deadline import TimeIsOver, nap, remaining
 
-__all__ = ["Limiter"]
+__all__ = ["LONGEST_WAIT", "Limiter"]
 
+# What a platform asks to be waited for beyond this is told to the caller, in seconds.
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 1.0
 # How long the others wait for the one that went ahead: a command may take hours to answer.

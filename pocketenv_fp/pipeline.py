@@ -23,6 +23,7 @@ from pocketenv_fp.arguments import Limit, Seconds, Wait
 from pocketenv_fp.combinator import combinator
 from pocketenv_fp.deadline import limited, nap
 from pocketenv_fp.errors import DecodeError, PocketenvError, RateLimited, ServerError, TransportError
+from pocketenv_fp.limiter import LONGEST_WAIT
 from pocketenv_fp.models import ExecResult
 from pocketenv_fp.operation import Step, step
 from pocketenv_fp.sandbox.commands import ended_well
@@ -280,7 +281,8 @@ def retrying(
     r"""Run ``step`` again where it fails, ``attempts`` times at the most. Gives a step to what it gives at last.
 
     ``on`` is the class of errors after which to try again, or a tuple of them; any other is the Failure at once.
-    ``delay`` is how many seconds to wait before a new attempt; after RateLimited it is at least what the platform said.
+    ``delay`` is how many seconds to wait before a new attempt; after RateLimited it is at least what the platform said,
+    and where that is more than 60, it is the Failure at once.
     The client repeats queries itself, as often as `Config` says: this is for what goes on longer.
 
     **Only what is safe to repeat**: queries, `start` and `stop`, and what is made of them. To run a command twice, or
@@ -301,7 +303,10 @@ def retrying(
     for _ in range(attempts - 1):
         if isinstance(result, Success) or not isinstance(error := result.failure(), on):
             break
-        nap(max(delay, (error.retry_after or 0) if isinstance(error, RateLimited) else 0))
+        asked = (error.retry_after or 0) if isinstance(error, RateLimited) else 0
+        if asked > LONGEST_WAIT:
+            break
+        nap(max(delay, asked))
         result = Success(target) | step
     return result
 

@@ -25,6 +25,7 @@ from pocketenv_fp.errors import (
     RateLimited,
     TransportError,
 )
+from pocketenv_fp.limiter import LONGEST_WAIT
 from pocketenv_fp.xrpc import Call, answered, connected, decode, refusal
 
 if TYPE_CHECKING:
@@ -125,13 +126,11 @@ def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> 
 
 
 def _passes(error: PocketenvError) -> bool:
-    from pocketenv_fp.transport import LONGEST_RETRY_AFTER
-
     match error:
         case TransportError(operation=("storage.put" | "storage.take")):
             return error.kind in PASSING_KINDS
         case RateLimited(operation=("storage.put" | "storage.take")):
-            return (error.retry_after or 0) <= LONGEST_RETRY_AFTER
+            return (error.retry_after or 0) <= LONGEST_WAIT
         case ApiError(operation=("storage.put" | "storage.take")):
             # What was taken from storage and lost on the way is not there the next time.
             return error.status in PASSING or (error.status, error.operation) == (404, TAKE)

@@ -36,19 +36,18 @@ from urllib3.util.timeout import Timeout
 from pocketenv_fp.config import Settings, is_loopback
 from pocketenv_fp.connections import LONGEST_TIMEOUT, HTTPPool, HTTPSPool, answered_in, socket_options
 from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
-from pocketenv_fp.limiter import Limiter
+from pocketenv_fp.limiter import LONGEST_WAIT, Limiter
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.trouble import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
-__all__ = ["LONGEST_RETRY_AFTER", "RETRY_AFTER", "Answer", "Request", "Transport", "pauses", "transport"]
+__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "pauses", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
 POOL_SIZE = 256
-LONGEST_RETRY_AFTER = 60.0
 RETRY_AFTER = 30.0
 PIECE = 64 * 1024
 
@@ -98,7 +97,7 @@ class _Policy(_Timely):
         error, response = kwargs.get("error"), kwargs.get("response")
         if isinstance(error, ReadTimeoutError):
             raise error
-        if response is not None and self._seconds(response) > LONGEST_RETRY_AFTER:
+        if response is not None and self._seconds(response) > LONGEST_WAIT:
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
         return super().increment(*args, **kwargs)
 

@@ -546,3 +546,14 @@ def test_after_a_rate_limit_the_wait_is_as_long_as_the_platform_said() -> None:
     begun = time.monotonic()
     assert ran(retrying(limited, 2, on=RateLimited, delay=0), Count(0))[1] == ["limited", "limited"]
     assert time.monotonic() - begun >= 0.3
+
+
+@step(Count, safe=True)
+def shut_out(_: Count) -> Result[Count, PocketenvError]:
+    done.append("shut out")
+    return Failure(RateLimited(429, "TooMany", "come back next year", retry_after=3e7))
+
+
+def test_a_wait_that_is_too_long_is_told_at_once() -> None:
+    result, did = ran(retrying(shut_out, 3, on=RateLimited, delay=0), Count(0))
+    assert (type(result.failure()), did) == (RateLimited, ["shut out"])

@@ -61,7 +61,7 @@ def call_everything() -> None:
     for provider, credentials in CREDENTIALS.items():
         given = {credential.name: "value" for credential in credentials}
         create(f"on-{provider}", topics=["a"], provider=provider, provider_credentials=given).unwrap()
-    create("furnished", env={"A": "b"}, description="for tests", topics=["a", "b"]).unwrap()
+    create("furnished", env={"A": "b"}, secrets={"C": "d"}, description="for tests", topics=["a", "b"]).unwrap()
     sandbox.start(box, keep_alive=False).unwrap()
     sandbox.wait_until_running(box).unwrap()
     sandbox.exec(box, "echo", ["a b"]).unwrap()
@@ -236,6 +236,12 @@ def test_every_method_of_the_platform_is_called_by_a_function_or_has_no_handler(
 
 
 @pytest.mark.usefixtures("exchanges")
+def test_the_page_of_methods_is_what_was_seen(callers: dict[str, set[str]]) -> None:
+    text = (Path(pocketenv_fp.__file__).parents[1] / ".docs" / "methods.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("| `")] == list(watched.page(callers))
+
+
+@pytest.mark.usefixtures("exchanges")
 def test_every_function_of_both_namespaces_asks_for_a_method(callers: dict[str, set[str]]) -> None:
     public = {f"{module.__name__.split('.')[-1]}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
     # The one is another name, the other makes its key pair on this machine.
@@ -282,7 +288,7 @@ def test_only_sealed_values_leave(exchanges: list[Exchange]) -> None:
     bodies = dict(every)
     values = [body["secret"]["value"] for method, body in every if method in {"addSecret", "updateSecret"}]
     contents = [body["file"]["content"] for method, body in every if method in {"addFile", "updateFile"}]
-    assert (len(values), len(contents)) == (7, 5)
+    assert (len(values), len(contents)) == (8, 5)
     assert all(sealed.fullmatch(text) for text in (*values, *contents))
     assert sealed.fullmatch(bodies["putSshKeys"]["privateKey"])
     assert sealed.fullmatch(bodies["putTailscaleAuthKey"]["authKey"])

@@ -45,6 +45,14 @@ class Watched:
         return call
 
 
+def page(seen: dict[str, set[str]]) -> Iterator[str]:
+    """The same table as it stands in the documentation."""
+    for name in contract.methods():
+        method = name.removeprefix(contract.PREFIX)
+        functions = ", ".join(f"`{each}`" for each in sorted(seen.get(name, ())))
+        yield f"| `{method}` | {functions or f'no handler on the platform: `{UNHANDLED[method].split()[0]}` is what it has'} |"
+
+
 def rows(seen: dict[str, set[str]]) -> Iterator[str]:
     """The table, method by method: the functions that call it, the plainest first."""
     names = [name.removeprefix(contract.PREFIX) for name in contract.methods()]

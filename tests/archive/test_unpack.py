@@ -111,6 +111,10 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
         [E("top/l", LINK, "later/../../canary"), E("top/d/e/f", D, mode=0o755), E("top/later", LINK, ".")],
         "top/l",
     ),
+    "a name for all entries that leads upwards": (
+        [header(record("path", b"../canary/file"), tarfile.XGLTYPE), E("top/a")],
+        "../canary/file",
+    ),
     "a link in a header": ([E("top/l", LINK, "x", pax={"linkpath": "../../canary"})], "top/l"),
     "a link with a NUL": ([header(record("linkpath", b"a\0/../../b")), E("top/l", LINK, "x")], "top/l"),
     "a link to no name": ([E("top/l", LINK, "")], "top/l"),
@@ -348,6 +352,15 @@ def test_times_finer_than_seconds_are_kept(tmp_path: Path) -> None:
     unpacked(tar(E("a", pax={"mtime": "1700000000.123456789"}), E("b", pax={"mtime": "-1.5"})), tmp_path / "out")
     assert (tmp_path / "out" / "a").stat().st_mtime_ns == 1_700_000_000_123_456_789
     assert (tmp_path / "out" / "b").stat().st_mtime_ns == -1_500_000_000
+
+
+def test_the_size_in_a_header_counts_and_no_entry_hides_in_the_content(tmp_path: Path) -> None:
+    # Readers that disagree about this see different archives: what is content for one is an entry for another.
+    hidden = raw(E("hidden", content=b"unseen"))
+    shown = header(record("size", str(len(hidden)).encode()))
+    unpacked(tar(shown, raw(E("a", size=0)), hidden, E("b")), tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == ["a", "b"]
+    assert (tmp_path / "out" / "a").read_bytes() == hidden
 
 
 def test_what_a_header_says_about_all_entries_holds_for_all(tmp_path: Path) -> None:

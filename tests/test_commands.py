@@ -301,6 +301,20 @@ def test_a_sandbox_without_timeout_says_so_and_runs_nothing(box: Sandbox) -> Non
     assert exec(box, "test -e /tmp/ran").unwrap().exit_code == 1
 
 
+def test_another_timeout_than_gnus_is_not_trusted_and_gnus_is_found_under_its_other_names(box: Sandbox) -> None:
+    limit = Limit.of(0.5)
+    assert limit is not None
+    script = "#!/bin/sh\necho 'timeout (uutils coreutils) 0.2.2'\n"
+    made = sh(box, "mkdir -p other && printf %s {script} >other/timeout && chmod +x other/timeout", script=script)
+    assert made.unwrap().exit_code == 0
+    line = shell_line("touch /tmp/ran; sleep 60", None, {}, limit)
+    assert isinstance(limit.judge(exec(box, f"PATH=$PWD/other; {line}").unwrap()).failure(), InvalidInput)
+    assert exec(box, "test -e /tmp/ran").unwrap().exit_code == 1
+    exec(box, 'ln -s "$(command -v timeout)" other/gnutimeout', check=True)
+    ended = limit.judge(exec(box, f'PATH="$PWD/other:$PATH"; {line}').unwrap()).failure()
+    assert isinstance(ended, CommandTimeout)
+
+
 def test_one_that_prints_what_a_time_out_of_another_command_leaves_is_not_taken_for_one(box: Sandbox) -> None:
     for text in ("pocketenv-0:late", "late", "pocketenv-:absent"):
         assert exec(box, "exec >&2; echo", [text], timeout=20) == Success(ExecResult("", f"{text}\n", 0))

@@ -66,6 +66,7 @@ while pocketenv_some_are_left; do sleep 0.1 || sleep 1; done
 exit 143
 """
 
+# Others than GNU's do not end the group, or do not wait for it. Where one of those has the name, GNU's has another.
 # A command that ends its group with SIGKILL ends `timeout` as well, which then tells what it tells of one that had to be
 # ended. How long it was, in hundredths of a second, tells the two apart.
 _LIMIT = rf"""
@@ -77,17 +78,20 @@ pocketenv_clock() {{
     pocketenv_now=${{pocketenv_now%%.*}}${{pocketenv_now#*.}}
     case $pocketenv_now in 0*) pocketenv_now=0 ;; esac
 }}
-case $(timeout --version 2>&1) in
-*coreutils*) ;;
-*)
+for pocketenv_timeout in timeout gnutimeout gtimeout; do
+    case $("$pocketenv_timeout" --version 2>&1) in
+    *"GNU coreutils"*) break ;;
+    *) pocketenv_timeout= ;;
+    esac
+done
+if [ -z "$pocketenv_timeout" ]; then
     printf %s:%s "$pocketenv_mark" absent >&2
     exit 127
-    ;;
-esac
+fi
 exec 3>&2 4>&1 2>/dev/null
 pocketenv_clock
 pocketenv_began=$pocketenv_now
-pocketenv_end=$(exec timeout -k {GRACE_SECONDS} "$pocketenv_time" /bin/sh -c {quote(_WAIT_FOR_THE_GROUP)} pocketenv "$@")
+pocketenv_end=$(exec "$pocketenv_timeout" -k {GRACE_SECONDS} "$pocketenv_time" /bin/sh -c {quote(_WAIT_FOR_THE_GROUP)} pocketenv "$@")
 pocketenv_code=$?
 if [ -n "$pocketenv_end" ]; then exit "$pocketenv_end"; fi
 if [ "$pocketenv_code" = 137 ]; then

@@ -39,9 +39,11 @@ from pocketenv_fp import (
     exec,
     get_sandbox,
     local,
+    set_volume,
     start,
     stop,
     storage,
+    tap,
     upload,
     using,
 )
@@ -225,6 +227,23 @@ def test_an_empty_directory_arrives(box: Sandbox, other: Sandbox, there: str, tm
     upload(box, tmp_path / "empty", there).unwrap()
     copy_to(box, other, there, there).unwrap()
     assert list(download(other, there, tmp_path / "out").unwrap().iterdir()) == []
+
+
+def test_volumes_are_directories_like_any_other(tmp_path: Path) -> None:
+    box = create("with-volumes") | tap(set_volume("kept", "/workspace/data/inside")) | start
+    write(HARDEST, tmp_path / "there")
+    assert isinstance(box | upload(tmp_path / "there", "data/inside/deep"), Success)
+    new = Node(0o755, below={b"inside": Node(0o755, below={b"new": Node(0o644, content=b"1")})})
+    write(new, tmp_path / "above")
+    assert isinstance(box | upload(tmp_path / "above", "data"), Success)
+    assert isinstance(box | download("data/inside/deep", tmp_path / "back"), Success)
+    assert look(tmp_path / "back", times=False) == look(tmp_path / "there", times=False)
+    whole = (box | download("data", tmp_path / "whole")).unwrap()
+    assert look(whole / "inside" / "deep", times=False) == look(tmp_path / "there", times=False)
+    assert (whole / "inside" / "new").read_text() == "1"
+    # What was unpacked into the directory above has taken no volume's place.
+    kept = box | stop | start | exec("cat data/inside/new", check=True)
+    assert kept.unwrap().stdout == "1"
 
 
 def test_outside_of_workspace(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -44,8 +45,8 @@ class Ignore:
         """Leave out what these lines say, as if they stood in the only ignore file, at the top."""
         return cls(reads_files=False, rules=_rules("", [os.fsencode(line) for line in lines], ()))
 
-    def within(self, path: str, name: str, entries: Sequence[os.DirEntry[str]]) -> Ignore:
-        """Give the rules in the directory at ``path``, which is ``name`` in the tree. Raises ArchiveError."""
+    def within(self, folder: int, name: str, entries: Sequence[os.DirEntry[str]]) -> Ignore:
+        """Give the rules in the directory that is open as ``folder`` and ``name`` in the tree. Raises ArchiveError."""
         if not self.reads_files:
             return self
         there = {
@@ -55,7 +56,7 @@ class Ignore:
             return self
         chosen = OWN if OWN in there else GIT
         prefix = f"{name}/" if name else ""
-        return replace(self, rules=_rules(prefix, _lines(f"{path}/{chosen}", prefix + chosen), self.rules))
+        return replace(self, rules=_rules(prefix, _lines(chosen, folder, prefix + chosen), self.rules))
 
     def skips(self, entry: os.DirEntry[str], directory: str) -> bool:
         """Tell whether this entry of a directory is left out."""
@@ -81,14 +82,14 @@ def _rules(
     return ((os.fsencode(prefix).decode("latin-1"), patterns[::-1]), *above) if patterns else above
 
 
-def _lines(path: str, name: str) -> list[bytes]:
+def _lines(file: str, folder: int, name: str) -> list[bytes]:
     try:
         # A link could have the patterns of another place read: git refuses it too.
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(file, "rb") as opened:
+        number = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        with open(number, "rb") as opened:
             content = opened.read()
     except OSError as error:
-        if os.path.islink(path):
+        if error.errno == errno.ELOOP:
             raise ArchiveError("an ignore file must not be a link: git would not read it either", shown(name)) from None
         raise broken(error, name) from None
     return content.removeprefix(b"\xef\xbb\xbf").split(b"\n")

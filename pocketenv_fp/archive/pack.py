@@ -6,6 +6,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 
 from pocketenv_fp.archive import compression
@@ -56,11 +57,12 @@ class _Tar:
         except OSError as error:
             raise broken(error, str(source)) from None
         if stat.S_ISDIR(mode):
-            for entry_name, entry in walk(str(source), ignore):
-                if entry.is_file(follow_symlinks=False):
-                    yield from self._file(entry_name, entry.path, _OPEN)
-                else:
-                    yield from self._put(_header_of(entry_name, entry))
+            with closing(walk(str(source), ignore)) as walking:
+                for entry_name, entry, folder in walking:
+                    if entry is not None and entry.is_file(follow_symlinks=False):
+                        yield from self._file(entry_name, entry.name, _OPEN, folder)
+                    else:
+                        yield from self._put(_header_of(entry_name, entry, folder))
         elif not stat.S_ISREG(mode):
             raise ArchiveError(_ODD, shown(str(source)))
         else:
@@ -87,9 +89,9 @@ class _Tar:
             self._used = 0
             yield full
 
-    def _file(self, name: str, path: str, flags: int) -> Generator[bytearray]:
+    def _file(self, name: str, path: str, flags: int, folder: int | None = None) -> Generator[bytearray]:
         try:
-            file = os.open(path, flags)
+            file = os.open(path, flags, dir_fd=folder)
         except OSError as error:
             raise broken(error, name) from None
         try:
@@ -124,13 +126,13 @@ class _Tar:
         yield from self._put(bytes(-size % _RECORD))
 
 
-def _header_of(name: str, entry: os.DirEntry[str]) -> bytes:
+def _header_of(name: str, entry: os.DirEntry[str] | None, folder: int) -> bytes:
     try:
+        if entry is None:
+            return _header(name, os.fstat(folder), tarfile.DIRTYPE)
         found = entry.stat(follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            return _header(name, found, tarfile.DIRTYPE)
         if stat.S_ISLNK(found.st_mode):
-            return _header(name, found, tarfile.SYMTYPE, os.readlink(entry.path))
+            return _header(name, found, tarfile.SYMTYPE, os.readlink(entry.name, dir_fd=folder))
     except OSError as error:
         raise broken(error, name) from None
     raise ArchiveError(_ODD, shown(name))

@@ -21,7 +21,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent.frames import Frames, frame
-from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, mounted, python_at
+from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, linked, mounted, python_at
 from pocketenv_fp.local.threads import aside
 
 Isolation = Literal["bubblewrap", "processes"]
@@ -257,6 +257,7 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
     options = {
         "line": far.fileno(),
         "root": "/" if boxed else str(plan.root),
+        "volumes": {} if boxed else linked(plan.root, plan.mounts),
         "alone": boxed,
         "limits": kind.limits._asdict(),
         "shell": shell(),

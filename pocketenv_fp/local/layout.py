@@ -48,6 +48,12 @@ def attach(root: Path, mounts: Iterable[Mount]) -> None:
         link.symlink_to(mount.source)
 
 
+def linked(root: Path, mounts: Iterable[Mount]) -> dict[str, str]:
+    """The folder of each mount by the path of the link that `attach` makes for it."""
+    real = os.path.realpath(root)
+    return {posixpath.join(real, mount.path.lstrip("/")): str(mount.source) for mount in mounts}
+
+
 def lent(path: str) -> str | None:
     """The path as the system spells it, where it lies in a directory that the system lends; None where it does not."""
     first, _, rest = posixpath.normpath(posixpath.join("/workspace", path)).lstrip("/").partition("/")

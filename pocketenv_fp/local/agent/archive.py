@@ -8,6 +8,7 @@ import posixpath
 import shutil
 import stat
 import tarfile
+from collections.abc import Mapping
 from typing import IO
 
 from .work import DRAFT, WorkError, draft_in, is_directory, place, remove
@@ -15,19 +16,30 @@ from .work import DRAFT, WorkError, draft_in, is_directory, place, remove
 FASTEST = 1
 
 
-def pack(root: str, path: str, archive: int, top: str | None) -> bool:
-    """Write a directory as tar.gz; whether there is such a directory."""
-    source = place(root, path)
+def pack(root: str, path: str, volumes: Mapping[str, str], archive: int, top: str | None) -> bool:
+    """Write a directory as tar.gz, volumes in it as directories; whether there is such a directory."""
+    source = place(root, path, volumes)
     if not os.path.isdir(source):
         return False
+    inside = {
+        os.path.join(top or ".", os.path.relpath(link, source)): volumes[link]
+        for link in volumes
+        if _below(link, source)
+    }
     with os.fdopen(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=FASTEST) as tar:
-        tar.add(source, arcname=top or ".", filter=_packed)
+        tar.add(source, arcname=top or ".", filter=lambda member: None if member.name in inside else _packed(member))
+        for name, folder in inside.items():
+            tar.add(folder, arcname=name, filter=_packed)
     return True
 
 
-def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FBT001 - as the request has it
+def _below(link: str, folder: str) -> bool:
+    return os.path.islink(link) and os.path.commonpath([folder, link]) == folder
+
+
+def unpack(root: str, path: str, volumes: Mapping[str, str], archive: int, exact: bool) -> None:  # noqa: FBT001 - as the request has it
     """Put the entries of a tar.gz into a directory, each whole; if `exact`, nothing else is in it afterwards."""
-    target = place(root, path)
+    target = place(root, path, volumes)
     new = not os.path.isdir(target)
     # Unpacked beside first: an archive that breaks off, or that is refused, must not cost what is there.
     draft = draft_in(os.path.dirname(target) if new else target)
@@ -37,8 +49,8 @@ def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FB
             directories = _extract(file, draft)
         if not new:
             if exact:
-                _empty(target, draft)
-            _merge(draft, target)
+                _empty(target, draft, volumes)
+            _merge(draft, target, volumes)
         # Last, and from the leaves up: a directory that forbids writing is filled by now.
         for name, mode in reversed(directories):
             os.chmod(os.path.join(draft if new else target, name), mode)
@@ -48,10 +60,13 @@ def unpack(root: str, path: str, archive: int, exact: bool) -> None:  # noqa: FB
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _empty(target: str, draft: str) -> None:
+def _empty(target: str, draft: str, volumes: Mapping[str, str]) -> None:
     for name in os.listdir(target):
-        if os.path.join(target, name) != draft:
-            remove(os.path.join(target, name))
+        there = os.path.join(target, name)
+        if there in volumes and os.path.islink(there):
+            _empty(volumes[there], draft, volumes)
+        elif there != draft:
+            remove(there)
 
 
 def _packed(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -104,14 +119,16 @@ def _admit(member: tarfile.TarInfo, target: str) -> None:
     member.uname = member.gname = ""
 
 
-def _merge(source: str, target: str) -> None:
+def _merge(source: str, target: str, volumes: Mapping[str, str]) -> None:
     for name in os.listdir(source):
         here, there = os.path.join(source, name), os.path.join(target, name)
+        if is_directory(here) and os.path.islink(there):
+            there = volumes.get(there, there)
         if is_directory(here) and is_directory(there):
             mode = stat.S_IMODE(os.stat(there).st_mode)
             # One that forbids its owner to write is there to be filled all the same.
             os.chmod(there, mode | stat.S_IRWXU)
-            _merge(here, there)
+            _merge(here, there, volumes)
             os.chmod(there, mode)
             continue
         if is_directory(here) != is_directory(there) and os.path.lexists(there):
@@ -120,13 +137,13 @@ def _merge(source: str, target: str) -> None:
             os.replace(here, there)
         except OSError:
             # A volume, or a file that the system lends: another file system under the same name.
-            _copy(here, there)
+            _copy(here, there, volumes)
 
 
-def _copy(here: str, there: str) -> None:
+def _copy(here: str, there: str, volumes: Mapping[str, str]) -> None:
     if is_directory(here):
         os.makedirs(there, exist_ok=True)
-        _merge(here, there)
+        _merge(here, there, volumes)
         return
     draft = draft_in(os.path.dirname(there))
     shutil.copy2(here, draft, follow_symlinks=False)

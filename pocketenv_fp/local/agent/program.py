@@ -56,6 +56,7 @@ class Agent:
     def __init__(self, line: socket.socket, options: dict[str, Any]) -> None:
         self._line = line
         self._root: str = options["root"]
+        self._volumes: dict[str, str] = options["volumes"]
         self._alone: bool = options["alone"]
         self._limits: dict[str, int | None] = options["limits"]
         self._shell: str = options["shell"]
@@ -170,7 +171,7 @@ class Agent:
                     self._end_service(number, request["key"])
                 case "write":
                     path, mode = request["path"], request["mode"]
-                    self._work(number, lambda: work.write(self._root, path, payload, mode))
+                    self._work(number, lambda: work.write(self._root, path, self._volumes, payload, mode))
                 case "pack" | "unpack" as what:
                     self._archive(number, what, request, self._descriptors.popleft())
                 case unknown:
@@ -202,7 +203,7 @@ class Agent:
         if key in self._services:
             self._say({"id": number, "error": "it runs"})
             return
-        log = work.place(self._root, request["log"])
+        log = work.place(self._root, request["log"], self._volumes)
         os.makedirs(os.path.dirname(log), exist_ok=True)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         request["env"][kin.MARK] = key
@@ -227,8 +228,8 @@ class Agent:
             from . import archive
 
             if what == "pack":
-                return archive.pack(self._root, request["path"], file, request["top"])
-            archive.unpack(self._root, request["path"], file, request["exact"])
+                return archive.pack(self._root, request["path"], self._volumes, file, request["top"])
+            archive.unpack(self._root, request["path"], self._volumes, file, request["exact"])
             return None
 
         try:

@@ -1,12 +1,13 @@
 """File work, done where the sandbox's paths mean what they mean to the sandbox.
 
 `root` is `/` in a box. Where there is none it is the sandbox's folder: absolute paths of the platform lie below it,
-and nothing is read or written through a link that leads out of it.
+and nothing is read or written through a link that leads out of it, but for those that stand for volumes: `volumes` has
+the folder of each by the path of its link.
 """
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 # Beside what they replace, and never packed.
 DRAFT = ".pocketenv-draft-"
@@ -16,13 +17,14 @@ class WorkError(Exception):
     """What was asked for cannot be done; the text names the reason and no content."""
 
 
-def place(root: str, path: str) -> str:
+def place(root: str, path: str, volumes: Mapping[str, str]) -> str:
     """Where a path of the platform (absolute, or relative to /workspace) lies. Raises WorkError."""
     if "\0" in path:
         raise WorkError("a NUL in the path")
     inside = posixpath.normpath(posixpath.join("/workspace", path)).lstrip("/")
     found = os.path.realpath(os.path.join(root, inside))
-    if os.path.commonpath([os.path.realpath(root), found]) != os.path.realpath(root):
+    own = (os.path.realpath(folder) for folder in (root, *volumes.values()))
+    if not any(os.path.commonpath([folder, found]) == folder for folder in own):
         raise WorkError("a link leads out of the sandbox")
     return found
 
@@ -39,9 +41,9 @@ def reason(error: BaseException) -> str:
     return str(error) if isinstance(error, WorkError) else type(error).__name__
 
 
-def write(root: str, path: str, content: bytes, mode: int) -> None:
+def write(root: str, path: str, volumes: Mapping[str, str], content: bytes, mode: int) -> None:
     """Write a file; who looks sees the old one or the new one, whole."""
-    target = place(root, path)
+    target = place(root, path, volumes)
     # What holds a private file is private too.
     os.makedirs(os.path.dirname(target), 0o755 if mode & 0o077 else 0o700, exist_ok=True)
     draft = draft_in(os.path.dirname(target))

@@ -32,7 +32,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.passwords import HIDDEN
+from pocketenv_fp.secrecy import HIDDEN
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
 

@@ -17,7 +17,7 @@ from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
 from pocketenv_fp.extras import needed
 from pocketenv_fp.models import SshKeyPair
-from pocketenv_fp.passwords import HIDDEN
+from pocketenv_fp.secrecy import HIDDEN
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox

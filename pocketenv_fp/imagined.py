@@ -21,7 +21,7 @@ import msgspec
 
 from pocketenv_fp.errors import ApiError, PocketenvError, SandboxNotFound, ServerError
 from pocketenv_fp.models import Sandbox, Status
-from pocketenv_fp.passwords import HIDDEN
+from pocketenv_fp.secrecy import HIDDEN
 from pocketenv_fp.xrpc import Call
 
 __all__ = ["Imagined", "stand_in"]

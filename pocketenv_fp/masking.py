@@ -19,10 +19,10 @@ from typing import Any, cast
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.imagined import stand_in
 from pocketenv_fp.operation import Applied, Step, identity, is_step
-from pocketenv_fp.passwords import HIDDEN, without_passwords
 from pocketenv_fp.pocketenv.creation import create
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from pocketenv_fp.sandbox.background import spawn
+from pocketenv_fp.secrecy import HIDDEN, without_passwords
 
 __all__ = ["Shown", "sequence", "without_secrets"]
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import enum
 import inspect
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +47,7 @@ from pocketenv_fp.arguments import Arguments
 from pocketenv_fp.errors import Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.observing import Done, begin, told
-from pocketenv_fp.passwords import HIDDEN, without_passwords
+from pocketenv_fp.secrecy import Source, is_secret, shown, without_passwords
 
 __all__ = [
     "Applied",
@@ -74,7 +73,7 @@ B_co = TypeVar("B_co", covariant=True)
 BRIEF = 200
 
 
-class Step(Generic[A_contra, B_co]):
+class Step(Source, Generic[A_contra, B_co]):
     """What turns an A, or a Result of one, into a ``Result[B, PocketenvError]``.
 
     ``step(target)`` and ``target | step`` run it, ``step | step`` composes. A Failure comes back as it is. None, which
@@ -151,10 +150,6 @@ def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
     return isinstance(value, Step)
 
 
-def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
-    return type(value) is tuple
-
-
 def _brief(step: Step[Any, Any]) -> str:
     # A place is for a person to find. A script of pages in it would hide the rest.
     text = repr(step)
@@ -204,42 +199,10 @@ class Applied(Step[Any, Any]):
 
     def is_secret(self, name: str, value: object) -> bool:
         """Tell whether this argument, or something in it, is not to be shown."""
-        # A private key that was put in the wrong place is still one.
-        if isinstance(value, (list, tuple)):
-            return any(self.is_secret(name, each) for each in cast("list[object]", value))
-        if isinstance(value, Mapping):
-            held = cast("Mapping[object, object]", value)
-            return self._has_secret_names(held) or any(self.is_secret(name, each) for each in held.values())
-        return isinstance(value, str) and (name in self.operation.secret or "PRIVATE KEY" in value)
+        return is_secret(value, is_secret_by_name=name in self.operation.secret)
 
-    def _has_secret_names(self, value: Mapping[object, object]) -> bool:
-        return any(self.is_secret("", each) for each in value)
-
-    def _key(self, name: str, key: object) -> str:
-        # Where values are secret, a key that is no name may be one in the wrong place.
-        is_name = name not in self.operation.secret or str(key).replace("-", "_").isidentifier()
-        return repr(key if is_name else HIDDEN)
-
-    def _shown(self, name: str, value: object) -> str:  # noqa: PLR0911  # a kind of value each
-        if isinstance(value, float) and math.isinf(value):
-            return f"float({str(value)!r})"  # the repr of an endless wait is no source
-        if is_step(value):
-            return repr(value)  # which masks its own secrets
-        if callable(value):
-            return str(getattr(value, "__qualname__", type(value).__qualname__))  # what it holds is not ours to show
-        if isinstance(value, Failure):
-            return f"Failure({cast('Failure[object]', value).failure()!r})"
-        if isinstance(value, Mapping):
-            held = cast("Mapping[object, object]", value)
-            if self._has_secret_names(held):
-                return repr(HIDDEN)
-            return (
-                f"{{{', '.join(f'{self._key(name, key)}: {self._shown(name, each)}' for key, each in held.items())}}}"
-            )
-        if _is_tuple(value) and not self.is_secret(name, value):
-            shown = [self._shown(name, each) for each in value]
-            return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
-        return repr(HIDDEN if self.is_secret(name, value) else value)
+    def _shown(self, name: str, value: object) -> str:
+        return shown(value, is_secret_by_name=name in self.operation.secret)
 
     def _positional(self) -> Iterator[tuple[str, Any]]:
         # More arguments than names are those of `*steps`.
@@ -253,20 +216,17 @@ class Applied(Step[Any, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         for name, value in (*self._positional(), *self.kwargs.items()):
             if self.is_secret(name, value):
-                import pickle
-
                 instead = "{…: from_env('THE_VARIABLE')}" if isinstance(value, Mapping) else "from_env('THE_VARIABLE')"
-                raise pickle.PicklingError(
-                    f"{self} is not pickled, since {name} is a secret: use {name}={instead}, "
-                    "or POCKETENV_TOKEN for a token"
+                reason = f"is a secret: use {name}={instead}, or POCKETENV_TOKEN for a token"
+            elif without_passwords(source := self._shown(name, value)) != source:
+                reason = (
+                    "holds a URL with a password: in a command, write $NAME for it, with env={'NAME': from_env('NAME')}"
                 )
-            if without_passwords(shown := self._shown(name, value)) != shown:
-                import pickle
+            else:
+                continue
+            from pickle import PicklingError
 
-                raise pickle.PicklingError(
-                    f"{self} is not pickled, since {name} holds a URL with a password: in a command, write $THE_VARIABLE "
-                    "for it and pass env={'THE_VARIABLE': from_env('THE_VARIABLE')}"
-                )
+            raise PicklingError(f"{self} is not pickled, since {name} {reason}")
         return (Applied, (self.operation, self.args, dict(self.kwargs)))
 
 

@@ -33,7 +33,7 @@ from pocketenv_fp.errors import (
     RateLimited,
     api_error_kind,
 )
-from pocketenv_fp.passwords import HIDDEN, without_passwords
+from pocketenv_fp.secrecy import HIDDEN, without_passwords
 
 if TYPE_CHECKING:
     from pocketenv_fp.transport import Answer, Request, Transport

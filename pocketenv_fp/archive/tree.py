@@ -111,9 +111,7 @@ def _open(path: str, flags: int, folder: int | None, name: str) -> int:
         raise broken(error, name) from None
 
 
-def _listing(
-    folder: int, shown_as: str, name: str, ignore: Ignore
-) -> tuple[list[os.DirEntry[str]], list[str], Ignore]:
+def _listing(folder: int, shown_as: str, name: str, ignore: Ignore) -> tuple[list[os.DirEntry[str]], list[str], Ignore]:
     # What is no directory, the names of the directories, and the rules for them.
     try:
         with os.scandir(folder) as listing:

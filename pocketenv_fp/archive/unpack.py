@@ -41,6 +41,12 @@ _REFUSED = {
 }
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 64
+_MOST_STEPS = 512
+# Of what headers say, all that is heeded: nothing else is kept.
+_HEEDED = frozenset({b"path", b"linkpath", b"size", b"mtime"})
+_SPARSE = b"GNU.sparse."
+# The names of directories and links are in memory until the end.
+_MOST_NAMES = 256 * 1024**2
 
 
 class Readable(Protocol):
@@ -71,7 +77,7 @@ def unpack(source: Callable[[int], bytes] | Readable, target: Path, *, strip: bo
 
     The whole archive is refused, with an ArchiveError that names the entry, for a name that is absolute or has `..`
     in it, a link that leads out of ``target`` by whatever way, an entry behind a link, one that is there twice, a
-    device or pipe, more than ``limits`` allow, and for anything that is damaged, breaks off or has something behind
+    device or pipe, more than ``limits`` allow or 256 MiB of names of directories and links, and for anything that is damaged, breaks off or has something behind
     its end. Then, and when reading raises, what was unpacked until then is still in ``target``: it is the caller's
     to remove (see `staging`). What reading raises is passed on.
     """
@@ -160,6 +166,7 @@ class _Unpacking:
         self._top: str | None = None
         self._bytes = 0
         self._made = 0
+        self._names = 0
         # Mode and time by name; without them for those that only other entries' names speak of.
         self._directories: dict[str, tuple[int, int] | None] = {"": None}
         self._links: dict[str, str] = {}
@@ -189,12 +196,12 @@ class _Unpacking:
         return entries
 
     def _next(self) -> _Entry | None:
-        said, spent = dict[bytes, bytes](), 0
+        said, spent, announced = dict[bytes, bytes](), 0, False
         self.entry = ""
         for _ in range(_HEADERS_BEFORE):
             header = self._header()
             if header is None:
-                if said:
+                if announced:
                     raise ArchiveError("the archive breaks off: a header without its entry")
                 return None
             if header.type in _LONG:
@@ -206,7 +213,7 @@ class _Unpacking:
             else:
                 self._spend(max(0, spent - _FREE_HEADER))
                 return _understood(header, {**self._defaults, **said})
-            spent += len(body)
+            spent, announced = spent + len(body), announced or header.type != tarfile.XGLTYPE
         raise ArchiveError("an entry with too many headers")
 
     def _header(self) -> tarfile.TarInfo | None:
@@ -241,6 +248,11 @@ class _Unpacking:
         if self._made > self._limits.max_entries:
             raise ArchiveError(f"the archive has more than {self._limits.max_entries} entries", shown(self.entry))
 
+    def _keep(self, *names: str) -> None:
+        self._names += sum(map(len, names))
+        if self._names > _MOST_NAMES:
+            raise ArchiveError("names that take more memory than any tree needs", shown(self.entry))
+
     def _place(self, entry: _Entry) -> None:
         self.entry = entry.name
         self._count()
@@ -258,6 +270,7 @@ class _Unpacking:
         path = f"{self._target}/{name}"
         if kind == tarfile.DIRTYPE:
             if name not in self._directories:
+                self._keep(name)
                 self._once(os.mkdir, path, 0o700)
             self._directories[name] = (entry.mode, entry.time)
         elif kind == tarfile.SYMTYPE:
@@ -285,6 +298,7 @@ class _Unpacking:
             if os.path.lexists(f"{self._target}/{name}"):
                 raise ArchiveError("an entry below a link or a file", shown(self.entry))
             self._count()
+            self._keep(name)
             os.mkdir(f"{self._target}/{name}")
             self._directories[name] = None
 
@@ -315,6 +329,7 @@ class _Unpacking:
         if entry.link.startswith("/"):
             raise ArchiveError("a link to an absolute name", shown(entry.name))
         path = f"{self._target}/{name}"
+        self._keep(name, entry.link)
         self._once(os.symlink, entry.link, path)
         os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
         self._links[name] = entry.link
@@ -332,31 +347,39 @@ class _Unpacking:
             raise ArchiveError("a hard link to what the archive has not had before", shown(entry.name))
         self._once(_link_itself, f"{self._target}/{known}", f"{self._target}/{name}")
         if known in self._links:
+            self._keep(name)
             self._links[name] = self._links[known]
+        elif os.path.islink(f"{self._target}/{name}"):
+            # A disk may take a and A for one name, here and below.
+            raise ArchiveError("a hard link to another spelling of a link", shown(entry.name))
 
     def _check_link(self, name: str) -> None:
         # Followed in what is known, not on the disk: that is all there is, and nothing can trick it. What stays
-        # inside may lead nowhere or in circles; the system gives up on those as well.
-        here, waiting, followed = name.split("/")[:-1], [self._links[name]], 0
-        while waiting:
-            step, _, rest = waiting.pop().partition("/")
-            if rest:
-                waiting.append(rest)
-            if step in {"", "."}:
-                continue
+        # inside may lead nowhere or in circles; the system gives up on those as well. Where no more steps up are
+        # to come it leads inside: down, or on by other links, and each of them is looked at for itself.
+        here, waiting, followed, steps = name.rpartition("/")[0], _steps(self._links[name]), 0, 0
+        upwards = waiting.count("..")
+        while upwards:
+            steps += 1
+            if steps > _MOST_STEPS:
+                raise ArchiveError("a link of more steps than any tree needs", shown(self._full(name)))
+            step = waiting.pop()
             if step == "..":
                 if not here:
                     raise ArchiveError("a link that leads outside", shown(self._full(name)))
-                here.pop()
+                here, upwards = here.rpartition("/")[0], upwards - 1
                 continue
-            here.append(step)
-            link = self._links.get("/".join(here))
+            here = f"{here}/{step}" if here else step
+            link = self._links.get(here)
             if link is not None:
                 followed += 1
                 if followed > _MOST_LINKS:
                     return
-                here.pop()
-                waiting.append(link)
+                here, on = here.rpartition("/")[0], _steps(link)
+                waiting += on
+                upwards += on.count("..")
+            elif here not in self._directories and os.path.islink(f"{self._target}/{here}"):
+                raise ArchiveError("a link that leads on by another spelling of a link", shown(self._full(name)))
 
     def _full(self, name: str) -> str:
         return f"{self._top}/{name}" if self._top and name else name or self._top or "."
@@ -366,7 +389,7 @@ def _understood(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> _Entry:
     name = _text(said[b"path"]) if said.get(b"path") else header.name
     link = _text(said[b"linkpath"]) if said.get(b"linkpath") else header.linkname
     size, time = header.size, int(header.mtime) * 10**9
-    if any(key.startswith(b"GNU.sparse.") for key in said):
+    if _SPARSE in said:
         raise ArchiveError(_REFUSED[tarfile.GNUTYPE_SPARSE], shown(name))
     if text := said.get(b"size"):
         if not _SIZE.fullmatch(text):
@@ -389,9 +412,17 @@ def _records(body: bytes) -> dict[bytes, bytes]:
         key, equals, value = body[at + len(digits) + 1 : at + length].partition(b"=")
         if not (equals and key and value.endswith(b"\n") and at + length <= len(body)):
             raise ArchiveError("the archive is damaged: a header is not understood")
-        found[key] = value[:-1]
+        if key in _HEEDED:
+            found[key] = value[:-1]
+        elif key.startswith(_SPARSE):
+            found[_SPARSE] = b""
         at += length
     return found
+
+
+def _steps(link: str) -> list[str]:
+    # The last one first, as they are taken from the end.
+    return [step for step in reversed(link.split("/")) if step not in {"", "."}]
 
 
 def _text(name: bytes) -> str:

@@ -15,8 +15,8 @@ from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.errors import ApiError, CommandFailed, InvalidInput, PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.operation import Step, operation
-from pocketenv_fp.passwords import HIDDEN
 from pocketenv_fp.sandbox.lines import GRACE_SECONDS, Limit, environment, joined, shell_line
+from pocketenv_fp.secrecy import HIDDEN
 from pocketenv_fp.shell import Value, fields, fill
 from pocketenv_fp.xrpc import decode, procedure, send
 

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import struct
+import subprocess
 import tarfile
 import tracemalloc
 import zlib
@@ -83,6 +84,14 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
         [header(b"../canary/file\0", tarfile.GNUTYPE_LONGNAME), E("top/a")],
         "../canary/file",
     ),
+    "a long name and then another in a header": (
+        [header(b"top/harmless\0", tarfile.GNUTYPE_LONGNAME), header(record("path", b"../canary/file")), E("top/a")],
+        "../canary/file",
+    ),
+    "a header and then another long name": (
+        [header(record("path", b"top/harmless")), header(b"../canary/file\0", tarfile.GNUTYPE_LONGNAME), E("top/a")],
+        "../canary/file",
+    ),
     "a NUL in a name": ([header(record("path", b"top/a\0/../b")), E("top/a")], "top/a\\x00/../b"),
     "no name": ([E("")], ""),
     "a file behind a link that leads outside": (
@@ -129,6 +138,19 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
         [E("top/d/l", LINK, "../up"), E("top/h", HARD, "top/d/l")],
         "top/h",
     ),
+    "a link by a chain longer than any path": (
+        # What follows it as a path has no room for all of it: a hole that tarfile had in 2025.
+        [
+            E("top/" + "d" * 240, D, mode=0o755),
+            *(E("top/" + "l" * n, LINK, ("d" * 240 + "/../") * 16 + ("l" * (n - 1) or ".")) for n in range(1, 17)),
+            E("top/out", LINK, "l" * 16 + "/../../canary"),
+        ],
+        "top/out",
+    ),
+    "a link down and up again by a link": (
+        [E("top/d/e", D, mode=0o755), E("top/up", LINK, "d/e/../.."), E("top/l", LINK, "up/../canary")],
+        "top/l",
+    ),
     "a hard link to a directory": ([E("top/d", D, mode=0o755), E("top/h", HARD, "top/d")], "top/h"),
     "a hard link to itself": ([E("top/h", HARD, "top/h")], "top/h"),
     "a hard link to what comes later": ([E("top/h", HARD, "top/z"), E("top/z")], "top/h"),
@@ -152,6 +174,12 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
     "a link with content": ([E("top/l", LINK, "first", size=512), bytes(512)], "top/l"),
     "a size below zero": ([E("top/a", pax={"size": "-1"})], "top/a"),
     "a size below zero in binary": ([raw(E("top/a", size=-512), tarfile.GNU_FORMAT)], "top/a"),
+    "a size for all entries": ([header(record("size", b"512"), tarfile.XGLTYPE), E("top/d", D), bytes(512)], "top/d"),
+    "a size that hides a link": (
+        [header(record("size", b"0")), E("top/l", LINK, "../../canary", size=1024), bytes(1024)],
+        "top/l",
+    ),
+    "a hard link with content": ([E("top/h", HARD, "top/first", size=512), bytes(512)], "top/h"),
     "a size that is no number": ([E("top/a", pax={"size": "1e3"})], "top/a"),
     "a time that is no number": ([E("top/a", pax={"mtime": "nan"})], "top/a"),
     "a time of too many digits": ([E("top/a", pax={"mtime": "9" * 40})], "top/a"),
@@ -167,6 +195,7 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
     "a record without an end": ([header(b"9 path=ab"), E("top/a")], ""),
     "headers without end": ([header(b"9 path=a\n")] * 100 + [E("top/a")], ""),
     "a header without an entry": ([header(b"9 path=a\n")], ""),
+    "a header that says nothing without an entry": ([header(record("comment", b"a"))], ""),
     "a checksum that is wrong": ([b"\1" + raw(E("top/a"))[1:]], ""),
     "noise for a header": ([bytes(range(256)) * 2], ""),
     "half an end mark": ([bytes(512), E("top/a")], ""),
@@ -319,6 +348,81 @@ def test_headers_count_where_they_are_longer_than_names_need(tmp_path: Path) -> 
     unpacked(tar(header(said), E("a")), tmp_path / "just", limits=limits)
     with pytest.raises(ArchiveError, match="more than 400000 bytes"):
         unpacked(tar(header(said), E("a"), header(said), E("b")), tmp_path / "out", limits=limits)
+
+
+@pytest.mark.parametrize("key", ["comment", "GNU.sparse"])
+def test_what_nobody_heeds_in_headers_takes_no_memory(tmp_path: Path, key: str) -> None:
+    said = (
+        header(b"".join(record(f"{key}.{number}.{line}", bytes(900)) for line in range(1000)), tarfile.XGLTYPE)
+        for number in range(14)
+    )
+    archive = tar(
+        *(one for number, header in enumerate(said) for one in (header, raw(E(str(number))))[: 1 + number % 2])
+    )
+    tracemalloc.start()
+    try:
+        if key == "comment":
+            unpacked(archive, tmp_path / "out")
+        else:
+            with pytest.raises(ArchiveError, match="sparse"):
+                unpacked(archive, tmp_path / "out")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * MEBI
+
+
+@pytest.mark.parametrize(
+    ("last", "most"),
+    [
+        (E("dir/c", D), 7),
+        (E("dir/d/f"), 7),
+        (E("l", LINK, "12345"), 8),
+        (E("h", HARD, "dir/a"), 11),
+    ],
+)
+def test_names_that_have_to_be_remembered_have_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: E, most: int
+) -> None:
+    from pocketenv_fp.archive import unpack as module
+
+    link = [E("dir/a", LINK, "abc")] if last.kind == HARD else []
+    files = [E("dir", D, mode=0o755), *link, *(E(f"dir/{number}") for number in range(50))]
+    monkeypatch.setattr(module, "_MOST_NAMES", most)
+    unpacked(tar(*files), tmp_path / "just")
+    with pytest.raises(ArchiveError, match="more memory") as caught:
+        unpacked(tar(*files, last), tmp_path / "out")
+    assert caught.value.entry == last.name
+
+
+def test_links_that_take_long_to_follow_are_refused_soon(tmp_path: Path) -> None:
+    deep = "/".join("d" * 1000)
+    ways = {"down and up": "d/" * 400 + "../" * 200, "in circles": "./d/../" * 400}
+    entries = [header(f"{deep}\0".encode(), tarfile.GNUTYPE_LONGNAME), E("x", D, mode=0o755)]
+    for name, way in ways.items():
+        said = header(f"{way}\0".encode(), tarfile.GNUTYPE_LONGLINK)
+        with pytest.raises(ArchiveError, match="more steps") as caught:
+            unpacked(tar(*entries, said, E(name, LINK)), tmp_path / name)
+        assert caught.value.entry == name
+        # Removing is recursive in what clears up after tests.
+        subprocess.run(["rm", "-rf", tmp_path / name], check=True)
+
+
+@pytest.mark.parametrize("kind", [LINK, HARD])
+def test_another_spelling_of_a_link_hides_nothing(tmp_path: Path, kind: bytes) -> None:
+    # Some disks take c and C for one name: here it has two, which is the same to who asks for either.
+    noise, target = os.urandom(4 * MEBI), tmp_path / "out"
+    evil = E("evil", LINK, "a/b/C/../canary") if kind == LINK else E("evil", HARD, "a/b/C")
+    source = reading(tar(E("a/b/c", LINK, "../.."), E("noise", content=noise), evil), 64 * 1024)
+
+    def read(size: int) -> bytes:
+        if (target / "a" / "b" / "c").is_symlink() and not (target / "a" / "b" / "C").is_symlink():
+            os.link(target / "a" / "b" / "c", target / "a" / "b" / "C", follow_symlinks=False)
+        return source(size)
+
+    with pytest.raises(ArchiveError, match="another spelling") as caught:
+        unpack(read, target, strip=False, limits=Limits())
+    assert caught.value.entry == "evil"
 
 
 def test_setuid_and_the_like_are_dropped(tmp_path: Path) -> None:

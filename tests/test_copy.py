@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gzip
 import io
 import itertools
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -623,6 +626,49 @@ def test_ctrl_c_leaves_nothing_in_a_sandbox(
     monkeypatch.undo()
     assert hidden(box) == hidden(other) == ""
     assert names(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("method", ["push", "pull"])
+def test_what_comes_when_nobody_waits_for_it_any_more_is_removed(
+    boxes: tuple[Sandbox, Sandbox], there: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pocketenv_fp.sandbox import transfer
+
+    box, other = boxes
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    said(other, f"mkdir {there}")
+    name = "pull" if method == "pull" else "_run"
+    real: Any = getattr(transfer.End, name)
+    came = threading.Event()
+    removed = threading.Event()
+
+    def late(*given: Any, **paths: Any) -> None:
+        # As slow as a sandbox may be: after all was removed.
+        removed.wait()
+        real(*given, **paths)
+        came.set()
+
+    def interrupted(end: Any, *given: Any, **paths: Any) -> Any:
+        if method == "push" and given[0] != transfer._STAGE:  # the one command that stages
+            return real(end, *given, **paths)
+        threading.Thread(target=contextvars.copy_context().run, args=(late, end, *given), kwargs=paths).start()
+        raise KeyboardInterrupt
+
+    def remove(*given: Any, **options: Any) -> None:
+        real_remove(*given, **options)
+        removed.set()
+
+    real_remove: Any = transfer.End.remove
+    monkeypatch.setattr(transfer.End, name, interrupted)
+    monkeypatch.setattr(transfer.End, "remove", remove)
+    copy = copy_to(other, there, there) if method == "pull" else download(f"{there}/run.sh", tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        copy(box)
+    assert came.wait(60)
+    monkeypatch.undo()
+    staged = other if method == "pull" else box
+    while hidden(staged):
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("fault", [Drop(after_work=True), Garbage(after_work=True)], ids=repr)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pocketenv_fp.archive.names import broken, shown
 from pocketenv_fp.errors import ArchiveError
+from pocketenv_fp.interrupts import closed, guarded, opened
 
 __all__ = ["land", "staging"]
 
@@ -30,26 +31,28 @@ def staging(target: Path) -> Generator[Path]:
     """
     place = _place(target)
     made_above: list[Path] = []
-    try:
-        above = place.parent
-        while not above.exists():
-            made_above.append(above)
-            above = above.parent
-        place.parent.mkdir(parents=True, exist_ok=True)
-        own = tempfile.mkdtemp(prefix=_PREFIX, dir=place.parent)
-        made = Path(own, "new")
-        made.mkdir()
-    except OSError as error:
-        _remove_empty(made_above)
-        raise broken(error, str(target)) from None
-    try:
-        yield made
-    finally:
-        # What cannot be removed must not hide what happened before.
-        with contextlib.suppress(OSError):
-            _remove(own)
-        if not os.path.lexists(place):
+    with guarded():
+        try:
+            above = place.parent
+            while not above.exists():
+                made_above.append(above)
+                above = above.parent
+            place.parent.mkdir(parents=True, exist_ok=True)
+            own = tempfile.mkdtemp(prefix=_PREFIX, dir=place.parent)
+            made = Path(own, "new")
+            made.mkdir()
+        except OSError as error:
             _remove_empty(made_above)
+            raise broken(error, str(target)) from None
+        try:
+            with opened():
+                yield made
+        finally:
+            # What cannot be removed must not hide what happened before.
+            with contextlib.suppress(OSError):
+                _remove(own)
+            if not os.path.lexists(place):
+                _remove_empty(made_above)
 
 
 def land(made: Path, target: Path) -> None:
@@ -68,13 +71,16 @@ def land(made: Path, target: Path) -> None:
     except OSError as error:
         raise broken(error, str(target)) from None
     moves = _Moves(str(made), str(place), kept)
-    try:
-        moves.merge()
-    except BaseException as error:
-        moves.undo()
-        if isinstance(error, OSError):
-            raise broken(error, moves.entry or str(target)) from None
-        raise
+    # Ctrl-C may stop it, but not what puts all back.
+    with closed():
+        try:
+            with opened():
+                moves.merge()
+        except BaseException as error:
+            moves.undo()
+            if isinstance(error, OSError):
+                raise broken(error, moves.entry or str(target)) from None
+            raise
 
 
 class _Moves:

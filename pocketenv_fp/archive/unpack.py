@@ -6,6 +6,7 @@ says about itself. Its reading of a single header is.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tarfile
@@ -39,7 +40,6 @@ _REFUSED = {
     tarfile.FIFOTYPE: "a pipe",
     tarfile.GNUTYPE_SPARSE: "a sparse file in the form that only GNU tar reads",
 }
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 64
 _MOST_STEPS = 512
 # Of what headers say, all that is heeded: nothing else is kept.
@@ -311,16 +311,14 @@ class _Unpacking:
 
     def _file(self, path: str, entry: _Entry) -> None:
         self._spend(entry.size)
-        file = self._once(os.open, path, _CREATE, 0o600)
-        try:
+        # An object, not a bare number: that would stay open where Ctrl-C comes before it has a name.
+        with self._once(io.FileIO, path, "xb") as file:
             for piece in self._stream.pieces(entry.size):
                 rest = piece
                 while rest:
-                    rest = rest[os.write(file, rest) :]
-            os.fchmod(file, entry.mode)
-            os.utime(file, ns=(entry.time, entry.time))
-        finally:
-            os.close(file)
+                    rest = rest[file.write(rest) :]
+            os.fchmod(file.fileno(), entry.mode)
+            os.utime(file.fileno(), ns=(entry.time, entry.time))
         self._stream.exactly(-entry.size % _RECORD)
 
     def _link(self, name: str, entry: _Entry) -> None:

@@ -27,6 +27,7 @@ from pocketenv_fp.errors import (
     PocketenvError,
     SandboxNotFound,
 )
+from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.operation import Operation, operation
 from pocketenv_fp.progress import Progress, tracking
@@ -327,16 +328,19 @@ def _carry(
     target: End, uuid: str, staging: str, goal: str, kind: Literal["directory", "file"]
 ) -> Result[Sandbox, PocketenvError]:
     is_there = True
-    try:
-        pulled = target.pull(uuid, staging)
-        if isinstance(pulled, Failure):
-            is_there = may_have_run(pulled.failure())
-            return Failure(pulled.failure())
-        is_there = False  # from here on it is the shell's to remove, whatever comes between
-    finally:
-        if is_there:
-            target.remove(staging)
-    return target.settle(staging, goal, kind)
+    with guarded():
+        try:
+            with opened():
+                pulled = target.pull(uuid, staging)
+            if isinstance(pulled, Failure):
+                is_there = may_have_run(pulled.failure())
+                return Failure(pulled.failure())
+            is_there = False  # from here on it is the shell's to remove, whatever comes between
+        finally:
+            if is_there:
+                target.remove(staging, is_under_way=True)
+        # The shell does not stop where who waits for it does: what it moves is moved before Ctrl-C comes out.
+        return target.settle(staging, goal, kind)
 
 
 def _resolved(

@@ -21,6 +21,7 @@ from pocketenv_fp.errors import (
     ServerError,
     TransportError,
 )
+from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.sandbox.commands import ended_well, exec
 from pocketenv_fp.shell import quote
@@ -45,6 +46,9 @@ elif [ -f "$p" ]; then echo file
 elif [ -e "$p" ]; then echo other
 else echo nothing; fi"""
 _REMOVE = 'chmod -R u+rwX "$s"; rm -rf "$s"'
+# What nobody waits for any more may still be under way, and come when all was removed.
+_REMOVE_LATE = f"""{_REMOVE}
+(n=0; while [ $n -lt 60 ]; do sleep 1; n=$((n+1)); if [ -e "$s" ]; then {_REMOVE}; fi; done) > /dev/null 2>&1 < /dev/null &"""
 _STAGE = f"""mkdir -m 700 "$s" && cp -p "$p" "$s/{FILE}" || {{ rm -rf "$s"; exit 1; }}"""
 _TOP = f"""trap '{_REMOVE}' EXIT
 t=
@@ -141,21 +145,25 @@ class End:
 
     def push_file(self, file: str) -> Result[str, PocketenvError]:
         """Copy a file into a directory of its own and have that packed, which no file can be. Gives the archive's uuid."""
-        directory, is_there = temporary(HOME), True
-        try:
-            staged = self._run(_STAGE, p=file, s=directory).bind(ended_well)
-            if isinstance(staged, Failure):
-                is_there = may_have_run(staged.failure())
-            return staged.bind(lambda _: self.push(directory))
-        finally:
-            # Ctrl-C comes through here as well.
-            if is_there:
-                self.remove(directory)
+        directory, is_there, is_answered = temporary(HOME), True, False
+        with guarded():
+            try:
+                with opened():
+                    staged = self._run(_STAGE, p=file, s=directory)
+                    is_answered = isinstance(staged, Success)
+                    staged = staged.bind(ended_well)
+                    if isinstance(staged, Failure):
+                        is_there = may_have_run(staged.failure())
+                    return staged.bind(lambda _: self.push(directory))
+            finally:
+                # Ctrl-C comes through here as well.
+                if is_there:
+                    self.remove(directory, is_under_way=not is_answered)
 
-    def remove(self, directory: str) -> None:
-        """Remove what was staged, as well as it can be done."""
+    def remove(self, directory: str, *, is_under_way: bool) -> None:
+        """Remove what was staged, as well as it can be done: for a minute, where it may still be on its way there."""
         with unlimited(), limited(REMOVING):
-            self._run(_REMOVE, s=directory)
+            self._run(_REMOVE_LATE if is_under_way else _REMOVE, s=directory)
 
     def settle(self, staged: str, path: str, kind: Literal["directory", "file"]) -> Result[Sandbox, PocketenvError]:
         """Move what arrived below ``staged`` to ``path``, and remove the rest, whatever happens.
@@ -179,7 +187,7 @@ class End:
         script = _PLACE_TREE if kind == "directory" else _PLACE_FILE
         ran = self._run(script, s=staged, p=path)
         if isinstance(ran.swap().value_or(None), DeadlineExceeded) and not may_have_run(ran.failure()):
-            self.remove(staged)
+            self.remove(staged, is_under_way=False)
         return ran.bind(judge)
 
     def _run(self, script: str, **paths: str) -> Result[ExecResult, PocketenvError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pocketenv_fp.archive import landing
 from pocketenv_fp.archive.landing import land, staging
 from pocketenv_fp.errors import ArchiveError
 from tests.archive.trees import look
@@ -92,6 +94,49 @@ def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
     lines = next(number for number in itertools.count() if landed(number))
     assert lines > 50
     assert (tmp_path / str(lines) / "out" / "link" / "f").read_text() == "new"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_ctrl_c_at_any_line_at_all_leaves_all_or_nothing(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
+    """As a signal, which is held while things are put back and cleared away."""
+
+    def landed(number: int) -> bool:
+        place = tmp_path / str(number)
+        fill(place, out__a="old", out__d__b="old", out__z="old")
+        (place / "out" / "link").symlink_to("a")
+        left = number
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if frame.f_code.co_filename != landing.__file__:
+                return None
+            if event == "line":
+                left -= 1
+                if left == -1:
+                    signal.raise_signal(signal.SIGINT)
+            return trace
+
+        before, interrupted, measuring = look(place / "out"), False, sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with staging(place / "out") as made:
+                # In the end a file is in the way of a directory, and all is put back.
+                fill(made, a="new", d__b="new", new__e="new", link__f="new", **{"z__y" if fails else "z": "new"})
+                land(made, place / "out")
+        except KeyboardInterrupt:
+            interrupted = True
+        except ArchiveError:
+            pass
+        finally:
+            sys.settrace(measuring)
+        assert hidden(place) == []
+        if look(place / "out") != before:
+            assert not fails
+            assert [path.read_text() for path in (place / "out").rglob("*") if path.is_file()] == ["new"] * 5
+        return not interrupted
+
+    lines = next(number for number in itertools.count() if landed(number))
+    assert lines > 200
 
 
 def test_to_know_the_way_back_takes_little_memory_for_each_entry(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import tracemalloc
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from pocketenv_fp.archive import compression
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.pack import Survey, pack, survey
+from pocketenv_fp.archive.unpack import Limits, unpack
 from pocketenv_fp.errors import ArchiveError
 from tests.archive.trees import NO_IGNORE, packed
 
@@ -144,6 +146,51 @@ def test_a_file_that_vanishes_meanwhile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="No such file") as caught:
         list(pack(tmp_path, ignore=NO_IGNORE, count=lambda _: (tmp_path / "b").unlink(missing_ok=True)))
     assert caught.value.entry == "b"
+
+
+@pytest.mark.parametrize("when", ["before", "amid"])
+def test_a_link_in_the_place_of_a_directory_is_not_followed(tmp_path: Path, when: str) -> None:
+    outside, tree = tmp_path / "outside", tmp_path / "in"
+    for place, content in ((outside, b"outside"), (tree / "d", b"inside")):
+        place.mkdir(parents=True)
+        for name in ("a", "b"):
+            (place / name).write_bytes(content)
+    (outside / ".gitignore").write_bytes(b"b")
+    (tree / "a").write_bytes(b"a")
+    told: list[int] = []
+
+    def count(read: int) -> None:
+        told.append(read)
+        if len(told) == (1 if when == "before" else 2):
+            (tree / "d").rename(tmp_path / "moved")
+            (tree / "d").symlink_to(outside)
+
+    pieces = pack(tree, ignore=Ignore.files(), count=count)
+    if when == "before":
+        with pytest.raises(ArchiveError, match="Not a directory") as caught:
+            list(pieces)
+        assert caught.value.entry == "d"
+    else:
+        unpack(BytesIO(b"".join(pieces)), tmp_path / "out", strip=False, limits=Limits())
+        assert {path.name for path in (tmp_path / "out" / "d").iterdir()} == {"a", "b"}
+        assert {path.read_bytes() for path in (tmp_path / "out" / "d").iterdir()} == {b"inside"}
+
+
+def test_a_tree_deeper_than_any_path_is_packed(tmp_path: Path) -> None:
+    script = """
+import os
+for level in range(60):
+    os.mkdir("d" * 100)
+    os.chdir("d" * 100)
+open("deep", "w").close()
+"""
+    (tmp_path / "in").mkdir()
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "in", check=True)
+    assert survey(tmp_path / "in", ignore=NO_IGNORE) == Survey(entries=61, bytes=0)
+    listed = subprocess.run(["tar", "tz"], input=packed(tmp_path / "in"), capture_output=True, check=True).stdout
+    assert listed.splitlines()[-1] == b"/".join([b"d" * 100] * 60 + [b"deep"])
+    # Removing it by paths is what clears up after tests would try.
+    subprocess.run(["rm", "-rf", tmp_path / "in"], check=True)
 
 
 @pytest.mark.parametrize("what", ["file", "directory"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 from collections.abc import Iterator
@@ -117,8 +118,17 @@ PAGES = sorted((Path(__file__).parents[1] / ".docs").glob("*.md"))
 WITH_EXAMPLES = [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")]
 
 
+@pytest.fixture
+def _own_variables() -> Iterator[None]:
+    """What a page sets is gone after it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("environment", "_own_variables")
 def test_the_examples_of_a_page_are_true(page: Path) -> None:
     blocks = re.findall(r"^```python\n(>>> .*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.stem, str(page), 0)

@@ -20,6 +20,13 @@ __all__ = ["Pattern", "read"]
 # special and a NUL is not: the one stands for the other.
 _BREAK, _STAND_IN = "\n", "\0"
 _ANY = frozenset(map(chr, range(256))) - {_BREAK, "/"}
+# Stars behind the beginning of a name, in a pattern with a slash.
+_TIED_STARS = re.compile(
+    r"(?=.*/)(?P<before>/?[^*?\[\\/](?:[^*?\[\\]*[^*?\[\\/])?)\*\*+(?:(?:/\*\*+)*(?P<end>$|(?=\\/))|(?:/\*\*+(?=/))*/)",
+    re.DOTALL,
+)
+# Stars before a slash with a backslash: they stand for something, which a plain slash lets be nothing.
+_ESCAPED_END = re.compile(r"\*\*+(?=\\/)")
 _CLASSES: dict[str, str] = {
     "alnum": string.ascii_letters + string.digits,
     "alpha": string.ascii_letters,
@@ -89,8 +96,20 @@ def _plain(text: str) -> tuple[str, dict[str, str]]:
     # The same pattern in a form in which pathspec and git agree, and the sets that its foreign letters stand for.
     if not text:
         raise _NeverError
+    if text.startswith("\\/"):
+        raise _NeverError
     made, sets, at = list[str](), dict[str, str](), 0
+    if tied := _TIED_STARS.match(text):
+        # git compares what stands before the first star, takes it off, and sees the stars at a beginning.
+        for character in tied["before"].removeprefix("/"):
+            made.append(_letter({character}, sets))
+        made.append(_letter(".*" if tied["end"] is not None else "(?:.*/)?", sets))
+        at = tied.end()
     while at < len(text):
+        if (stars := _ESCAPED_END.match(text, at)) and (not made or made[-1] == "/"):
+            made.append(_letter(".*", sets))
+            at = stars.end()
+            continue
         character = text[at]
         at += 1
         if character in "*?/":
@@ -101,17 +120,21 @@ def _plain(text: str) -> tuple[str, dict[str, str]]:
         else:
             character, at = _one(text, at - 1)
             allowed = {character}
-        if allowed == {"/"}:
-            made.append("/")
-        elif allowed and all(one.isascii() and one.isalnum() for one in allowed) and len(allowed) == 1:
-            made.append(allowed.pop())
-        else:
-            stand_in = chr(0x100 + len(sets))
-            sets[stand_in] = _spelled(allowed & _ANY)
-            made.append(stand_in)
+        made.append(_letter(allowed, sets))
     segments = ["**" if set(segment) == {"*"} and len(segment) > 1 else segment for segment in "".join(made).split("/")]
     # Slashes may have stood in brackets alone: git ties such a pattern to its directory as well.
     return ("/" if "/" in text and len(segments) == 1 else "") + "/".join(segments), sets
+
+
+def _letter(meant: set[str] | str, sets: dict[str, str]) -> str:
+    # One letter for one of these characters, or for an expression.
+    if meant == {"/"}:
+        return "/"
+    if not isinstance(meant, str) and len(meant) == 1 and (one := min(meant)).isascii() and one.isalnum():
+        return one
+    stand_in = chr(0x100 + len(sets))
+    sets[stand_in] = meant if isinstance(meant, str) else _spelled(meant & _ANY)
+    return stand_in
 
 
 def _bracket(text: str, at: int) -> tuple[set[str], int]:

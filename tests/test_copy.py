@@ -593,6 +593,8 @@ def test_a_mount_gets_what_it_should_whatever_its_entries_are_called(box: Sandbo
         said(box, f"head -c 3000000 /dev/urandom > {there}/large")
         assert isinstance(download(box, there, mount).failure(), ArchiveError)
         assert names(mount) == ["empty", "file", "link", "new", "run.sh"]
+        subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
+        assert download(box, there, mount) == Failure(ArchiveError("Read-only file system", str(mount)))
         assert names(tmp_path) == before
     finally:
         subprocess.run(["umount", mount], check=True)
@@ -649,7 +651,7 @@ def test_what_comes_when_nobody_waits_for_it_any_more_is_removed(
         came.set()
 
     def interrupted(end: Any, *given: Any, **paths: Any) -> Any:
-        if method == "push" and given[0] != transfer._STAGE:  # the one command that stages
+        if method == "push" and not given[0].startswith("mkdir -m 700"):  # what stages
             return real(end, *given, **paths)
         threading.Thread(target=contextvars.copy_context().run, args=(late, end, *given), kwargs=paths).start()
         raise KeyboardInterrupt
@@ -756,8 +758,61 @@ def test_a_sandbox_that_does_not_run_is_a_400(place: local.Platform, box: Sandbo
         error = result.failure()
         assert isinstance(error, ApiError)
         assert error.status == 400
+        assert "part of it" not in str(error)
     assert not (tmp_path / "out").exists()
     assert place
+
+
+def test_an_upload_that_could_not_be_unpacked_says_where_a_part_of_it_may_be(
+    place: local.Platform, box: Sandbox, there: str, tmp_path: Path
+) -> None:
+    with place.faults.on(PULL, Refuse(400), times=1):
+        error = upload(box, simple(tmp_path / "in"), there).failure()
+    assert isinstance(error, ApiError)
+    assert error.status == 400
+    assert f"a part of it may be in /workspace/{there}" in str(error)
+
+
+def test_a_link_that_leads_outside_is_refused_with_a_way_out_and_sent_as_it_is(
+    box: Sandbox, there: str, tmp_path: Path
+) -> None:
+    said(box, f"mkdir -p {there}/bin && ln -s /usr/bin/env {there}/bin/env && tar czf {there}.tgz {there}")
+    error = download(box, there, tmp_path / "out").failure()
+    assert isinstance(error, ArchiveError)
+    assert error.entry == f"{there}/bin/env"
+    assert "a tar that you make there" in error.reason
+    with tarfile.open(download(box, f"{there}.tgz", f"{tmp_path}/").unwrap()) as tar:
+        assert tar.getmember(f"{there}/bin/env").linkname == "/usr/bin/env"
+    (tmp_path / "in").mkdir()
+    for name, link in (("absolute", "/usr/bin/env"), ("up", "../../x")):
+        (tmp_path / "in" / name).symlink_to(link)
+    upload(box, tmp_path / "in", f"{there}/up").unwrap()
+    assert said(box, f"cd {there}/up && readlink absolute up") == "/usr/bin/env\n../../x\n"
+
+
+def test_a_directory_that_nobody_may_look_into_has_no_file_for_anybody() -> None:
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from pocketenv_fp.errors import ArchiveError\n"
+        "from pocketenv_fp.sandbox.arrival import landed_file\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.getuid() or os.setuid(65534)\n"
+        "made = Path('made')\n"
+        "made.mkdir()\n"
+        "(made / 'file').touch()\n"
+        "made.chmod(0)\n"
+        "try:\n"
+        "    landed_file(made / 'file', Path('target'), into=False)\n"
+        "except ArchiveError as error:\n"
+        "    print(error.reason)\n"
+    )
+    with folder() as place:
+        place.chmod(0o777)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+        command = [sys.executable, "-c", program, str(place)]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("the archive does not have the file that was asked for\n", "")
 
 
 def test_a_shell_that_cannot_is_a_failure_with_its_words(

@@ -23,22 +23,22 @@ _Before = int | tuple[int, int] | None
 
 
 @contextmanager
-def staging(target: Path) -> Generator[Path]:
+def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
     """Give an empty directory on the file system of ``target``, for `land` to move from. It is removed in the end.
 
-    It lies in a hidden one beside the target that only its owner can look into. Directories above the target are
-    made, and removed again if nothing arrived. Raises ArchiveError.
+    It lies in a hidden one beside the target, or ``inside`` it, that only its owner can look into. Directories above
+    the target are made, and removed again if nothing arrived. Raises ArchiveError.
     """
     place = _place(target)
     made_above: list[Path] = []
     with guarded():
         try:
-            above = place.parent
+            folder = above = place if inside else place.parent
             while not above.exists():
                 made_above.append(above)
                 above = above.parent
-            place.parent.mkdir(parents=True, exist_ok=True)
-            own = tempfile.mkdtemp(prefix=_PREFIX, dir=place.parent)
+            folder.mkdir(parents=True, exist_ok=True)
+            own = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
             made = Path(own, "new")
             made.mkdir()
         except OSError as error:

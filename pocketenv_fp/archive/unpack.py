@@ -40,6 +40,7 @@ _REFUSED = {
     tarfile.FIFOTYPE: "a pipe",
     tarfile.GNUTYPE_SPARSE: "a sparse file in the form that only GNU tar reads",
 }
+_WAY_OUT = ", so nothing was unpacked: delete it where it was packed, or copy a tar that you make there, as one file"
 _MOST_LINKS = 64
 _MOST_STEPS = 512
 # Of what headers say, all that is heeded: nothing else is kept.
@@ -325,7 +326,7 @@ class _Unpacking:
         if not entry.link or "\0" in entry.link:
             raise ArchiveError("a link to what can be no name", shown(entry.name))
         if entry.link.startswith("/"):
-            raise ArchiveError("a link to an absolute name", shown(entry.name))
+            raise ArchiveError(f"a link to an absolute name{_WAY_OUT}", shown(entry.name))
         path = f"{self._target}/{name}"
         self._keep(name, entry.link)
         self._once(os.symlink, entry.link, path)
@@ -364,7 +365,7 @@ class _Unpacking:
             step = waiting.pop()
             if step == "..":
                 if not here:
-                    raise ArchiveError("a link that leads outside", shown(self._full(name)))
+                    raise ArchiveError(f"a link that leads outside{_WAY_OUT}", shown(self._full(name)))
                 here, upwards = here.rpartition("/")[0], upwards - 1
                 continue
             here = f"{here}/{step}" if here else step

@@ -12,7 +12,6 @@ from pocketenv_fp.archive.names import broken, shown
 from pocketenv_fp.archive.unpack import Limits, unpack
 from pocketenv_fp.errors import ArchiveError
 from pocketenv_fp.progress import Track
-from pocketenv_fp.sandbox.transfer import temporary
 
 __all__ = ["arriving", "landed", "landed_file"]
 
@@ -30,7 +29,7 @@ def arriving(
             track.add(len(data))
             return data
 
-        with staging(target if _has_room_beside(target) else Path(temporary(str(target)))) as made:
+        with staging(target, inside=not _has_room_beside(target)) as made:
             unpack(read, made, strip=True, limits=limits)
             track.finish()
             return use(made)
@@ -59,7 +58,7 @@ def landed_file(made: Path, file: Path, *, into: bool) -> Path:
 
     Raises ArchiveError.
     """
-    if made.is_symlink() or not made.is_file():
+    if os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise where they may not look
         raise ArchiveError("the archive does not have the file that was asked for")
     if not into:
         return landed(made, file)

@@ -66,12 +66,15 @@ def upload(
 
     In each directory the patterns of ``.pocketenvignore``, or else of ``.gitignore``, leave out what git would leave
     out, and ``.git`` itself; ``ignore=False`` leaves out nothing, and a list of patterns what they say and no more.
-    ``progress`` is a function of the bytes read and their total, or True for a bar.
+    What git keeps for itself, ``.git/info/exclude`` and ``core.excludesFile``, is not read: a copy must not depend on
+    who makes it. Links are copied as links, wherever they lead. ``progress`` is a function of the bytes read and their
+    total, or True for a bar.
 
-    An upload that breaks off is sent again; unpacking it is asked for once. Failures: ArchiveError for what cannot be
-    read, before anything is sent where that shows; InvalidInput for a ``remote`` that cannot be, or is a file where a
-    directory should be; ApiError (400) for a sandbox that does not run, or that could not unpack it, and then a part of
-    it may be there; TransportError with ``maybe_sent`` where it is open whether it was unpacked.
+    An upload that breaks off is sent again; unpacking it is asked for once. The sandbox unpacks it right where it
+    goes: while it does, and where it fails, a part of it may be there. Failures: ArchiveError for what cannot be read
+    or changes meanwhile, before anything is sent where that shows; InvalidInput for a ``remote`` that cannot be, or is
+    a file where a directory should be; ApiError (400) for a sandbox that does not run, or that could not unpack it;
+    TransportError with ``maybe_sent`` where it is open whether it was unpacked.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, exec, start, upload
@@ -133,11 +136,13 @@ def download(
 
     What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
     it has the same name, and a link in the way is replaced, never followed. A file goes to the path ``local``, or into
-    it where that is a directory or ends with ``/``. It arrives whole or not at all. A relative ``remote`` starts at
-    ``/workspace``.
+    it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``. It arrives whole or
+    not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
+    it where that is a mount: delete it.
 
     An archive with anything in it that would be written elsewhere, a link that leads out of it, a device, or with more
-    than ``max_bytes`` in ``max_entries`` files and directories is refused as a whole: ArchiveError names the entry.
+    than ``max_bytes`` in ``max_entries`` files and directories is refused as a whole: ArchiveError names the entry. A
+    virtual environment of Python has such links: make a tar of it in the sandbox and download that, as one file.
     ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
 
     A download that breaks off begins anew, with an archive of what is there then. Failures: PathNotFound where there is
@@ -233,8 +238,8 @@ def copy_to(
 
     Each part of it is asked for once. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
     nothing at ``src``; InvalidInput for paths that cannot be, or a directory where a file should go and the other way
-    round; CommandFailed for what the destination's shell could not do; ApiError (400) for a sandbox that does not run;
-    TransportError with ``maybe_sent`` where it is open whether it was done.
+    round; CommandFailed for what the destination's shell could not do, and then a part of it may be there; ApiError
+    (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open whether it was done.
 
     >>> from pocketenv_fp import copy_to, create, exec, start
     >>> one, other = create("one") | start, create("other") | start
@@ -304,10 +309,17 @@ def _goal(end: End, source: Path, path: str, *, is_directory: bool) -> Result[tu
 
 
 def _in_the_way(end: End, directory: str, error: PocketenvError) -> Result[None, PocketenvError]:
-    # The platform hides why it could not unpack, and this is what happens by mistake.
-    if isinstance(error, ApiError) and error.status in {400, 500} and end.kind(directory).value_or(None) == "file":
-        return Failure(InvalidInput("remote", "leads to a file in the sandbox, where a directory should be"))
-    return Failure(error)
+    # The platform hides why it could not unpack. Only a sandbox that runs tells what is there.
+    if not isinstance(error, ApiError) or error.status not in {400, 500}:
+        return Failure(error)
+    match end.kind(directory).value_or(None):
+        case None:
+            return Failure(error)
+        case "file":
+            return Failure(InvalidInput("remote", "leads to a file in the sandbox, where a directory should be"))
+        case _:
+            said = f"it could not be unpacked, the platform hides why, and a part of it may be in {directory}"
+            return Failure(type(error)(error.status, error.error, said, error.operation))
 
 
 def _is_missing(error: PocketenvError) -> bool:

@@ -36,7 +36,9 @@ GLOBS = st.sampled_from(
         "a[/]b", "\\/", "[a/]", "[.-0]", "$", "^", "(", "|", "{a,b}", "+", ".", "\xff", "[\xff]", "\\[", "\\]", "[*]",
     ]
 )  # fmt: skip
-MIDDLES = st.lists(st.one_of(NAMES, st.sampled_from(["*", "**", "?*", "[ab]*"])), min_size=1, max_size=3).map("/".join)
+MIDDLES = st.lists(st.one_of(NAMES, st.sampled_from(["*", "**", "?*", "[ab]*", "a**"])), min_size=1, max_size=3).map(
+    "/".join
+)
 ENDS = st.sampled_from(["", "", "/", "/*", "/**"])
 
 
@@ -102,6 +104,12 @@ def ours(top: Path, ignore: Ignore) -> set[bytes]:
 @example(["a\\", "]", "["], {"": ["[\\]]", "a\\\\"]})
 @example(["#a", "!a"], {"": ["#a", "\\#a", "!a", "\\!a"]})
 @example(["a", "b"], {"": ["a\r", "b\r\r"]})
+@example(["a", "ab", "a/b", "a/b/b", "b/a"], {"": ["a**/*"]})
+@example(["ab", "a/b", "a/b/b", "aa/b/b"], {"": ["a**/b"]})
+@example(["ab", "a/b", "a/b/b", "aa/b/b"], {"": ["[a]**/b", "/a**/**/ab"]})
+@example(["b", "a/b", "ab/b"], {"": ["b", "!/a**"]})
+@example(["a", "b"], {"": ["\\/*", "\\/a"]})
+@example(["a", "b/a", "ab/a"], {"": ["**\\/a", "b**\\/a"]})
 def test_what_git_leaves_out_is_left_out(paths: list[str], ignored: dict[str, list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)

@@ -426,9 +426,11 @@ def kernel(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) -
     path = str(Path(sys.executable).parent)
     manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(tmp_path_factory.mktemp("k") / "k"))
     manager_any = cast("Any", manager)
-    manager_any.start_kernel(
-        env={"HOME": home, "PATH": f"{path}:/usr/bin:/bin", **platform.environment}, cwd=str(Path(__file__).parents[1])
-    )
+    variables = {"HOME": home, "PATH": f"{path}:/usr/bin:/bin", **platform.environment}
+    with pytest.MonkeyPatch.context() as surroundings:
+        # Who looks for kernels makes this directory, and a module's fixture comes before each test's own home.
+        surroundings.setenv("IPYTHONDIR", home)
+        manager_any.start_kernel(env=variables, cwd=str(Path(__file__).parents[1]))
     running = Kernel(manager)
     running.client.start_channels()
     try:

@@ -83,7 +83,8 @@ def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, Pocketen
             break
     if totals != {len(seen)}:
         # Some more than there were: the list may be growing.
-        page = fetch(limit=max(totals) + limit, offset=0)
+        asked = max(totals) + limit
+        page = fetch(limit=asked, offset=0)
         if not isinstance(page, Success):
             yield Failure(page.failure())
             return
@@ -91,9 +92,11 @@ def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, Pocketen
         yield from map(Success, _new(found, seen))
         readable = len({record.id for record in found})
         if readable < found.total:
-            yield Failure(
-                DecodeError(nsid, f"the list has {found.total} records and only {readable} of them were given")
-            )
+            reason = f"the list has {found.total} records and only {readable} of them were given"
+            yield Failure(DecodeError(nsid, reason))
+        elif readable > found.total and len(found) >= asked:
+            # As many as were asked for: nothing tells that they are all.
+            yield Failure(DecodeError(nsid, f"the list gave {readable} records and says that it has {found.total}"))
 
 
 def _new(page: Page[T], seen: set[str]) -> Iterator[T]:

@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -61,6 +62,7 @@ ADD_SECRET = "secret.addSecret"
 LOOK = "sandbox.getSandbox"
 DELETE = "sandbox.deleteSandbox"
 LIST = "actor.getActorSandboxes"
+LATE = SlowAnswer(30)
 LATER = (PUT, ADD_VARIABLE, ADD_SECRET, LOOK)
 VARIABLES = tuple(
     variable for provider in CREDENTIALS.values() for credential in provider for variable in credential.variables
@@ -344,6 +346,31 @@ def test_an_interrupt_leaves_nothing_behind(place: local.Platform, method: str) 
     assert mine() == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_before_the_answer_waits_for_it(place: local.Platform, number: signal.Signals) -> None:
+    created, deleted = place.faults.worked(CREATE), place.faults.worked(DELETE)
+    code, _ = interrupted(place, CREATE, number, fault=SlowAnswer(1))
+    assert code != 0
+    assert (place.faults.worked(CREATE) - created, place.faults.worked(DELETE) - deleted) == (1, 1)
+    assert mine() == []
+
+
+def test_a_second_interrupt_waits_for_nothing(place: local.Platform) -> None:
+    deleted = place.faults.worked(DELETE)
+    code, told = interrupted(place, CREATE, signal.SIGINT, signal.SIGINT)
+    assert code != 0
+    assert "KeyboardInterrupt" in told
+    assert place.faults.worked(DELETE) == deleted
+
+
+def test_an_interrupt_while_the_sandbox_is_deleted_waits_for_that(place: local.Platform) -> None:
+    with place.faults.on(PUT, Refuse(502)):
+        code, told = interrupted(place, DELETE, fault=SlowAnswer(1, before_work=True))
+    assert code != 0
+    assert "KeyboardInterrupt" in told
+    assert mine() == []
+
+
 def test_an_interrupt_whose_sandbox_cannot_be_deleted_says_which_it_is(place: local.Platform) -> None:
     with place.faults.on(DELETE, Refuse(502)):
         _, told = interrupted(place, ADD_SECRET)
@@ -352,15 +379,17 @@ def test_an_interrupt_whose_sandbox_cannot_be_deleted_says_which_it_is(place: lo
     assert f"The sandbox {left.id}, which this call created, may still be there." in told
 
 
-def interrupted(place: local.Platform, method: str) -> tuple[int, str]:
+def interrupted(place: local.Platform, method: str, *numbers: signal.Signals, fault: Fault = LATE) -> tuple[int, str]:
     """How a program ends that is interrupted while it waits for the answer of ``method``."""
-    with place.faults.on(method, SlowAnswer(30), times=1) as planned:
+    with place.faults.on(method, fault, times=1) as planned:
         running = subprocess.Popen(
             [sys.executable, "-c", INTERRUPTED], env=place.environment, stderr=subprocess.PIPE, text=True
         )
         try:
             assert eventually(lambda: planned.played == 1, 20)
-            running.send_signal(signal.SIGINT)
+            for number in numbers or (signal.SIGINT,):
+                running.send_signal(number)
+                time.sleep(0.2)  # two at once may come as one
             _, told = running.communicate(timeout=20)
         finally:
             running.kill()
@@ -465,6 +494,19 @@ def test_threads_that_create_with_one_repo_share_one_sandbox_and_keep_it(place: 
     assert mine() == [found[0][1]]
     names = {variable.name for variable in (get_sandbox(found[0][0]) | sandbox.list_variables).unwrap()}
     assert names == {f"N{number}" for number in range(4)}
+
+
+def test_a_thread_is_not_given_what_another_one_still_may_delete(place: local.Platform) -> None:
+    create("taken").unwrap()
+    with place.faults.on(PUT, SlowAnswer(0.5, before_work=True), times=1) as planned, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(copy_context().run, lambda: create("taken", repo=REPO))
+        assert eventually(lambda: planned.played == 1)
+        second = pool.submit(copy_context().run, lambda: create("free", repo=REPO))
+        assert isinstance(first.result().failure(), NameTaken)
+        box = second.result().unwrap()
+    assert box.name == "free"
+    assert (box | refresh) == Success(box)
+    assert sorted(mine()) == ["free", "taken"]
 
 
 # Provider credentials
@@ -586,6 +628,14 @@ def test_who_claims_a_sandbox_has_it_and_the_next_one_is_refused(place: local.Pl
     somebody = Config(token=place.new_user("somebody.test"))
     for refused in (claim(claimed, config=somebody), pocketenv.claim_sandbox(claimed.id, config=somebody)):
         assert refusal(refused.failure()) == ("sandbox.claimSandbox", 404)
+
+
+def test_who_has_the_id_of_a_deleted_sandbox_for_a_name_is_not_taken_for_it() -> None:
+    box, other = create("gone").unwrap(), create("other").unwrap()
+    (box | delete).unwrap()
+    (other | sandbox.rename(box.id)).unwrap()
+    for look in (refresh, sandbox.wait_until_running(timeout=5)):
+        assert isinstance((box | look).failure(), SandboxNotFound)
 
 
 def test_a_refreshed_sandbox_is_as_it_is_now() -> None:

@@ -118,6 +118,8 @@ def test_ports_are_exposed_listed_and_closed(box: Sandbox) -> None:
     assert isinstance((box | expose(8080)).failure(), ServerError)
     assert (box | unexpose(8080) | list_ports) == Success([])
     assert (box | vscode) == (box | vscode)
+    assert [port.port for port in (box | list_ports).unwrap()] == [1024]
+    assert (box | unexpose(1024) | list_ports) == Success([])
 
 
 def test_a_sandbox_lives_and_dies(box: Sandbox) -> None:
@@ -164,7 +166,7 @@ def test_looking_is_quick_at_first_and_costs_about_one_call_a_second_over_a_minu
 BAD: dict[str, tuple[Step[Sandbox, object], str]] = {
     "a port below 1025": (expose(80), "port"),
     "a port above 65535": (expose(65536), "port"),
-    "a port to close": (unexpose(0), "port"),
+    "a port to close": (unexpose(1023), "port"),
     "an empty command": (exec(""), "command"),
     "no time": (exec("ls", timeout=0), "timeout"),
     "a negative wait": (wait_until_running(timeout=-1), "timeout"),

@@ -167,6 +167,29 @@ def test_a_platform_that_keeps_records_to_itself_is_not_believed(most: int) -> N
     assert len(shelf.asked) <= 3
 
 
+@pytest.mark.parametrize("total", [0, 1, 19])
+def test_a_total_that_is_less_than_what_comes_is_not_the_end(total: int) -> None:
+    shelf = Shelf(45)
+
+    def fetch(limit: int, offset: int) -> Result[Page[Secret], PocketenvError]:
+        return shelf.fetch(limit, offset).map(lambda page: Page(page.items, total))
+
+    items = list(walk("secret.getSecrets", fetch, limit=20))
+    assert ids(iter(items[:-1])) == [str(number) for number in range(20 + total)]
+    assert items[-1] == Failure(
+        DecodeError("secret.getSecrets", f"the list gave {20 + total} records and says that it has {total}")
+    )
+
+
+def test_a_total_that_was_counted_before_the_last_was_added_is_no_failure() -> None:
+    shelf = Shelf(11)
+
+    def fetch(limit: int, offset: int) -> Result[Page[Secret], PocketenvError]:
+        return shelf.fetch(limit, offset).map(lambda page: Page(page.items, 10))
+
+    assert ids(walk("secret.getSecrets", fetch, limit=20)) == [str(number) for number in range(11)]
+
+
 def test_pages_are_asked_for_when_they_are_needed() -> None:
     shelf = Shelf(45)
     reading = shelf.walk(20)

@@ -6,6 +6,8 @@ import pickle
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -42,8 +44,9 @@ from pocketenv_fp import (
     stop,
     using,
 )
-from pocketenv_fp.local.faults import Drop, Refuse
+from pocketenv_fp.local.faults import Drop, Refuse, Slow
 from tests import servers
+from tests.local.wire import eventually
 from tests.servers import BOX, Server, client, reply
 
 Done = Result[Any, PocketenvError]
@@ -241,6 +244,40 @@ def test_a_change_that_fails_is_told(kind: Kind, box: Sandbox, platform: local.P
 
 
 @EACH
+def test_what_somebody_else_does_to_the_record_meanwhile_is_no_failure(
+    kind: Kind, box: Sandbox, platform: local.Platform
+) -> None:
+    old = kind.box("set")(box, *kind.first(1)).unwrap()
+    changed = kind.method("delete" if kind.noun == "file" else "update")
+    platform.calls.clear()
+    with ThreadPoolExecutor(1) as pool, platform.faults.on(changed, Slow(1, before_work=True), times=1) as planned:
+        setting = pool.submit(copy_context().run, kind.box("set"), box, *kind.second(1))
+        # It has found the old one by now, and has not come to change it.
+        assert eventually(lambda: (kind.method("list"), 200) in methods(platform) and planned.played == 1)
+        if kind.noun == "file":
+            kind.box("set")(box, *kind.first(1)).unwrap()
+        else:
+            kind.account("delete")(old.id).unwrap()
+        stored = setting.result().unwrap()
+    assert stored.id != old.id
+    assert kind.box("list")(box).unwrap() == [stored]
+
+
+@EACH
+def test_a_name_that_is_taken_by_what_cannot_be_changed_is_told_in_the_end(
+    kind: Kind, box: Sandbox, platform: local.Platform
+) -> None:
+    stored = kind.box("set")(box, *kind.first(1)).unwrap()
+    platform.calls.clear()
+    changed = kind.method("delete" if kind.noun == "file" else "update")
+    with platform.faults.on(changed, Refuse(404)) as planned:
+        error = kind.box("set")(box, *kind.second(1)).failure()
+    assert (error.status, error.operation) == (404, changed)
+    assert 1 < planned.played < 10
+    assert kind.box("list")(box).unwrap() == [stored]
+
+
+@EACH
 def test_deleting_takes_a_name_or_an_id_and_gives_the_sandbox(kind: Kind, box: Sandbox) -> None:
     for number in range(3):
         kind.box("set")(box, *kind.first(number)).unwrap()
@@ -335,6 +372,13 @@ def test_a_list_without_a_total_is_not_understood(kind: Kind) -> None:
         (item,) = kind.box("iter")(BOX, config=config)
         assert isinstance(item.failure(), DecodeError)
         assert isinstance(kind.box("get")(BOX, "A", config=config).failure(), DecodeError)
+
+
+@EACH
+def test_a_total_below_nothing_is_not_understood(kind: Kind) -> None:
+    with Server(servers.always(reply(b'{"%s": [], "total": -1}' % kind.plural.encode()))) as server:
+        (item,) = kind.box("iter")(BOX, config=client(server.url))
+        assert isinstance(item.failure(), DecodeError)
 
 
 @EACH

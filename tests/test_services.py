@@ -275,10 +275,10 @@ def test_what_goes_wrong_behind_the_add_is_the_failure(box: Sandbox, platform: l
     platform.faults.add("service.getServices", Garbage())
     assert isinstance((box | set_service("clock", "sleep 1000")).failure(), DecodeError)
     (box | set_service("other", "sleep 1000")).unwrap()
-    platform.faults.add("service.updateService", Refuse(404))
+    platform.faults.add("service.updateService", Refuse(400))
     error = (box | set_service("clock", "sleep 2000")).failure()
     assert isinstance(error, ApiError)
-    assert (error.status, error.error, error.operation) == (404, "XRPCNotSupported", "service.updateService")
+    assert (error.status, error.error, error.operation) == (400, "InvalidRequest", "service.updateService")
     assert {service.command for service in (box | list_services).unwrap()} == {"sleep 1000"}
 
 

@@ -23,7 +23,7 @@ from pocketenv_fp.errors import (
     SandboxNotFound,
     ServerError,
 )
-from pocketenv_fp.interrupts import closed
+from pocketenv_fp.interrupts import guarded
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.operation import step
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, me
@@ -64,9 +64,10 @@ def create(
 
     ``base`` is the at-URI of a base image, ``provider`` the cloud to run on (cloudflare, daytona, vercel, deno,
     sprites, modal, e2b, hopx, runloop), ``repo`` the URL of a git repository to clone, which the platform shows to
-    anybody: put no password in it. ``keep_alive`` keeps the sandbox from being stopped when idle. ``env`` and ``secrets`` are environment variables, the secrets sealed before
-    they leave this machine; commands have them from the next `start` on. ``description`` and ``topics`` are shown to
-    whoever sees the sandbox. Sizes and a readme cannot be asked for: the platform drops them.
+    anybody: put no password in it. ``keep_alive`` keeps the sandbox from being stopped when idle. ``env`` and
+    ``secrets`` are environment variables, the secrets sealed before they leave this machine; commands have them from
+    the next `start` on. ``description`` and ``topics`` are shown to whoever sees the sandbox. Sizes and a readme cannot
+    be asked for: the platform drops them.
 
     ``provider_credentials`` are for an account of your own at the provider: daytona_api_key, daytona_organization_id;
     vercel_api_token, vercel_project_id, vercel_team_id; deno_deploy_token; sprite_token; modal_token_id,
@@ -80,12 +81,13 @@ def create(
     It is the sandbox that was asked for or none: where a later part fails, or the program is interrupted, the sandbox
     that this call made is deleted, and the Failure is the first one. If it cannot be deleted, a note on the error names
     it. The request that creates is sent once: after its TransportError with ``maybe_sent``, its DecodeError or its
-    ServerError, and after an interrupt that came before its answer, there may be a new sandbox under a name of the
-    platform's choice.
+    ServerError there may be a new sandbox under a name of the platform's choice. Ctrl-C waits for its answer; a second
+    one does not, and may leave such a sandbox too.
 
     **With a repo, a sandbox of yours with the same repo and base comes back** as the platform has it. It keeps its
     name, its description and its topics; ``env`` and ``secrets`` are set in it, an existing name to its new value; and
-    it is never deleted. Two programs that create with one repo at the same moment may each take the sandbox for theirs.
+    it is never deleted. Threads that create with one repo do so one after the other; two programs that do so at the same
+    moment may each take the sandbox for theirs.
 
     Failures: InvalidInput for what cannot be right; EncryptionError; NameTaken for the name of another sandbox,
     anybody's; ServerError (502) for an unknown base or a provider that failed.
@@ -164,9 +166,20 @@ class _Creation:
 
     def run(self, body: Mapping[str, object], shared_by: tuple[str, str] | None) -> Result[Sandbox, PocketenvError]:
         """Create and furnish; ``shared_by`` are the repository and the base where they may be of an older sandbox."""
+        if shared_by is None:
+            return self._whole_or_none(lambda: self._created(body))
+        # Held to the end: what another thread has made is no older sandbox before it is sure to stay.
+        turn = _turn(shared_by)
+        if not turn.acquire(timeout=min(max(remaining(), 0.0), threading.TIMEOUT_MAX)):
+            return Failure(over("sandbox.createSandbox"))
         try:
-            created = self._created(body) if shared_by is None else self._created_or_older(body, shared_by)
-            result = created.bind(self._furnished)
+            return self._whole_or_none(lambda: self._created_or_older(body))
+        finally:
+            turn.release()
+
+    def _whole_or_none(self, created: Callable[[], Result[Sandbox, PocketenvError]]) -> Result[Sandbox, PocketenvError]:
+        try:
+            result = created().bind(self._furnished)
         except BaseException as stopped:
             self._undo(stopped)
             raise
@@ -188,7 +201,7 @@ class _Creation:
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         # An interrupt before the answer would leave a sandbox whose id nobody knows, and so would the end of the time.
-        with closed(), patient():
+        with guarded(), patient():
             return send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
 
     def _noted(self, body: bytes) -> Sandbox:
@@ -200,17 +213,9 @@ class _Creation:
                 noted.append(box)
         return box
 
-    def _created_or_older(
-        self, body: Mapping[str, object], shared_by: tuple[str, str]
-    ) -> Result[Sandbox, PocketenvError]:
+    def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         # The answer does not tell an older sandbox from a new one: only what was there before does.
-        turn = _turn(shared_by)
-        if not turn.acquire(timeout=min(max(remaining(), 0.0), threading.TIMEOUT_MAX)):
-            return Failure(over("sandbox.createSandbox"))
-        try:
-            return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
-        finally:
-            turn.release()
+        return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
 
     def _remember(self, did: str) -> Done:
         there: set[str] = set()
@@ -271,7 +276,7 @@ class _Creation:
     def _undo(self, error: BaseException) -> None:
         if self._made is None:
             return
-        with unlimited():
+        with guarded(), unlimited():
             removed = remove(self._made, **self._login)
             is_gone = isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made, **self._login))
         if is_gone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -17,6 +17,7 @@ from pocketenv_fp.xrpc import decode
 __all__ = ["known", "one_of", "page_of", "text"]
 
 T = TypeVar("T")
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 def page_of(key: str, kind: type[T]) -> Callable[[bytes], Page[T]]:
@@ -32,7 +33,7 @@ def page_of(key: str, kind: type[T]) -> Callable[[bytes], Page[T]]:
 @cache
 def _listed(key: str, kind: Hashable) -> type[Any]:
     records: Any = tuple[kind, ...]  # type: ignore[valid-type]  # made at run time, for msgspec
-    return msgspec.defstruct(key, [(key, records), ("total", int)])
+    return msgspec.defstruct(key, [(key, records), ("total", Count)])
 
 
 def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
@@ -13,6 +12,7 @@ from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Page, Sandbox
 from pocketenv_fp.operation import step
 from pocketenv_fp.paging import iterates, walk
+from pocketenv_fp.pocketenv.records import one_of, page_of
 from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
 
 __all__ = [
@@ -27,31 +27,13 @@ __all__ = [
 ]
 
 
-class _Sandboxes(msgspec.Struct):
-    sandboxes: tuple[Sandbox, ...]
-    total: int
-
-
-def page_of_sandboxes(body: bytes) -> Page[Sandbox]:
-    answer = decode(body, _Sandboxes)
-    return Page(answer.sandboxes, answer.total)
-
-
-class _Found(msgspec.Struct):
-    sandbox: Sandbox | None = None
+page_of_sandboxes = page_of("sandboxes", Sandbox)
+_found = one_of("sandbox", Sandbox)
 
 
 def shown(body: bytes) -> Sandbox:
     """Read an answer that is a sandbox itself, without a status."""
     return decode(body, Sandbox)
-
-
-def _found(body: bytes) -> Sandbox | None:
-    seen = decode(body, _Found).sandbox
-    # A missing sandbox is `{}` or `{"sandbox": null}`. An object of other things is an answer to something else.
-    if seen is None and not decode(body, dict[str, object]).keys() <= {"sandbox"}:
-        raise msgspec.ValidationError("Object missing required field `sandbox`")
-    return seen
 
 
 @step(str, safe=True)
@@ -82,7 +64,8 @@ def look(
     """Give the sandbox as it is now, by its id. Failures: SandboxNotFound, and NotLoggedIn with ``login``."""
 
     def still_there(seen: Sandbox | None) -> Result[Sandbox, PocketenvError]:
-        if seen is None:
+        # What has the id for its name is another sandbox.
+        if seen is None or seen.id != sandbox.id:
             return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
         return Success(seen)
 

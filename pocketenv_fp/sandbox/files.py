@@ -99,14 +99,12 @@ def set_file(
     >>> set_file("/workspace/.env", "STAGE=test\n")
     set_file('/workspace/.env', '***')
     """
-    records = _FILES.of(sandbox, token, config)
 
     def put(clear: str) -> Result[File, PocketenvError]:
-        def add() -> Result[None, PocketenvError]:
-            return pocketenv.add_file(sandbox.id, path, clear, token=token, config=config)
-
         # By the time that something is deleted, the same content has been sealed and sent once.
-        return records.set(path, add, replace=lambda old: records.delete_one(old).bind(lambda _: add()))
+        return _FILES.of(sandbox, token, config).set(
+            path, add=lambda: pocketenv.add_file(sandbox.id, path, clear, token=token, config=config)
+        )
 
     return text(content, "content").bind(put)
 

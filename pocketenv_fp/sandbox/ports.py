@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from returns.result import Result
 
@@ -13,6 +15,8 @@ from pocketenv_fp.operation import operation, step
 from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
 
 __all__ = ["expose", "list_ports", "unexpose", "vscode"]
+
+ListedPort = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 
 
 class _Preview(msgspec.Struct, rename="camel"):
@@ -57,9 +61,11 @@ def expose(
 
 @operation(Sandbox)
 def unexpose(
-    sandbox: Sandbox, port: PortNumber, *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, port: ListedPort, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
     """Close a port to the outside; one that was not exposed stays closed. Gives the Sandbox as it was given.
+
+    ``port`` is from 1024, which `vscode` uses, to 65535. Failures: InvalidInput for another.
 
     >>> from pocketenv_fp import create, list_ports, unexpose
     >>> create("my-box") | unexpose(8080) | list_ports

@@ -7,12 +7,13 @@ which also keeps a mistaken id from touching what belongs to another sandbox.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError, RecordNotFound, ServerError
+from pocketenv_fp.errors import ApiError, PocketenvError, RecordNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.paging import Identified
 
@@ -23,6 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 Done = Result[None, PocketenvError]
 
 LONGEST_SHOWN = 100
+TURNS = 5
 
 
 class Each(Protocol[T_co]):
@@ -75,23 +77,30 @@ class Records(Generic[T]):
         return Failure(self._missing(name_or_id)) if named is None else Success(named)
 
     def set(
-        self, name: str, add: Callable[[], Done], replace: Callable[[T], Result[object, PocketenvError]]
+        self, name: str, add: Callable[[], Done], update: Callable[[T], Done] | None = None
     ) -> Result[T, PocketenvError]:
-        """Add a record, or replace the one that has the name, and give what the platform has then.
+        """Add a record, or update the one that has the name, and give what the platform has then.
 
-        A name that is taken is a 500 like any other, so that only the list tells. It is looked up when that happens
-        and not before: the usual case is two requests, and nothing can take the name between them.
+        Without ``update`` the old one is deleted, and added anew. A name that is taken is a 500 like any other, so that
+        only the list tells. It is looked up when that happens and not before: the usual case is two requests, and
+        nothing can take the name between them. Where somebody else sets or deletes the same name meanwhile, it begins
+        again, ``TURNS`` times at the most.
         """
-        added = add()
-        if isinstance(added, Success):
-            return self._named(name)
-        refused = added.failure()
-        if not (isinstance(refused, ServerError) and refused.status == 500):
-            return Failure(refused)
-        there = self._named(name)
-        if not isinstance(there, Success):
-            return Failure(refused)
-        return there.bind(replace).bind(lambda _: self._named(name))
+        for turn in count(1):
+            added = add()
+            if isinstance(added, Success):
+                return self._named(name)
+            refused = added.failure()
+            there = self._named(name) if _has_status(refused, 500) and turn <= TURNS else Failure(refused)
+            if not isinstance(there, Success):
+                return Failure(refused)
+            changed = there.bind(update or self.delete_one)
+            if isinstance(changed, Success):
+                if update is not None:
+                    return self._named(name)
+            elif turn >= TURNS or not _has_status(changed.failure(), 404):
+                return Failure(changed.failure())
+        raise AssertionError("the turns have no end")
 
     def delete(self, name_or_id: str) -> Result[Sandbox, PocketenvError]:
         """Delete the record with this id or name, and give the sandbox."""
@@ -121,3 +130,7 @@ class Records(Generic[T]):
             message=f"the sandbox {self._sandbox.name} has no {noun} {wanted!r}",
             operation=f"{noun}.get{noun.capitalize()}s",
         )
+
+
+def _has_status(error: PocketenvError, status: int) -> bool:
+    return isinstance(error, ApiError) and error.status == status

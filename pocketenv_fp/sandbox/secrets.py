@@ -98,7 +98,7 @@ def set_secret(
     return _SECRETS.of(sandbox, token, config).set(
         name,
         add=lambda: pocketenv.add_secret(sandbox.id, name, value, token=token, config=config),
-        replace=lambda old: pocketenv.update_secret(old.id, name, value, token=token, config=config),
+        update=lambda old: pocketenv.update_secret(old.id, name, value, token=token, config=config),
     )
 
 

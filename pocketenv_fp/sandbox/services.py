@@ -120,12 +120,12 @@ def set_service(
             sandbox.id, name, command, description=description, ports=ports or (), token=token, config=config
         )
 
-    def replace(old: Service) -> Done:
+    def update(old: Service) -> Done:
         return pocketenv.update_service(
             old.id, name, command, description=description, ports=ports, token=token, config=config
         )
 
-    return _SERVICES.of(sandbox, token, config).set(name, add, replace)
+    return _SERVICES.of(sandbox, token, config).set(name, add, update)
 
 
 @operation(Sandbox)

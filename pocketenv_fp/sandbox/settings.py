@@ -100,19 +100,12 @@ def _settled(
 
     def seen() -> Result[Sandbox, PocketenvError]:
         # Anybody may look, but only an owner has something to change.
-        return look(sandbox, token, config, login=True).bind(lambda found: _same(sandbox, found))
+        return look(sandbox, token, config, login=True)
 
     # Where nothing is to change that is told without a look, and where nothing is to stay none is needed.
     stays = wanted != Preferences() and None in {wanted.description, wanted.topics, wanted.repo}
     whole = seen().map(lambda before: _beside(wanted, before)) if stays else Success(wanted)
     return whole.bind(put).bind(lambda _: seen()).bind(lambda after: _kept(sandbox, after, wanted))
-
-
-def _same(sandbox: Sandbox, found: Sandbox) -> Result[Sandbox, PocketenvError]:
-    # What has the id for its name is another sandbox.
-    if found.id != sandbox.id:
-        return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
-    return Success(found)
 
 
 def _beside(wanted: Preferences, before: Sandbox) -> Preferences:

@@ -101,7 +101,7 @@ def set_variable(
     return _VARIABLES.of(sandbox, token, config).set(
         name,
         add=lambda: pocketenv.add_variable(sandbox.id, name, value, token=token, config=config),
-        replace=lambda old: pocketenv.update_variable(old.id, name, value, token=token, config=config),
+        update=lambda old: pocketenv.update_variable(old.id, name, value, token=token, config=config),
     )
 
 

@@ -99,9 +99,7 @@ def set_volume(
     return _VOLUMES.of(sandbox, token, config).set(
         name,
         add=lambda: pocketenv.add_volume(sandbox.id, name, path, read_only=read_only, token=token, config=config),
-        replace=lambda old: pocketenv.update_volume(
-            old.id, name, path, read_only=read_only, token=token, config=config
-        ),
+        update=lambda old: pocketenv.update_volume(old.id, name, path, read_only=read_only, token=token, config=config),
     )
 
 

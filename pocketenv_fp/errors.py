@@ -13,11 +13,15 @@
     │   ├── Unauthorized                the token is missing, expired or not accepted
     │   ├── RateLimited                 too many requests; ``retry_after`` seconds to wait
     │   └── ServerError                 a 5xx: the platform failed
-    │       └── NameTaken               another sandbox has that name
+    │       ├── NameTaken               another sandbox has that name
+    │       └── SessionLost             the AT Protocol session of the login is gone: log in again
     ├── TransportError                  no answer: connection, TLS, time-out, broken connection
     ├── DecodeError                     an answer that the contract does not describe
     ├── DeadlineExceeded                the time that `within` gave was over             (a TimeoutError)
     ├── WorkerLost                      the process that ran a pipeline of `fan_out` died
+    ├── NotSupported                    the sandbox's provider cannot do that, or the platform has no handler
+    ├── ShellLost                       the sandbox's one shell has ended: no command runs until stop and start
+    ├── ShellBusy                       the sandbox's one shell did not take the command in time (a TimeoutError)
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
     ├── CommandFailed                   a command's exit code was not zero, where that was asked to matter
     ├── CommandTimeout                  a command was ended because its time was over         (a TimeoutError)
@@ -58,6 +62,7 @@ __all__ = [
     "InvalidInput",
     "NameTaken",
     "NotLoggedIn",
+    "NotSupported",
     "PathNotFound",
     "Place",
     "PocketenvError",
@@ -66,6 +71,9 @@ __all__ = [
     "RecordNotFound",
     "SandboxNotFound",
     "ServerError",
+    "SessionLost",
+    "ShellBusy",
+    "ShellLost",
     "TransportError",
     "TransportKind",
     "Unauthorized",
@@ -411,6 +419,84 @@ class CommandTimeout(PocketenvError, TimeoutError):
 
     def summary(self) -> str:
         return f"the command was ended after {self.seconds:g} s"
+
+
+@dataclass(eq=False, repr=False)
+class NotSupported(PocketenvError):
+    """The sandbox's ``provider`` cannot do ``operation``, and nothing was sent. ``instead`` says what can be done.
+
+    ``provider`` is empty where no provider can: the platform has no handler for it.
+    """
+
+    operation: str
+    provider: str = ""
+    instead: str = ""
+
+    def summary(self) -> str:
+        where = f"the provider {self.provider}" if self.provider else "the platform"
+        return f"{self.operation}: {where} does not support it"
+
+    def __str__(self) -> str:
+        return f"{self.summary()}. {self.instead}" if self.instead else f"{self.summary()}."
+
+
+@dataclass(eq=False, repr=False)
+class ShellLost(PocketenvError):
+    """The one shell that runs all commands of a Cloudflare sandbox has ended, so no command runs in it any more.
+
+    Another client ended it: a raw ``exit``, a failing line under ``set -e`` or a syntax error does. The command did
+    not run.
+    """
+
+    advice: ClassVar[str] = (
+        "Stop and start the sandbox: box | stop | start. On Cloudflare that discards its files. "
+        "A start alone does not heal it."
+    )
+
+    operation: str = ""
+
+    def summary(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        return f"{where}the sandbox's shell has ended"
+
+
+@dataclass(eq=False, repr=False)
+class ShellBusy(PocketenvError, TimeoutError):
+    """The one shell of a Cloudflare sandbox did not answer in ``seconds``, which is longer than the command may take.
+
+    An earlier command still holds the shell, or an unclosed quote of another client blocks it. The command may run
+    later.
+    """
+
+    advice: ClassVar[str] = (
+        "Wait for the earlier command to end. If none runs, stop and start the sandbox: box | stop | start. "
+        "On Cloudflare that discards its files."
+    )
+
+    seconds: float
+    operation: str = ""
+
+    def summary(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        return f"{where}the sandbox's shell was busy for {self.seconds:g} s"
+
+
+@dataclass(eq=False, repr=False)
+class SessionLost(ServerError):
+    """The platform's AT Protocol session of this login is gone (500 AgentCreationError).
+
+    ``sandbox`` is the id of a sandbox that a create left all the same and that could not be deleted, else empty.
+    """
+
+    advice: ClassVar[str] = "Log in to Pocketenv again, and set the new token."
+
+    status: int = 500
+    error: str = "AgentCreationError"
+    sandbox: str = ""
+
+    def __str__(self) -> str:
+        left = f" The sandbox {self.sandbox} was made all the same: delete it." if self.sandbox else ""
+        return f"{super().__str__()}{left}"
 
 
 @dataclass(eq=False, repr=False)

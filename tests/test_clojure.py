@@ -29,6 +29,7 @@ from pocketenv_fp import (
     InvalidInput,
     NameTaken,
     NotLoggedIn,
+    NotSupported,
     PathNotFound,
     PocketenvError,
     ProfileNotFound,
@@ -36,6 +37,9 @@ from pocketenv_fp import (
     RecordNotFound,
     SandboxNotFound,
     ServerError,
+    SessionLost,
+    ShellBusy,
+    ShellLost,
     TransportError,
     Unauthorized,
     WaitTimeout,
@@ -70,6 +74,10 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     CommandTimeout: st.builds(CommandTimeout, st.floats(0.1, 1e6), texts, texts),
     DeadlineExceeded: st.builds(DeadlineExceeded, st.floats(0.1, 1e6), texts, st.booleans()),
     WorkerLost: st.builds(WorkerLost),
+    NotSupported: st.builds(NotSupported, texts, texts, texts),
+    ShellLost: st.builds(ShellLost, texts),
+    ShellBusy: st.builds(ShellBusy, st.floats(0.1, 1e6), texts),
+    SessionLost: st.builds(SessionLost, message=texts, operation=texts, sandbox=texts),
     ArchiveError: st.builds(ArchiveError, texts, texts),
     EncryptionError: st.builds(EncryptionError, texts),
 }
@@ -193,11 +201,11 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third, fourth) == tuple(values(error).values())
         case CommandFailed(first, second, third) | CommandTimeout(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
-        case DeadlineExceeded(first, second, third):
+        case DeadlineExceeded(first, second, third) | NotSupported(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
-        case ArchiveError(first, second):
+        case ArchiveError(first, second) | ShellBusy(first, second):
             assert (first, second) == tuple(values(error).values())
-        case EncryptionError(first):
+        case EncryptionError(first) | ShellLost(first):
             assert (first,) == tuple(values(error).values())
         case _:
             assert kind in {NotLoggedIn, WorkerLost}
@@ -222,6 +230,10 @@ EXAMPLES: list[PocketenvError] = [
     CommandTimeout(1.5, "output", "trouble"),
     DeadlineExceeded(1.5, "sandbox.exec", maybe_sent=True),
     WorkerLost(),
+    NotSupported("vscode", "daytona", "Run an editor in the sandbox."),
+    ShellLost("sandbox.exec"),
+    ShellBusy(40.0, "sandbox.exec"),
+    SessionLost(message="no session", sandbox="sandbox_1"),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the text is not valid Unicode"),
 ]
@@ -254,6 +266,10 @@ REMEDIES: dict[type[PocketenvError], str] = {
     CommandFailed: r"What it printed is in \.stdout and \.stderr",
     CommandTimeout: r"Give it more time with timeout=",
     DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have acted on it",
+    NotSupported: r"vscode: the provider daytona does not support it. Run an editor",
+    ShellLost: r"Stop and start the sandbox",
+    ShellBusy: r"Wait for the earlier command",
+    SessionLost: r"Log in to Pocketenv again",
     WorkerLost: r"look for it by its name",
     InvalidInput: r"port: is too low",
     ArchiveError: r"\.\./x: leads outside",

@@ -1,0 +1,91 @@
+"""The platform's providers: how each runs a command, and what each cannot do.
+
+A sandbox's record names its provider. The wire form of a command, the way of a copy and the refusal of what a
+provider does not have are chosen by it.
+
+>>> from pocketenv_fp.providers import provider_of
+>>> provider_of("e2b").quoting, provider_of("e2b").exec_seconds
+('word', 60.0)
+>>> provider_of(None).name
+'cloudflare'
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = ["Provider", "provider_of"]
+
+Quoting = Literal["none", "word", "double"]
+"""What the platform puts around a command before a shell reads it.
+
+``none``: nothing. ``word``: the command follows ``bash -c`` without quotes, so it must be one word.
+``double``: the command stands between double quotes, where a shell expands ``$`` and backticks.
+"""
+
+
+class Provider(NamedTuple):
+    """One provider of sandboxes. The defaults are those of the nine providers other than Cloudflare.
+
+    ``reader`` is the shell that reads the command first. ``persistent``: all commands of a sandbox share one shell. ``exec_seconds`` is the
+    longest time that a command may take, None where no limit is known. ``lost_exit_code``: the platform answers with an
+    error where a command's exit code is not zero. ``copies``: pushDirectory and pullDirectory work.
+    ``keeps_files``: files survive a stop. ``running_on_create``: the sandbox runs when create answers.
+    """
+
+    name: str
+    reader: Literal["bash", "sh"] = "bash"
+    quoting: Quoting = "none"
+    persistent: bool = False
+    exec_seconds: float | None = None
+    lost_exit_code: bool = False
+    copies: bool = True
+    services: bool = False
+    variables: bool = False
+    vscode: bool = False
+    backups: bool = False
+    previews: bool = False
+    keeps_files: bool = False
+    running_on_create: bool = False
+
+
+CLOUDFLARE = "cloudflare"
+
+_PROVIDERS = {
+    provider.name: provider
+    for provider in (
+        Provider(
+            CLOUDFLARE,
+            persistent=True,
+            exec_seconds=300.0,
+            services=True,
+            variables=True,
+            vscode=True,
+            backups=True,
+            previews=True,
+            running_on_create=True,
+        ),
+        Provider("daytona", reader="sh", keeps_files=True),
+        # With dash as sh, pullDirectory unpacks and never copies, and answers 200.
+        Provider("deno", reader="sh", copies=False),
+        Provider("vercel", reader="sh", copies=False),
+        Provider("sprites", keeps_files=True),
+        Provider("modal"),
+        Provider("e2b", quoting="word", exec_seconds=60.0, lost_exit_code=True, copies=False),
+        Provider("blaxel", quoting="word", copies=False),
+        Provider("hopx", exec_seconds=30.0, keeps_files=True),
+        Provider("runloop", quoting="double", copies=False),
+    )
+}
+
+
+def provider_of(name: str | None) -> Provider:
+    """Return what is known of a provider.
+
+    None, of a record that does not name its provider, is Cloudflare, the platform's default. A provider that this
+    version does not know is taken for one with a POSIX shell and everything else.
+    """
+    if name is None:
+        return _PROVIDERS[CLOUDFLARE]
+    unknown = Provider(name, reader="sh", services=True, variables=True, vscode=True, backups=True, previews=True)
+    return _PROVIDERS.get(name, unknown)

@@ -69,7 +69,7 @@ def outcome(result: Result[Any, Any]) -> object:
 
 def passed_by(target: object) -> Any:
     """A target that no step looks at."""
-    return target if type(target) is Failure else None
+    return target if repr(target).startswith("<Failure") else None
 
 
 # Laws
@@ -164,7 +164,7 @@ def test_map_in_fan_out() -> None:
     """Functions run for each target, and an error of one's own is the Failure of its target."""
     assert fan_out(PARSED, ["one", "two"]) == [Success(3), Success(3)]
     even = create | start | exec("printf ab") | stdout.map(length).bind(odd)
-    assert fan_out(even, ["three"]) == [Failure("2 is even")]
+    assert [error for _, error in fan_out(even, ["three"]).failed] == ["2 is even"]
 
 
 def test_map_in_a_process_pool(environment: dict[str, str]) -> None:

@@ -87,6 +87,7 @@ from pocketenv_fp import (
     within,
 )
 from pocketenv_fp.observing import logged, observing
+from pocketenv_fp.results import Results
 from pocketenv_fp.traces import Traced
 
 Ran = Result[ExecResult, PocketenvError]
@@ -247,10 +248,10 @@ def what_the_account_functions_give(id: str) -> None:
 
 
 def fleets(box: Sandbox) -> None:
-    assert_type(fan_out(create | start | exec("ls"), ["a", "b"], max_workers=2), list[Ran])
-    assert_type(fan_out(exec("ls"), [box, box]), list[Ran])
-    assert_type(fan_out(exec("ls"), [create("x"), create("y")]), list[Ran])
-    assert_type(fan_out(exec("ls"), [get_sandbox("x")]), list[Ran])
+    assert_type(fan_out(create | start | exec("ls"), ["a", "b"], max_workers=2), Results[ExecResult])
+    assert_type(fan_out(exec("ls"), [box, box]), Results[ExecResult])
+    assert_type(fan_out(exec("ls"), [create("x"), create("y")]), Results[ExecResult])
+    assert_type(fan_out(exec("ls"), [get_sandbox("x")]), Results[ExecResult])
     assert_type(collect(fan_out(start, [box])), Result[list[Sandbox], PocketenvError])
     assert_type(partition(fan_out(start, [box])), tuple[list[Sandbox], list[PocketenvError]])
 

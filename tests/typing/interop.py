@@ -46,6 +46,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.clojure import ErrorMap, OkMap
+from pocketenv_fp.results import Results
 
 Ran = Result[ExecResult, PocketenvError]
 
@@ -116,7 +117,11 @@ def own_functions(box: Sandbox, names: list[str], other: Result[Sandbox, ValueEr
     assert_type(start.bind(exec("ls")), Step[Sandbox, ExecResult])
     assert_type(exec("ls").alt(str), Step[Sandbox, ExecResult])
     assert_type(exec("ls").map(parse).lash(lambda error: Success(str(error))), Step[Sandbox, int | str])
-    assert_type(fan_out(ci, names), list[Result[int, PocketenvError]])
+    results = fan_out(ci, names)
+    assert_type(results, Results[int])
+    assert_type(results[0], Result[int, PocketenvError])
+    assert_type(results.ok, list[tuple[object, int]])
+    assert_type(fan_out(lambda name: create(env={"A": name}) | start, names), Results[Sandbox])
     assert_type(box | gather(exec("a").map(parse), start), Result[tuple[int, Sandbox], PocketenvError])
     # A Failure of another type widens the error. The error type of a step itself stays PocketenvError: a third type
     # parameter would stand in every signature and every hover, for the sake of few programs.

@@ -86,6 +86,7 @@ from pocketenv_fp import (
     when,
     within,
 )
+from pocketenv_fp.asynchronous import Pending
 from pocketenv_fp.observing import logged, observing
 from pocketenv_fp.results import Results
 from pocketenv_fp.traces import Traced
@@ -321,8 +322,9 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     with tracing() as block, observing(logged()):
         assert_type(block.steps[0].calls[0].seconds, float)
     assert_type(exec(box, "ls").failure().where[0].position, int)
-    assert_type(aio(create | start)("x"), FutureResult[Sandbox, PocketenvError])
-    assert_type(aio(exec("ls"))(made), FutureResult[ExecResult, PocketenvError])
+    assert_type(aio(create | start)("x"), Pending[Sandbox])
+    assert_type(aio(create | start).future("x"), FutureResult[Sandbox, PocketenvError])
+    assert_type(aio(exec("ls"))(made), Pending[ExecResult])
     assert_type(explain(create | start, "x"), Explanation)
     assert_type(explain(exec("ls")).requests[0].verb, str)
     assert_type(explain(start | exec("ls"), made), Explanation)

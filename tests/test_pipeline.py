@@ -347,9 +347,9 @@ def test_the_other_arguments_are_checked_as_soon_as_they_are_there() -> None:
         or_else(start, start, on=(anything, anything))
     with pytest.raises(TypeError, match="retrying: on: classes of errors"):
         retrying(start, on=anything)
-    with pytest.raises(TypeError, match="retrying: attempts: Expected `int`, got `str`"):
+    with pytest.raises(TypeError, match="retrying: attempts: expected int, got str"):
         retrying(start, anything)
-    with pytest.raises(TypeError, match="retrying: delay: Expected `float`, got `str`"):
+    with pytest.raises(TypeError, match="retrying: delay: expected float, got str"):
         retrying(start, delay=anything)
 
 

@@ -57,21 +57,22 @@ Seconds = Annotated[float, Meta(gt=0)]
 Wait = Annotated[float, Meta(ge=0)]
 
 
-def wrong_value(field: str, value: object, exact: Any, loose: Any) -> InvalidInput | None:
+def wrong_value(field: str, value: Any, exact: Any, loose: Any) -> InvalidInput | None:
     """Compare ``value`` with its two annotations: with its limits, and without them.
 
     Return None where it fits, InvalidInput where only a limit is broken. Raise TypeError for another type. Neither
     holds the value.
     """
     try:
-        fitting = msgspec.convert(value, exact)
-    except msgspec.ValidationError as broken:
+        plain = normalize(value)
+        fitting = msgspec.convert(plain, exact)
+    except (msgspec.ValidationError, AttributeError) as broken:  # AttributeError: for a range where a dict is needed
         if wrong := mismatch(field, value, loose):
             raise TypeError(wrong) from None
         return InvalidInput(field, str(broken))
     # msgspec takes a set for a list, and makes a record of a dict: the function would get the set or the dict.
-    is_other = isinstance(fitting, msgspec.Struct) and fitting is not value
-    if (is_other or isinstance(value, (set, frozenset))) and (wrong := mismatch(field, value, loose)):
+    is_other = isinstance(fitting, msgspec.Struct) and fitting is not plain
+    if (is_other or isinstance(plain, (set, frozenset))) and (wrong := mismatch(field, value, loose)):
         raise TypeError(wrong)
     return None
 

@@ -66,7 +66,7 @@ class _Combinator(Curried):
 
     def _wrong_value(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InvalidInput | None:
         for name, value in self._given(args, kwargs):
-            if name in self.limits and (wrong := wrong_value(name, normalize(value), *self.limits[name])):
+            if name in self.limits and (wrong := wrong_value(name, value, *self.limits[name])):
                 return wrong
         return None
 

@@ -32,7 +32,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.plain_types import mismatch, normalize
+from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.secrecy import HIDDEN
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
@@ -135,8 +135,7 @@ class FromEnv(msgspec.Struct, frozen=True):
     name: Name
 
     def __post_init__(self) -> None:
-        if wrong := mismatch("name", self.name, str):
-            raise TypeError(f"from_env: {wrong}")
+        demand_type("from_env", "name", self.name, str)
         msgspec.structs.force_setattr(self, "name", normalize(self.name))
 
     def __repr__(self) -> str:
@@ -178,8 +177,7 @@ def using(config: Config) -> Generator[None]:
     ...     me().map(lambda profile: bool(profile.handle))
     <Success: True>
     """
-    if wrong := mismatch("config", config, Config):
-        raise TypeError(f"using: {wrong}")
+    demand_type("using", "config", config, Config)
     mark = _using.set((config, *_using.get()))
     try:
         yield

@@ -12,7 +12,7 @@ from returns.result import Result
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.explaining import explain
 from pocketenv_fp.explanation import API, STORAGE, Explanation, Request, stand_ins
-from pocketenv_fp.operation import Step
+from pocketenv_fp.operation import Step, demand_step
 from pocketenv_fp.rehearsal import FALLBACK
 from pocketenv_fp.shell import quote
 
@@ -90,6 +90,7 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
         -d '{"command": "make test"}'
     <BLANKLINE>
     """
+    demand_step(step, "as_curl")
     return _Script(explain(step, target)).text()
 
 

@@ -51,6 +51,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 import msgspec
 from returns.result import Failure, Result
 
+from pocketenv_fp.plain_types import demand_type
+
 __all__ = [
     "ApiError",
     "ArchiveError",
@@ -543,6 +545,7 @@ def raise_for(result: Result[T, PocketenvError]) -> T:
 
     Where it happened stands below it in the traceback.
     """
+    demand_type("raise_for", "result", result, Result)
     if isinstance(result, Failure):
         error = result.failure()
         noted = getattr(error, "__notes__", ())

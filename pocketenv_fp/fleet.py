@@ -11,10 +11,10 @@ r"""One pipeline over many targets, and what to do with the results.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from returns.result import Failure, Result, Success
 
@@ -22,6 +22,7 @@ from pocketenv_fp.config import Config, in_use, using
 from pocketenv_fp.errors import PocketenvError, WorkerLost
 from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.operation import Step, demand_step
+from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.progress import Progress, tracking
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ def fan_out(
     from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
     demand_step(pipeline, "fan_out")
+    demand_type("fan_out", "targets", targets, Iterable[Any])
+    demand_type("fan_out", "max_workers", max_workers, int)
+    demand_type("fan_out", "progress", progress, bool | Progress)
     if max_workers < 1:
         raise ValueError("fan_out: max_workers must be at least 1")
     waiting = list(targets)
@@ -184,6 +188,13 @@ def _run(
         return pipeline(target), seen
 
 
+def _results(function: str, results: Iterable[Result[B, PocketenvError]]) -> Iterator[Result[B, PocketenvError]]:
+    demand_type(function, "results", results, Iterable[Result[Any, Any]])
+    for number, result in enumerate(results):
+        demand_type(function, f"results[{number}]", result, Result)
+        yield result
+
+
 def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], PocketenvError]:
     """Give the values of all results as one list, or the first Failure among them.
 
@@ -195,7 +206,7 @@ def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], Poc
     <Failure: not logged in. ...>
     """
     values: list[B] = []
-    for result in results:
+    for result in _results("collect", results):
         if isinstance(result, Failure):
             return Failure(result.failure())
         values.append(result.unwrap())
@@ -212,7 +223,7 @@ def partition(results: Iterable[Result[B, PocketenvError]]) -> tuple[list[B], li
     """
     values: list[B] = []
     errors: list[PocketenvError] = []
-    for result in results:
+    for result in _results("partition", results):
         if isinstance(result, Failure):
             errors.append(result.failure())
         else:

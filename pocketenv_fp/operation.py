@@ -364,7 +364,7 @@ def demand_step(value: object, who: str) -> None:
     if is_step(value):
         return
     if isinstance(value, Curried):
-        raise TypeError(value.needs_arguments())
+        raise TypeError(f"{who}: {value.needs_arguments()}")
     raise TypeError(f"{who}: a step is needed, not a {type(value).__name__}")
 
 

@@ -12,14 +12,14 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from typing import Annotated, Any, SupportsFloat, Union, cast, get_args, get_origin
 
 import msgspec
 
-__all__ = ["mismatch", "normalize"]
+__all__ = ["demand_type", "mismatch", "normalize"]
 
 _PLAIN = frozenset({str, int, float, bool, NoneType, bytes})
 
@@ -30,8 +30,7 @@ def normalize(value: Any) -> Any:
     Integers and real numbers of other types (numpy's, Fraction, Decimal) become int and float. A list, a tuple or a
     mapping is copied to a list, a tuple or a dict. Any other value is returned as it is.
     """
-    kind = type(value)
-    if kind in _PLAIN:
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
         return str.__str__(value)
@@ -55,9 +54,15 @@ def _number(value: Any) -> Any:
     if not isinstance(value, numbers.Number):
         return value
     try:
-        return float(value)
+        return float(cast("SupportsFloat", value))
     except (OverflowError, TypeError, ValueError):  # a Fraction above the largest float, a complex, a signalling NaN
         return value
+
+
+def demand_type(function: str, name: str, value: object, hint: Any) -> None:
+    """Raise TypeError, which names the function and its argument, where ``value`` is not of the type ``hint``."""
+    if wrong := mismatch(name, value, hint):
+        raise TypeError(f"{function}: {wrong}")
 
 
 def mismatch(place: str, value: object, hint: Any) -> str | None:
@@ -91,7 +96,7 @@ def _is_sequence(member: Any) -> bool:
     return _kind(member) in {Sequence, list, tuple}
 
 
-def _fits(value: object, member: Any) -> bool:
+def _fits(value: Any, member: Any) -> bool:
     kind = _kind(member)
     if kind in {Sequence, list, tuple}:
         return isinstance(value, (list, tuple)) and _inside("", value, member) is None
@@ -102,10 +107,12 @@ def _fits(value: object, member: Any) -> bool:
         return isinstance(number, (int, kind)) and not isinstance(number, bool)
     if kind is Callable:
         return callable(value)
-    return isinstance(value, kind) if isinstance(kind, type) else True
+    if kind is Iterable:
+        return isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray))
+    return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
-def _inside(place: str, value: object, member: Any) -> str | None:
+def _inside(place: str, value: Any, member: Any) -> str | None:
     """Return the first mismatch of an item of a list or a dict."""
     hints = get_args(member)
     if _is_sequence(member) and isinstance(value, (list, tuple)) and hints:
@@ -131,7 +138,7 @@ def _words(members: tuple[Any, ...]) -> str:
 
 def _word(member: Any) -> str:
     kind, hints = _kind(member), get_args(member)
-    if _is_sequence(member):
+    if _is_sequence(member) or kind is Iterable:
         return f"a list of {_words(_members(hints[0]))}" if hints else "a list"
     if kind in {Mapping, dict}:
         return f"a dict of {_words(_members(hints[0]))} to {_words(_members(hints[1]))}" if hints else "a dict"
@@ -147,14 +154,14 @@ def _word(member: Any) -> str:
 
 def _advice(value: object, members: tuple[Any, ...]) -> str:
     kinds = {_kind(member) for member in members}
-    if any(map(_is_sequence, members)):
+    if any(map(_is_sequence, members)) or Iterable in kinds:
         return _list_advice(value)
     if str in kinds:
         return _str_advice(value)
     if float in kinds and hasattr(value, "total_seconds"):
         return ": write ….total_seconds()"
     number = next((kind for kind in (int, float) if kind in kinds), None)
-    if number and isinstance(value, (str, numbers.Number)) and not isinstance(value, bool):
+    if number and type(value) is not bool and isinstance(value, (str, numbers.Number)):
         return f": write {number.__name__}(…)"
     return ""
 
@@ -172,4 +179,4 @@ def _list_advice(value: object) -> str:
 def _str_advice(value: object) -> str:
     if isinstance(value, (bytes, bytearray)):
         return ": write ….decode()"
-    return ": write str(…)" if isinstance(value, (numbers.Number, PathLike)) and not isinstance(value, bool) else ""
+    return ": write str(…)" if type(value) is not bool and isinstance(value, (numbers.Number, PathLike)) else ""

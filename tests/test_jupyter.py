@@ -30,7 +30,10 @@ from pocketenv_fp import (
     Sandbox,
     SandboxNotFound,
     Status,
+    check,
     create,
+    exec,
+    explain,
     get_sandbox,
     local,
     observing,
@@ -121,6 +124,52 @@ def test_other_values_are_shown_as_before(shell: Shell, value: object) -> None:
     shell.run(f"%load_ext {EXTENSION}")
     assert shell.shown(value) == before
     shell.run(f"%unload_ext {EXTENSION}")
+
+
+RAN = ExecResult("line\n" * 100_000, "", 0)
+LONG: dict[str, object] = {
+    "command": RAN,
+    "result": Success(RAN),
+    "text": Success(RAN.stdout),
+    "lines": Success(RAN.stdout.split("\n")),
+    "failure": Failure(CommandFailed(3, RAN.stdout, RAN.stderr)),
+    "error": CommandTimeout(3.0, RAN.stdout, ""),
+    "fleet": [Success(RAN)] * 50,
+    "nested": [[Success(RAN)], [Success(RAN)]],
+    "tuple": (Success(RAN), 1),
+    "mapping": {"a": {"b": Success(RAN)}},
+    "page": Page(tuple(Sandbox(id=str(number), name="x" * 100) for number in range(10_000)), 10_000),
+    "records": [Sandbox(id=str(number), name="x" * 1000) for number in range(1_000)],
+    "record": Sandbox(id="3f", name="x" * 1_000_000),
+    "step": exec("x" * 1_000_000),
+    "traced": trace(check)(Success(RAN)),
+    "explanation": {"a": explain(exec("x" * 1_000_000))},
+}
+
+
+def test_a_long_value_has_a_short_text_beside_its_card(loaded: Shell) -> None:
+    display = loaded.shell.display_formatter
+    before = display.active_types
+    display.active_types = display.format_types
+    try:
+        sizes = {
+            name: {kind: len(str(form)) for kind, form in loaded.shown(value).items()} for name, value in LONG.items()
+        }
+    finally:
+        display.active_types = before
+    assert {name: size for name, size in sizes.items() if size["text/plain"] > 20_100} == {}
+    assert set().union(*sizes.values()) == {"text/plain", "text/html"}
+
+
+def test_a_terminal_shows_a_long_value_whole(loaded: Shell) -> None:
+    display = loaded.shell.display_formatter
+    before = display.active_types
+    display.active_types = ["text/plain"]
+    try:
+        assert loaded.shown(RAN) == {"text/plain": repr(RAN)}
+        assert loaded.shown([Success(RAN)]) == {"text/plain": repr([Success(RAN)])}
+    finally:
+        display.active_types = before
 
 
 def test_lists_that_have_a_picture_of_their_own_keep_it(loaded: Shell) -> None:

@@ -37,9 +37,11 @@ from pocketenv_fp import (
     get_sandbox,
     local,
     observing,
+    set_secret,
     start,
     stop,
     trace,
+    when,
 )
 from pocketenv_fp.jupyter.live import Board
 from pocketenv_fp.models import Record
@@ -548,10 +550,71 @@ def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
 
     sent = kernel.run("%%sandbox my-box --rm --timeout 60\nsleep 60", interrupt)
     assert interrupted.is_set()
-    assert [content["ename"] for content in of_kind(sent, "error")] == ["KeyboardInterrupt"]
+    (error,) = of_kind(sent, "error")
+    assert error["ename"] == "KeyboardInterrupt"
+    (line,) = error["traceback"]
+    assert line.startswith("KeyboardInterrupt: interrupted in exec")
+    assert line.endswith(")."), "the sandbox is deleted, and the command with it"
     assert lines(sent)[-1].startswith("✕ ")
     assert get_sandbox("my-box") == Success(None)
     assert of_kind(kernel.run("get_sandbox('my-box')"), "execute_result")[0]["data"]["text/plain"] == "<Success: None>"
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("cell", ["create('a') | start | exec('sleep 60')", "%%sandbox a\nsleep 60"])
+def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str) -> None:
+    interrupted = threading.Event()
+
+    def interrupt(message: dict[str, Any]) -> None:
+        content = message["content"]
+        # The line of a cell shows the command once it runs.
+        if "exec" in str(content.get("data", "")) and not interrupted.is_set():
+            interrupted.set()
+            kernel.manager.interrupt_kernel()
+
+    (error,) = of_kind(kernel.run(cell, interrupt), "error")
+    (line,) = error["traceback"]
+    assert line.startswith("KeyboardInterrupt: interrupted in exec")
+    assert line.endswith("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")
+    assert "\n" not in line
+
+
+def interrupt(_: object) -> bool:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_in_a_shell_shows_no_traceback(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.shell.push({"interrupt": interrupt, "step": when(interrupt, set_secret("A", "sk-1"))})
+    inside, outside = "step(0)", "interrupt(0)"
+    shell.shell.run_cell(inside)
+    before = shell.shell.CustomTB, shell.shell.custom_exceptions
+    assert len(capsys.readouterr().out.splitlines()) > 5
+    shell.run(f"%load_ext {EXTENSION}")
+    shell.shell.run_cell(inside)
+    assert capsys.readouterr().out == (
+        "KeyboardInterrupt: interrupted in when(interrupt, set_secret('A', '***')). The platform may have acted on it already.\n"
+    )
+    shell.shell.run_cell(outside)
+    assert len(capsys.readouterr().out.splitlines()) > 5
+    shell.run(f"%unload_ext {EXTENSION}")
+    assert (shell.shell.CustomTB, shell.shell.custom_exceptions) == before
+
+
+def test_another_handler_of_interrupts_stays(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    def mine(*_: object, **__: object) -> None:
+        print("mine")
+
+    shell.shell.set_custom_exc((KeyboardInterrupt, ZeroDivisionError), mine)
+    shell.run(f"%load_ext {EXTENSION}")
+    shell.shell.push({"interrupt": interrupt, "step": when(interrupt, start)})
+    for cell in ("interrupt(0)", "1 / 0", "step(0)"):
+        shell.shell.run_cell(cell)
+    assert capsys.readouterr().out.splitlines() == [
+        "mine",
+        "mine",
+        "KeyboardInterrupt: interrupted in when(interrupt, start()).",
+    ]
+    shell.run(f"%unload_ext {EXTENSION}")
 
 
 @pytest.mark.usefixtures("environment")

@@ -105,7 +105,7 @@ def _shortened(text: str) -> str:
     return text if more <= 0 else f"{text[:half]}… {more:,} more characters …{text[-half:]}"
 
 
-def _holds_ours(value: object, depth: int = 0) -> bool:
+def _holds_ours(value: Any, depth: int = 0) -> bool:
     if isinstance(value, KINDS):
         return True
     if not isinstance(value, CONTAINERS) or depth == DEPTH:

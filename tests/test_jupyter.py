@@ -539,17 +539,21 @@ def test_a_cell_without_long_steps_tells_nothing(kernel: Kernel) -> None:
     assert lines(kernel.run("start(None); when(bool, start)(0); time.sleep(0.6)")) == []
 
 
-@pytest.mark.usefixtures("environment")
-def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
+def interrupt_a_command(kernel: Kernel) -> Callable[[dict[str, Any]], None]:
+    """Interrupt the kernel once the line of its cell shows that a command runs."""
     interrupted = threading.Event()
 
-    def interrupt(message: dict[str, Any]) -> None:
-        if message["msg_type"] == "display_data" and not interrupted.is_set():
+    def hear(message: dict[str, Any]) -> None:
+        if "exec" in str(message["content"].get("data", "")) and not interrupted.is_set():
             interrupted.set()
             kernel.manager.interrupt_kernel()
 
-    sent = kernel.run("%%sandbox my-box --rm --timeout 60\nsleep 60", interrupt)
-    assert interrupted.is_set()
+    return hear
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
+    sent = kernel.run("%%sandbox my-box --rm --timeout 60\nsleep 60", interrupt_a_command(kernel))
     (error,) = of_kind(sent, "error")
     assert error["ename"] == "KeyboardInterrupt"
     (line,) = error["traceback"]
@@ -563,16 +567,7 @@ def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("cell", ["create('a') | start | exec('sleep 60')", "%%sandbox a\nsleep 60"])
 def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str) -> None:
-    interrupted = threading.Event()
-
-    def interrupt(message: dict[str, Any]) -> None:
-        content = message["content"]
-        # The line of a cell shows the command once it runs.
-        if "exec" in str(content.get("data", "")) and not interrupted.is_set():
-            interrupted.set()
-            kernel.manager.interrupt_kernel()
-
-    (error,) = of_kind(kernel.run(cell, interrupt), "error")
+    (error,) = of_kind(kernel.run(cell, interrupt_a_command(kernel)), "error")
     (line,) = error["traceback"]
     assert line.startswith("KeyboardInterrupt: interrupted in exec")
     assert line.endswith("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import StringIO
 from itertools import islice
@@ -110,9 +110,9 @@ def _holds_ours(value: Any, depth: int = 0) -> bool:
         return True
     if not isinstance(value, CONTAINERS) or depth == DEPTH:
         return False
-    held = cast("Mapping[object, object]", value).values() if isinstance(value, dict) else value
+    held = cast("Mapping[object, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
     # IPython prints no more items than these.
-    return any(_holds_ours(each, depth + 1) for each in islice(cast("Iterable[object]", held), ITEMS))
+    return any(_holds_ours(each, depth + 1) for each in islice(held, ITEMS))
 
 
 def _of_lists(formatter: BaseFormatter, before: Format | None) -> Format:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent.frames import Frames, frame
-from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, linked, mounted, python_at
+from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, furnish, linked, mounted, python_at
 from pocketenv_fp.local.threads import aside
 
 Isolation = Literal["bubblewrap", "processes"]
@@ -94,9 +95,16 @@ def best_isolation() -> Isolation:
     return "processes" if bubblewrap() is None else "bubblewrap"
 
 
+# Root keeps all capabilities in a box unless they are dropped. With these it could mount, trace the agent, or make files
+# that cannot be removed.
+_DROPPED = (
+    *("SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "SYS_RAWIO", "SYS_BOOT", "SYS_TIME", "SYSLOG"),
+    *("NET_ADMIN", "MAC_ADMIN", "MAC_OVERRIDE", "DAC_READ_SEARCH", "LINUX_IMMUTABLE"),
+)
 _NAMESPACES = (
     *("--unshare-user", "--uid", "0", "--gid", "0"),
     *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *(word for name in _DROPPED if os.geteuid() == 0 for word in ("--cap-drop", f"CAP_{name}")),
 )
 
 
@@ -267,6 +275,7 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
     # The mark is how a platform that starts again finds what a killed one left.
     environment = {processes.MARK: str(plan.root)}
     if boxed:
+        furnish(plan.root, plan.mounts, plan.reach)
         built = _building(kind, plan)
         interpreter, library = python_at(PYTHON), LIBRARY
     else:

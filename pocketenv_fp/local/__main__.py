@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--cpu-seconds", type=_number, metavar="N", help="processor time of a process")
     limits.add_argument("--memory-bytes", type=_bytes, metavar="SIZE", help="address space of a process, such as 512M")
     limits.add_argument("--processes", type=_number, metavar="N", help="processes at once")
-    limits.add_argument("--output-bytes", type=_bytes, metavar="SIZE", help="output of a command (default: 256M)")
+    limits.add_argument("--output-bytes", type=_bytes, metavar="SIZE", help="output of a command (default: 40M)")
     parser.add_argument("--quiet", action="store_true", help="no line for each request")
     return parser
 

@@ -46,7 +46,7 @@ class Limits(NamedTuple):
     cpu_seconds: int | None = None
     memory_bytes: int | None = None
     processes: int | None = None
-    output_bytes: int | None = 256 * 1024 * 1024
+    output_bytes: int | None = 40 * 1024 * 1024  # JSON writes a byte as six at most, and clients take 256 MiB
 
 
 NO_LIMITS = Limits()
@@ -213,8 +213,11 @@ class Box:
         if not data:
             self._abandon()
             return
-        for message, payload in self._frames.feed(data):
-            self._heard(message, payload)
+        try:
+            for message, payload in self._frames.feed(data):
+                self._heard(message, payload)
+        except (KeyError, TypeError, ValueError):  # a process in the box has got hold of the line
+            self._abandon()
 
     def _heard(self, message: dict[str, Any], payload: bytes) -> None:
         if "ready" in message:

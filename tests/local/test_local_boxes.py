@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from pocketenv_fp import local
 from pocketenv_fp.local import box, layout, processes
 from pocketenv_fp.local.agent import work
 from pocketenv_fp.local.box import Limits
+from pocketenv_fp.trouble import LARGEST_ANSWER
 from tests.local.wire import Wire, commands_alive, eventually
 
 needs_boxes = pytest.mark.skipif(box.bubblewrap() is None, reason="no bubblewrap that works here")
@@ -319,6 +321,13 @@ def test_output_above_its_limit_is_cut_and_the_command_killed(limited: Wire) -> 
     stdout, stderr, code = limited.exec(limited.create(), "yes")
     assert (len(stdout), code) == (100_000, 137)
     assert "the output was cut" in stderr
+
+
+def test_the_client_accepts_all_output_below_the_limit() -> None:
+    most = Limits().output_bytes
+    assert most is not None
+    longest = len(json.dumps({"stdout": "\0" * 1000, "stderr": "", "exitCode": 137})) / 1000
+    assert most * longest < LARGEST_ANSWER
 
 
 def test_processor_time_and_memory_have_limits(limited: Wire) -> None:

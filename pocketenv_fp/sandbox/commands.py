@@ -8,26 +8,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, overload
 
+import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Seconds, Text
 from pocketenv_fp.config import Config, FromEnv, settings
-from pocketenv_fp.errors import ApiError, CommandFailed, InvalidInput, PocketenvError
+from pocketenv_fp.errors import ApiError, CommandFailed, PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.operation import Step, operation
-from pocketenv_fp.sandbox.lines import GRACE_SECONDS, Limit, environment, joined, shell_line
+from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.sandbox.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
 from pocketenv_fp.secrecy import HIDDEN
 from pocketenv_fp.shell import Value, fields, fill
 from pocketenv_fp.xrpc import decode, procedure, send
 
-__all__ = ["Env", "Line", "ended_well", "exec", "ran", "sh"]
+__all__ = ["Env", "ended_well", "exec", "finite", "ran", "sh"]
 
 Env = Mapping[str, str | FromEnv]
-Line = Callable[[dict[str, str], Limit | None], Result[str, PocketenvError]]
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    """An answer of exec. Providers leave ``stderr`` out, or add keys of their own, which are not read."""
+
+    stdout: str
+    exit_code: int
+    stderr: str | None = None
 
 
 def _result(body: bytes) -> ExecResult:
-    return decode(body, ExecResult)
+    answer = decode(body, _Answer)
+    return ExecResult(answer.stdout, answer.stderr or "", answer.exit_code)
 
 
 @operation(Sandbox)
@@ -39,6 +49,7 @@ def exec(
     cwd: Text | None = None,
     env: Mapping[str, str | FromEnv] | None = None,
     timeout: Seconds | None = None,
+    stdin: str | bytes | None = None,
     check: bool = False,
     token: Text | None = None,
     config: Config | None = None,
@@ -80,46 +91,56 @@ def exec(
     <Failure: the command ended with exit code 3. ...>
     """
 
-    def line(values: dict[str, str], limit: Limit | None) -> Result[str, PocketenvError]:
-        return Success(shell_line(joined(command, args), cwd, values, limit))
+    def made(values: dict[str, str]) -> Command:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        return Command(joined(command, args), cwd, values, given, finite(timeout))
 
-    return ran(sandbox, line, env=env, timeout=timeout, check=check, token=token, config=config)
+    return ran(sandbox, made, env=env, check=check, token=token, config=config)
+
+
+def finite(timeout: float | None) -> float | None:
+    """Return a limit in seconds, None for one that is infinite."""
+    return None if timeout == math.inf else timeout
 
 
 def ran(
     sandbox: Sandbox,
-    line: Line,
+    made: Callable[[dict[str, str]], Command],
     *,
     env: Env | None,
-    timeout: float | None,
     check: bool,
     token: str | None,
     config: Config | None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Send the line that ``line`` makes of the environment and the limit, once, and judge how it ended."""
-    limit = Limit.of(timeout)
+    """Send the command that ``made`` makes of the environment, once, and judge how it ended."""
+    provider = provider_of(sandbox.provider)
     values = environment(env)
     if isinstance(values, Failure):
         return values
+    command = made(values.unwrap())
     hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
-
-    def sent(command: str, seconds: float) -> Result[ExecResult, PocketenvError]:
-        if "\0" in command:
-            return Failure(InvalidInput("command", "holds a NUL character, which a command line cannot"))
-        asked = procedure("sandbox.exec", _result, {"id": sandbox.id}, {"command": command}, read_timeout=seconds)
-        return send(asked, token=token, config=config).lash(lambda error: Failure(_hide(error, hidden)))
-
-    answered = line(values.unwrap(), limit).bind(
-        lambda command: _wait(limit, token, config).bind(lambda seconds: sent(command, seconds))
+    form = wire_form(command, provider)
+    if isinstance(form, Failure):
+        return form
+    waits = _read_timeout(command, provider, token, config)
+    if isinstance(waits, Failure):
+        return waits
+    call = procedure(
+        "sandbox.exec", _result, {"id": sandbox.id}, {"command": form.unwrap()}, read_timeout=waits.unwrap()
     )
-    ended = answered.bind(limit.judge) if limit else answered
+    answer = send(call, token=token, config=config).lash(lambda error: Failure(_hide(error, hidden)))
+    ended = answer.bind(lambda result: output(result, command, provider))
     return ended.bind(ended_well) if check else ended
 
 
-def _wait(limit: Limit | None, token: str | None, config: Config | None) -> Result[float, PocketenvError]:
-    if limit is None:
+def _read_timeout(
+    command: Command, provider: Provider, token: str | None, config: Config | None
+) -> Result[float, PocketenvError]:
+    """Return how long an answer may take: a little more than the command may."""
+    longest = command.timeout if command.timeout is not None else provider.exec_seconds
+    if longest is None:
         return Success(math.inf)
-    return settings(config, token=token).map(lambda found: limit.seconds + GRACE_SECONDS + found.read_timeout)
+    return settings(config, token=token).map(lambda known: longest + GRACE_SECONDS + known.read_timeout)
 
 
 # What the platform is known to say to an exec. Anything else may quote the line that it refuses, in whatever guise.

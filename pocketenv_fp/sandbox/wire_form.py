@@ -96,7 +96,7 @@ def service_form(line: str, cwd: str | None, env: Mapping[str, str]) -> Result[s
         return Failure(wrong)
     setting = "".join(f"{name}={_posix(value)} " for name, value in env.items())
     words = f"{f'env {setting}' if setting else ''}bash -c {_posix(_guarded(line))}"
-    return Success(f"(cd {_posix(_directory(cwd))} && exec {words})")
+    return Success(f"(cd {_place(cwd, _posix)} && exec {words})")
 
 
 def output(answer: ExecResult, command: Command, provider: Provider) -> Result[ExecResult, PocketenvError]:
@@ -177,7 +177,7 @@ def _body_size(command: str) -> int:
 def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
     word = _ansi if provider.reader == "bash" else _posix
     big = (lambda text: _packed(text, word("\n"))) if pack else word
-    words = [big(_guarded(command.line)), word(_directory(command.cwd)), *map(word, command.env.values())]
+    words = [big(_guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
     words += [] if command.script is None else [big(command.script)]
     feed = "" if command.stdin is None else f"{_printing(command.stdin)} | "
     if provider.reader == "bash":
@@ -195,7 +195,8 @@ def _program(command: Command, provider: Provider, words: Sequence[str]) -> str:
     """Return the program that runs the line. Descriptor 3 is the real stderr: what this shell itself says is dropped."""
     line, directory, *rest = words
     values, script = rest[: len(command.env)], rest[len(command.env) :]
-    runs = f'{_setting(command.env, values)}"${{BASH:-/bin/sh}}" -c {line} bash'
+    shell = '"$BASH"' if provider.reader == "bash" else '"${BASH:-/bin/sh}"'
+    runs = f"{_setting(command.env, values)}{shell} -c {line} bash"
     closed = f"2>&3 3>&-{'' if provider.has_stderr else ' 4<&-'}"
     if script:
         runs += ' "$pocketenv_script/script"'
@@ -268,6 +269,11 @@ def _is_plain(name: str) -> bool:
 
 def _directory(cwd: str | None) -> str:
     return posixpath.join(HOME, cwd) if cwd else HOME
+
+
+def _place(cwd: str | None, word: Callable[[str], str]) -> str:
+    directory = _directory(cwd)
+    return directory if re.fullmatch(r"[\w/.+-]+", directory, re.ASCII) else word(directory)
 
 
 def _is_at_home(cwd: str | None) -> bool:

@@ -83,6 +83,7 @@ def test_the_kernels_settings_are_read_only_in_a_box(boxed: Wire) -> None:
 @pytest.mark.parametrize("way", ["/var", "/srv", "/app", "/tmp"])
 def test_a_directory_that_became_a_link_leads_nowhere(boxed: Wire, tmp_path: Path, way: str) -> None:
     sandbox = boxed.create(provider="daytona")
+    boxed.start(sandbox)
     for target in (tmp_path, tmp_path / "missing"):
         boxed.out(sandbox, f"rm -rf {way}; ln -sfn {target} {way}")
         reboot(boxed, sandbox)
@@ -96,6 +97,7 @@ def test_a_directory_that_became_a_link_leads_nowhere(boxed: Wire, tmp_path: Pat
 @pytest.mark.parametrize("path", ["/data/deep/models", "/usr/local/share/deep/models", "/srv/models"])
 def test_a_link_on_the_way_to_a_volume_is_replaced(boxed: Wire, tmp_path: Path, path: str) -> None:
     sandbox = boxed.create(provider="daytona")
+    boxed.start(sandbox)
     volume = {"sandboxId": sandbox, "name": "models", "path": path}
     assert boxed.post("volume.addVolume", {"volume": volume}).empty
     boxed.start(sandbox)
@@ -131,7 +133,7 @@ def reboot(wire: Wire, sandbox: str) -> None:
     for pid in processes.marked(folder) - commands_alive(folder):
         with contextlib.suppress(ProcessLookupError):  # it ended with its parent
             os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: wire.exec(sandbox, "true")[2] == 0)
+    assert eventually(lambda: wire.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 200)
 
 
 def test_a_box_sees_only_its_own_processes_and_not_what_started_it(
@@ -142,6 +144,30 @@ def test_a_box_sees_only_its_own_processes_and_not_what_started_it(
     assert boxed.out(sandbox, "sleep 5 & ls /proc | grep -c '^[0-9]'").strip() in {"4", "5", "6"}
     assert "of-the-host" not in boxed.out(sandbox, "cat /proc/*/environ | tr '\\0' '\\n'")
     assert boxed.platform.token not in boxed.out(sandbox, "cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'")
+
+
+TAKE_THE_LINE = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None)
+first = libc.syscall(434, 1, 0)  # pidfd_open
+taken = [libc.syscall(438, first, number, 0) for number in range(64)]  # pidfd_getfd
+for number in taken:
+    if number >= 0:
+        try:
+            socket.socket(fileno=number).sendall(b"nonsense" * 100)
+        except OSError:
+            pass
+print(first >= 0, max(taken), libc.ptrace(16, 1, 0, 0))  # PTRACE_ATTACH
+"""
+
+
+def test_a_command_cannot_take_the_life_line(boxed: Wire) -> None:
+    sandbox = boxed.create(provider="daytona")
+    boxed.start(sandbox)
+    script = f"cat > take.py <<'E'\n{TAKE_THE_LINE}\nE\npython3 take.py"
+    assert boxed.exec(sandbox, script)[0] == "True -1 -1\n"
+    assert boxed.exec(sandbox, "cat /proc/1/environ")[2] != 0
+    assert boxed.out(sandbox, "echo works") == "works\n"
 
 
 @pytest.mark.parametrize("number", ["KILL", "TERM", "INT", "HUP", "CHLD", "STOP", "USR1"])

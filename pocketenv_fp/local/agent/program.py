@@ -25,7 +25,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import kin, work
+from . import kin, protection, work
 from .frames import Frames, frame
 from .session import Line, Outcome, Session, Shell
 
@@ -86,6 +86,7 @@ class Agent:
         self._selector = selectors.DefaultSelector()
         self._frames = Frames()
         self._descriptors: deque[int] = deque()
+        self._holders: dict[str, int] = {}
         self._sending: deque[memoryview] = deque()
         self._running: dict[int, Command] = {}
         self._services: dict[str, Command] = {}
@@ -199,10 +200,9 @@ class Agent:
                 case "line":
                     self._type(number, request)
                 case "hold":
-                    # A command opens it by this name, whatever directory of the machine it lies in.
-                    self._say({"id": number, "name": f"/proc/{os.getpid()}/fd/{self._descriptors.popleft()}"})
+                    self._hold(number, self._descriptors.popleft())
                 case "release":
-                    os.close(int(request["name"].rpartition("/")[2]))
+                    os.kill(self._holders.pop(request["name"]), signal.SIGKILL)
                     self._say({"id": number})
                 case "launch":
                     self._launch(number, request)
@@ -275,6 +275,16 @@ class Agent:
             return
         told = {"id": number, "code": outcome.code, "out": len(outcome.out), "limited": outcome.limited}
         self._say(told, outcome.out + outcome.err)
+
+    def _hold(self, number: int, descriptor: int) -> None:
+        # A command opens the file by this name, whatever directory of the machine it lies in.
+        try:
+            pid = protection.hold(descriptor)
+        finally:
+            os.close(descriptor)
+        name = f"/proc/{pid}/fd/{descriptor}"
+        self._holders[name] = pid
+        self._say({"id": number, "name": name})
 
     def _launch(self, number: int, request: dict[str, Any]) -> None:
         key: str = request["key"]
@@ -572,7 +582,9 @@ def main() -> NoReturn:
     os.set_inheritable(options["line"], False)  # noqa: FBT003 - its own signature
     # Process 1 has no handlers: nobody in the box can make it stop.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if not options["alone"]:
+    if options["alone"]:
+        protection.hide()
+    else:
         kin.adopt_orphans()
     nothing = os.open(os.devnull, os.O_RDWR)
     gc.disable()

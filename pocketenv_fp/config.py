@@ -33,7 +33,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import demand_type, normalize
-from pocketenv_fp.secrecy import HIDDEN
+from pocketenv_fp.secrecy import HIDDEN, Source
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
 
@@ -129,7 +129,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
     verify: str | None = None
 
 
-class FromEnv(msgspec.Struct, frozen=True):
+class FromEnv(msgspec.Struct, Source, frozen=True):
     """A secret that is read from the environment variable ``name`` when a step runs: see `from_env`."""
 
     name: Name

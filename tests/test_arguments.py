@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
 import re
@@ -14,7 +15,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 
 import numpy as np
 import pytest
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 import pocketenv_fp
 from pocketenv_fp import (
@@ -23,12 +24,13 @@ from pocketenv_fp import (
     InvalidInput,
     Sandbox,
     create,
-    create_integration,
     exec,
+    explain,
     expose,
     from_env,
     list_sandboxes,
     pocketenv,
+    recover,
     rename,
     retrying,
     sandbox,
@@ -40,13 +42,16 @@ from pocketenv_fp import (
     sh,
     spawn,
     start,
+    tracing,
     wait_until_running,
     within,
 )
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.operation import Curried, Step
+from pocketenv_fp.secrecy import shown
 
 BOX = Sandbox(id="3f", name="calm-otter")
+NOWHERE = Config(api_url="http://127.0.0.1:9", token="t", retries=0)
 
 
 class Str(str):
@@ -107,7 +112,6 @@ def test_a_str_of_a_subclass_works_in_requests(kind: Callable[[str], str], envir
         set_file(box, kind("/workspace/f"), kind("text")),
         set_volume(box, kind("vol"), kind("/vol")),
         set_service(box, kind("svc"), kind("sleep 1"), ports=[Int(8080)]),
-        create_integration(box, kind("slack")),
         spawn(box, kind("sleep 1"), name=kind("nap")),
         sandbox.update_settings(box, description=kind("d"), topics=(kind("t"),)),
         pocketenv.put_preferences(box.unwrap().id, description=kind("e")),
@@ -186,6 +190,61 @@ def test_a_secret_of_a_subclass_is_masked(environment: dict[str, str]) -> None:
         assert "'***'" in repr(step)
     failed = set_secret(BOX, Str("A"), Str("sk-1"), config=Config(api_url="http://127.0.0.1:9", token="t")).failure()
     assert "sk-1" not in "".join(map(repr, (failed, failed.where, failed.__cause__)))
+
+
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nsk-1\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+class Told:
+    """A value whose repr shows what it holds."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"Told({self.text!r})"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"sk-1", bytearray(b"sk-1"), {"sk-1"}, ["sk-1", 3], {"A": "sk-1"}, Told("sk-1"), Success("sk-1"), Str("sk-1")],
+)
+def test_a_secret_of_an_odd_type_is_in_no_trace(value: Any) -> None:
+    with tracing() as seen:
+        for call in (
+            lambda: set_secret(BOX, "A", value, config=NOWHERE),
+            lambda: set_file(BOX, "/a", value, config=NOWHERE),
+            lambda: create("a", secrets={"A": value}, config=NOWHERE),
+            lambda: start(BOX, token=value, config=NOWHERE),
+        ):
+            with contextlib.suppress(TypeError):
+                call()
+    assert len(seen.steps) == 4
+    assert "sk-1" not in "".join((str(seen), repr(seen.steps), seen._repr_html_()))  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    "value", [KEY, KEY.encode(), {KEY}, Told(KEY), Success(KEY), [(KEY,)], {"a": {"b": KEY}}, {KEY: 1}]
+)
+def test_a_private_key_in_any_value_is_masked(value: Any) -> None:
+    step = recover(start, value)
+    assert "sk-1" not in repr(step)
+    assert "***" in repr(step)
+
+
+def test_a_mapping_with_a_secret_for_a_key_is_masked_whole() -> None:
+    assert repr(exec("true", env={KEY: "value", "A": "b"})) == "exec('true', env='***')"
+    assert repr(exec("true", env={"A": KEY, "B": "b"})) == "exec('true', env={'A': '***', 'B': 'b'})"
+    assert shown({"sk 1": "v", "A": from_env("B")}, is_secret_by_name=True) == "{'***': '***', 'A': from_env('B')}"
+
+
+def test_explain_names_the_id_of_an_account_and_seals_its_key() -> None:
+    ids = {"daytona_organization_id": "org-1", "daytona_api_key": "sk-1"}
+    explanation = explain(create(provider="daytona", provider_credentials=ids), "a")
+    bodies = "".join(str(request.body) for request in explanation.requests)
+    assert "sk-1" not in str(explanation) + bodies
+    assert '"daytonaOrganizationId": "‹daytona_organization_id›"' in bodies
+    assert '"daytonaApiKey": "‹SEALED_DAYTONA_API_KEY›"' in bodies
 
 
 # Wrong types

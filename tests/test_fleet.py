@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pickle import PicklingError
 from typing import Any
@@ -45,6 +46,7 @@ from pocketenv_fp.config import in_use
 from pocketenv_fp.deadline import limited, remaining
 from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.operation import step
+from pocketenv_fp.progress import Track, tracking
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -214,6 +216,21 @@ def test_progress_is_told_of_each_that_is_done() -> None:
     fan_out(shout, ["a", "b", "c"], progress=lambda done, total: told.append((done, total)))
     assert told[0] == (0, 3)
     assert told[-1] == (3, 3)
+
+
+def test_a_fleet_without_progress_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    @contextmanager
+    def watched(progress: Any, total: int, *, unit: str) -> Iterator[Track]:
+        asked.append(progress)
+        with tracking(progress, total, unit=unit) as track:
+            yield track
+
+    monkeypatch.setattr("pocketenv_fp.fleet.tracking", watched)
+    fan_out(shout, ["a", "b"])
+    fan_out(shout, ["a", "b"], progress=True)
+    assert asked == [False, True]
 
 
 def test_mistakes_are_told_at_once() -> None:

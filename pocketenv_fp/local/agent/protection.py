@@ -7,7 +7,7 @@ A command of the same user may trace a process, and take its descriptors with pi
 import contextlib
 import os
 import signal
-from typing import NoReturn
+from typing import NoReturn, cast
 
 _SET_DUMPABLE = 4
 
@@ -53,5 +53,5 @@ def _set_dumpable(value: int) -> None:
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import _ctypes
 
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+        prctl = _ctypes.dlsym(_ctypes.dlopen(cast("str", None), 0), "prctl")
         _ctypes.call_function(prctl, (_SET_DUMPABLE, value, 0, 0, 0))

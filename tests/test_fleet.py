@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -254,7 +254,7 @@ def test_a_fleet_without_progress_shows_no_bar(monkeypatch: pytest.MonkeyPatch) 
     asked: list[object] = []
 
     @contextmanager
-    def watched(progress: Any, total: int, *, unit: str) -> Iterator[Track]:
+    def watched(progress: Any, total: int, *, unit: str) -> Generator[Track]:
         asked.append(progress)
         with tracking(progress, total, unit=unit) as track:
             yield track

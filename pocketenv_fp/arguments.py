@@ -1,6 +1,7 @@
-"""What callers hand in: a wrong type raises TypeError at once, a wrong value is a Failure before anything is sent.
+"""Check what callers pass: a wrong type raises TypeError at once, a wrong value is a Failure before anything is sent.
 
-Both are said once, in a function's annotations: ``port: PortNumber`` is an int from 1025 to 65535. msgspec reads them.
+A function's annotations declare both: ``port: PortNumber`` is an int from 1025 to 65535. msgspec reads them. A value of
+a subclass of str, int or float is taken as one of the type itself.
 
 >>> from pocketenv_fp import sandbox, create
 >>> create("my-box") | sandbox.expose(80)
@@ -8,7 +9,7 @@ Both are said once, in a function's annotations: ``port: PortNumber`` is an int 
 >>> sandbox.expose("80")
 Traceback (most recent call last):
     ...
-TypeError: expose: port: Expected `int`, got `str`
+TypeError: expose: port: expected int, got str: write int(…)
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
 from os import PathLike
 from types import UnionType
-from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.plain_types import mismatch, normalize
 
 __all__ = [
     "Arguments",
@@ -43,6 +45,8 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Given: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
 Text = Annotated[str, Meta(min_length=1)]
 Id = Annotated[str, Meta(min_length=1, pattern=r"^\S+\Z")]
 Name = Annotated[str, Meta(min_length=1, pattern=r"^\S(.*\S)?\Z")]
@@ -53,46 +57,50 @@ Seconds = Annotated[float, Meta(gt=0)]
 Wait = Annotated[float, Meta(ge=0)]
 
 
-def wrong_value(field: str, value: object, exact: Any, loose: Any) -> InvalidInput | None:
+def wrong_value(field: str, value: Any, exact: Any, loose: Any) -> InvalidInput | None:
     """Compare ``value`` with its two annotations: with its limits, and without them.
 
-    Gives None where it fits, InvalidInput where only a limit is broken, and raises TypeError for another type.
-    msgspec's messages name the expected type and limit, never the value.
+    Return None where it fits, InvalidInput where only a limit is broken. Raise TypeError for another type. Neither
+    holds the value.
     """
     try:
-        fitting = msgspec.convert(value, exact)
-    except msgspec.ValidationError as broken:
-        try:
-            msgspec.convert(value, loose)
-        except msgspec.ValidationError as wrong:
-            raise TypeError(f"{field}: {wrong}") from None
+        plain = normalize(value)
+        fitting = msgspec.convert(plain, exact)
+    except (msgspec.ValidationError, AttributeError) as broken:  # AttributeError: for a range where a dict is needed
+        if wrong := mismatch(field, value, loose):
+            raise TypeError(wrong) from None
         return InvalidInput(field, str(broken))
-    kind = type(value).__name__
-    if isinstance(value, (set, frozenset)):
-        # msgspec takes one for a list, but it has no order.
-        raise TypeError(f"{field}: Expected `array`, got `{kind}`")
-    if isinstance(fitting, msgspec.Struct) and fitting is not value:
-        # msgspec would make one of a dict, but it is the dict that the function gets.
-        raise TypeError(f"{field}: Expected `{type(fitting).__name__}`, got `{kind}`")
+    # msgspec takes a set for a list, and makes a record of a dict: the function would get the set or the dict.
+    is_other = isinstance(fitting, msgspec.Struct) and fitting is not plain
+    if (is_other or isinstance(plain, (set, frozenset))) and (wrong := mismatch(field, value, loose)):
+        raise TypeError(wrong)
     return None
 
 
 # What msgspec does not know inside a union. A value of one of these fits by its type alone.
-_FOREIGN: frozenset[Any] = frozenset({Callable, PathLike, Result})
+_FOREIGN: frozenset[Any] = frozenset({Callable, PathLike, Result, bytes})
 
 
 def _foreign(hint: Any) -> tuple[type, ...]:
-    return tuple(kind for member in _members(hint) if (kind := get_origin(member)) in _FOREIGN)
+    return tuple(kind for member in _members(hint) if (kind := _kind(member)) in _FOREIGN)
 
 
 def _own(hint: Any) -> Any:
     """The annotation without what msgspec does not know."""
-    known = tuple(member for member in _members(hint) if get_origin(member) not in _FOREIGN)
+    known = tuple(member for member in _members(hint) if _kind(member) not in _FOREIGN)
     return Union[known] if known else hint  # noqa: UP007  # `|` takes no tuple
+
+
+def _kind(hint: Any) -> Any:
+    return get_origin(hint) or hint
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+
+
+def _normalized(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
+    return tuple(map(normalize, args)), {name: normalize(value) for name, value in kwargs.items()}
 
 
 class Arguments:
@@ -117,35 +125,45 @@ class Arguments:
         return {name: _own(hint) for name, hint in get_type_hints(self.function, include_extras=True).items()}
 
     @cached_property
+    def types(self) -> Mapping[str, Any]:
+        return get_type_hints(self.function)
+
+    @cached_property
     def loose(self) -> Mapping[str, Any]:
-        return {name: _own(hint) for name, hint in get_type_hints(self.function).items()}
+        return {name: _own(hint) for name, hint in self.types.items()}
 
     @cached_property
     def foreign(self) -> Mapping[str, tuple[type, ...]]:
-        return {name: kinds for name, hint in get_type_hints(self.function).items() if (kinds := _foreign(hint))}
+        return {name: kinds for name, hint in self.types.items() if (kinds := _foreign(hint))}
 
-    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InvalidInput | None:
-        """Give the first wrong value, or None; raise TypeError for a wrong type."""
-        exact = self.exact
-        given = (*zip(self.names, args, strict=False), *kwargs.items())
-        for name, value in given:
-            if name in exact and not isinstance(value, self.foreign.get(name, ())):
+    def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given | InvalidInput:
+        """Return the arguments as values of plain types, or the first wrong value; raise TypeError for a wrong type."""
+        given = _normalized(args, kwargs)
+        for name, value in (*zip(self.names, given[0], strict=False), *given[1].items()):
+            if name in self.exact and not isinstance(value, self.foreign.get(name, ())):
                 try:
-                    wrong = wrong_value(name, value, exact[name], self.loose[name])
+                    wrong = wrong_value(name, value, self.exact[name], self.loose[name])
                 except TypeError as error:
-                    raise TypeError(f"{self.function.__name__}: {error}") from None
+                    raise TypeError(f"{self.function.__name__}: {self._words(name, args, kwargs) or error}") from None
                 if wrong:
                     return wrong
-        return None
+        return given
 
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+    def _words(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+        # They name the type that the caller passed, and all the types that fit.
+        return mismatch(name, dict(zip(self.names, args, strict=False), **kwargs)[name], self.types[name])
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
         """Put the arguments in their places; raise TypeError for a missing, surplus or wrongly typed one."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.function.__name__}: {error}") from None
-        self.check(bound.args, bound.kwargs)
-        return bound
+        given = self.read(bound.args, bound.kwargs)
+        # A wrong value is a Failure when the step runs: until then it is kept.
+        if isinstance(given, InvalidInput):
+            return _normalized(bound.args, bound.kwargs)
+        return given
 
 
 def checked(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Result[T, PocketenvError]]:
@@ -154,7 +172,7 @@ def checked(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Res
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result[T, PocketenvError]:
-        wrong = arguments.check(args, kwargs)
-        return Failure(wrong) if wrong else function(*args, **kwargs)
+        given = arguments.read(args, kwargs)
+        return Failure(given) if isinstance(given, InvalidInput) else function(*given[0], **given[1])
 
     return call

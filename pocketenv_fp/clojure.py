@@ -38,6 +38,7 @@ from pocketenv_fp.errors import (
     WorkerLost,
     api_error_kind,
 )
+from pocketenv_fp.plain_types import demand_type
 
 __all__ = ["ErrorMap", "OkMap", "from_map", "to_map"]
 
@@ -86,6 +87,7 @@ def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
     >>> to_map(get_sandbox("no-such-box") | stop)
     {'error': {'status': 404, 'body': {'error': 'SandboxNotFound', 'message': 'no sandbox came from the step before'}}}
     """
+    demand_type("to_map", "result", result, Result)
     if isinstance(result, Success):
         return {"ok": result.unwrap()}
     match result.failure():
@@ -114,6 +116,7 @@ def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
     >>> from_map({"error": {"status": 429, "body": {"error": "Too many requests"}}})
     <Failure: Too many requests (429). Refused requests count too: ...>
     """
+    demand_type("from_map", "shape", shape, Mapping[str, Any])
     match shape:
         case {"ok": value}:
             return Success(value)
@@ -126,7 +129,7 @@ def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
         case {"error": {"status": int(status)} as said} if status is not True and status is not False:
             return Failure(_api_error(status, said.get("body"), said.get("retry_after")))
         case _:
-            raise ValueError("not a result map: it has neither 'ok' nor an 'error' that is known")
+            raise ValueError("from_map: not a result map: it has neither 'ok' nor an 'error' that is known")
 
 
 def _api_error(status: int, body: object, retry_after: float | None) -> ApiError:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
+from itertools import chain, repeat
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_origin, get_type_hints
 
 from returns.result import Failure, Result, Success
@@ -13,6 +14,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.arguments import wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.operation import Applied, Curried, Step, demand_step, is_step
+from pocketenv_fp.plain_types import normalize
 
 __all__ = ["combinator"]
 
@@ -84,8 +86,16 @@ class _Combinator(Curried):
             self._check(args, kwargs)
         except TypeError as error:
             raise TypeError(f"{self.__name__}: {error}") from None
-        # A list or a dict may be changed later by who gave it; all else is kept as it is, a Result too.
-        return Applied(self, tuple(map(_copied, args)), {name: _copied(value) for name, value in kwargs.items()})
+        positional = zip(chain(self.arguments.names, repeat("")), args, strict=False)
+        return Applied(
+            self,
+            tuple(self._kept(name, value) for name, value in positional),
+            {name: self._kept(name, value) for name, value in kwargs.items()},
+        )
+
+    def _kept(self, name: str, value: object) -> object:
+        # The caller may change a list or a dict later. Any other value is kept, a Result too.
+        return normalize(value) if name in self.limits else _copied(value)
 
     def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
         """Do it to ``target`` now. What target the inner steps take is theirs to say."""

@@ -32,7 +32,8 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.secrecy import HIDDEN
+from pocketenv_fp.plain_types import demand_type, normalize
+from pocketenv_fp.secrecy import HIDDEN, Source
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
 
@@ -102,6 +103,8 @@ class Config(_Masked, frozen=True, kw_only=True):
     verify: Text | None = None
 
     def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            msgspec.structs.force_setattr(self, name, normalize(getattr(self, name)))
         self.wrong()
 
     def wrong(self) -> InvalidInput | None:
@@ -126,10 +129,14 @@ class Settings(_Masked, frozen=True, kw_only=True):
     verify: str | None = None
 
 
-class FromEnv(msgspec.Struct, frozen=True):
+class FromEnv(msgspec.Struct, Source, frozen=True):
     """A secret that is read from the environment variable ``name`` when a step runs: see `from_env`."""
 
     name: Name
+
+    def __post_init__(self) -> None:
+        demand_type("from_env", "name", self.name, str)
+        msgspec.structs.force_setattr(self, "name", normalize(self.name))
 
     def __repr__(self) -> str:
         return f"from_env({self.name!r})"
@@ -170,6 +177,7 @@ def using(config: Config) -> Generator[None]:
     ...     me().map(lambda profile: bool(profile.handle))
     <Success: True>
     """
+    demand_type("using", "config", config, Config)
     mark = _using.set((config, *_using.get()))
     try:
         yield

@@ -17,6 +17,7 @@ from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
 from pocketenv_fp.extras import needed
 from pocketenv_fp.models import SshKeyPair
+from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.secrecy import HIDDEN
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
     >>> set_ssh_keys(create("my-box"), *pair)
     <Success: SshKey(id='...', public_key='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI... me@example.org', ...)>
     """
-    if not isinstance(comment, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
-        raise TypeError(f"generate_ssh_keys: comment: Expected `str`, got `{type(comment).__name__}`")
+    demand_type("generate_ssh_keys", "comment", comment, str)
+    comment = normalize(comment)
     if _CONTROLS.search(comment):
         return Failure(InvalidInput("comment", "holds a line break or another control character"))
     try:

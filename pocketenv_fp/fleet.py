@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
@@ -24,6 +24,7 @@ from pocketenv_fp.errors import PocketenvError, WorkerLost
 from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.operation import Curried, Step, demand_step, is_step
+from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.progress import Progress, tracking
 from pocketenv_fp.results import Outcome, Results
 
@@ -112,10 +113,11 @@ def fan_out(
     given: object = pipeline
     if isinstance(given, Curried) or not callable(given):
         demand_step(given, "fan_out")
+    demand_type("fan_out", "targets", targets, Iterable[Any])
+    demand_type("fan_out", "max_workers", max_workers, int)
+    demand_type("fan_out", "progress", progress, bool | Progress)
     if max_workers < 1:
         raise ValueError("fan_out: max_workers must be at least 1")
-    if isinstance(targets, (str, bytes)):
-        raise TypeError(f"fan_out: targets: a list is needed, not a {type(targets).__name__}: write [name]")
     waiting = list(targets)
     steps = [_step_for(pipeline, target) for target in waiting]
     with guarded(), opened(), ExitStack() as stack:
@@ -241,6 +243,13 @@ class _Counter:
         self.requests += done.requests
 
 
+def _results(function: str, results: Iterable[Result[B, PocketenvError]]) -> Iterator[Result[B, PocketenvError]]:
+    demand_type(function, "results", results, Iterable[Result[Any, Any]])
+    for number, result in enumerate(results):
+        demand_type(function, f"results[{number}]", result, Result)
+        yield result
+
+
 def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], PocketenvError]:
     """Give the values of all results as one list, or the first Failure among them.
 
@@ -252,7 +261,7 @@ def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], Poc
     <Failure: not logged in. ...>
     """
     values: list[B] = []
-    for result in results:
+    for result in _results("collect", results):
         if isinstance(result, Failure):
             return Failure(result.failure())
         values.append(result.unwrap())
@@ -269,7 +278,7 @@ def partition(results: Iterable[Result[B, PocketenvError]]) -> tuple[list[B], li
     """
     values: list[B] = []
     errors: list[PocketenvError] = []
-    for result in results:
+    for result in _results("partition", results):
         if isinstance(result, Failure):
             errors.append(result.failure())
         else:

@@ -21,13 +21,11 @@ A Failure passes every step by, and comes out as it went in.
 
 from __future__ import annotations
 
-import enum
 import inspect
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from copy import copy
 from functools import cached_property, update_wrapper
 from itertools import chain, repeat
 from typing import (
@@ -45,9 +43,10 @@ from typing import (
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Arguments
-from pocketenv_fp.errors import Place, PocketenvError, SandboxNotFound
+from pocketenv_fp.errors import InvalidInput, Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.secrecy import Source, function_name, is_secret, shown, without_passwords
 
 __all__ = [
@@ -316,16 +315,10 @@ class Applied(Step[Any, Any]):
 
 
 def _own(value: object) -> object:
-    # A step is a value: what the caller does with his list afterwards must not change it.
-    if isinstance(value, enum.Enum):
-        return cast("object", value.value)  # its repr is no source
-    if isinstance(value, Mapping):
-        return dict(cast("Mapping[object, object]", value))  # whichever kind it is, a dict is source
+    # Which kind of path it is depends on the machine. A list and a dict are copies already: see `normalize`.
     if isinstance(value, os.PathLike):
-        return os.fspath(cast("os.PathLike[str]", value))  # which kind of path it is depends on the machine
-    if isinstance(value, Success):
-        return cast("Success[object]", value).unwrap()
-    return copy(cast("object", value)) if isinstance(value, list) else value
+        return normalize(os.fspath(cast("os.PathLike[str]", value)))
+    return normalize(cast("Success[object]", value).unwrap()) if isinstance(value, Success) else value
 
 
 class Curried:
@@ -371,8 +364,8 @@ class Curried:
             raise TypeError(
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
             )
-        wrong = self.whole.check((target, *args), kwargs)
-        return Failure(wrong) if wrong else self.function(target, *args, **kwargs)
+        given = self.whole.read((target, *args), kwargs)
+        return Failure(given) if isinstance(given, InvalidInput) else self.function(*given[0], **given[1])
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for combinators
         """Tell whether doing it twice with these arguments does no harm."""
@@ -385,8 +378,8 @@ class Curried:
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
             return Applied(self, args[1:], kwargs)(args[0])
-        bound = self.arguments.bind(args, kwargs)
-        return Applied(self, tuple(map(_own, bound.args)), {name: _own(value) for name, value in bound.kwargs.items()})
+        args, kwargs = self.arguments.bind(args, kwargs)
+        return Applied(self, tuple(map(_own, args)), {name: _own(value) for name, value in kwargs.items()})
 
     def needs_arguments(self) -> str:
         """Say what to write in the place of the bare operation."""
@@ -461,7 +454,7 @@ def demand_step(value: object, who: str) -> None:
     if is_step(value):
         return
     if isinstance(value, Curried):
-        raise TypeError(value.needs_arguments())
+        raise TypeError(f"{who}: {value.needs_arguments()}")
     raise TypeError(f"{who}: a step is needed, not a {type(value).__name__}")
 
 

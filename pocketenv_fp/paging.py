@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Arguments
-from pocketenv_fp.errors import DecodeError, PocketenvError
+from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError
 from pocketenv_fp.models import Page
 from pocketenv_fp.operation import step
 
@@ -114,8 +114,8 @@ def iterates(
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[Result[B, PocketenvError]]:
-        wrong = arguments.check(args, kwargs)
-        return iter((Failure(wrong),)) if wrong else function(*args, **kwargs)
+        given = arguments.read(args, kwargs)
+        return iter((Failure(given),)) if isinstance(given, InvalidInput) else function(*given[0], **given[1])
 
     return call
 

@@ -41,8 +41,11 @@ def is_secret(value: object, *, is_secret_by_name: bool) -> bool:
     if isinstance(value, Mapping):
         held = cast("Mapping[object, object]", value)
         return _has_secret_names(held) or is_secret(list(held.values()), is_secret_by_name=is_secret_by_name)
+    if is_secret_by_name:
+        # Also a value of a wrong type: it is shown in a trace before it is refused.
+        return not (value is None or isinstance(value, (bool, Source)))
     # A private key that was put in the wrong place is still one.
-    return isinstance(value, str) and (is_secret_by_name or "PRIVATE KEY" in value)
+    return _is_private_key(value)
 
 
 def shown(value: object, *, is_secret_by_name: bool) -> str:  # noqa: PLR0911  # a kind of value each
@@ -62,7 +65,14 @@ def shown(value: object, *, is_secret_by_name: bool) -> str:  # noqa: PLR0911  #
     if _is_tuple(value):
         items = [shown(each, is_secret_by_name=is_secret_by_name) for each in value]
         return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
-    return repr(value)
+    text = repr(value)
+    return repr(HIDDEN) if "PRIVATE KEY" in text else text
+
+
+def _is_private_key(value: object) -> bool:
+    if isinstance(value, (bytes, bytearray)):
+        return b"PRIVATE KEY" in value
+    return isinstance(value, str) and "PRIVATE KEY" in value
 
 
 def function_name(function: object) -> str:

@@ -65,7 +65,9 @@ def process(name: str) -> Result[int, PocketenvError]:
 @step(str)
 def stumble(name: str) -> Result[str, PocketenvError]:
     if name == "raises":
-        time.sleep(0.5)  # the others have begun by then
+        deadline = time.monotonic() + 30
+        while not mine() and time.monotonic() < deadline:  # until others have begun
+            time.sleep(0.05)
         raise ZeroDivisionError
     return Success(name)
 

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pickle import PicklingError
 from typing import Any
@@ -47,6 +48,7 @@ from pocketenv_fp.config import in_use
 from pocketenv_fp.deadline import limited, remaining
 from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.operation import step
+from pocketenv_fp.progress import Track, tracking
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -144,8 +146,8 @@ def test_fan_out_to_frame_names_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("pipeline", "targets", "said"),
     [
-        (shout, "abc", r"targets: a list is needed, not a str: write \[name\]"),
-        (shout, b"abc", "not a bytes"),
+        (shout, "abc", "fan_out: targets: expected a list of Any, got str"),
+        (shout, b"abc", "fan_out: targets: expected a list of Any, got bytes"),
         (exec, ["a"], "exec needs arguments"),
         (3, ["a"], "a step is needed, not a int"),
         (str.upper, ["a"], "the function of the target: a step is needed, not a str"),
@@ -254,12 +256,44 @@ def test_what_has_begun_is_waited_for_where_the_interrupt_comes_before_all_are_h
     assert RAN == ["first"]
 
 
-def test_what_a_pipeline_raises_comes_out_and_what_has_not_begun_is_cancelled() -> None:
+CANCELLED = threading.Event()
+
+
+@step(str)
+def stay(name: str) -> Result[str, PocketenvError]:
+    if name == "raises":
+        raise ZeroDivisionError
+    assert CANCELLED.wait(60)
+    RAN.append(name)
+    return Success(name)
+
+
+class Watched(ThreadPoolExecutor):
+    """Sets CANCELLED once each future has begun or is cancelled."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, *args: Any, **named: Any) -> Future[Any]:
+        future = super().submit(*args, **named)
+        self.futures.append(future)
+        future.add_done_callback(self.ended)
+        return future
+
+    def ended(self, future: Future[Any]) -> None:
+        if future.cancelled() and all(each.done() or each.running() for each in self.futures):
+            CANCELLED.set()
+
+
+def test_what_a_pipeline_raises_comes_out_and_what_has_not_begun_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     RAN.clear()
+    CANCELLED.clear()
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", Watched)
     with pytest.raises(ZeroDivisionError):
-        fan_out(stumble, ["raises", *(f"n{number}" for number in range(50))], max_workers=2)
+        fan_out(stay, ["raises", *(f"n{number}" for number in range(50))], max_workers=2)
     done = len(RAN)
-    assert done < 10
+    assert done <= 2
     time.sleep(0.2)
     assert len(RAN) == done
 
@@ -269,6 +303,21 @@ def test_progress_is_told_of_each_that_is_done() -> None:
     fan_out(shout, ["a", "b", "c"], progress=lambda done, total: told.append((done, total)))
     assert told[0] == (0, 3)
     assert told[-1] == (3, 3)
+
+
+def test_a_fleet_without_progress_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    @contextmanager
+    def watched(progress: Any, total: int, *, unit: str) -> Generator[Track]:
+        asked.append(progress)
+        with tracking(progress, total, unit=unit) as track:
+            yield track
+
+    monkeypatch.setattr("pocketenv_fp.fleet.tracking", watched)
+    fan_out(shout, ["a", "b"])
+    fan_out(shout, ["a", "b"], progress=True)
+    assert asked == [False, True]
 
 
 def test_mistakes_are_told_at_once() -> None:

@@ -30,13 +30,18 @@ from pocketenv_fp import (
     Sandbox,
     SandboxNotFound,
     Status,
+    check,
     create,
+    exec,
+    explain,
     get_sandbox,
     local,
     observing,
+    set_secret,
     start,
     stop,
     trace,
+    when,
 )
 from pocketenv_fp.jupyter.live import Board
 from pocketenv_fp.models import Record
@@ -121,6 +126,52 @@ def test_other_values_are_shown_as_before(shell: Shell, value: object) -> None:
     shell.run(f"%load_ext {EXTENSION}")
     assert shell.shown(value) == before
     shell.run(f"%unload_ext {EXTENSION}")
+
+
+RAN = ExecResult("line\n" * 100_000, "", 0)
+LONG: dict[str, object] = {
+    "command": RAN,
+    "result": Success(RAN),
+    "text": Success(RAN.stdout),
+    "lines": Success(RAN.stdout.split("\n")),
+    "failure": Failure(CommandFailed(3, RAN.stdout, RAN.stderr)),
+    "error": CommandTimeout(3.0, RAN.stdout, ""),
+    "fleet": [Success(RAN)] * 50,
+    "nested": [[Success(RAN)], [Success(RAN)]],
+    "tuple": (Success(RAN), 1),
+    "mapping": {"a": {"b": Success(RAN)}},
+    "page": Page(tuple(Sandbox(id=str(number), name="x" * 100) for number in range(10_000)), 10_000),
+    "records": [Sandbox(id=str(number), name="x" * 1000) for number in range(1_000)],
+    "record": Sandbox(id="3f", name="x" * 1_000_000),
+    "step": exec("x" * 1_000_000),
+    "traced": trace(check)(Success(RAN)),
+    "explanation": {"a": explain(exec("x" * 1_000_000))},
+}
+
+
+def test_a_long_value_has_a_short_text_beside_its_card(loaded: Shell) -> None:
+    display = loaded.shell.display_formatter
+    before = display.active_types
+    display.active_types = display.format_types
+    try:
+        sizes = {
+            name: {kind: len(str(form)) for kind, form in loaded.shown(value).items()} for name, value in LONG.items()
+        }
+    finally:
+        display.active_types = before
+    assert {name: size for name, size in sizes.items() if size["text/plain"] > 20_100} == {}
+    assert set().union(*sizes.values()) == {"text/plain", "text/html"}
+
+
+def test_a_terminal_shows_a_long_value_whole(loaded: Shell) -> None:
+    display = loaded.shell.display_formatter
+    before = display.active_types
+    display.active_types = ["text/plain"]
+    try:
+        assert loaded.shown(RAN) == {"text/plain": repr(RAN)}
+        assert loaded.shown([Success(RAN)]) == {"text/plain": repr([Success(RAN)])}
+    finally:
+        display.active_types = before
 
 
 def test_lists_that_have_a_picture_of_their_own_keep_it(loaded: Shell) -> None:
@@ -488,21 +539,77 @@ def test_a_cell_without_long_steps_tells_nothing(kernel: Kernel) -> None:
     assert lines(kernel.run("start(None); when(bool, start)(0); time.sleep(0.6)")) == []
 
 
-@pytest.mark.usefixtures("environment")
-def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
+def interrupt_a_command(kernel: Kernel) -> Callable[[dict[str, Any]], None]:
+    """Interrupt the kernel once the line of its cell shows that a command runs."""
     interrupted = threading.Event()
 
-    def interrupt(message: dict[str, Any]) -> None:
-        if message["msg_type"] == "display_data" and not interrupted.is_set():
+    def hear(message: dict[str, Any]) -> None:
+        if "exec" in str(message["content"].get("data", "")) and not interrupted.is_set():
             interrupted.set()
             kernel.manager.interrupt_kernel()
 
-    sent = kernel.run("%%sandbox my-box --rm --timeout 60\nsleep 60", interrupt)
-    assert interrupted.is_set()
-    assert [content["ename"] for content in of_kind(sent, "error")] == ["KeyboardInterrupt"]
+    return hear
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
+    sent = kernel.run("%%sandbox my-box --rm --timeout 60\nsleep 60", interrupt_a_command(kernel))
+    (error,) = of_kind(sent, "error")
+    assert error["ename"] == "KeyboardInterrupt"
+    (line,) = error["traceback"]
+    assert line.startswith("KeyboardInterrupt: interrupted in exec")
+    assert line.endswith(")."), "the sandbox is deleted, and the command with it"
     assert lines(sent)[-1].startswith("✕ ")
     assert get_sandbox("my-box") == Success(None)
     assert of_kind(kernel.run("get_sandbox('my-box')"), "execute_result")[0]["data"]["text/plain"] == "<Success: None>"
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("cell", ["create('a') | start | exec('sleep 60')", "%%sandbox a\nsleep 60"])
+def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str) -> None:
+    (error,) = of_kind(kernel.run(cell, interrupt_a_command(kernel)), "error")
+    (line,) = error["traceback"]
+    assert line.startswith("KeyboardInterrupt: interrupted in exec")
+    assert line.endswith("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")
+    assert "\n" not in line
+
+
+def interrupt(_: object) -> bool:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_in_a_shell_shows_no_traceback(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.shell.push({"interrupt": interrupt, "step": when(interrupt, set_secret("A", "sk-1"))})
+    inside, outside = "step(0)", "interrupt(0)"
+    shell.shell.run_cell(inside)
+    before = shell.shell.CustomTB, shell.shell.custom_exceptions
+    assert len(capsys.readouterr().out.splitlines()) > 5
+    shell.run(f"%load_ext {EXTENSION}")
+    shell.shell.run_cell(inside)
+    assert capsys.readouterr().out == (
+        "KeyboardInterrupt: interrupted in when(interrupt, set_secret('A', '***')). The platform may have acted on it already.\n"
+    )
+    shell.shell.run_cell(outside)
+    assert len(capsys.readouterr().out.splitlines()) > 5
+    shell.run(f"%unload_ext {EXTENSION}")
+    assert (shell.shell.CustomTB, shell.shell.custom_exceptions) == before
+
+
+def test_another_handler_of_interrupts_stays(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    def mine(*_: object, **__: object) -> None:
+        print("mine")
+
+    shell.shell.set_custom_exc((KeyboardInterrupt, ZeroDivisionError), mine)
+    shell.run(f"%load_ext {EXTENSION}")
+    shell.shell.push({"interrupt": interrupt, "step": when(interrupt, start)})
+    for cell in ("interrupt(0)", "1 / 0", "step(0)"):
+        shell.shell.run_cell(cell)
+    assert capsys.readouterr().out.splitlines() == [
+        "mine",
+        "mine",
+        "KeyboardInterrupt: interrupted in when(interrupt, start()).",
+    ]
+    shell.run(f"%unload_ext {EXTENSION}")
 
 
 @pytest.mark.usefixtures("environment")

@@ -118,7 +118,7 @@ def test_a_comment_that_cannot_be_sent_is_refused() -> None:
 
 @pytest.mark.parametrize("comment", [None, 3, b"me"])
 def test_a_comment_of_another_type_raises(comment: Any) -> None:
-    with pytest.raises(TypeError, match=r"^generate_ssh_keys: comment: Expected `str`"):
+    with pytest.raises(TypeError, match=r"^generate_ssh_keys: comment: expected str, got"):
         generate_ssh_keys(comment)
 
 

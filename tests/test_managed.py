@@ -381,7 +381,7 @@ def test_the_options_of_ephemeral_are_those_of_create() -> None:
 def test_ephemeral_checks_its_options_as_soon_as_they_are_there() -> None:
     anything: Any = 3
     unknown: dict[str, Any] = {"size": 3}
-    with pytest.raises(TypeError, match="ephemeral: create: base: Expected `str`, got `int`"):
+    with pytest.raises(TypeError, match="ephemeral: create: base: expected str, got int"):
         ephemeral(start, base=anything)
     with pytest.raises(TypeError, match=r"ephemeral: create: .*unexpected keyword argument 'size'"):
         ephemeral(start, **unknown)

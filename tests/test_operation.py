@@ -235,8 +235,8 @@ def test_a_mistake_with_a_secret_does_not_quote_it(call: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ((3,), "command: Expected"),
-        (("ls", "-la"), "args: Expected"),
+        ((3,), "command: expected str, got int"),
+        (("ls", "-la"), "args: expected a list of str, got str"),
         ((), "'command'"),
         (("ls", (), "/tmp"), "positional"),
     ],

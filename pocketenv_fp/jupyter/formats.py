@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from io import StringIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from returns.result import Result
-
+from pocketenv_fp.explanation import Explanation
 from pocketenv_fp.jupyter.cards import CARDS, card, list_card
-from pocketenv_fp.models import ExecResult
-from pocketenv_fp.traces import Traced
+from pocketenv_fp.traces import Trace
 
 if TYPE_CHECKING:
     from IPython.core.formatters import BaseFormatter
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["formats"]
 
 TEXT_CHARACTERS = 20_000
+DEPTH = 4
+ITEMS = 1_000
+KINDS = (*CARDS, Explanation, Trace)
+CONTAINERS = (list, tuple, dict)
 
 Format = Callable[..., Any]
 
 
 @contextmanager
 def formats(ipython: InteractiveShell) -> Generator[None]:
-    """Show values as cards inside the block. Formatters that were there before are there again behind it."""
-    formatters = cast("Any", ipython).display_formatter.formatters
-    html, plain = formatters["text/html"], formatters["text/plain"]
+    """Show values as cards inside the block, and restore the formatters of before at its end."""
+    display = cast("Any", ipython).display_formatter
+    html, plain = display.formatters["text/html"], display.formatters["text/plain"]
     ours: dict[type, Format] = dict.fromkeys(CARDS, card)
     ours[list] = _of_lists(html, html.type_printers.get(list))
+    cut = _Cut(plain, lambda: "text/html" in display.active_types)
     with ExitStack() as stack:
         stack.enter_context(_printing(html, ours))
-        if getattr(ipython, "kernel", None) is not None:
-            # Jupyter's server lets a message of some megabytes not pass, and then there is no card either.
-            stack.enter_context(_printing(plain, dict.fromkeys((ExecResult, Result, Traced), _print_cut)))
+        stack.enter_context(_printing(plain, dict.fromkeys((*KINDS, *CONTAINERS), cut.show)))
         yield
 
 
@@ -54,14 +57,62 @@ def _printing(formatter: Any, ours: Mapping[type, Format]) -> Generator[None]:
                 printers.update({kind: before[kind]} if kind in before else {})
 
 
-def _print_cut(value: object, printer: Any, _: object) -> None:
-    text = repr(value)
+class _Cut:
+    """Prints values as before, and cuts the long ones where a card is shown too.
+
+    A notebook sends and saves the text beside the card. Jupyter's server drops a message of some megabytes, and with it
+    the card.
+    """
+
+    def __init__(self, formatter: Any, has_cards: Callable[[], bool]) -> None:
+        self._printers = cast("dict[type, Format]", formatter.type_printers)
+        self._before = dict(self._printers)
+        self._has_cards = has_cards
+        self.show = self._show  # each access of a method is another object, and `_printing` compares them
+
+    def _show(self, value: object, printer: Any, _: object) -> None:
+        text = self._whole(value, printer)
+        if self._has_cards() and _holds_ours(value):
+            text = _shortened(text)
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                printer.break_()
+            printer.text(line)
+
+    def _whole(self, value: object, printer: Any) -> str:
+        from IPython.lib.pretty import RepresentationPrinter
+
+        others = {kind: show for kind, show in self._printers.items() if show is not self.show}
+        stream = StringIO()
+        whole = cast("Any", RepresentationPrinter)(
+            stream,
+            printer.verbose,
+            printer.max_width,
+            printer.newline,
+            printer.singleton_pprinters,
+            {**self._before, **others},
+            printer.deferred_pprinters,
+            printer.max_seq_length,
+        )
+        whole.pretty(value)
+        whole.flush()
+        return stream.getvalue()
+
+
+def _shortened(text: str) -> str:
     more = len(text) - TEXT_CHARACTERS
-    shown = text if more <= 0 else f"{text[:TEXT_CHARACTERS]}… {more:,} more characters"
-    for number, line in enumerate(shown.splitlines()):
-        if number:
-            printer.break_()
-        printer.text(line)
+    half = TEXT_CHARACTERS // 2
+    return text if more <= 0 else f"{text[:half]}… {more:,} more characters …{text[-half:]}"
+
+
+def _holds_ours(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, KINDS):
+        return True
+    if not isinstance(value, CONTAINERS) or depth == DEPTH:
+        return False
+    held = cast("Mapping[object, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
+    # IPython prints no more items than these.
+    return any(_holds_ours(each, depth + 1) for each in islice(held, ITEMS))
 
 
 def _of_lists(formatter: BaseFormatter, before: Format | None) -> Format:

@@ -61,6 +61,8 @@ def _start(given: argparse.Namespace) -> "Platform":
         port=given.port,
         isolation=given.isolation,
         network=given.network,
+        container=given.container,
+        exec_seconds=given.exec_seconds,
         limits=Limits(**{name: value for name, value in limited.items() if value is not None}),
     )
 
@@ -117,11 +119,24 @@ def _parser() -> argparse.ArgumentParser:
         default="shared",
         help="whether their servers answer on 127.0.0.1 (default: shared); private needs bubblewrap",
     )
+    parser.add_argument(
+        "--container",
+        choices=("0.7.8", "0.7.18"),
+        default="0.7.8",
+        help="version of Cloudflare's container (default: 0.7.8, the platform's)",
+    )
+    parser.add_argument(
+        "--exec-seconds",
+        type=_seconds,
+        default=300.0,
+        metavar="S",
+        help="time limit of a command on Cloudflare (default: 300, the platform's)",
+    )
     limits = parser.add_argument_group("limits on the commands of each sandbox")
     limits.add_argument("--cpu-seconds", type=_number, metavar="N", help="processor time of a process")
     limits.add_argument("--memory-bytes", type=_bytes, metavar="SIZE", help="address space of a process, such as 512M")
     limits.add_argument("--processes", type=_number, metavar="N", help="processes at once")
-    limits.add_argument("--output-bytes", type=_bytes, metavar="SIZE", help="output of a command (default: 256M)")
+    limits.add_argument("--output-bytes", type=_bytes, metavar="SIZE", help="output of a command (default: 40M)")
     parser.add_argument("--quiet", action="store_true", help="no line for each request")
     return parser
 

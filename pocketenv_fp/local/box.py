@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -21,11 +22,14 @@ from typing import IO, Any, Literal, NamedTuple
 
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent.frames import Frames, frame
-from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, linked, mounted, python_at
+from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, furnish, linked, mounted, python_at
 from pocketenv_fp.local.threads import aside
 
 Isolation = Literal["bubblewrap", "processes"]
 Network = Literal["shared", "private"]
+Container = Literal["0.7.8", "0.7.18"]
+
+EXEC_SECONDS = 300.0
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SECONDS = 20.0
@@ -45,7 +49,7 @@ class Limits(NamedTuple):
     cpu_seconds: int | None = None
     memory_bytes: int | None = None
     processes: int | None = None
-    output_bytes: int | None = 256 * 1024 * 1024
+    output_bytes: int | None = 40 * 1024 * 1024  # JSON writes a byte as six at most, and clients take 256 MiB
 
 
 NO_LIMITS = Limits()
@@ -56,11 +60,17 @@ class Refused(Exception):
 
 
 class Kind(NamedTuple):
-    """How the boxes of one platform are built."""
+    """How the boxes of one platform are built, and what plays Cloudflare's container in them.
+
+    `container` is the version of Cloudflare's container: 0.7.8 puts four spaces after each newline of a command.
+    `exec_seconds` is the longest time that a command may take there.
+    """
 
     isolation: Isolation
     network: Network = "shared"
     limits: Limits = NO_LIMITS
+    container: Container = "0.7.8"
+    exec_seconds: float = EXEC_SECONDS
 
 
 class Plan(NamedTuple):
@@ -94,9 +104,16 @@ def best_isolation() -> Isolation:
     return "processes" if bubblewrap() is None else "bubblewrap"
 
 
+# Root keeps all capabilities in a box unless they are dropped. With these it could mount, trace the agent, or make files
+# that cannot be removed.
+_DROPPED = (
+    *("SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "SYS_RAWIO", "SYS_BOOT", "SYS_TIME", "SYSLOG"),
+    *("NET_ADMIN", "MAC_ADMIN", "MAC_OVERRIDE", "DAC_READ_SEARCH", "LINUX_IMMUTABLE"),
+)
 _NAMESPACES = (
     *("--unshare-user", "--uid", "0", "--gid", "0"),
     *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *(word for name in _DROPPED if os.geteuid() == 0 for word in ("--cap-drop", f"CAP_{name}")),
 )
 
 
@@ -205,8 +222,11 @@ class Box:
         if not data:
             self._abandon()
             return
-        for message, payload in self._frames.feed(data):
-            self._heard(message, payload)
+        try:
+            for message, payload in self._frames.feed(data):
+                self._heard(message, payload)
+        except (KeyError, TypeError, ValueError):  # a process in the box has got hold of the line
+            self._abandon()
 
     def _heard(self, message: dict[str, Any], payload: bytes) -> None:
         if "ready" in message:
@@ -267,6 +287,7 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
     # The mark is how a platform that starts again finds what a killed one left.
     environment = {processes.MARK: str(plan.root)}
     if boxed:
+        furnish(plan.root, plan.mounts, plan.reach)
         built = _building(kind, plan)
         interpreter, library = python_at(PYTHON), LIBRARY
     else:

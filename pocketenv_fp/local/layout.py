@@ -4,6 +4,8 @@ Nothing of the home, of /tmp, /var, /opt, /srv or /run of this machine is in a b
 of this machine could not read.
 """
 
+import contextlib
+import errno
 import functools
 import os
 import posixpath
@@ -12,7 +14,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 # Where the interpreter and the agent of a box are found in it.
 PYTHON = "/run/pocketenv/python"
@@ -20,6 +22,11 @@ LIBRARY = "/run/pocketenv/library"
 # What every sandbox has from the start, for itself and writable.
 OWN = ("workspace", "root", "home", "tmp", "app", "data", "opt", "srv", "var/log", "var/tmp", "var/lib", "var/cache")
 _SYSTEM = ("usr", "etc", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
+# What bubblewrap makes of its own in a box.
+_KERNELS = ("proc", "dev", "run", "sys")
+# The files and directories of /proc by which root sets the machine's kernel.
+_SETTINGS = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr", "driver", "pressure", "slabinfo")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Mount(NamedTuple):
@@ -31,21 +38,25 @@ class Mount(NamedTuple):
 
 
 def prepare(root: Path) -> None:
-    """Make the directories that every sandbox has."""
+    """Make the directories that every sandbox has. One that a command replaced by a link or a file stays replaced."""
+    root.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in OWN:
-        (root / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            os.close(_opened(root, name))
 
 
 def attach(root: Path, mounts: Iterable[Mount]) -> None:
     """Link folders of this machine into a sandbox that has no box. Raises OSError where something is in the way."""
     for mount in sorted(mounts):
-        link = root / mount.path.lstrip("/")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if link.is_symlink():
-            link.unlink()
-        elif link.is_dir():
-            link.rmdir()
-        link.symlink_to(mount.source)
+        parent, name = posixpath.split(mount.path.lstrip("/"))
+        folder = _opened(root, parent, replacing=True)
+        try:
+            if _is_there(folder, name):
+                remove = os.unlink if _is_link(folder, name) else os.rmdir
+                remove(name, dir_fd=folder)
+            os.symlink(mount.source, name, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 def linked(root: Path, mounts: Iterable[Mount]) -> dict[str, str]:
@@ -62,23 +73,110 @@ def lent(path: str) -> str | None:
     return posixpath.join(os.path.realpath(f"/{first}"), rest).rstrip("/")
 
 
+class _Place(NamedTuple):
+    """A path of the system in a box: what is mounted on it, or where the link leads that stands there."""
+
+    path: str
+    kind: Literal["directory", "file", "hidden", "link", "own"]
+    target: str = ""
+
+
+def furnish(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> None:
+    """Make what a box of these has to find in its root: the directories to mount on, the links of the system.
+
+    A command may have replaced any of them by a link, which leads to this machine while no box is around it. So no link
+    is followed: one that is in the way of a mount is removed, and a file in its way is renamed.
+    """
+    for path in (*_KERNELS, *(mount.path for mount in mounts)):
+        os.close(_opened(root, path, replacing=True))
+    for place in _places(_ancestors(reach)):
+        parent, name = posixpath.split(place.path)
+        is_inside = place.kind in {"directory", "own"}
+        folder = _opened(root, place.path if is_inside else parent, replacing=place.kind != "link")
+        try:
+            if place.kind == "link" and not _is_there(folder, name):
+                os.symlink(place.target, name, dir_fd=folder)
+            elif place.kind == "file":
+                _make_file(folder, name)
+        finally:
+            os.close(folder)
+
+
 def mounted(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[str]:
-    """Bubblewrap's arguments for a box."""
-    opened = _ancestors(reach)
+    """Bubblewrap's arguments for a box, whose root is as `furnish` makes it."""
     arguments = ["--bind", str(root), "/"]
-    for name in _SYSTEM:
-        source = Path("/") / name
-        if source.is_symlink():
-            _link(root / name, str(source.readlink()))
-        elif source.is_dir():
-            arguments += _system(root, source, opened)
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
+    for place in _places(_ancestors(reach)):
+        if place.kind in {"directory", "file"}:
+            arguments += ["--ro-bind", place.path, place.path]
+        elif place.kind == "hidden":
+            arguments += _covered(Path(place.path))
+    arguments += ["--proc", "/proc", *_read_only_settings(), "--dev", "/dev", "--tmpfs", "/run"]
     if Path("/sys").is_dir():
         arguments += ["--ro-bind", "/sys", "/sys"]
     arguments += [*_resolver(), *_interpreter(), "--ro-bind", str(Path(__file__).parent / "agent"), f"{LIBRARY}/agent"]
     for mount in sorted(mounts):
         arguments += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.path]
     return [*arguments, "--hostname", "sandbox", "--chdir", "/"]
+
+
+def _read_only_settings() -> Iterator[str]:
+    # Root may write the settings of the machine's kernel here, in whichever namespace. Bubblewrap covers only those
+    # that access(2) calls writable, which /proc/sys is not.
+    if os.geteuid() == 0:
+        for name in _SETTINGS:
+            if Path(f"/proc/{name}").exists():
+                yield from ("--ro-bind", f"/proc/{name}", f"/proc/{name}")
+
+
+def _opened(root: Path, path: str, *, replacing: bool = False) -> int:
+    """Open a directory of a sandbox, made where it is missing, and return its descriptor. No link is followed.
+
+    With ``replacing``, a directory takes the place of a link or a file on the way. Raises OSError.
+    """
+    folder = os.open(root, _DIRECTORY)
+    for name in filter(None, path.split("/")):
+        try:
+            inner = _entered(folder, name, replacing=replacing)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
+def _entered(folder: int, name: str, *, replacing: bool) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=folder)
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=folder)
+    except OSError as error:
+        if not replacing or error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+            raise
+    if _is_link(folder, name):
+        os.unlink(name, dir_fd=folder)
+    else:
+        os.rename(name, f"{name}.{os.urandom(4).hex()}", src_dir_fd=folder, dst_dir_fd=folder)
+    os.mkdir(name, 0o755, dir_fd=folder)
+    return os.open(name, _DIRECTORY, dir_fd=folder)
+
+
+def _make_file(folder: int, name: str) -> None:
+    # What a file is mounted on. Bubblewrap would make it through a link.
+    if _is_there(folder, name) and _is_link(folder, name):
+        os.unlink(name, dir_fd=folder)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder))
+
+
+def _is_link(folder: int, name: str) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def python_at(prefix: str) -> str:
@@ -122,24 +220,31 @@ def _ancestors(paths: Iterable[str]) -> set[str]:
     }
 
 
-def _system(root: Path, source: Path, opened: set[str]) -> Iterator[str]:
+def _places(opened: set[str]) -> Iterator[_Place]:
+    for name in _SYSTEM:
+        source = Path("/") / name
+        if source.is_symlink():
+            yield _Place(str(source), "link", str(source.readlink()))
+        elif source.is_dir():
+            yield from _system(source, opened)
+
+
+def _system(source: Path, opened: set[str]) -> Iterator[_Place]:
     if str(source) not in opened:
-        yield from ("--ro-bind", str(source), str(source))
-        for hidden in _unreadable(source):
-            yield from _covered(hidden)
+        yield _Place(str(source), "directory")
+        yield from (_Place(str(hidden), "hidden") for hidden in _unreadable(source))
         return
     # New names are wanted here: the directory is the sandbox's own, and what the system has in it is mounted or
     # linked name by name.
-    own = root / source.relative_to("/")
-    own.mkdir(parents=True, exist_ok=True)
+    yield _Place(str(source), "own")
     for entry in sorted(source.iterdir()):
         if entry.is_symlink():
-            _link(own / entry.name, str(entry.readlink()))
+            yield _Place(str(entry), "link", str(entry.readlink()))
         elif entry.is_dir():
             if _others_read(entry):
-                yield from _system(root, entry, opened)
+                yield from _system(entry, opened)
         elif entry.is_file() and _others_read(entry):
-            yield from ("--ro-bind", str(entry), str(entry))
+            yield _Place(str(entry), "file")
 
 
 @functools.cache
@@ -167,9 +272,3 @@ def _others_read(path: Path) -> bool:
         return False
     wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
     return mode & wanted == wanted
-
-
-def _link(own: Path, target: str) -> None:
-    if not os.path.lexists(own):
-        own.parent.mkdir(parents=True, exist_ok=True)
-        own.symlink_to(target)

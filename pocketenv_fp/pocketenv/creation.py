@@ -189,7 +189,7 @@ class _Creation:
 
     def _read(self, field: str, value: str | FromEnv, *, is_secret: bool) -> Result[str, PocketenvError]:
         if not isinstance(value, (str, FromEnv)):  # pyright: ignore[reportUnnecessaryIsInstance]  # a dict passes for one
-            raise TypeError(f"create: {field}: Expected `str` or a `from_env`, got `{type(value).__name__}`")
+            raise TypeError(f"create: {field}: expected str or from_env(…), got {type(value).__name__}")
         if not is_secret:
             return text(value, field).bind(lambda read: _sendable([(field, read)]).map(lambda _: read))
         # Sealed once for nothing: a key or a value that cannot be used is told before there is a sandbox.

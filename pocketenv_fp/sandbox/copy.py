@@ -373,5 +373,5 @@ def _is_sandbox(found: object) -> Result[Sandbox, PocketenvError]:
     if found is None:
         return Failure(SandboxNotFound(message="there is no such destination", operation="copy_to"))
     if not isinstance(found, Sandbox):
-        raise TypeError(f"copy_to: destination: Expected a Result of a `Sandbox`, got one of `{type(found).__name__}`")
+        raise TypeError(f"copy_to: destination: expected a Result of a Sandbox, got one of {type(found).__name__}")
     return Success(found)

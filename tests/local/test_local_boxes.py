@@ -1,7 +1,9 @@
 """Boxes: what a sandbox sees, what it cannot reach, and that it ends with its platform."""
 
+import contextlib
 import io
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from pocketenv_fp import local
 from pocketenv_fp.local import box, layout, processes
 from pocketenv_fp.local.agent import work
 from pocketenv_fp.local.box import Limits
+from pocketenv_fp.trouble import LARGEST_ANSWER
 from tests.local.wire import Wire, commands_alive, eventually
 
 needs_boxes = pytest.mark.skipif(box.bubblewrap() is None, reason="no bubblewrap that works here")
@@ -63,6 +66,76 @@ def test_the_system_is_read_only_in_a_box(boxed: Wire) -> None:
         assert "Read-only" in boxed.exec(sandbox, f"touch {path}")[1], path
 
 
+def test_the_kernels_settings_are_read_only_in_a_box(boxed: Wire) -> None:
+    sandbox = boxed.create()
+    # Each is written what it holds already.
+    write = "v=$(cat /proc/sys/vm/swappiness); (echo $v > /proc/sys/vm/swappiness)"
+    assert boxed.exec(sandbox, write)[2] != 0
+    boxed.exec(
+        sandbox, "umount /proc/sys; mount -o remount,rw /proc/sys; mount -t proc proc /proc; mount -t proc p /mnt"
+    )
+    assert boxed.exec(sandbox, write)[2] != 0
+    assert boxed.exec(sandbox, f"unshare -Urmpf --mount-proc sh -c '{write}'")[2] != 0
+    for name in ("sysrq-trigger", "irq/default_smp_affinity", "mtrr"):
+        assert boxed.exec(sandbox, f"(: >> /proc/{name})")[2] != 0, name
+
+
+@pytest.mark.parametrize("way", ["/var", "/srv", "/app", "/tmp"])
+def test_a_directory_that_became_a_link_leads_nowhere(boxed: Wire, tmp_path: Path, way: str) -> None:
+    sandbox = boxed.create(provider="daytona")
+    boxed.start(sandbox)
+    for target in (tmp_path, tmp_path / "missing"):
+        boxed.out(sandbox, f"rm -rf {way}; ln -sfn {target} {way}")
+        reboot(boxed, sandbox)
+        assert boxed.out(sandbox, f"echo works; readlink {way}") == f"works\n{target}\n"
+        boxed.out(sandbox, f"rm {way}; echo file > {way}")
+        reboot(boxed, sandbox)
+        assert boxed.out(sandbox, f"cat {way}") == "file\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/data/deep/models", "/usr/local/share/deep/models", "/srv/models"])
+def test_a_link_on_the_way_to_a_volume_is_replaced(boxed: Wire, tmp_path: Path, path: str) -> None:
+    sandbox = boxed.create(provider="daytona")
+    boxed.start(sandbox)
+    volume = {"sandboxId": sandbox, "name": "models", "path": path}
+    assert boxed.post("volume.addVolume", {"volume": volume}).empty
+    boxed.start(sandbox)
+    boxed.out(sandbox, f"echo kept > {path}/file")
+    parent = path.rpartition("/")[0]
+    for target in (tmp_path, "/oldroot/tmp", "/usr/bin"):
+        boxed.exec(sandbox, f"mv {parent} {parent}-$RANDOM; ln -sfn {target} {parent}")
+        reboot(boxed, sandbox)
+        assert boxed.out(sandbox, f"cat {path}/file") == "kept\n"
+    assert list(tmp_path.iterdir()) == []
+    assert not Path("/models").exists()
+
+
+def test_links_that_a_plain_process_left_are_not_followed(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    for name in ("var", "srv", "proc", "dev", "run", "sys", "usr", "etc", "data"):
+        (root / name).symlink_to(outside if name != "srv" else tmp_path / "missing")
+    mounts = [layout.Mount("/data/models", tmp_path)]
+    layout.prepare(root)
+    layout.furnish(root, mounts, ["/usr/local/share", "/etc"])
+    layout.attach(root, mounts)
+    assert list(outside.iterdir()) == []
+    assert not (tmp_path / "missing").exists()
+    assert (root / "data").is_dir()
+    assert not (root / "data").is_symlink()
+
+
+def reboot(wire: Wire, sandbox: str) -> None:
+    """Kill the first process of a box: the next command has a new one."""
+    folder = wire.platform.data / "sandboxes" / sandbox
+    for pid in processes.marked(folder) - commands_alive(folder):
+        with contextlib.suppress(ProcessLookupError):  # it ended with its parent
+            os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: wire.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 200)
+
+
 def test_a_box_sees_only_its_own_processes_and_not_what_started_it(
     boxed: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +144,30 @@ def test_a_box_sees_only_its_own_processes_and_not_what_started_it(
     assert boxed.out(sandbox, "sleep 5 & ls /proc | grep -c '^[0-9]'").strip() in {"4", "5", "6"}
     assert "of-the-host" not in boxed.out(sandbox, "cat /proc/*/environ | tr '\\0' '\\n'")
     assert boxed.platform.token not in boxed.out(sandbox, "cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'")
+
+
+TAKE_THE_LINE = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None)
+first = libc.syscall(434, 1, 0)  # pidfd_open
+taken = [libc.syscall(438, first, number, 0) for number in range(64)]  # pidfd_getfd
+for number in taken:
+    if number >= 0:
+        try:
+            socket.socket(fileno=number).sendall(b"nonsense" * 100)
+        except OSError:
+            pass
+print(first >= 0, max(taken), libc.ptrace(16, 1, 0, 0))  # PTRACE_ATTACH
+"""
+
+
+def test_a_command_cannot_take_the_life_line(boxed: Wire) -> None:
+    sandbox = boxed.create(provider="daytona")
+    boxed.start(sandbox)
+    script = f"cat > take.py <<'E'\n{TAKE_THE_LINE}\nE\npython3 take.py"
+    assert boxed.exec(sandbox, script)[0] == "True -1 -1\n"
+    assert boxed.exec(sandbox, "cat /proc/1/environ")[2] != 0
+    assert boxed.out(sandbox, "echo works") == "works\n"
 
 
 @pytest.mark.parametrize("number", ["KILL", "TERM", "INT", "HUP", "CHLD", "STOP", "USR1"])
@@ -252,6 +349,13 @@ def test_output_above_its_limit_is_cut_and_the_command_killed(limited: Wire) -> 
     assert "the output was cut" in stderr
 
 
+def test_the_client_accepts_all_output_below_the_limit() -> None:
+    most = Limits().output_bytes
+    assert most is not None
+    longest = len(json.dumps({"stdout": "\0" * 1000, "stderr": "", "exitCode": 137})) / 1000
+    assert most * longest < LARGEST_ANSWER
+
+
 def test_processor_time_and_memory_have_limits(limited: Wire) -> None:
     sandbox = limited.create()
     assert limited.exec(sandbox, "while :; do :; done")[2] in {128 + signal.SIGXCPU, 128 + signal.SIGKILL}
@@ -345,10 +449,12 @@ def test_many_commands_of_one_sandbox_and_its_stop_at_once_leave_nothing(wire: W
     assert processes.marked(wire.platform.data / "sandboxes" / sandbox) == set()
 
 
-def test_only_what_others_may_read_is_lent_from_the_system() -> None:
-    arguments = layout.mounted(Path("/nonexistent"), (), ()) if os.access("/etc", os.R_OK) else []
+def test_only_what_others_may_read_is_lent_from_the_system(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    arguments = layout.mounted(root, (), ())
     lent = dict(itertools.pairwise(arguments))
-    assert lent.get("--bind") == "/nonexistent"
+    assert lent.get("--bind") == str(root)
+    assert not root.exists(), "a question makes nothing"
     for name in ("shadow", "gshadow"):
         path = Path("/etc") / name
         if path.exists() and not path.stat().st_mode & 0o004:

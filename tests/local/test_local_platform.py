@@ -13,7 +13,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Generator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -47,9 +46,7 @@ def test_close_leaves_no_process_no_folder_and_no_port() -> None:
     with Wire(platform, platform.token) as wire:
         wire.exec(wire.create(), "sleep 100 & setsid sleep 100 &")
         assert eventually(lambda: len(commands_alive(platform.data)) == 2)
-        begun = time.monotonic()
         platform.close()
-        assert time.monotonic() - begun < 1.5
     assert processes.marked(platform.data) == set()
     assert not platform.data.exists()
     with socket.socket() as probe:

@@ -49,7 +49,7 @@ class _Stars(Enum):
 
 _SKIPPED = {_Stars.DIRECTORIES: "(?:[^/]*/)*?", _Stars.SOME_DIRECTORIES: "(?:[^/]*/)+?"}
 # A character, as an expression, or stars.
-_Token = str | _Stars
+_Item = str | _Stars
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def read(line: bytes) -> Pattern | None:
     text = text[:-1] if directories else text
     anywhere = "/" not in text
     try:
-        tokens = _tokens(text.removeprefix("/"), anywhere=anywhere)
-        return Pattern(re.compile(_expression(tokens)), ignores, directories, anywhere)
+        items = _items(text.removeprefix("/"), anywhere=anywhere)
+        return Pattern(re.compile(_expression(items)), ignores, directories, anywhere)
     except _NeverError:
         return None
 
@@ -98,12 +98,12 @@ def _trimmed(text: str) -> str:
     return text[: len(kept) + 1] if escapes % 2 else kept
 
 
-def _tokens(text: str, *, anywhere: bool) -> list[_Token]:
+def _items(text: str, *, anywhere: bool) -> list[_Item]:
     if not text:
         raise _NeverError
     # git compares what stands before the first special character by itself, and reads the rest as if it began there.
     begin = next((at for at, character in enumerate(text) if character in "*?[\\"), len(text))
-    made, at = list[_Token](), 0
+    made, at = list[_Item](), 0
     while at < len(text):
         character = text[at]
         if character == "*":
@@ -136,7 +136,7 @@ def _meaning(text: str, end: int) -> tuple[_Stars, int]:
     return _Stars.IN_A_NAME, end
 
 
-def _append(made: list[_Token], stars: _Stars) -> None:
+def _append(made: list[_Item], stars: _Stars) -> None:
     # One after the other they mean no more than one, and would take longer.
     if stars is _Stars.DIRECTORIES and made[-1:] == [stars]:
         return
@@ -145,36 +145,36 @@ def _append(made: list[_Token], stars: _Stars) -> None:
     made.append(stars)
 
 
-def _expression(tokens: Sequence[_Token]) -> str:
+def _expression(items: Sequence[_Item]) -> str:
     # Parts begin with stars for directories. Each but the last is an atomic group.
-    has_rest = tokens[-1] is _Stars.REST
-    parts: list[list[_Token]] = [[]]
-    for token in tokens[:-1] if has_rest else tokens:
-        if isinstance(token, _Stars) and token in _SKIPPED:
+    has_rest = items[-1] is _Stars.REST
+    parts: list[list[_Item]] = [[]]
+    for item in items[:-1] if has_rest else items:
+        if isinstance(item, _Stars) and item in _SKIPPED:
             parts.append([])
-        parts[-1].append(token)
+        parts[-1].append(item)
     *before, last = [_part(part) for part in parts]
     return "".join(f"(?>{part})" for part in before) + last + ("" if has_rest else r"\Z")
 
 
-def _part(tokens: Sequence[_Token]) -> str:
+def _part(items: Sequence[_Item]) -> str:
     made, literal, after_star = list[str](), list[str](), False
-    for token in (*tokens, None):
-        if isinstance(token, _Stars) and token in _SKIPPED:
-            made.append(_SKIPPED[token])
-        elif isinstance(token, str) and token != "/":
-            literal.append(token)
+    for item in (*items, None):
+        if isinstance(item, _Stars) and item in _SKIPPED:
+            made.append(_SKIPPED[item])
+        elif isinstance(item, str) and item != "/":
+            literal.append(item)
         else:
             # Behind a star, the nearest place; but the last literal stands right before the slash or the end.
-            text = "".join(literal) + ("/" if token == "/" else "")
+            text = "".join(literal) + ("/" if item == "/" else "")
             if not after_star:
                 made.append(text)
-            elif token is None:
+            elif item is None:
                 made.append(rf"[^/]*{text}\Z")
             else:
-                made.append(f"(?>[^/]*{text})" if token == "/" else f"(?>[^/]*?{text})")
+                made.append(f"(?>[^/]*{text})" if item == "/" else f"(?>[^/]*?{text})")
             literal.clear()
-            after_star = token is _Stars.IN_A_NAME
+            after_star = item is _Stars.IN_A_NAME
     return "".join(made)
 
 

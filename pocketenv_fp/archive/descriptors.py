@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 __all__ = ["Descriptor", "hold", "read_all"]
 
@@ -28,13 +29,14 @@ class Descriptor(Protocol):
 # it has a name, and so is one in a `finally` that has not come to `os.close`. These types own any descriptor and close
 # it in C. `io.FileIO` would do for files, but refuses directories.
 _OWNER: Any = getattr(select, "epoll", None) or getattr(select, "kqueue")  # noqa: B009  # each is on some systems only
+_own: Callable[[int], Descriptor] = _OWNER.fromfd
 
 
 def hold(path: str | bytes, flags: int, folder: Descriptor | None = None) -> Descriptor:
     """Open a file or a directory, below ``folder`` if one is given. Raises OSError."""
     opening = partial(os.open, dir_fd=None if folder is None else folder.fileno())
     # `map` calls both in C: no bytecode, so no signal, comes between.
-    return cast(Descriptor, next(map(_OWNER.fromfd, map(opening, (path,), (flags,)))))
+    return next(map(_own, map(opening, (path,), (flags,))))
 
 
 def read_all(file: Descriptor) -> bytes:

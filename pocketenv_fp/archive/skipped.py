@@ -10,6 +10,7 @@ from pocketenv_fp.archive.names import shown
 __all__ = ["DEVICE", "LINK", "PIPE", "SOCKET", "Skipped", "kind_of"]
 
 SOCKET, PIPE, DEVICE, LINK = "socket", "pipe", "device", "link that leads outside"
+_MANY = {SOCKET: "sockets", PIPE: "pipes", DEVICE: "devices", LINK: "links that lead outside"}
 _NAMED = 3
 
 
@@ -32,7 +33,7 @@ class Skipped:
             self._names.append(shown(name))
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(self._counts.items()))
+        kinds = ", ".join(f"{count} {kind if count == 1 else _MANY[kind]}" for kind, count in sorted(self._counts.items()))
         more = ", …" if self.count > _NAMED else ""
         return f"{kinds} ({', '.join(self._names)}{more})"
 

@@ -33,7 +33,9 @@ class Skipped:
             self._names.append(shown(name))
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind if count == 1 else _MANY[kind]}" for kind, count in sorted(self._counts.items()))
+        kinds = ", ".join(
+            f"{count} {kind if count == 1 else _MANY[kind]}" for kind, count in sorted(self._counts.items())
+        )
         more = ", …" if self.count > _NAMED else ""
         return f"{kinds} ({', '.join(self._names)}{more})"
 

@@ -236,7 +236,7 @@ print(upload(box, "\u00e9/x").failure())
 
 def test_copies_keep_names_in_an_ascii_locale(place: local.Platform, tmp_path: Path) -> None:
     usual = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))}
-    command = [sys.executable, "-c", LOCALE, tmp_path]
+    command = [sys.executable, "-c", LOCALE, str(tmp_path)]
     ran = subprocess.run(command, env={**usual, **place.environment, **ASCII}, capture_output=True, check=False)
     assert ran.stderr == b""
     listed, *errors = ran.stdout.decode("ascii").splitlines()

@@ -231,7 +231,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example("a**/**/b", {"ab", "a/b", "ab/b", "b/b", "a/a/b"})
 def test_matches_agrees_with_git_on_knotted_stars(repository: Path, line: str, names: set[str]) -> None:
     (repository / ".gitignore").write_text(f"{line}\n")
-    ask = ["git", "-C", repository, "check-ignore", "-z", "--no-index", "--stdin"]
+    ask = ["git", "-C", str(repository), "check-ignore", "-z", "--no-index", "--stdin"]
     asked = "\0".join(sorted(names)).encode()
     said = subprocess.run(ask, input=asked, capture_output=True, check=False, env={**os.environ, **GIT}).stdout
     pattern = read(line.encode())

@@ -76,7 +76,7 @@ def ran(top: Path, locale: dict[str, str], encoding: str) -> str:
     make(top)
     usual = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))}
     program = f"import sys; assert sys.getfilesystemencoding() == {encoding!r}\n{PROGRAM}"
-    command = [sys.executable, "-c", program, top]
+    command = [sys.executable, "-c", program, str(top)]
     return subprocess.run(command, env={**usual, **locale}, check=True, stdout=subprocess.PIPE).stdout.decode("ascii")
 
 

@@ -516,6 +516,16 @@ def test_a_damaged_archive_is_refused(
     assert canary() == before
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_unpack_takes_a_mebibyte_of_padding(tmp_path: Path, more: int) -> None:
+    archive = tar(GOOD, end=bytes(1024 + MEBI + more))
+    if not more:
+        unpacked(archive, tmp_path / "out")
+        return
+    with pytest.raises(ArchiveError, match="behind its end"):
+        unpacked(archive, tmp_path / "out")
+
+
 def test_several_gzip_members_and_padding_are_one_archive(tmp_path: Path) -> None:
     plain = gzip.decompress(tar(GOOD, E("top/second", content=b"2" * 5000))) + bytes(9216)
     unpacked(gzip.compress(plain[:700]) + gzip.compress(b"") + gzip.compress(plain[700:]), tmp_path / "out")

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from pocketenv_fp import ArchiveError, Config, Sandbox, create, download, exec, local, start, upload, using
+from pocketenv_fp import ArchiveError, Config, Sandbox, create, download, exec, explain, local, start, upload, using
 from pocketenv_fp.errors import TransportError
+from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.observing import Begun, observing
 from pocketenv_fp.progress import Progress
 from tests import servers
@@ -155,6 +156,22 @@ def test_copies_report_pipes_and_sockets(
         "download skipped 1 pipe (pipe)",
     ]  # fmt: skip
     assert {(record.name, record.levelno) for record in caplog.records} == {("pocketenv_fp", logging.WARNING)}
+
+
+def test_explain_reports_nothing_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    explain(start | upload(tmp_path, "x"))
+    assert caplog.messages == []
+
+
+def test_upload_reports_once_what_it_skips(
+    place: local.Platform, box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    place.faults.add("POST /cp", Refuse(503))
+    config = Config(api_url=place.url, storage_url=place.storage_url, token=place.token, retries=2)
+    upload(box, tmp_path, "twice", config=config).unwrap()
+    assert caplog.messages == ["upload skipped 1 pipe (pipe)"]
 
 
 class Mistake(OSError):

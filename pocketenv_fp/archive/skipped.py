@@ -20,6 +20,7 @@ class Skipped:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._names: list[str] = []
+        self._is_reported = False
 
     @property
     def count(self) -> int:
@@ -40,9 +41,10 @@ class Skipped:
         return f"{kinds} ({', '.join(self._names)}{more})"
 
     def report(self, operation: str) -> None:
-        """Log a warning, and note it to watchers, where anything was skipped."""
-        if not self.count:
+        """Log a warning, and note it to watchers, where anything was skipped. The second time do nothing."""
+        if not self.count or self._is_reported:
             return
+        self._is_reported = True
         line = f"{operation} skipped {self}"
         observing.note(lambda: line)
         # Imported here, as elsewhere: most programs never need it, and it is slow to import.

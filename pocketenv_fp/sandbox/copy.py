@@ -105,7 +105,6 @@ def upload(
 
         def carry(goal: tuple[str, str | None]) -> Result[Sandbox, PocketenvError]:
             directory, name = goal
-            found.skipped.report("upload")
 
             def unpacked(uuid: str) -> Result[None, PocketenvError]:
                 return end.pull(uuid, directory).lash(lambda error: _in_the_way(end, directory, error))
@@ -116,6 +115,8 @@ def upload(
                     track.restart(found.bytes)
                     yield from pack(source, ignore=rules.without(found.links_out), name=name, count=track.add)
                     track.finish()
+                    # Here, where it is known that all the rest is sent, and not where it is only explained.
+                    found.skipped.report("upload")
 
                 stored = storage.put(pieces, token=token, config=config)
                 return stored.bind(unpacked).map(lambda _: sandbox)

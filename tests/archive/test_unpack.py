@@ -576,6 +576,45 @@ def test_headers_count_where_they_are_longer_than_names_need(tmp_path: Path) -> 
         unpacked(tar(header(said), E("a"), header(said), E("b")), tmp_path / "out", limits=limits)
 
 
+def comment(size: int) -> bytes:
+    """A header of exactly this size that says nothing."""
+    empty = len(record("comment", b"x" * (size - 30)))
+    return header(record("comment", b"x" * (2 * size - 30 - empty)))
+
+
+@pytest.mark.parametrize(("size", "max_bytes"), [(8 * 1024, 0), (MEBI, MEBI - 8 * 1024)])
+def test_unpack_counts_headers_beyond_8_kib(tmp_path: Path, size: int, max_bytes: int) -> None:
+    assert len(comment(size)) == 512 + size
+    unpacked(tar(comment(size), E("a")), tmp_path / "just", limits=Limits(max_bytes=max_bytes))
+    with pytest.raises(ArchiveError, match=r"more than|too long"):
+        unpacked(tar(comment(size + 1), E("a")), tmp_path / "out", limits=Limits(max_bytes=max_bytes))
+
+
+def test_unpack_takes_seven_headers_an_entry(tmp_path: Path) -> None:
+    said = [header(record("comment", b"a"))] * 7
+    unpacked(tar(*said, E("a"), *said, E("b")), tmp_path / "just")
+    with pytest.raises(ArchiveError, match="too many headers"):
+        unpacked(tar(*said, said[0], E("a")), tmp_path / "out")
+
+
+@pytest.mark.parametrize("steps", [512, 513])
+def test_unpack_follows_512_steps_of_a_link(tmp_path: Path, steps: int) -> None:
+    # Only steps up to the last ".." are followed.
+    link = header(f"{'./x/../' * 255}{'x/' * (steps - 511)}..\0".encode(), tarfile.GNUTYPE_LONGLINK)
+    if steps == 512:
+        unpacked(tar(link, E("l", LINK)), tmp_path / "out")
+        return
+    with pytest.raises(ArchiveError, match="more steps"):
+        unpacked(tar(link, E("l", LINK)), tmp_path / "out")
+
+
+def test_unpack_restores_both_times(tmp_path: Path) -> None:
+    unpacked(tar(E("d", D, mode=0o755), E("d/a"), E("l", LINK, "d")), tmp_path / "out")
+    for name in ("d", "d/a", "l"):
+        found = (tmp_path / "out" / name).lstat()
+        assert (found.st_atime, found.st_mtime) == (1_700_000_000, 1_700_000_000)
+
+
 @pytest.mark.parametrize("key", ["comment", "GNU.sparse"])
 def test_what_nobody_heeds_in_headers_takes_no_memory(tmp_path: Path, key: str) -> None:
     said = [

@@ -63,7 +63,8 @@ Kind = Literal["step", "call", "status"]
 class Begun(msgspec.Struct, frozen=True):
     """What begins: a step, by its source, or a call, by its method as in ``sandbox.exec``.
 
-    A ``status`` is what `wait_until_running` sees while it waits, as in ``my-box INITIALIZING``. It has no end.
+    A ``status`` is what `wait_until_running` sees while it waits, as in ``my-box INITIALIZING``, or
+    what a copy skipped. It has no end.
     """
 
     kind: Kind

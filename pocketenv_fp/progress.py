@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
 from pocketenv_fp.extras import needed
@@ -58,32 +59,82 @@ class Track:
 
     def _say(self, tell: Progress) -> None:
         self._told = (self._done, self.total)
-        tell(*self._told)
+        try:
+            tell(*self._told)
+        except Exception as error:
+            raise _CallerError(error) from error
         self._next = time.monotonic() + INTERVAL
 
 
-@contextmanager
+class _CallerError(BaseException):
+    """What a caller's function raised, on its way out.
+
+    Between here and there others handle errors of their own, of disks and connections, and would take an OSError, a
+    TransportError or a StopIteration of the caller's for one of them. None handles this.
+    """
+
+    def __init__(self, raised: Exception) -> None:
+        super().__init__()
+        self.raised = raised
+
+
+class _Tracking:
+    """The block of `tracking`. Not a generator: a StopIteration of the caller's would not come out of one."""
+
+    def __init__(self, track: Track, close: Callable[[], object]) -> None:
+        self._track = track
+        self._close = close
+
+    def __enter__(self) -> Track:
+        try:
+            self._track.restart(self._track.total)
+        except BaseException as error:
+            self._close()
+            self._raise(error)
+            raise
+        return self._track
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._track.finish()
+        except _CallerError as last:
+            error = last
+        finally:
+            self._close()
+        self._raise(error)
+
+    @staticmethod
+    def _raise(error: BaseException | None) -> None:
+        if not isinstance(error, _CallerError):
+            return
+        raised = error.raised
+        context = raised.__context__
+        try:
+            raise raised
+        finally:
+            # As it was raised, without what carried it here.
+            raised.__context__ = context
+
+
 def tracking(
     progress: Progress | bool,  # noqa: FBT001  # the caller's own
     total: int | None,
     label: str = "",
     *,
     unit: str = "B",
-) -> Generator[Track]:
-    """Give what counts, and tell ``progress`` of it; the end is told where no error got in between.
+) -> AbstractContextManager[Track, None]:
+    """Return a block that yields what counts, and calls ``progress`` with it; last at its end, unless it raises.
 
-    Raises ImportError for ``True`` where tqdm is not installed. What the function raises comes out.
+    Raises ImportError for ``True`` where tqdm is not installed. What the function raises comes out of the block as it
+    is.
     """
-    if progress is True:
-        bar: Any = _bars().tqdm(
-            total=total, desc=label or None, unit=unit, unit_scale=unit == "B", unit_divisor=1024, miniters=1
-        )
-        try:
-            yield from _told(Track(_shown_by(bar), total))
-        finally:
-            bar.close()
-    else:
-        yield from _told(Track(progress or None, total))
+    if progress is not True:
+        return _Tracking(Track(progress or None, total), lambda: None)
+    bar: Any = _bars().tqdm(
+        total=total, desc=label or None, unit=unit, unit_scale=unit == "B", unit_divisor=1024, miniters=1
+    )
+    return _Tracking(Track(_shown_by(bar), total), bar.close)
 
 
 def _bars() -> Any:
@@ -91,12 +142,6 @@ def _bars() -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "IProgress not found")
         return needed("tqdm.auto", "progress")
-
-
-def _told(track: Track) -> Generator[Track]:
-    track.restart(track.total)
-    yield track
-    track.finish()
 
 
 def _shown_by(bar: Any) -> Progress:

@@ -10,9 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.descriptors import Descriptor, hold
 from pocketenv_fp.archive.ignore import Ignore
-from pocketenv_fp.archive.names import broken, shown
-from pocketenv_fp.archive.tree import Survey, survey, walk
+from pocketenv_fp.archive.names import broken, from_disk, shown
+from pocketenv_fp.archive.tree import Survey, read_link, survey, walk
 from pocketenv_fp.errors import ArchiveError
 
 __all__ = ["Survey", "pack", "survey"]
@@ -26,16 +27,16 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def pack(
     source: Path, *, ignore: Ignore, name: str | None = None, count: Callable[[int], None] | None = None
 ) -> Generator[bytes]:
-    """Give a tar.gz of ``source`` in pieces of up to a mebibyte, with flat memory however large it is.
+    """Yield a tar.gz of ``source`` in pieces of up to a mebibyte, with flat memory however large it is.
 
     What is in a directory are the top entries, with none for the directory itself; a file is one entry, ``name`` or
     its own name. ``source`` itself may be a link; links in it are kept as links, several names of a file as hard
-    links. The same tree gives the same bytes: entries are sorted, times are whole seconds, owners are left out.
-    ``count`` is told how many bytes of files were read, piece by piece.
+    links. Sockets, pipes and devices are skipped: `survey` counts them. The same tree makes the same bytes: entries
+    are sorted, times are whole seconds, owners are left out. ``count`` is called with how many bytes of files were
+    read, piece by piece. What it raises comes out as it is.
 
-    Raises ArchiveError on the way for what cannot be read, is no file, directory or link, or changes its size
-    meanwhile: then there is no end to what was given before, and nothing takes it for whole. Closing it early ends
-    its threads.
+    Raises ArchiveError on the way for what cannot be read or changes its size or kind meanwhile: then there is no end
+    to what was yielded before, and nothing takes it for whole. Closing it early ends its threads.
     """
     return compression.shrink(_Tar(count).blocks(source, ignore, name))
 
@@ -67,7 +68,8 @@ class _Tar:
             raise ArchiveError(_ODD, shown(str(source)))
         else:
             # The user's own path may be a link to it.
-            yield from self._file(source.name if name is None else name, str(source), _OPEN & ~os.O_NOFOLLOW)
+            own = from_disk(source.name) if name is None else name
+            yield from self._file(own, str(source), _OPEN & ~os.O_NOFOLLOW)
         yield from self._put(bytes(_END))
         if self._used:
             yield self._block[: self._used]
@@ -89,13 +91,14 @@ class _Tar:
             self._used = 0
             yield full
 
-    def _file(self, name: str, path: str, flags: int, folder: int | None = None) -> Generator[bytearray]:
+    def _file(self, name: str, path: str, flags: int, folder: Descriptor | None = None) -> Generator[bytearray]:
+        # Only system calls are in blocks that take an OSError for the disk's: the caller may raise one as well.
         try:
-            file = os.open(path, flags, dir_fd=folder)
+            file = hold(path, flags, folder)
+            found = os.fstat(file.fileno())
         except OSError as error:
             raise broken(error, name) from None
         try:
-            found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode):
                 raise ArchiveError(_ODD, shown(name))
             if found.st_nlink > 1:
@@ -104,38 +107,43 @@ class _Tar:
                     yield from self._put(_header(name, found, tarfile.LNKTYPE, known))
                     return
             yield from self._put(_header(name, found, tarfile.REGTYPE))
-            yield from self._content(name, file, found.st_size)
-        except OSError as error:
-            raise broken(error, name) from None
+            yield from self._content(name, file.fileno(), found.st_size)
         finally:
-            os.close(file)
+            file.close()
 
     def _content(self, name: str, file: int, size: int) -> Generator[bytearray]:
         left = size
         while left:
-            read = os.readv(file, [self._room[self._used : self._used + left]])
+            try:
+                read = os.readv(file, [self._room[self._used : self._used + left]])
+            except OSError as error:
+                raise broken(error, name) from None
             if not read:
                 raise ArchiveError("it became shorter while it was read", shown(name))
             left -= read
             if self._count is not None:
                 self._count(read)
             yield from self._moved(read)
+        try:
+            more = os.read(file, 1)
+        except OSError as error:
+            raise broken(error, name) from None
         # The header has announced the size, so what was added since has no place.
-        if os.read(file, 1):
+        if more:
             raise ArchiveError("it became longer while it was read", shown(name))
         yield from self._put(bytes(-size % _RECORD))
 
 
-def _header_of(name: str, entry: os.DirEntry[str] | None, folder: int) -> bytes:
+def _header_of(name: str, entry: os.DirEntry[str] | None, folder: Descriptor) -> bytes:
     try:
-        if entry is None:
-            return _header(name, os.fstat(folder), tarfile.DIRTYPE)
-        found = entry.stat(follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
-            return _header(name, found, tarfile.SYMTYPE, os.readlink(entry.name, dir_fd=folder))
+        found = os.fstat(folder.fileno()) if entry is None else entry.stat(follow_symlinks=False)
     except OSError as error:
         raise broken(error, name) from None
-    raise ArchiveError(_ODD, shown(name))
+    if entry is None:
+        return _header(name, found, tarfile.DIRTYPE)
+    if not stat.S_ISLNK(found.st_mode):
+        raise ArchiveError(_ODD, shown(name))
+    return _header(name, found, tarfile.SYMTYPE, read_link(entry, name, folder))
 
 
 def _header(name: str, found: os.stat_result, kind: bytes, link: str = "") -> bytes:

@@ -1,46 +1,55 @@
 """One line of an ignore file, read as git reads it.
 
-pathspec knows what the stars and slashes mean. It reads brackets, spaces and escapes in ways of its own, and text
-where git sees bytes. So each line is first put into a form in which the two agree: bytes as characters, brackets and
-blanks replaced by letters that stand for them, a slash at the end taken off and remembered. Lines that can match
-nothing are dropped.
+A line becomes a regular expression over bytes as characters. An expression that may go back and try another way takes
+exponential time for lines like ``*a*a*a*b``. This one never does: what a star skips is decided once, in an atomic
+group. The nearest place where the next literal part fits is always good enough, as all that follows fits there if it
+fits anywhere. The same holds for ``**`` and directories. So a match costs at most the length of the name times that of
+the line. Lines that can match nothing are dropped.
 """
 
 from __future__ import annotations
 
 import re
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+from enum import Enum, auto
 
 __all__ = ["Pattern", "read"]
 
-# A name may hold a line break, which no pattern can, and never a NUL. For pathspec's expressions a line break is
-# special and a NUL is not: the one stands for the other.
-_BREAK, _STAND_IN = "\n", "\0"
-_ANY = frozenset(map(chr, range(256))) - {_BREAK, "/"}
-# Stars behind the beginning of a name, in a pattern with a slash.
-_TIED_STARS = re.compile(
-    r"(?=.*/)(?P<before>/?[^*?\[\\/](?:[^*?\[\\]*[^*?\[\\/])?)\*\*+(?:(?:/\*\*+)*(?P<end>$|(?=\\/))|(?:/\*\*+(?=/))*/)",
-    re.DOTALL,
-)
-# Stars before a slash with a backslash: they stand for something, which a plain slash lets be nothing.
-_ESCAPED_END = re.compile(r"\*\*+(?=\\/)")
+_ANY = frozenset(map(chr, range(1, 256))) - {"/"}
+_ONE = "[^/]"
 _CLASSES: dict[str, str] = {
     "alnum": string.ascii_letters + string.digits,
     "alpha": string.ascii_letters,
     "blank": " \t",
-    "cntrl": "".join(map(chr, range(32))).replace(_BREAK, "") + "\x7f" + _STAND_IN,
+    "cntrl": "".join(map(chr, range(1, 32))) + "\x7f",
     "digit": string.digits,
     "graph": "".join(map(chr, range(33, 127))),
     "lower": string.ascii_lowercase,
     "print": "".join(map(chr, range(32, 127))),
     "punct": string.punctuation,
-    "space": " \t\r\v\f" + _STAND_IN,
+    "space": " \t\r\n\v\f",
     "upper": string.ascii_uppercase,
     "xdigit": string.hexdigits,
 }
+
+
+class _Stars(Enum):
+    """Stars of a line, by their meaning."""
+
+    IN_A_NAME = auto()
+    DIRECTORIES = auto()
+    """Any number of whole directories, with the slash behind each: ``**/``."""
+    SOME_DIRECTORIES = auto()
+    """At least one of them: git takes ``**`` with an escaped slash behind it so."""
+    REST = auto()
+    """All that follows: ``**`` at the end."""
+
+
+_SKIPPED = {_Stars.DIRECTORIES: "(?:[^/]*/)*?", _Stars.SOME_DIRECTORIES: "(?:[^/]*/)+?"}
+# A character, as an expression, or stars.
+_Item = str | _Stars
 
 
 @dataclass(frozen=True)
@@ -50,16 +59,15 @@ class Pattern:
     expression: re.Pattern[str]
     ignores: bool
     directories: bool
+    anywhere: bool
+    """It has no slash: only the last component of a name is compared."""
 
     def matches(self, name: str, *, is_directory: bool) -> bool:
-        """Tell whether it matches this name, relative to the ignore file, its bytes as characters.
-
-        What only matches because a directory above does is left out: git does not look below that one.
-        """
+        """Return whether it matches this name, relative to the ignore file, its bytes as characters."""
         if self.directories and not is_directory:
             return False
-        found = self.expression.search(name.replace(_BREAK, _STAND_IN))
-        return found is not None and not found.groupdict().get("ps_d")
+        start = name.rfind("/") + 1 if self.anywhere else 0
+        return self.expression.match(name, start) is not None
 
 
 class _NeverError(Exception):
@@ -67,22 +75,20 @@ class _NeverError(Exception):
 
 
 def read(line: bytes) -> Pattern | None:
-    """Read one line; nothing for one that is empty, a comment, or can match nothing."""
+    """Read one line. Return None for one that is empty, a comment, or can match nothing."""
     text = _trimmed(line.partition(b"\0")[0].removesuffix(b"\r").decode("latin-1"))
     if text.startswith("#"):
         return None
     ignores = not text.startswith("!")
     text = text if ignores else text[1:]
     directories = text.endswith("/")
+    text = text[:-1] if directories else text
+    anywhere = "/" not in text
     try:
-        plain, sets = _plain(text[:-1] if directories else text)
-        expression, _ = GitIgnoreSpecPattern.pattern_to_regex(plain)
-    except (_NeverError, ValueError):
+        items = _items(text.removeprefix("/"), anywhere=anywhere)
+        return Pattern(re.compile(_expression(items)), ignores, directories, anywhere)
+    except _NeverError:
         return None
-    if expression is None:
-        return None
-    spelled = "".join(sets.get(character, character) for character in expression)
-    return Pattern(re.compile(spelled), ignores, directories)
 
 
 def _trimmed(text: str) -> str:
@@ -92,49 +98,84 @@ def _trimmed(text: str) -> str:
     return text[: len(kept) + 1] if escapes % 2 else kept
 
 
-def _plain(text: str) -> tuple[str, dict[str, str]]:
-    # The same pattern in a form in which pathspec and git agree, and the sets that its foreign letters stand for.
+def _items(text: str, *, anywhere: bool) -> list[_Item]:
     if not text:
         raise _NeverError
-    if text.startswith("\\/"):
-        raise _NeverError
-    made, sets, at = list[str](), dict[str, str](), 0
-    if tied := _TIED_STARS.match(text):
-        # git compares what stands before the first star, takes it off, and sees the stars at a beginning.
-        for character in tied["before"].removeprefix("/"):
-            made.append(_letter({character}, sets))
-        made.append(_letter(".*" if tied["end"] is not None else "(?:.*/)?", sets))
-        at = tied.end()
+    # git compares what stands before the first special character by itself, and reads the rest as if it began there.
+    begin = next((at for at, character in enumerate(text) if character in "*?[\\"), len(text))
+    made, at = list[_Item](), 0
     while at < len(text):
-        if (stars := _ESCAPED_END.match(text, at)) and (not made or made[-1] == "/"):
-            made.append(_letter(".*", sets))
-            at = stars.end()
-            continue
         character = text[at]
-        at += 1
-        if character in "*?/":
-            made.append(character)
-            continue
-        if character == "[":
-            allowed, at = _bracket(text, at)
+        if character == "*":
+            end = at + 1
+            while text[end : end + 1] == "*":
+                end += 1
+            is_whole = end - at > 1 and (at == begin or text[at - 1] == "/")
+            stars, at = _meaning(text, end) if is_whole and not anywhere else (_Stars.IN_A_NAME, end)
+            _append(made, stars)
+        elif character == "?":
+            made.append(_ONE)
+            at += 1
+        elif character == "[":
+            allowed, at = _bracket(text, at + 1)
+            made.append(_spelled(allowed & _ANY))
         else:
-            character, at = _one(text, at - 1)
-            allowed = {character}
-        made.append(_letter(allowed, sets))
-    segments = ["**" if set(segment) == {"*"} and len(segment) > 1 else segment for segment in "".join(made).split("/")]
-    # Slashes may have stood in brackets alone: git ties such a pattern to its directory as well.
-    return ("/" if "/" in text and len(segments) == 1 else "") + "/".join(segments), sets
+            character, at = _one(text, at)
+            made.append(re.escape(character))
+    return made
 
 
-def _letter(meant: set[str] | str, sets: dict[str, str]) -> str:
-    # One letter for one of these characters, or for an expression.
-    if meant == {"/"}:
-        return "/"
-    if not isinstance(meant, str) and len(meant) == 1 and (one := min(meant)).isascii() and one.isalnum():
-        return one
-    stand_in = chr(0x100 + len(sets))
-    sets[stand_in] = meant if isinstance(meant, str) else _spelled(meant & _ANY)
-    return stand_in
+def _meaning(text: str, end: int) -> tuple[_Stars, int]:
+    # Of ``**`` that ends here, at the beginning of a component; and where to read on.
+    if end == len(text):
+        return _Stars.REST, end
+    if text[end] == "/":
+        return _Stars.DIRECTORIES, end + 1
+    if text[end : end + 2] == "\\/":
+        return _Stars.SOME_DIRECTORIES, end + 2
+    return _Stars.IN_A_NAME, end
+
+
+def _append(made: list[_Item], stars: _Stars) -> None:
+    # One after the other they mean no more than one, and would take longer.
+    if stars is _Stars.DIRECTORIES and made[-1:] == [stars]:
+        return
+    if stars is not _Stars.IN_A_NAME and made[-1:] == [_Stars.DIRECTORIES]:
+        made.pop()
+    made.append(stars)
+
+
+def _expression(items: Sequence[_Item]) -> str:
+    # Parts begin with stars for directories. Each but the last is an atomic group.
+    has_rest = items[-1] is _Stars.REST
+    parts: list[list[_Item]] = [[]]
+    for item in items[:-1] if has_rest else items:
+        if isinstance(item, _Stars) and item in _SKIPPED:
+            parts.append([])
+        parts[-1].append(item)
+    *before, last = [_part(part) for part in parts]
+    return "".join(f"(?>{part})" for part in before) + last + ("" if has_rest else r"\Z")
+
+
+def _part(items: Sequence[_Item]) -> str:
+    made, literal, after_star = list[str](), list[str](), False
+    for item in (*items, None):
+        if isinstance(item, _Stars) and item in _SKIPPED:
+            made.append(_SKIPPED[item])
+        elif isinstance(item, str) and item != "/":
+            literal.append(item)
+        else:
+            # Behind a star, the nearest place; but the last literal stands right before the slash or the end.
+            text = "".join(literal) + ("/" if item == "/" else "")
+            if not after_star:
+                made.append(text)
+            elif item is None:
+                made.append(rf"[^/]*{text}\Z")
+            else:
+                made.append(f"(?>[^/]*{text})" if item == "/" else f"(?>[^/]*?{text})")
+            literal.clear()
+            after_star = item is _Stars.IN_A_NAME
+    return "".join(made)
 
 
 def _bracket(text: str, at: int) -> tuple[set[str], int]:
@@ -156,9 +197,7 @@ def _bracket(text: str, at: int) -> tuple[set[str], int]:
         else:
             before, at = _one(text, at)
             allowed.add(before)
-    if _BREAK in allowed:
-        allowed.add(_STAND_IN)
-    return set(_ANY - allowed) if negated else allowed & _ANY, at + 1
+    return set(_ANY - allowed) if negated else allowed, at + 1
 
 
 def _one(text: str, at: int) -> tuple[str, int]:

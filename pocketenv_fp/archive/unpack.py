@@ -11,12 +11,15 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from pocketenv_fp.archive import compression
-from pocketenv_fp.archive.names import broken, parts, shown
+from pocketenv_fp.archive.ignore import Ignore
+from pocketenv_fp.archive.links import ABSOLUTE, LinkRule, Links, is_absolute, way_out
+from pocketenv_fp.archive.names import broken, decoded, encoded, parts, shown
+from pocketenv_fp.archive.skipped import DEVICE, LINK, PIPE, Skipped
 from pocketenv_fp.errors import ArchiveError
 
 __all__ = ["Limits", "Readable", "unpack"]
@@ -34,20 +37,17 @@ _FILES = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE})
 _HEADERS = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE})
 _LONG = {tarfile.GNUTYPE_LONGNAME: b"path", tarfile.GNUTYPE_LONGLINK: b"linkpath"}
 _OTHERS = frozenset({tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
-_REFUSED = {
-    tarfile.CHRTYPE: "a device",
-    tarfile.BLKTYPE: "a device",
-    tarfile.FIFOTYPE: "a pipe",
-    tarfile.GNUTYPE_SPARSE: "a sparse file in the form that only GNU tar reads",
-}
-_WAY_OUT = ", so nothing was unpacked: delete it where it was packed, or copy a tar that you make there, as one file"
-_MOST_LINKS = 64
-_MOST_STEPS = 512
+_ODD = {tarfile.CHRTYPE: DEVICE, tarfile.BLKTYPE: DEVICE, tarfile.FIFOTYPE: PIPE}
+_SPARSE_FILE = "a sparse file in the form that only GNU tar reads"
 # Of what headers say, all that is heeded: nothing else is kept.
 _HEEDED = frozenset({b"path", b"linkpath", b"size", b"mtime"})
 _SPARSE = b"GNU.sparse."
 # The names of directories and links are in memory until the end.
 _MOST_NAMES = 256 * 1024**2
+
+
+_LONGEST_PATH = 4096
+_NO_IGNORE = Ignore.none()
 
 
 class Readable(Protocol):
@@ -69,21 +69,35 @@ class Limits:
     max_entries: int = 1_000_000
 
 
-def unpack(source: Callable[[int], bytes] | Readable, target: Path, *, strip: bool, limits: Limits) -> int:
-    """Unpack a tar.gz into the directory ``target``, which is new or empty. Gives how many entries it has.
+def unpack(
+    source: Callable[[int], bytes] | Readable,
+    target: Path,
+    *,
+    strip: bool,
+    limits: Limits,
+    ignore: Ignore = _NO_IGNORE,
+    links: LinkRule = "refuse",
+    skipped: Skipped | None = None,
+) -> int:
+    """Unpack a tar.gz into the directory ``target``, which is new or empty. Return how many entries were made.
 
     With ``strip`` all entries have to be in one top directory, whose name is dropped and whose mode and time become
     those of ``target``. Contents, links, permission bits and times are restored; setuid and the like and owners are
-    not.
+    not. What the patterns of ``ignore`` leave out counts among the entries of ``limits``, not the bytes. Pipes
+    and devices are skipped, and counted in ``skipped``.
+
+    A link that leads out of ``target``, by whatever way, is refused, or skipped and counted, or kept with its text, as
+    ``links`` says. Nothing is ever written through a link, whatever it says.
 
     The whole archive is refused, with an ArchiveError that names the entry, for a name that is absolute or has `..`
-    in it, a link that leads out of ``target`` by whatever way, an entry behind a link, one that is there twice, a
-    device or pipe, more than ``limits`` allow or 256 MiB of names of directories and links, and for anything that is damaged, breaks off or has something behind
-    its end. Then, and when reading raises, what was unpacked until then is still in ``target``: it is the caller's
-    to remove (see `staging`). What reading raises is passed on.
+    in it, an entry behind a link, one that is there twice, a hard link to what is not unpacked, more than ``limits``
+    allow or 256 MiB of names of directories and links, and for anything that is damaged, breaks off or has something
+    behind its end. Then, and when reading raises, what was unpacked until then is still in ``target``: it is the
+    caller's to remove (see `staging`). What reading raises is passed on.
     """
     stream = _Stream(source if callable(source) else source.read)
-    unpacking = _Unpacking(stream, os.fspath(target), limits, strip=strip)
+    rules = _Rules(limits, ignore, links, Skipped() if skipped is None else skipped, strip=strip)
+    unpacking = _Unpacking(stream, os.fsencode(target), rules)
     try:
         return unpacking.run()
     except (OSError, OverflowError) as error:
@@ -155,22 +169,34 @@ class _Entry:
     time: int
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """What an archive may do, and what of it is wanted."""
+
+    limits: Limits
+    ignore: Ignore
+    links: LinkRule
+    skipped: Skipped
+    strip: bool = field(kw_only=True)
+
+
 class _Unpacking:
     """One archive on its way. What it knows of the target is the truth: nobody else knows the target."""
 
-    def __init__(self, stream: _Stream, target: str, limits: Limits, *, strip: bool) -> None:
+    def __init__(self, stream: _Stream, target: bytes, rules: _Rules) -> None:
         self.entry = ""
         self._stream = stream
         self._target = target
-        self._limits = limits
-        self._strip = strip
+        self._rules = rules
         self._top: str | None = None
         self._bytes = 0
         self._made = 0
         self._names = 0
         # Mode and time by name; without them for those that only other entries' names speak of.
         self._directories: dict[str, tuple[int, int] | None] = {"": None}
-        self._links: dict[str, str] = {}
+        self._links = Links()
+        self._odd: dict[str, str] = {}
+        self._ignored: str | None = None
         self._defaults: dict[bytes, bytes] = {}
 
     def run(self) -> int:
@@ -182,19 +208,37 @@ class _Unpacking:
                 raise ArchiveError("the directory to unpack into is not empty")
         entries = 0
         while (entry := self._next()) is not None:
-            entries += 1
-            self._place(entry)
+            entries += self._place(entry)
         self._stream.drain()
-        for name in self._links:
-            self._check_link(name)
+        entries -= self._settle_links()
         # Those deep inside first: one above may forbid to go in or to change anything.
         for name, restored in sorted(self._directories.items(), reverse=True):
             if restored is not None:
                 self.entry = self._full(name)
-                path = f"{self._target}/{name}"
+                path = self._path(name)
                 os.chmod(path, restored[0])
                 os.utime(path, ns=(restored[1], restored[1]))
         return entries
+
+    def _settle_links(self) -> int:
+        # What a link leads to is certain when all others are known. How many were taken away again.
+        if self._rules.links == "keep":
+            return 0
+        leading_out = self._links.leading_out(self._is_disguised)
+        for name, reason in leading_out:
+            self.entry = self._full(name)
+            if self._rules.links == "refuse":
+                raise ArchiveError(way_out(reason), shown(self.entry))
+            os.unlink(self._path(name))
+            self._rules.skipped.add(LINK, name)
+        return len(leading_out)
+
+    def _is_disguised(self, name: str) -> bool:
+        # A disk may take a and A for one name.
+        return name not in self._directories and os.path.islink(self._path(name))
+
+    def _path(self, name: str) -> bytes:
+        return self._target + b"/" + encoded(name)
 
     def _next(self) -> _Entry | None:
         said, spent, announced = dict[bytes, bytes](), 0, False
@@ -229,7 +273,7 @@ class _Unpacking:
             raise ArchiveError("the archive is damaged: a header is not understood") from None
         if block.startswith(b"ustar  \0", 257):
             # GNU's own format keeps other things where POSIX keeps the beginning of a long name.
-            header.name = _text(block[:100].partition(b"\0")[0])
+            header.name = decoded(block[:100].partition(b"\0")[0])
         return header
 
     def _body(self, header: tarfile.TarInfo) -> bytes:
@@ -241,45 +285,77 @@ class _Unpacking:
 
     def _spend(self, size: int) -> None:
         self._bytes += size
-        if self._bytes > self._limits.max_bytes:
-            raise ArchiveError(f"the archive unpacks to more than {self._limits.max_bytes} bytes", shown(self.entry))
+        if self._bytes > self._rules.limits.max_bytes:
+            raise ArchiveError(
+                f"the archive unpacks to more than {self._rules.limits.max_bytes} bytes", shown(self.entry)
+            )
 
     def _count(self) -> None:
         self._made += 1
-        if self._made > self._limits.max_entries:
-            raise ArchiveError(f"the archive has more than {self._limits.max_entries} entries", shown(self.entry))
+        if self._made > self._rules.limits.max_entries:
+            raise ArchiveError(f"the archive has more than {self._rules.limits.max_entries} entries", shown(self.entry))
 
     def _keep(self, *names: str) -> None:
         self._names += sum(map(len, names))
         if self._names > _MOST_NAMES:
             raise ArchiveError("names that take more memory than any tree needs", shown(self.entry))
 
-    def _place(self, entry: _Entry) -> None:
+    def _place(self, entry: _Entry) -> bool:
+        # Whether it was made.
         self.entry = entry.name
         self._count()
-        kind, found = entry.kind, parts(entry.name)
-        if kind not in _FILES and kind not in _OTHERS:
-            raise ArchiveError(f"{_REFUSED.get(kind, 'an entry of an unknown kind')}", shown(entry.name))
-        if entry.size < 0 or (entry.size and kind not in _FILES):
-            raise ArchiveError("an entry of a size that it cannot have", shown(entry.name))
-        if self._strip:
+        found = parts(entry.name)
+        _check_kind(entry)
+        if self._rules.strip:
             found = self._below_top(found)
-        if not found and kind != tarfile.DIRTYPE:
+        if not found and entry.kind != tarfile.DIRTYPE:
             raise ArchiveError("not a directory, where the top directory should be", shown(entry.name))
         name = "/".join(found)
+        if self._is_ignored(name, is_directory=entry.kind == tarfile.DIRTYPE):
+            for _ in self._stream.pieces(entry.size + -entry.size % _RECORD):
+                pass
+            return False
+        odd = self._odd.get(self._linked(entry)) if entry.kind == tarfile.LNKTYPE else _ODD.get(entry.kind)
+        if odd is not None:
+            # Remembered, for it may have another name.
+            self._keep(name)
+            self._odd[name] = odd
+            self._rules.skipped.add(odd, name)
+            return False
         self._make_parents(found)
-        path = f"{self._target}/{name}"
-        if kind == tarfile.DIRTYPE:
-            if name not in self._directories:
-                self._keep(name)
-                self._once(os.mkdir, path, 0o700)
-            self._directories[name] = (entry.mode, entry.time)
-        elif kind == tarfile.SYMTYPE:
-            self._link(name, entry)
-        elif kind == tarfile.LNKTYPE:
-            self._hard_link(name, entry)
-        else:
-            self._file(path, entry)
+        self._make(name, entry)
+        return True
+
+    def _make(self, name: str, entry: _Entry) -> None:
+        match entry.kind:
+            case tarfile.DIRTYPE:
+                if name not in self._directories:
+                    self._keep(name)
+                    self._once(os.mkdir, self._path(name), 0o700)
+                self._directories[name] = (entry.mode, entry.time)
+            case tarfile.SYMTYPE:
+                self._link(name, entry)
+            case tarfile.LNKTYPE:
+                self._hard_link(name, entry)
+            case _:
+                self._file(self._path(name), entry)
+
+    def _is_ignored(self, name: str, *, is_directory: bool) -> bool:
+        # Below a directory that is left out nothing is looked at. The last one is remembered, for most archives have
+        # all that is in it next.
+        ignore = self._rules.ignore
+        if not ignore.rules or not name or len(name) > _LONGEST_PATH:
+            return False
+        if self._ignored is not None and name.startswith(self._ignored):
+            return True
+        end = name.find("/")
+        while end != -1:
+            above = name[:end]
+            if above not in self._directories and ignore.hides(above, is_directory=True):
+                self._ignored = f"{above}/"
+                return True
+            end = name.find("/", end + 1)
+        return name not in self._directories and ignore.hides(name, is_directory=is_directory)
 
     def _below_top(self, found: list[str]) -> list[str]:
         top = found[0] if found else ""
@@ -296,11 +372,11 @@ class _Unpacking:
             name = "/".join(found[:depth])
             if name in self._directories:
                 continue
-            if os.path.lexists(f"{self._target}/{name}"):
+            if os.path.lexists(self._path(name)):
                 raise ArchiveError("an entry below a link or a file", shown(self.entry))
             self._count()
             self._keep(name)
-            os.mkdir(f"{self._target}/{name}")
+            os.mkdir(self._path(name))
             self._directories[name] = None
 
     def _once(self, make: Callable[..., _Made], *arguments: object) -> _Made:
@@ -310,7 +386,7 @@ class _Unpacking:
         except FileExistsError:
             raise ArchiveError("an entry that is in the archive twice", shown(self.entry)) from None
 
-    def _file(self, path: str, entry: _Entry) -> None:
+    def _file(self, path: bytes, entry: _Entry) -> None:
         self._spend(entry.size)
         # An object, not a bare number: that would stay open where Ctrl-C comes before it has a name.
         with self._once(io.FileIO, path, "xb") as file:
@@ -325,71 +401,60 @@ class _Unpacking:
     def _link(self, name: str, entry: _Entry) -> None:
         if not entry.link or "\0" in entry.link:
             raise ArchiveError("a link to what can be no name", shown(entry.name))
-        if entry.link.startswith("/"):
-            raise ArchiveError(f"a link to an absolute name{_WAY_OUT}", shown(entry.name))
-        path = f"{self._target}/{name}"
+        if self._rules.links == "refuse" and is_absolute(entry.link):
+            raise ArchiveError(way_out(ABSOLUTE), shown(entry.name))
+        path = self._path(name)
         self._keep(name, entry.link)
-        self._once(os.symlink, entry.link, path)
+        # Also one that is to be skipped: until the end it keeps its name from every other entry.
+        self._once(os.symlink, encoded(entry.link), path)
         os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
-        self._links[name] = entry.link
+        self._links.add(name, entry.link)
 
-    def _hard_link(self, name: str, entry: _Entry) -> None:
+    def _linked(self, entry: _Entry) -> str:
+        # The name that a hard link stands for.
         try:
             found = parts(entry.link)
-            known = "/".join(self._below_top(found) if self._strip else found)
+            return "/".join(self._below_top(found) if self._rules.strip else found)
         except ArchiveError:
             raise ArchiveError("a hard link that leads outside", shown(entry.name)) from None
+
+    def _hard_link(self, name: str, entry: _Entry) -> None:
+        known = self._linked(entry)
+        if self._is_ignored(known, is_directory=False):
+            reason = f"another name of {shown(known)}, which ignore leaves out: leave out both, or neither"
+            raise ArchiveError(reason, shown(entry.name))
         above = known.rpartition("/")[0]
         if above not in self._directories or known in self._directories:
             raise ArchiveError("a hard link to what is no file of the archive", shown(entry.name))
-        if not os.path.lexists(f"{self._target}/{known}"):
+        if not os.path.lexists(self._path(known)):
             raise ArchiveError("a hard link to what the archive has not had before", shown(entry.name))
-        self._once(_link_itself, f"{self._target}/{known}", f"{self._target}/{name}")
+        self._once(_link_itself, self._path(known), self._path(name))
         if known in self._links:
             self._keep(name)
-            self._links[name] = self._links[known]
-        elif os.path.islink(f"{self._target}/{name}"):
+            self._links.repeat(name, known)
+        elif os.path.islink(self._path(name)):
             # A disk may take a and A for one name, here and below.
             raise ArchiveError("a hard link to another spelling of a link", shown(entry.name))
-
-    def _check_link(self, name: str) -> None:
-        # Followed in what is known, not on the disk: that is all there is, and nothing can trick it. What stays
-        # inside may lead nowhere or in circles; the system gives up on those as well. Where no more steps up are
-        # to come it leads inside: down, or on by other links, and each of them is looked at for itself.
-        here, waiting, followed, steps = name.rpartition("/")[0], _steps(self._links[name]), 0, 0
-        upwards = waiting.count("..")
-        while upwards:
-            steps += 1
-            if steps > _MOST_STEPS:
-                raise ArchiveError("a link of more steps than any tree needs", shown(self._full(name)))
-            step = waiting.pop()
-            if step == "..":
-                if not here:
-                    raise ArchiveError(f"a link that leads outside{_WAY_OUT}", shown(self._full(name)))
-                here, upwards = here.rpartition("/")[0], upwards - 1
-                continue
-            here = f"{here}/{step}" if here else step
-            link = self._links.get(here)
-            if link is not None:
-                followed += 1
-                if followed > _MOST_LINKS:
-                    return
-                here, on = here.rpartition("/")[0], _steps(link)
-                waiting += on
-                upwards += on.count("..")
-            elif here not in self._directories and os.path.islink(f"{self._target}/{here}"):
-                raise ArchiveError("a link that leads on by another spelling of a link", shown(self._full(name)))
 
     def _full(self, name: str) -> str:
         return f"{self._top}/{name}" if self._top and name else name or self._top or "."
 
 
+def _check_kind(entry: _Entry) -> None:
+    if entry.kind == tarfile.GNUTYPE_SPARSE:
+        raise ArchiveError(_SPARSE_FILE, shown(entry.name))
+    if entry.kind not in _FILES and entry.kind not in _OTHERS and entry.kind not in _ODD:
+        raise ArchiveError("an entry of an unknown kind", shown(entry.name))
+    if entry.size < 0 or (entry.size and entry.kind not in _FILES):
+        raise ArchiveError("an entry of a size that it cannot have", shown(entry.name))
+
+
 def _understood(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> _Entry:
-    name = _text(said[b"path"]) if said.get(b"path") else header.name
-    link = _text(said[b"linkpath"]) if said.get(b"linkpath") else header.linkname
+    name = decoded(said[b"path"]) if said.get(b"path") else header.name
+    link = decoded(said[b"linkpath"]) if said.get(b"linkpath") else header.linkname
     size, time = header.size, int(header.mtime) * 10**9
     if _SPARSE in said:
-        raise ArchiveError(_REFUSED[tarfile.GNUTYPE_SPARSE], shown(name))
+        raise ArchiveError(_SPARSE_FILE, shown(name))
     if text := said.get(b"size"):
         if not _SIZE.fullmatch(text):
             raise ArchiveError("a size that is no number", shown(name))
@@ -419,14 +484,5 @@ def _records(body: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _steps(link: str) -> list[str]:
-    # The last one first, as they are taken from the end.
-    return [step for step in reversed(link.split("/")) if step not in {"", "."}]
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
-
-
-def _link_itself(known: str, path: str) -> None:
+def _link_itself(known: bytes, path: bytes) -> None:
     os.link(known, path, follow_symlinks=False)

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pocketenv_fp import storage
+from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.landing import land, staging
+from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.archive.names import broken, shown
+from pocketenv_fp.archive.skipped import Skipped
 from pocketenv_fp.archive.unpack import Limits, unpack
 from pocketenv_fp.errors import ArchiveError
 from pocketenv_fp.progress import Track
@@ -17,7 +20,13 @@ __all__ = ["arriving", "landed", "landed_file"]
 
 
 def arriving(
-    target: Path, limits: Limits, track: Track, use: Callable[[Path], Path]
+    target: Path,
+    limits: Limits,
+    track: Track,
+    use: Callable[[Path], Path],
+    *,
+    ignore: Ignore,
+    links: LinkRule,
 ) -> Callable[[storage.Incoming], Path]:
     """Give what unpacks an archive near ``target`` and then has ``use`` take it from there. It raises ArchiveError."""
 
@@ -29,10 +38,13 @@ def arriving(
             track.add(len(data))
             return data
 
+        skipped = Skipped()
         with staging(target, inside=not _has_room_beside(target)) as made:
-            unpack(read, made, strip=True, limits=limits)
+            unpack(read, made, strip=True, limits=limits, ignore=ignore, links=links, skipped=skipped)
             track.finish()
-            return use(made)
+            arrived = use(made)
+        skipped.report("download")
+        return arrived
 
     return arrive
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv, storage
+from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.arguments import Text
 from pocketenv_fp.config import Config, settings
 from pocketenv_fp.errors import (
@@ -54,6 +56,7 @@ def upload(
     remote: Text = HOME,
     *,
     ignore: bool | Sequence[str] = True,
+    links: LinkRule = "keep",
     progress: bool | Progress = False,
     token: Text | None = None,
     config: Config | None = None,
@@ -67,8 +70,10 @@ def upload(
     In each directory the patterns of ``.pocketenvignore``, or else of ``.gitignore``, leave out what git would leave
     out, and ``.git`` itself; ``ignore=False`` leaves out nothing, and a list of patterns what they say and no more.
     What git keeps for itself, ``.git/info/exclude`` and ``core.excludesFile``, is not read: a copy must not depend on
-    who makes it. Links are copied as links, wherever they lead. ``progress`` is a function of the bytes read and their
-    total, or True for a bar.
+    who makes it. Links are copied as links, wherever they lead; ``links="skip"`` leaves out those that lead out of
+    ``local``, and ``links="refuse"`` refuses all for one of them. Sockets, pipes and devices are skipped. A warning in
+    the log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the
+    bytes read and their total, or True for a bar.
 
     An upload that breaks off is sent again; unpacking it is asked for once. The sandbox unpacks it right where it
     goes: while it does, and where it fails, a part of it may be there. Failures: ArchiveError for what cannot be read
@@ -94,7 +99,7 @@ def upload(
         from pocketenv_fp.archive.pack import pack, survey
 
         try:
-            found = survey(source, ignore=rules)
+            found = survey(source, ignore=rules, links=links)
         except ArchiveError as error:
             return Failure(error)
 
@@ -108,8 +113,10 @@ def upload(
 
                 def pieces() -> Generator[bytes]:
                     track.restart(found.bytes)
-                    yield from pack(source, ignore=rules, name=name, count=track.add)
+                    yield from pack(source, ignore=rules.without(found.links_out), name=name, count=track.add)
                     track.finish()
+                    # Here, where it is known that all the rest is sent, and not where it is only explained.
+                    found.skipped.report("upload")
 
                 stored = storage.put(pieces, token=token, config=config)
                 return stored.bind(unpacked).map(lambda _: sandbox)
@@ -126,6 +133,8 @@ def download(
     remote: Text,
     local: Text | PathLike[str],
     *,
+    ignore: Sequence[str] = (),
+    links: LinkRule = "refuse",
     max_bytes: Most = MAX_BYTES,
     max_entries: Most = MAX_ENTRIES,
     progress: bool | Progress = False,
@@ -140,10 +149,12 @@ def download(
     not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
     it where that is a mount: delete it.
 
-    An archive with anything in it that would be written elsewhere, a link that leads out of it, a device, or with more
-    than ``max_bytes`` in ``max_entries`` files and directories is refused as a whole: ArchiveError names the entry. A
-    virtual environment of Python has such links: make a tar of it in the sandbox and download that, as one file.
-    ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
+    An archive with anything in it that would be written elsewhere, a link that leads out of it, or with more than
+    ``max_bytes`` in ``max_entries`` entries is refused as a whole: ArchiveError names the entry. A virtual environment
+    of Python has such links. ``links="skip"`` leaves them out. ``links="keep"`` keeps them with their text: nothing is
+    written through one, but a program that opens it later is led out. ``ignore`` is a list of patterns as those of
+    ``.gitignore``; what it leaves out counts as entries, not as bytes. Pipes and devices are skipped. A warning in the
+    log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
 
     A download that breaks off begins anew, with an archive of what is there then. Failures: PathNotFound where there is
     nothing at ``remote``; ArchiveError for what was refused and what this machine's disk did; InvalidInput;
@@ -162,31 +173,38 @@ def download(
     'PathNotFound'
     >>> work.cleanup()
     """
-    from pocketenv_fp.archive.names import shown
+    from pocketenv_fp.archive.ignore import Ignore
+    from pocketenv_fp.archive.names import on_disk, shown
     from pocketenv_fp.archive.unpack import Limits
     from pocketenv_fp.sandbox.arrival import arriving, landed, landed_file
 
     end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
 
-    def fetch(path: str, target: Path) -> Result[Path, PocketenvError]:
+    def fetch(path: str, target: Path, rules: Ignore) -> Result[Path, PocketenvError]:
         into = os.path.isdir(target)  # noqa: PTH112  # pathlib's raises
-        file = target / posixpath.basename(path) if into or names_directory(os.fspath(local)) else target
+        file = target / on_disk(posixpath.basename(path)) if into or names_directory(os.fspath(local)) else target
         beside = target if into else file
         with tracking(progress, None, shown(posixpath.basename(path))) as track:
 
-            def take(uuid: str, use: Callable[[Path], Path], beside: Path) -> Result[Path, PocketenvError]:
-                arrive = arriving(beside, limits, track, use)
+            def take(
+                uuid: str, use: Callable[[Path], Path], beside: Path, rules: Ignore
+            ) -> Result[Path, PocketenvError]:
+                arrive = arriving(beside, limits, track, use, ignore=rules, links=links)
                 return storage.take(uuid, arrive, token=token, config=config)
 
             def attempt() -> Result[Path, PocketenvError]:
-                got = end.push(path).bind(lambda uuid: take(uuid, lambda made: landed(made, target), target))
+                got = end.push(path).bind(lambda uuid: take(uuid, lambda made: landed(made, target), target, rules))
                 if isinstance(got, Failure) and _is_missing(error := got.failure()):
                     return end.kind(path).bind(lambda kind: instead(kind, error))
                 return got
 
             def instead(kind: Kind, error: PocketenvError) -> Result[Path, PocketenvError]:
                 if kind == "file":
-                    return end.push_file(path).bind(lambda uuid: take(uuid, file_landed, beside)).lash(named)
+                    return (
+                        end.push_file(path)
+                        .bind(lambda uuid: take(uuid, file_landed, beside, Ignore.none()))
+                        .lash(named)
+                    )
                 return Failure(error if kind == "directory" else _no_copy(path, kind, "download"))
 
             def file_landed(made: Path) -> Path:
@@ -200,7 +218,9 @@ def download(
 
             return settings(config, token=token).bind(lambda found: storage.again(attempt, found))
 
-    return place("remote", remote).bind(lambda path: _local(local).bind(lambda target: fetch(path, target)))
+    return place("remote", remote).bind(
+        lambda path: _local(local).bind(lambda target: _rules(ignore).bind(lambda rules: fetch(path, target, rules)))
+    )
 
 
 class _Between(Operation[Sandbox, P, B]):
@@ -276,13 +296,18 @@ def copy_to(
 
 
 def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
-    if "\0" in os.fspath(path):
+    text = os.fspath(path)
+    if "\0" in text:
         return Failure(InvalidInput("local", "holds a NUL, and no path does"))
     try:
-        os.fsencode(path)
+        os.fsencode(text)
     except UnicodeEncodeError:
-        return Failure(InvalidInput("local", _HALF))
-    return Success(Path(path))
+        encoding = sys.getfilesystemencoding()
+        reason = (
+            _HALF if encoding == "utf-8" else f"cannot be written in the encoding of this machine's names, {encoding}"
+        )
+        return Failure(InvalidInput("local", reason))
+    return Success(Path(text))
 
 
 def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
@@ -290,20 +315,25 @@ def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # n
 
     if isinstance(ignore, bool):
         return Success(Ignore.files() if ignore else Ignore.none())
+    lines = list(ignore)
     try:
-        return Success(Ignore.patterns(ignore))
+        return Success(Ignore.patterns(lines))
     except UnicodeEncodeError:
         return Failure(InvalidInput("ignore", _HALF))
 
 
 def _goal(end: End, source: Path, path: str, *, is_directory: bool) -> Result[tuple[str, str | None], PocketenvError]:
     """The directory to unpack into, and the name that a single file has there."""
+    from pocketenv_fp.archive.names import from_disk
+
     if os.path.isdir(source):  # noqa: PTH112  # pathlib's raises
         return Success((path, None))
     kind: Result[Kind, PocketenvError] = Success("directory") if is_directory else end.kind(path)
     return kind.map(
         lambda found: (
-            (path, source.name) if found == "directory" else (posixpath.dirname(path), posixpath.basename(path))
+            (path, from_disk(source.name))
+            if found == "directory"
+            else (posixpath.dirname(path), posixpath.basename(path))
         )
     )
 

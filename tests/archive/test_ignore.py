@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tarfile
 import tempfile
 from io import BytesIO
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.pack import Survey, survey
+from pocketenv_fp.archive.patterns import Pattern, read
 from pocketenv_fp.errors import ArchiveError
 from tests.archive.trees import packed
 
@@ -179,15 +181,110 @@ def test_a_directory_of_an_ignore_file_s_name_is_none(tmp_path: Path) -> None:
     assert ours(tmp_path, Ignore.files()) == {b".gitignore/a", b".pocketenvignore/b", b"a"}
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+def test_an_ignore_file_that_is_a_pipe_is_skipped(tmp_path: Path) -> None:
+    make(tmp_path, ["a"], {})
+    os.mkfifo(tmp_path / ".pocketenvignore")
+    (tmp_path / ".gitignore").write_text("a\n")
+    assert ours(tmp_path, Ignore.files()) == {b".gitignore"}
+    assert survey(tmp_path, ignore=Ignore.files()).skipped.count == 1
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling"])
 def test_an_ignore_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     (tmp_path / "d").mkdir()
     path = tmp_path / "d" / ".gitignore"
     (tmp_path / "patterns").write_text("secret\n")
-    if kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("../patterns" if kind == "link" else "nowhere")
+    path.symlink_to("../patterns" if kind == "link" else "nowhere")
     with pytest.raises(ArchiveError) as caught:
         packed(tmp_path, Ignore.files())
     assert caught.value.entry == "d/.gitignore"
+
+
+# Few pieces, so that they often match, and many stars.
+KNOTS = ["*", "**", "***", "?", "a", "b", "/", "/", "**/", "/**", "*a", "a*", "[ab]", "[!a]", "\\a", "\\/", "\\*", "ab",
+         "[a/]", "/**/", "**\\/", "[^b]", "[[:alpha:]]", "[a-b]", "-", "!", "\\\\"]  # fmt: skip
+KNOTTED = st.lists(st.sampled_from(KNOTS), min_size=1, max_size=9).map("".join)
+DEEP = st.lists(st.sampled_from(["a", "b", "ab", "aab", "a*", "-", "\\"]), min_size=1, max_size=5).map("/".join)
+
+
+def hidden(pattern: Pattern, name: str, *, is_directory: bool = False) -> bool:
+    above = name.rpartition("/")[0]
+    return (above != "" and hidden(pattern, above, is_directory=True)) or pattern.matches(
+        name, is_directory=is_directory
+    )
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without files: git takes a name that is not there for a file's."""
+    top = tmp_path_factory.mktemp("repository")
+    subprocess.run(["git", "init", "-q", top], check=True, env={**os.environ, **GIT})
+    return top
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(KNOTTED.filter(lambda line: line[0] != "!"), st.sets(DEEP, min_size=1, max_size=30))
+@example("**/a/**/b", {"a/b", "b/a/b", "a/a/b/b", "a/b/a", "b/a/a"})
+@example("*ab*ab", {"abab", "aabab", "ababab", "abaab", "ab"})
+@example("a/*/**/b", {"a/b", "a/b/b", "a/a/a/b", "b/a/b/b"})
+@example("**\\/**\\/a", {"a", "b/a", "b/b/a", "a/a/a/a"})
+@example("a**/**/b", {"ab", "a/b", "ab/b", "b/b", "a/a/b"})
+def test_matches_agrees_with_git_on_knotted_stars(repository: Path, line: str, names: set[str]) -> None:
+    (repository / ".gitignore").write_text(f"{line}\n")
+    ask = ["git", "-C", str(repository), "check-ignore", "-z", "--no-index", "--stdin"]
+    asked = "\0".join(sorted(names)).encode()
+    said = subprocess.run(ask, input=asked, capture_output=True, check=False, env={**os.environ, **GIT}).stdout
+    pattern = read(line.encode())
+    assert {name for name in names if pattern and hidden(pattern, name)} == set(said.decode().split("\0")) - {""}
+
+
+SLOW = {
+    "stars": ("*a*a*a*a*ab", "a" * 200),
+    "many stars": ("*a" * 100 + "b", "a" * 255),
+    "stars and sets": ("*[ab]" * 60 + "c", "ab" * 127),
+    "stars for one": ("*?" * 60 + "b", "a" * 255),
+    "directories": ("**/a" * 8 + "/b", "/".join("a" * 40)),
+    "many directories": ("**/a/" * 60 + "b", "/".join("a" * 2000)),
+    "directories and stars": ("**/*a*a*ab/" * 20 + "c", "/".join(["a" * 100] * 40)),
+    "escaped slashes": ("**\\/a" * 8 + "/b", "/".join("a" * 2000)),
+    "tied stars": ("a" + "**/" * 30 + "a**/b", "/".join("a" * 2000)),
+    "stars for names": ("*/" * 200 + "b", "/".join("a" * 2000)),
+    "stars between": ("**/a*/" * 30 + "**/b*c", "/".join(["ab"] * 1000)),
+}
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_matches_takes_no_exponential_time(case: str) -> None:
+    """Limited in processor time, which a busy machine does not take away."""
+    line, name = SLOW[case]
+    program = (
+        "import resource, sys\n"
+        "from pocketenv_fp.archive.patterns import read\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
+        "pattern = read(sys.argv[1].encode())\n"
+        "print([pattern.matches(sys.argv[2], is_directory=False) for _ in range(20)] == [False] * 20)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, line, name], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "True\n")
+
+
+def test_matches_a_name_that_needs_all_stars() -> None:
+    for line, name in (
+        ("*a*a*a*a*ab", "a" * 200 + "b"),
+        ("**/a" * 8, "/".join("a" * 40)),
+        ("*/" * 39 + "a", "a/" * 39 + "a"),
+    ):
+        pattern = read(line.encode())
+        assert pattern is not None
+        assert pattern.matches(name, is_directory=False)
+        assert not pattern.matches(f"{name}x", is_directory=False)
+
+
+@pytest.mark.parametrize("name", ["a", "d/a", "d/e", "d/e/b", "x/d", "x/d/e"])
+def test_hides_says_what_skips_says(tmp_path: Path, name: str) -> None:
+    make(tmp_path, ["a", "d/a", "d/e/b", "x/d/e"], {})
+    ignore = Ignore.patterns(["d/e", "!a", "x/*", "/a"])
+    path = tmp_path / name
+    with os.scandir(path.parent) as listing:
+        entry = next(one for one in list(listing) if one.name == path.name)
+    assert ignore.skips(entry, name.rpartition("/")[0]) is ignore.hides(name, is_directory=path.is_dir())

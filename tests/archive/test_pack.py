@@ -6,17 +6,22 @@ import os
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import tracemalloc
 from io import BytesIO
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from pocketenv_fp.archive import compression
+from pocketenv_fp.archive import compression, descriptors, ignore, tree
+from pocketenv_fp.archive import pack as pack_module
 from pocketenv_fp.archive.ignore import Ignore
-from pocketenv_fp.archive.pack import Survey, pack, survey
+from pocketenv_fp.archive.pack import Survey, _Tar, pack, survey  # pyright: ignore[reportPrivateUsage]  # no threads
+from pocketenv_fp.archive.skipped import Skipped
 from pocketenv_fp.archive.unpack import Limits, unpack
 from pocketenv_fp.errors import ArchiveError
 from tests.archive.trees import NO_IGNORE, packed
@@ -39,9 +44,9 @@ def noise(path: Path, size: int) -> None:
             file.write(os.urandom(MEBI))
 
 
-def refused(source: Path, ignore: Ignore = NO_IGNORE) -> ArchiveError:
+def refused(source: Path, rules: Ignore = NO_IGNORE) -> ArchiveError:
     with pytest.raises(ArchiveError) as caught:
-        packed(source, ignore)
+        packed(source, rules)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return caught.value
@@ -102,25 +107,157 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         survey(tmp_path / "missing", ignore=NO_IGNORE)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "d").mkdir()
-    path = tmp_path / "d" / "odd"
+def odd(path: Path, kind: str) -> None:
+    """Make a pipe or a socket."""
     if kind == "pipe":
         os.mkfifo(path)
-    else:
-        # A socket's path has to be short.
-        with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as short:
-            server.bind(f"{short}/s")
-            os.rename(f"{short}/s", path)
-    assert refused(tmp_path).entry == "d/odd"
-    with pytest.raises(ArchiveError) as caught:
-        survey(tmp_path, ignore=NO_IGNORE)
-    assert caught.value.entry == "d/odd"
+        return
+    # A socket's path has to be short.
+    with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as short:
+        server.bind(f"{short}/s")
+        os.rename(f"{short}/s", path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_pack_skips_and_counts_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(b"a")
+    odd(tmp_path / "d" / "odd", kind)
+    os.link(tmp_path / "d" / "odd", tmp_path / "d" / "twin")
+    found = survey(tmp_path, ignore=NO_IGNORE)
+    assert (found, found.skipped.count) == (Survey(entries=2, bytes=1), 2)
+    assert str(found.skipped) == f"2 {kind}s (d/odd, d/twin)"
+    with tarfile.open(fileobj=BytesIO(packed(tmp_path))) as archive:
+        assert archive.getnames() == ["d", "d/a"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_pack_refuses_what_is_no_file_by_itself(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "odd"
+    odd(path, kind)
     with pytest.raises(ArchiveError, match="cannot be packed"):
         packed(path)
     with pytest.raises(ArchiveError, match="cannot be packed"):
         survey(path, ignore=NO_IGNORE)
+
+
+def test_pack_refuses_a_file_that_becomes_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(compression.BLOCK))
+    (tmp_path / "b").write_bytes(b"b")
+
+    def count(_: int) -> None:
+        (tmp_path / "b").unlink(missing_ok=True)
+        os.mkfifo(tmp_path / "b")
+
+    with pytest.raises(ArchiveError, match="cannot be packed") as caught:
+        list(pack(tmp_path, ignore=NO_IGNORE, count=count))
+    assert caught.value.entry == "b"
+
+
+def test_skipped_names_only_the_first() -> None:
+    skipped = Skipped()
+    for number in range(1000):
+        skipped.add("socket", f"{number}\x1b")
+    skipped.add("pipe", "p")
+    assert str(skipped) == "1 pipe, 1000 sockets (0\\x1b, 1\\x1b, 2\\x1b, …)"
+    three = Skipped()
+    for name in "abc":
+        three.add("pipe", name)
+    assert str(three) == "3 pipes (a, b, c)"
+
+
+@pytest.mark.parametrize("raised", [OSError(5, "mine"), FileNotFoundError("mine"), OverflowError(), KeyError("mine")])
+def test_pack_passes_on_what_counting_raises(tmp_path: Path, raised: Exception) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+
+    def count(_: int) -> None:
+        raise raised
+
+    for source in (tmp_path, tmp_path / "a"):
+        with pytest.raises(type(raised)) as caught:
+            list(pack(source, ignore=NO_IGNORE, count=count))
+        assert caught.value is raised
+
+
+OUT = {"up": "../x", "absolute": "/etc/passwd", "by": "d/up/x", "d/up": "../..", "d/deep": "../../x"}
+INSIDE = {"in": "d/f", "d/back": "../in", "nowhere": "none/../none", "d/self": "self"}
+
+
+def links(top: Path) -> None:
+    (top / "d").mkdir(parents=True)
+    (top / "d" / "f").write_bytes(b"f")
+    for name, text in {**OUT, **INSIDE}.items():
+        (top / name).symlink_to(text)
+
+
+def test_survey_refuses_a_link_that_leads_outside(tmp_path: Path) -> None:
+    links(tmp_path / "in")
+    with pytest.raises(ArchiveError, match=r'links="skip".* links="keep"') as caught:
+        survey(tmp_path / "in", ignore=NO_IGNORE, links="refuse")
+    assert caught.value.entry in OUT
+    for name in OUT:
+        (tmp_path / "in" / name).unlink()
+    assert survey(tmp_path / "in", ignore=NO_IGNORE, links="refuse").entries == 2 + len(INSIDE)
+
+
+def test_survey_skips_links_that_lead_outside(tmp_path: Path) -> None:
+    links(tmp_path / "in")
+    found = survey(tmp_path / "in", ignore=NO_IGNORE, links="skip")
+    # One that leads on by a link that leads outside, and no further up, leads nowhere without that one.
+    skipped = frozenset(OUT) - {"by"}
+    assert (found.links_out, found.skipped.count) == (skipped, len(skipped))
+    archive = packed(tmp_path / "in", NO_IGNORE.without(found.links_out))
+    assert unpack(BytesIO(archive), tmp_path / "out", strip=False, limits=Limits()) == found.entries
+    assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_symlink()} == {
+        Path(name).name for name in {*INSIDE, "by"}
+    }
+
+
+def test_survey_keeps_all_links_by_default(tmp_path: Path) -> None:
+    links(tmp_path / "in")
+    found = survey(tmp_path / "in", ignore=NO_IGNORE)
+    assert (found.entries, found.links_out, found.skipped.count) == (2 + len(OUT) + len(INSIDE), frozenset(), 0)
+
+
+# It is closed in C, and says that it was not closed before.
+@pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")
+def test_pack_loses_no_descriptor_at_any_bytecode(tmp_path: Path) -> None:
+    """An interrupt before each bytecode that opens or closes something, as a signal may come."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / ".gitignore").write_bytes(b"ignored\n")
+    modules = {descriptors.__file__, ignore.__file__, pack_module.__file__, tree.__file__}
+    before = open_files()
+
+    def finished(raised_at: set[object]) -> bool:
+        was_raised = False
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal was_raised
+            if frame.f_code.co_filename not in modules:
+                return None
+            frame.f_trace_opcodes = True
+            place = (frame.f_code, frame.f_lasti)
+            if event == "opcode" and not was_raised and place not in raised_at:
+                raised_at.add(place)
+                was_raised = True
+                raise KeyboardInterrupt
+            return trace
+
+        measuring = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            for _ in _Tar(None).blocks(tmp_path, Ignore.files(), None):
+                pass
+        except KeyboardInterrupt:
+            return False
+        finally:
+            sys.settrace(measuring)
+        return True
+
+    raised_at = set[object]()
+    while not finished(raised_at):
+        assert open_files() == before, len(raised_at)
+    assert len(raised_at) > 500
 
 
 @pytest.mark.parametrize(("change", "says"), [(-1, "shorter"), (1, "longer")])
@@ -226,8 +363,10 @@ def test_what_may_not_be_read_is_refused(tmp_path: Path, what: str) -> None:
 
 
 def test_names_in_errors_can_be_printed_and_order_no_terminal(tmp_path: Path) -> None:
-    os.mkfifo(os.fsencode(tmp_path) + b"/\xff\x1b[2J\n")
-    error = refused(tmp_path)
+    os.symlink("/", os.fsencode(tmp_path) + b"/\xff\x1b[2J\n")
+    with pytest.raises(ArchiveError) as caught:
+        survey(tmp_path, ignore=NO_IGNORE, links="refuse")
+    error = caught.value
     assert error.entry == "\\xff\\x1b[2J\\n"
     str(error).encode("ascii", "strict")
 

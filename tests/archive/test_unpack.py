@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -19,10 +20,13 @@ from typing import Literal
 import pytest
 
 from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.landing import land, staging
+from pocketenv_fp.archive.links import LinkRule
+from pocketenv_fp.archive.skipped import Skipped
 from pocketenv_fp.archive.unpack import Limits, unpack
 from pocketenv_fp.errors import ArchiveError
-from tests.archive.trees import look, packed, reading, unpacked
+from tests.archive.trees import NO_IGNORE, look, packed, reading, unpacked
 
 MEBI = 1024 * 1024
 FILE, HARD, LINK, DIRECTORY = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
@@ -155,9 +159,9 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
     "a hard link to itself": ([E("top/h", HARD, "top/h")], "top/h"),
     "a hard link to what comes later": ([E("top/h", HARD, "top/z"), E("top/z")], "top/h"),
     "a hard link over a file": ([E("top/a"), E("top/b"), E("top/a", HARD, "top/b")], "top/a"),
-    "a device": ([E("top/null", tarfile.CHRTYPE)], "top/null"),
-    "a disk": ([E("top/sda", tarfile.BLKTYPE)], "top/sda"),
-    "a pipe": ([E("top/pipe", tarfile.FIFOTYPE)], "top/pipe"),
+    "a device that leads upwards": ([E("top/../../null", tarfile.CHRTYPE)], "top/../../null"),
+    "a pipe with content": ([E("top/pipe", tarfile.FIFOTYPE, size=512), bytes(512)], "top/pipe"),
+    "a pipe outside the top": ([E("pipe", tarfile.FIFOTYPE)], "pipe"),
     "a kind that nobody knows": ([E("top/odd", b"Q")], "top/odd"),
     "a sparse file": ([E("top/sparse", tarfile.GNUTYPE_SPARSE)], "top/sparse"),
     "a sparse file in a header": ([E("top/sparse", pax={"GNU.sparse.major": "1"})], "top/sparse"),
@@ -214,11 +218,13 @@ def canary(tmp_path: Path) -> Callable[[], object]:
     return lambda: (look(tmp_path), sorted(os.listdir(tmp_path)))
 
 
-def download(archive: bytes, place: Path, limits: Limits | None = None) -> None:
-    """What a download does with an archive."""
+def download(archive: bytes, place: Path, links: LinkRule = "refuse", ignore: Ignore = NO_IGNORE) -> Skipped:
+    """Do what a download does with an archive. Return what it skipped."""
+    skipped = Skipped()
     with staging(place) as made:
-        unpack(io.BytesIO(archive), made, strip=True, limits=limits or Limits())
+        unpack(io.BytesIO(archive), made, strip=True, limits=Limits(), links=links, ignore=ignore, skipped=skipped)
         land(made, place)
+    return skipped
 
 
 def test_without_an_attack_the_same_archive_arrives(tmp_path: Path, canary: Callable[[], object]) -> None:
@@ -241,6 +247,216 @@ def test_an_attack_is_refused_by_the_name_of_its_entry(
     assert caught.value.__cause__ is None
     assert str(tmp_path) not in str(caught.value)
     assert canary() == before
+
+
+# The attacks that are only links: what the others want is refused whatever is said about links.
+ONLY_LINKS = {
+    "a link to an absolute name",
+    "a link upwards",
+    "a link upwards after going in",
+    "a link upwards through what is not there",
+    "a link that leads outside by another link",
+    "a link that leads outside by a later link",
+    "a link in a header",
+    "a size that hides a link",
+    "a hard link to a link that leads outside from there",
+    "a link by a chain longer than any path",
+    "a link down and up again by a link",
+}
+
+
+def unchanged(place: Path) -> None:
+    """What is beside the target, and what was in it before, is as it was."""
+    assert sorted(os.listdir(place)) == ["canary", "out"]
+    assert os.listdir(place / "canary") == ["file"]
+    for name, content in (("canary/file", b"canary"), ("out/kept", b"kept")):
+        assert (place / name).read_bytes() == content
+        assert (place / name).stat().st_mtime == 1_600_000_000
+        assert (place / name).stat().st_nlink == 1
+    assert (place / "canary").stat().st_mtime == 1_600_000_000
+
+
+@pytest.mark.usefixtures("canary")
+@pytest.mark.parametrize("links", ["skip", "keep"])
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_unpack_writes_nothing_outside_by_any_rule(tmp_path: Path, links: LinkRule, attack: str) -> None:
+    entries, named = ATTACKS[attack]
+    if attack in ONLY_LINKS:
+        skipped = download(tar(GOOD, *entries), tmp_path / "out", links)
+        assert (tmp_path / "out" / "first").read_bytes() == b"good"
+        assert os.path.islink(tmp_path / "out" / Path(named).relative_to("top")) is (links == "keep")
+        assert (skipped.count > 0) is (links == "skip")
+    else:
+        with pytest.raises(ArchiveError) as caught:
+            download(tar(GOOD, *entries), tmp_path / "out", links)
+        assert caught.value.entry == named
+    unchanged(tmp_path)
+
+
+@pytest.mark.usefixtures("canary")
+@pytest.mark.parametrize("ignore", [["l"], ["*", "!l"]])
+@pytest.mark.parametrize("links", ["skip", "keep"])
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_unpack_writes_nothing_outside_with_ignore(
+    tmp_path: Path, links: LinkRule, attack: str, ignore: list[str]
+) -> None:
+    with contextlib.suppress(ArchiveError):
+        download(tar(GOOD, *ATTACKS[attack][0]), tmp_path / "out", links, Ignore.patterns(ignore))
+    unchanged(tmp_path)
+
+
+@pytest.mark.usefixtures("canary")
+@pytest.mark.parametrize("second", [[E("top/l/file", content=b"evil")], [E("top/l", D, mode=0o777)], [E("top/l")]])
+def test_unpack_writes_nothing_through_a_link_of_before(tmp_path: Path, second: list[E | bytes]) -> None:
+    download(tar(E("top/l", LINK, "../canary")), tmp_path / "out", "keep")
+    assert (tmp_path / "out" / "l" / "file").read_bytes() == b"canary"
+    download(tar(*second), tmp_path / "out", "keep")
+    assert not (tmp_path / "out" / "l").is_symlink()
+    unchanged(tmp_path)
+
+
+@pytest.mark.usefixtures("canary")
+@pytest.mark.parametrize("links", ["skip", "keep"])
+@pytest.mark.parametrize("kind", [LINK, HARD, FILE, D])
+def test_unpack_takes_no_other_spelling_of_a_link(tmp_path: Path, links: LinkRule, kind: bytes) -> None:
+    # As above: L is another name for l, as on a disk that takes one for the other.
+    noise, target = os.urandom(4 * MEBI), tmp_path / "new"
+    evil = {
+        LINK: E("x", LINK, "L/../y"),
+        HARD: E("h", HARD, "L"),
+        FILE: E("L/file", content=b"evil"),
+        D: E("L", D, mode=0o777),
+    }[kind]
+    source = reading(tar(E("l", LINK, "../canary"), E("noise", content=noise), evil), 64 * 1024)
+
+    def read(size: int) -> bytes:
+        if (target / "l").is_symlink() and not (target / "L").is_symlink():
+            os.link(target / "l", target / "L", follow_symlinks=False)
+        return source(size)
+
+    with contextlib.suppress(ArchiveError):
+        unpack(read, target, strip=False, limits=Limits(), links=links)
+        assert kind == LINK
+    assert os.listdir(tmp_path / "canary") == ["file"]
+    assert (tmp_path / "canary" / "file").read_bytes() == b"canary"
+    assert (tmp_path / "canary").stat().st_mode & 0o777 == 0o755
+
+
+VENV: list[E | bytes] = [
+    E("top/bin", D, mode=0o755),
+    E("top/bin/python3", LINK, "/usr/bin/python3"),
+    E("top/bin/python", LINK, "python3"),
+    E("top/lib64", LINK, "lib"),
+    E("top/lib/x.py", content=b"x"),
+    E("top/pkg", LINK, "../../store/pkg"),
+    E("top/twin", HARD, "top/pkg"),
+]
+
+
+def test_unpack_refuses_a_venv_and_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match=r'links="skip".* links="keep"') as caught:
+        download(tar(*VENV), tmp_path / "out")
+    assert caught.value.entry == "top/bin/python3"
+    with pytest.raises(ArchiveError, match=r'links="skip".* links="keep"') as caught:
+        download(tar(*VENV[2:]), tmp_path / "out")
+    assert caught.value.entry == "top/pkg"
+
+
+def test_unpack_skips_links_that_lead_outside(tmp_path: Path) -> None:
+    skipped = download(tar(*VENV), tmp_path / "out", "skip")
+    assert str(skipped) == "3 links that lead outside (bin/python3, pkg, twin)"
+    assert sorted(os.listdir(tmp_path / "out")) == ["bin", "lib", "lib64"]
+    assert os.listdir(tmp_path / "out" / "bin") == ["python"]
+    assert (tmp_path / "out" / "lib64" / "x.py").read_bytes() == b"x"
+
+
+def test_unpack_keeps_links_that_lead_outside(tmp_path: Path) -> None:
+    skipped = download(tar(*VENV), tmp_path / "out", "keep")
+    assert skipped.count == 0
+    kept = {
+        name: os.readlink(tmp_path / "out" / name) for name in ("bin/python3", "bin/python", "lib64", "pkg", "twin")
+    }
+    assert list(kept.values()) == ["/usr/bin/python3", "python3", "lib", "../../store/pkg", "../../store/pkg"]
+
+
+@pytest.mark.parametrize(("rule", "made"), [("skip", 4), ("keep", 7)])
+def test_unpack_returns_how_many_were_made(tmp_path: Path, rule: LinkRule, made: int) -> None:
+    limits = Limits(max_entries=8)
+    assert unpack(io.BytesIO(tar(*VENV)), tmp_path, strip=True, limits=limits, links=rule) == made
+
+
+ODD: list[E | bytes] = [
+    E("top/pipe", tarfile.FIFOTYPE),
+    E("top/null", tarfile.CHRTYPE),
+    E("top/sda", tarfile.BLKTYPE),
+    E("top/twin", HARD, "top/pipe"),
+    E("top/first", content=b"good"),
+]
+
+
+def test_unpack_skips_and_counts_pipes_and_devices(tmp_path: Path) -> None:
+    skipped = download(tar(*ODD), tmp_path / "out")
+    assert str(skipped) == "2 devices, 2 pipes (pipe, null, sda, …)"
+    assert os.listdir(tmp_path / "out") == ["first"]
+
+
+def test_unpack_counts_what_it_skips_as_entries(tmp_path: Path) -> None:
+    unpack(io.BytesIO(tar(*ODD)), tmp_path / "just", strip=True, limits=Limits(max_entries=5))
+    with pytest.raises(ArchiveError, match="more than 4 entries"):
+        unpack(io.BytesIO(tar(*ODD)), tmp_path / "out", strip=True, limits=Limits(max_entries=4))
+
+
+def test_unpack_leaves_out_what_ignore_says(tmp_path: Path) -> None:
+    entries: list[E | bytes] = [
+        E("top/node_modules/a/b", content=b"x" * 5000),
+        E("top/node_modules", D, mode=0o755),
+        E("top/node_modules/l", LINK, "/etc"),
+        E("top/node_modules/p", tarfile.FIFOTYPE),
+        E("top/d/a.log", content=b"y" * 700),
+        E("top/d/b.log", content=b"good"),
+        E("top/d/e", D, mode=0o700),
+        E("top/e", content=b"a file"),
+    ]
+    ignore = Ignore.patterns(["node_modules/", "*.log", "!b.log", "e/", "/first"])
+    archive = tar(GOOD, *entries)
+    limits = Limits(max_bytes=10, max_entries=10)
+    made = unpack(io.BytesIO(archive), tmp_path / "out", strip=True, limits=limits, ignore=ignore)
+    assert made == 2
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")} == {
+        "d",
+        "d/b.log",
+        "e",
+    }
+    with pytest.raises(ArchiveError, match="more than 9 entries"):
+        unpack(io.BytesIO(archive), tmp_path / "less", strip=True, limits=Limits(max_entries=9), ignore=ignore)
+
+
+@pytest.mark.parametrize("line", ["/first", "d", "d/first"])
+def test_unpack_refuses_a_name_of_an_ignored_file(tmp_path: Path, line: str) -> None:
+    entries = [E("top/d/first", content=b"good"), GOOD, E("top/d/e", D, mode=0o755)]
+    known = "first" if line == "/first" else "d/first"
+    hard = E("top/h", HARD, f"top/{known}")
+    with pytest.raises(ArchiveError, match=f"another name of {known}, which ignore leaves out") as caught:
+        download(tar(*entries, hard), tmp_path / "out", ignore=Ignore.patterns([line]))
+    assert caught.value.entry == "top/h"
+    download(tar(*entries, hard), tmp_path / "out", ignore=Ignore.patterns([line, "h"]))
+    assert not (tmp_path / "out" / known).exists()
+
+
+def test_unpack_ignores_as_pack_does(tmp_path: Path) -> None:
+    lines = ["*.o", "!keep.o", "/a/*/c", "**/x/", "b", "!/a/b/"]
+    for name in ("a/b/c/f", "a/d/c", "a/d/keep.o", "x/y", "a/x/y", "q/x", "z.o", "b/f", "q/b"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    unpacked(packed(tmp_path / "in", Ignore.patterns(lines)), tmp_path / "one")
+    unpack(
+        io.BytesIO(packed(tmp_path / "in")),
+        tmp_path / "other",
+        strip=False,
+        limits=Limits(),
+        ignore=Ignore.patterns(lines),
+    )
+    assert look(tmp_path / "one") == look(tmp_path / "other")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 17, 200, -1, -4, -8, -9])
@@ -300,6 +516,16 @@ def test_a_damaged_archive_is_refused(
     assert canary() == before
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_unpack_takes_a_mebibyte_of_padding(tmp_path: Path, more: int) -> None:
+    archive = tar(GOOD, end=bytes(1024 + MEBI + more))
+    if not more:
+        unpacked(archive, tmp_path / "out")
+        return
+    with pytest.raises(ArchiveError, match="behind its end"):
+        unpacked(archive, tmp_path / "out")
+
+
 def test_several_gzip_members_and_padding_are_one_archive(tmp_path: Path) -> None:
     plain = gzip.decompress(tar(GOOD, E("top/second", content=b"2" * 5000))) + bytes(9216)
     unpacked(gzip.compress(plain[:700]) + gzip.compress(b"") + gzip.compress(plain[700:]), tmp_path / "out")
@@ -348,6 +574,45 @@ def test_headers_count_where_they_are_longer_than_names_need(tmp_path: Path) -> 
     unpacked(tar(header(said), E("a")), tmp_path / "just", limits=limits)
     with pytest.raises(ArchiveError, match="more than 400000 bytes"):
         unpacked(tar(header(said), E("a"), header(said), E("b")), tmp_path / "out", limits=limits)
+
+
+def comment(size: int) -> bytes:
+    """A header of exactly this size that says nothing."""
+    empty = len(record("comment", b"x" * (size - 30)))
+    return header(record("comment", b"x" * (2 * size - 30 - empty)))
+
+
+@pytest.mark.parametrize(("size", "max_bytes"), [(8 * 1024, 0), (MEBI, MEBI - 8 * 1024)])
+def test_unpack_counts_headers_beyond_8_kib(tmp_path: Path, size: int, max_bytes: int) -> None:
+    assert len(comment(size)) == 512 + size
+    unpacked(tar(comment(size), E("a")), tmp_path / "just", limits=Limits(max_bytes=max_bytes))
+    with pytest.raises(ArchiveError, match=r"more than|too long"):
+        unpacked(tar(comment(size + 1), E("a")), tmp_path / "out", limits=Limits(max_bytes=max_bytes))
+
+
+def test_unpack_takes_seven_headers_an_entry(tmp_path: Path) -> None:
+    said = [header(record("comment", b"a"))] * 7
+    unpacked(tar(*said, E("a"), *said, E("b")), tmp_path / "just")
+    with pytest.raises(ArchiveError, match="too many headers"):
+        unpacked(tar(*said, said[0], E("a")), tmp_path / "out")
+
+
+@pytest.mark.parametrize("steps", [512, 513])
+def test_unpack_follows_512_steps_of_a_link(tmp_path: Path, steps: int) -> None:
+    # Only steps up to the last ".." are followed.
+    link = header(f"{'./x/../' * 255}{'x/' * (steps - 511)}..\0".encode(), tarfile.GNUTYPE_LONGLINK)
+    if steps == 512:
+        unpacked(tar(link, E("l", LINK)), tmp_path / "out")
+        return
+    with pytest.raises(ArchiveError, match="more steps"):
+        unpacked(tar(link, E("l", LINK)), tmp_path / "out")
+
+
+def test_unpack_restores_both_times(tmp_path: Path) -> None:
+    unpacked(tar(E("d", D, mode=0o755), E("d/a"), E("l", LINK, "d")), tmp_path / "out")
+    for name in ("d", "d/a", "l"):
+        found = (tmp_path / "out" / name).lstat()
+        assert (found.st_atime, found.st_mtime) == (1_700_000_000, 1_700_000_000)
 
 
 @pytest.mark.parametrize("key", ["comment", "GNU.sparse"])

@@ -95,7 +95,7 @@ class _FreshHTTP(HTTPConnection):
             self._is_connecting = False
 
     def _tunnel(self) -> None:
-        super()._tunnel()  # type: ignore[misc]  # a method of http.client that typeshed does not list
+        super()._tunnel()
         self._has_tunnel = True
 
     @property

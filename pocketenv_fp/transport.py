@@ -174,7 +174,7 @@ class Answer:
 def _body(response: BaseHTTPResponse) -> bytes:
     if (response.length_remaining or LARGEST_ANSWER) <= PIECE and "Content-Encoding" not in response.headers:
         return response.read()
-    has_end = response.chunked or response.length_remaining is not None  # type: ignore[attr-defined]  # what has chunks knows it
+    has_end = response.chunked or response.length_remaining is not None
     pieces: list[bytes] = []
     size = 0
     for piece in response.stream(PIECE, decode_content=True):

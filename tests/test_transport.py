@@ -33,7 +33,6 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import (
     ApiError,
     Config,
-    DecodeError,
     ExecResult,
     InvalidInput,
     PocketenvError,
@@ -850,12 +849,13 @@ def test_after_its_idle_connections_were_closed_new_ones_are_made() -> None:
         for number in (1, 2):
             assert isinstance(look(client(server.url)), Success)
             assert server.connections == number
-            for made in transport._transports.values():  # pyright: ignore[reportPrivateUsage]
-                made.close()
+            for route in transport._routes.values():  # pyright: ignore[reportPrivateUsage]
+                route.close()
 
 
 def test_an_error_answer_gives_its_connection_back() -> None:
-    with Server(servers.in_turn(reply(b"{}", 500), reply(b"<html>", 404), reply(b"junk"), reply(VIEW))) as server:
+    answers = servers.in_turn(reply(b"{}", 500), reply(b"", 400), reply(b'{"error": "x"}', 404), reply(VIEW))
+    with Server(answers) as server:
         for _ in range(4):
             look(client(server.url))
         assert server.connections == 1

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from returns.result import Success
@@ -54,7 +54,7 @@ class Names:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
-    made = Names(socket.getaddrinfo)
+    made = Names(cast("GetAddrInfo", socket.getaddrinfo))
     monkeypatch.setattr(socket, "getaddrinfo", made)
     yield made
     made.may_answer.set()

@@ -175,7 +175,7 @@ FAULTS = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fault=FAULTS, way=st.sampled_from(["plain", "TLS", "tunnel"]), ask=st.sampled_from([look, run, make]))
 @example(Fault("answer", 0), "tunnel", run)
 @example(Fault("answer", 0, is_reset=True), "tunnel", make)
@@ -188,6 +188,11 @@ def test_nothing_is_sent_twice_wherever_it_breaks(
     authority: tuple[ssl.SSLContext, str], fault: Fault, way: str, ask: Callable[[Config], Outcome]
 ) -> None:
     context, bundle = authority
+    # What a client never sends is not waited for.
+    if fault.place == "request" and ask is not run:
+        fault = fault._replace(after=fault.after % 150)
+    if fault.place == "hello" and way == "plain":
+        fault = fault._replace(after=fault.after % 150)
     servers.forget()
     with (
         pytest.MonkeyPatch.context() as patched,

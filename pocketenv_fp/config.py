@@ -32,7 +32,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.secrecy import HIDDEN
+from pocketenv_fp.secrecy import HIDDEN, HiddenText
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
 
@@ -46,6 +46,11 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
     """A record with a token: shown masked, and never pickled together with it."""
 
     token: Text | None = None
+
+    def __post_init__(self) -> None:
+        # Tools that show the locals of a traceback show the token wherever it went, but for its repr.
+        if isinstance(self.token, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
+            msgspec.structs.force_setattr(self, "token", HiddenText(self.token))
 
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
@@ -103,6 +108,7 @@ class Config(_Masked, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         self.wrong()
+        super().__post_init__()
 
     def wrong(self) -> InvalidInput | None:
         """Give the first field whose value cannot be used, or None; raise TypeError for a wrong type."""
@@ -139,7 +145,7 @@ class FromEnv(msgspec.Struct, frozen=True):
         value = os.environ.get(self.name)
         if not value:
             return Failure(InvalidInput(field, f"the environment variable {self.name} is not set"))
-        return Success(value)
+        return Success(HiddenText(value))
 
 
 def from_env(name: str) -> FromEnv:
@@ -209,9 +215,12 @@ def settings(config: Config | None = None, *, token: str | None = None) -> Resul
     api_url = api_url or os.environ.get("POCKETENV_API_URL") or API_URL
     if api_url == LOCAL:
         return _settled(layers, _embedded())
-    has_token = any(layer.token for layer in layers) or os.environ.get("POCKETENV_TOKEN")
-    from_file = Success(None) if has_token else _token_file()
-    return from_file.bind(lambda token: _settled(layers, _environment(api_url, token)))
+    has_token = any(layer.token for layer in layers) or bool(os.environ.get("POCKETENV_TOKEN"))
+    # No Result: the repr of one shows what is in it.
+    token_of_file = None if has_token else _token_file()
+    if isinstance(token_of_file, InvalidInput):
+        return Failure(token_of_file)
+    return _settled(layers, _environment(api_url, token_of_file))
 
 
 def _embedded() -> _Source:
@@ -219,15 +228,16 @@ def _embedded() -> _Source:
     from pocketenv_fp import local
 
     platform = local.shared()
-    return _Source(platform.url, platform.storage_url, platform.public_key, platform.token)
+    return _Source(platform.url, platform.storage_url, platform.public_key, HiddenText(platform.token))
 
 
 def _environment(api_url: str, token_of_file: str | None) -> _Source:
+    token = HiddenText(os.environ.get("POCKETENV_TOKEN") or token_of_file or "")
     return _Source(
         api_url,
         os.environ.get("POCKETENV_STORAGE_URL") or STORAGE_URL,
         os.environ.get("POCKETENV_PUBLIC_KEY") or PUBLIC_KEY,
-        os.environ.get("POCKETENV_TOKEN") or token_of_file,
+        token or None,
     )
 
 
@@ -235,18 +245,18 @@ class _TokenFile(msgspec.Struct):
     token: Text
 
 
-def _token_file() -> Result[str | None, PocketenvError]:
+def _token_file() -> HiddenText | InvalidInput | None:
     path = "~/.pocketenv/token.json"
     try:
         # pathlib would be a tenth of this library's import time.
         with open(os.path.expanduser(path), "rb") as file:  # noqa: PTH111, PTH123
-            return Success(msgspec.json.decode(file.read(), type=_TokenFile).token)
+            return HiddenText(msgspec.json.decode(file.read(), type=_TokenFile).token)
     except (FileNotFoundError, NotADirectoryError):
-        return Success(None)
+        return None
     except OSError as error:
-        return Failure(InvalidInput("token", f"{path} cannot be read: {error.strerror}"))
+        return InvalidInput("token", f"{path} cannot be read: {error.strerror}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Failure(InvalidInput("token", f'{path} does not hold {{"token": "…"}}'))
+        return InvalidInput("token", f'{path} does not hold {{"token": "…"}}')
 
 
 # Every call asks, and hardly ever is the answer a new one.

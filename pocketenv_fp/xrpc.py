@@ -35,7 +35,7 @@ from pocketenv_fp.errors import (
     TransportError,
     api_error_kind,
 )
-from pocketenv_fp.secrecy import HIDDEN, without_passwords
+from pocketenv_fp.secrecy import HIDDEN, HiddenBytes, HiddenText, without_passwords
 
 if TYPE_CHECKING:
     from pocketenv_fp.transport import Answer, Request, Transport
@@ -253,15 +253,22 @@ def _prepared(call: Call[Any], found: Settings) -> Request:
         target += f"?{urlencode(_given(call.params), quote_via=quote)}"
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
     if found.token is not None:
-        headers["Authorization"] = f"Bearer {found.token}"
+        headers["Authorization"] = HiddenText(f"Bearer {found.token}")
     if call.body is not None:
-        body = msgspec.json.encode(_given(call.body))
+        # What a command is given may be a secret.
+        body = HiddenBytes(msgspec.json.encode(_given(call.body), enc_hook=_plain))
         headers["Content-Type"] = "application/json"
         headers["Content-Length"] = str(len(body))
         return Request("POST", target, headers, body)
     if not call.is_query:
         headers["Content-Length"] = "0"
     return Request("GET" if call.is_query else "POST", target, headers)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, HiddenText):
+        return str(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 
 def _has_nul(request: Request) -> bool:

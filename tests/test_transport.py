@@ -193,6 +193,19 @@ def test_what_http_client_raises_arrives_wrapped_and_is_told_apart(kind: type[Ex
     assert (named.kind, named.maybe_sent) == ("dropped" if gone else "protocol", True)
 
 
+@pytest.mark.parametrize("by_proxy", [False, True])
+@pytest.mark.parametrize("kind", LIBRARIES + STANDARD, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_trouble_before_the_request_was_not_sent(kind: type[Exception], *, by_proxy: bool) -> None:
+    error = kind.__new__(kind)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = "certificate has expired"
+    error.__cause__ = trouble.NotSent(by_proxy=by_proxy)
+    named = trouble.trouble(urllib3.exceptions.ProtocolError("Connection aborted.", error), "x")
+    assert not named.maybe_sent
+    assert named.kind not in {"dropped", "timeout"}
+    assert not by_proxy or named.kind in {"proxy", "tls"}
+
+
 def test_no_text_of_a_cause_gets_into_the_error() -> None:
     inner = ValueError(f"Invalid header value b'Bearer {TOKEN}'")
     named = trouble.trouble(requests.exceptions.ConnectionError(inner), "x")
@@ -737,6 +750,48 @@ def test_a_query_is_repeated_as_often_as_configured_and_no_more(answer: Reply, r
         error = look(client(server.url, retries=retries)).failure()
         assert isinstance(error, TransportError if answer.then == "close" else ServerError)
         assert server.verbs == ["GET"] * (retries + 1)
+
+
+def naps_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each pause, which is not made."""
+    naps: list[float] = []
+    monkeypatch.setattr(transport, "nap", naps.append)
+    return naps
+
+
+# urllib3 repeats once without a pause. Each later pause is twice the one before, up to 5 s, and up to 0.2 s longer.
+PAUSES = [0.0, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+def assert_paced(naps: list[float]) -> None:
+    assert len(naps) == len(PAUSES)
+    for nap, pause in zip(naps, PAUSES, strict=True):
+        assert pause <= nap <= min(pause + (0.2 if pause else 0.0), 5.0), naps
+    assert naps != PAUSES  # many clients do not all come at once
+
+
+@pytest.mark.parametrize("answer", [TRANSIENT["503"], TRANSIENT["closed"]], ids=["503", "closed"])
+def test_repetitions_of_a_query_are_paced(answer: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = naps_of(monkeypatch)
+    with Server(servers.always(answer)) as server:
+        look(client(server.url, retries=len(PAUSES)))
+        assert len(server.seen) == len(PAUSES) + 1
+    assert_paced(naps)
+
+
+def test_repetitions_of_a_copy_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = naps_of(monkeypatch)
+    with Server(servers.always(TRANSIENT["503"])) as server:
+        config = client(server.url, retries=len(PAUSES))
+        assert isinstance(storage.put(lambda: (yield b"x"), config=config), Failure)
+    assert_paced(naps)
+
+
+def test_a_repetition_waits_as_long_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = naps_of(monkeypatch)
+    with Server(servers.in_turn(reply(b"", 503, {"Retry-After": "7"}), reply(VIEW))) as server:
+        assert isinstance(look(client(server.url, retries=1)), Success)
+    assert naps == [7]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 501])

@@ -105,9 +105,10 @@ class Response(http.client.HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(MOST_INTERIM):
-            version, status, reason = super()._read_status()  # type: ignore[misc]  # http.client's; typeshed does not list it
+            read: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # http.client's; typeshed does not list it
+            status = read[1]
             if not 100 <= status < 200:
-                return version, status, reason
+                return read
             if status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # never asked for, and no HTTP follows
                 break
             self._skip_header()

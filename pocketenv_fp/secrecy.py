@@ -59,7 +59,7 @@ class HiddenBytes(bytes):
         return repr(HIDDEN.encode())
 
     def __getitem__(self, key: Any, /) -> Any:
-        part: Any = super().__getitem__(key)
+        part: object = super().__getitem__(key)
         return HiddenBytes(part) if isinstance(part, bytes) else part
 
 

@@ -9,7 +9,7 @@ import ssl
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import msgspec
@@ -75,6 +75,10 @@ def texts_of_rich(error: BaseException) -> str:
     return shown.getvalue()
 
 
+def pieces() -> Generator[bytes]:
+    yield b"x" * 99
+
+
 CALLS: dict[str, Callable[[Config], object]] = {
     "query": lambda config: get_sandbox("3f2a", config=config),
     "command": lambda config: exec(BOX, "make", config=config),
@@ -83,7 +87,7 @@ CALLS: dict[str, Callable[[Config], object]] = {
     ),
     "secret": lambda config: sandbox.set_secret(BOX, "NAME", from_env("THE_SECRET"), config=config),
     "low secret": lambda config: pocketenv.add_secret("3f2a", "NAME", from_env("THE_SECRET"), config=config),
-    "upload": lambda config: storage.put(lambda: (yield b"x" * 99), config=config),
+    "upload": lambda config: storage.put(pieces, config=config),
 }
 PLACES: dict[str, tuple[type, str]] = {
     "connecting": (socket.socket, "connect"),

@@ -238,7 +238,12 @@ def test_headers_that_stop_end_the_limit_of_calls() -> None:
 
 def test_pause_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     naps: list[float] = []
-    monkeypatch.setattr(limiter, "nap", lambda seconds: naps.append(seconds) or usual_nap(0.01))
+
+    def short(seconds: float) -> None:
+        naps.append(seconds)
+        usual_nap(0.01)
+
+    monkeypatch.setattr(limiter, "nap", short)
     held = Limiter()
     with limited(0.05):
         held.pause(30.0)

@@ -126,7 +126,8 @@ def test_idle_connections_of_a_burst_are_closed(monkeypatch: pytest.MonkeyPatch)
     with Server(servers.always(reply(RAN, wait=0.3))) as server:
         config = client(server.url)
         with ThreadPoolExecutor(12) as pool:
-            list(pool.map(lambda _: exec(BOX, "make", config=config), range(12)))
+            for each in [pool.submit(exec, BOX, "make", config=config) for _ in range(12)]:
+                each.result().unwrap()
         opened = server.connections
         assert opened > 1
         monkeypatch.setattr(connections, "IDLE_SECONDS", 0.0)

@@ -779,11 +779,15 @@ def test_repetitions_of_a_query_are_paced(answer: Reply, monkeypatch: pytest.Mon
     assert_paced(naps)
 
 
+def one_piece() -> Generator[bytes]:
+    yield b"x"
+
+
 def test_repetitions_of_a_copy_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
     naps = naps_of(monkeypatch)
     with Server(servers.always(TRANSIENT["503"])) as server:
         config = client(server.url, retries=len(PAUSES))
-        assert isinstance(storage.put(lambda: (yield b"x"), config=config), Failure)
+        assert isinstance(storage.put(one_piece, config=config), Failure)
     assert_paced(naps)
 
 

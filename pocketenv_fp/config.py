@@ -31,6 +31,7 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
+from pocketenv_fp.environment import Variables
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.secrecy import HIDDEN, HiddenText
 
@@ -212,15 +213,26 @@ def settings(config: Config | None = None, *, token: str | None = None) -> Resul
     if token is not None:
         layers = (Config(token=token), *layers)
     api_url = next((layer.api_url for layer in layers if layer.api_url), None)
-    api_url = api_url or os.environ.get("POCKETENV_API_URL") or API_URL
+    url_of_environment, storage_url, public_key = _variables.values()
+    api_url = api_url or url_of_environment or API_URL
     if api_url == LOCAL:
         return _settled(layers, _embedded())
-    has_token = any(layer.token for layer in layers) or bool(os.environ.get("POCKETENV_TOKEN"))
     # No Result: the repr of one shows what is in it.
-    token_of_file = None if has_token else _token_file()
-    if isinstance(token_of_file, InvalidInput):
-        return Failure(token_of_file)
-    return _settled(layers, _environment(api_url, token_of_file))
+    found: HiddenText | InvalidInput | None = _token_of_environment()
+    if found is None and not any(layer.token for layer in layers):
+        found = _token_file()
+        if isinstance(found, InvalidInput):
+            return Failure(found)
+    return _settled(layers, _Source(api_url, storage_url or STORAGE_URL, public_key or PUBLIC_KEY, found))
+
+
+_variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
+_token_variable = Variables("POCKETENV_TOKEN")
+
+
+def _token_of_environment() -> HiddenText | None:
+    (value,) = _token_variable.values()
+    return HiddenText(value) if value else None
 
 
 def _embedded() -> _Source:
@@ -229,16 +241,6 @@ def _embedded() -> _Source:
 
     platform = local.shared()
     return _Source(platform.url, platform.storage_url, platform.public_key, HiddenText(platform.token))
-
-
-def _environment(api_url: str, token_of_file: str | None) -> _Source:
-    token = HiddenText(os.environ.get("POCKETENV_TOKEN") or token_of_file or "")
-    return _Source(
-        api_url,
-        os.environ.get("POCKETENV_STORAGE_URL") or STORAGE_URL,
-        os.environ.get("POCKETENV_PUBLIC_KEY") or PUBLIC_KEY,
-        token or None,
-    )
 
 
 class _TokenFile(msgspec.Struct):

@@ -53,7 +53,7 @@ class _Bytes(io.RawIOBase):
     def __init__(self, sock: socket.socket, raw: io.RawIOBase, seconds: float) -> None:
         self._sock, self._raw, self._limit = sock, raw, sock.gettimeout()
         self._until = time.monotonic() + seconds
-        self.is_ended = False
+        self.is_ended = self.has_closed = False
 
     def readable(self) -> bool:
         return True
@@ -64,7 +64,13 @@ class _Bytes(io.RawIOBase):
         left = self._until - time.monotonic()
         # True for the first read, and most responses need no other.
         if left > LONGEST_TIMEOUT or (self._limit is not None and self._limit - left < SOON):
-            return cast("int | None", self._raw.readinto(buffer))
+            size = cast("int | None", self._raw.readinto(buffer))
+        else:
+            size = self._read_in(left, buffer)
+        self.has_closed = size == 0
+        return size
+
+    def _read_in(self, left: float, buffer: Any) -> int | None:
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left if self._limit is None else min(self._limit, left))
@@ -79,19 +85,34 @@ class _Bytes(io.RawIOBase):
         super().close()
 
 
-class _Lines(io.BufferedReader):
-    """Reads whole lines. All lines of HTTP end in a newline, those between the chunks too."""
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if line.endswith(b"\n") or len(line) == size:
-            return line
-        raise http.client.RemoteDisconnected("the connection was closed in the middle of a response")
-
+class _Buffer(io.BufferedReader):
     def has_more(self) -> bool:
         """Tell whether bytes came that were not read, without waiting for any. Nothing can be read afterwards."""
         cast("_Bytes", self.raw).is_ended = True
         return bool(self.peek(1))
+
+
+class _Lines:
+    """Reads a body in chunks. The lines between the chunks end in a newline, or the connection broke."""
+
+    def __init__(self, buffer: _Buffer) -> None:
+        self._buffer = buffer
+        self.read, self.readinto, self.close = buffer.read, buffer.readinto, buffer.close
+        self.has_more, self.flush, self.peek = buffer.has_more, buffer.flush, buffer.peek
+
+    @property
+    def closed(self) -> bool:
+        return self._buffer.closed
+
+    def readline(self, size: int = -1, /) -> bytes:
+        line = self._buffer.readline(size)
+        if line.endswith(b"\n") or len(line) == size:
+            return line
+        raise _cut()
+
+
+def _cut() -> http.client.RemoteDisconnected:
+    return http.client.RemoteDisconnected("the connection was closed in the middle of a response")
 
 
 class Response(http.client.HTTPResponse):
@@ -100,12 +121,20 @@ class Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         seconds = min(remaining_to_answer(), _answer_seconds.get())
-        self.fp = _Lines(_Bytes(sock, self.fp.detach(), seconds))
+        self._bytes = _Bytes(sock, self.fp.detach(), seconds)
+        self.fp = _Buffer(self._bytes)
         self.has_more = False
+
+    def begin(self) -> None:
+        super().begin()
+        if self._bytes.has_closed:  # a header ends in a line, and nothing was read beyond it
+            raise _cut()
+        if self.chunked:
+            self.fp = cast("Any", _Lines(cast("_Buffer", self.fp)))
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(MOST_INTERIM):
-            read: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # http.client's; typeshed does not list it
+            read: tuple[str, int, str] = cast("tuple[str, int, str]", super()._read_status())  # type: ignore[misc]  # http.client's; typeshed does not list it
             status = read[1]
             if not 100 <= status < 200:
                 return read

@@ -59,8 +59,8 @@ class HiddenBytes(bytes):
         return repr(HIDDEN.encode())
 
     def __getitem__(self, key: Any, /) -> Any:
-        part: object = super().__getitem__(key)
-        return HiddenBytes(part) if isinstance(part, bytes) else part
+        part: int | bytes = super().__getitem__(key)
+        return part if isinstance(part, int) else HiddenBytes(part)
 
 
 class Source:

@@ -40,6 +40,7 @@ from urllib3.util.timeout import Timeout
 from pocketenv_fp.config import Settings, is_loopback
 from pocketenv_fp.connections import HTTPPool, HTTPSPool, socket_options
 from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
+from pocketenv_fp.environment import Variables
 from pocketenv_fp.limiter import LONGEST_WAIT, Limiter
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.responses import LONGEST_TIMEOUT, answered_in
@@ -361,23 +362,13 @@ class Transport:
 
 
 # What `requests.utils` and `_bundle` look up.
-_VARIABLES = (
+_environment = Variables(
     *(f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")),
     *(f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL", "NO")),
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
     "REQUEST_METHOD",  # of a CGI program, where HTTP_PROXY is a header of the client
 )
-
-
-def _environment() -> tuple[object, ...]:
-    # os.environ raises and catches an exception for each variable that is not set: ten times the cost.
-    values: Any = getattr(os.environ, "_data", os.environ)
-    names = _keys if values is not os.environ else _VARIABLES
-    return tuple([values.get(name) for name in names])
-
-
-_keys: tuple[Any, ...] = tuple(getattr(os.environ, "encodekey", str)(name) for name in _VARIABLES)
 
 
 def _bundle(verify: str | None) -> str:
@@ -410,7 +401,7 @@ _making = threading.Lock()
 
 def transport(settings: Settings) -> Transport:
     """Return the transport for ``settings``. Raises OSError for a CA bundle that cannot be read."""
-    environment = _environment()
+    environment = _environment.raw()
     key = (settings.api_url, settings.verify, settings.connect_timeout, settings.retries, environment)
     if made := _transports.get(key):
         return made

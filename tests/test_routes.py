@@ -200,7 +200,7 @@ def test_a_bundle_that_is_set_later_is_used(
 def test_the_environment_may_be_another_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
     with Proxy(servers.always(reply(NO_IMAGES))) as proxy:
         monkeypatch.setattr(os, "environ", {**os.environ, "http_proxy": proxy.url})
-        assert transport._environment()[0] == proxy.url
+        assert transport._environment.raw()[0] == proxy.url
 
 
 def test_nothing_is_made_while_nothing_changes() -> None:

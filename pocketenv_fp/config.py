@@ -218,12 +218,13 @@ def settings(config: Config | None = None, *, token: str | None = None) -> Resul
     if api_url == LOCAL:
         return _settled(layers, _embedded())
     # No Result: the repr of one shows what is in it.
-    found: HiddenText | InvalidInput | None = _token_of_environment()
-    if found is None and not any(layer.token for layer in layers):
-        found = _token_file()
-        if isinstance(found, InvalidInput):
-            return Failure(found)
-    return _settled(layers, _Source(api_url, storage_url or STORAGE_URL, public_key or PUBLIC_KEY, found))
+    token = _token_of_environment()
+    if token is None and not any(layer.token for layer in layers):
+        of_file = _token_file()
+        if isinstance(of_file, InvalidInput):
+            return Failure(of_file)
+        token = of_file
+    return _settled(layers, _Source(api_url, storage_url or STORAGE_URL, public_key or PUBLIC_KEY, token))
 
 
 _variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")

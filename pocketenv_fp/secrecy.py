@@ -59,7 +59,7 @@ class HiddenBytes(bytes):
         return repr(HIDDEN.encode())
 
     def __getitem__(self, key: Any, /) -> Any:
-        part: int | bytes = super().__getitem__(key)
+        part = cast("int | bytes", super().__getitem__(key))
         return part if isinstance(part, int) else HiddenBytes(part)
 
 

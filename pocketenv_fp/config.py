@@ -31,9 +31,10 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
+from pocketenv_fp.environment import Variables
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import demand_type, normalize
-from pocketenv_fp.secrecy import HIDDEN, Source
+from pocketenv_fp.secrecy import HIDDEN, HiddenText, Source
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
 
@@ -47,6 +48,11 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
     """A record with a token: shown masked, and never pickled together with it."""
 
     token: Text | None = None
+
+    def __post_init__(self) -> None:
+        # Tools that show the locals of a traceback show the token wherever it went, but for its repr.
+        if isinstance(self.token, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
+            msgspec.structs.force_setattr(self, "token", HiddenText(self.token))
 
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
@@ -106,6 +112,7 @@ class Config(_Masked, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             msgspec.structs.force_setattr(self, name, normalize(getattr(self, name)))
         self.wrong()
+        super().__post_init__()
 
     def wrong(self) -> InvalidInput | None:
         """Give the first field whose value cannot be used, or None; raise TypeError for a wrong type."""
@@ -146,7 +153,7 @@ class FromEnv(msgspec.Struct, Source, frozen=True):
         value = os.environ.get(self.name)
         if not value:
             return Failure(InvalidInput(field, f"the environment variable {self.name} is not set"))
-        return Success(value)
+        return Success(HiddenText(value))
 
 
 def from_env(name: str) -> FromEnv:
@@ -214,12 +221,27 @@ def settings(config: Config | None = None, *, token: str | None = None) -> Resul
     if token is not None:
         layers = (Config(token=token), *layers)
     api_url = next((layer.api_url for layer in layers if layer.api_url), None)
-    api_url = api_url or os.environ.get("POCKETENV_API_URL") or API_URL
+    url_of_environment, storage_url, public_key = _variables.values()
+    api_url = api_url or url_of_environment or API_URL
     if api_url == LOCAL:
         return _settled(layers, _embedded())
-    has_token = any(layer.token for layer in layers) or os.environ.get("POCKETENV_TOKEN")
-    from_file = Success(None) if has_token else _token_file()
-    return from_file.bind(lambda token: _settled(layers, _environment(api_url, token)))
+    # No Result: the repr of one shows what is in it.
+    token = _token_of_environment()
+    if token is None and not any(layer.token for layer in layers):
+        of_file = _token_file()
+        if isinstance(of_file, InvalidInput):
+            return Failure(of_file)
+        token = of_file
+    return _settled(layers, _Source(api_url, storage_url or STORAGE_URL, public_key or PUBLIC_KEY, token))
+
+
+_variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
+_token_variable = Variables("POCKETENV_TOKEN")
+
+
+def _token_of_environment() -> HiddenText | None:
+    (value,) = _token_variable.values()
+    return HiddenText(value) if value else None
 
 
 def _embedded() -> _Source:
@@ -227,34 +249,25 @@ def _embedded() -> _Source:
     from pocketenv_fp import local
 
     platform = local.shared()
-    return _Source(platform.url, platform.storage_url, platform.public_key, platform.token)
-
-
-def _environment(api_url: str, token_of_file: str | None) -> _Source:
-    return _Source(
-        api_url,
-        os.environ.get("POCKETENV_STORAGE_URL") or STORAGE_URL,
-        os.environ.get("POCKETENV_PUBLIC_KEY") or PUBLIC_KEY,
-        os.environ.get("POCKETENV_TOKEN") or token_of_file,
-    )
+    return _Source(platform.url, platform.storage_url, platform.public_key, HiddenText(platform.token))
 
 
 class _TokenFile(msgspec.Struct):
     token: Text
 
 
-def _token_file() -> Result[str | None, PocketenvError]:
+def _token_file() -> HiddenText | InvalidInput | None:
     path = "~/.pocketenv/token.json"
     try:
         # pathlib would be a tenth of this library's import time.
         with open(os.path.expanduser(path), "rb") as file:  # noqa: PTH111, PTH123
-            return Success(msgspec.json.decode(file.read(), type=_TokenFile).token)
+            return HiddenText(msgspec.json.decode(file.read(), type=_TokenFile).token)
     except (FileNotFoundError, NotADirectoryError):
-        return Success(None)
+        return None
     except OSError as error:
-        return Failure(InvalidInput("token", f"{path} cannot be read: {error.strerror}"))
+        return InvalidInput("token", f"{path} cannot be read: {error.strerror}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Failure(InvalidInput("token", f'{path} does not hold {{"token": "…"}}'))
+        return InvalidInput("token", f'{path} does not hold {{"token": "…"}}')
 
 
 # Every call asks, and hardly ever is the answer a new one.

@@ -18,7 +18,7 @@ from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
 from pocketenv_fp.extras import needed
 from pocketenv_fp.models import SshKeyPair
 from pocketenv_fp.plain_types import demand_type, normalize
-from pocketenv_fp.secrecy import HIDDEN
+from pocketenv_fp.secrecy import HIDDEN, HiddenText
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
@@ -37,7 +37,7 @@ def plain(secret: str | FromEnv, field: str) -> Result[str, PocketenvError]:
     if not secret:
         return Failure(InvalidInput(field, "is empty"))
     # Sealed, it would be accepted, and then be in no environment and in no key file.
-    return Failure(InvalidInput(field, "holds a NUL character")) if "\0" in secret else Success(secret)
+    return Failure(InvalidInput(field, "holds a NUL character")) if "\0" in secret else Success(HiddenText(secret))
 
 
 def seal(text: str, *, config: Config | None = None) -> Result[str, PocketenvError]:

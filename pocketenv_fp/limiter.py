@@ -52,6 +52,10 @@ class Limiter:
             held += time.monotonic() - began
         try:
             yield held
+        except BaseException:
+            # No answer came, and none will: another request goes ahead at once.
+            self._next_ahead = 0.0
+            raise
         finally:
             with self._lock:
                 self._in_flight -= 1
@@ -73,14 +77,19 @@ class Limiter:
             self._in_flight += 1
             return 0.0
 
-    def feed(self, headers: Mapping[str, str]) -> None:
-        """Learn from an answer's headers. Headers that are missing or not numbers teach nothing."""
+    def feed(self, headers: Mapping[str, str], *, is_good: bool = True) -> None:
+        """Learn from an answer's headers. ``is_good`` is False for a refusal, which a proxy may have written.
+
+        Headers that are missing or no numbers change nothing before the window is over. Afterwards a platform that
+        counts would have said so in its answer: the old limit is forgotten.
+        """
         limit, left, reset = (
             _number(headers.get(f"X-RateLimit-{name}", "")) for name in ("Limit", "Remaining", "Reset")
         )
-        if limit is None or left is None or reset is None:
-            return
         with self._lock:
+            if limit is None or left is None or reset is None:
+                self._feed_nothing(is_good=is_good)
+                return
             self._limit = limit
             if reset == self._reset:
                 # Answers overtake each other: the lowest number is the latest.
@@ -88,8 +97,18 @@ class Limiter:
             elif self._reset is None or not EPOCH <= reset < self._reset:  # an older window's answer comes late
                 # Some servers give the moment of the reset, others the seconds until then.
                 seconds = reset - time.time() if reset >= EPOCH else reset
+                # A clock that is ahead of the platform's makes every window look over. What is left is spent all the same.
+                soonest = LOOK_AGAIN if left else 0.0
                 self._left, self._reset = left, reset
-                self._resets_at = time.monotonic() + min(max(seconds, 0.0), LONGEST_WAIT)
+                self._resets_at = time.monotonic() + min(max(seconds, soonest), LONGEST_WAIT)
+                self._next_ahead = 0.0
+
+    def _feed_nothing(self, *, is_good: bool) -> None:
+        if self._limit is None or time.monotonic() < self._resets_at:
+            return
+        self._next_ahead = 0.0
+        if is_good:
+            self._limit = self._reset = None
 
     def pause(self, seconds: float) -> None:
         """Hold everyone back for ``seconds``, the caller included: the platform refused a request."""

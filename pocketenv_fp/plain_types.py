@@ -15,9 +15,11 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from types import NoneType, UnionType
-from typing import Annotated, Any, SupportsFloat, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, SupportsFloat, Union, cast, get_args, get_origin
 
 import msgspec
+
+from pocketenv_fp.secrecy import HiddenText
 
 __all__ = ["demand_type", "mismatch", "normalize"]
 
@@ -33,7 +35,7 @@ def normalize(value: Any) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
-        return str.__str__(value)
+        return value if isinstance(value, HiddenText) else str.__str__(value)
     if isinstance(value, msgspec.Struct):
         return value
     if isinstance(value, (list, tuple)):
@@ -98,6 +100,8 @@ def _is_sequence(member: Any) -> bool:
 
 def _fits(value: Any, member: Any) -> bool:
     kind = _kind(member)
+    if kind is Literal:
+        return normalize(value) in get_args(member)
     if kind in {Sequence, list, tuple}:
         return isinstance(value, (list, tuple)) and _inside("", value, member) is None
     if kind in {Mapping, dict}:
@@ -138,6 +142,8 @@ def _words(members: tuple[Any, ...]) -> str:
 
 def _word(member: Any) -> str:
     kind, hints = _kind(member), get_args(member)
+    if kind is Literal:
+        return " or ".join(map(repr, hints))
     if _is_sequence(member) or kind is Iterable:
         return f"a list of {_words(_members(hints[0]))}" if hints else "a list"
     if kind in {Mapping, dict}:

@@ -14,11 +14,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 from returns.result import Failure
 
-__all__ = ["HIDDEN", "Source", "function_name", "is_secret", "shown", "without_passwords"]
+__all__ = [
+    "HIDDEN",
+    "HiddenBytes",
+    "HiddenText",
+    "Source",
+    "function_name",
+    "is_secret",
+    "shown",
+    "without_passwords",
+]
 
 HIDDEN = "***"
 
@@ -26,6 +35,41 @@ HIDDEN = "***"
 _USER = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#'"\\]+)@""", re.IGNORECASE)
 # A shell puts the value in later, and who writes it so has hidden it already.
 _VARIABLES = re.compile(r"(?:[\w.-]+:)?\$(?:\w+|\{\w+\})")
+
+
+class HiddenText(str):
+    """A string whose repr is masked, for tools that show the locals of a traceback. ``str()`` returns it plain.
+
+    >>> from pocketenv_fp.secrecy import HiddenText
+    >>> {"Authorization": HiddenText("Bearer top-secret")}
+    {'Authorization': '***'}
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
+
+    def __getitem__(self, key: Any, /) -> HiddenText:
+        # rich shows the first characters of a long string.
+        return HiddenText(super().__getitem__(key))
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> HiddenBytes:
+        """Return the bytes, masked too."""
+        return HiddenBytes(super().encode(encoding, errors))
+
+
+class HiddenBytes(bytes):
+    """Bytes whose repr is masked."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN.encode())
+
+    def __getitem__(self, key: Any, /) -> Any:
+        part = cast("int | bytes", super().__getitem__(key))
+        return part if isinstance(part, int) else HiddenBytes(part)
 
 
 class Source:

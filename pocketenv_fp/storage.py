@@ -26,6 +26,7 @@ from pocketenv_fp.errors import (
     TransportError,
 )
 from pocketenv_fp.limiter import LONGEST_WAIT
+from pocketenv_fp.secrecy import HiddenText
 from pocketenv_fp.xrpc import Call, answered, connected, decode, refusal
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def _request(
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         "User-Agent": "pocketenv-fp",
-        "Authorization": f"Bearer {found.token}",
+        "Authorization": HiddenText(f"Bearer {found.token}"),
         **(sent_as or {}),
     }
     return Request(verb, target, headers, body)

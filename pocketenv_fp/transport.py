@@ -1,17 +1,20 @@
-"""The wire: one connection pool per platform, with its proxies, certificates, retries and request limit.
+"""Sending: connection pools with proxies, certificates, retries and the request limit.
 
-A transport is built once per platform and never changed afterwards, so that threads share it freely. Proxies and the
-CA bundle are read from the environment then, not at every request: that scan costs a fifth of a small request. netrc
-is never read: requests would put its password in the place of the token. Redirects are not followed, cookies not
-kept, and no proxy stands between this machine and itself.
+A `Transport` never changes after it was made, so that threads share it freely. Transports that differ in time limits and
+retries only share a `Route`: the connections to one URL. A route is made for the proxies and the CA bundle that the
+environment names; when these variables change, the next call makes another. Only the routes that were used lately are
+kept. netrc is never read: requests would put its password in the place of the token. Redirects are not followed,
+cookies are not kept, and no proxy stands between this machine and itself.
 """
 
 from __future__ import annotations
 
+import http.client
 import logging
 import math
 import os
 import ssl
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,16 +31,19 @@ from urllib3.exceptions import (
     HTTPError,
     InvalidHeader,
     MaxRetryError,
+    ProtocolError,
     ReadTimeoutError,
 )
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
 from pocketenv_fp.config import Settings, is_loopback
-from pocketenv_fp.connections import LONGEST_TIMEOUT, HTTPPool, HTTPSPool, answered_in, socket_options
+from pocketenv_fp.connections import HTTPPool, HTTPSPool, socket_options
 from pocketenv_fp.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
+from pocketenv_fp.environment import Variables
 from pocketenv_fp.limiter import LONGEST_WAIT, Limiter
 from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.trouble import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 
 if TYPE_CHECKING:
@@ -48,6 +54,11 @@ __all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "pauses", "transport
 log = logging.getLogger("pocketenv_fp")
 
 POOL_SIZE = 256
+MOST_ROUTES = 16
+# A route that was not used for so many seconds is closed when another one is made.
+UNUSED_SECONDS = 60.0
+MOST_TRANSPORTS = 256
+MOST_CONTEXTS = 4
 RETRY_AFTER = 30.0
 PIECE = 64 * 1024
 
@@ -152,6 +163,10 @@ class Answer:
         """Whether the platform did what it was asked for."""
         return 200 <= self.status < 300
 
+    def distrust(self) -> None:
+        """Have the connection closed before the next request: this answer was none of the platform's."""
+        cast("Any", self.raw)._original_response.has_more = True  # noqa: SLF001  # urllib3 has no public name for it
+
     def close(self) -> None:
         """Give up what has not been read."""
         self.raw.close()
@@ -160,6 +175,7 @@ class Answer:
 def _body(response: BaseHTTPResponse) -> bytes:
     if (response.length_remaining or LARGEST_ANSWER) <= PIECE and "Content-Encoding" not in response.headers:
         return response.read()
+    has_end = response.chunked or response.length_remaining is not None
     pieces: list[bytes] = []
     size = 0
     for piece in response.stream(PIECE, decode_content=True):
@@ -167,6 +183,9 @@ def _body(response: BaseHTTPResponse) -> bytes:
         if size > LARGEST_ANSWER:
             raise AnswerTooLarge
         pieces.append(piece)
+    if not pieces and not has_end and 200 <= response.status < 300:
+        # Many methods answer with no byte. A connection that broke after the header looks the same.
+        raise ProtocolError("no end of the body", http.client.IncompleteRead(b""))
     return b"".join(pieces)
 
 
@@ -194,9 +213,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return where, {}
 
     def line_to(self, url: str) -> tuple[HTTPConnectionPool, str]:
-        """Give the connections to ``url``, and what they want to see before the path of a request to it."""
-        # All goes to one platform, so this is asked once. What requests does for each request anew, and the objects
-        # that it makes of each, would be as much work as all the rest of a call.
+        """Return the connections to ``url``, and what they expect before the path of each request."""
+        # requests would do this for each request, and the objects that it makes take as long as the rest of a call.
         request = requests.PreparedRequest()
         request.url = f"{url}/"
         proxies = {} if is_loopback(urlsplit(url).hostname or "") else requests.utils.get_environ_proxies(url)
@@ -204,11 +222,33 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return pool, self.request_url(request, proxies).removesuffix("/")
 
 
-class Transport:
-    """Connections to one platform. ``send`` may be called from any thread."""
+class Route:
+    """The connections to one URL, by one CA bundle and one proxy."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext) -> None:
+        self.used = time.monotonic()
+        self._url = url
+        self._adapter = _Adapter(context)
+        self._line: tuple[HTTPConnectionPool, str] | None = None
+
+    def line(self) -> tuple[HTTPConnectionPool, str]:
+        """Return the pool of connections, and what comes before the path of each request."""
+        self.used = time.monotonic()
+        self._line = self._line or self._adapter.line_to(self._url)
+        return self._line
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._line = None
+        self._adapter.close()
+
+
+class Transport:
+    """Sends requests to one platform. ``send`` may be called from any thread."""
+
+    def __init__(self, settings: Settings, route: Route) -> None:
         self.limiter = _limiters.setdefault(urlsplit(settings.api_url).netloc, Limiter())
+        self.route = route
         self._connect_timeout = min(settings.connect_timeout, LONGEST_TIMEOUT)
         self._policy = _Policy(
             total=settings.retries,
@@ -222,9 +262,6 @@ class Transport:
             raise_on_status=False,
         )
         self._policy.limiter = self.limiter
-        self._url = settings.api_url
-        self._adapter = _Adapter(_context(settings.verify))
-        self._line: tuple[HTTPConnectionPool, str] | None = None
 
     def send(self, request: Request, read_timeout: float | None, operation: str) -> Answer:
         """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds for all of it, None for no limit.
@@ -280,7 +317,7 @@ class Transport:
         """Give the answer, and the seconds for which the request limit held the request back."""
         with self.limiter.turn() as held:
             answer = exchange()
-            self.limiter.feed(answer.headers)
+            self.limiter.feed(answer.headers, is_good=answer.is_good)
         return answer, held
 
     def _whole(self, request: Request, timeout: Timeout) -> Answer:
@@ -300,7 +337,7 @@ class Transport:
                 retries.sleep()
 
     def _urlopen(self, request: Request, timeout: Timeout, retries: Retry) -> BaseHTTPResponse:
-        pool, above = self._line = self._line or self._adapter.line_to(self._url)
+        pool, above = self.route.line()
         return pool.urlopen(
             request.verb,
             above + request.target,
@@ -321,31 +358,83 @@ class Transport:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._line = None
-        self._adapter.close()
+        self.route.close()
 
 
-def _context(verify: str | None) -> ssl.SSLContext:
-    bundle = verify or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
-    if Path(bundle).is_dir():
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
+# What `requests.utils` and `_bundle` look up.
+_environment = Variables(
+    *(f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")),
+    *(f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL", "NO")),
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "REQUEST_METHOD",  # of a CGI program, where HTTP_PROXY is a header of the client
+)
 
 
+def _bundle(verify: str | None) -> str:
+    return verify or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+
+
+def _context(bundle: str) -> ssl.SSLContext:
+    """Return the TLS context for a CA bundle: one takes 0.8 MB and 13 ms, so it is made once for each file."""
+    status = Path(bundle).stat()
+    key = (bundle, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    if key not in _contexts:
+        made = (
+            ssl.create_default_context(capath=bundle)
+            if stat.S_ISDIR(status.st_mode)
+            else ssl.create_default_context(cafile=bundle)
+        )
+        while len(_contexts) >= MOST_CONTEXTS:
+            del _contexts[next(iter(_contexts))]
+        _contexts[key] = made
+    return _contexts[key]
+
+
+_contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
 # One a host, whatever the settings: the platform counts requests by address.
 _limiters: dict[str, Limiter] = {}
+_routes: dict[tuple[object, ...], Route] = {}
 _transports: dict[tuple[object, ...], Transport] = {}
 _making = threading.Lock()
 
 
 def transport(settings: Settings) -> Transport:
-    """Give the transport for ``settings``, made on first use. Raises OSError for a CA bundle that cannot be read."""
-    key = (settings.api_url, settings.verify, settings.connect_timeout, settings.retries)
+    """Return the transport for ``settings``. Raises OSError for a CA bundle that cannot be read."""
+    environment = _environment.raw()
+    key = (settings.api_url, settings.verify, settings.connect_timeout, settings.retries, environment)
     if made := _transports.get(key):
         return made
     # A fleet begins with hundreds of threads that all need it now: each would read the CA file for itself.
     with _making:
-        return _transports.get(key) or _transports.setdefault(key, Transport(settings))
+        if made := _transports.get(key):
+            return made
+        made = Transport(settings, _route(settings, environment))
+        while len(_transports) >= MOST_TRANSPORTS:
+            del _transports[next(iter(_transports))]
+        _transports[key] = made
+    return made
+
+
+def _route(settings: Settings, environment: tuple[object, ...]) -> Route:
+    key = (settings.api_url, settings.verify, environment)
+    if key not in _routes:
+        context = _context(_bundle(settings.verify))
+        _forget_unused()
+        _routes[key] = Route(settings.api_url, context)
+    return _routes[key]
+
+
+def _forget_unused() -> None:
+    # urllib3 closes the connections of a pool when nothing refers to it: after the requests that are on their way.
+    by_age = sorted(_routes, key=lambda key: _routes[key].used, reverse=True)
+    since = time.monotonic() - UNUSED_SECONDS
+    kept = {key: _routes[key] for key in by_age[: MOST_ROUTES - 1] if _routes[key].used >= since}
+    for key in [key for key, made in _transports.items() if made.route not in kept.values()]:
+        del _transports[key]
+    for key in by_age:
+        if key not in kept:
+            del _routes[key]
 
 
 def _forget() -> None:
@@ -353,7 +442,9 @@ def _forget() -> None:
     global _making  # noqa: PLW0603  # one process, one lock
     _making = threading.Lock()
     _limiters.clear()
+    _routes.clear()
     _transports.clear()
+    _contexts.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,6 +1,6 @@
-"""What can go wrong with a request, and what each of it is called.
+"""Map the exceptions of urllib3, requests and the standard library to TransportError.
 
-Named by the kinds of the causes and never by their texts, which quote what was sent.
+The type of a cause decides, never its text: a text may quote what was sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from pocketenv_fp.errors import TransportError, TransportKind
 
-__all__ = ["LARGEST_ANSWER", "TROUBLE", "AnswerTooLarge", "trouble"]
+__all__ = ["LARGEST_ANSWER", "TROUBLE", "AnswerTooLarge", "NotSent", "trouble"]
 
 # An answer of the API is held in memory. What a command prints comes in one, so there is room for a lot; a server that
 # never ends is not waited for. Archives are streamed and have no limit here.
@@ -41,6 +41,14 @@ LARGEST_ANSWER = 256 * 1024 * 1024
 
 class AnswerTooLarge(HTTPError):
     """An answer of the API that is more than `LARGEST_ANSWER` bytes, unpacked."""
+
+
+class NotSent(Exception):
+    """Among the causes of an error: it came before a byte of the request was written. Never raised itself."""
+
+    def __init__(self, *, by_proxy: bool) -> None:
+        super().__init__("the request was not sent")
+        self.by_proxy = by_proxy
 
 
 TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
@@ -52,7 +60,7 @@ NO_HTTP = "the answer is not HTTP that can be read"
 
 _Causes = tuple[type[BaseException], ...]
 
-# The more telling first.
+# Most specific first.
 _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
     (
         # InvalidSchema is requests' for a SOCKS proxy without PySocks.
@@ -93,20 +101,39 @@ _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
 
 
 def trouble(error: BaseException, operation: str) -> TransportError:
-    """Name what went wrong in sending, from one of `TROUBLE`."""
+    """Return the TransportError for an exception of `TROUBLE`."""
     causes = tuple(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return TransportError("tls", f"the certificate is not trusted: {cause.verify_message}", operation)
     system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+    kind, reason, maybe_sent = _named(causes)
+    if unsent := next((cause for cause in causes if isinstance(cause, NotSent)), None):
+        kind, reason = _unsent(kind, reason, by_proxy=unsent.by_proxy)
+        maybe_sent = False
+    return TransportError(kind, f"{reason}: {system}" if system else reason, operation, maybe_sent)
+
+
+def _named(causes: tuple[BaseException, ...]) -> tuple[TransportKind, str, bool]:
     for kinds, kind, reason, maybe_sent in _TROUBLES:
         if any(isinstance(cause, kinds) for cause in causes):
-            return TransportError(kind, f"{reason}: {system}" if system else reason, operation, maybe_sent)
-    return TransportError("protocol", NO_HTTP, operation, maybe_sent=True)
+            return kind, reason, maybe_sent
+    return "protocol", NO_HTTP, True
+
+
+def _unsent(kind: TransportKind, reason: str, *, by_proxy: bool) -> tuple[TransportKind, str]:
+    if by_proxy:
+        return "proxy", "the proxy cannot be used"
+    # No answer was waited for yet.
+    before: dict[TransportKind, tuple[TransportKind, str]] = {
+        "timeout": ("connect", "no connection in time"),
+        "dropped": ("connect", "no connection"),
+    }
+    return before.get(kind, (kind, reason))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The innermost last. requests and urllib3 keep causes in three places."""
+    """Yield an error and its causes. requests and urllib3 keep them in three places."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:

@@ -11,6 +11,7 @@ POST io.pocketenv.sandbox.exec(id) with body (command)
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Callable, Generator, Hashable, Mapping
@@ -31,9 +32,10 @@ from pocketenv_fp.errors import (
     NotLoggedIn,
     PocketenvError,
     RateLimited,
+    TransportError,
     api_error_kind,
 )
-from pocketenv_fp.secrecy import HIDDEN, without_passwords
+from pocketenv_fp.secrecy import HIDDEN, HiddenBytes, HiddenText, without_passwords
 
 if TYPE_CHECKING:
     from pocketenv_fp.transport import Answer, Request, Transport
@@ -173,16 +175,18 @@ def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
         request = _prepared(call, found)
     except UnicodeEncodeError:
         return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+    except OSError as error:
+        return Failure(_unconnected(error, call.nsid))
     if _has_nul(request):
         return Failure(InvalidInput("text", "holds a NUL character"))
     return _sent(call, request, found).bind(lambda answer: _read(call, answer, found))
 
 
 def _sent(call: Call[Any], request: Request, found: Settings) -> Result[Answer, PocketenvError]:
-    # requests is slow to import: a program that only composes steps does not wait for it.
-    from pocketenv_fp.trouble import TROUBLE, trouble
-
     def sent(line: Transport) -> Result[Answer, PocketenvError]:
+        # requests is slow to import: a program that only composes steps does not wait for it.
+        from pocketenv_fp.trouble import TROUBLE, trouble
+
         try:
             return Success(line.send(request, _read_timeout(call, found), call.nsid))
         except TimeIsOver:
@@ -191,21 +195,34 @@ def _sent(call: Call[Any], request: Request, found: Settings) -> Result[Answer, 
             met = trouble(error, call.nsid)
             return Failure(exceeded(call.nsid, maybe_sent=met.maybe_sent) or met)
 
-    return connected(found).bind(sent)
+    return connected(found, call.nsid).bind(sent)
 
 
-def connected(found: Settings) -> Result[Transport, PocketenvError]:
-    """Give the transport for these settings. Failures: InvalidInput for a CA bundle that cannot be used."""
-    from pocketenv_fp.transport import transport
+def connected(found: Settings, operation: str = "") -> Result[Transport, PocketenvError]:
+    """Return the transport for these settings.
 
+    Failures: InvalidInput for a CA bundle that cannot be used; TransportError where no file can be opened at all.
+    """
     try:
+        from pocketenv_fp.transport import transport
+
         return Success(transport(found))
     except OSError as error:
+        if error.errno in _NO_FILES:
+            return Failure(_unconnected(error, operation))
         return Failure(
             InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'no certificate in it'}")
         )
     except ValueError:
         return Failure(InvalidInput("verify", "is not a path"))
+
+
+_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+def _unconnected(error: OSError, operation: str) -> TransportError:
+    # Modules are imported on first use, which opens files as well.
+    return TransportError("connect", f"no connection: {error.strerror}", operation)
 
 
 def _read(call: Call[T], answer: Answer, found: Settings) -> Result[T, PocketenvError]:
@@ -214,6 +231,7 @@ def _read(call: Call[T], answer: Answer, found: Settings) -> Result[T, Pocketenv
     try:
         return Success(call.decode(answer.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        answer.distrust()
         return Failure(DecodeError(call.nsid, _unreadable(answer.body, error)))
 
 
@@ -235,15 +253,22 @@ def _prepared(call: Call[Any], found: Settings) -> Request:
         target += f"?{urlencode(_given(call.params), quote_via=quote)}"
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
     if found.token is not None:
-        headers["Authorization"] = f"Bearer {found.token}"
+        headers["Authorization"] = HiddenText(f"Bearer {found.token}")
     if call.body is not None:
-        body = msgspec.json.encode(_given(call.body))
+        # What a command is given may be a secret.
+        body = HiddenBytes(msgspec.json.encode(_given(call.body), enc_hook=_plain))
         headers["Content-Type"] = "application/json"
         headers["Content-Length"] = str(len(body))
         return Request("POST", target, headers, body)
     if not call.is_query:
         headers["Content-Length"] = "0"
     return Request("GET" if call.is_query else "POST", target, headers)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, HiddenText):
+        return str(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 
 def _has_nul(request: Request) -> bool:

@@ -39,13 +39,14 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """What to do with a request: wait, send these bytes, then keep the connection, end it or break it.
 
-    What is in ``slowly`` comes after the rest, byte by byte, ten of them a second.
+    What is in ``later`` comes in a packet of its own; ``slowly`` comes after the rest, byte by byte, ten of them a second.
     """
 
     raw: bytes = b""
     wait: float = 0.0
     then: str = "keep"  # or "close", or "reset"
     slowly: bytes = b""
+    later: bytes = b""
 
 
 Answer = Callable[[Request], Reply]
@@ -160,6 +161,9 @@ class Server:
                 answer = self._answer(request)
                 self._closed.wait(answer.wait)
                 held.sendall(answer.raw)
+                if answer.later:
+                    self._closed.wait(0.05)
+                    held.sendall(answer.later)
                 for byte in answer.slowly:
                     self._closed.wait(0.1)
                     held.sendall(bytes([byte]))
@@ -275,6 +279,6 @@ def client(url: str, *, read_timeout: float = 5.0, retries: int = 0, verify: str
 
 def forget() -> None:
     """Close all connections of the library and let it read the environment again."""
-    for made in transport._transports.values():  # pyright: ignore[reportPrivateUsage]
-        made.close()
+    for route in transport._routes.values():  # pyright: ignore[reportPrivateUsage]
+        route.close()
     transport._forget()  # pyright: ignore[reportPrivateUsage]

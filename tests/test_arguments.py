@@ -48,7 +48,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.operation import Curried, Step
-from pocketenv_fp.secrecy import shown
+from pocketenv_fp.secrecy import HiddenText, shown
 
 BOX = Sandbox(id="3f", name="calm-otter")
 NOWHERE = Config(api_url="http://127.0.0.1:9", token="t", retries=0)
@@ -178,7 +178,7 @@ def test_an_enum_of_str_is_its_value(environment: dict[str, str]) -> None:
 @pytest.mark.parametrize("kind", [Str, np.str_])
 def test_a_config_holds_plain_values(kind: Callable[[str], str]) -> None:
     config = Config(api_url=kind("https://api.example"), token=kind("t"), retries=Int(2), read_timeout=Float(3))
-    assert {type(config.api_url), type(config.token)} == {str}
+    assert (type(config.api_url), type(config.token)) == (str, HiddenText)
     assert (type(config.retries), type(config.read_timeout)) == (int, float)
     assert type(from_env(kind("A")).name) is str
 

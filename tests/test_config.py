@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -307,3 +309,29 @@ def test_any_text_for_a_url_is_a_result(text: str) -> None:
 )
 def test_what_has_no_place_in_a_url_is_not_shown(url: str, shown: str) -> None:
     assert repr(Config(api_url=url)) == f"Config(api_url={shown!r})"
+
+
+def test_config_shows_other_fields_as_they_are() -> None:
+    odd = "/etc/ca?bundle@home.pem"
+    config = Config(
+        api_url="https://a.example",
+        public_key="ab?c@d",
+        connect_timeout=math.inf,
+        read_timeout=5,
+        retries=0,
+        verify=odd,
+    )
+    shown = (
+        "Config(api_url='https://a.example', public_key='ab?c@d', connect_timeout=float('inf'), read_timeout=5, "
+        f"retries=0, verify={odd!r})"
+    )
+    assert repr(config) == shown
+    assert eval(shown, {"Config": Config}) == config  # what is shown is source
+    assert dict(config.__rich_repr__())["verify"] == odd
+    assert repr(Config(token="top-secret", retries=2)) == "Config(token='***', retries=2)"
+
+
+@pytest.mark.parametrize("kind", [Config, Settings])
+def test_config_takes_no_field_by_position(kind: Any) -> None:
+    with pytest.raises(TypeError):
+        kind("top-secret")

@@ -16,8 +16,12 @@ from hypothesis import strategies as st
 from returns.result import Success
 
 from pocketenv_fp import Config, get_sandbox, limiter, local
+from pocketenv_fp.config import settings
+from pocketenv_fp.deadline import limited
+from pocketenv_fp.deadline import nap as usual_nap
 from pocketenv_fp.limiter import Limiter
 from pocketenv_fp.local import limits
+from pocketenv_fp.transport import transport
 from tests import servers
 from tests.servers import VIEW, Reply, Request, Server, client, reply
 
@@ -150,6 +154,112 @@ def test_headers_that_are_missing_teach_nothing() -> None:
     for name in headers(5, 0, 30):
         held.feed({key: value for key, value in headers(5, 0, 30).items() if key != name})
     assert held._claim() == 0
+
+
+def over(passed: list[float]) -> Limiter:
+    """A limiter whose window is over."""
+    held = Limiter()
+    held.feed(headers(9, 1, 2))
+    passed.append(3.0)
+    return held
+
+
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let the limiter's time pass by what is put into this list, and by what it sleeps."""
+    passed: list[float] = []
+    base, today = time.monotonic(), time.time()
+    monkeypatch.setattr(time, "monotonic", lambda: base + sum(passed))
+    monkeypatch.setattr(time, "time", lambda: today + sum(passed))
+    monkeypatch.setattr(limiter, "nap", passed.append)
+    return passed
+
+
+def test_headers_that_stop_end_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = clock(monkeypatch)
+    held = over(passed)
+    for _ in range(50):
+        with held.turn():
+            held.feed({})
+    assert passed == [3.0]
+    assert [held._claim() for _ in range(20)] == [0.0] * 20
+
+
+def test_a_refusal_without_headers_ends_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = clock(monkeypatch)
+    held = over(passed)
+    for _ in range(50):
+        with held.turn():
+            # A proxy may have written it: still one at a time, but one after the other.
+            assert held._claim() > 0
+            held.feed({}, is_good=False)
+    assert passed == [3.0]
+
+
+def test_requests_that_fail_do_not_wait_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = clock(monkeypatch)
+    held = over(passed)
+    for _ in range(50):
+        with pytest.raises(ConnectionError), held.turn():
+            raise ConnectionError
+    assert passed == [3.0]
+
+
+@pytest.mark.parametrize("behind", [30, 3600])
+def test_a_clock_that_is_ahead_slows_nothing(behind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Limiter()
+    passed = clock(monkeypatch)
+    for number in range(100):
+        with held.turn():
+            held.feed(headers(500, 499 - number, int(time.time()) - behind))
+    assert sum(passed) < 1
+
+
+def test_a_reset_of_no_seconds_slows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Limiter()
+    passed = clock(monkeypatch)
+    for number in range(100):
+        with held.turn():
+            held.feed(headers(500, 499 - number, 0))
+    assert sum(passed) < 1
+
+
+def test_headers_that_stop_end_the_limit_of_calls() -> None:
+    servers.forget()
+    answers = servers.in_turn(reply(VIEW, headers=headers(5, 1, 0)), reply(VIEW))
+    with Server(answers) as server:
+        config = client(server.url)
+        for _ in range(3):
+            assert isinstance(get_sandbox("x", config=config), Success)
+        held = transport(settings(config).unwrap()).limiter
+        held._resets_at = 0.0
+        assert isinstance(get_sandbox("x", config=config), Success)
+        assert held._limit is None
+
+
+def test_pause_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+
+    def short(seconds: float) -> None:
+        naps.append(seconds)
+        usual_nap(0.01)
+
+    monkeypatch.setattr(limiter, "nap", short)
+    held = Limiter()
+    with limited(0.05):
+        held.pause(30.0)
+    assert naps
+    assert all(0 < seconds <= 30.0 for seconds in naps)
+    # What sleeps in one piece would have outlasted the deadline by half a minute.
+    assert held._claim() > 20
+
+
+def test_turn_naps_no_longer_than_it_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Limiter()
+    passed = clock(monkeypatch)
+    held.feed(headers(5, 0, 3))
+    with held.turn() as seconds:
+        assert seconds == pytest.approx(3.0)
+    assert passed == pytest.approx([limiter.LOOK_AGAIN] * 3)
 
 
 def test_a_pause_holds_everyone_back_the_caller_included() -> None:

@@ -33,7 +33,6 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import (
     ApiError,
     Config,
-    DecodeError,
     ExecResult,
     InvalidInput,
     PocketenvError,
@@ -192,6 +191,19 @@ def test_what_http_client_raises_arrives_wrapped_and_is_told_apart(kind: type[Ex
     named = trouble.trouble(requests.exceptions.ConnectionError(inner), "x")
     gone = issubclass(kind, ConnectionError | http.client.IncompleteRead)
     assert (named.kind, named.maybe_sent) == ("dropped" if gone else "protocol", True)
+
+
+@pytest.mark.parametrize("by_proxy", [False, True])
+@pytest.mark.parametrize("kind", LIBRARIES + STANDARD, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_trouble_before_the_request_was_not_sent(kind: type[Exception], *, by_proxy: bool) -> None:
+    error = kind.__new__(kind)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = "certificate has expired"
+    error.__cause__ = trouble.NotSent(by_proxy=by_proxy)
+    named = trouble.trouble(urllib3.exceptions.ProtocolError("Connection aborted.", error), "x")
+    assert not named.maybe_sent
+    assert named.kind not in {"dropped", "timeout"}
+    assert not by_proxy or named.kind in {"proxy", "tls"}
 
 
 def test_no_text_of_a_cause_gets_into_the_error() -> None:
@@ -530,11 +542,34 @@ def test_cookies_are_not_kept(cookie: str) -> None:
 # Answers that are none
 
 HALF = reply(VIEW).raw[:-10]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 BROKEN = {
     "closed before the answer": (Reply(then="close"), "dropped"),
     "reset before the answer": (Reply(then="reset"), "dropped"),
     "closed in the middle of the body": (Reply(HALF, then="close"), "dropped"),
     "reset in the middle of the body": (Reply(HALF, then="reset"), "dropped"),
+    **{
+        f"closed after {len(head)} bytes of the header": (Reply(head, then="close"), "dropped")
+        for head in (
+            b"HTTP/1.1 200 OK",
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Le",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+            b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        )
+    },
+    "closed after a header without a length": (Reply(b"HTTP/1.1 200 OK\r\n\r\n", then="close"), "dropped"),
+    "closed in the size of a chunk": (Reply(CHUNKED + b"0", then="close"), "dropped"),
+    "closed before the end of the chunks": (Reply(CHUNKED + b"2\r\n{}\r\n0\r\n", then="close"), "dropped"),
+    "another protocol is switched to": (
+        Reply(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + reply(VIEW).raw, then="close"),
+        "protocol",
+    ),
+    "an interim answer with a body": (
+        Reply(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\n{}" + reply(VIEW).raw, then="close"),
+        "protocol",
+    ),
     "garbage": (Reply(b"\x16\x03\x01\x00\x00 what?\r\n\r\n", then="close"), "protocol"),
     "another protocol": (Reply(b"SSH-2.0-OpenSSH_9.6\r\n", then="close"), "protocol"),
     "no status": (Reply(b"HTTP/1.1 fine\r\n\r\n", then="close"), "protocol"),
@@ -562,13 +597,6 @@ def test_a_broken_answer_is_named_and_may_have_been_acted_on(ask: Ask, answer: R
         error = broke(ask(client(server.url)))
         assert (error.kind, error.maybe_sent) == (kind, True)
         assert len(server.seen) == 1
-
-
-@pytest.mark.parametrize("ask", [look, run, make])
-def test_a_header_that_breaks_off_is_an_answer_without_a_body(ask: Ask) -> None:
-    # http.client takes the end of the stream for the end of the header. The missing body is what is noticed.
-    with Server(servers.always(Reply(b"HTTP/1.1 200 OK\r\nContent-Le", then="close"))) as server:
-        assert isinstance(ask(client(server.url)).failure(), DecodeError)
 
 
 @pytest.mark.parametrize("ask", [look, run, make])
@@ -724,6 +752,52 @@ def test_a_query_is_repeated_as_often_as_configured_and_no_more(answer: Reply, r
         assert server.verbs == ["GET"] * (retries + 1)
 
 
+def naps_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each pause, which is not made."""
+    naps: list[float] = []
+    monkeypatch.setattr(transport, "nap", naps.append)
+    return naps
+
+
+# urllib3 repeats once without a pause. Each later pause is twice the one before, up to 5 s, and up to 0.2 s longer.
+PAUSES = [0.0, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+def assert_paced(naps: list[float]) -> None:
+    assert len(naps) == len(PAUSES)
+    for nap, pause in zip(naps, PAUSES, strict=True):
+        assert pause <= nap <= min(pause + (0.2 if pause else 0.0), 5.0), naps
+    assert naps != PAUSES  # many clients do not all come at once
+
+
+@pytest.mark.parametrize("answer", [TRANSIENT["503"], TRANSIENT["closed"]], ids=["503", "closed"])
+def test_repetitions_of_a_query_are_paced(answer: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = naps_of(monkeypatch)
+    with Server(servers.always(answer)) as server:
+        look(client(server.url, retries=len(PAUSES)))
+        assert len(server.seen) == len(PAUSES) + 1
+    assert_paced(naps)
+
+
+def one_piece() -> Generator[bytes]:
+    yield b"x"
+
+
+def test_repetitions_of_a_copy_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = naps_of(monkeypatch)
+    with Server(servers.always(TRANSIENT["503"])) as server:
+        config = client(server.url, retries=len(PAUSES))
+        assert isinstance(storage.put(one_piece, config=config), Failure)
+    assert_paced(naps)
+
+
+def test_a_repetition_waits_as_long_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = naps_of(monkeypatch)
+    with Server(servers.in_turn(reply(b"", 503, {"Retry-After": "7"}), reply(VIEW))) as server:
+        assert isinstance(look(client(server.url, retries=1)), Success)
+    assert naps == [7]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 501])
 def test_a_query_that_was_refused_is_not_repeated(status: int) -> None:
     with Server(servers.always(reply(b"{}", status))) as server:
@@ -834,12 +908,13 @@ def test_after_its_idle_connections_were_closed_new_ones_are_made() -> None:
         for number in (1, 2):
             assert isinstance(look(client(server.url)), Success)
             assert server.connections == number
-            for made in transport._transports.values():  # pyright: ignore[reportPrivateUsage]
-                made.close()
+            for route in transport._routes.values():  # pyright: ignore[reportPrivateUsage]
+                route.close()
 
 
 def test_an_error_answer_gives_its_connection_back() -> None:
-    with Server(servers.in_turn(reply(b"{}", 500), reply(b"<html>", 404), reply(b"junk"), reply(VIEW))) as server:
+    answers = servers.in_turn(reply(b"{}", 500), reply(b"", 400), reply(b'{"error": "x"}', 404), reply(VIEW))
+    with Server(answers) as server:
         for _ in range(4):
             look(client(server.url))
         assert server.connections == 1

@@ -1,0 +1,209 @@
+"""Tools that show the locals of a traceback show neither the token nor a secret that was read from the environment."""
+
+from __future__ import annotations
+
+import gc
+import io
+import socket
+import ssl
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import trustme
+from rich.console import Console
+from rich.traceback import Traceback
+
+from pocketenv_fp import Config, exec, from_env, get_sandbox, pocketenv, sandbox, storage
+from pocketenv_fp import config as config_module
+from pocketenv_fp.config import settings
+from pocketenv_fp.secrecy import HiddenBytes, HiddenText
+from pocketenv_fp.xrpc import procedure, send
+from tests import servers
+from tests.servers import BOX, RAN, Reply, Server, reply
+
+# As long as a real one, and rich shows the first 80 characters.
+PART = "tok-En.For-Frames"
+TOKEN = f"{PART}.{'A1b2C3d4' * 30}"
+SECRET = "sk-Frames-0123456789"
+
+
+class Stopped(BaseException):
+    """As KeyboardInterrupt, which pytest takes for its own."""
+
+
+def stopping(place: tuple[type, str]) -> Callable[..., Any]:
+    """What raises in this thread, and works as usual in the server's."""
+    usual, mine = getattr(*place), threading.get_ident()
+
+    def stop(*args: Any, **given: Any) -> Any:
+        if threading.get_ident() == mine:
+            raise Stopped
+        return usual(*args, **given)
+
+    return stop
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("THE_SECRET", SECRET)
+    servers.forget()
+    yield
+    servers.forget()
+
+
+def texts(error: BaseException) -> str:
+    """All that tools show of a traceback: the standard library's form, and the repr of each local."""
+    standard = traceback.TracebackException.from_exception(error, capture_locals=True)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # The test's own frame holds what it was called with.
+    reprs = [f"{name}={value!r}" for frame in frames[1:] for name, value in frame.f_locals.items()]
+    return "\n".join([*standard.format(), *reprs])
+
+
+def texts_of_rich(error: BaseException) -> str:
+    """What rich shows: it looks into containers and cuts long strings."""
+    shown = io.StringIO()
+    form = Traceback.from_exception(
+        type(error), error, error.__traceback__, show_locals=True, locals_max_length=50, max_frames=200
+    )
+    Console(file=shown, width=200).print(form)
+    return shown.getvalue()
+
+
+def pieces() -> Generator[bytes]:
+    yield b"x" * 99
+
+
+CALLS: dict[str, Callable[[Config], object]] = {
+    "query": lambda config: get_sandbox("3f2a", config=config),
+    "command": lambda config: exec(BOX, "make", config=config),
+    "large command": lambda config: send(
+        procedure("sandbox.exec", bytes, {"id": "a"}, {"command": "x" * 50_000}), config=config
+    ),
+    "secret": lambda config: sandbox.set_secret(BOX, "NAME", from_env("THE_SECRET"), config=config),
+    "low secret": lambda config: pocketenv.add_secret("3f2a", "NAME", from_env("THE_SECRET"), config=config),
+    "upload": lambda config: storage.put(pieces, config=config),
+}
+PLACES: dict[str, tuple[type, str]] = {
+    "connecting": (socket.socket, "connect"),
+    "sending": (socket.socket, "sendall"),
+    "receiving": (socket.socket, "recv_into"),
+}
+TLS: dict[str, tuple[type, str]] = {
+    "shaking hands": (ssl.SSLSocket, "do_handshake"),
+    "sending": (ssl.SSLSocket, "send"),
+    "receiving": (ssl.SSLSocket, "read"),
+}
+
+
+def answer(request: servers.Request) -> Reply:
+    return reply(b'{"secrets": [], "total": 0}' if "getSecrets" in request.path else RAN)
+
+
+def stopped(call: Callable[[Config], object], config: Config, show: Callable[[BaseException], str] = texts) -> str:
+    with pytest.raises(Stopped) as caught:
+        call(config)
+    text = show(caught.value)
+    # urllib3 leaves a socket to the garbage collector where connecting is interrupted.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        traceback.clear_frames(caught.tb)
+        caught.value.__traceback__ = None
+        del caught
+        gc.collect()
+    return text
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_no_frame_shows_the_token(
+    call: Callable[[Config], object], place: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(answer) as server:
+        config = Config(api_url=server.url, storage_url=server.url, token=TOKEN, retries=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(*place, stopping(place), raising=False)
+            shown = stopped(call, config)
+    assert PART not in shown
+    assert SECRET not in shown
+    assert "Authorization" in shown
+
+
+def test_rich_shows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(answer) as server:
+        config = Config(api_url=server.url, token=TOKEN, retries=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(socket.socket, "recv_into", stopping(PLACES["receiving"]), raising=False)
+            shown = stopped(CALLS["query"], config, texts_of_rich)
+    assert PART[:8] not in shown
+    assert "Authorization" in shown
+
+
+@pytest.mark.parametrize("call", [CALLS["query"], CALLS["secret"]], ids=["query", "secret"])
+@pytest.mark.parametrize("place", TLS.values(), ids=TLS)
+def test_no_frame_shows_the_token_over_tls(
+    call: Callable[[Config], object],
+    place: tuple[type, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    authority = trustme.CA()
+    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with Server(answer, tls=context) as server:
+        config = Config(api_url=server.url, token=TOKEN, retries=0, verify=str(bundle))
+        with monkeypatch.context() as patched:
+            patched.setattr(*place, stopping(place))
+            shown = stopped(call, config)
+    assert PART not in shown
+    assert SECRET not in shown
+
+
+@pytest.mark.parametrize("source", ["environment", "file", "config"])
+def test_no_frame_shows_a_token_that_was_read(
+    source: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("POCKETENV_TOKEN", raising=False)
+    if source == "file":
+        (home / ".pocketenv").mkdir()
+        (home / ".pocketenv" / "token.json").write_bytes(msgspec.json.encode({"token": TOKEN}))
+    if source == "environment":
+        monkeypatch.setenv("POCKETENV_TOKEN", TOKEN)
+    with Server(answer) as server:
+        config = Config(api_url=server.url, storage_url=server.url, token=TOKEN if source == "config" else None)
+        found = settings(config).unwrap()
+        assert (str(found.token), type(found.token)) == (TOKEN, HiddenText)
+        monkeypatch.setattr(config_module, "_wrong_token", stopping((object, "__init__")))
+        shown = stopped(lambda config: settings(msgspec.structs.replace(config, read_timeout=77)), config)
+    assert PART not in shown
+
+
+def test_hidden_text_is_the_same_text() -> None:
+    hidden = HiddenText(TOKEN)
+    assert (hidden, hash(hidden), f"{hidden}", str(hidden)) == (TOKEN, hash(TOKEN), TOKEN, TOKEN)
+    for each in (hidden, hidden[:80], hidden[0], hidden.encode(), hidden.encode()[:80], [hidden], {"x": hidden}):
+        assert PART not in repr(each)
+        assert PART[0] + "o" not in repr(each)
+    assert hidden[3] == TOKEN[3]
+    assert hidden.encode() == TOKEN.encode()
+    assert type(hidden.encode()) is HiddenBytes
+    assert hidden.encode()[0] == ord(TOKEN[0])
+
+
+def test_hidden_text_is_sent_plain() -> None:
+    with Server(servers.ordinary) as server:
+        config = Config(api_url=server.url, token=TOKEN)
+        asked = procedure("sandbox.exec", bytes, {"id": HiddenText("3f")}, {"command": HiddenText("make")})
+        send(asked, config=config).unwrap()
+        (seen,) = server.seen
+        assert (seen.headers["authorization"], seen.body) == (f"Bearer {TOKEN}", b'{"command":"make"}')
+        assert seen.path.endswith("?id=3f")

@@ -1,0 +1,238 @@
+"""Each call gets the answer to its own request, whatever else comes on the connection."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import trustme
+from returns.result import Failure, Success
+
+from pocketenv_fp import Config, ExecResult, Sandbox, TransportError, get_sandbox, sandbox
+from pocketenv_fp.config import settings
+from pocketenv_fp.transport import Request, transport
+from pocketenv_fp.xrpc import decode, procedure, send
+from tests import servers
+from tests.servers import BOX, RAN, VIEW, Reply, Server, client, reply
+
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+INTERIM = {
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "102": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "103": HINT,
+    "104": b"HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Offset: 4\r\n\r\n",
+    "199": b"HTTP/1.1 199 Whatever\r\nContent-Length: 0\r\n\r\n",
+    "without a reason": b"HTTP/1.1 103\r\n\r\n",
+    "three": HINT + b"HTTP/1.1 100 Continue\r\n\r\n" + HINT,
+    "three hundred": b"HTTP/1.1 102 Processing\r\n\r\n" * 300,
+    "with a length that is not its own": b"HTTP/1.1 103 Early Hints\r\nContent-Length: 999\r\n\r\n",
+    "as chunks that are not its own": b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    servers.forget()
+    yield
+    servers.forget()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def view(request: servers.Request) -> bytes:
+    """The sandbox that was asked for."""
+    return VIEW.replace(b"3f2a", request.path.partition("id=")[2].encode())
+
+
+def looked_up(server: Server, ids: str, verify: str | None = None) -> list[str]:
+    """The ids that come back for these ids."""
+    config = client(server.url, verify=verify)
+    outcomes = [get_sandbox(each, config=config) for each in ids]
+    return [outcome.map(lambda box: box.id if box else "none").value_or("failed") for outcome in outcomes]
+
+
+@pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
+@pytest.mark.parametrize("is_apart", [False, True], ids=["in one packet", "apart"])
+def test_interim_answers_are_read_past(interim: bytes, *, is_apart: bool) -> None:
+    def answer(request: servers.Request) -> Reply:
+        whole = reply(view(request)).raw
+        if "id=b" not in request.path:
+            return Reply(whole)
+        return Reply(interim, later=whole) if is_apart else Reply(interim + whole)
+
+    with Server(answer) as server:
+        assert looked_up(server, "abcd") == list("abcd")
+        assert server.connections == 1
+
+
+def test_interim_answers_without_end_are_given_up() -> None:
+    with Server(servers.always(Reply(INTERIM["102"], slowly=INTERIM["102"] * 9))) as server:
+        error = get_sandbox("a", config=client(server.url, read_timeout=0.5)).failure()
+        assert isinstance(error, TransportError)
+        assert (error.kind, error.maybe_sent) == ("timeout", True)
+
+
+def test_interim_answers_of_an_exec_are_read_past() -> None:
+    with Server(servers.always(Reply(HINT, later=reply(RAN).raw))) as server:
+        asked = procedure("sandbox.exec", lambda body: decode(body, ExecResult), {"id": "a"}, {"command": "make"})
+        assert send(asked, config=client(server.url)).unwrap().stdout == "hello"
+        assert server.verbs == ["POST"]
+
+
+MORE = {
+    "a whole answer": reply(VIEW).raw,
+    "half an answer": reply(VIEW).raw[:40],
+    "a line break": b"\r\n",
+    "one byte": b"\0",
+    "ten thousand bytes": b"x" * 10_000,
+}
+
+
+@pytest.mark.parametrize("more", MORE.values(), ids=MORE)
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunks"])
+def test_bytes_after_an_answer_are_never_the_next(more: bytes, *, is_chunked: bool) -> None:
+    # The rest of them comes when the next request is on its way.
+    def answer(request: servers.Request) -> Reply:
+        body = view(request)
+        head = servers.OK + b"Content-Type: application/json\r\n"
+        whole = (
+            head + b"Transfer-Encoding: chunked\r\n\r\n" + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+            if is_chunked
+            else reply(body).raw
+        )
+        return Reply(whole + more, later=reply(VIEW).raw)
+
+    with Server(answer) as server:
+        assert looked_up(server, "abc") == list("abc")
+        assert server.connections == 3
+
+
+def test_bytes_after_an_answer_over_tls(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> None:
+    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def answer(request: servers.Request) -> Reply:
+        return Reply(reply(view(request)).raw + reply(VIEW).raw)
+
+    with Server(answer, tls=context) as server:
+        assert looked_up(server, "abc", str(bundle)) == list("abc")
+        assert server.connections == 3
+
+
+STRANGE = {
+    "a proxy's page": reply(b"<html>Bad Gateway", 502, {"Content-Type": "text/html"}),
+    "a login page": reply(b"<html>Log in", 200, {"Content-Type": "text/html"}),
+    "an answer that is not JSON": reply(b"junk"),
+    "a text": reply(b"no", 403, {"Content-Type": "text/plain"}),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
+def test_after_a_strange_answer_comes_a_new_connection(strange: Reply) -> None:
+    # The platform's own answer is late, and on the same connection.
+    def answer(request: servers.Request) -> Reply:
+        return strange._replace(later=reply(VIEW).raw) if "id=b" in request.path else reply(view(request))
+
+    with Server(answer) as server:
+        assert looked_up(server, "abc") == ["a", "failed", "c"]
+        assert server.connections == 2
+
+
+def test_an_answer_before_the_whole_request() -> None:
+    is_answered = threading.Event()
+
+    def serve(listener: socket.socket) -> list[bytes]:
+        firsts: list[bytes] = []
+        for _ in range(2):
+            with listener.accept()[0] as held:
+                first = held.recv(65536)
+                firsts.append(first.partition(b"\r\n")[0])
+                held.sendall(reply(b'{"error": "x"}', 413).raw)
+                is_answered.set()
+                if first.startswith(b"POST"):
+                    while not first.endswith(b"0\r\n\r\n"):
+                        first = first[-9:] + held.recv(65536)
+                    assert held.recv(1) == b""  # the client hangs up: no second request comes here
+        return firsts
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * 50_000
+        assert is_answered.wait(20)
+        yield b"x" * 50_000
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve, listener)
+        line = transport(settings(client(f"http://127.0.0.1:{listener.getsockname()[1]}")).unwrap())
+        upload = Request("POST", "/cp", {"Transfer-Encoding": "chunked"}, pieces())
+        assert line.send(upload, 20, "storage.put").status == 413
+        assert line.send(Request("GET", "/cp", {}), 20, "storage.take").status == 413
+        assert served.result() == [b"POST /cp HTTP/1.1", b"GET /cp HTTP/1.1"]
+
+
+CUT = {
+    "status": servers.OK[:-2],
+    "status line": servers.OK,
+    "header name": servers.OK + b"Content-Le",
+    "header": servers.OK + b"Content-Length: 0\r\n",
+    "header without a length": servers.OK + b"\r\n",
+    "chunk size": servers.OK + b"Transfer-Encoding: chunked\r\n\r\n",
+    "last chunk": servers.OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+}
+
+
+@pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
+def test_delete_with_an_answer_cut_is_a_failure(
+    cut: bytes, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory, *, is_secure: bool
+) -> None:
+    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def answer(request: servers.Request) -> Reply:
+        return reply(VIEW) if request.verb == "GET" else Reply(cut, then="close")
+
+    with Server(answer, tls=context if is_secure else None) as server:
+        config = client(server.url, verify=str(bundle))
+        for outcome in (
+            sandbox.delete(BOX, config=config),
+            sandbox.set_variable(BOX, "NAME", "value", config=config),
+            sandbox.expose(BOX, 8080, config=config),
+        ):
+            assert isinstance(outcome, Failure)
+            error = outcome.failure()
+            assert isinstance(error, TransportError), error
+            assert (error.kind, error.maybe_sent) == ("dropped", True)
+
+
+ENDS = {
+    "length": servers.OK + b"Content-Length: 0\r\n\r\n",
+    "length and close": servers.OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n",
+    "chunks": servers.OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "trailer": servers.OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Digest: 0\r\n\r\n",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "object, then close": servers.OK + b"\r\n{}",
+}
+
+
+@pytest.mark.parametrize("answer", ENDS.values(), ids=ENDS)
+def test_delete_with_a_proper_end_is_done(answer: bytes) -> None:
+    with Server(servers.always(Reply(answer, then="close"))) as server:
+        assert isinstance(sandbox.delete(BOX, config=client(server.url)), Success)
+
+
+def test_a_cut_query_is_repeated() -> None:
+    with Server(servers.in_turn(Reply(servers.OK + b"\r\n", then="close"), reply(VIEW))) as server:
+        found = get_sandbox("3f2a", config=Config(api_url=server.url, retries=1)).unwrap()
+        assert isinstance(found, Sandbox)
+        assert server.verbs == ["GET", "GET"]

@@ -1,0 +1,58 @@
+"""What is shown of values: secrets never, and the ids that a person needs to find things always."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from pocketenv_fp import create, exec, fan_out, identity
+from pocketenv_fp.masking import SHOWN, Shown
+from pocketenv_fp.secrecy import HIDDEN, is_secret, shown
+
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
+IDS = ["backupId", "did", "id", "sandboxId", "serviceId", "uuid"]
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_explain_shows_ids(name: str) -> None:
+    assert Shown("").fields("sandbox.exec", {name: "rec_0123456789abcdefghij"}) == {name: "rec_0123456789abcdefghij"}
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_explain_shows_what_is_no_secret(name: str) -> None:
+    assert Shown("").fields("x", {name: "some-value", "other": "top-secret"}) == {name: "some-value", "other": HIDDEN}
+    assert Shown("").fields("x", {"in": {name: 5, "other": 6}}) == {"in": {name: 5, "other": HIDDEN}}
+    assert Shown("").fields("x", {name: KEY}) == {name: HIDDEN}
+
+
+MAPPINGS = {
+    "a value that is secret by its name": ({"API_KEY": "sk-12345"}, True, "{'API_KEY': '***'}"),
+    "a value that is a key by its looks": ({"API_KEY": KEY}, False, "{'API_KEY': '***'}"),
+    "a value that is none": ({"MODE": "fast"}, False, "{'MODE': 'fast'}"),
+    "a key that is a private key": ({KEY: "x"}, False, "'***'"),
+    "a key that is a private key, deeper": ({"a": {KEY: "x"}}, False, "{'a': '***'}"),
+    "a key that is no name, of secrets": ({"sk-12345 and more": "x"}, True, "{'***': '***'}"),
+    "a key with dashes, of secrets": ({"api-key": "x"}, True, "{'api-key': '***'}"),
+    "a key that is no name, of other values": ({"/etc/app.conf": "x"}, False, "{'/etc/app.conf': 'x'}"),
+    "secrets in a list": ({"keys": [KEY]}, False, "{'keys': '***'}"),
+}
+
+
+@pytest.mark.parametrize(("value", "by_name", "text"), MAPPINGS.values(), ids=MAPPINGS)
+def test_shown_mapping(value: dict[str, object], text: str, *, by_name: bool) -> None:
+    assert shown(value, is_secret_by_name=by_name) == text
+    assert KEY not in text
+
+
+def test_is_secret_looks_at_keys_of_a_mapping() -> None:
+    assert is_secret({KEY: "x"}, is_secret_by_name=False)
+    assert is_secret([{"a": {KEY: "x"}}], is_secret_by_name=False)
+    assert not is_secret({"a": "x"}, is_secret_by_name=False)
+
+
+def test_fan_out_shows_no_bar_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspect.signature(fan_out).parameters["progress"].default is False
+    fan_out(create | exec("true"), ["one", "two"])
+    fan_out(identity, ["one", "two"])
+    assert capsys.readouterr() == ("", "")

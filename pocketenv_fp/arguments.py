@@ -27,6 +27,7 @@ from returns.result import Failure, Result
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 
 __all__ = [
+    "CONTROL_PORT",
     "Arguments",
     "Id",
     "Limit",
@@ -39,8 +40,8 @@ __all__ = [
     "VariableName",
     "Wait",
     "checked",
-    "wrong_variable_name",
     "wrong_value",
+    "wrong_variable_name",
 ]
 
 P = ParamSpec("P")
@@ -68,6 +69,9 @@ _WORDS = {
 """What to say in the place of a regular expression."""
 
 PortNumber = Annotated[int, Meta(ge=1025, le=65535)]
+CONTROL_PORT = 3000
+"""A port of Cloudflare's containers themselves: the platform refuses it, and lists it for ever all the same."""
+
 Limit = Annotated[int, Meta(ge=1)]
 Offset = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]

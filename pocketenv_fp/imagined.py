@@ -236,9 +236,6 @@ class Imagined:
     def _push(self, _: Fields) -> Record:
         return {"uuid": self.new("ARCHIVE")}
 
-    def _integrate(self, given: Fields) -> Record:
-        return {"id": self.new("INTEGRATION_ID"), "name": given["name"], "webhookUrl": ""}
-
     # Records under names
 
     def records(self, noun: str, sandbox_id: str) -> list[Record]:
@@ -287,7 +284,6 @@ class Imagined:
         "actor.getTerminalToken": _always({"token": HIDDEN}),
         "sandbox.claimSandbox": _claim,
         "sandbox.createBackup": _always(None),
-        "sandbox.createIntegration": _integrate,
         "sandbox.createSandbox": _create,
         "sandbox.deleteSandbox": _delete,
         "sandbox.exec": _exec,
@@ -295,7 +291,6 @@ class Imagined:
         "sandbox.exposeVscode": lambda _, given: _preview(given),
         "sandbox.getBackups": _always({"backups": []}),
         "sandbox.getExposedPorts": _list_ports,
-        "sandbox.getIntegrations": _always([]),
         "sandbox.getPreferences": _preferences,
         "sandbox.getSandbox": _look,
         "sandbox.getSandboxes": _always({"sandboxes": [], "total": 0}),

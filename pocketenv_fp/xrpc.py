@@ -300,10 +300,10 @@ def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
     error, message = (_printable(text, token) for text in (said.error, said.message))
     if status == 429:
         return RateLimited(status, error, message, operation, _seconds(answer.headers.get("Retry-After", "")))
-    kind = api_error_kind(status, error)
-    if kind is ServerError and (status, said.error) == (500, "InternalServerError") and token and not _is_token(token):
-        kind = MalformedToken
-    return kind(status, error, message, operation)
+    refused = api_error_kind(status, error)
+    if refused is ServerError and (status, said.error) == (500, "InternalServerError") and token and not _is_token(token):
+        refused = MalformedToken
+    return refused(status, error, message, operation)
 
 
 class _Claims(msgspec.Struct):

@@ -38,11 +38,13 @@ def shown(body: bytes) -> Sandbox:
 
 @step(str, safe=True)
 def get_sandbox(
-    id: Id, *, token: Text | None = None, config: Config | None = None
+    id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox | None, PocketenvError]:
-    """Look at the sandbox with this id, name or at-URI, anybody's. Gives the Sandbox, or None if there is none.
+    """Look at the sandbox with this id, name or at-URI. Returns the Sandbox, or None if there is none.
 
-    A step that receives the None gives Failure(SandboxNotFound). Works without a login. Failures: InvalidInput.
+    **A name may find a sandbox of another owner, or a base image**: compare ``owner``, or keep the Sandbox that `create`
+    returned and `refresh` it, which looks by its id. A step that receives the None is Failure(SandboxNotFound). It works
+    without a login. Failures: InvalidInput.
 
     >>> from pocketenv_fp import exec, get_sandbox
     >>> get_sandbox("no-such-box")

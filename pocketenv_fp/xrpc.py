@@ -301,7 +301,12 @@ def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
     if status == 429:
         return RateLimited(status, error, message, operation, _seconds(answer.headers.get("Retry-After", "")))
     refused = api_error_kind(status, error)
-    if refused is ServerError and (status, said.error) == (500, "InternalServerError") and token and not _is_token(token):
+    if (
+        refused is ServerError
+        and (status, said.error) == (500, "InternalServerError")
+        and token
+        and not _is_token(token)
+    ):
         refused = MalformedToken
     return refused(status, error, message, operation)
 

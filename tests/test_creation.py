@@ -486,7 +486,7 @@ def test_create_repo_of_the_older_sandbox_of_that_name_returns_it() -> None:
     assert create("older", repo=REPO).map(lambda box: box.id) == Success(first.id)
 
 
-def test_create_repo_older_by_its_sizes_is_not_renamed(place: local.Platform) -> None:
+def test_create_repo_older_by_its_sizes_is_not_renamed() -> None:
     # Another process made it after this one had its list: only its sizes show that it is older.
     first = older()
 

@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import pocketenv
 from pocketenv_fp.arguments import Limit, Name, Offset, Text
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
+from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.operation import operation, step
 from pocketenv_fp.paging import iterates_over
@@ -21,7 +21,8 @@ from pocketenv_fp.turns import Turns
 
 __all__ = ["delete_volume", "get_volume", "iter_volumes", "list_volumes", "set_volume"]
 
-ADD = "volume.addVolume"
+ADD, UPDATE = "volume.addVolume", "volume.updateVolume"
+TURNS = 5
 
 _turns = Turns()
 _VOLUMES = Kind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
@@ -139,7 +140,16 @@ class _Attaching:
     def run(self) -> Result[Volume, PocketenvError]:
         # Names may repeat: two threads that add one name at once would make two volumes.
         with _turns.of(self._sandbox.id, ADD) as late:
-            return Failure(late) if late else self._listed().bind(self._changed)
+            if late:
+                return Failure(late)
+            changed = self._listed().bind(self._changed)
+            for _ in range(TURNS):
+                error = changed.swap().value_or(None)
+                if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
+                    break
+                # Another program deleted it in between.
+                changed = self._listed().bind(self._changed)
+            return changed
 
     def _listed(self) -> Result[list[Volume], PocketenvError]:
         volumes: list[Volume] = []

@@ -73,7 +73,7 @@ from pocketenv_fp.observing import observing
 from pocketenv_fp.operation import step
 from pocketenv_fp.xrpc import procedure, query, send
 from tests.conformance import contract
-from tests.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE
+from tests.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.test_laws import NAMES, arguments
 from tests.test_leaks import HIDDEN_TEXTS, PKCS8, PRIVATE, SECRET, TOKEN, leaks, shows
 from tests.test_operation import OF_A_NAME, STEPS, name_of
@@ -209,7 +209,9 @@ def test_the_bodies_and_queries_are_those_that_are_sent(environment: dict[str, s
 
 
 # What gives many Results is no step.
-@pytest.mark.parametrize("name", sorted(name for name in OPERATIONS if not name.startswith("iter_")))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in OPERATIONS if not name.startswith("iter_") and name not in UNSUPPORTED)
+)
 def test_each_operation_is_explained_without_a_failure(name: str) -> None:
     values = {"word": "a"} if name == "sh" else {"description": "d"} if name == "update_settings" else {}
     made = getattr(sandbox, name)(*OPERATIONS[name], **values)
@@ -244,7 +246,7 @@ def test_nothing_is_sent_or_read_and_no_token_is_needed(pipeline: Step[Any, Any]
         script = as_curl(pipeline)
     assert not watched
     assert leaks(f"{explanation}{script}") == set()
-    assert explanation.requests
+    assert explanation.requests or "does not support it" in str(explanation)
 
 
 @pytest.mark.usefixtures("alone")

@@ -160,7 +160,6 @@ SHOWN: dict[str, tuple[str, type[Record]]] = {
     "getSandbox's owner": ("owner?}}`, owner `", Profile),
     "getSandboxes": ("→ `{sandboxes: [", Sandbox),
     "getExposedPorts": ("→ `{ports: [", Port),
-    "exec": ("**exec** `?id` `{command!}` → `", ExecResult),
     "getSecrets": ("→ `{secrets: [", Secret),
     "getSshKeys": ("**getSshKeys** `?id` → `", SshKey),
     "getTailscaleAuthKey": ("**getTailscaleAuthKey** `?id` → `", TailscaleAuthKey),

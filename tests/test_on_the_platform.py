@@ -17,6 +17,7 @@ from pocketenv_fp import (
     ApiError,
     Config,
     InvalidInput,
+    NotSupported,
     Sandbox,
     SandboxNotFound,
     ServerError,
@@ -107,7 +108,7 @@ def test_a_backup_puts_a_directory_back(box: Sandbox) -> None:
     (box | exec("echo two > d/a; touch d/b")).unwrap()
     assert (box | restore_backup(backup.id)) == Success(None)
     assert (box | exec("cat d/*")).unwrap().stdout == "one\n"
-    assert isinstance((create(provider="daytona")("x") | create_backup("/workspace")).failure(), ApiError)
+    assert isinstance((create(provider="daytona")("x") | create_backup("/workspace")).failure(), NotSupported)
 
 
 def test_ports_are_exposed_listed_and_closed(box: Sandbox) -> None:

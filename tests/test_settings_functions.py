@@ -288,7 +288,6 @@ def test_preferences_are_asked_for_by_id_and_by_name(box: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        ("[]", Preferences()),
         (f'[{{"$type": "{DETAILS}"}}]', Preferences()),
         (f'[{{"$type": "other#kind", "name": 3}}, {{"$type": "{DETAILS}", "topics": ["a"]}}]', Preferences(topics=("a",))),
         (f'[{{"$type": "{DETAILS}", "name": "n", "description": null, "new": 1}}]', Preferences(name="n")),
@@ -297,6 +296,15 @@ def test_preferences_are_asked_for_by_id_and_by_name(box: Sandbox) -> None:
 def test_preferences_are_read_from_among_other_kinds(answer: str, found: Preferences) -> None:
     with Server(servers.always(reply(answer.encode()))) as server:
         assert (BOX | get_preferences(config=client(server.url))) == Success(found)
+
+
+def test_get_preferences_the_list_leaves_out_are_the_sandboxs() -> None:
+    listed = reply(b'[{"$type": "io.pocketenv.sandbox.defs#sandboxProviderPref", "name": "cloudflare"}]')
+    view = VIEW.replace(b'"status"', b'"description": "d", "topics": [], "repo": null, "status"')
+    with Server(servers.in_turn(listed, reply(view), reply(b"[]"), reply(b"{}"))) as server:
+        config = client(server.url)
+        assert (BOX | get_preferences(config=config)) == Success(Preferences(name=BOX.name, description="d"))
+        assert isinstance((BOX | get_preferences(config=config)).failure(), SandboxNotFound)
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ class _Creation:
         # An interrupt before the answer would leave a sandbox whose id nobody knows, and so would the end of the time.
         began = time.time()
         with guarded(), patient():
-            created = send(procedure(CREATE, self._noted, body=body), **self._login)
+            created = send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
             # Found and deleted here, so that an interrupt does not come between.
             return created.lash(lambda error: Failure(self._without_left(error, str(body["provider"]), began)))
 

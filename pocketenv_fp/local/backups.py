@@ -68,7 +68,7 @@ async def restore(call: Call) -> Any:
         current = sandboxes.find(world, found.id, by="id")
         if current is None or current.stopped:
             raise provider_refused()
-        noted = unpackings.note(world, folder(world) / name, found.id, row[1], exact=True)
+        noted = unpackings.note(world, folder(world) / name, found.id, row[1])
         try:
             await unpackings.carry(world, noted)
         except (Refused, OSError) as error:

@@ -11,6 +11,7 @@ from pocketenv_fp.local import (
     catalogue,
     claims,
     commands,
+    copies,
     files,
     integrations,
     keys,
@@ -19,7 +20,6 @@ from pocketenv_fp.local import (
     sandboxes,
     secrets,
     services,
-    storage,
     volumes,
 )
 from pocketenv_fp.local.call import Handler
@@ -208,9 +208,9 @@ _ALL = (
     procedure(
         "sandbox.pullDirectory",
         body=(text("sandboxId!"), text("uuid"), text("directoryPath!")),
-        to=storage.pull,
+        to=copies.pull,
     ),
-    procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=storage.push),
+    procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=copies.push),
     procedure("sandbox.createIntegration", body=(text("id!"), text("name!")), login=None, to=integrations.answer),
     query("sandbox.getIntegrations", ID, login=None, to=integrations.answer),
     # The platform itself has these three in its lexicon and nothing behind them.

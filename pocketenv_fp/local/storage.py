@@ -9,12 +9,11 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import posixpath
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import unquote
 
 from python_multipart import MultipartParser
@@ -24,10 +23,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import actors, lifecycle, sandboxes, unpackings
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, not_found, now, provider_refused, server_error
-from pocketenv_fp.local.machine import Machine, Refused
-from pocketenv_fp.local.sandboxes import Sandbox
+from pocketenv_fp.local import actors
+from pocketenv_fp.local.call import World, now
 from pocketenv_fp.local.threads import aside
 
 PIECE = 256 * 1024
@@ -170,44 +167,6 @@ class Storage:
         return _refusal(404, "File not found") if file is None else Archive(file)
 
 
-async def pull(call: Call) -> Any:
-    """Unpack an archive into a directory of a sandbox; an unknown one is passed over in silence."""
-    world, taken = call.world, drafts(call.world) / uuid.uuid4().hex
-    if "uuid" not in call.body:
-        raise server_error()
-    async with _running(call):
-        # Noted before it is taken: a crash between the two must not cost the archive.
-        noted = unpackings.note(world, taken, _own(call).id, call.body["directoryPath"])
-        try:
-            if _claim(world, call.body["uuid"], taken):
-                await lifecycle.reach(world, noted.sandbox, noted.directory)
-                await unpackings.carry(world, noted)
-        except Refused:
-            raise provider_refused() from None
-        finally:
-            unpackings.forget(world, noted)
-    return EMPTY
-
-
-async def push(call: Call) -> Any:
-    """The uuid of a new archive of a directory; where there is no such directory it is the uuid of nothing."""
-    world, name = call.world, str(uuid.uuid4())
-    directory = posixpath.normpath(posixpath.join("/workspace", call.body["directoryPath"]))
-    top = posixpath.basename(directory)
-    draft = drafts(world) / name
-    async with _running(call) as machine:
-        if not top:
-            raise provider_refused()
-        try:
-            if await machine.pack(directory, draft, top):
-                _keep(world, draft, name)
-        except Refused:
-            raise provider_refused() from None
-        finally:
-            draft.unlink(missing_ok=True)
-    return {"uuid": name}
-
-
 def folder(world: World) -> Path:
     """Where the archives lie."""
     return world.data / "storage"
@@ -222,7 +181,7 @@ def drafts(world: World) -> Path:
 
 def recover(world: World) -> None:
     """Remove what a crash left unfinished, and what is too old."""
-    for draft in set(drafts(world).iterdir()) - unpackings.archives(world):
+    for draft in drafts(world).iterdir():
         draft.unlink(missing_ok=True)
     expire(world)
 
@@ -255,7 +214,7 @@ async def _receive(world: World, request: Request) -> Response:
         if not upload.found:
             return _refusal(400, "No file uploaded")
         name = request.query_params.get("uuid") or str(uuid.uuid4())
-        _keep(world, draft, name)
+        keep(world, draft, name)
     finally:
         draft.unlink(missing_ok=True)
     return JSONResponse({"uuid": name})
@@ -271,11 +230,13 @@ def _place(world: World, name: str) -> Path:
     return folder(world) / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _keep(world: World, draft: Path, name: str) -> None:
+def keep(world: World, draft: Path, name: str) -> None:
+    """Have a draft take its place as an archive; one of the same name goes."""
     draft.replace(_place(world, name))
 
 
-def _claim(world: World, name: str, taken: Path) -> bool:
+def claim(world: World, name: str, taken: Path) -> bool:
+    """Move an archive to a path of one reader; whether there was one."""
     # A rename gives it to one reader only, and a crash on the way leaves a draft.
     try:
         _place(world, name).rename(taken)
@@ -286,30 +247,12 @@ def _claim(world: World, name: str, taken: Path) -> bool:
 
 def _taken(world: World, name: str) -> IO[bytes] | None:
     taken = drafts(world) / uuid.uuid4().hex
-    if not _claim(world, name, taken):
+    if not claim(world, name, taken):
         return None
     try:
         return taken.open("rb", buffering=0)
     finally:
         taken.unlink()
-
-
-@contextlib.asynccontextmanager
-async def _running(call: Call) -> AsyncGenerator[Machine]:
-    found = _own(call)
-    machine = call.world.machine(found.id)
-    async with machine.turn:
-        # It may have been stopped or deleted while this waited.
-        if _own(call).status != "RUNNING":
-            raise invalid("Sandbox is not running")
-        yield machine
-
-
-def _own(call: Call) -> Sandbox:
-    found = sandboxes.find(call.world, call.body["sandboxId"], by="uri", owner=call.me.id)
-    if found is None:
-        raise not_found("Sandbox not found")
-    return found
 
 
 def _may_pass(world: World, headers: Mapping[bytes, bytes]) -> bool:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
+from pocketenv_fp import local
 from pocketenv_fp.local import Platform
 from pocketenv_fp.local.faults import LostSession
+from pocketenv_fp.local.limits import PLATFORM_LIMIT
 from pocketenv_fp.local.vault import open_vault
 
 RECORDED = Path(__file__).parents[3] / "shared" / "platform" / "recorded" / "wire.jsonl"
@@ -45,6 +47,17 @@ RATE_LIMIT = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 # Lists that the platform sorts by nothing.
 UNORDERED = frozenset(["secrets", "variables", "files", "volumes", "ports", "backups"])
 TIMES = frozenset(["createdAt", "updatedAt", "startedAt", "expiresAt", "timestamp"])
+
+MOVING = frozenset(["x-ratelimit-reset"])
+# The last four rows name no request. These are the ones that they speak of: verb, path and user.
+LIMITED = {
+    "rate limit: the first refused one": ("GET", f"{NAMESPACE}sandbox.getSandboxes", ""),
+    "OPTIONS while limited": ("OPTIONS", f"{NAMESPACE}sandbox.exec", ""),
+    "plain path while limited": ("GET", "/nope", ""),
+    "storage while limited (another server)": ("GET", "/cp/nope", "ALICE"),
+}
+# Which of the sandboxes that were there before have another base image.
+CODEX = frozenset([41])
 
 _ID = re.compile(r"(?:sandbox|secret|var|file|volume|rec)_0{10}\d{10}|00000000-0000-4000-8000-\d{12}")
 _REAL = re.compile(r"(sandbox|secret|var|file|volume|rec)_[0-9a-z]{20}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -84,6 +97,7 @@ class Replay:
         self.bound: dict[str, str] = {}
         self.installs: dict[str, int] = {}
         self.sent_names = set[str]()
+        self._crowded: Replay | None = None
         self._vault = open_vault(platform.data / "key")
         self.tokens = {"ALICE": platform.new_user("alice.test"), "BOB": platform.new_user("bob.test")}
         claims = {name: self._vault.claims(token) for name, token in self.tokens.items()}
@@ -95,7 +109,7 @@ class Replay:
         with ExitStack() as stack:
             for row in rows:
                 self._before(row, stack)
-                different, answer = self._differs(row)
+                different, answer = self._differs(row, stack)
                 yield row, different
                 self._after(row, answer)
 
@@ -130,7 +144,7 @@ class Replay:
     def _others(self) -> None:
         for other in range(45, 30, -1):
             with self.platform.faults.on("sandbox.createSandbox" if other == 45 else "sandbox.exec", LostSession()):
-                made = self._call("sandbox.createSandbox", {"base": "openclaw"})
+                made = self._call("sandbox.createSandbox", {"base": "codex" if other in CODEX else "openclaw"})
             listed = self._call("actor.getActorSandboxes", "GET", did=self.dids[ALICE], limit=1)["sandboxes"][0]
             self.bound[_sandbox(other)] = made.get("id") or listed["id"]
         for other, name in ((40, "renamed-box"), (41, "box-r3146-cx"), (42, "box-r3146-full"), (43, "box-r3146")):
@@ -171,9 +185,9 @@ class Replay:
             response.begin()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
-    def _differs(self, row: Row) -> tuple[str | None, Answer]:
+    def _differs(self, row: Row, stack: ExitStack) -> tuple[str | None, Answer]:
         if "method" not in row:
-            return self._limited(row), Answer(0, {}, b"")
+            return self._limited(row, stack), Answer(0, {}, b"")
         target = self._put(row["target"])
         body = self._body(row)
         headers = {name: self._header(row, value) for name, value in row["headers"].items()}
@@ -186,9 +200,23 @@ class Replay:
             return f"status {answer.status}: {answer.body[:200].decode(errors='replace')}", answer
         return _headers(row, answer.headers) or self._answer(row, answer), answer
 
-    def _limited(self, row: Row) -> str | None:
-        # The limiter's answers: `test_limited_requests` has a platform with a limit for them.
-        return None if "rate limit" in row["case"] or "limited" in row["case"] else "an unknown kind of row"
+    def _limited(self, row: Row, stack: ExitStack) -> str | None:
+        # A server with the platform's own limit, and an address that used it up.
+        if self._crowded is None:
+            crowded = stack.enter_context(local.platform(rate_limit=PLATFORM_LIMIT))
+            self._crowded = Replay(crowded)
+            for _ in range(PLATFORM_LIMIT):
+                self._crowded.send("GET", "/nope", {}, None)
+        verb, target, token = LIMITED[row["case"]]
+        headers = {"Authorization": f"Bearer {self._crowded.tokens[token]}"} if token else {}
+        answer = self._crowded.send(verb, target, headers, None)
+        if answer.status != row["status"]:
+            return f"status {answer.status}"
+        told: dict[str, str] = row.get("answer_headers", {})
+        same = [name for name in told if name not in MOVING and answer.headers.get(name) != told[name]]
+        if same or not set(told) <= set(answer.headers):
+            return f"headers {answer.headers}"
+        return None if row.get("answer_text") in {None, answer.body.decode()} else f"body {answer.body!r}"
 
     def _header(self, row: Row, value: str) -> str:
         value = re.sub(r"TOKEN_OF_(\w+)", lambda found: self.tokens[found[1]], value)

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -13,14 +15,25 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
 from pocketenv_fp.local import actors, catalogue, claims, lifecycle, processes, services, storage
 from pocketenv_fp.local.access import Heard
 from pocketenv_fp.local.app import App
-from pocketenv_fp.local.box import NO_LIMITS, Box, Isolation, Kind, Limits, Network, best_isolation, bubblewrap
+from pocketenv_fp.local.box import (
+    EXEC_SECONDS,
+    NO_LIMITS,
+    Box,
+    Container,
+    Isolation,
+    Kind,
+    Limits,
+    Network,
+    best_isolation,
+    bubblewrap,
+)
 from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
 from pocketenv_fp.local.connection import Connection
 from pocketenv_fp.local.faults import Faults
@@ -33,8 +46,14 @@ STATE = "state.sqlite3"
 LOCK = "lock"
 IDLE_SECONDS = 5
 BACKLOG = 2048
+# How often the log has that there is no file descriptor or memory for a new connection.
+COMPLAINT_SECONDS = 30.0
 # How long open requests may take to end once their processes are gone.
 GRACE_SECONDS = 0.5
+
+
+_EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+_log = logging.getLogger("pocketenv_fp.local")
 
 
 class Platform:
@@ -47,6 +66,9 @@ class Platform:
     `isolation`: None for the stronger level that this machine has. OSError where the one asked for cannot be had.
     `network`: "private" gives each sandbox a loopback of its own and nothing else; only with bubblewrap.
     `limits`: what the commands of a sandbox may use.
+    `container`: the version of Cloudflare's container that is played. 0.7.8, the one that the platform pins, puts four
+    spaces after each newline of a command; 0.7.18 does not.
+    `exec_seconds`: the time limit of a command on Cloudflare; the platform's own is 300.
     """
 
     def __init__(
@@ -59,6 +81,8 @@ class Platform:
         isolation: Isolation | None = None,
         network: Network = "shared",
         limits: Limits = NO_LIMITS,
+        container: Container = "0.7.8",
+        exec_seconds: float = EXEC_SECONDS,
     ) -> None:
         self._closed = False
         self._pid = os.getpid()
@@ -71,15 +95,15 @@ class Platform:
         try:
             _claim(self.data)
             self._lock = _lock(self.data / LOCK)
-            self._world = _open_world(self.data, boot_delay, _kind(isolation, network, limits))
+            self._world = _open_world(self.data, boot_delay, _kind(isolation, network, limits, container, exec_seconds))
         except BaseException:
             self._let_go()
             raise
-        store, vault = self._world.store, self._world.vault
+        store = self._world.store
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.storage_url = self._world.url = self.url
-        self.public_key = vault.public_key
-        self.token = vault.sign(actors.add_user(store, HANDLE).id)
+        self.public_key = self._world.vault.public_key
+        self.token = actors.token(self._world, actors.add_user(store, HANDLE))
         self._app = App(self._world, METHODS, rate_limit)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -145,7 +169,7 @@ class Platform:
             user = actors.add_user(self._world.store, handle)
         else:
             user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
-        return self._world.vault.sign(user.id)
+        return actors.token(self._world, user)
 
     def new_ownerless_sandbox(self) -> str:
         """The id of a new running sandbox that nobody owns: claimSandbox gives it to whoever asks first."""
@@ -201,6 +225,7 @@ class Platform:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_Complaints())
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -254,6 +279,21 @@ class Platform:
         os.close(nothing)
 
 
+class _Complaints:
+    """Handler for errors of the event loop: out of file descriptors it is called thousands of times a second."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + COMPLAINT_SECONDS
+            _log.warning("new connections have to wait: %s", error.strerror)
+
+
 _living: "weakref.WeakSet[Platform]" = weakref.WeakSet()
 
 
@@ -301,13 +341,15 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _kind(isolation: Isolation | None, network: Network, limits: Limits) -> Kind:
+def _kind(
+    isolation: Isolation | None, network: Network, limits: Limits, container: Container, exec_seconds: float
+) -> Kind:
     if isolation == "bubblewrap" and bubblewrap() is None:
         raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system lets nobody make namespaces")
     chosen = isolation or best_isolation()
     if network == "private" and chosen == "processes":
         raise OSError("network 'private' needs isolation 'bubblewrap', which cannot be had here")
-    return Kind(chosen, network, limits)
+    return Kind(chosen, network, limits, container, exec_seconds)
 
 
 def _cut(boxes: Sequence[Box]) -> None:

@@ -1,47 +1,50 @@
-"""Storage: archives on their way between this machine and sandboxes, each read once and only by who sent it.
+"""Storage: archives on their way between this machine and sandboxes, each read once.
 
-They are files, one folder a user. An archive is streamed into a draft and takes its place when it is whole; whoever
-reads it takes it away first. Neither way holds more of it in memory than a piece. What nobody fetched within a day
-of its upload is removed.
+They are files, named after their uuid. An archive is streamed into a draft and takes its place when it is whole; a
+reader takes it away first. Neither way holds more of it in memory than a piece. An archive that is not fetched within a
+day of its upload is removed. Every user can read every archive whose uuid he knows, as on the platform.
 """
 
 import asyncio
 import contextlib
+import hashlib
 import os
-import posixpath
-import re
 import time
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+from urllib.parse import unquote
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import actors, lifecycle, sandboxes, unpackings
-from pocketenv_fp.local.call import EMPTY, Call, User, World, invalid, new_id, not_found, provider_refused
-from pocketenv_fp.local.machine import Machine, Refused
-from pocketenv_fp.local.sandboxes import Sandbox
+from pocketenv_fp.local import actors
+from pocketenv_fp.local.call import World, now
 from pocketenv_fp.local.threads import aside
 
 PIECE = 256 * 1024
 LIFE_SECONDS = 24 * 3600
 
-_UUID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _DRAFTS = ".drafts"
+_ROOT = "/cp"
 
 
 class Upload:
-    """The parts of a multipart body, fed piece by piece: the first file under the name `file` is what is kept."""
+    """The parts of a multipart body, fed piece by piece. The last part with the name `file` counts.
+
+    `found`: whether there is one. `text`: whether it is an ordinary field, without a file name.
+    """
 
     def __init__(self, boundary: bytes, draft: IO[bytes]) -> None:
         self.found = False
+        self.text = False
         self.whole = False
+        self._restart = False
         self._draft = draft
         self._chosen = False
         self._name = bytearray()
@@ -71,6 +74,9 @@ class Upload:
     async def flush(self) -> None:
         """Write down what is held."""
         kept, self._kept = self._kept, bytearray()
+        if self._restart:
+            self._restart = False
+            await aside(_empty, self._draft)
         if kept:
             await aside(self._draft.write, kept)
 
@@ -90,9 +96,13 @@ class Upload:
         self._value.clear()
 
     def _choose(self) -> None:
-        # Without a file name it is an ordinary field of the form.
         _, options = parse_options_header(self._disposition)
-        self._chosen = not self.found and options.get(b"name") == b"file" and b"filename" in options
+        if options.get(b"name") != b"file":
+            return
+        self._chosen, self.text = True, b"filename" not in options
+        # What an earlier part left, in memory and in the draft, is not part of this one.
+        self._restart = self.found
+        self._kept.clear()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._chosen:
@@ -114,12 +124,13 @@ class Archive(Response):
         self.headers["content-length"] = str(os.fstat(file.fileno()).st_size)
         self._file = file
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, or as much of it as there is somebody to take."""
         gone = asyncio.ensure_future(_hung_up(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while not gone.done() and (piece := await aside(self._file.read, PIECE)):
+            # A request for the head takes the archive away as well.
+            while scope["method"] == "GET" and not gone.done() and (piece := await aside(self._file.read, PIECE)):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
@@ -127,60 +138,33 @@ class Archive(Response):
             self._file.close()
 
 
-def routes(world: World) -> list[Route]:
+class Storage:
     """The pages of the storage host."""
 
-    async def upload(request: Request) -> Response:
-        user = _user(world, request)
-        return _refusal(401, "Unauthorized") if user is None else await _receive(world, user, request)
+    def __init__(self, world: World) -> None:
+        self._world = world
 
-    async def read(request: Request) -> Response:
-        user = _user(world, request)
-        if user is None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
+        """Answer one request for `/cp` or a path below it."""
+        try:
+            response = await self._respond(Request(scope, receive), headers)
+        except (FormParserError, ClientDisconnect):
+            response = _broken()
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request, headers: Mapping[bytes, bytes]) -> Response:
+        verb = request.method
+        rest = request.scope["raw_path"].decode("latin-1").removeprefix(_ROOT)
+        uploading = verb == "POST" and not rest
+        name = rest.removeprefix("/")
+        if not uploading and (verb not in {"GET", "HEAD"} or not name or "/" in name):
+            return PlainTextResponse("404 Not Found", 404)
+        if not _may_pass(self._world, headers):
             return _refusal(401, "Unauthorized")
-        file = _taken(world, user, request.path_params["uuid"])
+        if uploading:
+            return await _receive(self._world, request)
+        file = _taken(self._world, unquote(name))
         return _refusal(404, "File not found") if file is None else Archive(file)
-
-    reading = Route("/cp/{uuid}", read, methods=["GET"])
-    # It would take the archive away and give nothing for it.
-    reading.methods = {"GET"}
-    return [Route("/cp", upload, methods=["POST"]), reading]
-
-
-async def pull(call: Call) -> Any:
-    """Unpack an archive into a directory of a sandbox; an unknown one is passed over in silence."""
-    world, me, taken = call.world, call.me, drafts(call.world) / new_id()
-    async with _running(call):
-        # Noted before it is taken: a crash between the two must not cost the archive.
-        noted = unpackings.note(world, taken, _own(call).id, call.body["directoryPath"])
-        try:
-            if _claim(world, me, call.body["uuid"], taken):
-                await lifecycle.reach(world, noted.sandbox, noted.directory)
-                await unpackings.carry(world, noted)
-        except Refused:
-            raise provider_refused() from None
-        finally:
-            unpackings.forget(world, noted)
-    return EMPTY
-
-
-async def push(call: Call) -> Any:
-    """The uuid of a new archive of a directory; where there is no such directory it is the uuid of nothing."""
-    world, me, name = call.world, call.me, new_id()
-    directory = posixpath.normpath(posixpath.join("/workspace", call.body["directoryPath"]))
-    top = posixpath.basename(directory)
-    draft = drafts(world) / name
-    async with _running(call) as machine:
-        if not top:
-            raise provider_refused()
-        try:
-            if await machine.pack(directory, draft, top):
-                _keep(world, me, draft, name)
-        except Refused:
-            raise provider_refused() from None
-        finally:
-            draft.unlink(missing_ok=True)
-    return {"uuid": name}
 
 
 def folder(world: World) -> Path:
@@ -189,76 +173,81 @@ def folder(world: World) -> Path:
 
 
 def drafts(world: World) -> Path:
-    """Where those lie that are being written, or are being read into a sandbox; made where it is missing."""
+    """Where the archives lie that are being written, or are being read into a sandbox; made where it is missing."""
     found = folder(world) / _DRAFTS
     found.mkdir(mode=0o700, parents=True, exist_ok=True)
     return found
 
 
 def recover(world: World) -> None:
-    """Remove what a crash left unfinished and nobody wants, and what is too old."""
-    for draft in set(drafts(world).iterdir()) - unpackings.archives(world):
+    """Remove what a crash left unfinished, and what is too old."""
+    for draft in drafts(world).iterdir():
         draft.unlink(missing_ok=True)
     expire(world)
 
 
 def expire(world: World) -> None:
-    """Remove the archives that nobody fetched within their day."""
+    """Remove the archives that were not fetched within their day."""
     oldest = time.time() - LIFE_SECONDS
-    for archive in folder(world).glob("*/*"):
-        # Somebody may fetch it at this moment.
+    for archive in folder(world).iterdir():
+        # A reader may take it at this moment.
         with contextlib.suppress(FileNotFoundError):
-            if archive.parent.name != _DRAFTS and archive.stat().st_mtime < oldest:
+            if archive.name != _DRAFTS and archive.stat().st_mtime < oldest:
                 archive.unlink()
 
 
-async def _receive(world: World, user: User, request: Request) -> Response:
-    name = request.query_params.get("uuid") or new_id()
-    if not _UUID.fullmatch(name):
-        return _refusal(400, "Invalid uuid")
+async def _receive(world: World, request: Request) -> Response:
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
-        return _refusal(400, "No file uploaded")
+        return _broken()
     await aside(expire, world)
-    draft = drafts(world) / new_id()
+    draft = drafts(world) / uuid.uuid4().hex
     try:
         with draft.open("wb", buffering=0) as file:
-            try:
-                upload = Upload(boundary, file)
-                async for piece in request.stream():
-                    await upload.feed(piece)
-                await upload.flush()
-            except (FormParserError, ClientDisconnect):
-                return _refusal(400, "No file uploaded")
-        if not (upload.found and upload.whole):
+            upload = Upload(boundary, file)
+            async for piece in request.stream():
+                await upload.feed(piece)
+            await upload.flush()
+        if not upload.whole or upload.text:
+            return _broken()
+        if not upload.found:
             return _refusal(400, "No file uploaded")
-        _keep(world, user, draft, name)
+        name = request.query_params.get("uuid") or str(uuid.uuid4())
+        keep(world, draft, name)
     finally:
         draft.unlink(missing_ok=True)
     return JSONResponse({"uuid": name})
 
 
-def _keep(world: World, user: User, draft: Path, name: str) -> None:
-    own = folder(world) / user.id
-    own.mkdir(mode=0o700, exist_ok=True)
-    draft.replace(own / name)
+def _empty(draft: IO[bytes]) -> None:
+    draft.seek(0)
+    draft.truncate()
 
 
-def _claim(world: World, user: User, name: str, taken: Path) -> bool:
+def _place(world: World, name: str) -> Path:
+    # A client chooses the uuid, and may choose `../x`: the file is called by its hash.
+    return folder(world) / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def keep(world: World, draft: Path, name: str) -> None:
+    """Have a draft take its place as an archive; one of the same name goes."""
+    draft.replace(_place(world, name))
+
+
+def claim(world: World, name: str, taken: Path) -> bool:
+    """Move an archive to a path of one reader; whether there was one."""
     # A rename gives it to one reader only, and a crash on the way leaves a draft.
-    if not _UUID.fullmatch(name):
-        return False
     try:
-        (folder(world) / user.id / name).rename(taken)
+        _place(world, name).rename(taken)
     except FileNotFoundError:
         return False
     return True
 
 
-def _taken(world: World, user: User, name: str) -> IO[bytes] | None:
-    taken = drafts(world) / new_id()
-    if not _claim(world, user, name, taken):
+def _taken(world: World, name: str) -> IO[bytes] | None:
+    taken = drafts(world) / uuid.uuid4().hex
+    if not claim(world, name, taken):
         return None
     try:
         return taken.open("rb", buffering=0)
@@ -266,28 +255,14 @@ def _taken(world: World, user: User, name: str) -> IO[bytes] | None:
         taken.unlink()
 
 
-@contextlib.asynccontextmanager
-async def _running(call: Call) -> AsyncGenerator[Machine]:
-    found = _own(call)
-    machine = call.world.machine(found.id)
-    async with machine.turn:
-        # Somebody may have stopped or deleted it while this waited.
-        if _own(call).status != "RUNNING":
-            raise invalid("Sandbox is not running")
-        yield machine
-
-
-def _own(call: Call) -> Sandbox:
-    found = sandboxes.find(call.world, call.body["sandboxId"], by="uri", owner=call.me.id)
-    if found is None:
-        raise not_found("Sandbox not found")
-    return found
-
-
-def _user(world: World, request: Request) -> User | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    user = world.vault.signer(token.strip()) if scheme.lower() == "bearer" else None
-    return None if user is None else actors.find(world.store, user)
+def _may_pass(world: World, headers: Mapping[bytes, bytes]) -> bool:
+    # Other than the API, the storage looks at the end of a token's life.
+    token = actors.token_in(headers)
+    claims = None if token is None else world.vault.claims(token)
+    if claims is None or not isinstance(claims.get("did"), str):
+        return False
+    end = claims.get("exp")
+    return not isinstance(end, int | float) or end > now()
 
 
 async def _hung_up(receive: Receive) -> None:
@@ -297,3 +272,7 @@ async def _hung_up(receive: Receive) -> None:
 
 def _refusal(status: int, error: str) -> Response:
     return JSONResponse({"error": error}, status)
+
+
+def _broken() -> Response:
+    return PlainTextResponse("Internal Server Error", 500)

@@ -184,10 +184,12 @@ def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
     if provider.reader == "bash":
         program = f"({_program(command, provider, words, pack=pack)})"
         # The persistent shell keeps what an earlier line set: `-e` would end it, `pipefail` would change the exit code.
-        form = f"set +e; {f'(set +o pipefail; {feed}{program})' if feed else program}"
+        # What it says of a killed child would quote the whole program: it has no stderr meanwhile.
+        inner = f"(set +o pipefail; {feed}{program})" if feed else program
+        form = f"set +e; {{ {inner}; }} 3>&2 2>/dev/null"
     else:
         places = [f'"${{{number}}}"' for number in range(1, len(words) + 1)]
-        program = _program(command, provider, places, pack=pack)
+        program = f"exec 3>&2 2>/dev/null; {_program(command, provider, places, pack=pack)}"
         form = f'{feed}"$(command -v bash || echo /bin/sh)" -c {quote(program)} bash {" ".join(words)}'
     return _QUOTING[provider.quoting](form)
 
@@ -204,7 +206,6 @@ def _program(command: Command, provider: Provider, words: Sequence[str], *, pack
     runs += f" {'</dev/null' if command.stdin is None else '<&5 5<&-'} {closed} &"
     keeping = [_KEEP_SCRIPT.format(text=text, decoded=" | base64 -d" if pack else "") for text in script]
     steps = [
-        "exec 3>&2 2>/dev/null",
         *([] if provider.has_stderr else [_KEEP_STDERR]),
         *([] if command.stdin is None else ["exec 5<&0"]),
         *(["pocketenv_script="] if script else []),
@@ -222,7 +223,7 @@ _JOB = "{{ set -m; {runs} {waits}; }}"
 _LIMIT = """\
 p=$!; (sleep {seconds}; trap "" TERM; kill -- -$p; kill -CONT -- -$p; n=0; \
 while kill -0 -- -$p && [ $n -lt {tenths} ]; do sleep .1; n=$((n+1)); done; kill -9 -- -$p; :) \
-</dev/null >/dev/null 3>&- & wait $p; e=$?; kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
+</dev/null >/dev/null 3>&- & while wait $p; e=$?; kill -0 $p; do sleep .1; done; kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
 _KEEP_SCRIPT = """\
 pocketenv_script=$(umask 077; mktemp -d "${{TMPDIR:-/tmp}}/pocketenv.XXXXXXXXXX" 2>&3) \
 && printf %s {text}{decoded} 2>&3 >"$pocketenv_script/script\""""

@@ -56,9 +56,6 @@ LIMITED = {
     "plain path while limited": ("GET", "/nope", ""),
     "storage while limited (another server)": ("GET", "/cp/nope", "ALICE"),
 }
-# Which of the sandboxes that were there before have another base image.
-CODEX = frozenset([41])
-
 _ID = re.compile(r"(?:sandbox|secret|var|file|volume|rec)_0{10}\d{10}|00000000-0000-4000-8000-\d{12}")
 _REAL = re.compile(r"(sandbox|secret|var|file|volume|rec)_[0-9a-z]{20}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = "3n3brbibw622l"
@@ -142,20 +139,30 @@ class Replay:
             self.platform.faults.clear()
 
     def _others(self) -> None:
-        for other in range(45, 30, -1):
-            with self.platform.faults.on("sandbox.createSandbox" if other == 45 else "sandbox.exec", LostSession()):
-                made = self._call("sandbox.createSandbox", {"base": "codex" if other in CODEX else "openclaw"})
-            listed = self._call("actor.getActorSandboxes", "GET", did=self.dids[ALICE], limit=1)["sandboxes"][0]
-            self.bound[_sandbox(other)] = made.get("id") or listed["id"]
-        for other, name in ((40, "renamed-box"), (41, "box-r3146-cx"), (42, "box-r3146-full"), (43, "box-r3146")):
-            details = {"$type": DETAILS, "name": name}
-            body = {"sandboxId": self.bound[_sandbox(other)], "preferences": [details]}
-            self._call("sandbox.putPreferences", body)
-            self.sent_names.add(name)
+        # The sandboxes that the first user had before, oldest first.
+        listed: list[Row] = next(row for row in recorded() if row["n"] == 341)["answer"]["sandboxes"]
+        for told in reversed([each for each in listed if each["id"] not in map(_sandbox, (1, 26, 30))]):
+            with ExitStack() as stack:
+                if told["uri"] is None:
+                    stack.enter_context(self.platform.faults.on("sandbox.createSandbox", LostSession()))
+                self._call("sandbox.createSandbox", {"base": told["baseSandbox"]})
+            params: dict[str, object] = {"did": self.dids[ALICE], "limit": 1}
+            box = self._call("actor.getActorSandboxes", "GET", **params)["sandboxes"][0]["id"]
+            self.bound[told["id"]] = box
+            self._describe(box, told)
         box = self.bound[_sandbox(44)]
         sealed = {"sandboxId": box, "name": "K", "value": "c2VhbGVk"}
         self._call("secret.addSecret", {"secret": sealed})
         self._call("variable.addVariable", {"variable": {"sandboxId": box, "name": "A", "value": "1"}})
+
+    def _describe(self, box: str, told: Row) -> None:
+        details = {} if told["description"] is None else {"description": told["description"]}
+        if _NAME.fullmatch(told["name"]) is None:
+            details["name"] = told["name"]
+            self.sent_names.add(told["name"])
+        if details:
+            preference = {"$type": DETAILS, **details}
+            self._call("sandbox.putPreferences", {"sandboxId": box, "preferences": [preference]})
 
     def _call(self, name: str, body: Any, **params: object) -> Any:
         verb = "GET" if body == "GET" else "POST"

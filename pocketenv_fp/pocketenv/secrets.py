@@ -90,7 +90,7 @@ def add_secret(
     """Add a secret, sealed before it leaves this machine. Returns None: the platform answers no id.
 
     On Cloudflare, commands have it in their environment from the next start on. **On the other providers it reaches no
-    command**: only the id is known here, so that is not checked, as `set_secret` does. Failures: InvalidInput for
+    command**: only the id is known here, so that is not checked, as `set_secret` does. The platform does not check whose the sandbox is. Failures: InvalidInput for
     an empty value or a public key that is none; EncryptionError; ServerError for a name that the sandbox has already.
 
     >>> from pocketenv_fp import create, pocketenv

@@ -36,9 +36,9 @@ def _services(body: bytes) -> list[Service]:
 def list_services(
     sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Service], PocketenvError]:
-    """List a sandbox's services; the platform gives all of them at once. Gives a list of Service.
+    """List a sandbox's services, all of them at once. Returns a list of Service.
 
-    Failures: InvalidInput; ApiError (404) where you have no such sandbox.
+    It is empty where you have no such sandbox. Failures: InvalidInput.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -82,7 +82,7 @@ def add_service(
     without 3000, are exposed with it.
 
     Failures: InvalidInput; ApiError (404) where you have no such sandbox; ServerError for a name that the sandbox has
-    already, or a port that is exposed already.
+    already.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_service(create("my-box").unwrap().id, "web", "python3 -m http.server 80", ports=[80])

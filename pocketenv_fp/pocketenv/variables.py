@@ -89,7 +89,7 @@ def add_variable(
     """Add an environment variable, in clear. Returns None: the platform answers no id.
 
     On Cloudflare, commands have it in their environment from the next start on. **On the other providers it reaches no
-    command**: only the id is known here, so that is not checked, as `set_variable` does. Failures: InvalidInput;
+    command**: only the id is known here, so that is not checked, as `set_variable` does. The platform does not check whose the sandbox is. Failures: InvalidInput;
     ServerError for a name that the sandbox has already.
 
     >>> from pocketenv_fp import create, pocketenv

@@ -107,7 +107,7 @@ def set_service(
     without 3000, are exposed with the service. ``description`` and ``ports`` of an old one stay as they are where they
     are None; ``""`` and ``()`` take them away.
 
-    Failures: InvalidInput; NotSupported; ServerError for a port that is exposed already.
+    Failures: InvalidInput; NotSupported; ServerError where the platform refuses it.
 
     >>> from pocketenv_fp import create, restart_service, set_service
     >>> box = create("my-box")

@@ -97,7 +97,7 @@ def set_volume(
     On the platform only a path is a volume's own, and names may repeat. So the list is read first, and an add never
     makes a second volume of one name. Where other programs made several of this name, none of them is moved.
 
-    Failures: InvalidInput for a path that is not absolute, or where several volumes have the name; PathTaken where
+    Failures: InvalidInput for a path that is not absolute or is /, or where several volumes have the name; PathTaken where
     another volume is at the path; NotSupported on e2b and blaxel; ApiError (400) for a path that nothing can be
     attached at; ServerError where the platform refuses it.
 
@@ -113,6 +113,8 @@ def set_volume(
     if path is not None and not path.startswith("/"):
         return Failure(InvalidInput("path", "is not absolute: it starts with /"))
     one_spelling = None if path is None else _spelled(path)
+    if one_spelling == "/":
+        return Failure(InvalidInput("path", "is /, where the sandbox's own file system is"))
     change = _Attaching(sandbox, name, one_spelling, read_only=read_only, token=token, config=config)
     return supported(sandbox, "volumes", "set_volume").bind(lambda _: change.run())
 

@@ -473,9 +473,13 @@ def test_what_is_in_a_volume_outlives_stops_and_another_path(box: Sandbox) -> No
     assert (box | delete_volume("models") | start | exec("test -e /srv/other/a")).unwrap().exit_code == 1
 
 
-def test_a_volume_without_a_path_is_not_attached(box: Sandbox) -> None:
-    assert (box | set_volume("spare")).unwrap().path is None
+def test_set_volume_new_needs_a_path(box: Sandbox, platform: local.Platform) -> None:
+    platform.calls.clear()
+    error = (box | set_volume("spare")).failure()
+    assert isinstance(error, RecordNotFound)
+    assert "a new one needs a path" in str(error)
     assert isinstance((box | set_volume("root", "/")).failure(), InvalidInput)
+    assert methods(platform) == [("volume.getVolumes", 200)]
 
 
 # Files

@@ -57,7 +57,7 @@ def iter_volumes(
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
-    >>> added = [pocketenv.add_volume(box.id, name) for name in ("a", "b", "c")]
+    >>> added = [pocketenv.add_volume(box.id, name, f"/srv/{name}") for name in ("a", "b", "c")]
     >>> sorted(volume.unwrap().name for volume in pocketenv.iter_volumes(box.id, limit=2))
     ['a', 'b', 'c']
     """
@@ -88,7 +88,7 @@ def add_volume(
 ) -> Result[None, PocketenvError]:
     """Add an empty volume, attached at ``path`` from the next start on. Returns None: the platform answers no id.
 
-    Without a path it is not attached. **The platform ignores** ``read_only``: commands can write to the volume. Names may
+    **Without a path the platform keeps it for no sandbox**, and lists it nowhere. **The platform ignores** ``read_only``: commands can write to the volume. Names may
     repeat: only a path is a volume's own. Failures: InvalidInput; ApiError (400) for a path that nothing can be attached
     at; ServerError for a path that another volume of the sandbox has.
 

@@ -57,7 +57,7 @@ def iter_volumes(
 
     >>> from pocketenv_fp import create, iter_volumes, set_volume
     >>> box = create("my-box")
-    >>> stored = [box | set_volume(name) for name in ("a", "b", "c")]
+    >>> stored = [box | set_volume(name, f"/srv/{name}") for name in ("a", "b", "c")]
     >>> sorted(volume.unwrap().name for volume in iter_volumes(box, limit=2))
     ['a', 'b', 'c']
     """
@@ -91,14 +91,14 @@ def set_volume(
 ) -> Result[Volume, PocketenvError]:
     """Add an empty volume, or attach the one with this name at ``path``, from the next start on. Returns its Volume.
 
-    **The platform ignores** ``read_only``: commands can write to the volume. Without a ``path`` a new volume is not
-    attached, and an old one stays where it is. What is in a volume stays.
+    **The platform ignores** ``read_only``: commands can write to the volume. Without a ``path`` an old volume stays where
+    it is. A new one needs a path: without one, the platform keeps it for no sandbox. What is in a volume stays.
 
     On the platform only a path is a volume's own, and names may repeat. So the list is read first, and an add never
     makes a second volume of one name. Where other programs made several of this name, none of them is moved.
 
     Failures: InvalidInput for a path that is not absolute or is /, or where several volumes have the name; PathTaken where
-    another volume is at the path; NotSupported on e2b and blaxel; ApiError (400) for a path that nothing can be
+    another volume is at the path; RecordNotFound without a path where no volume has the name; NotSupported on e2b and blaxel; ApiError (400) for a path that nothing can be
     attached at; ServerError where the platform refuses it.
 
     >>> from pocketenv_fp import create, set_volume
@@ -171,6 +171,8 @@ class _Attaching:
         if len(named) > 1:
             reason = f"{len(named)} volumes have the name {self._name}: use pocketenv.update_volume with an id"
             return Failure(InvalidInput("name", reason))
+        if not named and self._path is None:
+            return Failure(self._missing(": a new one needs a path"))
         return self._moved(named[0]) if named else self._added(volumes)
 
     def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
@@ -187,9 +189,12 @@ class _Attaching:
         # One that is older may still be it: another program may have put it there in between.
         found = self._at_the_path(volumes) or next(mine, None)
         if found is None or found.name != self._name:
-            message = f"the sandbox {self._sandbox.name} has no volume {self._name!r}"
-            return Failure(RecordNotFound(message=message, operation="volume.getVolumes"))
+            return Failure(self._missing())
         return Success(found)
+
+    def _missing(self, why: str = "") -> RecordNotFound:
+        message = f"the sandbox {self._sandbox.name} has no volume {self._name!r}{why}"
+        return RecordNotFound(message=message, operation="volume.getVolumes")
 
     def _refused(self, error: PocketenvError) -> Result[None, PocketenvError]:
         # A path that is taken is a 500 like any other: only the list shows it.

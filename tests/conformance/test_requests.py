@@ -200,7 +200,7 @@ def keep_records(box: Sandbox) -> None:
     sandbox.delete_file(box, file.id).unwrap()
     pocketenv.get_file(file.id).failure()
     pocketenv.delete_file(file.id).unwrap()
-    sandbox.set_volume(box, "models").unwrap()
+    sandbox.set_volume(box, "models").failure()
     models = sandbox.set_volume(box, "models", "/models", read_only=True).unwrap()
     pocketenv.get_volume(models.id).unwrap()
     pocketenv.update_volume(models.id, "models").unwrap()

@@ -173,9 +173,11 @@ PUBLIC_QUERIES = {
 }
 
 # A name that is taken is a 500 like any other: these look whether it is one.
-LOOKING = {f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")}
-# A 500 may mean that the sandbox's shell has ended: these look whether it has.
-LOOKING |= {f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")}
+# It may also mean that the sandbox's shell has ended: the others look whether it has.
+LOOKING = {
+    *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
+    *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
+}
 
 Function = Callable[..., Result[Any, Exception]]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
+from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Page, Sandbox
@@ -38,7 +38,7 @@ def shown(body: bytes) -> Sandbox:
 
 @step(str, safe=True)
 def get_sandbox(
-    id: Text, *, token: Text | None = None, config: Config | None = None
+    id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox | None, PocketenvError]:
     """Look at the sandbox with this id, name or at-URI. Returns the Sandbox, or None if there is none.
 

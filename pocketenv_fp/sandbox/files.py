@@ -136,12 +136,8 @@ def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, P
     if provider.name == CLOUDFLARE:
         return Success(content)
     # dash's echo reads backslashes, and double quotes around the line let a shell read more.
-    changed = (
-        {"'"}
-        | ({"\\"} if provider.reader == "sh" else set())
-        | (set('\\"$`') if provider.quoting == "double" else set())
-    )
-    if not _BARE.fullmatch(path) or changed.intersection(content) or _OPTION.fullmatch(content):
+    changed = "'" + ("\\" if provider.reader == "sh" else "") + ('\\"$`' if provider.quoting == "double" else "")
+    if not _BARE.fullmatch(path) or set(changed).intersection(content) or _OPTION.fullmatch(content):
         reason = "Its shell line would change this path or content: write it with upload(…) or exec(…)."
         return Failure(NotSupported("set_file", provider.name, reason))
     return Success(content)

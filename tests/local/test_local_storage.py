@@ -1,6 +1,7 @@
 """Storage: archives of any size, each read once."""
 
 import gzip
+import hashlib
 import http.client
 import io
 import os
@@ -63,6 +64,13 @@ def archive(**files: str) -> bytes:
 def drafts(platform: local.Platform) -> list[Path]:
     """What storage has not finished with."""
     return list((platform.data / "storage" / ".drafts").iterdir())
+
+
+def place_of(data: Path, uuid: str) -> Path:
+    """The file of an archive."""
+    place = data / "storage" / hashlib.sha256(uuid.encode()).hexdigest()
+    assert place.is_file()
+    return place
 
 
 def test_an_archive_comes_back_as_it_was_and_once(wire: Wire) -> None:
@@ -244,7 +252,7 @@ def test_a_large_archive_goes_both_ways_without_being_held_in_memory(wire: Wire)
 
 def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wire) -> None:
     old, new = upload(wire, b"old"), upload(wire, b"new")
-    (kept,) = (wire.platform.data / "storage").glob(f"*/{old}")
+    kept = place_of(wire.platform.data, old)
     os.utime(kept, AN_AGE_AGO)
     upload(wire, b"x")
     assert told(wire.raw("GET", f"/cp/{old}")) == MISSING
@@ -254,7 +262,7 @@ def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wi
 def test_a_restart_keeps_archives_and_removes_drafts_and_what_is_too_old(tmp_path: Path) -> None:
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         old, new = upload(wire, b"old"), upload(wire, b"new")
-        (kept,) = (platform.data / "storage").glob(f"*/{old}")
+        kept = place_of(platform.data, old)
     os.utime(kept, AN_AGE_AGO)
     (tmp_path / "storage" / ".drafts" / "half").write_bytes(b"half")
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:

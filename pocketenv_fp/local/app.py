@@ -50,17 +50,17 @@ _PAGE = """<!DOCTYPE html>
 
 
 class Target(NamedTuple):
-    """What a request is for: `name` as the lists of requests have it, `method` where one is met with its own verb."""
+    """What a request is for.
+
+    `name`: as the lists of requests have it. `fault`: the name by which a fault knows it. `method`: where one is met with
+    its own verb.
+    """
 
     name: str
+    fault: str
     path: str
     method: Method | None = None
     storage: bool = False
-
-    @property
-    def fault(self) -> str:
-        """The name by which a fault knows it."""
-        return self.method.nsid if self.method else self.name
 
 
 class App:
@@ -136,14 +136,16 @@ class App:
 
     def _target(self, verb: str, path: str) -> Target:
         if path == STORAGE or path.startswith(f"{STORAGE}/"):
-            return Target(f"{'GET' if verb == 'HEAD' else verb} {STORAGE}", path, storage=True)
+            return Target(path, f"{'GET' if verb == 'HEAD' else verb} {STORAGE}", path, storage=True)
         part = _method_part(path)
         if part is None:
-            return Target(path.removeprefix(_XRPC) or path, path)
+            name = path.removeprefix(_XRPC) or path
+            return Target(name, name, path)
         method = self._methods.get(self._in_any_case.get(part.lower(), part))
         if method is None or method.handler is None or not _is_verb(method, verb):
-            return Target(method.nsid if method else part, path)
-        return Target(method.nsid, path, method)
+            name = method.nsid if method else part
+            return Target(name, name, path)
+        return Target(method.nsid, method.nsid, path, method)
 
     def _missing(self, verb: str, path: str) -> tuple[int, Headers, bytes]:
         try:

@@ -320,7 +320,7 @@ def test_login_any_scheme(wire: Wire, header: str) -> None:
 
 def test_login_odd_claims(wire: Wire) -> None:
     vault = open_vault(wire.platform.data / "key")
-    mine = dict(vault.claims(wire.token) or {})
+    mine = dict(vault.claims(wire.token or "") or {})
 
     def profile(**claims: object) -> Answer:
         return wire.raw("GET", PREFIX + "actor.getProfile", headers={"Authorization": f"Bearer {vault.sign(claims)}"})

@@ -157,7 +157,7 @@ def test_wire_form_without_bash(name: str, somewhere: str) -> None:
     for tool in ("sh", "mktemp", "rm", "cat", "sleep", "dash"):
         (tools / tool).symlink_to(str(shutil.which(tool)))
     env = {"PATH": str(tools)}
-    line = Command("echo \"$A\"; echo e >&2; exit 3", somewhere, {"A": "it's\n"})
+    line = Command('echo "$A"; echo e >&2; exit 3', somewhere, {"A": "it's\n"})
     shell = [str(tools / "dash"), "-c", wire_form(line, provider_of(name)).unwrap()]
     done = subprocess.run(shell, capture_output=True, text=True, env=env, check=False, timeout=60)
     answer = ExecResult(done.stdout, done.stderr, done.returncode)

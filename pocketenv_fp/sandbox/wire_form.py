@@ -158,8 +158,13 @@ def _too_long(command: Command, provider: Provider) -> InvalidInput:
         "env": sum(map(len, command.env.values())),
     }
     field = max(sizes, key=lambda name: sizes[name])
-    rest = {"text": {"script": ""}, "command": {"line": ""}, "stdin": {"stdin": b""}, "env": {"env": {}}}[field]
-    room = max(0, LARGEST_BODY - _body_size(_form(command._replace(**rest), provider, pack=True)) - 100)
+    without = {
+        "text": command._replace(script=""),
+        "command": command._replace(line=""),
+        "stdin": command._replace(stdin=b""),
+        "env": command._replace(env={}),
+    }
+    room = max(0, LARGEST_BODY - _body_size(_form(without[field], provider, pack=True)) - 100)
     reason = (
         f"is too long for one request: {field} may have about {room:,} bytes here, "
         f"and {room * 3 // 4:,} where it is full of quotes, line breaks or signs beyond ASCII"

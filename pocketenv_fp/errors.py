@@ -429,7 +429,7 @@ class CommandTimeout(PocketenvError, TimeoutError):
             return super().__str__()
         return (
             f"{self.summary()}. It may run on, and later commands may wait for it. Run a long command in the "
-            "background: with spawn, or as `nohup … > file 2>&1 &` in exec."
+            "background: as `nohup … > file 2>&1 &` in exec, or with spawn on Cloudflare."
         )
 
 

@@ -24,6 +24,7 @@ from pocketenv_fp import (
     ExecResult,
     FromEnv,
     InvalidInput,
+    NotSupported,
     PocketenvError,
     Sandbox,
     SandboxNotFound,
@@ -39,14 +40,16 @@ from pocketenv_fp import (
     exec_script,
     from_env,
     get_service,
+    list_services,
     local,
     sh,
     spawn,
     start,
+    stop,
     stop_service,
 )
 from pocketenv_fp.local.faults import Slow
-from pocketenv_fp.providers import provider_of
+from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.sandbox.wire_form import GRACE_SECONDS
 from tests import servers
 from tests.servers import BOX, Reply, Server, client, reply
@@ -153,11 +156,10 @@ def test_exec_no_raw_line() -> None:
         exec(BOX, "exit\n3", config=config)
         sh(BOX, "exit {x}", x=3, config=config)
         exec_script(BOX, "exit\n3", "sh", config=config)
-        spawn(BOX, "exit\n3", config=config)
         sent = [request.body.decode() for request in server.seen if request.verb == "POST"]
-    assert len(sent) == 4
+    assert len(sent) == 3
     for body in sent:
-        command = json.loads(body).get("command") or json.loads(body)["service"]["command"]
+        command = json.loads(body)["command"]
         assert "\n" not in command
         assert " -c " in command
 
@@ -330,6 +332,10 @@ def test_exec_frozen_platform() -> None:
     assert (error.kind, error.maybe_sent) == ("timeout", True)
 
 
+def always(provider: Provider) -> Callable[[object], Provider]:
+    return lambda _: provider
+
+
 INTERNAL = reply(b'{"error": "InternalServerError", "message": "Internal Server Error"}', 500)
 
 
@@ -371,7 +377,7 @@ def test_exec_shell_not_lost(answers: tuple[Reply, ...], view: Reply | None, pro
 def test_exec_the_providers_limit(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A 500 after the provider's own limit is a command that took too long, and may run on."""
     short = provider_of(provider)._replace(exec_seconds=0.3)
-    monkeypatch.setattr("pocketenv_fp.sandbox.commands.provider_of", lambda _: short)
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.provider_of", always(short))
     there = msgspec.structs.replace(BOX, provider=provider, status=Status.RUNNING)
     late = INTERNAL._replace(wait=0.4)
     error, verbs = judged(late, sandbox=there)
@@ -384,7 +390,7 @@ def test_exec_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that may not take as long as the platform waited had to wait for an earlier one."""
     monkeypatch.setattr("pocketenv_fp.sandbox.shell_state.GRACE_SECONDS", 0.1)
     short = provider_of(None)._replace(exec_seconds=0.4)
-    monkeypatch.setattr("pocketenv_fp.sandbox.commands.provider_of", lambda _: short)
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.provider_of", always(short))
     error, _ = judged(INTERNAL._replace(wait=0.5), timeout=0.1)
     assert error == ShellBusy(0.4, "sandbox.exec")
 
@@ -583,11 +589,47 @@ def test_a_command_in_the_background_runs_until_it_is_stopped(box: Sandbox) -> N
     assert isinstance(box | delete_service("nap"), Success)
 
 
-def test_a_command_without_a_name_gets_one_of_its_own(box: Sandbox) -> None:
+def test_spawn_without_a_name(box: Sandbox) -> None:
+    """A service gets a name of its own, and the platform keeps its line."""
     services = [spawn(box, "true").unwrap() for _ in range(3)]
     assert len({service.name for service in services}) == 3
-    assert until(lambda: (box | get_service(services[0].name)).unwrap().status is Status.STOPPED)
-    assert [service.command for service in services] == ["(cd /workspace && exec bash -c 'true')"] * 3
+    assert all(service.command.startswith("(cd /workspace && exec ") for service in services)
+    assert all(service.command.endswith(" bash -c 'true')") for service in services)
+
+
+@pytest.mark.parametrize("command", ["true", "exit 3", "no-such-command", "echo 'unclosed", "kill -9 $$"])
+def test_spawn_ended(box: Sandbox, command: str) -> None:
+    """A command that ends at once is STOPPED, each time. The platform calls it RUNNING."""
+    assert [spawn(box, command).unwrap().status for _ in range(5)] == [Status.STOPPED] * 5
+    assert spawn(box, "sleep 60").unwrap().status is Status.RUNNING
+    assert spawn(box, "sleep 60 & disown; exit").unwrap().status is Status.RUNNING
+
+
+def test_spawn_not_running(box: Sandbox) -> None:
+    """In a stopped sandbox nothing is started and nothing is left, however old the record is."""
+    stopped = (box | stop).unwrap()
+    for record in (stopped, box):
+        error = spawn(record, "true", name="nap").failure()
+        assert isinstance(error, InvalidInput)
+        assert error.field == "sandbox"
+    assert (box | list_services) == Success([])
+
+
+def test_spawn_elsewhere() -> None:
+    """Where the provider runs no services, nothing is sent."""
+    there = msgspec.structs.replace(BOX, provider="modal", status=Status.RUNNING)
+    with Server(servers.ordinary) as server:
+        error = spawn(there, "true", config=client(server.url)).failure()
+        assert isinstance(error, NotSupported)
+        assert (error.provider, server.seen) == ("modal", [])
+    assert "nohup" in str(error)
+
+
+def test_spawn_while_the_shell_is_busy(box: Sandbox, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service is there although nothing is known of its process."""
+    monkeypatch.setattr("pocketenv_fp.sandbox.background.PATIENCE", 0.2)
+    with platform.faults.on("sandbox.exec", Slow(2, before_work=True)):
+        assert spawn(box, "true").unwrap().status is Status.RUNNING
 
 
 def test_a_name_that_is_taken_is_no_update(box: Sandbox) -> None:

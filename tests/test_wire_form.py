@@ -44,10 +44,10 @@ SHELLS: Mapping[str, Callable[[str], list[str]]] = {
 }
 
 
-def played(provider: Provider, sent: str, **options: Any) -> ExecResult:
-    """Run what was sent as the provider would, and give its answer."""
+def played(provider: Provider, sent: str, env: Mapping[str, str] | None) -> ExecResult:
+    """Run what was sent as the provider would, and return its answer."""
     done = subprocess.run(
-        SHELLS[provider.name](sent), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, **options
+        SHELLS[provider.name](sent), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, env=env
     )
     stderr = done.stderr.decode(errors="replace") if provider.has_stderr else ""
     if provider.lost_exit_code:
@@ -55,11 +55,11 @@ def played(provider: Provider, sent: str, **options: Any) -> ExecResult:
     return ExecResult(done.stdout.decode(errors="replace"), stderr, done.returncode)
 
 
-def ran(name: str, command: Command, **options: Any) -> Any:
+def ran(name: str, command: Command, env: Mapping[str, str] | None = None) -> Any:
     provider = provider_of(name)
     sent = wire_form(command, provider).unwrap()
     assert "\n" not in sent
-    answer = played(provider, sent, **options)
+    answer = played(provider, sent, env)
     # The platform drops one last newline.
     return output(
         ExecResult(answer.stdout.removesuffix("\n"), answer.stderr.removesuffix("\n"), answer.exit_code),

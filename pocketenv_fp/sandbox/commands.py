@@ -110,7 +110,7 @@ def exec(
     >>> (box | exec("sort", stdin="b\na\n")).unwrap().stdout
     'a\nb\n'
     >>> box | exec("echo begun; sleep 60", timeout=0.5)
-    <Failure: the command was killed after 0.5 s. ...>
+    <Failure: the command was ended after 0.5 s. ...>
     >>> box | exec("exit 3", check=True)
     <Failure: the command ended with exit code 3. ...>
     """

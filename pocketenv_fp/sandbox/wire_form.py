@@ -18,6 +18,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -142,9 +143,10 @@ def _unsendable(command: Command, provider: Provider | None = None) -> InvalidIn
                 return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
     longest = provider and provider.exec_seconds
     if provider and longest is not None and command.timeout is not None and command.timeout > longest:
+        way_out = "with spawn, or as" if provider.services else "as"
         reason = (
             f"the provider {provider.name} ends every request after {longest:g} s: run the command in the background, "
-            "with spawn, or as `nohup … > file 2>&1 &` in exec, and read its output from there"
+            f"{way_out} `nohup … > file 2>&1 &` in exec, and read the file"
         )
         return InvalidInput("timeout", reason)
     return None
@@ -158,8 +160,13 @@ def _too_long(command: Command, provider: Provider) -> InvalidInput:
         "env": sum(map(len, command.env.values())),
     }
     field = max(sizes, key=lambda name: sizes[name])
-    rest = {"text": {"script": ""}, "command": {"line": ""}, "stdin": {"stdin": b""}, "env": {"env": {}}}[field]
-    room = max(0, LARGEST_BODY - _body_size(_form(command._replace(**rest), provider, pack=True)) - 100)
+    without = {
+        "text": command._replace(script=""),
+        "command": command._replace(line=""),
+        "stdin": command._replace(stdin=b""),
+        "env": command._replace(env={}),
+    }
+    room = max(0, LARGEST_BODY - _body_size(_form(without[field], provider, pack=True)) - 100)
     reason = (
         f"is too long for one request: {field} may have about {room:,} bytes here, "
         f"and {room * 3 // 4:,} where it is full of quotes, line breaks or signs beyond ASCII"
@@ -176,21 +183,23 @@ def _body_size(command: str) -> int:
 
 def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
     word = _ansi if provider.reader == "bash" else _posix
-    big = (lambda text: _packed(text, word("\n"))) if pack else word
+    big: Callable[[str], str] = partial(_packed, newline=word("\n")) if pack else word
     words = [big(_guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
     if command.script is not None:
         words.append(quote(_base64(command.script.encode())) if pack else word(command.script))
     feed = "" if command.stdin is None else f"{_printing(command.stdin)} | "
-    if provider.reader == "bash":
+    if provider.reader == "sh":
+        places = [f'"${{{number}}}"' for number in range(1, len(words) + 1)]
+        program = f"{_QUIET}; {_program(command, provider, places, pack=pack)}"
+        form = f'{feed}"$(command -v bash || echo /bin/sh)" -c {quote(program)} bash {" ".join(words)}'
+    elif provider.persistent:
         program = f"({_program(command, provider, words, pack=pack)})"
         # The persistent shell keeps what an earlier line set: `-e` would end it, `pipefail` would change the exit code.
         # What it says of a killed child would quote the whole program: it has no stderr meanwhile.
-        inner = f"(set +o pipefail; {feed}{program})" if feed else program
-        form = f"set +e; {{ {inner}; }} 3>&2 2>/dev/null"
+        form = f"set +e; {{ {f'(set +o pipefail; {feed}{program})' if feed else program}; }} 3>&2 2>/dev/null"
     else:
-        places = [f'"${{{number}}}"' for number in range(1, len(words) + 1)]
-        program = f"exec 3>&2 2>/dev/null; {_program(command, provider, places, pack=pack)}"
-        form = f'{feed}"$(command -v bash || echo /bin/sh)" -c {quote(program)} bash {" ".join(words)}'
+        program = _program(command, provider, words, pack=pack)
+        form = f"{_QUIET}; {f'{feed}({program})' if feed else program}"
     return _QUOTING[provider.quoting](form)
 
 
@@ -218,12 +227,14 @@ def _program(command: Command, provider: Provider, words: Sequence[str], *, pack
     return "; ".join(steps)
 
 
+_QUIET = "exec 3>&2 2>/dev/null"
 # Job control makes the command the leader of its own process group, which `kill 0` and a time limit then mean.
 _JOB = "{{ set -m; {runs} {waits}; }}"
 _LIMIT = """\
 p=$!; (sleep {seconds}; trap "" TERM; kill -- -$p; kill -CONT -- -$p; n=0; \
 while kill -0 -- -$p && [ $n -lt {tenths} ]; do sleep .1; n=$((n+1)); done; kill -9 -- -$p; :) \
-</dev/null >/dev/null 3>&- & while wait $p; e=$?; kill -0 $p; do sleep .1; done; kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
+</dev/null >/dev/null 3>&- & while wait $p; e=$?; kill -0 $p; do sleep .1; done; \
+kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
 _KEEP_SCRIPT = """\
 pocketenv_script=$(umask 077; mktemp -d "${{TMPDIR:-/tmp}}/pocketenv.XXXXXXXXXX" 2>&3) \
 && printf %s {text}{decoded} 2>&3 >"$pocketenv_script/script\""""

@@ -204,11 +204,6 @@ class Imagined:
             if box is not None:
                 box |= {name: value or None for name, value in said.items() if name != "$type"}
 
-    def _preferences(self, given: Fields) -> list[Record]:
-        box = self._find(given) or {}
-        said = {name: box[name] for name in ("name", "description", "topics", "repo") if box.get(name)}
-        return [{"$type": "io.pocketenv.sandbox.defs#sandboxDetailsPref", **said}]
-
     # Ports, keys, copies
 
     def _expose(self, given: Fields) -> Record:
@@ -291,7 +286,8 @@ class Imagined:
         "sandbox.exposeVscode": lambda _, given: _preview(given),
         "sandbox.getBackups": _always({"backups": []}),
         "sandbox.getExposedPorts": _list_ports,
-        "sandbox.getPreferences": _preferences,
+        # The platform's list leaves out what an owner said.
+        "sandbox.getPreferences": _always([]),
         "sandbox.getSandbox": _look,
         "sandbox.getSandboxes": _always({"sandboxes": [], "total": 0}),
         "sandbox.getSshKeys": _ssh_keys,

@@ -116,8 +116,8 @@ def delete_secret(
 ) -> Result[Sandbox, PocketenvError]:
     """Delete the sandbox's secret with this id, or else with this name. Gives the Sandbox as it was given.
 
-    The commands of the last start keep it until the next. Failures: InvalidInput; RecordNotFound where the sandbox has
-    none.
+    Commands keep it until the sandbox is stopped: a start sets what is stored, and takes nothing away. Failures:
+    InvalidInput; RecordNotFound where the sandbox has none.
 
     >>> from pocketenv_fp import create, delete_secret, list_secrets, set_secret
     >>> box = create("my-box")

@@ -122,8 +122,8 @@ def delete_variable(
 ) -> Result[Sandbox, PocketenvError]:
     """Delete the sandbox's variable with this id, or else with this name. Gives the Sandbox as it was given.
 
-    The commands of the last start keep it until the next. Failures: InvalidInput; RecordNotFound where the sandbox has
-    none.
+    Commands keep it until the sandbox is stopped: a start sets what is stored, and takes nothing away. Failures:
+    InvalidInput; RecordNotFound where the sandbox has none.
 
     >>> from pocketenv_fp import create, delete_variable
     >>> (create("my-box") | delete_variable("STAGE")).failure().error

@@ -29,17 +29,21 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import mismatch, normalize
 
 __all__ = [
+    "CONTROL_PORT",
     "Arguments",
     "Id",
     "Limit",
     "Name",
     "Offset",
     "PortNumber",
+    "SandboxName",
     "Seconds",
     "Text",
+    "VariableName",
     "Wait",
     "checked",
     "wrong_value",
+    "wrong_variable_name",
 ]
 
 P = ParamSpec("P")
@@ -50,7 +54,28 @@ Given: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Text = Annotated[str, Meta(min_length=1)]
 Id = Annotated[str, Meta(min_length=1, pattern=r"^\S+\Z")]
 Name = Annotated[str, Meta(min_length=1, pattern=r"^\S(.*\S)?\Z")]
+# A name that looks like an id or an at-URI may find another sandbox. The platform looks a name up in a URL.
+_SANDBOX_NAME = r"^(?!sandbox_[0-9A-Za-z]{20}\Z)(?!at://)\S{1,255}\Z"
+SandboxName = Annotated[str, Meta(min_length=1, pattern=_SANDBOX_NAME)]
+"""The name of a sandbox that `get_sandbox` finds by it."""
+
+# What bash never assigns: in a sandbox's one shell, such an assignment never answers. It sets `_` itself.
+_VARIABLE_NAME = r"^(?!(?:BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID|_)\Z)[A-Za-z_][A-Za-z0-9_]*\Z"
+VariableName = Annotated[str, Meta(min_length=1, pattern=_VARIABLE_NAME)]
+"""The name of a variable or secret that every command can see: one rule for records and for ``env=``."""
+
+_WORDS = {
+    _SANDBOX_NAME: ("Expected a name without spaces, of at most 255 characters, that is neither an at-URI nor an id"),
+    _VARIABLE_NAME: (
+        "Expected a name of letters, digits and _, without a digit at its beginning, that bash does not keep for itself"
+    ),
+}
+"""What to say in the place of a regular expression."""
+
 PortNumber = Annotated[int, Meta(ge=1025, le=65535)]
+CONTROL_PORT = 3000
+"""A port of Cloudflare's containers themselves: the platform refuses it, and lists it for ever all the same."""
+
 Limit = Annotated[int, Meta(ge=1)]
 Offset = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -69,12 +94,29 @@ def wrong_value(field: str, value: Any, exact: Any, loose: Any) -> InvalidInput 
     except (msgspec.ValidationError, AttributeError) as broken:  # AttributeError: for a range where a dict is needed
         if wrong := mismatch(field, value, loose):
             raise TypeError(wrong) from None
-        return InvalidInput(field, str(broken))
+        return InvalidInput(field, _in_words(str(broken)))
     # msgspec takes a set for a list, and makes a record of a dict: the function would get the set or the dict.
     is_other = isinstance(fitting, msgspec.Struct) and fitting is not plain
     if (is_other or isinstance(plain, (set, frozenset))) and (wrong := mismatch(field, value, loose)):
         raise TypeError(wrong)
     return None
+
+
+def _in_words(reason: str) -> str:
+    for pattern, words in _WORDS.items():
+        reason = reason.replace(f"Expected `str` matching regex {pattern!r}", words)
+    return reason
+
+
+def wrong_variable_name(field: str, name: str) -> InvalidInput | None:
+    """Return the error of a name that no variable can have, or None.
+
+    >>> wrong_variable_name("env", "STAGE") is None
+    True
+    >>> wrong_variable_name("env", "A-B")
+    InvalidInput(field='env', reason='Expected a name of letters, digits and _, ...')
+    """
+    return wrong_value(field, name, VariableName, str)
 
 
 # What msgspec does not know inside a union. A value of one of these fits by its type alone.

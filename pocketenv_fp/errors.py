@@ -10,10 +10,13 @@
     │   ├── RecordNotFound              the sandbox has no such secret, variable, file, volume or service
     │   ├── PathNotFound                the sandbox has no such file or directory
     │   ├── ProfileNotFound             the platform gave an empty profile
+    │   ├── RepositoryTaken             an older sandbox of yours has that repository and base
     │   ├── Unauthorized                the token is missing, expired or not accepted
     │   ├── RateLimited                 too many requests; ``retry_after`` seconds to wait
     │   └── ServerError                 a 5xx: the platform failed
     │       ├── NameTaken               another sandbox has that name
+    │       ├── PathTaken               another volume of the sandbox is at that path
+    │       ├── MalformedToken          the token is none of Pocketenv's
     │       └── SessionLost             the AT Protocol session of the login is gone: log in again
     ├── TransportError                  no answer: connection, TLS, time-out, broken connection
     ├── DecodeError                     an answer that the contract does not describe
@@ -62,15 +65,18 @@ __all__ = [
     "DecodeError",
     "EncryptionError",
     "InvalidInput",
+    "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
     "NotSupported",
     "PathNotFound",
+    "PathTaken",
     "Place",
     "PocketenvError",
     "ProfileNotFound",
     "RateLimited",
     "RecordNotFound",
+    "RepositoryTaken",
     "SandboxNotFound",
     "ServerError",
     "SessionLost",
@@ -82,6 +88,7 @@ __all__ = [
     "WaitTimeout",
     "WorkerLost",
     "api_error_kind",
+    "hides_its_cause",
     "raise_for",
 ]
 
@@ -257,6 +264,19 @@ class ProfileNotFound(ApiError):
 
 
 @dataclass(eq=False, repr=False)
+class RepositoryTaken(ApiError):
+    """The platform answered a create with an older sandbox of yours: it has the same repository and base."""
+
+    advice: ClassVar[str] = (
+        "Use that sandbox with reuse=True. For a sandbox of its own, create it without repo=, "
+        "and clone with start(repo=…)."
+    )
+
+    status: int = 200
+    error: str = "RepositoryTaken"
+
+
+@dataclass(eq=False, repr=False)
 class Unauthorized(ApiError):
     """401: the platform wants a login, or does not accept this one."""
 
@@ -279,7 +299,8 @@ class ServerError(ApiError):
     """5xx. A create or an exec that got one may have happened: look before trying again."""
 
     advice: ClassVar[str] = (
-        "The platform hides the cause. A malformed token, a name that is taken and an unreadable secret all look like this."
+        "The platform hides the cause. A token with a bad signature, a name that is taken and an unreadable secret all "
+        "look like this."
     )
 
 
@@ -291,6 +312,29 @@ class NameTaken(ServerError):
 
     status: int = 500
     error: str = "NameTaken"
+
+
+@dataclass(eq=False, repr=False)
+class PathTaken(ServerError):
+    """Another volume of the sandbox is attached at that path."""
+
+    advice: ClassVar[str] = "Choose another path, or delete that volume: delete_volume(name)."
+
+    status: int = 500
+    error: str = "PathTaken"
+
+
+@dataclass(eq=False, repr=False)
+class MalformedToken(ServerError):
+    """The token is none of Pocketenv's, and the platform answers every request with such a token with a 500."""
+
+    advice: ClassVar[str] = (
+        "The token is malformed. Log in again, and set POCKETENV_TOKEN, token= or ~/.pocketenv/token.json "
+        "to the whole new token."
+    )
+
+    status: int = 500
+    error: str = "InternalServerError"
 
 
 @dataclass(eq=False, repr=False)
@@ -424,14 +468,14 @@ class CommandTimeout(PocketenvError, TimeoutError):
     def summary(self) -> str:
         if self.may_run:
             return f"the platform waited {self.seconds:g} s for the command and no longer"
-        return f"the command was killed after {self.seconds:g} s"
+        return f"the command was ended after {self.seconds:g} s"
 
     def __str__(self) -> str:
         if not self.may_run:
             return super().__str__()
         return (
             f"{self.summary()}. It may run on, and later commands may wait for it. Run a long command in the "
-            "background: with spawn, or as `nohup … > file 2>&1 &` in exec."
+            "background: as `nohup … > file 2>&1 &` in exec, or with spawn on Cloudflare."
         )
 
 
@@ -540,7 +584,14 @@ def api_error_kind(status: int, error: str) -> type[ApiError]:
         return Unauthorized
     if status == 404 and error == "SandboxNotFound":
         return SandboxNotFound
+    if status == 500 and error == "AgentCreationError":
+        return SessionLost
     return ServerError if status >= 500 else ApiError
+
+
+def hides_its_cause(error: PocketenvError) -> bool:
+    """Return whether ``error`` is a 500 that may stand for anything, a name that is taken among them."""
+    return type(error) is ServerError and error.status == 500
 
 
 def raise_for(result: Result[T, PocketenvError]) -> T:

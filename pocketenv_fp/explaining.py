@@ -51,7 +51,7 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
             GET /xrpc/io.pocketenv.secret.getSecrets?sandboxId=‹SANDBOX_ID›&limit=100&offset=0
     exec('make', ['test'])
         POST /xrpc/io.pocketenv.sandbox.exec?id=‹SANDBOX_ID›
-            {"command": "make test"}
+            {"command": "set +e; { (cd /workspace ... -c $'make test' bash ...}
     6 requests, each with Authorization: Bearer $POCKETENV_TOKEN; nothing was sent.
     >>> [request.verb for request in explain(start).requests]
     ['POST', 'GET']

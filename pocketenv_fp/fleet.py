@@ -25,8 +25,10 @@ from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.operation import Curried, Step, demand_step, is_step
 from pocketenv_fp.plain_types import demand_type
+from pocketenv_fp.pocketenv.creation import cloning
 from pocketenv_fp.progress import Progress, tracking
 from pocketenv_fp.results import Outcome, Results
+from pocketenv_fp.sandbox.repository import clone
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -74,7 +76,8 @@ def fan_out(
     ``pipeline`` is a step, or a function from a target to the step for it, where targets need arguments of their own.
     A Failure is the result of its target and of no other; a target that is a Failure stays one. ``max_workers`` is how
     many run at once, in threads of this process, all of which stay below the platform's request limit together.
-    ``progress`` is a function of how many are done and of how many, or True for a bar.
+    ``progress`` is a function of how many are done and of how many, or True for a bar. A create with ``repo=`` makes a
+    sandbox of its own for each target (see `create`).
 
     Or they run where ``executor`` says, any of `concurrent.futures`, which is left open. Its threads have the
     configuration of `using` blocks here, as those of ``max_workers`` have. To other processes the pipeline, the targets
@@ -221,6 +224,8 @@ def _run(
     with ExitStack() as stack:
         for config in reversed(configs):
             stack.enter_context(using(config))
+        # Targets that are to have one repository have a sandbox each.
+        stack.enter_context(cloning(clone))
         stack.enter_context(on_lane(target))
         seen = stack.enter_context(tracing()) if traced else None
         counter = _Counter()

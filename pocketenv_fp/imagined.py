@@ -35,7 +35,7 @@ KEPT: Mapping[str, tuple[str, Fields]] = {
     "variable": ("name", {"value": HIDDEN}),
     "file": ("path", {}),
     "volume": ("name", {}),
-    "service": ("name", {"command": HIDDEN, "status": "STOPPED"}),
+    "service": ("name", {"command": HIDDEN, "status": "RUNNING"}),
 }
 Method = Callable[[Any, Fields], Any]
 NEVER_TOLD = {("secret", "value"), ("file", "content")}
@@ -204,11 +204,6 @@ class Imagined:
             if box is not None:
                 box |= {name: value or None for name, value in said.items() if name != "$type"}
 
-    def _preferences(self, given: Fields) -> list[Record]:
-        box = self._find(given) or {}
-        said = {name: box[name] for name in ("name", "description", "topics", "repo") if box.get(name)}
-        return [{"$type": "io.pocketenv.sandbox.defs#sandboxDetailsPref", **said}]
-
     # Ports, keys, copies
 
     def _expose(self, given: Fields) -> Record:
@@ -235,9 +230,6 @@ class Imagined:
 
     def _push(self, _: Fields) -> Record:
         return {"uuid": self.new("ARCHIVE")}
-
-    def _integrate(self, given: Fields) -> Record:
-        return {"id": self.new("INTEGRATION_ID"), "name": given["name"], "webhookUrl": ""}
 
     # Records under names
 
@@ -287,7 +279,6 @@ class Imagined:
         "actor.getTerminalToken": _always({"token": HIDDEN}),
         "sandbox.claimSandbox": _claim,
         "sandbox.createBackup": _always(None),
-        "sandbox.createIntegration": _integrate,
         "sandbox.createSandbox": _create,
         "sandbox.deleteSandbox": _delete,
         "sandbox.exec": _exec,
@@ -295,8 +286,8 @@ class Imagined:
         "sandbox.exposeVscode": lambda _, given: _preview(given),
         "sandbox.getBackups": _always({"backups": []}),
         "sandbox.getExposedPorts": _list_ports,
-        "sandbox.getIntegrations": _always([]),
-        "sandbox.getPreferences": _preferences,
+        # The platform's list leaves out what an owner said.
+        "sandbox.getPreferences": _always([]),
         "sandbox.getSandbox": _look,
         "sandbox.getSandboxes": _always({"sandboxes": [], "total": 0}),
         "sandbox.getSshKeys": _ssh_keys,

@@ -16,8 +16,9 @@ from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.operation import Step
-from pocketenv_fp.pocketenv.creation import create, noting
+from pocketenv_fp.pocketenv.creation import cloning, create, noting
 from pocketenv_fp.sandbox.lifecycle import delete
+from pocketenv_fp.sandbox.repository import clone
 
 __all__ = ["ephemeral", "managed"]
 
@@ -42,8 +43,8 @@ def managed(
     r"""Create a sandbox, use it, delete it. Gives a step from what ``acquire`` takes to what ``use`` gives.
 
     ``acquire`` is `create`, or a pipeline with it that ends with the sandbox; ``release`` is run on every sandbox that
-    was created there, and on no other: one that was there before, which a create with ``repo=`` or a get_sandbox may
-    give, stays. It is run when ``use`` is done, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and when the
+    was created there, and on no other: one that was there before, which a create with ``reuse=True`` or a get_sandbox may
+    return, stays. A create with ``repo=`` makes a sandbox of its own there (see `create`). It is run when ``use`` is done, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and when the
     process is asked to stop (SIGTERM, where the program has no handler of its own: it becomes SystemExit(143) while
     this runs in the main thread, and nowhere else). Ctrl-C and SIGTERM wait for the answer to a create that is under
     way, and for ``release``; a second one does not wait. A process that is killed releases nothing.
@@ -70,7 +71,7 @@ def _lease(
     made: list[Sandbox] = []
     with guarded():
         try:
-            with noting(made), opened():
+            with noting(made), cloning(clone), opened():
                 acquired = Success(target) | acquire
             with opened():
                 result = acquired | use
@@ -117,6 +118,7 @@ class Options(TypedDict, total=False):
     description: Text | None
     topics: Sequence[str] | None
     provider_credentials: Mapping[str, str | FromEnv] | None
+    reuse: bool
     token: Text | None
     config: Config | None
 

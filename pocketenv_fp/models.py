@@ -180,7 +180,7 @@ class File(Record, frozen=True):
 
 
 class Volume(Record, frozen=True):
-    """Storage that outlives stops, attached at ``path``; without a path it is not attached."""
+    """Storage that outlives stops, attached at ``path``."""
 
     id: str
     name: str

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Provider", "provider_of"]
+__all__ = ["CLOUDFLARE", "Provider", "provider_of"]
 
 Quoting = Literal["none", "word", "double"]
 """What the platform puts around a command before a shell reads it.

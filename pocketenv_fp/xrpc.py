@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -29,9 +29,11 @@ from pocketenv_fp.errors import (
     ApiError,
     DecodeError,
     InvalidInput,
+    MalformedToken,
     NotLoggedIn,
     PocketenvError,
     RateLimited,
+    ServerError,
     TransportError,
     api_error_kind,
 )
@@ -53,6 +55,7 @@ __all__ = [
     "query",
     "refusal",
     "send",
+    "token_did",
 ]
 
 T = TypeVar("T")
@@ -119,8 +122,27 @@ def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Read a JSON answer as ``kind``; raises msgspec's ValidationError or DecodeError."""
-    return cast("T", _decoder(cast("Hashable", kind)).decode(body))
+    """Read a JSON answer as ``kind``; raises msgspec's ValidationError or DecodeError.
+
+    Types are strict. A null stands for a key that is absent: one provider sends the one, another the other.
+    """
+    try:
+        return cast("T", _decoder(cast("Hashable", kind)).decode(body))
+    except msgspec.ValidationError as error:
+        told = msgspec.json.decode(body)
+        try:
+            return msgspec.convert(_without_nulls(told), kind)
+        except msgspec.ValidationError:
+            raise error from None
+
+
+def _without_nulls(told: object) -> object:
+    if isinstance(told, dict):
+        fields = cast("dict[str, object]", told).items()
+        return {name: _without_nulls(value) for name, value in fields if value is not None}
+    if isinstance(told, list):
+        return [_without_nulls(value) for value in cast("list[object]", told)]
+    return told
 
 
 def nothing(body: bytes) -> None:
@@ -303,7 +325,39 @@ def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
     error, message = (_printable(text, token) for text in (said.error, said.message))
     if status == 429:
         return RateLimited(status, error, message, operation, _seconds(answer.headers.get("Retry-After", "")))
-    return api_error_kind(status, error)(status, error, message, operation)
+    refused = api_error_kind(status, error)
+    if (
+        refused is ServerError
+        and (status, said.error) == (500, "InternalServerError")
+        and token
+        and not _is_token(token)
+    ):
+        refused = MalformedToken
+    return refused(status, error, message, operation)
+
+
+class _Claims(msgspec.Struct):
+    did: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+def _is_token(token: str) -> bool:
+    """Return whether a token has the shape of a platform's: a JWT with a DID, or an embedded platform's own."""
+    if re.fullmatch(r"[^.]+\.[0-9a-f]{64}", token):
+        return True
+    return token_did(token) is not None
+
+
+def token_did(token: str) -> str | None:
+    """Return the DID that a JSON Web Token is about, without a look at its signature, or None."""
+    from base64 import urlsafe_b64decode
+
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        return decode(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), _Claims).did
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return None
 
 
 def _printable(text: str, token: str | None) -> str:

@@ -16,7 +16,8 @@ from typing import NamedTuple, Self
 
 from pocketenv_fp import Config, Sandbox, transport
 
-TOKEN = "tok-En_For.Tests-0123456789"
+# In the shape of an embedded platform's: one of no known shape is the cause of every 500.
+TOKEN = f"tok-En_For_Tests.{'0123456789abcdef' * 4}"
 BOX = Sandbox(id="3f2a", name="brave-otter-x1y2")
 VIEW = b'{"sandbox": {"id": "3f2a", "name": "brave-otter-x1y2", "status": "RUNNING"}}'
 RAN = b'{"stdout": "hello", "stderr": "", "exitCode": 0}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -24,11 +26,14 @@ from pocketenv_fp import (
     EncryptionError,
     InvalidInput,
     NameTaken,
+    NotSupported,
     PocketenvError,
     RateLimited,
+    RepositoryTaken,
     Sandbox,
     SandboxNotFound,
     ServerError,
+    SessionLost,
     Status,
     TransportError,
     claim,
@@ -179,6 +184,8 @@ def test_an_answer_that_says_renamed_and_did_nothing_is_no_success(place: local.
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a name that no variable has": ({"env": {"1A": "x"}}, "env"),
     "an empty name": ({"secrets": {"": SECRET}}, "secrets"),
+    "a name that bash keeps": ({"env": {"UID": "1"}}, "env"),
+    "a name with a dash": ({"secrets": {"A-B": SECRET}}, "secrets"),
     "a name of two lines": ({"secrets": {"A\n": SECRET}}, "secrets"),
     "an assignment for a name": ({"env": {"A=b": "x"}}, "env"),
     "one name for a variable and a secret": ({"env": {"A": "x"}, "secrets": {"A": SECRET}}, "secrets"),
@@ -223,6 +230,52 @@ def test_what_cannot_be_right_is_refused_before_anything_is_sent(
     assert error.field == field
     assert SECRET not in f"{error!r}{error}"
     assert not place.calls
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my box", " box", "box\n", "", "at://did:plc:a/io.pocketenv.sandbox/b", "sandbox_" + "0a" * 10, "x" * 256],
+    ids=lambda name: name[:20],
+)
+def test_create_name_that_would_not_be_found_is_refused(name: str, place: local.Platform) -> None:
+    box = create("usual").unwrap()
+    place.calls.clear()
+    for refused in (
+        create(name),
+        box | sandbox.rename(name),
+        box | sandbox.update_settings(name=name),
+        pocketenv.put_preferences(box.id, name=name),
+    ):
+        error = refused.failure()
+        assert isinstance(error, InvalidInput)
+        assert error.field in {"name", "new_name"}
+    assert not place.calls
+
+
+@pytest.mark.parametrize("name", ["ü" * 255, "a/b?c#d&e%20+", "sandbox_1", "日本語"], ids=lambda name: name[:20])
+def test_create_name_of_any_letters_is_found(name: str) -> None:
+    box = create(name).unwrap()
+    assert get_sandbox(name) == Success(box)
+    assert isinstance(create(name).failure(), NameTaken)
+
+
+@pytest.mark.parametrize("provider", ["daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop"])
+def test_create_env_that_no_start_sets_is_not_supported(provider: str, place: local.Platform) -> None:
+    place.calls.clear()
+    wants: list[dict[str, Any]] = [{"env": {"A": "1"}}, {"secrets": {"A": SECRET}}]
+    for given in wants:
+        error = create("unset", provider=provider, **given).failure()
+        assert isinstance(error, NotSupported)
+        assert error.provider == provider
+        assert "exec(…, env={…})" in str(error)
+        assert SECRET not in f"{error!r}{error}"
+    assert not place.calls
+    assert isinstance(create("empty", provider=provider, env={}, secrets={}), Success)
+
+
+def test_create_blaxel_is_refused_by_the_platform() -> None:
+    assert refusal(create("box", provider="blaxel").failure()) == (CREATE, 403)
+    assert mine() == []
 
 
 @pytest.mark.parametrize(
@@ -408,12 +461,49 @@ def older(**given: Any) -> Sandbox:
 def test_an_older_sandbox_with_the_repo_comes_back_as_it_is(place: local.Platform) -> None:
     first = older()
     assert (first.name, first.repo) == ("older", REPO)
-    again = create("newer", repo=REPO, description="another", topics=["new"]).unwrap()
+    again = create("newer", repo=REPO, description="another", topics=["new"], reuse=True).unwrap()
     assert (again.id, again.name, again.description, again.topics) == (first.id, "older", "as it was", ("old",))
     assert mine() == ["older"]
     place.calls.clear()
-    create("newer", repo=REPO).unwrap()
+    create("newer", repo=REPO, reuse=True).unwrap()
     assert f"io.pocketenv.{PUT}" not in [name for name, _ in place.calls]
+
+
+def test_create_repo_of_an_older_sandbox_is_a_failure(place: local.Platform) -> None:
+    first = older()
+    place.calls.clear()
+    error = create("newer", repo=REPO, env={"A": "1"}).failure()
+    assert isinstance(error, RepositoryTaken)
+    assert "older" in str(error)
+    assert "reuse=True" in str(error)
+    assert not {name for name, _ in place.calls} & {f"io.pocketenv.{name}" for name in (PUT, ADD_VARIABLE, DELETE)}
+    assert (first | refresh).map(lambda box: (box.id, box.name)) == Success((first.id, "older"))
+    assert mine() == ["older"]
+
+
+def test_create_repo_of_the_older_sandbox_of_that_name_returns_it() -> None:
+    first = older()
+    assert create("older", repo=REPO).map(lambda box: box.id) == Success(first.id)
+
+
+def test_create_repo_older_by_its_sizes_is_not_renamed() -> None:
+    # Another process made it after this one had its list: only its sizes show that it is older.
+    first = older()
+
+    def answer(request: servers.Request) -> servers.Reply:
+        name = request.path.partition("?")[0].rpartition(".")[2]
+        if name == "createSandbox":
+            body = {"id": first.id, "name": "older", "provider": "cloudflare", "vcpus": 2, "memory": 8, "disk": 16}
+            return servers.reply(json.dumps(body).encode())
+        if name == "getProfile":
+            return servers.reply(b'{"id": "1", "did": "did:plc:a", "handle": "a.test"}')
+        return servers.reply(b'{"sandboxes": [], "total": 0}')
+
+    with Server(answer) as server:
+        error = create("newer", repo=REPO, config=servers.client(server.url)).failure()
+        assert isinstance(error, RepositoryTaken)
+        assert {request.verb for request in server.seen[:2]} == {"GET"}
+        assert len(server.seen) == 3
 
 
 def test_a_new_sandbox_keeps_its_repo_whether_or_not_the_platform_would(place: local.Platform) -> None:
@@ -424,7 +514,7 @@ def test_a_new_sandbox_keeps_its_repo_whether_or_not_the_platform_would(place: l
 
 def test_an_older_sandbox_gets_the_variables_and_the_new_values() -> None:
     older(env={"A": "1", "B": "1"}, secrets={"C": "1"})
-    again = create("newer", repo=REPO, env={"B": "2", "D": "2"}, secrets={"C": "2", "E": "2"}).unwrap()
+    again = create("newer", repo=REPO, env={"B": "2", "D": "2"}, secrets={"C": "2", "E": "2"}, reuse=True).unwrap()
     assert [printed(again, name) for name in "ABCDE"] == ["1", "2", "2", "2", "2"]
 
 
@@ -441,7 +531,7 @@ def test_an_older_sandbox_survives_whatever_fails(place: local.Platform, method:
     first = older()
     place.calls.clear()
     with place.faults.on(method, fault, times=1) as planned:
-        result = create("newer", repo=REPO, env={"A": "1"}, secrets={"B": "2"})
+        result = create("newer", repo=REPO, env={"A": "1"}, secrets={"B": "2"}, reuse=True)
     assert planned.played == 1
     # What was added although the answer says otherwise is found, and set again.
     assert isinstance(result, Success) == (
@@ -477,14 +567,14 @@ def test_an_older_sandbox_is_known_among_more_than_a_page_of_them(place: local.P
     with Wire(place, place.token) as wire:
         for _ in range(130):
             wire.create()
-    again = create("newer", repo=REPO).unwrap()
+    again = create("newer", repo=REPO, reuse=True).unwrap()
     assert (again.id, again.name) == (first.id, "older")
     assert len(mine()) == 131
 
 
 def test_threads_that_create_with_one_repo_share_one_sandbox_and_keep_it(place: local.Platform) -> None:
     def made(number: int) -> tuple[str, str]:
-        box = create(f"shared-{number}", repo=REPO, env={f"N{number}": "1"}).unwrap()
+        box = create(f"shared-{number}", repo=REPO, env={f"N{number}": "1"}, reuse=True).unwrap()
         return box.id, box.name
 
     # So slow that each has its list before any of the others has created, if nothing holds them back.
@@ -507,6 +597,88 @@ def test_a_thread_is_not_given_what_another_one_still_may_delete(place: local.Pl
     assert box.name == "free"
     assert (box | refresh) == Success(box)
     assert sorted(mine()) == ["free", "taken"]
+
+
+# A lost AT Protocol session
+
+DID = "did:plc:aliceaaaaaaaaaaaaaaaaaaa"
+
+
+def token_of(**claims: object) -> str:
+    """A token as the platform signs them, with a signature that is none."""
+    head, body = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims))
+    return f"{head}.{body}.signature"
+
+
+class Lost:
+    """A platform that makes a sandbox and then finds no session, as the real one does."""
+
+    def __init__(self, left: list[dict[str, object]], deletes: int = 200) -> None:
+        self.left = left
+        self.deletes = deletes
+        self.asked: list[str] = []
+
+    def __call__(self, request: servers.Request) -> servers.Reply:
+        path, _, query = request.path.partition("?")
+        name = path.removeprefix("/xrpc/io.pocketenv.")
+        self.asked.append(f"{name}?{query}" if name == DELETE else name)
+        if name == CREATE:
+            return servers.reply(b'{"error": "AgentCreationError", "message": "Internal Server Error"}', 500)
+        if name == LIST:
+            return servers.reply(json.dumps({"sandboxes": self.left, "total": len(self.left)}).encode())
+        return servers.reply(b"{}", self.deletes)
+
+
+def shown_as(number: int, **other: object) -> dict[str, object]:
+    moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "id": f"sandbox_{number}",
+        "name": "shrunken-mare-jtq9",
+        "provider": "cloudflare",
+        "uri": None,
+        "createdAt": moment,
+        **other,
+    }
+
+
+def lost(platform: Lost, token: str) -> SessionLost:
+    with Server(platform) as server:
+        error = create("lost", token=token, config=servers.client(server.url)).failure()
+    assert isinstance(error, SessionLost)
+    assert "Log in to Pocketenv again" in str(error)
+    return error
+
+
+def test_create_without_a_session_deletes_what_was_made() -> None:
+    others = [
+        shown_as(2, uri="at://did:plc:a/io.pocketenv.sandbox/b"),
+        shown_as(3, createdAt="2026-01-01T00:00:00.000Z"),
+        shown_as(4, provider="daytona"),
+    ]
+    platform = Lost([shown_as(1), *others])
+    error = lost(platform, token_of(did=DID))
+    assert (error.sandbox, error.operation) == ("", CREATE)
+    assert platform.asked == [CREATE, LIST, f"{DELETE}?id=sandbox_1"]
+
+
+def test_create_without_a_session_names_what_stays() -> None:
+    error = lost(Lost([shown_as(1)], deletes=502), token_of(did=DID))
+    assert error.sandbox == "sandbox_1"
+    assert "sandbox_1 was made all the same" in str(error)
+
+
+def test_create_without_a_session_deletes_none_of_several() -> None:
+    platform = Lost([shown_as(1), shown_as(2)])
+    assert lost(platform, token_of(did=DID)).sandbox == "sandbox_1, sandbox_2"
+    assert platform.asked == [CREATE, LIST]
+
+
+@pytest.mark.parametrize("claims", [{}, {"did": DID}], ids=["no did", "none found"])
+def test_create_without_a_session_says_where_to_look(claims: dict[str, object]) -> None:
+    platform = Lost([])
+    (note,) = lost(platform, token_of(**claims)).__notes__
+    assert "look for it in your list" in note
+    assert DELETE not in platform.asked
 
 
 # Provider credentials
@@ -630,10 +802,13 @@ def test_who_claims_a_sandbox_has_it_and_the_next_one_is_refused(place: local.Pl
         assert refusal(refused.failure()) == ("sandbox.claimSandbox", 404)
 
 
-def test_who_has_the_id_of_a_deleted_sandbox_for_a_name_is_not_taken_for_it() -> None:
+def test_who_has_the_id_of_a_deleted_sandbox_for_a_name_is_not_taken_for_it(place: local.Platform) -> None:
     box, other = create("gone").unwrap(), create("other").unwrap()
     (box | delete).unwrap()
-    (other | sandbox.rename(box.id)).unwrap()
+    # This library refuses a name in the form of an id, and others do not.
+    said = {"$type": "io.pocketenv.sandbox.defs#sandboxDetailsPref", "name": box.id}
+    with Wire(place, place.token) as wire:
+        assert wire.post(PUT, {"sandboxId": other.id, "preferences": [said]}).empty
     for look in (refresh, sandbox.wait_until_running(timeout=5)):
         assert isinstance((box | look).failure(), SandboxNotFound)
 

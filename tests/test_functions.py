@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -16,12 +18,16 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import (
     ApiError,
     Config,
+    MalformedToken,
     NotLoggedIn,
     ProfileNotFound,
+    RecordNotFound,
     Sandbox,
     SandboxNotFound,
     ServerError,
+    SessionLost,
     Status,
+    Step,
     TransportError,
     WaitTimeout,
     create,
@@ -34,6 +40,7 @@ from pocketenv_fp import (
     sandbox,
     start,
     stop,
+    using,
     wait_until_running,
 )
 from tests import servers
@@ -158,13 +165,19 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
 NAMED = {"put_preferences": {"description": "d"}, "sh": {"word": "a b"}, "update_settings": {"description": "d"}}
 # It asks nobody.
 OFFLINE = {"generate_ssh_keys"}
+# The platform has no handler for these, and nobody is asked.
+UNSUPPORTED = {"create_integration", "list_integrations"}
 PUBLIC_QUERIES = {
     *("get_sandbox", "list_sandboxes", "list_sandboxes_by_actor", "get_profile", "wait_until_running"),
     *("iter_sandboxes", "iter_sandboxes_by_actor", "refresh"),
 }
 
 # A name that is taken is a 500 like any other: these look whether it is one.
-LOOKING = {f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable", "volume")}
+# It may also mean that the sandbox's shell has ended: the others look whether it has.
+LOOKING = {
+    *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
+    *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
+}
 
 Function = Callable[..., Result[Any, Exception]]
 
@@ -185,8 +198,12 @@ def the_function(module: Any, name: str) -> Function:
 
 
 ALL: dict[str, tuple[Function, tuple[Any, ...]]] = {
-    **{f"pocketenv.{name}": (the_function(pocketenv, name), given) for name, given in ACCOUNT.items()},
-    **{f"sandbox.{name}": (the_function(sandbox, name), (BOX, *given)) for name, given in OPERATIONS.items()},
+    name: each
+    for name, each in {
+        **{f"pocketenv.{name}": (the_function(pocketenv, name), given) for name, given in ACCOUNT.items()},
+        **{f"sandbox.{name}": (the_function(sandbox, name), (BOX, *given)) for name, given in OPERATIONS.items()},
+    }.items()
+    if name.partition(".")[2] not in UNSUPPORTED
 }
 
 
@@ -242,6 +259,56 @@ def test_every_function_gives_a_failure_for_a_server_that_is_not_there(
     assert isinstance(function(*given, config=config).failure(), TransportError)
 
 
+def test_a_token_of_another_shape_is_named_after_a_500() -> None:
+    failing = servers.always(reply(b'{"error": "InternalServerError", "message": "Internal Server Error"}', 500))
+    with Server(failing) as server:
+        config = Config(api_url=server.url, retries=0)
+        for token in ("sk-live-5c1f9a77", "a.b.c", f"{jwt(sub='x')}", "x" * 64):
+            error = me(token=token, config=config).failure()
+            assert isinstance(error, MalformedToken)
+            assert "POCKETENV_TOKEN" in str(error)
+            assert token not in f"{error!r}{error}"
+        for token in (jwt(did="did:plc:a", iat=1, exp=2), servers.TOKEN):
+            assert type(me(token=token, config=config).failure()) is ServerError
+
+
+def test_a_token_of_another_shape_is_not_blamed_for_else() -> None:
+    for status, body in ((503, b'{"error": "InternalServerError"}'), (500, b"<html>"), (500, b'{"error": "Other"}')):
+        with Server(servers.always(reply(body, status))) as server:
+            error = me(token="sk-live", config=Config(api_url=server.url, retries=0)).failure()
+            assert type(error) is ServerError
+
+
+def jwt(**claims: object) -> str:
+    head, body = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims))
+    return f"{head}.{body}.c2lnbmVk"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        sandbox.expose(8080),
+        sandbox.set_volume("models", "/models"),
+        sandbox.set_secret("A", "1"),
+        sandbox.rename("other"),
+    ],
+    ids=repr,
+)
+def test_a_lost_session_says_to_log_in_again(step: Step[Sandbox, Any]) -> None:
+    def answer(request: servers.Request) -> servers.Reply:
+        if request.verb == "POST":
+            return reply(b'{"error": "AgentCreationError", "message": "Internal Server Error"}', 500)
+        return reply(b'{"volumes": [], "total": 0}' if "Volume" in request.path else VIEW)
+
+    with Server(answer) as server, using(client(server.url)):
+        error = (BOX | step).failure()
+        assert isinstance(error, SessionLost)
+        assert "Log in to Pocketenv again" in str(error)
+        # Nothing else is looked for: the cause is known.
+        assert server.verbs[-1] == "POST"
+        assert server.verbs.count("POST") == 1
+
+
 @pytest.fixture
 def mine(environment: dict[str, str]) -> Sandbox:
     assert environment
@@ -267,7 +334,8 @@ def test_somebody_elses_sandbox_is_not_found(mine: Sandbox, somebody: Config) ->
     ):
         assert (mine | hidden) == Success([])
     assert isinstance((mine | sandbox.expose(8081, config=somebody)).failure(), ApiError)
-    assert isinstance((mine | sandbox.set_secret("A", "1", config=somebody)).failure(), ServerError)
+    # The platform takes it, and lists it for the owner only.
+    assert isinstance((mine | sandbox.set_secret("A", "1", config=somebody)).failure(), RecordNotFound)
 
 
 def test_a_secret_may_come_from_the_environment(mine: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -31,6 +32,7 @@ from pocketenv_fp import (
     delete,
     ephemeral,
     exec,
+    fan_out,
     get_sandbox,
     identity,
     iter_sandboxes_by_actor,
@@ -49,7 +51,7 @@ from pocketenv_fp.leases import Options
 from pocketenv_fp.local.faults import Refuse, Slow
 from pocketenv_fp.operation import step
 
-REPO = "https://example.org/team/project.git"
+REPO = "file:///no/such/repository"
 DELETE = "sandbox.deleteSandbox"
 HELLO: Result[ExecResult, PocketenvError] = Success(ExecResult("hello\n", "", 0))
 
@@ -157,13 +159,55 @@ def test_what_is_created_in_use_is_not_released() -> None:
 
 def test_a_sandbox_that_was_there_before_is_never_deleted() -> None:
     older = create("older", repo=REPO).unwrap()
-    again = managed(start, acquire=create(repo=REPO))("newer").unwrap()
+    again = managed(start, acquire=create(repo=REPO, reuse=True))("newer").unwrap()
     assert again.id == older.id
     found = managed(start, acquire=get_older)("older").unwrap()
     assert found.id == older.id
     with pytest.raises(Broken):
-        managed(when(breaks, start), acquire=create(repo=REPO))("newer")
+        managed(when(breaks, start), acquire=create(repo=REPO, reuse=True))("newer")
     assert mine() == ["older"]
+
+
+def test_managed_repo_has_a_sandbox_of_its_own(platform: local.Platform) -> None:
+    older = create("older", repo=REPO).unwrap()
+    platform.calls.clear()
+    own = managed(start, acquire=create(repo=REPO))("newer").unwrap()
+    assert (own.id != older.id, own.name, own.repo) == (True, "newer", None)
+    asked = [name.removeprefix("io.pocketenv.sandbox.") for name, _ in platform.calls]
+    assert asked[:4] == ["createSandbox", "putPreferences", "startSandbox", "getSandbox"]
+    assert mine() == ["older"]
+
+
+def test_ephemeral_repo_is_cloned_into_each_sandbox(repository: str) -> None:
+    read = ephemeral(exec("cat repository/hello"), repo=repository)
+    assert [read("ci").unwrap().stdout for _ in range(2)] == ["hello\n"] * 2
+    assert mine() == []
+
+
+def test_ephemeral_repo_waits_until_it_can_be_cloned(repository: str) -> None:
+    with local.platform(boot_delay=0.5) as slow, using(Config(api_url=slow.url, token=slow.token)):
+        read = ephemeral(exec("cat repository/hello"), repo=repository, provider="daytona")
+        assert read("ci").unwrap().stdout == "hello\n"
+
+
+def test_fan_out_repo_gives_each_target_its_own(repository: str) -> None:
+    made = fan_out(create(repo=repository) | exec("cat repository/hello"), ["one", "two", "three"])
+    assert [ran.unwrap().stdout for ran in made] == ["hello\n"] * 3
+    assert sorted(mine()) == ["one", "three", "two"]
+    shared = fan_out(create(repo=repository, reuse=True), ["four", "five"], max_workers=1)
+    assert len({box.unwrap().id for box in shared}) == 1
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> str:
+    """The URL of a git repository with a file in it."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "hello").write_text("hello\n")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "-m", "hello"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, env={**os.environ, "HOME": str(tmp_path)})
+    return f"file://{folder}"
 
 
 def test_a_sandbox_with_a_repository_that_is_new_is_deleted() -> None:

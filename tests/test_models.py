@@ -18,9 +18,21 @@ import msgspec
 import pytest
 
 import pocketenv_fp
-from pocketenv_fp import Backup, ExecResult, Page, Port, Profile, Sandbox, Secret, SshKey, Status, TailscaleAuthKey
+from pocketenv_fp import (
+    Backup,
+    ExecResult,
+    Page,
+    Port,
+    Profile,
+    Sandbox,
+    Secret,
+    Service,
+    SshKey,
+    Status,
+    TailscaleAuthKey,
+)
 from pocketenv_fp.models import Record
-from pocketenv_fp.xrpc import procedure
+from pocketenv_fp.xrpc import decode, procedure
 
 WHEN = "2026-04-01T10:20:30.456000Z"
 THEN = datetime(2026, 4, 1, 10, 20, 30, 456000, tzinfo=UTC)
@@ -127,6 +139,25 @@ def test_a_page_is_a_sequence_with_a_total() -> None:
     assert Page((Sandbox(id="<b>", name="n"), "<i>"), 2).__getattribute__("_repr_html_")().count("&lt;") == 2
 
 
+NULLS: list[tuple[type[Record], str]] = [
+    (Sandbox, '{"id": "1", "name": "n", "status": null, "installs": null, "topics": null, "owner": null}'),
+    (Service, '{"id": "1", "name": "n", "command": "c", "status": null, "description": null, "createdAt": null}'),
+    (SshKey, '{"id": "1", "publicKey": "p", "privateKey": null, "createdAt": null}'),
+    (TailscaleAuthKey, '{"id": "1", "authKey": null}'),
+]
+
+
+@pytest.mark.parametrize(("kind", "body"), NULLS, ids=lambda each: getattr(each, "__name__", ""))
+def test_a_null_is_read_as_an_absent_key(kind: type[Record], body: str) -> None:
+    held = {name: value for name, value in json.loads(body).items() if value is not None}
+    assert decode(body.encode(), kind) == decode(json.dumps(held).encode(), kind)
+    # In a list too, and where a value has the wrong type it stays wrong.
+    assert decode(f"[{body}]".encode(), list[kind]) == [decode(body.encode(), kind)]  # type: ignore[valid-type]
+    for wrong in (body.replace('"1"', "null"), body.replace('"1"', "1"), body.replace("null", "[3]")):
+        with pytest.raises(msgspec.ValidationError):
+            decode(wrong.encode(), kind)
+
+
 SHARED = Path(__file__).parents[2] / "shared" / "platform" / "lexicons"
 # Declared in the lexicons, and in no answer of the platform.
 NOT_SENT = {"sandboxViewDetailed": {"website", "timeout", "ports"}, "sshKeysView": {"updatedAt"},
@@ -160,7 +191,6 @@ SHOWN: dict[str, tuple[str, type[Record]]] = {
     "getSandbox's owner": ("owner?}}`, owner `", Profile),
     "getSandboxes": ("→ `{sandboxes: [", Sandbox),
     "getExposedPorts": ("→ `{ports: [", Port),
-    "exec": ("**exec** `?id` `{command!}` → `", ExecResult),
     "getSecrets": ("→ `{secrets: [", Secret),
     "getSshKeys": ("**getSshKeys** `?id` → `", SshKey),
     "getTailscaleAuthKey": ("**getTailscaleAuthKey** `?id` → `", TailscaleAuthKey),

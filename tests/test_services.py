@@ -16,7 +16,6 @@ from pocketenv_fp import (
     InvalidInput,
     RecordNotFound,
     Sandbox,
-    ServerError,
     Service,
     Status,
     Step,
@@ -158,16 +157,36 @@ def test_setting_takes_two_requests_and_four_for_a_name_that_is_there(box: Sandb
     assert called(platform) == ["addService", "getServices", "updateService", "getServices"]
 
 
-def test_a_port_that_is_taken_is_the_platforms_server_error_and_adds_nothing(box: Sandbox) -> None:
+def test_set_service_port_that_is_exposed_is_listed_once(box: Sandbox) -> None:
     (box | expose(8080)).unwrap()
-    error = (box | set_service("web", "sleep 1000", ports=[8080])).failure()
-    assert isinstance(error, ServerError)
-    assert error.operation == "service.addService"
-    assert (box | list_services) == Success([])
-    (box | set_service("web", "sleep 1000")).unwrap()
-    error = (box | set_service("web", "sleep 2000", ports=[8080])).failure()
-    assert isinstance(error, ServerError)
-    assert (box | get_service("web")).unwrap().command == "sleep 1000"
+    (box | set_service("web", "sleep 1000", ports=[8080])).unwrap()
+    assert [shown.port for shown in (box | list_ports).unwrap()] == [8080]
+
+
+def test_ports_of_the_container_are_refused_before_sending(box: Sandbox, platform: local.Platform) -> None:
+    platform.calls.clear()
+    refused = [box | set_service("web", "true", ports=[8080, 3000]), box | expose(3000), box | expose(1024)]
+    by_id = [
+        pocketenv.add_service(box.id, "w", "true", ports=[3000]),
+        pocketenv.update_service("1", "w", "true", ports=[3000]),
+    ]
+    for result in (*refused, *by_id):
+        assert isinstance(result.failure(), InvalidInput)
+    assert "3000 is used by Cloudflare's containers" in str(refused[0].failure())
+    assert called(platform) == []
+
+
+def test_expose_a_second_port_has_no_url(box: Sandbox) -> None:
+    urls = [(box | expose(port)).unwrap() for port in (8080, 8081)]
+    assert [url is None for url in urls] == [False, True]
+    assert [shown.preview_url for shown in (box | list_ports).unwrap()] == urls
+
+
+def test_expose_port_3000_of_another_provider_is_sent() -> None:
+    with Server(servers.always(reply(b"{}"))) as server:
+        other = Sandbox(id="3f2a", name="other", provider="daytona")
+        assert (other | expose(3000, config=client(server.url))) == Success(None)
+        assert len(server.seen) == 1
 
 
 @EACH_CHANGE
@@ -233,8 +252,9 @@ def test_the_functions_that_take_ids_do_the_same(box: Sandbox) -> None:
 def test_nobody_else_sees_or_changes_a_service(box: Sandbox, platform: local.Platform) -> None:
     clock = (box | set_service("clock", "sleep 1000")).unwrap()
     somebody = Config(token=platform.new_user("somebody-else.test"))
+    # An empty list, as for a sandbox that is not there.
+    assert list_services(box, config=somebody) == Success([])
     for result in (
-        list_services(box, config=somebody),
         set_service(box, "clock", "sleep 2000", config=somebody),
         delete_service(box, clock.id, config=somebody),
         pocketenv.stop_service(clock.id, config=somebody),

@@ -20,10 +20,12 @@ from pocketenv_fp import (
     NotLoggedIn,
     PocketenvError,
     Preferences,
+    ProfileNotFound,
     Sandbox,
     SandboxNotFound,
     ServerError,
     TransportError,
+    Unauthorized,
     create,
     delete,
     get_preferences,
@@ -129,7 +131,11 @@ def test_an_id_that_is_asked_for_as_a_name_is_nobodys_name(
     box: Sandbox, other: Sandbox, platform: local.Platform
 ) -> None:
     platform.faults.add("sandbox.putPreferences", Refuse(500))
-    assert type((box | rename(other.id)).failure()) is ServerError
+    # A name like this one is refused before anything is sent: its at-URI is no name either.
+    for name in (other.id, other.uri or ""):
+        assert isinstance((box | rename(name)).failure(), InvalidInput)
+    assert len(platform.faults.pending) == 1
+    assert type((box | rename(fresh("free"))).failure()) is ServerError
 
 
 def test_a_look_that_fails_leaves_the_server_error(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
@@ -262,18 +268,22 @@ def test_a_sandbox_that_is_gone_or_somebody_elses_is_not_found(box: Sandbox, oth
         error = (box | change).failure()
         assert isinstance(error, SandboxNotFound)
         assert "may not be yours" in str(error)
-    for hidden in (get_preferences(box, config=somebody), get_preferences(other)):
-        error = hidden.failure()
-        assert isinstance(error, ApiError)
-        assert error.status == 404
+    assert isinstance(get_preferences(other).failure(), SandboxNotFound)
+    # What is said about a sandbox is public.
+    assert get_preferences(box, config=somebody) == get_preferences(box)
     # As the platform has it: the same answer, and nothing done.
     assert pocketenv.put_preferences(box.id, description="d", config=somebody) == Success(None)
     assert get_sandbox(box.id).map(lambda seen: seen and (seen.name, seen.description)) == Success((box.name, None))
 
 
-def test_a_sandbox_that_is_called_as_the_one_that_is_gone_is_not_taken_for_it(box: Sandbox, other: Sandbox) -> None:
+def test_a_sandbox_that_is_called_as_the_one_that_is_gone_is_not_taken_for_it(
+    box: Sandbox, other: Sandbox, platform: local.Platform
+) -> None:
     (other | delete).unwrap()
-    (box | rename(other.id)).unwrap()
+    # This library refuses such a name, and other clients do not.
+    with Wire(platform, platform.token) as wire:
+        said = {"$type": DETAILS, "name": other.id}
+        assert wire.post("sandbox.putPreferences", {"sandboxId": box.id, "preferences": [said]}).status == 200
     error = (other | update_settings(description="d")).failure()
     assert isinstance(error, SandboxNotFound)
     assert "gone" in str(error)
@@ -288,7 +298,6 @@ def test_preferences_are_asked_for_by_id_and_by_name(box: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        ("[]", Preferences()),
         (f'[{{"$type": "{DETAILS}"}}]', Preferences()),
         (f'[{{"$type": "other#kind", "name": 3}}, {{"$type": "{DETAILS}", "topics": ["a"]}}]', Preferences(topics=("a",))),
         (f'[{{"$type": "{DETAILS}", "name": "n", "description": null, "new": 1}}]', Preferences(name="n")),
@@ -297,6 +306,15 @@ def test_preferences_are_asked_for_by_id_and_by_name(box: Sandbox) -> None:
 def test_preferences_are_read_from_among_other_kinds(answer: str, found: Preferences) -> None:
     with Server(servers.always(reply(answer.encode()))) as server:
         assert (BOX | get_preferences(config=client(server.url))) == Success(found)
+
+
+def test_get_preferences_the_list_leaves_out_are_the_sandboxs() -> None:
+    listed = reply(b'[{"$type": "io.pocketenv.sandbox.defs#sandboxProviderPref", "name": "cloudflare"}]')
+    view = VIEW.replace(b'"status"', b'"description": "d", "topics": [], "repo": null, "status"')
+    with Server(servers.in_turn(listed, reply(view), reply(b"[]"), reply(b"{}"))) as server:
+        config = client(server.url)
+        assert (BOX | get_preferences(config=config)) == Success(Preferences(name=BOX.name, description="d"))
+        assert isinstance((BOX | get_preferences(config=config)).failure(), SandboxNotFound)
 
 
 @pytest.mark.parametrize(
@@ -446,8 +464,8 @@ def test_a_terminal_token_can_be_read_and_is_not_shown(environment: dict[str, st
         assert made.token not in shown
     with pytest.raises(pickle.PicklingError):
         pickle.dumps(made)
-    # It is of another kind than the one of the API.
-    assert isinstance(me(token=made.token).failure(), ServerError)
+    # It is of another kind than the one of the API, which takes it for nobody's.
+    assert isinstance(me(token=made.token).failure(), (ProfileNotFound, Unauthorized))
 
 
 @pytest.mark.parametrize("answer", [b"{}", b'{"token": null}', b'{"token": 3}', b'"token"'])

@@ -345,7 +345,7 @@ def test_the_turn_of_another_create_is_waited_for_no_longer(place: local.Platfor
         assert not first.done()
         assert error == DeadlineExceeded(SOON, "sandbox.createSandbox")
         assert isinstance(first.result(), Success)
-    assert isinstance(within(20, create(repo=repo))("third"), Success)
+    assert isinstance(within(20, create(repo=repo, reuse=True))("third"), Success)
     assert left(place) == 1
 
 

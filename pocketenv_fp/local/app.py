@@ -4,11 +4,9 @@ One ASGI callable with a dictionary of methods, because the benchmarks of the cl
 answers the page for the person at this machine.
 """
 
-import hashlib
 import logging
 import sqlite3
 import time
-from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -19,9 +17,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import access, actors, bodies, hosts, storage
+from pocketenv_fp.local import access, actors, bodies, hosts, login, storage
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
-from pocketenv_fp.local.exchange import SESSION_LOST, Exchange, Headers, play
+from pocketenv_fp.local.exchange import SESSION_LOST, Exchange, Headers, etag, play
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
@@ -52,17 +50,17 @@ _PAGE = """<!DOCTYPE html>
 
 
 class Target(NamedTuple):
-    """What a request is for: `name` as the lists of requests have it, `method` where one is met with its own verb."""
+    """What a request is for.
+
+    `name`: as the lists of requests have it. `fault`: the name by which a fault knows it. `method`: where one is met with
+    its own verb.
+    """
 
     name: str
+    fault: str
     path: str
     method: Method | None = None
     storage: bool = False
-
-    @property
-    def fault(self) -> str:
-        """The name by which a fault knows it."""
-        return self.method.nsid if self.method else self.name
 
 
 class App:
@@ -74,7 +72,8 @@ class App:
         self.heard: access.Heard | None = None
         self.faults = Faults(methods)
         self._world = world
-        self._methods = {nsid.lower(): method for nsid, method in methods.items()}
+        self._methods = dict(methods)
+        self._in_any_case = {nsid.lower(): nsid for nsid in methods}
         self._window = RateWindow(rate_limit)
         self._names = access.Names(world)
         self._storage = storage.Storage(world)
@@ -130,26 +129,30 @@ class App:
             await self._storage.answer(asked.scope, asked.receive, self._to_storage(asked, target), headers)
         elif target.method is not None:
             await _reply(asked, headers, *await self._answer(target.method, asked, headers))
+        elif target.path in login.PATHS and (said := await login.answer(asked.scope, asked.receive, headers)):
+            await _reply(asked, headers, said.status, _HTML, _page(said.text) if said.page else said.text.encode())
         else:
             await _reply(asked, headers, *self._missing(asked.scope["method"], target.path))
 
     def _target(self, verb: str, path: str) -> Target:
         if path == STORAGE or path.startswith(f"{STORAGE}/"):
-            return Target(f"{'GET' if verb == 'HEAD' else verb} {STORAGE}", path, storage=True)
+            return Target(path, f"{'GET' if verb == 'HEAD' else verb} {STORAGE}", path, storage=True)
         part = _method_part(path)
         if part is None:
-            return Target(path.removeprefix(_XRPC) or path, path)
-        method = self._methods.get(part.lower())
+            name = path.removeprefix(_XRPC) or path
+            return Target(name, name, path)
+        method = self._methods.get(self._in_any_case.get(part.lower(), part))
         if method is None or method.handler is None or not _is_verb(method, verb):
-            return Target(method.nsid if method else part, path)
-        return Target(method.nsid, path, method)
+            name = method.nsid if method else part
+            return Target(name, name, path)
+        return Target(method.nsid, method.nsid, path, method)
 
     def _missing(self, verb: str, path: str) -> tuple[int, Headers, bytes]:
         try:
             _refuse_unknown(verb, path)
         except Refusal as refusal:
             return refusal.status, _JSON, _error(refusal)
-        return 404, _HTML, _PAGE.format(f"Cannot {verb} {escape(path)}").encode()
+        return 404, _HTML, _page(f"Cannot {verb} {path}")
 
     def _to_storage(self, asked: Exchange, target: Target) -> Send:
         async def sender(message: Any) -> None:
@@ -308,13 +311,12 @@ def _allowed(headers: Mapping[bytes, bytes]) -> Headers:
     ]
 
 
+def _page(text: str) -> bytes:
+    return _PAGE.format(escape(text)).encode()
+
+
 def _error(refusal: Refusal) -> bytes:
     return bodies.encode({"error": refusal.error, "message": refusal.message})
-
-
-def _tag(body: bytes) -> bytes:
-    digest = b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).rstrip(b"=")
-    return b'W/"%x-%s"' % (len(body), digest)
 
 
 def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
@@ -327,8 +329,8 @@ def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
 
 async def _reply(asked: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
     headers = [*extra, *asked.headers]
-    if extra[:1] == _JSON:
-        tag = _tag(body)
+    if extra[:1] == _JSON or (extra == _HTML and not body.startswith(b"<")):
+        tag = etag(body)
         headers.append((b"etag", tag))
         if status == 200 and asked.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):
             status, body, headers = 304, b"", headers[len(extra) :]

@@ -2,72 +2,87 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated, Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
-from msgspec import Meta
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Name, Text
-from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.arguments import SandboxName, Text, VariableName
+from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.crypto import plain, seal
-from pocketenv_fp.deadline import over, patient, remaining, unlimited
+from pocketenv_fp.deadline import patient, unlimited
 from pocketenv_fp.errors import (
     DecodeError,
     InvalidInput,
+    NotSupported,
     PocketenvError,
+    RepositoryTaken,
     SandboxNotFound,
-    ServerError,
+    SessionLost,
+    hides_its_cause,
 )
 from pocketenv_fp.interrupts import guarded
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.operation import step
-from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
 from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
-from pocketenv_fp.xrpc import procedure, send
+from pocketenv_fp.providers import provider_of
+from pocketenv_fp.turns import Turns
+from pocketenv_fp.xrpc import procedure, send, token_did
 
-__all__ = ["create", "create_sandbox", "noting"]
+__all__ = ["Clone", "cloning", "create", "create_sandbox", "noting"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
+CREATE = "sandbox.createSandbox"
+# How far the platform's clock may be behind this machine's, in seconds.
+CLOCKS_APART = 30.0
 
-Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
+# Of two threads that create with one repo, the second must see that the first one's sandbox was there before.
+_turns = Turns()
+
 Done = Result[None, PocketenvError]
 
 
 @step(str, secret=("secrets", "provider_credentials"))
 def create(
-    name: Name,
+    name: SandboxName,
     *,
     base: Text = BASE,
     provider: Text = PROVIDER,
     repo: Text | None = None,
     keep_alive: bool | None = None,
-    env: Mapping[Variable, str | FromEnv] | None = None,
-    secrets: Mapping[Variable, str | FromEnv] | None = None,
+    env: Mapping[VariableName, str | FromEnv] | None = None,
+    secrets: Mapping[VariableName, str | FromEnv] | None = None,
     description: Text | None = None,
     topics: Sequence[Topic] | None = None,
     provider_credentials: Mapping[str, str | FromEnv] | None = None,
+    reuse: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    r"""Create a sandbox; also called ``create_sandbox``. Gives the Sandbox as it is then, with the name that was asked.
+    r"""Create a sandbox; also called ``create_sandbox``. Returns the Sandbox as it is then, with the name that was asked.
 
-    ``base`` is the at-URI of a base image, ``provider`` the cloud to run on (cloudflare, daytona, vercel, deno,
-    sprites, modal, e2b, hopx, runloop), ``repo`` the URL of a git repository to clone, which the platform shows to
-    anybody: put no password in it. ``keep_alive`` keeps the sandbox from being stopped when idle. ``env`` and
-    ``secrets`` are environment variables, the secrets sealed before they leave this machine; commands have them from
-    the next `start` on. ``description`` and ``topics`` are shown to whoever sees the sandbox. Sizes and a readme cannot
-    be asked for: the platform drops them.
+    ``name`` has no spaces and at most 255 characters, and is neither an at-URI nor in the form of an id: `get_sandbox`
+    finds it by that name. ``base`` is the at-URI of a base image, ``provider`` the cloud to run on (cloudflare, daytona,
+    vercel, deno, sprites, modal, e2b, hopx, runloop; the platform refuses blaxel with a 403, except for its own test
+    accounts). On Cloudflare the sandbox runs on return; on the others it is INITIALIZING: `wait_until_running` first.
+
+    ``repo`` is the URL of a git repository to clone. The platform shows it to everybody: put no password in it.
+    ``keep_alive`` keeps the sandbox from being stopped when idle. ``env`` and ``secrets`` are environment variables, the
+    secrets sealed before they leave this machine. Commands have them from the next `start` on, on Cloudflare only: for
+    another provider either is a NotSupported before anything is sent, and ``exec(…, env={…})`` is the way there.
+    ``description`` and ``topics`` are shown to everybody who sees the sandbox. Sizes and a readme cannot be asked for:
+    the platform drops them.
 
     ``provider_credentials`` are for an account of your own at the provider: daytona_api_key, daytona_organization_id;
     vercel_api_token, vercel_project_id, vercel_team_id; deno_deploy_token; sprite_token; modal_token_id,
@@ -84,13 +99,17 @@ def create(
     ServerError there may be a new sandbox under a name of the platform's choice. Ctrl-C waits for its answer; a second
     one does not, and may leave such a sandbox too.
 
-    **With a repo, a sandbox of yours with the same repo and base comes back** as the platform has it. It keeps its
-    name, its description and its topics; ``env`` and ``secrets`` are set in it, an existing name to its new value; and
-    it is never deleted. Threads that create with one repo do so one after the other; two programs that do so at the same
-    moment may each take the sandbox for theirs.
+    **With a repo, the platform returns a sandbox of yours with the same repo and base**, started, where there is one.
+    Under another name that is Failure(RepositoryTaken), and with ``reuse=True`` a Success: it keeps its name, its
+    description and its topics; ``env`` and ``secrets`` are set in it, an existing name to its new value; and it is never
+    deleted. Threads that create with one repo do so one after the other; two programs that do so at the same moment may
+    each take the sandbox for theirs. **Inside `managed`, `ephemeral` and `fan_out`** a create with a repo and without
+    ``reuse=True`` makes a sandbox of its own: the repository is cloned by a start of it, and its record names none.
 
-    Failures: InvalidInput for what cannot be right; EncryptionError; NameTaken for the name of another sandbox,
-    anybody's; ServerError (502) for an unknown base or a provider that failed.
+    Failures: InvalidInput for what cannot be right; NotSupported; EncryptionError; NameTaken for the name of another
+    sandbox or of a base image, anybody's; RepositoryTaken; ServerError (502) for an unknown base or a provider that
+    failed; SessionLost where the platform's AT Protocol session is gone. The platform leaves a sandbox then: it is
+    found by its missing at-URI and deleted, or the error names it.
 
     >>> from pocketenv_fp import create, exec, from_env, start
     >>> create("my-box", env={"STAGE": "test"}) | start | exec('echo "$STAGE"')
@@ -102,15 +121,20 @@ def create(
     >>> create("")
     <Failure: name: Expected `str` of length >= 1.>
     """
-    wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=repo)
-    creation = _Creation(wanted, token, config)
+    clone = None if repo is None or reuse else _cloning.get()
+    shared = None if clone else repo
+    wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=shared)
+    creation = _Creation(wanted, token, config, reuse=reuse)
+    if clone is not None and repo is not None:
+        creation.clones(clone, repo)
     said = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
-    body = {"name": name, "base": base, "provider": provider, "repo": repo, "keepAlive": keep_alive}
+    body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
     return (
         _sendable([*said, *(("topics", topic) for topic in topics or ())])
+        .bind(lambda _: _supported(provider, env, secrets))
         .bind(lambda _: creation.take(env or {}, secrets or {}))
         .bind(lambda _: sealed_credentials(provider, provider_credentials, config))
-        .bind(lambda credentials: creation.run({**body, **credentials}, None if repo is None else (repo, base)))
+        .bind(lambda credentials: creation.run({**body, **credentials}, None if shared is None else (shared, base)))
     )
 
 
@@ -129,6 +153,27 @@ def noting(made: list[Sandbox]) -> Generator[None, None, None]:
         _made.reset(before)
 
 
+class Clone(Protocol):
+    """What puts a repository into a sandbox that runs, or will. Returns the Sandbox as it is afterwards."""
+
+    def __call__(
+        self, sandbox: Sandbox, repo: str, *, token: str | None = None, config: Config | None = None
+    ) -> Result[Sandbox, PocketenvError]: ...
+
+
+_cloning: ContextVar[Clone | None] = ContextVar("cloning", default=None)
+
+
+@contextmanager
+def cloning(clone: Clone) -> Generator[None, None, None]:
+    """Let every `create` inside make a sandbox of its own, into which ``clone`` puts its ``repo``."""
+    before = _cloning.set(clone)
+    try:
+        yield
+    finally:
+        _cloning.reset(before)
+
+
 class _Kind(NamedTuple):
     """Variables, or secrets: the functions that keep them."""
 
@@ -144,12 +189,19 @@ _SECRETS = _Kind(add_secret, iter_secrets, update_secret)
 class _Creation:
     """One call of `create`, from its arguments to a Sandbox that is as they say."""
 
-    def __init__(self, wanted: Preferences, token: str | None, config: Config | None) -> None:
+    def __init__(self, wanted: Preferences, token: str | None, config: Config | None, *, reuse: bool) -> None:
         self._wanted = wanted
+        self._reuse = reuse
+        self._last: Callable[[Sandbox], Result[Sandbox, PocketenvError]] = self._looked
         self._login: dict[str, Any] = {"token": token, "config": config}
         self._settings: list[tuple[_Kind, str, str]] = []
+        self._is_shared = False
         self._there = frozenset[str]()
         self._made: Sandbox | None = None
+
+    def clones(self, clone: Clone, repo: str) -> None:
+        """Let ``clone`` be what happens last, in the place of a look."""
+        self._last = lambda box: clone(box, repo, **self._login)
 
     def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Done:
         """Read and check what is to be set later. Failures: InvalidInput, EncryptionError."""
@@ -169,13 +221,8 @@ class _Creation:
         if shared_by is None:
             return self._whole_or_none(lambda: self._created(body))
         # Held to the end: what another thread has made is no older sandbox before it is sure to stay.
-        turn = _turn(shared_by)
-        if not turn.acquire(timeout=min(max(remaining(), 0.0), threading.TIMEOUT_MAX)):
-            return Failure(over("sandbox.createSandbox"))
-        try:
-            return self._whole_or_none(lambda: self._created_or_older(body))
-        finally:
-            turn.release()
+        with _turns.of(shared_by, CREATE) as late:
+            return Failure(late) if late else self._whole_or_none(lambda: self._created_or_older(body))
 
     def _whole_or_none(self, created: Callable[[], Result[Sandbox, PocketenvError]]) -> Result[Sandbox, PocketenvError]:
         try:
@@ -201,19 +248,56 @@ class _Creation:
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         # An interrupt before the answer would leave a sandbox whose id nobody knows, and so would the end of the time.
+        began = time.time()
         with guarded(), patient():
-            return send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
+            created = send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
+            # Found and deleted here, so that an interrupt does not come between.
+            return created.lash(lambda error: Failure(self._without_left(error, str(body["provider"]), began)))
+
+    def _without_left(self, error: PocketenvError, provider: str, began: float) -> PocketenvError:
+        """Delete what the platform made before it found no session. Returns the error that says what is left."""
+        if not isinstance(error, SessionLost):
+            return error
+        with unlimited():
+            left = self._left(provider, began - CLOCKS_APART)
+            # With more than one, only their owner knows which was made by which program.
+            is_gone = len(left) == 1 and isinstance(remove(left[0], **self._login), Success)
+        if not left:
+            error.add_note(
+                "The platform may have made a sandbox all the same, under a name of its choice and without an at-URI: "
+                "look for it in your list."
+            )
+        return error if is_gone or not left else replace(error, sandbox=", ".join(box.id for box in left))
+
+    def _left(self, provider: str, since: float) -> list[Sandbox]:
+        token = settings(self._login["config"], token=self._login["token"]).map(lambda found: found.token or "")
+        # `me` does not answer without a session: only the token says who is asking.
+        did = token_did(token.value_or(""))
+        if did is None:
+            return []
+        newest = list_sandboxes_by_actor(did, **self._login).map(lambda page: page.items).value_or(())
+        return [
+            box
+            for box in newest
+            if box.uri is None
+            and box.provider == provider
+            and box.created_at is not None
+            and box.created_at.timestamp() >= since
+        ]
 
     def _noted(self, body: bytes) -> Sandbox:
         # Noted as soon as it is read: an interrupt may come at any moment.
         box = shown(body)
-        if box.id not in self._there:
+        # An older sandbox comes with its sizes, which nobody asked for.
+        is_older = box.id in self._there or (self._is_shared and box.vcpus is not None)
+        if not is_older:
             self._made = box
             if (noted := _made.get()) is not None:
                 noted.append(box)
         return box
 
     def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
+        self._is_shared = True
         # The answer does not tell an older sandbox from a new one: only what was there before does.
         return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
 
@@ -228,9 +312,9 @@ class _Creation:
 
     def _furnished(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if self._made is None:
-            return self._set_all(box.id).bind(lambda _: look(box, **self._login))
+            return self._older(box)
         wanted = self._wanted
-        # The platform has the repository already. It is sent again lest it be taken for one that is to go.
+        # The platform has the repository already. It is sent again, so that it is not taken for one that is to go.
         named = put_preferences(
             box.id,
             name=wanted.name,
@@ -240,7 +324,16 @@ class _Creation:
             **self._login,
         )
         set_all = named.bind(lambda _: self._set_all(box.id))
-        return set_all.bind(lambda _: look(box, **self._login)).bind(self._as_asked)
+        return set_all.bind(lambda _: self._last(box)).bind(self._as_asked)
+
+    def _older(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
+        if box.name != self._wanted.name and not self._reuse:
+            message = f"your sandbox {box.name} has this repository and base"
+            return Failure(RepositoryTaken(message=message, operation=CREATE))
+        return self._set_all(box.id).bind(lambda _: self._looked(box))
+
+    def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
+        return look(box, **self._login)
 
     def _set_all(self, sandbox_id: str) -> Done:
         for kind, name, value in self._settings:
@@ -254,7 +347,7 @@ class _Creation:
     def _updated(self, refused: Done, kind: _Kind, sandbox_id: str, name: str, value: str) -> Done:
         # A name that is taken is a 500 like any other: only the list tells.
         error = refused.failure()
-        if not isinstance(error, ServerError) or error.status != 500:
+        if not hides_its_cause(error):
             return refused
         for found in kind.each(sandbox_id, **self._login):
             if isinstance(found, Success) and found.unwrap().name == name:
@@ -289,6 +382,16 @@ class _Creation:
         )
 
 
+def _supported(
+    provider: str, env: Mapping[str, str | FromEnv] | None, secrets: Mapping[str, str | FromEnv] | None
+) -> Done:
+    given = "env" if env else "secrets" if secrets else None
+    if given is None or provider_of(provider).variables:
+        return Success(None)
+    instead = f"Leave {given}= out, and hand it to each command with exec(…, env={{…}}): there, no start sets it."
+    return Failure(NotSupported(f"create({given}=…)", provider, instead))
+
+
 def _is_gone(result: Result[Any, PocketenvError]) -> bool:
     return isinstance(result.swap().value_or(None), SandboxNotFound)
 
@@ -302,14 +405,3 @@ def _sendable(texts: Iterable[tuple[str, str | None]]) -> Done:
         if value is not None and "\0" in value:
             return Failure(InvalidInput(field, "holds a NUL character"))
     return Success(None)
-
-
-_turns: dict[tuple[str, str], threading.Lock] = {}
-if hasattr(os, "register_at_fork"):
-    # A thread that is not in the child may hold one.
-    os.register_at_fork(after_in_child=_turns.clear)
-
-
-def _turn(shared_by: tuple[str, str]) -> threading.Lock:
-    # Of two threads that create with one repo, the second must see that the first one's sandbox was there before.
-    return _turns.setdefault(shared_by, threading.Lock())

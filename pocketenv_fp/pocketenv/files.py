@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from functools import partial
 
-from returns.result import Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import seal
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import File, Page
 from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
 from pocketenv_fp.xrpc import nothing, procedure, query, send
 
-__all__ = ["add_file", "delete_file", "get_file", "iter_files", "list_files", "update_file"]
+__all__ = [
+    "add_file",
+    "delete_file",
+    "get_file",
+    "iter_files",
+    "list_files",
+    "stored_path",
+    "update_file",
+    "wrong_path",
+]
 
 _page = page_of("files", File)
 _one = one_of("file", File)
+
+HOME = "/workspace"
+
+
+def stored_path(path: str) -> str:
+    """Return the path under which a file is stored: absolute, from /workspace on, and in one spelling.
+
+    >>> stored_path("notes/../a.txt"), stored_path("/etc//a")
+    ('/workspace/a.txt', '/etc/a')
+    """
+    return f"/{posixpath.normpath(posixpath.join(HOME, path)).lstrip('/')}"
+
+
+def wrong_path(path: str) -> Result[str, PocketenvError]:
+    """Return the path, or Failure(InvalidInput) for one that names a directory."""
+    if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
+        return Failure(InvalidInput("path", "names a directory: a start writes a file"))
+    return Success(path)
+
+
+def _sealed(content: str | FromEnv, config: Config | None) -> Result[str, PocketenvError]:
+    # The platform puts a newline behind what it writes.
+    return text(content, "content").bind(lambda clear: seal(clear.removesuffix("\n"), config=config))
 
 
 @checked
@@ -84,11 +117,15 @@ def add_file(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add a file that every start writes to ``path``, sealed before it leaves this machine. Gives None.
+    """Add a file that every start writes to ``path``, sealed before it leaves this machine. Returns None.
 
-    The next start writes it, in the background after it has answered. Failures: InvalidInput for a public key that is
-    none; EncryptionError; ApiError (413) for a content of more than about 75,000 bytes; ServerError for a path that
-    the sandbox has a file for already.
+    **The platform puts one newline behind the content.** So the last newline of a content that ends with one is not
+    sent, and the file is exact. A content without a final newline gets one, and an empty content becomes one newline.
+
+    The next start writes it, in the background after it has answered. Only the id is known here: whether the sandbox's
+    provider can write it is not checked, as `set_file` does. Failures: InvalidInput for a public key that is none, or
+    for a path that names no file; EncryptionError; ApiError (413) for a content of more than about 75,000 bytes;
+    ServerError for a path that the sandbox has a file for already.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_file(create("my-box").unwrap().id, "/workspace/.env", "STAGE=test")
@@ -96,10 +133,10 @@ def add_file(
     """
 
     def add(sealed: str) -> Result[None, PocketenvError]:
-        body = {"file": {"sandboxId": sandbox_id, "path": path, "content": sealed}}
+        body = {"file": {"sandboxId": sandbox_id, "path": stored_path(path), "content": sealed}}
         return send(procedure("file.addFile", nothing, body=body), token=token, config=config)
 
-    return text(content, "content").bind(lambda clear: seal(clear, config=config)).bind(add)
+    return wrong_path(path).bind(lambda _: _sealed(content, config)).bind(add)
 
 
 @checked
@@ -111,9 +148,9 @@ def update_file(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Give the file with this id a path and a content, sealed before it leaves this machine. Gives None.
+    """Change the path of the file with this id, and send a content with it. Returns None.
 
-    The platform at api.pocketenv.io changes the path only, and says nothing of it: for another content use `set_file`
+    **The platform changes the path only**, and answers as if it had changed both: for another content use `set_file`
     of the sandbox, which deletes and adds. What an earlier start wrote to the old path stays there. Failures: as
     `add_file`, and ApiError (404) where there is no such file.
 
@@ -126,10 +163,10 @@ def update_file(
     """
 
     def update(sealed: str) -> Result[None, PocketenvError]:
-        body = {"id": id, "file": {"path": path, "content": sealed}}
+        body = {"id": id, "file": {"path": stored_path(path), "content": sealed}}
         return send(procedure("file.updateFile", nothing, body=body), token=token, config=config)
 
-    return text(content, "content").bind(lambda clear: seal(clear, config=config)).bind(update)
+    return wrong_path(path).bind(lambda _: _sealed(content, config)).bind(update)
 
 
 @checked

@@ -1,53 +1,55 @@
-"""Integrations of a sandbox, by its id. What is here follows the platform's contract and was never seen answered."""
+"""Integrations: in the platform's published contract, and nowhere else. It has no handler for them.
+
+Both functions are here because the contract has both methods. Each is a Failure(NotSupported), and sends nothing: the
+platform answers such a request with ``{}``, whatever it says, and connects nothing.
+
+>>> from pocketenv_fp import pocketenv
+>>> pocketenv.create_integration("some-id", "GitHub")
+<Failure: create_integration: the platform does not support it. It has no handler for integrations.>
+"""
 
 from __future__ import annotations
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp.arguments import Id, Name, Text, checked
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import NotSupported, PocketenvError
 from pocketenv_fp.models import Integration
-from pocketenv_fp.xrpc import decode, procedure, query, send
 
 __all__ = ["create_integration", "list_integrations"]
 
-
-def _integration(body: bytes) -> Integration:
-    return decode(body, Integration)
-
-
-def _integrations(body: bytes) -> list[Integration]:
-    return decode(body, list[Integration])
+REASON = "It has no handler for integrations."
 
 
 @checked
 def create_integration(
-    sandbox_id: Id, name: Name, *, token: Text | None = None, config: Config | None = None
+    sandbox_id: Id,  # noqa: ARG001  # as the contract has it
+    name: Name,  # noqa: ARG001
+    *,
+    token: Text | None = None,  # noqa: ARG001
+    config: Config | None = None,  # noqa: ARG001
 ) -> Result[Integration, PocketenvError]:
-    """Connect a sandbox with another service, such as GitHub. Gives the Integration, whose web hook is never shown.
+    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
 
-    The platform's contract has this method, but nobody saw it answer: what is read is what the contract says. On the
-    embedded platform the web hook leads nowhere. Failures: InvalidInput; ApiError (404) where you have no such sandbox.
-
-    >>> from pocketenv_fp import create, pocketenv
-    >>> pocketenv.create_integration(create("my-box").unwrap().id, "GitHub")
-    <Success: Integration(id='...', name='GitHub', webhook_url='***', ...)>
+    >>> from pocketenv_fp import pocketenv
+    >>> pocketenv.create_integration("some-id", "GitHub").failure().operation
+    'create_integration'
     """
-    asked = procedure("sandbox.createIntegration", _integration, body={"id": sandbox_id, "name": name})
-    return send(asked, token=token, config=config)
+    return Failure(NotSupported("create_integration", instead=REASON))
 
 
 @checked
 def list_integrations(
-    sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
+    sandbox_id: Id,  # noqa: ARG001  # as the contract has it
+    *,
+    token: Text | None = None,  # noqa: ARG001
+    config: Config | None = None,  # noqa: ARG001
 ) -> Result[list[Integration], PocketenvError]:
-    """List what a sandbox is connected with. Gives a list of Integration. As `create_integration`, it was never seen.
+    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
 
-    Failures: InvalidInput; ApiError (404) where you have no such sandbox.
-
-    >>> from pocketenv_fp import create, pocketenv
-    >>> pocketenv.list_integrations(create("my-box").unwrap().id)
-    <Success: []>
+    >>> from pocketenv_fp import pocketenv
+    >>> pocketenv.list_integrations("some-id").failure().operation
+    'list_integrations'
     """
-    return send(query("sandbox.getIntegrations", _integrations, {"id": sandbox_id}), token=token, config=config)
+    return Failure(NotSupported("list_integrations", instead=REASON))

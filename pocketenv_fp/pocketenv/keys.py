@@ -67,8 +67,9 @@ def put_ssh_keys(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Store a key pair, or replace the one that is there. Gives None. The private key is sealed before it is sent.
+    """Store a key pair, or replace the one that is there. Returns None. The private key is sealed before it is sent.
 
+    The platform puts one newline behind each key that it writes, so a final newline is not sent.
     What the platform shows of it later is the header, the footer and 15 characters of an OpenSSH key, nothing of any
     other. Failures: InvalidInput for a key that is none or is in the other's place, or a public key to seal with that
     is none; EncryptionError.
@@ -79,8 +80,12 @@ def put_ssh_keys(
     """
 
     def put(private: str) -> Result[None, PocketenvError]:
-        body = {"id": sandbox_id, "publicKey": public_key, "redacted": mask_ssh_private_key(private)}
-        return seal(private, config=config).bind(
+        body = {
+            "id": sandbox_id,
+            "publicKey": public_key.removesuffix("\n"),
+            "redacted": mask_ssh_private_key(private),
+        }
+        return seal(private.removesuffix("\n"), config=config).bind(
             lambda sealed: send(
                 procedure("sandbox.putSshKeys", nothing, body=body | {"privateKey": sealed}), token=token, config=config
             )

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, Name, Text, checked
+from pocketenv_fp.arguments import Id, SandboxName, Text, checked
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import InvalidInput, NameTaken, PocketenvError, ServerError
+from pocketenv_fp.errors import ApiError, InvalidInput, NameTaken, PocketenvError, SandboxNotFound, hides_its_cause
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.sandboxes import get_sandbox
 from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
@@ -27,21 +27,22 @@ class _Preference(msgspec.Struct):
     kind: str = msgspec.field(name="$type")
 
 
-def _preferences(body: bytes) -> Preferences:
+def _preferences(body: bytes) -> Preferences | None:
     # Preferences of other kinds may hold secrets: no more of them is read than what kind they are.
     for each in decode(body, list[msgspec.Raw]):
         if decode(bytes(each), _Preference).kind == DETAILS:
             return decode(bytes(each), Preferences)
-    return Preferences()
+    return None
 
 
 @checked
 def get_preferences(
     id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
-    """Give what was said about the sandbox with this id, name or at-URI, as Preferences; None is what was not said.
+    """Return what was said about the sandbox with this id, name or at-URI, as Preferences; None is what was not said.
 
-    Failures: InvalidInput; ApiError (404) where you have no such sandbox.
+    The platform's list of preferences leaves these out, so they are read from the sandbox itself where it does.
+    Failures: InvalidInput; SandboxNotFound, or ApiError (404), where you have no such sandbox.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -50,27 +51,40 @@ def get_preferences(
     >>> pocketenv.get_preferences(box.id).map(lambda said: (said.topics, said.description))
     <Success: (('demo',), None)>
     """
-    return send(query("sandbox.getPreferences", _preferences, {"id": id}), token=token, config=config)
+    asked = send(query("sandbox.getPreferences", _preferences, {"id": id}), token=token, config=config)
+    return asked.bind(lambda said: Success(said) if said else _of_the_sandbox(id, token, config))
+
+
+def _of_the_sandbox(id: str, token: str | None, config: Config | None) -> Result[Preferences, PocketenvError]:
+    def said(seen: Sandbox | None) -> Result[Preferences, PocketenvError]:
+        if seen is None:
+            return Failure(SandboxNotFound(message="Sandbox not found", operation="sandbox.getPreferences"))
+        return Success(
+            Preferences(name=seen.name, description=seen.description, topics=seen.topics or None, repo=seen.repo)
+        )
+
+    return get_sandbox(id, token=token, config=config).bind(said)
 
 
 @checked
 def put_preferences(
     sandbox_id: Id,
     *,
-    name: Name | None = None,
+    name: SandboxName | None = None,
     description: str | None = None,
     topics: Sequence[Topic] | None = None,
     repo: str | None = None,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Rename a sandbox, or say something else about it. Gives None.
+    """Rename a sandbox, or say something else about it. Returns None.
 
-    ``""`` takes the description or the repository away, and ``()`` the topics. What is None is not sent: the embedded
-    platform leaves it as it is, and nobody has seen whether pocketenv.io does. It takes the id only. **The platform
-    answers the same for a sandbox that is not there or not yours**, and changes nothing. `rename` and `update_settings`
-    send along what is to stay, and look whether it was done. Failures: InvalidInput for an empty name or topic, or where
-    there is nothing to change; NameTaken for the name of another sandbox, anybody's.
+    ``""`` takes the description or the repository away, and ``()`` the topics. What is None is not sent, and stays. It
+    takes the id only. **The platform answers the same for a sandbox that is not there or not yours**, and changes
+    nothing. `rename` and `update_settings` send along what is to stay, and look whether it was done.
+
+    Failures: InvalidInput for an empty topic, for a name that `get_sandbox` could not find (see `create`), or where
+    there is nothing to change; NameTaken for the name of another sandbox or of a base image, anybody's; SessionLost.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> one, other = create("my-box").unwrap(), create("my-other-box").unwrap()
@@ -95,9 +109,9 @@ def _said(**given: str | Sequence[str] | None) -> dict[str, object]:
 def _refused(
     error: PocketenvError, sandbox_id: str, name: str | None, token: str | None, config: Config | None
 ) -> Result[None, PocketenvError]:
-    if name is None or not isinstance(error, ServerError) or error.status != 500:
+    if name is None or not isinstance(error, ApiError) or not hides_its_cause(error):
         return Failure(error)
-    # The platform hides why: only a look tells whether the name is somebody's.
+    # The platform hides why. Only a look shows whether a sandbox or a base image has the name.
     looked = get_sandbox(name, token=token, config=config).value_or(None)
     if isinstance(looked, Sandbox) and looked.name == name and looked.id != sandbox_id:
         return Failure(NameTaken(message=f"the name {name} is taken", operation=error.operation))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
+from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Page, Sandbox
@@ -38,11 +38,13 @@ def shown(body: bytes) -> Sandbox:
 
 @step(str, safe=True)
 def get_sandbox(
-    id: Id, *, token: Text | None = None, config: Config | None = None
+    id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox | None, PocketenvError]:
-    """Look at the sandbox with this id, name or at-URI, anybody's. Gives the Sandbox, or None if there is none.
+    """Look at the sandbox with this id, name or at-URI. Returns the Sandbox, or None if there is none.
 
-    A step that receives the None gives Failure(SandboxNotFound). Works without a login. Failures: InvalidInput.
+    **A name may find a sandbox of another owner, or a base image**: compare ``owner``, or keep the Sandbox that `create`
+    returned and `refresh` it, which looks by its id. A step that receives the None is Failure(SandboxNotFound). It works
+    without a login. Failures: InvalidInput.
 
     >>> from pocketenv_fp import exec, get_sandbox
     >>> get_sandbox("no-such-box")

@@ -7,7 +7,7 @@ from functools import partial
 
 from returns.result import Result
 
-from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
+from pocketenv_fp.arguments import Id, Limit, Offset, Text, VariableName, checked
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import PocketenvError
@@ -81,16 +81,17 @@ def get_secret(id: Id, *, token: Text | None = None, config: Config | None = Non
 @checked
 def add_secret(
     sandbox_id: Id,
-    name: Name,
+    name: VariableName,
     value: str | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add a secret, sealed before it leaves this machine. Gives None: the platform tells no id.
+    """Add a secret, sealed before it leaves this machine. Returns None: the platform answers no id.
 
-    It is in the environment of commands from the next start on. Failures: InvalidInput for an empty value or a public
-    key that is none; EncryptionError; ServerError for a name that the sandbox has already.
+    On Cloudflare, commands have it in their environment from the next start on. **On the other providers it reaches no
+    command**: only the id is known here, so that is not checked, as `set_secret` does. The platform does not check whose the sandbox is. Failures: InvalidInput for
+    an empty value or a public key that is none; EncryptionError; ServerError for a name that the sandbox has already.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_secret(create("my-box").unwrap().id, "API_KEY", "")
@@ -107,16 +108,15 @@ def add_secret(
 @checked
 def update_secret(
     id: Id,
-    name: Name,
+    name: VariableName,
     value: str | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Give the secret with this id a name and a value, sealed before it leaves this machine. Gives None.
+    """Change the name and the value of the secret with this id, sealed before it leaves this machine. Returns None.
 
-    It is in the environment of commands from the next start on. Failures: as `add_secret`, and ApiError (404) where
-    there is no such secret.
+    Commands have it as `add_secret` says. Failures: as there, and ApiError (404) where there is no such secret.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_secret("API_KEY", "sk-12345")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from returns.result import Result
+from returns.result import Failure, Result
 
-from pocketenv_fp.arguments import Id, Name, PortNumber, Text, checked
+from pocketenv_fp.arguments import CONTROL_PORT, Id, Name, PortNumber, Text, checked
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import Service
 from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
 
@@ -36,9 +36,9 @@ def _services(body: bytes) -> list[Service]:
 def list_services(
     sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Service], PocketenvError]:
-    """List a sandbox's services; the platform gives all of them at once. Gives a list of Service.
+    """List a sandbox's services, all of them at once. Returns a list of Service.
 
-    Failures: InvalidInput; ApiError (404) where you have no such sandbox.
+    It is empty where you have no such sandbox. Failures: InvalidInput.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -48,6 +48,11 @@ def list_services(
     <Success: ['clock']>
     """
     return send(query("service.getServices", _services, {"sandboxId": sandbox_id}), token=token, config=config)
+
+
+def _of_the_container() -> InvalidInput:
+    # The platform answers a 400, and the service exists and runs all the same.
+    return InvalidInput("ports", "3000 is used by Cloudflare's containers themselves: choose another")
 
 
 def _described(name: str, command: str, description: str | None, ports: Sequence[int] | None) -> dict[str, object]:
@@ -70,16 +75,21 @@ def add_service(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add a service, which starts at once where the sandbox runs. Gives None: the platform tells no id.
+    """Add a service, which starts at once where the sandbox runs. Returns None: the platform answers no id.
 
-    ``command`` is a shell line. ``ports``, from 1025 to 65535, are exposed with it. Failures: InvalidInput; ApiError
-    (404) where you have no such sandbox; ServerError for a name that the sandbox has already, or a port that is
-    exposed already.
+    **Services run on Cloudflare only.** On the nine other providers they are stored and never run; only the id is known
+    here, so that is not checked, as `set_service` does. ``command`` is a shell line. ``ports``, from 1025 to 65535 and
+    without 3000, are exposed with it.
+
+    Failures: InvalidInput; ApiError (404) where you have no such sandbox; ServerError for a name that the sandbox has
+    already.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_service(create("my-box").unwrap().id, "web", "python3 -m http.server 80", ports=[80])
     <Failure: ports: Expected `int` >= 1025 - at `$[...]`.>
     """
+    if CONTROL_PORT in ports:
+        return Failure(_of_the_container())
     body = _described(name, command, description, ports or None)
     asked = procedure("service.addService", nothing, {"sandboxId": sandbox_id}, body)
     return send(asked, token=token, config=config)
@@ -105,6 +115,8 @@ def update_service(
     >>> pocketenv.update_service("no-such-id", "web", "python3 -m http.server 8000").failure().status
     404
     """
+    if CONTROL_PORT in (ports or ()):
+        return Failure(_of_the_container())
     body = _described(name, command, description, ports)
     return send(procedure("service.updateService", nothing, {"serviceId": id}, body), token=token, config=config)
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from returns.result import Result
 
-from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
+from pocketenv_fp.arguments import Id, Limit, Offset, Text, VariableName, checked
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Variable
@@ -80,16 +80,17 @@ def get_variable(
 @checked
 def add_variable(
     sandbox_id: Id,
-    name: Name,
+    name: VariableName,
     value: str | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add an environment variable, in clear. Gives None: the platform tells no id.
+    """Add an environment variable, in clear. Returns None: the platform answers no id.
 
-    It is in the environment of commands from the next start on. Failures: InvalidInput; ServerError for a name that
-    the sandbox has already.
+    On Cloudflare, commands have it in their environment from the next start on. **On the other providers it reaches no
+    command**: only the id is known here, so that is not checked, as `set_variable` does. The platform does not check whose the sandbox is. Failures: InvalidInput;
+    ServerError for a name that the sandbox has already.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_variable(create("my-box").unwrap().id, "STAGE", "test")
@@ -106,16 +107,15 @@ def add_variable(
 @checked
 def update_variable(
     id: Id,
-    name: Name,
+    name: VariableName,
     value: str | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Give the variable with this id a name and a value. Gives None.
+    """Change the name and the value of the variable with this id. Returns None.
 
-    It is in the environment of commands from the next start on. Failures: as `add_variable`, and ApiError (404) where
-    there is no such variable.
+    Commands have it as `add_variable` says. Failures: as there, and ApiError (404) where there is no such variable.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stage = (create("my-box") | sandbox.set_variable("STAGE", "test")).unwrap()

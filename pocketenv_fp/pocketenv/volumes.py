@@ -57,7 +57,7 @@ def iter_volumes(
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
-    >>> added = [pocketenv.add_volume(box.id, name) for name in ("a", "b", "c")]
+    >>> added = [pocketenv.add_volume(box.id, name, f"/srv/{name}") for name in ("a", "b", "c")]
     >>> sorted(volume.unwrap().name for volume in pocketenv.iter_volumes(box.id, limit=2))
     ['a', 'b', 'c']
     """
@@ -86,11 +86,11 @@ def add_volume(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add an empty volume, attached at ``path`` from the next start on. Gives None: the platform tells no id.
+    """Add an empty volume, attached at ``path`` from the next start on. Returns None: the platform answers no id.
 
-    Without a path it is not attached. Commands cannot write to it where it is ``read_only``. Failures: InvalidInput;
-    ApiError (400) for a path that nothing can be attached at; ServerError for a name or a path that another
-    volume of the sandbox has.
+    **Without a path the platform keeps it for no sandbox**, and lists it nowhere. **The platform ignores** ``read_only``: commands can write to the volume. Names may
+    repeat: only a path is a volume's own. Failures: InvalidInput; ApiError (400) for a path that nothing can be attached
+    at; ServerError for a path that another volume of the sandbox has.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_volume(create("my-box").unwrap().id, "models", "/models", read_only=True)
@@ -110,10 +110,10 @@ def update_volume(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Give the volume with this id a name, and a path and a kind where they are said. Gives None. Its content stays.
+    """Change the name of the volume with this id, and its path where one is given. Returns None. Its content stays.
 
-    It is attached so from the next start on. Failures: as `add_volume`, and ApiError (404) where there is no such
-    volume.
+    It is attached so from the next start on. **The platform ignores** ``read_only``. Failures: as `add_volume`, and
+    ApiError (404) where there is no such volume.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> models = (create("my-box") | sandbox.set_volume("models", "/models")).unwrap()

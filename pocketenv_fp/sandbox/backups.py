@@ -12,6 +12,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Backup, Sandbox
 from pocketenv_fp.operation import operation, step
+from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
 
 __all__ = ["create_backup", "list_backups", "restore_backup"]
@@ -37,24 +38,25 @@ def create_backup(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Ask for a backup of a directory. Gives None at once: the backup appears in `list_backups` when it is made.
+    """Ask for a backup of a directory. Returns None at once: the backup appears in `list_backups` when it is made.
 
-    ``ttl`` is its life in seconds, three days if it is not given. A directory that does not exist gives a Success too,
-    and no backup. Failures: ApiError (400) on providers other than Cloudflare.
+    ``ttl`` is its life in seconds, three days if it is not given. For a directory that does not exist this is a Success
+    too, and no backup appears. Failures: NotSupported on the nine providers besides Cloudflare.
 
     >>> from pocketenv_fp import create, create_backup, start
     >>> create("my-box") | start | create_backup("/workspace", description="before the upgrade", ttl=3600)
     <Success: None>
     """
     body = {"directory": directory, "description": description, "ttl": ttl}
-    return send(procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body), token=token, config=config)
+    asked = procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body)
+    return supported(sandbox, "backups", "create_backup").bind(lambda _: send(asked, token=token, config=config))
 
 
 @step(Sandbox, safe=True)
 def list_backups(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Backup], PocketenvError]:
-    """List the sandbox's backups that have not expired. Gives a list of Backup.
+    """List the sandbox's backups that have not expired. Returns a list of Backup.
 
     >>> from pocketenv_fp import create, list_backups
     >>> create("my-box") | list_backups
@@ -65,16 +67,19 @@ def list_backups(
 
 @operation(Sandbox)
 def restore_backup(
-    sandbox: Sandbox,  # noqa: ARG001  # the backup knows where it belongs; with a sandbox this is a step like the others
+    sandbox: Sandbox,
     backup_id: Id,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Put a backup's content back where it came from. Gives None. Failures: ApiError for an unknown backup.
+    """Put a backup's content back where it came from, which the backup knows. Returns None.
+
+    Failures: NotSupported on the nine providers besides Cloudflare; ApiError for an unknown backup.
 
     >>> from pocketenv_fp import create, restore_backup, start
     >>> (create("my-box") | start | restore_backup("no-such-backup")).failure().status
     404
     """
-    return send(procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id}), token=token, config=config)
+    asked = procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id})
+    return supported(sandbox, "backups", "restore_backup").bind(lambda _: send(asked, token=token, config=config))

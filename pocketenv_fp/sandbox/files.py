@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from returns.result import Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.arguments import Limit, Offset, Text
 from pocketenv_fp.config import Config, FromEnv
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import NotSupported, PocketenvError
 from pocketenv_fp.models import File, Page, Sandbox
 from pocketenv_fp.operation import operation, step
 from pocketenv_fp.paging import iterates_over
+from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
+from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.support import supported
 
 __all__ = ["delete_file", "get_file", "iter_files", "list_files", "set_file"]
 
@@ -70,7 +74,7 @@ def get_file(
     >>> (create("my-box") | get_file("/workspace/.env")).failure().error
     'RecordNotFound'
     """
-    return _FILES.of(sandbox, token, config).find(path_or_id)
+    return _FILES.of(sandbox, token, config).find(path_or_id, stored_path(path_or_id))
 
 
 @operation(Sandbox, secret=("content",))
@@ -82,16 +86,23 @@ def set_file(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[File, PocketenvError]:
-    r"""Let every start write ``content`` to ``path``, sealed before it leaves this machine. Gives its File, no content.
+    r"""Let every start write ``content`` to ``path``, sealed before it leaves this machine. Returns its File, no content.
 
-    The next start writes it, in the background after it has answered. ``content`` is a text, or `from_env` of a
-    variable to read when the step runs: a step with a text in it shows it masked and refuses to be pickled.
+    **The platform puts one newline behind the content.** So the last newline of a content that ends with one is not
+    sent, and the file is exact. A content without a final newline gets one, and an empty content becomes one newline.
+
+    The next start writes it, in the background after it has answered. A relative ``path`` is below /workspace.
+    ``content`` is a text, or `from_env` of a variable to read when the step runs: a step with a text in it shows it
+    masked and refuses to be pickled.
 
     A file that is set already is deleted and added again with a new id, since the platform's own update leaves the
-    content as it is. If adding fails then, the sandbox has no file at this path until it is set again.
+    content as it is. Threads that set one path take turns; another process is waited for a little. If adding fails
+    after the old file is deleted, the Failure says that the old file is gone.
 
-    Failures: InvalidInput for a public key that is none; EncryptionError; ApiError (413) for a content of more than
-    about 75,000 bytes; ServerError where the platform refuses it and the sandbox has no file at this path.
+    Failures: InvalidInput for a public key that is none, or for a path that names a directory; EncryptionError;
+    NotSupported on e2b and blaxel, where no start writes files, and on the other providers besides Cloudflare for a
+    path or a content that their shell line would change; ApiError (413) for a content of more than about 75,000 bytes;
+    ServerError where the platform refuses it.
 
     >>> from pocketenv_fp import create, set_file
     >>> (create("my-box") | set_file("/workspace/.env", "STAGE=test\n")).map(lambda file: file.path)
@@ -102,11 +113,34 @@ def set_file(
 
     def put(clear: str) -> Result[File, PocketenvError]:
         # By the time that something is deleted, the same content has been sealed and sent once.
-        return _FILES.of(sandbox, token, config).set(
-            path, add=lambda: pocketenv.add_file(sandbox.id, path, clear, token=token, config=config)
+        return _FILES.of(sandbox, token, config).replace(
+            stored_path(path),
+            add=lambda: pocketenv.add_file(sandbox.id, path, clear, token=token, config=config),
         )
 
-    return text(content, "content").bind(put)
+    return (
+        supported(sandbox, "writes", "set_file")
+        .bind(lambda _: text(content, "content"))
+        .bind(lambda clear: _written_exactly(sandbox, stored_path(path), clear))
+        .bind(put)
+    )
+
+
+# The other providers write a file by the shell line `echo 'CONTENT' > PATH`.
+_BARE = re.compile(r"[A-Za-z0-9_./=,:@%+-]+")
+_OPTION = re.compile(r"-[neE]+")
+
+
+def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, PocketenvError]:
+    provider = provider_of(sandbox.provider)
+    if provider.name == CLOUDFLARE:
+        return Success(content)
+    # dash's echo reads backslashes, and double quotes around the line let a shell read more.
+    changed = "'" + ("\\" if provider.reader == "sh" else "") + ('\\"$`' if provider.quoting == "double" else "")
+    if not _BARE.fullmatch(path) or set(changed).intersection(content) or _OPTION.fullmatch(content):
+        reason = "Its shell line would change this path or content: write it with upload(…) or exec(…)."
+        return Failure(NotSupported("set_file", provider.name, reason))
+    return Success(content)
 
 
 @operation(Sandbox)
@@ -123,4 +157,4 @@ def delete_file(
     >>> (box | delete_file("/workspace/.env") | list_files).map(len)
     <Success: 0>
     """
-    return _FILES.of(sandbox, token, config).delete(path_or_id)
+    return _FILES.of(sandbox, token, config).delete(path_or_id, stored_path(path_or_id))

@@ -1,4 +1,4 @@
-"""What a sandbox is connected with. It follows the platform's contract and was never seen answered."""
+"""Integrations of a sandbox: in the platform's published contract, which has no handler for them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ __all__ = ["create_integration", "list_integrations"]
 def create_integration(
     sandbox: Sandbox, name: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Integration, PocketenvError]:
-    """Connect the sandbox with another service, such as GitHub. Gives the Integration, whose web hook is never shown.
-
-    The platform's contract has this method, but nobody saw it answer: what is read is what the contract says. On the
-    embedded platform the web hook leads nowhere. Failures: InvalidInput; ApiError (404) where the sandbox is not yours.
+    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
 
     >>> from pocketenv_fp import create, create_integration
-    >>> (create("my-box") | create_integration("GitHub")).map(lambda made: made.name)
-    <Success: GitHub>
+    >>> create("my-box") | create_integration("GitHub")
+    <Failure: create_integration: the platform does not support it. It has no handler for integrations.>
     """
     return pocketenv.create_integration(sandbox.id, name, token=token, config=config)
 
@@ -34,12 +31,10 @@ def create_integration(
 def list_integrations(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Integration], PocketenvError]:
-    """List what the sandbox is connected with. Gives a list of Integration. As `create_integration`, it was never seen.
+    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
 
-    >>> from pocketenv_fp import create, create_integration, list_integrations
-    >>> box = create("my-box")
-    >>> made = box | create_integration("GitHub")
-    >>> (box | list_integrations).map(lambda all_of_them: all_of_them == [made.unwrap()])
-    <Success: True>
+    >>> from pocketenv_fp import create, list_integrations
+    >>> create("my-box") | list_integrations
+    <Failure: list_integrations: the platform does not support it. It has no handler for integrations.>
     """
     return pocketenv.list_integrations(sandbox.id, token=token, config=config)

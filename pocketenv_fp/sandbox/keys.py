@@ -10,6 +10,7 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, SshKey, TailscaleAuthKey
 from pocketenv_fp.operation import operation, step
+from pocketenv_fp.sandbox.support import supported
 
 __all__ = ["get_ssh_keys", "get_tailscale_auth_key", "set_ssh_keys", "set_tailscale_auth_key"]
 
@@ -36,10 +37,11 @@ def set_ssh_keys(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[SshKey, PocketenvError]:
-    """Store a key pair, or replace the one that is there, from the next start on. Gives the SshKey as the platform has it.
+    """Store a key pair, or replace the one that is there, from the next start on. Returns the SshKey as it is stored.
 
-    The private key is sealed before it is sent. ``private_key`` may be `from_env` of a variable that holds it.
-    Failures: InvalidInput for a key that is none or is in the other's place; EncryptionError.
+    The private key is sealed before it is sent. The platform puts one newline behind each key, so a final newline is
+    not sent. ``private_key`` may be `from_env` of a variable that holds it. Failures: InvalidInput for a key that is
+    none or is in the other's place; EncryptionError; NotSupported on e2b and blaxel, where no start writes keys.
 
     >>> from pocketenv_fp import create, from_env, set_ssh_keys
     >>> set_ssh_keys(from_env("DEPLOY_KEY"), "ssh-ed25519 AAAA")
@@ -47,8 +49,11 @@ def set_ssh_keys(
     >>> create("my-box") | set_ssh_keys("ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
     <Failure: private_key: is not a private key: it starts with -----BEGIN … PRIVATE KEY-----.>
     """
-    put = pocketenv.put_ssh_keys(sandbox.id, private_key, public_key, token=token, config=config)
-    return put.bind(lambda _: pocketenv.get_ssh_keys(sandbox.id, token=token, config=config))
+    return (
+        supported(sandbox, "writes", "set_ssh_keys")
+        .bind(lambda _: pocketenv.put_ssh_keys(sandbox.id, private_key, public_key, token=token, config=config))
+        .bind(lambda _: pocketenv.get_ssh_keys(sandbox.id, token=token, config=config))
+    )
 
 
 @step(Sandbox, safe=True)

@@ -33,11 +33,14 @@ def start(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Start the sandbox, or leave it running. Gives the Sandbox as it is afterwards.
+    """Start the sandbox, or leave it running. Returns the Sandbox as it is afterwards.
 
-    ``repo`` is the URL of a git repository to clone; ``keep_alive`` keeps the sandbox from being stopped when idle.
-    Secrets, variables, files, keys and volumes take effect only at a start. Failures: ServerError where a stored
-    secret cannot be read.
+    Secrets, variables, files, keys and volumes take effect only at a start, of a running sandbox too. A start of a
+    running one keeps its files, its processes and its shell. Variables and secrets take effect on Cloudflare only.
+
+    ``repo`` is the URL of a git repository to clone; ``keep_alive`` keeps the sandbox from being stopped when idle. A
+    start does not heal a Cloudflare shell that has ended: stop and start do, and discard the files. Failures:
+    ServerError where a stored secret cannot be read.
 
     >>> from pocketenv_fp import create, start
     >>> (create("my-box") | start).map(lambda box: box.status)
@@ -51,9 +54,11 @@ def start(
 def stop(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Stop the sandbox, or leave it stopped. Gives the Sandbox as it is afterwards.
+    """Stop the sandbox, or leave it stopped: **on Cloudflare that discards its files**. Returns the Sandbox.
 
-    On Cloudflare everything on its file system is gone, volumes excepted.
+    On Cloudflare, deno, vercel, modal, e2b and runloop all of its file system is gone, volumes excepted. Daytona,
+    sprites and hopx keep the files. Processes end, on sprites excepted, where only the status changes. Exposed ports
+    stay listed.
 
     >>> from pocketenv_fp import create, start, stop
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
@@ -67,7 +72,7 @@ def stop(
 def delete(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete the sandbox for good. Gives the Sandbox as it was last seen. Failures: SandboxNotFound the second time.
+    """Delete the sandbox for good. Returns the Sandbox as it was given. Failures: SandboxNotFound the second time.
 
     >>> from pocketenv_fp import create, delete
     >>> create("my-box") | delete | delete
@@ -80,7 +85,7 @@ def delete(
 def refresh(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Look at the sandbox. Gives the Sandbox as it is now. Failures: SandboxNotFound where it is gone.
+    """Look at the sandbox, by its id. Returns the Sandbox as it is now. Failures: SandboxNotFound where it is gone.
 
     >>> from pocketenv_fp import create, refresh, stop
     >>> box = create("my-box")
@@ -116,7 +121,11 @@ def wait_until_running(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Look at the sandbox until it runs. Gives the running Sandbox.
+    """Look at the sandbox, by its id, until it runs. Returns the running Sandbox.
+
+    On Cloudflare a sandbox runs when create answers. On the other providers it is INITIALIZING first, and a creation
+    that failed in the background stays so. Wait before the first command there: until the sandbox runs, a command makes
+    a second, empty one. A STOPPED sandbox is waited for too: another program may start it.
 
     ``timeout`` is how many seconds to wait at the most; 0 looks once. ``interval`` is the seconds between looks, which
     grow from a tenth of a second to two seconds where it is not given. Failures: WaitTimeout with the last status;

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from returns.result import Result
+from returns.result import Failure, Result
 
-from pocketenv_fp.arguments import PortNumber, Text
+from pocketenv_fp.arguments import CONTROL_PORT, PortNumber, Text
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import Port, Sandbox
 from pocketenv_fp.operation import operation, step
+from pocketenv_fp.providers import CLOUDFLARE, provider_of
+from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
 
 __all__ = ["expose", "list_ports", "unexpose", "vscode"]
@@ -45,9 +47,13 @@ def expose(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[str | None, PocketenvError]:
-    """Make a port of the sandbox reachable from outside. Gives its preview URL, or None where the provider has none.
+    """Make a port of the sandbox reachable from outside. Returns its preview URL, or None where it gets none.
 
-    ``port`` is from 1025 to 65535. Failures: InvalidInput for another; ServerError for one that is exposed already.
+    On Cloudflare, the first exposed port gets a URL, and each further one None. On the nine other providers every port
+    gets None, and `list_ports` lists it all the same. ``port`` is from 1025 to 65535.
+
+    Failures: InvalidInput for another port, and on Cloudflare for 3000, which its containers use themselves;
+    ServerError for a port that is exposed already; SessionLost.
 
     >>> from pocketenv_fp import create, expose, start
     >>> (create("my-box") | start | expose(8080, description="web")).map(lambda url: url.startswith("http"))
@@ -55,6 +61,9 @@ def expose(
     >>> create("my-other-box") | expose(80)
     <Failure: port: Expected `int` >= 1025.>
     """
+    if port == CONTROL_PORT and provider_of(sandbox.provider).name == CLOUDFLARE:
+        # Refused by the platform too, but it would stay listed for ever.
+        return Failure(InvalidInput("port", "3000 is used by Cloudflare's containers themselves: choose another"))
     asked = procedure("sandbox.exposePort", _url, {"id": sandbox.id}, {"port": port, "description": description})
     return send(asked, token=token, config=config)
 
@@ -63,7 +72,7 @@ def expose(
 def unexpose(
     sandbox: Sandbox, port: ListedPort, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Close a port to the outside; one that was not exposed stays closed. Gives the Sandbox as it was given.
+    """Close a port to the outside; one that was not exposed stays closed. Returns the Sandbox as it was given.
 
     ``port`` is from 1024, which `vscode` uses, to 65535. Failures: InvalidInput for another.
 
@@ -79,7 +88,7 @@ def unexpose(
 def list_ports(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Port], PocketenvError]:
-    """List the ports that are exposed. Gives a list of Port.
+    """List the ports that are exposed. Returns a list of Port, whose ``preview_url`` may be None.
 
     >>> from pocketenv_fp import create, expose, list_ports, start
     >>> box = create("my-box") | start
@@ -94,10 +103,13 @@ def list_ports(
 def vscode(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[str | None, PocketenvError]:
-    """Start VS Code Server in the sandbox. Gives its URL, or None where the provider has none. It uses port 1024.
+    """Start VS Code Server in the sandbox. Returns its URL, or None where the platform answers none. It uses port 1024.
+
+    Failures: NotSupported on the nine providers besides Cloudflare: they have no VS Code Server.
 
     >>> from pocketenv_fp import create, start, vscode
     >>> (create("my-box") | start | vscode).map(lambda url: url is not None)
     <Success: True>
     """
-    return send(procedure("sandbox.exposeVscode", _url, {"id": sandbox.id}), token=token, config=config)
+    asked = procedure("sandbox.exposeVscode", _url, {"id": sandbox.id})
+    return supported(sandbox, "vscode", "vscode").bind(lambda _: send(asked, token=token, config=config))

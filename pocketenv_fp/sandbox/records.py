@@ -6,16 +6,29 @@ which also keeps a mistaken id from touching what belongs to another sandbox.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from copy import copy
 from itertools import count
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import ApiError, PocketenvError, RecordNotFound
+from pocketenv_fp.deadline import nap
+from pocketenv_fp.errors import (
+    ApiError,
+    DeadlineExceeded,
+    PocketenvError,
+    RecordNotFound,
+    ServerError,
+    TransportError,
+    hides_its_cause,
+)
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.paging import Identified
+from pocketenv_fp.turns import Turns
 
 __all__ = ["Delete", "Each", "Kind", "Records"]
 
@@ -24,7 +37,12 @@ T_co = TypeVar("T_co", covariant=True)
 Done = Result[None, PocketenvError]
 
 LONGEST_SHOWN = 100
-TURNS = 5
+TURNS = 8
+# How often a record that is not there is looked for, where another process may be replacing it.
+CHANCES = 3
+PAUSE = 0.1
+
+_turns = Turns()
 
 
 class Each(Protocol[T_co]):
@@ -63,8 +81,12 @@ class Records(Generic[T]):
         self._token = token
         self._config = config
 
-    def find(self, name_or_id: str) -> Result[T, PocketenvError]:
-        """Give the record with this id, or else the one with this name. Failures: RecordNotFound."""
+    def find(self, name_or_id: str, stored: str | None = None) -> Result[T, PocketenvError]:
+        """Return the record with this id, or else one with this name. Failures: RecordNotFound.
+
+        ``stored`` is the name under which this library stores it, where that may be another one.
+        """
+        names = {name_or_id, stored}
         named: T | None = None
         for found in self._each():
             if not isinstance(found, Success):
@@ -72,42 +94,102 @@ class Records(Generic[T]):
             record = found.unwrap()
             if record.id == name_or_id:
                 return found
-            if named is None and self._name(record) == name_or_id:
+            if named is None and self._name(record) in names:
                 named = record
         return Failure(self._missing(name_or_id)) if named is None else Success(named)
 
-    def set(
-        self, name: str, add: Callable[[], Done], update: Callable[[T], Done] | None = None
-    ) -> Result[T, PocketenvError]:
-        """Add a record, or update the one that has the name, and give what the platform has then.
+    def set(self, name: str, add: Callable[[], Done], update: Callable[[T], Done]) -> Result[T, PocketenvError]:
+        """Add a record, or update the one that has the name. Returns what the platform has then.
 
-        Without ``update`` the old one is deleted, and added anew. A name that is taken is a 500 like any other, so that
-        only the list tells. It is looked up when that happens and not before: the usual case is two requests, and
-        nothing can take the name between them. Where somebody else sets or deletes the same name meanwhile, it begins
-        again, ``TURNS`` times at the most.
+        A name that is taken is a 500 like any other, so only the list shows the record. It is read after that 500 and
+        not before: the usual case is two requests, and nothing can take the name between them. Where another program
+        deletes the record in between, it begins again, ``TURNS`` times at the most.
         """
+        with self._turn(name) as late:
+            return Failure(late) if late else self._set(name, add, update)
+
+    def _set(self, name: str, add: Callable[[], Done], update: Callable[[T], Done]) -> Result[T, PocketenvError]:
         for turn in count(1):
             added = add()
             if isinstance(added, Success):
                 return self._named(name)
             refused = added.failure()
-            there = self._named(name) if _has_status(refused, 500) and turn <= TURNS else Failure(refused)
+            there = self._named(name) if hides_its_cause(refused) and turn <= TURNS else Failure(refused)
             if not isinstance(there, Success):
                 return Failure(refused)
-            changed = there.bind(update or self.delete_one)
+            changed = there.bind(update)
             if isinstance(changed, Success):
-                if update is not None:
-                    return self._named(name)
-            elif turn >= TURNS or not _has_status(changed.failure(), 404):
+                return self._named(name)
+            if turn >= TURNS or not _has_status(changed.failure(), 404):
                 return Failure(changed.failure())
         raise AssertionError("the turns have no end")
 
-    def delete(self, name_or_id: str) -> Result[Sandbox, PocketenvError]:
-        """Delete the record with this id or name, and give the sandbox."""
-        return self.find(name_or_id).bind(self.delete_one).map(lambda _: self._sandbox)
+    def replace(self, name: str, add: Callable[[], Done]) -> Result[T, PocketenvError]:
+        """Add a record, after the one that has the name is deleted. Returns what the platform has then.
+
+        Threads of this process take turns. Another process may set the same name at the same moment: it begins again
+        then, after a short random pause, ``TURNS`` times at the most. A Failure says so where the old record is gone.
+        """
+        with self._turn(name) as late:
+            return Failure(late) if late else self._replaced(name, add)
+
+    def _replaced(self, name: str, add: Callable[[], Done]) -> Result[T, PocketenvError]:
+        is_gone = False
+        for turn in count(1):
+            added = add()
+            if isinstance(added, Success):
+                return self._settled(name)
+            refused = added.failure()
+            is_conflict = hides_its_cause(refused)
+            if turn > TURNS or not (is_conflict or (is_gone and _is_passing(refused))):
+                return Failure(self._without_old(refused) if is_gone else refused)
+            there = self._named(name)
+            if isinstance(there, Success):
+                if not is_conflict:
+                    return there  # the add arrived although its answer did not
+                removed = there.bind(self.delete_one)
+                if not isinstance(removed, Success):
+                    error = removed.failure()
+                    is_unsure = is_gone or getattr(error, "maybe_sent", False)
+                    return Failure(self._without_old(error) if is_unsure else error)
+                is_gone = True
+            elif not isinstance(there.failure(), RecordNotFound) or (turn >= CHANCES and not is_gone):
+                return Failure(self._without_old(refused) if is_gone else refused)
+            if turn > 1:
+                nap(random.uniform(0, PAUSE * turn))  # noqa: S311  # no secret hangs on it
+        raise AssertionError("the turns have no end")
+
+    def _settled(self, name: str) -> Result[T, PocketenvError]:
+        # Another process may have deleted it by now, to put its own there.
+        found = self._named(name)
+        for turn in range(1, CHANCES):
+            if isinstance(found, Success) or not isinstance(found.failure(), RecordNotFound):
+                break
+            nap(PAUSE * turn)
+            found = self._named(name)
+        return found
+
+    def _turn(self, name: str) -> AbstractContextManager[DeadlineExceeded | None]:
+        noun = self._kind.noun
+        return _turns.of((self._sandbox.id, noun, name), f"{noun}.add{noun.capitalize()}")
+
+    def _without_old(self, error: PocketenvError) -> PocketenvError:
+        """Return the error, which also says that what the name had before is gone."""
+        noun = self._kind.noun
+        told = f"the old {noun} is gone, and the sandbox may have none: set it again"
+        marked = copy(error)
+        for field in ("message", "reason"):
+            if isinstance(said := getattr(marked, field, None), str):
+                setattr(marked, field, f"{said}; {told}" if said else told)
+        marked.add_note(f"{told[0].upper()}{told[1:]}.")
+        return marked
+
+    def delete(self, name_or_id: str, stored: str | None = None) -> Result[Sandbox, PocketenvError]:
+        """Delete the record with this id or name. Returns the sandbox."""
+        return self.find(name_or_id, stored).bind(self.delete_one).map(lambda _: self._sandbox)
 
     def delete_one(self, record: T) -> Done:
-        """Delete a record that has been found."""
+        """Delete this record."""
         return self._kind.delete(record.id, token=self._token, config=self._config)
 
     def _each(self) -> Iterator[Result[T, PocketenvError]]:
@@ -130,6 +212,10 @@ class Records(Generic[T]):
             message=f"the sandbox {self._sandbox.name} has no {noun} {wanted!r}",
             operation=f"{noun}.get{noun.capitalize()}s",
         )
+
+
+def _is_passing(error: PocketenvError) -> bool:
+    return type(error) is ServerError or isinstance(error, TransportError)
 
 
 def _has_status(error: PocketenvError, status: int) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from returns.result import Result
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Limit, Name, Offset, Text
+from pocketenv_fp.arguments import Limit, Name, Offset, Text, VariableName
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
 from pocketenv_fp.operation import operation, step
 from pocketenv_fp.paging import iterates_over
 from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.support import supported
 
 __all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_secret"]
 
@@ -74,20 +75,25 @@ def get_secret(
 @operation(Sandbox, secret=("value",))
 def set_secret(
     sandbox: Sandbox,
-    name: Name,
+    name: VariableName,
     value: str | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Secret, PocketenvError]:
-    """Add a secret, or give the one with this name another value, sealed before it leaves this machine.
+    """Add a secret, or change the value of the one with this name, sealed before it leaves this machine.
 
-    Gives its Secret: the name and the id, not the value. It is in the environment of commands from the next start on.
+    Returns its Secret: the name and the id, not the value. Commands have it in their environment from the next `start`
+    on, on Cloudflare only. On the nine other providers no start sets secrets, so this is NotSupported there: hand them
+    to each command, with ``exec(…, env={…: from_env(…)})``. Names have the rule of `set_variable`.
+
     ``value`` is a text, or `from_env` of a variable to read when the step runs: a step with a text in it shows it
     masked and refuses to be pickled.
+    On Cloudflare, the platform's present container puts four spaces behind every line break in a value: hand such a
+    value to commands with ``exec(…, env={…})``.
 
-    Failures: InvalidInput for an empty value or a public key that is none; EncryptionError; ServerError where the
-    platform refuses it and the sandbox has no secret of this name.
+    Failures: InvalidInput for an empty value or a public key that is none; EncryptionError; NotSupported; ServerError
+    where the platform refuses it and the sandbox has no secret of this name.
 
     >>> from pocketenv_fp import create, set_secret
     >>> (create("my-box") | set_secret("API_KEY", "sk-12345")).map(lambda secret: secret.name)
@@ -95,10 +101,12 @@ def set_secret(
     >>> set_secret("API_KEY", "sk-12345")
     set_secret('API_KEY', '***')
     """
-    return _SECRETS.of(sandbox, token, config).set(
-        name,
-        add=lambda: pocketenv.add_secret(sandbox.id, name, value, token=token, config=config),
-        update=lambda old: pocketenv.update_secret(old.id, name, value, token=token, config=config),
+    return supported(sandbox, "variables", "set_secret").bind(
+        lambda _: _SECRETS.of(sandbox, token, config).set(
+            name,
+            add=lambda: pocketenv.add_secret(sandbox.id, name, value, token=token, config=config),
+            update=lambda old: pocketenv.update_secret(old.id, name, value, token=token, config=config),
+        )
     )
 
 
@@ -108,8 +116,8 @@ def delete_secret(
 ) -> Result[Sandbox, PocketenvError]:
     """Delete the sandbox's secret with this id, or else with this name. Gives the Sandbox as it was given.
 
-    The commands of the last start keep it until the next. Failures: InvalidInput; RecordNotFound where the sandbox has
-    none.
+    Commands keep it until the sandbox is stopped: a start sets what is stored, and takes nothing away. Failures:
+    InvalidInput; RecordNotFound where the sandbox has none.
 
     >>> from pocketenv_fp import create, delete_secret, list_secrets, set_secret
     >>> box = create("my-box")

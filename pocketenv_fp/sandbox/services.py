@@ -14,6 +14,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
 from pocketenv_fp.operation import operation, step
 from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.support import supported
 
 __all__ = [
     "delete_service",
@@ -98,12 +99,15 @@ def set_service(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Service, PocketenvError]:
-    """Add a service, or describe the one of this name anew. Gives the Service as it is afterwards.
+    """Add a service, or change what the one of this name runs. Returns the Service as it is afterwards.
 
-    A new one starts at once where the sandbox runs. **One that is there already goes on as it was**: a
-    `restart_service` runs the new command. ``command`` is a shell line; ``ports``, from 1025 to 65535, are exposed with
-    the service. ``description`` and ``ports`` of an old one stay as they are where they are None; ``""`` and ``()``
-    take them away. Failures: InvalidInput; ServerError for a port that is exposed already.
+    Services run on Cloudflare only: on the nine other providers the platform stores them and never runs them, so this
+    is NotSupported there. A new one starts at once where the sandbox runs. **One that is there already goes on as it
+    was**: a `restart_service` runs the new command. ``command`` is a shell line. ``ports``, from 1025 to 65535 and
+    without 3000, are exposed with the service. ``description`` and ``ports`` of an old one stay as they are where they
+    are None; ``""`` and ``()`` take them away.
+
+    Failures: InvalidInput; NotSupported; ServerError where the platform refuses it.
 
     >>> from pocketenv_fp import create, restart_service, set_service
     >>> box = create("my-box")
@@ -125,17 +129,19 @@ def set_service(
             old.id, name, command, description=description, ports=ports, token=token, config=config
         )
 
-    return _SERVICES.of(sandbox, token, config).set(name, add, update)
+    return supported(sandbox, "services", "set_service").bind(
+        lambda _: _SERVICES.of(sandbox, token, config).set(name, add, update)
+    )
 
 
 @operation(Sandbox)
 def start_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
-    """Start a service, or leave it running. Gives the Service as it is afterwards.
+    """Start a service, or leave it running. Returns the Service as it is afterwards.
 
-    A command that ends at once may be STOPPED by then. Failures: RecordNotFound where the sandbox has no such service;
-    ApiError (400) while the sandbox does not run.
+    A command that ends at once may be STOPPED by then. Failures: NotSupported where services never run;
+    RecordNotFound where the sandbox has no such service; ApiError (400) while the sandbox does not run.
 
     >>> from pocketenv_fp import create, set_service, start_service, stop_service
     >>> box = create("my-box")
@@ -143,7 +149,9 @@ def start_service(
     >>> [(box | change("clock")).unwrap().status for change in (stop_service, start_service)]
     [Status.STOPPED, Status.RUNNING]
     """
-    return _changed(pocketenv.start_service, sandbox, name_or_id, token, config)
+    return supported(sandbox, "services", "start_service").bind(
+        lambda _: _changed(pocketenv.start_service, sandbox, name_or_id, token, config)
+    )
 
 
 @operation(Sandbox)
@@ -167,15 +175,18 @@ def stop_service(
 def restart_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
-    """End a service if it runs, and start it as it is described now. Gives the Service as it is afterwards.
+    """End a service if it runs, and start it as it is described now. Returns the Service as it is afterwards.
 
-    Failures: RecordNotFound where the sandbox has no such service; ApiError (400) while the sandbox does not run.
+    Failures: NotSupported where services never run; RecordNotFound where the sandbox has no such service; ApiError (400)
+    while the sandbox does not run.
 
     >>> from pocketenv_fp import create, restart_service
     >>> create("my-box") | restart_service("web")
     <Failure: service.getServices: the sandbox ... has no service 'web' (404 RecordNotFound). ...>
     """
-    return _changed(pocketenv.restart_service, sandbox, name_or_id, token, config)
+    return supported(sandbox, "services", "restart_service").bind(
+        lambda _: _changed(pocketenv.restart_service, sandbox, name_or_id, token, config)
+    )
 
 
 @operation(Sandbox)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Name, Text
+from pocketenv_fp.arguments import SandboxName, Text
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Preferences, Sandbox
@@ -20,12 +20,13 @@ __all__ = ["get_preferences", "rename", "update_settings"]
 
 @operation(Sandbox)
 def rename(
-    sandbox: Sandbox, new_name: Name, *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, new_name: SandboxName, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Give the sandbox another name. Gives the Sandbox as it is afterwards, with that name.
+    """Rename the sandbox. Returns the Sandbox as it is afterwards, with that name.
 
-    All else that was said about it stays; as in `update_settings`, it is looked at and sent along. Failures: NameTaken
-    for the name of another sandbox, anybody's; SandboxNotFound where it is gone or not yours.
+    All else that was said about it stays; as in `update_settings`, it is looked at and sent along. Failures:
+    InvalidInput for a name that `get_sandbox` could not find (see `create`); NameTaken for the name of another sandbox
+    or of a base image, anybody's; SandboxNotFound where it is gone or not yours; SessionLost.
 
     >>> from pocketenv_fp import create, rename
     >>> (create("my-box") | rename("my-better-box")).map(lambda box: box.name)
@@ -40,22 +41,23 @@ def rename(
 def update_settings(
     sandbox: Sandbox,
     *,
-    name: Name | None = None,
+    name: SandboxName | None = None,
     description: str | None = None,
     topics: Sequence[Topic] | None = None,
     repo: str | None = None,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Rename the sandbox, or say something else about it. Gives the Sandbox as it is afterwards.
+    """Rename the sandbox, or say something else about it. Returns the Sandbox as it is afterwards.
 
     None leaves a thing as it is; ``""`` takes the description or the repository away, and ``()`` the topics. A topic
     has at most 50 bytes. ``repo`` is the URL of a git repository.
 
     What stays is looked at first and sent along, since nobody has seen whether the platform would keep it otherwise: of
     two programs that change different things at the same moment, one may put back what the other changed. Failures:
-    InvalidInput for an empty name or topic, or where there is nothing to change; NameTaken for the name of another
-    sandbox, anybody's; SandboxNotFound where it is gone or not yours.
+    InvalidInput for an empty topic, for a name that `get_sandbox` could not find, or where there is nothing to change;
+    NameTaken for the name of another sandbox or of a base image, anybody's; SandboxNotFound where it is gone or not
+    yours; SessionLost.
 
     >>> from pocketenv_fp import create, update_settings
     >>> box = create("my-box") | update_settings(description="a box for trying things", topics=["demo", "trial"])
@@ -73,9 +75,10 @@ def update_settings(
 def get_preferences(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
-    """Give what was said about the sandbox, as Preferences; None is what was not said.
+    """Return what was said about the sandbox, as Preferences; None is what was not said.
 
-    Failures: ApiError (404) where the sandbox is gone or not yours.
+    The platform's list of preferences leaves these out, so they are read from the sandbox itself where it does.
+    Failures: SandboxNotFound, or ApiError (404), where the sandbox is gone or not yours.
 
     >>> from pocketenv_fp import create, get_preferences, update_settings
     >>> create("my-box") | update_settings(name="my-named-box", topics=["demo"]) | get_preferences

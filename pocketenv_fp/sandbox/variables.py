@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from returns.result import Result
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Limit, Name, Offset, Text
+from pocketenv_fp.arguments import Limit, Name, Offset, Text, VariableName
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Variable
 from pocketenv_fp.operation import operation, step
 from pocketenv_fp.paging import iterates_over
 from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.support import supported
 
 __all__ = ["delete_variable", "get_variable", "iter_variables", "list_variables", "set_variable"]
 
@@ -76,18 +77,26 @@ def get_variable(
 @operation(Sandbox)
 def set_variable(
     sandbox: Sandbox,
-    name: Name,
+    name: VariableName,
     value: str | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Variable, PocketenvError]:
-    """Add an environment variable, or give the one with this name another value. Gives its Variable.
+    """Add an environment variable, or change the value of the one with this name. Returns its Variable.
 
-    It is in the environment of commands from the next start on. ``value`` is a text, or `from_env` of a variable of
-    this machine that is read when the step runs; either way it is stored in clear and shown.
+    Commands have it from the next `start` on, on Cloudflare only. A start of a running sandbox is enough; a stop would
+    discard the sandbox's files. On the nine other providers no start sets variables, so this is NotSupported there:
+    hand them to each command, with ``exec(…, env={…})``.
 
-    Failures: InvalidInput; ServerError where the platform refuses it and the sandbox has no variable of this name.
+    ``name`` has letters, digits and _, and no digit comes first; the names that bash keeps for itself (UID, EUID, PPID,
+    SHELLOPTS, BASHOPTS, BASH_VERSINFO, _) are refused. The rule is the same for ``env=`` and for secrets. ``value`` is a
+    text, or `from_env` of a variable of this machine that is read when the step runs. It is stored in clear and shown.
+    On Cloudflare, the platform's present container puts four spaces behind every line break in a value: hand such a
+    value to commands with ``exec(…, env={…})``.
+
+    Failures: InvalidInput; NotSupported; ServerError where the platform refuses it and the sandbox has no variable of
+    this name.
 
     >>> from pocketenv_fp import create, exec, set_variable, start
     >>> box = create("my-box")
@@ -98,10 +107,12 @@ def set_variable(
     >>> (box | start | exec("printenv STAGE")).map(lambda result: result.stdout.strip())
     <Success: production>
     """
-    return _VARIABLES.of(sandbox, token, config).set(
-        name,
-        add=lambda: pocketenv.add_variable(sandbox.id, name, value, token=token, config=config),
-        update=lambda old: pocketenv.update_variable(old.id, name, value, token=token, config=config),
+    return supported(sandbox, "variables", "set_variable").bind(
+        lambda _: _VARIABLES.of(sandbox, token, config).set(
+            name,
+            add=lambda: pocketenv.add_variable(sandbox.id, name, value, token=token, config=config),
+            update=lambda old: pocketenv.update_variable(old.id, name, value, token=token, config=config),
+        )
     )
 
 
@@ -111,8 +122,8 @@ def delete_variable(
 ) -> Result[Sandbox, PocketenvError]:
     """Delete the sandbox's variable with this id, or else with this name. Gives the Sandbox as it was given.
 
-    The commands of the last start keep it until the next. Failures: InvalidInput; RecordNotFound where the sandbox has
-    none.
+    Commands keep it until the sandbox is stopped: a start sets what is stored, and takes nothing away. Failures:
+    InvalidInput; RecordNotFound where the sandbox has none.
 
     >>> from pocketenv_fp import create, delete_variable
     >>> (create("my-box") | delete_variable("STAGE")).failure().error

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
+from typing import Any
 
-from returns.result import Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.arguments import Limit, Name, Offset, Text
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.operation import operation, step
 from pocketenv_fp.paging import iterates_over
 from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.turns import Turns
 
 __all__ = ["delete_volume", "get_volume", "iter_volumes", "list_volumes", "set_volume"]
 
+ADD, UPDATE = "volume.addVolume", "volume.updateVolume"
+TURNS = 5
+
+_turns = Turns()
 _VOLUMES = Kind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
 
 
@@ -49,7 +57,7 @@ def iter_volumes(
 
     >>> from pocketenv_fp import create, iter_volumes, set_volume
     >>> box = create("my-box")
-    >>> stored = [box | set_volume(name) for name in ("a", "b", "c")]
+    >>> stored = [box | set_volume(name, f"/srv/{name}") for name in ("a", "b", "c")]
     >>> sorted(volume.unwrap().name for volume in iter_volumes(box, limit=2))
     ['a', 'b', 'c']
     """
@@ -60,7 +68,7 @@ def iter_volumes(
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:
-    """Give the sandbox's Volume with this id, or else with this name.
+    """Return the sandbox's Volume with this id, or else one with this name. Names may repeat.
 
     Failures: InvalidInput; RecordNotFound where the sandbox has none.
 
@@ -81,26 +89,128 @@ def set_volume(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Volume, PocketenvError]:
-    """Add an empty volume, or attach the one with this name otherwise, from the next start on. Gives its Volume.
+    """Add an empty volume, or attach the one with this name at ``path``, from the next start on. Returns its Volume.
 
-    Commands cannot write to it where it is ``read_only``. Without a ``path`` a new volume is not attached, and one
-    that is there stays at its own: the platform takes no path away. What is in it stays.
+    **The platform ignores** ``read_only``: commands can write to the volume. Without a ``path`` an old volume stays where
+    it is. A new one needs a path: without one, the platform keeps it for no sandbox. What is in a volume stays.
 
-    Failures: InvalidInput; ApiError (400) for a path that nothing can be attached at; ServerError where the platform
-    refuses it and the sandbox has no volume of this name, or another one at this path.
+    On the platform only a path is a volume's own, and names may repeat. So the list is read first, and an add never
+    makes a second volume of one name. Where other programs made several of this name, none of them is moved.
+
+    Failures: InvalidInput for a path that is not absolute or is /, or where several volumes have the name; PathTaken where
+    another volume is at the path; RecordNotFound without a path where no volume has the name; NotSupported on e2b and blaxel; ApiError (400) for a path that nothing can be
+    attached at; ServerError where the platform refuses it.
 
     >>> from pocketenv_fp import create, set_volume
     >>> box = create("my-box")
     >>> (box | set_volume("models", "/models")).map(lambda volume: volume.path)
     <Success: /models>
-    >>> (box | set_volume("models", "/srv/models", read_only=True)).map(lambda volume: volume.path)
+    >>> (box | set_volume("models", "/srv/models")).map(lambda volume: volume.path)
     <Success: /srv/models>
+    >>> box | set_volume("data", "/srv/models")
+    <Failure: volume.addVolume: the volume models is at /srv/models (500 PathTaken). Choose another path, ...>
     """
-    return _VOLUMES.of(sandbox, token, config).set(
-        name,
-        add=lambda: pocketenv.add_volume(sandbox.id, name, path, read_only=read_only, token=token, config=config),
-        update=lambda old: pocketenv.update_volume(old.id, name, path, read_only=read_only, token=token, config=config),
-    )
+    if path is not None and not path.startswith("/"):
+        return Failure(InvalidInput("path", "is not absolute: it starts with /"))
+    one_spelling = None if path is None else _spelled(path)
+    if one_spelling == "/":
+        return Failure(InvalidInput("path", "is /, where the sandbox's own file system is"))
+    change = _Attaching(sandbox, name, one_spelling, read_only=read_only, token=token, config=config)
+    return supported(sandbox, "volumes", "set_volume").bind(lambda _: change.run())
+
+
+def _spelled(path: str) -> str:
+    return f"/{posixpath.normpath(path).lstrip('/')}"
+
+
+class _Attaching:
+    """One call of `set_volume`."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        name: str,
+        path: str | None,
+        *,
+        read_only: bool,
+        token: str | None,
+        config: Config | None,
+    ) -> None:
+        self._sandbox, self._name, self._path, self._read_only = sandbox, name, path, read_only
+        self._login: dict[str, Any] = {"token": token, "config": config}
+
+    def run(self) -> Result[Volume, PocketenvError]:
+        # Names may repeat: two threads that add one name at once would make two volumes.
+        with _turns.of(self._sandbox.id, ADD) as late:
+            if late:
+                return Failure(late)
+            changed = self._listed().bind(self._changed)
+            for _ in range(TURNS):
+                error = changed.swap().value_or(None)
+                if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
+                    break
+                # Another program deleted it in between.
+                changed = self._listed().bind(self._changed)
+            return changed
+
+    def _listed(self) -> Result[list[Volume], PocketenvError]:
+        volumes: list[Volume] = []
+        for found in pocketenv.iter_volumes(self._sandbox.id, **self._login):
+            if not isinstance(found, Success):
+                return Failure(found.failure())
+            volumes.append(found.unwrap())
+        return Success(volumes)
+
+    def _changed(self, volumes: list[Volume]) -> Result[Volume, PocketenvError]:
+        there = self._at_the_path(volumes)
+        if there is not None:
+            return Success(there) if there.name == self._name else Failure(self._taken(there))
+        named = [volume for volume in volumes if volume.name == self._name]
+        if named and self._path is None:
+            return Success(named[0])
+        if len(named) > 1:
+            reason = f"{len(named)} volumes have the name {self._name}: use pocketenv.update_volume with an id"
+            return Failure(InvalidInput("name", reason))
+        if not named and self._path is None:
+            return Failure(self._missing(": a new one needs a path"))
+        return self._moved(named[0]) if named else self._added(volumes)
+
+    def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
+        done = pocketenv.update_volume(volume.id, self._name, self._path, read_only=self._read_only, **self._login)
+        return done.lash(self._refused).bind(lambda _: pocketenv.get_volume(volume.id, **self._login))
+
+    def _added(self, before: list[Volume]) -> Result[Volume, PocketenvError]:
+        known = {volume.id for volume in before}
+        added = pocketenv.add_volume(self._sandbox.id, self._name, self._path, read_only=self._read_only, **self._login)
+        return added.lash(self._refused).bind(lambda _: self._listed()).bind(lambda now: self._new(known, now))
+
+    def _new(self, known: set[str], volumes: list[Volume]) -> Result[Volume, PocketenvError]:
+        mine = (volume for volume in volumes if volume.id not in known and volume.name == self._name)
+        # One that is older may still be it: another program may have put it there in between.
+        found = self._at_the_path(volumes) or next(mine, None)
+        if found is None or found.name != self._name:
+            return Failure(self._missing())
+        return Success(found)
+
+    def _missing(self, why: str = "") -> RecordNotFound:
+        message = f"the sandbox {self._sandbox.name} has no volume {self._name!r}{why}"
+        return RecordNotFound(message=message, operation="volume.getVolumes")
+
+    def _refused(self, error: PocketenvError) -> Result[None, PocketenvError]:
+        # A path that is taken is a 500 like any other: only the list shows it.
+        if not hides_its_cause(error):
+            return Failure(error)
+        there = self._listed().map(self._at_the_path).value_or(None)
+        if there is None:
+            return Failure(error)
+        return Success(None) if there.name == self._name else Failure(self._taken(there))
+
+    def _at_the_path(self, volumes: list[Volume]) -> Volume | None:
+        same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self._path)
+        return next(same, None)
+
+    def _taken(self, volume: Volume) -> PathTaken:
+        return PathTaken(message=f"the volume {volume.name} is at {self._path}", operation=ADD)
 
 
 @operation(Sandbox)

@@ -10,8 +10,15 @@ from typing import Any, cast
 
 # In answers, what the published contract does not have. A place that is not here must be as declared.
 DEVIATIONS: dict[str, set[str]] = {
-    "createSandbox": {"id: undeclared", "uri: undeclared"},
+    # A sandbox that was there is answered with what is stored.
+    "createSandbox": {"id: undeclared", "uri: undeclared", "readme: null"},
     "claimSandbox": {"id: undeclared", "uri: undeclared", "description: null", "readme: null"},
+    # They have no handler, and answer `{}`.
+    "getIntegrations": {": not of type array"},
+    # On the other providers exec hides a part, or shows more.
+    "exec": {
+        *(f"{name}: undeclared" for name in ("success", "command", "duration", "timestamp", "sessionId")),
+    },
     # Declared basic, answered in detail.
     "getSandbox": {
         "wrapped in `sandbox`",
@@ -23,7 +30,7 @@ DEVIATIONS: dict[str, set[str]] = {
     },
     "getSandboxes": {
         *(f"sandboxes[].{name}: undeclared" for name in ("id", "uri", "displayName")),
-        *(f"sandboxes[].{name}: null" for name in ("logo", "readme")),
+        *(f"sandboxes[].{name}: null" for name in ("description", "logo", "readme")),
     },
     "getActorSandboxes": {
         *(f"sandboxes[].{name}: undeclared" for name in ("id", "uri", "displayName")),
@@ -50,23 +57,22 @@ _OWNER = "id did displayName| handle avatar| createdAt updatedAt"
 _SECRET = "id name createdAt"
 _VARIABLE = "id name value createdAt updatedAt"
 _FILE = "id path createdAt updatedAt"
-# A volume that is not attached has no path to show.
-_VOLUME = "id name path? createdAt updatedAt"
-_INTEGRATION = "id name webhookUrl createdAt updatedAt"
+_VOLUME = "id name path createdAt updatedAt"
 KEYS: dict[str, dict[str, str]] = {
     "createSandbox": {
-        "": "id name provider createdAt uri description? topics? repo? vcpus? memory? disk? readme?",
+        "": "id name provider createdAt uri description? topics? repo? vcpus? memory? disk? readme|?",
     },
     "claimSandbox": {"": "id name provider description| vcpus memory disk readme| createdAt uri"},
     "getSandbox": {"": "sandbox?", "sandbox": f"{_SEEN} topics| repo| owner?", "sandbox.owner": _OWNER},
     "getSandboxes": {
         "": "sandboxes total",
-        "sandboxes[]": "id name displayName description logo| readme| installs uri createdAt",
+        "sandboxes[]": "id name displayName description| logo| readme| installs uri createdAt",
     },
     "getActorSandboxes": {"": "sandboxes total", "sandboxes[]": _SEEN},
-    "exec": {"": "stdout stderr exitCode"},
-    "getPreferences": {"[]": "$type name? description? topics? repo?"},
-    "exposePort": {"": "previewUrl|"},
+    # Only Cloudflare has the last five, and Daytona has no stderr.
+    "exec": {"": "stdout stderr? exitCode success? command? duration? timestamp? sessionId?"},
+    "getPreferences": {},
+    "exposePort": {"": "previewUrl|?"},
     "exposeVscode": {"": "previewUrl"},
     "getExposedPorts": {"": "ports", "ports[]": "port description? previewUrl?"},
     "getServices": {"": "services", "services[]": "id name description| command status createdAt"},
@@ -85,9 +91,9 @@ KEYS: dict[str, dict[str, str]] = {
     "getProfile": {"": "id did handle displayName? avatar createdAt updatedAt"},
     "getTerminalToken": {"": "token"},
     "pushDirectory": {"": "uuid"},
-    # Never seen: as declared, and not a key more.
-    "createIntegration": {"": _INTEGRATION},
-    "getIntegrations": {"[]": _INTEGRATION},
+    # Declared, and without a handler.
+    "createIntegration": {"": ""},
+    "getIntegrations": {"": ""},
     **{name: {"": ""} for name in BARE},
 }
 MAY_BE_EMPTY = {"getProfile"}
@@ -97,6 +103,8 @@ MAY_BE_EMPTY = {"getProfile"}
 ERRORS = {
     (400, "InvalidRequest"),
     (400, "SyntaxError"),
+    # A compressed body that cannot be unpacked.
+    (400, "Error"),
     (401, "AuthenticationRequired"),
     (401, "AuthenticationError"),
     (403, "SandboxProviderError"),
@@ -106,23 +114,20 @@ ERRORS = {
     (415, "UnsupportedMediaTypeError"),
     (429, "Too many requests, please try again later."),
     (500, "InternalServerError"),
+    (500, "AgentCreationError"),
     (501, "MethodNotImplemented"),
     (502, "SandboxProviderError"),
 }
-# The platform has one more: (500, "AgentCreationError"), an AT Protocol session that is gone. There are none here.
-
 # What storage says, with no message.
 STORAGE_ERRORS = {
     (400, "No file uploaded"),
-    # Of the embedded platform only: a name chosen by a client becomes a file's.
-    (400, "Invalid uuid"),
     (401, "Unauthorized"),
     (404, "File not found"),
 }
 
 # Who is not logged in: these answer all the same, these know only ownerless sandboxes, all others are a 401.
-OPEN = {"getSandbox", "getSandboxes", "getActorSandboxes", "getProfile"}
-OWNERLESS = {"exec", "startSandbox", "stopSandbox", "exposeVscode"}
+OPEN = {"getSandbox", "getSandboxes", "getActorSandboxes", "getProfile", "createIntegration", "getIntegrations"}
+OWNERLESS = {"exec", "startSandbox", "stopSandbox", "exposeVscode", "claimSandbox"}
 
 # A 500 that the contract has, where the login is good. A bad login is one on every method.
 SERVER_ERRORS = {
@@ -132,13 +137,15 @@ SERVER_ERRORS = {
     "updateVariable": "a name that is taken",
     "addFile": "a path that is taken",
     "updateFile": "a path that is taken",
-    "addVolume": "a name or path that is taken",
-    "updateVolume": "a name or path that is taken",
+    "addVolume": "a path that is taken",
+    "updateVolume": "a path that is taken",
     "addService": "a name that is taken",
     "updateService": "a name that is taken",
-    "putPreferences": "a name that is taken",
+    "putPreferences": "a name that is taken, or nothing to set",
     "exposePort": "a port that is exposed already",
-    "startSandbox": "a stored secret, file or key that is no sealed box",
+    "startSandbox": "a stored secret or key that is no sealed box",
+    "exec": "a shell that has ended",
+    "pullDirectory": "no uuid, or a shell that has ended",
 }
 
 # Methods in the lexicons that nothing answers for, here as on the platform.
@@ -149,15 +156,12 @@ ON_PURPOSE = {
     "createSandbox": "a base image is this machine; sizes, keepAlive and credentials have no effect; clones at once",
     "startSandbox": "a repository is cloned before the answer, for at most 20 s",
     "getTerminalToken": "no terminal service takes the token",
-    "exposePort": "every port has a preview URL, on 127.0.0.1",
+    "addVolume": "what would hide the machine from its own commands is not attached",
+    "exposePort": "the preview URL is the port on 127.0.0.1",
     "exposeVscode": "a vscode:// URL for the VS Code of this machine",
     "createBackup": "made before the answer",
     "restoreBackup": "exact: what came later goes",
     "putTailscaleAuthKey": "kept, joins no network",
-    "updateFile": "the content changes too: the platform loses it",
-    "claimSandbox": "sizes are the least allowed: nothing here has a size",
-    "createIntegration": "kept and connected with nothing; never seen on the platform",
-    "getIntegrations": "never seen on the platform",
 }
 
 
@@ -175,10 +179,10 @@ def _unlike(keys: dict[str, str], value: object, place: str) -> Iterator[str]:
     elif isinstance(value, dict) and place in keys:
         held = cast("dict[str, Any]", value)
         told = keys[place].split()
-        names = {name.rstrip("|?"): name[-1] for name in told}
+        names = {name.rstrip("|?"): name[len(name.rstrip("|?")) :] for name in told}
         yield from (f"{place}.{name}: not seen on the platform" for name in held if name not in names)
-        yield from (f"{place}.{name}: absent" for name, mark in names.items() if mark != "?" and name not in held)
+        yield from (f"{place}.{name}: absent" for name, mark in names.items() if "?" not in mark and name not in held)
         for name, each in held.items():
-            if each is None and names.get(name) != "|":
+            if each is None and "|" not in names.get(name, ""):
                 yield f"{place}.{name}: null"
             yield from _unlike(keys, each, f"{place}.{name}" if place else name)

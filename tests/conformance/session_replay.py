@@ -202,6 +202,13 @@ class Client:
             except http.client.RemoteDisconnected:
                 return None
 
+    def ask_exactly(self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Return the answer to a request with these headers and no other login."""
+        with Wire(self.platform, None) as wire:
+            wire.connection.request(verb, path, body, dict(headers))
+            response = wire.connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
     def call(self, name: str, body: Any = None, seconds: float = ANSWER_SECONDS, **params: str) -> Answer | None:
         """Call a procedure; a body that is bytes is sent as it is."""
         query = "&".join(f"{key}={value}" for key, value in params.items())

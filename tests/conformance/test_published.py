@@ -117,13 +117,13 @@ def one(field: Field) -> Schema:
     match field.kind:
         case "object":
             told = shape(field.fields)
-        case "tagged":
-            inner = shape(field.fields)
-            tag = {"type": "string", "enum": list(field.choices)}
+        case "union":
+            inner = shape(field.fields[0].fields)
+            tag = {"type": "string", "enum": list(field.fields[0].choices)}
             return {**inner, "properties": {"$type": tag, **inner["properties"]}, "required": ["$type"]}
         case "array":
             told = {"type": "array", "items": one(field.fields[0])}
-        case "none":
+        case "dangling":
             return {}
         case "integer":
             told = {"type": "integer", "minimum": field.least, "maximum": field.most}

@@ -160,10 +160,6 @@ def settle(box: Sandbox) -> None:
     pocketenv.put_preferences(box.id, topics=["b"]).unwrap()
     pocketenv.get_preferences(box.id).unwrap()
     sandbox.get_preferences(box).unwrap()
-    sandbox.create_integration(box, "GitHub").unwrap()
-    pocketenv.create_integration(box.id, "GitHub").unwrap()
-    sandbox.list_integrations(box).unwrap()
-    pocketenv.list_integrations(box.id).unwrap()
 
 
 def serve(box: Sandbox) -> None:
@@ -204,7 +200,7 @@ def keep_records(box: Sandbox) -> None:
     sandbox.delete_file(box, file.id).unwrap()
     pocketenv.get_file(file.id).failure()
     pocketenv.delete_file(file.id).unwrap()
-    sandbox.set_volume(box, "models").unwrap()
+    sandbox.set_volume(box, "models").failure()
     models = sandbox.set_volume(box, "models", "/models", read_only=True).unwrap()
     pocketenv.get_volume(models.id).unwrap()
     pocketenv.update_volume(models.id, "models").unwrap()
@@ -246,6 +242,10 @@ def test_every_function_of_both_namespaces_asks_for_a_method(callers: dict[str, 
     public = {f"{module.__name__.split('.')[-1]}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
     # The one is another name, the other makes its key pair on this machine.
     silent = {"pocketenv.create_sandbox", "pocketenv.generate_ssh_keys"}
+    # The platform has no handler for what these would ask.
+    silent |= {
+        f"{name}.{verb}" for name in ("pocketenv", "sandbox") for verb in ("create_integration", "list_integrations")
+    }
     assert public - set[str]().union(*callers.values()) == silent
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from pocketenv_fp.local.faults import LostSession
 from tests.conformance.recorder import Recorded
 from tests.local.wire import BASE, Answer
 
@@ -129,7 +130,7 @@ def services(wire: Recorded, box: str, slow: str) -> None:
     wire.post("service.addService", {"service": {"name": "unnamed"}}, sandboxId=box)
     for sandbox in (box, NONE):
         wire.post("service.addService", {"service": sleeper}, sandboxId=sandbox)
-    found = entry(wire.get("service.getServices", sandboxId=box), "services")
+    found = entry(wire.get("service.getServices", sandboxId=box), "services", 1)
     wire.get("service.getServices", sandboxId=slow)
     wire.get("service.getServices", sandboxId=NONE)
     wire.post("service.updateService", {"service": {**sleeper, "name": "short"}}, serviceId=found)
@@ -193,13 +194,16 @@ def files(wire: Recorded, box: str) -> None:
 def volumes(wire: Recorded, box: str) -> None:
     wire.post("volume.addVolume", {"volume": {"sandboxId": box, "name": "data", "path": "/data", "readOnly": False}})
     wire.post("volume.addVolume", {"volume": {"sandboxId": "renamed", "name": "detached"}})
-    wire.post("volume.addVolume", {"volume": {"sandboxId": box, "name": "detached"}})
+    wire.post("volume.addVolume", {"volume": {"sandboxId": box, "name": "data", "path": "/more"}})
+    wire.post("volume.addVolume", {"volume": {"sandboxId": box, "name": "other", "path": "/more"}})
+    with wire.platform.faults.on("volume.addVolume", LostSession()):
+        wire.post("volume.addVolume", {"volume": {"sandboxId": box, "name": "lost", "path": "/lost"}})
     wire.post("volume.addVolume", {"volume": {"sandboxId": NONE, "name": "nowhere", "path": "/data"}})
     wire.post("volume.addVolume", {"volume": {"sandboxId": box, "path": "/data"}})
     listed = wire.get("volume.getVolumes", sandboxId=box)
     wire.get("volume.getVolumes", limit=1, offset=1)
     wire.get("volume.getVolumes", sandboxId=NONE)
-    wire.post("volume.updateVolume", {"id": entry(listed, "volumes"), "volume": {"name": "detached"}})
+    wire.post("volume.updateVolume", {"id": entry(listed, "volumes"), "volume": {"name": "data", "path": "/more"}})
     for volume in (entry(listed, "volumes"), entry(listed, "volumes", 1), NONE):
         wire.get("volume.getVolume", id=volume)
         body = {"id": volume, "volume": {"name": f"new-{volume}", "path": f"/new-{volume}", "readOnly": True}}
@@ -258,6 +262,7 @@ def copies(wire: Recorded, box: str) -> None:
     upload(wire, archive.raw, "?uuid=chosen-by-the-client")
     pull("chosen-by-the-client")
     pull(NONE)
+    wire.post("sandbox.pullDirectory", {"sandboxId": box, "directoryPath": "/workspace/copy"})
     upload(wire, archive.raw)
     upload(wire, archive.raw, field="another")
     upload(wire, archive.raw, "?uuid=../up")
@@ -304,6 +309,8 @@ def envelope(wire: Recorded, box: str) -> None:
     wire.raw("POST", path, b'{"command": "' + b"x" * 102_400 + b'"}', JSON)
     wire.raw("POST", path, b"{}", {"Content-Type": "application/json; charset=latin1"})
     wire.raw("POST", path, b"{}", {"Content-Type": "text/plain"})
+    wire.raw("POST", path, b"{}", {**JSON, "Content-Encoding": "gzip"})
+    wire.raw("OPTIONS", path)
     wire.get("sandbox.nothing")
     wire.raw("GET", "/nowhere")
     with Recorded(wire.platform, "not-a-token", wire.recorder) as forger:

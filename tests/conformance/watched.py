@@ -13,8 +13,10 @@ from tests.conformance.recorder import Exchange
 
 SEEN = pytest.StashKey[dict[str, set[str]]]()
 
-# Methods of the contract that the platform has no handler for: it answers with an HTML page.
+# Methods of the contract that the platform has no handler for: it answers with an HTML page, or with `{}` to anything.
 UNHANDLED = {
+    "sandbox.createIntegration": "",
+    "sandbox.getIntegrations": "",
     "sandbox.getTailscaleToken": "sandbox.getTailscaleAuthKey is what the platform has",
     "sandbox.putTailscaleToken": "sandbox.putTailscaleAuthKey is what the platform has",
     "sandbox.updateSandboxSettings": "sandbox.putPreferences is what the platform has",
@@ -50,7 +52,12 @@ def page(seen: dict[str, set[str]]) -> Iterator[str]:
     for name in contract.methods():
         method = name.removeprefix(contract.PREFIX)
         functions = ", ".join(f"`{each}`" for each in sorted(seen.get(name, ())))
-        yield f"| `{method}` | {functions or f'no handler on the platform: `{UNHANDLED[method].split()[0]}` is what it has'} |"
+        yield f"| `{method}` | {functions or _unhandled(method)} |"
+
+
+def _unhandled(method: str) -> str:
+    instead = UNHANDLED[method].split()
+    return f"no handler on the platform: `{instead[0]}` is what it has" if instead else "no handler on the platform"
 
 
 def rows(seen: dict[str, set[str]]) -> Iterator[str]:

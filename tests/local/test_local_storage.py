@@ -1,6 +1,7 @@
-"""Storage: archives of any size, each read once and by nobody but who sent it."""
+"""Storage: archives of any size, each read once."""
 
 import gzip
+import hashlib
 import http.client
 import io
 import os
@@ -10,11 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.local.vault import open_vault
 from tests.local.wire import Answer, Wire, eventually
 
 BOUNDARY = "b0undary"
@@ -64,6 +66,13 @@ def drafts(platform: local.Platform) -> list[Path]:
     return list((platform.data / "storage" / ".drafts").iterdir())
 
 
+def place_of(data: Path, uuid: str) -> Path:
+    """The file of an archive."""
+    place = data / "storage" / hashlib.sha256(uuid.encode()).hexdigest()
+    assert place.is_file()
+    return place
+
+
 def test_an_archive_comes_back_as_it_was_and_once(wire: Wire) -> None:
     content = os.urandom(300_000)
     uuid = upload(wire, content)
@@ -85,20 +94,29 @@ def test_contents_that_look_like_a_boundary_come_back_too(wire: Wire, content: b
 
 def test_the_client_may_choose_the_uuid_and_a_repeated_upload_replaces(wire: Wire, other: Wire) -> None:
     assert upload(wire, b"one", "my-own-1") == "my-own-1"
-    assert upload(other, b"theirs", "my-own-1") == "my-own-1"
-    assert upload(wire, b"two", "my-own-1") == "my-own-1"
+    assert upload(other, b"two", "my-own-1") == "my-own-1"
     assert wire.raw("GET", "/cp/my-own-1").raw == b"two"
     assert told(wire.raw("GET", "/cp/my-own-1")) == MISSING
-    assert other.raw("GET", "/cp/my-own-1").raw == b"theirs"
 
 
-@pytest.mark.parametrize("uuid", ["..", "a%2Fb", "..%2F..%2Fkey", ".drafts", "a" * 65, "a_b", "%00", "%C3%A9"])
-def test_a_uuid_that_does_not_look_like_one_is_refused(wire: Wire, uuid: str) -> None:
-    assert wire.raw("POST", f"/cp?uuid={uuid}", form(part(b"x")), FORM).status == 400
-    assert wire.raw("GET", f"/cp/{uuid}").status == 404
+@pytest.mark.parametrize("uuid", ["..", "a%2Fb", "..%2F..%2Fkey", ".drafts", "a" * 300, "a_b", "%00", "%C3%A9"])
+def test_any_text_is_a_uuid_and_leads_nowhere_else(wire: Wire, uuid: str) -> None:
+    assert wire.raw("POST", f"/cp?uuid={uuid}", form(part(b"x")), FORM).json == {"uuid": unquote(uuid)}
+    assert len((wire.platform.data / "key").read_text().strip()) == 64
+    assert wire.raw("GET", f"/cp/{uuid}").raw == b"x"
+    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
-@pytest.mark.parametrize("token", [None, "", "nonsense", "a.b"])
+def test_an_expired_token_is_refused(wire: Wire) -> None:
+    vault = open_vault(wire.platform.data / "key")
+    claims = dict(vault.claims(wire.token or "") or {})
+    uuid = upload(wire, b"x")
+    for end, status in ((1, 401), (2**40, 200)):
+        with Wire(wire.platform, vault.sign({**claims, "exp": end})) as client:
+            assert client.raw("GET", f"/cp/{uuid}").status == status
+
+
+@pytest.mark.parametrize("token", [None, "", "null", "nonsense", "a.b"])
 def test_who_is_not_logged_in_is_told_so_in_storages_own_words(place: local.Platform, token: str | None) -> None:
     with Wire(place, token) as client:
         for answer in (client.raw("POST", "/cp", form(part(b"x")), FORM), client.raw("GET", "/cp/some")):
@@ -106,54 +124,70 @@ def test_who_is_not_logged_in_is_told_so_in_storages_own_words(place: local.Plat
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "status"),
     [
-        form(),
-        form(part(b"x", name="other")),
-        form(part(b"x", filename=None)),
-        part(b"x"),
-        part(b"x") + part(b"y", name="note", filename=None),
-        b"nonsense",
-        b"",
+        (form(), 400),
+        (form(part(b"x", name="other")), 400),
+        (form(part(b"x", filename=None)), 500),
+        (part(b"x"), 500),
+        (part(b"x") + part(b"y", name="note", filename=None), 500),
+        (b"nonsense", 500),
+        (b"", 500),
     ],
     ids=["no part", "another field", "no file", "no end of the part", "no end of the form", "no form", "nothing"],
 )
-def test_without_a_whole_file_nothing_was_uploaded(wire: Wire, body: bytes) -> None:
-    assert told(wire.raw("POST", "/cp?uuid=none", body, FORM)) == NOTHING_SENT
+def test_without_a_whole_file_nothing_was_uploaded(wire: Wire, body: bytes, status: int) -> None:
+    answer = wire.raw("POST", "/cp?uuid=none", body, FORM)
+    assert (told(answer) if status == 400 else (answer.status, answer.raw)) == {
+        400: NOTHING_SENT,
+        500: (500, b"Internal Server Error"),
+    }[status]
     assert told(wire.raw("GET", "/cp/none")) == MISSING
     assert drafts(wire.platform) == []
 
 
-def test_a_body_that_is_no_form_is_no_upload(wire: Wire) -> None:
+def test_a_body_that_is_no_form_is_a_500_in_plain_text(wire: Wire) -> None:
     for kind in ("application/json", "multipart/form-data", f"multipart/form-data; boundary={'b' * 2000}"):
-        assert told(wire.raw("POST", "/cp", form(part(b"x")), {"Content-Type": kind})) == NOTHING_SENT
+        answer = wire.raw("POST", "/cp", form(part(b"x")), {"Content-Type": kind})
+        assert (answer.status, answer.raw) == (500, b"Internal Server Error")
+        assert answer.headers["content-type"].lower() == "text/plain; charset=utf-8"
 
 
-def test_the_first_file_counts_whatever_else_the_form_has(wire: Wire) -> None:
-    body = form(part(b"a", name="note", filename=None), part(b"one"), part(b"two"), part(b"three", name="other"))
+def test_the_last_file_counts_whatever_else_the_form_has(wire: Wire) -> None:
+    long = part(b"one" * 200_000)
+    body = form(part(b"a", name="note", filename=None), long, part(b"two"), part(b"three", name="other"))
     uuid = wire.raw("POST", "/cp", body, FORM).json["uuid"]
-    assert wire.raw("GET", f"/cp/{uuid}").raw == b"one"
+    assert wire.raw("GET", f"/cp/{uuid}").raw == b"two"
 
 
-def test_nobody_reads_somebody_elses_archive(wire: Wire, other: Wire) -> None:
+def test_every_user_reads_an_archive_whose_uuid_he_knows(wire: Wire, other: Wire) -> None:
     uuid = upload(wire, b"mine")
-    assert told(other.raw("GET", f"/cp/{uuid}")) == MISSING
-    sandbox = other.create()
-    sent = {"sandboxId": sandbox, "uuid": uuid, "directoryPath": "/workspace"}
-    assert other.post("sandbox.pullDirectory", sent).empty
-    assert wire.raw("GET", f"/cp/{uuid}").raw == b"mine"
+    assert other.raw("GET", f"/cp/{uuid}").raw == b"mine"
+    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
-def test_pages_of_storage_count_towards_the_limit_and_say_so(wire: Wire) -> None:
+def test_pages_of_storage_do_not_count_towards_the_limit() -> None:
+    with local.platform(rate_limit=1) as limited, Wire(limited, limited.token) as wire:
+        for _ in range(3):
+            answer = wire.raw("GET", "/cp/none")
+            assert told(answer) == MISSING
+            assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
+        assert [wire.get("sandbox.getSandboxes").status for _ in range(2)] == [200, 429]
+        assert wire.raw("GET", "/cp/none").status == 404
+
+
+def test_a_head_takes_the_archive_away(wire: Wire) -> None:
     uuid = upload(wire, b"x")
-    for answer in (wire.raw("GET", f"/cp/{uuid}"), wire.raw("GET", f"/cp/{uuid}"), wire.raw("POST", "/cp", b"", FORM)):
-        assert {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"} <= set(answer.headers)
+    answer = wire.raw("HEAD", f"/cp/{uuid}")
+    assert (answer.status, answer.headers["content-type"], answer.raw) == (200, "application/gzip", b"")
+    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
 def test_other_verbs_are_unknown_pages_and_take_nothing_away(wire: Wire) -> None:
     uuid = upload(wire, b"x")
-    for verb, path in (("HEAD", f"/cp/{uuid}"), ("DELETE", f"/cp/{uuid}"), ("GET", "/cp"), ("PUT", "/cp")):
-        assert wire.raw(verb, path).status == 404
+    for verb, path in (("DELETE", f"/cp/{uuid}"), ("GET", "/cp"), ("PUT", "/cp"), ("GET", f"/cp/{uuid}/")):
+        answer = wire.raw(verb, path)
+        assert (answer.status, answer.raw) == (404, b"404 Not Found")
     assert wire.raw("GET", f"/cp/{uuid}").raw == b"x"
 
 
@@ -218,7 +252,7 @@ def test_a_large_archive_goes_both_ways_without_being_held_in_memory(wire: Wire)
 
 def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wire) -> None:
     old, new = upload(wire, b"old"), upload(wire, b"new")
-    (kept,) = (wire.platform.data / "storage").glob(f"*/{old}")
+    kept = place_of(wire.platform.data, old)
     os.utime(kept, AN_AGE_AGO)
     upload(wire, b"x")
     assert told(wire.raw("GET", f"/cp/{old}")) == MISSING
@@ -228,7 +262,7 @@ def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wi
 def test_a_restart_keeps_archives_and_removes_drafts_and_what_is_too_old(tmp_path: Path) -> None:
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         old, new = upload(wire, b"old"), upload(wire, b"new")
-        (kept,) = (platform.data / "storage").glob(f"*/{old}")
+        kept = place_of(platform.data, old)
     os.utime(kept, AN_AGE_AGO)
     (tmp_path / "storage" / ".drafts" / "half").write_bytes(b"half")
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:

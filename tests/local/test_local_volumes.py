@@ -47,16 +47,12 @@ def test_a_volume_is_attached_by_a_start_and_not_before(wire: Wire) -> None:
     assert wire.out(sandbox, "ls data") == ""
 
 
-def test_a_volume_without_a_path_is_listed_and_not_attached(wire: Wire) -> None:
+def test_a_volume_without_a_path_belongs_to_no_sandbox(wire: Wire) -> None:
     sandbox = wire.create()
-    volume = add_volume(wire, sandbox, "loose")
+    assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "loose"}}).empty
+    assert volumes(wire, sandbox) == []
     wire.start(sandbox)
     assert wire.out(sandbox, "ls") == ""
-    (row,) = volumes(wire, sandbox)
-    assert set(row) == {"id", "name", "createdAt", "updatedAt"}
-    assert wire.post("volume.updateVolume", {"id": volume, "volume": {"name": "loose", "path": "/workspace/v"}}).empty
-    wire.start(sandbox)
-    assert wire.out(sandbox, "ls") == "v\n"
 
 
 def test_a_volume_is_listed_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None:
@@ -72,33 +68,26 @@ def test_a_volume_is_listed_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None
     assert wire.get("volume.getVolumes", sandboxId="unknown").json == {"volumes": [], "total": 0}
 
 
-@pytest.mark.parametrize(
-    ("sent", "path"),
-    [
-        ("data/models", "/data/models"),
-        ("/data//models/", "/data/models"),
-        ("//data/models", "/data/models"),
-        ("/data/../data/./models", "/data/models"),
-        ("../../data/models", "/data/models"),
-    ],
-)
-def test_a_path_is_kept_as_an_absolute_one_that_cannot_leave_the_root(wire: Wire, sent: str, path: str) -> None:
+@pytest.mark.parametrize("sent", ["data/m", "/data//m/", "//data/m", "/data/../data/./m", "../../data/m"])
+def test_a_path_is_kept_as_it_was_sent_and_cannot_leave_the_root(wire: Wire, sent: str) -> None:
     sandbox = wire.create()
-    add_volume(wire, sandbox, "data", path=sent)
-    assert volumes(wire, sandbox)[0]["path"] == path
+    volume = add_volume(wire, sandbox, "data", path=sent)
+    assert volumes(wire, sandbox)[0]["path"] == sent
+    wire.start(sandbox)
+    inside = "/data/m" if str(wire.platform.isolation) == "bubblewrap" else "../data/m"
+    wire.out(sandbox, f"echo here > {inside}/x")
+    assert (kept(wire, volume) / "x").read_text() == "here\n"
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "..", "/workspace/..", "/proc", "/proc/1", "/dev/shm", "/sys", "/run/x", "/usr", "/etc", "/a\0b"]
+    "path", ["", "/", "..", "/workspace/..", "/proc", "/proc/1", "/dev/shm", "/sys", "/run/x", "/usr", "/etc"]
 )
-def test_a_path_that_would_hide_the_machine_is_refused(wire: Wire, path: str) -> None:
+def test_a_path_that_would_hide_the_machine_is_not_attached(wire: Wire, path: str) -> None:
     sandbox = wire.create()
-    sent = {"sandboxId": sandbox, "name": "v", "path": path}
-    refused = (400, "InvalidRequest", "Request failed with status code 400")
-    assert wire.post("volume.addVolume", {"volume": sent}).error == refused
-    assert volumes(wire, sandbox) == []
-    volume = add_volume(wire, sandbox, "v")
-    assert wire.post("volume.updateVolume", {"id": volume, "volume": {"name": "v", "path": path}}).error == refused
+    add_volume(wire, sandbox, "v", path=path)
+    add_volume(wire, sandbox, "w", path="/workspace/w")
+    wire.start(sandbox)
+    assert wire.out(sandbox, "ls; test -d /usr/bin && test -f /etc/passwd && echo whole") == "w\nwhole\n"
 
 
 def test_an_update_keeps_the_content_and_what_is_not_sent(wire: Wire) -> None:
@@ -132,7 +121,7 @@ def test_deleting_a_volume_removes_its_content_and_is_always_a_200(wire: Wire) -
 
 
 def test_a_new_volume_at_the_path_of_a_deleted_one_is_empty(wire: Wire) -> None:
-    sandbox = wire.create(provider="daytona")
+    sandbox = wire.create()
     volume = add_volume(wire, sandbox, "data", path="/workspace/data")
     wire.start(sandbox)
     wire.out(sandbox, "echo x > data/x")
@@ -152,12 +141,16 @@ def test_deleting_a_sandbox_removes_its_volumes(wire: Wire) -> None:
     assert wire.get("volume.getVolume", id=volume).raw == b"{}"
 
 
-def test_a_taken_name_or_path_is_a_500_and_an_unknown_sandbox_or_volume_a_404(wire: Wire) -> None:
+def test_a_taken_path_is_a_500_and_an_unknown_sandbox_or_volume_a_404(wire: Wire) -> None:
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path="/data/v")
-    for taken in ({"name": "data"}, {"name": "more", "path": "/data/v/"}):
-        told = wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, **taken}}).error
-        assert told == (500, "InternalServerError", "Internal Server Error")
+    taken = {"sandboxId": sandbox, "name": "more", "path": "/data/v"}
+    assert wire.post("volume.addVolume", {"volume": taken}).error == (
+        500,
+        "InternalServerError",
+        "Internal Server Error",
+    )
+    assert wire.post("volume.addVolume", {"volume": {**taken, "name": "data", "path": "/data/w"}}).empty
     for where in ({"sandboxId": "unknown"}, {}):
         told = wire.post("volume.addVolume", {"volume": {**where, "name": "x"}}).error
         assert told == (404, "XRPCNotSupported", "Sandbox not found")
@@ -194,15 +187,8 @@ def test_a_restart_keeps_contents_and_removes_those_of_no_volume(tmp_path: Path)
         assert kept(wire, volume).is_dir()
 
 
-def test_a_read_only_volume_can_be_read_and_not_written(wire: Wire) -> None:
-    if str(wire.platform.isolation) != "bubblewrap":
-        pytest.skip("plain processes write wherever their user can")
+def test_read_only_is_ignored(wire: Wire) -> None:
     sandbox = wire.create()
-    volume = add_volume(wire, sandbox, "data", path="/workspace/data")
+    add_volume(wire, sandbox, "data", path="/workspace/data", readOnly=True)
     wire.start(sandbox)
-    wire.out(sandbox, "echo kept > data/x")
-    sent = {"id": volume, "volume": {"name": "data", "readOnly": True}}
-    assert wire.post("volume.updateVolume", sent).empty
-    wire.start(sandbox)
-    assert wire.out(sandbox, "cat data/x") == "kept\n"
-    assert wire.exec(sandbox, "echo changed > data/x")[2] != 0
+    assert wire.out(sandbox, "echo written > data/x; cat data/x") == "written\n"

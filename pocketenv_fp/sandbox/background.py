@@ -84,10 +84,11 @@ NOT_RUNNING = "does not run: start it first. set_service keeps a command for the
 # The answer is of use for so long. An earlier command may hold the shell for longer.
 PATIENCE = 3.0
 ENDED = 3
-# The brackets keep the line from finding itself. Without /proc nothing is known.
+# The brackets keep the line from finding itself: the mark stands in the environment, and before that in the arguments
+# of the shell that the platform starts. Without /proc nothing is known.
 _LOOK = """[ -e /proc/self/environ ] || exit 0
 n=0
-while grep -qsa '{pattern}' /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do
+while grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do
     n=$((n+1)); [ $n -lt 7 ] || exit 0; sleep 0.05
 done
 exit {ended}"""
@@ -114,7 +115,7 @@ class _Spawned(NamedTuple):
                 return other
 
     def _has_ended(self) -> bool:
-        line = _LOOK.format(pattern=f"[{self.mark[0]}]{self.mark[1:]}", ended=ENDED)
+        line = _LOOK.format(name=f"{MARK[:-1]}[{MARK[-1]}]", mark=self.mark, ended=ENDED)
         with limited(PATIENCE):
             looked = exec(self.sandbox, line, cwd="/", token=self.token, config=self.config)
         return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED

@@ -43,9 +43,13 @@ def _result(body: bytes) -> ExecResult:
         answer = decode(body, _Answer)
     except msgspec.ValidationError:
         raise
-    except msgspec.DecodeError:
+    except msgspec.DecodeError as error:
         # Half of a surrogate pair, which a command may print, is JSON by its grammar, and msgspec does not read it.
-        answer = msgspec.convert(_without_halves(json.loads(body)), _Answer)
+        try:
+            loose = json.loads(body)
+        except ValueError:
+            raise error from None
+        answer = msgspec.convert(_without_halves(loose), _Answer)
     return ExecResult(answer.stdout, answer.stderr or "", answer.exit_code)
 
 

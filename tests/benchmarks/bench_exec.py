@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -63,10 +64,7 @@ def main() -> None:
         for name in PROVIDERS:
             box = raise_for(create(f"bench-{name}", provider=name) | wait_until_running)
             # Unquoted, E2B's and Blaxel's `bash -c true` is right as it is.
-            times = [
-                (seconds(lambda box=box: bare(box, "true")), seconds(lambda box=box: exec(box, "true")))
-                for _ in range(ROUNDS)
-            ]
+            times = [(seconds(partial(bare, box, "true")), seconds(partial(exec, box, "true"))) for _ in range(ROUNDS)]
             alone, formed = (statistics.median(column) * 1000 for column in zip(*times, strict=True))
             print(f"  {name:12}{alone:8.2f}{formed:8.2f}   x {formed / alone:.2f}")
     print("bytes that the form adds to a body")

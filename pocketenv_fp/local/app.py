@@ -4,11 +4,9 @@ One ASGI callable with a dictionary of methods, because the benchmarks of the cl
 answers the page for the person at this machine.
 """
 
-import hashlib
 import logging
 import sqlite3
 import time
-from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -21,7 +19,11 @@ from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.local import access, actors, bodies, hosts, login, storage
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
+<<<<<<< HEAD
 from pocketenv_fp.local.exchange import SESSION_LOST, SHELL_FAULT, Exchange, Headers, play
+=======
+from pocketenv_fp.local.exchange import SESSION_LOST, Exchange, Headers, etag, play
+>>>>>>> wire
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
@@ -74,7 +76,8 @@ class App:
         self.heard: access.Heard | None = None
         self.faults = Faults(methods)
         self._world = world
-        self._methods = {nsid.lower(): method for nsid, method in methods.items()}
+        self._methods = dict(methods)
+        self._in_any_case = {nsid.lower(): nsid for nsid in methods}
         self._window = RateWindow(rate_limit)
         self._names = access.Names(world)
         self._storage = storage.Storage(world)
@@ -141,7 +144,7 @@ class App:
         part = _method_part(path)
         if part is None:
             return Target(path.removeprefix(_XRPC) or path, path)
-        method = self._methods.get(part.lower())
+        method = self._methods.get(self._in_any_case.get(part.lower(), part))
         if method is None or method.handler is None or not _is_verb(method, verb):
             return Target(method.nsid if method else part, path)
         return Target(method.nsid, path, method)
@@ -320,11 +323,6 @@ def _error(refusal: Refusal) -> bytes:
     return bodies.encode({"error": refusal.error, "message": refusal.message})
 
 
-def _tag(body: bytes) -> bytes:
-    digest = b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).rstrip(b"=")
-    return b'W/"%x-%s"' % (len(body), digest)
-
-
 def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
     known = headers.get(b"if-none-match")
     if known is None or b"no-cache" in headers.get(b"cache-control", b""):
@@ -336,7 +334,7 @@ def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
 async def _reply(asked: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
     headers = [*extra, *asked.headers]
     if extra[:1] == _JSON or (extra == _HTML and not body.startswith(b"<")):
-        tag = _tag(body)
+        tag = etag(body)
         headers.append((b"etag", tag))
         if status == 200 and asked.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):
             status, body, headers = 304, b"", headers[len(extra) :]

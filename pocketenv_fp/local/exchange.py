@@ -1,7 +1,9 @@
 """One request that has met a fault, and what then goes on the wire."""
 
 import asyncio
+import hashlib
 import math
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, NamedTuple, assert_never
@@ -102,12 +104,20 @@ async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], b
                 await work(told._replace(send=_nowhere, note=_nobody))
             await request.drain()
             status, headers, body = _said(fault, asked)
+            if isinstance(fault, Refuse) and asked.scope["path"].startswith(PREFIX):
+                headers = [*headers, (b"etag", etag(body))]
             asked.note(status)
             headers = [*headers, (b"content-length", str(len(body)).encode())]
             await asked.send({"type": "http.response.start", "status": status, "headers": headers})
             await asked.send({"type": "http.response.body", "body": body})
         case _:
             assert_never(fault)
+
+
+def etag(body: bytes) -> bytes:
+    """The weak entity tag of a body."""
+    digest = b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).rstrip(b"=")
+    return b'W/"%x-%s"' % (len(body), digest)
 
 
 async def _nowhere(_message: Message) -> None:

@@ -188,8 +188,12 @@ class Client:
         """An archive that is used up, and the directory that it becomes."""
         name, folder = self.upload(wire), self._random.choice(["p0", "p1", "p2"])
         body = {"sandboxId": self.sandbox, "uuid": name, "directoryPath": f"/workspace/{folder}"}
-        wanted = {("upload", name): None, ("tree", folder): tree(self._uploads[name])}
-        self.book.change(wanted, lambda: wire.post("sandbox.pullDirectory", body))
+        # It arrives file by file: killed half way, the directory may look like anything.
+        key = ("tree", folder)
+        self.book.loose.add(key)
+        self.book.change({("upload", name): None}, lambda: wire.post("sandbox.pullDirectory", body))
+        self.book.kept[key] = tree(self._uploads[name])
+        self.book.loose.discard(key)
 
     def backup(self, wire: Wire) -> None:
         """A backup of a directory with new contents."""
@@ -225,8 +229,7 @@ class Client:
 
     def _records(self, wire: Wire) -> dict[Key, str]:
         volumes = wire.get("volume.getVolumes", sandboxId=self.sandbox, limit=100).json["volumes"]
-        (preferences,) = wire.get("sandbox.getPreferences", id=self.sandbox).json
-        name = preferences["name"]
+        name = wire.get("sandbox.getSandbox", id=self.sandbox).json["sandbox"]["name"]
         return {
             **{("volume", row["name"]): row.get("path", "") for row in volumes},
             **{("service", row["name"]): row["command"] for row in self._services(wire)},

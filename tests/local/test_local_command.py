@@ -126,7 +126,7 @@ def test_each_request_is_a_line_with_method_status_time_and_sandbox(tmp_path: Pa
         assert wire.exec(here, "echo hunter2; exit 3")[2] == 3
         wire.post("sandbox.putPreferences", {"sandboxId": here, "preferences": []})
         wire.post("sandbox.deleteSandbox", id=here)
-        wire.get("sandbox.getPreferences", id=here)
+        wire.get("sandbox.getBackups", id=here)
         wire.get("sandbox.getSandbox", id=running.variables["POCKETENV_TOKEN"])
         wire.raw("GET", "/nowhere?password=hunter2")
         wire.raw("GET", "/")
@@ -139,7 +139,7 @@ def test_each_request_is_a_line_with_method_status_time_and_sandbox(tmp_path: Pa
             ("sandbox.exec", "200", name),
             ("sandbox.putPreferences", "200", name),
             ("sandbox.deleteSandbox", "200", name),
-            ("sandbox.getPreferences", "404", name),
+            ("sandbox.getBackups", "404", name),
             ("sandbox.getSandbox", "200", None),
             ("GET /nowhere", "404", None),
         ]
@@ -191,7 +191,7 @@ def test_on_a_terminal_it_has_colours_unless_they_are_not_wanted() -> None:
             try:
                 with Served(process, Path(os.devnull)).wire() as wire:
                     wire.get("sandbox.getSandboxes")
-                    wire.get("sandbox.getPreferences", id="x")
+                    wire.get("sandbox.getBackups", id="x")
                 process.send_signal(signal.SIGINT)
                 assert process.wait(20) == 0
                 return os.read(main, 65_536).decode()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pocketenv_fp import local
-from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Played, Refuse, Slow, Truncated
+from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, LostSession, Played, Refuse, Slow, Truncated
 from tests.local.wire import BASE, Wire, eventually
 
 NAMESPACE = "io.pocketenv."
@@ -58,7 +58,13 @@ def dial(wire: Wire) -> socket.socket:
 
 def request(wire: Wire, verb: str, path: str, body: bytes | None = None, *more: str) -> bytes:
     """One request, after whose answer the connection ends in any case."""
-    lines = [f"{verb} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {wire.token}", "Connection: close", *more]
+    lines = [
+        f"{verb} {path} HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {wire.token}",
+        "Connection: close",
+        *more,
+    ]
     if body is not None:
         lines += [f"Content-Length: {len(body)}", "Content-Type: application/json"]
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
@@ -656,3 +662,41 @@ def test_a_work_that_fails_while_a_fault_plays_is_logged_once_and_not_counted(
         assert look(wire).head.startswith(b"HTTP/1.1 500 ")
     assert [record.name for record in caplog.records] == ["pocketenv_fp.local"]
     assert planned.worked == 0
+
+
+def preference(sandbox: str, **details: object) -> dict[str, object]:
+    """The body of a putPreferences."""
+    tag = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
+    return {"sandboxId": sandbox, "preferences": [{"$type": tag, **details}]}
+
+
+def test_lost_session_create_leaves_a_running_sandbox(wire: Wire) -> None:
+    did = wire.get("actor.getProfile").json["did"]
+    with wire.platform.faults.on("sandbox.createSandbox", LostSession()) as planned:
+        answer = wire.post("sandbox.createSandbox", {"base": BASE, "name": "mine"})
+    assert answer.error == (500, "AgentCreationError", "Internal Server Error")
+    (made,) = wire.get("actor.getActorSandboxes", did=did).json["sandboxes"]
+    assert (made["status"], made["uri"]) == ("RUNNING", None)
+    assert wire.out(made["id"], "echo works") == "works\n"
+    assert (planned.played, planned.worked) == (1, 0)
+
+
+def test_lost_session_what_fails_and_what_works(wire: Wire) -> None:
+    box = wire.create()
+    volume = {"sandboxId": box, "name": "v", "path": "/v"}
+    secret = {"sandboxId": box, "name": "S", "value": wire.seal("x")}
+    with wire.platform.faults.on("*", LostSession()):
+        for answer in (
+            wire.post("sandbox.exposePort", {"port": 8080}, id=box),
+            wire.post("volume.addVolume", {"volume": volume}),
+            wire.post("secret.addSecret", {"secret": secret}),
+            wire.post("sandbox.putPreferences", preference(box, name="renamed")),
+        ):
+            assert answer.error[:2] == (500, "AgentCreationError")
+        assert wire.get("actor.getProfile").raw == b"{}"
+        assert wire.post("sandbox.putPreferences", preference(box, description="d")).empty
+        assert wire.post("sandbox.exposeVscode", id=box).status == 200
+        assert wire.out(box, "echo ok") == "ok\n"
+        assert wire.post("sandbox.stopSandbox", id=box).status == 200
+        wire.start(box)
+        assert wire.post("sandbox.deleteSandbox", id=box).status == 200

@@ -31,8 +31,8 @@ def test_a_file_is_written_by_the_next_start(wire: Wire) -> None:
     add_file(wire, sandbox, "/app/config.json", "{}")
     assert wire.exec(sandbox, "ls deep")[2] != 0
     wire.start(sandbox)
-    assert wire.out(sandbox, "cat deep/er/x") == "text é\n"
-    assert wire.out(sandbox, "ls deep/er") == "x"
+    assert wire.out(sandbox, "cat deep/er/x") == "text é\n\n"
+    assert wire.out(sandbox, "ls deep/er") == "x\n"
 
 
 def test_files_come_back_after_a_stop_that_discards_the_file_system(wire: Wire) -> None:
@@ -42,7 +42,7 @@ def test_files_come_back_after_a_stop_that_discards_the_file_system(wire: Wire) 
     wire.out(sandbox, "echo changed > x")
     wire.post("sandbox.stopSandbox", id=sandbox)
     wire.start(sandbox)
-    assert wire.out(sandbox, "cat x") == "kept"
+    assert wire.out(sandbox, "cat x") == "kept\n"
 
 
 def test_a_file_is_listed_without_its_content_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None:
@@ -79,7 +79,7 @@ def test_an_update_changes_the_path_and_keeps_the_content(wire: Wire) -> None:
     assert (changed["id"], changed["path"], changed["createdAt"]) == (row["id"], "/workspace/new", row["createdAt"])
     assert changed["updatedAt"] >= row["updatedAt"]
     wire.start(sandbox)
-    assert wire.out(sandbox, "ls; cat new") == "new\none"
+    assert wire.out(sandbox, "ls; cat new") == "new\none\n"
 
 
 def test_a_deleted_file_is_not_written_and_deleting_is_always_a_200(wire: Wire) -> None:
@@ -120,7 +120,7 @@ def test_a_content_that_is_no_sealed_box_is_not_written(wire: Wire) -> None:
     assert wire.post("file.addFile", {"file": file}).empty
     add_file(wire, sandbox, "/workspace/y", "written")
     wire.start(sandbox)
-    assert wire.out(sandbox, "ls") == "y"
+    assert wire.out(sandbox, "ls") == "y\n"
 
 
 def test_bytes_that_are_no_text_arrive_as_they_are(wire: Wire) -> None:
@@ -146,7 +146,7 @@ def test_nobody_sees_changes_or_deletes_somebody_elses_file(wire: Wire, other: W
     assert stranger.post("file.deleteFile", id=row["id"]).status == 401
     assert files(wire, sandbox) == [row]
     wire.start(sandbox)
-    assert wire.out(sandbox, "cat x") == "mine"
+    assert wire.out(sandbox, "cat x") == "mine\n"
 
 
 def test_no_content_lies_on_the_disk_before_a_start(wire: Wire) -> None:

@@ -111,7 +111,7 @@ def test_nobody_starts_stops_deletes_or_runs_in_somebody_elses(wire: Wire, other
     for name, body in bodies.items():
         assert other.post(f"sandbox.{name}", body, id=sandbox).error[:2] == (404, "XRPCNotSupported")
     assert wire.status(sandbox) == "RUNNING"
-    assert wire.out(sandbox, "echo mine") == "mine"
+    assert wire.out(sandbox, "echo mine") == "mine\n"
 
 
 def test_a_boot_delay_keeps_other_providers_initializing_for_a_while() -> None:
@@ -141,10 +141,10 @@ def test_start_and_stop_are_idempotent(wire: Wire) -> None:
 def test_stop_discards_the_file_system_on_cloudflare_only(wire: Wire) -> None:
     for provider, kept in (("cloudflare", ""), ("daytona", "kept")):
         sandbox = wire.create(provider=provider)
-        wire.out(sandbox, "echo kept > ~/file")
+        assert wire.say(sandbox, "echo kept > ~/file").json["exitCode"] == 0
         wire.post("sandbox.stopSandbox", id=sandbox)
         wire.start(sandbox)
-        assert wire.exec(sandbox, "cat ~/file 2>/dev/null")[0].strip() == kept
+        assert wire.say(sandbox, "cat ~/file 2>/dev/null").json["stdout"].strip() == kept
 
 
 def test_delete_answers_an_empty_object_then_404_and_leaves_no_folder(wire: Wire) -> None:
@@ -197,7 +197,7 @@ def test_preferences_rename_and_a_taken_name_is_a_500(wire: Wire, other: Wire) -
     assert wire.get("sandbox.getPreferences", id=name).json == []
     shown = wire.get("sandbox.getSandbox", id=name).json["sandbox"]
     assert (shown["id"], shown["description"], shown["topics"]) == (sandbox, "d", ["a"])
-    assert wire.out(name, "echo by name") == "by name"
+    assert wire.out(name, "echo by name") == "by name\n"
 
     assert wire.post("sandbox.putPreferences", {"sandboxId": second, "preferences": [details]}).status == 500
     stolen = {"$type": tag, "name": "stolen"}
@@ -221,11 +221,11 @@ def test_a_repository_is_cloned_into_the_workspace_on_start(wire: Wire, tmp_path
 
     sandbox = wire.create()
     assert wire.post("sandbox.startSandbox", {"repo": source.as_uri()}, id=sandbox).raw == b"{}"
-    assert wire.out(sandbox, "cat project/hello") == "from git"
-    assert wire.out(wire.create(repo=str(source)), "cat project/hello") == "from git"
+    assert wire.out(sandbox, "cat project/hello") == "from git\n"
+    assert wire.out(wire.create(repo=str(source)), "cat project/hello") == "from git\n"
 
 
 def test_a_repository_that_is_not_there_does_not_keep_a_sandbox_from_starting(wire: Wire) -> None:
     sandbox = wire.create()
     assert wire.post("sandbox.startSandbox", {"repo": "/no/such/place"}, id=sandbox).raw == b"{}"
-    assert wire.out(sandbox, "echo up") == "up"
+    assert wire.out(sandbox, "echo up") == "up\n"

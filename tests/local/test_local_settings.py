@@ -17,13 +17,13 @@ def add_secret(wire: Wire, sandbox: str, name: str, value: str) -> None:
 def test_a_secret_is_in_the_environment_of_the_next_starts_commands_only(wire: Wire) -> None:
     sandbox = wire.create()
     add_secret(wire, sandbox, "API_KEY", "s3cret é =x")
-    assert wire.out(sandbox, "echo ${API_KEY-unset}") == "unset"
+    assert wire.out(sandbox, "echo ${API_KEY-unset}") == "unset\n"
     wire.start(sandbox)
     assert wire.out(sandbox, 'printf %s "$API_KEY"') == "s3cret é =x"
     add_secret(wire, sandbox, "LATER", "x")
-    assert wire.out(sandbox, "echo ${LATER-unset}") == "unset"
+    assert wire.out(sandbox, "echo ${LATER-unset}") == "unset\n"
     wire.start(sandbox)
-    assert wire.out(sandbox, "echo ${LATER-unset}") == "x"
+    assert wire.out(sandbox, "echo ${LATER-unset}") == "x\n"
 
 
 def test_a_secret_is_listed_without_its_value_and_deleted_by_its_id(wire: Wire) -> None:
@@ -46,7 +46,7 @@ def test_an_update_changes_the_name_and_the_value(wire: Wire) -> None:
     changed = {"id": row["id"], "secret": {"name": "B", "value": wire.seal("2")}}
     assert wire.post("secret.updateSecret", changed).empty
     wire.start(sandbox)
-    assert wire.out(sandbox, "echo ${A-unset} $B") == "unset 2"
+    assert wire.out(sandbox, "echo ${A-unset} $B") == "unset 2\n"
 
 
 def test_lists_are_pages_of_20(wire: Wire) -> None:
@@ -79,7 +79,7 @@ def test_nobody_sees_changes_or_deletes_somebody_elses_secret(wire: Wire, other:
     changed = {"id": row["id"], "secret": {"name": "B", "value": other.seal("2")}}
     assert other.post("secret.updateSecret", changed).status == 404
     wire.start(sandbox)
-    assert wire.out(sandbox, "echo $A ${B-unset}") == "1 unset"
+    assert wire.out(sandbox, "echo $A ${B-unset}") == "1 unset\n"
 
 
 @pytest.mark.parametrize("value", ["plain text", "", "AAAA", "not base64 !", "é"])
@@ -98,7 +98,7 @@ def test_names_and_values_that_no_environment_holds_are_left_out(wire: Wire) -> 
     for name, value in (("A=B", "1"), ("", "2"), ("N", "a\0b"), ("OK", "3")):
         add_secret(wire, sandbox, name, value)
     wire.start(sandbox)
-    assert wire.out(sandbox, "echo ${A-unset} ${N-unset} $OK") == "unset unset 3"
+    assert wire.out(sandbox, "echo ${A-unset} ${N-unset} $OK") == "unset unset 3\n"
 
 
 def test_a_secret_cannot_hide_a_command_from_stop(wire: Wire) -> None:
@@ -142,7 +142,7 @@ def test_start_with_an_unsealable_secret_is_a_500_and_running(wire: Wire) -> Non
     wire.post("sandbox.stopSandbox", id=sandbox)
     assert wire.post("sandbox.startSandbox", {}, id=sandbox).status == 500
     assert wire.status(sandbox) == "RUNNING"
-    assert wire.out(sandbox, "echo ok") == "ok"
+    assert wire.out(sandbox, "echo ok") == "ok\n"
 
 
 def test_variables_are_plain_and_follow_the_same_rules(wire: Wire) -> None:
@@ -157,7 +157,7 @@ def test_variables_are_plain_and_follow_the_same_rules(wire: Wire) -> None:
     assert wire.post("variable.updateVariable", changed).empty
     assert wire.get("variable.getVariable", id=row["id"]).json["variable"]["value"] == "live"
     wire.start(sandbox)
-    assert wire.out(sandbox, "echo $MODE") == "live"
+    assert wire.out(sandbox, "echo $MODE") == "live\n"
     assert wire.post("variable.deleteVariable", id=row["id"]).empty
     assert wire.get("variable.getVariable", id=row["id"]).raw == b"{}"
 
@@ -174,7 +174,7 @@ def test_ssh_keys_are_shown_redacted_and_installed_on_start(wire: Wire) -> None:
     assert wire.exec(sandbox, "ls ~/.ssh")[2] != 0
     for _ in range(2):
         wire.start(sandbox)
-    assert wire.out(sandbox, "cat ~/.ssh/id_ed25519 ~/.ssh/id_ed25519.pub") == "PRIVATE\nssh-ed25519 AAAA me"
+    assert wire.out(sandbox, "cat ~/.ssh/id_ed25519 ~/.ssh/id_ed25519.pub") == "PRIVATE\nssh-ed25519 AAAA me\n"
     folder = wire.platform.data / "sandboxes" / sandbox / "root" / ".ssh"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "id_ed25519").stat().st_mode) == 0o600
@@ -188,7 +188,7 @@ def test_ssh_keys_without_a_redacted_copy_show_an_empty_private_key(wire: Wire) 
     shown = wire.get("sandbox.getSshKeys", id=sandbox).json
     assert (shown["privateKey"], shown["publicKey"]) == ("", "ssh-rsa two")
     wire.start(sandbox)
-    assert wire.out(sandbox, "ls ~/.ssh") == "id_rsa\nid_rsa.pub"
+    assert wire.out(sandbox, "ls ~/.ssh") == "id_rsa\nid_rsa.pub\n"
 
 
 def test_the_tailscale_key_is_shown_redacted(wire: Wire) -> None:
@@ -217,6 +217,6 @@ def test_no_plain_value_lies_on_the_disk(wire: Wire) -> None:
     sandbox = wire.create()
     add_secret(wire, sandbox, "A", "value-never-on-disk")
     wire.start(sandbox)
-    assert wire.out(sandbox, "echo $A") == "value-never-on-disk"
+    assert wire.out(sandbox, "echo $A") == "value-never-on-disk\n"
     files = [path for path in wire.platform.data.rglob("*") if path.is_file()]
     assert not [path for path in files if b"value-never-on-disk" in path.read_bytes()]

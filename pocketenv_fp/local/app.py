@@ -19,11 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.local import access, actors, bodies, hosts, login, storage
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
-<<<<<<< HEAD
-from pocketenv_fp.local.exchange import SESSION_LOST, SHELL_FAULT, Exchange, Headers, play
-=======
-from pocketenv_fp.local.exchange import SESSION_LOST, Exchange, Headers, etag, play
->>>>>>> wire
+from pocketenv_fp.local.exchange import SESSION_LOST, SHELL_FAULT, Exchange, Headers, etag, play
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method

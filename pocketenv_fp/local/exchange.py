@@ -82,11 +82,8 @@ async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], b
     match fault:
         case Slow():
             await _slowly(fault, told, request, work, closed)
-        case LostSession():
-            asked.scope[SESSION_LOST] = True
-            await work(told)
-        case DeadShell() | BlockedShell() | NoStderr():
-            asked.scope[SHELL_FAULT] = fault
+        case LostSession() | DeadShell() | BlockedShell() | NoStderr():
+            asked.scope[SESSION_LOST if isinstance(fault, LostSession) else SHELL_FAULT] = fault
             await work(told)
         case Cut():
             await work(told._replace(send=_Shorter(asked.send, fault.kept).send))

@@ -264,8 +264,8 @@ class Session:
             wanted["answer"] = step["sandbox_status"]
         if "archive" in step:
             kept = step["archive"]
-            entries: Any = kept["entries"]
-            wanted["archive"] = [kept["status"], ordered(entries) if isinstance(entries, list) else entries]
+            found = kept["status"] == 200
+            wanted["archive"] = [kept["status"], ordered(kept["entries"]) if found else kept["entries"]]
         return wanted
 
     def play(self, step: Step) -> Any:

@@ -12,43 +12,45 @@ machine, and so does the log:
   it runs, with a root of its own in which the system's directories are read-only, and no processes but its own. Nothing
   of this machine's home, environment, /tmp, /var, /opt, /srv or /run is in it. The network is shared, or a loopback of
   its own (`network="private"`).
-- `"processes"`, elsewhere: plain processes in the sandbox's folder, with a clean environment. `/workspace` and the like
-  mean the sandbox's folders to the calls of this API, and this machine's directories to a command. A volume is a link
-  there, and a read-only one can be written.
+- `"processes"`, elsewhere: plain processes in the sandbox's folder, with a clean environment. There is no `/workspace` on
+  this machine. So `cd /`, `cd /tmp` and `cd /workspace/x` lead into the sandbox's folder where it has such a directory, in
+  bash and in `sh -c`, and so do the paths of copies and files. Every other absolute path is this machine's, as in
+  `cat /workspace/x`: use relative ones after a `cd`. `pwd` prints the true path. A volume is a link there.
 
 **Neither is a security boundary for hostile code**: run only what you would run yourself.
 
 `Platform.faults` makes answers go wrong on demand (`pocketenv_fp.local.faults`).
 
-It keeps the platform's shapes, statuses and oddities, so that what runs here runs there. It differs on purpose:
+It keeps the platform's shapes, statuses and oddities, so that what runs here runs there. It plays the provider that a
+sandbox has (`pocketenv_fp.local.providers`). On Cloudflare, the default, all commands of a sandbox go to one persistent
+bash, one after the other: its directory, variables and options stay, an `exit` ends it, and then every command and copy is
+a 500 until the sandbox is stopped and started. Nine others start a shell for each command, with quoting, answer keys,
+directories and limits of their own. The copies are lines in the same shells. What was recorded of the real platform is
+replayed in `tests/conformance`. It differs on purpose:
 
-- Every exposed port has a preview URL, `http://127.0.0.1:PORT`: sandboxes share this machine's network. On the
-  platform a second one can be null.
-- `exposeVscode` gives a `vscode://` URL that opens the workspace in this machine's VS Code.
-- Every base image is this machine itself. Sizes, keepAlive, provider credentials and Tailscale keys are accepted
-  and without effect.
-- In a box the system is read-only, save where a file, a volume or an upload names a path in it; an upload that is the
-  first to name one, and a start with other volumes than before, end what runs in the sandbox and bring services back.
-- Files and keys are written before startSandbox answers; the platform does it behind its answer.
-- A command that runs while its sandbox is stopped answers with exit code 137 and no output.
-- A secret or variable whose name no environment can hold is left out of it. So is a value with a NUL.
+- A port's preview URL is `http://127.0.0.1:PORT`: sandboxes share this machine's network.
+- `exposeVscode` answers a `vscode://` URL that opens the workspace in this machine's VS Code.
+- Every base image is this machine itself, so its tools are this machine's. Sizes, keepAlive, provider credentials and
+  Tailscale keys are accepted and without effect. A box has one user, root, and no `sudo` of its own.
+- In a box the system is read-only, but where a file, a volume or an upload names a path in it. An upload that is the
+  first to name one, and a start with other volumes than before, end what runs in the sandbox, its shell included. Services
+  come back.
+- Files and keys are written before startSandbox answers; the platform does it after its answer. No SSH key is made for a
+  sandbox that has none.
+- The output of a command has a limit (`Limits.output_bytes`). Above it the command is killed.
+- An archive does not pass through `curl` in the sandbox, and no token is on a command line there.
+- What is not known of a provider is a guess, marked as one in `pocketenv_fp.local.providers.workers`.
 - A repository is cloned to `/workspace/NAME` before start and create answer, for at most 20 seconds; a slower clone
-  goes on behind them.
+  goes on after them.
 - A backup is made before createBackup answers, and restoreBackup puts the directory back exactly: files that came
   later go.
 - `GET /` is a page for the person at this machine: the sandboxes of all users and the newest requests, no token and no
   value. It answers to loopback names only, and nothing counts it: no limit, no fault, no list of requests.
-- Compressed request bodies are refused (415). Requests are not limited unless `rate_limit` says so.
-- Tokens do not expire, AT Protocol sessions are never lost, providers fail only where the contract says so.
-- updateFile changes the content too: the platform keeps the old one and says nothing.
-- A file whose path no file can have is refused at once, and so is a volume whose path would hide the machine itself
-  (400). A path of a volume is kept as an absolute one. The content of a volume goes when its record does.
-- A service's status is that of its process. What ran when the platform ended runs again when it starts on the same
-  folder. startService and restartService are refused (400) while the sandbox does not run.
-- An archive in storage is its sender's alone, and kept for a day. What is no archive is refused by pullDirectory (400).
-- Whoever claims a sandbox is told the least sizes that the contract allows. `Platform.new_ownerless_sandbox` makes one.
-- An integration is kept and listed, and connected with nothing: what calls its web hook gets a 404. The platform was
-  never seen to answer createIntegration and getIntegrations, so that they follow the contract alone.
+- Requests are not limited unless `rate_limit` says so. AT Protocol sessions are lost only by a fault.
+- A volume whose path would hide the machine itself is not attached. The content of a volume goes when its record does.
+- What ran when the platform ended runs again when it starts on the same folder: services do, and a shell is a new one.
+- An archive in storage is kept for a day.
+- `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
 """
 
 import atexit

@@ -40,7 +40,7 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
         "command": command,
         "duration": round((time.monotonic() - begun) * 1000),
         "timestamp": iso(now()),
-        "sessionId": f"sandbox-{sandbox.id}",
+        "sessionId": f"sandbox-{sandbox.id.removeprefix('sandbox_')}",
     }
 
 

@@ -20,35 +20,34 @@ machine, and so does the log:
 
 `Platform.faults` makes answers go wrong on demand (`pocketenv_fp.local.faults`).
 
-It keeps the platform's shapes, statuses and oddities, so that what runs here runs there. It differs on purpose:
+It answers as the real platform was recorded, with its oddities, so that what runs here runs there. It differs where a
+machine cannot be a platform, and where that would put the machine at risk. None of it lets a wrong program pass:
 
-- Every exposed port has a preview URL, `http://127.0.0.1:PORT`: sandboxes share this machine's network. On the
-  platform a second one can be null.
-- `exposeVscode` gives a `vscode://` URL that opens the workspace in this machine's VS Code.
-- Every base image is this machine itself. Sizes, keepAlive, provider credentials and Tailscale keys are accepted
-  and without effect.
+- The preview URL of a port is `http://127.0.0.1:PORT`: sandboxes share this machine's network. `exposeVscode` has a
+  `vscode://` URL that opens the workspace in the VS Code of this machine.
+- Every base image is this machine itself. Sizes, keepAlive, provider credentials and Tailscale keys are accepted and
+  without effect. The picture of a profile is a blank one that needs no network.
 - In a box the system is read-only, save where a file, a volume or an upload names a path in it; an upload that is the
   first to name one, and a start with other volumes than before, end what runs in the sandbox and bring services back.
-- Files and keys are written before startSandbox answers; the platform does it behind its answer.
-- A command that runs while its sandbox is stopped answers with exit code 137 and no output.
-- A secret or variable whose name no environment can hold is left out of it. So is a value with a NUL.
+- Files and keys are written before startSandbox answers, and a backup is made before createBackup does. The platform does
+  both afterwards.
 - A repository is cloned to `/workspace/NAME` before start and create answer, for at most 20 seconds; a slower clone
-  goes on behind them.
-- A backup is made before createBackup answers, and restoreBackup puts the directory back exactly: files that came
-  later go.
+  goes on after them.
+- restoreBackup puts the directory back exactly: files that came later go.
+- A secret or variable whose name no environment can hold is left out of it. So is a value with a NUL. A volume whose path
+  would hide the machine from its own commands is kept and not attached. Its content goes when its record does.
 - `GET /` is a page for the person at this machine: the sandboxes of all users and the newest requests, no token and no
-  value. It answers to loopback names only, and nothing counts it: no limit, no fault, no list of requests.
-- Compressed request bodies are refused (415). Requests are not limited unless `rate_limit` says so.
-- Tokens do not expire, AT Protocol sessions are never lost, providers fail only where the contract says so.
-- updateFile changes the content too: the platform keeps the old one and says nothing.
-- A file whose path no file can have is refused at once, and so is a volume whose path would hide the machine itself
-  (400). A path of a volume is kept as an absolute one. The content of a volume goes when its record does.
-- A service's status is that of its process. What ran when the platform ended runs again when it starts on the same
-  folder. startService and restartService are refused (400) while the sandbox does not run.
-- An archive in storage is its sender's alone, and kept for a day. What is no archive is refused by pullDirectory (400).
-- Whoever claims a sandbox is told the least sizes that the contract allows. `Platform.new_ownerless_sandbox` makes one.
-- An integration is kept and listed, and connected with nothing: what calls its web hook gets a 404. The platform was
-  never seen to answer createIntegration and getIntegrations, so that they follow the contract alone.
+  value. Nothing counts it: no limit, no fault, no list of requests. There are no pages for login and terminals, and
+  `POST /login` explains where the token is.
+- The storage has the address of the API. It keeps an archive for a day. Brotli bodies are refused (415).
+- Requests are not limited unless `rate_limit` says so. The waits of the platform, 5 seconds for a lost AT Protocol session
+  and 20 for an unknown profile, are left out. `faults` has the lost session.
+- What ran when the platform ended runs again when it starts on the same folder. A service is added to a stopped sandbox
+  without being started; startService and restartService are refused there (400).
+- `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
+
+Two answers are this platform's own, because it runs where a browser does: a Host header that does not name this machine
+is a 403 (DNS rebinding), and so is a request without a token from a script of another web site.
 """
 
 import atexit

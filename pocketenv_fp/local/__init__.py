@@ -21,7 +21,7 @@ machine, and so does the log:
 `Platform.faults` makes answers go wrong on demand (`pocketenv_fp.local.faults`).
 
 It answers as the real platform was recorded, with its oddities, so that what runs here runs there. It differs where a
-machine cannot be a platform, and where that would put the machine at risk. None of it lets a wrong program pass:
+machine cannot be a platform, and where that would put the machine at risk:
 
 - The preview URL of a port is `http://127.0.0.1:PORT`: sandboxes share this machine's network. `exposeVscode` has a
   `vscode://` URL that opens the workspace in the VS Code of this machine.

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.local import access, actors, bodies, hosts, login, storage
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
-from pocketenv_fp.local.exchange import SESSION_LOST, Exchange, Headers, etag, play
+from pocketenv_fp.local.exchange import SESSION_LOST, SHELL_FAULT, Exchange, Headers, etag, play
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
@@ -208,7 +208,9 @@ class App:
         scope[access.SANDBOX] = access.sandbox(method.nsid, params, given)
         try:
             result = await method.handler(  # type: ignore[misc]  # a target has a method only with a handler
-                Call(self._world, user, params, given, session=not scope.get(SESSION_LOST))
+                Call(
+                    self._world, user, params, given, session=not scope.get(SESSION_LOST), shell=scope.get(SHELL_FAULT)
+                )
             )
         except Refusal:
             raise

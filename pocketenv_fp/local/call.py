@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local.box import Kind, Plan
+from pocketenv_fp.local.faults import ShellFault
 from pocketenv_fp.local.machine import Machine
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import Vault
@@ -62,7 +63,8 @@ class World:
 class Call:
     """One request with valid parameters and a valid body.
 
-    `session`: whether the user's AT Protocol session lives. A fault can end it.
+    `session`: whether the user's AT Protocol session lives. A fault can end it. `shell`: what is wrong with the sandbox's
+    shell.
     """
 
     world: World
@@ -70,6 +72,7 @@ class Call:
     params: dict[str, Any]
     body: dict[str, Any]
     session: bool = True
+    shell: ShellFault | None = None
 
     @property
     def me(self) -> User:

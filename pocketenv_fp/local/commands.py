@@ -3,7 +3,13 @@
 from typing import Any
 
 from pocketenv_fp.local import providers, sandboxes
-from pocketenv_fp.local.call import Call, not_found
+from pocketenv_fp.local.call import Call, not_found, server_error
+from pocketenv_fp.local.faults import BlockedShell, DeadShell, NoStderr
+from pocketenv_fp.local.sandboxes import CLOUDFLARE
+
+# What another client may have sent before.
+_ENDS = "exit"
+_HOLDS = "kill -STOP $$"
 
 
 async def run(call: Call) -> Any:
@@ -11,4 +17,9 @@ async def run(call: Call) -> Any:
     found = sandboxes.find(call.world, call.params["id"], by="name", owner=call.owner)
     if found is None:
         raise not_found("Sandbox not found", "SandboxNotFound")
-    return await providers.execute(call.world, found, call.body["command"])
+    if isinstance(call.shell, DeadShell | BlockedShell):
+        if found.provider == CLOUDFLARE:
+            await providers.execute(call.world, found, _ENDS if isinstance(call.shell, DeadShell) else _HOLDS)
+        raise server_error()
+    answer = await providers.execute(call.world, found, call.body["command"])
+    return {name: value for name, value in answer.items() if name != "stderr" or not isinstance(call.shell, NoStderr)}

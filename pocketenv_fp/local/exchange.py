@@ -14,7 +14,21 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pocketenv_fp.local.call import now
 from pocketenv_fp.local.connection import hang_up
-from pocketenv_fp.local.faults import PREFIX, Cut, Drop, Fault, Garbage, Html, LostSession, Refuse, Slow, Truncated
+from pocketenv_fp.local.faults import (
+    PREFIX,
+    BlockedShell,
+    Cut,
+    DeadShell,
+    Drop,
+    Fault,
+    Garbage,
+    Html,
+    LostSession,
+    NoStderr,
+    Refuse,
+    Slow,
+    Truncated,
+)
 from pocketenv_fp.local.limits import WINDOW_SECONDS
 
 Headers = list[tuple[bytes, bytes]]
@@ -23,6 +37,8 @@ Note = Callable[[int], None]
 NOT_SENT = 0
 # The key in a request's scope under which a handler finds that the user's AT Protocol session is gone.
 SESSION_LOST = "pocketenv.session-lost"
+# The key for what is wrong with the sandbox's shell.
+SHELL_FAULT = "pocketenv.shell-fault"
 LOOK_AGAIN = 0.05
 
 _encode = msgspec.json.Encoder().encode
@@ -66,8 +82,8 @@ async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], b
     match fault:
         case Slow():
             await _slowly(fault, told, request, work, closed)
-        case LostSession():
-            asked.scope[SESSION_LOST] = True
+        case LostSession() | DeadShell() | BlockedShell() | NoStderr():
+            asked.scope[SESSION_LOST if isinstance(fault, LostSession) else SHELL_FAULT] = fault
             await work(told)
         case Cut():
             await work(told._replace(send=_Shorter(asked.send, fault.kept).send))

@@ -29,6 +29,9 @@ A fault is a value. Each says whether the work of the request is done all the sa
 | `Refuse(status)` | an error in the platform's own words | no; with `after_work` yes |
 | `Html(status)` | a page, as proxies and captive portals have them | no; with `after_work` yes |
 | `Garbage()` | 200 and bytes that are no JSON | no; with `after_work` yes |
+| `DeadShell()` | 500, and so for every later command until stop and start | no |
+| `BlockedShell()` | no answer, before the time limit of a command | no |
+| `NoStderr()` | the true answer of exec without `stderr` | yes |
 | `LostSession()` | 500 AgentCreationError where the AT Protocol is needed | no; but `createSandbox` makes one |
 
 `platform.calls` has the status that went on the wire, and 0 where none did. A request that the rate limit refuses
@@ -46,13 +49,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 __all__ = [
+    "BlockedShell",
     "Cut",
+    "DeadShell",
     "Drop",
     "Fault",
     "Faults",
     "Garbage",
     "Html",
     "LostSession",
+    "NoStderr",
     "Plan",
     "Played",
     "Refuse",
@@ -206,7 +212,44 @@ class LostSession(_Value, frozen=True):
     works: ClassVar[bool] = False
 
 
-Fault = Slow | Drop | Cut | Truncated | Refuse | Html | Garbage | LostSession
+class DeadShell(_Value, frozen=True):
+    """Another client has ended the sandbox's one shell: `sandbox.exec` is a 500. **The command is not run.**
+
+    The shell is really dead: every later command and copy is a 500, while the status stays RUNNING. A start does not heal
+    it. A stop and a start do, without the files. On a provider other than Cloudflare only this one answer is a 500.
+
+        >>> DeadShell().works
+        False
+    """
+
+    works: ClassVar[bool] = False
+
+
+class BlockedShell(_Value, frozen=True):
+    """The sandbox's one shell is held: `sandbox.exec` is not answered, nor are those after it. **The command is not run.**
+
+    It ends with a stop of the sandbox, which is a 500 for those that wait. The platform's time limit of a command is a 500
+    too (`exec_seconds`). On a provider other than Cloudflare the answer is a 500 at once.
+
+        >>> BlockedShell().works
+        False
+    """
+
+    works: ClassVar[bool] = False
+
+
+class NoStderr(_Value, frozen=True):
+    """The true answer of `sandbox.exec` without the key `stderr`, as Daytona's is. **The work is done.**
+
+    >>> NoStderr().works
+    True
+    """
+
+    works: ClassVar[bool] = True
+
+
+ShellFault = DeadShell | BlockedShell | NoStderr
+Fault = Slow | Drop | Cut | Truncated | Refuse | Html | Garbage | LostSession | ShellFault
 """Everything that can be planned."""
 
 

@@ -36,12 +36,6 @@ def test_commands_start_in_the_workspace_and_keep_their_files(wire: Wire) -> Non
     assert wire.out(sandbox, "cat file; basename $PWD") == "text\nworkspace\n"
 
 
-def test_an_exec_survives_a_removed_workspace(wire: Wire) -> None:
-    sandbox = wire.create()
-    wire.out(sandbox, 'rm -rf "$PWD"')
-    assert wire.out(sandbox, "ls -A") == ""
-
-
 def test_death_by_a_signal_is_128_and_its_number(wire: Wire) -> None:
     assert wire.exec(wire.create(), "kill -9 $$")[2] == 137
 
@@ -58,19 +52,19 @@ def test_large_output_arrives_whole(wire: Wire) -> None:
     assert len(wire.out(wire.create(), "head -c 5000000 /dev/zero | tr '\\0' x")) == 5_000_000
 
 
-@pytest.mark.parametrize("command", ["echo a\0b", "\0"])
-def test_a_nul_in_the_command_is_a_400(wire: Wire, command: str) -> None:
-    told = wire.post("sandbox.exec", {"command": command}, id=wire.create()).error
-    assert told == (400, "InvalidRequest", "Request failed with status code 400")
+def test_a_nul_in_the_command_is_dropped(wire: Wire) -> None:
+    assert wire.say(wire.create(), "echo a\0b").json["stdout"] == "ab"
 
 
 def test_commands_see_nothing_of_the_hosts_environment(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POCKETENV_TOKEN", "host-token")
     monkeypatch.setenv("SOMETHING_OF_THE_HOST", "x")
     names = {line.partition("=")[0] for line in wire.out(wire.create(), "env").splitlines()}
-    assert names == {"PATH", "HOME", "LANG", "TMPDIR", processes.MARK, "PWD", "SHLVL", "_"} & names
-    assert {"PATH", "HOME", "LANG", "TMPDIR"} <= names
-    assert wire.out(wire.create(), "echo $LANG ${HOME##*/} ${TMPDIR##*/}") == "C.UTF-8 root tmp\n"
+    own = {"PATH", "HOME", "LANG", "LC_ALL", "LANGUAGE", "COMMAND_TIMEOUT_MS"}
+    assert own <= names
+    # The last three are where there is no box.
+    assert names - own <= {"PWD", "OLDPWD", "SHLVL", "_", processes.MARK, "TMPDIR", "BASH_ENV"}
+    assert wire.out(wire.create(), "echo $LANG ${HOME##*/}") == "C.UTF-8 root\n"
 
 
 def test_exec_of_a_missing_sandbox_is_its_own_404(wire: Wire) -> None:
@@ -78,12 +72,14 @@ def test_exec_of_a_missing_sandbox_is_its_own_404(wire: Wire) -> None:
 
 
 def test_exec_in_a_stopped_one_is_refused_on_cloudflare_and_runs_elsewhere(wire: Wire) -> None:
-    here, there = wire.create(), wire.create(provider="e2b")
+    here, there = wire.create(), wire.create(provider="modal")
+    wire.say(there, "echo kept > /workspace/x")
     for sandbox in (here, there):
         wire.post("sandbox.stopSandbox", id=sandbox)
-    told = wire.post("sandbox.exec", {"command": "true"}, id=here).error
+    told = wire.say(here, "true").error
     assert told == (400, "InvalidRequest", "Request failed with status code 400")
-    assert wire.out(there, "echo runs") == "runs\n"
+    assert wire.say(there, "cd /workspace; ls; echo runs").json["stdout"] == "runs\n"
+    assert wire.status(there) == "STOPPED"
 
 
 @pytest.mark.parametrize("command", ["sleep 100 &", "(sleep 100; echo late) & disown", "setsid sleep 100 &"])
@@ -105,7 +101,8 @@ def test_a_child_that_leaves_its_session_its_parents_and_its_environment_dies_wi
     folder = wire.platform.data / "sandboxes" / sandbox
     wire.exec(sandbox, "(env -i setsid sh -c 'sleep 100; :' &) & sleep 0.2")
     children = commands_alive(folder)
-    assert len(children) == 2
+    # The sandbox's own shell is the third.
+    assert len(children) == 3
     wire.post("sandbox.stopSandbox", id=sandbox)
     assert not [child for child in children if alive(child)]
 
@@ -120,18 +117,18 @@ def alive(pid: int) -> bool:
 
 def test_stop_ends_the_commands_that_run(wire: Wire) -> None:
     sandbox = wire.create()
-    codes: list[int] = []
+    statuses: list[int] = []
 
     def sleeper() -> None:
         with Wire(wire.platform, wire.token) as second:
-            codes.append(second.exec(sandbox, "sleep 100")[2])
+            statuses.append(second.say(sandbox, "sleep 100").status)
 
     running = threading.Thread(target=sleeper)
     running.start()
-    assert eventually(lambda: living(wire, sandbox) >= 1)
+    assert eventually(lambda: living(wire, sandbox) >= 2)
     wire.post("sandbox.stopSandbox", id=sandbox)
     running.join(5)
-    assert codes == [137]
+    assert statuses == [500]
 
 
 def test_stopping_one_sandbox_leaves_the_processes_of_another(wire: Wire) -> None:
@@ -139,29 +136,35 @@ def test_stopping_one_sandbox_leaves_the_processes_of_another(wire: Wire) -> Non
     for sandbox in (first, second):
         wire.exec(sandbox, "sleep 100 &")
     wire.post("sandbox.stopSandbox", id=first)
-    assert (living(wire, first), living(wire, second)) == (0, 1)
+    assert (living(wire, first), living(wire, second)) == (0, 2)
     wire.post("sandbox.deleteSandbox", id=second)
 
 
-def test_two_hundred_commands_at_once_leave_room_for_other_requests(wire: Wire) -> None:
+def test_commands_of_one_sandbox_take_turns_and_leave_room_for_other_requests(wire: Wire) -> None:
     sandbox = wire.create()
 
-    def sleeper(number: int) -> str:
+    def add(number: int) -> str:
         with Wire(wire.platform, wire.token) as own:
-            return own.out(sandbox, f"sleep 2; echo {number}")
+            return own.out(sandbox, f"test ! -e busy; echo $?; touch busy; sleep 0.02; rm busy; echo {number}")
 
-    with ThreadPoolExecutor(200) as pool:
-        begun = time.monotonic()
-        running = [pool.submit(sleeper, number) for number in range(200)]
-        slowest = 0.0
+    with ThreadPoolExecutor(50) as pool:
+        running = [pool.submit(add, number) for number in range(50)]
         while not all(task.done() for task in running):
-            asked = time.monotonic()
             assert wire.status(sandbox) == "RUNNING"
-            slowest = max(slowest, time.monotonic() - asked)
-            time.sleep(0.02)
-        assert [task.result() for task in running] == [f"{number}\n" for number in range(200)]
-    assert time.monotonic() - begun < 20
-    assert slowest < 1.0
+        assert [task.result() for task in running] == [f"0\n{number}\n" for number in range(50)]
+
+
+def test_commands_of_a_worker_run_side_by_side(wire: Wire) -> None:
+    sandbox = wire.create(provider="sprites")
+
+    def meet(number: int) -> str:
+        line = f"touch /tmp/{number}; until [ -e /tmp/1 ] && [ -e /tmp/2 ]; do sleep 0.01; done; echo met"
+        with Wire(wire.platform, wire.token) as own:
+            mapped = line if wire.platform.isolation == "bubblewrap" else line.replace("/tmp/", "$HOME/")
+            return str(own.say(sandbox, mapped).json["stdout"])
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(meet, (1, 2))) == ["met\n", "met\n"]
 
 
 def test_no_descriptor_of_the_platform_reaches_a_command(wire: Wire) -> None:

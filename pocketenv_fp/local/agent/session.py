@@ -66,8 +66,10 @@ class _Typed:
         with open(f"{self.log}.code", "rb") as file:
             code, _, log = file.read().rstrip(b"\n").partition(b"\n")
         # A line that named a variable as the script does has taken its output away.
-        whole = log == self.log.encode()
-        out, err = (_read(f"{self.log}.{name}") if whole else b"" for name in ("out", "err"))
+        if log != self.log.encode():
+            return Outcome(int(code) if code.isdigit() else 0)
+        out = _read(f"{self.log}.out", self.most)
+        err = _read(f"{self.log}.err", None if self.most is None else self.most - len(out))
         return Outcome(int(code) if code.isdigit() else 0, out, err, self.limited)
 
     def written(self) -> int:
@@ -262,11 +264,11 @@ def _quoted(path: str) -> str:
     return '"' + "".join(f"\\{character}" if character in '\\"$`' else character for character in path) + '"'
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, most: int | None) -> bytes:
     # Bash reads it line by line: it drops NUL bytes, and the end of the last line is lost.
     try:
         with open(path, "rb") as file:
-            return file.read().replace(b"\0", b"").removesuffix(b"\n")
+            return file.read(most).replace(b"\0", b"").removesuffix(b"\n")
     except OSError:
         return b""
 

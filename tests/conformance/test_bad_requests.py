@@ -255,7 +255,7 @@ def test_sandboxes_outlive_all_bad_requests(field: Field) -> None:
 
 
 def test_complaints_are_made() -> None:
-    headers = {"content-type": judge.JSON, "x-ratelimit-limit": "500"}
+    headers = {"content-type": judge.JSON, "x-ratelimit-limit": "500", "access-control-allow-origin": "*"}
     sound = Flawed("GET", "io.pocketenv.sandbox.getSandbox", "id=a", None, None, (), "ours")
     request = Request("GET", "", {}, b"", 0, 0.0)
     broken = b'{"error": "InternalServerError", "message": "Internal Server Error"}'

@@ -225,7 +225,7 @@ class Platform:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(_Complaints())
+        self._loop.set_exception_handler(Complaints())
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -279,7 +279,7 @@ class Platform:
         os.close(nothing)
 
 
-class _Complaints:
+class Complaints:
     """Handler for errors of the event loop: out of file descriptors it is called thousands of times a second."""
 
     def __init__(self) -> None:

@@ -46,6 +46,8 @@ STATE = "state.sqlite3"
 LOCK = "lock"
 IDLE_SECONDS = 5
 BACKLOG = 2048
+# How many connections asyncio takes in one go. It goes on after an error, so that this is also how often it complains.
+AT_ONCE = 32
 # How often the log has that there is no file descriptor or memory for a new connection.
 COMPLAINT_SECONDS = 30.0
 # How long open requests may take to end once their processes are gone.
@@ -117,7 +119,7 @@ class Platform:
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=IDLE_SECONDS,
-                backlog=BACKLOG,
+                backlog=AT_ONCE,
             )
         )
         self._loop = asyncio.new_event_loop()
@@ -237,6 +239,9 @@ class Platform:
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody when it is ready
             await asyncio.sleep(0.001)
+        if self._server.started:
+            # uvicorn made the queue of waiting connections as short as AT_ONCE.
+            self._socket.listen(BACKLOG)
         self._ready.set()
         reviving = asyncio.create_task(services.revive(self._world))
         await serving
@@ -287,6 +292,9 @@ class Complaints:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, ValueError) and "_start_serving" in context.get("message", ""):
+            # A pause after such an error is over, and the platform has closed by then.
+            return
         if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
             loop.default_exception_handler(context)
         elif loop.time() >= self._quiet_until:

@@ -422,14 +422,14 @@ class CommandTimeout(PocketenvError, TimeoutError):
     def summary(self) -> str:
         if self.may_run:
             return f"the platform waited {self.seconds:g} s for the command and no longer"
-        return f"the command was killed after {self.seconds:g} s"
+        return f"the command was ended after {self.seconds:g} s"
 
     def __str__(self) -> str:
         if not self.may_run:
             return super().__str__()
         return (
             f"{self.summary()}. It may run on, and later commands may wait for it. Run a long command in the "
-            "background: with spawn, or as `nohup … > file 2>&1 &` in exec."
+            "background: as `nohup … > file 2>&1 &` in exec, or with spawn on Cloudflare."
         )
 
 

@@ -35,7 +35,7 @@ KEPT: Mapping[str, tuple[str, Fields]] = {
     "variable": ("name", {"value": HIDDEN}),
     "file": ("path", {}),
     "volume": ("name", {}),
-    "service": ("name", {"command": HIDDEN, "status": "STOPPED"}),
+    "service": ("name", {"command": HIDDEN, "status": "RUNNING"}),
 }
 Method = Callable[[Any, Fields], Any]
 NEVER_TOLD = {("secret", "value"), ("file", "content")}

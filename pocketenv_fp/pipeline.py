@@ -93,21 +93,40 @@ def lines(result: ExecResult) -> Result[list[str], PocketenvError]:
 
 @step(ExecResult, safe=True)
 def json_output(result: ExecResult) -> Result[Any, PocketenvError]:
-    r"""Give what a command printed as JSON, decoded: dicts, lists, strings, numbers, booleans and None.
+    r"""Return what a command printed as JSON, decoded: dicts, lists, strings, numbers, booleans and None.
 
-    It is whatever the exit code. Failures: DecodeError where it is not JSON, which never holds what was printed.
+    It is whatever the exit code. NaN, Infinity and half of a surrogate pair are read as Python's ``json`` reads them,
+    and a byte order mark is skipped. Failures: DecodeError where it is not JSON, with the reason and the place, but
+    never with what was printed.
 
     >>> from pocketenv_fp import create, exec, json_output, start
     >>> box = create("my-box") | start
     >>> box | exec("echo '{\"passed\": 3}'") | json_output
     <Success: {'passed': 3}>
-    >>> box | exec("echo passed") | json_output
-    <Failure: json_output: the output is not understood: what the command printed is no JSON that can be read. ...>
+    >>> box | exec("echo; echo passed") | json_output
+    <Failure: json_output: the output is not understood: Expecting value: line 2, column 1. ...>
     """
+    text = result.stdout.removeprefix("\ufeff")
     try:
-        return Success(msgspec.json.decode(result.stdout))
+        return Success(msgspec.json.decode(text))
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return Failure(DecodeError("json_output", "what the command printed is no JSON that can be read"))
+        return _loose_json(text)
+
+
+def _loose_json(text: str) -> Result[Any, PocketenvError]:
+    import json
+
+    try:
+        return Success(json.loads(text))
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg}: line {error.lineno}, column {error.colno}" if text.strip() else "it is empty"
+        several = error.msg == "Extra data"
+        hint = ". It is more than one JSON value: for one on each line, use lines" if several else ""
+        return Failure(DecodeError("json_output", f"{reason}{hint}"))
+    except RecursionError:
+        return Failure(DecodeError("json_output", "it is nested too deeply"))
+    except ValueError:
+        return Failure(DecodeError("json_output", "it holds a number with more digits than Python reads"))
 
 
 @combinator()

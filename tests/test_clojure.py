@@ -71,7 +71,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     DecodeError: st.builds(DecodeError, texts, texts),
     WaitTimeout: st.builds(WaitTimeout, st.none() | st.floats(0, 1e6), st.none() | texts),
     CommandFailed: st.builds(CommandFailed, st.integers(1, 255), texts, texts),
-    CommandTimeout: st.builds(CommandTimeout, st.floats(0.1, 1e6), texts, texts),
+    CommandTimeout: st.builds(CommandTimeout, st.floats(0.1, 1e6), texts, texts, st.booleans()),
     DeadlineExceeded: st.builds(DeadlineExceeded, st.floats(0.1, 1e6), texts, st.booleans()),
     WorkerLost: st.builds(WorkerLost),
     NotSupported: st.builds(NotSupported, texts, texts, texts),

@@ -109,7 +109,7 @@ def branch(result: Ran) -> str:
         (create | exec("echo", ["hello"]), "hello\n"),
         (create | exec("exit 3"), "exit code 3"),
         (create | delete | exec("true"), "gone"),
-        (create | exec(""), "something else"),
+        (create | exec("a\0b"), "something else"),
     ],
     ids=["success", "exit code", "404", "other"],
 )

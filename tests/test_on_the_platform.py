@@ -167,7 +167,7 @@ BAD: dict[str, tuple[Step[Sandbox, object], str]] = {
     "a port below 1025": (expose(80), "port"),
     "a port above 65535": (expose(65536), "port"),
     "a port to close": (unexpose(1023), "port"),
-    "an empty command": (exec(""), "command"),
+    "a NUL in a command": (exec("a\0b"), "command"),
     "no time": (exec("ls", timeout=0), "timeout"),
     "a negative wait": (wait_until_running(timeout=-1), "timeout"),
     "no interval": (wait_until_running(interval=0), "interval"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import re
 import time
 from typing import Any
 
@@ -424,7 +425,7 @@ def test_help_shows_the_arguments_without_the_target() -> None:
 def test_each_has_an_example_and_says_what_it_gives(name: str) -> None:
     text = getattr(pocketenv_fp, name).__doc__
     assert ">>>" in text
-    assert "Give" in text
+    assert re.search("Give|Return", text)
 
 
 def test_the_module_offers_all_of_them() -> None:
@@ -475,11 +476,43 @@ def test_json_output_gives_what_was_printed_as_json(value: Any) -> None:
     assert json_output(result(json.dumps(value, indent=2) + "\n")) == Success(value)
 
 
-@pytest.mark.parametrize("printed", ["", SECRET, f'{{"a": {SECRET}', '{"a": NaN}', "\ud800", "[" * 100_000])
-def test_what_is_not_json_is_a_decode_error_that_does_not_hold_it(printed: str) -> None:
+NO_JSON: dict[str, tuple[str, str]] = {
+    "nothing": ("", "it is empty"),
+    "blank": (" \n", "it is empty"),
+    "text": (SECRET, "Expecting value: line 1, column 1"),
+    "text before": (f"{SECRET}\n{{}}", "Expecting value: line 1, column 1"),
+    "text behind": (f"{{}}\n{SECRET}", "Extra data: line 2, column 1. It is more than one JSON value"),
+    "lines": ("{}\n{}\n", "for one on each line, use lines"),
+    "cut": (f'{{"a": {json.dumps(SECRET)}', "Expecting ',' delimiter: line 1, column"),
+    "half a pair": ("\ud800", "Expecting value: line 1, column 1"),
+    "deep": ("[" * 100_000, "nested too deeply"),
+    "digits": ("1" * 5_000, "more digits"),
+    "a control character": ('["\x01"]', "Invalid control character at: line 1, column 3"),
+}
+
+
+@pytest.mark.parametrize(("printed", "reason"), NO_JSON.values(), ids=NO_JSON)
+def test_json_output_no_json(printed: str, reason: str) -> None:
+    """The error names the reason and the place, and never holds what was printed."""
     failed = json_output(result(printed)).failure()
     assert isinstance(failed, DecodeError)
+    assert reason in failed.reason
     assert SECRET not in f"{failed!r} {failed} {failed.__context__!r} {failed.__cause__!r}"
+
+
+LOOSE: dict[str, tuple[str, str]] = {
+    "NaN": ('{"loss": NaN}', "{'loss': nan}"),
+    "Infinity": ("[Infinity, -Infinity, 1e400]", "[inf, -inf, inf]"),
+    "half a pair": (r'"\ud83d"', r"'\ud83d'"),
+    "a mark": ("\ufeff[1]", "[1]"),
+    "twice": ('{"a": 1, "a": 2}', "{'a': 2}"),
+}
+
+
+@pytest.mark.parametrize(("printed", "value"), LOOSE.values(), ids=LOOSE)
+def test_json_output_as_python_reads_it(printed: str, value: str) -> None:
+    """What programs print as JSON by default is read, although the standard has no word for it."""
+    assert repr(json_output(result(printed)).unwrap()) == value
 
 
 def test_an_end_takes_a_result_of_a_command_and_nothing_else() -> None:

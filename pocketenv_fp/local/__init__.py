@@ -12,25 +12,36 @@ machine, and so does the log:
   it runs, with a root of its own in which the system's directories are read-only, and no processes but its own. Nothing
   of this machine's home, environment, /tmp, /var, /opt, /srv or /run is in it. The network is shared, or a loopback of
   its own (`network="private"`).
-- `"processes"`, elsewhere: plain processes in the sandbox's folder, with a clean environment. `/workspace` and the like
-  mean the sandbox's folders to the calls of this API, and this machine's directories to a command. A volume is a link
-  there, and a read-only one can be written.
+- `"processes"`, elsewhere: plain processes in the sandbox's folder, with a clean environment. There is no `/workspace` on
+  this machine. So `cd /`, `cd /tmp` and `cd /workspace/x` lead into the sandbox's folder where it has such a directory, in
+  bash and in `sh -c`, and so do the paths of copies and files. Every other absolute path is this machine's, as in
+  `cat /workspace/x`: use relative ones after a `cd`. `pwd` prints the true path. A volume is a link there.
 
 **Neither is a security boundary for hostile code**: run only what you would run yourself.
 
 `Platform.faults` makes answers go wrong on demand (`pocketenv_fp.local.faults`).
 
-It answers as the real platform was recorded, with its oddities, so that what runs here runs there. It differs where a
-machine cannot be a platform, and where that would put the machine at risk:
+It answers as the real platform was recorded, with its oddities, so that what runs here runs there. It plays the provider
+that a sandbox has (`pocketenv_fp.local.providers`). On Cloudflare, the default, all commands of a sandbox go to one
+persistent bash, one after the other: its directory, variables and options stay, an `exit` ends it, and then every command
+and copy is a 500 until the sandbox is stopped and started. Nine others start a shell for each command, with quoting, answer
+keys, directories and limits of their own. The copies are lines in the same shells. What was recorded of the real platform
+is replayed in `tests/conformance`. It differs where a machine cannot be a platform, and where that would put the machine
+at risk:
 
 - The preview URL of a port is `http://127.0.0.1:PORT`: sandboxes share this machine's network. `exposeVscode` has a
   `vscode://` URL that opens the workspace in the VS Code of this machine.
-- Every base image is this machine itself. Sizes, keepAlive, provider credentials and Tailscale keys are accepted and
-  without effect. The picture of a profile is a blank one that needs no network.
-- In a box the system is read-only, save where a file, a volume or an upload names a path in it; an upload that is the
-  first to name one, and a start with other volumes than before, end what runs in the sandbox and bring services back.
+- Every base image is this machine itself, so its tools are this machine's. Sizes, keepAlive, provider credentials and
+  Tailscale keys are accepted and without effect. A box has one user, root, and no `sudo` of its own. The picture of a
+  profile is a blank one that needs no network.
+- In a box the system is read-only, save where a file, a volume or an upload names a path in it. An upload that is the
+  first to name one, and a start with other volumes than before, end what runs in the sandbox, its shell included. Services
+  come back.
 - Files and keys are written before startSandbox answers, and a backup is made before createBackup does. The platform does
-  both afterwards.
+  both afterwards. No SSH key is made for a sandbox that has none.
+- The output of a command has a limit (`Limits.output_bytes`). Above it the command is killed.
+- An archive does not pass through `curl` in the sandbox, and no token is on a command line there.
+- What is not known of a provider is a guess, marked as one in `pocketenv_fp.local.providers.workers`.
 - A repository is cloned to `/workspace/NAME` before start and create answer, for at most 20 seconds; a slower clone
   goes on after them.
 - restoreBackup puts the directory back exactly: files that came later go.
@@ -42,8 +53,8 @@ machine cannot be a platform, and where that would put the machine at risk:
 - The storage has the address of the API. It keeps an archive for a day. Brotli bodies are refused (415).
 - Requests are not limited unless `rate_limit` says so. The waits of the platform, 5 seconds for a lost AT Protocol session
   and 20 for an unknown profile, are left out. `faults` has the lost session.
-- What ran when the platform ended runs again when it starts on the same folder. A service is added to a stopped sandbox
-  without being started; startService and restartService are refused there (400).
+- What ran when the platform ended runs again when it starts on the same folder: services do, and a shell is a new one. A
+  service is added to a stopped sandbox without being started; startService and restartService are refused there (400).
 - `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
 
 Two answers are this platform's own, because it runs where a browser does: a Host header that does not name this machine

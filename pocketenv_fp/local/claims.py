@@ -33,7 +33,7 @@ async def claim(call: Call) -> Any:
     }
 
 
-def add_ownerless(world: World) -> Sandbox:
+def add_ownerless(world: World, provider: str = CLOUDFLARE) -> Sandbox:
     """A new running sandbox without an owner: every caller may use it, and the first to claim it has it."""
     moment = now()
     made = Sandbox(
@@ -41,7 +41,7 @@ def add_ownerless(world: World) -> Sandbox:
         owner=None,
         name=sandboxes.free_name(world),
         uri=None,
-        provider=CLOUDFLARE,
+        provider=provider,
         base=_BASE,
         repo=None,
         description=None,

@@ -37,7 +37,8 @@ from pocketenv_fp.local.box import (
 from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
 from pocketenv_fp.local.connection import Connection
 from pocketenv_fp.local.faults import Faults
-from pocketenv_fp.local.methods import METHODS
+from pocketenv_fp.local.methods import METHODS, PROVIDERS
+from pocketenv_fp.local.sandboxes import CLOUDFLARE
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import open_vault
 
@@ -173,13 +174,18 @@ class Platform:
             user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
         return actors.token(self._world, user)
 
-    def new_ownerless_sandbox(self) -> str:
-        """The id of a new running sandbox that nobody owns: claimSandbox gives it to whoever asks first."""
+    def new_ownerless_sandbox(self, provider: str = CLOUDFLARE) -> str:
+        """Make a running sandbox without an owner and return its id. The first call of claimSandbox takes it.
+
+        `provider` may be blaxel too, which createSandbox refuses. Raises ValueError for a provider that is none.
+        """
+        if provider not in PROVIDERS:
+            raise ValueError(f"provider: there is no {provider!r}")
         if self._closed:
             raise RuntimeError("this platform is closed")
         if threading.current_thread() is self._thread:
-            return claims.add_ownerless(self._world).id
-        return asyncio.run_coroutine_threadsafe(self._add_ownerless(), self._loop).result()
+            return claims.add_ownerless(self._world, provider).id
+        return asyncio.run_coroutine_threadsafe(self._add_ownerless(provider), self._loop).result()
 
     def listen(self, heard: Heard | None) -> None:
         """Call this with every request that is answered from now on, in the platform's own thread; None ends it."""
@@ -253,8 +259,8 @@ class Platform:
     async def _add_user(self, handle: str) -> User:
         return actors.add_user(self._world.store, handle)
 
-    async def _add_ownerless(self) -> str:
-        return claims.add_ownerless(self._world).id
+    async def _add_ownerless(self, provider: str) -> str:
+        return claims.add_ownerless(self._world, provider).id
 
     async def _remove_sandboxes(self) -> None:
         store = self._world.store

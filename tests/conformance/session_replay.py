@@ -15,7 +15,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pocketenv_fp.local import Platform
 from tests.conformance import contract
@@ -96,7 +96,7 @@ def normal_answer(answer: Any, command: str | None) -> Any:
     """Return an answer with words in place of what differs from run to run."""
     if not isinstance(answer, dict):
         return answer
-    plain: dict[str, Any] = dict(answer)
+    plain: dict[str, Any] = dict(cast("dict[str, Any]", answer))
     if "sessionId" in plain:
         kinds = {"duration": int, "timestamp": str, "sessionId": str}
         for name, kind in kinds.items():
@@ -264,7 +264,7 @@ class Session:
             wanted["answer"] = step["sandbox_status"]
         if "archive" in step:
             kept = step["archive"]
-            entries = kept["entries"]
+            entries: Any = kept["entries"]
             wanted["archive"] = [kept["status"], ordered(entries) if isinstance(entries, list) else entries]
         return wanted
 

@@ -53,7 +53,7 @@ def sessions() -> list[Played]:
         for container in each["containers"]
     ]
     for each in session_replay.read("exec-timeout.jsonl"):
-        limit = LIMITS.get(each["session"], each["COMMAND_TIMEOUT_MS"] / 1000)
+        limit: float = LIMITS.get(each["session"]) or each["COMMAND_TIMEOUT_MS"] / 1000
         found.append(Played(f"timeout: {each['session']}", each["container"], limit, each["steps"]))
     for row in session_replay.read("wire-form-robustness.jsonl"):
         name = f"state {row['state']!r}, form {row['form']}"
@@ -65,10 +65,11 @@ def play(played: Sequence[Played]) -> list[list[Difference]]:
     """Play sessions side by side and return what went another way in each."""
     with ExitStack() as stack:
         platforms: dict[tuple[Container, float], local.Platform] = {}
-        for container, limit in {(each.container, each.limit) for each in played}:
-            platforms[container, limit] = stack.enter_context(
-                local.platform(isolation="bubblewrap", container=container, exec_seconds=limit)
-            )
+        for each in played:
+            if (each.container, each.limit) not in platforms:
+                platforms[each.container, each.limit] = stack.enter_context(
+                    local.platform(isolation="bubblewrap", container=each.container, exec_seconds=each.limit)
+                )
 
         def one(each: Played) -> list[Difference]:
             platform = platforms[each.container, each.limit]

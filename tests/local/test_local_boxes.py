@@ -249,7 +249,8 @@ def test_a_repository_of_this_machine_is_cloned(wire: Wire, tmp_path: Path, form
 
 def test_output_above_its_limit_is_cut_and_the_command_killed(limited: Wire) -> None:
     stdout, stderr, code = limited.exec(limited.create(), "yes")
-    assert (len(stdout), code) == (100_000, 137)
+    # The cut is before the end of its last line is lost.
+    assert (len(stdout) in {99_999, 100_000}, code) == (True, 137)
     assert "the output was cut" in stderr
 
 

@@ -1,0 +1,131 @@
+"""Providers: how a command reaches a shell, what the answer holds, what a stop keeps."""
+
+import pytest
+
+from pocketenv_fp import local
+from pocketenv_fp.local.faults import BlockedShell, DeadShell, NoStderr
+from pocketenv_fp.local.methods import PROVIDERS
+from tests.local.wire import Wire
+
+WORKERS = [name for name in PROVIDERS if name not in {"cloudflare", "blaxel"}]
+LOST = (500, "InternalServerError", "Internal Server Error")
+
+
+def out(wire: Wire, sandbox: str, command: str) -> str:
+    """The stdout of exactly this."""
+    answer = wire.say(sandbox, command)
+    assert answer.status == 200, answer
+    return str(answer.json["stdout"])
+
+
+@pytest.mark.parametrize("provider", WORKERS)
+def test_exec_answers_with_the_keys_of_the_provider(wire: Wire, provider: str) -> None:
+    keys = {"stdout", "stderr", "exitCode"}
+    if provider == "daytona":
+        keys -= {"stderr"}
+    answer = wire.say(wire.create(provider=provider), "true").json
+    assert keys <= set(answer) <= keys | {"startedAt"}
+
+
+@pytest.mark.parametrize("provider", ["daytona", "sprites", "modal", "hopx", "deno", "vercel"])
+def test_exec_of_a_worker_keeps_no_state_and_no_variable(wire: Wire, provider: str) -> None:
+    sandbox = wire.create(provider=provider)
+    wire.post("variable.addVariable", {"variable": {"sandboxId": sandbox, "name": "V", "value": "v"}})
+    wire.start(sandbox)
+    wire.say(sandbox, "cd /; W=w; export W; exit 3")
+    assert out(wire, sandbox, 'echo "[$V$W]"; printf "a\\n\\n"') == "[]\na\n\n"
+    assert wire.say(sandbox, "exit 3").json["exitCode"] == 3
+
+
+@pytest.mark.parametrize("provider", ["deno", "vercel"])
+def test_exec_of_deno_and_vercel_is_sh(wire: Wire, provider: str) -> None:
+    assert out(wire, wire.create(provider=provider), "echo $0") == "sh\n"
+
+
+def test_exec_of_daytona_merges_the_outputs(wire: Wire) -> None:
+    assert out(wire, wire.create(provider="daytona"), "echo a; echo b >&2") == "a\nb\n"
+
+
+def test_exec_of_e2b_takes_one_word_and_fails_with_its_command(wire: Wire) -> None:
+    sandbox = wire.create(provider="e2b")
+    assert out(wire, sandbox, "echo hi") == "\n"
+    assert out(wire, sandbox, "'echo hi'") == "hi\n"
+    assert wire.say(sandbox, "'exit 3'").error == LOST
+
+
+def test_exec_of_blaxel_takes_one_word(place: local.Platform) -> None:
+    with Wire(place, None) as stranger:
+        sandbox = place.new_ownerless_sandbox("blaxel")
+        assert out(stranger, sandbox, "echo hi") == "\n"
+        assert stranger.say(sandbox, "'echo hi; exit 3'").json == {"stdout": "hi\n", "stderr": "", "exitCode": 3}
+
+
+def test_create_with_blaxel_is_refused(wire: Wire) -> None:
+    assert wire.post("sandbox.createSandbox", {"base": "openclaw", "provider": "blaxel"}).status == 403
+
+
+def test_exec_of_runloop_stands_in_double_quotes(wire: Wire) -> None:
+    sandbox = wire.create(provider="runloop")
+    assert out(wire, sandbox, "x=1; echo [$x]") == "[]\n"
+    assert out(wire, sandbox, "x=1; echo [\\$x]") == "[1]\n"
+
+
+@pytest.mark.parametrize(
+    ("provider", "kept"),
+    [("sprites", True), ("hopx", True), ("daytona", True), ("modal", False), ("deno", False), ("cloudflare", False)],
+)
+def test_stop_keeps_the_files_of_some(wire: Wire, provider: str, *, kept: bool) -> None:
+    sandbox = wire.create(provider=provider)
+    wire.say(sandbox, "cd /workspace && echo x > kept")
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    wire.start(sandbox)
+    assert out(wire, sandbox, "cd /workspace && ls").strip() == ("kept" if kept else "")
+
+
+def test_exec_before_a_sandbox_is_ready_runs_in_another_one() -> None:
+    with local.platform(boot_delay=1) as platform, Wire(platform, platform.token) as wire:
+        sandbox = wire.create(provider="modal")
+        assert out(wire, sandbox, "echo x > /tmp/early; ls /tmp") == "early\n"
+        assert wire.status(sandbox) == "INITIALIZING"
+        while wire.status(sandbox) != "RUNNING":
+            pass
+        assert out(wire, sandbox, "cd /tmp && ls") == ""
+
+
+def test_dead_shell_lasts_until_stop_and_start(wire: Wire) -> None:
+    sandbox = wire.create()
+    with wire.platform.faults.on("sandbox.exec", DeadShell(), times=1):
+        assert wire.say(sandbox, "echo hi").error == LOST
+    wire.start(sandbox)
+    assert wire.say(sandbox, "echo hi").error == LOST
+    assert wire.status(sandbox) == "RUNNING"
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    wire.start(sandbox)
+    assert wire.out(sandbox, "echo hi") == "hi\n"
+
+
+def test_blocked_shell_holds_commands_until_their_limit(place: local.Platform) -> None:
+    with local.platform(isolation=place.isolation, exec_seconds=0.5) as own, Wire(own, own.token) as wire:
+        sandbox = wire.create()
+        own.faults.add("sandbox.exec", BlockedShell())
+        assert [wire.say(sandbox, "echo hi").error for _ in range(2)] == [LOST, LOST]
+        wire.post("sandbox.stopSandbox", id=sandbox)
+        wire.start(sandbox)
+        assert wire.out(sandbox, "echo hi") == "hi\n"
+
+
+def test_no_stderr_leaves_the_rest_of_the_answer(wire: Wire) -> None:
+    sandbox = wire.create()
+    with wire.platform.faults.on("sandbox.exec", NoStderr(), times=1):
+        answer = wire.say(sandbox, "echo hi; echo no >&2").json
+    assert ("stderr" in answer, answer["stdout"]) == (False, "hi")
+
+
+def test_container_0718_leaves_the_newlines_of_a_command(place: local.Platform) -> None:
+    line = "printf '%s|' 'a\nb'"
+    for container, wanted in (("0.7.8", "a\n    b|"), ("0.7.18", "a\nb|")):
+        with (
+            local.platform(isolation=place.isolation, container=container) as own,  # type: ignore[arg-type]
+            Wire(own, own.token) as wire,
+        ):
+            assert out(wire, wire.create(), line) == wanted

@@ -21,36 +21,44 @@ machine, and so does the log:
 
 `Platform.faults` makes answers go wrong on demand (`pocketenv_fp.local.faults`).
 
-It keeps the platform's shapes, statuses and oddities, so that what runs here runs there. It plays the provider that a
-sandbox has (`pocketenv_fp.local.providers`). On Cloudflare, the default, all commands of a sandbox go to one persistent
-bash, one after the other: its directory, variables and options stay, an `exit` ends it, and then every command and copy is
-a 500 until the sandbox is stopped and started. Nine others start a shell for each command, with quoting, answer keys,
-directories and limits of their own. The copies are lines in the same shells. What was recorded of the real platform is
-replayed in `tests/conformance`. It differs on purpose:
+It answers as the real platform was recorded, with its oddities, so that what runs here runs there. It plays the provider
+that a sandbox has (`pocketenv_fp.local.providers`). On Cloudflare, the default, all commands of a sandbox go to one
+persistent bash, one after the other: its directory, variables and options stay, an `exit` ends it, and then every command
+and copy is a 500 until the sandbox is stopped and started. Nine others start a shell for each command, with quoting, answer
+keys, directories and limits of their own. The copies are lines in the same shells. What was recorded of the real platform
+is replayed in `tests/conformance`. It differs where a machine cannot be a platform, and where that would put the machine
+at risk:
 
-- A port's preview URL is `http://127.0.0.1:PORT`: sandboxes share this machine's network.
-- `exposeVscode` answers a `vscode://` URL that opens the workspace in this machine's VS Code.
+- The preview URL of a port is `http://127.0.0.1:PORT`: sandboxes share this machine's network. `exposeVscode` has a
+  `vscode://` URL that opens the workspace in the VS Code of this machine.
 - Every base image is this machine itself, so its tools are this machine's. Sizes, keepAlive, provider credentials and
-  Tailscale keys are accepted and without effect. A box has one user, root, and no `sudo` of its own.
-- In a box the system is read-only, but where a file, a volume or an upload names a path in it. An upload that is the
+  Tailscale keys are accepted and without effect. A box has one user, root, and no `sudo` of its own. The picture of a
+  profile is a blank one that needs no network.
+- In a box the system is read-only, save where a file, a volume or an upload names a path in it. An upload that is the
   first to name one, and a start with other volumes than before, end what runs in the sandbox, its shell included. Services
   come back.
-- Files and keys are written before startSandbox answers; the platform does it after its answer. No SSH key is made for a
-  sandbox that has none.
+- Files and keys are written before startSandbox answers, and a backup is made before createBackup does. The platform does
+  both afterwards. No SSH key is made for a sandbox that has none.
 - The output of a command has a limit (`Limits.output_bytes`). Above it the command is killed.
 - An archive does not pass through `curl` in the sandbox, and no token is on a command line there.
 - What is not known of a provider is a guess, marked as one in `pocketenv_fp.local.providers.workers`.
 - A repository is cloned to `/workspace/NAME` before start and create answer, for at most 20 seconds; a slower clone
   goes on after them.
-- A backup is made before createBackup answers, and restoreBackup puts the directory back exactly: files that came
-  later go.
+- restoreBackup puts the directory back exactly: files that came later go.
+- A secret or variable whose name no environment can hold is left out of it. So is a value with a NUL. A volume whose path
+  would hide the machine from its own commands is kept and not attached. Its content goes when its record does.
 - `GET /` is a page for the person at this machine: the sandboxes of all users and the newest requests, no token and no
-  value. It answers to loopback names only, and nothing counts it: no limit, no fault, no list of requests.
-- Requests are not limited unless `rate_limit` says so. AT Protocol sessions are lost only by a fault.
-- A volume whose path would hide the machine itself is not attached. The content of a volume goes when its record does.
-- What ran when the platform ended runs again when it starts on the same folder: services do, and a shell is a new one.
-- An archive in storage is kept for a day.
+  value. Nothing counts it: no limit, no fault, no list of requests. There are no pages for login and terminals, and
+  `POST /login` explains where the token is.
+- The storage has the address of the API. It keeps an archive for a day. Brotli bodies are refused (415).
+- Requests are not limited unless `rate_limit` says so. The waits of the platform, 5 seconds for a lost AT Protocol session
+  and 20 for an unknown profile, are left out. `faults` has the lost session.
+- What ran when the platform ended runs again when it starts on the same folder: services do, and a shell is a new one. A
+  service is added to a stopped sandbox without being started; startService and restartService are refused there (400).
 - `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
+
+Two answers are this platform's own, because it runs where a browser does: a Host header that does not name this machine
+is a 403 (DNS rebinding), and so is a request without a token from a script of another web site.
 """
 
 import atexit

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import msgspec
 from starlette.types import Receive
 
-from pocketenv_fp.local.call import Refusal, invalid, server_error
+from pocketenv_fp.local.call import Refusal, invalid
 from pocketenv_fp.local.json_errors import complaint, not_a_container
 
 Headers = Mapping[bytes, bytes]
@@ -22,6 +22,8 @@ Presence = Literal["missing", "empty", "present"]
 LARGEST = 102_400
 JSON = "application/json"
 _PROTOTYPE = "__proto__"
+# Python refuses to read an integer with more than a few thousand digits; to JavaScript it is infinite.
+_LONGEST_NUMBER = 300
 _UNICODE = re.compile(r"utf(7|8|16|16le|16be|32|32le|32be)")
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -72,9 +74,14 @@ def parse(text: str) -> Any:
     if told is not None:
         raise _malformed(told)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise server_error() from None
+        return json.loads(text, parse_int=_number)
+    except RecursionError:
+        # Nothing that is nested so deeply is among what the methods take.
+        return {} if first == "{" else []
+
+
+def _number(digits: str) -> int | float:
+    return float(digits) if len(digits) > _LONGEST_NUMBER else int(digits)
 
 
 def encode(value: Any) -> bytes:
@@ -88,16 +95,16 @@ def encode(value: Any) -> bytes:
 
 def check_keys(value: Any) -> None:
     """Raise Refusal for an object with the key `__proto__`, at any depth."""
-    waiting = [value]
+    waiting: list[Any] = [value]
     while waiting:
-        inner = waiting.pop()
+        inner: Any = waiting.pop()
         if isinstance(inner, dict):
             given = cast("dict[str, Any]", inner)
             if _PROTOTYPE in given:
                 raise invalid(f"Invalid key: {_PROTOTYPE}")
             waiting.extend(given.values())
         elif isinstance(inner, list):
-            waiting.extend(inner)
+            waiting += inner
 
 
 def _charset(headers: Headers) -> str:

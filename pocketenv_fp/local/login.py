@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope
@@ -41,7 +41,7 @@ async def answer(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes])
 async def _handle(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Any:
     if scope["method"] != "POST":
         return parse_qs(scope["query_string"].decode("latin-1")).get("handle", [""])[0]
-    sent = await bodies.read(headers, receive)
+    sent: Any = await bodies.read(headers, receive)
     if sent is None:
         raise ValueError("no body")
-    return sent.get("handle") if isinstance(sent, dict) else None
+    return cast("dict[str, Any]", sent).get("handle") if isinstance(sent, dict) else None

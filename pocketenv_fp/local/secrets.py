@@ -37,7 +37,7 @@ async def add_secret(call: Call) -> Any:
 async def update_secret(call: Call) -> Any:
     """Another name and another sealed value for a secret."""
     sent = call.body["secret"]
-    values = {"name": sent["name"], "value": sent["value"], "redacted": call.body.get("redacted")}
+    values: dict[str, Any] = {"name": sent["name"], "value": sent["value"], "redacted": call.body.get("redacted")}
     return records.change(call, "secrets", "Secret not found", **values)
 
 

@@ -47,6 +47,8 @@ STATE = "state.sqlite3"
 LOCK = "lock"
 IDLE_SECONDS = 5
 BACKLOG = 2048
+# How many connections asyncio takes in one go. It goes on after an error, so that this is also how often it complains.
+AT_ONCE = 32
 # How often the log has that there is no file descriptor or memory for a new connection.
 COMPLAINT_SECONDS = 30.0
 # How long open requests may take to end once their processes are gone.
@@ -118,7 +120,7 @@ class Platform:
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=IDLE_SECONDS,
-                backlog=BACKLOG,
+                backlog=AT_ONCE,
             )
         )
         self._loop = asyncio.new_event_loop()
@@ -231,7 +233,7 @@ class Platform:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(_Complaints())
+        self._loop.set_exception_handler(Complaints())
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -243,6 +245,9 @@ class Platform:
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody when it is ready
             await asyncio.sleep(0.001)
+        if self._server.started:
+            # uvicorn made the queue of waiting connections as short as AT_ONCE.
+            self._socket.listen(BACKLOG)
         self._ready.set()
         reviving = asyncio.create_task(services.revive(self._world))
         await serving
@@ -285,7 +290,7 @@ class Platform:
         os.close(nothing)
 
 
-class _Complaints:
+class Complaints:
     """Handler for errors of the event loop: out of file descriptors it is called thousands of times a second."""
 
     def __init__(self) -> None:
@@ -293,6 +298,9 @@ class _Complaints:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, ValueError) and "_start_serving" in context.get("message", ""):
+            # A pause after such an error is over, and the platform has closed by then.
+            return
         if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
             loop.default_exception_handler(context)
         elif loop.time() >= self._quiet_until:

@@ -31,6 +31,8 @@ def misfits(exchange: Exchange) -> set[str]:
 
 def faults(exchange: Exchange) -> set[str]:
     """What is wrong with an answer: neither published nor observed. Empty where all is well."""
+    if exchange.status == 431:
+        return {"a body after a head that is too large"} if exchange.body else set()
     length = exchange.headers.get("content-length")
     free = exchange.name.startswith("/cp") or exchange.request.verb == "OPTIONS" or exchange.status == 403
     found = set[str]() if free or "x-ratelimit-limit" in exchange.headers else {"no rate limit headers"}

@@ -306,7 +306,8 @@ class Replay:
                     return different
             return None
         if isinstance(told, list) and isinstance(came, list):
-            wanted_items, given_items = cast("list[Any]", told), cast("list[Any]", came)
+            wanted_items = list[Any](cast("list[Any]", told))  # type: ignore[redundant-cast]  # pyright needs it
+            given_items = list[Any](cast("list[Any]", came))  # type: ignore[redundant-cast]
             if len(wanted_items) != len(given_items):
                 return f"{key}: {len(given_items)} items, recorded {len(wanted_items)}"
             if key.rpartition(".")[2] in UNORDERED:

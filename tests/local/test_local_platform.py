@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import http.client
 import multiprocessing
 import os
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -21,6 +23,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local import processes
+from pocketenv_fp.local.server import Complaints
 from tests.local.wire import Wire, commands_alive, eventually
 
 EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")
@@ -309,3 +312,30 @@ def test_what_a_killed_platform_left_is_cleaned_up_and_nothing_acknowledged_is_l
         assert wire.out(sandbox["id"], "echo works") == "works\n"
         assert [path.name for path in (folder / "sandboxes").iterdir()] == [sandbox["id"]]
         assert list((folder / "backups").iterdir()) == []
+
+
+def test_out_of_file_descriptors_the_log_has_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    exhausted = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        complaints = Complaints()
+        for _ in range(1000):
+            complaints(loop, {"message": "socket.accept() out of system resource", "exception": exhausted})
+    assert [record.getMessage() for record in caplog.records] == [
+        f"new connections have to wait: {os.strerror(errno.EMFILE)}"
+    ]
+
+
+def test_out_of_file_descriptors_it_answers_again_afterwards() -> None:
+    with served() as (process, variables):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (40, 40))
+        host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")
+        with contextlib.ExitStack() as held:
+            for _ in range(100):
+                held.enter_context(socket.create_connection((host, int(port)), timeout=30))
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection.request("GET", "/xrpc/io.pocketenv.sandbox.getSandboxes")
+        assert connection.getresponse().status == 200
+        connection.close()
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+    assert len(told) < 20_000

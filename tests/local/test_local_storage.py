@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.local.vault import open_vault
 from tests.local.wire import Answer, Wire, eventually
 
 BOUNDARY = "b0undary"

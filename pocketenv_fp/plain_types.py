@@ -98,7 +98,7 @@ def _is_sequence(member: Any) -> bool:
     return _kind(member) in {Sequence, list, tuple}
 
 
-def _fits(value: Any, member: Any) -> bool:
+def _fits(value: Any, member: Any) -> bool:  # noqa: PLR0911  # a kind of type each
     kind = _kind(member)
     if kind is Literal:
         return normalize(value) in get_args(member)
@@ -140,7 +140,7 @@ def _words(members: tuple[Any, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
 
 
-def _word(member: Any) -> str:
+def _word(member: Any) -> str:  # noqa: PLR0911  # a kind of type each
     kind, hints = _kind(member), get_args(member)
     if kind is Literal:
         return " or ".join(map(repr, hints))

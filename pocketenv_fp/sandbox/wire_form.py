@@ -24,6 +24,7 @@ from typing import NamedTuple
 import msgspec
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp.arguments import wrong_variable_name
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.errors import CommandTimeout, InvalidInput, PocketenvError
 from pocketenv_fp.models import ExecResult
@@ -61,15 +62,12 @@ def joined(command: str, args: Sequence[str]) -> str:
     return " ".join((command, *map(shlex.quote, args)))
 
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
 def environment(given: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:
     """Return names and values, with each `from_env` read now. Failures: InvalidInput, which shows no value."""
     values: dict[str, str] = {}
     for name, value in (given or {}).items():
-        if not _NAME.fullmatch(name):
-            return Failure(InvalidInput("env", "a name is made of letters, digits and _, and no digit comes first"))
+        if wrong := wrong_variable_name("env", name):
+            return Failure(wrong)
         read = value.read(f"env {name}") if isinstance(value, FromEnv) else Success(value)
         if isinstance(read, Failure):
             return read
@@ -278,7 +276,7 @@ def _setting(env: Mapping[str, str], words: Sequence[str]) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and _OF_THE_SHELL.fullmatch(name) is None
+    return _OF_THE_SHELL.fullmatch(name) is None
 
 
 def _directory(cwd: str | None) -> str:

@@ -168,7 +168,7 @@ async def push(call: Call) -> Any:
     """The uuid of a new archive of a directory; where there is no such directory it is the uuid of nothing."""
     world, me, name = call.world, call.me, new_id()
     directory = posixpath.normpath(posixpath.join("/workspace", call.body["directoryPath"]))
-    top = posixpath.basename(directory)
+    top = "." if call.body["directoryPath"].endswith("/.") else posixpath.basename(directory)
     draft = drafts(world) / name
     async with _running(call) as machine:
         if not top:

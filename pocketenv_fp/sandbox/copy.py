@@ -11,27 +11,22 @@ import posixpath
 from collections.abc import Callable, Generator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv, storage
 from pocketenv_fp.arguments import Text
-from pocketenv_fp.config import Config, settings
-from pocketenv_fp.errors import (
-    ApiError,
-    ArchiveError,
-    InvalidInput,
-    PathNotFound,
-    PocketenvError,
-    SandboxNotFound,
-)
-from pocketenv_fp.interrupts import guarded, opened
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import ArchiveError, InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.operation import Operation, operation
 from pocketenv_fp.progress import Progress, tracking
-from pocketenv_fp.sandbox.transfer import FILE, HOME, STAGED, End, Kind, may_have_run, names_directory, place, temporary
+from pocketenv_fp.sandbox.delivery import Goal, deliver
+from pocketenv_fp.sandbox.departure import Packed, fetch
+from pocketenv_fp.sandbox.relay import transfer
+from pocketenv_fp.sandbox.transfer import HOME, End, names_directory, place
 
 if TYPE_CHECKING:
     from pocketenv_fp.archive.ignore import Ignore
@@ -94,27 +89,18 @@ def upload(
         from pocketenv_fp.archive.pack import pack, survey
 
         try:
-            found = survey(source, ignore=rules)
+            size = survey(source, ignore=rules).bytes
         except ArchiveError as error:
             return Failure(error)
+        with tracking(progress, size, shown(source.name)) as track:
 
-        def carry(goal: tuple[str, str | None]) -> Result[Sandbox, PocketenvError]:
-            directory, name = goal
+            def pieces() -> Generator[bytes]:
+                track.restart(size)
+                yield from pack(source, ignore=rules, count=track.add)
+                track.finish()
 
-            def unpacked(uuid: str) -> Result[None, PocketenvError]:
-                return end.pull(uuid, directory).lash(lambda error: _in_the_way(end, directory, error))
-
-            with tracking(progress, found.bytes, shown(source.name)) as track:
-
-                def pieces() -> Generator[bytes]:
-                    track.restart(found.bytes)
-                    yield from pack(source, ignore=rules, name=name, count=track.add)
-                    track.finish()
-
-                stored = storage.put(pieces, token=token, config=config)
-                return stored.bind(unpacked).map(lambda _: sandbox)
-
-        return _goal(end, source, path, is_directory=names_directory(remote)).bind(carry)
+            goal = Goal(path, "directory" if _is_directory(source) else "file", into=names_directory(remote))
+            return deliver(end, goal, pieces, operation="upload")
 
     places = place("remote", remote).bind(lambda path: _local(local).map(lambda source: (path, source)))
     return places.bind(lambda both: _rules(ignore).bind(lambda rules: send(*both, rules)))
@@ -168,39 +154,26 @@ def download(
 
     end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
 
-    def fetch(path: str, target: Path) -> Result[Path, PocketenvError]:
-        into = os.path.isdir(target)  # noqa: PTH112  # pathlib's raises
+    def fetched(path: str, target: Path) -> Result[Path, PocketenvError]:
+        into = _is_directory(target)
         file = target / posixpath.basename(path) if into or names_directory(os.fspath(local)) else target
-        beside = target if into else file
+
         with tracking(progress, None, shown(posixpath.basename(path))) as track:
 
-            def take(uuid: str, use: Callable[[Path], Path], beside: Path) -> Result[Path, PocketenvError]:
-                arrive = arriving(beside, limits, track, use)
-                return storage.take(uuid, arrive, token=token, config=config)
+            def arrive(kind: Packed, source: storage.Readable) -> Path:
+                if kind == "directory":
+                    return arriving(target, limits, track, lambda made: landed(made, target))(source)
+                try:
+                    beside = target if into else file
+                    return arriving(beside, limits, track, lambda made: landed_file(made, file, into=into))(source)
+                except ArchiveError as error:
+                    # The name of the one entry was not chosen by the caller.
+                    raise ArchiveError(error.reason, shown(path) if error.entry in names else error.entry) from None
 
-            def attempt() -> Result[Path, PocketenvError]:
-                got = end.push(path).bind(lambda uuid: take(uuid, lambda made: landed(made, target), target))
-                if isinstance(got, Failure) and _is_missing(error := got.failure()):
-                    return end.kind(path).bind(lambda kind: instead(kind, error))
-                return got
+            names = {"file", posixpath.basename(path), f"./{posixpath.basename(path)}", "./file"}
+            return fetch(end, path, arrive, operation="download")
 
-            def instead(kind: Kind, error: PocketenvError) -> Result[Path, PocketenvError]:
-                if kind == "file":
-                    return end.push_file(path).bind(lambda uuid: take(uuid, file_landed, beside)).lash(named)
-                return Failure(error if kind == "directory" else _no_copy(path, kind, "download"))
-
-            def file_landed(made: Path) -> Path:
-                return landed_file(made / FILE, file, into=into)
-
-            def named(error: PocketenvError) -> Result[Path, PocketenvError]:
-                # Where it was packed is nobody's affair.
-                if isinstance(error, ArchiveError) and error.entry.startswith(STAGED):
-                    return Failure(ArchiveError(error.reason, shown(path)))
-                return Failure(error)
-
-            return settings(config, token=token).bind(lambda found: storage.again(attempt, found))
-
-    return place("remote", remote).bind(lambda path: _local(local).bind(lambda target: fetch(path, target)))
+    return place("remote", remote).bind(lambda path: _local(local).bind(lambda target: fetched(path, target)))
 
 
 class _Between(Operation[Sandbox, P, B]):
@@ -247,27 +220,10 @@ def copy_to(
     >>> (one | copy_to(other, "output", "input") | exec("cat input/answer")).unwrap().stdout
     '42\n'
     """
-    source = End(sandbox, token, config)
+    source = End(sandbox, token, config, "src")
 
     def copy(there: Sandbox, path: str, goal: str) -> Result[Sandbox, PocketenvError]:
-        target = End(there, token, config)
-
-        def settle(kind: Kind) -> Result[Sandbox, PocketenvError]:
-            staging = temporary(goal if kind == "directory" else posixpath.dirname(goal))
-            tree = source.push(path).bind(lambda uuid: _carry(target, uuid, staging, goal, "directory"))
-            if not isinstance(tree, Failure) or not isinstance(tree.failure(), PathNotFound):
-                return tree
-            return source.kind(path).bind(lambda found: instead(found, kind))
-
-        def instead(found: Kind, kind: Kind) -> Result[Sandbox, PocketenvError]:
-            if found != "file":
-                return Failure(_no_copy(path, found, "copy_to"))
-            below = kind == "directory" or names_directory(dst)
-            file = posixpath.join(goal, posixpath.basename(path)) if below else goal
-            staging = temporary(posixpath.dirname(file))
-            return source.push_file(path).bind(lambda uuid: _carry(target, uuid, staging, file, "file"))
-
-        return target.kind(goal).bind(settle)
+        return transfer(source, End(there, token, config, "dst"), path, goal, into=names_directory(dst))
 
     places = place("src", src).bind(lambda path: place("dst", dst).map(lambda goal: (path, goal)))
     return places.bind(
@@ -296,63 +252,8 @@ def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # n
         return Failure(InvalidInput("ignore", _HALF))
 
 
-def _goal(end: End, source: Path, path: str, *, is_directory: bool) -> Result[tuple[str, str | None], PocketenvError]:
-    """The directory to unpack into, and the name that a single file has there."""
-    if os.path.isdir(source):  # noqa: PTH112  # pathlib's raises
-        return Success((path, None))
-    kind: Result[Kind, PocketenvError] = Success("directory") if is_directory else end.kind(path)
-    return kind.map(
-        lambda found: (
-            (path, source.name) if found == "directory" else (posixpath.dirname(path), posixpath.basename(path))
-        )
-    )
-
-
-def _in_the_way(end: End, directory: str, error: PocketenvError) -> Result[None, PocketenvError]:
-    # The platform hides why it could not unpack. Only a sandbox that runs tells what is there.
-    if not isinstance(error, ApiError) or error.status not in {400, 500}:
-        return Failure(error)
-    match end.kind(directory).value_or(None):
-        case None:
-            return Failure(error)
-        case "file":
-            return Failure(InvalidInput("remote", "leads to a file in the sandbox, where a directory should be"))
-        case _:
-            said = f"it could not be unpacked, the platform hides why, and a part of it may be in {directory}"
-            return Failure(type(error)(error.status, error.error, said, error.operation))
-
-
-def _is_missing(error: PocketenvError) -> bool:
-    return isinstance(error, ApiError) and (error.status, error.operation) == (404, storage.TAKE)
-
-
-def _no_copy(path: str, kind: Kind, operation: str) -> PocketenvError:
-    match kind:
-        case "nothing":
-            return PathNotFound(message=f"there is no {path}", operation=operation)
-        case "other":
-            return ArchiveError("it is neither a file nor a directory", path)
-        case _:
-            return PathNotFound(message=f"{path} was not there when it was packed", operation=operation)
-
-
-def _carry(
-    target: End, uuid: str, staging: str, goal: str, kind: Literal["directory", "file"]
-) -> Result[Sandbox, PocketenvError]:
-    is_there = True
-    with guarded():
-        try:
-            with opened():
-                pulled = target.pull(uuid, staging)
-            if isinstance(pulled, Failure):
-                is_there = may_have_run(pulled.failure())
-                return Failure(pulled.failure())
-            is_there = False  # from here on it is the shell's to remove, whatever comes between
-        finally:
-            if is_there:
-                target.remove(staging, is_under_way=True)
-        # The shell does not stop where who waits for it does: what it moves is moved before Ctrl-C comes out.
-        return target.settle(staging, goal, kind)
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # pathlib's raises
 
 
 def _resolved(

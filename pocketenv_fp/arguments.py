@@ -78,17 +78,21 @@ def wrong_value(field: str, value: object, exact: Any, loose: Any) -> InvalidInp
 
 
 # What msgspec does not know inside a union. A value of one of these fits by its type alone.
-_FOREIGN: frozenset[Any] = frozenset({Callable, PathLike, Result})
+_FOREIGN: frozenset[Any] = frozenset({Callable, PathLike, Result, bytes})
 
 
 def _foreign(hint: Any) -> tuple[type, ...]:
-    return tuple(kind for member in _members(hint) if (kind := get_origin(member)) in _FOREIGN)
+    return tuple(kind for member in _members(hint) if (kind := _kind(member)) in _FOREIGN)
 
 
 def _own(hint: Any) -> Any:
     """The annotation without what msgspec does not know."""
-    known = tuple(member for member in _members(hint) if get_origin(member) not in _FOREIGN)
+    known = tuple(member for member in _members(hint) if _kind(member) not in _FOREIGN)
     return Union[known] if known else hint  # noqa: UP007  # `|` takes no tuple
+
+
+def _kind(hint: Any) -> Any:
+    return get_origin(hint) or hint
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -52,6 +52,17 @@ in_quotes() {
 import json, sys
 print(json.dumps(sys.stdin.read().replace("\x27", "\x27\\\x27\x27"))[1:-1])'
 }"""
+# The library writes such words with octal numbers, too: bash reads both alike.
+IN_ANSI = r"""# The same for a text in the $'...' of a command.
+in_ansi() {
+    printf %s "$1" | python3 -c '
+import json, re, sys
+escaped = re.sub(r"[\x00-\x1f\x7f\x27\\]", lambda sign: "\\%03o" % ord(sign[0]), sys.stdin.read())
+print(json.dumps(escaped if len(sys.argv) == 1 else re.sub(r"[\\\"$`]", r"\\\g<0>", escaped))[1:-1])' ${2-}
+}"""
+IN_DOUBLE = """\
+# The same where that stands between double quotes.
+in_double() { in_ansi "$1" double; }"""
 SEALED = """\
 # Gives a secret as only the platform can read it. No shell can do that, and this library does.
 sealed() { SECRET=$1 python3 -c 'import os; from pocketenv_fp.crypto import seal; print(seal(os.environ["SECRET"]).unwrap())'; }"""
@@ -181,7 +192,7 @@ class _Script:
             if name is not None:
                 own = self._value(name)
                 if name in self._needed:
-                    own = self._written(name, "in_quotes" if text.endswith("'") else "in_json")
+                    own = self._written(name, _function_for(text))
                 words.append(f'"{own}"')
         return "".join(words)
 
@@ -207,7 +218,23 @@ class _Script:
             self._needed.append(name)
 
 
-FUNCTIONS = {"| pick ": PICK, "$(in_json ": IN_JSON, "$(in_quotes ": IN_QUOTES, "$(sealed ": SEALED}
+FUNCTIONS = {
+    "| pick ": PICK,
+    "$(in_json ": IN_JSON,
+    "$(in_quotes ": IN_QUOTES,
+    "$(in_ansi ": IN_ANSI,
+    "$(in_double ": f"{IN_ANSI}\n{IN_DOUBLE}",
+    "$(sealed ": SEALED,
+}
+
+
+def _function_for(before: str) -> str:
+    """Return the function of the script that writes a text behind this part of a body."""
+    if before.endswith(r"\\$'"):
+        return "in_double"
+    if before.endswith(("$'", r"""$'\"'\"'""")):
+        return "in_ansi"
+    return "in_quotes" if before.endswith("'") else "in_json"
 
 
 def _comment(text: str) -> str:

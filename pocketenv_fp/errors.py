@@ -24,7 +24,7 @@
     ├── ShellBusy                       the sandbox's one shell did not take the command in time (a TimeoutError)
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
     ├── CommandFailed                   a command's exit code was not zero, where that was asked to matter
-    ├── CommandTimeout                  a command was ended because its time was over         (a TimeoutError)
+    ├── CommandTimeout                  a command took longer than it may                (a TimeoutError)
     ├── ArchiveError                    an archive could not be made, read or trusted
     └── EncryptionError                 a value could not be sealed
 
@@ -406,9 +406,10 @@ class CommandFailed(PocketenvError):
 
 @dataclass(eq=False, repr=False)
 class CommandTimeout(PocketenvError, TimeoutError):
-    """A command was still running after ``seconds`` and was ended, with all that it had started.
+    """A command was still running after ``seconds`` and was killed, with all that it had started.
 
-    What it had printed until then is in the fields and not in the message.
+    Its output up to then is in the fields and not in the message. With ``may_run`` it was the platform that stopped
+    waiting: the output is lost, and the command may run on.
     """
 
     advice: ClassVar[str] = "Give it more time with timeout=. What it had printed is in .stdout and .stderr."
@@ -416,9 +417,20 @@ class CommandTimeout(PocketenvError, TimeoutError):
     seconds: float
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
+    may_run: bool = False
 
     def summary(self) -> str:
-        return f"the command was ended after {self.seconds:g} s"
+        if self.may_run:
+            return f"the platform waited {self.seconds:g} s for the command and no longer"
+        return f"the command was killed after {self.seconds:g} s"
+
+    def __str__(self) -> str:
+        if not self.may_run:
+            return super().__str__()
+        return (
+            f"{self.summary()}. It may run on, and later commands may wait for it. Run a long command in the "
+            "background: with spawn, or as `nohup … > file 2>&1 &` in exec."
+        )
 
 
 @dataclass(eq=False, repr=False)
@@ -444,8 +456,8 @@ class NotSupported(PocketenvError):
 class ShellLost(PocketenvError):
     """The one shell that runs all commands of a Cloudflare sandbox has ended, so no command runs in it any more.
 
-    Another client ended it: a raw ``exit``, a failing line under ``set -e`` or a syntax error does. The command did
-    not run.
+    Another client ended it, with a raw ``exit``, a failing line under ``set -e`` or a syntax error: then the command
+    did not run. Or the command itself killed it, with ``kill -9 -1``.
     """
 
     advice: ClassVar[str] = (

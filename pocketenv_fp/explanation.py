@@ -15,6 +15,8 @@ __all__ = ["API", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json
 API, STORAGE = "api", "storage"
 LOGIN = "Authorization: Bearer $POCKETENV_TOKEN"
 LONG = 200
+# A command has the program around its line in front.
+LONG_COMMAND = 400
 # Signs that move a terminal's cursor or turn the direction of writing: JSON may hold them, and is read by people.
 _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _STAND_IN = re.compile(r"‹([A-Za-z_][A-Za-z0-9_]*)›")
@@ -153,12 +155,17 @@ def _body(request: Request, code: str) -> str:
 
 def _brief(value: object) -> object:
     if isinstance(value, dict):
-        return {name: _brief(each) for name, each in cast("dict[str, object]", value).items()}
+        return {
+            name: _cut(each, LONG_COMMAND) if name == "command" and isinstance(each, str) else _brief(each)
+            for name, each in cast("dict[str, object]", value).items()
+        }
     if isinstance(value, list):
         return [_brief(each) for each in cast("list[object]", value)]
-    if isinstance(value, str) and len(value) > LONG:
-        return f"{value[: LONG // 4]}… ‹{len(value):,} characters›"
-    return value
+    return _cut(value, LONG, LONG // 4) if isinstance(value, str) else value
+
+
+def _cut(text: str, longest: int, kept: int | None = None) -> str:
+    return text if len(text) <= longest else f"{text[: kept or longest]}… ‹{len(text):,} characters›"
 
 
 def _several(number: int) -> str:

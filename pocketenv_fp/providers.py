@@ -29,7 +29,8 @@ class Provider(NamedTuple):
 
     ``reader`` is the shell that reads the command first. ``persistent``: all commands of a sandbox share one shell. ``exec_seconds`` is the
     longest time that a command may take, None where no limit is known. ``lost_exit_code``: the platform answers with an
-    error where a command's exit code is not zero. ``copies``: pushDirectory and pullDirectory work.
+    error where a command's exit code is not zero. ``has_stderr``: an answer has what a command wrote to its standard
+    error. ``copies``: pushDirectory and pullDirectory work.
     ``keeps_files``: files survive a stop. ``running_on_create``: the sandbox runs when create answers.
     """
 
@@ -39,6 +40,7 @@ class Provider(NamedTuple):
     persistent: bool = False
     exec_seconds: float | None = None
     lost_exit_code: bool = False
+    has_stderr: bool = True
     copies: bool = True
     services: bool = False
     variables: bool = False
@@ -65,7 +67,7 @@ _PROVIDERS = {
             previews=True,
             running_on_create=True,
         ),
-        Provider("daytona", reader="sh", keeps_files=True),
+        Provider("daytona", reader="sh", has_stderr=False, keeps_files=True),
         # With dash as sh, pullDirectory unpacks and never copies, and answers 200.
         Provider("deno", reader="sh", copies=False),
         Provider("vercel", reader="sh", copies=False),

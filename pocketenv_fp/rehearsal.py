@@ -28,7 +28,7 @@ from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from pocketenv_fp.sandbox.delivery import Goal, arrived
 from pocketenv_fp.sandbox.departure import fetch
 from pocketenv_fp.sandbox.lifecycle import delete
-from pocketenv_fp.sandbox.transfer import HOME, End, place
+from pocketenv_fp.sandbox.transfer import HOME, End, place, temporary
 from pocketenv_fp.xrpc import NAMESPACE, Call
 
 __all__ = ["EPHEMERAL", "FALLBACK", "MANAGED", "Rehearsal", "place_of"]
@@ -235,7 +235,7 @@ def _nothing() -> Generator[bytes]:
 def _upload(box: Sandbox, _: object, remote: str = HOME, **__: object) -> Outcome:
     def put(path: str) -> Outcome:
         goal = Goal(path, "directory", into=False)
-        return storage.put(_nothing).bind(lambda uuid: arrived(End(box, None, None), goal, uuid))
+        return storage.put(_nothing).bind(lambda uuid: arrived(End(box, None, None), goal, uuid, temporary()))
 
     return place("remote", remote).bind(put)
 

@@ -57,7 +57,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pocketenv_fp.local.box import Isolation, Limits, Network
+    from pocketenv_fp.local.box import Container, Isolation, Limits, Network
     from pocketenv_fp.local.server import Platform
 
 __all__ = ["Platform", "platform", "shared"]
@@ -87,6 +87,8 @@ def platform(
     isolation: "Isolation | None" = None,
     network: "Network" = "shared",
     limits: "Limits | None" = None,
+    container: "Container" = "0.7.8",
+    exec_seconds: float = 300.0,
 ) -> "Platform":
     """A platform that runs until it is closed, or until its `with` block ends.
 
@@ -98,6 +100,9 @@ def platform(
     which it is and what that means.
     `network`: "shared", so that a server in a sandbox answers on 127.0.0.1, or "private" (only with bubblewrap).
     `limits`: what the commands of each sandbox may use.
+    `container`: the version of Cloudflare's container that is played: 0.7.8, the one that the platform pins, puts four
+    spaces after each newline of a command; 0.7.18 does not.
+    `exec_seconds`: the time limit of a command on Cloudflare. A command that takes longer is a server error and runs on.
 
     Raises OSError where the port is taken, another platform has the folder, or what was asked for cannot be had here.
     """
@@ -113,6 +118,8 @@ def platform(
         isolation=isolation,
         network=network,
         limits=Limits() if limits is None else limits,
+        container=container,
+        exec_seconds=exec_seconds,
     )
 
 

@@ -61,6 +61,8 @@ def _start(given: argparse.Namespace) -> "Platform":
         port=given.port,
         isolation=given.isolation,
         network=given.network,
+        container=given.container,
+        exec_seconds=given.exec_seconds,
         limits=Limits(**{name: value for name, value in limited.items() if value is not None}),
     )
 
@@ -116,6 +118,19 @@ def _parser() -> argparse.ArgumentParser:
         choices=("shared", "private"),
         default="shared",
         help="whether their servers answer on 127.0.0.1 (default: shared); private needs bubblewrap",
+    )
+    parser.add_argument(
+        "--container",
+        choices=("0.7.8", "0.7.18"),
+        default="0.7.8",
+        help="version of Cloudflare's container (default: 0.7.8, the platform's)",
+    )
+    parser.add_argument(
+        "--exec-seconds",
+        type=_seconds,
+        default=300.0,
+        metavar="S",
+        help="time limit of a command on Cloudflare (default: 300, the platform's)",
     )
     limits = parser.add_argument_group("limits on the commands of each sandbox")
     limits.add_argument("--cpu-seconds", type=_number, metavar="N", help="processor time of a process")

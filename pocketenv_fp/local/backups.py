@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketenv_fp.local import sandboxes, unpackings
-from pocketenv_fp.local.call import EMPTY, Call, World, iso, new_id, not_found, now, provider_refused
+from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, new_id, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
@@ -21,7 +21,7 @@ async def create(call: Call) -> Any:
     """Keep a copy of a directory; of one that is not there nothing is kept, and nothing is said."""
     found = _own(call)
     if found.provider != CLOUDFLARE:
-        raise provider_refused()
+        raise invalid("Sandbox provider does not support backup")
     moment, name, world = now(), new_id(), call.world
     machine = world.machine(found.id)
     async with machine.turn:
@@ -67,7 +67,7 @@ async def restore(call: Call) -> Any:
         current = sandboxes.find(world, found.id, by="id")
         if current is None or current.stopped:
             raise provider_refused()
-        noted = unpackings.note(world, folder(world) / name, found.id, row[1], exact=True)
+        noted = unpackings.note(world, folder(world) / name, found.id, row[1])
         try:
             await unpackings.carry(world, noted)
         except (Refused, OSError) as error:

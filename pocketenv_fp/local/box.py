@@ -26,6 +26,9 @@ from pocketenv_fp.local.threads import aside
 
 Isolation = Literal["bubblewrap", "processes"]
 Network = Literal["shared", "private"]
+Container = Literal["0.7.8", "0.7.18"]
+
+EXEC_SECONDS = 300.0
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SECONDS = 20.0
@@ -56,11 +59,17 @@ class Refused(Exception):
 
 
 class Kind(NamedTuple):
-    """How the boxes of one platform are built."""
+    """How the boxes of one platform are built, and what plays Cloudflare's container in them.
+
+    `container` is the version of Cloudflare's container: 0.7.8 puts four spaces after each newline of a command.
+    `exec_seconds` is the longest time that a command may take there.
+    """
 
     isolation: Isolation
     network: Network = "shared"
     limits: Limits = NO_LIMITS
+    container: Container = "0.7.8"
+    exec_seconds: float = EXEC_SECONDS
 
 
 class Plan(NamedTuple):

@@ -11,6 +11,7 @@ from pocketenv_fp.local import (
     keys,
     layout,
     processes,
+    providers,
     repositories,
     sandboxes,
     secrets,
@@ -22,7 +23,7 @@ from pocketenv_fp.local.agent import work
 from pocketenv_fp.local.box import Plan
 from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
 from pocketenv_fp.local.machine import Machine, Refused, bury
-from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
+from pocketenv_fp.local.sandboxes import Sandbox
 
 _log = logging.getLogger("pocketenv_fp.local")
 
@@ -47,13 +48,15 @@ async def start_sandbox(call: Call) -> Any:
 
 
 async def stop_sandbox(call: Call) -> Any:
-    """End all its processes; on Cloudflare the file system goes too."""
+    """End what runs in it, and on most providers discard its files."""
     found = _own(call, by="name")
     machine = call.world.machine(found.id)
     async with machine.turn:
         call.world.store.write("UPDATE sandboxes SET stopped = 1 WHERE id = ?", found.id)
-        await machine.halt()
-        if found.provider == CLOUDFLARE:
+        this = providers.provider(found.provider)
+        if not this.runs_on:
+            await machine.halt()
+        if not this.keeps_files:
             await machine.discard()
     return NOTHING
 
@@ -110,7 +113,9 @@ def recover(world: World) -> None:
     for clone in world.data.glob(f"{repositories.DRAFT}*"):
         bury(clone)
     kept = {
-        row[0] for row in world.store.rows("SELECT id FROM sandboxes WHERE stopped = 0 OR provider <> ?", CLOUDFLARE)
+        name
+        for name, stopped, provider in world.store.rows("SELECT id, stopped, provider FROM sandboxes")
+        if not stopped or providers.provider(provider).keeps_files
     }
     for folder in _entries(world.data / "sandboxes"):
         if folder.name not in kept:
@@ -163,6 +168,7 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             sandbox.id,
         )
         machine.variables = environment
+        providers.started(world, sandbox)
         await services.resume(world, sandbox.id)
         await repositories.clone(machine, body.get("repo", sandbox.repo))
 

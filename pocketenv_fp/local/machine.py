@@ -5,9 +5,9 @@ import contextlib
 import os
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pocketenv_fp.local import box as boxes
 from pocketenv_fp.local import layout, processes
@@ -15,18 +15,22 @@ from pocketenv_fp.local.agent import kin, work
 from pocketenv_fp.local.box import Box, Kind, Plan, Refused
 from pocketenv_fp.local.threads import aside
 
-__all__ = ["Finished", "Machine", "Refused"]
+__all__ = ["Finished", "Lost", "Machine", "Refused"]
 
 LIMITED = "the output was cut: the command wrote more than it may\n"
-KILLED = 137
 
 
 class Finished(NamedTuple):
-    """What a command left behind."""
+    """What a command left behind. `limited`: it was killed because it wrote more than it may."""
 
     stdout: str
     stderr: str
     exit_code: int
+    limited: bool = False
+
+
+class Lost(Exception):
+    """A command has no answer: its shell ended, or it took longer than it may."""
 
 
 class Machine:
@@ -36,6 +40,7 @@ class Machine:
     when its box is there, so that no command slips into a machine that was halted in between.
     `turn` is held by whatever changes the machine as a whole (start, stop, delete, backup), one at a time; commands
     do not wait for it. `variables` is the environment of the last start, None until it is read again after a restart.
+    `early`: what is in it was made before the sandbox was ready.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Machine:
         self.folder = folder
         self.generation = 0
         self.variables: dict[str, str] | None = None
+        self.early = False
         self.turn = asyncio.Lock()
         self.box: Box | None = None
         self._trash = trash
@@ -53,6 +59,8 @@ class Machine:
         self._plan: Plan | None = None
         self._building = asyncio.Lock()
         self._services: set[str] = set()
+        self._typed_in: Box | None = None
+        self._later: list[str] = []
 
     async def adopt(self, plan: Plan) -> None:
         """Be built from this plan from now on: a box that was built from another one is ended."""
@@ -71,21 +79,76 @@ class Machine:
         """Build the box now. Raises Refused."""
         await self._boot()
 
-    async def run(self, line: str, environment: Mapping[str, str]) -> Finished:
-        """Run one raw shell line in /workspace and wait for the shell, not for what it left in the background.
+    async def run(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        directory: str = "/workspace",
+        home: str = "/root",
+        merged: bool = False,
+        limit: float | None = None,
+    ) -> Finished:
+        """Run a process and wait for it, not for what it left in the background.
 
-        Death by signal n is exit code 128 + n, and so is the end of the whole machine. Raises Refused.
+        `merged`: both outputs are the first one. `limit` is in seconds. Death by signal n is exit code 128 + n. Raises
+        Lost where it took longer, Refused where the machine was halted.
         """
         box = await self._boot()
+        request = {
+            "do": "run",
+            "argv": list(arguments),
+            "env": _own(environment),
+            "cwd": directory,
+            "home": home,
+            "merged": merged,
+            "limit": limit,
+        }
+        return _finished(*await box.ask(request))
+
+    async def type_line(
+        self, line: str, *, opening: Callable[[], list[str]], environment: Mapping[str, str], limit: float
+    ) -> Finished:
+        """Type a line into the one shell of this machine and wait until it is done. Lines run one after the other.
+
+        A shell is started with the first line; it has `environment` and is first typed the lines of `opening`. `limit`
+        is in seconds, from when the line is typed. Raises Lost where the shell ended or the line took longer, Refused
+        where the machine was halted.
+        """
+        box = await self._boot()
+        before, self._later = self._later, []
+        if box is not self._typed_in:
+            before, self._typed_in = opening(), box
+        request = {
+            "do": "line",
+            "line": line,
+            "before": before,
+            "env": _own(environment),
+            "cwd": "/workspace",
+            "home": "/root",
+            "limit": limit,
+        }
+        return _finished(*await box.ask(request))
+
+    def type_later(self, lines: list[str]) -> None:
+        """Type these before the next line, if the shell runs."""
+        if self.box is not None and self.box is self._typed_in:
+            self._later += lines
+
+    @contextlib.asynccontextmanager
+    async def hold(self, archive: Path, *, writing: bool = False) -> AsyncGenerator[str]:
+        """Yield the name by which a command opens a file of this machine, also in a box. Raises Refused, OSError."""
+        if self._kind.isolation == "processes":
+            yield str(archive)
+            return
+        box = await self._boot()
+        with archive.open("r+b" if writing else "rb") as file:
+            held, _ = await box.ask({"do": "hold"}, descriptor=file.fileno())
         try:
-            told, output = await box.ask({"do": "run", "line": line, "env": _own(environment)})
-        except Refused:
-            if box.gone:
-                return Finished("", "", KILLED)
-            raise
-        stdout, stderr = output[: told["out"]], output[told["out"] :]
-        said = stderr.decode("utf-8", "replace") + (LIMITED if told["limited"] else "")
-        return Finished(stdout.decode("utf-8", "replace"), said, told["code"])
+            yield held["name"]
+        finally:
+            with contextlib.suppress(Refused):
+                await box.ask({"do": "release", "name": held["name"]})
 
     async def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write a file at an absolute path of the sandbox; it appears whole. Raises Refused."""
@@ -122,7 +185,8 @@ class Machine:
         box = await self._boot()
         self._services.add(service)
         try:
-            await box.ask({"do": "launch", "key": service, "line": line, "env": _own(environment), "log": log})
+            request = {"do": "launch", "key": service, "line": line, "env": _own(environment), "log": log}
+            await box.ask({**request, "cwd": "/workspace", "home": "/root"})
         except Refused:
             self._services.discard(service)
             raise
@@ -187,6 +251,13 @@ class Machine:
 
     def __repr__(self) -> str:
         return f"Machine({str(self.folder)!r})"
+
+
+def _finished(told: dict[str, Any], output: bytes) -> Finished:
+    if "lost" in told:
+        raise Lost
+    stdout, stderr = (part.decode("utf-8", "replace") for part in (output[: told["out"]], output[told["out"] :]))
+    return Finished(stdout, stderr, told["code"], told["limited"])
 
 
 def _own(environment: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pocketenv_fp.local import (
     catalogue,
     claims,
     commands,
+    copies,
     files,
     integrations,
     keys,
@@ -19,7 +20,6 @@ from pocketenv_fp.local import (
     sandboxes,
     secrets,
     services,
-    storage,
     volumes,
 )
 from pocketenv_fp.local.call import Handler
@@ -194,10 +194,10 @@ _ALL = (
     procedure("service.deleteService", text("serviceId!"), to=services.delete),
     procedure(
         "sandbox.pullDirectory",
-        body=(text("sandboxId!"), text("uuid!"), text("directoryPath!")),
-        to=storage.pull,
+        body=(text("sandboxId!"), text("uuid"), text("directoryPath!")),
+        to=copies.pull,
     ),
-    procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=storage.push),
+    procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=copies.push),
     procedure("sandbox.createIntegration", body=(text("id!"), text("name!")), to=integrations.create),
     query("sandbox.getIntegrations", ID, to=integrations.get_all),
     # The platform itself has these three in its lexicon and nothing behind them.

@@ -37,15 +37,15 @@ async def clone(machine: Machine, repo: str | None) -> None:
 
 
 async def _arrive(machine: Machine, repo: str, name: str) -> None:
-    environment = {**(machine.variables or {}), **_QUIET}
-    if (await machine.run(f"test ! -e {shlex.quote(name)}", environment)).exit_code != 0:
+    environment = {"LANG": "C.UTF-8", **(machine.variables or {}), **_QUIET}
+    if (await machine.run(["bash", "-c", f"test ! -e {shlex.quote(name)}"], environment)).exit_code != 0:
         return
     here = _path_on_this_machine(repo)
     if here is None:
         # Beside first, under a name that a start sweeps away: half a repository would never be cloned again.
         draft = work.DRAFT + uuid.uuid4().hex
         line = f"git clone --quiet -- {shlex.quote(repo)} {draft} && mv {draft} {shlex.quote(name)}"
-        await machine.run(line, environment)
+        await machine.run(["bash", "-c", line], environment)
         return
     # A box does not see the rest of this machine: the clone is made outside it and carried in.
     with tempfile.TemporaryDirectory(prefix=DRAFT, dir=machine.folder.parent.parent) as folder:

@@ -20,7 +20,18 @@ import uvicorn
 from pocketenv_fp.local import actors, catalogue, claims, lifecycle, processes, services, storage
 from pocketenv_fp.local.access import Heard
 from pocketenv_fp.local.app import App
-from pocketenv_fp.local.box import NO_LIMITS, Box, Isolation, Kind, Limits, Network, best_isolation, bubblewrap
+from pocketenv_fp.local.box import (
+    EXEC_SECONDS,
+    NO_LIMITS,
+    Box,
+    Container,
+    Isolation,
+    Kind,
+    Limits,
+    Network,
+    best_isolation,
+    bubblewrap,
+)
 from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
 from pocketenv_fp.local.connection import Connection
 from pocketenv_fp.local.faults import Faults
@@ -47,6 +58,9 @@ class Platform:
     `isolation`: None for the stronger level that this machine has. OSError where the one asked for cannot be had.
     `network`: "private" gives each sandbox a loopback of its own and nothing else; only with bubblewrap.
     `limits`: what the commands of a sandbox may use.
+    `container`: the version of Cloudflare's container that is played. 0.7.8, the one that the platform pins, puts four
+    spaces after each newline of a command; 0.7.18 does not.
+    `exec_seconds`: the time limit of a command on Cloudflare; the platform's own is 300.
     """
 
     def __init__(
@@ -59,6 +73,8 @@ class Platform:
         isolation: Isolation | None = None,
         network: Network = "shared",
         limits: Limits = NO_LIMITS,
+        container: Container = "0.7.8",
+        exec_seconds: float = EXEC_SECONDS,
     ) -> None:
         self._closed = False
         self._pid = os.getpid()
@@ -71,7 +87,7 @@ class Platform:
         try:
             _claim(self.data)
             self._lock = _lock(self.data / LOCK)
-            self._world = _open_world(self.data, boot_delay, _kind(isolation, network, limits))
+            self._world = _open_world(self.data, boot_delay, _kind(isolation, network, limits, container, exec_seconds))
         except BaseException:
             self._let_go()
             raise
@@ -301,13 +317,15 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _kind(isolation: Isolation | None, network: Network, limits: Limits) -> Kind:
+def _kind(
+    isolation: Isolation | None, network: Network, limits: Limits, container: Container, exec_seconds: float
+) -> Kind:
     if isolation == "bubblewrap" and bubblewrap() is None:
         raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system lets nobody make namespaces")
     chosen = isolation or best_isolation()
     if network == "private" and chosen == "processes":
         raise OSError("network 'private' needs isolation 'bubblewrap', which cannot be had here")
-    return Kind(chosen, network, limits)
+    return Kind(chosen, network, limits, container, exec_seconds)
 
 
 def _cut(boxes: Sequence[Box]) -> None:

@@ -13,8 +13,8 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import Sandbox, Service
 from pocketenv_fp.operation import operation
-from pocketenv_fp.sandbox.lines import environment, joined, service_line
 from pocketenv_fp.sandbox.services import get_service
+from pocketenv_fp.sandbox.wire_form import environment, joined, service_form
 
 __all__ = ["spawn"]
 
@@ -51,12 +51,12 @@ def spawn(
     values = _visible(env)
     if isinstance(values, Failure):
         return values
-    line = service_line(joined(command, args), cwd, values.unwrap())
-    if "\0" in line:
-        return Failure(InvalidInput("command", "holds a NUL character, which a command line cannot"))
+    line = service_form(joined(command, args), cwd, values.unwrap())
+    if isinstance(line, Failure):
+        return line
     chosen = name or f"spawn-{os.urandom(6).hex()}"
 
-    added = pocketenv.add_service(sandbox.id, chosen, line, token=token, config=config)
+    added = pocketenv.add_service(sandbox.id, chosen, line.unwrap(), token=token, config=config)
     return added.bind(lambda _: get_service(sandbox, chosen, token=token, config=config))
 
 

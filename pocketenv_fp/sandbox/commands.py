@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, overload
 
+import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.arguments import Seconds, Text
 from pocketenv_fp.config import Config, FromEnv, settings
-from pocketenv_fp.errors import ApiError, CommandFailed, InvalidInput, PocketenvError
+from pocketenv_fp.errors import ApiError, CommandFailed, PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.operation import Step, operation
-from pocketenv_fp.sandbox.lines import GRACE_SECONDS, Limit, environment, joined, shell_line
+from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.sandbox.shell_state import Shell
+from pocketenv_fp.sandbox.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
 from pocketenv_fp.secrecy import HIDDEN
 from pocketenv_fp.shell import Value, fields, fill
 from pocketenv_fp.xrpc import decode, procedure, send
 
-__all__ = ["Env", "Line", "ended_well", "exec", "ran", "sh"]
+__all__ = ["Env", "ended_well", "exec", "finite", "ran", "sh"]
 
 Env = Mapping[str, str | FromEnv]
-Line = Callable[[dict[str, str], Limit | None], Result[str, PocketenvError]]
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    """An answer of exec. Providers leave ``stderr`` out, or add keys of their own, which are not read."""
+
+    stdout: str
+    exit_code: int
+    stderr: str | None = None
 
 
 def _result(body: bytes) -> ExecResult:
-    return decode(body, ExecResult)
+    answer = decode(body, _Answer)
+    return ExecResult(answer.stdout, answer.stderr or "", answer.exit_code)
 
 
 @operation(Sandbox)
@@ -39,30 +51,40 @@ def exec(
     cwd: Text | None = None,
     env: Mapping[str, str | FromEnv] | None = None,
     timeout: Seconds | None = None,
+    stdin: str | bytes | None = None,
     check: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    r"""Run a command and wait for its end. Gives an ExecResult; an exit code that is not zero is data, not a Failure.
+    r"""Run a command and wait for its end. Returns an ExecResult: a non-zero exit code is data, not a Failure.
 
-    ``command`` is a shell line and is sent as it is, so that pipes, globs and ``&&`` work; each of ``args`` is quoted
-    and stays one argument, whatever is in it. With ``check=True`` an exit code that is not zero is
-    Failure(CommandFailed).
+    ``command`` is a line of bash (of ``sh`` where the sandbox has no bash), so pipes, globs and ``&&`` work. Each of
+    ``args`` is quoted and stays one argument, whatever is in it. The line runs in a shell of its own: ``exit``,
+    ``cd``, ``export`` and an unclosed quote change nothing for the next command. stdout and stderr are exact, but for
+    bytes that are no UTF-8. With ``check=True`` a non-zero exit code is Failure(CommandFailed).
 
-    It runs in ``/workspace``, or in the directory ``cwd``; if it cannot be entered, the command does not run, and the
-    exit code is not zero. ``env`` adds environment variables. Its texts are shown when the step is printed; a
-    `from_env` is read when the step runs and never shown, but on its way it is part of the command line, which other
-    processes in the sandbox can see: what has to be kept from them is for `set_secret`.
+    ``cwd`` is the directory, ``/workspace`` by default; a relative one is below that. If it cannot be entered, the
+    command does not run, and the exit code is not zero. ``stdin`` is the standard input, empty by default. ``env``
+    adds environment variables. Their values are shown when the step is printed. A `from_env` is read when the step
+    runs and is never shown, but other processes in the sandbox can read it: keep a secret from them with `set_secret`.
 
-    ``timeout`` is in seconds. A command that is not over by then is asked to end (SIGTERM), five seconds later it is
-    ended (SIGKILL), and the same goes for its children, in pipelines and in the background, unless they have left its
-    process group (``setsid``). That is Failure(CommandTimeout), with what it had printed. It is done by the sandbox's
-    ``timeout`` of GNU coreutils: without one nothing is run, and the Failure is InvalidInput. The answer is waited for
-    as long as that takes and ``read_timeout`` more; without ``timeout`` it is waited for without end.
+    ``timeout`` is in seconds. A command that takes longer gets SIGTERM, and SIGKILL five seconds later. So do its
+    children, in pipelines and in the background, unless they left its process group (``setsid``). That is
+    Failure(CommandTimeout), with what was printed. It needs bash in the sandbox, else the Failure is InvalidInput and
+    nothing runs. The answer is awaited that long, and ``read_timeout`` more.
 
-    It is sent once. Failures: InvalidInput for a name in ``env`` that is none, or a variable that is not set here;
-    TransportError with ``maybe_sent`` where the answer did not come: the command may have run; ApiError (400) for a
-    stopped sandbox on Cloudflare, and (413) for a line of more than about 100,000 bytes.
+    A provider ends each request after a while: 300 s on Cloudflare, 60 s on E2B, 30 s on Hopx. A longer ``timeout``
+    is InvalidInput; `spawn` runs a command in the background. A command that reaches the provider's limit is
+    Failure(CommandTimeout) with ``may_run``: its output is lost, and it may run on.
+
+    On Cloudflare one shell runs all commands of a sandbox, one after the other. Failure(ShellLost) says that another
+    client ended that shell; Failure(ShellBusy) says that it did not answer within ``timeout`` and ``read_timeout``.
+    Stop and start heal both, and discard the sandbox's files. Other providers run a command in a new, empty sandbox
+    where this one does not run. So a record that is not RUNNING is InvalidInput there, before anything is sent.
+
+    The command is sent once. Failures: InvalidInput for a name in ``env`` that is none, for a variable that is not
+    set here, and for a line that is too long, about 100,000 bytes; TransportError with ``maybe_sent`` where no answer
+    came: the command may have run; ApiError (400) for a stopped sandbox on Cloudflare.
 
     >>> from pocketenv_fp import create, exec, start
     >>> box = create("my-box") | start
@@ -74,52 +96,73 @@ def exec(
     3
     >>> box | exec("pwd; echo $GREETING", cwd="/tmp", env={"GREETING": "hello"})
     <Success: ExecResult(stdout='/tmp\nhello\n', stderr='', exit_code=0)>
+    >>> (box | exec("sort", stdin="b\na\n")).unwrap().stdout
+    'a\nb\n'
     >>> box | exec("echo begun; sleep 60", timeout=0.5)
-    <Failure: the command was ended after 0.5 s. ...>
+    <Failure: the command was killed after 0.5 s. ...>
     >>> box | exec("exit 3", check=True)
     <Failure: the command ended with exit code 3. ...>
     """
 
-    def line(values: dict[str, str], limit: Limit | None) -> Result[str, PocketenvError]:
-        return Success(shell_line(joined(command, args), cwd, values, limit))
+    def made(values: dict[str, str]) -> Command:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        return Command(joined(command, args), cwd, values, given, finite(timeout))
 
-    return ran(sandbox, line, env=env, timeout=timeout, check=check, token=token, config=config)
+    return ran(sandbox, made, env=env, check=check, token=token, config=config)
+
+
+def finite(timeout: float | None) -> float | None:
+    """Return a limit in seconds, None for one that is infinite."""
+    return None if timeout == math.inf else timeout
 
 
 def ran(
     sandbox: Sandbox,
-    line: Line,
+    made: Callable[[dict[str, str]], Command],
     *,
     env: Env | None,
-    timeout: float | None,
     check: bool,
     token: str | None,
     config: Config | None,
+    waits: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Send the line that ``line`` makes of the environment and the limit, once, and judge how it ended."""
-    limit = Limit.of(timeout)
+    """Send the command that ``made`` makes of the environment, once, and judge how it ended.
+
+    ``waits`` is how many seconds its answer may take, by default ``read_timeout`` more than the command may.
+    """
+    provider = provider_of(sandbox.provider)
     values = environment(env)
     if isinstance(values, Failure):
         return values
+    command = made(values.unwrap())
     hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
-
-    def sent(command: str, seconds: float) -> Result[ExecResult, PocketenvError]:
-        if "\0" in command:
-            return Failure(InvalidInput("command", "holds a NUL character, which a command line cannot"))
-        asked = procedure("sandbox.exec", _result, {"id": sandbox.id}, {"command": command}, read_timeout=seconds)
-        return send(asked, token=token, config=config).lash(lambda error: Failure(_hide(error, hidden)))
-
-    answered = line(values.unwrap(), limit).bind(
-        lambda command: _wait(limit, token, config).bind(lambda seconds: sent(command, seconds))
+    form = wire_form(command, provider)
+    if isinstance(form, Failure):
+        return form
+    shell = Shell(sandbox, provider, token, config)
+    if refusal := shell.refusal():
+        return Failure(refusal)
+    most = Success(waits) if waits is not None else _read_timeout(command, provider, token, config)
+    if isinstance(most, Failure):
+        return most
+    body = {"command": form.unwrap()}
+    call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, read_timeout=most.unwrap())
+    began = time.monotonic()
+    answer = send(call, token=token, config=config).lash(
+        lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
     )
-    ended = answered.bind(limit.judge) if limit else answered
+    ended = answer.bind(lambda result: output(result, command, provider))
     return ended.bind(ended_well) if check else ended
 
 
-def _wait(limit: Limit | None, token: str | None, config: Config | None) -> Result[float, PocketenvError]:
-    if limit is None:
+def _read_timeout(
+    command: Command, provider: Provider, token: str | None, config: Config | None
+) -> Result[float, PocketenvError]:
+    """Return how long an answer may take: a little more than the command may."""
+    longest = command.timeout if command.timeout is not None else provider.exec_seconds
+    if longest is None:
         return Success(math.inf)
-    return settings(config, token=token).map(lambda found: limit.seconds + GRACE_SECONDS + found.read_timeout)
+    return settings(config, token=token).map(lambda known: longest + GRACE_SECONDS + known.read_timeout)
 
 
 # What the platform is known to say to an exec. Anything else may quote the line that it refuses, in whatever guise.

@@ -4,8 +4,9 @@ Each line is POSIX shell, runs in ``/`` and names all paths from there: ``./work
 an option. The names in ``$p`` (the path of the caller), ``$s`` (a directory of the library's own in ``/tmp``) and the
 other variables are set in front of the line, quoted.
 
-An archive is a tar.gz. In a sandbox it lies in ``$s`` as files ``0``, ``1``, …, which are read one behind the other:
-so it is one thing that gzip checks, whether it came through storage or through commands.
+An archive is a tar.gz. In a sandbox it lies in ``$s`` as files ``$tag.00000000``, ``$tag.00000001``, …, which are read
+one behind the other: so it is one thing that gzip checks, whether it came through storage or through commands.
+The platform leaves its own copy of what it pulled in ``/tmp``: it is known by ``$tag``, which no other copy has.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ else echo nothing; exit; fi
 mkdir "$s" || exit 1
 """
 # tar's exit code 1 is a file that changed while it was read, and the archive is whole.
-_PACK = f"""{_SOURCE}{{ tar -c${{follow}}zf - -C "$from" "$entry" 2>"$s/said"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/0"
-size=$(wc -c <"$s/0") code=$(cat "$s/code")
+_PACK = f"""{_SOURCE}{{ tar -c${{follow}}zf - -C "$from" "$entry" 2>"$s/said"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0"
+size=$(wc -c <"$s/$tag.0") code=$(cat "$s/code")
 if [ "$size" -le "$most" ] && [ "$code" -gt 1 ]; then
   cat "$s/said" >&2
   rm -rf "$s"
@@ -57,11 +58,11 @@ rm -f "$s/said" "$s/code"
 
 LOOK = f"""{_PACK}if [ "$size" -le "$most" ]; then
   echo "$kind whole"
-  base64 <"$s/0"
+  base64 <"$s/$tag.0"
   rm -rf "$s"
 else
   echo "$kind large"
-  rm -f "$s/0"
+  rm -f "$s/$tag.0"
 fi"""
 """Print what is at ``$p``, and the archive of it where that has no more than ``$most`` bytes. Else ``$s`` is left."""
 
@@ -80,20 +81,27 @@ fi"""
 
 PACK = f"""rm -rf "$s"
 {_PACK}echo "$kind $((size))\""""
-"""Pack what is at ``$p`` into ``$s/0``, up to ``$most`` bytes and one, and print what it is and how many bytes it has."""
+"""Pack what is at ``$p`` into ``$s/$tag.0``, up to ``$most`` bytes and one, and print what it is and how many bytes it has."""
 
-READ = 'tail -c "+$((offset + 1))" "$s/0" | head -c "$size" | base64'
-REMOVE = 'rm -rf "$s"'
+READ = 'tail -c "+$((offset + 1))" "$s/$tag.0" | head -c "$size" | base64'
+# The directories are named from here on, for what was left is in a copy of the platform's own as well.
+_OTHERS = """for e in ./tmp/*/"$tag".*; do
+  if [ -e "$e" ] && [ "${e%/*}" != "$work" ]; then rm -rf "${e%/*}"; fi
+done"""
+REMOVE = f'work=\nrm -rf "$s"\n{_OTHERS}'
 # What is not waited for any more may still be under way, and come when all was removed.
 REMOVE_LATE = f"""{REMOVE}
-(n=0; while [ $n -lt 60 ]; do sleep 1; n=$((n+1)); {REMOVE}; done) >/dev/null 2>&1 </dev/null &"""
+(n=0; while [ $n -lt 60 ]; do
+sleep 1; n=$((n+1))
+{REMOVE}
+done) >/dev/null 2>&1 </dev/null &"""
 
 PIECE = f"""{_TOOLS}umask 077
 mkdir -p "$s" || exit 1
-if [ ! -e "$s/$number" ]; then
-  printf %s "$data" | base64 -d >"$s/.$$" && mv "$s/.$$" "$s/$number" || exit 1
+if [ ! -e "$s/$tag.$number" ]; then
+  printf %s "$data" | base64 -d >"$s/.$$" && mv "$s/.$$" "$s/$tag.$number" || exit 1
 fi
-wc -c <"$s/$number\""""
+wc -c <"$s/$tag.$number\""""
 """Write the piece ``$number``, unless it is there, and print its size. Twice is as good as once."""
 
 # Top down, so that no link is followed to what lies below it.
@@ -101,7 +109,7 @@ _NO_LINKS = """find . -exec sh -c 'for e; do if [ -h "$0/$e" ]; then rm -f "$0/$
 
 PLACE = f"""{_TOOLS}work=$s-
 if [ -n "$data" ]; then
-  mkdir -p "$s" && printf %s "$data" | base64 -d >"$s/9" || exit 1
+  mkdir -p "$s" && printf %s "$data" | base64 -d >"$s/$tag.9" || exit 1
 fi
 # What has the name $work belongs to this line alone: it is done once, and removed by it.
 mv "$s" "$work" 2>/dev/null || exit {INCOMPLETE}
@@ -139,8 +147,9 @@ place_file() {{
   mv -f "$file" "$p"
 }}
 arrive() {{
-  set -- "$work"/[0-9]*
+  set -- "$work"/*
   [ -e "$1" ] || return {INCOMPLETE}
+{_OTHERS}
   mkdir "$work/new" || return
   cat "$@" | tar -xpzof - -C "$work/new" || return
   "place_$kind"

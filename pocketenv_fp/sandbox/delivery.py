@@ -23,9 +23,9 @@ from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.sandbox import copy_lines
 from pocketenv_fp.sandbox.copy_lines import PIECE, PLACE
 from pocketenv_fp.sandbox.departure import MOST_THROUGH_COMMANDS, Packed, too_large
-from pocketenv_fp.sandbox.transfer import End, may_have_run, repeated, succeeded, temporary
+from pocketenv_fp.sandbox.transfer import End, may_have_run, repeated, succeeded, tag_of, temporary
 
-__all__ = ["Goal", "arrived", "deliver", "unpacked_at", "wrapped"]
+__all__ = ["Goal", "arrived", "deliver", "wrapped"]
 
 SMALL = 48 * 1024
 """An archive of up to so many bytes fits into a line: a body may have 102,400 bytes, and base64 makes 4 of 3."""
@@ -63,19 +63,14 @@ def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> 
             return first.pop() if first else pieces()
 
         if end.provider.copies:
-            stored = storage.put(lambda: wrapped(attempt()), token=end.token, config=end.config)
-            return stored.bind(lambda uuid: arrived(end, goal, uuid))
+            staged = temporary()
+            stored = storage.put(lambda: wrapped(attempt(), tag_of(staged)), token=end.token, config=end.config)
+            return stored.bind(lambda uuid: arrived(end, goal, uuid, staged))
         return _through_commands(end, goal, attempt(), operation)
 
 
-def unpacked_at(uuid: str) -> str:
-    """Return the directory in which the platform unpacks an archive before it copies it: so nothing is copied twice."""
-    return f"/tmp/{uuid}"  # noqa: S108  # in a sandbox
-
-
-def arrived(end: End, goal: Goal, uuid: str) -> Result[Sandbox, PocketenvError]:
-    """Have an archive of storage, in members of a tar, unpacked and put in its place."""
-    staged = unpacked_at(uuid)
+def arrived(end: End, goal: Goal, uuid: str, staged: str) -> Result[Sandbox, PocketenvError]:
+    """Have an archive of storage, in members of a tar with the tag of ``staged``, put in its place."""
     is_there = True
     with guarded():
         try:
@@ -91,12 +86,12 @@ def arrived(end: End, goal: Goal, uuid: str) -> Result[Sandbox, PocketenvError]:
         return _settled(end, goal, staged)
 
 
-def wrapped(archive: Generator[bytes]) -> Generator[bytes]:
-    """Yield a tar.gz whose members ``0…0``, ``0…1``, … are the archive, cut: nothing in it is compressed again."""
+def wrapped(archive: Generator[bytes], tag: str) -> Generator[bytes]:
+    """Yield a tar.gz whose members ``TAG.00000000``, … are the archive, cut: nothing is compressed again."""
     shell = zlib.compressobj(0, zlib.DEFLATED, 31)
     with closing(archive):
         for number, member in enumerate(_members(archive, MEMBER)):
-            header = tarfile.TarInfo(f"{number:08}")
+            header = tarfile.TarInfo(f"{tag}.{number:08}")
             header.size, header.mode = len(member), 0o600
             yield shell.compress(header.tobuf(tarfile.GNU_FORMAT))
             yield shell.compress(member)

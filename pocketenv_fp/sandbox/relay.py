@@ -35,7 +35,7 @@ def transfer(source: End, target: End, path: str, goal: str, *, into: bool) -> R
             archive = seen.archive
             return deliver(target, there, lambda: (piece for piece in [archive]), operation=OPERATION)
         packed = pack(source, path, staged, operation=OPERATION).bind(lambda _: source.push(f"{staged}/."))
-        return packed.bind(lambda uuid: arrived(target, there, uuid))
+        return packed.bind(lambda uuid: arrived(target, there, uuid, staged))
 
     is_there, is_under_way = True, True
     with guarded():

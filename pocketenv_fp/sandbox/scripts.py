@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-from returns.result import Failure, Result, Success
+from returns.result import Result
 
 from pocketenv_fp.arguments import Seconds, Text
 from pocketenv_fp.config import Config, FromEnv
-from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.operation import operation
-from pocketenv_fp.sandbox.commands import ran
-from pocketenv_fp.sandbox.lines import Limit, joined, script_line
+from pocketenv_fp.sandbox.commands import finite, ran
+from pocketenv_fp.sandbox.wire_form import Command, joined
 
 __all__ = ["exec_script"]
-
-LARGEST_BODY = 102_400
 
 
 @operation(Sandbox)
@@ -52,20 +49,7 @@ def exec_script(
     3
     """
 
-    def line(values: dict[str, str], limit: Limit | None) -> Result[str, PocketenvError]:
-        if "\0" in text:
-            return Failure(InvalidInput("text", "holds a NUL character: upload it, and run it with exec"))
-        made = script_line(text, joined(f'{interpreter} "$1"', args), cwd, values, limit)
-        return Failure(InvalidInput("text", TOO_LONG)) if _is_too_long(made) else Success(made)
+    def made(values: dict[str, str]) -> Command:
+        return Command(joined(f'{interpreter} "$1"', args), cwd, values, None, finite(timeout), text)
 
-    return ran(sandbox, line, env=env, timeout=timeout, check=check, token=token, config=config)
-
-
-TOO_LONG = "is, quoted, longer than the platform takes in one request (102,400 bytes): upload it, and run it with exec"
-
-
-def _is_too_long(command: str) -> bool:
-    try:
-        return len(msgspec.json.encode({"command": command})) > LARGEST_BODY
-    except UnicodeEncodeError:
-        return False  # refused when it is sent, for what it is
+    return ran(sandbox, made, env=env, check=check, token=token, config=config)

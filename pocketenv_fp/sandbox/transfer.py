@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -31,10 +31,23 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.sandbox.commands import ran
 from pocketenv_fp.sandbox.copy_lines import NO_TOOL, REMOVE, REMOVE_LATE, with_variables
+from pocketenv_fp.sandbox.wire_form import Command
 from pocketenv_fp.xrpc import decode, nothing, procedure, send
 
-__all__ = ["HOME", "STAGED", "End", "may_have_run", "names_directory", "place", "repeated", "succeeded", "temporary"]
+__all__ = [
+    "HOME",
+    "STAGED",
+    "End",
+    "may_have_run",
+    "names_directory",
+    "place",
+    "repeated",
+    "succeeded",
+    "tag_of",
+    "temporary",
+]
 
 T = TypeVar("T")
 
@@ -50,11 +63,7 @@ class _Packed(msgspec.Struct):
 
 
 def _uuid(body: bytes) -> str:
-    uuid = decode(body, _Packed).uuid
-    # It becomes a path, which the platform does not quote.
-    if not uuid or not all(c.isalnum() or c == "-" or not c.isascii() for c in uuid):
-        raise msgspec.ValidationError("the uuid is not one")
-    return uuid
+    return decode(body, _Packed).uuid
 
 
 def place(field: str, path: str) -> Result[str, PocketenvError]:
@@ -81,6 +90,11 @@ def names_directory(path: str) -> bool:
 def temporary() -> str:
     """Return a path in a sandbox that nothing has yet, and whose name no shell changes."""
     return f"{STAGED}{os.urandom(16).hex()}"
+
+
+def tag_of(staged: str) -> str:
+    """Return what the names of the files in a temporary directory begin with, by which they are known elsewhere."""
+    return posixpath.basename(staged)
 
 
 def may_have_run(error: PocketenvError) -> bool:
@@ -134,6 +148,7 @@ class End:
         Failures: InvalidInput where the sandbox lacks a tool that the line needs; those of a request.
         """
         variables = {**{name: f".{path}" for name, path in paths.items()}, **(values or {})}
+        variables["tag"] = tag_of(paths["s"])
         script = with_variables(line, variables)
 
         def judged(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
@@ -155,13 +170,14 @@ class End:
         return settings(self.config, token=self.token).map(lambda found: most + found.read_timeout)
 
     def _send(self, script: str, seconds: float) -> Result[ExecResult, PocketenvError]:
-        line = f'cd "${{POCKETENV_SANDBOX_DIR-}}/" || exit 1\n{script}'
-        call = procedure("sandbox.exec", _ran, {"id": self.sandbox.id}, {"command": line}, read_timeout=seconds)
-        return send(call, token=self.token, config=self.config)
+        command = Command(script, cwd="/")
+        login: _Login = {"token": self.token, "config": self.config}
+        return ran(self.sandbox, lambda _: command, env=None, check=False, waits=seconds, **login)
 
 
-def _ran(body: bytes) -> ExecResult:
-    return decode(body, ExecResult)
+class _Login(TypedDict):
+    token: str | None
+    config: Config | None
 
 
 def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:

@@ -113,7 +113,8 @@ class Wire:
         """(stdout, stderr, exit code) of a shell line."""
         answer = self.post("sandbox.exec", {"command": command}, id=sandbox)
         assert answer.status == 200, answer
-        return answer.json["stdout"], answer.json["stderr"], answer.json["exitCode"]
+        # Daytona has no stderr.
+        return answer.json["stdout"], answer.json.get("stderr", ""), answer.json["exitCode"]
 
     def out(self, sandbox: str, command: str) -> str:
         """The standard output of a shell line that succeeds."""

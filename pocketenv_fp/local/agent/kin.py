@@ -51,15 +51,18 @@ def kill(pids: set[int]) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def thin_out(ancestor: int, most: int) -> int:
-    """How many processes live below `ancestor`; above `most`, whole sessions are ended, the most crowded first."""
+def thin_out(ancestor: int, most: int, spared: int | None = None) -> int:
+    """Return how many processes live below `ancestor`.
+
+    Above `most`, whole sessions are killed, the most crowded first, but for the process `spared`.
+    """
     below = descendants({ancestor})
     left = len(below)
     if left <= most:
         return left
     for session, members in Counter(session for _, session in below.values()).most_common():
         for pid, (_, own) in below.items():
-            if own == session:
+            if own == session and pid != spared:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
         left -= members

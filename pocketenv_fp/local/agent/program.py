@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 from . import kin, work
 from .frames import Frames, frame
+from .session import Line, Outcome, Session, Shell
 
 PIECE = 1 << 16
 MOST_FILES = 65_536
@@ -34,12 +35,26 @@ MOST_FILES = 65_536
 GRACE_SECONDS = 3.0
 WATCH_SECONDS = 0.05
 DIRECTORIES = ("workspace", "root", "tmp")
+OWN = "run/pocketenv/session"
+# Where there is no box, a command's `/workspace` would be the machine's: an absolute directory that the sandbox's folder
+# has means that one to `cd`, in bash and in other shells that have read this.
+CHANGE_DIRECTORY = """cd() {
+for pocketenv_to do :; done
+case ${pocketenv_to-} in
+"$POCKETENV_SANDBOX_DIR" | "$POCKETENV_SANDBOX_DIR"/*) ;;
+/*) if [ -d "$POCKETENV_SANDBOX_DIR$pocketenv_to" ]; then set -- "$POCKETENV_SANDBOX_DIR$pocketenv_to"; fi ;;
+esac
+unset pocketenv_to
+command cd "$@"
+}
+"""
+_QUOTE = "'\\''"
 # Python ignores the last two and would pass that on.
 _OWN_SIGNALS = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Command:
-    """A process that was asked for: a command line, a service, or file work."""
+    """A process that was asked for: a command line, a service, or file work. `deadline` is when it is killed."""
 
     def __init__(self, number: int | None, pid: int, trouble: int | None, key: str | None = None) -> None:
         self.number = number
@@ -48,6 +63,8 @@ class Command:
         self.key = key
         self.outputs: dict[int, bytearray] = {}
         self.limited = False
+        self.deadline: float | None = None
+        self.late = False
 
 
 class Agent:
@@ -74,6 +91,9 @@ class Agent:
         self._services: dict[str, Command] = {}
         self._ending: dict[str, tuple[list[int], float]] = {}
         self._crowd = 0
+        self._session: Session | None = None
+        self._typed: dict[str, Any] = {}
+        self._own = self._place(OWN)
         self._open_files = self._many_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         with contextlib.suppress(ValueError, OSError):
             soft, hard = self._open_files
@@ -95,6 +115,9 @@ class Agent:
 
     def _patience(self) -> float | None:
         waits = [deadline - time.monotonic() for _, deadline in self._ending.values()]
+        waits += [each.deadline - time.monotonic() for each in self._running.values() if each.deadline is not None]
+        if self._session is not None and (patience := self._session.patience()) is not None:
+            waits.append(patience)
         if self._limits["processes"] is not None and (self._crowd or self._running):
             waits.append(WATCH_SECONDS)
         return max(min(waits), 0.0) if waits else None
@@ -105,8 +128,16 @@ class Agent:
             if deadline <= moment:
                 kin.kill(kin.of_service(self._services[key].pid, key))
                 self._ending[key] = (waiting, moment + WATCH_SECONDS)
+        for command in self._running.values():
+            if command.deadline is not None and command.deadline <= moment:
+                command.deadline, command.late = None, True
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(command.pid, signal.SIGKILL)
+        if self._session is not None:
+            self._session.attend()
         if (most := self._limits["processes"]) is not None:
-            self._crowd = kin.thin_out(os.getpid(), most)
+            spared = None if self._session is None else self._session.pid
+            self._crowd = kin.thin_out(os.getpid(), most, spared)
 
     # Receiving and sending.
 
@@ -165,6 +196,14 @@ class Agent:
             match request["do"]:
                 case "run":
                     self._run(number, request)
+                case "line":
+                    self._type(number, request)
+                case "hold":
+                    # A command opens it by this name, whatever directory of the machine it lies in.
+                    self._say({"id": number, "name": f"/proc/{os.getpid()}/fd/{self._descriptors.popleft()}"})
+                case "release":
+                    os.close(int(request["name"].rpartition("/")[2]))
+                    self._say({"id": number})
                 case "launch":
                     self._launch(number, request)
                 case "end":
@@ -185,7 +224,8 @@ class Agent:
         out, out_end = os.pipe()
         err, err_end = os.pipe()
         try:
-            command = self._start(number, request, out_end, err_end)
+            # Closed at once where both outputs are one: nothing comes through it.
+            command = self._start(number, request, out_end, out_end if request["merged"] else err_end)
         except OSError:
             os.close(out)
             os.close(err)
@@ -193,10 +233,48 @@ class Agent:
         finally:
             os.close(out_end)
             os.close(err_end)
+        if request["limit"] is not None:
+            command.deadline = time.monotonic() + request["limit"]
         for end in (out, err):
             os.set_blocking(end, False)
             command.outputs[end] = bytearray()
             self._selector.register(end, selectors.EVENT_READ, lambda end=end: self._read(command, end))
+
+    def _type(self, number: int, request: dict[str, Any]) -> None:
+        if self._session is None:
+            self._session = Session(
+                self._own,
+                self._selector,
+                self._shell_of_session,
+                answer=self._answer,
+                curb=_curb,
+                most=self._limits["output_bytes"],
+            )
+        self._typed = request
+        for text in request["before"]:
+            self._session.type(Line(None, _bytes(text), request["limit"]))
+        self._session.type(Line(number, _bytes(request["line"]), request["limit"]))
+
+    def _shell_of_session(self) -> Shell:
+        reading, writing = os.pipe()
+        try:
+            # Its own name is in its error messages.
+            bash = "/usr/bin/bash" if os.path.exists("/usr/bin/bash") else self._shell
+            request = {**self._typed, "argv": [bash, "--norc"]}
+            command = self._start(None, request, self._nothing, self._nothing, reading=reading)
+        except OSError:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        return Shell(command.pid, writing)
+
+    def _answer(self, number: int, outcome: Outcome) -> None:
+        if outcome.code is None:
+            self._say({"id": number, "lost": True})
+            return
+        told = {"id": number, "code": outcome.code, "out": len(outcome.out), "limited": outcome.limited}
+        self._say(told, outcome.out + outcome.err)
 
     def _launch(self, number: int, request: dict[str, Any]) -> None:
         key: str = request["key"]
@@ -207,8 +285,9 @@ class Agent:
         os.makedirs(os.path.dirname(log), exist_ok=True)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         request["env"][kin.MARK] = key
+        request["argv"] = ["bash", "-c", request["line"]]
         try:
-            self._services[key] = self._start(None, request, output, output, key)
+            self._services[key] = self._start(None, request, output, output, key=key)
         finally:
             os.close(output)
         self._say({"id": number})
@@ -278,33 +357,31 @@ class Agent:
         return command
 
     def _start(
-        self, number: int | None, request: dict[str, Any], out: int, err: int, key: str | None = None
+        self,
+        number: int | None,
+        request: dict[str, Any],
+        out: int,
+        err: int,
+        *,
+        key: str | None = None,
+        reading: int | None = None,
     ) -> Command:
-        environment = {
-            "PATH": self._path,
-            "LANG": "C.UTF-8",
-            "HOME": self._place("root"),
-            "TMPDIR": self._place("tmp"),
-            **request["env"],
-            **self._marks,
-        }
-        arguments = [self._shell, "-c", request["line"]]
-        # The agent has no use for a directory of its own, and a child starts where its parent is.
-        try:
-            os.chdir(self._place("workspace"))
-        except OSError:
-            for name in DIRECTORIES:
-                os.makedirs(self._place(name), exist_ok=True)
-            os.chdir(self._place("workspace"))
+        home = self._place(request["home"].lstrip("/"))
+        environment = {"PATH": self._path, "HOME": home, **request["env"], **self._marks}
+        arguments: list[str] = request["argv"]
+        if not self._alone:
+            arguments = self._mapped(arguments, environment)
+        self._enter(request["cwd"].lstrip("/"), home)
+        ends = ((self._nothing if reading is None else reading, 0), (out, 1), (err, 2))
+        program = {"bash": self._shell, "sh": "/bin/sh"}.get(arguments[0], arguments[0])
         if self._forks:
-            return self._fork(number, lambda: self._become(arguments, environment, out, err), key)
+            return self._fork(number, lambda: self._become(program, arguments, environment, ends), key)
         # A third faster than a fork, and an error is known at once; but limits could not be set on the way.
-        ends = ((self._nothing, 0), (out, 1), (err, 2))
         try:
             # So many descriptors are the agent's own business.
             resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
             pid = os.posix_spawn(
-                self._shell,
+                program,
                 arguments,
                 environment,
                 file_actions=[(os.POSIX_SPAWN_DUP2, end, standard) for end, standard in ends],
@@ -316,11 +393,36 @@ class Agent:
         self._running[pid] = command = Command(number, pid, None, key)
         return command
 
-    def _become(self, arguments: list[str], environment: dict[str, str], out: int, err: int) -> NoReturn:
-        for end, standard in ((self._nothing, 0), (out, 1), (err, 2)):
+    def _enter(self, directory: str, home: str) -> None:
+        # The agent has no use for a directory of its own, and a child starts where its parent is.
+        try:
+            os.makedirs(home, exist_ok=True)
+            os.chdir(self._place(directory))
+        except OSError:
+            for name in (*DIRECTORIES, directory):
+                os.makedirs(self._place(name), exist_ok=True)
+            os.chdir(self._place(directory))
+
+    def _mapped(self, arguments: list[str], environment: dict[str, str]) -> list[str]:
+        os.makedirs(self._own, exist_ok=True)
+        prelude = os.path.join(os.path.dirname(self._own), "cd.sh")
+        if not os.path.exists(prelude):
+            with open(prelude, "w", encoding="utf-8") as file:
+                file.write(CHANGE_DIRECTORY)
+        environment.setdefault("TMPDIR", self._place("tmp"))
+        environment.setdefault("BASH_ENV", prelude)
+        if os.path.basename(arguments[0]) == "bash" or "-c" not in arguments:
+            return arguments
+        quoted = prelude.replace("'", _QUOTE)
+        return [*arguments[:-1], f". '{quoted}'; {arguments[-1]}"]
+
+    def _become(
+        self, program: str, arguments: list[str], environment: dict[str, str], ends: tuple[tuple[int, int], ...]
+    ) -> NoReturn:
+        for end, standard in ends:
             os.dup2(end, standard)
         self._limit()
-        os.execve(arguments[0], arguments, environment)  # noqa: S606 - it is a shell
+        os.execve(program, arguments, environment)  # noqa: S606 - it is a shell
 
     def _place(self, name: str) -> str:
         return os.path.join(self._root, name)
@@ -368,6 +470,11 @@ class Agent:
                 return
             if pid == 0:
                 return
+            if self._session is not None and pid == self._session.pid:
+                if (trouble := self._running.pop(pid).trouble) is not None:
+                    os.close(trouble)
+                self._session.died()
+                continue
             command = self._running.get(pid)
             if command is not None:
                 self._finish(command, os.waitstatus_to_exitcode(status))
@@ -387,6 +494,8 @@ class Agent:
         outputs = list(command.outputs.values())
         if trouble:
             self._say({"id": command.number, "error": trouble})
+        elif command.late:
+            self._say({"id": command.number, "lost": True})
         else:
             exit_code = code if code >= 0 else 128 - code
             told = {"id": command.number, "code": exit_code, "out": len(outputs[0]), "limited": command.limited}
@@ -424,6 +533,30 @@ def _wake_on_children() -> int:
 
 def _look(_number: int, _frame: FrameType | None) -> None:
     pass
+
+
+def _bytes(text: str) -> bytes:
+    # Half of a surrogate pair becomes the replacement character, as JavaScript writes it.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _curb(log: str, shell: int) -> None:
+    holders = {pid for pid in kin.living() if pid not in {shell, os.getpid()} and _holds(pid, f"{log}.")}
+    for pid in holders or {shell}:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _holds(pid: int, start: str) -> bool:
+    try:
+        ends = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for end in ends:
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{end}").startswith(start):
+                return True
+    return False
 
 
 def _forget_signals() -> None:

@@ -1,0 +1,121 @@
+"""Directories on their way between a sandbox and storage: lines of the platform's own in the sandbox's shell.
+
+They are the platform's, with what it does: the path is pasted into them without quotes, no exit code is looked at, the
+shell is left in /tmp or below it, and an archive that was pulled stays unpacked there. Only what fetches and sends is
+another: an archive is read and written under a name that the platform has for it. A function `curl` in the shell takes
+its place, as it would on the platform.
+"""
+
+import posixpath
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pocketenv_fp.local import layout, lifecycle, providers, sandboxes, storage
+from pocketenv_fp.local.call import EMPTY, Call, World, invalid, new_id, not_found, server_error
+from pocketenv_fp.local.machine import Refused
+from pocketenv_fp.local.sandboxes import Sandbox
+
+_STORAGE = "https://sandbox.pocketenv.io/cp"
+_LOGIN = '-H "Authorization: Bearer"'
+_IS_FUNCTION = "declare -F curl >/dev/null 2>&1"
+
+
+async def pull(call: Call) -> Any:
+    """Unpack an archive in a sandbox and copy it into a directory; whatever comes of it is not told."""
+    world, found, directory = call.world, _running(call), call.body["directoryPath"]
+    uuid = call.body.get("uuid")
+    if uuid is None:
+        raise server_error()
+    await _open(world, found, directory)
+    taken = storage.drafts(world) / new_id()
+    archive = taken if storage.claim(world, uuid, taken) else None
+    try:
+        await _pull(world, found, uuid, archive, directory)
+    except (Refused, OSError):
+        raise server_error() from None
+    finally:
+        taken.unlink(missing_ok=True)
+    return EMPTY
+
+
+async def push(call: Call) -> Any:
+    """Return the uuid of an archive; where there is nothing at the path it is the uuid of nothing."""
+    world, found, directory = call.world, _running(call), call.body["directoryPath"]
+    uuid = new_id()
+    draft = storage.drafts(world) / uuid
+    try:
+        draft.touch(mode=0o600)
+        async with world.machine(found.id).hold(draft, writing=True) as name:
+            await providers.run_line(world, found, _push_line(_root(world, found), uuid, name, directory))
+        if draft.stat().st_size:
+            storage.keep(world, draft, uuid)
+    except (Refused, OSError):
+        raise server_error() from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return {"uuid": uuid}
+
+
+async def _pull(world: World, sandbox: Sandbox, uuid: str, archive: Path | None, directory: str) -> None:
+    root = _root(world, sandbox)
+    if archive is None:
+        for line in _pull_lines(root, uuid, None, directory):
+            await providers.run_line(world, sandbox, line)
+        return
+    async with world.machine(sandbox.id).hold(archive) as name:
+        for line in _pull_lines(root, uuid, name, directory):
+            await providers.run_line(world, sandbox, line)
+
+
+def _pull_lines(root: str, uuid: str, archive: str | None, directory: str) -> list[str]:
+    target, folder = _mapped(root, directory), f"{root}/tmp/{new_id()}"  # noqa: S108 - in the sandbox
+    if archive is None:
+        # What it finds is not there. The uuid is pasted too.
+        fetched = f"false {_STORAGE}/{uuid} {_LOGIN} --output -"
+    else:
+        curl = f"curl {_STORAGE}/{uuid} {_LOGIN} --output -"
+        fetched = f"if {_IS_FUNCTION}; then {curl}; else cat {shlex.quote(archive)}; fi"
+    copied = f"cp -r {folder}/* {target}"
+    return [
+        f"mkdir -p {folder} && cd {folder} && {fetched} | tar xzvf -",
+        f"mkdir -p {target} || sudo mkdir -p {target}",
+        f"(shopt -s dotglob && {copied}) || (shopt -s dotglob && sudo {copied})",
+    ]
+
+
+def _push_line(root: str, uuid: str, archive: str, directory: str) -> str:
+    source, packed = _mapped(root, directory), f"{uuid}.tar.gz"
+    curl = f'curl -X POST "{_STORAGE}?uuid={uuid}" {_LOGIN} -F "file=@{packed}"'
+    sent = f"if {_IS_FUNCTION}; then {curl}; else cat {packed} >| {shlex.quote(archive)}; fi"
+    made = f"tar czvf {packed} -C $(dirname {source}) $(basename {source})"
+    return f"cd {root}/tmp && {made} && {sent} && rm {packed}"  # noqa: S108 - in the sandbox
+
+
+def _root(world: World, sandbox: Sandbox) -> str:
+    """The text before an absolute path: nothing in a box, whose root is the sandbox's."""
+    if world.kind.isolation == "bubblewrap":
+        return ""
+    return shlex.quote(str(world.machine(sandbox.id).folder))
+
+
+def _mapped(root: str, path: str) -> str:
+    return f"{root}{path}" if path.startswith("/") else path
+
+
+async def _open(world: World, sandbox: Sandbox, directory: str) -> None:
+    # In a box the system's directories are read-only, but for those that somebody named.
+    if world.kind.isolation != "bubblewrap" or not directory.startswith("/"):
+        return
+    if layout.lent(posixpath.normpath(directory)) is not None:
+        async with world.machine(sandbox.id).turn:
+            await lifecycle.reach(world, sandbox.id, directory)
+
+
+def _running(call: Call) -> Sandbox:
+    found = sandboxes.find(call.world, call.body["sandboxId"], by="uri", owner=call.me.id)
+    if found is None:
+        raise not_found("Sandbox not found")
+    if found.status != "RUNNING":
+        raise invalid("Sandbox is not running")
+    return found

@@ -1,0 +1,148 @@
+"""The nine providers that start a shell for each command, as one table.
+
+Variables and secrets do not reach their commands. What is not known of one is marked as a guess.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pocketenv_fp.local.call import World, iso, now, server_error
+from pocketenv_fp.local.machine import LIMITED, Finished, Lost, Machine, Refused
+from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
+
+SPRITES_BYTES = 10 * 1024 * 1024
+_ENVIRONMENT = {"LANG": "C.UTF-8"}
+
+
+def _bash(command: str) -> list[str]:
+    return ["bash", "-c", command]
+
+
+def _sh(command: str) -> list[str]:
+    return ["sh", "-c", command]
+
+
+def _word(command: str) -> list[str]:
+    # Without quotes: what the outer shell makes of it is read.
+    return ["bash", "-l", "-c", f"bash -c {command}"]
+
+
+def _word_of_sh(command: str) -> list[str]:
+    # A guess: a word splitter could stand there in place of a shell.
+    return ["sh", "-c", f"bash -c {command}"]
+
+
+def _double(command: str) -> list[str]:
+    return ["bash", "-c", f'bash -c "{command}"']
+
+
+class Provider(NamedTuple):
+    """One provider.
+
+    `arguments` makes the process of a command. `directory` is where it starts, and `home` its home. `merged`: what is
+    written to stderr comes as stdout, and the answer has no `stderr`. `seconds` and `most_bytes` (of one output) are
+    limits of a command: above them is a server error. `fails`: so is an exit code other than 0. `told`: the answer has
+    keys of the provider's own library. `keeps_files`: a stop leaves the files, and with `runs_on` the processes too.
+    `refuses_stopped`: a command in a stopped sandbox is a server error.
+    """
+
+    name: str
+    arguments: Callable[[str], list[str]] = _bash
+    home: str = "/root"
+    directory: str = "/root"
+    merged: bool = False
+    seconds: float | None = None
+    most_bytes: int | None = None
+    fails: bool = False
+    told: bool = False
+    keeps_files: bool = False
+    runs_on: bool = False
+    refuses_stopped: bool = False
+
+
+_PROVIDERS = {
+    each.name: each
+    for each in (
+        Provider(CLOUDFLARE, directory="/workspace"),
+        # Guesses: that its shell is bash, that stderr is merged, and that a stopped one runs nothing.
+        Provider(
+            "daytona",
+            home="/home/daytona",
+            directory="/home/daytona",
+            merged=True,
+            keeps_files=True,
+            refuses_stopped=True,
+        ),
+        # A guess: the directory of this one, of e2b, of blaxel and of runloop.
+        Provider("deno", _sh),
+        Provider("vercel", _sh, home="/vercel/sandbox", directory="/vercel/sandbox", told=True),
+        Provider(
+            "sprites",
+            home="/home/sprite",
+            directory="/home/sprite",
+            most_bytes=SPRITES_BYTES,
+            keeps_files=True,
+            runs_on=True,
+        ),
+        Provider("modal", home="/home/modal", directory="/home/modal", told=True),
+        Provider("e2b", _word, seconds=60.0, fails=True),
+        Provider("blaxel", _word_of_sh),
+        Provider("hopx", directory="/workspace", seconds=30.0, keeps_files=True),
+        Provider("runloop", _double),
+    )
+}
+
+
+def provider(name: str) -> Provider:
+    """Return what is known of a provider."""
+    return _PROVIDERS[name]
+
+
+async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any]:
+    """Run a command in a shell of its own and return the answer of exec. Raises Refusal.
+
+    The status is not looked at. In a sandbox that is not there yet, or not any more, it runs in a new empty one.
+    """
+    this = provider(sandbox.provider)
+    if "\0" in command or (sandbox.stopped and this.refuses_stopped):
+        raise server_error()
+    machine = world.machine(sandbox.id)
+    await _settle(machine, early=sandbox.status == "INITIALIZING")
+    try:
+        finished = await machine.run(
+            this.arguments(command),
+            _ENVIRONMENT,
+            directory=this.directory,
+            home=this.home,
+            merged=this.merged,
+            limit=this.seconds,
+        )
+    except (Lost, Refused):
+        raise server_error() from None
+    _check(this, finished)
+    return _answer(this, finished)
+
+
+async def _settle(machine: Machine, *, early: bool) -> None:
+    # A command that comes before the sandbox is ready gets one of its own. The one that was being made takes its place.
+    if machine.early and not early:
+        machine.early = False
+        await machine.halt()
+        await machine.discard()
+    machine.early = early
+
+
+def _check(this: Provider, finished: Finished) -> None:
+    if this.fails and finished.exit_code != 0:
+        raise server_error()
+    if this.most_bytes is not None and max(len(finished.stdout), len(finished.stderr)) > this.most_bytes:
+        raise server_error()
+
+
+def _answer(this: Provider, finished: Finished) -> dict[str, Any]:
+    limited = LIMITED if finished.limited else ""
+    if this.merged:
+        return {"stdout": finished.stdout + limited, "exitCode": finished.exit_code}
+    answer = {"stdout": finished.stdout, "stderr": finished.stderr + limited, "exitCode": finished.exit_code}
+    # What is in the object of its library is not known: the key only shows that there are others.
+    return {**answer, "startedAt": iso(now())} if this.told else answer

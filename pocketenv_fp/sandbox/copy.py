@@ -94,9 +94,19 @@ def upload(
             return Failure(error)
         with tracking(progress, size, shown(source.name)) as track:
 
+            def count(done: int) -> None:
+                try:
+                    track.add(done)
+                except OSError as error:
+                    # Packing would take it for the disk's.
+                    raise _FromProgress(error) from None
+
             def pieces() -> Generator[bytes]:
                 track.restart(size)
-                yield from pack(source, ignore=rules, count=track.add)
+                try:
+                    yield from pack(source, ignore=rules, count=count)
+                except _FromProgress as raised:
+                    raise raised.error from None
                 track.finish()
 
             goal = Goal(path, "directory" if _is_directory(source) else "file", into=names_directory(remote))
@@ -161,16 +171,17 @@ def download(
         with tracking(progress, None, shown(posixpath.basename(path))) as track:
 
             def arrive(kind: Packed, source: storage.Readable) -> Path:
-                if kind == "directory":
-                    return arriving(target, limits, track, lambda made: landed(made, target))(source)
                 try:
+                    if kind == "directory":
+                        return arriving(target, limits, track, lambda made: landed(made, target))(source)
                     beside = target if into else file
                     return arriving(beside, limits, track, lambda made: landed_file(made, file, into=into))(source)
                 except ArchiveError as error:
-                    # The name of the one entry was not chosen by the caller.
-                    raise ArchiveError(error.reason, shown(path) if error.entry in names else error.entry) from None
+                    entry = error.entry.removeprefix("./")
+                    # The name of the one entry of a file's archive was not chosen by the caller.
+                    own = kind == "file" and entry in {"file", posixpath.basename(path)}
+                    raise ArchiveError(error.reason, shown(path) if own else entry) from None
 
-            names = {"file", posixpath.basename(path), f"./{posixpath.basename(path)}", "./file"}
             return fetch(end, path, arrive, operation="download")
 
     return place("remote", remote).bind(lambda path: _local(local).bind(lambda target: fetched(path, target)))
@@ -229,6 +240,14 @@ def copy_to(
     return places.bind(
         lambda both: _resolved(destination, token, config).bind(lambda there: copy(there, both[0], both[1]))
     )
+
+
+class _FromProgress(Exception):
+    """An OSError that a caller's ``progress`` raised."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
 
 
 def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:

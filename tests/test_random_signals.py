@@ -22,13 +22,13 @@ PROGRAM = """
 import asyncio, os, random, signal, sys, threading, time
 from returns.result import Success
 from pocketenv_fp.operation import step
-from pocketenv_fp import Sandbox, copy_to, create, delete, download, ephemeral, exec, fan_out, managed, start, stop, tap, upload
+from pocketenv_fp import Sandbox, copy_to, create, delete, download, ephemeral, exec, fan_out, managed, recover, start, stop, tap, upload
 
 first, last, folder, seed = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 tree = os.path.join(folder, "tree")
 used = start | upload(tree, "in") | exec("cat in/file", check=True)
 out = os.path.join(folder, f"out-{os.getpid()}")
-kept = tap(download("in", out)) | delete
+kept = tap(recover(download("in", out), None)) | delete
 other = step(Sandbox)(lambda box: Success((box, f"{box.name}-2")))
 between = step(tuple)(lambda pair: managed(start | upload(tree, "a") | tap(copy_to(pair[0], "a", "a")))(pair[1]))
 programs = [

@@ -84,11 +84,11 @@ PACK = f"""rm -rf "$s"
 """Pack what is at ``$p`` into ``$s/$tag.0``, up to ``$most`` bytes and one, and print what it is and how many bytes it has."""
 
 READ = 'tail -c "+$((offset + 1))" "$s/$tag.0" | head -c "$size" | base64'
-# The directories are named from here on, for what was left is in a copy of the platform's own as well.
+# The platform's own copy of what it pulled, but not the directory in which a line is at work.
 _OTHERS = """for e in ./tmp/*/"$tag".*; do
   if [ -e "$e" ] && [ "${e%/*}" != "$work" ]; then rm -rf "${e%/*}"; fi
 done"""
-REMOVE = f'work=\nrm -rf "$s"\n{_OTHERS}'
+REMOVE = f'work=$s-\nrm -rf "$s"\n{_OTHERS}'
 # What is not waited for any more may still be under way, and come when all was removed.
 REMOVE_LATE = f"""{REMOVE}
 (n=0; while [ $n -lt 60 ]; do

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import tarfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import storage
-from pocketenv_fp.errors import ArchiveError, CommandFailed, InvalidInput, PocketenvError
+from pocketenv_fp.errors import ApiError, ArchiveError, CommandFailed, InvalidInput, PocketenvError
 from pocketenv_fp.interrupts import guarded, opened
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.sandbox import copy_lines
@@ -32,6 +32,7 @@ SMALL = 48 * 1024
 PIECE_BYTES = SMALL
 MEMBER = 2 * 1024**2
 _RECORD = 512
+_ENDS_OF_THE_LINE = (CommandFailed, InvalidInput, ArchiveError)
 
 
 class Goal(NamedTuple):
@@ -71,19 +72,30 @@ def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> 
 
 def arrived(end: End, goal: Goal, uuid: str, staged: str) -> Result[Sandbox, PocketenvError]:
     """Have an archive of storage, in members of a tar with the tag of ``staged``, put in its place."""
-    is_there = True
+    return _brought(end, goal, staged, lambda: end.pull(uuid, staged))
+
+
+def _brought(
+    end: End, goal: Goal, staged: str, bring: Callable[[], Result[None, PocketenvError]]
+) -> Result[Sandbox, PocketenvError]:
+    """Put an archive in its place that ``bring`` brings into ``staged``, of which nothing stays."""
+    is_there, is_under_way = True, True
+    # A shell does not stop where the caller does: what the last line moves is moved before Ctrl-C comes out.
     with guarded():
         try:
             with opened():
-                pulled = end.pull(uuid, staged)
-            if isinstance(pulled, Failure):
-                is_there = may_have_run(pulled.failure())
-                return Failure(pulled.failure())
-            is_there = False  # the line removes it, whatever comes between
+                brought = bring()
+            if isinstance(brought, Failure):
+                is_there = not isinstance(brought.failure(), ApiError) or may_have_run(brought.failure())
+                return Failure(brought.failure())
+            is_under_way = False
+            placed = _placed(end, goal, staged, b"")
+            # The line takes what was staged as its own when it begins. It may not have begun.
+            is_there = isinstance(placed, Failure) and not isinstance(placed.failure(), _ENDS_OF_THE_LINE)
+            return placed
         finally:
             if is_there:
-                end.remove(staged, is_under_way=True)
-        return _settled(end, goal, staged)
+                end.remove(staged, is_under_way=is_under_way)
 
 
 def wrapped(archive: Generator[bytes], tag: str) -> Generator[bytes]:
@@ -124,14 +136,6 @@ def _chained(held: bytes, archive: Generator[bytes]) -> Generator[bytes]:
     yield from archive
 
 
-def _settled(end: End, goal: Goal, staged: str) -> Result[Sandbox, PocketenvError]:
-    placed = _placed(end, goal, staged, b"")
-    if isinstance(placed, Failure) and not isinstance(placed.failure(), CommandFailed | InvalidInput | ArchiveError):
-        # The line takes what was staged as its own when it begins: it may not have begun, and may not come any more.
-        end.remove(staged, is_under_way=False)
-    return placed
-
-
 def _placed(end: End, goal: Goal, staged: str, data: bytes) -> Result[Sandbox, PocketenvError]:
     def judge(ran: ExecResult) -> Result[Sandbox, PocketenvError]:
         match ran.exit_code:
@@ -156,18 +160,8 @@ def _through_commands(
     end: End, goal: Goal, archive: Generator[bytes], operation: str
 ) -> Result[Sandbox, PocketenvError]:
     staged = temporary()
-    is_there = True
-    with guarded():
-        try:
-            with opened(), closing(archive):
-                sent = _sent(end, staged, archive, operation)
-            if isinstance(sent, Failure):
-                return Failure(sent.failure())
-            is_there = False
-        finally:
-            if is_there:
-                end.remove(staged, is_under_way=True)
-        return _settled(end, goal, staged)
+    with closing(archive):
+        return _brought(end, goal, staged, lambda: _sent(end, staged, archive, operation))
 
 
 def _sent(end: End, staged: str, archive: Generator[bytes], operation: str) -> Result[None, PocketenvError]:

@@ -6,9 +6,9 @@
 ...     hello = aio(create | start | exec("echo hello") | stdout)
 ...     return await asyncio.gather(hello("box-1"), hello("box-2"))
 >>> asyncio.run(main())
-[<IOResult: <Success: hello
->>, <IOResult: <Success: hello
->>]
+[<Success: hello
+>, <Success: hello
+>]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from returns.result import Failure, Result
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.operation import Step, demand_step
 
-__all__ = ["Aio", "aio"]
+__all__ = ["Aio", "Pending", "aio"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -60,12 +60,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.forget)
 
 
-class _Work(Generic[B]):
-    """What is done once, in a thread, however often and by how many it is awaited. A coroutine is awaited by one."""
+class Pending(Generic[B]):
+    """A step on its target, to be awaited for its Result. It runs once, however often it is awaited."""
 
     def __init__(self, work: Callable[[], Result[B, PocketenvError]]) -> None:
         self._work = work
         self._begun: Future[Result[B, PocketenvError]] | None = None
+
+    def answer(self, result: Result[B, PocketenvError]) -> None:
+        """Set the Result that awaiting it yields."""
+        self._begun = Future()
+        self._begun.set_result(result)
 
     def __await__(self) -> Generator[Any, None, Result[B, PocketenvError]]:
         while True:
@@ -88,15 +93,29 @@ class Aio(Generic[A, B]):
     def __init__(self, step: Step[A, B]) -> None:
         self._step = step
 
-    def __call__(self, target: A | None | Result[A | None, PocketenvError], /) -> FutureResult[B, PocketenvError]:
-        if isinstance(target, Failure):
-            return FutureResult.from_failure(cast("Failure[PocketenvError]", target).failure())
+    def __call__(self, target: A | None | Result[A | None, PocketenvError], /) -> Pending[B]:
+        """Return what is awaited for the Result of the step on ``target``."""
 
         def work() -> Result[B, PocketenvError]:
             return self._step(target)
 
-        # What is configured here counts, wherever it is awaited.
-        return FutureResult(_Work(partial(copy_context().run, work)))
+        pending: Pending[B] = Pending(partial(copy_context().run, work))
+        if isinstance(target, Failure):
+            # No thread is needed to pass it on.
+            pending.answer(cast("Failure[PocketenvError]", target))
+        return pending
+
+    def future(self, target: A | None | Result[A | None, PocketenvError], /) -> FutureResult[B, PocketenvError]:
+        """Return a FutureResult of `returns` for the step on ``target``, which composes and is awaited as an IOResult.
+
+        >>> import asyncio
+        >>> from pocketenv_fp import aio, exec, get_sandbox, stdout
+        >>> async def main():
+        ...     return await aio(get_sandbox).future("no-such-box").bind(aio(exec("ls")).future).bind_result(stdout)
+        >>> asyncio.run(main())
+        <IOResult: <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>>
+        """
+        return FutureResult(self(target))
 
     def __eq__(self, other: object) -> bool:
         return self._step == other._step if isinstance(other, Aio) else NotImplemented
@@ -109,12 +128,11 @@ class Aio(Generic[A, B]):
 
 
 def aio(step: Step[A, B]) -> Aio[A, B]:
-    """Make a step or a pipeline awaitable. Gives a function of the target, which gives a FutureResult of `returns`.
+    """Make a step or a pipeline awaitable. Return a function of the target, whose value is awaited for the Result.
 
     It begins when it is awaited, in a thread of its own, up to 256 at once in a process, with the configuration of the
-    `using` blocks around the call. Awaited, it is an IOResult with the same value or the same Failure; awaited again, or
-    by many at once, the same once more. ``.bind(aio(…))`` goes on with a further step. ``bind_result`` takes one as well,
-    but runs it in the loop, which waits: that is for `check` and the like, which ask nobody.
+    `using` blocks around the call. Awaited again, or by many at once, it yields the same Result once more. For chains of
+    `returns` there is ``aio(step).future(target)``, a FutureResult: ``.bind(aio(…).future)`` goes on with a further step.
 
     To cancel a task, or to give it up after a time, stops the waiting and not the work. What has begun goes on to its
     end, so that `managed` and `ephemeral` release what they made: await it again to have its result. What has not begun
@@ -124,9 +142,9 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     >>> import asyncio
     >>> from pocketenv_fp import aio, exec, get_sandbox, stdout
     >>> async def main():
-    ...     return await aio(get_sandbox)("no-such-box").bind(aio(exec("ls"))).bind_result(stdout)
+    ...     return await aio(get_sandbox | exec("ls"))("no-such-box")
     >>> asyncio.run(main())
-    <IOResult: <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>>
+    <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>
     >>> aio(exec("ls") | stdout)
     aio(exec('ls') | stdout())
     """

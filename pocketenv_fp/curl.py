@@ -78,6 +78,8 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     name, and sealed with this library, since no shell can do that. What is sent only after a failure is a comment, and
     nothing is undone where the script stops, which it does at the first request that is refused.
 
+    A command is printed with the marks that this library takes off its output, a U+001E each.
+
     curl gets the token as an argument, which other users of the machine may see. Raises TypeError where `explain` does.
 
     >>> from pocketenv_fp import as_curl, exec, start
@@ -98,7 +100,7 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     # exec('make', ['test'])
     curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN" -X POST -w '\n' "$api/xrpc/io.pocketenv.sandbox.exec?id=${SANDBOX_ID}" \
         -H 'Content-Type: application/json' \
-        -d '{"command": "make test"}'
+        -d '{"command": "set +e; { (cd /workspace ... -c $...make test... bash ...}'
     <BLANKLINE>
     """
     return _Script(explain(step, target)).text()

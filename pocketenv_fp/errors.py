@@ -422,7 +422,7 @@ class CommandTimeout(PocketenvError, TimeoutError):
     def summary(self) -> str:
         if self.may_run:
             return f"the platform waited {self.seconds:g} s for the command and no longer"
-        return f"the command was killed after {self.seconds:g} s"
+        return f"the command was ended after {self.seconds:g} s"
 
     def __str__(self) -> str:
         if not self.may_run:

@@ -10,11 +10,9 @@ from returns.result import Result, Success
 from pocketenv_fp.config import API_URL, PUBLIC_KEY, STORAGE_URL, Config, using
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.explanation import Explanation
-from pocketenv_fp.masking import sequence
 from pocketenv_fp.observing import unobserved
-from pocketenv_fp.operation import Step, demand_step, is_step
-from pocketenv_fp.pocketenv.creation import create
-from pocketenv_fp.rehearsal import EPHEMERAL, MANAGED, Rehearsal, place_of
+from pocketenv_fp.operation import Step, demand_step
+from pocketenv_fp.rehearsal import Rehearsal, takes
 from pocketenv_fp.xrpc import answered_by
 
 __all__ = ["explain"]
@@ -53,7 +51,7 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
             GET /xrpc/io.pocketenv.secret.getSecrets?sandboxId=‹SANDBOX_ID›&limit=100&offset=0
     exec('make', ['test'])
         POST /xrpc/io.pocketenv.sandbox.exec?id=‹SANDBOX_ID›
-            {"command": "make test"}
+            {"command": "set +e; { (cd /workspace ... -c $'make test' bash ...}
     6 requests, each with Authorization: Bearer $POCKETENV_TOKEN; nothing was sent.
     >>> [request.verb for request in explain(start).requests]
     ['POST', 'GET']
@@ -66,19 +64,7 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
 def _explained(step: Step[Any, Any], target: object) -> Explanation:
     rehearsal = Rehearsal(repr((target, step)))
     if target is None:
-        target = rehearsal.stand_in_for(_takes(step))
+        target = rehearsal.stand_in_for(takes(step))
     with answered_by(rehearsal.answer), using(_LOGIN), unobserved():
         rehearsal.through(step, cast("Any", target) if isinstance(target, Result) else Success(target))
     return Explanation(repr(step), tuple(part.closed() for part in rehearsal.parts))
-
-
-def _takes(step: Step[Any, Any]) -> type:
-    """What a step is run on."""
-    for applied in sequence(step):
-        if place_of(applied.operation) == MANAGED:
-            return _takes(applied.kwargs.get("acquire", create))
-        if place_of(applied.operation) == EPHEMERAL:
-            return str
-        inner = next((each for each in (*applied.args, *applied.kwargs.values()) if is_step(each)), None)
-        return applied.operation.accepts if inner is None else _takes(inner)
-    return object

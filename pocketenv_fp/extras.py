@@ -9,10 +9,10 @@ __all__ = ["needed"]
 
 
 def needed(module: str, extra: str) -> ModuleType:
-    """Import ``module``, or raise ImportError that says which extra brings it."""
+    """Import ``module``, or raise ImportError that says which extra brings it: ``""`` is none."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f"{module.partition('.')[0]} is not installed: pip install 'pocketenv-fp[{extra}]'", name=error.name
-        ) from None
+        package = module.partition(".")[0]
+        install = f"'pocketenv-fp[{extra}]'" if extra else package
+        raise ImportError(f"{package} is not installed: pip install {install}", name=error.name) from None

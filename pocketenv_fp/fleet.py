@@ -11,18 +11,21 @@ r"""One pipeline over many targets, and what to do with the results.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
 from pocketenv_fp.errors import PocketenvError, WorkerLost
 from pocketenv_fp.interrupts import guarded, opened
-from pocketenv_fp.operation import Step, demand_step
+from pocketenv_fp.observing import Begun, Done, Ended, observing
+from pocketenv_fp.operation import Curried, Step, demand_step, is_step
 from pocketenv_fp.progress import Progress, tracking
+from pocketenv_fp.results import Outcome, Results
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -33,12 +36,13 @@ __all__ = ["collect", "fan_out", "partition"]
 
 A = TypeVar("A")
 B = TypeVar("B")
-# What a pipeline gave, and what another process saw of it.
-Outcome: TypeAlias = "tuple[Result[B, PocketenvError], Trace | None]"
+# The Result of a pipeline with its time and requests, and the trace that another process made of it.
+Ran: TypeAlias = "tuple[Result[B, PocketenvError], float, int, Trace | None]"
 
 WORKERS = 32
 
 
+@overload
 def fan_out(
     pipeline: Step[A, B],
     targets: Iterable[A | None | Result[A | None, PocketenvError]],
@@ -46,9 +50,27 @@ def fan_out(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
-) -> list[Result[B, PocketenvError]]:
-    r"""Run ``pipeline`` on each target, many at once. Gives a list of Results in the order of the targets.
+) -> Results[B]: ...
+@overload
+def fan_out(
+    pipeline: Callable[[A], Step[A, B]],
+    targets: Iterable[A],
+    *,
+    max_workers: int = WORKERS,
+    executor: Executor | None = None,
+    progress: bool | Progress = False,
+) -> Results[B]: ...
+def fan_out(
+    pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]],
+    targets: Iterable[Any],
+    *,
+    max_workers: int = WORKERS,
+    executor: Executor | None = None,
+    progress: bool | Progress = False,
+) -> Results[B]:
+    r"""Run ``pipeline`` on each target, many at once. Return the `Results`, a list in the order of the targets.
 
+    ``pipeline`` is a step, or a function from a target to the step for it, where targets need arguments of their own.
     A Failure is the result of its target and of no other; a target that is a Failure stays one. ``max_workers`` is how
     many run at once, in threads of this process, all of which stay below the platform's request limit together.
     ``progress`` is a function of how many are done and of how many, or True for a bar.
@@ -78,24 +100,34 @@ def fan_out(
     >>> results = fan_out(create | start | exec("hostname >/dev/null; echo up") | stdout, names, max_workers=1)
     >>> [result.value_or("failed") for result in results]
     ['up\n', 'up\n', 'failed']
+    >>> results.failed[0][0]
+    'one'
+    >>> shards = fan_out(lambda name: create(env={"SHARD": name}) | start | exec("echo $SHARD") | stdout, ["a", "b"])
+    >>> [record["value"] for record in shards.to_records()]
+    ['a\n', 'b\n']
     """
     # Imported here: it is a good part of this library's import time, and most programs have one sandbox.
     from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
-    demand_step(pipeline, "fan_out")
+    given: object = pipeline
+    if isinstance(given, Curried) or not callable(given):
+        demand_step(given, "fan_out")
     if max_workers < 1:
         raise ValueError("fan_out: max_workers must be at least 1")
+    if isinstance(targets, (str, bytes)):
+        raise TypeError(f"fan_out: targets: a list is needed, not a {type(targets).__name__}: write [name]")
     waiting = list(targets)
+    steps = [_step_for(pipeline, target) for target in waiting]
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
-        futures: list[Future[Outcome[B]]] = []
+        futures: list[Future[Ran[B]]] = []
         try:
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
             run = os.urandom(8)
-            for number, target in enumerate(waiting):
-                futures.append(_submit(pool, (run, number), pipeline, target))
+            for number, (step, target) in enumerate(zip(steps, waiting, strict=True)):
+                futures.append(_submit(pool, (run, number), step, target))
             for future in as_completed(futures):
-                _keep(_outcome(future)[1])
+                _keep(_outcome(future)[-1])
                 track.add(1)
         except BaseException:
             wait([future for future in futures if not future.cancel()])
@@ -104,15 +136,23 @@ def fan_out(
             if executor is None:
                 # They are done or cancelled; or who asked twice does not want to wait.
                 pool.shutdown(wait=False, cancel_futures=True)
-        return [_outcome(future)[0] for future in futures]
+        return Results(Outcome(target, *_outcome(future)[:-1]) for target, future in zip(waiting, futures, strict=True))
 
 
-def _outcome(future: Future[Outcome[B]]) -> Outcome[B]:
+def _step_for(pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]], target: object) -> Step[Any, B]:
+    if is_step(pipeline):
+        return pipeline
+    step: object = pipeline(target)
+    demand_step(step, "fan_out: the function of the target")
+    return cast("Step[Any, B]", step)
+
+
+def _outcome(future: Future[Ran[B]]) -> Ran[B]:
     try:
         return future.result()
     except Exception as error:
         if _is_lost(error):
-            return Failure(WorkerLost()), None
+            return Failure(WorkerLost()), 0.0, 0, None
         raise
 
 
@@ -138,7 +178,7 @@ def _keep(seen: Trace | None) -> None:
 
 def _submit(
     pool: Executor, mark: object, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
-) -> Future[Outcome[B]]:
+) -> Future[Ran[B]]:
     from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
     if isinstance(pool, ThreadPoolExecutor):
@@ -149,7 +189,7 @@ def _submit(
     try:
         return pool.submit(_apart, mark, in_use(), pipeline, target, traced=bool(recording()))
     except BrokenExecutor as error:
-        lost: Future[Outcome[B]] = Future()
+        lost: Future[Ran[B]] = Future()
         lost.set_exception(error)
         return lost
 
@@ -161,7 +201,7 @@ def _apart(
     target: A | None | Result[A | None, PocketenvError],
     *,
     traced: bool,
-) -> Outcome[B]:
+) -> Ran[B]:
     # A forked worker stands for ever in the blocks in which it was forked.
     return Context().run(_run, mark, configs, pipeline, target, traced=traced)
 
@@ -173,7 +213,7 @@ def _run(
     target: A | None | Result[A | None, PocketenvError],
     *,
     traced: bool = False,
-) -> Outcome[B]:
+) -> Ran[B]:
     from pocketenv_fp.traces import on_lane, tracing
 
     with ExitStack() as stack:
@@ -181,7 +221,24 @@ def _run(
             stack.enter_context(using(config))
         stack.enter_context(on_lane(target))
         seen = stack.enter_context(tracing()) if traced else None
-        return pipeline(target), seen
+        counter = _Counter()
+        stack.enter_context(observing(counter))
+        began = time.perf_counter()
+        result = pipeline(target)
+        return result, time.perf_counter() - began, counter.requests, seen
+
+
+class _Counter:
+    """Counts the requests of one target."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def __call__(self, begun: Begun) -> Ended | None:
+        return self._add if begun.kind == "call" else None
+
+    def _add(self, done: Done) -> None:
+        self.requests += done.requests
 
 
 def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], PocketenvError]:

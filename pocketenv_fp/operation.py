@@ -24,6 +24,7 @@ from __future__ import annotations
 import enum
 import inspect
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
@@ -47,7 +48,7 @@ from pocketenv_fp.arguments import Arguments
 from pocketenv_fp.errors import Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.observing import Done, begin, told
-from pocketenv_fp.secrecy import Source, is_secret, shown, without_passwords
+from pocketenv_fp.secrecy import Source, function_name, is_secret, shown, without_passwords
 
 __all__ = [
     "Applied",
@@ -66,6 +67,7 @@ P = ParamSpec("P")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+E = TypeVar("E")
 X = TypeVar("X")
 A_contra = TypeVar("A_contra", contravariant=True)
 B_co = TypeVar("B_co", covariant=True)
@@ -95,9 +97,13 @@ class Step(Source, Generic[A_contra, B_co]):
     ) -> Result[B_co, PocketenvError]:
         return self._run(target)
 
+    @overload
     def __ror__(
         self, target: A_contra | None | Result[A_contra | None, PocketenvError], /
-    ) -> Result[B_co, PocketenvError]:
+    ) -> Result[B_co, PocketenvError]: ...
+    @overload
+    def __ror__(self, target: Result[A_contra | None, E], /) -> Result[B_co, PocketenvError | E]: ...
+    def __ror__(self, target: object, /) -> Result[Any, Any]:
         return self._run(target)
 
     def _run(self, target: object) -> Result[Any, PocketenvError]:
@@ -114,14 +120,80 @@ class Step(Source, Generic[A_contra, B_co]):
     def _placed(
         self, error: PocketenvError, applied: Applied, position: int, seconds: float
     ) -> Result[Any, PocketenvError]:
-        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)))
+        # `bind` and `lash` let errors of the caller's own through.
+        known = isinstance(cast("object", error), PocketenvError)
+        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)) if known else error)
 
     def __or__(self: Step[A, X | None], after: Step[X, C], /) -> Step[A, C]:
         following: object = after
         if isinstance(following, Operation):
             raise TypeError(cast("Operation[Any, ..., Any]", following).needs_arguments())
         steps = getattr(following, "_steps", None)
+        if steps is None and callable(following):
+            name = function_name(following)
+            raise TypeError(
+                f"{name} is a function and no step: write .map({name}), or .bind({name}) if it returns a Result"
+            )
         return NotImplemented if steps is None else _Pipeline(self._steps + steps)
+
+    def map(self, function: Callable[[B_co], C], /) -> Step[A_contra, C]:
+        """Return the step that calls ``function`` with the value of this one, and yields what it returns.
+
+        ``function`` is not called after a Failure. What it raises is raised. A named function prints as its dotted
+        name and is pickled by reference.
+
+        >>> from pocketenv_fp import create, exec, start, stdout
+        >>> ci = create | start | exec("echo 42") | stdout.map(int)
+        >>> ci
+        create() | start() | exec('echo 42') | stdout().map(int)
+        >>> ci("my-box")
+        <Success: 42>
+        """
+        return self | _called(_map, function)
+
+    @overload
+    def bind(self, function: Step[B_co, C], /) -> Step[A_contra, C]: ...
+    @overload
+    def bind(self, function: Callable[[B_co], Result[C, Any]], /) -> Step[A_contra, C]: ...
+    @overload
+    def bind(self, function: Callable[[B_co], Step[B_co, C]], /) -> Step[A_contra, C]: ...
+    def bind(self, function: Callable[[B_co], Any], /) -> Step[A_contra, Any]:
+        r"""Return the step that calls ``function`` with the value of this one, and yields the Result that it returns.
+
+        ``function`` may return a step instead, which is then run on the value. Its Failure may hold an error of your
+        own. ``a.bind(b)`` with two steps is ``a | b``.
+
+        >>> from returns.result import safe
+        >>> from pocketenv_fp import create, exec, start, stdout
+        >>> number = exec("echo none") | stdout.bind(safe(int))
+        >>> type((create("my-box") | start | number).failure()).__name__
+        'ValueError'
+        """
+        return self | (function if is_step(function) else _called(_bind, function))
+
+    def alt(self, function: Callable[[PocketenvError], object], /) -> Step[A_contra, B_co]:
+        """Return the step whose Failure holds what ``function`` makes of this one's error.
+
+        >>> from pocketenv_fp import create, exec, start
+        >>> ci = start | exec("exit 3", check=True).alt(type)
+        >>> (create("my-box") | ci).failure().__name__
+        'CommandFailed'
+        """
+        return _called(_alt, self, function)
+
+    def lash(self, function: Callable[[PocketenvError], Result[C, Any]], /) -> Step[A_contra, B_co | C]:
+        """Return the step that answers a Failure of this one with the Result that ``function`` returns for the error.
+
+        `recover` and `or_else` do it for a value and for a step. A Failure from before this step passes by.
+
+        >>> from returns.result import Success
+        >>> from pocketenv_fp import create, exec, start
+        >>> def code(error):
+        ...     return Success(error.exit_code)
+        >>> create("my-box") | start | exec("exit 3", check=True).lash(code)
+        <Success: 3>
+        """
+        return _called(_lash, self, function)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):
@@ -143,7 +215,13 @@ class Step(Source, Generic[A_contra, B_co]):
         return self
 
     def __repr__(self) -> str:
-        return " | ".join(str(applied) for applied in self._steps) or "identity"
+        source = ""
+        for applied in self._steps:
+            if applied.is_method:
+                source = f"{source or 'identity'}.{applied}"
+            else:
+                source = f"{source} | {applied}" if source else str(applied)
+        return source or "identity"
 
 
 def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
@@ -197,6 +275,11 @@ class Applied(Step[Any, Any]):
                 tell(Done(0.0, result.failure()))
         return result
 
+    @property
+    def is_method(self) -> bool:
+        """Whether it is written behind a dot: ``step.map(f)``."""
+        return self.operation in {_map, _bind}
+
     def is_secret(self, name: str, value: object) -> bool:
         """Tell whether this argument, or something in it, is not to be shown."""
         return is_secret(value, is_secret_by_name=name in self.operation.secret)
@@ -209,6 +292,8 @@ class Applied(Step[Any, Any]):
         return zip(chain(self.operation.arguments.names, repeat("")), self.args, strict=False)
 
     def __str__(self) -> str:
+        if isinstance(self.operation, _Method):
+            return self.operation.source(self.args)
         positional = (self._shown(name, value) for name, value in self._positional())
         named = (f"{name}={self._shown(name, value)}" for name, value in self.kwargs.items())
         return without_passwords(f"{self.operation.__name__}({', '.join((*positional, *named))})")
@@ -332,6 +417,11 @@ class Operation(Curried, Generic[A, P, B]):
         def __ror__(self, target: object) -> Any:
             raise TypeError(self.needs_arguments())
 
+        def _refuse(self, *_: object) -> Any:
+            raise TypeError(self.needs_arguments())
+
+        map = bind = alt = lash = _refuse
+
 
 class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
     """A function whose other arguments are all optional, so it is a step as it stands: ``start``, ``stop``, …
@@ -398,6 +488,103 @@ def step(
         return StepOperation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
 
     return decorate
+
+
+class _Method(Curried):
+    """A method of steps that takes a function of the caller's: ``step.map(f)`` and its like."""
+
+    def __repr__(self) -> str:
+        return f"<method {self.__name__} of steps>"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
+        """Call the function. The target of ``alt`` and ``lash`` is that of the step in them."""
+        if isinstance(target, Failure):
+            return cast("Result[Any, PocketenvError]", target)
+        value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
+        return self.function(value, *args, **kwargs)
+
+    def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # the base's own
+        """Return whether repeating it does no harm: a function that returns a Result may do anything."""
+        return self.repeatable and all(each.safe for each in args if is_step(each))
+
+    def source(self, args: tuple[Any, ...]) -> str:
+        """Return the call as source, without the step before it for ``map`` and ``bind``."""
+        *steps, function = args
+        inner = "".join(f"({each})." if " | " in repr(each) else f"{each}." for each in steps)
+        return f"{inner}{self.__name__.strip('_')}({function_name(function)})"
+
+
+def _method(*, safe: bool) -> Callable[[Callable[..., Any]], _Method]:
+    def decorate(function: Callable[..., Any]) -> _Method:
+        return _Method(function, object, frozenset({"token"}), repeatable=safe)
+
+    return decorate
+
+
+def _called(method: _Method, *args: Any) -> Step[Any, Any]:
+    if not callable(args[-1]):
+        name = method.__name__.strip("_")
+        raise TypeError(f"{name}: a function is needed, not a {type(args[-1]).__name__}")
+    return _CalledMethod(method, args, {})
+
+
+class _CalledMethod(Applied):
+    """A method with its function, pickled by the function's name."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function = self.args[-1]
+        name = getattr(function, "__qualname__", "")
+        # cloudpickle, which Dask uses, pickles functions without a name by value.
+        if ("<lambda>" in name or "<locals>" in name) and "cloudpickle" not in sys.modules:
+            from pickle import PicklingError
+
+            raise PicklingError(
+                f"{self} is not pickled, since another process does not find {function_name(function)}: "
+                "define the function with a name at the top of a module"
+            )
+        return (_CalledMethod, (self.operation, self.args, {}))
+
+
+def _result_of(function: Callable[[Any], object], value: object, method: str) -> Result[Any, Any]:
+    result = function(value)
+    if is_step(result) and method == "bind":
+        return result(value)
+    if not _is_result(result):
+        name = function_name(function)
+        kind = type(result).__name__
+        other = f"write .map({name})" if method == "bind" else "return Success(…) or Failure(…)"
+        wrapped = "unwrap it, for instance with unsafe_perform_io" if kind.startswith(("IO", "Future")) else other
+        raise TypeError(f"{method}: {name} returned a {kind}, and a Result is needed: {wrapped}")
+    return result
+
+
+def _is_result(value: object) -> TypeGuard[Result[Any, Any]]:
+    return isinstance(value, Result)
+
+
+@_method(safe=True)
+def _map(value: Any, function: Callable[[Any], Any]) -> Result[Any, Any]:
+    return Success(function(value))
+
+
+@_method(safe=False)
+def _bind(value: Any, function: Callable[[Any], Any]) -> Result[Any, Any]:
+    return _result_of(function, value, "bind")
+
+
+@_method(safe=True)
+def _alt(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
+    return (Success(value) | step).alt(function)
+
+
+@_method(safe=False)
+def _lash(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
+    return (Success(value) | step).lash(lambda error: _result_of(function, error, "lash"))
 
 
 identity: Step[Any, Any] = _Pipeline(())

@@ -22,7 +22,7 @@ from pocketenv_fp.explanation import API, STORAGE, Part, Request, as_json, stand
 from pocketenv_fp.imagined import Imagined, stand_in
 from pocketenv_fp.masking import Shown, sequence, without_secrets
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.operation import Applied, Curried, Step, operation
+from pocketenv_fp.operation import Applied, Curried, Step, is_step, operation
 from pocketenv_fp.pocketenv.creation import create, noting
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from pocketenv_fp.sandbox.delivery import Goal, arrived
@@ -31,13 +31,32 @@ from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.sandbox.transfer import HOME, End, place, temporary
 from pocketenv_fp.xrpc import NAMESPACE, Call
 
-__all__ = ["EPHEMERAL", "FALLBACK", "MANAGED", "Rehearsal", "place_of"]
+__all__ = ["FALLBACK", "Rehearsal", "takes"]
 
 Outcome = Result[Any, PocketenvError]
 
 FALLBACK = "only if that fails"
 # As JSON writes it: an even number of backslashes before it are no part of it.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class _Unknown:
+    """A value that a function of the caller's would return: explain calls none."""
+
+
+UNKNOWN = _Unknown()
+
+
+def takes(step: Step[Any, Any]) -> type:
+    """Return the type of target that a step is run on."""
+    for applied in sequence(step):
+        if place_of(applied.operation) == MANAGED:
+            return takes(applied.kwargs.get("acquire", create))
+        if place_of(applied.operation) == EPHEMERAL:
+            return str
+        inner = next((each for each in (*applied.args, *applied.kwargs.values()) if is_step(each)), None)
+        return applied.operation.accepts if inner is None else takes(inner)
+    return object
 
 
 def place_of(curried: Curried) -> str:
@@ -120,6 +139,8 @@ class Rehearsal:
         if isinstance(target, Failure):
             self.note("is passed by: what comes before it is a Failure")
             return target
+        if target.unwrap() is UNKNOWN and place_of(applied.operation) not in {CALLED_MAP, CALLED_BIND}:
+            target = Success(self.stand_in_for(takes(applied)))
         self._introduce(target, applied)
         special = SPECIAL.get(place_of(applied.operation))
         result = self.perform(applied, target) if special is None else special(self, applied, target)
@@ -375,17 +396,37 @@ def _ephemeral(walk: Rehearsal, given: dict[str, Any], target: Outcome) -> Outco
     return _managed(walk, leased, Success(f"{name}-{stand_in('RANDOM_HEX')}"))
 
 
+def _calling(walk: Rehearsal, applied: Applied, target: Outcome) -> Outcome:  # noqa: ARG001  # its value is unknown
+    walk.note("is a function of yours, and is not called here")
+    return Success(UNKNOWN)
+
+
+def _alt(walk: Rehearsal, given: dict[str, Any], target: Outcome) -> Outcome:
+    walk.note("where the step fails, a function of yours makes another error of it")
+    return walk.inner(given["step"], target)
+
+
+def _lash(walk: Rehearsal, given: dict[str, Any], target: Outcome) -> Outcome:
+    walk.note("where the step fails, the Result of a function of yours takes its place")
+    return walk.inner(given["step"], target)
+
+
 def _kinds(on: type | tuple[type, ...]) -> str:
     return " or ".join(kind.__name__ for kind in (on if isinstance(on, tuple) else (on,)))
 
 
 Special = Callable[[Rehearsal, Applied, Outcome], Outcome]
+CALLED_MAP, CALLED_BIND = "pocketenv_fp.operation._map", "pocketenv_fp.operation._bind"
 MANAGED, EPHEMERAL = "pocketenv_fp.leases.managed", "pocketenv_fp.leases.ephemeral"
 
 SPECIAL: Mapping[str, Special] = {
     **dict.fromkeys(INSTEAD, _copying),
     "pocketenv_fp.pocketenv.creation.create": _creating,
     "pocketenv_fp.sandbox.lifecycle.wait_until_running": _waiting,
+    CALLED_BIND: _calling,
+    CALLED_MAP: _calling,
+    "pocketenv_fp.operation._alt": _limited(_alt),
+    "pocketenv_fp.operation._lash": _limited(_lash),
     EPHEMERAL: _limited(_ephemeral),
     MANAGED: _limited(_managed),
     "pocketenv_fp.pipeline.gather": _limited(_gather),

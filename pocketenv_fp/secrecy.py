@@ -18,7 +18,7 @@ from typing import TypeGuard, cast
 
 from returns.result import Failure
 
-__all__ = ["HIDDEN", "Source", "is_secret", "shown", "without_passwords"]
+__all__ = ["HIDDEN", "Source", "function_name", "is_secret", "shown", "without_passwords"]
 
 HIDDEN = "***"
 
@@ -52,7 +52,7 @@ def shown(value: object, *, is_secret_by_name: bool) -> str:  # noqa: PLR0911  #
     if isinstance(value, Source):
         return repr(value)
     if callable(value):
-        return str(getattr(value, "__qualname__", type(value).__qualname__))  # what it holds is not ours to show
+        return _qualified_name(value)  # what it holds is not ours to show
     if isinstance(value, Failure):
         return f"Failure({cast('Failure[object]', value).failure()!r})"
     if isinstance(value, Mapping):
@@ -63,6 +63,25 @@ def shown(value: object, *, is_secret_by_name: bool) -> str:  # noqa: PLR0911  #
         items = [shown(each, is_secret_by_name=is_secret_by_name) for each in value]
         return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
     return repr(value)
+
+
+def function_name(function: object) -> str:
+    """Return a function's dotted name, and for a lambda its place. What it holds is not ours to show.
+
+    >>> import json
+    >>> from pocketenv_fp.secrecy import function_name
+    >>> function_name(json.loads), function_name(str.strip)
+    ('json.loads', 'str.strip')
+    """
+    name = _qualified_name(function)
+    module = str(getattr(function, "__module__", None) or "builtins")
+    return name if module in {"builtins", "__main__"} or name.startswith("<") else f"{module}.{name}"
+
+
+def _qualified_name(function: object) -> str:
+    name = str(getattr(function, "__qualname__", type(function).__qualname__))
+    code = getattr(function, "__code__", None)
+    return name if code is None or "<lambda>" not in name else f"<lambda at {code.co_filename}:{code.co_firstlineno}>"
 
 
 def _shown_mapping(held: Mapping[object, object], *, is_secret_by_name: bool) -> str:

@@ -18,6 +18,24 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 VARIABLES = ("POCKETENV_TOKEN", "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs the tests of behaviour against another API."""
+    parser.getgroup("pocketenv").addoption(
+        "--pocketenv-live",
+        action="store_true",
+        help="run tests/live against the API, storage, token and key of POCKETENV_*, and nothing else",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect all but tests/live where those run against another API."""
+    if not config.getoption("pocketenv_live"):
+        return
+    live = [item for item in items if "live" in item.path.parts]
+    config.hook.pytest_deselected(items=[item for item in items if item not in live])
+    items[:] = live
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[local.Platform]:
     """The embedded platform, shared by all tests that do not change it for others."""

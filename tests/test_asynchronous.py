@@ -11,16 +11,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
-from returns.future import FutureResult
-from returns.io import IOFailure, IOSuccess
-from returns.pipeline import is_successful
+from returns.io import IOSuccess
 from returns.result import Failure, Result, Success
-from returns.unsafe import unsafe_perform_io
 
 from pocketenv_fp import (
     Config,
+    ExecResult,
     NotLoggedIn,
     PocketenvError,
     Sandbox,
@@ -39,11 +38,12 @@ from pocketenv_fp import (
     using,
     within,
 )
-from pocketenv_fp.asynchronous import WORKERS, Aio
+from pocketenv_fp.asynchronous import WORKERS, Aio, Pending
 from pocketenv_fp.operation import step
 
 pytestmark = pytest.mark.usefixtures("environment")
 
+B = TypeVar("B")
 HERE = threading.Barrier(2, timeout=20)
 
 
@@ -67,21 +67,21 @@ def test_what_is_awaited_is_what_the_step_gives() -> None:
     async def main() -> object:
         return await aio(create | start | exec("echo hello") | stdout)("my-box")
 
-    assert asyncio.run(main()) == IOSuccess("hello\n")
+    assert asyncio.run(main()) == Success("hello\n")
     again = asyncio.run(main())
-    assert again == IOFailure(create("my-box").failure())
+    assert again == Failure(create("my-box").failure())
 
 
 def test_the_loop_goes_on_while_a_step_waits_for_it() -> None:
     # The step ends when it meets the loop: a loop that it blocks never comes.
     async def main() -> object:
-        begun = asyncio.ensure_future(aio(meet)("both").awaitable())
+        begun = asyncio.ensure_future(aio(meet)("both"))
         while HERE.n_waiting == 0:  # noqa: ASYNC110  # a barrier of threads has no event
             await asyncio.sleep(0.001)
         await asyncio.get_running_loop().run_in_executor(None, HERE.wait)
         return await begun
 
-    assert asyncio.run(main()) == IOSuccess("both")
+    assert asyncio.run(main()) == Success("both")
 
 
 def test_twenty_run_at_once_and_the_loop_ticks_meanwhile() -> None:
@@ -104,9 +104,12 @@ def test_twenty_run_at_once_and_the_loop_ticks_meanwhile() -> None:
     assert results == ["done\n"] * 20
 
 
-async def _awaited(future: FutureResult[object, PocketenvError]) -> object:
-    result = unsafe_perform_io((await future).unwrap())
-    return getattr(result, "stdout", result)
+async def _awaited(pending: Pending[ExecResult]) -> object:
+    return (await pending).unwrap().stdout
+
+
+async def _result(pending: Pending[B]) -> Result[B, PocketenvError]:
+    return await pending
 
 
 def test_hundreds_are_gathered_in_their_order() -> None:
@@ -116,8 +119,7 @@ def test_hundreds_are_gathered_in_their_order() -> None:
     results = asyncio.run(main())
     assert len(results) == 300
     for number, result in enumerate(results):
-        assert is_successful(result)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        assert str(result).startswith(f"<IOResult: <Success: n{number} in pocketenv-aio")
+        assert str(result).startswith(f"<Success: n{number} in pocketenv-aio")
 
 
 def test_a_failure_passes_by_without_a_thread() -> None:
@@ -126,14 +128,16 @@ def test_a_failure_passes_by_without_a_thread() -> None:
 
     asynchronous._threads.forget()  # pyright: ignore[reportPrivateUsage]
     before = set(threading.enumerate())
-    assert asyncio.run(main()) == IOFailure(NotLoggedIn())
+    assert asyncio.run(main()) == Failure(NotLoggedIn())
     assert set(threading.enumerate()) <= before
 
 
-def test_it_composes_as_a_future_of_returns_does() -> None:
+def test_future_composes() -> None:
+    """A FutureResult of a step composes as those of returns do, and is awaited as an IOResult."""
+
     async def both() -> tuple[object, object]:
-        made = aio(create)("my-box").bind_result(start | exec("echo hello") | stdout).map(str.strip)
-        missing = aio(get_sandbox)("no-such-box").bind(aio(exec("ls")))
+        made = aio(create).future("my-box").bind_result(start | exec("echo hello") | stdout).map(str.strip)
+        missing = aio(get_sandbox).future("no-such-box").bind(aio(exec("ls")).future)
         return await made, await missing
 
     made, missing = asyncio.run(both())
@@ -144,19 +148,17 @@ def test_it_composes_as_a_future_of_returns_does() -> None:
 def test_it_is_awaited_twice_or_by_many_at_once_and_done_once() -> None:
     async def main(name: str) -> list[object]:
         future = aio(create)(name)
-        together = await asyncio.gather(*(future.awaitable() for _ in range(3)))
-        return [*together, await future, await future.map(lambda box: box)]
+        together = await asyncio.gather(*(future for _ in range(3)))
+        return [*together, await future, await future]
 
     first, *others = asyncio.run(main("my-box"))
-    assert is_successful(first)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert isinstance(first, Success)
     assert others == [first] * 4
 
 
 def test_it_is_awaited_in_another_loop_too() -> None:
     future = aio(create)("my-box")
-    assert (
-        asyncio.run(future.awaitable()) == asyncio.run(future.awaitable()) == IOSuccess(get_sandbox("my-box").unwrap())
-    )
+    assert asyncio.run(_result(future)) == asyncio.run(_result(future)) == Success(get_sandbox("my-box").unwrap())
 
 
 def test_what_is_configured_around_the_call_counts_wherever_it_is_awaited() -> None:
@@ -181,7 +183,7 @@ def test_to_give_up_stops_the_waiting_and_not_the_work() -> None:
     async def main() -> bool:
         work = ephemeral(start | exec("sleep 1; echo done"))
         try:
-            await asyncio.wait_for(aio(work)("given-up").awaitable(), 0.2)
+            await asyncio.wait_for(aio(work)("given-up"), 0.2)
         except TimeoutError:
             return True
         return False
@@ -195,12 +197,12 @@ def test_what_was_given_up_is_there_when_it_is_asked_for_again() -> None:
     async def main() -> object:
         future = aio(meet)("late")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(future.awaitable(), 0.1)
-        waiting = asyncio.ensure_future(future.awaitable())
+            await asyncio.wait_for(future, 0.1)
+        waiting = asyncio.ensure_future(future)
         await asyncio.get_running_loop().run_in_executor(None, HERE.wait)
         return await waiting
 
-    assert asyncio.run(main()) == IOSuccess("late")
+    assert asyncio.run(main()) == Success("late")
 
 
 def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
@@ -214,11 +216,11 @@ def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
         return Success(name)
 
     async def main() -> tuple[list[str], object]:
-        runs = [asyncio.ensure_future(aio(wait)(f"n{number}").awaitable()) for number in range(WORKERS)]
+        runs = [asyncio.ensure_future(aio(wait)(f"n{number}")) for number in range(WORKERS)]
         while len(began) < WORKERS:  # noqa: ASYNC110  # threads set no event of a loop
             await asyncio.sleep(0.001)
         future = aio(wait)("too-many")
-        late = asyncio.ensure_future(future.awaitable())
+        late = asyncio.ensure_future(future)
         await asyncio.sleep(0)
         late.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -230,7 +232,7 @@ def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
     before, after = asyncio.run(main())
     assert len(before) == WORKERS
     assert "too-many" not in before
-    assert after == IOSuccess("too-many")
+    assert after == Success("too-many")
 
 
 def test_who_waits_for_it_too_is_not_cancelled_with_the_other() -> None:
@@ -244,11 +246,11 @@ def test_who_waits_for_it_too_is_not_cancelled_with_the_other() -> None:
         return Success(name)
 
     async def main() -> list[object]:
-        runs = [asyncio.ensure_future(aio(wait)(f"n{number}").awaitable()) for number in range(WORKERS)]
+        runs = [asyncio.ensure_future(aio(wait)(f"n{number}")) for number in range(WORKERS)]
         while len(began) < WORKERS:  # noqa: ASYNC110  # threads set no event of a loop
             await asyncio.sleep(0.001)
         future = aio(wait)("shared")
-        first, *others = [asyncio.ensure_future(future.awaitable()) for _ in range(3)]
+        first, *others = [asyncio.ensure_future(future) for _ in range(3)]
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first])
@@ -257,7 +259,7 @@ def test_who_waits_for_it_too_is_not_cancelled_with_the_other() -> None:
         await asyncio.gather(*runs)
         return list(await asyncio.gather(*others))
 
-    assert asyncio.run(main()) == [IOSuccess("shared")] * 2
+    assert asyncio.run(main()) == [Success("shared")] * 2
     assert began.count("shared") == 1
 
 
@@ -306,7 +308,7 @@ import asyncio, signal
 from pocketenv_fp import aio, ephemeral, exec, start
 
 async def main():
-    work = asyncio.ensure_future(aio(ephemeral(start | exec("sleep 0.5")))("left-behind").awaitable())
+    work = asyncio.ensure_future(aio(ephemeral(start | exec("sleep 0.5")))("left-behind"))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     await asyncio.sleep(0.3)
     print("begun", flush=True)

@@ -75,7 +75,7 @@ def test_every_function_has_an_example_in_which_it_is_used(name: str, function: 
 @EACH
 def test_every_function_says_what_comes_back(name: str, function: Any) -> None:
     prose, _ = docstring(function)
-    assert re.search(r"\bGives?\b", prose), f"{name} does not say what comes back"
+    assert re.search(r"\b(Gives?|Returns?|Yields?)\b", prose), f"{name} does not say what comes back"
 
 
 TIMES = {"delay", "interval", "read_timeout", "seconds", "timeout", "ttl"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pocketenv_fp import (
     NotLoggedIn,
     PocketenvError,
     Sandbox,
+    Step,
     WorkerLost,
     check,
     collect,
@@ -100,6 +102,59 @@ def test_a_target_may_be_a_result_and_a_failure_of_one_stays() -> None:
     assert fan_out(shout, mixed) == [Success("A"), Success("B"), missing]
     boxes = [create("x"), create("y"), get_sandbox("no-such-box")]
     assert [type(result) for result in fan_out(start, boxes)] == [Success, Success, Failure]
+
+
+def test_fan_out_keeps_targets() -> None:
+    """Each Result stands beside its target, its time and its requests."""
+    targets: list[str | Result[str, PocketenvError]] = ["c", Success("d"), Failure(NotLoggedIn())]
+    kept = fan_out(create | start | exec("echo"), targets)
+    assert kept.targets == ("c", Success("d"), Failure(NotLoggedIn()))
+    assert [target for target, _ in kept.ok] == ["c", Success("d")]
+    assert [type(error) for _, error in kept.failed] == [NotLoggedIn]
+    assert kept.requests[0] == kept.requests[1] > 3
+    assert kept.requests[2] == 0
+    assert min(kept.seconds) >= 0
+    assert pickle.loads(pickle.dumps(kept)) == kept
+    assert pickle.loads(pickle.dumps(kept)).targets == kept.targets
+    with pytest.raises(TypeError, match=r"list\(results\)"):
+        kept.clear()
+
+
+def test_fan_out_to_records() -> None:
+    """A record of a failure has its class, its place and its exit code."""
+    good, bad = fan_out(_ended, ["0", "3"]).to_records()
+    assert (good["target"], good["ok"], good["exit_code"], good["error"]) == ("0", True, 0, None)
+    assert good["value"] == ExecResult("", "", 0)
+    assert (bad["ok"], bad["value"], bad["exit_code"], bad["error"]) == (False, None, 3, "CommandFailed")
+    assert bad["where"] == "exec('exit 3', check=True)"
+    assert bad["message"].startswith("the command ended with exit code 3")
+
+
+def _ended(code: str) -> Step[str, ExecResult]:
+    return create | start | exec(f"exit {code}", check=True)
+
+
+def test_fan_out_to_frame_names_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table needs pandas, and the error says so."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pandas is not installed: pip install pandas"):
+        fan_out(shout, ["a"]).to_frame()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "targets", "said"),
+    [
+        (shout, "abc", r"targets: a list is needed, not a str: write \[name\]"),
+        (shout, b"abc", "not a bytes"),
+        (exec, ["a"], "exec needs arguments"),
+        (3, ["a"], "a step is needed, not a int"),
+        (str.upper, ["a"], "the function of the target: a step is needed, not a str"),
+    ],
+)
+def test_fan_out_of_wrong_values(pipeline: Any, targets: Any, said: str) -> None:
+    """A mistake is a TypeError before anything runs."""
+    with pytest.raises(TypeError, match=said):
+        fan_out(pipeline, targets)
 
 
 def test_no_targets_no_results() -> None:

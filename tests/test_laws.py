@@ -65,6 +65,7 @@ OF_NAMES = Mapping[str, str | FromEnv]
 names_of_variables = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
 KINDS: dict[object, st.SearchStrategy[Any]] = {
     str: texts,
+    bytes: st.binary(),
     OF_NAMES: st.dictionaries(names_of_variables, texts | variables, max_size=3),
     bool: st.booleans(),
     int: st.integers(),

@@ -23,7 +23,7 @@ LINES_WAITING = 10_000
 PATIENCE_SECONDS = 1.0
 
 # What an unknown sandbox may be called here. A token or a key that was sent in the place of an id is not repeated.
-_IDENTIFIER = re.compile(r"[A-Za-z0-9-]{1,40}|at://[\w.:/-]{1,120}")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,40}|at://[\w.:/-]{1,120}")
 _DIM, _GREEN, _YELLOW, _RED = "2", "32", "33", "31"
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 from base64 import b32encode
+from collections.abc import Mapping
 from typing import Any
 
-from pocketenv_fp.local.call import NOTHING, Call, User, iso, new_id, now
+from pocketenv_fp.local.call import NOTHING, UNKNOWN, Call, User, World, iso, new_id, now
 from pocketenv_fp.local.store import Store
 
 # A picture that needs no network: profiles always have one.
@@ -13,14 +14,16 @@ AVATAR = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E".repl
 
 async def get_profile(call: Call) -> Any:
     """The profile of a user; `{}` where there is none, or nobody is logged in."""
-    did = call.params.get("did")
-    user = call.user if did is None else by_identifier(call.world.store, did)
+    if not call.session:
+        return NOTHING
+    did = call.params.get("did") or (call.me.did if call.user is not None else None)
+    user = None if did is None else by_identifier(call.world.store, did)
     return NOTHING if user is None else profile(user)
 
 
 async def get_terminal_token(call: Call) -> Any:
-    """A token of another kind than the API's: this platform has no terminal service that would take it."""
-    return {"token": call.world.vault.sign(call.me.id, "terminal")}
+    """A token that names its user as `sub`: the API takes its bearer for a caller without a login."""
+    return {"token": call.world.vault.sign({"sub": call.me.did, "iat": int(now())})}
 
 
 def add_user(store: Store, handle: str) -> User:
@@ -28,9 +31,27 @@ def add_user(store: Store, handle: str) -> User:
     user = by_identifier(store, handle)
     if user is None:
         moment = now()
-        user = User(new_id(), _did(handle), handle, None, moment, moment)
+        user = User(new_id("rec"), _did(handle), handle, handle.partition(".")[0], moment, moment)
         store.insert("users", **user._asdict())
     return user
+
+
+def token(world: World, user: User) -> str:
+    """The token of a user: the same one at every start on the same folder."""
+    return world.vault.sign({"did": user.did, "iat": int(user.created_at)})
+
+
+def token_in(headers: Mapping[bytes, bytes]) -> str | None:
+    """The token of a request: the second word of Authorization. None stands for a caller without a login."""
+    words = headers.get(b"authorization", b"").decode("latin-1").split(" ")
+    token = words[1].strip() if len(words) > 1 else ""
+    return None if token in {"", "null"} else token
+
+
+def bearer(world: World, did: str) -> User:
+    """The user with this did, or the stand-in for a token whose did has no user record."""
+    rows = world.store.select(User._fields, "users", "WHERE did = ?", did)
+    return User(*rows[0]) if rows else User(UNKNOWN, did, "", None, 0.0, 0.0)
 
 
 def find(store: Store, user_id: str | None) -> User | None:
@@ -47,20 +68,28 @@ def by_identifier(store: Store, identifier: str) -> User | None:
 
 def profile(user: User) -> dict[str, Any]:
     """A user as getProfile shows one."""
-    shown = {
+    return {
         "id": user.id,
         "did": user.did,
+        "handle": user.handle,
+        **({} if user.display_name is None else {"displayName": user.display_name}),
+        "avatar": AVATAR,
+        "createdAt": iso(user.created_at),
+        "updatedAt": iso(user.updated_at),
+    }
+
+
+def owner(user: User) -> dict[str, Any]:
+    """A user as the owner of a sandbox: what is not known is null here."""
+    return {
+        "id": user.id,
+        "did": user.did,
+        "displayName": user.display_name,
         "handle": user.handle,
         "avatar": AVATAR,
         "createdAt": iso(user.created_at),
         "updatedAt": iso(user.updated_at),
     }
-    return shown if user.display_name is None else {**shown, "displayName": user.display_name}
-
-
-def owner(user: User) -> dict[str, Any]:
-    """A user as the owner of a sandbox: what is not known is null here."""
-    return {**profile(user), "displayName": user.display_name}
 
 
 def _did(handle: str) -> str:

@@ -1,52 +1,68 @@
 """The envelope: what every request and every answer goes through, whatever the method.
 
 One ASGI callable with a dictionary of methods, because the benchmarks of the client run against it. Starlette
-answers everything that is no method.
+answers the page for the person at this machine.
 """
 
+import hashlib
 import logging
 import sqlite3
 import time
+from base64 import b64encode
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import access, actors, storage
-from pocketenv_fp.local.call import (
-    EMPTY,
-    NOTHING,
-    Call,
-    Refusal,
-    User,
-    World,
-    invalid,
-    now,
-    server_error,
-    unauthorized,
-)
-from pocketenv_fp.local.exchange import Exchange, Headers, play
-from pocketenv_fp.local.faults import PREFIX, Faults
+from pocketenv_fp.local import access, actors, bodies, hosts, storage
+from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
+from pocketenv_fp.local.exchange import SESSION_LOST, Exchange, Headers, play
+from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
-from pocketenv_fp.local.methods import Method
+from pocketenv_fp.local.methods import METHODS, RECORDS, Method
 from pocketenv_fp.local.page import Page
 from pocketenv_fp.local.schema import check_body, read_params
 
-LARGEST_BODY = 102_400
 CALLS_KEPT = 10_000
+COMPLAINT_SECONDS = 1.0
 
+_XRPC = "/xrpc/"
 _log = logging.getLogger("pocketenv_fp.local")
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 _JSON: Headers = [(b"content-type", b"application/json; charset=utf-8")]
+_HTML: Headers = [(b"content-type", b"text/html; charset=utf-8")]
 _BLANK: Headers = []
+_ANY_ORIGIN = (b"access-control-allow-origin", b"*")
+_KEEP_ALIVE = (b"keep-alive", b"timeout=5")
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Error</title>
+</head>
+<body>
+<pre>{}</pre>
+</body>
+</html>
+"""
+
+
+class Target(NamedTuple):
+    """What a request is for: `name` as the lists of requests have it, `method` where one is met with its own verb."""
+
+    name: str
+    path: str
+    method: Method | None = None
+    storage: bool = False
+
+    @property
+    def fault(self) -> str:
+        """The name by which a fault knows it."""
+        return self.method.nsid if self.method else self.name
 
 
 class App:
@@ -58,55 +74,88 @@ class App:
         self.heard: access.Heard | None = None
         self.faults = Faults(methods)
         self._world = world
-        self._methods = methods
+        self._methods = {nsid.lower(): method for nsid, method in methods.items()}
         self._window = RateWindow(rate_limit)
         self._names = access.Names(world)
+        self._storage = storage.Storage(world)
+        self._complained = 0.0
         page = Page(world, self.recent, self._names)
-        self._pages = Starlette(
-            routes=[Route("/", page.show, methods=["GET"]), *storage.routes(world)],
-            exception_handlers={404: _no_page, 405: _no_page},
-        )
-        # The platform sends nobody elsewhere, and an upload could not follow.
-        self._pages.router.redirect_slashes = False
+        self._pages = Starlette(routes=[Route("/", page.show, methods=["GET"])])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        if scope["path"] == "/":
+        verb: str = scope["method"]
+        if scope["path"] == "/" and verb in {"GET", "HEAD"}:
             # Looking on changes nothing: no limit counts it, no fault meets it, no list of requests has it.
             await self._pages(scope, receive, send)
             return
         begun = time.perf_counter()
-        admitted, headers = self._count(scope)
-        name: str = scope["path"].removeprefix(PREFIX) or PREFIX
+        headers = _read_headers(scope["headers"])
+        target = self._target(verb, scope["raw_path"].decode("latin-1"))
 
         def note(status: int) -> None:
-            self._note(name, status, scope, begun)
+            self._note(target.name, status, scope, begun)
 
-        asked = Exchange(scope, receive, send, headers, note)
+        answered: Headers = [_ANY_ORIGIN]
+        if headers.get(b"connection", b"").lower() != b"close":
+            answered.append(_KEEP_ALIVE)
+        asked = Exchange(scope, receive, send, answered, note)
+        if not hosts.is_here(headers):
+            await _reply(asked, headers, 403, _JSON, bodies.encode(hosts.REFUSED))
+            return
+        if verb == "OPTIONS":
+            await _reply(asked, headers, 204, _allowed(headers), b"")
+            return
+        # The platform's storage is another server, without a limit.
+        admitted = target.storage or self._count(scope, answered)
         if not admitted:
-            headers.append((b"retry-after", str(WINDOW_SECONDS).encode()))
-            await _reply(asked, 429, _JSON, _encode({"error": "Too many requests, please try again later."}))
-        elif self.faults.armed and (fault := self.faults.take(scope["method"], scope["path"])) is not None:
-            await play(fault, asked, self._serve, self._world.closed.is_set)
+            refused = [*_JSON, (b"retry-after", str(WINDOW_SECONDS).encode())]
+            told = bodies.encode({"error": "Too many requests, please try again later."})
+            await _reply(asked, headers, 429, refused, told)
+        elif self.faults.armed and (fault := self.faults.take(target.fault)) is not None:
+            await play(fault, asked, self._work(target, headers), self._world.closed.is_set)
         else:
-            await self._serve(asked)
+            await self._serve(asked, target, headers)
 
-    async def _serve(self, asked: Exchange) -> None:
-        path: str = asked.scope["path"]
-        nsid = path[len(PREFIX) :] if path.startswith(PREFIX) else None
-        method = self._methods.get(nsid) if nsid else None
-        if nsid is None or (method is not None and method.handler is None):
-            await self._pages(asked.scope, asked.receive, self._to_page(asked))
+    def _work(self, target: Target, headers: Mapping[bytes, bytes]) -> Any:
+        async def work(asked: Exchange) -> None:
+            await self._serve(asked, target, headers)
+
+        return work
+
+    async def _serve(self, asked: Exchange, target: Target, headers: Mapping[bytes, bytes]) -> None:
+        if target.storage:
+            await self._storage.answer(asked.scope, asked.receive, self._to_storage(asked, target), headers)
+        elif target.method is not None:
+            await _reply(asked, headers, *await self._answer(target.method, asked, headers))
         else:
-            await _reply(asked, *await self._answer(method, asked.scope, asked.receive))
+            await _reply(asked, headers, *self._missing(asked.scope["method"], target.path))
 
-    def _to_page(self, asked: Exchange) -> Send:
+    def _target(self, verb: str, path: str) -> Target:
+        if path == STORAGE or path.startswith(f"{STORAGE}/"):
+            return Target(f"{'GET' if verb == 'HEAD' else verb} {STORAGE}", path, storage=True)
+        part = _method_part(path)
+        if part is None:
+            return Target(path.removeprefix(_XRPC) or path, path)
+        method = self._methods.get(part.lower())
+        if method is None or method.handler is None or not _is_verb(method, verb):
+            return Target(method.nsid if method else part, path)
+        return Target(method.nsid, path, method)
+
+    def _missing(self, verb: str, path: str) -> tuple[int, Headers, bytes]:
+        try:
+            _refuse_unknown(verb, path)
+        except Refusal as refusal:
+            return refusal.status, _JSON, _error(refusal)
+        return 404, _HTML, _PAGE.format(f"Cannot {verb} {escape(path)}").encode()
+
+    def _to_storage(self, asked: Exchange, target: Target) -> Send:
         async def sender(message: Any) -> None:
             if message["type"] == "http.response.start":
                 if message["status"] < 400:
-                    self.faults.count(self.faults.name(asked.scope["method"], asked.scope["path"]))
+                    self.faults.count(target.fault)
                 asked.note(message["status"])
                 message = {**message, "headers": [*message["headers"], *asked.headers]}
             await asked.send(message)
@@ -121,47 +170,50 @@ class App:
         if self.heard is not None:
             self.heard(answered._replace(sandbox=self._names.of(answered.sandbox)))
 
-    def _count(self, scope: Scope) -> tuple[bool, Headers]:
+    def _count(self, scope: Scope, headers: Headers) -> bool:
         client: tuple[str, int] | None = scope.get("client")
         admitted, left, reset = self._window.admit(client[0] if client else "", now())
         limit = PLATFORM_LIMIT if self._window.limit is None else self._window.limit
-        return admitted, [
+        headers += [
             (b"x-ratelimit-limit", str(limit).encode()),
             (b"x-ratelimit-remaining", str(left).encode()),
             (b"x-ratelimit-reset", str(reset).encode()),
         ]
+        return admitted
 
-    async def _answer(self, method: Method | None, scope: Scope, receive: Receive) -> tuple[int, Headers, bytes]:
+    async def _answer(
+        self, method: Method, asked: Exchange, headers: Mapping[bytes, bytes]
+    ) -> tuple[int, Headers, bytes]:
         try:
-            result = await self._perform(method, scope, receive)
+            result = await self._perform(method, asked, headers)
         except Refusal as refusal:
-            return refusal.status, _JSON, _encode({"error": refusal.error, "message": refusal.message})
+            return refusal.status, _JSON, _error(refusal)
         if result is EMPTY:
             return 200, _BLANK, b""
-        return 200, _JSON, _encode(result)
+        return 200, _JSON, bodies.encode(result)
 
-    async def _perform(self, method: Method | None, scope: Scope, receive: Receive) -> Any:
-        if method is None or method.handler is None:
-            raise Refusal(501, "MethodNotImplemented", "Method Not Implemented")
-        if scope["method"] != method.verb:
-            raise invalid(f"Incorrect HTTP method ({scope['method']}) expected {method.verb}")
-        headers = _read_headers(scope)
-        body = await _read_body(headers, receive)
+    async def _perform(self, method: Method, asked: Exchange, headers: Mapping[bytes, bytes]) -> Any:
+        scope = asked.scope
+        user = self._user(headers)
+        if user is None and hosts.is_foreign(headers):
+            raise Refusal(403, *hosts.FOREIGN)
+        sent = await bodies.read(headers, asked.receive) if method.verb == "POST" else None
         params = read_params(method.params, scope["query_string"])
-        user = self._user(headers.get(b"authorization"))
-        given = _check_input(method, headers, body)
+        given = _check_input(method, headers, sent)
         if user is None and method.login is not None:
             raise unauthorized(method.login)
         scope[access.SANDBOX] = access.sandbox(method.nsid, params, given)
         try:
-            result = await method.handler(Call(self._world, user, params, given))
+            result = await method.handler(  # type: ignore[misc]  # a target has a method only with a handler
+                Call(self._world, user, params, given, session=not scope.get(SESSION_LOST))
+            )
         except Refusal:
             raise
-        except sqlite3.IntegrityError:
-            # A name that is taken, or an id that nothing has: the platform calls both a server error.
+        except (sqlite3.IntegrityError, UnicodeError):
+            # A name that is taken, an id that nothing has, a text that no database holds: a server error each time.
             raise server_error() from None
         except Exception:  # noqa: BLE001 - whatever it is, the client is owed an answer
-            _log.exception("%s failed", method.nsid)
+            self._complain(method.nsid)
             raise server_error() from None
         self.faults.count(method.nsid)
         if method.nsid == access.CREATE:
@@ -169,95 +221,119 @@ class App:
             self._names.learn(result["id"], result["name"])
         return result
 
-    def _user(self, authorization: bytes | None) -> User | None:
-        if authorization is None:
+    def _complain(self, nsid: str) -> None:
+        # A machine without memory or file descriptors fails every request: one report a second is enough.
+        moment = time.monotonic()
+        if moment - self._complained >= COMPLAINT_SECONDS:
+            self._complained = moment
+            _log.exception("%s failed", nsid)
+
+    def _user(self, headers: Mapping[bytes, bytes]) -> User | None:
+        token = actors.token_in(headers)
+        if token is None:
             return None
-        scheme, _, token = authorization.decode("latin-1").partition(" ")
-        user_id = self._world.vault.signer(token.strip()) if scheme.lower() == "bearer" else None
-        user = actors.find(self._world.store, user_id)
-        if user is None:
+        claims = self._world.vault.claims(token)
+        if claims is None:
             raise server_error()
-        return user
+        did = claims.get("did")
+        return actors.bearer(self._world, did) if isinstance(did, str) and did else None
 
 
-def _read_headers(scope: Scope) -> dict[bytes, bytes]:
-    return dict(scope["headers"])
+def _read_headers(sent: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    # The first of equal ones counts.
+    headers: dict[bytes, bytes] = {}
+    for name, value in sent:
+        headers.setdefault(name, value)
+    return headers
 
 
-async def _read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
-    # None where no body came; a Content-Length of 0 is none either.
-    length = headers.get(b"content-length", b"0")
-    if length == b"0" and b"transfer-encoding" not in headers:
+def _method_part(path: str) -> str | None:
+    # The name of a method in a path, as it was written; None where the path has another form.
+    if path[: len(_XRPC)].lower() != _XRPC:
         return None
-    if length.isdigit() and int(length) > LARGEST_BODY:
-        raise _too_large()
-    parts, size, more = list[bytes](), 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise invalid("request aborted")
-        part: bytes = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST_BODY:
-            raise _too_large()
-        more = message.get("more_body", False)
-    return b"".join(parts)
+    part = path[len(_XRPC) :].removesuffix("/")
+    return part if part and "/" not in part else None
 
 
-def _check_input(method: Method, headers: Mapping[bytes, bytes], body: bytes | None) -> dict[str, Any]:
+def _is_verb(method: Method, verb: str) -> bool:
+    return verb == method.verb or (verb == "HEAD" and method.verb == "GET")
+
+
+def _refuse_unknown(verb: str, path: str) -> None:
+    """Raise Refusal for what the platform has a JSON error for; all else is a page that is not there."""
+    part = _method_part(path)
+    if part is None:
+        return
+    try:
+        nsid = unquote_to_bytes(_strict(part)).decode()
+    except ValueError:
+        raise invalid(f"Failed to decode param '{part}'") from None
+    method = METHODS.get(nsid)
+    if method is None and nsid not in RECORDS:
+        raise Refusal(501, "MethodNotImplemented", "Method Not Implemented")
+    if method is not None and verb != method.verb:
+        raise invalid(f"Incorrect HTTP method ({verb}) expected {method.verb}")
+
+
+def _strict(part: str) -> str:
+    # JavaScript refuses a percent sign without two hex digits; Python keeps it.
+    for piece in part.split("%")[1:]:
+        bytes.fromhex(piece[:2] if len(piece) >= 2 else "?")
+    return part
+
+
+def _check_input(method: Method, headers: Mapping[bytes, bytes], sent: Any) -> dict[str, Any]:
+    presence = bodies.presence(headers)
     if method.body is None:
-        if body is not None:
+        if presence == "present":
             raise invalid("A request body was provided when none was expected")
         return NOTHING
-    if body is None:
+    if presence == "missing":
         raise invalid("A request body is expected but none was provided")
-    return check_body(method.body, _parse(headers, body))
-
-
-def _parse(headers: Mapping[bytes, bytes], body: bytes) -> Any:
-    kind, _, rest = headers.get(b"content-type", b"").decode("latin-1").lower().partition(";")
-    if not kind.strip():
+    kind = bodies.media_type(headers)
+    if not kind:
         raise invalid("Request encoding (Content-Type) required but not provided")
-    if kind.strip() != "application/json":
-        raise invalid(f"Wrong request encoding (Content-Type): {kind.strip()}")
-    if encoding := headers.get(b"content-encoding", b"identity").decode("latin-1").lower().replace("identity", ""):
-        raise Refusal(415, "UnsupportedMediaTypeError", f'unsupported content encoding "{encoding}"')
-    charset = _charset(rest)
-    if not charset.startswith("utf-"):
-        raise Refusal(415, "UnsupportedMediaTypeError", f'unsupported charset "{charset.upper()}"')
-    try:
-        value = _decode(body if charset == "utf-8" else body.decode(charset).encode())
-    except (msgspec.DecodeError, UnicodeError, LookupError, RecursionError):
-        raise _malformed() from None
-    if not isinstance(value, dict | list):
-        raise _malformed()
-    return value  # pyright: ignore[reportUnknownVariableType]
+    if kind != bodies.JSON:
+        raise invalid(f"Wrong request encoding (Content-Type): {kind}")
+    bodies.check_keys(sent)
+    return check_body(method.body, sent)
 
 
-def _charset(rest: str) -> str:
-    for part in rest.split(";"):
-        name, _, value = part.partition("=")
-        if name.strip() == "charset":
-            return value.strip().strip('"')
-    return "utf-8"
+def _allowed(headers: Mapping[bytes, bytes]) -> Headers:
+    asked = headers.get(b"access-control-request-headers")
+    return [
+        (b"access-control-allow-methods", b"GET,HEAD,PUT,PATCH,POST,DELETE"),
+        (b"vary", b"Access-Control-Request-Headers"),
+        *([] if asked is None else [(b"access-control-allow-headers", asked)]),
+    ]
 
 
-def _malformed() -> Refusal:
-    return Refusal(400, "SyntaxError", "The request body is not valid JSON")
+def _error(refusal: Refusal) -> bytes:
+    return bodies.encode({"error": refusal.error, "message": refusal.message})
 
 
-def _too_large() -> Refusal:
-    return Refusal(413, "PayloadTooLargeError", "request entity too large")
+def _tag(body: bytes) -> bytes:
+    digest = b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).rstrip(b"=")
+    return b'W/"%x-%s"' % (len(body), digest)
 
 
-async def _reply(asked: Exchange, status: int, extra: Headers, body: bytes) -> None:
+def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
+    known = headers.get(b"if-none-match")
+    if known is None or b"no-cache" in headers.get(b"cache-control", b""):
+        return False
+    tags = {each.strip().removeprefix(b"W/") for each in known.split(b",")}
+    return known.strip() == b"*" or tag.removeprefix(b"W/") in tags
+
+
+async def _reply(asked: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
+    headers = [*extra, *asked.headers]
+    if extra[:1] == _JSON:
+        tag = _tag(body)
+        headers.append((b"etag", tag))
+        if status == 200 and asked.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):
+            status, body, headers = 304, b"", headers[len(extra) :]
     asked.note(status)
-    headers = [*extra, (b"content-length", str(len(body)).encode()), *asked.headers]
+    if status != 304:
+        headers.append((b"content-length", str(len(body)).encode()))
     await asked.send({"type": "http.response.start", "status": status, "headers": headers})
     await asked.send({"type": "http.response.body", "body": body})
-
-
-async def _no_page(request: Request, _error: Exception) -> Response:
-    told = f"Cannot {escape(request.method)} {escape(request.url.path)}"
-    return HTMLResponse(f"<!doctype html><html><title>Error</title><body><pre>{told}</pre></body></html>", 404)

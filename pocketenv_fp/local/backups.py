@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
+import uuid
 from pathlib import Path
 from typing import Any
 
 from pocketenv_fp.local import sandboxes, unpackings
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, new_id, not_found, now, provider_refused
+from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
@@ -18,17 +19,17 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 
 async def create(call: Call) -> Any:
-    """Keep a copy of a directory; of one that is not there nothing is kept, and nothing is said."""
+    """Keep a copy of a directory. A directory that is not there leaves no backup and no error."""
     found = _own(call)
     if found.provider != CLOUDFLARE:
         raise invalid("Sandbox provider does not support backup")
-    moment, name, world = now(), new_id(), call.world
+    moment, name, world = now(), str(uuid.uuid4()), call.world
     machine = world.machine(found.id)
     async with machine.turn:
         if found.stopped or not await _kept(machine, call.body["directory"], folder(world) / name):
             return EMPTY
         # The record comes last: what is listed is whole.
-        life = call.body.get("ttl", LIFE_SECONDS)
+        life = call.body.get("ttl") or LIFE_SECONDS
         with contextlib.suppress(OverflowError):
             life = float(life)
         world.store.insert(
@@ -61,7 +62,7 @@ async def restore(call: Call) -> Any:
     row = world.store.row("SELECT sandbox, directory FROM backups WHERE id = ?", name)
     found = sandboxes.find(world, row[0], by="id", owner=call.me.id) if row else None
     if row is None or found is None:
-        raise not_found("Backup not found")
+        raise not_found("Sandbox not found")
     machine = world.machine(found.id)
     async with machine.turn:
         current = sandboxes.find(world, found.id, by="id")

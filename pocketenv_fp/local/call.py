@@ -4,7 +4,6 @@ import datetime as dt
 import secrets
 import threading
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,9 @@ from pocketenv_fp.local.vault import Vault
 PAGE_ROWS = 30
 LIST_ROWS = 20
 MOST_ROWS = 10_000
+# The id of a caller with a valid token and no user record: no row has it.
+UNKNOWN = ""
+_LETTERS = "0123456789abcdefghijklmnopqrstuv"
 
 
 class User(NamedTuple):
@@ -58,24 +60,38 @@ class World:
 
 @dataclass
 class Call:
-    """One request whose parameters and body have been found valid."""
+    """One request with valid parameters and a valid body.
+
+    `session`: whether the user's AT Protocol session lives. A fault can end it.
+    """
 
     world: World
     user: User | None
     params: dict[str, Any]
     body: dict[str, Any]
+    session: bool = True
 
     @property
     def me(self) -> User:
-        """The user, in a method that the envelope lets nobody else call."""
+        """The user, in a method that needs a login. Raises Refusal (401) without one."""
         if self.user is None:
             raise unauthorized()
         return self.user
 
     @property
     def owner(self) -> str | None:
-        """The id of the user, None for somebody who did not log in."""
+        """The id of the user, None for a caller without a login."""
         return self.user.id if self.user else None
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether the platform can write the user's AT Protocol records."""
+        return self.session and self.user is not None and self.user.id != UNKNOWN
+
+    def need_agent(self) -> None:
+        """Raise Refusal (500 AgentCreationError) where the user's AT Protocol session is gone."""
+        if not self.has_agent:
+            raise agent_lost()
 
     def window(self, default: int) -> tuple[int, int]:
         """The (limit, offset) asked for."""
@@ -114,7 +130,13 @@ def provider_refused() -> Refusal:
 
 def unauthorized(error: str = "AuthenticationRequired") -> Refusal:
     """401: a login is needed."""
-    return Refusal(401, error, "Unauthorized")
+    challenge = error == "AuthenticationError"
+    return Refusal(401, error, "Authentication failed, invalid challenge" if challenge else "Unauthorized")
+
+
+def agent_lost() -> Refusal:
+    """500: the user's AT Protocol session is gone."""
+    return Refusal(500, "AgentCreationError", "Internal Server Error")
 
 
 def not_found(message: str, error: str = "XRPCNotSupported") -> Refusal:
@@ -127,9 +149,9 @@ def server_error() -> Refusal:
     return Refusal(500, "InternalServerError", "Internal Server Error")
 
 
-def new_id() -> str:
-    """An identifier nobody else has."""
-    return str(uuid.uuid4())
+def new_id(prefix: str) -> str:
+    """A new identifier: `sandbox_`, `secret_`, `rec_` and the like, then 20 letters and digits."""
+    return f"{prefix}_{''.join(secrets.choice(_LETTERS) for _ in range(20))}"
 
 
 def record_key() -> str:

@@ -3,16 +3,33 @@
 import secrets
 from typing import Any, NamedTuple
 
-from pocketenv_fp.local.call import PAGE_ROWS, Call, iso, new_id, now
+from pocketenv_fp.local.call import PAGE_ROWS, Call, User, iso, new_id, now
 from pocketenv_fp.local.store import Store
 
-# Two names that the platform's own catalogue has as well, so that a program naming its base runs on both.
+# The account that publishes the base images, and the images: all are this machine itself.
 PUBLISHER = "did:plc:aturpi2ls3yvsmhc6wybomun"
+HANDLE = "pocketenv.io"
 _IMAGES = (
-    ("openclaw", "OpenClaw", "The default base."),
-    ("claude-code", "Claude Code", "For programs that ask for this base: the machine's own tools are what is in it."),
-    ("codex", "Codex", "For programs that ask for this base: the machine's own tools are what is in it."),
-    ("opencode", "OpenCode", "For programs that ask for this base: the machine's own tools are what is in it."),
+    "openclaw",
+    "codex",
+    "copilot",
+    "docker",
+    "gemini",
+    "kilo",
+    "kiro",
+    "mise",
+    "nix",
+    "nullclaw",
+    "amp",
+    "opencrust",
+    "picoclaw",
+    "pkgx",
+    "zeroclaw",
+    "wasmer",
+    "nanoclaw",
+    "cursor",
+    "opencode",
+    "claude-code",
 )
 _ADJECTIVES = (
     "amber",
@@ -58,29 +75,29 @@ class Base(NamedTuple):
     id: str
     name: str
     uri: str
-    display_name: str
-    description: str
     installs: int
     created_at: float
 
 
 async def get_sandboxes(call: Call) -> Any:
-    """The public catalogue: never anybody's own sandboxes."""
+    """The public catalogue: base images, and no sandboxes of users."""
     limit, offset = call.window(PAGE_ROWS)
     store = call.world.store
     rows = store.select(Base._fields, "bases", "ORDER BY rowid LIMIT ? OFFSET ?", limit, offset)
-    return {"sandboxes": [_view(Base(*row)) for row in rows], "total": store.count("SELECT count(*) FROM bases")}
+    return {"sandboxes": [view(Base(*row)) for row in rows], "total": store.count("SELECT count(*) FROM bases")}
 
 
 def fill(store: Store) -> None:
-    """Put the base images into a new database."""
+    """Put the base images and their publisher into a new database."""
     if store.count("SELECT count(*) FROM bases") > 0:
         return
-    # All or none: a crash half way would leave a part of them for ever.
+    moment = now()
+    # All or none: after a crash half way the rest would be missing for good.
     with store.transaction():
-        for name, display_name, description in _IMAGES:
+        store.insert("users", **User(new_id("rec"), PUBLISHER, HANDLE, "pocketenv", moment, moment)._asdict())
+        for name in _IMAGES:
             uri = f"at://{PUBLISHER}/io.pocketenv.sandbox/{name}"
-            store.insert("bases", **Base(new_id(), name, uri, display_name, description, 0, now())._asdict())
+            store.insert("bases", **Base(new_id("sandbox"), name, uri, 0, moment)._asdict())
 
 
 def find(store: Store, base: str) -> Base | None:
@@ -89,17 +106,23 @@ def find(store: Store, base: str) -> Base | None:
     return Base(*rows[0]) if rows else None
 
 
+def named(store: Store, name: str) -> bool:
+    """Whether a base image has this name: sandboxes and base images share their names."""
+    return store.row("SELECT 1 FROM bases WHERE name = ?", name) is not None
+
+
 def new_name() -> str:
     """A name as the platform assigns them: adjective-noun-xxxx."""
     return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{secrets.token_hex(2)}"
 
 
-def _view(base: Base) -> dict[str, Any]:
+def view(base: Base) -> dict[str, Any]:
+    """A base image as the catalogue shows it."""
     return {
         "id": base.id,
         "name": base.name,
-        "displayName": base.display_name,
-        "description": base.description,
+        "displayName": base.name,
+        "description": None,
         "logo": None,
         "readme": None,
         "installs": base.installs,

@@ -1,19 +1,20 @@
-"""Sandboxes that belong to nobody, and how somebody gets one."""
+"""Sandboxes without an owner, and how a user gets one."""
 
 from typing import Any
 
-from pocketenv_fp.local import catalogue, sandboxes
+from pocketenv_fp.local import sandboxes
 from pocketenv_fp.local.call import Call, World, iso, new_id, not_found, now, record_key
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
-_BASE = f"at://{catalogue.PUBLISHER}/io.pocketenv.sandbox/openclaw"
-# No sandbox here has a size, and the contract has three numbers: these are the least that it allows.
-_SIZES = {"vcpus": 1, "memory": 1, "disk": 3}
+_BASE = "openclaw"
 
 
 async def claim(call: Call) -> Any:
-    """Make an ownerless sandbox the caller's; one that somebody has is not found."""
-    me, identifier = call.me, call.params["id"]
+    """Make a sandbox without an owner the caller's; one that has an owner is not found."""
+    identifier: str = call.params["id"]
+    if sandboxes.find(call.world, identifier, by="id", owner=None) is None:
+        raise not_found("Sandbox not found")
+    me = call.me
     uri = f"at://{me.did}/io.pocketenv.sandbox/{record_key()}"
     key = (identifier,)
     if not call.world.store.change("sandboxes", "id = ? AND owner IS NULL", key, owner=me.id, uri=uri):
@@ -25,7 +26,7 @@ async def claim(call: Call) -> Any:
         "name": found.name,
         "provider": found.provider,
         "description": found.description,
-        **_SIZES,
+        **sandboxes.size(found),
         "readme": None,
         "createdAt": iso(found.created_at),
         "uri": found.uri,
@@ -33,10 +34,10 @@ async def claim(call: Call) -> Any:
 
 
 def add_ownerless(world: World) -> Sandbox:
-    """A new running sandbox that nobody owns: whoever knows its name may use it, who claims it has it."""
+    """A new running sandbox without an owner: every caller may use it, and the first to claim it has it."""
     moment = now()
     made = Sandbox(
-        id=new_id(),
+        id=new_id("sandbox"),
         owner=None,
         name=sandboxes.free_name(world),
         uri=None,

@@ -1,4 +1,4 @@
-"""One client's connection: uvicorn's, and a way to end it without an answer."""
+"""One client's connection: uvicorn's, with bounded headers and a way to end it without an answer."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,8 @@ from starlette.types import Receive, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 TRANSPORT = "pocketenv.transport"
+# What Node allows: the request line and all headers.
+LARGEST_HEAD = 16_384
 # A socket that is closed with this on sends a reset: its client sees the connection broken rather than ended.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -19,6 +21,40 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         super().connection_made(transport)
         self.app_state = {**self.app_state, TRANSPORT: transport}
+        self._in_head = True
+        self._head_size = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came. A head that is too large ends the connection: the parser would keep it in memory."""
+        while data and not self.transport.is_closing():
+            if not self._in_head:
+                super().data_received(data)
+                return
+            piece = data[: LARGEST_HEAD - self._head_size]
+            data = data[len(piece) :]
+            self._head_size += len(piece)
+            super().data_received(piece)
+            if self._in_head and self._head_size >= LARGEST_HEAD:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        """Begin the request. What follows is its body."""
+        self._in_head, self._head_size = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the next bytes are a head again."""
+        self._in_head = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - Node says nothing
+        """End a connection that does not speak HTTP, as Node does it: no words, no type."""
+        self._refuse(b"400 Bad Request")
+
+    def _refuse(self, status: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n")
+            self.transport.close()
 
 
 async def hang_up(scope: Scope, receive: Receive, *, reset: bool) -> None:

@@ -10,9 +10,10 @@ import posixpath
 import shlex
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pocketenv_fp.local import layout, lifecycle, providers, sandboxes, storage
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, new_id, not_found, server_error
+from pocketenv_fp.local.call import EMPTY, Call, World, invalid, not_found, server_error
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import Sandbox
 
@@ -28,7 +29,7 @@ async def pull(call: Call) -> Any:
     if uuid is None:
         raise server_error()
     await _open(world, found, directory)
-    taken = storage.drafts(world) / new_id()
+    taken = storage.drafts(world) / uuid4().hex
     archive = taken if storage.claim(world, uuid, taken) else None
     try:
         await _pull(world, found, uuid, archive, directory)
@@ -42,7 +43,7 @@ async def pull(call: Call) -> Any:
 async def push(call: Call) -> Any:
     """Return the uuid of an archive; where there is nothing at the path it is the uuid of nothing."""
     world, found, directory = call.world, _running(call), call.body["directoryPath"]
-    uuid = new_id()
+    uuid = str(uuid4())
     draft = storage.drafts(world) / uuid
     try:
         draft.touch(mode=0o600)
@@ -69,7 +70,7 @@ async def _pull(world: World, sandbox: Sandbox, uuid: str, archive: Path | None,
 
 
 def _pull_lines(root: str, uuid: str, archive: str | None, directory: str) -> list[str]:
-    target, folder = _mapped(root, directory), f"{root}/tmp/{new_id()}"  # noqa: S108 - in the sandbox
+    target, folder = _mapped(root, directory), f"{root}/tmp/{uuid4()}"  # noqa: S108 - in the sandbox
     if archive is None:
         # What it finds is not there. The uuid is pasted too.
         fetched = f"false {_STORAGE}/{uuid} {_LOGIN} --output -"

@@ -12,13 +12,15 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pocketenv_fp.local.call import now
 from pocketenv_fp.local.connection import hang_up
-from pocketenv_fp.local.faults import PREFIX, Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
+from pocketenv_fp.local.faults import PREFIX, Cut, Drop, Fault, Garbage, Html, LostSession, Refuse, Slow, Truncated
 from pocketenv_fp.local.limits import WINDOW_SECONDS
 
 Headers = list[tuple[bytes, bytes]]
 Note = Callable[[int], None]
 
 NOT_SENT = 0
+# The key in a request's scope under which a handler finds that the user's AT Protocol session is gone.
+SESSION_LOST = "pocketenv.session-lost"
 LOOK_AGAIN = 0.05
 
 _encode = msgspec.json.Encoder().encode
@@ -62,6 +64,9 @@ async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], b
     match fault:
         case Slow():
             await _slowly(fault, told, request, work, closed)
+        case LostSession():
+            asked.scope[SESSION_LOST] = True
+            await work(told)
         case Cut():
             await work(told._replace(send=_Shorter(asked.send, fault.kept).send))
             await _end(asked, request, reset=fault.reset)

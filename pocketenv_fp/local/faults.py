@@ -29,6 +29,7 @@ A fault is a value. Each says whether the work of the request is done all the sa
 | `Refuse(status)` | an error in the platform's own words | no; with `after_work` yes |
 | `Html(status)` | a page, as proxies and captive portals have them | no; with `after_work` yes |
 | `Garbage()` | 200 and bytes that are no JSON | no; with `after_work` yes |
+| `LostSession()` | 500 AgentCreationError where the AT Protocol is needed | no; but `createSandbox` makes one |
 
 `platform.calls` has the status that went on the wire, and 0 where none did. A request that the rate limit refuses
 meets no fault.
@@ -44,7 +45,20 @@ from typing import ClassVar, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-__all__ = ["Cut", "Drop", "Fault", "Faults", "Garbage", "Html", "Plan", "Played", "Refuse", "Slow", "Truncated"]
+__all__ = [
+    "Cut",
+    "Drop",
+    "Fault",
+    "Faults",
+    "Garbage",
+    "Html",
+    "LostSession",
+    "Plan",
+    "Played",
+    "Refuse",
+    "Slow",
+    "Truncated",
+]
 
 NAMESPACE = "io.pocketenv."
 PREFIX = "/xrpc/"
@@ -177,7 +191,22 @@ class Garbage(_Instead, frozen=True):
     body: bytes = _JUNK
 
 
-Fault = Slow | Drop | Cut | Truncated | Refuse | Html | Garbage
+class LostSession(_Value, frozen=True):
+    """The user's AT Protocol session is gone: the platform cannot write the user's records until the next login.
+
+    createSandbox, exposePort, addVolume, addSecret and putPreferences with a name answer 500 AgentCreationError, and
+    getProfile answers `{}`. **Their work is not done, with one exception: createSandbox leaves a running sandbox**, under
+    the name that the platform chose and without an at-uri. All other methods answer and work as always.
+    The real platform takes 5 seconds for the error, and 20 for the empty profile. This one does not.
+
+        >>> LostSession().works
+        False
+    """
+
+    works: ClassVar[bool] = False
+
+
+Fault = Slow | Drop | Cut | Truncated | Refuse | Html | Garbage | LostSession
 """Everything that can be planned."""
 
 
@@ -298,17 +327,13 @@ class Faults:
         with self._lock:
             return sum(self._worked[name] for name in names)
 
-    def count(self, name: str | None) -> None:
+    def count(self, name: str) -> None:
         """Note that the work of a request with this `name` is done."""
-        if name is not None:
-            with self._lock:
-                self._worked[name] += 1
+        with self._lock:
+            self._worked[name] += 1
 
-    def take(self, verb: str, path: str) -> Fault | None:
-        """The fault that this request meets, once: asking again is another request."""
-        name = self.name(verb, path)
-        if name is None:
-            return None
+    def take(self, name: str) -> Fault | None:
+        """The fault that a request with this full name meets, once: asking again is another request."""
         with self._lock:
             met = next((plan for plan in self._plans if plan._meets(name)), None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             if met is None:
@@ -316,16 +341,6 @@ class Faults:
             self._keep(plan for plan in self._plans if plan.left != 0)
             self._played.append(Played(name, met.fault))
             return met.fault
-
-    def name(self, verb: str, path: str) -> str | None:
-        """The full name of what this request is for; None where faults do not reach."""
-        if path.startswith(PREFIX):
-            name = path[len(PREFIX) :]
-        elif path == STORAGE or path.startswith(f"{STORAGE}/"):
-            name = f"{verb} {STORAGE}"
-        else:
-            return None
-        return name if name in self._known else None
 
     def names(self, method: str) -> frozenset[str]:
         """The full names that `method` stands for."""

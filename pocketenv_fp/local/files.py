@@ -1,10 +1,12 @@
 """Files that every start writes into a sandbox. Their contents stay sealed until then."""
 
+import logging
 from typing import Any
 
 from pocketenv_fp.local import records
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now, provider_refused
+from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
 
+_log = logging.getLogger("pocketenv_fp.local")
 _VIEW = ("id", "path", "created_at", "updated_at")
 
 
@@ -13,9 +15,9 @@ async def add(call: Call) -> Any:
     sent, moment = call.body["file"], now()
     call.world.store.insert(
         "files",
-        id=new_id(),
+        id=new_id("file"),
         sandbox=records.sandbox_of(call, sent.get("sandboxId")),
-        path=_path(sent["path"]),
+        path=sent["path"],
         content=sent["content"],
         created_at=moment,
         updated_at=moment,
@@ -24,10 +26,8 @@ async def add(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    """Another path and another sealed content for a file; what a start wrote at the old path stays there."""
-    sent = call.body["file"]
-    values = {"path": _path(sent["path"]), "content": sent["content"], "updated_at": now()}
-    return records.change(call, "files", "File not found", **values)
+    """Another path for a file. Its content stays what it was, whatever is sent: a fault of the platform."""
+    return records.change(call, "files", "File not found", path=call.body["file"]["path"], updated_at=now())
 
 
 async def get(call: Call) -> Any:
@@ -49,16 +49,20 @@ async def delete(call: Call) -> Any:
 
 
 def opened(world: World, sandbox_id: str) -> list[tuple[str, bytes]]:
-    """The (path, content) of every file of a sandbox; ValueError where a content is no box for this key."""
+    """The (path, content) of every file of a sandbox that can be written; the others are logged and left out."""
     rows = world.store.rows("SELECT path, content FROM files WHERE sandbox = ? ORDER BY rowid", sandbox_id)
-    return [(path, world.vault.open(content).encode("utf-8", "surrogateescape")) for path, content in rows]
+    return [found for path, content in rows if (found := _open(world, path, content)) is not None]
 
 
-def _path(path: str) -> str:
-    # Refused now, for nobody would be told when a start cannot write it.
-    if not path.strip("/") or "\0" in path:
-        raise provider_refused()
-    return path
+def _open(world: World, path: str, content: str) -> tuple[str, bytes] | None:
+    try:
+        text = world.vault.open(content)
+    except ValueError:
+        text = None
+    if text is None or not path.strip("/") or "\0" in path:
+        _log.warning("a file is not written: its content is no sealed box, or no file can have its path")
+        return None
+    return path, text.encode("utf-8", "surrogateescape")
 
 
 def _view(record: str, path: str, created_at: float, updated_at: float) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from pocketenv_fp.local import sandboxes
 from pocketenv_fp.local.call import NOTHING, Call, World, iso, new_id, not_found, now
 from pocketenv_fp.local.machine import Machine
-from pocketenv_fp.local.sandboxes import Sandbox
 
+_ONE = "SELECT {} FROM {} WHERE sandbox = ?"
 _FILES = {"ssh-rsa": "id_rsa", "ecdsa-sha2-nistp256": "id_ecdsa"}
 
 
@@ -22,51 +22,25 @@ class Pair(NamedTuple):
 
 async def get_ssh_keys(call: Call) -> Any:
     """The redacted private key as it was sent, and the public one."""
-    row = call.world.store.row(
-        "SELECT id, redacted, public_key, created_at FROM ssh_keys WHERE sandbox = ?", _own(call, call.params["id"]).id
-    )
-    if row is None:
-        raise not_found("SSH keys not found")
+    row = _kept(call, "ssh_keys", "id, redacted, public_key, created_at")
     return {"id": row[0], "privateKey": row[1] or "", "publicKey": row[2], "createdAt": iso(row[3])}
 
 
 async def put_ssh_keys(call: Call) -> Any:
     """Keep a key pair; the next start writes it into the sandbox."""
-    call.world.store.write(
-        "INSERT INTO ssh_keys (sandbox, id, private_key, public_key, redacted, created_at) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (sandbox) DO UPDATE SET private_key = excluded.private_key, public_key = excluded.public_key,"
-        " redacted = excluded.redacted",
-        _own(call, call.body["id"]).id,
-        new_id(),
-        call.body["privateKey"],
-        call.body["publicKey"],
-        call.body.get("redacted"),
-        now(),
-    )
+    _keep(call, "ssh_keys", private_key=call.body["privateKey"], public_key=call.body["publicKey"])
     return NOTHING
 
 
 async def get_tailscale_auth_key(call: Call) -> Any:
     """The redacted key as it was sent."""
-    row = call.world.store.row(
-        "SELECT id, redacted, created_at FROM tailscale_keys WHERE sandbox = ?", _own(call, call.params["id"]).id
-    )
-    if row is None:
-        raise not_found("Tailscale auth key not found")
+    row = _kept(call, "tailscale_keys", "id, redacted, created_at")
     return {"id": row[0], "authKey": row[1] or "", "createdAt": iso(row[2])}
 
 
 async def put_tailscale_auth_key(call: Call) -> Any:
     """Keep a key; nothing here joins a Tailscale network with it."""
-    call.world.store.write(
-        "INSERT INTO tailscale_keys (sandbox, id, auth_key, redacted, created_at) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (sandbox) DO UPDATE SET auth_key = excluded.auth_key, redacted = excluded.redacted",
-        _own(call, call.body["id"]).id,
-        new_id(),
-        call.body["authKey"],
-        call.body.get("redacted"),
-        now(),
-    )
+    _keep(call, "tailscale_keys", auth_key=call.body["authKey"])
     return NOTHING
 
 
@@ -88,8 +62,21 @@ def _lines(text: str) -> bytes:
     return (text if text.endswith("\n") else text + "\n").encode("utf-8", "surrogateescape")
 
 
-def _own(call: Call, sandbox_id: str) -> Sandbox:
-    found = sandboxes.find(call.world, sandbox_id, by="id", owner=call.me.id)
+def _kept(call: Call, table: str, columns: str) -> tuple[Any, ...]:
+    found = sandboxes.find(call.world, call.params["id"], by="id", owner=call.me.id)
+    row = None if found is None else call.world.store.row(_ONE.format(columns, table), found.id)
+    if row is None:
+        raise not_found("Not found")
+    return row
+
+
+def _keep(call: Call, table: str, **values: str) -> None:
+    found = sandboxes.find(call.world, call.body["id"], by="id", owner=call.me.id)
     if found is None:
         raise not_found("Sandbox not found")
-    return found
+    store = call.world.store
+    with store.transaction():
+        # A key that is put again is another record.
+        store.remove(table, "sandbox = ?", found.id)
+        redacted: str | None = call.body.get("redacted")
+        store.insert(table, sandbox=found.id, id=new_id("rec"), redacted=redacted, created_at=now(), **values)

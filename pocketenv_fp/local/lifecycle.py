@@ -33,7 +33,7 @@ async def create_sandbox(call: Call) -> Any:
     existing = sandboxes.same(call)
     if existing is not None:
         await _start(call.world, existing, {})
-        return sandboxes.created(existing, call.body)
+        return sandboxes.found_again(existing)
     made = sandboxes.add(call)
     machine = call.world.machine(made.id)
     async with machine.turn:
@@ -52,7 +52,7 @@ async def stop_sandbox(call: Call) -> Any:
     found = _own(call, by="name")
     machine = call.world.machine(found.id)
     async with machine.turn:
-        call.world.store.write("UPDATE sandboxes SET stopped = 1 WHERE id = ?", found.id)
+        sandboxes.mark_stopped(call.world, found.id)
         this = providers.provider(found.provider)
         if not this.runs_on:
             await machine.halt()
@@ -154,9 +154,11 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
         try:
             environment = secrets.opened(world.vault, snapshot)
             pair = keys.opened(world, sandbox.id)
-            written = files.opened(world, sandbox.id)
         except ValueError:
+            # The platform boots the machine before it opens the boxes.
+            world.store.write("UPDATE sandboxes SET stopped = 0, started_at = ? WHERE id = ?", now(), sandbox.id)
             raise server_error() from None
+        written = files.opened(world, sandbox.id)
         await machine.adopt(plan(world, sandbox.id))
         await _furnish(machine, pair, written, boot=bool(volumes.contents(world, sandbox.id)))
         world.store.write(

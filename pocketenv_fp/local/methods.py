@@ -23,11 +23,17 @@ from pocketenv_fp.local import (
     volumes,
 )
 from pocketenv_fp.local.call import Handler
-from pocketenv_fp.local.schema import Field, Shape, array, boolean, integer, nested, refused, tagged, text
+from pocketenv_fp.local.schema import Field, Shape, array, boolean, dangling, integer, nested, tagged, text, union
 
 # The name of the 401 for somebody who did not log in; None for a method that anybody may call.
 Login = Literal["AuthenticationRequired", "AuthenticationError"] | None
 NEEDED: Login = "AuthenticationRequired"
+
+# Names in the platform's lexicon that are no methods: a request for one finds no page.
+RECORDS = frozenset(
+    ["io.pocketenv.sandbox", "io.pocketenv.publicKey", "app.bsky.actor.profile", "com.atproto.repo.strongRef"]
+)
+_DEFS = "io.pocketenv.sandbox.defs"
 
 PROVIDERS = ("daytona", "vercel", "cloudflare", "deno", "sprites", "modal", "e2b", "blaxel", "hopx", "runloop")
 _SEALED_CREDENTIALS = (
@@ -92,21 +98,28 @@ NEW_SANDBOX: Shape = (
     integer("disk", least=3),
     text("readme", form="uri"),
     boolean("keepAlive"),
-    refused("secrets"),
-    refused("envs"),
+    dangling("secrets", f"{_DEFS}#secrets"),
+    dangling("envs", f"{_DEFS}#envs"),
     *_credentials(),
 )
-DETAILS = tagged(
+PREFERENCE = union(
     "",
-    sandboxes.DETAILS,
-    text("name", least=1),
-    text("description", nullable=True),
-    array("topics", TOPICS, nullable=True),
-    text("repo", nullable=True),
-    integer("vcpus", least=1),
-    integer("memory", least=1),
-    integer("disk", least=3),
-    text("readme", form="uri"),
+    tagged(
+        sandboxes.DETAILS,
+        text("name", least=1),
+        text("description", nullable=True),
+        array("topics", TOPICS, nullable=True),
+        text("repo", nullable=True),
+        integer("vcpus", least=1),
+        integer("memory", least=1),
+        integer("disk", least=3),
+        text("readme", form="uri"),
+    ),
+    tagged(f"{_DEFS}#secretPref", text("name", least=1), text("value")),
+    tagged(f"{_DEFS}#variablePref", text("name", least=1), text("value")),
+    tagged(f"{_DEFS}#filePref", text("name", least=1), text("content"), boolean("encrypt"), text("path")),
+    tagged(f"{_DEFS}#volumePref", text("name", least=1), text("path"), boolean("readOnly")),
+    tagged(f"{_DEFS}#sandboxProviderPref", text("name!", least=1), text("apiKey", least=1)),
 )
 
 _ALL = (
@@ -129,11 +142,11 @@ _ALL = (
     procedure("sandbox.stopSandbox", ID, login=None, to=lifecycle.stop_sandbox),
     procedure("sandbox.deleteSandbox", ID, to=lifecycle.delete_sandbox),
     procedure("sandbox.exec", ID, body=(text("command!"),), login=None, to=commands.run),
-    procedure("sandbox.claimSandbox", ID, to=claims.claim),
+    procedure("sandbox.claimSandbox", ID, login=None, to=claims.claim),
     query("sandbox.getPreferences", ID, to=sandboxes.get_preferences),
     procedure(
         "sandbox.putPreferences",
-        body=(text("sandboxId!"), array("preferences!", DETAILS)),
+        body=(text("sandboxId!"), array("preferences!", PREFERENCE)),
         to=sandboxes.put_preferences,
     ),
     procedure(
@@ -198,8 +211,8 @@ _ALL = (
         to=copies.pull,
     ),
     procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=copies.push),
-    procedure("sandbox.createIntegration", body=(text("id!"), text("name!")), to=integrations.create),
-    query("sandbox.getIntegrations", ID, to=integrations.get_all),
+    procedure("sandbox.createIntegration", body=(text("id!"), text("name!")), login=None, to=integrations.answer),
+    query("sandbox.getIntegrations", ID, login=None, to=integrations.answer),
     # The platform itself has these three in its lexicon and nothing behind them.
     query("sandbox.getTailscaleToken", ID),
     procedure("sandbox.putTailscaleToken", body=(text("id!"), text("token!"))),

@@ -1,4 +1,8 @@
-"""Ports that a sandbox shows to the world, and its VS Code."""
+"""Ports that a sandbox shows to the world, and its VS Code.
+
+On Cloudflare the ports of a sandbox share one preview URL's token. The first port that is exposed has it, until that port
+is unexposed or the sandbox stops; the URL of every other one is null. A start gives it to the first port of the list.
+"""
 
 from typing import Any
 from urllib.parse import quote
@@ -7,27 +11,30 @@ from pocketenv_fp.local import sandboxes
 from pocketenv_fp.local.call import EMPTY, Call, World, not_found, provider_refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
-# Cloudflare keeps this one for itself; the platform notices after it wrote the port down.
+# Cloudflare keeps this one for itself. The platform notices after it wrote the port down.
 RESERVED_PORT = 3000
+LOWEST_PORT = 1024
 VSCODE_PORT = 1024
+HIGHEST_PORT = 65_535
 
 
 async def expose(call: Call) -> Any:
-    """The URL under which a port is reached: sandboxes share this machine's network, so it is the port itself."""
+    """The URL of a port, or null: sandboxes share this machine's network, so it is the port itself. Raises Refusal."""
     found, port = _own(call), int(call.body["port"])
-    shown = url(call.world, found, port)
-    call.world.store.insert(
-        "ports", sandbox=found.id, port=port, description=call.body.get("description"), preview_url=shown
-    )
-    if _reserved(found, port):
-        raise provider_refused()
-    return {"previewUrl": shown}
+    call.need_agent()
+    add(call.world, found, port, call.body.get("description"))
+    if found.provider != CLOUDFLARE:
+        return {}
+    return {"previewUrl": show(call.world, found, port)}
 
 
 async def unexpose(call: Call) -> Any:
-    """Forget a port, also one that was not exposed."""
-    sql = "DELETE FROM ports WHERE sandbox = ? AND port = ?"
-    call.world.store.write(sql, _own(call).id, int(call.body["port"]))
+    """Forget a port, also one that was not exposed. Raises Refusal for one that the provider cannot give back."""
+    found, port = _own(call), int(call.body["port"])
+    if _reserved(found, port):
+        raise provider_refused()
+    call.world.store.remove("ports", "sandbox = ? AND port = ?", found.id, port)
+    call.world.store.change("sandboxes", "id = ? AND shown_port = ?", (found.id, port), shown_port=None)
     return EMPTY
 
 
@@ -41,27 +48,56 @@ async def get_exposed(call: Call) -> Any:
 
 
 async def expose_vscode(call: Call) -> Any:
-    """A URL that opens the workspace in the VS Code of this machine; empty on all providers but Cloudflare."""
+    """A URL that opens the workspace in the VS Code of this machine. On other providers than Cloudflare it is refused."""
     found = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.owner)
     if found is None:
         raise not_found("Sandbox not found")
-    if found.provider != CLOUDFLARE:
-        return {"previewUrl": ""}
     link = "vscode://file" + quote(str(call.world.machine(found.id).folder / "workspace"))
-    call.world.store.write(
-        "INSERT INTO ports (sandbox, port, description, preview_url) VALUES (?, ?, 'VS Code', ?)"
+    there = found.provider == CLOUDFLARE
+    new = call.world.store.write(
+        "INSERT INTO ports (sandbox, port, description, preview_url) VALUES (?, ?, 'VS Code Server', ?)"
         " ON CONFLICT DO NOTHING",
         found.id,
         VSCODE_PORT,
-        link,
+        link if there else None,
     )
-    return {"previewUrl": link}
+    if new and not there:
+        # The port is written down before the provider is asked, and the provider has no such page.
+        raise not_found("Request failed with status code 404")
+    return {"previewUrl": link if there else ""}
 
 
-def url(world: World, sandbox: Sandbox, port: int) -> str | None:
-    """Where a port of a sandbox is reached; None where it is not, or the provider keeps it for itself."""
-    reached = world.kind.network == "shared" and not _reserved(sandbox, port)
-    return f"http://127.0.0.1:{port}" if reached else None
+def add(world: World, sandbox: Sandbox, port: int, description: str | None) -> None:
+    """Write a port down; sqlite3.IntegrityError where it is there."""
+    world.store.insert("ports", sandbox=sandbox.id, port=port, description=description, preview_url=None)
+
+
+def show(world: World, sandbox: Sandbox, port: int) -> str | None:
+    """Give a port that is written down the preview URL, if no other has it. Raises Refusal for one that cannot have it."""
+    if sandbox.provider != CLOUDFLARE:
+        return None
+    if _reserved(sandbox, port) or not LOWEST_PORT < port <= HIGHEST_PORT:
+        raise provider_refused()
+    store = world.store
+    holder = store.row("SELECT shown_port FROM sandboxes WHERE id = ?", sandbox.id)
+    if world.kind.network != "shared" or holder is None or holder[0] not in {None, port}:
+        return None
+    url = f"http://127.0.0.1:{port}"
+    store.change("sandboxes", "id = ?", (sandbox.id,), shown_port=port)
+    store.change("ports", "sandbox = ? AND port = ?", (sandbox.id, port), preview_url=url)
+    return url
+
+
+def show_again(world: World, sandbox: Sandbox) -> None:
+    """What a start does with the ports that are listed: the first that can have the preview URL gets it."""
+    rows = world.store.rows(
+        "SELECT port FROM ports WHERE sandbox = ? AND port > ? AND port <> ? ORDER BY rowid LIMIT 1",
+        sandbox.id,
+        LOWEST_PORT,
+        RESERVED_PORT,
+    )
+    for (port,) in rows:
+        show(world, sandbox, port)
 
 
 def _reserved(sandbox: Sandbox, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Records that belong to a sandbox, and so to its owner: nobody else finds, changes or removes one."""
+"""Records that belong to a sandbox, and so to its owner. No other user finds, changes or removes one."""
 
 from typing import Any, Literal
 
@@ -29,9 +29,10 @@ def page(call: Call, table: Table, fields: tuple[str, ...], sandbox_id: str | No
     return rows, store.select(["count(*)"], table, where, *chosen)[0][0]
 
 
-def change(call: Call, table: Table, missing: str, **values: Value) -> Any:
-    """Give the record that the body names new values; 404 where the caller has none."""
-    if one(call, table, ("id",), call.body["id"]) is None:
+def change(call: Call, table: Table, missing: str, *, of_any: bool = False, **values: Value) -> Any:
+    """Set new values in the record that the body names; 404 where the caller (`of_any`: any user) has none."""
+    known = call.world.store.row(f"SELECT 1 FROM {table} WHERE id = ?", call.body["id"]) if of_any else None  # noqa: S608 - a literal
+    if known is None and one(call, table, ("id",), call.body["id"]) is None:
         raise not_found(missing)
     call.world.store.change(table, "id = ?", (call.body["id"],), **values)
     return EMPTY

@@ -11,24 +11,32 @@ from pocketenv_fp.local.call import (
     Call,
     Refusal,
     World,
+    agent_lost,
     iso,
     new_id,
-    not_found,
     now,
     record_key,
+    server_error,
 )
 
 CLOUDFLARE = "cloudflare"
 DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
 ECHOED = ("description", "topics", "repo", "vcpus", "memory", "disk", "readme")
+SETTABLE = ("name", "description", "topics", "repo")
+# The size of every Cloudflare sandbox, whatever createSandbox was sent. Other providers have none.
+_SIZE: dict[str, int | None] = {"vcpus": 2, "memory": 8, "disk": 16}
+_NO_SIZE: dict[str, int | None] = dict.fromkeys(_SIZE)
 
-# Which of its names a method knows a sandbox by: only its id, also its name, also its at-uri.
+# The names by which a method finds a sandbox: only its id, also its name, also its at-uri.
 By = Literal["id", "name", "uri"]
 _KNOWN_BY: dict[By, tuple[str, ...]] = {"id": ("id",), "name": ("id", "name"), "uri": ("id", "name", "uri")}
 
 
 class Sandbox(NamedTuple):
-    """A row of `sandboxes`; times in seconds since 1970, `topics` and `environment` are JSON."""
+    """A row of `sandboxes`; times in seconds since 1970, `topics` and `environment` are JSON.
+
+    `base` is the name of a base image. `shown_port` is the port that has the sandbox's one preview URL.
+    """
 
     id: str
     owner: str | None
@@ -45,6 +53,7 @@ class Sandbox(NamedTuple):
     environment: str
     created_at: float
     started_at: float | None
+    shown_port: int | None = None
 
     @property
     def status(self) -> str:
@@ -55,10 +64,10 @@ class Sandbox(NamedTuple):
 
 
 async def get_sandbox(call: Call) -> Any:
-    """A sandbox, whoever owns it; `{}` where there is none."""
+    """A sandbox or a base image, of any owner; `{}` where there is none."""
     found = find(call.world, call.params["id"], by="uri")
     if found is None:
-        return NOTHING
+        return _base_image(call.world, call.params["id"])
     owner = actors.find(call.world.store, found.owner)
     shown = {
         **view(found),
@@ -77,62 +86,64 @@ async def get_actor_sandboxes(call: Call) -> Any:
         return {"sandboxes": [], "total": 0}
     chosen: tuple[str | float, ...] = (user.id,)
     wanted = "WHERE owner = ?"
-    if call.params.get("isRunning"):
-        chosen, wanted = (user.id, now()), f"{wanted} AND stopped = 0 AND ready_at <= ?"
+    if (running := call.params.get("isRunning")) is not None:
+        state = "stopped = 0 AND ready_at <= ?" if running else "NOT (stopped = 0 AND ready_at <= ?)"
+        chosen, wanted = (user.id, now()), f"{wanted} AND {state}"
     page = f"{wanted} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
     rows = store.select(Sandbox._fields, "sandboxes", page, *chosen, limit, offset)
     total = store.select(["count(*)"], "sandboxes", wanted, *chosen)[0][0]
     return {"sandboxes": [view(Sandbox(*row)) for row in rows], "total": total}
 
 
-async def get_preferences(call: Call) -> Any:
-    """What can be set by putPreferences, as a list."""
-    found = find(call.world, call.params["id"], by="uri", owner=call.owner)
-    if found is None:
-        raise not_found("Sandbox not found")
-    details = {
-        "$type": DETAILS,
-        "name": found.name,
-        "description": found.description,
-        "topics": json.loads(found.topics) if found.topics else None,
-        "repo": found.repo,
-    }
-    return [{name: value for name, value in details.items() if value is not None}]
+async def get_preferences(_call: Call) -> Any:
+    """An empty list: the platform keeps what was set elsewhere, and shows it in the sandbox."""
+    return []
 
 
 async def put_preferences(call: Call) -> Any:
-    """Rename and describe; a sandbox that is unknown or somebody else's is passed over in silence."""
-    store = call.world.store
-    with store.transaction():
-        for preference in call.body["preferences"]:
-            if preference["$type"] != DETAILS:
-                continue
-            settings = {name: preference[name] for name in ("name", "description", "repo") if name in preference}
-            if "topics" in preference:
-                settings["topics"] = json.dumps(preference["topics"]) if preference["topics"] else None
-            if settings:
-                key = (call.body["sandboxId"], call.me.id)
-                store.change("sandboxes", "id = ? AND owner = ?", key, **settings)
+    """Rename and describe. A sandbox that is unknown or another user's is passed over in silence. Raises Refusal."""
+    for preference in call.body["preferences"]:
+        if preference["$type"] == DETAILS:
+            _describe(call, preference)
     return EMPTY
 
 
+def _describe(call: Call, details: dict[str, Any]) -> None:
+    settings = {name: details[name] for name in SETTABLE if name in details}
+    if not settings:
+        # An update that sets nothing is an error of the platform's database library.
+        raise server_error()
+    if "name" in settings:
+        call.need_agent()
+        if catalogue.named(call.world.store, settings["name"]):
+            raise server_error()
+    if "topics" in settings:
+        settings["topics"] = json.dumps(settings["topics"]) if settings["topics"] else None
+    key = (call.body["sandboxId"], call.me.id)
+    call.world.store.change("sandboxes", "id = ? AND owner = ?", key, **settings)
+
+
 def add(call: Call) -> Sandbox:
-    """A new record from the body of createSandbox: the name asked for is ignored. Raises Refusal."""
+    """A new record from the body of createSandbox: the name in it is ignored. Raises Refusal.
+
+    Without an AT Protocol session it has no at-uri, and `created` reports that. A caller without a user record leaves a
+    sandbox without an owner.
+    """
     body, me, moment = call.body, call.me, now()
-    base = catalogue.find(call.world.store, body["base"])
-    if base is None:
-        raise Refusal(502, "SandboxProviderError", "Base sandbox not found")
     provider: str = body.get("provider", CLOUDFLARE)
     if provider == "blaxel":
-        raise Refusal(403, "SandboxProviderError", "Provider blaxel is not available")
+        raise Refusal(403, "SandboxProviderError", "Braxel sandboxes are only available to designated test accounts")
+    base = catalogue.find(call.world.store, body["base"])
+    if base is None:
+        raise Refusal(502, "SandboxProviderError", "Failed to create sandbox with the provider")
     ready = moment if provider == CLOUDFLARE else moment + call.world.boot_delay
     made = Sandbox(
-        id=new_id(),
-        owner=me.id,
+        id=new_id("sandbox"),
+        owner=me.id or None,
         name=free_name(call.world),
-        uri=f"at://{me.did}/io.pocketenv.sandbox/{record_key()}",
+        uri=f"at://{me.did}/io.pocketenv.sandbox/{record_key()}" if call.has_agent else None,
         provider=provider,
-        base=base.uri,
+        base=base.name,
         repo=body.get("repo"),
         description=None,
         topics=None,
@@ -150,25 +161,39 @@ def add(call: Call) -> Sandbox:
 
 
 def same(call: Call) -> Sandbox | None:
-    """The user's sandbox that has the repository and the base asked for already."""
+    """The user's sandbox with the repository and the base of a createSandbox."""
     repo = call.body.get("repo")
     base = catalogue.find(call.world.store, call.body["base"])
     if repo is None or base is None:
         return None
-    key = (call.me.id, repo, base.uri)
+    key = (call.me.id, repo, base.name)
     rows = call.world.store.select(Sandbox._fields, "sandboxes", "WHERE owner = ? AND repo = ? AND base = ?", *key)
     return Sandbox(*rows[0]) if rows else None
 
 
 def created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
-    """A sandbox as createSandbox answers: without a status, with an echo of what was sent."""
+    """A new sandbox as createSandbox answers: without a status, with an echo of what was sent. Raises Refusal."""
+    if sandbox.uri is None:
+        raise agent_lost()
+    return _made(sandbox, {name: body[name] for name in ECHOED if name in body})
+
+
+def found_again(sandbox: Sandbox) -> dict[str, Any]:
+    """The answer of createSandbox for a sandbox that was there: with what is stored."""
+    stored = {"description": sandbox.description, "repo": sandbox.repo, **size(sandbox), "readme": None}
+    if sandbox.description is None:
+        del stored["description"]
+    return _made(sandbox, stored)
+
+
+def _made(sandbox: Sandbox, details: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": sandbox.id,
         "name": sandbox.name,
         "provider": sandbox.provider,
+        **details,
         "createdAt": iso(sandbox.created_at),
         "uri": sandbox.uri,
-        **{name: body[name] for name in ECHOED if name in body},
     }
 
 
@@ -176,7 +201,7 @@ ANYBODY = object()
 
 
 def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> Sandbox | None:
-    """The sandbox with this name, of this owner (None: nobody's) or of anybody."""
+    """The sandbox with this name, of this owner (None: one without an owner) or of any."""
     # An id wins over a name that looks like it.
     known_by = [f"{column} = ?" for column in _KNOWN_BY[by]]
     rest = f"WHERE {' OR '.join(known_by)} ORDER BY id = ? DESC LIMIT 1"
@@ -194,6 +219,12 @@ def free_name(world: World) -> str:
     return name
 
 
+def mark_stopped(world: World, sandbox_id: str) -> None:
+    """Write down that a sandbox is stopped, and with it its services and its preview URL."""
+    world.store.write("UPDATE sandboxes SET stopped = 1, shown_port = NULL WHERE id = ?", sandbox_id)
+    world.store.write("UPDATE services SET running = 0 WHERE sandbox = ?", sandbox_id)
+
+
 def view(sandbox: Sandbox) -> dict[str, Any]:
     """A sandbox as a list shows it."""
     shown = {
@@ -208,11 +239,32 @@ def view(sandbox: Sandbox) -> dict[str, Any]:
         "readme": None,
         "installs": 0,
         "uri": sandbox.uri,
-        "vcpus": None,
-        "memory": None,
-        "disk": None,
+        **size(sandbox),
         "createdAt": iso(sandbox.created_at),
     }
     if sandbox.started_at is None or sandbox.started_at > now():
         return shown
     return {**shown, "startedAt": iso(sandbox.started_at)}
+
+
+def size(sandbox: Sandbox) -> dict[str, int | None]:
+    """Its processors, memory and disk."""
+    return _SIZE if sandbox.provider == CLOUDFLARE else _NO_SIZE
+
+
+def _base_image(world: World, identifier: str) -> dict[str, Any]:
+    base = catalogue.find(world.store, identifier)
+    publisher = actors.by_identifier(world.store, catalogue.PUBLISHER)
+    if base is None or publisher is None:
+        return NOTHING
+    shown = {
+        **catalogue.view(base),
+        **_NO_SIZE,
+        "provider": CLOUDFLARE,
+        "topics": None,
+        "baseSandbox": base.name,
+        "status": "STOPPED",
+        "repo": None,
+        "owner": actors.owner(publisher),
+    }
+    return {"sandbox": shown}

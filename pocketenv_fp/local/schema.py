@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from pocketenv_fp.local.call import Refusal, invalid
 
-Kind = Literal["string", "integer", "boolean", "array", "object", "tagged", "none"]
+Kind = Literal["string", "integer", "boolean", "array", "object", "union", "dangling"]
 
 _URI = re.compile(r"[a-zA-Z][\w+.-]*:\S+")
 _AT_IDENTIFIER = re.compile(
@@ -69,43 +69,47 @@ def nested(name: str, *fields: Field) -> Field:
     return _field(name, "object", fields=fields)
 
 
-def tagged(name: str, tag: str, *fields: Field) -> Field:
-    """An object that names its type in `$type`; one of another type is let through unread."""
-    return _field(name, "tagged", choices=(tag,), fields=fields)
+def tagged(tag: str, *fields: Field) -> Field:
+    """A member of a union: the object whose `$type` is `tag`."""
+    return _field("", "object", choices=(tag,), fields=fields)
 
 
-def refused(name: str) -> Field:
-    """A property that the platform declares and never accepts."""
-    return _field(name, "none")
+def dangling(name: str, reference: str) -> Field:
+    """A property whose declaration leads nowhere: any value of it is an error."""
+    return _field(name, "dangling", form=reference)
+
+
+def union(name: str, *members: Field) -> Field:
+    """An object that names its type in `$type`. One of a type that is not among the members is let through unread."""
+    return _field(name, "union", fields=members)
 
 
 def check_body(shape: Shape, body: Any) -> dict[str, Any]:
-    """The body, found valid. Raises Refusal."""
+    """The body, checked. Raises Refusal."""
     return _object("Input", Field("", "object", fields=shape), body)
 
 
 def read_params(shape: Shape, query: bytes) -> dict[str, Any]:
     """The parameters of a query string that the shape knows, in their own types. Raises Refusal."""
-    given = parse_qs(query.decode("latin-1"), errors="replace") if query else {}
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace") if query else {}
     values: dict[str, Any] = {}
     for field in shape:
-        # An empty parameter counts as one that was not given.
-        if raw := given.get(field.name, [""])[0]:
-            values[field.name] = _param(field, raw)
-        elif field.required:
-            raise invalid(f'Error: Params must have the property "{field.name}"')
-    for field in shape:
-        if field.name in values:
-            try:
-                values[field.name] = _value(field.name, field, values[field.name])
-            except Refusal as refusal:
-                raise invalid(f"Error: {refusal.message}") from None
+        # A repeated parameter is one text with commas. An empty one counts as absent.
+        raw = ",".join(given.get(field.name, ()))
+        if not raw:
+            if field.required:
+                raise invalid(f'Error: Params must have the property "{field.name}"')
+            continue
+        try:
+            values[field.name] = _value(field.name, field, _param(field, raw))
+        except Refusal as refusal:
+            raise invalid(f"Error: {refusal.message}") from None
     return values
 
 
 def _param(field: Field, raw: str) -> Any:
     if field.kind == "integer":
-        number = re.match(r"\s*[+-]?\d{1,18}", raw)
+        number = re.match(r"\s*[+-]?\d{1,300}", raw)
         return int(number[0]) if number else 0
     if field.kind == "boolean":
         return raw == "true"
@@ -145,8 +149,8 @@ def _array(path: str, field: Field, value: Any) -> list[Any]:
     return [_value(f"{path}/{place}", field.fields[0], item) for place, item in enumerate(items)]
 
 
-def _refuse(path: str, _field: Field, _value: Any) -> Any:
-    raise invalid(f"{path} must be an object")
+def _dangling(_path: str, field: Field, _value: Any) -> Any:
+    raise invalid(f"Lexicon not found: lex:{field.form}")
 
 
 def _string(path: str, field: Field, value: Any) -> str:
@@ -179,22 +183,26 @@ def _integer(path: str, field: Field, value: Any) -> int:
 
 
 def _object(path: str, field: Field, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
+    # In JavaScript a list is an object, without any of these properties.
+    if not isinstance(value, dict | list):
         raise invalid(f"{path} must be an object")
-    given = cast(dict[str, Any], value)
+    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    checked: dict[str, Any] = {}
     for part in field.fields:
-        if part.required and part.name not in given:
+        if part.name in given:
+            checked[part.name] = _value(f"{path}/{part.name}", part, given[part.name])
+        elif part.required:
             raise invalid(f'{path} must have the property "{part.name}"')
-    known = {part.name: part for part in field.fields if part.name in given}
-    return {name: _value(f"{path}/{name}", part, given[name]) for name, part in known.items()}
+    return checked
 
 
-def _tagged(path: str, field: Field, value: Any) -> dict[str, Any]:
-    given = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+def _union(path: str, field: Field, value: Any) -> dict[str, Any]:
+    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     tag = given.get("$type")
     if not isinstance(tag, str):
         raise invalid(f'{path} must be an object which includes the "$type" property')
-    return {"$type": tag, **_object(path, field, given)} if tag in field.choices else {"$type": tag}
+    member = next((each for each in field.fields if tag in each.choices), None)
+    return {**({} if member is None else _object(path, member, given)), "$type": tag}
 
 
 _CHECKS: dict[Kind, Callable[[str, Field, Any], Any]] = {
@@ -203,6 +211,6 @@ _CHECKS: dict[Kind, Callable[[str, Field, Any], Any]] = {
     "boolean": _boolean,
     "array": _array,
     "object": _object,
-    "tagged": _tagged,
-    "none": _refuse,
+    "union": _union,
+    "dangling": _dangling,
 }

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -13,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
@@ -44,8 +46,14 @@ STATE = "state.sqlite3"
 LOCK = "lock"
 IDLE_SECONDS = 5
 BACKLOG = 2048
+# How often the log has that there is no file descriptor or memory for a new connection.
+COMPLAINT_SECONDS = 30.0
 # How long open requests may take to end once their processes are gone.
 GRACE_SECONDS = 0.5
+
+
+_EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+_log = logging.getLogger("pocketenv_fp.local")
 
 
 class Platform:
@@ -91,11 +99,11 @@ class Platform:
         except BaseException:
             self._let_go()
             raise
-        store, vault = self._world.store, self._world.vault
+        store = self._world.store
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.storage_url = self._world.url = self.url
-        self.public_key = vault.public_key
-        self.token = vault.sign(actors.add_user(store, HANDLE).id)
+        self.public_key = self._world.vault.public_key
+        self.token = actors.token(self._world, actors.add_user(store, HANDLE))
         self._app = App(self._world, METHODS, rate_limit)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -161,7 +169,7 @@ class Platform:
             user = actors.add_user(self._world.store, handle)
         else:
             user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
-        return self._world.vault.sign(user.id)
+        return actors.token(self._world, user)
 
     def new_ownerless_sandbox(self) -> str:
         """The id of a new running sandbox that nobody owns: claimSandbox gives it to whoever asks first."""
@@ -217,6 +225,7 @@ class Platform:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_Complaints())
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -268,6 +277,21 @@ class Platform:
             if number >= 0:
                 os.dup2(nothing, number)
         os.close(nothing)
+
+
+class _Complaints:
+    """Handler for errors of the event loop: out of file descriptors it is called thousands of times a second."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + COMPLAINT_SECONDS
+            _log.warning("new connections have to wait: %s", error.strerror)
 
 
 _living: "weakref.WeakSet[Platform]" = weakref.WeakSet()

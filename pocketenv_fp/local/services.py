@@ -1,11 +1,12 @@
 """Services: commands of a sandbox that run until they are stopped.
 
-What one writes goes to `/var/log/services/<name>.log` in the sandbox. Its status is that of its process, so a service
-that ended by itself is STOPPED. A start of the sandbox runs every service again that was not stopped on purpose, and
-so does a start of the platform, behind its first answers, in the sandboxes that were running.
+What one writes goes to `/var/log/services/<name>.log` in the sandbox. Its status is what was last asked for, as on the
+platform: a service that ended by itself is RUNNING all the same. A stop of the sandbox makes all of them STOPPED. A start
+runs every service again that was not stopped on purpose. So does a start of the platform, after its first answers, in
+the sandboxes that were running.
 
-While the sandbox does not run, a service is added and described without being started, and startService and
-restartService are refused as the provider would: 400.
+While the sandbox does not run, a service is added and described without being started. startService and restartService
+are refused as the provider would: 400. Only Cloudflare runs services at all.
 """
 
 import json
@@ -16,17 +17,16 @@ from typing import Any, NamedTuple
 from pocketenv_fp.local import ports, sandboxes, secrets
 from pocketenv_fp.local.call import EMPTY, Call, World, iso, new_id, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Refused
-from pocketenv_fp.local.sandboxes import Sandbox
+from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
 LOGS = "/var/log/services"
 LONGEST_NAME = 100
-HIGHEST_PORT = 65_535
 
 _log = logging.getLogger("pocketenv_fp.local")
 
 
 class Service(NamedTuple):
-    """A row of `services`: `ports` is JSON, `wanted` whether a start of the sandbox runs it."""
+    """A row of `services`: `ports` is JSON, `wanted` whether a start of the sandbox runs it, `running` its status."""
 
     id: str
     sandbox: str
@@ -35,6 +35,7 @@ class Service(NamedTuple):
     description: str | None
     ports: str
     wanted: int
+    running: int
     created_at: float
     updated_at: float
 
@@ -50,35 +51,36 @@ async def add(call: Call) -> Any:
     found = _sandbox(call)
     sent, moment, world = call.body["service"], now(), call.world
     made = Service(
-        id=new_id(),
+        id=new_id("rec"),
         sandbox=found.id,
         name=sent["name"],
         command=sent["command"],
         description=sent.get("description"),
         ports=json.dumps(sent.get("ports", [])),
         wanted=1,
+        running=0,
         created_at=moment,
         updated_at=moment,
     )
     async with world.machine(found.id).turn:
-        with world.store.transaction():
-            world.store.insert("services", **made._asdict())
-            _expose(world, found, made)
+        world.store.insert("services", **made._asdict())
         current = sandboxes.find(world, found.id, by="id")
         if current is not None and current.status == "RUNNING":
             await _run(world, current, made)
+        # Last, because a port that cannot be exposed leaves the service as it is.
+        _expose(world, found, made)
     return EMPTY
 
 
 async def get_all(call: Call) -> Any:
-    """The services of a sandbox and whether they run."""
-    found = _sandbox(call)
-    machine = call.world.machine(found.id)
-    return {"services": [_view(each, runs=machine.runs(each.id)) for each in _of(call.world, found.id)]}
+    """The services of a sandbox, newest first; none for a sandbox that is unknown."""
+    found = sandboxes.find(call.world, call.params["sandboxId"], by="uri", owner=call.me.id)
+    services = [] if found is None else _of(call.world, found.id)
+    return {"services": [_view(each) for each in reversed(services)]}
 
 
 async def update(call: Call) -> Any:
-    """Describe a service anew; its process goes on as it was until it is restarted."""
+    """Describe a service in other words; its process goes on as it was until it is restarted."""
     service, sandbox = _own(call)
     sent, world = call.body["service"], call.world
     values: dict[str, Any] = {"name": sent["name"], "command": sent["command"], "updated_at": now()}
@@ -86,11 +88,10 @@ async def update(call: Call) -> Any:
         values["description"] = sent["description"]
     if "ports" in sent:
         values["ports"] = json.dumps(sent["ports"])
-    with world.store.transaction():
-        world.store.change("services", "id = ?", (service.id,), **values)
-        if "ports" in sent:
-            _cover(world, service)
-            _expose(world, sandbox, service._replace(**values))
+    world.store.change("services", "id = ?", (service.id,), **values)
+    if "ports" in sent:
+        _cover(world, service)
+        _expose(world, sandbox, service._replace(**values))
     return EMPTY
 
 
@@ -111,7 +112,7 @@ async def stop(call: Call) -> Any:
     service, sandbox = _own(call)
     machine = call.world.machine(sandbox.id)
     async with machine.turn:
-        call.world.store.change("services", "id = ?", (service.id,), wanted=0)
+        call.world.store.change("services", "id = ?", (service.id,), wanted=0, running=0)
         await machine.end(service.id)
     return EMPTY
 
@@ -137,13 +138,14 @@ def wanted(world: World, sandbox_id: str) -> list[Service]:
 async def resume(world: World, sandbox_id: str) -> None:
     """Run the services that are wanted and do not run. For who holds the machine's turn; never raises Refused."""
     sandbox = sandboxes.find(world, sandbox_id, by="id")
-    if sandbox is None or sandbox.stopped:
+    if sandbox is None or sandbox.stopped or sandbox.provider != CLOUDFLARE:
         return
+    ports.show_again(world, sandbox)
     try:
         for service in wanted(world, sandbox_id):
             await _launch(world, sandbox, service)
     except (Refused, ValueError) as error:
-        # A start does not fail over a service: the list of services tells which of them run.
+        # A start does not fail over a service.
         _log.warning("the services of a sandbox could not be started: %s", type(error).__name__)
 
 
@@ -171,6 +173,9 @@ async def _again(call: Call, *, end: bool) -> None:
 
 
 async def _run(world: World, sandbox: Sandbox, service: Service) -> None:
+    if sandbox.provider != CLOUDFLARE:
+        # The platform asks the provider for a page that it does not have.
+        raise not_found("Request failed with status code 404")
     try:
         await _launch(world, sandbox, service)
     except (Refused, ValueError):
@@ -181,19 +186,13 @@ async def _launch(world: World, sandbox: Sandbox, service: Service) -> None:
     machine = world.machine(sandbox.id)
     if not machine.runs(service.id):
         await machine.launch(service.id, service.command, secrets.current(world, sandbox), service.log)
+    world.store.change("services", "id = ?", (service.id,), running=1)
 
 
 def _expose(world: World, sandbox: Sandbox, service: Service) -> None:
     for port in json.loads(service.ports):
-        if not 0 < port <= HIGHEST_PORT:
-            raise provider_refused()
-        world.store.insert(
-            "ports",
-            sandbox=sandbox.id,
-            port=port,
-            description=f"Port {port} for service {service.name}",
-            preview_url=ports.url(world, sandbox, port),
-        )
+        ports.add(world, sandbox, port, f"Port {port} for service {service.name}")
+        ports.show(world, sandbox, port)
 
 
 def _cover(world: World, service: Service) -> None:
@@ -222,12 +221,12 @@ def _sandbox(call: Call) -> Sandbox:
     return found
 
 
-def _view(service: Service, *, runs: bool) -> dict[str, Any]:
+def _view(service: Service) -> dict[str, Any]:
     return {
         "id": service.id,
         "name": service.name,
         "description": service.description,
         "command": service.command,
-        "status": "RUNNING" if runs else "STOPPED",
+        "status": "RUNNING" if service.running else "STOPPED",
         "createdAt": iso(service.created_at),
     }

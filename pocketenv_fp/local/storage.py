@@ -1,48 +1,50 @@
 """Storage: archives on their way between this machine and sandboxes, each read once.
 
-Every user that is logged in can read one, by its uuid. An archive is streamed into a draft and takes its place when it
-is whole. A reader moves it away first. Neither way holds more of it in memory than a piece. An archive is kept for a day.
+They are files, named after their uuid. An archive is streamed into a draft and takes its place when it is whole; a
+reader takes it away first. Neither way holds more of it in memory than a piece. An archive that is not fetched within a
+day of its upload is removed. Every user can read every archive whose uuid he knows, as on the platform.
 """
 
 import asyncio
 import contextlib
 import hashlib
-import json
 import os
 import time
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.local import actors
-from pocketenv_fp.local.call import User, World, new_id
-from pocketenv_fp.local.machine import bury
+from pocketenv_fp.local.call import World, now
 from pocketenv_fp.local.threads import aside
 
 PIECE = 256 * 1024
 LIFE_SECONDS = 24 * 3600
 
-_TEXT = "text/plain; charset=UTF-8"
 _DRAFTS = ".drafts"
+_ROOT = "/cp"
 
 
 class Upload:
-    """The parts of a multipart body, fed piece by piece: the first file under the name `file` is what is kept.
+    """The parts of a multipart body, fed piece by piece. The last part with the name `file` counts.
 
-    `text`: a part of that name is text and no file.
+    `found`: whether there is one. `text`: whether it is an ordinary field, without a file name.
     """
 
     def __init__(self, boundary: bytes, draft: IO[bytes]) -> None:
         self.found = False
         self.text = False
         self.whole = False
+        self._restart = False
         self._draft = draft
         self._chosen = False
         self._name = bytearray()
@@ -72,6 +74,9 @@ class Upload:
     async def flush(self) -> None:
         """Write down what is held."""
         kept, self._kept = self._kept, bytearray()
+        if self._restart:
+            self._restart = False
+            await aside(_empty, self._draft)
         if kept:
             await aside(self._draft.write, kept)
 
@@ -91,11 +96,13 @@ class Upload:
         self._value.clear()
 
     def _choose(self) -> None:
-        # Without a file name it is an ordinary field of the form.
         _, options = parse_options_header(self._disposition)
-        named = options.get(b"name") == b"file"
-        self.text = self.text or (named and b"filename" not in options)
-        self._chosen = not self.found and named and b"filename" in options
+        if options.get(b"name") != b"file":
+            return
+        self._chosen, self.text = True, b"filename" not in options
+        # What an earlier part left, in memory and in the draft, is not part of this one.
+        self._restart = self.found
+        self._kept.clear()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._chosen:
@@ -112,18 +119,18 @@ class Upload:
 class Archive(Response):
     """An open file, sent in pieces and closed."""
 
-    def __init__(self, file: IO[bytes], *, head: bool = False) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(media_type="application/gzip")
         self.headers["content-length"] = str(os.fstat(file.fileno()).st_size)
         self._file = file
-        self._head = head
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, or as much of it as there is somebody to take."""
         gone = asyncio.ensure_future(_hung_up(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while not self._head and not gone.done() and (piece := await aside(self._file.read, PIECE)):
+            # A request for the head takes the archive away as well.
+            while scope["method"] == "GET" and not gone.done() and (piece := await aside(self._file.read, PIECE)):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
@@ -131,33 +138,33 @@ class Archive(Response):
             self._file.close()
 
 
-def routes(world: World) -> list[Route]:
-    """Return the pages of the storage host."""
+class Storage:
+    """The pages of the storage host."""
 
-    async def upload(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"content-type": _TEXT})
-        if request.method != "POST":
-            return _unknown()
-        if _user(world, request) is None:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
+        """Answer one request for `/cp` or a path below it."""
+        try:
+            response = await self._respond(Request(scope, receive), headers)
+        except (FormParserError, ClientDisconnect):
+            response = _broken()
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request, headers: Mapping[bytes, bytes]) -> Response:
+        verb = request.method
+        rest = request.scope["raw_path"].decode("latin-1").removeprefix(_ROOT)
+        uploading = verb == "POST" and not rest
+        name = rest.removeprefix("/")
+        if not uploading and (verb not in {"GET", "HEAD"} or not name or "/" in name):
+            return PlainTextResponse("404 Not Found", 404)
+        if not _may_pass(self._world, headers):
             return _refusal(401, "Unauthorized")
-        return await _receive(world, request)
-
-    async def read(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"content-type": _TEXT})
-        if request.method not in {"GET", "HEAD"}:
-            return _unknown()
-        if _user(world, request) is None:
-            return _refusal(401, "Unauthorized")
-        file = _taken(world, request.path_params["uuid"])
-        # A look at its head takes the archive away too, as on the platform.
-        return _refusal(404, "File not found") if file is None else Archive(file, head=request.method == "HEAD")
-
-    uploading, reading = Route("/cp", upload), Route("/cp/{uuid:path}", read)
-    # Every method is answered here.
-    uploading.methods = reading.methods = None
-    return [uploading, reading]
+        if uploading:
+            return await _receive(self._world, request)
+        file = _taken(self._world, unquote(name))
+        return _refusal(404, "File not found") if file is None else Archive(file)
 
 
 def folder(world: World) -> Path:
@@ -166,7 +173,7 @@ def folder(world: World) -> Path:
 
 
 def drafts(world: World) -> Path:
-    """Where those lie that are being written, or are being read into a sandbox; made where it is missing."""
+    """Where the archives lie that are being written, or are being read into a sandbox; made where it is missing."""
     found = folder(world) / _DRAFTS
     found.mkdir(mode=0o700, parents=True, exist_ok=True)
     return found
@@ -183,10 +190,44 @@ def expire(world: World) -> None:
     """Remove the archives that were not fetched within their day."""
     oldest = time.time() - LIFE_SECONDS
     for archive in folder(world).iterdir():
-        # It may be fetched at this moment.
+        # A reader may take it at this moment.
         with contextlib.suppress(FileNotFoundError):
             if archive.name != _DRAFTS and archive.stat().st_mtime < oldest:
-                bury(archive)
+                archive.unlink()
+
+
+async def _receive(world: World, request: Request) -> Response:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not boundary:
+        return _broken()
+    await aside(expire, world)
+    draft = drafts(world) / uuid.uuid4().hex
+    try:
+        with draft.open("wb", buffering=0) as file:
+            upload = Upload(boundary, file)
+            async for piece in request.stream():
+                await upload.feed(piece)
+            await upload.flush()
+        if not upload.whole or upload.text:
+            return _broken()
+        if not upload.found:
+            return _refusal(400, "No file uploaded")
+        name = request.query_params.get("uuid") or str(uuid.uuid4())
+        keep(world, draft, name)
+    finally:
+        draft.unlink(missing_ok=True)
+    return JSONResponse({"uuid": name})
+
+
+def _empty(draft: IO[bytes]) -> None:
+    draft.seek(0)
+    draft.truncate()
+
+
+def _place(world: World, name: str) -> Path:
+    # A client chooses the uuid, and may choose `../x`: the file is called by its hash.
+    return folder(world) / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def keep(world: World, draft: Path, name: str) -> None:
@@ -196,7 +237,7 @@ def keep(world: World, draft: Path, name: str) -> None:
 
 def claim(world: World, name: str, taken: Path) -> bool:
     """Move an archive to a path of one reader; whether there was one."""
-    # A crash on the way leaves a draft.
+    # A rename gives it to one reader only, and a crash on the way leaves a draft.
     try:
         _place(world, name).rename(taken)
     except FileNotFoundError:
@@ -204,40 +245,8 @@ def claim(world: World, name: str, taken: Path) -> bool:
     return True
 
 
-async def _receive(world: World, request: Request) -> Response:
-    name = request.query_params.get("uuid") or new_id()
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not boundary:
-        return _failure()
-    await aside(expire, world)
-    draft = drafts(world) / new_id()
-    try:
-        with draft.open("wb", buffering=0) as file:
-            try:
-                upload = Upload(boundary, file)
-                async for piece in request.stream():
-                    await upload.feed(piece)
-                await upload.flush()
-            except (FormParserError, ClientDisconnect):
-                return _failure()
-        if not upload.whole or upload.text:
-            return _failure()
-        if not upload.found:
-            return _refusal(400, "No file uploaded")
-        keep(world, draft, name)
-    finally:
-        draft.unlink(missing_ok=True)
-    return _json({"uuid": name}, 200)
-
-
-def _place(world: World, name: str) -> Path:
-    # A name is what the client sent: anything.
-    return folder(world) / hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
-
-
 def _taken(world: World, name: str) -> IO[bytes] | None:
-    taken = drafts(world) / new_id()
+    taken = drafts(world) / uuid.uuid4().hex
     if not claim(world, name, taken):
         return None
     try:
@@ -246,11 +255,14 @@ def _taken(world: World, name: str) -> IO[bytes] | None:
         taken.unlink()
 
 
-def _user(world: World, request: Request) -> User | None:
-    # Whatever the scheme is called.
-    _, _, token = request.headers.get("authorization", "").partition(" ")
-    user = world.vault.signer(token.strip())
-    return None if user is None else actors.find(world.store, user)
+def _may_pass(world: World, headers: Mapping[bytes, bytes]) -> bool:
+    # Other than the API, the storage looks at the end of a token's life.
+    token = actors.token_in(headers)
+    claims = None if token is None else world.vault.claims(token)
+    if claims is None or not isinstance(claims.get("did"), str):
+        return False
+    end = claims.get("exp")
+    return not isinstance(end, int | float) or end > now()
 
 
 async def _hung_up(receive: Receive) -> None:
@@ -258,17 +270,9 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-def _json(value: dict[str, str], status: int) -> Response:
-    return Response(json.dumps(value, separators=(",", ":")), status, media_type="application/json")
-
-
 def _refusal(status: int, error: str) -> Response:
-    return _json({"error": error}, status)
+    return JSONResponse({"error": error}, status)
 
 
-def _failure() -> Response:
-    return Response("Internal Server Error", 500, headers={"content-type": _TEXT})
-
-
-def _unknown() -> Response:
-    return Response("404 Not Found", 404, headers={"content-type": _TEXT})
+def _broken() -> Response:
+    return PlainTextResponse("Internal Server Error", 500)

@@ -6,7 +6,7 @@ returns: SIGKILL after that loses nothing.
 """
 
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,6 @@ CREATE TABLE IF NOT EXISTS bases (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     uri TEXT NOT NULL UNIQUE,
-    display_name TEXT NOT NULL,
-    description TEXT NOT NULL,
     installs INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL
 ) STRICT;
@@ -46,13 +44,14 @@ CREATE TABLE IF NOT EXISTS sandboxes (
     ready_at REAL NOT NULL,
     environment TEXT NOT NULL DEFAULT '[]',
     created_at REAL NOT NULL,
-    started_at REAL
+    started_at REAL,
+    shown_port INTEGER
 ) STRICT;
 CREATE INDEX IF NOT EXISTS sandboxes_by_owner ON sandboxes (owner, created_at DESC);
 
 CREATE TABLE IF NOT EXISTS secrets (
     id TEXT PRIMARY KEY,
-    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    sandbox TEXT REFERENCES sandboxes ON DELETE CASCADE,
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     redacted TEXT,
@@ -62,7 +61,7 @@ CREATE TABLE IF NOT EXISTS secrets (
 
 CREATE TABLE IF NOT EXISTS variables (
     id TEXT PRIMARY KEY,
-    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+    sandbox TEXT REFERENCES sandboxes ON DELETE CASCADE,
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     created_at REAL NOT NULL,
@@ -131,11 +130,9 @@ CREATE TABLE IF NOT EXISTS volumes (
     id TEXT PRIMARY KEY,
     sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
     name TEXT NOT NULL,
-    path TEXT,
-    read_only INTEGER NOT NULL DEFAULT 0,
+    path TEXT NOT NULL,
     created_at REAL NOT NULL,
     updated_at REAL NOT NULL,
-    UNIQUE (sandbox, name),
     UNIQUE (sandbox, path)
 ) STRICT;
 
@@ -147,19 +144,14 @@ CREATE TABLE IF NOT EXISTS services (
     description TEXT,
     ports TEXT NOT NULL DEFAULT '[]',
     wanted INTEGER NOT NULL DEFAULT 1,
+    running INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,
     updated_at REAL NOT NULL,
     UNIQUE (sandbox, name)
 ) STRICT;
-
-CREATE TABLE IF NOT EXISTS integrations (
-    id TEXT PRIMARY KEY,
-    sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
-    name TEXT NOT NULL,
-    hook TEXT NOT NULL UNIQUE,
-    created_at REAL NOT NULL
-) STRICT;
 """
+# Which tables these are. A file with others cannot be read.
+EDITION = 2
 
 Value = str | int | float | None
 
@@ -174,7 +166,11 @@ class Store:
         # A process that dies loses nothing under NORMAL; only a power cut could undo the last writes.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
+        if self.count("SELECT count(*) FROM sqlite_master") and self.count("PRAGMA user_version") != EDITION:
+            self._connection.close()
+            raise OSError(f"{path} was made by another version of pocketenv_fp: choose another folder")
         self._connection.executescript(SCHEMA)
+        self._connection.execute(f"PRAGMA user_version = {EDITION}")
 
     def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
         """Every row the query gives."""
@@ -200,6 +196,7 @@ class Store:
 
     def change(self, table: str, where: str, key: Sequence[Value], **values: Value) -> int:
         """Number of rows that got the new values: those that `where`, its marks filled from `key`, is true of."""
+        _check(values.values())
         settings = ", ".join(f"{name} = ?" for name in values)
         sql = f"UPDATE {table} SET {settings} WHERE {where}"  # noqa: S608 - none of it is input
         return self.write(sql, *values.values(), *key)
@@ -210,6 +207,7 @@ class Store:
 
     def insert(self, table: str, **values: Value) -> None:
         """Add one row; a taken name or an unknown sandbox raises sqlite3.IntegrityError."""
+        _check(values.values())
         marks = ", ".join("?" * len(values))
         sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608 - none of it is input
         self.write(sql, *values.values())
@@ -228,3 +226,9 @@ class Store:
     def close(self) -> None:
         """Close the file; the state stays on the disk."""
         self._connection.close()
+
+
+def _check(values: Iterable[Value]) -> None:
+    # Postgres, which the platform uses, keeps no text with a NUL.
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        raise sqlite3.IntegrityError("a text has a NUL")

@@ -1,18 +1,24 @@
-"""The platform's own keys: what opens sealed boxes and what signs tokens."""
+"""The platform's own keys: the one that opens sealed boxes, and the one that signs tokens."""
 
 import base64
 import binascii
 import hashlib
 import hmac
+import json
 import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 
+Claims = Mapping[str, Any]
+
 
 class Vault:
-    """An X25519 key pair, and tokens signed with a key derived from it."""
+    """An X25519 key pair, and JSON web tokens (HS256) signed with a key derived from it."""
 
     def __init__(self, key: PrivateKey) -> None:
         self._box = SealedBox(key)
@@ -25,18 +31,35 @@ class Vault:
             raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
             return self._box.decrypt(raw).decode("utf-8", "surrogateescape")
         except (binascii.Error, CryptoError, ValueError, TypeError):
-            # The original error is left behind: its traceback holds the box.
+            # The original error is left out: its traceback holds the box.
             raise ValueError("not a sealed box for this platform's key") from None
 
-    def sign(self, user: str, purpose: str = "api") -> str:
-        """The token that stands for a user id; the same one at every start on the same folder."""
-        mac = hmac.new(self._signing, f"{purpose}:{user}".encode(), hashlib.sha256).hexdigest()
-        return f"{user}.{mac}"
+    def sign(self, claims: Claims) -> str:
+        """Sign a token. Equal claims have equal tokens, at every start on the same folder."""
+        head = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
+        body = _encode(json.dumps(dict(claims)).encode())
+        return f"{head}.{body}.{self._mac(f'{head}.{body}')}"
 
-    def signer(self, token: str) -> str | None:
-        """The user id that a token stands for; None for one that this platform did not sign."""
-        user, _, _ = token.partition(".")
-        return user if hmac.compare_digest(self.sign(user).encode(), token.encode()) else None
+    def claims(self, token: str) -> Claims | None:
+        """Read a token; None for one that this platform did not sign, or that is not valid yet.
+
+        An `exp` in the past is no reason here: the API ignores it, and the storage looks itself.
+        """
+        signed, _, mac = token.rpartition(".")
+        if not hmac.compare_digest(self._mac(signed).encode(), mac.encode("utf-8", "replace")):
+            return None
+        try:
+            claims = json.loads(_decode(signed.partition(".")[2]))
+        except ValueError:
+            return None
+        if not isinstance(claims, dict):
+            return None
+        valid = cast("dict[str, Any]", claims)
+        start = valid.get("nbf", 0)
+        return valid if isinstance(start, int | float) and start <= time.time() else None
+
+    def _mac(self, signed: str) -> str:
+        return _encode(hmac.new(self._signing, signed.encode("utf-8", "replace"), hashlib.sha256).digest())
 
     def __repr__(self) -> str:
         return f"Vault(public_key={self.public_key!r})"
@@ -49,8 +72,16 @@ def open_vault(path: Path) -> Vault:
     return Vault(PrivateKey(bytes.fromhex(path.read_text().strip())))
 
 
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def _write_once(path: Path, text: str) -> None:
-    # A rename shows the whole key or none: half a key after a crash would lock the folder's secrets for ever.
+    # A rename shows the whole key or none. Half a key after a crash would lock the folder's secrets for good.
     draft = path.with_name(path.name + ".draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

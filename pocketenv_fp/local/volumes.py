@@ -1,18 +1,18 @@
 """Volumes: folders that are attached to a sandbox under a path, and that a stop does not take away.
 
-A start attaches those that have a path. Such a path is kept as an absolute one: a relative path starts at the root,
-and `..` goes up no further than that. Refused is what would hide the machine from its own commands: the root itself,
-anything in /proc, /sys, /dev and /run, and every directory that the system has already (`/usr/local`, but not
-`/usr/local/models`).
+A path is kept as it was sent. A start takes a relative one from the root. It leaves out what would hide the machine from
+its own commands: the root itself, anything in /proc, /sys, /dev and /run, and every directory that the system has already
+(`/usr/local`, but not `/usr/local/models`).
 """
 
+import logging
 import os
 import posixpath
 from pathlib import Path
 from typing import Any
 
 from pocketenv_fp.local import layout, records
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now, provider_refused
+from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
 from pocketenv_fp.local.layout import Mount
 from pocketenv_fp.local.machine import trash
 from pocketenv_fp.local.threads import aside
@@ -20,17 +20,22 @@ from pocketenv_fp.local.threads import aside
 _VIEW = ("id", "name", "path", "created_at", "updated_at")
 _KERNELS = ("proc", "sys", "dev", "run")
 
+_log = logging.getLogger("pocketenv_fp.local")
+
 
 async def add(call: Call) -> Any:
-    """An empty volume under a name that is free."""
-    sent, moment, record = call.body["volume"], now(), new_id()
+    """An empty volume at a path that is free. Without a path it belongs to no sandbox, and nothing is kept."""
+    sent, moment, record = call.body["volume"], now(), new_id("volume")
+    sandbox = records.sandbox_of(call, sent.get("sandboxId"))
+    call.need_agent()
+    if "path" not in sent:
+        return EMPTY
     call.world.store.insert(
         "volumes",
         id=record,
-        sandbox=records.sandbox_of(call, sent.get("sandboxId")),
+        sandbox=sandbox,
         name=sent["name"],
-        path=_path(sent["path"]) if "path" in sent else None,
-        read_only=int(sent.get("readOnly", False)),
+        path=sent["path"],
         created_at=moment,
         updated_at=moment,
     )
@@ -39,13 +44,11 @@ async def add(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    """Another name for a volume, and another path or kind where they are sent; its content stays."""
+    """Another name for a volume, and another path where one is sent. Its content stays."""
     sent = call.body["volume"]
     values: dict[str, Any] = {"name": sent["name"], "updated_at": now()}
     if "path" in sent:
-        values["path"] = _path(sent["path"])
-    if "readOnly" in sent:
-        values["read_only"] = int(sent["readOnly"])
+        values["path"] = sent["path"]
     return records.change(call, "volumes", "Volume not found", **values)
 
 
@@ -70,11 +73,16 @@ async def delete(call: Call) -> Any:
 
 
 def mounts(world: World, sandbox_id: str) -> list[Mount]:
-    """What a start attaches: the volumes of a sandbox that have a path."""
-    rows = world.store.rows(
-        "SELECT id, path, read_only FROM volumes WHERE sandbox = ? AND path IS NOT NULL ORDER BY path", sandbox_id
-    )
-    return [Mount(path, _made(world, record), bool(read_only)) for record, path, read_only in rows]
+    """What a start attaches: the volumes of a sandbox that can be attached, one at each place."""
+    rows = world.store.rows("SELECT id, path FROM volumes WHERE sandbox = ? ORDER BY rowid", sandbox_id)
+    found: dict[str, Mount] = {}
+    for record, path in rows:
+        place = _place(path)
+        if place is None or place in found:
+            _log.warning("a volume is not attached: something else is at its path")
+        else:
+            found[place] = Mount(place, _made(world, record))
+    return sorted(found.values())
 
 
 def folder(world: World) -> Path:
@@ -110,17 +118,14 @@ def _made(world: World, record: str) -> Path:
     return content
 
 
-def _path(path: str) -> str:
-    found = posixpath.normpath(posixpath.join("/", path)).replace("//", "/")
-    first = found.lstrip("/").partition("/")[0]
-    if "\0" in path or not first or first in _KERNELS:
-        raise provider_refused()
-    system = layout.lent(found)
-    if system is not None and os.path.lexists(system):
-        raise provider_refused()
-    return found
+def _place(path: str) -> str | None:
+    place = posixpath.normpath(posixpath.join("/", path)).replace("//", "/")
+    first = place.lstrip("/").partition("/")[0]
+    if not first or first in _KERNELS:
+        return None
+    system = layout.lent(place)
+    return None if system is not None and os.path.lexists(system) else place
 
 
-def _view(record: str, name: str, path: str | None, created_at: float, updated_at: float) -> dict[str, Any]:
-    shown = {"id": record, "name": name, "path": path, "createdAt": iso(created_at), "updatedAt": iso(updated_at)}
-    return {key: value for key, value in shown.items() if value is not None}
+def _view(record: str, name: str, path: str, created_at: float, updated_at: float) -> dict[str, Any]:
+    return {"id": record, "name": name, "path": path, "createdAt": iso(created_at), "updatedAt": iso(updated_at)}

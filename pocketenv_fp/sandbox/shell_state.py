@@ -45,14 +45,17 @@ class Shell(NamedTuple):
         """
         if self.provider.running_on_create or self.sandbox.status is Status.RUNNING:
             return None
-        status = self.sandbox.status
-        if status is Status.UNKNOWN:
-            seen = look(self.sandbox, self.token, self.config)
-            if isinstance(seen, Failure):
-                return seen.failure()
-            status = seen.unwrap().status
-        if status is Status.RUNNING:
-            return None
+        if self.sandbox.status is not Status.UNKNOWN:
+            return self._not_running(self.sandbox.status)
+        match look(self.sandbox, self.token, self.config):
+            case Success(Sandbox(status=Status.RUNNING)):
+                return None
+            case Success(seen):
+                return self._not_running(seen.status)
+            case failed:
+                return failed.failure()
+
+    def _not_running(self, status: Status) -> PocketenvError:
         first = "wait_until_running" if status is Status.INITIALIZING else "start it and wait_until_running"
         reason = (
             f"is {status.name} in this record, and {self.provider.name} would run the command in a new, empty one: "

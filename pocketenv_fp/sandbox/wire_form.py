@@ -158,13 +158,18 @@ def _too_long(command: Command, provider: Provider) -> InvalidInput:
         "env": sum(map(len, command.env.values())),
     }
     field = max(sizes, key=lambda name: sizes[name])
-    rest = {"text": {"script": ""}, "command": {"line": ""}, "stdin": {"stdin": b""}, "env": {"env": {}}}[field]
-    room = max(0, LARGEST_BODY - _body_size(_form(command._replace(**rest), provider, pack=True)) - 100)
+    without = {
+        "text": command._replace(script=""),
+        "command": command._replace(line=""),
+        "stdin": command._replace(stdin=b""),
+        "env": command._replace(env={}),
+    }
+    room = max(0, LARGEST_BODY - _body_size(_form(without[field], provider, pack=True)) - 100)
     reason = (
         f"is too long for one request: {field} may have about {room:,} bytes here, "
         f"and {room * 3 // 4:,} where it is full of quotes, line breaks or signs beyond ASCII"
     )
-    return InvalidInput(field, f"{reason}. Upload it as a file instead")
+    return InvalidInput(field, f"{reason}. Upload a file instead, and use that in the command")
 
 
 def _body_size(command: str) -> int:
@@ -178,20 +183,23 @@ def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
     word = _ansi if provider.reader == "bash" else _posix
     big = (lambda text: _packed(text, word("\n"))) if pack else word
     words = [big(_guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
-    words += [] if command.script is None else [big(command.script)]
+    if command.script is not None:
+        words.append(quote(_base64(command.script.encode())) if pack else word(command.script))
     feed = "" if command.stdin is None else f"{_printing(command.stdin)} | "
     if provider.reader == "bash":
-        program = f"({_program(command, provider, words)})"
+        program = f"({_program(command, provider, words, pack=pack)})"
         # The persistent shell keeps what an earlier line set: `-e` would end it, `pipefail` would change the exit code.
-        form = f"set +e; {f'(set +o pipefail; {feed}{program})' if feed else program}"
+        # What it says of a killed child would quote the whole program: it has no stderr meanwhile.
+        inner = f"(set +o pipefail; {feed}{program})" if feed else program
+        form = f"set +e; {{ {inner}; }} 3>&2 2>/dev/null"
     else:
         places = [f'"${{{number}}}"' for number in range(1, len(words) + 1)]
-        program = _program(command, provider, places)
+        program = f"exec 3>&2 2>/dev/null; {_program(command, provider, places, pack=pack)}"
         form = f'{feed}"$(command -v bash || echo /bin/sh)" -c {quote(program)} bash {" ".join(words)}'
     return _QUOTING[provider.quoting](form)
 
 
-def _program(command: Command, provider: Provider, words: Sequence[str]) -> str:
+def _program(command: Command, provider: Provider, words: Sequence[str], *, pack: bool) -> str:
     """Return the program that runs the line. Descriptor 3 is the real stderr: what this shell itself says is dropped."""
     line, directory, *rest = words
     values, script = rest[: len(command.env)], rest[len(command.env) :]
@@ -201,13 +209,13 @@ def _program(command: Command, provider: Provider, words: Sequence[str]) -> str:
     if script:
         runs += ' "$pocketenv_script/script"'
     runs += f" {'</dev/null' if command.stdin is None else '<&5 5<&-'} {closed} &"
+    keeping = [_KEEP_SCRIPT.format(text=text, decoded=" | base64 -d" if pack else "") for text in script]
     steps = [
-        "exec 3>&2 2>/dev/null",
         *([] if provider.has_stderr else [_KEEP_STDERR]),
         *([] if command.stdin is None else ["exec 5<&0"]),
         *(["pocketenv_script="] if script else []),
         *([] if provider.persistent or not _is_at_home(command.cwd) else [_MAKE_HOME]),
-        " && ".join((f"cd {directory} 2>&3", *map(_KEEP_SCRIPT.format, script), _waiting(command, provider, runs))),
+        " && ".join((f"cd {directory} 2>&3", *keeping, _waiting(command, provider, runs))),
         "e=$?",
         *(['rm -rf "$pocketenv_script"'] if script else []),
         *_ending(provider),
@@ -220,10 +228,10 @@ _JOB = "{{ set -m; {runs} {waits}; }}"
 _LIMIT = """\
 p=$!; (sleep {seconds}; trap "" TERM; kill -- -$p; kill -CONT -- -$p; n=0; \
 while kill -0 -- -$p && [ $n -lt {tenths} ]; do sleep .1; n=$((n+1)); done; kill -9 -- -$p; :) \
-</dev/null >/dev/null 3>&- & wait $p; e=$?; kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
+</dev/null >/dev/null 3>&- & while wait $p; e=$?; kill -0 $p; do sleep .1; done; kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
 _KEEP_SCRIPT = """\
 pocketenv_script=$(umask 077; mktemp -d "${{TMPDIR:-/tmp}}/pocketenv.XXXXXXXXXX" 2>&3) \
-&& printf %s {} >"$pocketenv_script/script" 2>&3"""
+&& printf %s {text}{decoded} 2>&3 >"$pocketenv_script/script\""""
 _KEEP_STDERR = """t=$(mktemp) || t=/dev/null; exec 3>"$t" 4<"$t"; [ ! -f "$t" ] || rm -f "$t\""""
 _MAKE_HOME = f"""[ -d {HOME} ] || mkdir -p {HOME} || sudo -n install -d -o "$(id -u)" {HOME}"""
 
@@ -316,15 +324,18 @@ def _escaped(text: str) -> str:
 
 def _packed(text: str, newline: str) -> str:
     kept = text.rstrip("\n")
-    encoded = base64.b64encode(kept.encode()).decode()
     # Where there is no base64, nothing must look like a command that ended well.
-    return f'"$(printf %s {encoded} | base64 -d || echo exit 127)"{newline * (len(text) - len(kept))}'
+    return f'"$(printf %s {_base64(kept.encode())} | base64 -d || echo exit 127)"{newline * (len(text) - len(kept))}'
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _printing(data: bytes) -> str:
     """Return the command that prints these bytes."""
     written = f"printf %b {_escaped_bytes(data)}"
-    encoded = f"printf %s {base64.b64encode(data).decode()} | base64 -d"
+    encoded = f"printf %s {_base64(data)} | base64 -d"
     return min(written, encoded, key=len)
 
 

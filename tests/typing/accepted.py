@@ -86,7 +86,9 @@ from pocketenv_fp import (
     when,
     within,
 )
+from pocketenv_fp.asynchronous import Pending
 from pocketenv_fp.observing import logged, observing
+from pocketenv_fp.results import Results
 from pocketenv_fp.traces import Traced
 
 Ran = Result[ExecResult, PocketenvError]
@@ -247,10 +249,10 @@ def what_the_account_functions_give(id: str) -> None:
 
 
 def fleets(box: Sandbox) -> None:
-    assert_type(fan_out(create | start | exec("ls"), ["a", "b"], max_workers=2), list[Ran])
-    assert_type(fan_out(exec("ls"), [box, box]), list[Ran])
-    assert_type(fan_out(exec("ls"), [create("x"), create("y")]), list[Ran])
-    assert_type(fan_out(exec("ls"), [get_sandbox("x")]), list[Ran])
+    assert_type(fan_out(create | start | exec("ls"), ["a", "b"], max_workers=2), Results[ExecResult])
+    assert_type(fan_out(exec("ls"), [box, box]), Results[ExecResult])
+    assert_type(fan_out(exec("ls"), [create("x"), create("y")]), Results[ExecResult])
+    assert_type(fan_out(exec("ls"), [get_sandbox("x")]), Results[ExecResult])
     assert_type(collect(fan_out(start, [box])), Result[list[Sandbox], PocketenvError])
     assert_type(partition(fan_out(start, [box])), tuple[list[Sandbox], list[PocketenvError]])
 
@@ -320,8 +322,9 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     with tracing() as block, observing(logged()):
         assert_type(block.steps[0].calls[0].seconds, float)
     assert_type(exec(box, "ls").failure().where[0].position, int)
-    assert_type(aio(create | start)("x"), FutureResult[Sandbox, PocketenvError])
-    assert_type(aio(exec("ls"))(made), FutureResult[ExecResult, PocketenvError])
+    assert_type(aio(create | start)("x"), Pending[Sandbox])
+    assert_type(aio(create | start).future("x"), FutureResult[Sandbox, PocketenvError])
+    assert_type(aio(exec("ls"))(made), Pending[ExecResult])
     assert_type(explain(create | start, "x"), Explanation)
     assert_type(explain(exec("ls")).requests[0].verb, str)
     assert_type(explain(start | exec("ls"), made), Explanation)

@@ -29,8 +29,10 @@ from pocketenv_fp import (
     create,
     exec,
     expose,
+    fan_out,
     from_env,
     from_map,
+    gather,
     get_sandbox,
     list_sandboxes,
     pocketenv,
@@ -44,6 +46,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.clojure import ErrorMap, OkMap
+from pocketenv_fp.results import Results
 
 Ran = Result[ExecResult, PocketenvError]
 
@@ -94,6 +97,35 @@ def functions(box: Sandbox, names: list[str], pool: Executor) -> None:
     # Both checkers solve partial of an overloaded object by its first overload: the call is right, and checked less.
     bound: Callable[[str], Ran] = partial(exec, box)
     assert_type(bound("ls"), Ran)
+
+
+def parse(ran: ExecResult) -> int:
+    return int(ran.stdout)
+
+
+def passed(count: int) -> Result[bool, str]:
+    return Success(count == 0) if count >= 0 else Failure("no count")
+
+
+def own_functions(box: Sandbox, names: list[str], other: Result[Sandbox, ValueError]) -> None:
+    ci = create | start | exec("make test").map(parse)
+    assert_type(ci, Step[str, int])
+    assert_type(ci("box"), Result[int, PocketenvError])
+    assert_type(start.map(lambda found: found.name), Step[Sandbox, str])
+    assert_type(exec("ls").map(parse).map(str), Step[Sandbox, str])
+    assert_type(exec("ls").map(parse).bind(passed), Step[Sandbox, bool])
+    assert_type(start.bind(exec("ls")), Step[Sandbox, ExecResult])
+    assert_type(exec("ls").alt(str), Step[Sandbox, ExecResult])
+    assert_type(exec("ls").map(parse).lash(lambda error: Success(str(error))), Step[Sandbox, int | str])
+    results = fan_out(ci, names)
+    assert_type(results, Results[int])
+    assert_type(results[0], Result[int, PocketenvError])
+    assert_type(results.ok, list[tuple[object, int]])
+    assert_type(fan_out(lambda name: create(env={"A": name}) | start, names), Results[Sandbox])
+    assert_type(box | gather(exec("a").map(parse), start), Result[tuple[int, Sandbox], PocketenvError])
+    # A Failure of another type widens the error. The error type of a step itself stays PocketenvError: a third type
+    # parameter would stand in every signature and every hover, for the sake of few programs.
+    assert_type(other | exec("ls"), Result[ExecResult, PocketenvError | ValueError])
 
 
 def variance(step: Step[Sandbox, ExecResult], either: Step[Sandbox | str, ExecResult]) -> None:

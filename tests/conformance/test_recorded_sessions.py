@@ -1,0 +1,98 @@
+"""The recorded sessions of one shell, played again: every status and every answer is the real platform's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import pytest
+
+from pocketenv_fp import local
+from pocketenv_fp.local.box import Container, bubblewrap
+from tests.conformance import session_replay
+from tests.conformance.session_replay import RECORDED, Difference, Session, Step
+
+pytestmark = [
+    pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded sessions: ../shared is not there"),
+    pytest.mark.skipif(bubblewrap() is None, reason="no bubblewrap that works here: install it, or allow namespaces"),
+]
+
+THREADS = 8
+# The steps that go another way here, by session and number, and why. One that goes the recorded way must not be here.
+_ONE_USER = "a box maps one user of this machine, and su cannot become another"
+OTHERWISE: dict[tuple[str, int], str] = {("shells 0.7.8", 6): _ONE_USER, ("shells 0.7.18", 6): _ONE_USER}
+# Sessions whose limit is another one than the recorded 3 seconds, and why.
+LIMITS: dict[str, float] = {
+    # Twice the limit is as long as its command: which of both comes first would be left to chance.
+    "slow command": 2.5,
+}
+
+
+class Played(NamedTuple):
+    """A session to play: on which container, with which time limit, and its steps."""
+
+    name: str
+    container: Container
+    limit: float
+    steps: Sequence[Step]
+
+    @property
+    def waits(self) -> int:
+        """How many of its steps wait for a time limit."""
+        return sum(1 for step in self.steps if step.get("hang") or (self.limit < 300 and step["status"] == 500))
+
+
+def sessions() -> list[Played]:
+    """Every recorded session, on each container that it was recorded on."""
+    found = [
+        Played(each["session"], container, 300.0, each["steps"])
+        for file in ("exec.jsonl", "exec-0.7.18.jsonl")
+        for each in session_replay.read(file)
+        for container in each["containers"]
+    ]
+    for each in session_replay.read("exec-timeout.jsonl"):
+        limit = LIMITS.get(each["session"], each["COMMAND_TIMEOUT_MS"] / 1000)
+        found.append(Played(f"timeout: {each['session']}", each["container"], limit, each["steps"]))
+    for row in session_replay.read("wire-form-robustness.jsonl"):
+        name = f"state {row['state']!r}, form {row['form']}"
+        found.append(Played(name, row["container"], 300.0, session_replay.robustness(row)))
+    return found
+
+
+def play(played: Sequence[Played]) -> list[list[Difference]]:
+    """Play sessions side by side and return what went another way in each."""
+    with ExitStack() as stack:
+        platforms: dict[tuple[Container, float], local.Platform] = {}
+        for container, limit in {(each.container, each.limit) for each in played}:
+            platforms[container, limit] = stack.enter_context(
+                local.platform(isolation="bubblewrap", container=container, exec_seconds=limit)
+            )
+
+        def one(each: Played) -> list[Difference]:
+            platform = platforms[each.container, each.limit]
+            return Session(platform, platform.token).replay(each.steps)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            # Those that wait come first.
+            order = sorted(played, key=lambda each: -each.waits)
+            tasks = [(each, pool.submit(one, each)) for each in order]
+            came = {id(each): task.result() for each, task in tasks}
+        return [came[id(each)] for each in played]
+
+
+def test_recorded_sessions_are_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each step of each session has the recorded status and answer, but for those that are named with a reason."""
+    played = sessions()
+    differences = play(played)
+    expected = dict(OTHERWISE)
+    wrong, unequal = list[str](), 0
+    for each, found in zip(played, differences, strict=True):
+        left = [one for one in found if expected.pop((f"{each.name} {each.container}", one.step), None) is None]
+        unequal += bool(found)
+        wrong += [f"{each.name} {each.container} {one}" for one in left]
+    with capsys.disabled():
+        print(f"\n{len(played) - unequal} of {len(played)} recorded sessions equal, {len(OTHERWISE)} steps named")
+    assert not wrong, "\n".join(wrong)
+    assert not expected, f"these are equal now: {expected}"

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import access, actors, bodies, hosts, storage
+from pocketenv_fp.local import access, actors, bodies, hosts, login, storage
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
 from pocketenv_fp.local.exchange import SESSION_LOST, Exchange, Headers, play
 from pocketenv_fp.local.faults import STORAGE, Faults
@@ -130,6 +130,8 @@ class App:
             await self._storage.answer(asked.scope, asked.receive, self._to_storage(asked, target), headers)
         elif target.method is not None:
             await _reply(asked, headers, *await self._answer(target.method, asked, headers))
+        elif target.path in login.PATHS and (said := await login.answer(asked.scope, asked.receive, headers)):
+            await _reply(asked, headers, said.status, _HTML, _page(said.text) if said.page else said.text.encode())
         else:
             await _reply(asked, headers, *self._missing(asked.scope["method"], target.path))
 
@@ -149,7 +151,7 @@ class App:
             _refuse_unknown(verb, path)
         except Refusal as refusal:
             return refusal.status, _JSON, _error(refusal)
-        return 404, _HTML, _PAGE.format(f"Cannot {verb} {escape(path)}").encode()
+        return 404, _HTML, _page(f"Cannot {verb} {path}")
 
     def _to_storage(self, asked: Exchange, target: Target) -> Send:
         async def sender(message: Any) -> None:
@@ -308,6 +310,10 @@ def _allowed(headers: Mapping[bytes, bytes]) -> Headers:
     ]
 
 
+def _page(text: str) -> bytes:
+    return _PAGE.format(escape(text)).encode()
+
+
 def _error(refusal: Refusal) -> bytes:
     return bodies.encode({"error": refusal.error, "message": refusal.message})
 
@@ -327,7 +333,7 @@ def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
 
 async def _reply(asked: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
     headers = [*extra, *asked.headers]
-    if extra[:1] == _JSON:
+    if extra[:1] == _JSON or (extra == _HTML and not body.startswith(b"<")):
         tag = _tag(body)
         headers.append((b"etag", tag))
         if status == 200 and asked.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):

@@ -97,7 +97,7 @@ def check_keys(value: Any) -> None:
                 raise invalid(f"Invalid key: {_PROTOTYPE}")
             waiting.extend(given.values())
         elif isinstance(inner, list):
-            waiting.extend(cast("list[Any]", inner))
+            waiting.extend(inner)
 
 
 def _charset(headers: Headers) -> str:

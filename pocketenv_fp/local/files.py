@@ -62,7 +62,8 @@ def _open(world: World, path: str, content: str) -> tuple[str, bytes] | None:
     if text is None or not path.strip("/") or "\0" in path:
         _log.warning("a file is not written: its content is no sealed box, or no file can have its path")
         return None
-    return path, text.encode("utf-8", "surrogateescape")
+    # The platform ends every file with one more newline.
+    return path, text.encode("utf-8", "surrogateescape") + b"\n"
 
 
 def _view(record: str, path: str, created_at: float, updated_at: float) -> dict[str, Any]:

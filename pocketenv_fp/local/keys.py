@@ -58,8 +58,8 @@ async def install(machine: Machine, pair: Pair) -> None:
 
 
 def _lines(text: str) -> bytes:
-    # ssh does not read a private key whose last line is not ended.
-    return (text if text.endswith("\n") else text + "\n").encode("utf-8", "surrogateescape")
+    # The platform ends a key with one more newline, as it does with files.
+    return f"{text}\n".encode("utf-8", "surrogateescape")
 
 
 def _kept(call: Call, table: str, columns: str) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from pocketenv_fp.local import records
+from pocketenv_fp.local import processes, records
+from pocketenv_fp.local.agent import kin
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, not_found, now
 from pocketenv_fp.local.sandboxes import Sandbox
 from pocketenv_fp.local.store import Store
@@ -12,6 +13,7 @@ from pocketenv_fp.local.vault import Vault
 # (name, value, whether the value is a sealed box)
 Setting = tuple[str, str, bool]
 
+_MARKS = frozenset([processes.MARK, kin.MARK])
 _SECRET = ("id", "name", "created_at")
 _VARIABLE = ("id", "name", "value", "created_at", "updated_at")
 
@@ -109,13 +111,14 @@ def snapshot(store: Store, sandbox_id: str) -> list[Setting]:
 def opened(vault: Vault, settings: list[Setting]) -> dict[str, str]:
     """The environment itself; ValueError where a value is no box for this key.
 
-    What no environment can hold (a name that is empty or has a `=`, a NUL) is left out.
+    What no environment can hold (a name that is empty or has a `=`, a NUL) is left out, and so are the names by which
+    this platform finds the processes of a sandbox.
     """
     environment = {name: vault.open(value) if sealed else value for name, value, sealed in settings}
     return {
         name: value
         for name, value in environment.items()
-        if name and "=" not in name and "\0" not in name and "\0" not in value
+        if name and name not in _MARKS and "=" not in name and "\0" not in name and "\0" not in value
     }
 
 

@@ -36,8 +36,8 @@ class Vault:
 
     def sign(self, claims: Claims) -> str:
         """Sign a token. Equal claims have equal tokens, at every start on the same folder."""
-        head = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
-        body = _encode(json.dumps(dict(claims)).encode())
+        head = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}, separators=(",", ":")).encode())
+        body = _encode(json.dumps(dict(claims), separators=(",", ":")).encode())
         return f"{head}.{body}.{self._mac(f'{head}.{body}')}"
 
     def claims(self, token: str) -> Claims | None:

@@ -9,7 +9,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local.box import bubblewrap
-from tests.conformance import contract, watched
+from tests.conformance import contract, test_wire, watched
 from tests.conformance.recorder import Exchange, Recorded, Recorder
 from tests.conformance.table import rows
 from tests.conformance.walk import hammer, repeat_without_login, walk
@@ -58,6 +58,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("the methods of the platform and the functions that call them")
         for line in watched.rows(callers):
             terminalreporter.write_line(line)
+    replayed = config.stash.get(test_wire.EQUAL, None)
+    if replayed is not None:
+        terminalreporter.write_line(f"{replayed[0]} of {replayed[1]} requests equal")
+        for number, reason in sorted(test_wire.UNEQUAL.items()):
+            terminalreporter.write_line(f"  not equal: {number}, {reason}")
     counted = config.stash.get(SENT, None)
     if counted:
         told = ", ".join(f"{status}: {number}" for status, number in sorted(counted.items()))

@@ -1,11 +1,15 @@
 """Profiles and tokens."""
 
+import base64
+import json
+
+from pocketenv_fp import local
 from tests.local.wire import Wire
 
 
 def test_the_profile_is_your_own_or_that_of_a_did_or_handle(wire: Wire, other: Wire) -> None:
     mine = wire.get("actor.getProfile").json
-    assert set(mine) == {"id", "did", "handle", "avatar", "createdAt", "updatedAt"}
+    assert set(mine) == {"id", "did", "handle", "displayName", "avatar", "createdAt", "updatedAt"}
     theirs = other.get("actor.getProfile").json
     assert theirs["did"] != mine["did"]
     for name in (theirs["did"], theirs["handle"]):
@@ -24,10 +28,18 @@ def test_an_unknown_actor_has_no_sandboxes(wire: Wire) -> None:
 def test_the_terminal_token_is_none_for_the_api(wire: Wire) -> None:
     answer = wire.get("actor.getTerminalToken").json
     assert set(answer) == {"token"}
-    refused = wire.raw(
-        "GET", "/xrpc/io.pocketenv.actor.getProfile", headers={"Authorization": f"Bearer {answer['token']}"}
-    )
-    assert refused.status == 500
+    head, body, _ = answer["token"].split(".")
+    assert json.loads(base64.urlsafe_b64decode(head + "==")) == {"alg": "HS256", "typ": "JWT"}
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    assert set(claims) == {"sub", "iat"}
+    assert claims["sub"] == wire.get("actor.getProfile").json["did"]
+    headers = {"Authorization": f"Bearer {answer['token']}"}
+    assert wire.raw("GET", "/xrpc/io.pocketenv.actor.getTerminalToken", headers=headers).status == 401
+
+
+def test_the_first_user_has_a_display_name() -> None:
+    with local.platform() as platform, Wire(platform, platform.token) as wire:
+        assert wire.get("actor.getProfile").json["displayName"] == "you"
 
 
 def test_the_same_handle_is_the_same_user(wire: Wire) -> None:

@@ -21,7 +21,7 @@ def test_an_ownerless_sandbox_becomes_the_callers_with_what_is_in_it(place: loca
     assert shown["owner"]["did"] == profile["did"]
     assert (shown["uri"], shown["name"]) == (claimed["uri"], claimed["name"])
     assert claimed["uri"].startswith(f"at://{profile['did']}/")
-    assert wire.out(sandbox, "cat x") == "kept\n"
+    assert wire.out(sandbox, "cat x") == "kept"
 
 
 def test_a_claimed_sandbox_is_in_its_owners_list_and_nobody_elses(
@@ -41,7 +41,7 @@ def test_what_somebody_has_cannot_be_claimed(place: local.Platform, wire: Wire, 
     for client, where in ((wire, sandbox), (other, sandbox), (other, wire.create()), (wire, "unknown")):
         told = client.post("sandbox.claimSandbox", id=where).error
         assert told == (404, "XRPCNotSupported", "Sandbox not found")
-    assert wire.out(sandbox, "echo mine") == "mine\n"
+    assert wire.out(sandbox, "echo mine") == "mine"
 
 
 def test_only_an_id_is_taken_and_only_from_who_is_logged_in(place: local.Platform, wire: Wire, stranger: Wire) -> None:

@@ -1,17 +1,22 @@
 """Statuses, errors, body rules and headers that hold for every method."""
 
+import contextlib
+import gzip
 import json
 import logging
 import socket
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local import secrets
 from pocketenv_fp.local.limits import RateWindow
-from tests.local.wire import BASE, Wire
+from pocketenv_fp.local.methods import METHODS
+from pocketenv_fp.local.vault import open_vault
+from tests.local.wire import BASE, Answer, Wire
 
 JSON = {"Content-Type": "application/json"}
 PREFIX = "/xrpc/io.pocketenv."
@@ -28,10 +33,11 @@ def test_json_answers_say_utf8_and_are_not_compressed(wire: Wire) -> None:
 
 @pytest.mark.parametrize("name", NO_HANDLER)
 def test_lexicon_methods_without_a_handler_are_html_404(wire: Wire, name: str) -> None:
-    answer = wire.raw("GET", PREFIX + name)
+    verb = METHODS[f"io.pocketenv.{name}"].verb
+    answer = wire.raw(verb, PREFIX + name)
     assert answer.status == 404
     assert answer.headers["content-type"].startswith("text/html")
-    assert b"Cannot GET" in answer.raw
+    assert f"Cannot {verb} /xrpc/io.pocketenv.{name}<".encode() in answer.raw
 
 
 def test_unknown_pages_are_html_404_that_escapes_the_path(wire: Wire) -> None:
@@ -74,13 +80,141 @@ def test_a_method_with_input_wants_a_body_of_json(wire: Wire) -> None:
     assert wire.raw("POST", EXEC, b"{}").error[:2] == (400, "InvalidRequest")
 
 
-@pytest.mark.parametrize("body", [b"{", b"nul", b'"text"', b"7", b'{"command": "\\ud800"}', b"[" * 90_000, b"\xff"])
-def test_malformed_json_is_a_syntax_error(wire: Wire, body: bytes) -> None:
-    assert wire.raw("POST", EXEC, body, JSON).error[:2] == (400, "SyntaxError")
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "Expected property name or '}' in JSON at position 1"),
+        (b"nul", "Unexpected token 'n', \"nul\" is not valid JSON"),
+        (b'"text"', 'Unexpected token \'"\', ""text"" is not valid JSON'),
+        (b" 7", "Unexpected token '7', \" 7\" is not valid JSON"),
+        (b"[" * 90_000, "Unexpected end of JSON input"),
+        (b"\xff", "Unexpected token '\ufffd', \"\ufffd\" is not valid JSON"),
+        (b'{"command":1 "a":2, "more": true}', "Expected ',' or '}' after property value in JSON at position 13"),
+        (b'{"command":tru, "more": 1234567}', 'Unexpected token \',\', ..."mmand":tru, "more": "... is not valid JSON'),
+        (b'{"command":"a\tb"}', "Bad control character in string literal in JSON at position 13"),
+        (b'{"a":[01]}', "Unexpected number in JSON at position 7"),
+    ],
+)
+def test_body_malformed_json(wire: Wire, body: bytes, message: str) -> None:
+    assert wire.raw("POST", EXEC, body, JSON).error == (400, "SyntaxError", message)
+
+
+@pytest.mark.parametrize("body", [b'{"command": "\\ud800"}', b'{"command": "\xff"}', b'{"command": "x", "n": 1e400}'])
+def test_body_odd_json_is_taken(wire: Wire, body: bytes) -> None:
+    assert wire.raw("POST", EXEC, body, JSON).error[:2] == (404, "SandboxNotFound")
+
+
+def test_body_key_proto_is_refused(wire: Wire) -> None:
+    told = (400, "InvalidRequest", "Invalid key: __proto__")
+    assert wire.raw("POST", EXEC, b'{"command": "x", "more": [{"__proto__": 1}]}', JSON).error == told
+
+
+def test_body_length_0_with_json_type_is_an_object(wire: Wire) -> None:
+    sandbox = wire.create()
+    path = f"{PREFIX}sandbox.startSandbox?id={sandbox}"
+    assert wire.raw("POST", path, b"", {**JSON, "Content-Length": "0"}).raw == b"{}"
+    assert wire.raw("POST", path, None, {"Content-Length": "0"}).error[2].startswith("Request encoding")
+    assert wire.post("sandbox.stopSandbox", id=sandbox).raw == b"{}"
+
+
+def test_body_gzip_counts_after_it_is_unpacked(wire: Wire) -> None:
+    zipped = {**JSON, "Content-Encoding": "gzip"}
+    assert wire.raw("POST", EXEC, gzip.compress(b'{"command":"x"}'), zipped).status == 404
+    assert wire.raw("POST", EXEC, gzip.compress(b" " * 102_401), zipped).error[:2] == (413, "PayloadTooLargeError")
+    assert wire.raw("POST", EXEC, b"{}", zipped).error == (400, "Error", "incorrect header check")
+    assert wire.raw("POST", EXEC, b"{}", {**JSON, "Content-Encoding": "zz"}).error[:2] == (
+        415,
+        "UnsupportedMediaTypeError",
+    )
+
+
+def test_method_in_any_case_and_with_a_slash(wire: Wire) -> None:
+    sandbox = wire.create()
+    for path in ("SANDBOX.getsandbox", "sandbox.getSandbox/"):
+        assert wire.raw("GET", f"{PREFIX}{path}?id={sandbox}").json["sandbox"]["id"] == sandbox
+    assert wire.raw("GET", "/XRPC/io.pocketenv.sandbox.getSandbox?id=none").raw == b"{}"
+    assert wire.platform.calls[-1] == ("io.pocketenv.sandbox.getSandbox", 200)
+
+
+def test_head_of_a_query_and_of_a_procedure(wire: Wire) -> None:
+    for name, status in (("sandbox.getSandboxes", 200), ("sandbox.exec", 400)):
+        answer = wire.raw("HEAD", PREFIX + name)
+        assert (answer.status, answer.raw) == (status, b"")
+        assert int(answer.headers["content-length"]) > 0
+
+
+def test_options_is_204_and_not_counted() -> None:
+    with local.platform(rate_limit=1) as limited, Wire(limited, limited.token) as wire:
+        for _ in range(3):
+            answer = wire.raw("OPTIONS", EXEC, headers={"Access-Control-Request-Headers": "content-type"})
+            assert (answer.status, answer.raw) == (204, b"")
+            assert answer.headers["access-control-allow-headers"] == "content-type"
+            assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
+        assert wire.get("sandbox.getSandboxes").status == 200
+
+
+@pytest.mark.parametrize("path", [PREFIX + "sandbox.getSandboxes", PREFIX + "sandbox.nothing", "/nope", "/cp/nope"])
+def test_every_answer_allows_other_origins(wire: Wire, path: str) -> None:
+    answer = wire.raw("GET", path)
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["keep-alive"] == "timeout=5"
+
+
+def test_etag_that_is_known_is_a_304(wire: Wire) -> None:
+    path = PREFIX + "sandbox.getSandbox?id=openclaw"
+    tag = wire.raw("GET", path).headers["etag"]
+    for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
+        answer = wire.raw("GET", path, headers={"If-None-Match": known})
+        assert (answer.status, answer.raw, answer.headers["etag"]) == (304, b"", tag)
+    assert wire.raw("GET", path, headers={"If-None-Match": '"other"'}).status == 200
+    assert "etag" not in wire.post("file.deleteFile", id="none").headers
+
+
+@pytest.mark.parametrize("host", ["evil.test", "127.0.0.1.evil.test", "localhost@evil.test", "10.0.0.1", ""])
+@pytest.mark.parametrize("path", [PREFIX + "sandbox.getSandboxes", "/cp/nope", "/nope"])
+def test_host_of_another_machine_is_refused(wire: Wire, host: str, path: str) -> None:
+    answer = wire.raw("GET", path, headers={"Host": host})
+    assert (answer.status, answer.json["error"]) == (403, "Forbidden")
+
+
+def test_host_of_this_machine_is_taken(wire: Wire) -> None:
+    for host in ("localhost", "LOCALHOST:1", "[::1]:80", "127.0.0.1"):
+        assert wire.raw("GET", PREFIX + "sandbox.getSandboxes", headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://localhost.evil.test"])
+def test_origin_of_a_web_site_needs_a_token(wire: Wire, stranger: Wire, origin: str) -> None:
+    sandbox = wire.platform.new_ownerless_sandbox()
+    for name, body in (("exec", b'{"command":"touch x"}'), ("stopSandbox", None)):
+        headers = {"Origin": origin, **({} if body is None else JSON)}
+        assert stranger.raw("POST", f"{PREFIX}sandbox.{name}?id={sandbox}", body, headers).status == 403
+    assert stranger.raw("GET", PREFIX + "sandbox.getSandboxes", headers={"Origin": origin}).status == 403
+    assert stranger.out(sandbox, "ls") == ""
+    assert wire.raw("GET", PREFIX + "sandbox.getSandboxes", headers={"Origin": origin}).status == 200
+    here = {"Origin": "http://localhost:3000"}
+    assert stranger.raw("GET", PREFIX + "sandbox.getSandboxes", headers=here).status == 200
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_head_of_a_request_is_bounded(wire: Wire, *, ended: bool) -> None:
+    place = urlsplit(wire.platform.url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as line:
+        with contextlib.suppress(OSError):
+            line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 16_384)
+            line.sendall(b"\r\n\r\n" if ended else b"x" * 1_000_000)
+        with contextlib.suppress(OSError):
+            assert line.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+def test_what_is_no_http_is_a_bare_400(wire: Wire) -> None:
+    place = urlsplit(wire.platform.url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as line:
+        line.sendall(b"what is this?\r\n\r\n")
+        assert line.recv(100) == b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("charset", "status"), [("utf-8", 404), ("UTF-16", 404), ("iso-8859-1", 415), ("utf-nonsense", 400)]
+    ("charset", "status"), [("utf-8", 404), ("UTF-16", 404), ("iso-8859-1", 415), ("utf-nonsense", 415)]
 )
 def test_charsets_other_than_utf_are_415(wire: Wire, charset: str, status: int) -> None:
     text = '{"command": "true"}'
@@ -115,7 +249,8 @@ def test_a_chunked_body_is_read_and_limited_too(wire: Wire) -> None:
     ("name", "body", "message"),
     [
         ("exec", {}, 'Input must have the property "command"'),
-        ("exec", [], "Input must be an object"),
+        ("exec", [], 'Input must have the property "command"'),
+        ("exec", {"command": []}, "Input/command must be a string"),
         ("exec", {"command": 3}, "Input/command must be a string"),
         ("exec", {"command": None}, "Input/command must be a string"),
         ("startSandbox", {"keepAlive": None}, "Input/keepAlive must be a boolean"),
@@ -163,11 +298,45 @@ def test_a_whole_number_with_a_point_is_an_integer(wire: Wire) -> None:
     assert wire.post("sandbox.exposePort", {"port": 8000.0}, id=wire.create()).status == 200
 
 
-@pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer a.b", "Bearer ", "Basic abc", "Bearer \xff"])
+@pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer a.b", "Bearer undefined", "Basic abc", "Bearer \xff"])
 @pytest.mark.parametrize("path", ["sandbox.getSandboxes", "sandbox.getSandbox?id=x", "actor.getProfile"])
 def test_a_bad_token_is_a_500_even_where_no_login_is_needed(wire: Wire, header: str, path: str) -> None:
     answer = wire.raw("GET", PREFIX + path, headers={"Authorization": header})
     assert answer.error == (500, "InternalServerError", "Internal Server Error")
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer null", "{}", "Bearer  {}", "Bearer\t{}"])
+def test_login_anonymous(wire: Wire, header: str) -> None:
+    sent = {"Authorization": header.format(wire.token)}
+    assert wire.raw("GET", PREFIX + "actor.getTerminalToken", headers=sent).status == 401
+    assert wire.raw("GET", PREFIX + "actor.getProfile", headers=sent).raw == b"{}"
+
+
+@pytest.mark.parametrize("header", ["bearer {}", "Basic {}", "Zz {}", "Bearer {} more"])
+def test_login_any_scheme(wire: Wire, header: str) -> None:
+    sent = {"Authorization": header.format(wire.token)}
+    assert wire.raw("GET", PREFIX + "actor.getTerminalToken", headers=sent).status == 200
+
+
+def test_login_odd_claims(wire: Wire) -> None:
+    vault = open_vault(wire.platform.data / "key")
+    mine = dict(vault.claims(wire.token) or {})
+
+    def profile(**claims: object) -> Answer:
+        return wire.raw("GET", PREFIX + "actor.getProfile", headers={"Authorization": f"Bearer {vault.sign(claims)}"})
+
+    assert profile(**mine, exp=1).json["did"] == mine["did"]
+    assert profile(**mine, nbf=2**40).status == 500
+    assert profile(iat=1).raw == b"{}"
+    assert profile(did="did:plc:unknown").raw == b"{}"
+
+
+def test_login_of_an_unknown_user(wire: Wire) -> None:
+    token = open_vault(wire.platform.data / "key").sign({"did": "did:plc:unknown"})
+    with Wire(wire.platform, token) as unknown:
+        assert unknown.get("secret.getSecrets").json == {"secrets": [], "total": 0}
+        assert unknown.post("sandbox.createSandbox", {"base": BASE}).error[:2] == (500, "AgentCreationError")
+        assert unknown.post("sandbox.exec", {"command": "true"}, id=wire.create()).status == 404
 
 
 def test_a_token_of_another_platform_is_a_500(wire: Wire) -> None:
@@ -194,7 +363,11 @@ def test_everything_else_without_a_login_is_401(stranger: Wire) -> None:
     assert stranger.get("secret.getSecrets").error == told
     assert stranger.get("actor.getTerminalToken").error == told
     assert stranger.post("sandbox.deleteSandbox", id="x").error == told
-    assert stranger.post("sandbox.createSandbox", {"base": BASE}).error == (401, "AuthenticationError", "Unauthorized")
+    assert stranger.post("sandbox.createSandbox", {"base": BASE}).error == (
+        401,
+        "AuthenticationError",
+        "Authentication failed, invalid challenge",
+    )
 
 
 def test_without_a_limit_the_window_is_the_platforms_and_never_fills(wire: Wire) -> None:

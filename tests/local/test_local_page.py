@@ -93,12 +93,12 @@ def test_it_lists_the_newest_requests_first_and_never_itself(wire: Wire) -> None
     name = wire.get("sandbox.getSandbox", id=here).json["sandbox"]["name"]
     wire.post("sandbox.deleteSandbox", id=here)
     wire.get("sandbox.getSandbox", id="no-such-box")
-    wire.get("sandbox.getPreferences", id="no-such-box")
+    wire.get("sandbox.getBackups", id="no-such-box")
     before = list(wire.platform.calls)
     page(wire)
     shown = section(page(wire), "requests")
     assert re.search(
-        r"\d\d:\d\d:\d\d\s+sandbox.getPreferences\s+404\s+[\d.]+ ms\s+no-such-box"
+        r"\d\d:\d\d:\d\d\s+sandbox.getBackups\s+404\s+[\d.]+ ms\s+no-such-box"
         r"\s+\d\d:\d\d:\d\d\s+sandbox.getSandbox\s+200\s+[\d.]+ ms\s+no-such-box"
         rf"\s+\d\d:\d\d:\d\d\s+sandbox.deleteSandbox\s+200\s+[\d.]+ ms\s+{name}",
         shown,

@@ -34,14 +34,47 @@ def test_a_server_in_a_sandbox_is_reached_under_its_preview_url(wire: Wire) -> N
     assert not answers()
 
 
-def test_every_port_gets_a_url_and_an_exposed_one_is_a_500(wire: Wire) -> None:
+def shown(wire: Wire, sandbox: str) -> dict[int, bool]:
+    """Which of the listed ports have a preview URL."""
+    rows = wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"]
+    return {row["port"]: "previewUrl" in row for row in rows}
+
+
+def expose(wire: Wire, sandbox: str, port: int) -> str | None:
+    """The preview URL of a port that was just exposed."""
+    answer = wire.post("sandbox.exposePort", {"port": port}, id=sandbox)
+    assert answer.status == 200, answer
+    url: str | None = answer.json["previewUrl"]
+    return url
+
+
+def test_expose_only_the_first_port_has_a_url(wire: Wire) -> None:
     sandbox = wire.create()
-    for port in (8080, 8081):
-        assert wire.post("sandbox.exposePort", {"port": port}, id=sandbox).json["previewUrl"].endswith(str(port))
+    assert expose(wire, sandbox, 8080) == "http://127.0.0.1:8080"
+    assert expose(wire, sandbox, 8081) is None
     assert wire.post("sandbox.exposePort", {"port": 8080}, id=sandbox).error[:2] == (500, "InternalServerError")
-    assert [set(row) for row in wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"]] == [
-        {"port", "previewUrl"}
-    ] * 2
+    assert shown(wire, sandbox) == {8080: True, 8081: False}
+    assert wire.post("sandbox.unexposePort", {"port": 8080}, id=sandbox).empty
+    assert expose(wire, sandbox, 8082) is not None
+    assert shown(wire, sandbox) == {8081: False, 8082: True}
+
+
+def test_expose_after_a_stop_and_a_start(wire: Wire) -> None:
+    sandbox = wire.create()
+    expose(wire, sandbox, 8081)
+    expose(wire, sandbox, 8082)
+    wire.post("sandbox.unexposePort", {"port": 8081}, id=sandbox)
+    expose(wire, sandbox, 8083)
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    wire.start(sandbox)
+    assert shown(wire, sandbox) == {8082: True, 8083: True}
+    assert expose(wire, sandbox, 8084) is None
+
+
+def test_expose_on_other_providers_has_no_url(wire: Wire) -> None:
+    sandbox = wire.create(provider="modal")
+    assert wire.post("sandbox.exposePort", {"port": 8080}, id=sandbox).raw == b"{}"
+    assert shown(wire, sandbox) == {8080: False}
 
 
 def test_unexpose_answers_nothing_also_for_a_port_that_was_not_exposed(wire: Wire) -> None:
@@ -56,6 +89,7 @@ def test_port_3000_is_refused_on_cloudflare_and_stays_listed(wire: Wire) -> None
     sandbox = wire.create()
     told = wire.post("sandbox.exposePort", {"port": 3000}, id=sandbox).error
     assert told == (400, "InvalidRequest", "Request failed with status code 400")
+    assert wire.post("sandbox.unexposePort", {"port": 3000}, id=sandbox).error == told
     assert wire.get("sandbox.getExposedPorts", id=sandbox).json == {"ports": [{"port": 3000}]}
 
 
@@ -71,4 +105,7 @@ def test_vscode_opens_the_workspace_and_occupies_port_1024(wire: Wire) -> None:
     assert first.startswith("vscode://file/")
     assert first.endswith("/workspace")
     assert [row["port"] for row in wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"]] == [1024]
-    assert wire.post("sandbox.exposeVscode", id=wire.create(provider="modal")).json == {"previewUrl": ""}
+    elsewhere = wire.create(provider="modal")
+    told = (404, "XRPCNotSupported", "Request failed with status code 404")
+    assert wire.post("sandbox.exposeVscode", id=elsewhere).error == told
+    assert wire.post("sandbox.exposeVscode", id=elsewhere).json == {"previewUrl": ""}

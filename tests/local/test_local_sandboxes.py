@@ -32,12 +32,14 @@ def test_create_echoes_what_was_sent_and_stores_no_description(wire: Wire) -> No
     made = wire.post("sandbox.createSandbox", {"base": BASE, **sent}).json
     assert {name: made[name] for name in sent} == sent
     shown = wire.get("sandbox.getSandbox", id=made["id"]).json["sandbox"]
-    assert [shown[name] for name in ("description", "topics", "vcpus", "memory", "disk", "readme")] == [None] * 6
+    assert [shown[name] for name in ("description", "topics", "readme")] == [None] * 3
+    assert [shown[name] for name in ("vcpus", "memory", "disk")] == [2, 8, 16]
 
 
 @pytest.mark.parametrize("key", ["secrets", "envs"])
 def test_create_refuses_secrets_and_envs(wire: Wire, key: str) -> None:
-    assert wire.post("sandbox.createSandbox", {"base": BASE, key: []}).error[:2] == (400, "InvalidRequest")
+    told = f"Lexicon not found: lex:io.pocketenv.sandbox.defs#{key}"
+    assert wire.post("sandbox.createSandbox", {"base": BASE, key: []}).error == (400, "InvalidRequest", told)
 
 
 def test_create_with_an_unknown_base_is_502(wire: Wire) -> None:
@@ -64,9 +66,25 @@ def test_get_shows_the_detailed_shape_under_all_three_names(wire: Wire) -> None:
     shown = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
     assert set(shown) == DETAILED
     assert set(shown["owner"]) == OWNER
-    assert (shown["status"], shown["baseSandbox"]) == ("RUNNING", BASE)
+    assert (shown["status"], shown["baseSandbox"]) == ("RUNNING", "openclaw")
+    assert re.fullmatch(r"sandbox_[0-9a-z]{20}", sandbox)
+    assert re.fullmatch(r"rec_[0-9a-z]{20}", shown["owner"]["id"])
     for name in (shown["name"], shown["uri"]):
         assert wire.get("sandbox.getSandbox", id=name).json["sandbox"]["id"] == sandbox
+
+
+def test_get_of_a_base_image(wire: Wire) -> None:
+    shown = wire.get("sandbox.getSandbox", id="openclaw").json["sandbox"]
+    assert set(shown) == DETAILED - {"startedAt"}
+    assert (shown["uri"], shown["status"], shown["vcpus"]) == (BASE, "STOPPED", None)
+    assert shown["owner"]["handle"] == "pocketenv.io"
+    assert wire.post("sandbox.exec", {"command": "true"}, id="openclaw").status == 404
+
+
+def test_get_of_a_repeated_id_finds_nothing(wire: Wire) -> None:
+    sandbox = wire.create()
+    path = f"/xrpc/io.pocketenv.sandbox.getSandbox?id={sandbox}&id={sandbox}"
+    assert wire.raw("GET", path).raw == b"{}"
 
 
 def test_a_missing_sandbox_is_an_empty_object(wire: Wire) -> None:
@@ -93,7 +111,7 @@ def test_nobody_starts_stops_deletes_or_runs_in_somebody_elses(wire: Wire, other
     for name, body in bodies.items():
         assert other.post(f"sandbox.{name}", body, id=sandbox).error[:2] == (404, "XRPCNotSupported")
     assert wire.status(sandbox) == "RUNNING"
-    assert wire.out(sandbox, "echo mine") == "mine\n"
+    assert wire.out(sandbox, "echo mine") == "mine"
 
 
 def test_a_boot_delay_keeps_other_providers_initializing_for_a_while() -> None:
@@ -121,12 +139,12 @@ def test_start_and_stop_are_idempotent(wire: Wire) -> None:
 
 
 def test_stop_discards_the_file_system_on_cloudflare_only(wire: Wire) -> None:
-    for provider, kept in (("cloudflare", ""), ("daytona", "kept\n")):
+    for provider, kept in (("cloudflare", ""), ("daytona", "kept")):
         sandbox = wire.create(provider=provider)
-        wire.out(sandbox, "echo kept > file; echo x > ~/file")
+        wire.out(sandbox, "echo kept > ~/file")
         wire.post("sandbox.stopSandbox", id=sandbox)
         wire.start(sandbox)
-        assert wire.exec(sandbox, "cat file 2>/dev/null")[0] == kept
+        assert wire.exec(sandbox, "cat ~/file 2>/dev/null")[0].strip() == kept
 
 
 def test_delete_answers_an_empty_object_then_404_and_leaves_no_folder(wire: Wire) -> None:
@@ -150,8 +168,9 @@ def test_an_actors_sandboxes_come_newest_first_with_a_total(wire: Wire) -> None:
     assert set(page["sandboxes"][0]) == DETAILED - {"topics", "repo", "owner"}
     second = wire.get("actor.getActorSandboxes", did=did, limit=1, offset=1).json
     assert ([item["id"] for item in second["sandboxes"]], second["total"]) == ([made[1]], 3)
-    running = wire.get("actor.getActorSandboxes", did=did, isRunning="true").json
-    assert ([item["id"] for item in running["sandboxes"]], running["total"]) == ([made[2], made[0]], 2)
+    for running, expected in (("true", [made[2], made[0]]), ("false", [made[1]]), ("1", [made[1]])):
+        page = wire.get("actor.getActorSandboxes", did=did, isRunning=running).json
+        assert ([item["id"] for item in page["sandboxes"]], page["total"]) == (expected, len(expected))
 
 
 def test_the_catalogue_has_openclaw_first_and_never_your_own(wire: Wire) -> None:
@@ -175,15 +194,19 @@ def test_preferences_rename_and_a_taken_name_is_a_500(wire: Wire, other: Wire) -
     details = {"$type": tag, "name": name, "description": "d", "topics": ["a"]}
 
     assert wire.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": [details]}).empty
-    assert wire.get("sandbox.getPreferences", id=name).json == [details]
+    assert wire.get("sandbox.getPreferences", id=name).json == []
     shown = wire.get("sandbox.getSandbox", id=name).json["sandbox"]
     assert (shown["id"], shown["description"], shown["topics"]) == (sandbox, "d", ["a"])
-    assert wire.out(name, "echo by name") == "by name\n"
+    assert wire.out(name, "echo by name") == "by name"
 
     assert wire.post("sandbox.putPreferences", {"sandboxId": second, "preferences": [details]}).status == 500
     stolen = {"$type": tag, "name": "stolen"}
     assert other.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": [stolen]}).empty
     assert wire.get("sandbox.getSandbox", id="stolen").raw == b"{}"
+    for tags, status in (([{"$type": tag}], 500), ([{"$type": "other"}], 200), ([], 200)):
+        assert wire.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": tags}).status == status
+    taken = {"$type": tag, "name": "openclaw"}
+    assert wire.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": [taken]}).status == 500
     untyped = wire.post("sandbox.putPreferences", {"sandboxId": sandbox, "preferences": [{"name": "n"}]})
     assert untyped.error[:2] == (400, "InvalidRequest")
 
@@ -198,11 +221,11 @@ def test_a_repository_is_cloned_into_the_workspace_on_start(wire: Wire, tmp_path
 
     sandbox = wire.create()
     assert wire.post("sandbox.startSandbox", {"repo": source.as_uri()}, id=sandbox).raw == b"{}"
-    assert wire.out(sandbox, "cat project/hello") == "from git\n"
-    assert wire.out(wire.create(repo=str(source)), "cat project/hello") == "from git\n"
+    assert wire.out(sandbox, "cat project/hello") == "from git"
+    assert wire.out(wire.create(repo=str(source)), "cat project/hello") == "from git"
 
 
 def test_a_repository_that_is_not_there_does_not_keep_a_sandbox_from_starting(wire: Wire) -> None:
     sandbox = wire.create()
     assert wire.post("sandbox.startSandbox", {"repo": "/no/such/place"}, id=sandbox).raw == b"{}"
-    assert wire.out(sandbox, "echo up") == "up\n"
+    assert wire.out(sandbox, "echo up") == "up"

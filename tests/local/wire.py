@@ -109,12 +109,16 @@ class Wire:
         answer = self.post("sandbox.startSandbox", {}, id=sandbox)
         assert (answer.status, answer.raw) == (200, b"{}"), answer
 
+    def say(self, sandbox: str, command: str) -> Answer:
+        """The answer of exec to exactly this."""
+        return self.post("sandbox.exec", {"command": command}, id=sandbox)
+
     def exec(self, sandbox: str, command: str) -> tuple[str, str, int]:
-        """(stdout, stderr, exit code) of a shell line."""
-        answer = self.post("sandbox.exec", {"command": command}, id=sandbox)
+        """(stdout, stderr, exit code) of a shell line in a child of the sandbox's shell, as the client runs it."""
+        answer = self.say(sandbox, in_child(command))
         assert answer.status == 200, answer
-        # Daytona has no stderr.
-        return answer.json["stdout"], answer.json.get("stderr", ""), answer.json["exitCode"]
+        stdout, stderr = (answer.json[name].replace(END, "") for name in ("stdout", "stderr"))
+        return stdout, stderr, answer.json["exitCode"]
 
     def out(self, sandbox: str, command: str) -> str:
         """The standard output of a shell line that succeeds."""
@@ -134,6 +138,18 @@ class Wire:
         """A sealed box for bytes that need not be text."""
         box = SealedBox(PublicKey(bytes.fromhex(self.platform.public_key))).encrypt(content)
         return base64.urlsafe_b64encode(box).decode().rstrip("=")
+
+
+END = "\x1e"
+_ESCAPES = {ord("\\"): "\\\\", ord("'"): "\\'", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+
+
+def in_child(command: str) -> str:
+    """The line that runs another one in a shell of its own in /workspace, with a mark after each output."""
+    quoted = command.translate(_ESCAPES)
+    return (
+        f"set +e; (cd /workspace && bash -c $'{quoted}' </dev/null; e=$?; printf '\\036'; printf '\\036' >&2; exit $e)"
+    )
 
 
 def _path(name: str, params: Mapping[str, object]) -> str:

@@ -1,0 +1,47 @@
+"""The pages of the platform's login. There is no account behind them here: the token is printed when the platform starts."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from starlette.types import Receive, Scope
+
+from pocketenv_fp.local import bodies
+from pocketenv_fp.local.call import Refusal
+
+PATHS = frozenset(["/login", "/token"])
+_HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
+
+
+class Said(NamedTuple):
+    """An answer in plain words; `page`: it is shown as a page for an error."""
+
+    status: int
+    text: str
+    page: bool = False
+
+
+async def answer(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Said | None:
+    """Answer a request for one of the pages; None where the page takes no such verb."""
+    verb = scope["method"]
+    if scope["path"] == "/token":
+        return Said(401, "Unauthorized") if verb in {"GET", "HEAD"} else None
+    if verb not in {"GET", "HEAD", "POST"}:
+        return None
+    try:
+        handle = await _handle(scope, receive, headers)
+    except (Refusal, ValueError):
+        return Said(500, "Error: there is no handle in the request", page=True)
+    if not isinstance(handle, str) or not _HANDLE.fullmatch(handle):
+        return Said(400, "Invalid handle")
+    return Said(500, "Error: this platform knows no accounts; its token is printed when it starts", page=True)
+
+
+async def _handle(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Any:
+    if scope["method"] != "POST":
+        return parse_qs(scope["query_string"].decode("latin-1")).get("handle", [""])[0]
+    sent = await bodies.read(headers, receive)
+    if sent is None:
+        raise ValueError("no body")
+    return sent.get("handle") if isinstance(sent, dict) else None

@@ -1,0 +1,52 @@
+"""Every recorded request of the real server, sent to the embedded platform: the answers are the recorded ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from pocketenv_fp import local
+from tests.conformance import wire_replay
+
+beside = pytest.mark.skipif(
+    not wire_replay.RECORDED.is_file(),
+    reason=f"the recorded requests are not beside this repository: no {wire_replay.RECORDED}",
+)
+EQUAL = pytest.StashKey[tuple[int, int]]()
+
+_ACCOUNTS = (
+    "the text of a failure inside the recorded server's login, which needs the network; there are no accounts here"
+)
+_TERMINAL = "a page of the terminal service, which the embedded platform does not have"
+UNEQUAL = {
+    192: "GET / is a page for the person at this machine",
+    324: "the recorded server could not reach Daytona; here it is played",
+    590: _ACCOUNTS,
+    593: _ACCOUNTS,
+    594: _ACCOUNTS,
+    595: _ACCOUNTS,
+    597: "there is no web site here to redirect to",
+    598: _TERMINAL,
+    599: _TERMINAL,
+    600: _TERMINAL,
+    601: _TERMINAL,
+    602: _TERMINAL,
+    603: _TERMINAL,
+    604: "there is no OAuth client here to describe",
+    605: "the storage shares its address with the API, and so GET / is the page for the person at this machine",
+    606: "the storage shares its address with the API, which answers for all paths but /cp",
+}
+
+
+@beside
+def test_wire_all_recorded_requests(pytestconfig: pytest.Config) -> None:
+    rows = wire_replay.recorded()
+    differences: dict[int, str] = {}
+    for part in wire_replay.parts(rows):
+        with local.platform() as platform:
+            for row, different in wire_replay.Replay(platform).run(part):
+                if different is not None:
+                    differences[row["n"]] = f"{row['case']}: {different}"
+    pytestconfig.stash[EQUAL] = len(rows) - len(differences), len(rows)
+    new = {number: told for number, told in differences.items() if number not in UNEQUAL}
+    assert not new
+    assert set(differences) == set(UNEQUAL), "an entry of UNEQUAL is equal by now: remove it"

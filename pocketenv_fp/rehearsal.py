@@ -266,7 +266,7 @@ def _download(box: Sandbox, remote: str, local: Any, **_: object) -> Outcome:
         return Path(local)
 
     end = End(box, None, None)
-    return place("remote", remote).bind(lambda path: fetch(end, path, arrive, operation="download"))
+    return place("remote", remote).bind(lambda path: fetch(end, path, arrive, operation="download", most=-1))
 
 
 INSTEAD: Mapping[str, Callable[..., Outcome]] = {

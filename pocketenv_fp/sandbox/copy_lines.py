@@ -107,11 +107,11 @@ wc -c <"$s/$tag.$number\""""
 # Top down, so that no link is followed to what lies below it.
 _NO_LINKS = """find . -exec sh -c 'for e; do if [ -h "$0/$e" ]; then rm -f "$0/$e" || exit 1; fi; done' "$goal" {} +"""
 
+# What has the name $work belongs to one line alone: it is done once, and removed by it.
 PLACE = f"""{_TOOLS}work=$s-
 if [ -n "$data" ]; then
   mkdir -p "$s" && printf %s "$data" | base64 -d >"$s/$tag.9" || exit 1
 fi
-# What has the name $work belongs to this line alone: it is done once, and removed by it.
 mv "$s" "$work" 2>/dev/null || exit {INCOMPLETE}
 is_there() {{ [ -e "$1" ] || [ -h "$1" ]; }}
 make() {{

@@ -66,13 +66,13 @@ class Look(NamedTuple):
 
 
 def fetch(
-    end: End, path: str, use: Callable[[Packed, storage.Readable], T], *, operation: str
+    end: End, path: str, use: Callable[[Packed, storage.Readable], T], *, operation: str, most: int | None = None
 ) -> Result[T, PocketenvError]:
     """Return what ``use`` makes of the archive of ``path`` while it arrives. Nothing stays in the sandbox.
 
     Failures: PathNotFound where there is nothing; ArchiveError for what is neither file nor directory; CommandFailed
     for what the sandbox could not read; NotSupported for an archive above 64 MiB where the provider cannot copy; what
-    ``use`` raises as a PocketenvError; those of requests.
+    ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first answer.
     """
     staged = temporary()
 
@@ -87,7 +87,7 @@ def fetch(
     with guarded():
         try:
             with opened():
-                looked = _look(end, path, staged, operation)
+                looked = look(end, path, staged, operation, most=most)
                 is_under_way = isinstance(looked, Failure) and may_have_run(looked.failure())
                 is_there = is_under_way or (isinstance(looked, Success) and looked.unwrap().archive is None)
                 return looked.bind(carry)
@@ -105,16 +105,13 @@ def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIM
     return end.run(PACK, is_long=True, p=path, s=staged, values={"most": most}).bind(size)
 
 
-def look(end: End, path: str, staged: str, operation: str) -> Result[Look, PocketenvError]:
-    """Return what there is, with its archive where that is small."""
-    return _look(end, path, staged, operation)
+def look(end: End, path: str, staged: str, operation: str, *, most: int | None = None) -> Result[Look, PocketenvError]:
+    """Return what there is, with its archive where that has no more than ``most`` bytes: then ``staged`` is not left."""
 
-
-def _look(end: End, path: str, staged: str, operation: str) -> Result[Look, PocketenvError]:
     def read(ran: ExecResult) -> Result[Look, PocketenvError]:
         return _answer(ran, path, operation).bind(lambda found: _decoded(found, ran.stdout))
 
-    return end.run(LOOK, p=path, s=staged, values={"most": SMALL}).bind(read)
+    return end.run(LOOK, p=path, s=staged, values={"most": SMALL if most is None else most}).bind(read)
 
 
 def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, str], PocketenvError]:

@@ -53,11 +53,11 @@ def upload(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Copy a directory or a file of this machine into a running sandbox. Gives the Sandbox as it was given.
+    """Copy a directory or a file of this machine into a running sandbox. Returns the Sandbox as it was given.
 
     What is *in* a directory goes into ``remote``, which is made where it is missing; what is there already stays
     unless it has the same name. A file goes to the path ``remote``, or into it where that is a directory or ends with
-    ``/``. A relative ``remote`` starts at ``/workspace``.
+    ``/``. A relative ``remote`` starts at ``/workspace``. A ``~`` that ``local`` begins with is the home directory.
 
     In each directory the patterns of ``.pocketenvignore``, or else of ``.gitignore``, leave out what git would leave
     out, and ``.git`` itself; ``ignore=False`` leaves out nothing, and a list of patterns what they say and no more.
@@ -65,11 +65,17 @@ def upload(
     who makes it. Links are copied as links, wherever they lead. ``progress`` is a function of the bytes read and their
     total, or True for a bar.
 
-    An upload that breaks off is sent again; unpacking it is asked for once. The sandbox unpacks it right where it
-    goes: while it does, and where it fails, a part of it may be there. Failures: ArchiveError for what cannot be read
-    or changes meanwhile, before anything is sent where that shows; InvalidInput for a ``remote`` that cannot be, or is
-    a file where a directory should be; ApiError (400) for a sandbox that does not run, or that could not unpack it;
-    TransportError with ``maybe_sent`` where it is open whether it was unpacked.
+    A small archive, up to 48 KiB, travels in one command. A large one goes through storage: an upload that breaks off is
+    sent again, and unpacking is asked for once. The sandbox's tar unpacks it in ``/tmp`` first, so nothing changes
+    where the archive is not whole. On E2B, Blaxel, Runloop, Deno and Vercel, which cannot copy, the bytes go through
+    commands, up to 64 MiB compressed. A line that looks or cleans up has ``read_timeout`` for its answer; packing and
+    unpacking have the provider's limit for a command (300 s on Cloudflare) and ``read_timeout`` more.
+
+    Failures: ArchiveError for what cannot be read or changes meanwhile, and for an archive that did not arrive;
+    InvalidInput for a ``remote`` that cannot be, is a file where a directory should be, and for a sandbox without tar,
+    gzip or base64; CommandFailed for what the sandbox's tools could not do, and then a part may be there; NotSupported
+    above 64 MiB; ApiError (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open
+    whether it was unpacked.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, exec, start, upload
@@ -128,12 +134,12 @@ def download(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Path, PocketenvError]:
-    """Copy a directory or a file of a running sandbox to this machine. Gives the Path where it is now.
+    """Copy a directory or a file of a running sandbox to this machine. Returns the Path where it is now.
 
     What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
     it has the same name, and a link in the way is replaced, never followed. A file goes to the path ``local``, or into
-    it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``. It arrives whole or
-    not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
+    it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``, and a ``~`` that
+    ``local`` begins with is the home directory. It arrives whole or not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
     it where that is a mount: delete it.
 
     An archive with anything in it that would be written elsewhere, a link that leads out of it, a device, or with more
@@ -141,10 +147,13 @@ def download(
     virtual environment of Python has such links: make a tar of it in the sandbox and download that, as one file.
     ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
 
-    A download that breaks off begins anew, with an archive of what is there then. Failures: PathNotFound where there is
-    nothing at ``remote``; ArchiveError for what was refused and what this machine's disk did; InvalidInput;
-    CommandFailed for a file that the sandbox's shell could not read; ApiError (400) for a sandbox that does not run, or
-    a directory that it could not read; TransportError.
+    An archive of up to 512 KiB comes with the answer of one command. A larger one comes through storage, where a
+    download that breaks off begins again, with an archive of what is there then; or through commands, as for `upload`.
+    Nothing stays in the sandbox.
+
+    Failures: PathNotFound where there is nothing at ``remote``; ArchiveError for what was refused and what this
+    machine's disk did; InvalidInput; CommandFailed for what the sandbox could not read; NotSupported as for `upload`;
+    ApiError (400) for a sandbox that does not run; TransportError.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, download, exec, start
@@ -212,15 +221,16 @@ def copy_to(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    r"""Copy a directory or a file of one running sandbox into another. Gives the Sandbox of the destination.
+    r"""Copy a directory or a file of one running sandbox into another. Returns the Sandbox of the destination.
 
     ``destination`` is a Sandbox, a Result of one, or an id. ``copy_to(box, other, "a", "b")`` copies from box to other,
     and so does ``box | copy_to(other, "a", "b")``; the next step is done to other. What is *in* a directory ``src``
     goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name, and a
     link in the way is replaced, never followed. A file goes to the path ``dst``, or into it where that is a directory or
-    ends with ``/``. Relative paths start at ``/workspace``. Nothing of it passes through this machine.
+    ends with ``/``. Relative paths start at ``/workspace``. A large archive does not pass through this machine, unless a
+    provider of the two cannot copy.
 
-    Each part of it is asked for once. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
+    Each part of it is asked for once, and nothing else stays in either sandbox. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
     nothing at ``src``; InvalidInput for paths that cannot be, or a directory where a file should go and the other way
     round; CommandFailed for what the destination's shell could not do, and then a part of it may be there; ApiError
     (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open whether it was done.
@@ -257,7 +267,12 @@ def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
         os.fsencode(path)
     except UnicodeEncodeError:
         return Failure(InvalidInput("local", _HALF))
-    return Success(Path(path))
+    whole = os.path.expanduser(path)  # noqa: PTH111  # pathlib's raises
+    if whole.startswith("~"):
+        return Failure(
+            InvalidInput("local", "begins with ~ and names no user's home directory: write ./~ for that name")
+        )
+    return Success(Path(whole))
 
 
 def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it

@@ -45,8 +45,10 @@ else echo nothing; exit; fi
 {_TOOLS}umask 077
 mkdir "$s" || exit 1
 """
-# tar's exit code 1 is a file that changed while it was read, and the archive is whole.
-_PACK = f"""{_SOURCE}{{ tar -c${{follow}}zf - -C "$from" "$entry" 2>"$s/said"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0"
+# GNU tar takes a backslash in a name for the beginning of an escape. Its exit code 1 is a file that changed while it was read, and the archive is whole.
+_PACK = f"""{_SOURCE}raw=
+case $(tar --version 2>/dev/null) in *GNU*) raw=--no-unquote ;; esac
+{{ (cd "$from" && tar $raw -c${{follow}}zf - "$entry") 2>"$s/said"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0"
 size=$(wc -c <"$s/$tag.0") code=$(cat "$s/code")
 if [ "$size" -le "$most" ] && [ "$code" -gt 1 ]; then
   cat "$s/said" >&2

@@ -612,7 +612,11 @@ def test_an_archive_of_a_file_holds_one_file(
     said(box, f"echo content > {there}")
     several = archive((entry("./a"), b"x"), (entry("./b"), b"x"))
     for content in (several, archive((entry("./a", tarfile.SYMTYPE, "b"), b"")), archive()):
-        monkeypatch.setattr(transfer.End, "push", lambda *_, held=content: storage.put(lambda: iter_of(held)))
+
+        def swap(*_: object, held: bytes = content) -> Result[str, PocketenvError]:
+            return storage.put(lambda: iter_of(held))
+
+        monkeypatch.setattr(transfer.End, "push", swap)
         assert isinstance(download(box, there, tmp_path / "new").failure(), ArchiveError)
     assert names(tmp_path) == []
 

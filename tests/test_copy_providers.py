@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.local.box import bubblewrap
+from pocketenv_fp.local.faults import Drop, Fault, Garbage, Slow
 from pocketenv_fp.sandbox import copy_lines, delivery, departure, transfer
 from tests.archive.trees import look, write
 from tests.test_copy import HARDEST, client, hidden, names, said, through
@@ -82,16 +83,16 @@ def test_copies_hostile_names(isolation: Any, tmp_path: Path) -> None:
     with local.platform(isolation=isolation) as platform, using(client(platform)):
         box = (create("hostile") | start).unwrap()
         for number, name in enumerate(HOSTILE):
-            (tmp_path / "in" / name).write_text(name)
+            (tmp_path / "in" / name).write_bytes(name.encode())
             with pytest.MonkeyPatch.context() as patch:
                 if number % 2:
                     through(patch, "storage")
                 upload(box, tmp_path / "in" / name, f"./{name}/").unwrap()
                 copy_to(box, box, f"./{name}", f"copies/{name}").unwrap()
                 back = download(box, f"copies/{name}/{name}", tmp_path / "back" / name).unwrap()
-                assert back.read_text() == name
+                assert back.read_bytes() == name.encode()
                 tree = download(box, f"copies/{name}", tmp_path / f"tree-{number}").unwrap()
-                assert (tree / name).read_text() == name
+                assert (tree / name).read_bytes() == name.encode()
         upload(box, tmp_path / "in", "all").unwrap()
         assert sorted(names(download(box, "all", tmp_path / "all").unwrap())) == sorted(HOSTILE)
         listed = exec(box, "printf '%s/' *", cwd="copies").unwrap().stdout
@@ -133,6 +134,26 @@ def test_copies_each_provider(provider: str, platform: local.Platform, tmp_path:
         assert exec(box, "ls -A /tmp").unwrap().stdout == ""
 
 
+@pytest.mark.parametrize("fault", [Drop(after_work=True), Drop(), Garbage(after_work=True)], ids=repr)
+def test_copies_lost_piece(fault: Fault, platform: local.Platform, tmp_path: Path) -> None:
+    """A piece whose answer is lost is looked for, written if it is not there, and never twice."""
+    (tmp_path / "large").write_bytes(os.urandom(700_000))
+    with using(client(platform)):
+        box = (create(f"pieces-{os.urandom(4).hex()}", provider="modal") | wait_until_running).unwrap()
+        with pytest.MonkeyPatch.context() as patch, platform.faults.on("sandbox.exec", Slow(0.001), times=3):
+            through(patch, "commands")
+            with platform.faults.on("sandbox.exec", fault, times=2) as planned:
+                upload(box, tmp_path / "large", "large").unwrap()
+                assert planned.played == 2
+            with (
+                platform.faults.on("sandbox.exec", Slow(0.001), times=3),
+                platform.faults.on("sandbox.exec", fault, times=1),
+            ):
+                download(box, "large", tmp_path / "back").unwrap()
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "large").read_bytes()
+        assert exec(box, "ls -A /tmp").unwrap().stdout == ""
+
+
 def test_copies_without_tools_are_refused(platform: local.Platform, tmp_path: Path) -> None:
     """A sandbox without tar, gzip or base64 is told from one that fails."""
     (tmp_path / "file").write_text("x")
@@ -140,8 +161,11 @@ def test_copies_without_tools_are_refused(platform: local.Platform, tmp_path: Pa
         box = (create("no-tools") | start).unwrap()
         said(box, "echo x > file && mkdir bin && ln -s $(command -v bash) $(command -v mkdir) $(command -v sleep) bin")
         with pytest.MonkeyPatch.context() as patch:
-            script = copy_lines.with_variables
-            patch.setattr(transfer, "with_variables", lambda *given: f"PATH=./workspace/bin\n{script(*given)}")
+
+            def without_tools(line: str, variables: Mapping[str, str | int]) -> str:
+                return f"PATH=./workspace/bin\n{copy_lines.with_variables(line, variables)}"
+
+            patch.setattr(transfer, "with_variables", without_tools)
             for copy in (upload(box, tmp_path / "file", "x"), download(box, "file", tmp_path / "out")):
                 error = copy.failure()
                 assert isinstance(error, InvalidInput)

@@ -27,7 +27,7 @@ from pocketenv_fp.sandbox.transfer import End, may_have_run, repeated, succeeded
 
 __all__ = ["Goal", "arrived", "deliver", "wrapped"]
 
-SMALL = 48 * 1024
+SMALL: int = 48 * 1024
 """An archive of up to so many bytes fits into a line: a body may have 102,400 bytes, and base64 makes 4 of 3."""
 PIECE_BYTES = SMALL
 MEMBER = 2 * 1024**2

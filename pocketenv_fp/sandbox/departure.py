@@ -33,7 +33,7 @@ __all__ = ["MOST_THROUGH_COMMANDS", "Look", "Packed", "Pieces", "fetch", "look",
 
 T = TypeVar("T")
 
-SMALL = 512 * 1024
+SMALL: int = 512 * 1024
 """An archive of up to so many bytes comes with the answer to the look."""
 PIECE = 512 * 1024
 MOST_THROUGH_COMMANDS = 64 * 1024**2

@@ -173,8 +173,9 @@ class _Script:
         if request.verb == "GET":
             return f"mkdir -p {local}\n{CURL} {self._url(request)} | tar -xzf - -C {local} --strip-components=1"
         form = "-F 'file=@-;filename=archive.tar.gz;type=application/gzip'"
-        # The shell would not stop at a tar that finds nothing, since the line goes on behind it.
-        return f"(cd {local})\ntar -czf - -C {local} . | {CURL} {form} {self._url(request)}"
+        # The shell would not stop at a tar that finds nothing in front of a pipe. In the sandbox it is unpacked twice.
+        packed = f'packed=$(mktemp -d)\ntar -czf "$packed/0" -C {local} .'
+        return f'{packed}\ntar -czf - -C "$packed" 0 | {CURL} {form} {self._url(request)}\nrm -rf "$packed"'
 
     def _url(self, request: Request) -> str:
         path = "".join(text + (self._value(name) if name else "") for text, name in stand_ins(request.path))

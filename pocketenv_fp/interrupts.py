@@ -1,11 +1,13 @@
-"""Ctrl-C and the request to stop (SIGTERM), for code that has something to put back first.
+"""Ctrl-C and requests to stop (SIGTERM, SIGHUP), for code that has something to put back first.
 
-A signal may come between any two instructions. So inside `guarded` it is held, and only where a block is `opened` may
-it raise; from that moment on it is held again, until what has to be put back is.
+A signal may come between any two instructions. So inside `guarded` it is held, and it may raise only where a block is
+`opened`. From that moment on signals are held again, until everything is put back. A block that is `sealed` stays closed
+whatever is opened in it: it is what puts things back. A second signal always raises at once.
 """
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 from collections.abc import Generator
@@ -13,22 +15,28 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["closed", "guarded", "opened"]
+__all__ = ["closed", "guarded", "is_hurried", "opened", "sealed"]
+
+_STOPS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
 
 
 class _Signals:
-    """What came while nothing may raise. It is the main thread's: no other ever gets a signal."""
+    """What came while nothing may raise. It is the main thread's: no other thread gets a signal."""
 
     def __init__(self) -> None:
         self.guards = 0
+        self.seals = 0
         self.is_open = True
+        self.is_asked = False
+        self.is_hurried = False
         self.came: list[int] = []
 
     def take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a handler's signature
-        # Who asks twice does not want to wait for a platform that does not answer.
-        asked_before = bool(self.came)
+        # A second signal raises at once, even where the first one has raised already.
+        self.is_hurried = self.is_asked
+        self.is_asked = True
         self.came.append(number)
-        if self.is_open or asked_before:
+        if self.is_open or self.is_hurried:
             self.is_open = False
             self.tell()
 
@@ -49,9 +57,23 @@ def _is_here() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def _is_usual(number: int) -> bool:
+    """Return whether the program has left the handling of this signal to Python or to asyncio."""
+    handler = signal.getsignal(number)
+    if number != signal.SIGINT:
+        return handler is signal.SIG_DFL
+    # asyncio.run cancels its task at the first Ctrl-C, which a synchronous call does not see. The second one raises
+    # wherever it comes.
+    is_asyncio = isinstance(handler, functools.partial) and (
+        getattr(handler.func, "__module__", ""),
+        getattr(handler.func, "__qualname__", ""),
+    ) == ("asyncio.runners", "Runner._on_sigint")
+    return handler is signal.default_int_handler or is_asyncio
+
+
 @contextmanager
 def guarded() -> Generator[None, None, None]:
-    """Hold SIGINT and SIGTERM inside, save where a block is `opened`, and raise at the end what has been held.
+    """Hold SIGINT, SIGTERM and SIGHUP inside, but where a block is `opened`, and raise at the end what has been held.
 
     A handler that the program has set itself stays in its place. In other threads this does nothing.
     """
@@ -59,12 +81,13 @@ def guarded() -> Generator[None, None, None]:
         with closed():
             yield
         return
-    before: dict[signal.Signals, Any] = {}
+    before: dict[int, Any] = {}
     try:
-        _signals.guards, _signals.is_open = 1, False
-        for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
-            if signal.getsignal(number) is usual:
-                before[number] = usual
+        _signals.guards, _signals.seals, _signals.is_open = 1, 0, False
+        _signals.is_asked = _signals.is_hurried = False
+        for number in (*_STOPS, signal.SIGINT):
+            if _is_usual(number):
+                before[number] = signal.getsignal(number)
                 signal.signal(number, _signals.take)
         yield
     finally:
@@ -77,14 +100,33 @@ def guarded() -> Generator[None, None, None]:
 
 @contextmanager
 def opened() -> Generator[None, None, None]:
-    """Let a signal raise in this block of a `guarded` one, one that has been held at once."""
-    yield from _set(is_open=True)
+    """Let a signal raise in this block of a `guarded` one, one that has been held at once. Not in a `sealed` block."""
+    yield from _set(is_open=not _signals.seals)
 
 
 @contextmanager
 def closed() -> Generator[None, None, None]:
     """Hold signals in this block of an `opened` one, and raise behind it. Does nothing where nothing is guarded."""
     yield from _set(is_open=False)
+
+
+@contextmanager
+def sealed() -> Generator[None, None, None]:
+    """Hold signals in this block, whatever is `opened` inside, but for a second signal. It puts things back."""
+    if not (_is_here() and _signals.guards):
+        yield
+        return
+    with closed():
+        _signals.seals += 1
+        try:
+            yield
+        finally:
+            _signals.seals -= 1
+
+
+def is_hurried() -> bool:
+    """Return whether the signal that came last was not the first: the caller does not want to wait any longer."""
+    return _is_here() and bool(_signals.guards) and _signals.is_hurried
 
 
 def _set(*, is_open: bool) -> Generator[None, None, None]:

@@ -13,7 +13,7 @@ from pocketenv_fp.combinator import combinator
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.deadline import unlimited
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
-from pocketenv_fp.interrupts import guarded, opened
+from pocketenv_fp.interrupts import guarded, is_hurried, opened, sealed
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.operation import Step
 from pocketenv_fp.pocketenv.creation import cloning, create, noting
@@ -43,11 +43,13 @@ def managed(
     r"""Create a sandbox, use it, delete it. Gives a step from what ``acquire`` takes to what ``use`` gives.
 
     ``acquire`` is `create`, or a pipeline with it that ends with the sandbox; ``release`` is run on every sandbox that
-    was created there, and on no other: one that was there before, which a create with ``reuse=True`` or a get_sandbox may
-    return, stays. A create with ``repo=`` makes a sandbox of its own there (see `create`). It is run when ``use`` is done, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and when the
-    process is asked to stop (SIGTERM, where the program has no handler of its own: it becomes SystemExit(143) while
-    this runs in the main thread, and nowhere else). Ctrl-C and SIGTERM wait for the answer to a create that is under
-    way, and for ``release``; a second one does not wait. A process that is killed releases nothing.
+    was created there, and on no other: one that was there before, which a create with ``reuse=True`` or a get_sandbox
+    may return, stays. A create with ``repo=`` makes a sandbox of its own there (see `create`). It is run when ``use`` is done, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and when the
+    process is asked to stop: by SIGTERM, or by SIGHUP, which a terminal sends that is closed. They become
+    SystemExit(143) and SystemExit(129) while this runs in the main thread, where the program has no handler of its own.
+    A signal waits for the answer to a create that is under way, and for ``release``, whatever that does. A second
+    signal does not wait, and notes on the exception name the sandboxes that may be left. A process that is killed
+    releases nothing.
 
     The Failure is the first one. Where ``release`` fails too, a note on it says so, as on an exception; where only
     ``release`` fails, that is the Failure, with a note that names the sandbox. A sandbox that is gone already is
@@ -88,21 +90,33 @@ def _release(
     made: Sequence[Sandbox], release: Step[Sandbox, Any], note: Callable[[str], None] | None
 ) -> Result[None, PocketenvError]:
     first: PocketenvError | None = None
-    for box in reversed(made):
+    raised: BaseException | None = None
+    waiting = list(made)
+    while waiting:
+        box = waiting.pop()
         try:
-            # What was created is deleted, however late it is.
-            with unlimited():
+            # What was created is deleted, however late it is, and whatever signal comes once.
+            with sealed(), unlimited():
                 released = box | release
-        except Exception as raised:  # a release that raises must not hide what came first
-            if note is None:
+        except BaseException as error:
+            is_last = is_hurried() and isinstance(error, KeyboardInterrupt | SystemExit)
+            left = [box, *reversed(waiting)] if is_last else [box]
+            add = error.add_note if is_last else note or error.add_note
+            for each in left:
+                add(f"The sandbox {each.id} may still be there. Releasing it raised {type(error).__name__}")
+            if is_last:
                 raise
-            note(f"The sandbox {box.id} may still be there. Releasing it raised {type(raised).__name__}")
+            # A release that raises must not hide what came first, unless it stops the program.
+            if note is None or not isinstance(error, Exception):
+                raised = raised or error
             continue
         if isinstance(released, Success) or isinstance(released.failure(), SandboxNotFound):
             continue
-        error = released.failure()
-        (note or error.add_note)(f"The sandbox {box.id} may still be there. Releasing it failed: {error.summary()}")
-        first = first or error
+        failure = released.failure()
+        (note or failure.add_note)(f"The sandbox {box.id} may still be there. Releasing it failed: {failure.summary()}")
+        first = first or failure
+    if raised is not None:
+        raise raised
     return Success(None) if first is None else Failure(first)
 
 

@@ -25,8 +25,10 @@ from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.operation import Applied, Curried, Step, is_step, operation
 from pocketenv_fp.pocketenv.creation import create, noting
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
+from pocketenv_fp.sandbox.delivery import Goal, arrived
+from pocketenv_fp.sandbox.departure import fetch
 from pocketenv_fp.sandbox.lifecycle import delete
-from pocketenv_fp.sandbox.transfer import HOME, End, place
+from pocketenv_fp.sandbox.transfer import HOME, End, place, temporary
 from pocketenv_fp.xrpc import NAMESPACE, Call
 
 __all__ = ["FALLBACK", "Rehearsal", "takes"]
@@ -253,17 +255,18 @@ def _nothing() -> Generator[bytes]:
 
 def _upload(box: Sandbox, _: object, remote: str = HOME, **__: object) -> Outcome:
     def put(path: str) -> Outcome:
-        stored = storage.put(_nothing)
-        return stored.bind(lambda uuid: End(box, None, None).pull(uuid, path)).map(lambda _: box)
+        goal = Goal(path, "directory", into=False)
+        return storage.put(_nothing).bind(lambda uuid: arrived(End(box, None, None), goal, uuid, temporary()))
 
     return place("remote", remote).bind(put)
 
 
 def _download(box: Sandbox, remote: str, local: Any, **_: object) -> Outcome:
-    def take(uuid: str) -> Outcome:
-        return storage.take(uuid, lambda _: None).map(lambda _: Path(local))
+    def arrive(*_: object) -> Path:
+        return Path(local)
 
-    return place("remote", remote).bind(lambda path: End(box, None, None).push(path).bind(take))
+    end = End(box, None, None)
+    return place("remote", remote).bind(lambda path: fetch(end, path, arrive, operation="download", most=-1))
 
 
 INSTEAD: Mapping[str, Callable[..., Outcome]] = {
@@ -283,9 +286,9 @@ def _copying(walk: Rehearsal, applied: Applied, target: Outcome) -> Outcome:
     sends = applied.operation.__name__ == "upload"
     walk.local = str(arguments(applied)["local"])
     walk.note(
-        "as for a directory, since nothing here is looked at; for a file it is first asked what is at the other path"
+        "as for a large directory, since nothing here is looked at; a small one is in the last request, which is the only one"
         if sends
-        else "as for a directory; a file is first copied into one, in the sandbox"
+        else "as for a large directory; a small one comes with the first answer, and no other request is sent"
     )
     try:
         return walk.perform(applied, target)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -32,7 +32,7 @@ from pocketenv_fp.xrpc import Call, answered, connected, decode, refusal
 if TYPE_CHECKING:
     from pocketenv_fp.transport import Answer, Request, Transport
 
-__all__ = ["Incoming", "Pieces", "again", "put", "take"]
+__all__ = ["Incoming", "Pieces", "Readable", "again", "put", "take"]
 
 T = TypeVar("T")
 Pieces = Callable[[], Generator[bytes]]
@@ -45,12 +45,22 @@ PASSING = frozenset({429, 502, 503, 504})
 PASSING_KINDS = frozenset({"connect", "dropped", "timeout"})
 
 
+class Readable(Protocol):
+    """An archive that is arriving. ``total`` is its size in bytes, None where it is not known."""
+
+    total: int | None
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, and none at the end."""
+        ...
+
+
 class Incoming:
     """An archive that is arriving. ``total`` is its size in bytes, None where the host did not tell it."""
 
     def __init__(self, answer: Answer) -> None:
         length = answer.headers.get("Content-Length", "")
-        self.total = int(length) if length.isdecimal() else None
+        self.total: int | None = int(length) if length.isdecimal() else None
         self.broken: TransportError | None = None
         self._raw = answer.raw
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import random
@@ -28,8 +29,10 @@ from pocketenv_fp import (
     ServerError,
     Step,
     check,
+    copy_to,
     create,
     delete,
+    download,
     ephemeral,
     exec,
     fan_out,
@@ -44,6 +47,7 @@ from pocketenv_fp import (
     start,
     stop,
     tap,
+    upload,
     using,
     when,
 )
@@ -73,6 +77,11 @@ def interrupted(_: Sandbox) -> bool:
 
 def asked_to_stop(_: Sandbox) -> bool:
     os.kill(os.getpid(), signal.SIGTERM)
+    return True
+
+
+def hung_up(_: Sandbox) -> bool:
+    os.kill(os.getpid(), signal.SIGHUP)
     return True
 
 
@@ -250,10 +259,10 @@ def test_a_release_that_raises_does_not_hide_the_first_failure_either() -> None:
         managed(start, release=when(breaks, delete))("other-box")
 
 
-@pytest.mark.parametrize("kill", [interrupted, asked_to_stop])
+@pytest.mark.parametrize("kill", [interrupted, asked_to_stop, hung_up])
 @pytest.mark.parametrize("place", ["use", "acquire", "release", "nested"])
 def test_a_signal_anywhere_leaves_nothing(kill: Callable[[Sandbox], bool], place: str) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     struck = when(kill, start)
     programs: dict[str, Step[str, Any]] = {
         "use": managed(struck),
@@ -266,17 +275,81 @@ def test_a_signal_anywhere_leaves_nothing(kill: Callable[[Sandbox], bool], place
     if kill is interrupted:
         assert stopped.type is KeyboardInterrupt
     else:
-        assert stopped.value.args == (143,)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        assert stopped.value.args == (143 if kill is asked_to_stop else 129,)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     assert mine() == []
 
 
 def test_a_second_signal_does_not_wait_for_the_release() -> None:
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         managed(start, release=when(interrupted, start) | when(interrupted, start) | delete)("box")
-    assert mine() == ["box"]
+    left = get_sandbox("box").unwrap()
+    assert left is not None
+    note = f"The sandbox {left.id} may still be there. Releasing it raised KeyboardInterrupt"
+    assert raised.value.__notes__ == [note]
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_managed_second_signal_after_the_first_raised() -> None:
+    """The first one has left ``use`` by the time the release gets the second."""
+    both = tap(create | rename("first")) | create
+    with pytest.raises(KeyboardInterrupt) as raised:
+        managed(when(interrupted, start), acquire=both, release=when(interrupted, start) | delete)("second")
+    assert sorted(mine()) == ["first", "second"]
+    assert len(raised.value.__notes__) == 2
+
+
+@pytest.mark.parametrize("kill", [interrupted, asked_to_stop, hung_up])
+@pytest.mark.parametrize("copy", ["download", "copy_to", "upload"])
+def test_managed_signal_in_a_copy_of_the_release(kill: Callable[[Sandbox], bool], copy: str, tmp_path: Path) -> None:
+    """What a copy opens to signals stays closed in a release."""
+    (tmp_path / "file").write_text("content")
+    other = create("other") | start
+    copies: dict[str, Step[Sandbox, Any]] = {
+        "download": download("file", tmp_path / "out"),
+        "copy_to": copy_to(other, "file", "file"),
+        "upload": upload(tmp_path / "file", "again"),
+    }
+    release = when(kill, start) | tap(copies[copy]) | delete
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        managed(start | upload(tmp_path / "file", "file"), release=release)("box")
+    assert mine() == ["other"]
+    if copy == "download":
+        assert (tmp_path / "out").read_text() == "content"
+
+
+def test_managed_release_that_exits() -> None:
+    """A release that stops the program releases the others first."""
+
+    def exits(_: Sandbox) -> bool:
+        sys.exit(3)
+
+    both = tap(create | rename("first")) | create
+    with pytest.raises(SystemExit) as stopped:
+        managed(start, acquire=both, release=tap(delete) | when(exits, start))("second")
+    assert stopped.value.code == 3
+    assert mine() == []
+
+
+@pytest.mark.parametrize("place", ["use", "acquire", "release"])
+def test_managed_ctrl_c_in_asyncio_run(place: str) -> None:
+    """asyncio's own handler would let the second one raise anywhere, and the first one nowhere."""
+    struck = when(interrupted, start)
+    programs: dict[str, Step[str, Any]] = {
+        "use": managed(struck),
+        "acquire": managed(start, acquire=create | struck),
+        "release": managed(start, release=struck | delete),
+    }
+
+    async def main() -> None:
+        programs[place]("box")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert signal.getsignal(signal.SIGINT) is before
+    assert mine() == []
 
 
 def test_the_handlers_are_there_inside_and_only_in_the_main_thread() -> None:
@@ -336,7 +409,9 @@ def ended(environment: dict[str, str], number: int, use: str, ready: Callable[[]
         running.wait()
 
 
-CODES = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+CODES = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 
 
 @CODES

@@ -27,10 +27,10 @@ def arriving(
     *,
     ignore: Ignore,
     links: LinkRule,
-) -> Callable[[storage.Incoming], Path]:
+) -> Callable[[storage.Readable], Path]:
     """Give what unpacks an archive near ``target`` and then has ``use`` take it from there. It raises ArchiveError."""
 
-    def arrive(incoming: storage.Incoming) -> Path:
+    def arrive(incoming: storage.Readable) -> Path:
         track.restart(incoming.total)
 
         def read(size: int) -> bytes:
@@ -40,7 +40,7 @@ def arriving(
 
         skipped = Skipped()
         with staging(target, inside=not _has_room_beside(target)) as made:
-            unpack(read, made, strip=True, limits=limits, ignore=ignore, links=links, skipped=skipped)
+            unpack(read, made, strip=False, limits=limits, ignore=ignore, links=links, skipped=skipped)
             track.finish()
             arrived = use(made)
         skipped.report("download")
@@ -65,12 +65,13 @@ def landed(made: Path, target: Path) -> Path:
     return target
 
 
-def landed_file(made: Path, file: Path, *, into: bool) -> Path:
-    """Move a file that arrived to the path ``file``, whose directory is there where it goes ``into`` one. Gives the path.
+def landed_file(arrived: Path, file: Path, *, into: bool) -> Path:
+    """Move the one file in ``arrived`` to the path ``file``, whose directory is there where it goes ``into`` one.
 
-    Raises ArchiveError.
+    Returns the path. Raises ArchiveError.
     """
-    if os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise where they may not look
+    made = _only(arrived)
+    if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise where they may not look
         raise ArchiveError("the archive does not have the file that was asked for")
     if not into:
         return landed(made, file)
@@ -83,3 +84,11 @@ def landed_file(made: Path, file: Path, *, into: bool) -> Path:
         raise broken(error, shown(file.name)) from None
     landed(alone, file.parent)
     return file
+
+
+def _only(arrived: Path) -> Path | None:
+    try:
+        names = os.listdir(arrived)  # noqa: PTH208  # pathlib's raises later
+    except OSError:
+        return None
+    return arrived / names[0] if len(names) == 1 else None

@@ -139,8 +139,12 @@ def ran(
     check: bool,
     token: str | None,
     config: Config | None,
+    waits: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Send the command that ``made`` makes of the environment, once, and judge how it ended."""
+    """Send the command that ``made`` makes of the environment, once, and judge how it ended.
+
+    ``waits`` is how many seconds its answer may take, by default ``read_timeout`` more than the command may.
+    """
     provider = provider_of(sandbox.provider)
     values = environment(env)
     if isinstance(values, Failure):
@@ -153,11 +157,11 @@ def ran(
     shell = Shell(sandbox, provider, token, config)
     if refusal := shell.refusal():
         return Failure(refusal)
-    waits = _read_timeout(command, provider, token, config)
-    if isinstance(waits, Failure):
-        return waits
+    most = Success(waits) if waits is not None else _read_timeout(command, provider, token, config)
+    if isinstance(most, Failure):
+        return most
     body = {"command": form.unwrap()}
-    call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, read_timeout=waits.unwrap())
+    call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, read_timeout=most.unwrap())
     began = time.monotonic()
     answer = send(call, token=token, config=config).lash(
         lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))

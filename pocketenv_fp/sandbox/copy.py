@@ -10,9 +10,10 @@ import os
 import posixpath
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -20,20 +21,15 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import pocketenv, storage
 from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.arguments import Text
-from pocketenv_fp.config import Config, settings
-from pocketenv_fp.errors import (
-    ApiError,
-    ArchiveError,
-    InvalidInput,
-    PathNotFound,
-    PocketenvError,
-    SandboxNotFound,
-)
-from pocketenv_fp.interrupts import guarded, opened
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import ArchiveError, InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.operation import Operation, operation
 from pocketenv_fp.progress import Progress, tracking
-from pocketenv_fp.sandbox.transfer import FILE, HOME, STAGED, End, Kind, may_have_run, names_directory, place, temporary
+from pocketenv_fp.sandbox.delivery import Goal, deliver
+from pocketenv_fp.sandbox.departure import Packed, fetch
+from pocketenv_fp.sandbox.relay import transfer
+from pocketenv_fp.sandbox.transfer import HOME, End, names_directory, place
 
 if TYPE_CHECKING:
     from pocketenv_fp.archive.ignore import Ignore
@@ -61,11 +57,11 @@ def upload(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Copy a directory or a file of this machine into a running sandbox. Gives the Sandbox as it was given.
+    """Copy a directory or a file of this machine into a running sandbox. Returns the Sandbox as it was given.
 
     What is *in* a directory goes into ``remote``, which is made where it is missing; what is there already stays
     unless it has the same name. A file goes to the path ``remote``, or into it where that is a directory or ends with
-    ``/``. A relative ``remote`` starts at ``/workspace``.
+    ``/``. A relative ``remote`` starts at ``/workspace``. A ``~`` that ``local`` begins with is the home directory.
 
     In each directory the patterns of ``.pocketenvignore``, or else of ``.gitignore``, leave out what git would leave
     out, and ``.git`` itself; ``ignore=False`` leaves out nothing, and a list of patterns what they say and no more.
@@ -75,11 +71,17 @@ def upload(
     the log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the
     bytes read and their total, or True for a bar.
 
-    An upload that breaks off is sent again; unpacking it is asked for once. The sandbox unpacks it right where it
-    goes: while it does, and where it fails, a part of it may be there. Failures: ArchiveError for what cannot be read
-    or changes meanwhile, before anything is sent where that shows; InvalidInput for a ``remote`` that cannot be, or is
-    a file where a directory should be; ApiError (400) for a sandbox that does not run, or that could not unpack it;
-    TransportError with ``maybe_sent`` where it is open whether it was unpacked.
+    A small archive, up to 48 KiB, travels in one command. A large one goes through storage: an upload that breaks off is
+    sent again, and unpacking is asked for once. The sandbox's tar unpacks it in ``/tmp`` first, so nothing changes
+    where the archive is not whole. On E2B, Blaxel, Runloop, Deno and Vercel, which cannot copy, the bytes go through
+    commands, up to 64 MiB compressed. A line that looks or cleans up has ``read_timeout`` for its answer; packing and
+    unpacking have the provider's limit for a command (300 s on Cloudflare) and ``read_timeout`` more.
+
+    Failures: ArchiveError for what cannot be read or changes meanwhile, and for an archive that did not arrive;
+    InvalidInput for a ``remote`` that cannot be, is a file where a directory should be, and for a sandbox without tar,
+    gzip or base64; CommandFailed for what the sandbox's tools could not do, and then a part may be there; NotSupported
+    above 64 MiB; ApiError (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open
+    whether it was unpacked.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, exec, start, upload
@@ -102,26 +104,17 @@ def upload(
             found = survey(source, ignore=rules, links=links)
         except ArchiveError as error:
             return Failure(error)
+        with tracking(progress, found.bytes, shown(source.name)) as track:
 
-        def carry(goal: tuple[str, str | None]) -> Result[Sandbox, PocketenvError]:
-            directory, name = goal
+            def pieces() -> Generator[bytes]:
+                track.restart(found.bytes)
+                yield from pack(source, ignore=rules.without(found.links_out), count=track.add)
+                track.finish()
+                # Here, where it is known that all the rest is sent, and not where it is only explained.
+                found.skipped.report("upload")
 
-            def unpacked(uuid: str) -> Result[None, PocketenvError]:
-                return end.pull(uuid, directory).lash(lambda error: _in_the_way(end, directory, error))
-
-            with tracking(progress, found.bytes, shown(source.name)) as track:
-
-                def pieces() -> Generator[bytes]:
-                    track.restart(found.bytes)
-                    yield from pack(source, ignore=rules.without(found.links_out), name=name, count=track.add)
-                    track.finish()
-                    # Here, where it is known that all the rest is sent, and not where it is only explained.
-                    found.skipped.report("upload")
-
-                stored = storage.put(pieces, token=token, config=config)
-                return stored.bind(unpacked).map(lambda _: sandbox)
-
-        return _goal(end, source, path, is_directory=names_directory(remote)).bind(carry)
+            goal = Goal(path, "directory" if _is_directory(source) else "file", into=names_directory(remote))
+            return deliver(end, goal, pieces, operation="upload")
 
     places = place("remote", remote).bind(lambda path: _local(local).map(lambda source: (path, source)))
     return places.bind(lambda both: _rules(ignore).bind(lambda rules: send(*both, rules)))
@@ -141,12 +134,12 @@ def download(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Path, PocketenvError]:
-    """Copy a directory or a file of a running sandbox to this machine. Gives the Path where it is now.
+    """Copy a directory or a file of a running sandbox to this machine. Returns the Path where it is now.
 
     What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
     it has the same name, and a link in the way is replaced, never followed. A file goes to the path ``local``, or into
-    it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``. It arrives whole or
-    not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
+    it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``, and a ``~`` that
+    ``local`` begins with is the home directory. It arrives whole or not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
     it where that is a mount: delete it.
 
     An archive with anything in it that would be written elsewhere, a link that leads out of it, or with more than
@@ -156,10 +149,13 @@ def download(
     ``.gitignore``; what it leaves out counts as entries, not as bytes. Pipes and devices are skipped. A warning in the
     log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
 
-    A download that breaks off begins anew, with an archive of what is there then. Failures: PathNotFound where there is
-    nothing at ``remote``; ArchiveError for what was refused and what this machine's disk did; InvalidInput;
-    CommandFailed for a file that the sandbox's shell could not read; ApiError (400) for a sandbox that does not run, or
-    a directory that it could not read; TransportError.
+    An archive of up to 512 KiB comes with the answer of one command. A larger one comes through storage, where a
+    download that breaks off begins again, with an archive of what is there then; or through commands, as for `upload`.
+    Nothing stays in the sandbox.
+
+    Failures: PathNotFound where there is nothing at ``remote``; ArchiveError for what was refused and what this
+    machine's disk did; InvalidInput; CommandFailed for what the sandbox could not read; NotSupported as for `upload`;
+    ApiError (400) for a sandbox that does not run; TransportError.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, download, exec, start
@@ -180,46 +176,29 @@ def download(
 
     end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
 
-    def fetch(path: str, target: Path, rules: Ignore) -> Result[Path, PocketenvError]:
-        into = os.path.isdir(target)  # noqa: PTH112  # pathlib's raises
+    def fetched(path: str, target: Path, rules: Ignore) -> Result[Path, PocketenvError]:
+        into = _is_directory(target)
         file = target / on_disk(posixpath.basename(path)) if into or names_directory(os.fspath(local)) else target
-        beside = target if into else file
+
         with tracking(progress, None, shown(posixpath.basename(path))) as track:
 
-            def take(
-                uuid: str, use: Callable[[Path], Path], beside: Path, rules: Ignore
-            ) -> Result[Path, PocketenvError]:
-                arrive = arriving(beside, limits, track, use, ignore=rules, links=links)
-                return storage.take(uuid, arrive, token=token, config=config)
+            def arrive(kind: Packed, source: storage.Readable) -> Path:
+                try:
+                    if kind == "directory":
+                        land = partial(landed, target=target)
+                        return arriving(target, limits, track, land, ignore=rules, links=links)(source)
+                    beside, land = (target if into else file), partial(landed_file, file=file, into=into)
+                    return arriving(beside, limits, track, land, ignore=Ignore.none(), links=links)(source)
+                except ArchiveError as error:
+                    entry = error.entry.removeprefix("./")
+                    # The name of the one entry of a file's archive was not chosen by the caller.
+                    own = kind == "file" and entry in {"file", posixpath.basename(path)}
+                    raise ArchiveError(error.reason, shown(path) if own else entry) from None
 
-            def attempt() -> Result[Path, PocketenvError]:
-                got = end.push(path).bind(lambda uuid: take(uuid, lambda made: landed(made, target), target, rules))
-                if isinstance(got, Failure) and _is_missing(error := got.failure()):
-                    return end.kind(path).bind(lambda kind: instead(kind, error))
-                return got
-
-            def instead(kind: Kind, error: PocketenvError) -> Result[Path, PocketenvError]:
-                if kind == "file":
-                    return (
-                        end.push_file(path)
-                        .bind(lambda uuid: take(uuid, file_landed, beside, Ignore.none()))
-                        .lash(named)
-                    )
-                return Failure(error if kind == "directory" else _no_copy(path, kind, "download"))
-
-            def file_landed(made: Path) -> Path:
-                return landed_file(made / FILE, file, into=into)
-
-            def named(error: PocketenvError) -> Result[Path, PocketenvError]:
-                # Where it was packed is nobody's affair.
-                if isinstance(error, ArchiveError) and error.entry.startswith(STAGED):
-                    return Failure(ArchiveError(error.reason, shown(path)))
-                return Failure(error)
-
-            return settings(config, token=token).bind(lambda found: storage.again(attempt, found))
+            return fetch(end, path, arrive, operation="download")
 
     return place("remote", remote).bind(
-        lambda path: _local(local).bind(lambda target: _rules(ignore).bind(lambda rules: fetch(path, target, rules)))
+        lambda path: _local(local).bind(lambda target: _rules(ignore).bind(lambda rules: fetched(path, target, rules)))
     )
 
 
@@ -248,15 +227,16 @@ def copy_to(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    r"""Copy a directory or a file of one running sandbox into another. Gives the Sandbox of the destination.
+    r"""Copy a directory or a file of one running sandbox into another. Returns the Sandbox of the destination.
 
     ``destination`` is a Sandbox, a Result of one, or an id. ``copy_to(box, other, "a", "b")`` copies from box to other,
     and so does ``box | copy_to(other, "a", "b")``; the next step is done to other. What is *in* a directory ``src``
     goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name, and a
     link in the way is replaced, never followed. A file goes to the path ``dst``, or into it where that is a directory or
-    ends with ``/``. Relative paths start at ``/workspace``. Nothing of it passes through this machine.
+    ends with ``/``. Relative paths start at ``/workspace``. A large archive does not pass through this machine, unless a
+    provider of the two cannot copy.
 
-    Each part of it is asked for once. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
+    Each part of it is asked for once, and nothing else stays in either sandbox. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
     nothing at ``src``; InvalidInput for paths that cannot be, or a directory where a file should go and the other way
     round; CommandFailed for what the destination's shell could not do, and then a part of it may be there; ApiError
     (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open whether it was done.
@@ -267,27 +247,10 @@ def copy_to(
     >>> (one | copy_to(other, "output", "input") | exec("cat input/answer")).unwrap().stdout
     '42\n'
     """
-    source = End(sandbox, token, config)
+    source = End(sandbox, token, config, "src")
 
     def copy(there: Sandbox, path: str, goal: str) -> Result[Sandbox, PocketenvError]:
-        target = End(there, token, config)
-
-        def settle(kind: Kind) -> Result[Sandbox, PocketenvError]:
-            staging = temporary(goal if kind == "directory" else posixpath.dirname(goal))
-            tree = source.push(path).bind(lambda uuid: _carry(target, uuid, staging, goal, "directory"))
-            if not isinstance(tree, Failure) or not isinstance(tree.failure(), PathNotFound):
-                return tree
-            return source.kind(path).bind(lambda found: instead(found, kind))
-
-        def instead(found: Kind, kind: Kind) -> Result[Sandbox, PocketenvError]:
-            if found != "file":
-                return Failure(_no_copy(path, found, "copy_to"))
-            below = kind == "directory" or names_directory(dst)
-            file = posixpath.join(goal, posixpath.basename(path)) if below else goal
-            staging = temporary(posixpath.dirname(file))
-            return source.push_file(path).bind(lambda uuid: _carry(target, uuid, staging, file, "file"))
-
-        return target.kind(goal).bind(settle)
+        return transfer(source, End(there, token, config, "dst"), path, goal, into=names_directory(dst))
 
     places = place("src", src).bind(lambda path: place("dst", dst).map(lambda goal: (path, goal)))
     return places.bind(
@@ -307,7 +270,12 @@ def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
             _HALF if encoding == "utf-8" else f"cannot be written in the encoding of this machine's names, {encoding}"
         )
         return Failure(InvalidInput("local", reason))
-    return Success(Path(text))
+    whole = os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises
+    if whole.startswith("~"):
+        return Failure(
+            InvalidInput("local", "begins with ~ and names no user's home directory: write ./~ for that name")
+        )
+    return Success(Path(whole))
 
 
 def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
@@ -322,67 +290,8 @@ def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # n
         return Failure(InvalidInput("ignore", _HALF))
 
 
-def _goal(end: End, source: Path, path: str, *, is_directory: bool) -> Result[tuple[str, str | None], PocketenvError]:
-    """The directory to unpack into, and the name that a single file has there."""
-    from pocketenv_fp.archive.names import from_disk
-
-    if os.path.isdir(source):  # noqa: PTH112  # pathlib's raises
-        return Success((path, None))
-    kind: Result[Kind, PocketenvError] = Success("directory") if is_directory else end.kind(path)
-    return kind.map(
-        lambda found: (
-            (path, from_disk(source.name))
-            if found == "directory"
-            else (posixpath.dirname(path), posixpath.basename(path))
-        )
-    )
-
-
-def _in_the_way(end: End, directory: str, error: PocketenvError) -> Result[None, PocketenvError]:
-    # The platform hides why it could not unpack. Only a sandbox that runs tells what is there.
-    if not isinstance(error, ApiError) or error.status not in {400, 500}:
-        return Failure(error)
-    match end.kind(directory).value_or(None):
-        case None:
-            return Failure(error)
-        case "file":
-            return Failure(InvalidInput("remote", "leads to a file in the sandbox, where a directory should be"))
-        case _:
-            said = f"it could not be unpacked, the platform hides why, and a part of it may be in {directory}"
-            return Failure(type(error)(error.status, error.error, said, error.operation))
-
-
-def _is_missing(error: PocketenvError) -> bool:
-    return isinstance(error, ApiError) and (error.status, error.operation) == (404, storage.TAKE)
-
-
-def _no_copy(path: str, kind: Kind, operation: str) -> PocketenvError:
-    match kind:
-        case "nothing":
-            return PathNotFound(message=f"there is no {path}", operation=operation)
-        case "other":
-            return ArchiveError("it is neither a file nor a directory", path)
-        case _:
-            return PathNotFound(message=f"{path} was not there when it was packed", operation=operation)
-
-
-def _carry(
-    target: End, uuid: str, staging: str, goal: str, kind: Literal["directory", "file"]
-) -> Result[Sandbox, PocketenvError]:
-    is_there = True
-    with guarded():
-        try:
-            with opened():
-                pulled = target.pull(uuid, staging)
-            if isinstance(pulled, Failure):
-                is_there = may_have_run(pulled.failure())
-                return Failure(pulled.failure())
-            is_there = False  # from here on it is the shell's to remove, whatever comes between
-        finally:
-            if is_there:
-                target.remove(staging, is_under_way=True)
-        # The shell does not stop where who waits for it does: what it moves is moved before Ctrl-C comes out.
-        return target.settle(staging, goal, kind)
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # pathlib's raises
 
 
 def _resolved(

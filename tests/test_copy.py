@@ -521,7 +521,7 @@ def test_what_is_not_on_this_machine_is_not_sent(place: local.Platform, box: San
     place.calls.clear()
     os.mkfifo(tmp_path / "pipe")
     assert isinstance(upload(box, tmp_path / "none").failure(), ArchiveError)
-    assert isinstance(upload(box, tmp_path).failure(), ArchiveError)
+    assert isinstance(upload(box, tmp_path / "pipe").failure(), ArchiveError)
     assert isinstance(upload(box, "a\0b").failure(), InvalidInput)
     assert isinstance(download(box, "a", "a\0b").failure(), InvalidInput)
     assert list(place.calls) == []

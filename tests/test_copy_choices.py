@@ -66,7 +66,7 @@ def test_download_refuses_links_outside_by_default(box: Sandbox, tmp_path: Path)
     said(box, VENV.format("refused"))
     error = download(box, "refused", tmp_path / "out").failure()
     assert isinstance(error, ArchiveError)
-    assert error.entry == "refused/bin/python"
+    assert error.entry == "bin/python"
     assert 'links="skip"' in error.reason
     assert 'links="keep"' in error.reason
     assert names(tmp_path) == []
@@ -168,6 +168,8 @@ def test_upload_reports_once_what_it_skips(
     place: local.Platform, box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
+    # Too large for a line: it goes through storage.
+    (tmp_path / "big").write_bytes(os.urandom(300_000))
     place.faults.add("POST /cp", Refuse(503))
     config = Config(api_url=place.url, storage_url=place.storage_url, token=place.token, retries=2)
     upload(box, tmp_path, "twice", config=config).unwrap()
@@ -261,6 +263,6 @@ def test_copies_keep_names_in_an_ascii_locale(place: local.Platform, tmp_path: P
         b"/file/one \xc3\xa9", b"/in/\xc3\xa9/\xf0\x9f\xa4\xa3", b"/in/\xff", b"/one \xc3\xa9",
         b"/out \xc3\xa9/one \xc3\xa9", b"/out \xc3\xa9/\xc3\xa9/\xf0\x9f\xa4\xa3", b"/out \xc3\xa9/\xff",
     ])  # fmt: skip
-    assert "t\\xe9/\\xe9/l" in errors[0]
+    assert "\\xe9/l" in errors[0]
     assert "ascii" in errors[1]
     assert "ascii" in errors[2]

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pocketenv_fp import pocketenv, sandbox
-from pocketenv_fp.clojure import from_map, to_map
 from pocketenv_fp.config import Config, FromEnv, from_env, using
 from pocketenv_fp.errors import (
     ApiError,
@@ -45,8 +44,7 @@ from pocketenv_fp.errors import (
     WorkerLost,
     raise_for,
 )
-from pocketenv_fp.fleet import collect, fan_out, partition
-from pocketenv_fp.leases import ephemeral, managed
+from pocketenv_fp.errors.maps import from_map, to_map
 from pocketenv_fp.models import (
     Backup,
     ExecResult,
@@ -66,21 +64,6 @@ from pocketenv_fp.models import (
     TerminalToken,
     Variable,
     Volume,
-)
-from pocketenv_fp.operation import Step, identity
-from pocketenv_fp.pipeline import (
-    check,
-    gather,
-    json_output,
-    keep,
-    lines,
-    or_else,
-    recover,
-    retrying,
-    stdout,
-    tap,
-    when,
-    within,
 )
 from pocketenv_fp.pocketenv import (
     claim_sandbox,
@@ -154,13 +137,30 @@ from pocketenv_fp.sandbox import (
     vscode,
     wait_until_running,
 )
+from pocketenv_fp.sandbox.managed import ephemeral, managed
+from pocketenv_fp.steps.combinators import (
+    check,
+    gather,
+    json_output,
+    keep,
+    lines,
+    or_else,
+    recover,
+    retrying,
+    stdout,
+    tap,
+    when,
+    within,
+)
+from pocketenv_fp.steps.fan_out import collect, fan_out, partition
+from pocketenv_fp.steps.operation import Step, identity
 
 if TYPE_CHECKING:
-    from pocketenv_fp.asynchronous import aio
-    from pocketenv_fp.curl import as_curl
-    from pocketenv_fp.explaining import explain
-    from pocketenv_fp.explanation import Explanation
-    from pocketenv_fp.traces import Trace, trace, tracing
+    from pocketenv_fp.explaining.curl import as_curl
+    from pocketenv_fp.explaining.explain import explain
+    from pocketenv_fp.explaining.explanation import Explanation
+    from pocketenv_fp.steps.aio import aio
+    from pocketenv_fp.steps.trace import Trace, trace, tracing
 
 __version__ = "0.1.0"
 
@@ -318,13 +318,13 @@ __all__ = [
 
 # Imported when they are asked for: what looks at programs is in few of them, and would be a tenth of the import time.
 _LATER = {
-    "Explanation": "explanation",
-    "Trace": "traces",
-    "aio": "asynchronous",
-    "as_curl": "curl",
-    "explain": "explaining",
-    "trace": "traces",
-    "tracing": "traces",
+    "Explanation": "explaining.explanation",
+    "Trace": "steps.trace",
+    "aio": "steps.aio",
+    "as_curl": "explaining.curl",
+    "explain": "explaining.explain",
+    "trace": "steps.trace",
+    "tracing": "steps.trace",
 }
 
 

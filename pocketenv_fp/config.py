@@ -30,11 +30,11 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Name, Seconds, Text, wrong_value
-from pocketenv_fp.environment import Variables
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import demand_type, normalize
-from pocketenv_fp.secrecy import HIDDEN, HiddenText, Source
+from pocketenv_fp.redaction import HIDDEN, HiddenText, Source
+from pocketenv_fp.runtime.environment import Variables
+from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
 

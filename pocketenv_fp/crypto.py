@@ -15,10 +15,10 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
-from pocketenv_fp.extras import needed
 from pocketenv_fp.models import SshKeyPair
 from pocketenv_fp.plain_types import demand_type, normalize
-from pocketenv_fp.secrecy import HIDDEN, HiddenText
+from pocketenv_fp.redaction import HIDDEN, HiddenText
+from pocketenv_fp.runtime.optional import needed
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox

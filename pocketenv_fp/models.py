@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 import msgspec
 
-from pocketenv_fp.secrecy import HIDDEN, without_passwords
+from pocketenv_fp.redaction import HIDDEN, without_passwords
 
 __all__ = [
     "Backup",

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, SupportsFloat, Union, cast, get_args
 
 import msgspec
 
-from pocketenv_fp.secrecy import HiddenText
+from pocketenv_fp.redaction import HiddenText
 
 __all__ = ["demand_type", "mismatch", "normalize"]
 

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple, Self
 
-from pocketenv_fp import Config, Sandbox, transport
+from pocketenv_fp import Config, Sandbox
+from pocketenv_fp.http import transport
 
 # In the shape of an embedded platform's: one of no known shape is the cause of every 500.
 TOKEN = f"tok-En_For_Tests.{'0123456789abcdef' * 4}"

@@ -47,8 +47,8 @@ from pocketenv_fp import (
     within,
 )
 from pocketenv_fp.config import FromEnv
-from pocketenv_fp.operation import Curried, Step
-from pocketenv_fp.secrecy import HiddenText, shown
+from pocketenv_fp.redaction import HiddenText, shown
+from pocketenv_fp.steps.operation import Curried, Step
 
 BOX = Sandbox(id="3f", name="calm-otter")
 NOWHERE = Config(api_url="http://127.0.0.1:9", token="t", retries=0)

@@ -24,7 +24,6 @@ from pocketenv_fp import (
     PocketenvError,
     Sandbox,
     aio,
-    asynchronous,
     create,
     ephemeral,
     exec,
@@ -38,8 +37,9 @@ from pocketenv_fp import (
     using,
     within,
 )
-from pocketenv_fp.asynchronous import WORKERS, Aio, Pending
-from pocketenv_fp.operation import step
+from pocketenv_fp.steps import aio as asynchronous
+from pocketenv_fp.steps.aio import WORKERS, Aio, Pending
+from pocketenv_fp.steps.operation import step
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -50,7 +50,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local.faults import Slow
 from pocketenv_fp.providers import Provider, provider_of
-from pocketenv_fp.sandbox.wire_form import GRACE_SECONDS
+from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS
 from tests import servers
 from tests.servers import BOX, Reply, Server, client, reply
 
@@ -316,7 +316,7 @@ def test_a_time_that_is_none_is_refused() -> None:
 
 def test_exec_shell_busy(box: Sandbox, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that does not answer in time is busy, where the platform itself answers."""
-    monkeypatch.setattr("pocketenv_fp.sandbox.commands.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.exec.GRACE_SECONDS", 0.1)
     with platform.faults.on("sandbox.exec", Slow(8, before_work=True)):
         error = exec(box, "true", timeout=0.1, config=Config(read_timeout=0.3)).failure()
     assert isinstance(error, ShellBusy)
@@ -377,7 +377,7 @@ def test_exec_shell_not_lost(answers: tuple[Reply, ...], view: Reply | None, pro
 def test_exec_the_providers_limit(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A 500 after the provider's own limit is a command that took too long, and may run on."""
     short = provider_of(provider)._replace(exec_seconds=0.3)
-    monkeypatch.setattr("pocketenv_fp.sandbox.commands.provider_of", always(short))
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.exec.provider_of", always(short))
     there = msgspec.structs.replace(BOX, provider=provider, status=Status.RUNNING)
     late = INTERNAL._replace(wait=0.4)
     error, verbs = judged(late, sandbox=there)
@@ -388,9 +388,9 @@ def test_exec_the_providers_limit(provider: str, monkeypatch: pytest.MonkeyPatch
 
 def test_exec_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that may not take as long as the platform waited had to wait for an earlier one."""
-    monkeypatch.setattr("pocketenv_fp.sandbox.shell_state.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.shell_state.GRACE_SECONDS", 0.1)
     short = provider_of(None)._replace(exec_seconds=0.4)
-    monkeypatch.setattr("pocketenv_fp.sandbox.commands.provider_of", always(short))
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.exec.provider_of", always(short))
     error, _ = judged(INTERNAL._replace(wait=0.5), timeout=0.1)
     assert error == ShellBusy(0.4, "sandbox.exec")
 
@@ -627,7 +627,7 @@ def test_spawn_elsewhere() -> None:
 
 def test_spawn_while_the_shell_is_busy(box: Sandbox, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service is there although nothing is known of its process."""
-    monkeypatch.setattr("pocketenv_fp.sandbox.background.PATIENCE", 0.2)
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.spawn.PATIENCE", 0.2)
     with platform.faults.on("sandbox.exec", Slow(2, before_work=True)):
         assert spawn(box, "true").unwrap().status is Status.RUNNING
 

@@ -50,14 +50,15 @@ from pocketenv_fp import (
     set_volume,
     start,
     stop,
-    storage,
     tap,
     upload,
     using,
 )
+from pocketenv_fp.http import storage
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Refuse, Slow
-from pocketenv_fp.sandbox import copy_lines, delivery, departure, transfer
+from pocketenv_fp.sandbox.copying import delivery, departure, lines
+from pocketenv_fp.sandbox.copying import remote as transfer
 from tests import servers
 from tests.archive.trees import TREES, Node, look, write
 
@@ -675,7 +676,7 @@ def test_ctrl_c_leaves_nothing_in_a_sandbox(  # noqa: PLR0917  # fixtures
         counted = itertools.count()
 
         def interrupted(*given: Any, number: int = number, counted: Iterator[int] = counted, **options: Any) -> Any:
-            if copy_lines.REMOVE in given[1:2] or copy_lines.REMOVE_LATE in given[1:2] or next(counted) != number:
+            if lines.REMOVE in given[1:2] or lines.REMOVE_LATE in given[1:2] or next(counted) != number:
                 return real(*given, **options)
             if when == "after":
                 real(*given, **options)
@@ -707,7 +708,7 @@ def test_what_comes_when_it_is_not_waited_for_is_removed(
         came.set()
 
     def interrupted(*given: Any, **options: Any) -> Any:
-        if method == "run" and given[1] != copy_lines.LOOK:
+        if method == "run" and given[1] != lines.LOOK:
             return real(*given, **options)
         threading.Thread(target=contextvars.copy_context().run, args=(late, *given), kwargs=options).start()
         raise KeyboardInterrupt
@@ -902,7 +903,7 @@ def test_a_directory_that_nobody_may_look_into_has_no_file_for_anybody() -> None
         "import os, sys\n"
         "from pathlib import Path\n"
         "from pocketenv_fp.errors import ArchiveError\n"
-        "from pocketenv_fp.sandbox.arrival import landed_file\n"
+        "from pocketenv_fp.sandbox.copying.local import landed_file\n"
         "os.chdir(sys.argv[1])\n"
         "os.getuid() or os.setuid(65534)\n"
         "made = Path('made')\n"

@@ -18,7 +18,7 @@ from pocketenv_fp import ArchiveError, Config, Sandbox, create, download, exec, 
 from pocketenv_fp.errors import TransportError
 from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.observing import Begun, observing
-from pocketenv_fp.progress import Progress
+from pocketenv_fp.runtime.progress import Progress
 from tests import servers
 
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

@@ -29,7 +29,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.faults import Drop, Fault, Garbage, Slow
-from pocketenv_fp.sandbox import copy_lines, delivery, departure, transfer
+from pocketenv_fp.sandbox.copying import delivery, departure, lines, remote
 from tests.archive.trees import look, write
 from tests.test_copy import HARDEST, client, hidden, names, said, through
 
@@ -163,9 +163,9 @@ def test_copies_without_tools_are_refused(platform: local.Platform, tmp_path: Pa
         with pytest.MonkeyPatch.context() as patch:
 
             def without_tools(line: str, variables: Mapping[str, str | int]) -> str:
-                return f"PATH=./workspace/bin\n{copy_lines.with_variables(line, variables)}"
+                return f"PATH=./workspace/bin\n{lines.with_variables(line, variables)}"
 
-            patch.setattr(transfer, "with_variables", without_tools)
+            patch.setattr(remote, "with_variables", without_tools)
             for copy in (upload(box, tmp_path / "file", "x"), download(box, "file", tmp_path / "out")):
                 error = copy.failure()
                 assert isinstance(error, InvalidInput)

@@ -48,7 +48,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.errors import Place
 from pocketenv_fp.local.faults import Refuse
-from pocketenv_fp.operation import Step, step
+from pocketenv_fp.steps.operation import Step, step
 
 T = TypeVar("T")
 

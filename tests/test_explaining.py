@@ -67,14 +67,14 @@ from pocketenv_fp import (
     when,
     within,
 )
-from pocketenv_fp.combinator import combinator
-from pocketenv_fp.explanation import Explanation
-from pocketenv_fp.imagined import Imagined
-from pocketenv_fp.masking import sequence, without_secrets
+from pocketenv_fp.explaining.explanation import Explanation
+from pocketenv_fp.explaining.fake_platform import Imagined
+from pocketenv_fp.explaining.masking import sequence, without_secrets
+from pocketenv_fp.http.xrpc import procedure, query, send
 from pocketenv_fp.observing import observing
-from pocketenv_fp.operation import step
-from pocketenv_fp.sandbox import delivery, departure
-from pocketenv_fp.xrpc import procedure, query, send
+from pocketenv_fp.sandbox.copying import delivery, departure
+from pocketenv_fp.steps.combinator import combinator
+from pocketenv_fp.steps.operation import step
 from tests.conformance import contract
 from tests.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.test_laws import NAMES, arguments

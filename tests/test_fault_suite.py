@@ -36,7 +36,7 @@ from pocketenv_fp import (
     upload,
 )
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
-from pocketenv_fp.sandbox import delivery, departure
+from pocketenv_fp.sandbox.copying import delivery, departure
 from tests import servers
 from tests.local.wire import eventually
 from tests.test_faults_client import BROKEN, shape

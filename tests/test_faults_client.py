@@ -220,7 +220,7 @@ def test_a_body_that_stalls_is_waited_for_once() -> None:
 
 
 def test_an_answer_too_large_for_memory_is_refused_and_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pocketenv_fp.transport.LARGEST_ANSWER", 1 << 20)
+    monkeypatch.setattr("pocketenv_fp.http.transport.LARGEST_ANSWER", 1 << 20)
     fits = json.dumps({"stdout": "x" * (1 << 19), "stderr": "", "exitCode": 0}).encode()
     packed = {"Content-Encoding": "gzip"}
     bombs = {
@@ -263,7 +263,7 @@ def test_a_slow_answer_is_waited_for_or_given_up_and_never_asked_for_again(
         assert (planned.played, planned.worked) == (1, 1)
     with place.faults.on(EXEC, fault) as planned:
         # An answer is waited for as long as the command may take, and a read time-out more.
-        monkeypatch.setattr("pocketenv_fp.sandbox.commands.GRACE_SECONDS", 0)
+        monkeypatch.setattr("pocketenv_fp.sandbox.commands.exec.GRACE_SECONDS", 0)
         error = exec(box, "true", timeout=0.1, config=client(place, read_timeout=0.2)).failure()
         assert isinstance(error, ShellBusy)
         # The platform did it all the same: that is what the error warns of.

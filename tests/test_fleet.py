@@ -45,10 +45,10 @@ from pocketenv_fp import (
     using,
 )
 from pocketenv_fp.config import in_use
-from pocketenv_fp.deadline import limited, remaining
 from pocketenv_fp.local.faults import Refuse
-from pocketenv_fp.operation import step
-from pocketenv_fp.progress import Track, tracking
+from pocketenv_fp.runtime.deadline import limited, remaining
+from pocketenv_fp.runtime.progress import Track, tracking
+from pocketenv_fp.steps.operation import step
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -314,7 +314,7 @@ def test_a_fleet_without_progress_shows_no_bar(monkeypatch: pytest.MonkeyPatch) 
         with tracking(progress, total, unit=unit) as track:
             yield track
 
-    monkeypatch.setattr("pocketenv_fp.fleet.tracking", watched)
+    monkeypatch.setattr("pocketenv_fp.steps.fan_out.tracking", watched)
     fan_out(shout, ["a", "b"])
     fan_out(shout, ["a", "b"], progress=True)
     assert asked == [False, True]

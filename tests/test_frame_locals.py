@@ -18,11 +18,12 @@ import trustme
 from rich.console import Console
 from rich.traceback import Traceback
 
-from pocketenv_fp import Config, exec, from_env, get_sandbox, pocketenv, sandbox, storage
+from pocketenv_fp import Config, exec, from_env, get_sandbox, pocketenv, sandbox
 from pocketenv_fp import config as config_module
 from pocketenv_fp.config import settings
-from pocketenv_fp.secrecy import HiddenBytes, HiddenText
-from pocketenv_fp.xrpc import procedure, send
+from pocketenv_fp.http import storage
+from pocketenv_fp.http.xrpc import procedure, send
+from pocketenv_fp.redaction import HiddenBytes, HiddenText
 from tests import servers
 from tests.servers import BOX, RAN, Reply, Server, reply
 

@@ -515,7 +515,7 @@ def test_a_cell_that_takes_long_tells_what_it_is_at(kernel: Kernel) -> None:
     "value", ["ran", "Success(ran)", "[Success(ran), Success(ran)]", "Traced(Success(ran), Trace())"]
 )
 def test_a_long_output_leaves_a_small_message(kernel: Kernel, value: str) -> None:
-    made = "from returns.result import Success\nfrom pocketenv_fp.traces import Traced\nran = ExecResult('line\\n' * 2_000_000, '', 0)\n"
+    made = "from returns.result import Success\nfrom pocketenv_fp.steps.trace import Traced\nran = ExecResult('line\\n' * 2_000_000, '', 0)\n"
     (shown,) = of_kind(kernel.run(made + value), "execute_result")
     assert sum(map(len, shown["data"].values())) < 100_000
     assert "more characters" in shown["data"]["text/plain"]

@@ -41,7 +41,7 @@ from pocketenv_fp import (
     unexpose,
     wait_until_running,
 )
-from pocketenv_fp.progress import Progress
+from pocketenv_fp.runtime.progress import Progress
 
 # An iterator is no step: what it gives is not one Result but many. `sh` makes steps of `exec`.
 OTHERS = {"sh", *(name for name in sandbox.__all__ if name.startswith("iter_"))}

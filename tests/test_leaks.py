@@ -53,10 +53,10 @@ from pocketenv_fp import (
     tap,
     to_map,
     tracing,
-    transport,
     using,
 )
 from pocketenv_fp.config import settings
+from pocketenv_fp.http import transport
 from pocketenv_fp.observing import logged, observing
 from tests import servers
 from tests.servers import BOX, Reply, Request, Server, reply

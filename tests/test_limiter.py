@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from returns.result import Success
 
-from pocketenv_fp import Config, get_sandbox, limiter, local
+from pocketenv_fp import Config, get_sandbox, local
 from pocketenv_fp.config import settings
-from pocketenv_fp.deadline import limited
-from pocketenv_fp.deadline import nap as usual_nap
-from pocketenv_fp.limiter import Limiter
+from pocketenv_fp.http import rate_limit
+from pocketenv_fp.http.rate_limit import Limiter
+from pocketenv_fp.http.transport import transport
 from pocketenv_fp.local import limits
-from pocketenv_fp.transport import transport
+from pocketenv_fp.runtime.deadline import limited
+from pocketenv_fp.runtime.deadline import nap as usual_nap
 from tests import servers
 from tests.servers import VIEW, Reply, Request, Server, client, reply
 
@@ -77,7 +78,7 @@ def test_a_reset_in_the_past_holds_nobody_back() -> None:
 def test_a_reset_far_away_is_waited_for_no_longer_than_a_minute(reset: int) -> None:
     held = Limiter()
     held.feed(headers(5, 0, reset))
-    assert 0 < held._claim() <= limiter.LONGEST_WAIT
+    assert 0 < held._claim() <= rate_limit.LONGEST_WAIT
 
 
 def test_answers_that_overtake_each_other_never_raise_what_is_left() -> None:
@@ -116,7 +117,7 @@ def test_one_that_went_ahead_and_is_never_answered_holds_nobody_back_for_long() 
     held = Limiter()
     held.feed(headers(9, 0, 0))
     with held.turn():
-        assert limiter.GOING_AHEAD / 2 < waited(held) < 10 * limiter.GOING_AHEAD
+        assert rate_limit.GOING_AHEAD / 2 < waited(held) < 10 * rate_limit.GOING_AHEAD
 
 
 def test_requests_on_their_way_count_before_they_are_answered() -> None:
@@ -170,7 +171,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     base, today = time.monotonic(), time.time()
     monkeypatch.setattr(time, "monotonic", lambda: base + sum(passed))
     monkeypatch.setattr(time, "time", lambda: today + sum(passed))
-    monkeypatch.setattr(limiter, "nap", passed.append)
+    monkeypatch.setattr(rate_limit, "nap", passed.append)
     return passed
 
 
@@ -243,7 +244,7 @@ def test_pause_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         naps.append(seconds)
         usual_nap(0.01)
 
-    monkeypatch.setattr(limiter, "nap", short)
+    monkeypatch.setattr(rate_limit, "nap", short)
     held = Limiter()
     with limited(0.05):
         held.pause(30.0)
@@ -259,7 +260,7 @@ def test_turn_naps_no_longer_than_it_has_to(monkeypatch: pytest.MonkeyPatch) -> 
     held.feed(headers(5, 0, 3))
     with held.turn() as seconds:
         assert seconds == pytest.approx(3.0)
-    assert passed == pytest.approx([limiter.LOOK_AGAIN] * 3)
+    assert passed == pytest.approx([rate_limit.LOOK_AGAIN] * 3)
 
 
 def test_a_pause_holds_everyone_back_the_caller_included() -> None:

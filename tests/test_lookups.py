@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 from returns.result import Success
 
-from pocketenv_fp import Config, DeadlineExceeded, TransportError, get_sandbox, lookups
-from pocketenv_fp.deadline import limited
-from pocketenv_fp.lookups import addresses
+from pocketenv_fp import Config, DeadlineExceeded, TransportError, get_sandbox
+from pocketenv_fp.http import lookups
+from pocketenv_fp.http.lookups import addresses
+from pocketenv_fp.runtime.deadline import limited
 from tests import servers
 from tests.servers import Proxy, Server, client
 

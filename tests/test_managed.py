@@ -51,9 +51,9 @@ from pocketenv_fp import (
     using,
     when,
 )
-from pocketenv_fp.leases import Options
 from pocketenv_fp.local.faults import Refuse, Slow
-from pocketenv_fp.operation import step
+from pocketenv_fp.sandbox.managed import Options
+from pocketenv_fp.steps.operation import step
 
 REPO = "file:///no/such/repository"
 DELETE = "sandbox.deleteSandbox"

@@ -31,8 +31,8 @@ from pocketenv_fp import (
     Status,
     TailscaleAuthKey,
 )
+from pocketenv_fp.http.xrpc import decode, procedure
 from pocketenv_fp.models import Record
-from pocketenv_fp.xrpc import decode, procedure
 
 WHEN = "2026-04-01T10:20:30.456000Z"
 THEN = datetime(2026, 4, 1, 10, 20, 30, 456000, tzinfo=UTC)

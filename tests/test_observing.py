@@ -36,10 +36,10 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.config import settings
+from pocketenv_fp.http.transport import transport
 from pocketenv_fp.local.faults import Drop, Refuse
 from pocketenv_fp.observing import Begun, Done, Ended, begin, logged, observe, observing, spans
-from pocketenv_fp.operation import step
-from pocketenv_fp.transport import transport
+from pocketenv_fp.steps.operation import step
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -49,12 +49,12 @@ from pocketenv_fp import (
     set_tailscale_auth_key,
     start,
     stop,
-    transport,
     unexpose,
     using,
     vscode,
     wait_until_running,
 )
+from pocketenv_fp.http import transport
 from pocketenv_fp.sandbox.lifecycle import delays
 
 BODY = "b3BlbnNzaC1rZXktdjEAAAAA" + "Q2xlYXJ0ZXh0" * 12 + "tail5"

@@ -65,7 +65,7 @@ from pocketenv_fp import (
     vscode,
     wait_until_running,
 )
-from pocketenv_fp.operation import Operation
+from pocketenv_fp.steps.operation import Operation
 
 BOX = Sandbox(id="3f", name="calm-otter")
 SECRET = "sk-top-secret"

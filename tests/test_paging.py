@@ -28,9 +28,9 @@ from pocketenv_fp import (
     sandbox,
     using,
 )
+from pocketenv_fp.http.paging import walk
 from pocketenv_fp.local.faults import Drop, Html, Refuse
 from pocketenv_fp.models import Page
-from pocketenv_fp.paging import walk
 from tests import servers
 from tests.servers import Request, Server, client, reply
 

@@ -47,7 +47,6 @@ from pocketenv_fp import (
     local,
     managed,
     or_else,
-    pipeline,
     recover,
     retrying,
     sandbox,
@@ -61,7 +60,8 @@ from pocketenv_fp import (
     within,
 )
 from pocketenv_fp.local.faults import Drop, Refuse
-from pocketenv_fp.operation import Operation, operation, step
+from pocketenv_fp.steps import combinators
+from pocketenv_fp.steps.operation import Operation, operation, step
 
 COMBINATORS = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when", "within"]
 ENDS = ["check", "json_output", "lines", "stdout"]
@@ -325,7 +325,7 @@ def test_an_operation_that_is_marked_safe_sends_nothing_but_queries(
 
 @pytest.mark.parametrize("name", COMBINATORS)
 def test_a_combinator_refuses_what_is_no_step(name: str) -> None:
-    combinator: Any = getattr(pipeline, name)
+    combinator: Any = getattr(combinators, name)
     before = {"when": (is_even,), "within": (5,)}.get(name, ())
     after = {"or_else": (start,), "recover": (None,)}.get(name, ())
     with pytest.raises(TypeError, match=rf"^{name}: (step|first): exec needs arguments: write `\| exec\("):
@@ -416,9 +416,9 @@ def test_what_the_caller_does_with_his_list_afterwards_changes_nothing() -> None
 
 def test_help_shows_the_arguments_without_the_target() -> None:
     for name in COMBINATORS:
-        signature = inspect.signature(getattr(pipeline, name))
+        signature = inspect.signature(getattr(combinators, name))
         assert "target" not in signature.parameters
-        assert repr(getattr(pipeline, name)).startswith(f"<combinator {name}(")
+        assert repr(getattr(combinators, name)).startswith(f"<combinator {name}(")
 
 
 @pytest.mark.parametrize("name", [*COMBINATORS, *ENDS, "managed", "ephemeral"])
@@ -429,7 +429,7 @@ def test_each_has_an_example_and_says_what_it_gives(name: str) -> None:
 
 
 def test_the_module_offers_all_of_them() -> None:
-    assert sorted([*COMBINATORS, *ENDS]) == pipeline.__all__
+    assert sorted([*COMBINATORS, *ENDS]) == combinators.__all__
 
 
 # The ends

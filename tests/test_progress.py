@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from pocketenv_fp import progress, upload
-from pocketenv_fp.progress import Track, tracking
+from pocketenv_fp import upload
+from pocketenv_fp.runtime import progress
+from pocketenv_fp.runtime.progress import Track, tracking
 
 Told = list[tuple[int, int | None]]
 

@@ -21,7 +21,7 @@ MOMENTS = int(os.environ.get("POCKETENV_MOMENTS", "24"))
 PROGRAM = """
 import asyncio, os, random, signal, sys, threading, time
 from returns.result import Success
-from pocketenv_fp.operation import step
+from pocketenv_fp.steps.operation import step
 from pocketenv_fp import Sandbox, copy_to, create, delete, download, ephemeral, exec, fan_out, managed, recover, start, stop, tap, upload
 
 first, last, folder, seed = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]

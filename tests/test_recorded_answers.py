@@ -13,8 +13,8 @@ import pytest
 from returns.result import Result, Success
 
 from pocketenv_fp import PocketenvError, ProfileNotFound, RecordNotFound, Sandbox, Status, pocketenv, sandbox
+from pocketenv_fp.http.xrpc import Call, answered_by
 from pocketenv_fp.models import Page
-from pocketenv_fp.xrpc import Call, answered_by
 from tests.test_functions import KEY, PUBLIC, TAILSCALE
 
 RECORDED = Path(__file__).parents[2] / "shared" / "platform" / "recorded"

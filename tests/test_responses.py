@@ -14,8 +14,8 @@ from returns.result import Failure, Success
 
 from pocketenv_fp import Config, ExecResult, Sandbox, TransportError, get_sandbox, sandbox
 from pocketenv_fp.config import settings
-from pocketenv_fp.transport import Request, transport
-from pocketenv_fp.xrpc import decode, procedure, send
+from pocketenv_fp.http.transport import Request, transport
+from pocketenv_fp.http.xrpc import decode, procedure, send
 from tests import servers
 from tests.servers import BOX, RAN, VIEW, Reply, Server, client, reply
 

@@ -18,7 +18,8 @@ import pytest
 import trustme
 from returns.result import Success
 
-from pocketenv_fp import Config, TransportError, connections, exec, get_sandbox, list_sandboxes, transport
+from pocketenv_fp import Config, TransportError, exec, get_sandbox, list_sandboxes
+from pocketenv_fp.http import connections, transport
 from tests import servers
 from tests.servers import BOX, RAN, TOKEN, Proxy, Server, client, reply
 

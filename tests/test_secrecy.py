@@ -7,8 +7,8 @@ import inspect
 import pytest
 
 from pocketenv_fp import create, exec, fan_out, identity
-from pocketenv_fp.masking import SHOWN, Shown
-from pocketenv_fp.secrecy import HIDDEN, is_secret, shown
+from pocketenv_fp.explaining.masking import SHOWN, Shown
+from pocketenv_fp.redaction import HIDDEN, is_secret, shown
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
 IDS = ["backupId", "did", "id", "sandboxId", "serviceId", "uuid"]

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from returns.result import Result, Success
 
 from pocketenv_fp import Config, ExecResult, PocketenvError, TransportError, get_sandbox
+from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.observing import observing
-from pocketenv_fp.xrpc import decode, procedure, send
 from tests import servers
 from tests.servers import TOKEN, Proxy, read_request, reply
 

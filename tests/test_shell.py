@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, example, given, reject, settings
 from hypothesis import strategies as st
 
 from pocketenv_fp import from_env, sh
-from pocketenv_fp.shell import fill, quote
+from pocketenv_fp.sandbox.commands.template import fill, quote
 
 # What a platform may run a line with: bash and, as `sh`, whatever there is.
 SHELLS = sorted({found for name in ("bash", "sh", "dash") if (found := shutil.which(name))})

@@ -28,8 +28,8 @@ from pocketenv_fp import (
     start,
     wait_until_running,
 )
-from pocketenv_fp.arguments import Limit
-from pocketenv_fp.operation import operation, step
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import Limit
 
 BOX = Sandbox(id="b6586b77", name="swift-badger-aed6")
 

@@ -44,7 +44,7 @@ from pocketenv_fp import (
     unexpose,
     wait_until_running,
 )
-from pocketenv_fp.operation import Operation, StepOperation
+from pocketenv_fp.steps.operation import Operation, StepOperation
 
 # `sh` makes steps of `exec`.
 OPERATIONS = [getattr(sandbox, name) for name in sandbox.__all__ if name != "sh"] + [create, get_sandbox]

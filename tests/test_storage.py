@@ -22,8 +22,8 @@ from pocketenv_fp import (
     TransportError,
     Unauthorized,
     local,
-    storage,
 )
+from pocketenv_fp.http import storage
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
 from tests import servers
 from tests.servers import Reply, Request, Server, reply

@@ -30,9 +30,9 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local import Platform
 from pocketenv_fp.observing import Begun, Done
-from pocketenv_fp.operation import step
-from pocketenv_fp.timeline import CallRecord, StepRecord, timeline
-from pocketenv_fp.traces import Tracer
+from pocketenv_fp.observing.timeline import CallRecord, StepRecord, timeline
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.trace import Tracer
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -46,13 +46,11 @@ from pocketenv_fp import (
     local,
     pocketenv,
     sandbox,
-    storage,
-    transport,
-    trouble,
 )
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.pack import pack
-from pocketenv_fp.xrpc import decode, procedure, send
+from pocketenv_fp.http import failures, storage, transport
+from pocketenv_fp.http.xrpc import decode, procedure, send
 from tests import servers
 from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply
 
@@ -163,11 +161,11 @@ MAYBE_SENT = {
 
 @pytest.mark.parametrize("kind", LIBRARIES + STANDARD, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_every_exception_of_the_libraries_below_is_caught_and_named(kind: type[Exception]) -> None:
-    assert issubclass(kind, trouble.TROUBLE)
+    assert issubclass(kind, failures.TROUBLE)
     error = kind.__new__(kind)
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_message = "certificate has expired"  # what OpenSSL sets
-    named = trouble.trouble(error, "sandbox.exec")
+    named = failures.trouble(error, "sandbox.exec")
     if kind.__name__ in NOT_SENT:
         assert (named.kind, named.maybe_sent) == (NOT_SENT[kind.__name__], False)
     else:
@@ -188,7 +186,7 @@ def test_the_lists_of_exceptions_are_those_of_the_libraries() -> None:
 @pytest.mark.parametrize("kind", exceptions_in(http.client), ids=lambda kind: kind.__name__)
 def test_what_http_client_raises_arrives_wrapped_and_is_told_apart(kind: type[Exception]) -> None:
     inner = urllib3.exceptions.ProtocolError("Connection aborted.", kind.__new__(kind))
-    named = trouble.trouble(requests.exceptions.ConnectionError(inner), "x")
+    named = failures.trouble(requests.exceptions.ConnectionError(inner), "x")
     gone = issubclass(kind, ConnectionError | http.client.IncompleteRead)
     assert (named.kind, named.maybe_sent) == ("dropped" if gone else "protocol", True)
 
@@ -199,8 +197,8 @@ def test_trouble_before_the_request_was_not_sent(kind: type[Exception], *, by_pr
     error = kind.__new__(kind)
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_message = "certificate has expired"
-    error.__cause__ = trouble.NotSent(by_proxy=by_proxy)
-    named = trouble.trouble(urllib3.exceptions.ProtocolError("Connection aborted.", error), "x")
+    error.__cause__ = failures.NotSent(by_proxy=by_proxy)
+    named = failures.trouble(urllib3.exceptions.ProtocolError("Connection aborted.", error), "x")
     assert not named.maybe_sent
     assert named.kind not in {"dropped", "timeout"}
     assert not by_proxy or named.kind in {"proxy", "tls"}
@@ -208,14 +206,14 @@ def test_trouble_before_the_request_was_not_sent(kind: type[Exception], *, by_pr
 
 def test_no_text_of_a_cause_gets_into_the_error() -> None:
     inner = ValueError(f"Invalid header value b'Bearer {TOKEN}'")
-    named = trouble.trouble(requests.exceptions.ConnectionError(inner), "x")
+    named = failures.trouble(requests.exceptions.ConnectionError(inner), "x")
     assert TOKEN not in f"{named}{named!r}{named.args}"
 
 
 def test_causes_that_hang_in_a_circle_are_looked_at_once() -> None:
     first, second = requests.exceptions.ConnectionError(), ConnectionResetError(104, "Connection reset by peer")
     first.__cause__, second.__cause__ = second, first
-    assert trouble.trouble(first, "x").kind == "dropped"
+    assert failures.trouble(first, "x").kind == "dropped"
 
 
 # No connection

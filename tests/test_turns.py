@@ -8,8 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from pocketenv_fp import DeadlineExceeded
-from pocketenv_fp.deadline import limited
-from pocketenv_fp.turns import Turns
+from pocketenv_fp.runtime.deadline import limited
+from pocketenv_fp.runtime.turns import Turns
 
 
 def test_turns_let_one_thread_in_for_each_key() -> None:

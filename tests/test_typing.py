@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp import pocketenv, sandbox
-from pocketenv_fp.operation import Operation
+from pocketenv_fp.steps.operation import Operation
 
 CASES = Path(__file__).parent / "typing"
 ROOT = CASES.parents[1]

@@ -26,7 +26,7 @@ LONGEST = 1.2
 PROGRAM = """
 import sys
 from pocketenv_fp import *
-from pocketenv_fp.operation import step
+from pocketenv_fp.steps.operation import step
 
 @step(Sandbox)
 def stumble(box):

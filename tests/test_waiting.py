@@ -34,7 +34,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.config import settings
 from pocketenv_fp.local.faults import Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
-from pocketenv_fp.sandbox import waiting
+from pocketenv_fp.sandbox import shared_polling
 
 LIST = "actor.getActorSandboxes"
 BOOT = 1.5
@@ -53,7 +53,7 @@ def booting() -> Iterator[local.Platform]:
 @pytest.fixture
 def place(booting: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Platform]:
     """The same, empty and well, for whoever is logged in there. Its lists may be asked for more often than usual."""
-    monkeypatch.setattr(waiting, "SPACING", 0.4)
+    monkeypatch.setattr(shared_polling, "SPACING", 0.4)
     booting.remove_sandboxes()
     booting.faults.clear()
     with using(Config(api_url=booting.url, token=booting.token, retries=1)):
@@ -81,7 +81,7 @@ def test_many_who_wait_ask_one_question(place: local.Platform) -> None:
     assert [box.unwrap().id for box in running] == [box.id for box in boxes]
     assert {box.unwrap().status for box in running} == {Status.RUNNING}
     # Each looks once at its own in the end, and those who came first before there were others.
-    assert 1 <= sent[LIST] <= BOOT / waiting.SPACING + 2
+    assert 1 <= sent[LIST] <= BOOT / shared_polling.SPACING + 2
     assert sent.total() < MANY * 2
 
 
@@ -94,7 +94,7 @@ def test_what_they_get_is_the_whole_record(place: local.Platform) -> None:
     assert all(box.unwrap().owner for box in running)
 
 
-@pytest.mark.parametrize("count", [1, waiting.CROWD - 1])
+@pytest.mark.parametrize("count", [1, shared_polling.CROWD - 1])
 def test_a_few_look_for_themselves(place: local.Platform, count: int) -> None:
     boxes = made(count)
     place.calls.clear()
@@ -105,11 +105,11 @@ def test_a_few_look_for_themselves(place: local.Platform, count: int) -> None:
 def test_who_wants_to_look_more_often_looks_for_himself(place: local.Platform) -> None:
     boxes = made(6)
     place.calls.clear()
-    assert partition(fan_out(wait_until_running(interval=0.9 * waiting.SPACING), boxes))[1] == []
+    assert partition(fan_out(wait_until_running(interval=0.9 * shared_polling.SPACING), boxes))[1] == []
     assert asked(place).keys() == {"sandbox.getSandbox"}
     others = made(6, "other")
     place.calls.clear()
-    assert partition(fan_out(wait_until_running(interval=waiting.SPACING), others))[1] == []
+    assert partition(fan_out(wait_until_running(interval=shared_polling.SPACING), others))[1] == []
     assert asked(place)[LIST] >= 1
 
 
@@ -138,7 +138,7 @@ def test_one_that_is_deleted_ends_that_wait_only(place: local.Platform) -> None:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Platform]:
     """A platform whose sandboxes take so long that none is up before all are made, however busy the machine is."""
-    monkeypatch.setattr(waiting, "SPACING", 0.4)
+    monkeypatch.setattr(shared_polling, "SPACING", 0.4)
     with local.platform(boot_delay=5) as platform, using(Config(api_url=platform.url, token=platform.token)):
         yield platform
 
@@ -183,7 +183,7 @@ BROKEN: list[Fault] = [
 
 @pytest.mark.parametrize("fault", BROKEN, ids=repr)
 def test_a_list_that_fails_harms_nobody(place: local.Platform, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "LONGEST_READ", 0.5)
+    monkeypatch.setattr(shared_polling, "LONGEST_READ", 0.5)
     boxes = made(8)
     with place.faults.on(LIST, fault) as planned:
         running = fan_out(wait_until_running, boxes)
@@ -193,7 +193,7 @@ def test_a_list_that_fails_harms_nobody(place: local.Platform, fault: Fault, mon
 
 
 def test_after_a_failure_the_list_is_asked_for_again(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "BROKEN", 0.2)
+    monkeypatch.setattr(shared_polling, "BROKEN", 0.2)
     boxes = made(8)
     place.faults.add(LIST, Garbage(), times=1)
     place.calls.clear()
@@ -221,7 +221,7 @@ def test_each_wait_ends_at_its_own_time(place: local.Platform) -> None:
 
 
 def test_who_asks_and_has_no_time_left_hands_over(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "SHORTEST_READ", 0.2)
+    monkeypatch.setattr(shared_polling, "SHORTEST_READ", 0.2)
     boxes = made(8)
     place.calls.clear()
     place.faults.add(LIST, Slow(5), times=1)
@@ -238,21 +238,21 @@ def test_who_asks_and_has_no_time_left_hands_over(place: local.Platform, monkeyp
 def test_the_next_pages_are_asked_for_as_long_as_it_pays(
     place: local.Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "PAGE", 2)
+    monkeypatch.setattr(shared_polling, "PAGE", 2)
     boxes = made(9)
     place.calls.clear()
     assert partition(fan_out(wait_until_running, boxes))[1] == []
     sent = asked(place)
     # Pages of 2 and 8 are two questions each time, and twice the time until the next ones.
-    assert 2 <= sent[LIST] <= 2 * (BOOT / (2 * waiting.SPACING) + 2)
+    assert 2 <= sent[LIST] <= 2 * (BOOT / (2 * shared_polling.SPACING) + 2)
     assert sent[LIST] % 2 == 0
     assert sent.total() < 3 * len(boxes)
 
 
 @pytest.mark.usefixtures("place")
 def test_sandboxes_far_behind_in_the_list_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "PAGE", 1)
-    monkeypatch.setattr(waiting, "GROWTH", 1)
+    monkeypatch.setattr(shared_polling, "PAGE", 1)
+    monkeypatch.setattr(shared_polling, "GROWTH", 1)
     old = made(4, "old")
     made(6, "new")
     assert [box.unwrap().id for box in fan_out(wait_until_running, old)] == [box.id for box in old]
@@ -293,8 +293,8 @@ def test_nothing_is_kept_of_who_has_waited(place: local.Platform) -> None:
     fan_out(wait_until_running(timeout=0), boxes)
     delete(boxes[0]).unwrap()
     assert isinstance(wait_until_running(boxes[0]).failure(), SandboxNotFound)
-    assert waiting._here._crowds == {}
-    assert place.token not in repr(waiting._Crowd((settings().unwrap(), "did:plc:x")).where)
+    assert shared_polling._here._crowds == {}
+    assert place.token not in repr(shared_polling._Crowd((settings().unwrap(), "did:plc:x")).where)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -306,7 +306,7 @@ def test_a_forked_child_waits_with_nobody_of_its_parent(place: local.Platform) -
         until_asked(place)
         pid = os.fork()
         if not pid:
-            os._exit(0 if waiting._here._crowds == {} and not waiting._here._guard.locked() else 1)
+            os._exit(0 if shared_polling._here._crowds == {} and not shared_polling._here._guard.locked() else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert all(good(wait.result()) for wait in waits)
 

@@ -38,18 +38,18 @@ from pocketenv_fp import (
     start,
     stdout,
     stop,
-    storage,
     upload,
     using,
     wait_until_running,
     within,
 )
 from pocketenv_fp.config import settings
-from pocketenv_fp.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.http import storage
+from pocketenv_fp.http.transport import transport
 from pocketenv_fp.local.faults import Drop, Refuse, Slow
-from pocketenv_fp.sandbox import delivery, departure
-from pocketenv_fp.sandbox.transfer import End
-from pocketenv_fp.transport import transport
+from pocketenv_fp.runtime.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.sandbox.copying import delivery, departure
+from pocketenv_fp.sandbox.copying.remote import End
 from tests import servers
 from tests.servers import BOX, VIEW, Reply, Server, reply
 

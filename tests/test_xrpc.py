@@ -37,7 +37,7 @@ from pocketenv_fp import (
     stop,
     using,
 )
-from pocketenv_fp.xrpc import Call, decode, nothing, procedure, query, send
+from pocketenv_fp.http.xrpc import Call, decode, nothing, procedure, query, send
 from tests import servers
 from tests.servers import BOX, RAN, TOKEN, VIEW, Request, Server, client, reply
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pocketenv_fp.archive.names import broken, shown
 from pocketenv_fp.errors import ArchiveError
-from pocketenv_fp.interrupts import closed, guarded, opened
+from pocketenv_fp.runtime.signals import closed, guarded, opened
 
 __all__ = ["land", "staging"]
 

@@ -23,8 +23,8 @@ from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.markup import clipped, escaped, linked, shortened
 from pocketenv_fp.jupyter.style import STYLE
 from pocketenv_fp.models import ExecResult, Page, Record, Sandbox, Status
-from pocketenv_fp.operation import Step
-from pocketenv_fp.traces import Traced
+from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.trace import Traced
 
 __all__ = ["CARDS", "card", "list_card"]
 

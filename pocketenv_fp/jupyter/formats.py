@@ -8,9 +8,9 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from pocketenv_fp.explanation import Explanation
+from pocketenv_fp.explaining.explanation import Explanation
 from pocketenv_fp.jupyter.cards import CARDS, card, list_card
-from pocketenv_fp.traces import Trace
+from pocketenv_fp.steps.trace import Trace
 
 if TYPE_CHECKING:
     from IPython.core.formatters import BaseFormatter

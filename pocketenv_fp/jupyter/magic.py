@@ -14,11 +14,11 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.jupyter.markup import plain
-from pocketenv_fp.leases import managed
 from pocketenv_fp.models import ExecResult, Sandbox, Status
-from pocketenv_fp.operation import Step
 from pocketenv_fp.pocketenv import create, get_sandbox
 from pocketenv_fp.sandbox import exec_script, refresh, start, wait_until_running
+from pocketenv_fp.sandbox.managed import managed
+from pocketenv_fp.steps.operation import Step
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

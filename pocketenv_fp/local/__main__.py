@@ -68,7 +68,7 @@ def _start(given: argparse.Namespace) -> "Platform":
 
 
 def _serve(running: "Platform", given: argparse.Namespace, ended: threading.Event) -> None:
-    from pocketenv_fp.local.access import Log
+    from pocketenv_fp.local.request_log import Log
 
     kept = running.data if given.data else "a temporary folder"
     sys.stderr.write(

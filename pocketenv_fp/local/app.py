@@ -17,13 +17,13 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import access, actors, bodies, hosts, login, storage
+from pocketenv_fp.local import actors, bodies, hosts, login, request_log, storage
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
-from pocketenv_fp.local.exchange import SESSION_LOST, SHELL_FAULT, Exchange, Headers, etag, play
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
 from pocketenv_fp.local.page import Page
+from pocketenv_fp.local.play_fault import SESSION_LOST, SHELL_FAULT, Exchange, Headers, etag, play
 from pocketenv_fp.local.schema import check_body, read_params
 
 CALLS_KEPT = 10_000
@@ -68,14 +68,14 @@ class App:
 
     def __init__(self, world: World, methods: Mapping[str, Method], rate_limit: int | None) -> None:
         self.calls: deque[tuple[str, int]] = deque(maxlen=CALLS_KEPT)
-        self.recent: deque[access.Answered] = deque(maxlen=access.KEPT)
-        self.heard: access.Heard | None = None
+        self.recent: deque[request_log.Answered] = deque(maxlen=request_log.KEPT)
+        self.heard: request_log.Heard | None = None
         self.faults = Faults(methods)
         self._world = world
         self._methods = dict(methods)
         self._in_any_case = {nsid.lower(): nsid for nsid in methods}
         self._window = RateWindow(rate_limit)
-        self._names = access.Names(world)
+        self._names = request_log.Names(world)
         self._storage = storage.Storage(world)
         self._complained = 0.0
         page = Page(world, self.recent, self._names)
@@ -168,7 +168,7 @@ class App:
     def _note(self, name: str, status: int, scope: Scope, begun: float) -> None:
         self.calls.append((name, status))
         taken = time.perf_counter() - begun
-        answered = access.Answered(now(), scope["method"], name, status, taken, scope.get(access.SANDBOX))
+        answered = request_log.Answered(now(), scope["method"], name, status, taken, scope.get(request_log.SANDBOX))
         self.recent.append(answered)
         if self.heard is not None:
             self.heard(answered._replace(sandbox=self._names.of(answered.sandbox)))
@@ -205,7 +205,7 @@ class App:
         given = _check_input(method, headers, sent)
         if user is None and method.login is not None:
             raise unauthorized(method.login)
-        scope[access.SANDBOX] = access.sandbox(method.nsid, params, given)
+        scope[request_log.SANDBOX] = request_log.sandbox(method.nsid, params, given)
         try:
             result = await method.handler(  # type: ignore[misc]  # a target has a method only with a handler
                 Call(
@@ -221,8 +221,8 @@ class App:
             self._complain(method.nsid)
             raise server_error() from None
         self.faults.count(method.nsid)
-        if method.nsid == access.CREATE:
-            scope[access.SANDBOX] = result["id"]
+        if method.nsid == request_log.CREATE:
+            scope[request_log.SANDBOX] = result["id"]
             self._names.learn(result["id"], result["name"])
         return result
 

@@ -22,8 +22,8 @@ from typing import IO, Any, Literal, NamedTuple
 
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent.frames import Frames, frame
-from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, furnish, linked, mounted, python_at
-from pocketenv_fp.local.threads import aside
+from pocketenv_fp.local.blocking import aside
+from pocketenv_fp.local.mounts import LIBRARY, PYTHON, Mount, furnish, linked, mounted, python_at
 
 Isolation = Literal["bubblewrap", "processes"]
 Network = Literal["shared", "private"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pocketenv_fp.local import layout, lifecycle, providers, sandboxes, storage
+from pocketenv_fp.local import lifecycle, mounts, providers, sandboxes, storage
 from pocketenv_fp.local.call import EMPTY, Call, World, invalid, not_found, server_error
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import Sandbox
@@ -108,7 +108,7 @@ async def _open(world: World, sandbox: Sandbox, directory: str) -> None:
     # In a box the system's directories are read-only, but for those that somebody named.
     if world.kind.isolation != "bubblewrap" or not directory.startswith("/"):
         return
-    if layout.lent(posixpath.normpath(directory)) is not None:
+    if mounts.lent(posixpath.normpath(directory)) is not None:
         async with world.machine(sandbox.id).turn:
             await lifecycle.reach(world, sandbox.id, directory)
 

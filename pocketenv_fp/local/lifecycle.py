@@ -9,7 +9,6 @@ from pocketenv_fp.local import (
     backups,
     files,
     keys,
-    layout,
     processes,
     providers,
     repositories,
@@ -19,7 +18,8 @@ from pocketenv_fp.local import (
     unpackings,
     volumes,
 )
-from pocketenv_fp.local.agent import work
+from pocketenv_fp.local import mounts as layout
+from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Plan
 from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
 from pocketenv_fp.local.machine import Machine, Refused, bury
@@ -121,10 +121,10 @@ def recover(world: World) -> None:
         if folder.name not in kept:
             bury(folder)
         else:
-            work.sweep(str(folder))
+            file_operations.sweep(str(folder))
     volumes.recover(world)
     for content in _entries(volumes.folder(world)):
-        work.sweep(str(content))
+        file_operations.sweep(str(content))
     finished = {row[0] for row in world.store.rows("SELECT id FROM backups")}
     for archive in _entries(backups.folder(world)):
         if archive.name not in finished:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import box as boxes
-from pocketenv_fp.local import layout, processes
-from pocketenv_fp.local.agent import kin, work
+from pocketenv_fp.local import mounts, processes
+from pocketenv_fp.local.agent import file_operations, process_tree
+from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.box import Box, Kind, Plan, Refused
-from pocketenv_fp.local.threads import aside
 
 __all__ = ["Finished", "Lost", "Machine", "Refused"]
 
@@ -238,9 +238,9 @@ class Machine:
 
     def _prepare(self, plan: Plan) -> None:
         try:
-            layout.prepare(plan.root)
+            mounts.prepare(plan.root)
             if self._kind.isolation == "processes":
-                layout.attach(plan.root, plan.mounts)
+                mounts.attach(plan.root, plan.mounts)
         except OSError as error:
             raise Refused(error.strerror) from None
 
@@ -262,7 +262,7 @@ def _finished(told: dict[str, Any], output: bytes) -> Finished:
 
 def _own(environment: Mapping[str, str]) -> dict[str, str]:
     # A command under a wrong mark would be taken for another sandbox's.
-    return {name: value for name, value in environment.items() if name not in {processes.MARK, kin.MARK}}
+    return {name: value for name, value in environment.items() if name not in {processes.MARK, process_tree.MARK}}
 
 
 def trash(folder: Path, heap: Path) -> None:
@@ -277,4 +277,4 @@ def trash(folder: Path, heap: Path) -> None:
 def bury(grave: Path) -> None:
     """Remove a tree, whatever its directories permit; a mount point or a stranger's file that stays is no error."""
     with contextlib.suppress(OSError):
-        work.remove(str(grave))
+        file_operations.remove(str(grave))

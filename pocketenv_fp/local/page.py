@@ -16,8 +16,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from pocketenv_fp.local.access import Answered, Names
 from pocketenv_fp.local.call import World, now
+from pocketenv_fp.local.request_log import Answered, Names
 from pocketenv_fp.local.sandboxes import Sandbox
 
 T = TypeVar("T")

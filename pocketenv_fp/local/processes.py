@@ -11,7 +11,7 @@ import signal
 import time
 from pathlib import Path
 
-from pocketenv_fp.local.agent import kin
+from pocketenv_fp.local.agent import process_tree
 
 MARK = "POCKETENV_SANDBOX_DIR"
 PATIENCE_SECONDS = 1.0
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 1.0
 
 def end_family(pid: int) -> None:
     """Kill a process and its descendants."""
-    _kill({pid} | kin.descendants({pid}).keys())
+    _kill({pid} | process_tree.descendants({pid}).keys())
 
 
 def end_marked(folder: Path) -> None:
@@ -30,7 +30,7 @@ def end_marked(folder: Path) -> None:
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed: set[int] = set()
-    while found := marked(folder) | (killed & kin.living().keys()):
+    while found := marked(folder) | (killed & process_tree.living().keys()):
         killed |= found
         _kill(found)
         if time.monotonic() > deadline:
@@ -42,8 +42,12 @@ def marked(folder: Path) -> set[int]:
     """Ids of the living processes that belong to `folder`; empty where there is no /proc."""
     # The closing NUL or slash keeps /a/box1 from matching /a/box10.
     mark = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)
-    found = {pid for pid in kin.living() if mark + b"\0" in (told := kin.environment(pid)) or mark + b"/" in told}
-    return (found | kin.descendants(found).keys()) - {os.getpid()}
+    found = {
+        pid
+        for pid in process_tree.living()
+        if mark + b"\0" in (told := process_tree.environment(pid)) or mark + b"/" in told
+    }
+    return (found | process_tree.descendants(found).keys()) - {os.getpid()}
 
 
 def _kill(pids: set[int]) -> None:

@@ -10,10 +10,10 @@ import uuid
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pocketenv_fp.local.agent import work
+from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.agent.archive import pack
+from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.machine import Machine, Refused, bury
-from pocketenv_fp.local.threads import aside
 
 CLONE_SECONDS = 20.0
 # In the platform's folder; a crash leaves it to the next start.
@@ -43,7 +43,7 @@ async def _arrive(machine: Machine, repo: str, name: str) -> None:
     here = _path_on_this_machine(repo)
     if here is None:
         # Beside first, under a name that a start sweeps away: half a repository would never be cloned again.
-        draft = work.DRAFT + uuid.uuid4().hex
+        draft = file_operations.DRAFT + uuid.uuid4().hex
         line = f"git clone --quiet -- {shlex.quote(repo)} {draft} && mv {draft} {shlex.quote(name)}"
         await machine.run(["bash", "-c", line], environment)
         return

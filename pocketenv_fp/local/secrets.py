@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from pocketenv_fp.local import processes, records
-from pocketenv_fp.local.agent import kin
+from pocketenv_fp.local.agent import process_tree
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, not_found, now
 from pocketenv_fp.local.sandboxes import Sandbox
 from pocketenv_fp.local.store import Store
@@ -13,7 +13,7 @@ from pocketenv_fp.local.vault import Vault
 # (name, value, whether the value is a sealed box)
 Setting = tuple[str, str, bool]
 
-_MARKS = frozenset([processes.MARK, kin.MARK])
+_MARKS = frozenset([processes.MARK, process_tree.MARK])
 _SECRET = ("id", "name", "created_at")
 _VARIABLE = ("id", "name", "value", "created_at", "updated_at")
 

@@ -20,7 +20,6 @@ from typing import Any, Self
 import uvicorn
 
 from pocketenv_fp.local import actors, catalogue, claims, lifecycle, processes, services, storage
-from pocketenv_fp.local.access import Heard
 from pocketenv_fp.local.app import App
 from pocketenv_fp.local.box import (
     EXEC_SECONDS,
@@ -38,6 +37,7 @@ from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
 from pocketenv_fp.local.connection import Connection
 from pocketenv_fp.local.faults import Faults
 from pocketenv_fp.local.methods import METHODS, PROVIDERS
+from pocketenv_fp.local.request_log import Heard
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import open_vault

@@ -24,8 +24,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.local import actors
+from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.call import World, now
-from pocketenv_fp.local.threads import aside
 
 PIECE = 256 * 1024
 LIFE_SECONDS = 24 * 3600

@@ -11,11 +11,12 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-from pocketenv_fp.local import layout, records
+from pocketenv_fp.local import mounts as layout
+from pocketenv_fp.local import records
+from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
-from pocketenv_fp.local.layout import Mount
 from pocketenv_fp.local.machine import trash
-from pocketenv_fp.local.threads import aside
+from pocketenv_fp.local.mounts import Mount
 
 _VIEW = ("id", "name", "path", "created_at", "updated_at")
 _KERNELS = ("proc", "sys", "dev", "run")

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, ProfileNotFound
+from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.xrpc import Call, decode, query, send
 from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
-from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
-from pocketenv_fp.xrpc import Call, decode, query, send
+from pocketenv_fp.validation import Id, Limit, Offset, Text, checked
 
 __all__ = [
     "get_profile",

@@ -11,10 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import SandboxName, Text, VariableName
 from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.crypto import plain, seal
-from pocketenv_fp.deadline import patient, unlimited
 from pocketenv_fp.errors import (
     DecodeError,
     InvalidInput,
@@ -25,9 +23,8 @@ from pocketenv_fp.errors import (
     SessionLost,
     hides_its_cause,
 )
-from pocketenv_fp.interrupts import guarded
+from pocketenv_fp.http.xrpc import procedure, send, token_did
 from pocketenv_fp.models import Preferences, Sandbox
-from pocketenv_fp.operation import step
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
 from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
@@ -36,8 +33,11 @@ from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.providers import provider_of
-from pocketenv_fp.turns import Turns
-from pocketenv_fp.xrpc import procedure, send, token_did
+from pocketenv_fp.runtime.deadline import patient, unlimited
+from pocketenv_fp.runtime.signals import guarded
+from pocketenv_fp.runtime.turns import Turns
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.validation import SandboxName, Text, VariableName
 
 __all__ = ["Clone", "cloning", "create", "create_sandbox", "noting"]
 

@@ -19,7 +19,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.secrecy import HIDDEN
+from pocketenv_fp.redaction import HIDDEN
 
 __all__ = ["CREDENTIALS", "Credential", "sealed_credentials"]
 

@@ -8,14 +8,14 @@ from functools import partial
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, Limit, Offset, Text, checked
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import File, Page
-from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
-from pocketenv_fp.xrpc import nothing, procedure, query, send
+from pocketenv_fp.validation import Id, Limit, Offset, Text, checked
 
 __all__ = [
     "add_file",

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from returns.result import Failure, Result
 
-from pocketenv_fp.arguments import Id, Name, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import NotSupported, PocketenvError
 from pocketenv_fp.models import Integration
+from pocketenv_fp.validation import Id, Name, Text, checked
 
 __all__ = ["create_integration", "list_integrations"]
 

@@ -7,13 +7,13 @@ import re
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, Text, checked
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import generate_ssh_keys, is_masked, mask_ssh_private_key, mask_tailscale_auth_key, plain, seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import SshKey, TailscaleAuthKey
-from pocketenv_fp.secrecy import HIDDEN
-from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.validation import Id, Text, checked
 
 __all__ = ["generate_ssh_keys", "get_ssh_keys", "get_tailscale_auth_key", "put_ssh_keys", "put_tailscale_auth_key"]
 

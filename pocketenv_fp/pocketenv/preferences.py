@@ -9,12 +9,12 @@ import msgspec
 from msgspec import Meta
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, SandboxName, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, NameTaken, PocketenvError, SandboxNotFound, hides_its_cause
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.sandboxes import get_sandbox
-from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.validation import Id, SandboxName, Text, checked
 
 __all__ = ["Topic", "get_preferences", "put_preferences"]
 

@@ -11,8 +11,8 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.errors import PocketenvError, RecordNotFound
+from pocketenv_fp.http.xrpc import decode
 from pocketenv_fp.models import Page
-from pocketenv_fp.xrpc import decode
 
 __all__ = ["known", "one_of", "page_of", "text"]
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Page, Sandbox
-from pocketenv_fp.operation import step
-from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.records import one_of, page_of
-from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.validation import Id, Limit, Name, Offset, Text, checked
 
 __all__ = [
     "claim_sandbox",

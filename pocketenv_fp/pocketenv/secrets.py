@@ -7,14 +7,14 @@ from functools import partial
 
 from returns.result import Result
 
-from pocketenv_fp.arguments import Id, Limit, Offset, Text, VariableName, checked
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Secret
-from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.records import known, one_of, page_of
-from pocketenv_fp.xrpc import nothing, procedure, query, send
+from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName, checked
 
 __all__ = ["add_secret", "delete_secret", "get_secret", "iter_secrets", "list_secrets", "update_secret"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import msgspec
 from returns.result import Failure, Result
 
-from pocketenv_fp.arguments import CONTROL_PORT, Id, Name, PortNumber, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Service
-from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.validation import CONTROL_PORT, Id, Name, PortNumber, Text, checked
 
 __all__ = [
     "add_service",

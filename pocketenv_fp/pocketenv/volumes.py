@@ -7,13 +7,13 @@ from functools import partial
 
 from returns.result import Result
 
-from pocketenv_fp.arguments import Id, Limit, Name, Offset, Text, checked
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Volume
-from pocketenv_fp.paging import iterates, walk
 from pocketenv_fp.pocketenv.records import known, one_of, page_of
-from pocketenv_fp.xrpc import nothing, procedure, query, send
+from pocketenv_fp.validation import Id, Limit, Name, Offset, Text, checked
 
 __all__ = ["add_volume", "delete_volume", "get_volume", "iter_volumes", "list_volumes", "update_volume"]
 

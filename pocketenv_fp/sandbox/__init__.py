@@ -6,16 +6,16 @@ Besides the failures that a docstring names, each may give SandboxNotFound, NotL
 ServerError, TransportError and DecodeError.
 """
 
-from pocketenv_fp.sandbox.background import spawn
 from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_backup
-from pocketenv_fp.sandbox.commands import exec, sh
-from pocketenv_fp.sandbox.copy import copy_to, download, upload
+from pocketenv_fp.sandbox.commands.exec import exec, sh
+from pocketenv_fp.sandbox.commands.exec_script import exec_script
+from pocketenv_fp.sandbox.commands.spawn import spawn
+from pocketenv_fp.sandbox.copying.copy import copy_to, download, upload
 from pocketenv_fp.sandbox.files import delete_file, get_file, iter_files, list_files, set_file
 from pocketenv_fp.sandbox.integrations import create_integration, list_integrations
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
 from pocketenv_fp.sandbox.lifecycle import claim, delete, refresh, start, stop, wait_until_running
 from pocketenv_fp.sandbox.ports import expose, list_ports, unexpose, vscode
-from pocketenv_fp.sandbox.scripts import exec_script
 from pocketenv_fp.sandbox.secrets import delete_secret, get_secret, iter_secrets, list_secrets, set_secret
 from pocketenv_fp.sandbox.services import (
     delete_service,

@@ -7,13 +7,13 @@ from typing import Annotated
 import msgspec
 from returns.result import Result
 
-from pocketenv_fp.arguments import Id, Text
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Backup, Sandbox
-from pocketenv_fp.operation import operation, step
 from pocketenv_fp.sandbox.support import supported
-from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import Id, Text
 
 __all__ = ["create_backup", "list_backups", "restore_backup"]
 

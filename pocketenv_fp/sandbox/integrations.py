@@ -5,11 +5,11 @@ from __future__ import annotations
 from returns.result import Result
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Name, Text
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Integration, Sandbox
-from pocketenv_fp.operation import operation, step
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import Name, Text
 
 __all__ = ["create_integration", "list_integrations"]
 

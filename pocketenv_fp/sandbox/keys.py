@@ -5,12 +5,12 @@ from __future__ import annotations
 from returns.result import Result
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Text
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, SshKey, TailscaleAuthKey
-from pocketenv_fp.operation import operation, step
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import Text
 
 __all__ = ["get_ssh_keys", "get_tailscale_auth_key", "set_ssh_keys", "set_tailscale_auth_key"]
 

@@ -10,16 +10,16 @@ from itertools import count, repeat
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Seconds, Text, Wait
 from pocketenv_fp.config import Config
-from pocketenv_fp.deadline import exceeded, remaining
 from pocketenv_fp.errors import PocketenvError, WaitTimeout
+from pocketenv_fp.http.xrpc import nothing, procedure, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.observing import note
-from pocketenv_fp.operation import step
 from pocketenv_fp.pocketenv.sandboxes import look, remove
-from pocketenv_fp.sandbox.waiting import SHORTEST_READ, Waiter
-from pocketenv_fp.xrpc import nothing, procedure, send
+from pocketenv_fp.runtime.deadline import exceeded, remaining
+from pocketenv_fp.sandbox.shared_polling import SHORTEST_READ, Waiter
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.validation import Seconds, Text, Wait
 
 __all__ = ["claim", "delays", "delete", "refresh", "start", "stop", "wait_until_running"]
 

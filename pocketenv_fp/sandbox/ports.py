@@ -7,14 +7,14 @@ from typing import Annotated
 import msgspec
 from returns.result import Failure, Result
 
-from pocketenv_fp.arguments import CONTROL_PORT, PortNumber, Text
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Port, Sandbox
-from pocketenv_fp.operation import operation, step
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.sandbox.support import supported
-from pocketenv_fp.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import CONTROL_PORT, PortNumber, Text
 
 __all__ = ["expose", "list_ports", "unexpose", "vscode"]
 

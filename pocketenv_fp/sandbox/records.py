@@ -16,7 +16,6 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
-from pocketenv_fp.deadline import nap
 from pocketenv_fp.errors import (
     ApiError,
     DeadlineExceeded,
@@ -26,9 +25,10 @@ from pocketenv_fp.errors import (
     TransportError,
     hides_its_cause,
 )
+from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.paging import Identified
-from pocketenv_fp.turns import Turns
+from pocketenv_fp.runtime.deadline import nap
+from pocketenv_fp.runtime.turns import Turns
 
 __all__ = ["Delete", "Each", "Kind", "Records"]
 

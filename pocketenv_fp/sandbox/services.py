@@ -8,13 +8,13 @@ from typing import Protocol
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import Name, PortNumber, Text
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
-from pocketenv_fp.operation import operation, step
 from pocketenv_fp.sandbox.records import Kind
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import Name, PortNumber, Text
 
 __all__ = [
     "delete_service",

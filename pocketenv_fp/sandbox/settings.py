@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
-from pocketenv_fp.arguments import SandboxName, Text
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Preferences, Sandbox
-from pocketenv_fp.operation import operation, step
 from pocketenv_fp.pocketenv.preferences import Topic
 from pocketenv_fp.pocketenv.sandboxes import look
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import SandboxName, Text
 
 __all__ = ["get_preferences", "rename", "update_settings"]
 

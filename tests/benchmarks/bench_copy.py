@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pocketenv_fp
 from pocketenv_fp import Config, create, local, start
-from pocketenv_fp.sandbox.transfer import End
+from pocketenv_fp.sandbox.copying.remote import End
 from tests.benchmarks.bench_archive import large_file, small_files
 
 ROUNDS = 5
@@ -32,7 +32,7 @@ import pathlib, re, sys, time
 from returns.result import Success
 from pocketenv_fp import download, get_sandbox, upload
 from pocketenv_fp.models import ExecResult
-from pocketenv_fp.sandbox.transfer import End
+from pocketenv_fp.sandbox.copying.remote import End
 what, id, here, there, uuid = sys.argv[1:]
 if what in {"put", "take"}:
     End.pull = lambda *_: Success(None)

@@ -16,9 +16,9 @@ import msgspec
 
 from pocketenv_fp import Config, Sandbox, create, exec, local, using, wait_until_running
 from pocketenv_fp.errors import raise_for
+from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.providers import provider_of
-from pocketenv_fp.sandbox.wire_form import Command, wire_form
-from pocketenv_fp.xrpc import decode, procedure, send
+from pocketenv_fp.sandbox.commands.wire_form import Command, wire_form
 
 ROUNDS = 100
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import requests
 
 from pocketenv_fp import Config, ephemeral, exec, fan_out, local, partition, start, using, wait_until_running
-from pocketenv_fp.local.access import Answered
-from pocketenv_fp.sandbox import waiting
+from pocketenv_fp.local.request_log import Answered
+from pocketenv_fp.sandbox import shared_polling
 
 LIMIT = 500
 WINDOW = 30.0
@@ -134,11 +134,11 @@ def naive(pipelines: int, workers: int, seconds: float, *, polite: bool) -> Outc
 
 def alone(work: Callable[[], Outcome]) -> Outcome:
     """The same with every waiter looking for itself."""
-    usual, waiting.CROWD = waiting.CROWD, 1_000_000
+    usual, shared_polling.CROWD = shared_polling.CROWD, 1_000_000
     try:
         return work()
     finally:
-        waiting.CROWD = usual
+        shared_polling.CROWD = usual
 
 
 def tell(name: str, found: Outcome) -> None:

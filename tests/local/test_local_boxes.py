@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp import local
-from pocketenv_fp.local import box, layout, processes
-from pocketenv_fp.local.agent import work
+from pocketenv_fp.http.failures import LARGEST_ANSWER
+from pocketenv_fp.local import box, processes
+from pocketenv_fp.local import mounts as layout
+from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Limits
-from pocketenv_fp.trouble import LARGEST_ANSWER
 from tests.local.wire import Wire, commands_alive, eventually
 
 needs_boxes = pytest.mark.skipif(box.bubblewrap() is None, reason="no bubblewrap that works here")
@@ -469,8 +470,8 @@ def test_only_what_others_may_read_is_lent_from_the_system(tmp_path: Path) -> No
 
 
 def test_drafts_that_a_crash_left_are_swept_away(tmp_path: Path) -> None:
-    (tmp_path / "deep" / f"{work.DRAFT}1").mkdir(parents=True)
-    (tmp_path / f"{work.DRAFT}2").touch()
+    (tmp_path / "deep" / f"{file_operations.DRAFT}1").mkdir(parents=True)
+    (tmp_path / f"{file_operations.DRAFT}2").touch()
     (tmp_path / "deep" / "kept").touch()
-    work.sweep(str(tmp_path))
+    file_operations.sweep(str(tmp_path))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "kept"]

@@ -18,8 +18,8 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local.__main__ import _bytes, _port, _seconds  # pyright: ignore[reportPrivateUsage]
-from pocketenv_fp.local.access import Answered, Log, line, sandbox
 from pocketenv_fp.local.box import bubblewrap
+from pocketenv_fp.local.request_log import Answered, Log, line, sandbox
 from tests.local.wire import Place, Wire, eventually
 
 LINE = re.compile(r"\d\d:\d\d:\d\d  (\S+(?: \S+)?) +(\d{3}|---) +([\d,.]+ ms)(?:  (.+))?")

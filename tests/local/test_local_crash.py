@@ -20,7 +20,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local import processes
-from pocketenv_fp.local.agent import work
+from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Isolation, bubblewrap
 from tests.local.loader import Client
 from tests.local.wire import Place, Wire, eventually
@@ -89,7 +89,7 @@ def remains(folder: Path, wire: Wire) -> list[str]:
     sandboxes = living(wire)
     volumes = {row["id"] for row in wire.get("volume.getVolumes", limit=1000).json["volumes"]}
     backups = {row["id"] for each in sandboxes for row in wire.get("sandbox.getBackups", id=each).json["backups"]}
-    drafts = [str(path) for path in folder.rglob(f"{work.DRAFT}*")]
+    drafts = [str(path) for path in folder.rglob(f"{file_operations.DRAFT}*")]
     drafts += [str(path) for pattern in ("*.draft", ".clone-*", "storage/.drafts/*") for path in folder.glob(pattern)]
     for name, known in (("sandboxes", sandboxes), ("volumes", volumes), ("backups", backups), ("trash", set[str]())):
         if (folder / name).is_dir():

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pocketenv_fp import local
-from pocketenv_fp.local.access import Answered
 from pocketenv_fp.local.page import HEADERS, Row, View, render
+from pocketenv_fp.local.request_log import Answered
 from pocketenv_fp.local.sandboxes import Sandbox
 from tests.local.wire import Answer, Wire
 

@@ -86,10 +86,10 @@ from pocketenv_fp import (
     when,
     within,
 )
-from pocketenv_fp.asynchronous import Pending
 from pocketenv_fp.observing import logged, observing
-from pocketenv_fp.results import Results
-from pocketenv_fp.traces import Traced
+from pocketenv_fp.steps.aio import Pending
+from pocketenv_fp.steps.results import Results
+from pocketenv_fp.steps.trace import Traced
 
 Ran = Result[ExecResult, PocketenvError]
 Boxed = Result[Sandbox, PocketenvError]

@@ -45,8 +45,8 @@ from pocketenv_fp import (
     using,
     wait_until_running,
 )
-from pocketenv_fp.clojure import ErrorMap, OkMap
-from pocketenv_fp.results import Results
+from pocketenv_fp.errors.maps import ErrorMap, OkMap
+from pocketenv_fp.steps.results import Results
 
 Ran = Result[ExecResult, PocketenvError]
 

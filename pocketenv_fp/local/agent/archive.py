@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Mapping
 from typing import IO
 
-from .work import DRAFT, WorkError, draft_in, is_directory, place, remove
+from .file_operations import DRAFT, WorkError, draft_in, is_directory, place, remove
 
 FASTEST = 1
 

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import kin, protection, work
+from . import file_operations, process_tree, protection
 from .frames import Frames, frame
 from .session import Line, Outcome, Session, Shell
 
@@ -127,7 +127,7 @@ class Agent:
         moment = time.monotonic()
         for key, (waiting, deadline) in list(self._ending.items()):
             if deadline <= moment:
-                kin.kill(kin.of_service(self._services[key].pid, key))
+                process_tree.kill(process_tree.of_service(self._services[key].pid, key))
                 self._ending[key] = (waiting, moment + WATCH_SECONDS)
         for command in self._running.values():
             if command.deadline is not None and command.deadline <= moment:
@@ -138,7 +138,7 @@ class Agent:
             self._session.attend()
         if (most := self._limits["processes"]) is not None:
             spared = None if self._session is None else self._session.pid
-            self._crowd = kin.thin_out(os.getpid(), most, spared)
+            self._crowd = process_tree.thin_out(os.getpid(), most, spared)
 
     # Receiving and sending.
 
@@ -186,7 +186,7 @@ class Agent:
     def _end(self) -> NoReturn:
         # Process 1 takes all others of its box along. Where there is no box they are hunted down.
         if not self._alone:
-            kin.end_all(os.getpid(), {command.pid for command in self._running.values()})
+            process_tree.end_all(os.getpid(), {command.pid for command in self._running.values()})
         os._exit(0)
 
     # What can be asked for.
@@ -210,13 +210,13 @@ class Agent:
                     self._end_service(number, request["key"])
                 case "write":
                     path, mode = request["path"], request["mode"]
-                    self._work(number, lambda: work.write(self._root, path, self._volumes, payload, mode))
+                    self._work(number, lambda: file_operations.write(self._root, path, self._volumes, payload, mode))
                 case "pack" | "unpack" as what:
                     self._archive(number, what, request, self._descriptors.popleft())
                 case unknown:
                     self._say({"id": number, "error": f"cannot {unknown}"})
-        except (OSError, ValueError, work.WorkError) as error:
-            self._say({"id": number, "error": work.reason(error)})
+        except (OSError, ValueError, file_operations.WorkError) as error:
+            self._say({"id": number, "error": file_operations.reason(error)})
 
     def _run(self, number: int, request: dict[str, Any]) -> None:
         # Pipes, read to their end and not to the command's: a child left in the background keeps writing to a
@@ -291,10 +291,10 @@ class Agent:
         if key in self._services:
             self._say({"id": number, "error": "it runs"})
             return
-        log = work.place(self._root, request["log"], self._volumes)
+        log = file_operations.place(self._root, request["log"], self._volumes)
         os.makedirs(os.path.dirname(log), exist_ok=True)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        request["env"][kin.MARK] = key
+        request["env"][process_tree.MARK] = key
         request["argv"] = ["bash", "-c", request["line"]]
         try:
             self._services[key] = self._start(None, request, output, output, key=key)
@@ -359,7 +359,7 @@ class Agent:
                 os.setsid()
                 body()
             except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
-                os.write(trouble_end, work.reason(error).encode()[:PIECE])
+                os.write(trouble_end, file_operations.reason(error).encode()[:PIECE])
             finally:
                 os._exit(126)
         os.close(trouble_end)
@@ -524,7 +524,7 @@ class Agent:
         # Whatever it left in its session, or marked as its own, goes with it.
         del self._services[key]
         if key in self._ending:
-            kin.kill(kin.of_service(pid, key))
+            process_tree.kill(process_tree.of_service(pid, key))
         waiting, _ = self._ending.pop(key, ([], 0.0))
         self._say({"gone": key, "code": code})
         for number in waiting:
@@ -551,7 +551,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _curb(log: str, shell: int) -> None:
-    holders = {pid for pid in kin.living() if pid not in {shell, os.getpid()} and _holds(pid, f"{log}.")}
+    holders = {pid for pid in process_tree.living() if pid not in {shell, os.getpid()} and _holds(pid, f"{log}.")}
     for pid in holders or {shell}:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -585,7 +585,7 @@ def main() -> NoReturn:
     if options["alone"]:
         protection.hide()
     else:
-        kin.adopt_orphans()
+        process_tree.adopt_orphans()
     nothing = os.open(os.devnull, os.O_RDWR)
     gc.disable()
     agent = Agent(line, options)

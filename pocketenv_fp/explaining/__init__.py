@@ -1,0 +1,1 @@
+"""What a pipeline would send, without sending it: `explain` and `as_curl`."""

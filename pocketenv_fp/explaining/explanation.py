@@ -1,0 +1,172 @@
+"""What `explain` gives: the requests of a pipeline in their order, as a value that prints and shows itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import escape
+from typing import Any, cast
+
+import msgspec
+
+__all__ = ["API", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json", "stand_ins"]
+
+API, STORAGE = "api", "storage"
+LOGIN = "Authorization: Bearer $POCKETENV_TOKEN"
+LONG = 200
+# A command has the program around its line in front.
+LONG_COMMAND = 400
+# Signs that move a terminal's cursor or turn the direction of writing: JSON may hold them, and is read by people.
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_STAND_IN = re.compile(r"‹([A-Za-z_][A-Za-z0-9_]*)›")
+
+
+def stand_ins(text: str) -> Iterator[tuple[str, str | None]]:
+    """Give the parts of a text in pairs: what stands before a stand-in, and its name; None at the end.
+
+    >>> from pocketenv_fp.explaining.explanation import stand_ins
+    >>> list(stand_ins("id=‹SANDBOX_ID›&limit=3"))
+    [('id=', 'SANDBOX_ID'), ('&limit=3', None)]
+    """
+    pieces = _STAND_IN.split(text)
+    yield from zip(pieces[::2], (*pieces[1::2], None), strict=True)
+
+
+def as_json(value: object) -> str:
+    r"""Give a value as JSON that can be read: only signs that nobody sees, or that turn a line round, are written out.
+
+    >>> from pocketenv_fp.explaining.explanation import as_json
+    >>> print(as_json({"name": "é\u202e"}))
+    {"name": "é\u202e"}
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request as it would be sent.
+
+    ``path`` has the query in it, ``body`` is JSON, None for none. ``notes`` tell when it is sent, and how often. What
+    only an answer or the surroundings can tell has a stand-in, ``‹SANDBOX_ID›``; secrets are ``‹SEALED_…›`` or ``***``.
+    """
+
+    verb: str
+    path: str
+    body: str | None = None
+    notes: tuple[str, ...] = ()
+    host: str = API
+    gives: tuple[tuple[str, ...], ...] = ()
+    """The stand-ins that its answer is the first to tell, each with the way to it."""
+    local: str | None = None
+    """The directory of this machine that is sent, or into which the answer goes."""
+    seconds: float | None = None
+    """For how long it is repeated, at the most, until the sandbox runs."""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {'' if self.host == API else '‹storage›'}{self.path}"
+
+    def brief(self) -> str | None:
+        """Give the body with its long texts as their lengths."""
+        return None if self.body is None else as_json(_brief(json.loads(self.body)))
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A step of the pipeline, by its source, with its own requests. ``depth`` tells in how many others it is."""
+
+    source: str
+    depth: int
+    notes: tuple[str, ...] = ()
+    requests: tuple[Request, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Give what is printed of it."""
+        edge = "    " * self.depth
+        yield edge + self.source
+        yield from (f"{edge}    # {note}" for note in self.notes)
+        for request in self.requests:
+            yield f"{edge}    {request}"
+            if (body := request.brief()) is not None:
+                yield f"{edge}        {body}"
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """What a step would send, in order, with nothing sent. It prints as text, and is a table in notebooks.
+
+    ``parts`` are its steps, ``requests`` what they send, ``len`` is how many requests that are.
+    """
+
+    source: str
+    parts: tuple[Part, ...]
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All requests, in the order in which they would be sent."""
+        return tuple(request for part in self.parts for request in part.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        lines = [line for part in self.parts for line in part.lines()]
+        return "\n".join((*lines, self._count()))
+
+    def __repr__(self) -> str:
+        source = self.source if len(self.source) <= LONG else f"{self.source[: LONG - 1]}…"
+        return f"<Explanation of {source}: {_several(len(self))}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("source", self.source), ("requests", [str(request) for request in self.requests])]
+
+    def _count(self) -> str:
+        with_login = f", each with {LOGIN}" if self.requests else ""
+        return f"{_several(len(self))}{with_login}; nothing was sent."
+
+    def _repr_html_(self) -> str:
+        rows = "".join(map(_row, self.parts))
+        return (
+            "<table style='border-collapse:collapse;color:inherit'>"
+            f"<caption style='text-align:left;caption-side:bottom;opacity:.75'>{escape(self._count())}</caption>"
+            f"{rows}</table>"
+        )
+
+
+def _row(part: Part) -> str:
+    code = "white-space:pre-wrap;word-break:break-word;background:transparent;color:inherit"
+    told = "".join(f"<div style='opacity:.75'>{escape(note)}</div>" for note in part.notes)
+    asked = "".join(
+        f"<div><code style='{code}'>{escape(str(request))}</code>{_body(request, code)}</div>"
+        for request in part.requests
+    )
+    cell = "text-align:left;vertical-align:top;border-top:1px solid currentColor;padding:.3em"
+    first = f"<code style='{code}'>{escape(part.source)}</code>"
+    return (
+        f"<tr><td style='{cell};padding-left:{0.3 + 1.2 * part.depth:.1f}em'>{first}{told}</td>"
+        f"<td style='{cell}'>{asked}</td></tr>"
+    )
+
+
+def _body(request: Request, code: str) -> str:
+    body = request.brief()
+    return "" if body is None else f"<div style='padding-left:1.2em'><code style='{code}'>{escape(body)}</code></div>"
+
+
+def _brief(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            name: _cut(each, LONG_COMMAND) if name == "command" and isinstance(each, str) else _brief(each)
+            for name, each in cast("dict[str, object]", value).items()
+        }
+    if isinstance(value, list):
+        return [_brief(each) for each in cast("list[object]", value)]
+    return _cut(value, LONG, LONG // 4) if isinstance(value, str) else value
+
+
+def _cut(text: str, longest: int, kept: int | None = None) -> str:
+    return text if len(text) <= longest else f"{text[: kept or longest]}… ‹{len(text):,} characters›"
+
+
+def _several(number: int) -> str:
+    return "1 request" if number == 1 else f"{number or 'no'} requests"

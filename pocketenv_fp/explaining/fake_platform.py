@@ -1,0 +1,318 @@
+"""A platform that is not there: what it would say to each request, for pipelines that are explained and not run.
+
+It keeps what it is told, as the platform does, so that a name that was set is found and a sandbox that was started
+runs. What only the platform can know has a stand-in, which names what would be in its place:
+
+>>> from pocketenv_fp.explaining.fake_platform import Imagined
+>>> from pocketenv_fp.http.xrpc import procedure, query
+>>> platform = Imagined()
+>>> platform.answer(procedure("sandbox.createSandbox", dict, body={"provider": "e2b"}))
+{'id': '‹SANDBOX_ID›', 'name': '‹SANDBOX_NAME›', 'provider': 'e2b'}
+>>> platform.answer(query("sandbox.getSandbox", dict, {"id": "‹SANDBOX_ID›"}))["sandbox"]["status"]
+'RUNNING'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from pocketenv_fp.errors import ApiError, PocketenvError, SandboxNotFound, ServerError
+from pocketenv_fp.http.xrpc import Call
+from pocketenv_fp.models import Sandbox, Status
+from pocketenv_fp.redaction import HIDDEN
+
+__all__ = ["Imagined", "stand_in"]
+
+Fields = Mapping[str, Any]
+Record = dict[str, Any]
+
+# What a kept record is called, and which other fields an answer with it must have.
+KEPT: Mapping[str, tuple[str, Fields]] = {
+    "secret": ("name", {}),
+    "variable": ("name", {"value": HIDDEN}),
+    "file": ("path", {}),
+    "volume": ("name", {}),
+    "service": ("name", {"command": HIDDEN, "status": "RUNNING"}),
+}
+Method = Callable[[Any, Fields], Any]
+NEVER_TOLD = {("secret", "value"), ("file", "content")}
+
+
+def stand_in(name: str) -> str:
+    """Give the text that stands for something that is not known yet: ``‹NAME›``."""
+    return f"‹{name}›"
+
+
+def _told(noun: str, fields: Fields) -> Record:
+    shown = {field for field in ("name", "path", "value", "command", "description") if (noun, field) not in NEVER_TOLD}
+    return {field: value for field, value in fields.items() if field in shown}
+
+
+def _no_sandbox() -> PocketenvError:
+    return SandboxNotFound(404, "SandboxNotFound", "Sandbox not found")
+
+
+def _preview(_: Fields) -> Record:
+    return {"previewUrl": f"https://{stand_in('PREVIEW')}"}
+
+
+def _bare(box: Record) -> Record:
+    # To whom it is given, its status is not told.
+    return {name: box[name] for name in ("id", "name", "provider") if name in box}
+
+
+def _always(body: object) -> Method:
+    return lambda _, __: body
+
+
+def _keeping(noun: str) -> dict[str, Method]:
+    """The methods for what a sandbox keeps under names."""
+    one = noun.capitalize()
+
+    def page(self: Imagined, given: Fields) -> Record:
+        records = self.records(noun, given["sandboxId"])
+        return {f"{noun}s": records} | ({} if noun == "service" else {"total": len(records)})
+
+    def add(self: Imagined, given: Fields) -> PocketenvError | None:
+        return self.add(noun, given.get("sandboxId") or given[noun]["sandboxId"], given[noun])
+
+    return {
+        f"{noun}.get{one}s": page,
+        f"{noun}.get{one}": lambda self, given: {noun: self.find(noun, given["id"])},
+        f"{noun}.add{one}": add,
+        f"{noun}.update{one}": lambda self, given: self.update(noun, _id(given), given[noun]),
+        f"{noun}.delete{one}": lambda self, given: self.remove(noun, _id(given)),
+    }
+
+
+def _id(given: Fields) -> str:
+    return str(given.get("serviceId") or given["id"])
+
+
+def _service_to(status: Status) -> Method:
+    def change(self: Imagined, given: Fields) -> None:
+        self.find("service", given["serviceId"])["status"] = status.value
+
+    return change
+
+
+_PROFILE = {"id": stand_in("PROFILE_ID"), "did": stand_in("DID"), "handle": stand_in("HANDLE")}
+
+
+# What the lines of copying print where a large directory is copied, by what only they have in them.
+COPYING = {"$kind whole": "directory large\n", "$kind $((size))": "directory 1\n"}
+
+
+class Imagined:
+    """What such a platform knows. It may be copied with `copy.deepcopy`, and then both go their own ways."""
+
+    def __init__(self) -> None:
+        self.looked_for: str | None = None
+        """A name that is asked for now: a record of this name is there, even if nobody has set it."""
+        self.numbers: dict[str, int] = {}
+        """How many stand-ins of each name there are."""
+        self._boxes: dict[str, Record] = {}
+        self._gone: set[str] = set()
+        self._kept: dict[tuple[str, str], list[Record]] = {}
+        self._ports: dict[str, list[Record]] = {}
+        self._public_keys: dict[str, str] = {}
+
+    def answer(self, call: Call[Any]) -> Any:
+        """Give what the body of the answer says, None where it has none, or the error that is the answer."""
+        method = self.methods.get(call.nsid)
+        given = {**call.params, **(call.body or {})}
+        return {} if method is None else method(self, {name: each for name, each in given.items() if each is not None})
+
+    def show(self, box: Sandbox) -> None:
+        """Let this sandbox be one of the platform's."""
+        if box.id not in self._boxes and box.id not in self._gone:
+            self._boxes[box.id] = msgspec.to_builtins(box, str_keys=True)
+
+    def run(self, box: Sandbox) -> None:
+        """Let this sandbox be running."""
+        self.show(box)
+        self._boxes.get(box.id, {})["status"] = Status.RUNNING.value
+
+    def new_box(self, **fields: object) -> Record:
+        """Give the record of a new sandbox."""
+        box: Record = {"id": self.new("SANDBOX_ID"), "name": stand_in("SANDBOX_NAME"), "installs": 0}
+        box |= {"status": Status.RUNNING.value, **fields}
+        self._boxes[box["id"]] = box
+        return box
+
+    def new(self, name: str) -> str:
+        """Give a stand-in that no other is like."""
+        number = self.numbers[name] = self.numbers.get(name, 0) + 1
+        return stand_in(name if number == 1 else f"{name}_{number}")
+
+    # Sandboxes
+
+    def _create(self, given: Fields) -> Record:
+        return _bare(self.new_box(**{name: given[name] for name in ("provider", "repo") if name in given}))
+
+    def _find(self, given: Fields) -> Record | None:
+        wanted = given["id"]
+        if wanted in self._gone:
+            return None
+        named = next((box for box in self._boxes.values() if box["name"] == wanted), None)
+        return self._boxes.get(wanted) or named or self.new_box(name=wanted)
+
+    def _look(self, given: Fields) -> Record:
+        box = self._find(given)
+        return {} if box is None else {"sandbox": box}
+
+    def _start(self, given: Fields) -> Any:
+        return self._put_to(given, Status.RUNNING)
+
+    def _stop(self, given: Fields) -> Any:
+        return self._put_to(given, Status.STOPPED)
+
+    def _put_to(self, given: Fields, status: Status) -> Any:
+        box = self._find(given)
+        if box is None:
+            return _no_sandbox()
+        box["status"] = status.value
+        return {}
+
+    def _delete(self, given: Fields) -> Any:
+        box = self._find(given)
+        if box is None:
+            return _no_sandbox()
+        self._gone.add(box["id"])
+        del self._boxes[box["id"]]
+        return {}
+
+    def _exec(self, given: Fields) -> Any:
+        if self._find(given) is None:
+            return _no_sandbox()
+        command = str(given["command"])
+        # A copy asks what there is. JSON, too: what reads the output as that finds something.
+        answers = (answer for mark, answer in COPYING.items() if mark in command)
+        printed = next(answers, f'"{stand_in("OUTPUT")}"')
+        return {"stdout": printed, "stderr": "", "exitCode": 0}
+
+    def _claim(self, given: Fields) -> Any:
+        box = self._find(given)
+        return (
+            ApiError(404, "XRPCNotSupported", "Sandbox not found", "sandbox.claimSandbox")
+            if box is None
+            else _bare(box)
+        )
+
+    def _put_preferences(self, given: Fields) -> None:
+        box = self._find({"id": given["sandboxId"]})
+        for said in given["preferences"]:
+            if box is not None:
+                box |= {name: value or None for name, value in said.items() if name != "$type"}
+
+    # Ports, keys, copies
+
+    def _expose(self, given: Fields) -> Record:
+        self._ports.setdefault(given["id"], []).append({"port": given["port"]})
+        return _preview(given)
+
+    def _unexpose(self, given: Fields) -> None:
+        ports = self._ports.get(given["id"], [])
+        self._ports[given["id"]] = [each for each in ports if each["port"] != given["port"]]
+
+    def _list_ports(self, given: Fields) -> Record:
+        return {"ports": self._ports.get(given["id"], [])}
+
+    def _put_ssh_keys(self, given: Fields) -> Record:
+        self._public_keys[given["id"]] = given["publicKey"]
+        return {}
+
+    def _ssh_keys(self, given: Fields) -> Record:
+        public = self._public_keys.get(given["id"], stand_in("PUBLIC_KEY"))
+        return {"id": self.new("SSH_KEY_ID"), "publicKey": public, "privateKey": HIDDEN}
+
+    def _tailscale_key(self, _: Fields) -> Record:
+        return {"id": self.new("TAILSCALE_KEY_ID"), "authKey": HIDDEN}
+
+    def _push(self, _: Fields) -> Record:
+        return {"uuid": self.new("ARCHIVE")}
+
+    # Records under names
+
+    def records(self, noun: str, sandbox_id: str) -> list[Record]:
+        """Give the records of a sandbox, with the one that is looked for."""
+        kept = self._kept.setdefault((noun, sandbox_id), [])
+        name, others = KEPT[noun]
+        wanted = self.looked_for
+        if wanted is not None and not any(wanted in {record["id"], record[name]} for record in kept):
+            kept.append({"id": self._record_id(noun), name: wanted, **others})
+        return kept
+
+    def add(self, noun: str, sandbox_id: str, fields: Fields) -> PocketenvError | None:
+        """Keep a record. Gives the error of a name that is taken, which the platform calls a server error."""
+        kept = self._kept.setdefault((noun, sandbox_id), [])
+        name, others = KEPT[noun]
+        if any(record[name] == fields[name] for record in kept):
+            return ServerError(500, "InternalServerError", "Internal Server Error", f"{noun}.add{noun.capitalize()}")
+        kept.append({"id": self._record_id(noun), **others, **_told(noun, fields)})
+        return None
+
+    def update(self, noun: str, record_id: str, fields: Fields) -> None:
+        """Change what a record says."""
+        self.find(noun, record_id).update(_told(noun, fields))
+
+    def find(self, noun: str, record_id: str) -> Record:
+        """Give the record with this id, one that nobody has set where there is none."""
+        of_the_noun = (records for (kind, _), records in self._kept.items() if kind == noun)
+        found = (record for records in of_the_noun for record in records if record["id"] == record_id)
+        name, others = KEPT[noun]
+        return next(found, {"id": record_id, name: stand_in(f"{noun.upper()}_{name.upper()}"), **others})
+
+    def remove(self, noun: str, record_id: str) -> None:
+        """Keep a record no longer."""
+        for (kind, sandbox_id), records in self._kept.items():
+            if kind == noun:
+                self._kept[kind, sandbox_id] = [record for record in records if record["id"] != record_id]
+
+    def _record_id(self, noun: str) -> str:
+        return self.new(f"{noun.upper()}_ID")
+
+    # Its methods
+
+    methods: ClassVar[Mapping[str, Method]] = {
+        "actor.getActorSandboxes": _always({"sandboxes": [], "total": 0}),
+        "actor.getProfile": _always(_PROFILE),
+        "actor.getTerminalToken": _always({"token": HIDDEN}),
+        "sandbox.claimSandbox": _claim,
+        "sandbox.createBackup": _always(None),
+        "sandbox.createSandbox": _create,
+        "sandbox.deleteSandbox": _delete,
+        "sandbox.exec": _exec,
+        "sandbox.exposePort": _expose,
+        "sandbox.exposeVscode": lambda _, given: _preview(given),
+        "sandbox.getBackups": _always({"backups": []}),
+        "sandbox.getExposedPorts": _list_ports,
+        # The platform's list leaves out what an owner said.
+        "sandbox.getPreferences": _always([]),
+        "sandbox.getSandbox": _look,
+        "sandbox.getSandboxes": _always({"sandboxes": [], "total": 0}),
+        "sandbox.getSshKeys": _ssh_keys,
+        "sandbox.getTailscaleAuthKey": _tailscale_key,
+        "sandbox.pullDirectory": _always(None),
+        "sandbox.pushDirectory": _push,
+        "sandbox.putPreferences": _put_preferences,
+        "sandbox.putSshKeys": _put_ssh_keys,
+        "sandbox.putTailscaleAuthKey": _always({}),
+        "sandbox.restoreBackup": _always(None),
+        "sandbox.startSandbox": _start,
+        "sandbox.stopSandbox": _stop,
+        "sandbox.unexposePort": _unexpose,
+        "service.restartService": _service_to(Status.RUNNING),
+        "service.startService": _service_to(Status.RUNNING),
+        "service.stopService": _service_to(Status.STOPPED),
+        **{
+            method: answer
+            for noun in KEPT
+            for method, answer in _keeping(noun).items()
+            if method != "service.getService"
+        },
+    }
+    """The platform's methods, each with what answers it."""

@@ -1,0 +1,158 @@
+"""HTTP responses that are read strictly: what was cut short is no response, and what follows one is not the next.
+
+http.client takes the end of the stream for the end of the header, reads past 100 of the interim responses only, and
+drops the bytes that came after a body without a word.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import math
+import socket
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, cast
+
+from pocketenv_fp.runtime.deadline import remaining_to_answer
+
+__all__ = ["LONGEST_TIMEOUT", "Response", "answered_in"]
+
+# The system counts a socket's milliseconds in 32 bits. Longer timeouts count as infinite.
+LONGEST_TIMEOUT = 2_000_000.0
+# Seconds that make no difference.
+SOON = 0.01
+# A platform may report progress for hours, one interim response a few seconds. It may not do so without end.
+MOST_INTERIM = 10_000
+# http.client's own limits for a header.
+MOST_LINES = 100
+LONGEST_LINE = 65536
+
+_answer_seconds: ContextVar[float] = ContextVar("pocketenv_fp.answer_seconds", default=math.inf)
+
+
+@contextmanager
+def answered_in(seconds: float) -> Generator[None]:
+    """Limit each response in a block to so many seconds, from its request to its last byte."""
+    mark = _answer_seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _answer_seconds.reset(mark)
+
+
+class _Bytes(io.RawIOBase):
+    """Socket reader with a total timeout.
+
+    A socket's own timeout begins again with every byte. The limit is that of the thread which sent the request: an
+    archive may be read on another.
+    """
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, seconds: float) -> None:
+        self._sock, self._raw, self._limit = sock, raw, sock.gettimeout()
+        self._until = time.monotonic() + seconds
+        self.is_ended = self.has_closed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if self.is_ended:
+            return None
+        left = self._until - time.monotonic()
+        # True for the first read, and most responses need no other.
+        if left > LONGEST_TIMEOUT or (self._limit is not None and self._limit - left < SOON):
+            size = cast("int | None", self._raw.readinto(buffer))
+        else:
+            size = self._read_in(left, buffer)
+        self.has_closed = size == 0
+        return size
+
+    def _read_in(self, left: float, buffer: Any) -> int | None:
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left if self._limit is None else min(self._limit, left))
+        try:
+            return cast("int | None", self._raw.readinto(buffer))
+        finally:
+            # The connection may be kept, and what is sent on it next has a limit of its own.
+            self._sock.settimeout(self._limit)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Buffer(io.BufferedReader):
+    def has_more(self) -> bool:
+        """Tell whether bytes came that were not read, without waiting for any. Nothing can be read afterwards."""
+        cast("_Bytes", self.raw).is_ended = True
+        return bool(self.peek(1))
+
+
+class _Lines:
+    """Reads a body in chunks. The lines between the chunks end in a newline, or the connection broke."""
+
+    def __init__(self, buffer: _Buffer) -> None:
+        self._buffer = buffer
+        self.read, self.readinto, self.close = buffer.read, buffer.readinto, buffer.close
+        self.has_more, self.flush, self.peek = buffer.has_more, buffer.flush, buffer.peek
+
+    @property
+    def closed(self) -> bool:
+        return self._buffer.closed
+
+    def readline(self, size: int = -1, /) -> bytes:
+        line = self._buffer.readline(size)
+        if line.endswith(b"\n") or len(line) == size:
+            return line
+        raise _cut()
+
+
+def _cut() -> http.client.RemoteDisconnected:
+    return http.client.RemoteDisconnected("the connection was closed in the middle of a response")
+
+
+class Response(http.client.HTTPResponse):
+    """A response of http.client. ``has_more`` is True when bytes came after its end."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        seconds = min(remaining_to_answer(), _answer_seconds.get())
+        self._bytes = _Bytes(sock, self.fp.detach(), seconds)
+        self.fp = _Buffer(self._bytes)
+        self.has_more = False
+
+    def begin(self) -> None:
+        super().begin()
+        if self._bytes.has_closed:  # a header ends in a line, and nothing was read beyond it
+            raise _cut()
+        if self.chunked:
+            self.fp = cast("Any", _Lines(cast("_Buffer", self.fp)))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(MOST_INTERIM):
+            read: tuple[str, int, str] = cast("tuple[str, int, str]", super()._read_status())  # type: ignore[misc]  # http.client's; typeshed does not list it
+            status = read[1]
+            if not 100 <= status < 200:
+                return read
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # never asked for, and no HTTP follows
+                break
+            self._skip_header()
+        raise http.client.BadStatusLine("no final response")
+
+    def _skip_header(self) -> None:
+        for _ in range(MOST_LINES + 1):
+            line = self.fp.readline(LONGEST_LINE + 1)
+            if len(line) > LONGEST_LINE:
+                raise http.client.LineTooLong("header line")
+            if line in {b"\r\n", b"\n"}:
+                return
+        raise http.client.HTTPException("too many headers")
+
+    def _close_conn(self) -> None:
+        reader: Any = self.fp
+        self.has_more = self.has_more or (not reader.closed and reader.has_more())
+        super()._close_conn()  # type: ignore[misc]  # http.client's; typeshed does not list it

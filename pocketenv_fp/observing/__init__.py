@@ -1,0 +1,35 @@
+"""Watching programs run: functions that are called for each step and request, logs, and spans."""
+
+from __future__ import annotations
+
+from pocketenv_fp.observing.events import (
+    Begun,
+    Done,
+    Ended,
+    Kind,
+    Watcher,
+    begin,
+    logged,
+    note,
+    observe,
+    observing,
+    spans,
+    told,
+    unobserved,
+)
+
+__all__ = [
+    "Begun",
+    "Done",
+    "Ended",
+    "Kind",
+    "Watcher",
+    "begin",
+    "logged",
+    "note",
+    "observe",
+    "observing",
+    "spans",
+    "told",
+    "unobserved",
+]

@@ -1,0 +1,173 @@
+"""What may be shown of a value, and the value as source with the rest masked.
+
+>>> from pocketenv_fp.redaction import shown, without_passwords
+>>> shown({"API_KEY": "sk-12345"}, is_secret_by_name=True)
+"{'API_KEY': '***'}"
+>>> without_passwords("git clone https://me:ghp_12345@example.com/app.git")
+'git clone https://***@example.com/app.git'
+>>> without_passwords("git clone https://$TOKEN@example.com/app.git ssh://git@example.com/app.git")
+'git clone https://$TOKEN@example.com/app.git ssh://git@example.com/app.git'
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeGuard, cast
+
+from returns.result import Failure
+
+__all__ = [
+    "HIDDEN",
+    "HiddenBytes",
+    "HiddenText",
+    "Source",
+    "function_name",
+    "is_secret",
+    "shown",
+    "without_passwords",
+]
+
+HIDDEN = "***"
+
+# What is before the last @ of a host: some paste passwords that have one in them.
+_USER = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#'"\\]+)@""", re.IGNORECASE)
+# A shell puts the value in later, and who writes it so has hidden it already.
+_VARIABLES = re.compile(r"(?:[\w.-]+:)?\$(?:\w+|\{\w+\})")
+
+
+class HiddenText(str):
+    """A string whose repr is masked, for tools that show the locals of a traceback. ``str()`` returns it plain.
+
+    >>> from pocketenv_fp.redaction import HiddenText
+    >>> {"Authorization": HiddenText("Bearer top-secret")}
+    {'Authorization': '***'}
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
+
+    def __getitem__(self, key: Any, /) -> HiddenText:
+        # rich shows the first characters of a long string.
+        return HiddenText(super().__getitem__(key))
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> HiddenBytes:
+        """Return the bytes, masked too."""
+        return HiddenBytes(super().encode(encoding, errors))
+
+
+class HiddenBytes(bytes):
+    """Bytes whose repr is masked."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN.encode())
+
+    def __getitem__(self, key: Any, /) -> Any:
+        part = cast("int | bytes", super().__getitem__(key))
+        return part if isinstance(part, int) else HiddenBytes(part)
+
+
+class Source:
+    """What prints as its own source, with its secrets masked."""
+
+    __slots__ = ()
+
+
+def is_secret(value: object, *, is_secret_by_name: bool) -> bool:
+    """Tell whether a value, or something in it, is not to be shown: by what it is called, or by its looks."""
+    if isinstance(value, (list, tuple)):
+        return any(is_secret(each, is_secret_by_name=is_secret_by_name) for each in cast("list[object]", value))
+    if isinstance(value, Mapping):
+        held = cast("Mapping[object, object]", value)
+        return _has_secret_names(held) or is_secret(list(held.values()), is_secret_by_name=is_secret_by_name)
+    if is_secret_by_name:
+        # Also a value of a wrong type: it is shown in a trace before it is refused.
+        return not (value is None or isinstance(value, (bool, Source)))
+    # A private key that was put in the wrong place is still one.
+    return _is_private_key(value)
+
+
+def shown(value: object, *, is_secret_by_name: bool) -> str:  # noqa: PLR0911  # a kind of value each
+    """Give a value as source, each secret in it masked."""
+    if isinstance(value, float) and math.isinf(value):
+        return f"float({str(value)!r})"  # the repr of an endless wait is no source
+    if isinstance(value, Source):
+        return repr(value)
+    if callable(value):
+        return _qualified_name(value)  # what it holds is not ours to show
+    if isinstance(value, Failure):
+        return f"Failure({cast('Failure[object]', value).failure()!r})"
+    if isinstance(value, Mapping):
+        return _shown_mapping(cast("Mapping[object, object]", value), is_secret_by_name=is_secret_by_name)
+    if is_secret(value, is_secret_by_name=is_secret_by_name):
+        return repr(HIDDEN)
+    if _is_tuple(value):
+        items = [shown(each, is_secret_by_name=is_secret_by_name) for each in value]
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    text = repr(value)
+    return repr(HIDDEN) if "PRIVATE KEY" in text else text
+
+
+def _is_private_key(value: object) -> bool:
+    if isinstance(value, (bytes, bytearray)):
+        return b"PRIVATE KEY" in value
+    return isinstance(value, str) and "PRIVATE KEY" in value
+
+
+def function_name(function: object) -> str:
+    """Return a function's dotted name, and for a lambda its place. What it holds is not ours to show.
+
+    >>> import json
+    >>> from pocketenv_fp.redaction import function_name
+    >>> function_name(json.loads), function_name(str.strip)
+    ('json.loads', 'str.strip')
+    """
+    name = _qualified_name(function)
+    module = str(getattr(function, "__module__", None) or "builtins")
+    return name if module in {"builtins", "__main__"} or name.startswith("<") else f"{module}.{name}"
+
+
+def _qualified_name(function: object) -> str:
+    name = str(getattr(function, "__qualname__", type(function).__qualname__))
+    code = getattr(function, "__code__", None)
+    return name if code is None or "<lambda>" not in name else f"<lambda at {code.co_filename}:{code.co_firstlineno}>"
+
+
+def _shown_mapping(held: Mapping[object, object], *, is_secret_by_name: bool) -> str:
+    if _has_secret_names(held):
+        return repr(HIDDEN)
+    items = (
+        f"{_shown_key(key, is_secret_by_name=is_secret_by_name)}: {shown(each, is_secret_by_name=is_secret_by_name)}"
+        for key, each in held.items()
+    )
+    return f"{{{', '.join(items)}}}"
+
+
+def _shown_key(key: object, *, is_secret_by_name: bool) -> str:
+    # Where values are secret, a key that is no name may be one in the wrong place.
+    is_name = not is_secret_by_name or str(key).replace("-", "_").isidentifier()
+    return repr(key if is_name else HIDDEN)
+
+
+def _has_secret_names(held: Mapping[object, object]) -> bool:
+    return is_secret(list(held), is_secret_by_name=False)
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
+    return type(value) is tuple  # a record is one as well, and prints itself
+
+
+def without_passwords(text: str) -> str:
+    """Give the text with a mask for who logs in with each URL. With https the name alone may be a token."""
+    return _USER.sub(_masked, text) if "@" in text else text
+
+
+def _masked(found: re.Match[str]) -> str:
+    scheme, user = found["scheme"], found["user"]
+    is_open = ":" not in user and scheme.lower() not in {"http", "https"}
+    return found[0] if is_open or _VARIABLES.fullmatch(user) else f"{scheme}://{HIDDEN}@"

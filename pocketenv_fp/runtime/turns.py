@@ -1,0 +1,60 @@
+"""Turns: of the threads that change one thing, one at a time does, and the others wait.
+
+>>> from pocketenv_fp.runtime.turns import Turns
+>>> turns = Turns()
+>>> with turns.of("a", "setting a") as late:
+...     late is None
+True
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator, Hashable
+from contextlib import contextmanager
+
+from pocketenv_fp.errors import DeadlineExceeded
+from pocketenv_fp.runtime.deadline import over, remaining
+
+__all__ = ["Turns"]
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.wanted = 0
+
+
+class Turns:
+    """One lock for each key that somebody holds or waits for, and none for the others."""
+
+    def __init__(self) -> None:
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            # A thread that is not in the child may hold one.
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._guard = threading.Lock()
+        self._turns: dict[Hashable, _Turn] = {}
+
+    @contextmanager
+    def of(self, key: Hashable, operation: str) -> Generator[DeadlineExceeded | None]:
+        """Hold the turn of ``key`` in the block. Yields None, or the error of a time that was over before."""
+        with self._guard:
+            turn = self._turns.setdefault(key, _Turn())
+            turn.wanted += 1
+        try:
+            if not turn.lock.acquire(timeout=min(max(remaining(), 0.0), threading.TIMEOUT_MAX)):
+                yield over(operation)
+                return
+            try:
+                yield None
+            finally:
+                turn.lock.release()
+        finally:
+            with self._guard:
+                turn.wanted -= 1
+                if not turn.wanted and self._turns.get(key) is turn:
+                    self._turns.pop(key, None)

@@ -1,0 +1,332 @@
+r"""Text for a POSIX shell: quoting, and command lines with fields for values.
+
+A value is put between single quotes, where no shell sees anything in it. That holds only in certain places: between
+quotes of the template's own, in arithmetic or in a here-document it would be read anew. So a template is scanned as a
+shell reads it, and a field in such a place is refused. Where the scanner cannot be sure, it refuses as well.
+
+>>> from pocketenv_fp.sandbox.commands.template import fill
+>>> print(fill("grep -e {pattern} {files}", {"pattern": "it's", "files": ["a b", "c"]}))
+grep -e 'it'\''s' 'a b' 'c'
+>>> fill("echo '{name}'", {"name": "x"})
+Traceback (most recent call last):
+    ...
+TypeError: {name} stands inside single quotes: remove them, the value is quoted already
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import TypeGuard
+
+from pocketenv_fp.config import FromEnv
+
+__all__ = ["Value", "Word", "fields", "fill", "quote"]
+
+Word = str | int | float | PurePath
+Value = Word | Sequence[Word]
+
+
+def quote(text: str) -> str:
+    """Put ``text`` between single quotes. Always: a bare ``if`` or ``2`` may mean something where it stands."""
+    return "'" + text.replace("'", r"'\''") + "'"
+
+
+def fill(template: str, values: Mapping[str, object]) -> str:
+    """Give ``template`` with every ``{field}`` replaced by its value, quoted.
+
+    Raises TypeError, which names the field and never shows its value, for a field or a value that cannot be.
+    """
+    named = set(fields(template))
+    missing, surplus = sorted(named - values.keys()), sorted(values.keys() - named)
+    scanner = _Scanner()
+    line: list[str] = []
+    for text, name in _parts(template):
+        scanner.read(text)
+        line.append(text)
+        if name is None:
+            continue
+        if trouble := scanner.trouble():
+            raise TypeError(f"{{{name}}} stands {trouble}")
+        if name not in missing:
+            line.append(_quoted(name, values[name]))
+        scanner.pass_by_a_value()
+    if missing:
+        raise TypeError(f"{{{missing[0]}}} has no value: pass {missing[0]}=…")
+    if surplus:
+        raise TypeError(f"there is no field {{{surplus[0]}}} for {surplus[0]}=")
+    return "".join(line)
+
+
+def fields(template: str) -> Iterator[str]:
+    """Give the names of the fields of ``template``, in their order."""
+    return (name for _, name in _parts(template) if name is not None)
+
+
+_PIECES = re.compile(r"(?P<double>\{\{|\}\})|\{(?P<name>[^\W\d]\w*)\}|(?P<single>[{}])|[^{}]+")
+
+
+def _parts(template: str) -> Iterator[tuple[str, str | None]]:
+    text = ""
+    for piece in _PIECES.finditer(template):
+        if piece["single"]:
+            raise TypeError("a brace that belongs to no {name}: for a brace of the shell's own, write {{ or }}")
+        if piece["name"]:
+            yield text, piece["name"]
+            text = ""
+        else:
+            text += piece[0][0] if piece["double"] else piece[0]
+    yield text, None
+
+
+def _quoted(name: str, value: object) -> str:
+    return " ".join(quote(_word(name, each)) for each in (value if _is_list(value) else (value,)))
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
+
+
+def _word(name: str, value: object) -> str:
+    if isinstance(value, FromEnv):
+        raise TypeError(
+            f"{{{name}}} is a from_env, which would be shown in the command: "
+            f'pass it with env={{"NAME": from_env(…)}} and write "$NAME"'
+        )
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(
+            f"{{{name}}} takes a str, int, float, path, or a sequence of those, not {type(value).__name__}: write str(…)"
+        )
+    return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
+
+
+BLANKS = " \t\n"
+OPERATORS = ";&|()<>"
+USE_ENV = 'pass the value with env= and write "$NAME"'
+
+_INSIDE = {
+    "single": "inside single quotes: remove them, the value is quoted already",
+    "double": "inside double quotes: remove them, the value is quoted already",
+    "ansi": "inside $'…' quotes: remove them, the value is quoted already",
+    "comment": "in a comment: remove it, or the field",
+    "array": 'inside the parentheses of an array: write set -- {…}, and "$@" for it',
+    "parameter": f"inside ${{…}}, where quotes are read otherwise: {USE_ENV}",
+    "arithmetic": f"inside arithmetic, which would evaluate it: {USE_ENV}",
+}
+
+
+class _Frame:
+    """One level of nesting: what is being read, until its end."""
+
+    def __init__(self, kind: str, *, tests: bool = False, brackets: bool = False) -> None:
+        self.kind = kind  # group: (…); code: $(…), and all the rest
+        self.tests = tests  # inside [[ … ]]
+        self.brackets = brackets  # inside […], a subscript perhaps
+        self.depth = 0  # parentheses that are open in arithmetic
+
+
+class _Scanner:
+    """Where in a shell's syntax a text has led to.
+
+    It errs on one side only. After what shells read in different ways, or what takes a whole parser to follow, it is
+    ``lost``: every later field is refused with that reason.
+    """
+
+    def __init__(self) -> None:
+        self.frames = [_Frame("code")]
+        self.lost = ""
+        self.before = ""  # the character before, "" where a word may begin
+        self.word = ""
+        self.escapes = False
+
+    def read(self, text: str) -> None:
+        """Go on with ``text``, which is not part of a value."""
+        place = 0
+        while place < len(text):
+            self.escapes = False
+            place += getattr(self, f"_{self.frames[-1].kind}")(text, place)
+
+    def pass_by_a_value(self) -> None:
+        """Go on behind a quoted value."""
+        self.before, self.escapes = "x", False
+        self.word += "''"
+
+    def trouble(self) -> str:
+        """Say where this is, if a quoted value would not stay one word here, and what to do; else give ""."""
+        top = self.frames[-1]
+        around = {frame.kind for frame in self.frames} & {"parameter", "arithmetic"}
+        found = (
+            (bool(self.lost), self.lost),
+            (top.kind in _INSIDE, _INSIDE.get(top.kind, "")),
+            (bool(around), _INSIDE[max(around, default="comment")]),
+            (self.escapes, "after a backslash, which would take its quote away: remove it"),
+            (self.before == "$", "after a $: for the shell's own ${NAME}, write ${{NAME}}"),
+            (top.tests, "inside [[ … ]], which evaluates some of its words: write [ … ]"),
+            (top.brackets, f"inside [ ], which may be a subscript and evaluated: {USE_ENV}"),
+        )
+        return next((where for applies, where in found if applies), "")
+
+    def _lose(self, where: str) -> None:
+        self.lost = self.lost or f"{where}: {USE_ENV}, or put the field before it"
+
+    def _push(self, kind: str, *, tests: bool = False, brackets: bool = False) -> None:
+        self.frames.append(_Frame(kind, tests=tests, brackets=brackets))
+        # A parenthesis may be joined with the next one.
+        self.before = "(" if kind in {"code", "group", "array"} else ""
+        self.word = ""
+
+    def _pop(self, before: str) -> None:
+        self.frames.pop()
+        self.before = before
+        self.word = "" if before in BLANKS + OPERATORS else "''"
+
+    # Each of these reads what begins at a place, and gives how many characters that was.
+
+    def _single(self, text: str, place: int) -> int:
+        if text[place] == "'":
+            self._pop("x")
+        return 1
+
+    def _ansi(self, text: str, place: int) -> int:
+        if text[place] == "\\":
+            self._lose("after a $'…' with a backslash, which shells end at different places")
+        return self._single(text, place)
+
+    def _comment(self, text: str, place: int) -> int:
+        if text[place] == "\n":
+            self._pop("\n")
+        return 1
+
+    def _double(self, text: str, place: int) -> int:
+        match text[place]:
+            case '"':
+                self._pop("x")
+            case "\\":
+                return self._backslash(text, place)
+            case "`":
+                self._lose("after a backtick, which shells read twice (write $( ) for it)")
+            case "$":
+                return self._dollar(text, place, quoted=True)
+            case other:
+                self.before = other
+        return 1
+
+    def _parameter(self, text: str, place: int) -> int:
+        c = text[place]
+        if c == "}":
+            self._pop("x")
+        elif c == "$" and text[place + 1 : place + 2] not in {"'", '"'}:
+            return self._dollar(text, place, quoted=True)
+        elif c in "'\"\\`({$" or (c in BLANKS and text[place - 1 : place] == "{"):
+            self._lose("after a ${…} that shells read in different ways")
+        return 1
+
+    def _arithmetic(self, text: str, place: int) -> int:
+        frame, c = self.frames[-1], text[place]
+        if c == "(":
+            frame.depth += 1
+        elif c == ")" and frame.depth:
+            frame.depth -= 1
+        elif c == ")":
+            if text.startswith("))", place):
+                self._pop("x")
+                return 2
+            self._lose("after what may be arithmetic or a command (write a blank between the parentheses)")
+            self._pop("x")
+        elif c == "$" and text[place + 1 : place + 2] not in {"'", '"'}:
+            return self._dollar(text, place, quoted=True)
+        elif c in "'\"\\`#$" or text.startswith("<<", place):
+            self._lose("after arithmetic that shells read in different ways")
+        return 1
+
+    def _dollar(self, text: str, place: int, *, quoted: bool) -> int:
+        for start, kind in (("$((", "arithmetic"), ("$(", "code"), ("${", "parameter")):
+            if text.startswith(start, place):
+                self._push(kind)
+                return len(start)
+        if text.startswith("$[", place):
+            self._lose("after $[ ], which some shells read as arithmetic")
+        if not quoted and text[place + 1 : place + 2] in {"'", '"'}:
+            self._push("ansi" if text[place + 1] == "'" else "double")
+            return 2
+        self.before = "$"
+        self.word += "$"
+        return 1
+
+    def _backslash(self, text: str, place: int) -> int:
+        if place + 1 == len(text):
+            self.escapes = True
+        if text.startswith("\\\n", place):
+            # It is as if it were not there: what it joins would be read as one.
+            if (self.before and self.before not in BLANKS) or text.startswith("#", place + 2):
+                self._lose("after a line that is continued inside a word (put a blank before the backslash)")
+            return 2
+        self.before = "x"
+        self.word += "\\"
+        return 2
+
+    def _code(self, text: str, place: int) -> int:
+        c = text[place]
+        if c in BLANKS or c in OPERATORS:
+            return self._between_words(text, place)
+        if c == "\\":
+            return self._backslash(text, place)
+        if c == "$":
+            return self._dollar(text, place, quoted=False)
+        if c in "'\"":
+            self._push("single" if c == "'" else "double")
+        elif c == "#" and (not self.before or self.before in BLANKS + OPERATORS):
+            if self.frames[-1].brackets or self.before in set(")<>"):
+                self._lose("after a # that may begin a comment (put a blank before it)")
+            self._push("comment")
+        elif c == "`":
+            self._lose("after a backtick, which shells read twice (write $( ) for it)")
+        else:
+            self._bracket(text, place)
+            self.before = c
+            self.word += c
+        return 1
+
+    def _bracket(self, text: str, place: int) -> None:
+        frame = self.frames[-1]
+        if text[place] == "]":
+            frame.brackets = False
+        if text[place] == "[" and self.word != "[":
+            # `[` and `[[` that stand alone are commands.
+            alone = re.compile(r"\[\[?[ \t\n]").match(text, place) if not self.word else None
+            frame.tests = frame.tests or (alone is not None and len(alone[0]) == 3)
+            frame.brackets = frame.brackets or alone is None
+
+    def _between_words(self, text: str, place: int) -> int:
+        frame, c = self.frames[-1], text[place]
+        if self.word == "]]":
+            frame.tests = False
+        if self.word == "case" and len(self.frames) > 1:
+            self._lose("after a case inside parentheses, which only a whole parser can follow")
+        if frame.kind == "array" and c in ";&|<>(":
+            self._lose("after an array with an operator in it, which is an error that bash goes on after")
+        self.before, self.word = c, ""
+        if text.startswith("<<<", place):
+            return 3
+        if text.startswith("<<", place):
+            self._lose("after a here-document, whose lines are not read as words")
+            return 2
+        if text.startswith("((", place):
+            self._push("arithmetic")
+            return 2
+        if c == "(":
+            if text[place - 1 : place] in set("?*+@!"):
+                self._lose("after what may be a pattern of bash's")
+            kind = "array" if text[place - 1 : place] == "=" else "group"
+            self._push(kind, tests=frame.tests, brackets=frame.brackets)
+        if c == ")" and len(self.frames) > 1:
+            # What follows $(…) goes on with its word.
+            self._pop("x" if frame.kind == "code" else ")")
+        return 1
+
+    _group = _array = _code

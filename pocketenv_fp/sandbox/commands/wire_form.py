@@ -1,0 +1,357 @@
+r"""The command that a sandbox's provider must be sent, so that a shell line runs as it was meant.
+
+Each provider hands a command to a shell in its own way: Cloudflare to one persistent bash, E2B as one unquoted word.
+So a line is never sent as it is. It runs in a child shell, in its own directory and process group, with an empty
+standard input. A mark follows its output, since the platform drops the last newline of what a command prints.
+
+>>> from pocketenv_fp.providers import provider_of
+>>> from pocketenv_fp.sandbox.commands.wire_form import Command, wire_form
+>>> form = wire_form(Command("echo it's"), provider_of("cloudflare")).unwrap()
+>>> print(form.partition("-c ")[2].partition(" bash ")[0])
+$'echo it\'s'
+"""
+
+from __future__ import annotations
+
+import base64
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import FromEnv
+from pocketenv_fp.errors import CommandTimeout, InvalidInput, PocketenvError
+from pocketenv_fp.models import ExecResult
+from pocketenv_fp.providers import Provider
+from pocketenv_fp.sandbox.commands.template import quote
+from pocketenv_fp.validation import wrong_variable_name
+
+__all__ = ["GRACE_SECONDS", "Command", "environment", "joined", "output", "service_form", "wire_form"]
+
+HOME = "/workspace"
+GRACE_SECONDS = 5
+"""The time between SIGTERM and SIGKILL for a command that is over its limit."""
+SHORTEST_SECONDS = 0.001
+LARGEST_BODY = 102_400
+
+MARK = "\x1e"
+_LATE = "\x1dlate"
+_NO_BASH = "\x1dbash?"
+_STDERR = f"{MARK}stderr{MARK}"
+_CODE = re.compile(rf"{MARK}(\d{{1,3}}){MARK}")
+
+
+class Command(NamedTuple):
+    """What is to run. ``timeout`` is in seconds. The path of a file with the text ``script`` is the line's ``$1``."""
+
+    line: str
+    cwd: str | None = None
+    env: Mapping[str, str] = {}
+    stdin: bytes | None = None
+    timeout: float | None = None
+    script: str | None = None
+
+
+def joined(command: str, args: Sequence[str]) -> str:
+    """Put quoted arguments behind a command."""
+    return " ".join((command, *map(shlex.quote, args)))
+
+
+def environment(given: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:
+    """Return names and values, with each `from_env` read now. Failures: InvalidInput, which shows no value."""
+    values: dict[str, str] = {}
+    for name, value in (given or {}).items():
+        if wrong := wrong_variable_name("env", name):
+            return Failure(wrong)
+        read = value.read(f"env {name}") if isinstance(value, FromEnv) else Success(value)
+        if isinstance(read, Failure):
+            return read
+        values[name] = read.unwrap()
+    return Success(values)
+
+
+def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvError]:
+    """Return the command to send. Failures: InvalidInput for what cannot be sent, which says how long a line may be."""
+    if wrong := _unsendable(command, provider):
+        return Failure(wrong)
+    plain = _form(command, provider)
+    if _body_size(plain) <= LARGEST_BODY:
+        return Success(plain)
+    packed = _form(command, provider, pack=True)
+    if _body_size(packed) <= LARGEST_BODY:
+        return Success(packed)
+    return Failure(_too_long(command, provider))
+
+
+def service_form(line: str, cwd: str | None, env: Mapping[str, str]) -> Result[str, PocketenvError]:
+    """Return the command of a service that becomes the shell line: the signal that stops it reaches the line."""
+    command = Command(line, cwd, env)
+    if wrong := _unsendable(command):
+        return Failure(wrong)
+    setting = "".join(f"{name}={_posix(value)} " for name, value in env.items())
+    words = f"{f'env {setting}' if setting else ''}bash -c {_posix(_guarded(line))}"
+    return Success(f"(cd {_place(cwd, _posix)} && exec {words})")
+
+
+def output(answer: ExecResult, command: Command, provider: Provider) -> Result[ExecResult, PocketenvError]:
+    """Return what the command itself printed. Failures: CommandTimeout; InvalidInput where there is no bash for a limit.
+
+    Without a mark, as after the sandbox was stopped, everything that came is kept.
+    """
+    stdout, stderr, exit_code = answer.stdout, answer.stderr, answer.exit_code
+    if not provider.has_stderr:
+        stdout, is_marked, printed = stdout.rpartition(_STDERR)
+        stdout, stderr = (stdout, printed) if is_marked else (printed, stderr)
+    elif provider.lost_exit_code:
+        *_, code = (None, *_CODE.finditer(stdout))
+        stdout, exit_code = (stdout[: code.start()], int(code[1])) if code else (stdout, exit_code)
+    else:
+        stdout = _before_mark(stdout)
+    stderr = _before_mark(stderr)
+    if command.timeout is not None and stderr.endswith(_LATE):
+        return Failure(CommandTimeout(command.timeout, stdout, stderr.removesuffix(_LATE)))
+    if command.timeout is not None and stderr.endswith(_NO_BASH):
+        reason = "the sandbox has no bash, so the command was not run: install it there, or leave timeout= out"
+        return Failure(InvalidInput("timeout", reason))
+    return Success(ExecResult(stdout, stderr, exit_code))
+
+
+def _before_mark(printed: str) -> str:
+    # Some providers wait for children in the background: what these print comes behind the mark, after the command.
+    before, is_marked, after = printed.rpartition(MARK)
+    return before if is_marked else after
+
+
+# What is refused
+
+
+def _unsendable(command: Command, provider: Provider | None = None) -> InvalidInput | None:
+    texts = {"command": (command.line,), "cwd": (command.cwd or "",), "env": command.env.values()}
+    for field, values in (texts | {"text": (command.script or "",)}).items():
+        for value in values:
+            if "\0" in value:
+                way_out = ": upload it, and run it with exec" if field == "text" else ", which a command line cannot"
+                return InvalidInput(field, f"holds a NUL character{way_out}")
+            if _SURROGATE.search(value):
+                return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+    longest = provider and provider.exec_seconds
+    if provider and longest is not None and command.timeout is not None and command.timeout > longest:
+        way_out = "with spawn, or as" if provider.services else "as"
+        reason = (
+            f"the provider {provider.name} ends every request after {longest:g} s: run the command in the background, "
+            f"{way_out} `nohup … > file 2>&1 &` in exec, and read the file"
+        )
+        return InvalidInput("timeout", reason)
+    return None
+
+
+def _too_long(command: Command, provider: Provider) -> InvalidInput:
+    sizes = {
+        "text": len(command.script or ""),
+        "command": len(command.line),
+        "stdin": len(command.stdin or b""),
+        "env": sum(map(len, command.env.values())),
+    }
+    field = max(sizes, key=lambda name: sizes[name])
+    without = {
+        "text": command._replace(script=""),
+        "command": command._replace(line=""),
+        "stdin": command._replace(stdin=b""),
+        "env": command._replace(env={}),
+    }
+    room = max(0, LARGEST_BODY - _body_size(_form(without[field], provider, pack=True)) - 100)
+    reason = (
+        f"is too long for one request: {field} may have about {room:,} bytes here, "
+        f"and {room * 3 // 4:,} where it is full of quotes, line breaks or signs beyond ASCII"
+    )
+    return InvalidInput(field, f"{reason}. Upload a file instead, and use that in the command")
+
+
+def _body_size(command: str) -> int:
+    return len(msgspec.json.encode({"command": command}))
+
+
+# The program around a line
+
+
+def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
+    word = _ansi if provider.reader == "bash" else _posix
+    big: Callable[[str], str] = partial(_packed, newline=word("\n")) if pack else word
+    words = [big(_guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
+    if command.script is not None:
+        words.append(quote(_base64(command.script.encode())) if pack else word(command.script))
+    feed = "" if command.stdin is None else f"{_printing(command.stdin)} | "
+    if provider.reader == "sh":
+        places = [f'"${{{number}}}"' for number in range(1, len(words) + 1)]
+        program = f"{_QUIET}; {_program(command, provider, places, pack=pack)}"
+        form = f'{feed}"$(command -v bash || echo /bin/sh)" -c {quote(program)} bash {" ".join(words)}'
+    elif provider.persistent:
+        program = f"({_program(command, provider, words, pack=pack)})"
+        # The persistent shell keeps what an earlier line set: `-e` would end it, `pipefail` would change the exit code.
+        # What it says of a killed child would quote the whole program: it has no stderr meanwhile.
+        form = f"set +e; {{ {f'(set +o pipefail; {feed}{program})' if feed else program}; }} 3>&2 2>/dev/null"
+    else:
+        program = _program(command, provider, words, pack=pack)
+        form = f"{_QUIET}; {f'{feed}({program})' if feed else program}"
+    return _QUOTING[provider.quoting](form)
+
+
+def _program(command: Command, provider: Provider, words: Sequence[str], *, pack: bool) -> str:
+    """Return the program that runs the line. Descriptor 3 is the real stderr: what this shell itself says is dropped."""
+    line, directory, *rest = words
+    values, script = rest[: len(command.env)], rest[len(command.env) :]
+    shell = '"$BASH"' if provider.reader == "bash" else '"${BASH:-/bin/sh}"'
+    runs = f"{_setting(command.env, values)}{shell} -c {line} bash"
+    closed = f"2>&3 3>&-{'' if provider.has_stderr else ' 4<&-'}"
+    if script:
+        runs += ' "$pocketenv_script/script"'
+    runs += f" {'</dev/null' if command.stdin is None else '<&5 5<&-'} {closed} &"
+    keeping = [_KEEP_SCRIPT.format(text=text, decoded=" | base64 -d" if pack else "") for text in script]
+    steps = [
+        *([] if provider.has_stderr else [_KEEP_STDERR]),
+        *([] if command.stdin is None else ["exec 5<&0"]),
+        *(["pocketenv_script="] if script else []),
+        *([] if provider.persistent or not _is_at_home(command.cwd) else [_MAKE_HOME]),
+        " && ".join((f"cd {directory} 2>&3", *keeping, _waiting(command, provider, runs))),
+        "e=$?",
+        *(['rm -rf "$pocketenv_script"'] if script else []),
+        *_ending(provider),
+    ]
+    return "; ".join(steps)
+
+
+_QUIET = "exec 3>&2 2>/dev/null"
+# Job control makes the command the leader of its own process group, which `kill 0` and a time limit then mean.
+_JOB = "{{ set -m; {runs} {waits}; }}"
+_LIMIT = """\
+p=$!; (sleep {seconds}; trap "" TERM; kill -- -$p; kill -CONT -- -$p; n=0; \
+while kill -0 -- -$p && [ $n -lt {tenths} ]; do sleep .1; n=$((n+1)); done; kill -9 -- -$p; :) \
+</dev/null >/dev/null 3>&- & while wait $p; e=$?; kill -0 $p; do sleep .1; done; \
+kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
+_KEEP_SCRIPT = """\
+pocketenv_script=$(umask 077; mktemp -d "${{TMPDIR:-/tmp}}/pocketenv.XXXXXXXXXX" 2>&3) \
+&& printf %s {text}{decoded} 2>&3 >"$pocketenv_script/script\""""
+_KEEP_STDERR = """t=$(mktemp) || t=/dev/null; exec 3>"$t" 4<"$t"; [ ! -f "$t" ] || rm -f "$t\""""
+_MAKE_HOME = f"""[ -d {HOME} ] || mkdir -p {HOME} || sudo -n install -d -o "$(id -u)" {HOME}"""
+
+
+def _waiting(command: Command, provider: Provider, runs: str) -> str:
+    if command.timeout is None:
+        return _JOB.format(runs=runs, waits="wait $!")
+    seconds = f"{max(command.timeout, SHORTEST_SECONDS):.3f}".rstrip("0").rstrip(".")
+    job = _JOB.format(runs=runs, waits=_LIMIT.format(seconds=seconds, tenths=GRACE_SECONDS * 10))
+    # Without bash there are no process groups: nothing is run.
+    no_bash = 'if [ "$BASH" ]; then {}; else printf "\\035bash?" >&3; (exit 127); fi'
+    return job if provider.reader == "bash" else no_bash.format(job)
+
+
+def _ending(provider: Provider) -> Iterator[str]:
+    if not provider.has_stderr:
+        yield r'printf "\036stderr\036"; cat <&4; printf "\036"'
+    elif provider.lost_exit_code:
+        yield r'printf "\036%s\036" $e; printf "\036" >&3'
+    else:
+        yield r'printf "\036"; printf "\036" >&3'
+    yield "exit 0" if provider.lost_exit_code else "exit $e"
+
+
+# Names that a shell gives a meaning: assigned in the shell, they would change it, or fail.
+_OF_THE_SHELL = re.compile(
+    r"BASH.*|[EU]?UID|PPID|SHELLOPTS|GROUPS|FUNCNAME|DIRSTACK|S?RANDOM|SECONDS|LINENO|EPOCH.*|OPT.*|COMP_.*|HIST.*"
+    r"|LC_.*|LANG.*|PATH|POSIXLY_CORRECT|IFS|TMOUT|ENV|PIPESTATUS|MAPFILE|REPLY|TMPDIR"
+)
+
+
+def _setting(env: Mapping[str, str], words: Sequence[str]) -> str:
+    # An assignment before a command shows in no list of processes, as an argument of `env` does.
+    named = list(zip(env, words, strict=True))
+    own = [f"{name}={word} " for name, word in named if _is_plain(name)]
+    other = [f"{name}={word} " for name, word in named if not _is_plain(name)]
+    return "".join((*own, *(["env ", *other] if other else [])))
+
+
+def _is_plain(name: str) -> bool:
+    return _OF_THE_SHELL.fullmatch(name) is None
+
+
+def _directory(cwd: str | None) -> str:
+    return posixpath.join(HOME, cwd) if cwd else HOME
+
+
+def _place(cwd: str | None, word: Callable[[str], str]) -> str:
+    directory = _directory(cwd)
+    return directory if re.fullmatch(r"[\w/.+-]+", directory, re.ASCII) else word(directory)
+
+
+def _is_at_home(cwd: str | None) -> bool:
+    return f"{_directory(cwd)}/".startswith(f"{HOME}/")
+
+
+def _guarded(line: str) -> str:
+    # A shell takes a line that begins so for one of its options.
+    return f" {line}" if line.startswith(("-", "+")) else line
+
+
+# Words of a shell
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
+_ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def _ansi(text: str) -> str:
+    """Quote a word for bash, without raw control characters: the platform adds spaces behind a raw newline."""
+    escaped = re.sub(r"[\0-\x1f\x7f\\]", lambda sign: _ESCAPES.get(sign[0]) or rf"\{ord(sign[0]):03o}", text)
+    return "$'" + escaped.replace("'", r"\'") + "'"
+
+
+def _posix(text: str) -> str:
+    """Quote a word for any POSIX shell, without raw control characters."""
+    if not _CONTROL.search(text):
+        return quote(text)
+    kept = text.rstrip("\n")
+    # $( ) drops the last newlines. IFS is space, tab, newline where a shell begins.
+    newlines = "${IFS#??}" * (len(text) - len(kept))
+    return f'"$(printf %b {_escaped(kept)}){newlines}"'
+
+
+def _escaped(text: str) -> str:
+    """Quote what `printf %b` turns into this text."""
+    return quote(re.sub(r"[\0-\x1f\x7f\\]", lambda sign: _ESCAPES.get(sign[0]) or rf"\0{ord(sign[0]):03o}", text))
+
+
+def _packed(text: str, newline: str) -> str:
+    kept = text.rstrip("\n")
+    # Where there is no base64, nothing must look like a command that ended well.
+    return f'"$(printf %s {_base64(kept.encode())} | base64 -d || echo exit 127)"{newline * (len(text) - len(kept))}'
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _printing(data: bytes) -> str:
+    """Return the command that prints these bytes."""
+    written = f"printf %b {_escaped_bytes(data)}"
+    encoded = f"printf %s {_base64(data)} | base64 -d"
+    return min(written, encoded, key=len)
+
+
+def _escaped_bytes(data: bytes) -> str:
+    try:
+        return _escaped(data.decode())
+    except UnicodeDecodeError:
+        return quote("".join(f"\\0{byte:03o}" for byte in data))
+
+
+_QUOTING: Mapping[str, Callable[[str], str]] = {
+    "none": str,
+    "word": lambda form: "'" + form.replace("'", "'\"'\"'") + "'",
+    "double": lambda form: re.sub(r'[\\"$`]', r"\\\g<0>", form),
+}

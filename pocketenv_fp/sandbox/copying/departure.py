@@ -1,0 +1,208 @@
+"""The start of a copy: what a sandbox has at a path, and the archive of it, as it comes.
+
+A small archive comes with the answer that says what is there. A large one comes through storage, or in pieces through
+commands where the provider cannot copy.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Literal, NamedTuple, TypeVar
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import settings
+from pocketenv_fp.errors import (
+    ArchiveError,
+    DecodeError,
+    NotSupported,
+    PathNotFound,
+    PocketenvError,
+)
+from pocketenv_fp.http import storage
+from pocketenv_fp.models import ExecResult
+from pocketenv_fp.runtime.signals import guarded, opened
+from pocketenv_fp.sandbox.copying.lines import LOOK, PACK, READ, STAGE
+from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, succeeded, temporary
+
+__all__ = ["MOST_THROUGH_COMMANDS", "Look", "Packed", "Pieces", "fetch", "look", "pack", "too_large", "whole"]
+
+T = TypeVar("T")
+
+SMALL: int = 512 * 1024
+"""An archive of up to so many bytes comes with the answer to the look."""
+PIECE = 512 * 1024
+MOST_THROUGH_COMMANDS = 64 * 1024**2
+NO_LIMIT = 2**62
+
+_ANSWER = re.compile(r"(directory|file) (whole|large|\d+)\n")
+Packed = Literal["directory", "file"]
+
+
+class Pieces:
+    """An archive that comes in pieces. ``total`` is its size in bytes."""
+
+    def __init__(self, pieces: Generator[bytes], total: int) -> None:
+        self.total: int | None = total
+        self._pieces = pieces
+        self._left = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, and none at the end. Raises PocketenvError where no more can be had."""
+        if not self._left:
+            self._left = next(self._pieces, b"")
+        taken = self._left if size < 0 else self._left[:size]
+        self._left = self._left[len(taken) :]
+        return taken
+
+
+class Look(NamedTuple):
+    kind: Packed
+    archive: bytes | None
+
+
+def fetch(
+    end: End, path: str, use: Callable[[Packed, storage.Readable], T], *, operation: str, most: int | None = None
+) -> Result[T, PocketenvError]:
+    """Return what ``use`` makes of the archive of ``path`` while it arrives. Nothing stays in the sandbox.
+
+    Failures: PathNotFound where there is nothing; ArchiveError for what is neither file nor directory; CommandFailed
+    for what the sandbox could not read; NotSupported for an archive above 64 MiB where the provider cannot copy; what
+    ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first answer.
+    """
+    staged = temporary()
+
+    def carry(seen: Look) -> Result[T, PocketenvError]:
+        if seen.archive is not None:
+            return _used(seen.kind, whole(seen.archive), use)
+        if end.provider.copies:
+            return _through_storage(end, path, staged, lambda source: use(seen.kind, source))
+        return _through_commands(end, path, staged, operation).bind(lambda source: _used(seen.kind, source, use))
+
+    is_there, is_under_way = True, True
+    with guarded():
+        try:
+            with opened():
+                looked = look(end, path, staged, operation, most=most)
+                is_under_way = isinstance(looked, Failure) and may_have_run(looked.failure())
+                is_there = is_under_way or (isinstance(looked, Success) and looked.unwrap().archive is None)
+                return looked.bind(carry)
+        finally:
+            if is_there:
+                end.remove(staged, is_under_way=is_under_way)
+
+
+def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
+    """Pack ``path`` into the directory ``staged`` of its own sandbox. Returns the size in bytes."""
+
+    def size(ran: ExecResult) -> Result[int, PocketenvError]:
+        return _answer(ran, path, operation).map(lambda found: int(found[1]))
+
+    return end.run(PACK, is_long=True, p=path, s=staged, values={"most": most}).bind(size)
+
+
+def look(end: End, path: str, staged: str, operation: str, *, most: int | None = None) -> Result[Look, PocketenvError]:
+    """Return what there is, with its archive where that has no more than ``most`` bytes: then ``staged`` is not left."""
+
+    def read(ran: ExecResult) -> Result[Look, PocketenvError]:
+        return _answer(ran, path, operation).bind(lambda found: _decoded(found, ran.stdout))
+
+    return end.run(LOOK, p=path, s=staged, values={"most": SMALL if most is None else most}).bind(read)
+
+
+def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, str], PocketenvError]:
+    failed = succeeded(ran)
+    if isinstance(failed, Failure):
+        return failed
+    match ran.stdout.strip():
+        case "nothing":
+            return Failure(PathNotFound(message=f"there is no {path}", operation=operation))
+        case "other":
+            return Failure(ArchiveError("it is neither a file nor a directory", path))
+        case _:
+            found = _ANSWER.match(ran.stdout)
+    if found is None:
+        return Failure(DecodeError("sandbox.exec", "the shell does not say what is at the path"))
+    kind: Packed = "directory" if found[1] == "directory" else "file"
+    return Success((kind, found[2]))
+
+
+def _decoded(found: tuple[Packed, str], output: str) -> Result[Look, PocketenvError]:
+    kind, size = found
+    if size == "large":
+        return Success(Look(kind, None))
+    return _bytes(output.partition("\n")[2]).map(lambda archive: Look(kind, archive))
+
+
+def _bytes(text: str) -> Result[bytes, PocketenvError]:
+    try:
+        return Success(base64.b64decode("".join(text.split()), validate=True))
+    except (binascii.Error, ValueError):
+        return Failure(DecodeError("sandbox.exec", "what the sandbox's base64 printed is not base64"))
+
+
+def _used(
+    kind: Packed, source: storage.Readable, use: Callable[[Packed, storage.Readable], T]
+) -> Result[T, PocketenvError]:
+    try:
+        return Success(use(kind, source))
+    except PocketenvError as error:
+        return Failure(error)
+
+
+def whole(archive: bytes) -> Pieces:
+    return Pieces((piece for piece in [archive]), len(archive))
+
+
+def _through_storage(
+    end: End, path: str, staged: str, use: Callable[[storage.Readable], T]
+) -> Result[T, PocketenvError]:
+    def attempt() -> Result[T, PocketenvError]:
+        pushed = end.push(f"{staged}/it/.")
+        return pushed.bind(lambda uuid: storage.take(uuid, use, token=end.token, config=end.config))
+
+    found = settings(end.config, token=end.token)
+    prepared = end.run(STAGE, is_long=True, p=path, s=staged).bind(succeeded)
+    return prepared.bind(lambda _: found.bind(lambda known: storage.again(attempt, known)))
+
+
+def _through_commands(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
+    def begin(size: int) -> Result[Pieces, PocketenvError]:
+        if size > MOST_THROUGH_COMMANDS:
+            return Failure(too_large(end, operation))
+        return Success(Pieces(_read(end, staged, size), size))
+
+    return pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS).bind(begin)
+
+
+def too_large(end: End, operation: str) -> NotSupported:
+    """Return the error of an archive that is too large for commands."""
+    most = MOST_THROUGH_COMMANDS // 1024**2
+    instead = (
+        f"It cannot copy by itself, so this library does it through commands, up to {most} MiB compressed: "
+        "copy less at once, or let a command in the sandbox fetch or send it, such as curl."
+    )
+    return NotSupported(operation, end.provider.name, instead)
+
+
+def _read(end: End, staged: str, total: int) -> Generator[bytes]:
+    for offset in range(0, total, PIECE):
+        size = min(PIECE, total - offset)
+        piece = repeated(end, partial(_piece, end, staged, offset, size))
+        if isinstance(piece, Failure):
+            raise piece.failure()
+        yield piece.unwrap()
+
+
+def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, PocketenvError]:
+    def checked(piece: bytes) -> Result[bytes, PocketenvError]:
+        if len(piece) == size:
+            return Success(piece)
+        return Failure(ArchiveError("the archive breaks off: a part of it was not there any more"))
+
+    ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
+    return ran.bind(lambda found: _bytes(found.stdout)).bind(checked)

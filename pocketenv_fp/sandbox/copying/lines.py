@@ -1,0 +1,171 @@
+r"""Shell lines of copying: what a sandbox has at a path, how it leaves as an archive, and how an archive arrives.
+
+Each line is POSIX shell, runs in ``/`` and names all paths from there: ``./workspace/a b``. So no name can be taken for
+an option. The names in ``$p`` (the path of the caller), ``$s`` (a directory of the library's own in ``/tmp``) and the
+other variables are set in front of the line, quoted.
+
+An archive is a tar.gz. In a sandbox it lies in ``$s`` as files ``$tag.00000000``, ``$tag.00000001``, …, which are read
+one behind the other: so it is one thing that gzip checks, whether it came through storage or through commands.
+The platform leaves its own copy of what it pulled in ``/tmp``: it is known by ``$tag``, which no other copy has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pocketenv_fp.sandbox.commands.template import quote
+
+__all__ = [
+    "INCOMPLETE",
+    "IN_THE_WAY",
+    "LOOK",
+    "NO_TOOL",
+    "PACK",
+    "PIECE",
+    "PLACE",
+    "READ",
+    "REMOVE",
+    "REMOVE_LATE",
+    "STAGE",
+    "with_variables",
+]
+
+INCOMPLETE = 93
+IN_THE_WAY = 94
+NO_TOOL = 95
+
+_TOOLS = f"""for tool in tar gzip base64; do
+  command -v "$tool" >/dev/null 2>&1 || {{ printf %s "$tool" >&2; exit {NO_TOOL}; }}
+done
+"""
+_SOURCE = f"""if [ -d "$p" ]; then kind=directory from=$p entry=. follow=
+elif [ -f "$p" ]; then kind=file from=${{p%/*}} entry=./${{p##*/}} follow=h
+elif [ -e "$p" ]; then echo other; exit
+else echo nothing; exit; fi
+{_TOOLS}umask 077
+mkdir "$s" || exit 1
+"""
+# GNU tar takes a backslash in a name for the beginning of an escape. Its exit code 1 is a file that changed while it was read, and the archive is whole.
+_PACK = f"""{_SOURCE}raw=
+case $(tar --version 2>/dev/null) in *GNU*) raw=--no-unquote ;; esac
+{{ (cd "$from" && tar $raw -c${{follow}}zf - "$entry") 2>"$s/said"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0"
+size=$(wc -c <"$s/$tag.0") code=$(cat "$s/code")
+if [ "$size" -le "$most" ] && [ "$code" -gt 1 ]; then
+  cat "$s/said" >&2
+  rm -rf "$s"
+  exit "$code"
+fi
+rm -f "$s/said" "$s/code"
+"""
+
+LOOK = f"""{_PACK}if [ "$size" -le "$most" ]; then
+  echo "$kind whole"
+  base64 <"$s/$tag.0"
+  rm -rf "$s"
+else
+  echo "$kind large"
+  rm -f "$s/$tag.0"
+fi"""
+"""Print what is at ``$p``, and the archive of it where that has no more than ``$most`` bytes. Else ``$s`` is left."""
+
+# tar follows a link to the directory in which it is to start, so nothing is copied. It does not follow one to a file.
+STAGE = """if [ -d "$p" ]; then
+  place=$(cd "$p" && pwd -P && echo .) && ln -s "${place%??}" "$s/it" || exit 1
+  if [ "$(id -u)" != 0 ]; then
+    closed=$(find "$s/it/" ! -type l ! -readable -print -quit 2>/dev/null)
+    [ -z "$closed" ] || { echo "cannot be read: ${closed#"$s/it/"}" >&2; exit 1; }
+  fi
+else
+  mkdir "$s/it" || exit 1
+  { [ ! -h "$p" ] && ln "$p" "$s/it/file" 2>/dev/null; } || cp -p "$p" "$s/it/file" || exit 1
+fi"""
+"""Make ``$s/it``, from which the platform can pack what is at ``$p`` without a name that needs quoting."""
+
+PACK = f"""rm -rf "$s"
+{_PACK}echo "$kind $((size))\""""
+"""Pack what is at ``$p`` into ``$s/$tag.0``, up to ``$most`` bytes and one, and print what it is and how many bytes it has."""
+
+READ = 'tail -c "+$((offset + 1))" "$s/$tag.0" | head -c "$size" | base64'
+# The platform's own copy of what it pulled, but not the directory in which a line is at work.
+_OTHERS = """for e in ./tmp/*/"$tag".*; do
+  if [ -e "$e" ] && [ "${e%/*}" != "$work" ]; then rm -rf "${e%/*}"; fi
+done"""
+REMOVE = f'work=$s-\nrm -rf "$s"\n{_OTHERS}'
+# What is not waited for any more may still be under way, and come when all was removed.
+REMOVE_LATE = f"""{REMOVE}
+(n=0; while [ $n -lt 60 ]; do
+sleep 1; n=$((n+1))
+{REMOVE}
+done) >/dev/null 2>&1 </dev/null &"""
+
+PIECE = f"""{_TOOLS}umask 077
+mkdir -p "$s" || exit 1
+if [ ! -e "$s/$tag.$number" ]; then
+  printf %s "$data" | base64 -d >"$s/.$$" && mv "$s/.$$" "$s/$tag.$number" || exit 1
+fi
+wc -c <"$s/$tag.$number\""""
+"""Write the piece ``$number``, unless it is there, and print its size. Twice is as good as once."""
+
+# Top down, so that no link is followed to what lies below it.
+_NO_LINKS = """find . -exec sh -c 'for e; do if [ -h "$0/$e" ]; then rm -f "$0/$e" || exit 1; fi; done' "$goal" {} +"""
+
+# What has the name $work belongs to one line alone: it is done once, and removed by it.
+PLACE = f"""{_TOOLS}work=$s-
+if [ -n "$data" ]; then
+  mkdir -p "$s" && printf %s "$data" | base64 -d >"$s/$tag.9" || exit 1
+fi
+mv "$s" "$work" 2>/dev/null || exit {INCOMPLETE}
+is_there() {{ [ -e "$1" ] || [ -h "$1" ]; }}
+make() {{
+  mkdir -p "$1" 2>/dev/null && return
+  above=$1
+  until is_there "$above"; do above=${{above%/*}}; done
+  [ -d "$above" ] || return {IN_THE_WAY}
+  mkdir -p "$1"
+}}
+place_directory() {{
+  if [ ! -d "$p" ]; then
+    if is_there "$p"; then return {IN_THE_WAY}; fi
+    make "${{p%/*}}" || return
+    mv "$work/new" "$p" 2>/dev/null || cp -a "$work/new" "$p"
+    return
+  fi
+  goal=$(cd "$p" && pwd -P && echo .) || return
+  goal=${{goal%??}}
+  (cd "$work/new" && {_NO_LINKS}) || return
+  for e in "$work/new"/* "$work/new"/.[!.]* "$work/new"/..?*; do
+    is_there "$e" || continue
+    if is_there "$p/${{e##*/}}" || ! mv "$e" "$p/" 2>/dev/null; then cp -af "$e" "$p/" || return; fi
+  done
+}}
+place_file() {{
+  for e in "$work/new"/* "$work/new"/.[!.]* "$work/new"/..?*; do
+    if is_there "$e"; then file=$e; fi
+  done
+  if [ -d "$p" ] || [ -n "$into" ]; then make "$p" || return; p=$p/${{file##*/}}; fi
+  make "${{p%/*}}" || return
+  if [ -h "$p" ]; then rm -f "$p" || return; fi
+  if [ -d "$p" ]; then return {IN_THE_WAY}; fi
+  mv -f "$file" "$p"
+}}
+arrive() {{
+  set -- "$work"/*
+  [ -e "$1" ] || return {INCOMPLETE}
+{_OTHERS}
+  mkdir "$work/new" || return
+  cat "$@" | tar -xpzof - -C "$work/new" || return
+  "place_$kind"
+}}
+arrive
+code=$?
+rm -rf "$work" 2>/dev/null || {{ chmod -R u+rwX "$work"; rm -rf "$work"; }}
+exit "$code\""""
+"""Unpack the archive in ``$s``, and ``$data`` behind it, and move what it holds to ``$p``. ``$s`` is gone afterwards.
+
+The target does not change before the archive is known to be whole.
+"""
+
+
+def with_variables(line: str, variables: Mapping[str, str | int]) -> str:
+    """Return the line with its variables set in front of it."""
+    return "\n".join([*(f"{name}={quote(str(value))}" for name, value in variables.items()), line])

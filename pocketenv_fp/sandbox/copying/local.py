@@ -1,0 +1,94 @@
+"""A download's end on this machine: what arrives is unpacked beside its place, and moved there when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pocketenv_fp.archive.ignore import Ignore
+from pocketenv_fp.archive.landing import land, staging
+from pocketenv_fp.archive.links import LinkRule
+from pocketenv_fp.archive.names import broken, shown
+from pocketenv_fp.archive.skipped import Skipped
+from pocketenv_fp.archive.unpack import Limits, unpack
+from pocketenv_fp.errors import ArchiveError
+from pocketenv_fp.http import storage
+from pocketenv_fp.runtime.progress import Track
+
+__all__ = ["arriving", "landed", "landed_file"]
+
+
+def arriving(
+    target: Path,
+    limits: Limits,
+    track: Track,
+    use: Callable[[Path], Path],
+    *,
+    ignore: Ignore,
+    links: LinkRule,
+) -> Callable[[storage.Readable], Path]:
+    """Give what unpacks an archive near ``target`` and then has ``use`` take it from there. It raises ArchiveError."""
+
+    def arrive(incoming: storage.Readable) -> Path:
+        track.restart(incoming.total)
+
+        def read(size: int) -> bytes:
+            data = incoming.read(size)
+            track.add(len(data))
+            return data
+
+        skipped = Skipped()
+        with staging(target, inside=not _has_room_beside(target)) as made:
+            unpack(read, made, strip=False, limits=limits, ignore=ignore, links=links, skipped=skipped)
+            track.finish()
+            arrived = use(made)
+        skipped.report("download")
+        return arrived
+
+    return arrive
+
+
+def _has_room_beside(target: Path) -> bool:
+    """Tell whether what is made beside it can be moved there. A directory may be a mount, or all that one may write to."""
+    try:
+        place = os.path.realpath(target)
+    except OSError:
+        return True  # a current directory that is gone, for one: `staging` says so
+    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for what cannot be looked at
+    return not os.path.isdir(place) or (not os.path.ismount(place) and os.access(above, os.W_OK | os.X_OK))  # noqa: PTH112
+
+
+def landed(made: Path, target: Path) -> Path:
+    """Move what arrived to ``target``. Gives that. Raises ArchiveError."""
+    land(made, target)
+    return target
+
+
+def landed_file(arrived: Path, file: Path, *, into: bool) -> Path:
+    """Move the one file in ``arrived`` to the path ``file``, whose directory is there where it goes ``into`` one.
+
+    Returns the path. Raises ArchiveError.
+    """
+    made = _only(arrived)
+    if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise where they may not look
+        raise ArchiveError("the archive does not have the file that was asked for")
+    if not into:
+        return landed(made, file)
+    # As one of a directory's entries, so that a link in its place is replaced: it may lead out of the directory.
+    alone = made.parent.with_name("alone")
+    try:
+        alone.mkdir()
+        made.rename(alone / file.name)
+    except OSError as error:
+        raise broken(error, shown(file.name)) from None
+    landed(alone, file.parent)
+    return file
+
+
+def _only(arrived: Path) -> Path | None:
+    try:
+        names = os.listdir(arrived)  # noqa: PTH208  # pathlib's raises later
+    except OSError:
+        return None
+    return arrived / names[0] if len(names) == 1 else None

@@ -1,0 +1,129 @@
+"""What makes steps of steps: the functions of `pocketenv_fp.steps.combinators` are combinators."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
+from functools import cached_property
+from itertools import chain, repeat
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_origin, get_type_hints
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
+from pocketenv_fp.validation import wrong_value
+
+__all__ = ["combinator"]
+
+P = ParamSpec("P")
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class _Combinator(Curried):
+    """A function that makes a step of steps: what it gives is data as every step is, with the inner steps in it."""
+
+    def __init__(
+        self,
+        function: Callable[..., Result[Any, PocketenvError]],
+        secret: tuple[str, ...],
+        check: Callable[..., None] | None,
+        *,
+        repeatable: bool,
+    ) -> None:
+        super().__init__(function, object, frozenset({"token", *secret}), repeatable=repeatable)
+        self.refuse = check
+
+    @cached_property
+    def __signature__(self) -> inspect.Signature:
+        return self.arguments.signature  # the target is what the step takes, not this
+
+    def __repr__(self) -> str:
+        return f"<combinator {self.__name__}{self.arguments.signature}>"
+
+    @cached_property
+    def limits(self) -> Mapping[str, tuple[Any, Any]]:
+        # Numbers have limits. Steps, functions and classes are not for msgspec, and a TypeVar allows what it likes.
+        exact, loose = get_type_hints(self.function, include_extras=True), get_type_hints(self.function)
+        return {name: (exact[name], kind) for name, kind in loose.items() if kind in {bool, float, int}}
+
+    @cached_property
+    def inner(self) -> tuple[frozenset[str], frozenset[str]]:
+        origins = {name: get_origin(hint) for name, hint in get_type_hints(self.function).items()}
+        return (
+            frozenset(name for name, origin in origins.items() if origin is Step),
+            frozenset(name for name, origin in origins.items() if origin is Callable),
+        )
+
+    def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        parameters = self.arguments.signature.parameters
+        for name, value in self.arguments.signature.bind(*args, **kwargs).arguments.items():
+            several = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            yield from ((name, each) for each in (value if several else (value,)))
+
+    def _wrong_value(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InvalidInput | None:
+        for name, value in self._given(args, kwargs):
+            if name in self.limits and (wrong := wrong_value(name, value, *self.limits[name])):
+                return wrong
+        return None
+
+    def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        steps, functions = self.inner
+        for name, value in self._given(args, kwargs):
+            if name in steps:
+                demand_step(value, name)
+            if name in functions and not callable(value):
+                raise TypeError(f"{name}: a function is needed, not a {type(value).__name__}")
+        self._wrong_value(args, kwargs)
+        if self.refuse is not None:
+            self.refuse(*args, **kwargs)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Applied:
+        try:
+            self._check(args, kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}: {error}") from None
+        positional = zip(chain(self.arguments.names, repeat("")), args, strict=False)
+        return Applied(
+            self,
+            tuple(self._kept(name, value) for name, value in positional),
+            {name: self._kept(name, value) for name, value in kwargs.items()},
+        )
+
+    def _kept(self, name: str, value: object) -> object:
+        # The caller may change a list or a dict later. Any other value is kept, a Result too.
+        return normalize(value) if name in self.limits else _copied(value)
+
+    def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
+        """Do it to ``target`` now. What target the inner steps take is theirs to say."""
+        if isinstance(target, Failure):
+            return cast("Result[Any, PocketenvError]", target)
+        wrong = self._wrong_value(args, kwargs)
+        value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
+        return Failure(wrong) if wrong else self.function(value, *args, **kwargs)
+
+    def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Tell whether all steps in it are safe."""
+        return self.repeatable and all(value.safe for value in (*args, *kwargs.values()) if is_step(value))
+
+
+def _copied(value: Any) -> Any:
+    return copy(value) if type(value) in {dict, list} else value
+
+
+def combinator(
+    *, secret: tuple[str, ...] = (), safe: bool = True, check: Callable[..., None] | None = None
+) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Callable[P, Step[A, B]]]:
+    """Make a function of a target and of steps into one that takes the steps, and gives the step for a target.
+
+    ``check`` gets the arguments as soon as they are there and raises TypeError for what cannot be meant. What it gives
+    is safe where all the steps in it are, if ``safe``.
+    """
+
+    def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Callable[P, Step[A, B]]:
+        return cast("Callable[P, Step[A, B]]", _Combinator(function, secret, check, repeatable=safe))
+
+    return decorate

@@ -139,21 +139,18 @@ from pocketenv_fp.sandbox import (
 )
 from pocketenv_fp.sandbox.managed import ephemeral, managed
 from pocketenv_fp.steps.combinators import (
-    check,
     gather,
-    json_output,
     keep,
-    lines,
     or_else,
     recover,
     retrying,
-    stdout,
     tap,
     when,
     within,
 )
 from pocketenv_fp.steps.fan_out import collect, fan_out, partition
 from pocketenv_fp.steps.operation import Step, identity
+from pocketenv_fp.steps.output import check, json_output, lines, stdout
 
 if TYPE_CHECKING:
     from pocketenv_fp.explaining.curl import as_curl

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import stat
 
-from pocketenv_fp import observing
 from pocketenv_fp.archive.names import shown
+from pocketenv_fp.observing.events import LOG, note
 
 __all__ = ["DEVICE", "LINK", "PIPE", "SOCKET", "Skipped", "kind_of"]
 
@@ -46,11 +46,11 @@ class Skipped:
             return
         self._is_reported = True
         line = f"{operation} skipped {self}"
-        observing.note(lambda: line)
+        note(lambda: line)
         # Imported here, as elsewhere: most programs never need it, and it is slow to import.
         import logging
 
-        logging.getLogger(observing.LOG).warning("%s", line)
+        logging.getLogger(LOG).warning("%s", line)
 
 
 def kind_of(mode: int) -> str:

@@ -14,16 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import ParamSpec, Protocol, TypeVar
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError
 from pocketenv_fp.models import Page
-from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Arguments
 
-__all__ = ["Fetch", "Identified", "iterates", "iterates_over", "walk"]
+__all__ = ["Fetch", "Identified", "iterates", "walk"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -118,38 +117,3 @@ def iterates(
         return iter((Failure(given),)) if isinstance(given, InvalidInput) else function(*given[0], **given[1])
 
     return call
-
-
-def iterates_over(
-    accepts: type[A],
-) -> Callable[
-    [Callable[Concatenate[A, P], Iterator[Result[B, PocketenvError]]]],
-    Callable[Concatenate[A | None | Result[A | None, PocketenvError], P], Iterator[Result[B, PocketenvError]]],
-]:
-    """Let a function that gives an iterator take its ``accepts`` as an operation does: bare, or as a Result.
-
-    A Failure is the one item of its iterator. There is no step in it: what it gives is not one Result but many.
-    """
-
-    def decorate(
-        function: Callable[Concatenate[A, P], Iterator[Result[B, PocketenvError]]],
-    ) -> Callable[Concatenate[A | None | Result[A | None, PocketenvError], P], Iterator[Result[B, PocketenvError]]]:
-        @wraps(function)
-        def begin(*args: Any, **kwargs: Any) -> Result[Iterator[Result[B, PocketenvError]], PocketenvError]:
-            return Success(function(*args, **kwargs))
-
-        begun = step(cast("type[Any]", accepts))(begin)
-
-        @wraps(function)
-        def call(
-            target: A | None | Result[A | None, PocketenvError], /, *args: P.args, **kwargs: P.kwargs
-        ) -> Iterator[Result[B, PocketenvError]]:
-            result = begun.run(target, args, kwargs)
-            return cast(
-                "Iterator[Result[B, PocketenvError]]",
-                iter((result,)) if isinstance(result, Failure) else result.unwrap(),
-            )
-
-        return call
-
-    return decorate

@@ -33,13 +33,14 @@ from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.providers import provider_of
+from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import SandboxName, Text, VariableName
 
-__all__ = ["Clone", "cloning", "create", "create_sandbox", "noting"]
+__all__ = ["Clone", "clone_by", "create", "create_sandbox", "noting"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
@@ -121,7 +122,7 @@ def create(
     >>> create("")
     <Failure: name: Expected `str` of length >= 1.>
     """
-    clone = None if repo is None or reuse else _cloning.get()
+    clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
     wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=shared)
     creation = _Creation(wanted, token, config, reuse=reuse)
@@ -161,17 +162,18 @@ class Clone(Protocol):
     ) -> Result[Sandbox, PocketenvError]: ...
 
 
-_cloning: ContextVar[Clone | None] = ContextVar("cloning", default=None)
+class _Cloner:
+    """Puts a repository into a sandbox. It needs operations on sandboxes, which are above this module: they set it."""
+
+    clone: Clone | None = None
 
 
-@contextmanager
-def cloning(clone: Clone) -> Generator[None, None, None]:
-    """Let every `create` inside make a sandbox of its own, into which ``clone`` puts its ``repo``."""
-    before = _cloning.set(clone)
-    try:
-        yield
-    finally:
-        _cloning.reset(before)
+_cloner = _Cloner()
+
+
+def clone_by(clone: Clone) -> None:
+    """Set the function that puts a repository into a sandbox of its own."""
+    _cloner.clone = clone
 
 
 class _Kind(NamedTuple):

@@ -6,6 +6,7 @@ Besides the failures that a docstring names, each may give SandboxNotFound, NotL
 ServerError, TransportError and DecodeError.
 """
 
+from pocketenv_fp.pocketenv.creation import clone_by
 from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_backup
 from pocketenv_fp.sandbox.commands.exec import exec, sh
 from pocketenv_fp.sandbox.commands.exec_script import exec_script
@@ -16,6 +17,7 @@ from pocketenv_fp.sandbox.integrations import create_integration, list_integrati
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
 from pocketenv_fp.sandbox.lifecycle import claim, delete, refresh, start, stop, wait_until_running
 from pocketenv_fp.sandbox.ports import expose, list_ports, unexpose, vscode
+from pocketenv_fp.sandbox.repository import clone
 from pocketenv_fp.sandbox.secrets import delete_secret, get_secret, iter_secrets, list_secrets, set_secret
 from pocketenv_fp.sandbox.services import (
     delete_service,
@@ -88,3 +90,6 @@ __all__ = [
     "vscode",
     "wait_until_running",
 ]
+
+# `create` is below this package, and in `managed` and `fan_out` it needs operations on what it created.
+clone_by(clone)

@@ -10,13 +10,13 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import NotSupported, PocketenvError
-from pocketenv_fp.http.paging import iterates_over
 from pocketenv_fp.models import File, Page, Sandbox
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.sandbox.records import Kind
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Offset, Text
 

@@ -11,11 +11,11 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.pocketenv.creation import cloning, create, noting
+from pocketenv_fp.pocketenv.creation import create, noting
+from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
-from pocketenv_fp.sandbox.repository import clone
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import Step
 from pocketenv_fp.validation import Text
@@ -73,7 +73,7 @@ def _lease(
     made: list[Sandbox] = []
     with guarded():
         try:
-            with noting(made), cloning(clone), opened():
+            with noting(made), own_sandboxes.wanted(), opened():
                 acquired = Success(target) | acquire
             with opened():
                 result = acquired | use

@@ -9,10 +9,10 @@ from returns.result import Result
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.paging import iterates_over
 from pocketenv_fp.models import Page, Sandbox, Secret
 from pocketenv_fp.sandbox.records import Kind
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 

@@ -11,11 +11,11 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
-from pocketenv_fp.http.paging import iterates_over
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.sandbox.records import Kind
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Name, Offset, Text
 

@@ -23,10 +23,9 @@ from pocketenv_fp.config import Config, in_use, using
 from pocketenv_fp.errors import PocketenvError, WorkerLost
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.plain_types import demand_type
-from pocketenv_fp.pocketenv.creation import cloning
+from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.runtime.signals import guarded, opened
-from pocketenv_fp.sandbox.repository import clone
 from pocketenv_fp.steps.operation import Curried, Step, demand_step, is_step
 from pocketenv_fp.steps.results import Outcome, Results
 
@@ -225,7 +224,7 @@ def _run(
         for config in reversed(configs):
             stack.enter_context(using(config))
         # Targets that are to have one repository have a sandbox each.
-        stack.enter_context(cloning(clone))
+        stack.enter_context(own_sandboxes.wanted())
         stack.enter_context(on_lane(target))
         seen = stack.enter_context(tracing()) if traced else None
         counter = _Counter()

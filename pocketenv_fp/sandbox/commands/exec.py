@@ -14,7 +14,7 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv, settings
-from pocketenv_fp.errors import ApiError, CommandFailed, PocketenvError
+from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
@@ -23,9 +23,10 @@ from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
 from pocketenv_fp.steps.operation import Step, operation
+from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "ended_well", "exec", "finite", "ran", "sh"]
+__all__ = ["Env", "exec", "finite", "ran", "sh"]
 
 Env = Mapping[str, str | FromEnv]
 
@@ -191,13 +192,6 @@ def _hide(error: PocketenvError, values: list[str]) -> PocketenvError:
     kept_name = re.fullmatch(r"\w{0,40}", error.error) and not any(value in error.error for value in values)
     kept_message = PLATFORM_SAYS.fullmatch(error.message)
     return replace(error, error=error.error if kept_name else HIDDEN, message=error.message if kept_message else HIDDEN)
-
-
-def ended_well(result: ExecResult) -> Result[ExecResult, PocketenvError]:
-    """Give the result of a command that ended well, Failure(CommandFailed) of one whose exit code is not zero."""
-    if result.exit_code == 0:
-        return Success(result)
-    return Failure(CommandFailed(result.exit_code, result.stdout, result.stderr))
 
 
 @overload

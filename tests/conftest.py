@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
 from pocketenv_fp import local
+from tests import places
+from tests.figures import Figures
 
-TOLD = pytest.StashKey[dict[str, list[str]]]()
+FIGURES = pytest.StashKey[Figures]()
 # A shell starts what runs in the background with these ignored, and children inherit it: the tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 VARIABLES = ("POCKETENV_TOKEN", "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
+LIVE = places.TESTS / "live"
+
+# How many examples a property is tried with: few in every run, more in CI. No machine is too slow for one.
+_PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("few", max_examples=15, **_PATIENT)
+hypothesis.settings.register_profile("many", max_examples=100, **_PATIENT)
+hypothesis.settings.load_profile("many" if os.environ.get("CI") else "few")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,13 +39,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Start with no figures."""
+    config.stash[FIGURES] = Figures()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect all but tests/live where those run against another API."""
-    if not config.getoption("pocketenv_live"):
-        return
-    live = [item for item in items if "live" in item.path.parts]
-    config.hook.pytest_deselected(items=[item for item in items if item not in live])
-    items[:] = live
+    """Deselect all but tests/live where those run against another API, and what needs a contract that is not there."""
+    if config.getoption("pocketenv_live"):
+        _deselect(config, items, [item for item in items if not item.path.is_relative_to(LIVE)])
+    if not places.PLATFORM.is_dir():
+        away = [item for item in items if item.get_closest_marker("contract")]
+        if away:
+            text = f"{len(away)} tests were left out: they need the platform's contract, and {places.PLATFORM} is not there"
+            config.stash[FIGURES].line("the platform's contract", text)
+        _deselect(config, items, away)
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], away: list[pytest.Item]) -> None:
+    left = set(away)
+    config.hook.pytest_deselected(items=away)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")
@@ -66,14 +92,30 @@ def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def told(pytestconfig: pytest.Config) -> dict[str, list[str]]:
-    """What the run tells at its end: lines, under titles."""
-    return pytestconfig.stash.setdefault(TOLD, dict[str, list[str]]())
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """What the run reports at its end."""
+    return pytestconfig.stash[FIGURES]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the figures of one of several processes to the one that reports."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["figures"] = session.config.stash[FIGURES].plain()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the figures of one of several processes. One that died has none."""
+    plain = getattr(node, "workeroutput", {}).get("figures")
+    if plain:
+        node.config.stash[FIGURES].add(plain)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What the tests put into `told`."""
-    for title, lines in config.stash.get(TOLD, dict[str, list[str]]()).items():
+    """Print the figures."""
+    for title, lines in config.stash[FIGURES].sections():
         terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(line)

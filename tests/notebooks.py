@@ -17,9 +17,11 @@ from typing import Any, cast
 import nbformat
 from nbclient import NotebookClient
 
+from tests.places import ROOT
+
 __all__ = ["FOLDER", "Cell", "Output", "cells", "cleaned", "executed", "names", "read", "text"]
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = ROOT / "notebooks"
 SECONDS = 120
 CHATTER = re.compile(r"[✓✕] [\d,]+ steps?, |Matplotlib is building the font cache")
 BAR = re.compile(r" *\d+%\|.*\| \d+/\d+ \[.*\]")

@@ -11,7 +11,6 @@ import pprint
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -33,6 +32,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.http.xrpc import decode, procedure
 from pocketenv_fp.models import Record
+from tests.places import LEXICONS, PLATFORM
 
 WHEN = "2026-04-01T10:20:30.456000Z"
 THEN = datetime(2026, 4, 1, 10, 20, 30, 456000, tzinfo=UTC)
@@ -158,7 +158,6 @@ def test_a_null_is_read_as_an_absent_key(kind: type[Record], body: str) -> None:
             decode(wrong.encode(), kind)
 
 
-SHARED = Path(__file__).parents[2] / "shared" / "platform" / "lexicons"
 # Declared in the lexicons, and in no answer of the platform.
 NOT_SENT = {"sandboxViewDetailed": {"website", "timeout", "ports"}, "sshKeysView": {"updatedAt"},
             "tailscaleAuthKeyView": {"redacted", "updatedAt"}}  # fmt: skip
@@ -169,21 +168,18 @@ LEXICON: dict[str, tuple[str, type[Record]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the platform's lexicons are not beside this checkout (../shared)")
+@pytest.mark.contract
 @pytest.mark.parametrize("view", LEXICON)
 def test_a_record_has_a_field_for_each_property_that_the_platform_sends(view: str) -> None:
     group, kind = LEXICON[view]
-    lexicon = json.loads((SHARED / group / "defs.json").read_text(encoding="utf-8"))
+    lexicon = json.loads((LEXICONS / group / "defs.json").read_text(encoding="utf-8"))
     declared = set(lexicon["defs"][view]["properties"]) - NOT_SENT.get(view, set())
     assert declared <= {field.encode_name for field in msgspec.structs.fields(kind)}
 
 
 SECRET = "top-secret-key"
 
-WIRE = Path(__file__).parents[2] / "shared" / "platform" / "wire.md"
-BESIDE = pytest.mark.skipif(
-    not WIRE.exists(), reason="the description of the platform's wire is not beside this checkout (../shared)"
-)
+WIRE = PLATFORM / "wire.md"
 # Where the description shows each record: the braces after these words.
 SHOWN: dict[str, tuple[str, type[Record]]] = {
     "createSandbox": ("provider credentials?}` → `", Sandbox),
@@ -231,7 +227,7 @@ def view(marker: str) -> dict[str, Any]:
     return {name: SAMPLES.get(name, f"a {name}") for name in names}
 
 
-@BESIDE
+@pytest.mark.contract
 @EACH_SHAPE
 def test_everything_that_the_platform_shows_arrives_in_a_field(marker: str, kind: type[Record]) -> None:
     shape = view(marker)
@@ -241,7 +237,7 @@ def test_everything_that_the_platform_shows_arrives_in_a_field(marker: str, kind
     assert {name: back["owner"][name] for name in owner} == owner
 
 
-@BESIDE
+@pytest.mark.contract
 @EACH_SHAPE
 def test_what_the_platform_may_leave_out_or_answer_with_null_is_none(marker: str, kind: type[Record]) -> None:
     shape = view(marker)

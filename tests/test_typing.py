@@ -18,9 +18,9 @@ import pytest
 
 from pocketenv_fp import pocketenv, sandbox
 from pocketenv_fp.steps.operation import Operation
+from tests.places import ROOT, TESTS
 
-CASES = Path(__file__).parent / "typing"
-ROOT = CASES.parents[1]
+CASES = TESTS / "typing"
 PROGRAMS = ("accepted.py", "flow.py", "interop.py")
 MISTAKES = ("misuse.txt", "refused.txt")
 Places = set[tuple[str, int]]

@@ -1,25 +1,21 @@
-"""The platform walked once for all tests of its answers, and what the run tells at its end."""
+"""The platform walked once for all tests of its answers, and what the run reports of it."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Literal
 
 import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local.box import bubblewrap
-from tests.conformance import contract, test_wire, watched
 from tests.conformance.recorder import Exchange, Recorded, Recorder
 from tests.conformance.table import rows
 from tests.conformance.walk import hammer, repeat_without_login, walk
-
-WALKED = pytest.StashKey[list[Exchange]]()
-SENT = pytest.StashKey[Counter[int]]()
+from tests.figures import Figures
 
 
 @pytest.fixture(scope="session")
-def walked(pytestconfig: pytest.Config) -> list[Exchange]:
+def walked(figures: Figures) -> list[Exchange]:
     """Everything that the platform answered on walks through all of its methods: with a login and without, at each level."""
     exchanges = list[Exchange]()
     levels: list[Literal["bubblewrap", "processes"]] = ["processes"]
@@ -35,35 +31,5 @@ def walked(pytestconfig: pytest.Config) -> list[Exchange]:
     with local.platform(rate_limit=3) as limited, Recorded(limited, None, Recorder(limited)) as wire:
         hammer(wire)
         exchanges += wire.recorder.exchanges
-    pytestconfig.stash[WALKED] = exchanges
+    figures.line("the embedded platform and the published contract", *rows(exchanges))
     return exchanges
-
-
-@pytest.fixture(scope="session")
-def sent(pytestconfig: pytest.Config) -> Counter[int]:
-    """How many bad requests were sent, by the status they got; 0 stands for a connection that was closed."""
-    counted = pytestconfig.stash[SENT] = Counter[int]()
-    return counted
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table of all methods, and how many bad requests there were."""
-    exchanges = config.stash.get(WALKED, None)
-    if exchanges is not None and contract.LEXICONS.is_dir():
-        terminalreporter.section("the embedded platform and the published contract")
-        for line in rows(exchanges):
-            terminalreporter.write_line(line)
-    callers = config.stash.get(watched.SEEN, None)
-    if callers:
-        terminalreporter.section("the methods of the platform and the functions that call them")
-        for line in watched.rows(callers):
-            terminalreporter.write_line(line)
-    replayed = config.stash.get(test_wire.EQUAL, None)
-    if replayed is not None:
-        terminalreporter.write_line(f"{replayed[0]} of {replayed[1]} requests equal")
-        for number, reason in sorted(test_wire.UNEQUAL.items()):
-            terminalreporter.write_line(f"  not equal: {number}, {reason}")
-    counted = config.stash.get(SENT, None)
-    if counted:
-        told = ", ".join(f"{status}: {number}" for status, number in sorted(counted.items()))
-        terminalreporter.write_line(f"bad requests sent: {sum(counted.values())} (by status: {told})")

@@ -10,21 +10,16 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, cast
 
 import jsonschema  # type: ignore[import-untyped]  # its types are a package of their own
-import pytest
+
+from tests.places import LEXICONS, PLATFORM
 
 Schema = dict[str, Any]
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "platform"
-LEXICONS = PUBLISHED / "lexicons"
 PREFIX = "io.pocketenv."
 
-beside = pytest.mark.skipif(
-    not LEXICONS.is_dir(), reason=f"the platform's published contract is not beside this repository: no {PUBLISHED}"
-)
 
 # References that lead nowhere as they are written, and what they mean.
 MISPRINTS = {
@@ -132,7 +127,7 @@ def _tagged(name: str, member: Schema) -> Schema:
 @cache
 def openapi() -> dict[str, Any]:
     """The whole of openapi.json."""
-    return cast("dict[str, Any]", json.loads((PUBLISHED / "openapi.json").read_text(encoding="utf-8")))
+    return cast("dict[str, Any]", json.loads((PLATFORM / "openapi.json").read_text(encoding="utf-8")))
 
 
 def printed(node: Mapping[str, Any]) -> Schema:

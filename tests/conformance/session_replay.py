@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
 from pocketenv_fp.local import Platform
-from tests.conformance import contract
 from tests.local.wire import Answer, Wire
+from tests.places import RECORDED
 
-RECORDED = contract.PUBLISHED / "recorded"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 # How long a client of these tests waits where the recorded one gave up: its patience is the recording's own.

@@ -22,7 +22,7 @@ from tests.conformance.recorder import Exchange
 from tests.conformance.table import rows, standings
 from tests.servers import Request
 
-pytestmark = contract.beside
+pytestmark = pytest.mark.contract
 
 ALL = sorted(METHODS)
 HANDLED = [name for name in ALL if METHODS[name].handler is not None]

@@ -20,14 +20,15 @@ from hypothesis import HealthCheck, given, settings
 
 from pocketenv_fp import local
 from pocketenv_fp.local.methods import METHODS
-from tests.conformance import contract, flaws, judge, uploads
+from tests.conformance import flaws, judge, uploads
 from tests.conformance.flaws import Flawed
 from tests.conformance.observed import SERVER_ERRORS
 from tests.conformance.recorder import Exchange
+from tests.figures import Figures
 from tests.local.wire import Wire
 from tests.servers import Request
 
-pytestmark = contract.beside
+pytestmark = pytest.mark.contract
 
 EXAMPLES = 60
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -127,17 +128,19 @@ class Field:
 
 
 @pytest.fixture(scope="module")
-def field(sent: Counter[int]) -> Iterator[Field]:
+def field(figures: Figures) -> Iterator[Field]:
     listener = Listener()
     loggers = [logging.getLogger(name) for name in WATCHED]
     with local.platform() as platform:
         for logger in loggers:
             logger.addHandler(listener)
-        made = Field(platform, sent, listener)
+        made = Field(platform, Counter(), listener)
         try:
             yield made
         finally:
             made.close()
+            for status, number in made.counted.items():
+                figures.count("bad requests sent, by status", str(status or "closed"), number)
             for logger in loggers:
                 logger.removeHandler(listener)
 

@@ -12,7 +12,7 @@ from pocketenv_fp.local.schema import Field, Shape
 from tests.conformance import contract
 from tests.conformance.contract import Schema
 
-pytestmark = contract.beside
+pytestmark = pytest.mark.contract
 
 # What only the lexicons say.
 LOST_IN_OPENAPI = {

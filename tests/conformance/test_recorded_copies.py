@@ -12,10 +12,10 @@ from pocketenv_fp import local
 from pocketenv_fp.local.box import bubblewrap
 from tests.conformance import copy_replay, session_replay
 from tests.conformance.copy_replay import Copies, Row, Storage
-from tests.conformance.session_replay import RECORDED
+from tests.figures import Figures
 
 pytestmark = [
-    pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded copies: ../shared is not there"),
+    pytest.mark.contract,
     pytest.mark.skipif(bubblewrap() is None, reason="no bubblewrap that works here: install it, or allow namespaces"),
 ]
 
@@ -71,23 +71,23 @@ def play(rows: list[dict[str, Any]]) -> list[Played]:
             return [played for task in tasks for played in task.result() if played.name != CHANCE]
 
 
-def report(played: list[Played], otherwise: dict[str, str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+def report(played: list[Played], otherwise: dict[str, str], what: str, figures: Figures) -> None:
     """Print how many are equal, and fail for what is not and has no reason, or has one and is equal."""
     different = {each.name: each for each in played if each.recorded != each.seen}
-    with capsys.disabled():
-        print(f"\n{len(played) - len(different)} of {len(played)} recorded {what} equal, {len(otherwise)} named")
+    equal = f"{len(played) - len(different)} of {len(played)} recorded {what} equal, {len(otherwise)} named"
+    figures.line("the recorded copies", equal)
     wrong = [each for name, each in different.items() if name not in otherwise]
     assert not wrong, "\n".join(f"{each.name}\n  {each.recorded}\n  {each.seen}" for each in wrong)
     assert not [name for name in otherwise if name not in different], "these are equal now"
 
 
-def test_recorded_copies_are_equal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recorded_copies_are_equal(figures: Figures) -> None:
     """Each push and pull has the recorded answer, archive and files."""
     rows = [row for row in session_replay.read("copy.jsonl") if row["call"] != "storage"]
-    report(play(rows), OTHERWISE, "copies", capsys)
+    report(play(rows), OTHERWISE, "copies", figures)
 
 
-def test_recorded_storage_is_equal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recorded_storage_is_equal(figures: Figures) -> None:
     """Each request to the storage has the recorded status, type and body."""
     rows = [row for row in session_replay.read("copy.jsonl") if row["call"] == "storage"]
     with local.platform() as platform:
@@ -97,4 +97,4 @@ def test_recorded_storage_is_equal(capsys: pytest.CaptureFixture[str]) -> None:
             for row in rows
             for seen in [copy_replay.typed(storage.play(row))]
         ]
-    report(played, OTHERWISE_STORED, "requests to the storage", capsys)
+    report(played, OTHERWISE_STORED, "requests to the storage", figures)

@@ -12,10 +12,11 @@ import pytest
 from pocketenv_fp import local
 from pocketenv_fp.local.box import Container, bubblewrap
 from tests.conformance import session_replay
-from tests.conformance.session_replay import RECORDED, Difference, Session, Step
+from tests.conformance.session_replay import Difference, Session, Step
+from tests.figures import Figures
 
 pytestmark = [
-    pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded sessions: ../shared is not there"),
+    pytest.mark.contract,
     pytest.mark.skipif(bubblewrap() is None, reason="no bubblewrap that works here: install it, or allow namespaces"),
 ]
 
@@ -83,7 +84,7 @@ def play(played: Sequence[Played]) -> list[list[Difference]]:
         return [came[id(each)] for each in played]
 
 
-def test_recorded_sessions_are_equal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recorded_sessions_are_equal(figures: Figures) -> None:
     """Each step of each session has the recorded status and answer, but for those that are named with a reason."""
     played = sessions()
     differences = play(played)
@@ -93,7 +94,7 @@ def test_recorded_sessions_are_equal(capsys: pytest.CaptureFixture[str]) -> None
         left = [one for one in found if expected.pop((f"{each.name} {each.container}", one.step), None) is None]
         unequal += bool(found)
         wrong += [f"{each.name} {each.container} {one}" for one in left]
-    with capsys.disabled():
-        print(f"\n{len(played) - unequal} of {len(played)} recorded sessions equal, {len(OTHERWISE)} steps named")
+    equal = f"{len(played) - unequal} of {len(played)} recorded sessions equal, {len(OTHERWISE)} steps named"
+    figures.line("the recorded sessions", equal)
     assert not wrong, "\n".join(wrong)
     assert not expected, f"these are equal now: {expected}"

@@ -18,19 +18,20 @@ from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from tests.conformance import contract, judge, watched
 from tests.conformance.recorder import Exchange, Recorder
 from tests.conformance.walk import KEY, PUBLIC
+from tests.figures import Figures
 from tests.servers import Server
 
-pytestmark = contract.beside
+pytestmark = pytest.mark.contract
 
 
 @pytest.fixture(scope="module")
-def callers(pytestconfig: pytest.Config) -> dict[str, set[str]]:
+def callers() -> dict[str, set[str]]:
     """Which functions asked for each method, once `exchanges` has happened."""
-    return pytestconfig.stash.setdefault(watched.SEEN, {})
+    return {}
 
 
 @pytest.fixture(scope="module")
-def exchanges(callers: dict[str, set[str]]) -> Iterator[list[Exchange]]:
+def exchanges(callers: dict[str, set[str]], figures: Figures) -> Iterator[list[Exchange]]:
     """What goes over the wire when every function is called, wanted and unwanted."""
     with local.platform() as platform:
         recorder = Recorder(platform)
@@ -51,6 +52,7 @@ def exchanges(callers: dict[str, set[str]]) -> Iterator[list[Exchange]]:
             with using(config):
                 call_everything()
                 ask_by_id(create("by-id").unwrap(), platform.new_ownerless_sandbox(), platform.new_ownerless_sandbox())
+        figures.line("the methods of the platform and the functions that call them", *watched.rows(callers))
         yield recorder.exchanges
 
 

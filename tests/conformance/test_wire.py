@@ -6,12 +6,7 @@ import pytest
 
 from pocketenv_fp import local
 from tests.conformance import wire_replay
-
-beside = pytest.mark.skipif(
-    not wire_replay.RECORDED.is_file(),
-    reason=f"the recorded requests are not beside this repository: no {wire_replay.RECORDED}",
-)
-EQUAL = pytest.StashKey[tuple[int, int]]()
+from tests.figures import Figures
 
 _ACCOUNTS = (
     "the text of a failure inside the recorded server's login, which needs the network; there are no accounts here"
@@ -37,8 +32,8 @@ UNEQUAL = {
 }
 
 
-@beside
-def test_wire_all_recorded_requests(pytestconfig: pytest.Config) -> None:
+@pytest.mark.contract
+def test_wire_all_recorded_requests(figures: Figures) -> None:
     rows = wire_replay.recorded()
     differences: dict[int, str] = {}
     for part in wire_replay.parts(rows):
@@ -46,7 +41,8 @@ def test_wire_all_recorded_requests(pytestconfig: pytest.Config) -> None:
             for row, different in wire_replay.Replay(platform).run(part):
                 if different is not None:
                     differences[row["n"]] = f"{row['case']}: {different}"
-    pytestconfig.stash[EQUAL] = len(rows) - len(differences), len(rows)
+    named = [f"  not equal: {number}, {reason}" for number, reason in sorted(UNEQUAL.items())]
+    figures.line("the recorded requests", f"{len(rows) - len(differences)} of {len(rows)} requests equal", *named)
     new = {number: told for number, told in differences.items() if number not in UNEQUAL}
     assert not new
     assert set(differences) == set(UNEQUAL), "an entry of UNEQUAL is equal by now: remove it"

@@ -6,12 +6,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-import pytest
-
 from tests.conformance import contract
 from tests.conformance.recorder import Exchange
-
-SEEN = pytest.StashKey[dict[str, set[str]]]()
 
 # Methods of the contract that the platform has no handler for: it answers with an HTML page, or with `{}` to anything.
 UNHANDLED = {

@@ -14,7 +14,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
@@ -23,8 +22,8 @@ from pocketenv_fp.local import Platform
 from pocketenv_fp.local.faults import LostSession
 from pocketenv_fp.local.limits import PLATFORM_LIMIT
 from pocketenv_fp.local.vault import open_vault
+from tests.places import RECORDED
 
-RECORDED = Path(__file__).parents[3] / "shared" / "platform" / "recorded" / "wire.jsonl"
 JSON = "application/json"
 ALICE = "did:plc:aliceaaaaaaaaaaaaaaaaaaa"
 BOB = "did:plc:bobbbbbbbbbbbbbbbbbbbbbb"
@@ -77,7 +76,7 @@ class Answer(NamedTuple):
 
 def recorded() -> list[Row]:
     """All requests of the recording, in order."""
-    return [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (RECORDED / "wire.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def parts(rows: list[Row]) -> list[list[Row]]:

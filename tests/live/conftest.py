@@ -11,6 +11,7 @@ from returns.result import Success
 
 from pocketenv_fp import Config, Sandbox, create, delete, iter_sandboxes_by_actor, local, me, start, using
 from pocketenv_fp.pocketenv.creation import noting
+from tests.figures import Figures
 
 VARIABLES = ("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_TOKEN", "POCKETENV_PUBLIC_KEY")
 # The fixtures of other tests take these away.
@@ -48,14 +49,14 @@ def own(config: Config) -> set[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nothing_left(account: Config, told: dict[str, list[str]]) -> Iterator[None]:
+def _nothing_left(account: Config, figures: Figures) -> Iterator[None]:
     before = own(account)
     yield
     left = own(account) - before
     with using(account):
         for identifier in left:
             delete(Sandbox(id=identifier, name=identifier))
-    told.setdefault("tests of behaviour", []).append(f"{account.api_url}: sandboxes left behind: {len(left)}")
+    figures.line("tests of behaviour", f"{account.api_url}: sandboxes left behind: {len(left)}")
     assert not left
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp import iter_sandboxes_by_actor, local, me
+from tests.figures import Figures
 
 MOMENTS = int(os.environ.get("POCKETENV_MOMENTS", "24"))
 
@@ -78,7 +79,7 @@ for moment in range(first, last):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP")
 def test_managed_signal_at_a_random_moment(
-    environment: dict[str, str], platform: local.Platform, tmp_path: Path, told: dict[str, list[str]]
+    environment: dict[str, str], platform: local.Platform, tmp_path: Path, figures: Figures
 ) -> None:
     """SIGINT, SIGTERM and SIGHUP, over managed, fan_out, copies and releases."""
     (tmp_path / "tree").mkdir()
@@ -93,5 +94,5 @@ def test_managed_signal_at_a_random_moment(
         moment, processes = int(ran.stdout.split()[-1]) + 1, processes + 1
         left = [each.unwrap().name for each in iter_sandboxes_by_actor(me().unwrap().did)]
         assert left == [], f"after moment {moment - 1}"
-    told["one signal at a random moment"] = [f"{moment} moments in {processes} processes: sandboxes left: 0"]
+    figures.line("one signal at a random moment", f"{moment} moments in {processes} processes: sandboxes left: 0")
     assert platform

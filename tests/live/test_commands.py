@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from returns.result import Failure, Success
@@ -18,8 +17,7 @@ from pocketenv_fp import (
     exec_script,
     sh,
 )
-
-RECORDED = Path(__file__).resolve().parents[3] / "shared" / "platform" / "recorded" / "lines.jsonl"
+from tests.places import RECORDED
 
 
 @pytest.mark.parametrize(
@@ -84,11 +82,11 @@ def test_exec_leaves_no_state(shared_box: Sandbox, command: str, look: tuple[str
     assert (shared_box | exec(look[0])).unwrap().stdout == look[1]
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason="../shared with the platform's recorded lines is not here")
+@pytest.mark.contract
 def test_exec_recorded_lines(shared_box: Sandbox) -> None:
     """The lines of which the right result is known run as they do in bash."""
     wrong: list[str] = []
-    lines = [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (RECORDED / "lines.jsonl").read_text(encoding="utf-8").splitlines()]
     for line in lines:
         ran = (shared_box | exec(line["line"])).unwrap()
         answer = {"exit_code": ran.exit_code, "stdout_less_its_last_newline": ran.stdout.removesuffix("\n")}

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from returns.result import Result
 
 from pocketenv_fp import Config, PocketenvError, pocketenv, sandbox
+from tests.every_function.test_functions import ACCOUNT, KEY, NAMED, OPERATIONS, TAILSCALE
+from tests.figures import Figures
+from tests.http.test_transport import HEADERS
 from tests.servers import BOX, TOKEN, Reply, Server, client
-from tests.test_functions import ACCOUNT, KEY, NAMED, OPERATIONS, TAILSCALE
-from tests.test_transport import HEADERS
 
 EXAMPLES = 12
 TAKEN = 25
@@ -180,12 +181,12 @@ class Hostile:
 
 
 @pytest.fixture(scope="module")
-def hostile(told: dict[str, list[str]]) -> Iterator[tuple[Hostile, str]]:
+def hostile(figures: Figures) -> Iterator[tuple[Hostile, str]]:
     made = Hostile()
     with Server(made.answer) as server:
         yield made, server.url
-    rows = ", ".join(f"{name}: {count}" for name, count in made.outcomes.most_common())
-    told["hostile servers"] = [f"{made.outcomes.total()} results of functions that met one ({rows})"]
+    for name, number in made.outcomes.items():
+        figures.count("hostile servers: results of functions that met one", name, number)
 
 
 FUNCTIONS = [

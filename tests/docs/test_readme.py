@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+from tests.places import ROOT
+
+README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 SNIPPETS = [body for language, body in BLOCKS if language == "python"]

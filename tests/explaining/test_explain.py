@@ -76,10 +76,11 @@ from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import step
 from tests.conformance import contract
-from tests.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
-from tests.test_laws import NAMES, arguments
-from tests.test_leaks import HIDDEN_TEXTS, PKCS8, PRIVATE, SECRET, TOKEN, leaks, shows
-from tests.test_operation import OF_A_NAME, STEPS, name_of
+from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
+from tests.every_function.test_laws import NAMES, arguments
+from tests.every_function.test_leaks import HIDDEN_TEXTS, PKCS8, PRIVATE, SECRET, TOKEN, leaks, shows
+from tests.places import TESTS
+from tests.steps.test_operation import OF_A_NAME, STEPS, name_of
 
 BOX = Sandbox(id="3f2a", name="calm-otter")
 
@@ -114,7 +115,7 @@ def is_running(box: Sandbox) -> bool:
     return box.status is Status.RUNNING
 
 
-A_FILE = Path(__file__).parent / "typing"
+A_FILE = TESTS / "typing"
 TRUE_TO_LIFE: list[Step[str, Any]] = [
     create,
     create | start | exec("echo hello") | check | stdout,
@@ -612,7 +613,7 @@ def test_in_a_notebook_it_is_a_table_with_all_text_escaped() -> None:
 # The imagined platform
 
 
-@contract.beside
+@pytest.mark.contract
 @pytest.mark.parametrize("name", sorted(Imagined.methods))
 def test_what_the_imagined_platform_answers_is_what_the_contract_says(name: str) -> None:
     assert f"io.pocketenv.{name}" in contract.methods()

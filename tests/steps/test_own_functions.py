@@ -35,7 +35,7 @@ from pocketenv_fp import (
     trace,
     within,
 )
-from tests.test_step_laws import Count, at_most, counts, plus, steps, targets
+from tests.steps.test_laws import Count, at_most, counts, plus, steps, targets
 
 
 def answer(error: PocketenvError) -> Result[str, PocketenvError]:

@@ -49,6 +49,7 @@ from pocketenv_fp import (
 from pocketenv_fp.errors import Place
 from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.steps.operation import Step, step
+from tests.places import ROOT
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ def cluster(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) 
         **platform.environment,
         "HOME": str(folder / "nobody"),
         "THE_SECRET": SECRET,
-        "PYTHONPATH": str(Path(__file__).parents[1]),  # this file's steps cross by their names
+        "PYTHONPATH": str(ROOT),  # this file's steps cross by their names
     }
     # Half of Dask is typed, and half of that as it is.
     start_cluster, connect = cast("Any", distributed.LocalCluster), cast("Any", distributed.Client)

@@ -38,8 +38,9 @@ from pocketenv_fp import (
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
 from pocketenv_fp.sandbox.copying import delivery, departure
 from tests import servers
+from tests.figures import Figures
+from tests.http.test_faults import BROKEN, shape
 from tests.local.wire import eventually
-from tests.test_faults_client import BROKEN, shape
 
 RETRIES = 1
 READ_TIMEOUT = 5.0
@@ -235,7 +236,7 @@ def test_a_fault_that_passes(world: World, name: str, fault: Fault) -> None:
 
 
 @EACH
-def test_a_fault_that_stays(world: World, told: dict[str, list[str]], name: str, fault: Fault) -> None:
+def test_a_fault_that_stays(world: World, figures: Figures, name: str, fault: Fault) -> None:
     kind = KINDS[name]
     before, began = seen(world, name), time.monotonic()
     with world.place.faults.on(kind.method, fault) as planned:
@@ -248,7 +249,7 @@ def test_a_fault_that_stays(world: World, told: dict[str, list[str]], name: str,
     if not kind.repeated:
         assert planned.worked <= 1
     assert_sandboxes(world, before, name, fault, result)
-    note(told, name, fault, f"{kind_of(result.failure())} {planned.played}/{planned.worked}")
+    note(figures, name, fault, f"{kind_of(result.failure())} {planned.played}/{planned.worked}")
 
 
 def seen(world: World, name: str) -> set[str]:
@@ -272,7 +273,7 @@ PATIENT = {"sandbox.exec", "sandbox.pullDirectory", "sandbox.pushDirectory"}
 
 @pytest.mark.parametrize(("name", "before_work"), SLOW)
 def test_an_answer_that_is_late_is_waited_for_until_the_time_out_and_work_is_never_asked_for_twice(
-    world: World, told: dict[str, list[str]], name: str, *, before_work: bool
+    world: World, figures: Figures, name: str, *, before_work: bool
 ) -> None:
     # The lines of a copy have the same time-out, and take longer.
     is_copy = name.startswith(("upload", "download"))
@@ -297,7 +298,7 @@ def test_an_answer_that_is_late_is_waited_for_until_the_time_out_and_work_is_nev
     else:
         assert shape(result.failure()) == (TransportError, "timeout")
         outcome = f"{kind_of(result.failure())} 1"
-    note(told, name, fault, outcome)
+    note(figures, name, fault, outcome)
     made = seen(world, name) - before
     assert len(made) == (1 if name in CREATIONS else 0) + (name == "create")
     for each in made:
@@ -315,17 +316,6 @@ def kind_of(error: PocketenvError) -> str:
             return f"{kind.__name__.removesuffix('Error')[:6]} {told}"
 
 
-WIDTH = 16
-
-
-def note(told: dict[str, list[str]], name: str, fault: Fault, cell: str) -> None:
+def note(figures: Figures, name: str, fault: Fault, cell: str) -> None:
     """Put an outcome into the table: a line for each fault."""
-    rows = told.setdefault("faults: what stays wrong gives, in requests/works", [])
-    if not rows:
-        rows.append(" " * 40 + "".join(each[: WIDTH - 1].ljust(WIDTH) for each in KINDS))
-    lead = f"{fault!r}"[:39].ljust(40)
-    at = next((at for at, row in enumerate(rows) if row.startswith(lead)), len(rows))
-    if at == len(rows):
-        rows.append(lead.ljust(40 + WIDTH * len(KINDS)))
-    place = 40 + WIDTH * list(KINDS).index(name)
-    rows[at] = rows[at][:place] + cell[: WIDTH - 1].ljust(WIDTH) + rows[at][place + WIDTH :]
+    figures.cell("faults: what stays wrong, in requests/works", f"{fault!r}"[:39], name, cell[:15])

@@ -46,6 +46,7 @@ from pocketenv_fp import (
 from pocketenv_fp.jupyter.live import Board
 from pocketenv_fp.models import Record
 from pocketenv_fp.observing import Begun, Done, Ended
+from tests.places import ROOT
 
 EXTENSION = "pocketenv_fp.jupyter"
 VALUES: dict[str, object] = {
@@ -481,7 +482,7 @@ def kernel(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as surroundings:
         # Who looks for kernels makes this directory, and a module's fixture comes before each test's own home.
         surroundings.setenv("IPYTHONDIR", home)
-        manager_any.start_kernel(env=variables, cwd=str(Path(__file__).parents[1]))
+        manager_any.start_kernel(env=variables, cwd=str(ROOT))
     running = Kernel(manager)
     running.client.start_channels()
     try:

@@ -14,10 +14,10 @@ import pytest
 
 import pocketenv_fp
 from pocketenv_fp import pocketenv, sandbox
+from tests.places import ROOT
 
 pytest.importorskip("zensical", reason="the extra docs is not installed")
 
-ROOT = Path(__file__).parents[1]
 PARTS = (".docs", ".mkdocs.yml", "CHANGELOG.md", "README.md", "notebooks", "pocketenv_fp")
 COMMAND = re.search(r"`\.venv/bin/(zensical build [^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8"))
 

@@ -15,6 +15,7 @@ from itertools import chain
 
 from pocketenv_fp import iter_sandboxes_by_actor, local, me
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow
+from tests.figures import Figures
 
 FLEETS = 10
 # Only a main thread is interrupted in the middle of a pipeline: these run theirs there, one after the other.
@@ -99,7 +100,7 @@ def run(number: int, seed: int, environment: dict[str, str]) -> tuple[int, list[
 
 
 def test_hundreds_of_pipelines_under_fire_leave_nothing(
-    platform: local.Platform, environment: dict[str, str], told: dict[str, list[str]]
+    platform: local.Platform, environment: dict[str, str], figures: Figures
 ) -> None:
     seed = int(os.environ.get("POCKETENV_TEST_SEED", random.randrange(10**6)))
     chance = random.Random(seed)
@@ -116,10 +117,11 @@ def test_hundreds_of_pipelines_under_fire_leave_nothing(
     left = [box.unwrap().name for box in iter_sandboxes_by_actor(me().unwrap().did)]
     ended = Counter(code for code, _, _ in programs)
     came = Counter(line.split(" ")[1] for line in chain.from_iterable(lines for _, lines, _ in programs))
-    told["managed pipelines under fire"] = [
+    figures.line(
+        "managed pipelines under fire",
         f"seed {seed}: {FLEETS + ALONE} programs of {PIPELINES} pipelines, {made} sandboxes created, {len(left)} left",
         f"programs ended with {json.dumps(dict(ended))}; pipelines that ended: {json.dumps(dict(came))}",
-    ]
+    )
     assert left == [], f"seed {seed}"
     assert made >= PIPELINES
     assert {"ExecResult", "CommandFailed", "CommandTimeout", "DeadlineExceeded"} <= came.keys()

@@ -17,6 +17,7 @@ import pytest
 
 import pocketenv_fp
 from pocketenv_fp import local, pocketenv, sandbox
+from tests.places import ROOT
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -101,20 +102,19 @@ def test_a_namespace_says_how_any_request_may_fail(namespace: ModuleType) -> Non
 
 
 def test_every_notebook_is_in_the_list() -> None:
-    root = Path(__file__).parents[1]
-    listed = re.findall(r"\(\.\./notebooks/([^)]*)\)", (root / ".docs" / "notebooks.md").read_text(encoding="utf-8"))
-    assert listed == sorted(path.name for path in (root / "notebooks").glob("*.ipynb"))
+    listed = re.findall(r"\(\.\./notebooks/([^)]*)\)", (ROOT / ".docs" / "notebooks.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_every_function_of_both_namespaces_is_on_the_page_of_methods() -> None:
-    text = (Path(__file__).parents[1] / ".docs" / "methods.md").read_text(encoding="utf-8")
+    text = (ROOT / ".docs" / "methods.md").read_text(encoding="utf-8")
     public = {f"{module.__name__.split('.')[-1]}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
     # Another name for the same, and what asks nobody.
     assert public - set(re.findall(r"`(\w+\.\w+)`", text)) == set()
     assert set(re.findall(r"`((?:pocketenv|sandbox)\.[a-z_]+)`", text)) <= public
 
 
-PAGES = sorted((Path(__file__).parents[1] / ".docs").glob("*.md"))
+PAGES = sorted((ROOT / ".docs").glob("*.md"))
 WITH_EXAMPLES = [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")]
 
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial, wraps
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -44,6 +43,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from tests import servers
+from tests.places import TESTS
 from tests.servers import BOX, VIEW, Server, client, reply
 
 KEY = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{'b3BlbnNzaC1rZXktdjE' * 8}\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -157,7 +157,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "stop_service": ("web",),
     "unexpose": (8080,),
     "update_settings": (),
-    "upload": (Path(__file__).parent / "typing", "/workspace/a"),
+    "upload": (TESTS / "typing", "/workspace/a"),
     "vscode": (),
     "wait_until_running": (),
 }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.figures import Figures
+from tests.places import ROOT
 
 
-def test_live_suite_in_another_process(pytestconfig: pytest.Config, told: dict[str, list[str]]) -> None:
+def test_live_suite_in_another_process(pytestconfig: pytest.Config, figures: Figures) -> None:
     """The suite passes there, leaves nothing there, and says what it skipped."""
     if pytestconfig.getoption("pocketenv_live"):
         pytest.skip("it starts the suite that is running")
@@ -28,6 +28,7 @@ def test_live_suite_in_another_process(pytestconfig: pytest.Config, told: dict[s
                     "-m",
                     "pytest",
                     "-q",
+                    "-n0",
                     "-rs",
                     "-p",
                     "no:cacheprovider",
@@ -45,4 +46,4 @@ def test_live_suite_in_another_process(pytestconfig: pytest.Config, told: dict[s
             server.terminate()
     assert ran.returncode == 0, ran.stdout[-4000:]
     assert "sandboxes left behind: 0" in ran.stdout
-    told.setdefault("tests of behaviour", []).append(f"in another process: {ran.stdout.strip().splitlines()[-1]}")
+    figures.line("tests of behaviour", f"in another process: {ran.stdout.strip().splitlines()[-1]}")

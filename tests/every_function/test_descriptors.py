@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.places import ROOT
 from tests.servers import RAN, VIEW, Reply, Server, reply
 
 # Which descriptor is missing differs: a module, the CA bundle, the token file, a folder, `.pocketenvignore`, a socket.
@@ -101,7 +102,7 @@ def test_a_call_without_descriptors_is_a_failure(name: str, state: str, server: 
         capture_output=True,
         text=True,
         timeout=120,
-        env={"HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={"HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

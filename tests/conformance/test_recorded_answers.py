@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -15,12 +14,10 @@ from returns.result import Result, Success
 from pocketenv_fp import PocketenvError, ProfileNotFound, RecordNotFound, Sandbox, Status, pocketenv, sandbox
 from pocketenv_fp.http.xrpc import Call, answered_by
 from pocketenv_fp.models import Page
-from tests.test_functions import KEY, PUBLIC, TAILSCALE
+from tests.every_function.test_functions import KEY, PUBLIC, TAILSCALE
+from tests.places import RECORDED
 
-RECORDED = Path(__file__).parents[2] / "shared" / "platform" / "recorded"
-pytestmark = pytest.mark.skipif(
-    not RECORDED.exists(), reason="the platform's recorded answers are not beside this checkout (../shared)"
-)
+pytestmark = pytest.mark.contract
 
 BOX = Sandbox(id="sandbox_00000000000000000001", name="witty-otter-ab12")
 

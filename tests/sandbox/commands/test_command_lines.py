@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from returns.result import Success
 
 from pocketenv_fp import CommandTimeout, ExecResult, Sandbox, create, exec, exec_script, wait_until_running
+from tests.figures import Figures
+from tests.places import RECORDED
 
-RECORDED = Path(__file__).parent.parent.parent / "shared" / "platform" / "recorded" / "lines.jsonl"
 # The platform refuses to make a sandbox of blaxel: its form is run in test_wire_form.
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 
@@ -113,7 +113,7 @@ def running(provider: str) -> Sandbox:
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_exec_lines(provider: str, told: dict[str, list[str]]) -> None:
+def test_exec_lines(provider: str, figures: Figures) -> None:
     """Each line in one sandbox, one after the other: its own exit code and output, and the next one runs."""
     box = running(provider)
     wrong: list[str] = []
@@ -122,9 +122,7 @@ def test_exec_lines(provider: str, told: dict[str, list[str]]) -> None:
         is_right = (result.exit_code, result.stdout) == (line.exit_code, line.stdout)
         if not (is_right and bool(result.stderr) == line.complains):
             wrong.append(f"{line.text!r}: {result}")
-    told.setdefault("command lines, right of all", []).append(
-        f"{provider:12} {len(LINES) - len(wrong):3} of {len(LINES)}"
-    )
+    figures.line("command lines, right of all", f"{provider:12} {len(LINES) - len(wrong):3} of {len(LINES)}")
     assert wrong == []
 
 
@@ -138,22 +136,19 @@ def test_exec_lines_are_the_same() -> None:
         assert len(seen) == 1, (text, seen)
 
 
+@pytest.mark.contract
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_exec_recorded_lines(provider: str, told: dict[str, list[str]]) -> None:
+def test_exec_recorded_lines(provider: str, figures: Figures) -> None:
     """The lines that were tried on the real platform, on every provider, with their exact output."""
-    if not RECORDED.exists():
-        pytest.skip("the recorded lines are not here")
     box = running(provider)
-    cases = [json.loads(line) for line in RECORDED.read_text().splitlines()]
+    cases = [json.loads(line) for line in (RECORDED / "lines.jsonl").read_text(encoding="utf-8").splitlines()]
     wrong: list[str] = []
     for case in cases:
         result = exec(box, case["line"]).unwrap()
         if not _is_as_recorded(case, result, provider):
             wrong.append(f"{case['case']}: {result}")
-    told.setdefault("recorded lines, right of all", []).append(
-        f"{provider:12} {len(cases) - len(wrong):3} of {len(cases)}"
-    )
+    figures.line("recorded lines, right of all", f"{provider:12} {len(cases) - len(wrong):3} of {len(cases)}")
     assert wrong == []
 
 

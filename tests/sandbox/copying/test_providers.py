@@ -31,7 +31,8 @@ from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.faults import Drop, Fault, Garbage, Slow
 from pocketenv_fp.sandbox.copying import delivery, departure, lines, remote
 from tests.archive.trees import look, write
-from tests.test_copy import HARDEST, client, hidden, names, said, through
+from tests.figures import Figures
+from tests.sandbox.copying.test_copying import HARDEST, client, hidden, names, said, through
 
 HOSTILE = [
     "a b",
@@ -194,7 +195,7 @@ def test_copies_home_directory(
     assert names(tmp_path) == ["home"]
 
 
-def test_copies_count_of_requests(platform: local.Platform, tmp_path: Path, told: dict[str, list[str]]) -> None:
+def test_copies_count_of_requests(platform: local.Platform, tmp_path: Path, figures: Figures) -> None:
     """What each copy sends, small and large."""
     (tmp_path / "small").write_text("x")
     (tmp_path / "large").write_bytes(os.urandom(700_000))
@@ -211,7 +212,7 @@ def test_copies_count_of_requests(platform: local.Platform, tmp_path: Path, told
                 before = len(platform.calls)
                 run().unwrap()
                 counts[f"{copy} {name}"] = len(platform.calls) - before
-    told["requests of a copy"] = [f"{name}: {count}" for name, count in counts.items()]
+    figures.line("requests of a copy", *(f"{name}: {count}" for name, count in counts.items()))
     assert counts == {
         "upload small": 1,
         "download small": 1,

@@ -14,9 +14,10 @@ import pytest
 from returns.result import Result, Success
 
 from pocketenv_fp import local, pocketenv, sandbox
-from tests.test_clojure import ACCOUNT, SANDBOX, in_python
+from tests.errors.test_maps import ACCOUNT, SANDBOX, in_python
+from tests.places import ROOT
 
-PAGE = Path(__file__).parents[1] / ".docs" / "clojure.md"
+PAGE = ROOT / ".docs" / "clojure.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 SETUPS = [block for block in PYTHON if not block.startswith(">>>")]

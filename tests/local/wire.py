@@ -117,7 +117,8 @@ class Wire:
         """(stdout, stderr, exit code) of a shell line in a child of the sandbox's shell, as the client runs it."""
         answer = self.say(sandbox, in_child(command))
         assert answer.status == 200, answer
-        stdout, stderr = (answer.json[name].replace(END, "") for name in ("stdout", "stderr"))
+        # Some providers' answers have no stderr: what was written there is in stdout.
+        stdout, stderr = (answer.json.get(name, "").replace(END, "") for name in ("stdout", "stderr"))
         return stdout, stderr, answer.json["exitCode"]
 
     def out(self, sandbox: str, command: str) -> str:

@@ -35,6 +35,7 @@ from pocketenv_fp import (
     stdout,
     tracing,
     using,
+    wait_until_running,
     within,
 )
 from pocketenv_fp.steps import aio as asynchronous
@@ -98,7 +99,8 @@ def test_twenty_run_at_once_and_the_loop_ticks_meanwhile() -> None:
         await aio(exec("touch go"))(box)
         return list(await asyncio.gather(*runs)), ticks
 
-    made = (create("my-box") | start).unwrap()
+    # On Cloudflare the commands of a sandbox run one after the other.
+    made = (create("my-box", provider="modal") | wait_until_running).unwrap()
     results, ticks = asyncio.run(main(made))
     assert ticks == 50
     assert results == ["done\n"] * 20

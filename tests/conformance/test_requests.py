@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,10 @@ def copy(box: Sandbox) -> None:
         sandbox.download(box, "copied", Path(folder, "back")).unwrap()
         sandbox.download(box, "copied/a", Path(folder, "c")).unwrap()
         sandbox.download(box, "no-such-directory", Path(folder, "none")).failure()
+        # What is small travels in commands; what is large in archives.
+        Path(folder, "large").write_bytes(random.Random(1).randbytes(700_000))
+        sandbox.upload(box, Path(folder, "large"), "copied/large").unwrap()
+        sandbox.download(box, "copied", Path(folder, "all")).unwrap()
     sandbox.copy_to(box, box.id, "copied", "twice").unwrap()
 
 
@@ -215,7 +220,7 @@ def keep_records(box: Sandbox) -> None:
 
 def test_every_method_that_the_library_knows_was_called(exchanges: list[Exchange]) -> None:
     source = Path(pocketenv_fp.__file__).parent
-    files = [*(source / "pocketenv").glob("*.py"), *(source / "sandbox").glob("*.py")]
+    files = [*(source / "pocketenv").rglob("*.py"), *(source / "sandbox").rglob("*.py")]
     found = {
         f"io.pocketenv.{name}"
         for file in files

@@ -56,6 +56,7 @@ class _Typed:
         self.log = log
         self.most = most
         self.limited = False
+        self.looked_at = 0
         self.deadline = None if line.limit is None else time.monotonic() + line.limit
 
     @property
@@ -85,7 +86,8 @@ class Session:
     """The shell, and the lines that wait for it. It is started with the first line.
 
     `start` makes the shell. `answer` gets each line that has a number with its outcome. `curb` ends what writes to a
-    file of the line that is too large; it is called again while that goes on.
+    file of the line that is too large, or the shell where the file is growing and nothing else does. It is
+    called again while that goes on.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Session:
         start: Callable[[], Shell],
         *,
         answer: Callable[[int, Outcome], None],
-        curb: Callable[[str, int], None],
+        curb: Callable[[str, int, bool], None],
         most: int | None,
     ) -> None:
         self.pid: int | None = None
@@ -139,9 +141,11 @@ class Session:
             self._current = None
             self._tell(current.line, Outcome(None))
             self._proceed()
-        elif current.most is not None and current.written() > current.most and self.pid is not None:
-            current.limited = True
-            self._curb(current.log, self.pid)
+        elif current.most is not None and (size := current.written()) > current.most and self.pid is not None:
+            # What has ended already writes no more, and the shell has only not said so yet.
+            is_growing = 0 < current.looked_at < size
+            current.limited, current.looked_at = True, size
+            self._curb(current.log, self.pid, is_growing)
 
     def died(self) -> None:
         """Note that the shell's process ended: whatever waits, and whatever comes, has no answer."""

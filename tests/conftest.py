@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 from pocketenv_fp import local
 from tests import places
+from tests.examples import register
 from tests.figures import Figures
 
 FIGURES = pytest.StashKey[Figures]()
@@ -23,11 +22,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 VARIABLES = ("POCKETENV_TOKEN", "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
 LIVE = places.TESTS / "live"
 
-# How many examples a property is tried with: few in every run, more in CI. No machine is too slow for one.
-_PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
-hypothesis.settings.register_profile("few", max_examples=15, **_PATIENT)
-hypothesis.settings.register_profile("many", max_examples=100, **_PATIENT)
-hypothesis.settings.load_profile("many" if os.environ.get("CI") else "few")
+register()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +32,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run tests/live against the API, storage, token and key of POCKETENV_*, and nothing else",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Have a run of all tests use all processors: ``-n0`` or ``-p no:xdist`` is one process, as is a run of some tests.
+
+    Another platform's account is one for all tests, which look at the end what is left there.
+    """
+    is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.getoption("pocketenv_live")
+    if is_whole and not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses = "logical"
+        # Each process has half of the tests, in their order: what a module sets up is set up once.
+        config.option.dist = "worksteal"
 
 
 def pytest_configure(config: pytest.Config) -> None:

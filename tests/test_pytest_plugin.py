@@ -195,6 +195,7 @@ def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: py
     assert not Path((pytester.path / "folder").read_text()).exists()
 
 
+@pytest.mark.slow
 def test_each_worker_of_xdist_has_its_own_platform(run: Run, pytester: pytest.Pytester) -> None:
     result = run(
         """

@@ -20,6 +20,8 @@ from pocketenv_fp import pocketenv, sandbox
 from pocketenv_fp.steps.operation import Operation
 from tests.places import ROOT, TESTS
 
+pytestmark = pytest.mark.slow
+
 CASES = TESTS / "typing"
 PROGRAMS = ("accepted.py", "flow.py", "interop.py")
 MISTAKES = ("misuse.txt", "refused.txt")

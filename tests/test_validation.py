@@ -272,7 +272,7 @@ def members(hint: Any) -> tuple[Any, ...]:
 
 def sample(hint: Any) -> Any:
     examples: dict[object, Any] = {
-        str: "x-1",
+        str: "x1",  # is a name of everything
         int: 8080,
         float: 1.0,
         bool: True,

@@ -19,6 +19,7 @@ from pocketenv_fp.archive.pack import Survey, survey
 from pocketenv_fp.archive.patterns import Pattern, read
 from pocketenv_fp.errors import ArchiveError
 from tests.archive.trees import packed
+from tests.examples import examples
 
 # What a test's own git must not read.
 GIT = {
@@ -54,7 +55,7 @@ PATTERNS = st.one_of(
     st.builds(spelled, st.sampled_from(["", "", "!"]), st.sampled_from(["", "", "/"]), MIDDLES, ENDS),
 )
 LINES = st.lists(PATTERNS, max_size=6)
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def raw(text: str) -> bytes:
@@ -222,7 +223,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(KNOTTED.filter(lambda line: line[0] != "!"), st.sets(DEEP, min_size=1, max_size=30))
 @example("**/a/**/b", {"a/b", "b/a/b", "a/a/b/b", "a/b/a", "b/a/a"})
 @example("*ab*ab", {"abab", "aabab", "ababab", "abaab", "ab"})

@@ -139,6 +139,7 @@ def test_ctrl_c_at_any_line_at_all_leaves_all_or_nothing(tmp_path: Path, fails: 
     assert lines > 200
 
 
+@pytest.mark.slow
 def test_to_know_the_way_back_takes_little_memory_for_each_entry(tmp_path: Path) -> None:
     names, target = [f"file-{number}" for number in range(3000)], tmp_path / ("x" * 100)
     with staging(target) as made:

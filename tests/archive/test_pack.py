@@ -371,6 +371,7 @@ def test_names_in_errors_can_be_printed_and_order_no_terminal(tmp_path: Path) ->
     str(error).encode("ascii", "strict")
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_however_large_the_tree_is(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(200 * MEBI)

@@ -16,9 +16,10 @@ from pocketenv_fp.archive import compression
 from pocketenv_fp.archive.pack import survey
 from pocketenv_fp.archive.unpack import Limits, unpack
 from tests.archive.trees import NO_IGNORE, TREES, Node, look, packed, reading, unpacked, write
+from tests.examples import examples
 
 ENGINES = compression.engines()
-SEVERAL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SEVERAL = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HARDEST = Node(
     0o755,
     below={
@@ -85,6 +86,7 @@ def test_what_gnu_tar_packs_we_unpack(form: str, tree: Node) -> None:
         assert ((place / "out").stat().st_mode, (place / "out").stat().st_mtime_ns) == (top.st_mode, top.st_mtime_ns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("size", [1, 4096, 1 << 20])
 def test_any_engine_reads_what_any_other_wrote(
@@ -123,6 +125,7 @@ def test_a_sparse_file_comes_back_by_its_content(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "sparse").read_bytes() == bytes(5_000_000) + b"end"
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_the_stack_comes_back(tmp_path: Path) -> None:
     deep = "/".join("d" * 1200)
     subprocess.run(["mkdir", "-p", f"{tmp_path}/in/{deep}"], check=True)

@@ -24,13 +24,14 @@ from tests.conformance import flaws, judge, uploads
 from tests.conformance.flaws import Flawed
 from tests.conformance.observed import SERVER_ERRORS
 from tests.conformance.recorder import Exchange
+from tests.examples import examples
 from tests.figures import Figures
 from tests.local.wire import Wire
 from tests.servers import Request
 
 pytestmark = pytest.mark.contract
 
-EXAMPLES = 60
+EXAMPLES = examples(60)
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 WATCHED = ("pocketenv_fp.local", "uvicorn", "asyncio")
 
@@ -202,7 +203,7 @@ def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str)
 def test_bad_uploads_and_reads_get_answers_that_storage_has(field: Field) -> None:
     before = Counter(field.counted)
 
-    @settings(max_examples=5 * EXAMPLES, derandomize=True, deadline=None, suppress_health_check=SLOW)
+    @settings(max_examples=examples(5) * EXAMPLES, derandomize=True, deadline=None, suppress_health_check=SLOW)
     @given(uploads.requests())
     def every(flawed: Flawed) -> None:
         attempt(field, flawed)

@@ -64,6 +64,7 @@ def values(column: int) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_both_columns_are_programs_that_do_the_same(
     environment: dict[str, str], platform: local.Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_its_links_lead_somewhere(name: str) -> None:
         assert (notebooks.FOLDER / target).exists(), target
 
 
+@pytest.mark.slow
 @each_notebook
 def test_it_shows_what_a_run_of_today_gives(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # pytest, which one of them runs, says more where these are set.

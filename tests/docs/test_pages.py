@@ -16,6 +16,8 @@ import pocketenv_fp
 from pocketenv_fp import pocketenv, sandbox
 from tests.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("zensical", reason="the extra docs is not installed")
 
 PARTS = (".docs", ".mkdocs.yml", "CHANGELOG.md", "README.md", "notebooks", "pocketenv_fp")

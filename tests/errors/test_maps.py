@@ -54,6 +54,7 @@ from pocketenv_fp import (
     sandbox,
     to_map,
 )
+from tests.examples import examples
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
@@ -88,7 +89,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     EncryptionError: st.builds(EncryptionError, texts),
 }
 EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-SOME = settings(max_examples=25, deadline=None)
+SOME = settings(max_examples=examples(25), deadline=None)
 
 # What Clojure's shape has no place for, and what it is when it is read back.
 LOST: dict[type[PocketenvError], dict[str, object]] = {
@@ -205,8 +206,10 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second) == tuple(values(error).values())
         case TransportError(first, second, third, fourth):
             assert (first, second, third, fourth) == tuple(values(error).values())
-        case CommandFailed(first, second, third) | CommandTimeout(first, second, third):
+        case CommandFailed(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
+        case CommandTimeout(first, second, third, fourth):
+            assert (first, second, third, fourth) == tuple(values(error).values())
         case DeadlineExceeded(first, second, third) | NotSupported(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
         case ArchiveError(first, second) | ShellBusy(first, second):

@@ -41,11 +41,11 @@ from pocketenv_fp import (
     Unauthorized,
     WaitTimeout,
     WorkerLost,
-    errors,
     from_map,
     raise_for,
     to_map,
 )
+from pocketenv_fp.errors import tree
 
 EXAMPLES: list[PocketenvError] = [
     NotLoggedIn(),
@@ -96,7 +96,7 @@ def test_there_is_an_example_of_each_and_each_is_public() -> None:
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     drawn: dict[str, str] = {}
     path: list[str] = ["PocketenvError"]
-    for line in (errors.__doc__ or "").splitlines():
+    for line in (tree.__doc__ or "").splitlines():
         if found := re.match(r"    ([│ ]*)[├└]── (\w+)", line):
             depth = len(found[1]) // 4 + 1
             path[depth:] = [found[2]]

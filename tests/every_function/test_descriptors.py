@@ -13,6 +13,8 @@ from tests import servers
 from tests.places import ROOT
 from tests.servers import RAN, VIEW, Reply, Server, reply
 
+pytestmark = pytest.mark.slow
+
 # Which descriptor is missing differs: a module, the CA bundle, the token file, a folder, `.pocketenvignore`, a socket.
 PROGRAM = """
 import os, resource, sys

@@ -17,11 +17,12 @@ from returns.result import Result
 
 from pocketenv_fp import Config, PocketenvError, pocketenv, sandbox
 from tests.every_function.test_functions import ACCOUNT, KEY, NAMED, OPERATIONS, TAILSCALE
+from tests.examples import examples
 from tests.figures import Figures
 from tests.http.test_transport import HEADERS
 from tests.servers import BOX, TOKEN, Reply, Server, client
 
-EXAMPLES = 12
+EXAMPLES = examples(12)
 TAKEN = 25
 STATUSES = [200] * 12 + [201, 204, 301, 304, 400, 401, 404, 429, 500, 502, 999]
 SANDBOX: dict[str, Any] = {

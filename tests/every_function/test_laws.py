@@ -42,12 +42,13 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.runtime.progress import Progress
+from tests.examples import examples
 
 # An iterator is no step: what it gives is not one Result but many. `sh` makes steps of `exec`.
 OTHERS = {"sh", *(name for name in sandbox.__all__ if name.startswith("iter_"))}
 NAMES = sorted({*sandbox.__all__, "create", "get_sandbox"} - OTHERS)
 EACH = pytest.mark.parametrize("name", NAMES)
-FEW = settings(max_examples=20, deadline=None)
+FEW = settings(max_examples=examples(20), deadline=None)
 
 # What is written like a private key is taken for one wherever it stands, and it is among the texts that hypothesis finds
 # in the library's own source.
@@ -230,7 +231,7 @@ def test_a_text_in_the_place_of_a_secret_is_masked_and_not_pickled(name: str, da
 
 
 @given(pipelines)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_however_a_pipeline_is_put_together_it_is_the_same_value(steps: list[Step[Any, Any]]) -> None:
     from_the_left = reduce(then, steps)
     from_the_right = reduce(lambda later, earlier: earlier | later, reversed(steps))
@@ -242,7 +243,7 @@ def test_however_a_pipeline_is_put_together_it_is_the_same_value(steps: list[Ste
 
 
 @given(pipelines)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_identity_is_nowhere_in_a_pipeline(steps: list[Step[Any, Any]]) -> None:
     whole = reduce(then, steps)
     between = reduce(then, [part for step in steps for part in (identity, step)])
@@ -251,7 +252,7 @@ def test_identity_is_nowhere_in_a_pipeline(steps: list[Step[Any, Any]]) -> None:
 
 
 @given(pipelines)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_pipelines_survive_source_and_pickle(steps: list[Step[Any, Any]]) -> None:
     whole = reduce(then, steps)
     assert eval(repr(whole), dict(names_in_scope)) == whole
@@ -259,7 +260,7 @@ def test_pipelines_survive_source_and_pickle(steps: list[Step[Any, Any]]) -> Non
 
 
 @given(st.lists(st.sampled_from(NAMES).flatmap(arguments).map(lambda given: given.step), min_size=2, max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_order_and_length_make_a_difference(steps: list[Step[Any, Any]]) -> None:
     whole = reduce(then, steps)
     assert whole != reduce(then, steps[1:])
@@ -296,7 +297,9 @@ def seen(result: Result[Any, PocketenvError]) -> object:
     return result.map(lambda value: type(value) if isinstance(value, Sandbox) else value)
 
 
-ON_THE_PLATFORM = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ON_THE_PLATFORM = settings(
+    max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 GONE = Sandbox(id="00000000-0000-0000-0000-000000000000", name="gone")
 # These would leave the loopback, or wait.
 ELSEWHERE = frozenset({"config", "repo", "timeout", "interval"})
@@ -348,7 +351,7 @@ def status(result: Result[Sandbox, PocketenvError]) -> object:
 
 
 @given(steps=st.lists(st.sampled_from(LIVELY), max_size=4), cut=st.integers(0, 4))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_however_it_is_put_together_a_pipeline_leaves_the_sandbox_in_the_same_state(
     steps: list[Step[Sandbox, Sandbox]], cut: int, environment: dict[str, str], platform: local.Platform
 ) -> None:

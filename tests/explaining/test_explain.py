@@ -79,6 +79,7 @@ from tests.conformance import contract
 from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.every_function.test_laws import NAMES, arguments
 from tests.every_function.test_leaks import HIDDEN_TEXTS, PKCS8, PRIVATE, SECRET, TOKEN, leaks, shows
+from tests.examples import examples
 from tests.places import TESTS
 from tests.steps.test_operation import OF_A_NAME, STEPS, name_of
 
@@ -542,7 +543,7 @@ sequences = st.lists(st.sampled_from([each for each in STEPS if name_of(each) no
 
 
 @given(sequences, st.sampled_from([None, BOX, Success(BOX), Failure(NotLoggedIn())]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_an_explanation_is_a_value(steps: list[Step[Any, Any]], target: Any) -> None:
     made: Step[Any, Any] = identity
     for each in steps:
@@ -557,7 +558,7 @@ def test_an_explanation_is_a_value(steps: list[Step[Any, Any]], target: Any) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_whatever_the_arguments_are_it_is_explained(name: str, data: st.DataObject) -> None:
     made = data.draw(arguments(name)).step
     explanation = explain(made)

@@ -20,6 +20,7 @@ from pocketenv_fp import Config, ExecResult, PocketenvError, TransportError, get
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.observing import observing
 from tests import servers
+from tests.examples import examples
 from tests.servers import TOKEN, Proxy, read_request, reply
 
 HOST = "pocketenv.invalid"
@@ -175,7 +176,7 @@ FAULTS = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fault=FAULTS, way=st.sampled_from(["plain", "TLS", "tunnel"]), ask=st.sampled_from([look, run, make]))
 @example(Fault("answer", 0), "tunnel", run)
 @example(Fault("answer", 0, is_reset=True), "tunnel", make)

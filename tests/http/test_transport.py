@@ -52,6 +52,7 @@ from pocketenv_fp.archive.pack import pack
 from pocketenv_fp.http import failures, storage, transport
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from tests import servers
+from tests.examples import examples
 from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply
 
 Outcome = Result[object, PocketenvError]
@@ -698,7 +699,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     status=st.sampled_from(
         ["200", "204", "301", "400", "404", "413", "429", "500", "503", "599", "100", "999", "0", "x"]

@@ -11,6 +11,8 @@ import pytest
 from tests.figures import Figures
 from tests.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_live_suite_in_another_process(pytestconfig: pytest.Config, figures: Figures) -> None:
     """The suite passes there, leaves nothing there, and says what it skipped."""

@@ -418,6 +418,7 @@ def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire) -> None:
     assert processes.marked(folder) == set()
 
 
+@pytest.mark.slow
 def test_a_hundred_sandboxes_run_at_once() -> None:
     with local.platform() as platform:
 

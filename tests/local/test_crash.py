@@ -134,6 +134,7 @@ def isolation(request: pytest.FixtureRequest) -> Isolation:
     return level
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_keeps_what_it_acknowledged_and_shows_nothing_half_done(
     isolation: Isolation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

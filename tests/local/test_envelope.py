@@ -407,6 +407,7 @@ def test_an_error_in_a_handler_is_a_500_that_hides_its_text_and_is_logged(
     assert "body-of-the-request" not in caplog.text
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_dropped_after_5_seconds(wire: Wire) -> None:
     assert wire.get("sandbox.getSandboxes").status == 200
     held: socket.socket = wire.connection.sock

@@ -325,6 +325,7 @@ def test_out_of_file_descriptors_the_log_has_one_line(caplog: pytest.LogCaptureF
     ]
 
 
+@pytest.mark.slow
 def test_out_of_file_descriptors_it_answers_again_afterwards() -> None:
     with served() as (process, variables):
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (40, 40))

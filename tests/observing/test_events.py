@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -150,8 +152,10 @@ def test_the_time_that_the_request_limit_takes_is_told_apart(config: Config) -> 
     assert 0.1 < held.held < held.seconds
 
 
-def test_storage_is_told_of_too(tmp_path: object) -> None:
+def test_storage_is_told_of_too(tmp_path: Path) -> None:
     notes = Notes()
+    # What is small travels in commands; what is large in archives.
+    (tmp_path / "large").write_bytes(random.Random(1).randbytes(700_000))
     box = create("my-box") | start
     with observing(notes):
         up = box | upload(str(tmp_path), "there")

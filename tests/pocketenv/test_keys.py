@@ -33,6 +33,7 @@ from pocketenv_fp import (
     start,
 )
 from pocketenv_fp.crypto import mask_ssh_private_key
+from tests.examples import examples
 
 KEYGEN = shutil.which("ssh-keygen")
 needs_ssh_keygen = pytest.mark.skipif(KEYGEN is None, reason="ssh-keygen is not installed")
@@ -96,7 +97,7 @@ COMMENTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", 
 
 
 @given(COMMENTS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_comment_ends_the_line_of_the_public_key(comment: str) -> None:
     public = generate_ssh_keys(comment).unwrap().public_key
     assert len(public.splitlines()) == 1

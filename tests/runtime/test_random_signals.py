@@ -15,6 +15,8 @@ import pytest
 from pocketenv_fp import iter_sandboxes_by_actor, local, me
 from tests.figures import Figures
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = int(os.environ.get("POCKETENV_MOMENTS", "24"))
 
 # Each line that it prints is a moment that is over. A signal that comes just behind a program ends this process, and

@@ -13,9 +13,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
+import pytest
+
 from pocketenv_fp import iter_sandboxes_by_actor, local, me
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow
 from tests.figures import Figures
+
+pytestmark = pytest.mark.slow
 
 FLEETS = 10
 # Only a main thread is interrupted in the middle of a pipeline: these run theirs there, one after the other.

@@ -51,6 +51,8 @@ from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.steps.operation import Step, step
 from tests.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 CREATE = "sandbox.createSandbox"

@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
@@ -30,6 +31,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit
+from tests.examples import examples
 
 BOX = Sandbox(id="b6586b77", name="swift-badger-aed6")
 
@@ -132,7 +134,8 @@ real = st.lists(
 
 
 # The platform lasts longer than an example: that is the point of it.
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(real, st.lists(texts.filter(lambda text: "\0" not in text), max_size=3))
 def test_on_a_real_platform_too(
     environment: dict[str, str], platform: local.Platform, before: list[Any], args: list[str]

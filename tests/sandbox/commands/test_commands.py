@@ -52,9 +52,12 @@ from pocketenv_fp.local.faults import Slow
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS
 from tests import servers
+from tests.examples import examples
 from tests.servers import BOX, Reply, Server, client, reply
 
-ON_THE_PLATFORM = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ON_THE_PLATFORM = settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture

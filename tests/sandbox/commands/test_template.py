@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pocketenv_fp import from_env, sh
 from pocketenv_fp.sandbox.commands.template import fill, quote
+from tests.examples import examples
 
 # What a platform may run a line with: bash and, as `sh`, whatever there is.
 SHELLS = sorted({found for name in ("bash", "sh", "dash") if (found := shutil.which(name))})
@@ -36,7 +37,7 @@ def printed(shell: str, line: str) -> list[str]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 @given(values=st.lists(NASTY, min_size=1, max_size=5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_value_stays_one_argument_whatever_is_in_it(shell: str, values: list[str]) -> None:
     names = [f"v{i}" for i in range(len(values))]
     template = SHOW + " ".join(f"{{{name}}}" for name in names)
@@ -77,7 +78,7 @@ PLACES: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("place", PLACES)
 @given(value=NASTY)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @example("'; exit 9; '")
 @example("$(exit 9)\n`exit 9`")
 def test_wherever_a_field_may_stand_its_value_is_not_read(shell: str, place: str, value: str) -> None:
@@ -202,7 +203,7 @@ OFTEN_REFUSED = [HealthCheck.filter_too_much, HealthCheck.function_scoped_fixtur
     payload=st.sampled_from(PAYLOADS),
     end=st.sampled_from(ENDS),
 )
-@settings(max_examples=400, deadline=None, suppress_health_check=OFTEN_REFUSED)
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=OFTEN_REFUSED)
 def test_no_template_that_is_taken_runs_what_is_in_a_value(
     tmp_path: Path, before: str, after: str, payload: str, end: str
 ) -> None:

@@ -20,12 +20,15 @@ from pocketenv_fp import CommandTimeout, ExecResult, InvalidInput
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.sandbox.commands.template import quote
 from pocketenv_fp.sandbox.commands.wire_form import LARGEST_BODY, MARK, Command, output, service_form, wire_form
+from tests.examples import examples
 
 PROVIDERS = (
     *("cloudflare", "daytona", "deno", "vercel", "sprites"),
     *("modal", "e2b", "blaxel", "hopx", "runloop"),
 )
-REAL_SHELL = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+REAL_SHELL = settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 
 # How the server of each provider calls a shell, by providers.md. A raw newline on the wire gets four spaces on Cloudflare.

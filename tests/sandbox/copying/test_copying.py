@@ -61,11 +61,12 @@ from pocketenv_fp.sandbox.copying import delivery, departure, lines
 from pocketenv_fp.sandbox.copying import remote as transfer
 from tests import servers
 from tests.archive.trees import TREES, Node, look, write
+from tests.examples import examples
 
 PUT, TAKE = "POST /cp", "GET /cp"
 PUSH, PULL = "sandbox.pushDirectory", "sandbox.pullDirectory"
 SEVERAL = settings(
-    max_examples=8,
+    max_examples=examples(8),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

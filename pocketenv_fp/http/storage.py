@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.errors import (
     ApiError,
     DeadlineExceeded,
@@ -77,7 +77,7 @@ class Incoming:
         return data
 
 
-def put(pieces: Pieces, *, token: str | None = None, config: Config | None = None) -> Result[str, PocketenvError]:
+def put(pieces: Pieces) -> Result[str, PocketenvError]:
     """Upload what ``pieces`` gives: it is called anew for each attempt. Gives the uuid to fetch it by.
 
     Failures: what ``pieces`` raises as a PocketenvError; after the configured retries TransportError, RateLimited and
@@ -89,12 +89,10 @@ def put(pieces: Pieces, *, token: str | None = None, config: Config | None = Non
     answer = answered(Call(PUT, _uuid, {"uuid": own}))
     if answer is not None:
         return answer
-    return _logged_in(token, config).bind(lambda found: again(lambda: _post(own, pieces, found), found))
+    return _logged_in().bind(lambda found: again(lambda: _post(own, pieces, found), found))
 
 
-def take(
-    uuid: str, use: Callable[[Incoming], T], *, token: str | None = None, config: Config | None = None
-) -> Result[T, PocketenvError]:
+def take(uuid: str, use: Callable[[Incoming], T]) -> Result[T, PocketenvError]:
     """Fetch an archive, once, and give what ``use`` makes of it while it arrives: reading to the end shows it is whole.
 
     Failures: ApiError (404) where there is none; TransportError where it breaks off; what ``use`` raises as a
@@ -102,7 +100,7 @@ def take(
     """
     # No archive comes from a door: what it gives is given, and not used.
     answer = answered(Call(TAKE, cast("Callable[[bytes], T]", bytes), {"uuid": uuid}, is_query=True))
-    return _logged_in(token, config).bind(lambda found: _get(uuid, use, found)) if answer is None else answer
+    return _logged_in().bind(lambda found: _get(uuid, use, found)) if answer is None else answer
 
 
 def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> Result[T, PocketenvError]:
@@ -161,11 +159,11 @@ def _line(found: Settings) -> Result[Transport, PocketenvError]:
     return connected(msgspec.structs.replace(found, api_url=found.storage_url, retries=0))
 
 
-def _logged_in(token: str | None, config: Config | None) -> Result[Settings, PocketenvError]:
+def _logged_in() -> Result[Settings, PocketenvError]:
     def check(found: Settings) -> Result[Settings, PocketenvError]:
         return Failure(NotLoggedIn()) if found.token is None else Success(found)
 
-    return settings(config, token=token).bind(check)
+    return settings().bind(check)
 
 
 class _Stopped(Exception):

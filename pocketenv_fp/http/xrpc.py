@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.errors import (
     ApiError,
     DecodeError,
@@ -178,14 +178,14 @@ def answered(call: Call[T]) -> Result[T, PocketenvError] | None:
     return None if door is None else door(call)
 
 
-def send(call: Call[T], *, token: str | None = None, config: Config | None = None) -> Result[T, PocketenvError]:
+def send(call: Call[T]) -> Result[T, PocketenvError]:
     """Send ``call`` and give its decoded answer.
 
     Failures: NotLoggedIn and InvalidInput before anything is sent; ApiError and its kinds for what the platform
     refused; TransportError where no answer came; DecodeError for an answer that the contract does not describe.
     """
     answer = answered(call)
-    return settings(config, token=token).bind(lambda found: _send(call, found)) if answer is None else answer
+    return settings().bind(lambda found: _send(call, found)) if answer is None else answer
 
 
 def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:

@@ -124,7 +124,7 @@ def exec(
         given = stdin.encode() if isinstance(stdin, str) else stdin
         return Command(joined(command, args), cwd, values, given, finite(timeout))
 
-    return ran(sandbox, made, env=env, check=check, token=token, config=config)
+    return ran(sandbox, made, env=env, check=check)
 
 
 def finite(timeout: float | None) -> float | None:
@@ -138,8 +138,6 @@ def ran(
     *,
     env: Env | None,
     check: bool,
-    token: str | None,
-    config: Config | None,
     waits: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
     """Send the command that ``made`` makes of the environment, once, and judge how it ended.
@@ -155,30 +153,28 @@ def ran(
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form
-    shell = Shell(sandbox, provider, token, config)
+    shell = Shell(sandbox, provider)
     if refusal := shell.refusal():
         return Failure(refusal)
-    most = Success(waits) if waits is not None else _read_timeout(command, provider, token, config)
+    most = Success(waits) if waits is not None else _read_timeout(command, provider)
     if isinstance(most, Failure):
         return most
     body = {"command": form.unwrap()}
     call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, read_timeout=most.unwrap())
     began = time.monotonic()
-    answer = send(call, token=token, config=config).lash(
+    answer = send(call).lash(
         lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
     )
     ended = answer.bind(lambda result: output(result, command, provider))
     return ended.bind(ended_well) if check else ended
 
 
-def _read_timeout(
-    command: Command, provider: Provider, token: str | None, config: Config | None
-) -> Result[float, PocketenvError]:
+def _read_timeout(command: Command, provider: Provider) -> Result[float, PocketenvError]:
     """Return how long an answer may take: a little more than the command may."""
     longest = command.timeout if command.timeout is not None else provider.exec_seconds
     if longest is None:
         return Success(math.inf)
-    return settings(config, token=token).map(lambda known: longest + GRACE_SECONDS + known.read_timeout)
+    return settings().map(lambda known: longest + GRACE_SECONDS + known.read_timeout)
 
 
 # What the platform is known to say to an exec. Anything else may quote the line that it refuses, in whatever guise.

@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, settings
+from pocketenv_fp.config import settings
 from pocketenv_fp.errors import (
     CommandFailed,
     DeadlineExceeded,
@@ -109,11 +109,9 @@ def may_have_run(error: PocketenvError) -> bool:
 class End:
     """A sandbox as one end of a copy, and how to reach it. ``field`` is the argument that names the path in it."""
 
-    def __init__(self, sandbox: Sandbox, token: str | None, config: Config | None, field: str = "remote") -> None:
+    def __init__(self, sandbox: Sandbox, field: str = "remote") -> None:
         self.sandbox = sandbox
         self.field = field
-        self.token = token
-        self.config = config
 
     @property
     def provider(self) -> Provider:
@@ -126,7 +124,7 @@ class End:
 
         def asked(seconds: float) -> Result[str, PocketenvError]:
             call = procedure("sandbox.pushDirectory", _uuid, body=body, read_timeout=seconds)
-            return send(call, token=self.token, config=self.config)
+            return send(call)
 
         return self._seconds(is_long=True).bind(asked)
 
@@ -136,7 +134,7 @@ class End:
 
         def asked(seconds: float) -> Result[None, PocketenvError]:
             call = procedure("sandbox.pullDirectory", nothing, body=body, read_timeout=seconds)
-            return send(call, token=self.token, config=self.config)
+            return send(call)
 
         return self._seconds(is_long=True).bind(asked)
 
@@ -167,17 +165,11 @@ class End:
 
     def _seconds(self, *, is_long: bool) -> Result[float, PocketenvError]:
         most = (self.provider.exec_seconds or LONGEST) if is_long else 0.0
-        return settings(self.config, token=self.token).map(lambda found: most + found.read_timeout)
+        return settings().map(lambda found: most + found.read_timeout)
 
     def _send(self, script: str, seconds: float) -> Result[ExecResult, PocketenvError]:
         command = Command(script, cwd="/")
-        login: _Login = {"token": self.token, "config": self.config}
-        return ran(self.sandbox, lambda _: command, env=None, check=False, waits=seconds, **login)
-
-
-class _Login(TypedDict):
-    token: str | None
-    config: Config | None
+        return ran(self.sandbox, lambda _: command, env=None, check=False, waits=seconds)
 
 
 def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
@@ -189,7 +181,7 @@ def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
 
 def repeated(end: End, attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
     """Send a line again whose answer is lost, as often as configured. It must do nothing where it ran before."""
-    known = settings(end.config, token=end.token)
+    known = settings()
     if isinstance(known, Failure):
         return known
     for pause in range(known.unwrap().retries):

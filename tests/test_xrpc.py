@@ -237,7 +237,7 @@ def test_a_read_time_out_may_be_shortened_for_a_query_and_lengthened_for_a_proce
     with Server(slow) as server:
         config = client(server.url, read_timeout=0.2)
         assert isinstance(under(config, send, query("x.y", nothing, read_timeout=9)).failure(), Exception)
-        assert isinstance(under(config, send, procedure("x.y", nothing, read_timeout=9)), Success)
+        assert isinstance(under(config, send, procedure("x.y", nothing, work_seconds=9)), Success)
         config = client(server.url, read_timeout=9)
         assert isinstance(under(config, send, query("x.y", nothing, read_timeout=0.2)).failure(), Exception)
 

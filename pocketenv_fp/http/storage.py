@@ -25,9 +25,9 @@ from pocketenv_fp.errors import (
     TransportError,
 )
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
-from pocketenv_fp.http.xrpc import Call, answered, connected, decode, refusal
+from pocketenv_fp.http.xrpc import Call, answered, connected, decode, exchanged, refusal
 from pocketenv_fp.redaction import HiddenText
-from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over, remaining
+from pocketenv_fp.runtime.deadline import exceeded, remaining
 
 if TYPE_CHECKING:
     from pocketenv_fp.http.transport import Answer, Request, Transport
@@ -254,25 +254,19 @@ def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, 
 def _exchange(
     request: Request, found: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
 ) -> Result[T, PocketenvError]:
-    from pocketenv_fp.http.failures import TROUBLE, trouble
-
-    def ask(line: Transport) -> Result[Answer, PocketenvError]:
-        try:
-            # What answers an upload is short, and is read at once.
-            sent = line.send if request.verb == "POST" else line.open
-            answer = sent(request, found.read_timeout, operation)
-            return Success(answer) if answer.is_good else Failure(refusal(operation, answer, found.token))
-        except TimeIsOver:
-            return Failure(over(operation))
-        except TROUBLE as error:
-            met = trouble(error, operation)
-            return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
-
-    def answered(answer: Answer) -> Result[T, PocketenvError]:
-        with closing(answer):
-            return read(answer)
-
-    return _line(found).bind(ask).bind(answered)
+    line = _line(found)
+    if isinstance(line, Failure):
+        return line
+    # What answers an upload is short, and is read at once.
+    exchange = line.unwrap().send if request.verb == "POST" else line.unwrap().open
+    result = exchanged(exchange, request, found.read_timeout, operation)
+    if isinstance(result, Failure):
+        return result
+    answer = result.unwrap()
+    if not answer.is_good:
+        return Failure(refusal(operation, answer, found.token))
+    with closing(answer):
+        return read(answer)
 
 
 def _request(

@@ -121,22 +121,12 @@ class End:
     def push(self, directory: str) -> Result[str, PocketenvError]:
         """Have a directory packed into storage. Returns the archive's uuid; that of none where there is no directory."""
         body = {"sandboxId": self.sandbox.id, "directoryPath": directory}
-
-        def asked(seconds: float) -> Result[str, PocketenvError]:
-            call = procedure("sandbox.pushDirectory", _uuid, body=body, read_timeout=seconds)
-            return send(call)
-
-        return self._seconds(is_long=True).bind(asked)
+        return send(procedure("sandbox.pushDirectory", _uuid, body=body, work_seconds=self._longest))
 
     def pull(self, uuid: str, directory: str) -> Result[None, PocketenvError]:
         """Have an archive of storage unpacked into a directory. Success says nothing of whether it was."""
         body = {"sandboxId": self.sandbox.id, "uuid": uuid, "directoryPath": directory}
-
-        def asked(seconds: float) -> Result[None, PocketenvError]:
-            call = procedure("sandbox.pullDirectory", nothing, body=body, read_timeout=seconds)
-            return send(call)
-
-        return self._seconds(is_long=True).bind(asked)
+        return send(procedure("sandbox.pullDirectory", nothing, body=body, work_seconds=self._longest))
 
     def run(
         self, line: str, *, is_long: bool = False, values: dict[str, str | int] | None = None, **paths: str
@@ -147,29 +137,23 @@ class End:
         """
         variables = {**{name: f".{path}" for name, path in paths.items()}, **(values or {})}
         variables["tag"] = tag_of(paths["s"])
-        script = with_variables(line, variables)
-
-        def judged(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
-            if ran.exit_code == NO_TOOL:
-                tool = ran.stderr.strip()
-                reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
-                return Failure(InvalidInput(self.field, reason))
-            return Success(ran)
-
-        return self._seconds(is_long=is_long).bind(lambda seconds: self._send(script, seconds)).bind(judged)
+        command = Command(with_variables(line, variables), cwd="/")
+        most = self._longest if is_long else 0.0
+        answer = ran(self.sandbox, lambda _: command, env=None, check=False, work_seconds=most)
+        if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
+            tool = answer.unwrap().stderr.strip()
+            reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
+            return Failure(InvalidInput(self.field, reason))
+        return answer
 
     def remove(self, directory: str, *, is_under_way: bool) -> None:
         """Remove what was staged, as well as it can be done: for a minute, where it may still be on its way there."""
         with unlimited(), limited(REMOVING):
             self.run(REMOVE_LATE if is_under_way else REMOVE, s=directory)
 
-    def _seconds(self, *, is_long: bool) -> Result[float, PocketenvError]:
-        most = (self.provider.exec_seconds or LONGEST) if is_long else 0.0
-        return settings().map(lambda found: most + found.read_timeout)
-
-    def _send(self, script: str, seconds: float) -> Result[ExecResult, PocketenvError]:
-        command = Command(script, cwd="/")
-        return ran(self.sandbox, lambda _: command, env=None, check=False, waits=seconds)
+    @property
+    def _longest(self) -> float:
+        return self.provider.exec_seconds or LONGEST
 
 
 def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:

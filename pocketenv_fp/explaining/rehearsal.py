@@ -256,7 +256,7 @@ def _nothing() -> Generator[bytes]:
 def _upload(box: Sandbox, _: object, remote: str = HOME, **__: object) -> Outcome:
     def put(path: str) -> Outcome:
         goal = Goal(path, "directory", into=False)
-        return storage.put(_nothing).bind(lambda uuid: arrived(End(box, None, None), goal, uuid, temporary()))
+        return storage.put(_nothing).bind(lambda uuid: arrived(End(box), goal, uuid, temporary()))
 
     return place("remote", remote).bind(put)
 
@@ -265,7 +265,7 @@ def _download(box: Sandbox, remote: str, local: Any, **_: object) -> Outcome:
     def arrive(*_: object) -> Path:
         return Path(local)
 
-    end = End(box, None, None)
+    end = End(box)
     return place("remote", remote).bind(lambda path: fetch(end, path, arrive, operation="download", most=-1))
 
 

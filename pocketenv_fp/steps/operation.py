@@ -42,6 +42,7 @@ from typing import (
 
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.observing import Done, begin, told
@@ -365,7 +366,7 @@ class Curried:
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
             )
         given = self.whole.read((target, *args), kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else self.function(*given[0], **given[1])
+        return Failure(given) if isinstance(given, InvalidInput) else logged_in(self.function, *given)
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for combinators
         """Tell whether doing it twice with these arguments does no harm."""

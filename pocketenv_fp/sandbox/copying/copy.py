@@ -95,7 +95,7 @@ def upload(
     upload('./src', '/workspace/src', ignore=['*.log'])
     >>> work.cleanup()
     """
-    end = End(sandbox, token, config)
+    end = End(sandbox)
 
     def send(path: str, source: Path, rules: Ignore) -> Result[Sandbox, PocketenvError]:
         from pocketenv_fp.archive.names import shown
@@ -175,7 +175,7 @@ def download(
     from pocketenv_fp.archive.unpack import Limits
     from pocketenv_fp.sandbox.copying.local import arriving, landed, landed_file
 
-    end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
+    end, limits = End(sandbox), Limits(max_bytes, max_entries)
 
     def fetched(path: str, target: Path, rules: Ignore) -> Result[Path, PocketenvError]:
         into = _is_directory(target)
@@ -248,15 +248,13 @@ def copy_to(
     >>> (one | copy_to(other, "output", "input") | exec("cat input/answer")).unwrap().stdout
     '42\n'
     """
-    source = End(sandbox, token, config, "src")
+    source = End(sandbox, "src")
 
     def copy(there: Sandbox, path: str, goal: str) -> Result[Sandbox, PocketenvError]:
-        return transfer(source, End(there, token, config, "dst"), path, goal, into=names_directory(dst))
+        return transfer(source, End(there, "dst"), path, goal, into=names_directory(dst))
 
     places = place("src", src).bind(lambda path: place("dst", dst).map(lambda goal: (path, goal)))
-    return places.bind(
-        lambda both: _resolved(destination, token, config).bind(lambda there: copy(there, both[0], both[1]))
-    )
+    return places.bind(lambda both: _resolved(destination).bind(lambda there: copy(there, both[0], both[1])))
 
 
 def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
@@ -296,12 +294,12 @@ def _is_directory(path: Path) -> bool:
 
 
 def _resolved(
-    destination: Sandbox | str | Result[Sandbox | None, PocketenvError], token: str | None, config: Config | None
+    destination: Sandbox | str | Result[Sandbox | None, PocketenvError],
 ) -> Result[Sandbox, PocketenvError]:
     found: Result[Sandbox | None, PocketenvError]
     match destination:
         case str():
-            found = pocketenv.get_sandbox(destination, token=token, config=config)
+            found = pocketenv.get_sandbox(destination)
         case Sandbox():
             found = Success(destination)
         case _:

@@ -65,7 +65,7 @@ def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> 
 
         if end.provider.copies:
             staged = temporary()
-            stored = storage.put(lambda: wrapped(attempt(), tag_of(staged)), token=end.token, config=end.config)
+            stored = storage.put(lambda: wrapped(attempt(), tag_of(staged)))
             return stored.bind(lambda uuid: arrived(end, goal, uuid, staged))
         return _through_commands(end, goal, attempt(), operation)
 

@@ -177,7 +177,8 @@ def serves(field: Field) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_known_flaw_gets_an_answer_that_the_contract_has(field: Field, name: str) -> None:
+def test_bad_request_known_flaws(field: Field, name: str) -> None:
+    """Every known flaw gets an answer that the contract has."""
     before = Counter(field.counted)
     for flawed in flaws.each_flaw(name):
         attempt(field, flawed)
@@ -187,7 +188,8 @@ def test_every_known_flaw_gets_an_answer_that_the_contract_has(field: Field, nam
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str) -> None:
+def test_bad_request_generated_flaws(field: Field, name: str) -> None:
+    """Bad requests get answers that the contract has."""
     before = Counter(field.counted)
 
     @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=SLOW)
@@ -200,7 +202,8 @@ def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str)
     assert serves(field)
 
 
-def test_bad_uploads_and_reads_get_answers_that_storage_has(field: Field) -> None:
+def test_bad_request_to_storage(field: Field) -> None:
+    """Bad uploads and reads get answers that the storage has."""
     before = Counter(field.counted)
 
     @settings(max_examples=examples(5) * EXAMPLES, derandomize=True, deadline=None, suppress_health_check=SLOW)

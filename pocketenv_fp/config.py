@@ -34,6 +34,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, HiddenText, Source
 from pocketenv_fp.runtime.environment import Variables
+from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
 from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "logged_in", "settings", "using"]
@@ -152,6 +153,8 @@ class FromEnv(msgspec.Struct, Source, frozen=True):
 
     def read(self, field: str) -> Result[str, PocketenvError]:
         """Give the variable's value; Failure(InvalidInput) that names ``field`` if it is not set."""
+        if is_rehearsed():
+            return Success(stand_in(variable(self.name)))
         value = os.environ.get(self.name)
         if not value:
             return Failure(InvalidInput(field, f"the environment variable {self.name} is not set"))

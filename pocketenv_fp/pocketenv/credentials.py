@@ -20,6 +20,7 @@ from pocketenv_fp.config import FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.runtime.rehearsal import is_rehearsed, note
 
 __all__ = ["CREDENTIALS", "Credential", "sealed_credentials"]
 
@@ -99,6 +100,9 @@ def sealed_credentials(
 
 
 def _usual(known: Mapping[str, Credential]) -> dict[str, str | FromEnv]:
+    if known and is_rehearsed():
+        note(lambda: "with the credentials for the provider from the environment, if any")
+        return {}
     return {
         name: FromEnv(variable)
         for name, credential in known.items()

@@ -16,6 +16,7 @@ from pocketenv_fp.http.xrpc import nothing, procedure, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.observing import note
 from pocketenv_fp.pocketenv.sandboxes import look, remove
+from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.deadline import exceeded, remaining
 from pocketenv_fp.sandbox.shared_polling import SHORTEST_READ, Waiter
 from pocketenv_fp.steps.operation import step
@@ -142,7 +143,8 @@ def wait_until_running(
     """
     due = time.monotonic()
     deadline = due + min(timeout, remaining())
-    with Waiter(sandbox, interval) as waiter:
+    rehearsal.note(lambda: f"is repeated until it runs, for {rehearsal.duration(timeout)} at the most")
+    with rehearsal.polling(timeout), Waiter(sandbox, interval) as waiter:
         for delay in delays() if interval is None else repeat(interval):
             status = waiter.wait(due, deadline)
             if status in {None, Status.RUNNING}:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pocketenv_fp.__main__ import main
-from tests.conformance import session_replay, wire_replay
+from tests.conformance import copy_replay, session_replay, wire_replay
 from tests.conformance import test_recorded_copies as copies
 from tests.conformance import test_recorded_sessions as sessions
 from tests.conformance import test_wire as wire
@@ -63,7 +63,8 @@ def test_first_command_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers: ../shared is not there")
 def test_replay_figures_are_those_of_the_tests() -> None:
     """The totals are those of the recordings, less the differences that the conformance tests name."""
-    calls = [copies.Played(row, None, None) for row in session_replay.read("copy.jsonl") if row["call"] != "storage"]
+    rows = [row for row in session_replay.read("copy.jsonl") if row["call"] != "storage"]
+    calls = [copies.Played(row, None, None) for each in copy_replay.series(rows).values() for row in each]
     copied = [call for call in calls if call.name != copies.CHANCE]
     totals = {
         "sessions": (len(sessions.sessions()), len(sessions.OTHERWISE)),

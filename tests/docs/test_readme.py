@@ -14,8 +14,7 @@ from tests.conformance import copy_replay, session_replay, wire_replay
 from tests.conformance import test_recorded_copies as copies
 from tests.conformance import test_recorded_sessions as sessions
 from tests.conformance import test_wire as wire
-from tests.conformance.session_replay import RECORDED
-from tests.places import ROOT
+from tests.places import RECORDED, ROOT
 
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")

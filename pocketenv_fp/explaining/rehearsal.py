@@ -270,8 +270,8 @@ def _download(box: Sandbox, remote: str, local: Any, **_: object) -> Outcome:
 
 
 INSTEAD: Mapping[str, Callable[..., Outcome]] = {
-    "pocketenv_fp.sandbox.copying.copy.download": _download,
-    "pocketenv_fp.sandbox.copying.copy.upload": _upload,
+    "pocketenv_fp.sandbox.copying.download.download": _download,
+    "pocketenv_fp.sandbox.copying.upload.upload": _upload,
 }
 
 

@@ -416,7 +416,7 @@ def _kinds(on: type | tuple[type, ...]) -> str:
 
 
 Special = Callable[[Rehearsal, Applied, Outcome], Outcome]
-CALLED_MAP, CALLED_BIND = "pocketenv_fp.steps.operation._map", "pocketenv_fp.steps.operation._bind"
+CALLED_MAP, CALLED_BIND = "pocketenv_fp.steps.functions.map", "pocketenv_fp.steps.functions.bind"
 MANAGED, EPHEMERAL = "pocketenv_fp.sandbox.managed.managed", "pocketenv_fp.sandbox.managed.ephemeral"
 
 SPECIAL: Mapping[str, Special] = {
@@ -425,8 +425,8 @@ SPECIAL: Mapping[str, Special] = {
     "pocketenv_fp.sandbox.lifecycle.wait_until_running": _waiting,
     CALLED_BIND: _calling,
     CALLED_MAP: _calling,
-    "pocketenv_fp.steps.operation._alt": _limited(_alt),
-    "pocketenv_fp.steps.operation._lash": _limited(_lash),
+    "pocketenv_fp.steps.functions.alt": _limited(_alt),
+    "pocketenv_fp.steps.functions.lash": _limited(_lash),
     EPHEMERAL: _limited(_ephemeral),
     MANAGED: _limited(_managed),
     "pocketenv_fp.steps.combinators.gather": _limited(_gather),

@@ -46,6 +46,7 @@ from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
+from pocketenv_fp.runtime.forking import after_fork
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
@@ -420,5 +421,4 @@ def _forget() -> None:
     _contexts.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)

@@ -30,7 +30,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import Place, PocketenvError
 from pocketenv_fp.observing import Done, begin, told
-from pocketenv_fp.redaction import Source, function_name, is_secret, shown, without_passwords
+from pocketenv_fp.redaction import Source, function_name, is_secret, shorten, shown, without_passwords
 
 if TYPE_CHECKING:
     from pocketenv_fp.steps.operation import Curried
@@ -213,8 +213,7 @@ def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
 
 def _brief(step: Step[Any, Any]) -> str:
     # A place is for a person to find. A script of pages in it would hide the rest.
-    text = repr(step)
-    return text if len(text) <= BRIEF else f"{text[: BRIEF - 1]}…"
+    return shorten(repr(step), BRIEF)
 
 
 class _Pipeline(Step[A, B]):

@@ -19,6 +19,7 @@ from pocketenv_fp.models import SshKeyPair
 from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, HiddenText
 from pocketenv_fp.runtime.optional import needed
+from pocketenv_fp.validation import unsendable
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
@@ -103,10 +104,8 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
     comment = normalize(comment)
     if _CONTROLS.search(comment):
         return Failure(InvalidInput("comment", "holds a line break or another control character"))
-    try:
-        comment.encode()
-    except UnicodeEncodeError:
-        return Failure(InvalidInput("comment", "is not valid Unicode: it holds half of a surrogate pair"))
+    if wrong := unsendable("comment", comment):
+        return Failure(wrong)
     needed("cryptography", "keys")
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -25,6 +25,8 @@ __all__ = [
     "Source",
     "function_name",
     "is_secret",
+    "printable",
+    "shorten",
     "shown",
     "without_passwords",
 ]
@@ -160,6 +162,20 @@ def _has_secret_names(held: Mapping[object, object]) -> bool:
 
 def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
     return type(value) is tuple  # a record is one as well, and prints itself
+
+
+def shorten(text: str, longest: int) -> str:
+    """Return the text, and of a longer one the beginning, with … for the rest.
+
+    >>> shorten("a long text", 7), shorten("a text", 7)
+    ('a long…', 'a text')
+    """
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def printable(text: str, instead: str = " ") -> str:
+    """Return the text with ``instead`` for each character that does not print."""
+    return "".join(sign if sign.isprintable() else instead for sign in text)
 
 
 def without_passwords(text: str) -> str:

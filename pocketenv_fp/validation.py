@@ -15,6 +15,7 @@ TypeError: expose: port: expected int, got str: write int(…)
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from os import PathLike
@@ -41,6 +42,7 @@ __all__ = [
     "Text",
     "VariableName",
     "Wait",
+    "unsendable",
     "wrong_value",
     "wrong_variable_name",
 ]
@@ -116,6 +118,24 @@ def wrong_variable_name(field: str, name: str) -> InvalidInput | None:
     InvalidInput(field='env', reason='Expected a name of letters, digits and _, ...')
     """
     return wrong_value(field, name, VariableName, str)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def unsendable(field: str, text: str) -> InvalidInput | None:
+    r"""Return the error of a string that no request can hold, or None.
+
+    >>> unsendable("text", "plain") is None
+    True
+    >>> unsendable("text", "a\0b")
+    InvalidInput(field='text', reason='holds a NUL character')
+    """
+    if "\0" in text:
+        return InvalidInput(field, "holds a NUL character")
+    if _SURROGATE.search(text):
+        return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+    return None
 
 
 # What msgspec does not know inside a union. A value of one of these fits by its type alone.

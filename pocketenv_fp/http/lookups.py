@@ -7,11 +7,12 @@ does not answer holds one thread for each host, however many callers give up.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 
 from urllib3.util.connection import allowed_gai_family
+
+from pocketenv_fp.runtime.forking import after_fork
 
 __all__ = ["addresses"]
 
@@ -96,5 +97,4 @@ def _forget() -> None:
     _running.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
@@ -27,7 +29,8 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.http.xrpc import Call, answered, connected, decode, exchanged, refusal
 from pocketenv_fp.redaction import HiddenText
-from pocketenv_fp.runtime.deadline import exceeded, remaining
+from pocketenv_fp.runtime.backoff import pauses
+from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
 
 if TYPE_CHECKING:
     from pocketenv_fp.http.transport import Answer, Request, Transport
@@ -89,7 +92,10 @@ def put(pieces: Pieces) -> Result[str, PocketenvError]:
     answer = answered(Call(PUT, _uuid, {"uuid": own}))
     if answer is not None:
         return answer
-    return _logged_in().bind(lambda found: again(lambda: _post(own, pieces, found), found))
+    known = _logged_in()
+    if isinstance(known, Failure):
+        return known
+    return again(lambda: _post(own, pieces, known.unwrap()))
 
 
 def take(uuid: str, use: Callable[[Incoming], T]) -> Result[T, PocketenvError]:
@@ -100,38 +106,33 @@ def take(uuid: str, use: Callable[[Incoming], T]) -> Result[T, PocketenvError]:
     """
     # No archive comes from a door: what it gives is given, and not used.
     answer = answered(Call(TAKE, cast("Callable[[bytes], T]", bytes), {"uuid": uuid}, is_query=True))
-    return _logged_in().bind(lambda found: _get(uuid, use, found)) if answer is None else answer
+    return _logged_in().bind(partial(_get, uuid, use)) if answer is None else answer
 
 
-def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> Result[T, PocketenvError]:
+def again(attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
     """Do ``attempt``, and as often again as configured, a little later each time, while storage has passing troubles.
 
     Only what `put` and `take` failed with counts. Of the rest of an attempt nobody knows whether it may be done twice.
     """
-    from urllib3.exceptions import HTTPError
-
-    from pocketenv_fp.http.transport import pauses
-
-    pause = pauses(found.retries)
+    known = settings()
+    if isinstance(known, Failure):
+        return known
     arrived = set[str]()
-    while True:
+    for pause in chain(pauses(known.unwrap().retries), (None,)):
         result = attempt()
         if isinstance(result, Success):
             return result
         error = result.failure()
         if isinstance(error, DeadlineExceeded) and error.operation in arrived:
             return Failure(DeadlineExceeded(error.seconds, error.operation, maybe_sent=True))
-        if not _passes(error) or remaining() <= 0:
+        if pause is None or not _passes(error) or remaining() <= 0:
             return result
         if isinstance(error, ApiError) or (isinstance(error, TransportError) and error.maybe_sent):
             arrived.add(error.operation)
-        try:
-            pause = pause.increment(error=HTTPError())
-        except HTTPError:  # no repetitions are left, or no time
-            return result
         if isinstance(error, RateLimited):
-            _hold_back(error, found)
-        pause.sleep()
+            _hold_back(error, known.unwrap())
+        nap(pause)
+    raise AssertionError("the last attempt returns")
 
 
 def _passes(error: PocketenvError) -> bool:
@@ -160,10 +161,10 @@ def _line(found: Settings) -> Result[Transport, PocketenvError]:
 
 
 def _logged_in() -> Result[Settings, PocketenvError]:
-    def check(found: Settings) -> Result[Settings, PocketenvError]:
-        return Failure(NotLoggedIn()) if found.token is None else Success(found)
-
-    return settings().bind(check)
+    known = settings()
+    if isinstance(known, Success) and known.unwrap().token is None:
+        return Failure(NotLoggedIn())
+    return known
 
 
 class _Stopped(Exception):

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 # urllib3 and requests are slow to import. Who imports this module is about to use them.
@@ -46,11 +46,12 @@ from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
+from pocketenv_fp.runtime.forking import after_fork
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
-__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "pauses", "transport"]
+__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -62,18 +63,6 @@ MOST_TRANSPORTS = 256
 MOST_CONTEXTS = 4
 RETRY_AFTER = 30.0
 PIECE = 64 * 1024
-
-
-class _Timely(Retry):
-    """Repetitions that stop, and pauses that end, when the time of `within` is over."""
-
-    def increment(self, *args: Any, **kwargs: Any) -> Self:
-        if remaining() <= 0:
-            raise kwargs.get("error") or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
-        return super().increment(*args, **kwargs)
-
-    def sleep(self, response: BaseHTTPResponse | None = None) -> None:  # noqa: ARG002  # urllib3's signature
-        nap(self.get_backoff_time())
 
 
 class _Left(Timeout):
@@ -89,10 +78,11 @@ class _Left(Timeout):
         return Timeout(total=left, connect=self._connect, read=self._read)
 
 
-class _Policy(_Timely):
+class _Policy(Retry):
     """What may be sent again: a query after a broken connection or a 502-504, anything after 429 and a refused connection.
 
-    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out.
+    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out. Repetitions
+    stop, and pauses end, when the time of `within` is over.
     """
 
     limiter: Limiter
@@ -109,6 +99,8 @@ class _Policy(_Timely):
         error, response = kwargs.get("error"), kwargs.get("response")
         if isinstance(error, ReadTimeoutError):
             raise error
+        if remaining() <= 0:
+            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
         if response is not None and self._seconds(response) > LONGEST_WAIT:
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
         return super().increment(*args, **kwargs)
@@ -117,21 +109,14 @@ class _Policy(_Timely):
         seconds = 0.0 if response is None else self._seconds(response)
         if response is not None and response.status == 429:
             self.limiter.pause(seconds)
-        elif seconds > 0:
-            nap(seconds)
         else:
-            super().sleep()
+            nap(seconds or self.get_backoff_time())
 
     def _seconds(self, response: BaseHTTPResponse) -> float:
         try:
             return self.parse_retry_after(response.headers["Retry-After"])
         except (KeyError, InvalidHeader, ValueError, OverflowError):  # the last two: no such number, no such date
             return RETRY_AFTER if response.status == 429 else 0.0
-
-
-def pauses(retries: int) -> _Timely:
-    """Give what counts ``retries`` repetitions, with ``increment``, and waits between them, with ``sleep``."""
-    return _Timely(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
 
 
 class Request:
@@ -436,5 +421,4 @@ def _forget() -> None:
     _contexts.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)

@@ -35,7 +35,7 @@ from pocketenv_fp.errors import (
     TransportError,
     api_error_kind,
 )
-from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, without_passwords
+from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, printable, without_passwords
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over
 
 if TYPE_CHECKING:
@@ -380,8 +380,7 @@ def token_did(token: str) -> str | None:
 
 def _printable(text: str, token: str | None) -> str:
     # An error may quote the request that it is about.
-    text = without_passwords(text.replace(token, HIDDEN) if token else text)
-    return "".join(c if c.isprintable() else " " for c in text[:MESSAGE_LENGTH])
+    return printable(without_passwords(text.replace(token, HIDDEN) if token else text)[:MESSAGE_LENGTH])
 
 
 def _seconds(text: str) -> float | None:

@@ -23,6 +23,7 @@ from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.markup import clipped, escaped, linked, shortened
 from pocketenv_fp.jupyter.style import STYLE
 from pocketenv_fp.models import ExecResult, Page, Record, Sandbox, Status
+from pocketenv_fp.redaction import shorten
 from pocketenv_fp.steps.operation import Step
 from pocketenv_fp.steps.trace import Traced
 
@@ -219,7 +220,7 @@ def _ran(result: ExecResult, title: str = "") -> str:
 
 def _record(record: Record) -> str:
     fields = dict(record.__rich_repr__())
-    title = _cut(str(fields.pop(_named(fields), "")))
+    title = shorten(str(fields.pop(_named(fields), "")), LINE_CHARACTERS)
     status = fields.pop("status", None)
     known = status if isinstance(status, Status) else None
     rows = "".join(f"<tr><th>{escaped(name)}</th><td>{_cell(value)}</td></tr>" for name, value in fields.items())
@@ -248,10 +249,6 @@ def _cell(value: object) -> str:
     if _is_texts(value):
         return shortened(", ".join(value))
     return f'<span class="pe-code">{shortened(_told(value))}</span>'
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LINE_CHARACTERS else f"{text[: LINE_CHARACTERS - 1]}…"
 
 
 def _page(page: Page[Any]) -> str:
@@ -293,13 +290,15 @@ def _in_row(result: Result[Any, Any]) -> tuple[str, str]:
         said = _last_line(value.stderr if value.exit_code and value.stderr.strip() else value.stdout)
         return _sign("good", "Success"), f'{_exit(value.exit_code).strip()} <span class="pe-code">{said}</span>'
     if isinstance(value, Sandbox):
-        return _sign("good", "Success"), f"Sandbox {escaped(_cut(value.name))} {_cell(value.status)}"
+        return _sign(
+            "good", "Success"
+        ), f"Sandbox {escaped(shorten(value.name, LINE_CHARACTERS))} {_cell(value.status)}"
     return _sign("good", "Success"), f'<span class="pe-code">{shortened(_told(value), 2 * LINE_CHARACTERS)}</span>'
 
 
 def _last_line(text: str) -> str:
     lines = text.strip("\n").rsplit("\n", 1)
-    return f"{'… ' if len(lines) > 1 else ''}{ansi_html(_cut(lines[-1]))}"
+    return f"{'… ' if len(lines) > 1 else ''}{ansi_html(shorten(lines[-1], LINE_CHARACTERS))}"
 
 
 def _chain(step: Step[Any, Any]) -> str:

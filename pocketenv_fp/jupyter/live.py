@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pocketenv_fp.jupyter.markup import escaped, plain
 from pocketenv_fp.observing import Begun, Done, Ended, observe
+from pocketenv_fp.redaction import shorten
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -111,7 +112,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _one(running: _Running, now: float) -> str:
-    step = running.step if len(running.step) <= STEP_CHARACTERS else f"{running.step[: STEP_CHARACTERS - 1]}…"
+    step = shorten(running.step, STEP_CHARACTERS)
     return f"{step} {now - running.began:.1f} s"
 
 

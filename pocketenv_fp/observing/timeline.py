@@ -12,6 +12,7 @@ from itertools import chain, groupby
 from typing import NamedTuple
 
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.redaction import printable, shorten
 
 __all__ = ["CallRecord", "StepRecord", "end_of", "timeline"]
 
@@ -168,7 +169,7 @@ def _bar(began: float, seconds: float, colour: str, scale: float, title: str, op
 
 
 def _label(x: float, text: str, characters: int) -> str:
-    short = text if len(text) <= characters else f"{text[: characters - 1]}…"
+    short = shorten(text, characters)
     whole = f"<title>{_text(text)}</title>" if short != text else ""
     return f'<text x="{x:g}" y="{ROW / 2 + 4:g}">{_text(short)}{whole}</text>'
 
@@ -196,4 +197,4 @@ def _text(text: str) -> str:
     from html import escape
 
     # A step shows what its caller wrote: signs that a page cannot hold are shown as a question mark.
-    return escape("".join(sign if sign.isprintable() else "?" for sign in text))
+    return escape(printable(text, "?"))

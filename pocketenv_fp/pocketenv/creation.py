@@ -38,7 +38,7 @@ from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.steps.operation import step
-from pocketenv_fp.validation import SandboxName, Text, VariableName
+from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
 __all__ = ["Clone", "clone_by", "create", "create_sandbox", "noting"]
 
@@ -394,10 +394,6 @@ def _is_gone(result: Result[Any, PocketenvError]) -> bool:
 
 def _sendable(texts: Iterable[tuple[str, str | None]]) -> Done:
     for field, value in texts:
-        try:
-            (value or "").encode()
-        except UnicodeEncodeError:
-            return Failure(InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair"))
-        if value is not None and "\0" in value:
-            return Failure(InvalidInput(field, "holds a NUL character"))
+        if wrong := unsendable(field, value or ""):
+            return Failure(wrong)
     return Success(None)

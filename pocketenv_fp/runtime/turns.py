@@ -9,13 +9,13 @@ True
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 
 from pocketenv_fp.errors import DeadlineExceeded
 from pocketenv_fp.runtime.deadline import over, remaining
+from pocketenv_fp.runtime.forking import after_fork
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = ["Turns"]
@@ -32,9 +32,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._forget()
-        if hasattr(os, "register_at_fork"):
-            # A thread that is not in the child may hold one.
-            os.register_at_fork(after_in_child=self._forget)
+        after_fork(self._forget)  # a thread that is not in the child may hold one
 
     def _forget(self) -> None:
         self._guard = threading.Lock()

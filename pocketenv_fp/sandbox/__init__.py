@@ -11,7 +11,9 @@ from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_ba
 from pocketenv_fp.sandbox.commands.exec import exec, sh
 from pocketenv_fp.sandbox.commands.exec_script import exec_script
 from pocketenv_fp.sandbox.commands.spawn import spawn
-from pocketenv_fp.sandbox.copying.copy import copy_to, download, upload
+from pocketenv_fp.sandbox.copying.copy_to import copy_to
+from pocketenv_fp.sandbox.copying.download import download
+from pocketenv_fp.sandbox.copying.upload import upload
 from pocketenv_fp.sandbox.files import delete_file, get_file, iter_files, list_files, set_file
 from pocketenv_fp.sandbox.integrations import create_integration, list_integrations
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key

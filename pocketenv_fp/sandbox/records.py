@@ -26,6 +26,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
+from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.runtime.turns import Turns
 
@@ -202,7 +203,7 @@ class Records(Generic[T]):
     def _missing(self, wanted: str) -> RecordNotFound:
         noun = self._kind.noun
         # Whoever gives a whole text in the place of a name should not see it in every log.
-        wanted = wanted if len(wanted) <= LONGEST_SHOWN else f"{wanted[:LONGEST_SHOWN]}…"
+        wanted = shorten(wanted, LONGEST_SHOWN)
         return RecordNotFound(
             message=f"the sandbox {self._sandbox.name} has no {noun} {wanted!r}",
             operation=f"{noun}.get{noun.capitalize()}s",

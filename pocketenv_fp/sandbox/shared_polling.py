@@ -18,7 +18,6 @@ for only while the pages are fewer than half of the sandboxes that are waited fo
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -31,6 +30,7 @@ from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.http.xrpc import has_door, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import sandboxes_of
+from pocketenv_fp.runtime.forking import after_fork
 
 __all__ = ["SHORTEST_READ", "Waiter"]
 
@@ -119,8 +119,7 @@ class _Crowds:
 
 
 _here = _Crowds()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_here.forget)
+after_fork(_here.forget)
 
 
 class Waiter:

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.runtime.forking import after_fork
 from pocketenv_fp.steps.operation import Step, demand_step
 
 __all__ = ["Aio", "Pending", "aio"]
@@ -56,8 +56,7 @@ class _Threads:
 
 
 _threads = _Threads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.forget)
+after_fork(_threads.forget)
 
 
 class Pending(Generic[B]):

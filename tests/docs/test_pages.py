@@ -57,7 +57,7 @@ def public() -> set[str]:
     for name in {*pocketenv_fp.__all__} - {*pocketenv.__all__, *sandbox.__all__, "pocketenv", "sandbox"}:
         home = inspect.getmodule(getattr(pocketenv_fp, name))
         # `identity` is a value, of a module's own.
-        found.add(f"{home.__name__ if home else 'pocketenv_fp.steps.operation'}.{name}")
+        found.add(f"{home.__name__ if home else 'pocketenv_fp.steps.step'}.{name}")
     return found - {"pocketenv_fp.pocketenv.create_sandbox"}  # the alias, which its page tells of in words
 
 

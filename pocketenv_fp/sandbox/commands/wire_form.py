@@ -29,7 +29,7 @@ from pocketenv_fp.errors import CommandTimeout, InvalidInput, PocketenvError
 from pocketenv_fp.models import ExecResult
 from pocketenv_fp.providers import Provider
 from pocketenv_fp.sandbox.commands.template import quote
-from pocketenv_fp.validation import wrong_variable_name
+from pocketenv_fp.validation import unsendable, wrong_variable_name
 
 __all__ = ["GRACE_SECONDS", "Command", "environment", "joined", "output", "service_form", "wire_form"]
 
@@ -134,11 +134,9 @@ def _unsendable(command: Command, provider: Provider | None = None) -> InvalidIn
     texts = {"command": (command.line,), "cwd": (command.cwd or "",), "env": command.env.values()}
     for field, values in (texts | {"text": (command.script or "",)}).items():
         for value in values:
-            if "\0" in value:
+            if wrong := unsendable(field, value):
                 way_out = ": upload it, and run it with exec" if field == "text" else ", which a command line cannot"
-                return InvalidInput(field, f"holds a NUL character{way_out}")
-            if _SURROGATE.search(value):
-                return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+                return InvalidInput(field, f"{wrong.reason}{way_out}") if "\0" in value else wrong
     longest = provider and provider.exec_seconds
     if provider and longest is not None and command.timeout is not None and command.timeout > longest:
         way_out = "with spawn, or as" if provider.services else "as"
@@ -300,7 +298,6 @@ def _guarded(line: str) -> str:
 # Words of a shell
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 _ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 

@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import settings
 from pocketenv_fp.errors import (
     ArchiveError,
     DecodeError,
@@ -25,9 +24,9 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult
-from pocketenv_fp.runtime.signals import guarded, opened
+from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying.lines import LOOK, PACK, READ, STAGE
-from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, succeeded, temporary
+from pocketenv_fp.sandbox.copying.remote import End, Staged, may_have_run, repeated, staging, succeeded, temporary
 
 __all__ = ["MOST_THROUGH_COMMANDS", "Look", "Packed", "Pieces", "fetch", "look", "pack", "too_large", "whole"]
 
@@ -74,44 +73,46 @@ def fetch(
     for what the sandbox could not read; NotSupported for an archive above 64 MiB where the provider cannot copy; what
     ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first answer.
     """
-    staged = temporary()
-
-    def carry(seen: Look) -> Result[T, PocketenvError]:
-        if seen.archive is not None:
-            return _used(seen.kind, whole(seen.archive), use)
+    with staging(end, temporary()) as staged, opened():
+        looked = look(end, path, staged, operation, most=most)
+        if isinstance(looked, Failure):
+            return looked
+        kind, archive = looked.unwrap()
+        if archive is not None:
+            return _used(kind, whole(archive), use)
         if end.provider.copies:
-            return _through_storage(end, path, staged, lambda source: use(seen.kind, source))
-        return _through_commands(end, path, staged, operation).bind(lambda source: _used(seen.kind, source, use))
-
-    is_there, is_under_way = True, True
-    with guarded():
-        try:
-            with opened():
-                looked = look(end, path, staged, operation, most=most)
-                is_under_way = isinstance(looked, Failure) and may_have_run(looked.failure())
-                is_there = is_under_way or (isinstance(looked, Success) and looked.unwrap().archive is None)
-                return looked.bind(carry)
-        finally:
-            if is_there:
-                end.remove(staged, is_under_way=is_under_way)
+            return _through_storage(end, path, staged.path, partial(use, kind))
+        pieces = _through_commands(end, path, staged.path, operation)
+        if isinstance(pieces, Failure):
+            return pieces
+        return _used(kind, pieces.unwrap(), use)
 
 
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
     """Pack ``path`` into the directory ``staged`` of its own sandbox. Returns the size in bytes."""
-
-    def size(ran: ExecResult) -> Result[int, PocketenvError]:
-        return _answer(ran, path, operation).map(lambda found: int(found[1]))
-
-    return end.run(PACK, is_long=True, p=path, s=staged, values={"most": most}).bind(size)
+    ran = end.run(PACK, is_long=True, p=path, s=staged, values={"most": most})
+    return ran.bind(lambda ran: _answer(ran, path, operation)).map(lambda found: int(found[1]))
 
 
-def look(end: End, path: str, staged: str, operation: str, *, most: int | None = None) -> Result[Look, PocketenvError]:
+def look(
+    end: End, path: str, staged: Staged, operation: str, *, most: int | None = None
+) -> Result[Look, PocketenvError]:
     """Return what there is, with its archive where that has no more than ``most`` bytes: then ``staged`` is not left."""
+    ran = end.run(LOOK, p=path, s=staged.path, values={"most": SMALL if most is None else most})
+    seen = ran.bind(lambda ran: _seen(ran, path, operation))
+    staged.is_under_way = isinstance(seen, Failure) and may_have_run(seen.failure())
+    staged.is_there = staged.is_under_way or (isinstance(seen, Success) and seen.unwrap().archive is None)
+    return seen
 
-    def read(ran: ExecResult) -> Result[Look, PocketenvError]:
-        return _answer(ran, path, operation).bind(lambda found: _decoded(found, ran.stdout))
 
-    return end.run(LOOK, p=path, s=staged, values={"most": SMALL if most is None else most}).bind(read)
+def _seen(ran: ExecResult, path: str, operation: str) -> Result[Look, PocketenvError]:
+    answer = _answer(ran, path, operation)
+    if isinstance(answer, Failure):
+        return answer
+    kind, size = answer.unwrap()
+    if size == "large":
+        return Success(Look(kind, None))
+    return _bytes(ran.stdout.partition("\n")[2]).map(partial(Look, kind))
 
 
 def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, str], PocketenvError]:
@@ -129,13 +130,6 @@ def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, 
         return Failure(DecodeError("sandbox.exec", "the shell does not say what is at the path"))
     kind: Packed = "directory" if found[1] == "directory" else "file"
     return Success((kind, found[2]))
-
-
-def _decoded(found: tuple[Packed, str], output: str) -> Result[Look, PocketenvError]:
-    kind, size = found
-    if size == "large":
-        return Success(Look(kind, None))
-    return _bytes(output.partition("\n")[2]).map(lambda archive: Look(kind, archive))
 
 
 def _bytes(text: str) -> Result[bytes, PocketenvError]:
@@ -161,22 +155,20 @@ def whole(archive: bytes) -> Pieces:
 def _through_storage(
     end: End, path: str, staged: str, use: Callable[[storage.Readable], T]
 ) -> Result[T, PocketenvError]:
-    def attempt() -> Result[T, PocketenvError]:
-        pushed = end.push(f"{staged}/it/.")
-        return pushed.bind(lambda uuid: storage.take(uuid, use))
-
-    found = settings()
     prepared = end.run(STAGE, is_long=True, p=path, s=staged).bind(succeeded)
-    return prepared.bind(lambda _: found.bind(lambda known: storage.again(attempt, known)))
+    if isinstance(prepared, Failure):
+        return prepared
+    return storage.again(lambda: end.push(f"{staged}/it/.").bind(lambda uuid: storage.take(uuid, use)))
 
 
 def _through_commands(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
-    def begin(size: int) -> Result[Pieces, PocketenvError]:
-        if size > MOST_THROUGH_COMMANDS:
-            return Failure(too_large(end, operation))
-        return Success(Pieces(_read(end, staged, size), size))
-
-    return pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS).bind(begin)
+    packed = pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS)
+    if isinstance(packed, Failure):
+        return packed
+    size = packed.unwrap()
+    if size > MOST_THROUGH_COMMANDS:
+        return Failure(too_large(end, operation))
+    return Success(Pieces(_read(end, staged, size), size))
 
 
 def too_large(end: End, operation: str) -> NotSupported:
@@ -192,17 +184,15 @@ def too_large(end: End, operation: str) -> NotSupported:
 def _read(end: End, staged: str, total: int) -> Generator[bytes]:
     for offset in range(0, total, PIECE):
         size = min(PIECE, total - offset)
-        piece = repeated(end, partial(_piece, end, staged, offset, size))
+        piece = repeated(partial(_piece, end, staged, offset, size))
         if isinstance(piece, Failure):
             raise piece.failure()
         yield piece.unwrap()
 
 
 def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, PocketenvError]:
-    def checked(piece: bytes) -> Result[bytes, PocketenvError]:
-        if len(piece) == size:
-            return Success(piece)
-        return Failure(ArchiveError("the archive breaks off: a part of it was not there any more"))
-
     ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
-    return ran.bind(lambda found: _bytes(found.stdout)).bind(checked)
+    piece = ran.bind(lambda ran: _bytes(ran.stdout))
+    if isinstance(piece, Success) and len(piece.unwrap()) != size:
+        return Failure(ArchiveError("the archive breaks off: a part of it was not there any more"))
+    return piece

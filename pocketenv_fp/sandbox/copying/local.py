@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import posixpath
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.landing import land, staging
@@ -15,38 +17,51 @@ from pocketenv_fp.archive.unpack import Limits, unpack
 from pocketenv_fp.errors import ArchiveError
 from pocketenv_fp.http import storage
 from pocketenv_fp.runtime.progress import Track
+from pocketenv_fp.sandbox.copying.departure import Packed
 
-__all__ = ["arriving", "landed", "landed_file"]
+__all__ = ["Arrival", "landed", "landed_file"]
 
 
-def arriving(
-    target: Path,
-    limits: Limits,
-    track: Track,
-    use: Callable[[Path], Path],
-    *,
-    ignore: Ignore,
-    links: LinkRule,
-) -> Callable[[storage.Readable], Path]:
-    """Give what unpacks an archive near ``target`` and then has ``use`` take it from there. It raises ArchiveError."""
+class Arrival(NamedTuple):
+    """What a download does with an archive. ``path`` is where it comes from.
 
-    def arrive(incoming: storage.Readable) -> Path:
-        track.restart(incoming.total)
+    A directory goes to ``target``. A file goes to ``file``, whose directory is there where it goes ``into`` one.
+    """
 
-        def read(size: int) -> bytes:
-            data = incoming.read(size)
-            track.add(len(data))
-            return data
+    path: str
+    target: Path
+    file: Path
+    into: bool
+    limits: Limits
+    ignore: Ignore
+    links: LinkRule
+    track: Track
 
+    def take(self, kind: Packed, source: storage.Readable) -> Path:
+        """Unpack an archive beside its place and move it there. Returns the place. Raises ArchiveError."""
+        is_file = kind == "file"
+        beside = self.file if is_file and not self.into else self.target
+        ignore = Ignore.none() if is_file else self.ignore
         skipped = Skipped()
-        with staging(target, inside=not _has_room_beside(target)) as made:
-            unpack(read, made, strip=False, limits=limits, ignore=ignore, links=links, skipped=skipped)
-            track.finish()
-            arrived = use(made)
+        self.track.restart(source.total)
+        try:
+            with staging(beside, inside=not _has_room_beside(beside)) as made:
+                read = partial(self._read, source)
+                unpack(read, made, strip=False, limits=self.limits, ignore=ignore, links=self.links, skipped=skipped)
+                self.track.finish()
+                arrived = landed_file(made, self.file, into=self.into) if is_file else landed(made, self.target)
+        except ArchiveError as error:
+            entry = error.entry.removeprefix("./")
+            # The name of the one entry of a file's archive was not chosen by the caller.
+            is_whole = is_file and entry in {"file", posixpath.basename(self.path)}
+            raise ArchiveError(error.reason, shown(self.path) if is_whole else entry) from None
         skipped.report("download")
         return arrived
 
-    return arrive
+    def _read(self, source: storage.Readable, size: int) -> bytes:
+        data = source.read(size)
+        self.track.add(len(data))
+        return data
 
 
 def _has_room_beside(target: Path) -> bool:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -31,19 +32,24 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, send
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.sandbox.commands.exec import ran
 from pocketenv_fp.sandbox.commands.wire_form import Command
 from pocketenv_fp.sandbox.copying.lines import NO_TOOL, REMOVE, REMOVE_LATE, with_variables
+from pocketenv_fp.validation import unsendable
 
 __all__ = [
     "HOME",
     "STAGED",
     "End",
+    "Staged",
     "may_have_run",
     "names_directory",
     "place",
     "repeated",
+    "staging",
     "succeeded",
     "tag_of",
     "temporary",
@@ -68,14 +74,10 @@ def _uuid(body: bytes) -> str:
 
 def place(field: str, path: str) -> Result[str, PocketenvError]:
     """Return a path of a sandbox in full. Failures: InvalidInput for what cannot be copied from or to."""
-    if "\0" in path:
-        return Failure(InvalidInput(field, "holds a NUL, and no path does"))
+    if wrong := unsendable(field, path):
+        return Failure(wrong)
     if path.startswith("~"):
         return Failure(InvalidInput(field, "~ is not replaced: write the path from / on, or ./~ for that name"))
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return Failure(InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair"))
     full = "/" + posixpath.normpath(posixpath.join(HOME, path)).lstrip("/")
     if full == "/":
         return Failure(InvalidInput(field, "is the root of the sandbox: name a directory in it"))
@@ -156,6 +158,28 @@ class End:
         return self.provider.exec_seconds or LONGEST
 
 
+class Staged:
+    """A directory of the library's own in a sandbox, and what is known of it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.is_there = True
+        self.is_under_way = True
+
+
+@contextmanager
+def staging(end: End, path: str) -> Generator[Staged]:
+    """Remove ``path`` after the block, where it may be there. Signals are held, but where the block is `opened`."""
+    staged = Staged(path)
+    # A shell does not stop where the caller does: what the last line moves is moved before Ctrl-C comes out.
+    with guarded():
+        try:
+            yield staged
+        finally:
+            if staged.is_there:
+                end.remove(staged.path, is_under_way=staged.is_under_way)
+
+
 def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
     """Return the result of a line that ended well. Failures: CommandFailed with what the sandbox's tools printed."""
     if ran.exit_code == 0:
@@ -163,14 +187,14 @@ def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
     return Failure(CommandFailed(ran.exit_code, ran.stdout, ran.stderr))
 
 
-def repeated(end: End, attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
+def repeated(attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
     """Send a line again whose answer is lost, as often as configured. It must do nothing where it ran before."""
     known = settings()
     if isinstance(known, Failure):
         return known
-    for pause in range(known.unwrap().retries):
+    for pause in pauses(known.unwrap().retries):
         result = attempt()
         if not isinstance(result, Failure) or not may_have_run(result.failure()) or remaining() <= 0:
             return result
-        nap(min(0.2 * 2**pause, 5.0))
+        nap(pause)
     return attempt()

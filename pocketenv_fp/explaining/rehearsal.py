@@ -79,7 +79,7 @@ def _explained(step: Step[Any, Any], target: object) -> Explanation:
     recorder = Recorder(repr((target, step)))
     with answered_by(recorder.answer), rehearsed_by(recorder), using(_LOGIN), unobserved():
         given = target if isinstance(target, Result) else Success(Unknown() if target is None else target)
-        _ = cast("Result[Any, PocketenvError]", given) | step
+        _ = cast("Outcome", given) | step
     return Explanation(repr(step), tuple(part.closed() for part in recorder.parts))
 
 

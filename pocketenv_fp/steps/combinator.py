@@ -60,7 +60,7 @@ class _Combinator(Curried):
         )
 
     @cached_property
-    def needs(self) -> type | None:  # type: ignore[override]
+    def needs(self) -> type | None:
         # A TypeVar or Any: an inner step says what it needs.
         target = next(iter(inspect.signature(self.function).parameters))
         kind = get_type_hints(self.function).get(target)

@@ -173,14 +173,15 @@ def download(
     'PathNotFound'
     >>> work.cleanup()
     """
+    end = End(sandbox, token, config)
+    if rehearsal.is_rehearsed():
+        return _rehearsed_download(end, remote, local)
     from pocketenv_fp.archive.ignore import Ignore
     from pocketenv_fp.archive.names import on_disk, shown
     from pocketenv_fp.archive.unpack import Limits
     from pocketenv_fp.sandbox.copying.local import arriving, landed, landed_file
 
-    end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
-    if rehearsal.is_rehearsed():
-        return _rehearsed_download(end, remote, local)
+    limits = Limits(max_bytes, max_entries)
 
     def fetched(path: str, target: Path, rules: Ignore) -> Result[Path, PocketenvError]:
         into = _is_directory(target)
@@ -226,9 +227,13 @@ def _rehearsed_download(end: End, remote: str, local: str | PathLike[str]) -> Re
     rehearsal.note(
         lambda: "as for a large directory; a small one comes with the first answer, and no other request is sent"
     )
+
+    def arrive(_: Packed, __: storage.Readable) -> Path:
+        return Path(local)
+
     with rehearsal.copying(os.fspath(local)):
         path = place("remote", remote)
-        return path.bind(lambda known: fetch(end, known, lambda *_: Path(local), operation="download", most=-1))
+        return path.bind(lambda known: fetch(end, known, arrive, operation="download", most=-1))
 
 
 class _Between(Operation[Sandbox, P, B]):

@@ -150,7 +150,7 @@ TRUE_TO_LIFE: list[Step[str, Any]] = [
     managed(delete),
     managed(expose(80)),
     managed(start | exec("true"), acquire=create(repo="https://example.org/a.git")),
-    create(repo="https://example.org/a.git", reuse=True) | tap(or_else(exec("true"), exec("false"))) | delete,
+    create(repo="https://example.org/a.git", reuse=True) | tap(exec("true")) | delete,
     ephemeral(start | exec("echo a") | lines, env={"A": "b"}),
     create | within(60, start | exec("true") | check),
     create | expose(80) | identity,

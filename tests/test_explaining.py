@@ -547,6 +547,16 @@ def test_explain_shows_the_release_after_a_failure() -> None:
     assert methods(explanation)[-1] == "sandbox.deleteSandbox"
 
 
+def test_explain_notes_the_pieces_of_a_copy() -> None:
+    """A provider that cannot copy gets the archive through commands. Their number depends on its size."""
+    explanation = explain(create(provider="e2b") | start | tap(upload("a", "b")) | download("b", "c"), "my-box")
+    text = str(explanation)
+    assert "for each 48 KiB of the archive" in text
+    assert "for each 512 KiB of the archive" in text
+    assert "‹storage›" not in text
+    assert "Failure" not in text
+
+
 def test_explain_has_no_deadline() -> None:
     explanation = explain(within(1e-9, start | wait_until_running | stop), BOX)
     assert "Failure" not in str(explanation)

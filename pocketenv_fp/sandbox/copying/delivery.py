@@ -19,7 +19,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import ApiError, ArchiveError, CommandFailed, InvalidInput, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.runtime.rehearsal import is_rehearsed
+from pocketenv_fp.runtime.rehearsal import is_rehearsed, note
 from pocketenv_fp.runtime.signals import guarded, opened
 from pocketenv_fp.sandbox.copying import lines
 from pocketenv_fp.sandbox.copying.departure import MOST_THROUGH_COMMANDS, Packed, too_large
@@ -163,6 +163,7 @@ def _through_commands(
     end: End, goal: Goal, archive: Generator[bytes], operation: str
 ) -> Result[Sandbox, PocketenvError]:
     staged = temporary()
+    note(lambda: "on this provider, one request more before the last for each 48 KiB of the archive")
     with closing(archive):
         return _brought(end, goal, staged, lambda: _sent(end, staged, archive, operation))
 

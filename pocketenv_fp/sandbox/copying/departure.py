@@ -25,6 +25,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult
+from pocketenv_fp.runtime.rehearsal import note
 from pocketenv_fp.runtime.signals import guarded, opened
 from pocketenv_fp.sandbox.copying.lines import LOOK, PACK, READ, STAGE
 from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, succeeded, temporary
@@ -171,6 +172,8 @@ def _through_storage(
 
 
 def _through_commands(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
+    note(lambda: "on this provider, one request more before the last for each 512 KiB of the archive")
+
     def begin(size: int) -> Result[Pieces, PocketenvError]:
         if size > MOST_THROUGH_COMMANDS:
             return Failure(too_large(end, operation))

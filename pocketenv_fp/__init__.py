@@ -153,7 +153,9 @@ from pocketenv_fp.steps.operation import Step, identity
 from pocketenv_fp.steps.output import check, json_output, lines, stdout
 
 if TYPE_CHECKING:
-    from pocketenv_fp.explaining import Explanation, as_curl, explain
+    from pocketenv_fp.explaining.curl import as_curl
+    from pocketenv_fp.explaining.explanation import Explanation
+    from pocketenv_fp.explaining.rehearsal import explain
     from pocketenv_fp.steps.aio import aio
     from pocketenv_fp.steps.trace import Trace, trace, tracing
 

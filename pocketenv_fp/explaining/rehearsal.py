@@ -75,11 +75,11 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     return Context().run(_explained, step, target)
 
 
-def _explained(step: Step[Any, Any], target: object) -> Explanation:
+def _explained(step: Step[Any, Any], target: Any) -> Explanation:
     recorder = Recorder(repr((target, step)))
     with answered_by(recorder.answer), rehearsed_by(recorder), using(_LOGIN), unobserved():
-        given = target if isinstance(target, Result) else Success(Unknown() if target is None else target)
-        _ = cast("Result[Any, PocketenvError]", given) | step
+        given: Any = Unknown() if target is None else target
+        _ = (cast("Outcome", given) if isinstance(given, Result) else Success(given)) | step
     return Explanation(repr(step), tuple(part.closed() for part in recorder.parts))
 
 

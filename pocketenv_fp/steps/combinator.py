@@ -59,9 +59,9 @@ class _Combinator(Curried):
             frozenset(name for name, origin in origins.items() if origin is Callable),
         )
 
-    @cached_property
+    @property
     def needs(self) -> type | None:
-        # A TypeVar or Any: an inner step says what it needs.
+        """The type in the signature of the function. For a TypeVar or Any, the inner steps say what they need."""
         target = next(iter(inspect.signature(self.function).parameters))
         kind = get_type_hints(self.function).get(target)
         return kind if isinstance(kind, type) and kind is not Any else None

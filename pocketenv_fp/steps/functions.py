@@ -20,11 +20,14 @@ __all__ = ["alt", "bind", "called", "lash", "map"]
 class _Method(Curried):
     """A method of steps that takes a function of the caller's: ``step.map(f)`` and its like."""
 
-    needs = None
-
     def __init__(self, function: Callable[..., Any], rehearsed: str, *, safe: bool) -> None:
         super().__init__(function, object, frozenset({"token"}), repeatable=safe)
         self._rehearsed = rehearsed
+
+    @property
+    def needs(self) -> type | None:
+        """The step before it, or in it, says what it needs."""
+        return None
 
     @property
     def is_method(self) -> bool:

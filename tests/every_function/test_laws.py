@@ -41,6 +41,7 @@ from pocketenv_fp import (
     unexpose,
     wait_until_running,
 )
+from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.runtime.progress import Progress
 from tests.examples import examples
 
@@ -75,6 +76,7 @@ KINDS: dict[object, st.SearchStrategy[Any]] = {
     FromEnv: variables,
     Config: configs,
     PathLike[str]: texts,
+    LinkRule: st.sampled_from(["keep", "skip", "refuse"]),
     # A function prints as its name and no more.
     Progress: st.booleans(),
     Sandbox: boxes,

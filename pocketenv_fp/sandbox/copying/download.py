@@ -15,11 +15,12 @@ from returns.result import Failure, Result
 from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
-from pocketenv_fp.sandbox.copying.departure import fetch
+from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, names_directory, place
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
@@ -110,6 +111,10 @@ def _rehearsed(end: End, remote: str, local: str | PathLike[str]) -> Result[Path
     rehearsal.note(
         lambda: "as for a large directory; a small one comes with the first answer, and no other request is sent"
     )
+
+    def arrive(_: Packed, __: storage.Readable) -> Path:
+        return Path(local)
+
     with rehearsal.copying(os.fspath(local)):
         path = place("remote", remote)
-        return path.bind(lambda known: fetch(end, known, lambda *_: Path(local), operation="download", most=-1))
+        return path.bind(lambda known: fetch(end, known, arrive, operation="download", most=-1))

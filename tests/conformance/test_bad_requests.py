@@ -186,6 +186,7 @@ def test_every_known_flaw_gets_an_answer_that_the_contract_has(field: Field, nam
     assert serves(field)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str) -> None:
     before = Counter(field.counted)
@@ -200,6 +201,7 @@ def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str)
     assert serves(field)
 
 
+@pytest.mark.hypothesis
 def test_bad_uploads_and_reads_get_answers_that_storage_has(field: Field) -> None:
     before = Counter(field.counted)
 

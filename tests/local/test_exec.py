@@ -88,9 +88,8 @@ def test_a_child_in_the_background_does_not_hang_exec_and_dies_with_its_sandbox(
     wire: Wire, command: str, ending: str
 ) -> None:
     sandbox = wire.create()
-    begun = time.monotonic()
+    # The client's own limit is below what the child sleeps.
     assert wire.exec(sandbox, f"{command}\necho done") == ("done\n", "", 0)
-    assert time.monotonic() - begun < 5
     assert eventually(lambda: living(wire, sandbox) >= 1)
     assert wire.post(f"sandbox.{ending}", id=sandbox).raw == b"{}"
     assert living(wire, sandbox) == 0

@@ -26,7 +26,7 @@ def test_a_server_in_a_sandbox_is_reached_under_its_preview_url(wire: Wire) -> N
         except OSError:
             return False
 
-    assert eventually(answers, 8)
+    assert eventually(answers)
     assert wire.get("sandbox.getExposedPorts", id=sandbox).json == {
         "ports": [{"port": port, "description": "site", "previewUrl": url}]
     }

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 import requests.exceptions
 import trustme
@@ -51,6 +52,7 @@ from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.pack import pack
 from pocketenv_fp.http import failures, storage, transport
 from pocketenv_fp.http.xrpc import decode, procedure, send
+from pocketenv_fp.models import Status
 from tests import servers
 from tests.examples import examples
 from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply
@@ -287,7 +289,8 @@ def test_a_small_request_is_one_packet() -> None:
         served = pool.submit(serve, listener)
         exec(BOX, "make", config=client(f"http://127.0.0.1:{listener.getsockname()[1]}")).unwrap()
         served.result()
-    assert first[0].endswith(b'\r\n\r\n{"command":"make"}')
+    body = first[0].partition(b"\r\n\r\n")[2]
+    assert "make" in json.loads(body)["command"]
 
 
 # TLS
@@ -626,7 +629,9 @@ def test_a_time_out_longer_than_the_system_can_count_is_none(seconds: float) -> 
     with Server(servers.ordinary) as server:
         config = Config(api_url=server.url, token=TOKEN, connect_timeout=seconds, read_timeout=seconds)
         assert isinstance(look(config), Success)
-        assert isinstance(exec(BOX, "make", timeout=seconds, config=config), Success)
+        # Cloudflare ends a request after 300 s, and says so at once.
+        elsewhere = msgspec.structs.replace(BOX, provider="modal", status=Status.RUNNING)
+        assert isinstance(exec(elsewhere, "make", timeout=seconds, config=config), Success)
 
 
 HALVES: list[Ask] = [

@@ -6,6 +6,12 @@ from pocketenv_fp import local
 from tests.local.wire import Wire
 
 
+@pytest.fixture(scope="session")
+def place(one_place: local.Platform) -> local.Platform:
+    """The level of isolation makes no difference here."""
+    return one_place
+
+
 def test_an_ownerless_sandbox_becomes_the_callers_with_what_is_in_it(place: local.Platform, wire: Wire) -> None:
     sandbox = place.new_ownerless_sandbox()
     with Wire(place, None) as stranger:

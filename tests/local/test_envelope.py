@@ -18,6 +18,13 @@ from pocketenv_fp.local.methods import METHODS
 from pocketenv_fp.local.vault import open_vault
 from tests.local.wire import BASE, Answer, Wire
 
+
+@pytest.fixture(scope="session")
+def place(one_place: local.Platform) -> local.Platform:
+    """The level of isolation makes no difference here."""
+    return one_place
+
+
 JSON = {"Content-Type": "application/json"}
 PREFIX = "/xrpc/io.pocketenv."
 EXEC = PREFIX + "sandbox.exec?id=none"

@@ -17,6 +17,13 @@ from pocketenv_fp import local
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, LostSession, Played, Refuse, Slow, Truncated
 from tests.local.wire import BASE, Wire, eventually
 
+
+@pytest.fixture(scope="session")
+def place(one_place: local.Platform) -> local.Platform:
+    """The level of isolation makes no difference here."""
+    return one_place
+
+
 NAMESPACE = "io.pocketenv."
 CREATE = f"{NAMESPACE}sandbox.createSandbox"
 LIST = f"{NAMESPACE}sandbox.getSandboxes"

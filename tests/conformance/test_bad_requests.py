@@ -205,7 +205,7 @@ def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str)
 def test_bad_uploads_and_reads_get_answers_that_storage_has(field: Field) -> None:
     before = Counter(field.counted)
 
-    @settings(max_examples=examples(5) * EXAMPLES, derandomize=True, deadline=None, suppress_health_check=SLOW)
+    @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=SLOW)
     @given(uploads.requests())
     def every(flawed: Flawed) -> None:
         attempt(field, flawed)

@@ -153,9 +153,7 @@ from pocketenv_fp.steps.operation import Step, identity
 from pocketenv_fp.steps.output import check, json_output, lines, stdout
 
 if TYPE_CHECKING:
-    from pocketenv_fp.explaining.curl import as_curl
-    from pocketenv_fp.explaining.explain import explain
-    from pocketenv_fp.explaining.explanation import Explanation
+    from pocketenv_fp.explaining import Explanation, as_curl, explain
     from pocketenv_fp.steps.aio import aio
     from pocketenv_fp.steps.trace import Trace, trace, tracing
 
@@ -315,11 +313,11 @@ __all__ = [
 
 # Imported when they are asked for: what looks at programs is in few of them, and would be a tenth of the import time.
 _LATER = {
-    "Explanation": "explaining.explanation",
+    "Explanation": "explaining",
     "Trace": "steps.trace",
     "aio": "steps.aio",
-    "as_curl": "explaining.curl",
-    "explain": "explaining.explain",
+    "as_curl": "explaining",
+    "explain": "explaining",
     "trace": "steps.trace",
     "tracing": "steps.trace",
 }

@@ -21,11 +21,11 @@ Config(token='***', read_timeout=5)
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -34,14 +34,17 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, HiddenText, Source
 from pocketenv_fp.runtime.environment import Variables
+from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
 from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
 
-__all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "settings", "using"]
+__all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "logged_in", "settings", "using"]
 
 API_URL = "https://api.pocketenv.io"
 STORAGE_URL = "https://sandbox.pocketenv.io"
 PUBLIC_KEY = "2bf96e12d109e6948046a7803ef1696e12c11f04f20a6ce64dbd4bcd93db9341"
 LOCAL = "local"
+
+T = TypeVar("T")
 
 
 class _Masked(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +153,8 @@ class FromEnv(msgspec.Struct, Source, frozen=True):
 
     def read(self, field: str) -> Result[str, PocketenvError]:
         """Give the variable's value; Failure(InvalidInput) that names ``field`` if it is not set."""
+        if is_rehearsed():
+            return Success(stand_in(variable(self.name)))
         value = os.environ.get(self.name)
         if not value:
             return Failure(InvalidInput(field, f"the environment variable {self.name} is not set"))
@@ -209,17 +214,29 @@ class _Source(NamedTuple):
         return f"_Source(api_url={_masked('api_url', self.api_url)})"
 
 
-def settings(config: Config | None = None, *, token: str | None = None) -> Result[Settings, PocketenvError]:
+def logged_in(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    """Call ``function`` inside a `using` block for the ``token`` and the ``config`` among its arguments.
+
+    The function does not get these two: whatever it calls finds them with `settings`. The token wins over the config.
+    """
+    token, config = kwargs.pop("token", None), kwargs.pop("config", None)
+    if token is None and config is None:
+        return function(*args, **kwargs)
+    with ExitStack() as blocks:
+        if config is not None:
+            blocks.enter_context(using(config))
+        if token is not None:
+            blocks.enter_context(using(Config(token=token)))
+        return function(*args, **kwargs)
+
+
+def settings() -> Result[Settings, PocketenvError]:
     """Look through all sources, now. Failures: InvalidInput for a value that cannot be used.
 
     A token together with a plain ``http://`` URL is refused, unless that is this machine itself: anyone on the way
     could read it.
     """
     layers = _using.get()
-    if config is not None:
-        layers = (config, *layers)
-    if token is not None:
-        layers = (Config(token=token), *layers)
     api_url = next((layer.api_url for layer in layers if layer.api_url), None)
     url_of_environment, storage_url, public_key = _variables.values()
     api_url = api_url or url_of_environment or API_URL

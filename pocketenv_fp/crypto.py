@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, FromEnv, settings
+from pocketenv_fp.config import FromEnv, settings
 from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
 from pocketenv_fp.models import SshKeyPair
 from pocketenv_fp.plain_types import demand_type, normalize
@@ -40,7 +40,7 @@ def plain(secret: str | FromEnv, field: str) -> Result[str, PocketenvError]:
     return Failure(InvalidInput(field, "holds a NUL character")) if "\0" in secret else Success(HiddenText(secret))
 
 
-def seal(text: str, *, config: Config | None = None) -> Result[str, PocketenvError]:
+def seal(text: str) -> Result[str, PocketenvError]:
     """Seal ``text`` so that only the holder of the platform's private key can read it.
 
     Failures: InvalidInput for a public key that is not 64 hexadecimal digits, EncryptionError if sealing fails.
@@ -50,7 +50,7 @@ def seal(text: str, *, config: Config | None = None) -> Result[str, PocketenvErr
     >>> len(sealed), "hello" in sealed
     (71, False)
     """
-    return settings(config).bind(lambda found: _box(found.public_key)).bind(lambda box: _sealed(box, text))
+    return settings().bind(lambda found: _box(found.public_key)).bind(lambda box: _sealed(box, text))
 
 
 @lru_cache(maxsize=8)

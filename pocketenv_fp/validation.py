@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cached_property, wraps
+from functools import cached_property
 from os import PathLike
 from types import UnionType
 from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
-from returns.result import Failure, Result
+from returns.result import Result
 
-from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.errors import InvalidInput
 from pocketenv_fp.plain_types import mismatch, normalize
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "Text",
     "VariableName",
     "Wait",
-    "checked",
     "wrong_value",
     "wrong_variable_name",
 ]
@@ -206,15 +205,3 @@ class Arguments:
         if isinstance(given, InvalidInput):
             return _normalized(bound.args, bound.kwargs)
         return given
-
-
-def checked(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Result[T, PocketenvError]]:
-    """Check a function's arguments against its annotations before it runs."""
-    arguments = Arguments(function)
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Result[T, PocketenvError]:
-        given = arguments.read(args, kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else function(*given[0], **given[1])
-
-    return call

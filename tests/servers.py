@@ -12,10 +12,13 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple, ParamSpec, Self, TypeVar
 
-from pocketenv_fp import Config, Sandbox
+from pocketenv_fp import Config, Sandbox, using
 from pocketenv_fp.http import transport
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # In the shape of an embedded platform's: one of no known shape is the cause of every 500.
 TOKEN = f"tok-En_For_Tests.{'0123456789abcdef' * 4}"
@@ -284,3 +287,9 @@ def forget() -> None:
     for route in transport._routes.values():  # pyright: ignore[reportPrivateUsage]
         route.close()
     transport._forget()  # pyright: ignore[reportPrivateUsage]
+
+
+def under(config: Config | None, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``function`` as a call with ``config=`` does."""
+    with contextlib.nullcontext() if config is None else using(config):
+        return function(*args, **kwargs)

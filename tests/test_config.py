@@ -29,9 +29,11 @@ from pocketenv_fp import (
     local,
     me,
     pocketenv,
+    sandbox,
     using,
 )
-from pocketenv_fp.config import Settings, is_loopback, settings
+from pocketenv_fp.config import Settings, in_use, is_loopback, logged_in, settings
+from tests.servers import BOX, Server, reply, under
 
 
 def token_file(text: str) -> Path:
@@ -42,11 +44,11 @@ def token_file(text: str) -> Path:
 
 
 def found(config: Config | None = None, token: str | None = None) -> Settings:
-    return settings(config, token=token).unwrap()
+    return logged_in(settings, (), {"config": config, "token": token}).unwrap()
 
 
 def refused(config: Config | None = None, token: str | None = None) -> str:
-    error = settings(config, token=token).failure()
+    error = logged_in(settings, (), {"config": config, "token": token}).failure()
     assert isinstance(error, InvalidInput)
     return error.field
 
@@ -137,7 +139,7 @@ def test_this_machine_is_told_by_its_names(host: str) -> None:
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "tökén", "\x00", ""])
 def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(token: str) -> None:
-    error = settings(token=token).failure()
+    error = under(Config(token=token), settings).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "token"
     assert not token or token not in str(error)
@@ -156,7 +158,7 @@ def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(token: str) -
 )
 def test_a_value_that_cannot_be_right_is_named_when_it_is_used(config: Config, field: str) -> None:
     assert refused(config) == field
-    assert list_sandboxes(config=config).failure() == settings(config).failure()
+    assert list_sandboxes(config=config).failure() == under(config, settings).failure()
 
 
 def test_a_value_of_another_type_raises_at_once() -> None:
@@ -215,8 +217,8 @@ def test_a_token_file_without_a_token_that_can_be_sent_is_told(text: str) -> Non
 
 def test_a_token_file_is_not_read_where_the_token_comes_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     token_file("not json")
-    assert settings(token="mine").unwrap().token == "mine"
-    assert settings(Config(token="mine")).unwrap().token == "mine"
+    assert under(Config(token="mine"), settings).unwrap().token == "mine"
+    assert under(Config(token="mine"), settings).unwrap().token == "mine"
     monkeypatch.setenv("POCKETENV_TOKEN", "mine")
     assert settings().unwrap().token == "mine"
 
@@ -246,13 +248,13 @@ def test_a_new_token_in_the_file_or_the_environment_is_seen_at_the_next_call(mon
     ],
 )
 def test_a_url_with_what_does_not_belong_in_one_is_refused(url: str) -> None:
-    error = settings(Config(api_url=url)).failure()
+    error = under(Config(api_url=url), settings).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "api_url"
 
 
 def test_white_space_around_a_url_is_a_slip_and_not_a_mistake() -> None:
-    assert settings(Config(api_url=" https://api.example/ \n")).unwrap().api_url == "https://api.example"
+    assert under(Config(api_url=" https://api.example/ \n"), settings).unwrap().api_url == "https://api.example"
 
 
 HOSTS = [
@@ -280,7 +282,7 @@ HOSTS = [
 @example("http:", ["//", "evil.example", "\\", "@", "127.0.0.1"])
 def test_no_spelling_of_a_url_gets_a_token_over_plain_http_to_another_machine(scheme: str, parts: list[str]) -> None:
     # What counts is the host that urllib3 would connect to.
-    found = settings(Config(api_url=scheme + "".join(parts), token="a-token"))
+    found = under(Config(api_url=scheme + "".join(parts), token="a-token"), settings)
     if not isinstance(found, Success):
         assert isinstance(found.failure(), InvalidInput)
         return
@@ -335,3 +337,28 @@ def test_config_shows_other_fields_as_they_are() -> None:
 def test_config_takes_no_field_by_position(kind: Any) -> None:
     with pytest.raises(TypeError):
         kind("top-secret")
+
+
+def test_iterator_keeps_the_login_of_its_call() -> None:
+    page = b'{"secrets": [], "total": 0}'
+    with Server(lambda _: reply(page)) as server:
+        login = Config(api_url=server.url, token="a-token", retries=0)
+        plain = pocketenv.iter_secrets("3f2a", config=login)
+        of_the_box = sandbox.iter_secrets(BOX, token="another-token", config=login)
+        with using(Config(api_url="http://127.0.0.1:9", token="wrong")):
+            assert [*plain, *of_the_box] == []
+        assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer a-token", "Bearer another-token"]
+
+
+def test_login_of_a_call_ends_with_it() -> None:
+    with Server(lambda _: reply(b'{"secrets": [], "total": 0}')) as server:
+        pocketenv.list_secrets("3f2a", config=Config(api_url=server.url, token="a-token")).unwrap()
+    assert settings().unwrap().token is None
+
+
+def test_function_is_called_in_the_scope_of_its_login() -> None:
+    outer = Config(token="outer", read_timeout=7)
+    with using(outer):
+        assert logged_in(in_use, (), {}) == (outer,)
+        inner = logged_in(settings, (), {"token": "inner", "config": Config(token="config", retries=1)}).unwrap()
+    assert (inner.token, inner.retries, inner.read_timeout) == ("inner", 1, 7)

@@ -18,6 +18,7 @@ from nacl.public import PrivateKey, SealedBox
 
 from pocketenv_fp import Config, EncryptionError, InvalidInput
 from pocketenv_fp.crypto import FOOTER, HEADER, is_masked, mask_ssh_private_key, mask_tailscale_auth_key, seal
+from tests.servers import under
 
 
 def openssh_key() -> tuple[str, str]:
@@ -30,7 +31,7 @@ def openssh_key() -> tuple[str, str]:
 @given(st.text(min_size=1, max_size=300))
 def test_the_holder_of_the_key_opens_what_was_sealed(text: str) -> None:
     key = PrivateKey.generate()
-    sealed = seal(text, config=Config(public_key=bytes(key.public_key).hex())).unwrap()
+    sealed = under(Config(public_key=bytes(key.public_key).hex()), seal, text).unwrap()
     assert "=" not in sealed
     opened = SealedBox(key).decrypt(base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)))
     assert opened.decode() == text
@@ -50,7 +51,7 @@ def test_a_public_key_that_is_none_is_named(key: str, monkeypatch: pytest.Monkey
 
 
 def test_a_key_that_cannot_be_used_and_a_text_that_is_none_are_failures() -> None:
-    assert isinstance(seal("a", config=Config(public_key="00" * 32)).failure(), EncryptionError)
+    assert isinstance(under(Config(public_key="00" * 32), seal, "a").failure(), EncryptionError)
     assert isinstance(seal("\ud800").failure(), EncryptionError)
 
 
@@ -234,5 +235,5 @@ def test_never_more_than_prefix_and_three_characters_of_a_tailscale_key_are_show
 def test_a_long_text_is_sealed_whole() -> None:
     text = "é\U0001f600 secret\n" * 100_000
     key = PrivateKey.generate()
-    sealed = seal(text, config=Config(public_key=bytes(key.public_key).hex().upper())).unwrap()
+    sealed = under(Config(public_key=bytes(key.public_key).hex().upper()), seal, text).unwrap()
     assert SealedBox(key).decrypt(base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))).decode() == text

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from pocketenv_fp import create, exec, fan_out, identity
-from pocketenv_fp.explaining.masking import SHOWN, Shown
+from pocketenv_fp.explaining.masking import SHOWN, MaskedFields
 from pocketenv_fp.redaction import HIDDEN, is_secret, shown
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
@@ -16,14 +16,19 @@ IDS = ["backupId", "did", "id", "sandboxId", "serviceId", "uuid"]
 
 @pytest.mark.parametrize("name", IDS)
 def test_explain_shows_ids(name: str) -> None:
-    assert Shown("").fields("sandbox.exec", {name: "rec_0123456789abcdefghij"}) == {name: "rec_0123456789abcdefghij"}
+    assert MaskedFields("").masked("sandbox.exec", {name: "rec_0123456789abcdefghij"}) == {
+        name: "rec_0123456789abcdefghij"
+    }
 
 
 @pytest.mark.parametrize("name", sorted(SHOWN))
 def test_explain_shows_what_is_no_secret(name: str) -> None:
-    assert Shown("").fields("x", {name: "some-value", "other": "top-secret"}) == {name: "some-value", "other": HIDDEN}
-    assert Shown("").fields("x", {"in": {name: 5, "other": 6}}) == {"in": {name: 5, "other": HIDDEN}}
-    assert Shown("").fields("x", {name: KEY}) == {name: HIDDEN}
+    assert MaskedFields("").masked("x", {name: "some-value", "other": "top-secret"}) == {
+        name: "some-value",
+        "other": HIDDEN,
+    }
+    assert MaskedFields("").masked("x", {"in": {name: 5, "other": 6}}) == {"in": {name: 5, "other": HIDDEN}}
+    assert MaskedFields("").masked("x", {name: KEY}) == {name: HIDDEN}
 
 
 MAPPINGS = {

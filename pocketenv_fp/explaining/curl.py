@@ -10,9 +10,8 @@ from typing import TypeVar
 from returns.result import Result
 
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.explaining.explain import explain
-from pocketenv_fp.explaining.explanation import API, STORAGE, Explanation, Request, stand_ins
-from pocketenv_fp.explaining.rehearsal import FALLBACK
+from pocketenv_fp.explaining.explanation import API, FALLBACK, STORAGE, Explanation, Request, stand_ins
+from pocketenv_fp.explaining.rehearsal import explain
 from pocketenv_fp.sandbox.commands.template import quote
 from pocketenv_fp.steps.operation import Step, demand_step
 
@@ -26,34 +25,34 @@ HOSTS = {
     STORAGE: ("storage", "${POCKETENV_STORAGE_URL:-https://sandbox.pocketenv.io}"),
 }
 LONGEST_WAIT = 1e9
-# A variable of the environment may have a name that begins so.
+# The name of an environment variable may begin with these words.
 RANDOM_HEX, UUID = re.compile(r"RANDOM_HEX(_\d+)?"), re.compile(r"UUID(_\d+)?")
 CURL = 'curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN"'
 END_OF_LINE = " -w '\\n'"
 
-# No tool that every system has reads JSON, and who has this library has Python.
+# No standard tool reads JSON. A system with this library has Python.
 PICK = """\
-# Gives what an answer has at a place, as in `pick secrets name=API_KEY id`.
+# Print a value of a response by its keys, as in `pick secrets name=API_KEY id`.
 pick() {
     python3 -c '
 import json, sys
-found = json.load(sys.stdin)
+value = json.load(sys.stdin)
 for key in sys.argv[1:]:
-    name, equals, value = key.partition("=")
-    found = next(each for each in found if each[name] == value) if equals else found[key]
-print(found)' "$@"
+    name, equals, wanted = key.partition("=")
+    value = next(each for each in value if each[name] == wanted) if equals else value[key]
+print(value)' "$@"
 }"""
 IN_JSON = """\
-# Gives a text as it is written inside a text of JSON.
+# Escape a string for a JSON string.
 in_json() { printf %s "$1" | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read())[1:-1])'; }"""
-IN_QUOTES = r"""# The same for a text between the single quotes of a command line.
+IN_QUOTES = r"""# Escape a string for single quotes in a command in JSON.
 in_quotes() {
     printf %s "$1" | python3 -c '
 import json, sys
 print(json.dumps(sys.stdin.read().replace("\x27", "\x27\\\x27\x27"))[1:-1])'
 }"""
-# The library writes such words with octal numbers, too: bash reads both alike.
-IN_ANSI = r"""# The same for a text in the $'...' of a command.
+# The library writes octal numbers too: bash reads both.
+IN_ANSI = r"""# Escape a string for $'...' in a command in JSON.
 in_ansi() {
     printf %s "$1" | python3 -c '
 import json, re, sys
@@ -61,26 +60,26 @@ escaped = re.sub(r"[\x00-\x1f\x7f\x27\\]", lambda sign: "\\%03o" % ord(sign[0]),
 print(json.dumps(escaped if len(sys.argv) == 1 else re.sub(r"[\\\"$`]", r"\\\g<0>", escaped))[1:-1])' ${2-}
 }"""
 IN_DOUBLE = """\
-# The same where that stands between double quotes.
+# The same for $'...' in double quotes.
 in_double() { in_ansi "$1" double; }"""
 SEALED = """\
-# Gives a secret as only the platform can read it. No shell can do that, and this library does.
+# Seal a secret with this library, so that only the platform can read it.
 sealed() { SECRET=$1 python3 -c 'import os; from pocketenv_fp.crypto import seal; print(seal(os.environ["SECRET"]).unwrap())'; }"""
 
 
 def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError] = None) -> str:
-    r"""Write what a step would send as a shell script of curl commands, one for each request; nothing is sent. Gives a str.
+    r"""Write the requests of a step as a shell script of curl commands. Nothing is sent.
 
-    It is what `explain` gives, as a program: ids that an answer tells are kept in variables for the requests behind it.
-    It needs a POSIX shell, curl and python3, and reads POCKETENV_TOKEN, POCKETENV_API_URL and POCKETENV_STORAGE_URL,
-    which are addresses here, not ``local``, with no ``/`` at the end. An upload sends all of a directory, as if there
-    were no ignore file. Each answer is printed that no later request needs. A secret is not in it: it is read from a variable of its
-    name, and sealed with this library, since no shell can do that. What is sent only after a failure is a comment, and
-    nothing is undone where the script stops, which it does at the first request that is refused.
+    Returns a str: the requests that `explain` lists, as a program. An id in a response is kept in a variable for later
+    requests. The script needs a POSIX shell, curl and python3. It reads POCKETENV_TOKEN, and the addresses
+    POCKETENV_API_URL and POCKETENV_STORAGE_URL, without a final ``/`` and not ``local``. An upload sends a whole
+    directory and reads no ignore file. A response is printed if no later request needs it. A secret is not in the
+    script: it is read from a variable of its name, and sealed with this library. A request that is sent only after a
+    failure is a comment. The script stops at the first failed request, and undoes nothing.
 
-    A command is printed with the marks that this library takes off its output, a U+001E each.
+    The output of a command is printed with the marks that this library removes, a U+001E each.
 
-    curl gets the token as an argument, which other users of the machine may see. Raises TypeError where `explain` does.
+    curl gets the token as an argument, which other users of the machine may see. Raises TypeError as `explain` does.
 
     >>> from pocketenv_fp import as_curl, exec, start
     >>> print(as_curl(start | exec("make", ["test"])))
@@ -108,7 +107,7 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
 
 
 class _Script:
-    """A script in the making: what an answer tells is kept only where it is used behind that."""
+    """Writes a script. A value of a response is kept if a later request uses it."""
 
     def __init__(self, explanation: Explanation) -> None:
         self._explanation = explanation
@@ -130,7 +129,7 @@ class _Script:
         hosts = [f"{name}={url}" for name, url in HOSTS.values() if f"${name}/" in commands]
         needed = [f': "${{{name}:?is needed}}"' for name in self._needed]
         first = ["#!/bin/sh", _comment(self._explanation.source), "set -eu", ': "${POCKETENV_TOKEN:?is the token}"']
-        # A variable that is given may have the name of one of the script's own: it is read before those are set.
+        # An input may have the name of a variable of the script: inputs are read first.
         return "\n".join((*first, *needed, *functions, *made, *hosts, commands)) + "\n"
 
     def _commands(self) -> Iterator[str]:
@@ -173,7 +172,7 @@ class _Script:
         if request.verb == "GET":
             return f"mkdir -p {local}\n{CURL} {self._url(request)} | tar -xzf - -C {local} --strip-components=1"
         form = "-F 'file=@-;filename=archive.tar.gz;type=application/gzip'"
-        # The shell would not stop at a tar that finds nothing in front of a pipe. In the sandbox it is unpacked twice.
+        # A shell ignores the exit code of tar before a pipe. The sandbox unpacks twice.
         packed = f'packed=$(mktemp -d)\ntar -czf "$packed/0" -C {local} .'
         return f'{packed}\ntar -czf - -C "$packed" 0 | {CURL} {form} {self._url(request)}\nrm -rf "$packed"'
 
@@ -188,7 +187,7 @@ class _Script:
         )
 
     def _body(self, body: str) -> str:
-        # Between single quotes the shell changes nothing; each stand-in is a word of its own between them.
+        # Single quotes protect the text. Each stand-in is a word between them.
         words: list[str] = []
         for text, name in stand_ins(body):
             words.append(quote(text) if text else "")
@@ -200,7 +199,7 @@ class _Script:
         return "".join(words)
 
     def _written(self, name: str, form: str) -> str:
-        # By itself: the shell stops at an assignment that fails, and not at an argument.
+        # An assignment: the shell stops if it fails. It does not stop at a failed argument.
         self._made.setdefault(f"{name}_{form}", f'$({form} "${name}")')
         return f"${{{name}_{form}}}"
 
@@ -232,7 +231,7 @@ FUNCTIONS = {
 
 
 def _function_for(before: str) -> str:
-    """Return the function of the script that writes a text behind this part of a body."""
+    """Return the function of the script that escapes a string after this part of a body."""
     if before.endswith(r"\\$'"):
         return "in_double"
     if before.endswith(("$'", r"""$'\"'\"'""")):

@@ -1,4 +1,4 @@
-"""What `explain` gives: the requests of a pipeline in their order, as a value that prints and shows itself."""
+"""The result of `explain`: the steps of a pipeline with their requests, as text and as a table."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any, cast
 
 import msgspec
 
-__all__ = ["API", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json", "stand_ins"]
+__all__ = ["API", "FALLBACK", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json", "stand_ins"]
 
 API, STORAGE = "api", "storage"
 LOGIN = "Authorization: Bearer $POCKETENV_TOKEN"
+FALLBACK = "only if that fails"
 LONG = 200
-# A command has the program around its line in front.
+# A command begins with the wire form around its line.
 LONG_COMMAND = 400
-# Signs that move a terminal's cursor or turn the direction of writing: JSON may hold them, and is read by people.
+# Characters that move the cursor of a terminal or change the direction of text. JSON may contain them.
 _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _STAND_IN = re.compile(r"‹([A-Za-z_][A-Za-z0-9_]*)›")
 
 
 def stand_ins(text: str) -> Iterator[tuple[str, str | None]]:
-    """Give the parts of a text in pairs: what stands before a stand-in, and its name; None at the end.
+    """Yield pairs of the text before a stand-in and its name. The name of the last pair is None.
 
     >>> from pocketenv_fp.explaining.explanation import stand_ins
     >>> list(stand_ins("id=‹SANDBOX_ID›&limit=3"))
@@ -34,20 +35,20 @@ def stand_ins(text: str) -> Iterator[tuple[str, str | None]]:
 
 
 def as_json(value: object) -> str:
-    r"""Give a value as JSON that can be read: only signs that nobody sees, or that turn a line round, are written out.
+    r"""Return a value as readable JSON. Only invisible characters and changes of direction are escaped.
 
     >>> from pocketenv_fp.explaining.explanation import as_json
     >>> print(as_json({"name": "é\u202e"}))
     {"name": "é\u202e"}
     """
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request as it would be sent.
+    """A request that a step would send.
 
-    ``path`` has the query in it, ``body`` is JSON, None for none. ``notes`` tell when it is sent, and how often. What
-    only an answer or the surroundings can tell has a stand-in, ``‹SANDBOX_ID›``; secrets are ``‹SEALED_…›`` or ``***``.
+    ``path`` includes the query. ``body`` is JSON, or None. ``notes`` are the conditions on which it is sent. A value
+    that only a response or the environment has is a stand-in, ``‹SANDBOX_ID›``. A secret is ``‹SEALED_…›`` or ``***``.
     """
 
     verb: str
@@ -56,22 +57,22 @@ class Request(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     host: str = API
     gives: tuple[tuple[str, ...], ...] = ()
-    """The stand-ins that its answer is the first to tell, each with the way to it."""
+    """The stand-ins that its response is the first to contain, each with the keys to it."""
     local: str | None = None
-    """The directory of this machine that is sent, or into which the answer goes."""
+    """The directory of this machine that is sent or received."""
     seconds: float | None = None
-    """For how long it is repeated, at the most, until the sandbox runs."""
+    """It is repeated until the sandbox runs, for up to so many seconds."""
 
     def __str__(self) -> str:
         return f"{self.verb} {'' if self.host == API else '‹storage›'}{self.path}"
 
     def brief(self) -> str | None:
-        """Give the body with its long texts as their lengths."""
+        """Return the body with long strings cut."""
         return None if self.body is None else as_json(_brief(json.loads(self.body)))
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A step of the pipeline, by its source, with its own requests. ``depth`` tells in how many others it is."""
+    """A step of the pipeline: its source and its own requests. ``depth`` is the number of steps around it."""
 
     source: str
     depth: int
@@ -79,7 +80,7 @@ class Part(msgspec.Struct, frozen=True):
     requests: tuple[Request, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """Give what is printed of it."""
+        """Yield the printed lines."""
         edge = "    " * self.depth
         yield edge + self.source
         yield from (f"{edge}    # {note}" for note in self.notes)
@@ -90,9 +91,9 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What a step would send, in order, with nothing sent. It prints as text, and is a table in notebooks.
+    """The requests that a step would send, in order. It prints as text, and is a table in notebooks.
 
-    ``parts`` are its steps, ``requests`` what they send, ``len`` is how many requests that are.
+    ``parts`` are the steps, ``requests`` are all requests, and ``len`` is the number of requests.
     """
 
     source: str
@@ -100,7 +101,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """All requests, in the order in which they would be sent."""
+        """All requests, in the order of sending."""
         return tuple(request for part in self.parts for request in part.requests)
 
     def __len__(self) -> int:
@@ -135,16 +136,16 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def _row(part: Part) -> str:
     code = "white-space:pre-wrap;word-break:break-word;background:transparent;color:inherit"
-    told = "".join(f"<div style='opacity:.75'>{escape(note)}</div>" for note in part.notes)
-    asked = "".join(
+    notes = "".join(f"<div style='opacity:.75'>{escape(note)}</div>" for note in part.notes)
+    requests = "".join(
         f"<div><code style='{code}'>{escape(str(request))}</code>{_body(request, code)}</div>"
         for request in part.requests
     )
     cell = "text-align:left;vertical-align:top;border-top:1px solid currentColor;padding:.3em"
     first = f"<code style='{code}'>{escape(part.source)}</code>"
     return (
-        f"<tr><td style='{cell};padding-left:{0.3 + 1.2 * part.depth:.1f}em'>{first}{told}</td>"
-        f"<td style='{cell}'>{asked}</td></tr>"
+        f"<tr><td style='{cell};padding-left:{0.3 + 1.2 * part.depth:.1f}em'>{first}{notes}</td>"
+        f"<td style='{cell}'>{requests}</td></tr>"
     )
 
 

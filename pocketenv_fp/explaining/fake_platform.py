@@ -1,11 +1,11 @@
-"""A platform that is not there: what it would say to each request, for pipelines that are explained and not run.
+"""A fake platform: a response for each request of a pipeline that is explained.
 
-It keeps what it is told, as the platform does, so that a name that was set is found and a sandbox that was started
-runs. What only the platform can know has a stand-in, which names what would be in its place:
+It keeps records as the platform does: a secret that was set is in the list, and a sandbox that was started runs. A value
+that only the platform knows is a stand-in:
 
->>> from pocketenv_fp.explaining.fake_platform import Imagined
+>>> from pocketenv_fp.explaining.fake_platform import FakePlatform
 >>> from pocketenv_fp.http.xrpc import procedure, query
->>> platform = Imagined()
+>>> platform = FakePlatform()
 >>> platform.answer(procedure("sandbox.createSandbox", dict, body={"provider": "e2b"}))
 {'id': '‹SANDBOX_ID›', 'name': '‹SANDBOX_NAME›', 'provider': 'e2b'}
 >>> platform.answer(query("sandbox.getSandbox", dict, {"id": "‹SANDBOX_ID›"}))["sandbox"]["status"]
@@ -15,21 +15,23 @@ runs. What only the platform can know has a stand-in, which names what would be 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
+from returns.result import Success
 
 from pocketenv_fp.errors import ApiError, PocketenvError, SandboxNotFound, ServerError
 from pocketenv_fp.http.xrpc import Call
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.runtime.rehearsal import stand_in
 
-__all__ = ["Imagined", "stand_in"]
+__all__ = ["FakePlatform"]
 
 Fields = Mapping[str, Any]
 Record = dict[str, Any]
 
-# What a kept record is called, and which other fields an answer with it must have.
+# The field with the name of a record, and further fields that a response must have.
 KEPT: Mapping[str, tuple[str, Fields]] = {
     "secret": ("name", {}),
     "variable": ("name", {"value": HIDDEN}),
@@ -38,16 +40,13 @@ KEPT: Mapping[str, tuple[str, Fields]] = {
     "service": ("name", {"command": HIDDEN, "status": "RUNNING"}),
 }
 Method = Callable[[Any, Fields], Any]
-NEVER_TOLD = {("secret", "value"), ("file", "content")}
+NOT_RETURNED = {("secret", "value"), ("file", "content")}
 
 
-def stand_in(name: str) -> str:
-    """Give the text that stands for something that is not known yet: ``‹NAME›``."""
-    return f"‹{name}›"
-
-
-def _told(noun: str, fields: Fields) -> Record:
-    shown = {field for field in ("name", "path", "value", "command", "description") if (noun, field) not in NEVER_TOLD}
+def _returned(noun: str, fields: Fields) -> Record:
+    shown = {
+        field for field in ("name", "path", "value", "command", "description") if (noun, field) not in NOT_RETURNED
+    }
     return {field: value for field, value in fields.items() if field in shown}
 
 
@@ -60,7 +59,7 @@ def _preview(_: Fields) -> Record:
 
 
 def _bare(box: Record) -> Record:
-    # To whom it is given, its status is not told.
+    # The platform leaves the status out here.
     return {name: box[name] for name in ("id", "name", "provider") if name in box}
 
 
@@ -69,14 +68,14 @@ def _always(body: object) -> Method:
 
 
 def _keeping(noun: str) -> dict[str, Method]:
-    """The methods for what a sandbox keeps under names."""
+    """Return the methods for records of a sandbox that have names."""
     one = noun.capitalize()
 
-    def page(self: Imagined, given: Fields) -> Record:
+    def page(self: FakePlatform, given: Fields) -> Record:
         records = self.records(noun, given["sandboxId"])
         return {f"{noun}s": records} | ({} if noun == "service" else {"total": len(records)})
 
-    def add(self: Imagined, given: Fields) -> PocketenvError | None:
+    def add(self: FakePlatform, given: Fields) -> PocketenvError | None:
         return self.add(noun, given.get("sandboxId") or given[noun]["sandboxId"], given[noun])
 
     return {
@@ -93,7 +92,7 @@ def _id(given: Fields) -> str:
 
 
 def _service_to(status: Status) -> Method:
-    def change(self: Imagined, given: Fields) -> None:
+    def change(self: FakePlatform, given: Fields) -> None:
         self.find("service", given["serviceId"])["status"] = status.value
 
     return change
@@ -102,18 +101,20 @@ def _service_to(status: Status) -> Method:
 _PROFILE = {"id": stand_in("PROFILE_ID"), "did": stand_in("DID"), "handle": stand_in("HANDLE")}
 
 
-# What the lines of copying print where a large directory is copied, by what only they have in them.
+# The output of the lines that copy a large directory, by a string that only they contain.
 COPYING = {"$kind whole": "directory large\n", "$kind $((size))": "directory 1\n"}
 
 
-class Imagined:
-    """What such a platform knows. It may be copied with `copy.deepcopy`, and then both go their own ways."""
+class FakePlatform:
+    """The records of a fake platform. `copy.deepcopy` makes an independent copy."""
 
     def __init__(self) -> None:
-        self.looked_for: str | None = None
-        """A name that is asked for now: a record of this name is there, even if nobody has set it."""
+        self.expected: str | None = None
+        """The name of a record that is looked up now. It exists, even if the pipeline has not set it."""
+        self.is_polled = False
+        """Whether a sandbox runs at the next look, whatever its status."""
         self.numbers: dict[str, int] = {}
-        """How many stand-ins of each name there are."""
+        """The number of stand-ins of each name."""
         self._boxes: dict[str, Record] = {}
         self._gone: set[str] = set()
         self._kept: dict[tuple[str, str], list[Record]] = {}
@@ -121,30 +122,27 @@ class Imagined:
         self._public_keys: dict[str, str] = {}
 
     def answer(self, call: Call[Any]) -> Any:
-        """Give what the body of the answer says, None where it has none, or the error that is the answer."""
+        """Return the body of the response, None for an empty one, or an error."""
         method = self.methods.get(call.nsid)
         given = {**call.params, **(call.body or {})}
         return {} if method is None else method(self, {name: each for name, each in given.items() if each is not None})
 
-    def show(self, box: Sandbox) -> None:
-        """Let this sandbox be one of the platform's."""
-        if box.id not in self._boxes and box.id not in self._gone:
-            self._boxes[box.id] = msgspec.to_builtins(box, str_keys=True)
-
-    def run(self, box: Sandbox) -> None:
-        """Let this sandbox be running."""
-        self.show(box)
-        self._boxes.get(box.id, {})["status"] = Status.RUNNING.value
+    def know(self, *values: object) -> None:
+        """Add each Sandbox among ``values``, and in a Success, to the sandboxes of the platform."""
+        for value in values:
+            box = cast("Success[object]", value).unwrap() if isinstance(value, Success) else value
+            if isinstance(box, Sandbox) and box.id not in self._boxes and box.id not in self._gone:
+                self._boxes[box.id] = msgspec.to_builtins(box, str_keys=True)
 
     def new_box(self, **fields: object) -> Record:
-        """Give the record of a new sandbox."""
+        """Return the record of a new sandbox."""
         box: Record = {"id": self.new("SANDBOX_ID"), "name": stand_in("SANDBOX_NAME"), "installs": 0}
         box |= {"status": Status.RUNNING.value, **fields}
         self._boxes[box["id"]] = box
         return box
 
     def new(self, name: str) -> str:
-        """Give a stand-in that no other is like."""
+        """Return a new stand-in."""
         number = self.numbers[name] = self.numbers.get(name, 0) + 1
         return stand_in(name if number == 1 else f"{name}_{number}")
 
@@ -162,6 +160,8 @@ class Imagined:
 
     def _look(self, given: Fields) -> Record:
         box = self._find(given)
+        if box is not None and self.is_polled:
+            box["status"] = Status.RUNNING.value
         return {} if box is None else {"sandbox": box}
 
     def _start(self, given: Fields) -> Any:
@@ -189,7 +189,7 @@ class Imagined:
         if self._find(given) is None:
             return _no_sandbox()
         command = str(given["command"])
-        # A copy asks what there is. JSON, too: what reads the output as that finds something.
+        # The output is JSON too, for steps that decode it.
         answers = (answer for mark, answer in COPYING.items() if mark in command)
         printed = next(answers, f'"{stand_in("OUTPUT")}"')
         return {"stdout": printed, "stderr": "", "exitCode": 0}
@@ -204,11 +204,11 @@ class Imagined:
 
     def _put_preferences(self, given: Fields) -> None:
         box = self._find({"id": given["sandboxId"]})
-        for said in given["preferences"]:
+        for preference in given["preferences"]:
             if box is not None:
-                box |= {name: value or None for name, value in said.items() if name != "$type"}
+                box |= {name: value or None for name, value in preference.items() if name != "$type"}
 
-    # Ports, keys, copies
+    # Ports, keys, archives
 
     def _expose(self, given: Fields) -> Record:
         self._ports.setdefault(given["id"], []).append({"port": given["port"]})
@@ -238,36 +238,36 @@ class Imagined:
     # Records under names
 
     def records(self, noun: str, sandbox_id: str) -> list[Record]:
-        """Give the records of a sandbox, with the one that is looked for."""
+        """Return the records of a sandbox, with the expected one."""
         kept = self._kept.setdefault((noun, sandbox_id), [])
         name, others = KEPT[noun]
-        wanted = self.looked_for
+        wanted = self.expected
         if wanted is not None and not any(wanted in {record["id"], record[name]} for record in kept):
             kept.append({"id": self._record_id(noun), name: wanted, **others})
         return kept
 
     def add(self, noun: str, sandbox_id: str, fields: Fields) -> PocketenvError | None:
-        """Keep a record. Gives the error of a name that is taken, which the platform calls a server error."""
+        """Add a record. Return the error for a name that is taken: the platform sends a server error."""
         kept = self._kept.setdefault((noun, sandbox_id), [])
         name, others = KEPT[noun]
         if any(record[name] == fields[name] for record in kept):
             return ServerError(500, "InternalServerError", "Internal Server Error", f"{noun}.add{noun.capitalize()}")
-        kept.append({"id": self._record_id(noun), **others, **_told(noun, fields)})
+        kept.append({"id": self._record_id(noun), **others, **_returned(noun, fields)})
         return None
 
     def update(self, noun: str, record_id: str, fields: Fields) -> None:
-        """Change what a record says."""
-        self.find(noun, record_id).update(_told(noun, fields))
+        """Update the fields of a record."""
+        self.find(noun, record_id).update(_returned(noun, fields))
 
     def find(self, noun: str, record_id: str) -> Record:
-        """Give the record with this id, one that nobody has set where there is none."""
+        """Return the record with this id. An unknown id has a record of stand-ins."""
         of_the_noun = (records for (kind, _), records in self._kept.items() if kind == noun)
-        found = (record for records in of_the_noun for record in records if record["id"] == record_id)
+        matches = (record for records in of_the_noun for record in records if record["id"] == record_id)
         name, others = KEPT[noun]
-        return next(found, {"id": record_id, name: stand_in(f"{noun.upper()}_{name.upper()}"), **others})
+        return next(matches, {"id": record_id, name: stand_in(f"{noun.upper()}_{name.upper()}"), **others})
 
     def remove(self, noun: str, record_id: str) -> None:
-        """Keep a record no longer."""
+        """Delete a record."""
         for (kind, sandbox_id), records in self._kept.items():
             if kind == noun:
                 self._kept[kind, sandbox_id] = [record for record in records if record["id"] != record_id]
@@ -275,7 +275,7 @@ class Imagined:
     def _record_id(self, noun: str) -> str:
         return self.new(f"{noun.upper()}_ID")
 
-    # Its methods
+    # The methods
 
     methods: ClassVar[Mapping[str, Method]] = {
         "actor.getActorSandboxes": _always({"sandboxes": [], "total": 0}),
@@ -290,7 +290,7 @@ class Imagined:
         "sandbox.exposeVscode": lambda _, given: _preview(given),
         "sandbox.getBackups": _always({"backups": []}),
         "sandbox.getExposedPorts": _list_ports,
-        # The platform's list leaves out what an owner said.
+        # The platform's list leaves out the preferences of the owner.
         "sandbox.getPreferences": _always([]),
         "sandbox.getSandbox": _look,
         "sandbox.getSandboxes": _always({"sandboxes": [], "total": 0}),
@@ -315,4 +315,4 @@ class Imagined:
             if method != "service.getService"
         },
     }
-    """The platform's methods, each with what answers it."""
+    """The function for each method of the platform."""

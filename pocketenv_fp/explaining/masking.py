@@ -1,30 +1,26 @@
-"""Steps without their secrets, and requests with what may be seen of them.
+"""Arguments of steps without secrets, and the fields of requests without secrets.
 
-What may be seen is listed: a field that is not is masked, so that a new one lets nothing out.
+`SHOWN` lists the fields that are shown. Each other field is masked, also a new one.
 
->>> from pocketenv_fp import from_env, set_secret, set_variable
->>> from pocketenv_fp.explaining.masking import without_secrets
->>> without_secrets(set_secret("API_KEY", from_env("MY_KEY"))), without_secrets(set_variable("STAGE", "test"))
-(set_secret('API_KEY', '***'), set_variable('STAGE', 'test'))
+>>> from pocketenv_fp.explaining.masking import MaskedFields
+>>> MaskedFields("").masked("sandbox.exec", {"id": "3f", "newField": "sk-12345"})
+{'id': '3f', 'newField': '***'}
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import reduce
 from itertools import chain, repeat
 from typing import Any, cast
 
 from pocketenv_fp.config import FromEnv
-from pocketenv_fp.explaining.fake_platform import stand_in
-from pocketenv_fp.pocketenv.creation import create
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from pocketenv_fp.redaction import HIDDEN, without_passwords
-from pocketenv_fp.sandbox.commands.spawn import spawn
-from pocketenv_fp.steps.operation import Applied, Step, identity, is_step
+from pocketenv_fp.runtime.rehearsal import stand_in, variable
+from pocketenv_fp.steps.operation import Applied, is_step
 
-__all__ = ["Shown", "sequence", "without_secrets"]
+__all__ = ["SHOWN", "MaskedFields", "masked"]
 
 _CREDENTIALS = [credential for of_one in CREDENTIALS.values() for credential in of_one]
 SHOWN = frozenset(
@@ -41,80 +37,54 @@ SEALED = frozenset(
         *(credential.on_the_wire for credential in _CREDENTIALS if credential.is_secret),
     }
 )
-# What stands for a secret where only some texts are let pass.
+# Masks for arguments that are checked before they are sealed.
 INSTEAD: Mapping[str, str] = {
     "auth_key": "tskey-auth-masked",
     "private_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nmasked\n-----END OPENSSH PRIVATE KEY-----\n",
 }
-# What the library makes up: marks, names of services, staging directories, ids of archives.
-_MADE_UP = re.compile(
+# Random values of the library: marks, names of services, staging directories, ids of archives.
+_RANDOM = re.compile(
     r"(?<=pocketenv-)[0-9a-f]{32}|(?<=\.pocketenv-copy-)[0-9a-f]{16}|(?<=spawn-)[0-9a-f]{12}"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
 
 
-def sequence(step: Step[Any, Any]) -> tuple[Applied, ...]:
-    """Give the operations that a step is made of, each with its arguments."""
-    return step._steps  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it is data, and this reads it
+def masked(applied: Applied) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of an operation with a mask for each secret, and without its token and configuration.
 
-
-def without_secrets(step: Step[Any, Any]) -> Step[Any, Any]:
-    """Give the same step with a mask for each secret in it, and with no token, configuration or `from_env`."""
-    nothing: Step[Any, Any] = identity
-    return reduce(lambda done, applied: done | _masked(applied), sequence(step), nothing)
-
-
-def _masked(applied: Applied) -> Applied:
+    The arguments of a combinator are returned as they are: its steps have them, and are masked when they are run.
+    """
     names = chain(applied.operation.arguments.names, repeat(""))
+    if any(map(is_step, (*applied.args, *applied.kwargs.values()))):
+        return applied.args, dict(applied.kwargs)
     args = tuple(_mask(applied, name, each) for name, each in zip(names, applied.args, strict=False))
     given = {name: each for name, each in applied.kwargs.items() if name not in {"token", "config"}}
-    kwargs = {name: _mask(applied, name, each) for name, each in given.items()}
-    if applied.operation.function is _function(create) and kwargs.get("provider_credentials") is None:
-        kwargs["provider_credentials"] = {}  # those of the environment are not read
-    return Applied(applied.operation, args, kwargs)
-
-
-def _function(step: object) -> object:
-    return getattr(step, "function", None)
+    return args, {name: _mask(applied, name, each) for name, each in given.items()}
 
 
 def _mask(applied: Applied, name: str, value: object) -> object:
-    if is_step(value):
-        return without_secrets(value)
     if isinstance(value, Mapping):
         named = cast("Mapping[object, object]", value)
-        return {key: _mask_under(applied, name, key, each) for key, each in named.items()}
-    if isinstance(value, FromEnv) and name not in applied.operation.secret:
-        return stand_in(_variable(value.name))
-    if isinstance(value, FromEnv) or (isinstance(value, str) and applied.is_secret(name, value)):
-        return INSTEAD.get(name, HIDDEN)
+        return {
+            key: stand_in(variable(str(key))) if applied.is_secret(name, each) else each for key, each in named.items()
+        }
     if isinstance(value, (list, tuple)):
-        held = cast("list[object]", value)
-        return [_mask(applied, name, each) for each in held] if applied.is_secret(name, held) else held
-    return value
+        items = cast("list[object]", value)
+        return [_mask(applied, name, each) for each in items] if applied.is_secret(name, items) else items
+    is_secret_variable = isinstance(value, FromEnv) and name in applied.operation.secret
+    is_secret_text = isinstance(value, str) and applied.is_secret(name, value)
+    return INSTEAD.get(name, HIDDEN) if is_secret_variable or is_secret_text else value
 
 
-def _mask_under(applied: Applied, name: str, key: object, value: object) -> object:
-    if isinstance(value, FromEnv):
-        # Where it is refused, it is not read.
-        return value if applied.operation.function is _function(spawn) else stand_in(_variable(value.name))
-    return stand_in(_variable(str(key))) if applied.is_secret(name, value) else value
+class MaskedFields:
+    """Masks the fields of requests. A random value has a stand-in, the same for the same value."""
 
-
-def _variable(text: str) -> str:
-    name = re.sub(r"\W", "_", text, flags=re.ASCII)
-    return f"_{name}" if name[:1].isdigit() or not name else name
-
-
-class Shown:
-    """What may be seen of requests. What is made up for each run has a stand-in, the same for the same text."""
-
-    def __init__(self, said: str) -> None:
-        self._said = said
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._known: dict[str, list[object]] = {}
 
-    def fields(self, nsid: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Give parameters or a body, masked."""
+    def masked(self, nsid: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters or a body, masked."""
         given = {name: value for name, value in fields.items() if value is not None}
         return {name: self._field(nsid, name, value, given) for name, value in given.items()}
 
@@ -122,7 +92,7 @@ class Shown:
         if name in SEALED or (name == "value" and nsid.startswith("secret.")):
             return self._sealed(name, beside)
         if isinstance(value, Mapping):
-            return self.fields(nsid, cast("Mapping[str, Any]", value))
+            return self.masked(nsid, cast("Mapping[str, Any]", value))
         if isinstance(value, (list, tuple)):
             return [self._field(nsid, name, each, beside) for each in cast("list[Any]", value)]
         is_shown = name in SHOWN or (name == "value" and nsid.startswith("variable."))
@@ -131,19 +101,19 @@ class Shown:
         return self.text(value) if isinstance(value, str) else value
 
     def text(self, text: str) -> str:
-        """Give a text with stand-ins for what is made up, and without passwords."""
-        return _MADE_UP.sub(self._made_up, without_passwords(text))
+        """Return ``text`` with a stand-in for each random value, and without passwords."""
+        return _RANDOM.sub(self._random, without_passwords(text))
 
     def _sealed(self, name: str, beside: Mapping[str, Any]) -> str:
         if name == "value":
-            return self._numbered(f"SEALED_{_variable(str(beside['name']))}", beside["name"])
+            return self._numbered(f"SEALED_{variable(str(beside['name']))}", beside["name"])
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
         return self._numbered(f"SEALED_{words}", beside.get("path"))
 
-    def _made_up(self, found: re.Match[str]) -> str:
+    def _random(self, found: re.Match[str]) -> str:
         text = found.group()
-        # What the program says itself is not made up.
-        return text if text in self._said else self._numbered("UUID" if "-" in text else "RANDOM_HEX", text)
+        # A value in the source of the step is not random.
+        return text if text in self._source else self._numbered("UUID" if "-" in text else "RANDOM_HEX", text)
 
     def _numbered(self, name: str, what: object) -> str:
         known = self._known.setdefault(name, [])

@@ -11,22 +11,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import copy_context
-from functools import partial, wraps
-from typing import ParamSpec, Protocol, TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError
+from pocketenv_fp.errors import DecodeError, PocketenvError
 from pocketenv_fp.models import Page
-from pocketenv_fp.validation import Arguments
 
-__all__ = ["Fetch", "Identified", "iterates", "walk"]
-
-A = TypeVar("A")
-B = TypeVar("B")
-P = ParamSpec("P")
+__all__ = ["Fetch", "Identified", "walk"]
 
 
 class Identified(Protocol):
@@ -103,17 +98,3 @@ def _new(page: Page[T], seen: set[str]) -> Iterator[T]:
         if record.id not in seen:
             seen.add(record.id)
             yield record
-
-
-def iterates(
-    function: Callable[P, Iterator[Result[B, PocketenvError]]],
-) -> Callable[P, Iterator[Result[B, PocketenvError]]]:
-    """Check the arguments of a function that gives an iterator at once: a wrong value is its one Failure."""
-    arguments = Arguments(function)
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[Result[B, PocketenvError]]:
-        given = arguments.read(args, kwargs)
-        return iter((Failure(given),)) if isinstance(given, InvalidInput) else function(*given[0], **given[1])
-
-    return call

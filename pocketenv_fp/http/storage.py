@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.errors import (
     ApiError,
     DeadlineExceeded,
@@ -25,9 +25,9 @@ from pocketenv_fp.errors import (
     TransportError,
 )
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
-from pocketenv_fp.http.xrpc import Call, answered, connected, decode, refusal
+from pocketenv_fp.http.xrpc import Call, answered, connected, decode, exchanged, refusal
 from pocketenv_fp.redaction import HiddenText
-from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over, remaining
+from pocketenv_fp.runtime.deadline import exceeded, remaining
 
 if TYPE_CHECKING:
     from pocketenv_fp.http.transport import Answer, Request, Transport
@@ -77,7 +77,7 @@ class Incoming:
         return data
 
 
-def put(pieces: Pieces, *, token: str | None = None, config: Config | None = None) -> Result[str, PocketenvError]:
+def put(pieces: Pieces) -> Result[str, PocketenvError]:
     """Upload what ``pieces`` gives: it is called anew for each attempt. Gives the uuid to fetch it by.
 
     Failures: what ``pieces`` raises as a PocketenvError; after the configured retries TransportError, RateLimited and
@@ -89,12 +89,10 @@ def put(pieces: Pieces, *, token: str | None = None, config: Config | None = Non
     answer = answered(Call(PUT, _uuid, {"uuid": own}))
     if answer is not None:
         return answer
-    return _logged_in(token, config).bind(lambda found: again(lambda: _post(own, pieces, found), found))
+    return _logged_in().bind(lambda found: again(lambda: _post(own, pieces, found), found))
 
 
-def take(
-    uuid: str, use: Callable[[Incoming], T], *, token: str | None = None, config: Config | None = None
-) -> Result[T, PocketenvError]:
+def take(uuid: str, use: Callable[[Incoming], T]) -> Result[T, PocketenvError]:
     """Fetch an archive, once, and give what ``use`` makes of it while it arrives: reading to the end shows it is whole.
 
     Failures: ApiError (404) where there is none; TransportError where it breaks off; what ``use`` raises as a
@@ -102,7 +100,7 @@ def take(
     """
     # No archive comes from a door: what it gives is given, and not used.
     answer = answered(Call(TAKE, cast("Callable[[bytes], T]", bytes), {"uuid": uuid}, is_query=True))
-    return _logged_in(token, config).bind(lambda found: _get(uuid, use, found)) if answer is None else answer
+    return _logged_in().bind(lambda found: _get(uuid, use, found)) if answer is None else answer
 
 
 def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> Result[T, PocketenvError]:
@@ -161,11 +159,11 @@ def _line(found: Settings) -> Result[Transport, PocketenvError]:
     return connected(msgspec.structs.replace(found, api_url=found.storage_url, retries=0))
 
 
-def _logged_in(token: str | None, config: Config | None) -> Result[Settings, PocketenvError]:
+def _logged_in() -> Result[Settings, PocketenvError]:
     def check(found: Settings) -> Result[Settings, PocketenvError]:
         return Failure(NotLoggedIn()) if found.token is None else Success(found)
 
-    return settings(config, token=token).bind(check)
+    return settings().bind(check)
 
 
 class _Stopped(Exception):
@@ -256,25 +254,19 @@ def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, 
 def _exchange(
     request: Request, found: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
 ) -> Result[T, PocketenvError]:
-    from pocketenv_fp.http.failures import TROUBLE, trouble
-
-    def ask(line: Transport) -> Result[Answer, PocketenvError]:
-        try:
-            # What answers an upload is short, and is read at once.
-            sent = line.send if request.verb == "POST" else line.open
-            answer = sent(request, found.read_timeout, operation)
-            return Success(answer) if answer.is_good else Failure(refusal(operation, answer, found.token))
-        except TimeIsOver:
-            return Failure(over(operation))
-        except TROUBLE as error:
-            met = trouble(error, operation)
-            return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
-
-    def answered(answer: Answer) -> Result[T, PocketenvError]:
-        with closing(answer):
-            return read(answer)
-
-    return _line(found).bind(ask).bind(answered)
+    line = _line(found)
+    if isinstance(line, Failure):
+        return line
+    # What answers an upload is short, and is read at once.
+    exchange = line.unwrap().send if request.verb == "POST" else line.unwrap().open
+    result = exchanged(exchange, request, found.read_timeout, operation)
+    if isinstance(result, Failure):
+        return result
+    answer = result.unwrap()
+    if not answer.is_good:
+        return Failure(refusal(operation, answer, found.token))
+    with closing(answer):
+        return read(answer)
 
 
 def _request(

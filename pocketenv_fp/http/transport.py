@@ -18,6 +18,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
@@ -263,19 +264,13 @@ class Transport:
         )
         self._policy.limiter = self.limiter
 
-    def send(self, request: Request, read_timeout: float | None, operation: str) -> Answer:
-        """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds for all of it, None for no limit.
+    def send(self, request: Request, read_timeout: float, operation: str) -> Answer:
+        """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds for all of it.
 
         A query is repeated wherever its answer breaks off. Raises `TROUBLE`, for more than `LARGEST_ANSWER` bytes too.
         What is logged, at DEBUG, and told to who watches, is ``operation``, the status and the time.
         """
-        limit = None if read_timeout is None or read_timeout > LONGEST_TIMEOUT else read_timeout
-
-        def exchange() -> Answer:
-            with answered_in(math.inf if limit is None else limit):
-                return self._whole(request, self._timeout(limit))
-
-        return self._told(exchange, operation)
+        return self._watched(self._whole, request, read_timeout, operation)
 
     def open(self, request: Request, read_timeout: float, operation: str) -> Answer:
         """Send ``request`` and give its answer with the body still to come, for the caller to read and to close.
@@ -284,59 +279,57 @@ class Transport:
         part that comes. The request's body may be an iterator: it is sent in chunks as they are made. What it raises
         comes out as it is.
         """
-
-        def exchange() -> Answer:
-            return Answer(self._urlopen(request, self._timeout(min(read_timeout, LONGEST_TIMEOUT)), self._policy))
-
-        answer = self._told(exchange, operation)
+        answer = self._watched(self._head, request, read_timeout, operation)
         if not answer.is_good:
             answer.body = _body(answer.raw)
         return answer
 
-    def _told(self, exchange: Callable[[], Answer], operation: str) -> Answer:
+    def _watched(
+        self, exchange: Callable[[Request, float], Answer], request: Request, read_timeout: float, operation: str
+    ) -> Answer:
+        """Exchange in turn with the other requests to this host. Log it, and report it to the watchers."""
         began = time.perf_counter()
         ended = begin("call", lambda: operation)
-        if ended is None:
-            answer, _ = self._in_turn(exchange)
-        else:
-            with told(ended, began) as tell:
-                try:
-                    answer, held = self._in_turn(exchange)
-                except (TimeIsOver, *TROUBLE) as error:
+        with told(ended, began) if ended else nullcontext() as tell:
+            try:
+                with self.limiter.turn() as held:
+                    answer = exchange(request, read_timeout)
+                    self.limiter.feed(answer.headers, is_good=answer.is_good)
+            except (TimeIsOver, *TROUBLE) as error:
+                if tell:
                     met = trouble(error, operation)
                     maybe_sent = met.maybe_sent and not isinstance(error, TimeIsOver)
                     late = exceeded(operation, maybe_sent=maybe_sent)
                     tell(Done(0.0, late or met, requests=int(maybe_sent)))
-                    raise
+                raise
+            if tell:
                 repeated = len(answer.raw.retries.history) if answer.raw.retries else 0
                 tell(Done(0.0, status=answer.status, requests=1 + repeated, held=held))
         log.debug("%s: %d, %.1f ms", operation, answer.status, (time.perf_counter() - began) * 1000)
         return answer
 
-    def _in_turn(self, exchange: Callable[[], Answer]) -> tuple[Answer, float]:
-        """Give the answer, and the seconds for which the request limit held the request back."""
-        with self.limiter.turn() as held:
-            answer = exchange()
-            self.limiter.feed(answer.headers, is_good=answer.is_good)
-        return answer, held
+    def _head(self, request: Request, read_timeout: float) -> Answer:
+        return Answer(self._urlopen(request, min(read_timeout, LONGEST_TIMEOUT), self._policy))
 
-    def _whole(self, request: Request, timeout: Timeout) -> Answer:
+    def _whole(self, request: Request, read_timeout: float) -> Answer:
         # urllib3 is done once the head of an answer is there. What it has left of the repetitions is what there is for
         # the body, so that nothing is sent more often than was configured.
         retries: Retry = self._policy
-        while True:
-            response = self._urlopen(request, timeout, retries)
-            try:
-                return Answer(response, _body(response))
-            except HTTPError as error:
-                response.close()
+        limit = None if read_timeout > LONGEST_TIMEOUT else read_timeout
+        with answered_in(math.inf if limit is None else limit):
+            while True:
+                response = self._urlopen(request, limit, retries)
                 try:
-                    retries = cast("Retry", response.retries).increment(request.verb, request.target, error=error)
-                except MaxRetryError:
-                    raise error from None
-                retries.sleep()
+                    return Answer(response, _body(response))
+                except HTTPError as error:
+                    response.close()
+                    try:
+                        retries = cast("Retry", response.retries).increment(request.verb, request.target, error=error)
+                    except MaxRetryError:
+                        raise error from None
+                    retries.sleep()
 
-    def _urlopen(self, request: Request, timeout: Timeout, retries: Retry) -> BaseHTTPResponse:
+    def _urlopen(self, request: Request, limit: float | None, retries: Retry) -> BaseHTTPResponse:
         pool, above = self.route.line()
         return pool.urlopen(
             request.verb,
@@ -346,15 +339,11 @@ class Transport:
             retries,
             redirect=False,
             assert_same_host=False,
-            timeout=timeout,
+            timeout=(Timeout if remaining() == math.inf else _Left)(connect=self._connect_timeout, read=limit),
             chunked="Transfer-Encoding" in request.headers,
             preload_content=False,
             decode_content=False,
         )
-
-    def _timeout(self, limit: float | None) -> Timeout:
-        kind = Timeout if remaining() == math.inf else _Left
-        return kind(connect=self._connect_timeout, read=limit)
 
     def close(self) -> None:
         """Close the idle connections."""

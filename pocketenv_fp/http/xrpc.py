@@ -12,7 +12,6 @@ POST io.pocketenv.sandbox.exec(id) with body (command)
 from __future__ import annotations
 
 import errno
-import math
 import re
 from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.errors import (
     ApiError,
     DecodeError,
@@ -49,6 +48,7 @@ __all__ = [
     "answered_by",
     "connected",
     "decode",
+    "exchanged",
     "has_door",
     "nothing",
     "procedure",
@@ -70,8 +70,9 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     """One request, described. Its repr tells the names of what it carries and never the values.
 
     A ``body`` of None is no body at all: the platform refuses one where it expects none, and misses one where it does.
-    Values of None, in the parameters and the body, are left out. ``read_timeout`` is in seconds, None for the
-    configured one: a query may shorten that, a procedure may lengthen it, up to ``math.inf`` for no limit. ``login`` is
+    Values of None, in the parameters and the body, are left out. A query may
+    shorten the configured read timeout with ``read_timeout``, in seconds. A procedure has ``work_seconds`` in addition
+    to it, up to ``math.inf`` for no limit. ``login`` is
     False for what the platform answers without a token, too.
     """
 
@@ -82,6 +83,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     is_query: bool = False
     login: bool = True
     read_timeout: float | None = None
+    work_seconds: float = 0.0
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # msgspec's own would show the values.
@@ -110,10 +112,10 @@ def procedure(
     params: Mapping[str, object] | None = None,
     body: Mapping[str, object] | None = None,
     *,
-    read_timeout: float | None = None,
+    work_seconds: float = 0.0,
 ) -> Call[T]:
     """Describe a POST."""
-    return Call(nsid, decode, params or {}, body, read_timeout=read_timeout)
+    return Call(nsid, decode, params or {}, body, work_seconds=work_seconds)
 
 
 @cache
@@ -178,46 +180,47 @@ def answered(call: Call[T]) -> Result[T, PocketenvError] | None:
     return None if door is None else door(call)
 
 
-def send(call: Call[T], *, token: str | None = None, config: Config | None = None) -> Result[T, PocketenvError]:
+def send(call: Call[T]) -> Result[T, PocketenvError]:
     """Send ``call`` and give its decoded answer.
 
     Failures: NotLoggedIn and InvalidInput before anything is sent; ApiError and its kinds for what the platform
     refused; TransportError where no answer came; DecodeError for an answer that the contract does not describe.
     """
-    answer = answered(call)
-    return settings(config, token=token).bind(lambda found: _send(call, found)) if answer is None else answer
+    if (door := _door.get()) is not None:
+        return door(call)
+    known = settings()
+    if isinstance(known, Failure):
+        return known
+    login = known.unwrap()
+    request = _request(call, login)
+    if isinstance(request, Failure):
+        return request
+    line = connected(login, call.nsid)
+    if isinstance(line, Failure):
+        return line
+    answer = exchanged(line.unwrap().send, request.unwrap(), _read_timeout(call, login), call.nsid)
+    if isinstance(answer, Failure):
+        return answer
+    return _read(call, answer.unwrap(), login)
 
 
-def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
-    if call.login and found.token is None:
-        return Failure(NotLoggedIn())
-    if late := exceeded(call.nsid):
-        return Failure(late)
+def exchanged(
+    exchange: Callable[[Request, float, str], Answer], request: Request, read_timeout: float, operation: str
+) -> Result[Answer, PocketenvError]:
+    """Return the answer that a method of `Transport` returns for a request, whatever its status.
+
+    Failures: TransportError where no answer came; DeadlineExceeded.
+    """
+    # requests is slow to import: a program that only composes steps does not wait for it.
+    from pocketenv_fp.http.failures import TROUBLE, trouble
+
     try:
-        request = _prepared(call, found)
-    except UnicodeEncodeError:
-        return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
-    except OSError as error:
-        return Failure(_unconnected(error, call.nsid))
-    if _has_nul(request):
-        return Failure(InvalidInput("text", "holds a NUL character"))
-    return _sent(call, request, found).bind(lambda answer: _read(call, answer, found))
-
-
-def _sent(call: Call[Any], request: Request, found: Settings) -> Result[Answer, PocketenvError]:
-    def sent(line: Transport) -> Result[Answer, PocketenvError]:
-        # requests is slow to import: a program that only composes steps does not wait for it.
-        from pocketenv_fp.http.failures import TROUBLE, trouble
-
-        try:
-            return Success(line.send(request, _read_timeout(call, found), call.nsid))
-        except TimeIsOver:
-            return Failure(over(call.nsid))
-        except TROUBLE as error:
-            met = trouble(error, call.nsid)
-            return Failure(exceeded(call.nsid, maybe_sent=met.maybe_sent) or met)
-
-    return connected(found, call.nsid).bind(sent)
+        return Success(exchange(request, read_timeout, operation))
+    except TimeIsOver:
+        return Failure(over(operation))
+    except TROUBLE as error:
+        met = trouble(error, operation)
+        return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
 
 
 def connected(found: Settings, operation: str = "") -> Result[Transport, PocketenvError]:
@@ -257,15 +260,30 @@ def _read(call: Call[T], answer: Answer, found: Settings) -> Result[T, Pocketenv
         return Failure(DecodeError(call.nsid, _unreadable(answer.body, error)))
 
 
-def _read_timeout(call: Call[Any], found: Settings) -> float | None:
-    if call.read_timeout is None:
-        return found.read_timeout
-    if call.is_query:
-        return min(call.read_timeout, found.read_timeout)
-    return None if call.read_timeout == math.inf else call.read_timeout
+def _read_timeout(call: Call[Any], login: Settings) -> float:
+    if call.read_timeout is not None:
+        return min(call.read_timeout, login.read_timeout)
+    return login.read_timeout + call.work_seconds
 
 
-def _prepared(call: Call[Any], found: Settings) -> Request:
+def _request(call: Call[Any], login: Settings) -> Result[Request, PocketenvError]:
+    """Return what is sent for ``call``. Failures: what is refused before it is sent."""
+    if call.login and login.token is None:
+        return Failure(NotLoggedIn())
+    if late := exceeded(call.nsid):
+        return Failure(late)
+    try:
+        request = _written(call, login.token)
+    except UnicodeEncodeError:
+        return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+    except OSError as error:
+        return Failure(_unconnected(error, call.nsid))
+    if _has_nul(request):
+        return Failure(InvalidInput("text", "holds a NUL character"))
+    return Success(request)
+
+
+def _written(call: Call[Any], token: str | None) -> Request:
     from urllib.parse import quote, urlencode
 
     from pocketenv_fp.http.transport import Request
@@ -274,8 +292,8 @@ def _prepared(call: Call[Any], found: Settings) -> Request:
     if call.params:
         target += f"?{urlencode(_given(call.params), quote_via=quote)}"
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
-    if found.token is not None:
-        headers["Authorization"] = HiddenText(f"Bearer {found.token}")
+    if token is not None:
+        headers["Authorization"] = HiddenText(f"Bearer {token}")
     if call.body is not None:
         # What a command is given may be a secret.
         body = HiddenBytes(msgspec.json.encode(_given(call.body), enc_hook=_plain))

@@ -8,7 +8,7 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from pocketenv_fp.explaining.explanation import Explanation
+from pocketenv_fp.explaining import Explanation
 from pocketenv_fp.jupyter.cards import CARDS, card, list_card
 from pocketenv_fp.steps.results import Results
 from pocketenv_fp.steps.trace import Trace

@@ -27,7 +27,7 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 after an orderly end, 1 where the platform could not start."""
+    """Run the command. Return the exit code: 0 after an orderly end, 1 where the platform could not start."""
     given = _parser().parse_args(arguments)
     ended = threading.Event()
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(given: argparse.Namespace) -> "Platform":
-    # Imported here, like the platform itself: to say what is wrong with an option takes no web server.
+    # Imported here, like the platform itself: a message about a wrong option should not need a web server.
     from pocketenv_fp.local.box import Limits
 
     limited = {name: getattr(given, name) for name in Limits._fields}
@@ -78,14 +78,14 @@ def _serve(running: "Platform", given: argparse.Namespace, ended: threading.Even
     sys.stderr.flush()
     log = None if given.quiet else Log(sys.stderr, colour=_has_colours())
     running.listen(log)
-    # Last, because whoever reads them may ask for something at once.
+    # Written last: a program that reads them may send a request at once.
     for name, value in running.environment.items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
     sys.stdout.flush()
     ended.wait()
     running.listen(None)
     if log is not None and not log.close():
-        # A thread hangs in the middle of a line, and Python would wait for it to flush the rest.
+        # A thread hangs in the middle of a line. Python would wait for it to flush the rest.
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it is open as long as Python runs
 
 
@@ -165,7 +165,7 @@ def _seconds(text: str) -> float:
 
 
 def _bytes(text: str) -> int:
-    """1024, 64K, 512M, 2GiB: units are powers of 1024."""
+    """Parse a size: 1024, 64K, 512M, 2GiB. Units are powers of 1024."""
     found = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")

@@ -8,12 +8,12 @@ from typing import Any
 from pocketenv_fp.local.call import NOTHING, UNKNOWN, Call, User, World, iso, new_id, now
 from pocketenv_fp.local.store import Store
 
-# A picture that needs no network: profiles always have one.
+# Profiles always have a picture. This one needs no network.
 AVATAR = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E".replace(" ", "%20")
 
 
 async def get_profile(call: Call) -> Any:
-    """The profile of a user; `{}` where there is none, or nobody is logged in."""
+    """Return the profile of a user; `{}` for an unknown user or a caller without a login."""
     if not call.session:
         return NOTHING
     did = call.params.get("did") or (call.me.did if call.user is not None else None)
@@ -22,12 +22,12 @@ async def get_profile(call: Call) -> Any:
 
 
 async def get_terminal_token(call: Call) -> Any:
-    """A token that names its user as `sub`: the API takes its bearer for a caller without a login."""
+    """Return a token that names its user as `sub`. The API treats its bearer as a caller without a login."""
     return {"token": call.world.vault.sign({"sub": call.me.did, "iat": int(now())})}
 
 
 def add_user(store: Store, handle: str) -> User:
-    """The user with this handle, made where there is none."""
+    """Return the user with this handle. Add the user where the handle is new."""
     user = by_identifier(store, handle)
     if user is None:
         moment = now()
@@ -37,37 +37,37 @@ def add_user(store: Store, handle: str) -> User:
 
 
 def token(world: World, user: User) -> str:
-    """The token of a user: the same one at every start on the same folder."""
+    """Return the token of a user. It is the same at every start on the same folder."""
     return world.vault.sign({"did": user.did, "iat": int(user.created_at)})
 
 
 def token_in(headers: Mapping[bytes, bytes]) -> str | None:
-    """The token of a request: the second word of Authorization. None stands for a caller without a login."""
+    """Return the token of a request: the second word of Authorization. None means a caller without a login."""
     words = headers.get(b"authorization", b"").decode("latin-1").split(" ")
     token = words[1].strip() if len(words) > 1 else ""
     return None if token in {"", "null"} else token
 
 
 def bearer(world: World, did: str) -> User:
-    """The user with this did, or the stand-in for a token whose did has no user record."""
+    """Return the user with this did, or a placeholder for a did without a user record."""
     rows = world.store.select(User._fields, "users", "WHERE did = ?", did)
     return User(*rows[0]) if rows else User(UNKNOWN, did, "", None, 0.0, 0.0)
 
 
 def find(store: Store, user_id: str | None) -> User | None:
-    """The user with this id."""
+    """Return the user with this id."""
     rows = store.select(User._fields, "users", "WHERE id = ?", user_id)
     return User(*rows[0]) if rows else None
 
 
 def by_identifier(store: Store, identifier: str) -> User | None:
-    """The user with this did or handle."""
+    """Return the user with this did or handle."""
     rows = store.select(User._fields, "users", "WHERE did = ? OR handle = ?", identifier, identifier)
     return User(*rows[0]) if rows else None
 
 
 def profile(user: User) -> dict[str, Any]:
-    """A user as getProfile shows one."""
+    """Return a user as getProfile shows one."""
     return {
         "id": user.id,
         "did": user.did,
@@ -80,7 +80,7 @@ def profile(user: User) -> dict[str, Any]:
 
 
 def owner(user: User) -> dict[str, Any]:
-    """A user as the owner of a sandbox: what is not known is null here."""
+    """Return a user as the owner of a sandbox. Unknown fields are null here."""
     return {
         "id": user.id,
         "did": user.did,
@@ -93,5 +93,5 @@ def owner(user: User) -> dict[str, Any]:
 
 
 def _did(handle: str) -> str:
-    # From the handle alone, so that a program that runs again on a new folder finds the same did.
+    # Made from the handle alone: a program that runs again on a new folder gets the same did.
     return "did:plc:" + b32encode(hashlib.sha256(handle.encode()).digest()).decode().lower()[:24]

@@ -1,7 +1,7 @@
-"""The envelope: what every request and every answer goes through, whatever the method.
+"""The envelope of every request and every answer, for all methods.
 
-One ASGI callable with a dictionary of methods, because the benchmarks of the client run against it. Starlette
-answers the page for the person at this machine.
+One ASGI callable with a dictionary of methods: the benchmarks of the client run against it. Starlette answers the page
+for the user of this machine.
 """
 
 import logging
@@ -50,10 +50,10 @@ _PAGE = """<!DOCTYPE html>
 
 
 class Target(NamedTuple):
-    """What a request is for.
+    """The target of a request.
 
-    `name`: as the lists of requests have it. `fault`: the name by which a fault knows it. `method`: where one is met with
-    its own verb.
+    `name`: its name in the lists of requests. `fault`: its name for a fault. `method`: set where the request uses the
+    method's own verb.
     """
 
     name: str
@@ -215,7 +215,7 @@ class App:
         except Refusal:
             raise
         except (sqlite3.IntegrityError, UnicodeError):
-            # A name that is taken, an id that nothing has, a text that no database holds: a server error each time.
+            # A taken name, an unknown id, a string that no database holds: a server error each time.
             raise server_error() from None
         except Exception:  # noqa: BLE001 - whatever it is, the client is owed an answer
             self._complain(method.nsid)
@@ -253,7 +253,7 @@ def _read_headers(sent: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _method_part(path: str) -> str | None:
-    # The name of a method in a path, as it was written; None where the path has another form.
+    # The name of a method in a path, as it was written. None where the path has another form.
     if path[: len(_XRPC)].lower() != _XRPC:
         return None
     part = path[len(_XRPC) :].removesuffix("/")
@@ -265,7 +265,7 @@ def _is_verb(method: Method, verb: str) -> bool:
 
 
 def _refuse_unknown(verb: str, path: str) -> None:
-    """Raise Refusal for what the platform has a JSON error for; all else is a page that is not there."""
+    """Raise Refusal where the platform has a JSON error. Every other page is not found."""
     part = _method_part(path)
     if part is None:
         return

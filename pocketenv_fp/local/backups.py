@@ -1,14 +1,15 @@
-"""Backups: a directory of a sandbox as a tar.gz beside it."""
+"""Backups: a directory of a sandbox as a tar.gz, kept outside of the sandbox."""
 
 import contextlib
 import logging
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pocketenv_fp.local import sandboxes, unpackings
 from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, not_found, now, provider_refused
-from pocketenv_fp.local.machine import Machine, Refused
+from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
 LIFE_SECONDS = 3 * 24 * 3600
@@ -19,33 +20,38 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 
 async def create(call: Call) -> Any:
-    """Keep a copy of a directory. A directory that is not there leaves no backup and no error."""
-    found = _own(call)
-    if found.provider != CLOUDFLARE:
+    """Copy a directory after the answer. A missing directory leaves no backup and no error."""
+    sandbox = _own(call)
+    if sandbox.provider != CLOUDFLARE:
         raise invalid("Sandbox provider does not support backup")
-    moment, name, world = now(), str(uuid.uuid4()), call.world
-    machine = world.machine(found.id)
-    async with machine.turn:
-        if found.stopped or not await _kept(machine, call.body["directory"], folder(world) / name):
-            return EMPTY
-        # The record comes last: what is listed is whole.
-        life = call.body.get("ttl") or LIFE_SECONDS
-        with contextlib.suppress(OverflowError):
-            life = float(life)
-        world.store.insert(
-            "backups",
-            id=name,
-            sandbox=found.id,
-            directory=call.body["directory"],
-            description=call.body.get("description"),
-            expires_at=max(0.0, min(moment + life, _END_OF_TIME)) if isinstance(life, float) else _END_OF_TIME,
-            created_at=moment,
-        )
+    if not sandbox.stopped:
+        call.world.do_later(partial(_copy, call.world, sandbox.id, call.body, now()))
     return EMPTY
 
 
+async def _copy(world: World, sandbox_id: str, body: dict[str, Any], moment: float) -> None:
+    machine, name = world.machine(sandbox_id), str(uuid.uuid4())
+    async with machine.turn:
+        sandbox = sandboxes.find(world, sandbox_id, by="id")
+        if sandbox is None or sandbox.stopped or not await machine.pack(body["directory"], folder(world) / name):
+            return
+        life = body.get("ttl") or LIFE_SECONDS
+        with contextlib.suppress(OverflowError):
+            life = float(life)
+        # The record is written last: a listed backup is whole.
+        world.store.insert(
+            "backups",
+            id=name,
+            sandbox=sandbox_id,
+            directory=body["directory"],
+            description=body.get("description"),
+            expires_at=max(0.0, min(moment + life, _END_OF_TIME)) if isinstance(life, float) else _END_OF_TIME,
+            created_at=moment,
+        )
+
+
 async def get_all(call: Call) -> Any:
-    """The backups of a sandbox whose time has not run out."""
+    """Return the backups of a sandbox that are not expired."""
     found = _own(call)
     _expire(call.world)
     rows = call.world.store.rows(
@@ -56,7 +62,7 @@ async def get_all(call: Call) -> Any:
 
 
 async def restore(call: Call) -> Any:
-    """Make the directory again what it was; what came into it since is gone."""
+    """Restore a directory exactly. Files that were added since the backup are removed."""
     world, name = call.world, call.body["backupId"]
     _expire(world)
     row = world.store.row("SELECT sandbox, directory FROM backups WHERE id = ?", name)
@@ -80,23 +86,14 @@ async def restore(call: Call) -> Any:
 
 
 def folder(world: World) -> Path:
-    """Where the archives lie."""
+    """Return the folder of the archives."""
     return world.data / "backups"
 
 
 def archives(world: World, sandbox_id: str) -> list[Path]:
-    """The archives of one sandbox."""
+    """Return the archives of one sandbox."""
     rows = world.store.rows("SELECT id FROM backups WHERE sandbox = ?", sandbox_id)
     return [folder(world) / row[0] for row in rows]
-
-
-async def _kept(machine: Machine, directory: str, archive: Path) -> bool:
-    try:
-        return await machine.pack(directory, archive)
-    except (Refused, OSError) as error:
-        # A file that shrank or cannot be read: on the platform too such a backup just never appears.
-        _log.warning("a backup was given up: %s", error)
-        return False
 
 
 def _expire(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop."""
+"""Run blocking work outside of the event loop."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 async def aside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `work` returns or raises, run in a thread of its own.
+    """Run `work` in a thread of its own. Return or raise its result.
 
-    A pool would end somewhere, and hundreds of commands may sleep at once; its threads are also joined at
-    interpreter exit before anything could end the commands that they wait for. A daemon thread has neither
-    trouble and costs less than a tenth of a millisecond.
+    A pool has a limit, and hundreds of commands may sleep at once. Python also joins its threads at exit, before the
+    commands that they wait for can be killed. A daemon thread has neither problem and costs less than a tenth of a
+    millisecond.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -35,7 +35,7 @@ async def aside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             result = work(*args, **kwargs)
         except BaseException as caught:  # noqa: BLE001 - raised again where the answer is awaited
             error = caught
-        # Refused where the loop ended first: the platform is closed and nobody waits for this answer.
+        # Refused where the loop ended first: the platform is closed and no caller waits for this answer.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, error)
 

@@ -1,6 +1,6 @@
 """The body of a request: whether there is one, how it is encoded, and the JSON in it.
 
-Its rules are those of the platform's web framework, which reads the body of every procedure before the method looks at it.
+The rules are those of the platform's web framework. It reads the body of every procedure before the method sees it.
 """
 
 import codecs
@@ -32,7 +32,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def presence(headers: Headers) -> Presence:
-    """Whether a request has a body. A chunked one counts as present, even if nothing is in it."""
+    """Return whether a request has a body. A chunked one counts as present, even if it is empty."""
     if b"transfer-encoding" in headers:
         return "present"
     length = headers.get(b"content-length")
@@ -42,12 +42,12 @@ def presence(headers: Headers) -> Presence:
 
 
 def media_type(headers: Headers) -> str:
-    """The type without its parameters, as it was written; empty where there is none."""
+    """Return the type without its parameters, as it was written. Empty where there is none."""
     return headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
 
 
 async def read(headers: Headers, receive: Receive) -> Any:
-    """The JSON value of a body; None where there is no body or another type. Raises Refusal."""
+    """Return the JSON value of a body; None where there is no body or another type. Raises Refusal."""
     kind = media_type(headers).lower()
     if presence(headers) == "missing" or kind not in {JSON, "text/plain"}:
         return None
@@ -61,7 +61,7 @@ async def read(headers: Headers, receive: Receive) -> Any:
 
 
 def parse(text: str) -> Any:
-    """The object or list that a text is. Raises Refusal with the words of JavaScript."""
+    """Parse the object or list in a string. Raises Refusal with the words of JavaScript."""
     first = text[cast("re.Match[str]", _BLANK.match(text)).end() :][:1]
     if first not in {"{", "["}:
         raise _malformed(not_a_container(text))
@@ -76,7 +76,7 @@ def parse(text: str) -> Any:
     try:
         return json.loads(text, parse_int=_number)
     except RecursionError:
-        # Nothing that is nested so deeply is among what the methods take.
+        # No method takes a value that is nested so deeply.
         return {} if first == "{" else []
 
 
@@ -85,7 +85,7 @@ def _number(digits: str) -> int | float:
 
 
 def encode(value: Any) -> bytes:
-    """A value as JSON. A half of a surrogate pair is escaped, as JavaScript does it."""
+    """Return a value as JSON. A half of a surrogate pair is escaped, as JavaScript does it."""
     try:
         return msgspec.json.encode(value)
     except UnicodeError:

@@ -1,10 +1,12 @@
-"""What a handler sees of a request, and the ways in which it can answer."""
+"""The request as a handler sees it, and the ways to answer."""
 
+import asyncio
 import datetime as dt
+import logging
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,15 +14,18 @@ from typing import Any, NamedTuple
 
 from pocketenv_fp.local.box import Kind, Plan
 from pocketenv_fp.local.faults import ShellFault
-from pocketenv_fp.local.machine import Machine
+from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import Vault
 
 PAGE_ROWS = 30
 LIST_ROWS = 20
 MOST_ROWS = 10_000
+# How long work for after the answer waits. A client that does not wait for its effect should fail here too.
+PAUSE_SECONDS = 0.2
 # The id of a caller with a valid token and no user record: no row has it.
 UNKNOWN = ""
+_log = logging.getLogger("pocketenv_fp.local")
 _LETTERS = "0123456789abcdefghijklmnopqrstuv"
 
 
@@ -37,7 +42,7 @@ class User(NamedTuple):
 
 @dataclass
 class World:
-    """Everything that one platform owns. Once `closed` is set, no machine makes another process."""
+    """Everything that one platform owns. Once `closed` is set, no machine starts another process."""
 
     data: Path
     store: Store
@@ -48,15 +53,39 @@ class World:
     url: str = ""
     closed: threading.Event = field(default_factory=threading.Event)
     machines: dict[str, Machine] = field(default_factory=dict[str, Machine])
+    tasks: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
 
     def machine(self, sandbox_id: str) -> Machine:
-        """The machine of a sandbox, the same object at every call."""
+        """Return the machine of a sandbox, the same object at every call."""
         found = self.machines.get(sandbox_id)
         if found is None:
             folder, trash = self.data / "sandboxes" / sandbox_id, self.data / "trash"
             found = Machine(folder, trash, self.closed, self.kind, partial(self.plan, self, sandbox_id))
             self.machines[sandbox_id] = found
         return found
+
+    def do_later(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start work that the platform does after its answer. A failure is logged."""
+        task = asyncio.create_task(_after_pause(work))
+        # The event loop keeps only a weak reference to a task.
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def drop_tasks(self) -> None:
+        """Cancel the work that is still to be done, and wait until it has ended."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def _after_pause(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await asyncio.sleep(PAUSE_SECONDS)
+    try:
+        await work()
+    except (Refused, OSError) as error:
+        _log.warning("work after an answer was not done: %s", error)
 
 
 @dataclass
@@ -76,19 +105,19 @@ class Call:
 
     @property
     def me(self) -> User:
-        """The user, in a method that needs a login. Raises Refusal (401) without one."""
+        """Return the user, in a method that needs a login. Raises Refusal (401) without one."""
         if self.user is None:
             raise unauthorized()
         return self.user
 
     @property
     def owner(self) -> str | None:
-        """The id of the user, None for a caller without a login."""
+        """Return the id of the user, None for a caller without a login."""
         return self.user.id if self.user else None
 
     @property
     def has_agent(self) -> bool:
-        """Whether the platform can write the user's AT Protocol records."""
+        """Return whether the platform can write the user's AT Protocol records."""
         return self.session and self.user is not None and self.user.id != UNKNOWN
 
     def need_agent(self) -> None:
@@ -97,7 +126,7 @@ class Call:
             raise agent_lost()
 
     def window(self, default: int) -> tuple[int, int]:
-        """The (limit, offset) asked for."""
+        """Return the (limit, offset) of the request."""
         # SQLite takes 64 bits and JavaScript's numbers do not end there.
         return min(self.params.get("limit", default), MOST_ROWS), min(self.params.get("offset", 0), 2**62)
 
@@ -112,7 +141,7 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 
 class Refusal(Exception):
-    """An error answer: status, name and text as they go on the wire."""
+    """An error answer: status, name and message as they go on the wire."""
 
     def __init__(self, status: int, error: str, message: str) -> None:
         super().__init__(status, error, message)
@@ -122,52 +151,52 @@ class Refusal(Exception):
 
 
 def invalid(message: str) -> Refusal:
-    """400: the request is not valid, or the provider said no."""
+    """Make a 400: the request is not valid, or the provider refused it."""
     return Refusal(400, "InvalidRequest", message)
 
 
 def provider_refused() -> Refusal:
-    """400: the provider said no, and the platform lost the reason."""
+    """Make a 400: the provider refused, and the platform lost the reason."""
     return invalid("Request failed with status code 400")
 
 
 def unauthorized(error: str = "AuthenticationRequired") -> Refusal:
-    """401: a login is needed."""
+    """Make a 401: a login is needed."""
     challenge = error == "AuthenticationError"
     return Refusal(401, error, "Authentication failed, invalid challenge" if challenge else "Unauthorized")
 
 
 def agent_lost() -> Refusal:
-    """500: the user's AT Protocol session is gone."""
+    """Make a 500: the user's AT Protocol session is gone."""
     return Refusal(500, "AgentCreationError", "Internal Server Error")
 
 
 def not_found(message: str, error: str = "XRPCNotSupported") -> Refusal:
-    """404: only exec, start, stop and delete have a name of their own for it."""
+    """Make a 404. Only exec, start, stop and delete have an error name of their own for it."""
     return Refusal(404, error, message)
 
 
 def server_error() -> Refusal:
-    """500: what a database error looks like, its text hidden."""
+    """Make a 500 as a database error looks like. Its message is hidden."""
     return Refusal(500, "InternalServerError", "Internal Server Error")
 
 
 def new_id(prefix: str) -> str:
-    """A new identifier: `sandbox_`, `secret_`, `rec_` and the like, then 20 letters and digits."""
+    """Make a new identifier: `sandbox_`, `secret_`, `rec_` and the like, then 20 letters and digits."""
     return f"{prefix}_{''.join(secrets.choice(_LETTERS) for _ in range(20))}"
 
 
 def record_key() -> str:
-    """A key for an at-uri: 13 letters and digits."""
+    """Make a key for an at-uri: 13 letters and digits."""
     return "".join(secrets.choice("234567abcdefghijklmnopqrstuvwxyz") for _ in range(13))
 
 
 def now() -> float:
-    """Seconds since 1970."""
+    """Return the seconds since 1970."""
     return time.time()
 
 
 def iso(seconds: float) -> str:
-    """A time in the platform's notation: UTC, milliseconds, Z."""
+    """Return a time in the platform's notation: UTC, milliseconds, Z."""
     moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The base images that a sandbox can be made from, and the names that sandboxes are given."""
+"""The base images for sandboxes, and the names that sandboxes get."""
 
 import secrets
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pocketenv_fp.local.call import PAGE_ROWS, Call, User, iso, new_id, now
 from pocketenv_fp.local.store import Store
 
-# The account that publishes the base images, and the images: all are this machine itself.
+# The account that publishes the base images, and the images. All are this machine itself.
 PUBLISHER = "did:plc:aturpi2ls3yvsmhc6wybomun"
 HANDLE = "pocketenv.io"
 _IMAGES = (
@@ -80,7 +80,7 @@ class Base(NamedTuple):
 
 
 async def get_sandboxes(call: Call) -> Any:
-    """The public catalogue: base images, and no sandboxes of users."""
+    """Return the public catalogue: base images, and no sandboxes of users."""
     limit, offset = call.window(PAGE_ROWS)
     store = call.world.store
     rows = store.select(Base._fields, "bases", "ORDER BY rowid LIMIT ? OFFSET ?", limit, offset)
@@ -101,23 +101,23 @@ def fill(store: Store) -> None:
 
 
 def find(store: Store, base: str) -> Base | None:
-    """The base image with this at-uri, name or id."""
+    """Return the base image with this at-uri, name or id."""
     rows = store.select(Base._fields, "bases", "WHERE ? IN (uri, name, id)", base)
     return Base(*rows[0]) if rows else None
 
 
 def named(store: Store, name: str) -> bool:
-    """Whether a base image has this name: sandboxes and base images share their names."""
+    """Return whether a base image has this name. Sandboxes and base images share their names."""
     return store.row("SELECT 1 FROM bases WHERE name = ?", name) is not None
 
 
 def new_name() -> str:
-    """A name as the platform assigns them: adjective-noun-xxxx."""
+    """Make a name as the platform assigns them: adjective-noun-xxxx."""
     return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{secrets.token_hex(2)}"
 
 
 def view(base: Base) -> dict[str, Any]:
-    """A base image as the catalogue shows it."""
+    """Return a base image as the catalogue shows it."""
     return {
         "id": base.id,
         "name": base.name,

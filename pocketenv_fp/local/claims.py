@@ -1,4 +1,4 @@
-"""Sandboxes without an owner, and how a user gets one."""
+"""Sandboxes without an owner, and how a user claims one."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _BASE = "openclaw"
 
 
 async def claim(call: Call) -> Any:
-    """Make a sandbox without an owner the caller's; one that has an owner is not found."""
+    """Make the caller the owner of a sandbox without an owner. One that has an owner is not found."""
     identifier: str = call.params["id"]
     if sandboxes.find(call.world, identifier, by="id", owner=None) is None:
         raise not_found("Sandbox not found")
@@ -34,7 +34,7 @@ async def claim(call: Call) -> Any:
 
 
 def add_ownerless(world: World, provider: str = CLOUDFLARE) -> Sandbox:
-    """A new running sandbox without an owner: every caller may use it, and the first to claim it has it."""
+    """Add a running sandbox without an owner. Every caller may use it, and the first to claim it owns it."""
     moment = now()
     made = Sandbox(
         id=new_id("sandbox"),

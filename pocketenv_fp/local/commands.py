@@ -1,4 +1,4 @@
-"""Running commands in a sandbox."""
+"""Run commands in a sandbox."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from pocketenv_fp.local.call import Call, not_found, server_error
 from pocketenv_fp.local.faults import BlockedShell, DeadShell, NoStderr
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
 
-# What another client may have sent before.
+# Another client may have sent these before.
 _ENDS = "exit"
 _HOLDS = "kill -STOP $$"
 
 
 async def run(call: Call) -> Any:
-    """Return what a command wrote and how it ended; a non-zero exit is an answer like any other."""
+    """Return the output and exit code of a command. A non-zero exit code is no error."""
     found = sandboxes.find(call.world, call.params["id"], by="name", owner=call.owner)
     if found is None:
         raise not_found("Sandbox not found", "SandboxNotFound")

@@ -9,14 +9,14 @@ from starlette.types import Receive, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 TRANSPORT = "pocketenv.transport"
-# What Node allows: the request line and all headers.
+# Node's limit for the request line and all headers.
 LARGEST_HEAD = 16_384
-# A socket that is closed with this on sends a reset: its client sees the connection broken rather than ended.
+# A socket that is closed with this option sends a reset. The client sees a broken connection, not an ended one.
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose transport is in the `state` of each of its requests: uvicorn itself lends it to nobody."""
+    """A connection whose transport is in the `state` of each of its requests. uvicorn does not expose it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         super().connection_made(transport)
@@ -25,7 +25,7 @@ class Connection(HttpToolsProtocol):
         self._head_size = 0
 
     def data_received(self, data: bytes) -> None:
-        """Take what came. A head that is too large ends the connection: the parser would keep it in memory."""
+        """Parse the next bytes. A head that is too large ends the connection: the parser would keep it in memory."""
         while data and not self.transport.is_closing():
             if not self._in_head:
                 super().data_received(data)
@@ -38,7 +38,7 @@ class Connection(HttpToolsProtocol):
                 self._refuse(b"431 Request Header Fields Too Large")
 
     def on_headers_complete(self) -> None:
-        """Begin the request. What follows is its body."""
+        """Begin the request. The next bytes are its body."""
         self._in_head, self._head_size = False, 0
         super().on_headers_complete()
 
@@ -48,7 +48,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - Node says nothing
-        """End a connection that does not speak HTTP, as Node does it: no words, no type."""
+        """End a connection that does not speak HTTP as Node does: without a message or type."""
         self._refuse(b"400 Bad Request")
 
     def _refuse(self, status: bytes) -> None:
@@ -58,9 +58,9 @@ class Connection(HttpToolsProtocol):
 
 
 async def hang_up(scope: Scope, receive: Receive, *, reset: bool) -> None:
-    """End the connection of this request, whatever has been sent of its answer, and return once it has ended.
+    """End the connection of this request, after any part of its answer, and return once it has ended.
 
-    The request should have been read to its end: the system turns the close of a socket with unread bytes into a reset.
+    Read the request to its end before: the system turns the close of a socket with unread bytes into a reset.
     """
     transport: asyncio.Transport = scope["state"][TRANSPORT]
     if reset:
@@ -68,6 +68,6 @@ async def hang_up(scope: Scope, receive: Receive, *, reset: bool) -> None:
         with contextlib.suppress(OSError):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.close()
-    # Until uvicorn knows that the client is gone, it takes an application without an answer for a broken one.
+    # Until uvicorn knows that the client is gone, it treats an application without an answer as broken.
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,9 +1,8 @@
-"""Directories on their way between a sandbox and storage: lines of the platform's own in the sandbox's shell.
+"""Copies between a sandbox and storage: lines of the platform's own in the sandbox's shell.
 
-They are the platform's, with what it does: the path is pasted into them without quotes, no exit code is looked at, the
-shell is left in /tmp or below it, and an archive that was pulled stays unpacked there. Only what fetches and sends is
-another: an archive is read and written under a name that the platform has for it. A function `curl` in the shell takes
-its place, as it would on the platform.
+The lines behave as the platform's do. The path is pasted into them without quotes. No exit code is checked. The shell is
+left in /tmp or below it, and a pulled archive stays unpacked there. Only the transfer differs: the lines read and write
+an archive under a name that the platform gave it. A function `curl` in the shell replaces that, as on the platform.
 """
 
 import posixpath
@@ -23,7 +22,7 @@ _IS_FUNCTION = "declare -F curl >/dev/null 2>&1"
 
 
 async def pull(call: Call) -> Any:
-    """Unpack an archive in a sandbox and copy it into a directory; whatever comes of it is not told."""
+    """Unpack an archive in a sandbox and copy it into a directory. The result is not reported."""
     world, found, directory = call.world, _running(call), call.body["directoryPath"]
     uuid = call.body.get("uuid")
     if uuid is None:
@@ -41,7 +40,7 @@ async def pull(call: Call) -> Any:
 
 
 async def push(call: Call) -> Any:
-    """Return the uuid of an archive; where there is nothing at the path it is the uuid of nothing."""
+    """Return the uuid of an archive. For a missing path no archive has the uuid."""
     world, found, directory = call.world, _running(call), call.body["directoryPath"]
     uuid = str(uuid4())
     draft = storage.drafts(world) / uuid
@@ -72,7 +71,7 @@ async def _pull(world: World, sandbox: Sandbox, uuid: str, archive: Path | None,
 def _pull_lines(root: str, uuid: str, archive: str | None, directory: str) -> list[str]:
     target, folder = _mapped(root, directory), f"{root}/tmp/{uuid4()}"  # noqa: S108 - in the sandbox
     if archive is None:
-        # What it finds is not there. The uuid is pasted too.
+        # It always fails, as the archive is not there. The uuid is pasted too.
         fetched = f"false {_STORAGE}/{uuid} {_LOGIN} --output -"
     else:
         curl = f"curl {_STORAGE}/{uuid} {_LOGIN} --output -"
@@ -94,7 +93,7 @@ def _push_line(root: str, uuid: str, archive: str, directory: str) -> str:
 
 
 def _root(world: World, sandbox: Sandbox) -> str:
-    """The text before an absolute path: nothing in a box, whose root is the sandbox's."""
+    """Return the prefix of an absolute path: empty in a box, whose root is the sandbox's."""
     if world.kind.isolation == "bubblewrap":
         return ""
     return shlex.quote(str(world.machine(sandbox.id).folder))
@@ -105,7 +104,7 @@ def _mapped(root: str, path: str) -> str:
 
 
 async def _open(world: World, sandbox: Sandbox, directory: str) -> None:
-    # In a box the system's directories are read-only, but for those that somebody named.
+    # In a box the system's directories are read-only, except where a path in them was named.
     if world.kind.isolation != "bubblewrap" or not directory.startswith("/"):
         return
     if mounts.lent(posixpath.normpath(directory)) is not None:

@@ -11,7 +11,7 @@ _VIEW = ("id", "path", "created_at", "updated_at")
 
 
 async def add(call: Call) -> Any:
-    """Keep a sealed content under a path that is free."""
+    """Keep sealed content under a path that is free."""
     sent, moment = call.body["file"], now()
     call.world.store.insert(
         "files",
@@ -26,30 +26,30 @@ async def add(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    """Another path for a file. Its content stays what it was, whatever is sent: a fault of the platform."""
+    """Change the path of a file. Its content stays, whatever the body has: a bug of the platform."""
     return records.change(call, "files", "File not found", path=call.body["file"]["path"], updated_at=now())
 
 
 async def get(call: Call) -> Any:
-    """One file without its content; `{}` where there is none."""
+    """Return one file without its content; `{}` for an unknown one."""
     row = records.one(call, "files", _VIEW, call.params["id"])
     return {"file": _view(*row)} if row else NOTHING
 
 
 async def get_all(call: Call) -> Any:
-    """A page of files without their contents."""
+    """Return a page of files without their contents."""
     rows, total = records.page(call, "files", _VIEW, records.listed(call))
     return {"files": [_view(*row) for row in rows], "total": total}
 
 
 async def delete(call: Call) -> Any:
-    """Forget a file, also one that is unknown; what a start wrote stays where it is."""
+    """Delete a file record. An unknown one is no error. A file that a start wrote stays."""
     records.remove(call, "files")
     return EMPTY
 
 
 def opened(world: World, sandbox_id: str) -> list[tuple[str, bytes]]:
-    """The (path, content) of every file of a sandbox that can be written; the others are logged and left out."""
+    """Return the (path, content) of every file of a sandbox that can be written. Others are logged and left out."""
     rows = world.store.rows("SELECT path, content FROM files WHERE sandbox = ? ORDER BY rowid", sandbox_id)
     return [found for path, content in rows if (found := _open(world, path, content)) is not None]
 

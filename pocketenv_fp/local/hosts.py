@@ -1,8 +1,8 @@
-"""From where a request came: by which name of this machine, and from which web site.
+"""The origin of a request: the name that it has for this machine, and the web site that sent it.
 
-A web site can point a name of its own at 127.0.0.1, and its scripts then read every answer: DNS rebinding. A name that is
-not this machine's is refused for that reason. A script of another web site may send requests here as well. It gets
-through with a token, and not in the name of a caller without a login.
+A web site can point a name of its own at 127.0.0.1, and its scripts then read every answer: DNS rebinding. So a Host that
+does not name this machine is refused. A script of another web site may send requests here as well. They pass with a
+token, and not as a caller without a login.
 """
 
 import re
@@ -17,12 +17,12 @@ FOREIGN = ("Forbidden", "Another web site asks, and without a token.")
 
 
 def is_here(headers: Headers) -> bool:
-    """Whether the Host header names this machine."""
+    """Return whether the Host header names this machine."""
     return _LOOPBACK.fullmatch(headers.get(b"host", b"")) is not None
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Whether a script of a web site asks that is not served on this machine."""
+    """Return whether the request is from a script of a web site that is not served on this machine."""
     origin = headers.get(b"origin")
     if origin is None:
         return False

@@ -1,4 +1,4 @@
-"""Integrations: the platform declares their two methods and keeps nothing behind them."""
+"""Integrations: the platform declares two methods and stores nothing."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ from pocketenv_fp.local.call import NOTHING, Call
 
 
 async def answer(_call: Call) -> Any:
-    """Answer `{}`, whatever was asked."""
+    """Answer `{}` to every request."""
     return NOTHING

@@ -1,4 +1,4 @@
-"""What the platform says about a body that is no JSON: the words of JavaScript's `JSON.parse` in Node 20."""
+"""Errors for a body that is not JSON, in the words of JavaScript's `JSON.parse` in Node 20."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ _END = "Unexpected end of JSON input"
 
 
 class _Broken(Exception):
-    """The complaint about the first place that is wrong."""
+    """The message for the first wrong place."""
 
 
 def complaint(text: str) -> str | None:
-    """The message of the SyntaxError for a text; None where the text is JSON.
+    """Return the message of the SyntaxError for a string; None where it is JSON.
 
     >>> complaint('{"a":1,}')
     'Expected double-quoted property name in JSON at position 7'
@@ -28,14 +28,14 @@ def complaint(text: str) -> str | None:
 
 
 def not_a_container(text: str) -> str:
-    r"""The message for a text whose first letter opens neither an object nor an array.
+    r"""Return the message for a string whose first letter opens neither an object nor an array.
 
     >>> not_a_container("null")
     'Unexpected token \'n\', "null" is not valid JSON'
     """
     units = _split(text)
     start = len(units) - len(units.lstrip(_SPACE))
-    # The real parser gets the text with everything from there on as marks, and the marks are put back afterwards.
+    # The real parser sees a string that is all marks from there on. The marks are replaced afterwards.
     told = _complaint(units[:start] + "#" * (len(units) - start)) or _END
     return _join("".join(_put_back(told, units, start)))
 
@@ -67,7 +67,7 @@ def _join(units: str) -> str:
 
 
 class _Reader:
-    """One pass over a text in UTF-16 units, without recursion: a body may be nested 50,000 deep."""
+    """One pass over a string in UTF-16 units, without recursion: a body may be nested 50,000 deep."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -92,7 +92,7 @@ class _Reader:
             raise _Broken(f"Unexpected non-whitespace character after JSON at position {self._at}")
 
     def _value(self, inside: list[str]) -> None:
-        # Goes in as far as values open, and returns after one that is whole.
+        # It enters every value that opens, and returns after one that is whole.
         while True:
             first = self._peek()
             if first == "{":
@@ -125,7 +125,7 @@ class _Reader:
         self._string()
 
     def _colon(self, wrong: Callable[[], _Broken]) -> None:
-        # Only the first property of an object has words of its own for this.
+        # Only the first property of an object has a message of its own for this.
         if self._peek() != ":":
             raise wrong()
         self._at += 1

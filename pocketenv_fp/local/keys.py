@@ -11,7 +11,7 @@ _FILES = {"ssh-rsa": "id_rsa", "ecdsa-sha2-nistp256": "id_ecdsa"}
 
 
 class Pair(NamedTuple):
-    """An SSH key pair in the clear."""
+    """An SSH key pair in plain text."""
 
     private: str
     public: str
@@ -21,31 +21,31 @@ class Pair(NamedTuple):
 
 
 async def get_ssh_keys(call: Call) -> Any:
-    """The redacted private key as it was sent, and the public one."""
+    """Return the redacted private key as it was sent, and the public one."""
     row = _kept(call, "ssh_keys", "id, redacted, public_key, created_at")
     return {"id": row[0], "privateKey": row[1] or "", "publicKey": row[2], "createdAt": iso(row[3])}
 
 
 async def put_ssh_keys(call: Call) -> Any:
-    """Keep a key pair; the next start writes it into the sandbox."""
+    """Keep a key pair. The next start writes it into the sandbox."""
     _keep(call, "ssh_keys", private_key=call.body["privateKey"], public_key=call.body["publicKey"])
     return NOTHING
 
 
 async def get_tailscale_auth_key(call: Call) -> Any:
-    """The redacted key as it was sent."""
+    """Return the redacted key as it was sent."""
     row = _kept(call, "tailscale_keys", "id, redacted, created_at")
     return {"id": row[0], "authKey": row[1] or "", "createdAt": iso(row[2])}
 
 
 async def put_tailscale_auth_key(call: Call) -> Any:
-    """Keep a key; nothing here joins a Tailscale network with it."""
+    """Keep a key. It has no effect here: there is no Tailscale network."""
     _keep(call, "tailscale_keys", auth_key=call.body["authKey"])
     return NOTHING
 
 
 def opened(world: World, sandbox_id: str) -> Pair | None:
-    """The key pair of a sandbox, if it has one; ValueError where the private key is no box for this key."""
+    """Return the key pair of a sandbox, if it has one. Raises ValueError where the private key cannot be opened."""
     row = world.store.row("SELECT private_key, public_key FROM ssh_keys WHERE sandbox = ?", sandbox_id)
     return Pair(world.vault.open(row[0]), row[1]) if row else None
 
@@ -76,7 +76,7 @@ def _keep(call: Call, table: str, **values: str) -> None:
         raise not_found("Sandbox not found")
     store = call.world.store
     with store.transaction():
-        # A key that is put again is another record.
+        # Each put makes a new record.
         store.remove(table, "sandbox = ?", found.id)
         redacted: str | None = call.body.get("redacted")
         store.insert(table, sandbox=found.id, id=new_id("rec"), redacted=redacted, created_at=now(), **values)

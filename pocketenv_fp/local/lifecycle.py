@@ -1,7 +1,8 @@
-"""Sandboxes as machines: created, started, stopped, deleted, and put in order after a crash."""
+"""Create, start, stop and delete sandboxes as machines, and recover them after a crash."""
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 
 async def create_sandbox(call: Call) -> Any:
-    """A new sandbox, or the one with the same repository and base, started."""
+    """Create a sandbox, or start the one with the same repository and base."""
     existing = sandboxes.same(call)
     if existing is not None:
         await _start(call.world, existing, {})
@@ -42,13 +43,13 @@ async def create_sandbox(call: Call) -> Any:
 
 
 async def start_sandbox(call: Call) -> Any:
-    """Start; also when it runs, for only a start puts secrets, variables and keys in place."""
+    """Start a sandbox. A running one gets its secrets, variables, files and keys again."""
     await _start(call.world, _own(call, by="name"), call.body)
     return NOTHING
 
 
 async def stop_sandbox(call: Call) -> Any:
-    """End what runs in it, and on most providers discard its files."""
+    """Kill its processes, and on most providers discard its files."""
     found = _own(call, by="name")
     machine = call.world.machine(found.id)
     async with machine.turn:
@@ -62,7 +63,7 @@ async def stop_sandbox(call: Call) -> Any:
 
 
 async def delete_sandbox(call: Call) -> Any:
-    """End it and remove every trace, its backups included."""
+    """Kill its processes and remove every trace, its backups included."""
     found = _own(call, by="name")
     machine = call.world.machine(found.id)
     async with machine.turn:
@@ -80,7 +81,7 @@ async def delete_sandbox(call: Call) -> Any:
 
 
 def plan(world: World, sandbox_id: str) -> Plan:
-    """What the box of a sandbox is built from, as its records are now."""
+    """Return the plan for the box of a sandbox, from its records as they are now."""
     mounts = volumes.mounts(world, sandbox_id)
     named = world.store.rows(
         "SELECT path FROM files WHERE sandbox = ? UNION SELECT path FROM reached WHERE sandbox = ?",
@@ -93,10 +94,10 @@ def plan(world: World, sandbox_id: str) -> Plan:
 
 
 async def reach(world: World, sandbox_id: str, path: str) -> None:
-    """Make sure that something can be written at a path. For who holds the machine's turn.
+    """Make sure that a path can be written. The caller holds the machine's turn.
 
-    In a box the system's directories are read-only. One that is named here is open to new names from now on; the box is
-    built anew for that, and services come back.
+    In a box the system's directories are read-only. From now on this one accepts new names. The box is rebuilt for that,
+    and services come back.
     """
     lent = layout.lent(path)
     if world.kind.isolation != "bubblewrap" or lent is None:
@@ -107,7 +108,7 @@ async def reach(world: World, sandbox_id: str, path: str) -> None:
 
 
 def recover(world: World) -> None:
-    """Remove what a crash left: processes, half-removed folders, archives that were never finished."""
+    """Remove the remains of a crash: processes, half-removed folders, unfinished archives."""
     processes.end_marked(world.data)
     bury(world.data / "trash")
     for clone in world.data.glob(f"{repositories.DRAFT}*"):
@@ -132,7 +133,7 @@ def recover(world: World) -> None:
 
 
 async def finish(world: World) -> None:
-    """Do to the end what a crash interrupted half way: archives that were being unpacked into a sandbox."""
+    """Finish the restores that a crash interrupted."""
     for noted in unpackings.left(world):
         sandbox = sandboxes.find(world, noted.sandbox, by="id")
         async with world.machine(noted.sandbox).turn:
@@ -155,38 +156,55 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             environment = secrets.opened(world.vault, snapshot)
             pair = keys.opened(world, sandbox.id)
         except ValueError:
-            # The platform boots the machine before it opens the boxes.
+            # The platform boots the machine before it opens the sealed boxes.
             world.store.write("UPDATE sandboxes SET stopped = 0, started_at = ? WHERE id = ?", now(), sandbox.id)
             raise server_error() from None
         written = files.opened(world, sandbox.id)
         await machine.adopt(plan(world, sandbox.id))
-        await _furnish(machine, pair, written, boot=bool(volumes.contents(world, sandbox.id)))
+        if volumes.contents(world, sandbox.id):
+            await _attach_volumes(machine)
+        started = max(now(), sandbox.ready_at)
         world.store.write(
-            "UPDATE sandboxes SET stopped = 0, started_at = max(?, ready_at), environment = ?,"
+            "UPDATE sandboxes SET stopped = 0, started_at = ?, environment = ?,"
             " keep_alive = coalesce(?, keep_alive) WHERE id = ?",
-            now(),
+            started,
             json.dumps(snapshot),
             body.get("keepAlive"),
             sandbox.id,
         )
         machine.variables = environment
         providers.started(world, sandbox)
+        if pair is not None or written:
+            world.do_later(partial(_write_files, world, sandbox.id, started, pair, written))
         await services.resume(world, sandbox.id)
         await repositories.clone(machine, body.get("repo", sandbox.repo))
 
 
-async def _furnish(machine: Machine, pair: keys.Pair | None, written: list[tuple[str, bytes]], *, boot: bool) -> None:
+async def _attach_volumes(machine: Machine) -> None:
     try:
-        if boot:
-            # A volume that cannot be attached is told now, and not by the first command.
-            await machine.boot()
+        # The start reports a volume that cannot be attached. The first command would report it otherwise.
+        await machine.boot()
+    except Refused as error:
+        _log.warning("a volume could not be attached: %s", error)
+        raise provider_refused() from None
+
+
+async def _write_files(
+    world: World, sandbox_id: str, started: float, pair: keys.Pair | None, written: list[tuple[str, bytes]]
+) -> None:
+    machine = world.machine(sandbox_id)
+    async with machine.turn:
+        sandbox = sandboxes.find(world, sandbox_id, by="id")
+        if sandbox is None or sandbox.stopped or sandbox.started_at != started:
+            # A later start writes its own files.
+            return
         if pair is not None:
             await keys.install(machine, pair)
         for path, content in written:
-            await machine.write(path, content)
-    except Refused as error:
-        _log.warning("a sandbox could not be furnished: %s", error)
-        raise provider_refused() from None
+            try:
+                await machine.write(path, content)
+            except Refused as error:
+                _log.warning("a file could not be written: %s", error)
 
 
 def _own(call: Call, *, by: sandboxes.By) -> Sandbox:

@@ -8,7 +8,7 @@ PLATFORM_LIMIT = 500
 
 
 class RateWindow:
-    """The last requests of each address, refused ones included: who hammers stays refused.
+    """The last requests of each address, refused ones included: a client that keeps asking stays refused.
 
     Without a limit the window is the platform's and never fills.
     """
@@ -18,7 +18,7 @@ class RateWindow:
         self._seen: dict[str, deque[float]] = {}
 
     def admit(self, address: str, now: float) -> tuple[bool, int, int]:
-        """Whether a request at `now` (seconds since 1970) may pass, how many are left, and when one more will be."""
+        """Return whether a request at `now` (seconds since 1970) may pass, how many are left, and when one more will be."""
         if self.limit is None:
             return True, PLATFORM_LIMIT - 1, math.ceil(now) + WINDOW_SECONDS
         # The newest `limit` requests are all that a decision needs, however many were refused.

@@ -1,4 +1,4 @@
-"""The pages of the platform's login. There is no account behind them here: the token is printed when the platform starts."""
+"""The pages of the platform's login. There are no accounts here: the token is printed when the platform starts."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9
 
 
 class Said(NamedTuple):
-    """An answer in plain words; `page`: it is shown as a page for an error."""
+    """An answer in plain words. With `page` it is shown as an error page."""
 
     status: int
     text: str
@@ -23,7 +23,7 @@ class Said(NamedTuple):
 
 
 async def answer(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Said | None:
-    """Answer a request for one of the pages; None where the page takes no such verb."""
+    """Answer a request for one of the pages. Return None for a verb that the page does not take."""
     verb = scope["method"]
     if scope["path"] == "/token":
         return Said(401, "Unauthorized") if verb in {"GET", "HEAD"} else None

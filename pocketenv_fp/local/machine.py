@@ -1,4 +1,4 @@
-"""A sandbox's own machine: a folder that is its file system, and the box that its commands run in."""
+"""A sandbox's own machine: a folder that is its file system, and the box of its commands."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ LIMITED = "the output was cut: the command wrote more than it may\n"
 
 
 class Finished(NamedTuple):
-    """What a command left behind. `limited`: it was killed because it wrote more than it may."""
+    """The result of a command. `limited`: it was killed because it wrote too much."""
 
     stdout: str
     stderr: str
@@ -30,17 +30,17 @@ class Finished(NamedTuple):
 
 
 class Lost(Exception):
-    """A command has no answer: its shell ended, or it took longer than it may."""
+    """A command has no answer: its shell ended, or it took too long."""
 
 
 class Machine:
-    """The folder and the box of one sandbox. The box is built when something is first to be done in it.
+    """The folder and the box of one sandbox. The first operation builds the box.
 
-    `generation` is which run of the machine something was meant for: it is read when a request is accepted and compared
-    when its box is there, so that no command slips into a machine that was halted in between.
-    `turn` is held by whatever changes the machine as a whole (start, stop, delete, backup), one at a time; commands
-    do not wait for it. `variables` is the environment of the last start, None until it is read again after a restart.
-    `early`: what is in it was made before the sandbox was ready.
+    `generation` counts the runs of the machine. A request reads it at its start and compares it when the box is there,
+    so that no command gets into a machine that was halted in between.
+    `turn` is a lock for changes of the whole machine (start, stop, delete, backup). Commands do not wait for it.
+    `variables` is the environment of the last start; None until it is read again after a restart.
+    `early`: its content is from before the sandbox was ready.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Machine:
         self._later: list[str] = []
 
     async def adopt(self, plan: Plan) -> None:
-        """Be built from this plan from now on: a box that was built from another one is ended."""
+        """Use this plan from now on. A box with another plan is ended."""
         if self.box is not None and plan != self._plan:
             await self.halt()
         self._plan = plan
 
     async def reach(self, path: str) -> bool:
-        """Have a directory of the system open to new names; whether all that ran was ended for it."""
+        """Let a directory of the system accept new names. Return whether the running processes were killed for it."""
         plan = self._planned() if self._plan is None else self._plan
         ran = self.box is not None and path not in plan.reach
         await self.adopt(plan._replace(reach=plan.reach | {path}))
@@ -89,7 +89,7 @@ class Machine:
         merged: bool = False,
         limit: float | None = None,
     ) -> Finished:
-        """Run a process and wait for it, not for what it left in the background.
+        """Run a process and wait for it, not for its background children.
 
         `merged`: both outputs are the first one. `limit` is in seconds. Death by signal n is exit code 128 + n. Raises
         Lost where it took longer, Refused where the machine was halted.
@@ -109,11 +109,11 @@ class Machine:
     async def type_line(
         self, line: str, *, opening: Callable[[], list[str]], environment: Mapping[str, str], limit: float
     ) -> Finished:
-        """Type a line into the one shell of this machine and wait until it is done. Lines run one after the other.
+        """Type a line into the one shell of this machine and wait for its end. Lines run one after the other.
 
-        A shell is started with the first line; it has `environment` and is first typed the lines of `opening`. `limit`
-        is in seconds, from when the line is typed. Raises Lost where the shell ended or the line took longer, Refused
-        where the machine was halted.
+        The first line starts a shell with `environment` and is typed after the lines of `opening`. `limit` is in
+        seconds, from when the line is typed. Raises Lost where the shell ended or the line took longer, Refused where
+        the machine was halted.
         """
         box = await self._boot()
         before, self._later = self._later, []
@@ -151,7 +151,7 @@ class Machine:
                 await box.ask({"do": "release", "name": held["name"]})
 
     async def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
-        """Write a file at an absolute path of the sandbox; it appears whole. Raises Refused."""
+        """Write a file at an absolute path of the sandbox. It appears whole. Raises Refused."""
         box = await self._boot()
         await box.ask({"do": "write", "path": path, "mode": mode}, content)
 
@@ -175,13 +175,13 @@ class Machine:
         return True
 
     async def unpack(self, path: str, archive: Path, *, exact: bool = False) -> None:
-        """Put the entries of an archive into a directory; if `exact`, whatever else was there goes. Raises Refused."""
+        """Unpack an archive into a directory. With `exact` all other entries are removed. Raises Refused."""
         box = await self._boot()
         with archive.open("rb") as file:
             await box.ask({"do": "unpack", "path": path, "exact": exact}, descriptor=file.fileno())
 
     async def launch(self, service: str, line: str, environment: Mapping[str, str], log: str) -> None:
-        """Start a process that stays, under a key that none has; what it writes goes to `log`. Raises Refused."""
+        """Start a process that stays, under a new key. Its output goes to `log`. Raises Refused."""
         box = await self._boot()
         self._services.add(service)
         try:
@@ -192,18 +192,18 @@ class Machine:
             raise
 
     async def end(self, service: str) -> None:
-        """End a service and all that it started: asked first, killed a few seconds later."""
+        """End a service and its children: SIGTERM first, SIGKILL a few seconds later."""
         if self.box is not None and service in self._services:
             with contextlib.suppress(Refused):
                 await self.box.ask({"do": "end", "key": service})
         self._services.discard(service)
 
     def runs(self, service: str) -> bool:
-        """Whether a service lives now."""
+        """Return whether a service runs."""
         return service in self._services
 
     async def halt(self) -> None:
-        """End every process that was started here, detached ones included."""
+        """Kill every process that was started here, detached ones included."""
         self.generation += 1
         async with self._building:
             box, self.box = self.box, None
@@ -213,7 +213,7 @@ class Machine:
             await aside(processes.end_marked, self.folder)
 
     async def discard(self) -> None:
-        """Throw the file system away; a crash half way leaves nothing of it in place."""
+        """Remove the file system. A crash half way leaves nothing of it in place."""
         await aside(trash, self.folder, self._trash)
 
     async def _boot(self) -> Box:
@@ -261,12 +261,12 @@ def _finished(told: dict[str, Any], output: bytes) -> Finished:
 
 
 def _own(environment: Mapping[str, str]) -> dict[str, str]:
-    # A command under a wrong mark would be taken for another sandbox's.
+    # A command with a wrong mark would count as another sandbox's.
     return {name: value for name, value in environment.items() if name not in {processes.MARK, process_tree.MARK}}
 
 
 def trash(folder: Path, heap: Path) -> None:
-    """Remove a folder so that it is gone at once and as a whole, however long the removal takes."""
+    """Remove a folder: at once and as a whole, although the removal takes longer."""
     heap.mkdir(mode=0o700, parents=True, exist_ok=True)
     grave = heap / uuid.uuid4().hex
     with contextlib.suppress(FileNotFoundError):
@@ -275,6 +275,6 @@ def trash(folder: Path, heap: Path) -> None:
 
 
 def bury(grave: Path) -> None:
-    """Remove a tree, whatever its directories permit; a mount point or a stranger's file that stays is no error."""
+    """Remove a tree, also with read-only directories. A mount point or another user's file may stay."""
     with contextlib.suppress(OSError):
         file_operations.remove(str(grave))

@@ -1,6 +1,6 @@
-"""Every method of the platform: its verb, what it takes, who may call it, and the function that answers.
+"""Every method of the platform: its verb, its parameters and body, its login, and its handler.
 
-A method whose function is None is known and has no handler. Its path answers like any other unknown page.
+A method without a handler is known and not served. Its path answers like any other unknown page.
 """
 
 from typing import Literal, NamedTuple
@@ -25,11 +25,11 @@ from pocketenv_fp.local import (
 from pocketenv_fp.local.call import Handler
 from pocketenv_fp.local.schema import Field, Shape, array, boolean, dangling, integer, nested, tagged, text, union
 
-# The name of the 401 for somebody who did not log in; None for a method that anybody may call.
+# The error name of the 401 for a caller without a login. None for a method that needs no login.
 Login = Literal["AuthenticationRequired", "AuthenticationError"] | None
 NEEDED: Login = "AuthenticationRequired"
 
-# Names in the platform's lexicon that are no methods: a request for one finds no page.
+# Names in the platform's lexicon that are not methods: a request for one finds no page.
 RECORDS = frozenset(
     ["io.pocketenv.sandbox", "io.pocketenv.publicKey", "app.bsky.actor.profile", "com.atproto.repo.strongRef"]
 )
@@ -50,7 +50,7 @@ _SEALED_CREDENTIALS = (
 
 
 class Method(NamedTuple):
-    """One method; `body` is None where a request must not have one."""
+    """One method. Without `body` a request must not have one."""
 
     nsid: str
     verb: Literal["GET", "POST"]
@@ -61,14 +61,14 @@ class Method(NamedTuple):
 
 
 def query(name: str, *params: Field, login: Login = NEEDED, to: Handler | None = None) -> Method:
-    """A method that only reads."""
+    """Declare a method that only reads."""
     return Method(f"io.pocketenv.{name}", "GET", params, None, login, to)
 
 
 def procedure(
     name: str, *params: Field, body: Shape | None = None, login: Login = NEEDED, to: Handler | None = None
 ) -> Method:
-    """A method that changes something."""
+    """Declare a method that changes something."""
     return Method(f"io.pocketenv.{name}", "POST", params, body, login, to)
 
 
@@ -213,7 +213,7 @@ _ALL = (
     procedure("sandbox.pushDirectory", body=(text("sandboxId!"), text("directoryPath!")), to=copies.push),
     procedure("sandbox.createIntegration", body=(text("id!"), text("name!")), login=None, to=integrations.answer),
     query("sandbox.getIntegrations", ID, login=None, to=integrations.answer),
-    # The platform itself has these three in its lexicon and nothing behind them.
+    # The platform itself has these three in its lexicon and does not serve them.
     query("sandbox.getTailscaleToken", ID),
     procedure("sandbox.putTailscaleToken", body=(text("id!"), text("token!"))),
     procedure("sandbox.updateSandboxSettings", body=()),

@@ -1,7 +1,7 @@
-"""What a box sees: the sandbox's own folder as its root, the system's directories read-only in it.
+"""The file system of a box: the sandbox's own folder as its root, the system's directories read-only in it.
 
-Nothing of the home, of /tmp, /var, /opt, /srv or /run of this machine is in a box, and nothing in /etc that other users
-of this machine could not read.
+Nothing of the home, of /tmp, /var, /opt, /srv or /run of this machine is in a box. Of /etc only those files are that
+other users of this machine may read.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-# Where the interpreter and the agent of a box are found in it.
+# The paths of the interpreter and the agent in a box.
 PYTHON = "/run/pocketenv/python"
 LIBRARY = "/run/pocketenv/library"
-# What every sandbox has from the start, for itself and writable.
+# The directories that every sandbox has from the start, writable.
 OWN = ("workspace", "root", "home", "tmp", "app", "data", "opt", "srv", "var/log", "var/tmp", "var/lib", "var/cache")
 _SYSTEM = ("usr", "etc", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
-# What bubblewrap makes of its own in a box.
+# The directories that bubblewrap makes in a box.
 _KERNELS = ("proc", "dev", "run", "sys")
 # The files and directories of /proc by which root sets the machine's kernel.
 _SETTINGS = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr", "driver", "pressure", "slabinfo")
@@ -38,7 +38,7 @@ class Mount(NamedTuple):
 
 
 def prepare(root: Path) -> None:
-    """Make the directories that every sandbox has. One that a command replaced by a link or a file stays replaced."""
+    """Make the directories that every sandbox has. A link or a file in the place of one stays."""
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in OWN:
         with contextlib.suppress(OSError):
@@ -46,7 +46,7 @@ def prepare(root: Path) -> None:
 
 
 def attach(root: Path, mounts: Iterable[Mount]) -> None:
-    """Link folders of this machine into a sandbox that has no box. Raises OSError where something is in the way."""
+    """Link folders of this machine into a sandbox that has no box. Raises OSError where a path is taken."""
     for mount in sorted(mounts):
         parent, name = posixpath.split(mount.path.lstrip("/"))
         folder = _opened(root, parent, replacing=True)
@@ -60,13 +60,13 @@ def attach(root: Path, mounts: Iterable[Mount]) -> None:
 
 
 def linked(root: Path, mounts: Iterable[Mount]) -> dict[str, str]:
-    """The folder of each mount by the path of the link that `attach` makes for it."""
+    """Return the folder of each mount by the path of the link that `attach` makes for it."""
     real = os.path.realpath(root)
     return {posixpath.join(real, mount.path.lstrip("/")): str(mount.source) for mount in mounts}
 
 
 def lent(path: str) -> str | None:
-    """The path as the system spells it, where it lies in a directory that the system lends; None where it does not."""
+    """Return the path as the system spells it where the system lends its directory, None elsewhere."""
     first, _, rest = posixpath.normpath(posixpath.join("/workspace", path)).lstrip("/").partition("/")
     if first not in _SYSTEM or not Path(f"/{first}").is_dir():
         return None
@@ -74,7 +74,7 @@ def lent(path: str) -> str | None:
 
 
 class _Place(NamedTuple):
-    """A path of the system in a box: what is mounted on it, or where the link leads that stands there."""
+    """A path of the system in a box: its mount, or the target of its link."""
 
     path: str
     kind: Literal["directory", "file", "hidden", "link", "own"]
@@ -82,10 +82,10 @@ class _Place(NamedTuple):
 
 
 def furnish(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> None:
-    """Make what a box of these has to find in its root: the directories to mount on, the links of the system.
+    """Make the directories and links that a box needs in its root: mount points, and the links of the system.
 
-    A command may have replaced any of them by a link, which leads to this machine while no box is around it. So no link
-    is followed: one that is in the way of a mount is removed, and a file in its way is renamed.
+    A command may have replaced any of them by a link. Without a box, that link leads to this machine. So no link is
+    followed. A link in the way of a mount is removed, and a file in its way is renamed.
     """
     for path in (*_KERNELS, *(mount.path for mount in mounts)):
         os.close(_opened(root, path, replacing=True))
@@ -103,7 +103,7 @@ def furnish(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> None:
 
 
 def mounted(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[str]:
-    """Bubblewrap's arguments for a box, whose root is as `furnish` makes it."""
+    """Return bubblewrap's arguments for a box whose root is as `furnish` makes it."""
     arguments = ["--bind", str(root), "/"]
     for place in _places(_ancestors(reach)):
         if place.kind in {"directory", "file"}:
@@ -120,7 +120,7 @@ def mounted(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[s
 
 
 def _read_only_settings() -> Iterator[str]:
-    # Root may write the settings of the machine's kernel here, in whichever namespace. Bubblewrap covers only those
+    # Root may write the settings of the machine's kernel here, in any namespace. Bubblewrap covers only those
     # that access(2) calls writable, which /proc/sys is not.
     if os.geteuid() == 0:
         for name in _SETTINGS:
@@ -129,9 +129,9 @@ def _read_only_settings() -> Iterator[str]:
 
 
 def _opened(root: Path, path: str, *, replacing: bool = False) -> int:
-    """Open a directory of a sandbox, made where it is missing, and return its descriptor. No link is followed.
+    """Open a directory of a sandbox, make missing ones, and return its descriptor. No link is followed.
 
-    With ``replacing``, a directory takes the place of a link or a file on the way. Raises OSError.
+    With ``replacing``, a directory replaces a link or a file on the way. Raises OSError.
     """
     folder = os.open(root, _DIRECTORY)
     for name in filter(None, path.split("/")):
@@ -160,7 +160,7 @@ def _entered(folder: int, name: str, *, replacing: bool) -> int:
 
 
 def _make_file(folder: int, name: str) -> None:
-    # What a file is mounted on. Bubblewrap would make it through a link.
+    # A mount point for a file. Bubblewrap would make it through a link.
     if _is_there(folder, name) and _is_link(folder, name):
         os.unlink(name, dir_fd=folder)
     with contextlib.suppress(FileExistsError):
@@ -180,14 +180,14 @@ def _is_there(folder: int, name: str) -> bool:
 
 
 def python_at(prefix: str) -> str:
-    """The path of the interpreter in a box; `prefix` is where it is mounted if the system does not have it."""
+    """Return the path of the interpreter in a box. `prefix` is its mount point if the system does not have it."""
     real = Path(os.path.realpath(sys.executable))
     if not _needs_mount():
         return str(real)
     return str(Path(prefix) / real.relative_to(os.path.realpath(sys.base_prefix)))
 
 
-# Asked for here, since two boxes may boot at once: its first answer to one of two threads may be empty.
+# Read here, since two boxes may boot at once: the first call from one of two threads may return nothing.
 _LIBRARIES = sysconfig.get_config_var("LIBDIR") or ""
 
 
@@ -198,20 +198,20 @@ def _needs_mount() -> bool:
 def _interpreter() -> list[str]:
     if not _needs_mount():
         return []
-    # One that was built with a shared library remembers where that lay.
+    # An interpreter with a shared library remembers where that was.
     library = posixpath.join(PYTHON, os.path.relpath(_LIBRARIES, sys.base_prefix))
     base = os.path.realpath(sys.base_prefix)
     return ["--ro-bind", base, PYTHON, "--setenv", "LD_LIBRARY_PATH", posixpath.normpath(library)]
 
 
 def _resolver() -> list[str]:
-    # The file that names the resolvers is often a link into /run, which is not this machine's in a box.
+    # The file that names the resolvers is often a link into /run. In a box /run is not this machine's.
     real = os.path.realpath("/etc/resolv.conf")
     return [] if real.startswith("/etc/") or not Path(real).is_file() else ["--ro-bind", real, real]
 
 
 def _ancestors(paths: Iterable[str]) -> set[str]:
-    """The directories of this machine that lie on the way to these paths, they themselves included."""
+    """Return these directories of this machine, and all directories above them."""
     return {
         str(parent)
         for path in paths
@@ -234,8 +234,8 @@ def _system(source: Path, opened: set[str]) -> Iterator[_Place]:
         yield _Place(str(source), "directory")
         yield from (_Place(str(hidden), "hidden") for hidden in _unreadable(source))
         return
-    # New names are wanted here: the directory is the sandbox's own, and what the system has in it is mounted or
-    # linked name by name.
+    # This directory accepts new names: it is the sandbox's own, and the system's entries are mounted or
+    # linked one by one.
     yield _Place(str(source), "own")
     for entry in sorted(source.iterdir()):
         if entry.is_symlink():

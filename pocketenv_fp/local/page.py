@@ -1,7 +1,7 @@
-"""`GET /`: what this platform is doing, for the person at this machine.
+"""`GET /`: the state of this platform, for the user of this machine.
 
-One page that needs nothing else, with no token and no value in it. A web site that the person visits cannot read it:
-browsers keep pages of other origins from it, and a name that somebody points at this machine is refused.
+One page without other files, tokens or values. Another web site cannot read it: browsers keep pages of other origins
+from it, and a foreign name that points to this machine is refused.
 """
 
 import base64
@@ -47,7 +47,7 @@ class Service(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A sandbox with what hangs on it: `ports` as (number, preview URL)."""
+    """A sandbox with its ports and services: `ports` as (number, preview URL)."""
 
     sandbox: Sandbox
     owner: str | None
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 
 class View(NamedTuple):
-    """All that one page shows; `total` counts the sandboxes beyond `rows` too."""
+    """The content of one page. `total` counts the sandboxes beyond `rows` too."""
 
     url: str
     public_key: str
@@ -76,7 +76,7 @@ class Page:
         self._names = names
 
     async def show(self, request: Request) -> Response:
-        """The page as it is now; 403 for a browser that came here by another name than this machine's."""
+        """Return the page; a 403 for a browser that uses another name than this machine's."""
         if not _is_here(request.headers):
             return PlainTextResponse("This page answers to 127.0.0.1 and localhost only.\n", 403, HEADERS)
         return HTMLResponse(render(self._look(request)), headers=HEADERS)
@@ -120,7 +120,7 @@ def _is_here(headers: Headers) -> bool:
 
 
 def render(view: View) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     return _DOCUMENT.format(
         style=_STYLE,
         script=_SCRIPT,
@@ -129,7 +129,7 @@ def render(view: View) -> str:
 
 
 def _head(view: View) -> str:
-    # Its words are the sandboxes' in figures, so that a narrow glance is enough.
+    # A short title: the numbers of sandboxes, readable in a narrow tab.
     return (
         f'<header id="head"><h1>Pocketenv <small>on this machine</small></h1><p><code>{escape(view.url)}</code>'
         f"<span>{_counted(view.total, 'sandbox', 'sandboxes')}, {view.running} running</span>"
@@ -162,7 +162,7 @@ def _sandbox(row: Row) -> tuple[str, ...]:
 
 
 def _port(number: int, url: str | None) -> str:
-    # Only what is known to be harmless is made a link.
+    # Only a URL that is known to be harmless becomes a link.
     if url is None or not url.startswith(_LINKS):
         return f"<span>{number}</span>"
     return f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{number}</a>'
@@ -264,7 +264,7 @@ a { color: var(--link) }
 .lost #lost { display: inline }
 """
 
-# Only what is different is put in place anew: a selection and the position stay. A page that nobody sees asks nothing.
+# Only changed parts are replaced: a selection and the position stay. A hidden page sends no request.
 _SCRIPT = """
 "use strict";
 async function look() {

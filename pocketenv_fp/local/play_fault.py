@@ -1,4 +1,4 @@
-"""One request that has met a fault, and what then goes on the wire."""
+"""Play a fault: one request, and the bytes that then go on the wire."""
 
 import asyncio
 import hashlib
@@ -35,9 +35,9 @@ Headers = list[tuple[bytes, bytes]]
 Note = Callable[[int], None]
 
 NOT_SENT = 0
-# The key in a request's scope under which a handler finds that the user's AT Protocol session is gone.
+# The key in a request's scope for a lost AT Protocol session of the user.
 SESSION_LOST = "pocketenv.session-lost"
-# The key for what is wrong with the sandbox's shell.
+# The key for a fault of the sandbox's shell.
 SHELL_FAULT = "pocketenv.shell-fault"
 LOOK_AGAIN = 0.05
 
@@ -45,7 +45,7 @@ _encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json; charset=utf-8")
 _HTML = (b"content-type", b"text/html")
 _EMPTY = b"{}"
-# The words of the platform, where they are not those of HTTP.
+# The platform's words, where they are not those of HTTP.
 _WORDS = {
     400: ("InvalidRequest", "Bad Request"),
     401: ("AuthenticationRequired", "Unauthorized"),
@@ -60,9 +60,9 @@ _TOO_MANY = "Too many requests, please try again later."
 
 
 class Exchange(NamedTuple):
-    """A request, and what its answer goes through.
+    """A request, and the way of its answer.
 
-    `headers` are those that every answer of the platform has; `note` is told the status before anything is sent.
+    `headers` are on every answer of the platform. `note` is called with the status before anything is sent.
     """
 
     scope: Scope
@@ -76,7 +76,7 @@ Work = Callable[[Exchange], Awaitable[None]]
 
 
 async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], bool]) -> None:
-    """Answer as the fault wants it. `work` answers truly; `closed` says whether the platform is ending."""
+    """Answer as the fault wants it. `work` makes the true answer; `closed` returns whether the platform is closing."""
     request = _Request(asked.receive)
     told = asked._replace(receive=request.receive)
     match fault:
@@ -112,7 +112,7 @@ async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], b
 
 
 def etag(body: bytes) -> bytes:
-    """The weak entity tag of a body."""
+    """Return the weak entity tag of a body."""
     digest = b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).rstrip(b"=")
     return b'W/"%x-%s"' % (len(body), digest)
 
@@ -126,7 +126,7 @@ def _nobody(_status: int) -> None:
 
 
 class _Request:
-    """The body of a request on its way in, and whether all of it has come."""
+    """The incoming body of a request, and whether all of it has arrived."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -141,7 +141,7 @@ class _Request:
         return message
 
     async def drain(self) -> None:
-        # To ask for more than the whole body is to wait until the client goes.
+        # A read after the whole body would wait until the client leaves.
         while not self._ended:
             await self.receive()
 
@@ -153,7 +153,7 @@ class _Request:
 
 
 async def _end(asked: Exchange, request: _Request, *, reset: bool) -> None:
-    # Who waits to be told to go on has sent no body, and asking for it would be a byte on the wire.
+    # A client that waits for "100 Continue" has sent no body. Reading it would put a byte on the wire.
     if not any(name == b"expect" for name, _ in asked.scope["headers"]):
         await request.drain()
     await hang_up(asked.scope, asked.receive, reset=reset)
@@ -178,7 +178,7 @@ async def _slowly(fault: Slow, told: Exchange, request: _Request, work: Work, cl
 
 
 async def _wait(seconds: float, closed: Callable[[], bool]) -> None:
-    # In short naps: a platform that closes waits for nobody.
+    # In short naps: a platform that closes does not wait for them.
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
     while (left := until - clock()) > 0 and not closed():  # noqa: ASYNC110 - `closed` is told by another thread
@@ -186,9 +186,9 @@ async def _wait(seconds: float, closed: Callable[[], bool]) -> None:
 
 
 class _Shorter:
-    """Where an answer goes of which only the first `kept(size)` bytes are sent, unfinished.
+    """The receiver of an answer of which only the first `kept(size)` bytes are sent, unfinished.
 
-    The head tells the true size; `honest`: that of what is sent.
+    The head has the true size. With `honest` it has the size of the sent part.
     """
 
     def __init__(self, send: Send, kept: Callable[[int], int], *, honest: bool = False) -> None:
@@ -234,7 +234,7 @@ def _said(fault: Refuse | Html | Garbage, asked: Exchange) -> tuple[int, Headers
 
 
 def _too_many(fault: Refuse, headers: Headers) -> tuple[int, Headers, bytes]:
-    # The window must not tell another story than the refusal does.
+    # The headers of the limit must agree with the refusal.
     pause = WINDOW_SECONDS if fault.retry_after is UNSET else fault.retry_after
     seconds = pause if isinstance(pause, int) else WINDOW_SECONDS
     full = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": str(math.ceil(now() + seconds)).encode()}

@@ -1,7 +1,7 @@
-"""Ports that a sandbox shows to the world, and its VS Code.
+"""Exposed ports of a sandbox, and its VS Code.
 
-On Cloudflare the ports of a sandbox share one preview URL's token. The first port that is exposed has it, until that port
-is unexposed or the sandbox stops; the URL of every other one is null. A start gives it to the first port of the list.
+On Cloudflare the ports of a sandbox share the token of one preview URL. The first exposed port has it, until that port
+is unexposed or the sandbox stops. The URL of every other port is null. A start assigns it to the first port of the list.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from pocketenv_fp.local import sandboxes
 from pocketenv_fp.local.call import EMPTY, Call, World, not_found, provider_refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
-# Cloudflare keeps this one for itself. The platform notices after it wrote the port down.
+# Cloudflare keeps this one for itself. The platform notices after it wrote the record.
 RESERVED_PORT = 3000
 LOWEST_PORT = 1024
 VSCODE_PORT = 1024
@@ -19,7 +19,7 @@ HIGHEST_PORT = 65_535
 
 
 async def expose(call: Call) -> Any:
-    """The URL of a port, or null: sandboxes share this machine's network, so it is the port itself. Raises Refusal."""
+    """Return the URL of a port, or null. Sandboxes share this machine's network, so it is the port itself. Raises Refusal."""
     found, port = _own(call), int(call.body["port"])
     call.need_agent()
     add(call.world, found, port, call.body.get("description"))
@@ -29,7 +29,7 @@ async def expose(call: Call) -> Any:
 
 
 async def unexpose(call: Call) -> Any:
-    """Forget a port, also one that was not exposed. Raises Refusal for one that the provider cannot give back."""
+    """Delete the record of a port. A port that was not exposed is no error. Raises Refusal where the provider refuses."""
     found, port = _own(call), int(call.body["port"])
     if _reserved(found, port):
         raise provider_refused()
@@ -39,7 +39,7 @@ async def unexpose(call: Call) -> Any:
 
 
 async def get_exposed(call: Call) -> Any:
-    """The ports of a sandbox; none for one that is unknown."""
+    """Return the ports of a sandbox. An unknown sandbox has none."""
     found = sandboxes.find(call.world, call.params["id"], by="name", owner=call.me.id)
     rows = call.world.store.rows(
         "SELECT port, description, preview_url FROM ports WHERE sandbox = ? ORDER BY rowid", found.id if found else None
@@ -48,7 +48,7 @@ async def get_exposed(call: Call) -> Any:
 
 
 async def expose_vscode(call: Call) -> Any:
-    """A URL that opens the workspace in the VS Code of this machine. On other providers than Cloudflare it is refused."""
+    """Return a URL that opens the workspace in the VS Code of this machine. Other providers than Cloudflare refuse."""
     found = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.owner)
     if found is None:
         raise not_found("Sandbox not found")
@@ -62,18 +62,18 @@ async def expose_vscode(call: Call) -> Any:
         link if there else None,
     )
     if new and not there:
-        # The port is written down before the provider is asked, and the provider has no such page.
+        # The platform writes the record before it calls the provider, and the provider has no such page.
         raise not_found("Request failed with status code 404")
     return {"previewUrl": link if there else ""}
 
 
 def add(world: World, sandbox: Sandbox, port: int, description: str | None) -> None:
-    """Write a port down; sqlite3.IntegrityError where it is there."""
+    """Add the record of a port. Raises sqlite3.IntegrityError where it exists."""
     world.store.insert("ports", sandbox=sandbox.id, port=port, description=description, preview_url=None)
 
 
 def show(world: World, sandbox: Sandbox, port: int) -> str | None:
-    """Give a port that is written down the preview URL, if no other has it. Raises Refusal for one that cannot have it."""
+    """Assign the preview URL to a recorded port, if no other has it. Raises Refusal for a port that cannot have it."""
     if sandbox.provider != CLOUDFLARE:
         return None
     if _reserved(sandbox, port) or not LOWEST_PORT < port <= HIGHEST_PORT:
@@ -89,7 +89,7 @@ def show(world: World, sandbox: Sandbox, port: int) -> str | None:
 
 
 def show_again(world: World, sandbox: Sandbox) -> None:
-    """What a start does with the ports that are listed: the first that can have the preview URL gets it."""
+    """Assign the preview URL at a start, to the first listed port that can have it."""
     rows = world.store.rows(
         "SELECT port FROM ports WHERE sandbox = ? AND port > ? AND port <> ? ORDER BY rowid LIMIT 1",
         sandbox.id,

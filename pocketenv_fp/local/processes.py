@@ -1,8 +1,8 @@
-"""Finding and ending what a sandbox's box left behind, from outside.
+"""Find and kill the processes that a sandbox's box left, from outside.
 
-The agent of a box ends all that it started. Where the agent itself was killed, or the platform, every process of a
-sandbox is still known (on Linux) by a variable in its environment, and by being the child of one that is known. What
-empties its environment *and* outlives its parents is not found then: plain processes are no security boundary.
+The agent of a box kills all its processes. If the agent itself or the platform was killed, every process of a sandbox is
+still known (on Linux): by a variable in its environment, and as the child of a known process. A process that clears its
+environment *and* outlives its parents is not found. Plain processes are no security boundary.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ def end_family(pid: int) -> None:
 def end_marked(folder: Path) -> None:
     """Kill every process marked with `folder` or a folder below it.
 
-    Looks again until nothing is left, because what forks while it is hunted leaves children behind; and until what was
-    killed is gone, for a parent may end before its child has let go of a file.
+    Repeats until none is left: a process that forks during the kill leaves children, and a parent may end before its
+    child has closed a file.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed: set[int] = set()
@@ -39,7 +39,7 @@ def end_marked(folder: Path) -> None:
 
 
 def marked(folder: Path) -> set[int]:
-    """Ids of the living processes that belong to `folder`; empty where there is no /proc."""
+    """Return the ids of the living processes that belong to `folder`. Empty without /proc."""
     # The closing NUL or slash keeps /a/box1 from matching /a/box10.
     mark = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)
     found = {

@@ -14,13 +14,13 @@ _ONE = f"{_MINE} AND id = ?"
 
 
 def one(call: Call, table: Table, fields: tuple[str, ...], record: str) -> Row | None:
-    """The caller's record with this id."""
+    """Return the caller's record with this id."""
     rows = call.world.store.select(fields, table, f"WHERE {_ONE}", call.me.id, record)
     return rows[0] if rows else None
 
 
 def page(call: Call, table: Table, fields: tuple[str, ...], sandbox_id: str | None) -> tuple[list[Row], int]:
-    """The page asked for, of one sandbox or (None) of all that the caller has, and how many there are in all."""
+    """Return a page of one sandbox's records, or (None) of all the caller's records, and their total."""
     limit, offset = call.window(LIST_ROWS)
     where = f"WHERE {_MINE} AND sandbox = coalesce(?, sandbox)"
     chosen = (call.me.id, sandbox_id)
@@ -30,7 +30,7 @@ def page(call: Call, table: Table, fields: tuple[str, ...], sandbox_id: str | No
 
 
 def change(call: Call, table: Table, missing: str, *, of_any: bool = False, **values: Value) -> Any:
-    """Set new values in the record that the body names; 404 where the caller (`of_any`: any user) has none."""
+    """Set new values in the record that the body names. 404 where the caller (`of_any`: any user) has none."""
     known = call.world.store.row(f"SELECT 1 FROM {table} WHERE id = ?", call.body["id"]) if of_any else None  # noqa: S608 - a literal
     if known is None and one(call, table, ("id",), call.body["id"]) is None:
         raise not_found(missing)
@@ -39,12 +39,12 @@ def change(call: Call, table: Table, missing: str, *, of_any: bool = False, **va
 
 
 def remove(call: Call, table: Table) -> bool:
-    """Forget the caller's record with the id asked for; whether there was one."""
+    """Delete the caller's record with the id of the request. Return whether there was one."""
     return call.world.store.remove(table, _ONE, call.me.id, call.params["id"]) > 0
 
 
 def sandbox_of(call: Call, identifier: str | None) -> str:
-    """The id of the caller's sandbox with this id or name; 404 where the caller has none."""
+    """Return the id of the caller's sandbox with this id or name. 404 where the caller has none."""
     found = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
     if found is None:
         raise not_found("Sandbox not found")
@@ -52,7 +52,7 @@ def sandbox_of(call: Call, identifier: str | None) -> str:
 
 
 def listed(call: Call) -> str | None:
-    """The id of the sandbox that a list is asked of, by id or name; what is unknown stays, and lists nothing."""
+    """Return the sandbox id for a list, from an id or name. An unknown one stays as it is, and its list is empty."""
     identifier: str | None = call.params.get("sandboxId")
     found = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
     return identifier if found is None else found.id

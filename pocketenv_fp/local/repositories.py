@@ -1,4 +1,4 @@
-"""Git repositories that a sandbox is started with."""
+"""Git repositories in sandboxes."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,15 @@ from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.machine import Machine, Refused, bury
 
 CLONE_SECONDS = 20.0
-# In the platform's folder; a crash leaves it to the next start.
+# In the platform's folder. The next start removes it after a crash.
 DRAFT = ".clone-"
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
 
 
 async def clone(machine: Machine, repo: str | None) -> None:
-    """Clone to /workspace/NAME, unless something is there already.
+    """Clone to /workspace/NAME, unless that path exists.
 
-    A repository that cannot be had leaves a sandbox without it, and one that is slow goes on arriving after the answer:
-    neither is a reason not to start.
+    A failed clone is no error of the start: the sandbox has no repository then. A slow one goes on after the answer.
     """
     name = Path((repo or "").rstrip("/").removesuffix(".git")).name
     if not repo or name in {"", ".", ".."}:
@@ -42,12 +41,12 @@ async def _arrive(machine: Machine, repo: str, name: str) -> None:
         return
     here = _path_on_this_machine(repo)
     if here is None:
-        # Beside first, under a name that a start sweeps away: half a repository would never be cloned again.
+        # Cloned into a draft first, which a start sweeps away: half a repository would never be cloned again.
         draft = file_operations.DRAFT + uuid.uuid4().hex
         line = f"git clone --quiet -- {shlex.quote(repo)} {draft} && mv {draft} {shlex.quote(name)}"
         await machine.run(["bash", "-c", line], environment)
         return
-    # A box does not see the rest of this machine: the clone is made outside it and carried in.
+    # A box does not see the rest of this machine: the clone is made outside and unpacked into it.
     with tempfile.TemporaryDirectory(prefix=DRAFT, dir=machine.folder.parent.parent) as folder:
         copy, archive = Path(folder) / name, Path(folder) / "archive"
         if await aside(_clone_here, here, copy):
@@ -66,7 +65,7 @@ def _path_on_this_machine(repo: str) -> str | None:
 
 def _clone_here(repo: str, target: Path) -> bool:
     environment = {"PATH": os.defpath, "HOME": str(target.parent), "LANG": "C.UTF-8", **_QUIET}
-    # No hard links into somebody's repository: what a sandbox does to its copy stays there.
+    # No hard links into the user's repository: changes of a sandbox stay in its copy.
     command = ["git", "clone", "--quiet", "--no-hardlinks", "--", repo, str(target)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, stdin=subprocess.DEVNULL, check=False)

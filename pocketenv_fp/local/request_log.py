@@ -1,6 +1,6 @@
-"""Requests as a person reads them: which method, which sandbox, how it ended and how long it took.
+"""The log of requests for a reader: the method, the sandbox, the status and the time.
 
-Never a body, a token or a value.
+It never has a body, a token or a value.
 """
 
 import queue
@@ -22,13 +22,13 @@ NAMES_KEPT = 1000
 LINES_WAITING = 10_000
 PATIENCE_SECONDS = 1.0
 
-# What an unknown sandbox may be called here. A token or a key that was sent in the place of an id is not repeated.
+# The form of an unknown sandbox in the log. A token or a key that was sent in place of an id is not shown.
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,40}|at://[\w.:/-]{1,120}")
 _DIM, _GREEN, _YELLOW, _RED = "2", "32", "33", "31"
 
 
 class Answered(NamedTuple):
-    """A request and its answer: `at` in seconds since 1970, `sandbox` as it was asked for, 0 for no answer at all."""
+    """A request and its status. `at` is in seconds since 1970, `sandbox` as in the request. Status 0 is no answer."""
 
     at: float
     verb: str
@@ -39,13 +39,13 @@ class Answered(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The method without its namespace, or the verb and path of what is none."""
+        """The method without its namespace, or the verb and path of another request."""
         name = f"{self.verb} {self.name}" if self.name.startswith("/") else self.name.removeprefix(NAMESPACE)
         return _plain(name)
 
     @property
     def milliseconds(self) -> str:
-        """How long the work took."""
+        """The time of the work."""
         taken = self.seconds * 1000
         return f"{taken:.1f} ms" if taken < 1000 else f"{taken:,.0f} ms"
 
@@ -54,7 +54,7 @@ Heard = Callable[[Answered], None]
 
 
 def sandbox(nsid: str, *given: Any) -> str | None:
-    """The sandbox that parameters and body speak of, by whatever name they have for it."""
+    """Return the sandbox that the parameters or the body name, in any of its names."""
     keys = ("sandboxId", "id") if nsid.startswith(f"{NAMESPACE}sandbox.") else ("sandboxId",)
     for said in _mappings(given):
         for key in keys:
@@ -64,7 +64,7 @@ def sandbox(nsid: str, *given: Any) -> str | None:
 
 
 def _mappings(given: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
-    # The body of addSecret and its like has its sandbox one level further down.
+    # The body of addSecret and similar methods has its sandbox one level deeper.
     for said in given:
         if isinstance(said, dict):
             outer = cast("dict[str, Any]", said)
@@ -73,20 +73,20 @@ def _mappings(given: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
 
 
 class Names:
-    """What sandboxes are called; one that is gone keeps the name that it was last seen with."""
+    """The names of sandboxes. A deleted sandbox keeps its last name."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._seen: dict[str, str] = {}
 
     def learn(self, identifier: str, name: str) -> None:
-        """Keep the name of a sandbox for the time when it is gone."""
+        """Keep the name of a sandbox for the time after its deletion."""
         self._seen[identifier] = name
         if len(self._seen) > NAMES_KEPT:
             del self._seen[next(iter(self._seen))]
 
     def of(self, identifier: str | None) -> str | None:
-        """The name of a sandbox known by id, name or at-uri. Only in the server's thread."""
+        """Return the name of a sandbox by id, name or at-uri. Only in the server's thread."""
         if identifier is None:
             return None
         found = sandboxes.find(self._world, identifier, by="uri")
@@ -97,7 +97,7 @@ class Names:
 
 
 class Log:
-    """A line for each request, written by a thread of its own: a reader that is slow stops no answer."""
+    """Write a line for each request, in a thread of its own: a slow reader stops no answer."""
 
     def __init__(self, stream: TextIO, *, colour: bool) -> None:
         self._stream = stream
@@ -108,14 +108,14 @@ class Log:
         self._thread.start()
 
     def __call__(self, answered: Answered) -> None:
-        """Write about this request, soon."""
+        """Write a line for this request, soon."""
         try:
             self._waiting.put_nowait(answered)
         except queue.Full:
             self._missed += 1
 
     def close(self) -> bool:
-        """Write what is waiting, unless nobody reads it. Tells whether all is written."""
+        """Write the waiting lines, unless the reader is gone. Return whether all is written."""
         try:
             self._waiting.put(None, timeout=PATIENCE_SECONDS)
         except queue.Full:
@@ -131,12 +131,12 @@ class Log:
                 self._stream.write(f"{text}{line(answered, colour=self._colour)}\n")
                 self._stream.flush()
             except (OSError, ValueError):
-                # Nobody is there to read.
+                # The reader is gone.
                 return
 
 
 def line(answered: Answered, *, colour: bool = False) -> str:
-    """Time, method, status, milliseconds and sandbox, in columns."""
+    """Return a line with time, method, status, milliseconds and sandbox, in columns."""
     status = str(answered.status or "---")
     if answered.status in range(200, 400):
         shade = _GREEN
@@ -160,6 +160,6 @@ def _painted(text: str, shade: str, *, colour: bool) -> str:
 
 
 def _plain(text: str) -> str:
-    # It comes from the wire: no line break and no command to the terminal gets through.
+    # The string is from the wire: no line break and no terminal sequence gets through.
     shown = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST])
     return shown if len(text) <= LONGEST else f"{shown}…"

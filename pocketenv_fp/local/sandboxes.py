@@ -1,4 +1,4 @@
-"""Sandboxes as records: made, found, shown, listed, renamed."""
+"""Sandboxes as records: add, find, show, list, rename."""
 
 import json
 from typing import Any, Literal, NamedTuple
@@ -23,7 +23,7 @@ CLOUDFLARE = "cloudflare"
 DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
 ECHOED = ("description", "topics", "repo", "vcpus", "memory", "disk", "readme")
 SETTABLE = ("name", "description", "topics", "repo")
-# The size of every Cloudflare sandbox, whatever createSandbox was sent. Other providers have none.
+# The size of every Cloudflare sandbox, whatever the body of createSandbox has. Other providers have none.
 _SIZE: dict[str, int | None] = {"vcpus": 2, "memory": 8, "disk": 16}
 _NO_SIZE: dict[str, int | None] = dict.fromkeys(_SIZE)
 
@@ -64,7 +64,7 @@ class Sandbox(NamedTuple):
 
 
 async def get_sandbox(call: Call) -> Any:
-    """A sandbox or a base image, of any owner; `{}` where there is none."""
+    """Return a sandbox or a base image, of any owner; `{}` for an unknown one."""
     found = find(call.world, call.params["id"], by="uri")
     if found is None:
         return _base_image(call.world, call.params["id"])
@@ -78,7 +78,7 @@ async def get_sandbox(call: Call) -> Any:
 
 
 async def get_actor_sandboxes(call: Call) -> Any:
-    """The sandboxes of a user, newest first."""
+    """Return the sandboxes of a user, newest first."""
     store = call.world.store
     limit, offset = call.window(PAGE_ROWS)
     user = actors.by_identifier(store, call.params["did"])
@@ -96,12 +96,12 @@ async def get_actor_sandboxes(call: Call) -> Any:
 
 
 async def get_preferences(_call: Call) -> Any:
-    """An empty list: the platform keeps what was set elsewhere, and shows it in the sandbox."""
+    """Return an empty list. The platform stores the settings elsewhere and shows them in the sandbox."""
     return []
 
 
 async def put_preferences(call: Call) -> Any:
-    """Rename and describe. A sandbox that is unknown or another user's is passed over in silence. Raises Refusal."""
+    """Rename and describe. An unknown sandbox, or another user's, is ignored silently. Raises Refusal."""
     for preference in call.body["preferences"]:
         if preference["$type"] == DETAILS:
             _describe(call, preference)
@@ -124,7 +124,7 @@ def _describe(call: Call, details: dict[str, Any]) -> None:
 
 
 def add(call: Call) -> Sandbox:
-    """A new record from the body of createSandbox: the name in it is ignored. Raises Refusal.
+    """Add a record from the body of createSandbox. The name in the body is ignored. Raises Refusal.
 
     Without an AT Protocol session it has no at-uri, and `created` reports that. A caller without a user record leaves a
     sandbox without an owner.
@@ -161,7 +161,7 @@ def add(call: Call) -> Sandbox:
 
 
 def same(call: Call) -> Sandbox | None:
-    """The user's sandbox with the repository and the base of a createSandbox."""
+    """Return the user's sandbox with the repository and the base of a createSandbox."""
     repo = call.body.get("repo")
     base = catalogue.find(call.world.store, call.body["base"])
     if repo is None or base is None:
@@ -172,14 +172,14 @@ def same(call: Call) -> Sandbox | None:
 
 
 def created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
-    """A new sandbox as createSandbox answers: without a status, with an echo of what was sent. Raises Refusal."""
+    """Return the answer of createSandbox: without a status, with an echo of the body. Raises Refusal."""
     if sandbox.uri is None:
         raise agent_lost()
     return _made(sandbox, {name: body[name] for name in ECHOED if name in body})
 
 
 def found_again(sandbox: Sandbox) -> dict[str, Any]:
-    """The answer of createSandbox for a sandbox that was there: with what is stored."""
+    """Return the answer of createSandbox for an existing sandbox, with its stored fields."""
     stored = {"description": sandbox.description, "repo": sandbox.repo, **size(sandbox), "readme": None}
     if sandbox.description is None:
         del stored["description"]
@@ -201,7 +201,7 @@ ANYBODY = object()
 
 
 def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> Sandbox | None:
-    """The sandbox with this name, of this owner (None: one without an owner) or of any."""
+    """Return the sandbox with this name, of this owner (None: one without an owner) or of any."""
     # An id wins over a name that looks like it.
     known_by = [f"{column} = ?" for column in _KNOWN_BY[by]]
     rest = f"WHERE {' OR '.join(known_by)} ORDER BY id = ? DESC LIMIT 1"
@@ -213,20 +213,20 @@ def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> S
 
 
 def free_name(world: World) -> str:
-    """A name that no sandbox has."""
+    """Return a name that is free."""
     while world.store.row("SELECT 1 FROM sandboxes WHERE name = ?", name := catalogue.new_name()):
         pass
     return name
 
 
 def mark_stopped(world: World, sandbox_id: str) -> None:
-    """Write down that a sandbox is stopped, and with it its services and its preview URL."""
+    """Mark a sandbox as stopped, and with it its services and its preview URL."""
     world.store.write("UPDATE sandboxes SET stopped = 1, shown_port = NULL WHERE id = ?", sandbox_id)
     world.store.write("UPDATE services SET running = 0 WHERE sandbox = ?", sandbox_id)
 
 
 def view(sandbox: Sandbox) -> dict[str, Any]:
-    """A sandbox as a list shows it."""
+    """Return a sandbox as a list shows it."""
     shown = {
         "id": sandbox.id,
         "name": sandbox.name,
@@ -248,7 +248,7 @@ def view(sandbox: Sandbox) -> dict[str, Any]:
 
 
 def size(sandbox: Sandbox) -> dict[str, int | None]:
-    """Its processors, memory and disk."""
+    """Return its processors, memory and disk."""
     return _SIZE if sandbox.provider == CLOUDFLARE else _NO_SIZE
 
 

@@ -1,4 +1,4 @@
-"""What the methods take, and the platform's words for what they do not take.
+"""The inputs of the methods, and the platform's words for invalid ones.
 
 A name that ends in `!` is required, as in the contract: `text("command!")`.
 """
@@ -45,56 +45,56 @@ def text(
     form: str | None = None,
     nullable: bool = False,
 ) -> Field:
-    """A string, its length in UTF-8 bytes between `least` and `most`."""
+    """Declare a string, its length in UTF-8 bytes between `least` and `most`."""
     return _field(name, "string", least=least, most=most, choices=choices, form=form, nullable=nullable)
 
 
 def integer(name: str, *, least: int | None = None, most: int | None = None) -> Field:
-    """A whole number; as in JavaScript 3000.0 is one."""
+    """Declare a whole number. As in JavaScript, 3000.0 is one."""
     return _field(name, "integer", least=least, most=most)
 
 
 def boolean(name: str) -> Field:
-    """True or false."""
+    """Declare true or false."""
     return _field(name, "boolean")
 
 
 def array(name: str, item: Field, *, nullable: bool = False) -> Field:
-    """A list whose items are all like `item`."""
+    """Declare a list whose items are all like `item`."""
     return _field(name, "array", fields=(item,), nullable=nullable)
 
 
 def nested(name: str, *fields: Field) -> Field:
-    """An object with these properties; others are ignored."""
+    """Declare an object with these properties. Others are ignored."""
     return _field(name, "object", fields=fields)
 
 
 def tagged(tag: str, *fields: Field) -> Field:
-    """A member of a union: the object whose `$type` is `tag`."""
+    """Declare a member of a union: the object whose `$type` is `tag`."""
     return _field("", "object", choices=(tag,), fields=fields)
 
 
 def dangling(name: str, reference: str) -> Field:
-    """A property whose declaration leads nowhere: any value of it is an error."""
+    """Declare a property whose reference is undefined: any value of it is an error."""
     return _field(name, "dangling", form=reference)
 
 
 def union(name: str, *members: Field) -> Field:
-    """An object that names its type in `$type`. One of a type that is not among the members is let through unread."""
+    """Declare an object that names its type in `$type`. An object of an unknown type passes unchecked."""
     return _field(name, "union", fields=members)
 
 
 def check_body(shape: Shape, body: Any) -> dict[str, Any]:
-    """The body, checked. Raises Refusal."""
+    """Check the body and return it. Raises Refusal."""
     return _object("Input", Field("", "object", fields=shape), body)
 
 
 def read_params(shape: Shape, query: bytes) -> dict[str, Any]:
-    """The parameters of a query string that the shape knows, in their own types. Raises Refusal."""
+    """Return the known parameters of a query string, in their own types. Raises Refusal."""
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace") if query else {}
     values: dict[str, Any] = {}
     for field in shape:
-        # A repeated parameter is one text with commas. An empty one counts as absent.
+        # A repeated parameter is one string with commas. An empty one counts as absent.
         raw = ",".join(given.get(field.name, ()))
         if not raw:
             if field.required:

@@ -1,4 +1,4 @@
-"""Secrets and variables: what a start puts into the environment of a sandbox's commands."""
+"""Secrets and variables: the environment of a sandbox's commands, set by a start."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ _VARIABLE = ("id", "name", "value", "created_at", "updated_at")
 
 
 async def add_secret(call: Call) -> Any:
-    """Keep a sealed value under a name that is free. The owner of the sandbox is not looked at, as on the platform."""
+    """Keep a sealed value under a name that is free. As on the platform, the owner of the sandbox is not checked."""
     sent = call.body["secret"]
     call.need_agent()
     call.world.store.insert(
@@ -35,33 +35,33 @@ async def add_secret(call: Call) -> Any:
 
 
 async def update_secret(call: Call) -> Any:
-    """Another name and another sealed value for a secret."""
+    """Change the name and the sealed value of a secret."""
     sent = call.body["secret"]
     values: dict[str, Any] = {"name": sent["name"], "value": sent["value"], "redacted": call.body.get("redacted")}
     return records.change(call, "secrets", "Secret not found", **values)
 
 
 async def get_secret(call: Call) -> Any:
-    """One secret without its value; `{}` where there is none."""
+    """Return one secret without its value; `{}` for an unknown one."""
     row = records.one(call, "secrets", _SECRET, call.params["id"])
     return {"secret": _secret(row)} if row else NOTHING
 
 
 async def get_secrets(call: Call) -> Any:
-    """A page of secrets without their values."""
+    """Return a page of secrets without their values."""
     rows, total = records.page(call, "secrets", _SECRET, call.params.get("sandboxId"))
     return {"secrets": [_secret(row) for row in rows], "total": total}
 
 
 async def delete_secret(call: Call) -> Any:
-    """Forget a secret; the commands of the last start keep it until the next."""
+    """Delete a secret. Commands keep it until the next start."""
     if not records.remove(call, "secrets"):
         raise not_found("Secret not found")
     return EMPTY
 
 
 async def add_variable(call: Call) -> Any:
-    """Keep a plain value under a name that is free. The owner of the sandbox is not looked at, as on the platform."""
+    """Keep a plain value under a name that is free. As on the platform, the owner of the sandbox is not checked."""
     sent, moment = call.body["variable"], now()
     call.world.store.insert(
         "variables",
@@ -76,43 +76,43 @@ async def add_variable(call: Call) -> Any:
 
 
 async def update_variable(call: Call) -> Any:
-    """Another name and another value for a variable, of any user's as on the platform."""
+    """Change the name and the value of a variable, of any user as on the platform."""
     sent = call.body["variable"]
     values = {"name": sent["name"], "value": sent["value"], "updated_at": now()}
     return records.change(call, "variables", "Variable not found", of_any=True, **values)
 
 
 async def get_variable(call: Call) -> Any:
-    """One variable; `{}` where there is none."""
+    """Return one variable; `{}` for an unknown one."""
     row = records.one(call, "variables", _VARIABLE, call.params["id"])
     return {"variable": _variable(row)} if row else NOTHING
 
 
 async def get_variables(call: Call) -> Any:
-    """A page of variables."""
+    """Return a page of variables."""
     rows, total = records.page(call, "variables", _VARIABLE, call.params.get("sandboxId"))
     return {"variables": [_variable(row) for row in rows], "total": total}
 
 
 async def delete_variable(call: Call) -> Any:
-    """Forget a variable; the commands of the last start keep it until the next."""
+    """Delete a variable. Commands keep it until the next start."""
     if not records.remove(call, "variables"):
         raise not_found("Variable not found")
     return EMPTY
 
 
 def snapshot(store: Store, sandbox_id: str) -> list[Setting]:
-    """What a start is to put into the environment, boxes unopened: fit to be kept on the disk."""
+    """Return the settings of a start with sealed values: they may be stored on the disk."""
     plain = store.rows("SELECT name, value FROM variables WHERE sandbox = ? ORDER BY rowid", sandbox_id)
     boxes = store.rows("SELECT name, value FROM secrets WHERE sandbox = ? ORDER BY rowid", sandbox_id)
     return [(name, value, False) for name, value in plain] + [(name, value, True) for name, value in boxes]
 
 
 def opened(vault: Vault, settings: list[Setting]) -> dict[str, str]:
-    """The environment itself; ValueError where a value is no box for this key.
+    """Return the environment. Raises ValueError where a value cannot be opened.
 
-    What no environment can hold (a name that is empty or has a `=`, a NUL) is left out, and so are the names by which
-    this platform finds the processes of a sandbox.
+    A name or value that no environment can hold is left out: an empty name, a name with `=`, a NUL. So are the names
+    that mark the processes of a sandbox for this platform.
     """
     environment = {name: vault.open(value) if sealed else value for name, value, sealed in settings}
     return {
@@ -123,7 +123,7 @@ def opened(vault: Vault, settings: list[Setting]) -> dict[str, str]:
 
 
 def current(world: World, sandbox: Sandbox) -> dict[str, str]:
-    """The environment that the last start gave the sandbox; ValueError where a value is no box for this key."""
+    """Return the environment of the sandbox's last start. Raises ValueError where a value cannot be opened."""
     machine = world.machine(sandbox.id)
     if machine.variables is None:
         machine.variables = opened(world.vault, json.loads(sandbox.environment))

@@ -47,11 +47,11 @@ STATE = "state.sqlite3"
 LOCK = "lock"
 IDLE_SECONDS = 5
 BACKLOG = 2048
-# How many connections asyncio takes in one go. It goes on after an error, so that this is also how often it complains.
+# The number of connections that asyncio accepts at once. It goes on after an error, so it is also the number of reports.
 AT_ONCE = 32
-# How often the log has that there is no file descriptor or memory for a new connection.
+# The interval of log lines about missing file descriptors or memory for new connections.
 COMPLAINT_SECONDS = 30.0
-# How long open requests may take to end once their processes are gone.
+# The time for open requests to end once their processes are gone.
 GRACE_SECONDS = 0.5
 
 
@@ -132,12 +132,12 @@ class Platform:
 
     @property
     def isolation(self) -> Isolation:
-        """How far sandboxes are kept from this machine.
+        """The isolation of sandboxes from this machine.
 
-        `"bubblewrap"`: each is a box with a root of its own, the system's directories read-only in it, and no processes
-        but its own. `"processes"`: each has a folder, an environment and processes of its own, and nothing holds it
-        there: commands can read and write whatever the user who started the platform can. Neither is a security
-        boundary for hostile code.
+        `"bubblewrap"`: each sandbox is a box with a root of its own, the system's directories read-only in it, and no
+        other processes. `"processes"`: each has a folder, an environment and processes of its own, and nothing holds it
+        there. Its commands can read and write whatever the user of the platform can, absolute paths included. Neither is
+        a security boundary for hostile code.
         """
         return self._world.kind.isolation
 
@@ -161,11 +161,11 @@ class Platform:
 
     @property
     def faults(self) -> Faults:
-        """What is to go wrong with the next answers, and how often the work of a method was done: see `Faults`."""
+        """The faults of the next answers, and the counts of work done: see `Faults`."""
         return self._app.faults
 
     def new_user(self, handle: str) -> str:
-        """The token of the user with this handle (`alice.test`), who is made where there is none."""
+        """Return the token of the user with this handle (`alice.test`). Add the user where the handle is new."""
         if self._closed:
             raise RuntimeError("this platform is closed")
         if threading.current_thread() is self._thread:
@@ -177,7 +177,7 @@ class Platform:
     def new_ownerless_sandbox(self, provider: str = CLOUDFLARE) -> str:
         """Make a running sandbox without an owner and return its id. The first call of claimSandbox takes it.
 
-        `provider` may be blaxel too, which createSandbox refuses. Raises ValueError for a provider that is none.
+        `provider` may be blaxel too, which createSandbox refuses. Raises ValueError for an unknown provider.
         """
         if provider not in PROVIDERS:
             raise ValueError(f"provider: there is no {provider!r}")
@@ -188,19 +188,19 @@ class Platform:
         return asyncio.run_coroutine_threadsafe(self._add_ownerless(provider), self._loop).result()
 
     def listen(self, heard: Heard | None) -> None:
-        """Call this with every request that is answered from now on, in the platform's own thread; None ends it."""
+        """Call this with every later request, in the platform's own thread. None ends it."""
         self._app.heard = heard
 
     def remove_sandboxes(self) -> None:
-        """Delete every sandbox of every user, with all that it runs and holds. Not from the platform's own thread."""
+        """Delete every sandbox of every user, with its processes and data. Not from the platform's own thread."""
         if self._closed:
             raise RuntimeError("this platform is closed")
         asyncio.run_coroutine_threadsafe(self._remove_sandboxes(), self._loop).result()
 
     def close(self) -> None:
-        """Stop serving, end every process of every sandbox, remove the folder if it is temporary.
+        """Stop serving, kill every process of every sandbox, remove the folder if it is temporary.
 
-        Again: nothing happens. In a process forked off this one: nothing happens either.
+        A second call does nothing. In a forked process it does nothing either.
         """
         with self._closing:
             if self._closed or os.getpid() != self._pid:
@@ -253,6 +253,7 @@ class Platform:
         await serving
         reviving.cancel()
         await asyncio.wait([reviving])
+        await self._world.drop_tasks()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
@@ -265,7 +266,7 @@ class Platform:
     async def _remove_sandboxes(self) -> None:
         store = self._world.store
         for sandbox, owner in store.rows("SELECT id, owner FROM sandboxes"):
-            # Refused where somebody else deleted it just now.
+            # Refused where another caller has just deleted it.
             with contextlib.suppress(Refusal):
                 await lifecycle.delete_sandbox(Call(self._world, actors.find(store, owner), {"id": sandbox}, NOTHING))
 
@@ -277,8 +278,8 @@ class Platform:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def _forget_in_child(self) -> None:
-        # A forked child holds copies of the parent's sockets: while one is open, the port stays taken and no
-        # client sees the parent hang up. They are pointed at nothing, their numbers left to their owners.
+        # A forked child holds copies of the parent's sockets. While one is open, the port stays taken and no
+        # client sees the parent hang up. They are pointed at nothing; their numbers stay with their owners.
         nothing = os.open(os.devnull, os.O_RDWR)
         transports = [getattr(connection, "transport", None) for connection in self._server.server_state.connections]
         sockets = [transport.get_extra_info("socket") for transport in transports if transport is not None]
@@ -291,7 +292,7 @@ class Platform:
 
 
 class Complaints:
-    """Handler for errors of the event loop: out of file descriptors it is called thousands of times a second."""
+    """Handler for errors of the event loop. Without file descriptors it is called thousands of times a second."""
 
     def __init__(self) -> None:
         self._quiet_until = 0.0
@@ -337,8 +338,8 @@ def _listen(port: int) -> socket.socket:
 
 
 def _claim(data: Path) -> None:
-    # What is in the platform's folder and not in its records is removed at the start. In somebody's project
-    # folder, given by mistake, that would be their work.
+    # Anything in the platform's folder without a record is removed at the start. In a project folder, passed by
+    # mistake, that would be the user's work.
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if {path.name for path in data.iterdir()} - {LOCK} and not (data / STATE).exists():
         raise OSError(f"{data} is not empty, and not the folder of a platform")

@@ -1,12 +1,12 @@
 """Services: commands of a sandbox that run until they are stopped.
 
-What one writes goes to `/var/log/services/<name>.log` in the sandbox. Its status is what was last asked for, as on the
+The output of one goes to `/var/log/services/<name>.log` in the sandbox. Its status is the last requested one, as on the
 platform: a service that ended by itself is RUNNING all the same. A stop of the sandbox makes all of them STOPPED. A start
-runs every service again that was not stopped on purpose. So does a start of the platform, after its first answers, in
-the sandboxes that were running.
+runs every service that was not stopped by itself. A start of the platform does so too, after its first answers, in the
+sandboxes that were running.
 
-While the sandbox does not run, a service is added and described without being started. startService and restartService
-are refused as the provider would: 400. Only Cloudflare runs services at all.
+In a stopped sandbox a service is added and described without a start. startService and restartService are refused there
+as the provider would: 400. Only Cloudflare runs services at all.
 """
 
 import json
@@ -41,13 +41,13 @@ class Service(NamedTuple):
 
     @property
     def log(self) -> str:
-        """Where its output goes: a file in one directory, whatever the service is called."""
+        """The path of its output: a file in one directory, for any name of the service."""
         name = re.sub(r"[^A-Za-z0-9._-]", "_", self.name).lstrip(".")[:LONGEST_NAME]
         return f"{LOGS}/{name or self.id}.log"
 
 
 async def add(call: Call) -> Any:
-    """Keep a command under a name that is free; it starts at once where the sandbox runs. Its ports are exposed."""
+    """Keep a command under a name that is free. It starts at once where the sandbox runs. Its ports are exposed."""
     found = _sandbox(call)
     sent, moment, world = call.body["service"], now(), call.world
     made = Service(
@@ -67,20 +67,20 @@ async def add(call: Call) -> Any:
         current = sandboxes.find(world, found.id, by="id")
         if current is not None and current.status == "RUNNING":
             await _run(world, current, made)
-        # Last, because a port that cannot be exposed leaves the service as it is.
+        # Exposed last: a port that cannot be exposed leaves the service as it is.
         _expose(world, found, made)
     return EMPTY
 
 
 async def get_all(call: Call) -> Any:
-    """The services of a sandbox, newest first; none for a sandbox that is unknown."""
+    """Return the services of a sandbox, newest first. An unknown sandbox has none."""
     found = sandboxes.find(call.world, call.params["sandboxId"], by="uri", owner=call.me.id)
     services = [] if found is None else _of(call.world, found.id)
     return {"services": [_view(each) for each in reversed(services)]}
 
 
 async def update(call: Call) -> Any:
-    """Describe a service in other words; its process goes on as it was until it is restarted."""
+    """Change the description of a service. Its process goes on until a restart."""
     service, sandbox = _own(call)
     sent, world = call.body["service"], call.world
     values: dict[str, Any] = {"name": sent["name"], "command": sent["command"], "updated_at": now()}
@@ -102,13 +102,13 @@ async def start(call: Call) -> Any:
 
 
 async def restart(call: Call) -> Any:
-    """End a service if it runs, and run it as it is described now."""
+    """End a service if it runs, and run its current description."""
     await _again(call, end=True)
     return EMPTY
 
 
 async def stop(call: Call) -> Any:
-    """End a service, which stays so until it is started again."""
+    """End a service. It stays ended until it is started again."""
     service, sandbox = _own(call)
     machine = call.world.machine(sandbox.id)
     async with machine.turn:
@@ -118,7 +118,7 @@ async def stop(call: Call) -> Any:
 
 
 async def delete(call: Call) -> Any:
-    """End a service and forget it, with the ports that it exposed."""
+    """End a service and delete it, with the ports that it exposed."""
     service, sandbox = _own(call)
     machine = call.world.machine(sandbox.id)
     async with machine.turn:
@@ -131,12 +131,12 @@ async def delete(call: Call) -> Any:
 
 
 def wanted(world: World, sandbox_id: str) -> list[Service]:
-    """The services that a start of their sandbox runs."""
+    """Return the services that a start of their sandbox runs."""
     return [each for each in _of(world, sandbox_id) if each.wanted]
 
 
 async def resume(world: World, sandbox_id: str) -> None:
-    """Run the services that are wanted and do not run. For who holds the machine's turn; never raises Refused."""
+    """Run the wanted services that do not run. The caller holds the machine's turn. Never raises Refused."""
     sandbox = sandboxes.find(world, sandbox_id, by="id")
     if sandbox is None or sandbox.stopped or sandbox.provider != CLOUDFLARE:
         return
@@ -145,12 +145,12 @@ async def resume(world: World, sandbox_id: str) -> None:
         for service in wanted(world, sandbox_id):
             await _launch(world, sandbox, service)
     except (Refused, ValueError) as error:
-        # A start does not fail over a service.
+        # A failed service does not fail the start.
         _log.warning("the services of a sandbox could not be started: %s", type(error).__name__)
 
 
 async def revive(world: World) -> None:
-    """Run what ran when the platform ended, in the sandboxes that were running."""
+    """Run the services that ran when the platform ended, in running sandboxes."""
     rows = world.store.rows("SELECT DISTINCT sandbox FROM services WHERE wanted = 1 ORDER BY sandbox")
     for (sandbox_id,) in rows:
         async with world.machine(sandbox_id).turn:
@@ -162,7 +162,7 @@ async def _again(call: Call, *, end: bool) -> None:
     _, sandbox = _own(call)
     machine = world.machine(sandbox.id)
     async with machine.turn:
-        # What came first may have changed or removed it.
+        # An earlier request may have changed or removed it.
         service, current = _own(call)
         if current.status != "RUNNING":
             raise provider_refused()
@@ -174,7 +174,7 @@ async def _again(call: Call, *, end: bool) -> None:
 
 async def _run(world: World, sandbox: Sandbox, service: Service) -> None:
     if sandbox.provider != CLOUDFLARE:
-        # The platform asks the provider for a page that it does not have.
+        # The platform calls a page of the provider that does not exist.
         raise not_found("Request failed with status code 404")
     try:
         await _launch(world, sandbox, service)

@@ -1,8 +1,8 @@
-"""Storage: archives on their way between this machine and sandboxes, each read once.
+"""Storage: archives between this machine and sandboxes. Each is read once.
 
-They are files, named after their uuid. An archive is streamed into a draft and takes its place when it is whole; a
-reader takes it away first. Neither way holds more of it in memory than a piece. An archive that is not fetched within a
-day of its upload is removed. Every user can read every archive whose uuid he knows, as on the platform.
+They are files, named after their uuid. An upload streams into a draft, which is renamed when it is whole. A reader moves
+the archive away first. Both ways hold only one piece in memory. An archive that is not fetched within a day of its upload
+is removed. As on the platform, every user can read every archive whose uuid they know.
 """
 
 import asyncio
@@ -66,13 +66,13 @@ class Upload:
         )
 
     async def feed(self, data: bytes) -> None:
-        """Take the next piece of the body. Raises FormParserError."""
+        """Parse the next piece of the body. Raises FormParserError."""
         self._parser.write(data)
         if len(self._kept) >= PIECE:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write down what is held."""
+        """Write the buffered bytes."""
         kept, self._kept = self._kept, bytearray()
         if self._restart:
             self._restart = False
@@ -100,7 +100,7 @@ class Upload:
         if options.get(b"name") != b"file":
             return
         self._chosen, self.text = True, b"filename" not in options
-        # What an earlier part left, in memory and in the draft, is not part of this one.
+        # The memory and the draft of an earlier part do not belong to this one.
         self._restart = self.found
         self._kept.clear()
 
@@ -125,11 +125,11 @@ class Archive(Response):
         self._file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, or as much of it as there is somebody to take."""
+        """Send it, until the client leaves."""
         gone = asyncio.ensure_future(_hung_up(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            # A request for the head takes the archive away as well.
+            # A HEAD request consumes the archive as well.
             while scope["method"] == "GET" and not gone.done() and (piece := await aside(self._file.read, PIECE)):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
@@ -168,26 +168,26 @@ class Storage:
 
 
 def folder(world: World) -> Path:
-    """Where the archives lie."""
+    """Return the folder of the archives."""
     return world.data / "storage"
 
 
 def drafts(world: World) -> Path:
-    """Where the archives lie that are being written, or are being read into a sandbox; made where it is missing."""
+    """Return the folder of unfinished archives and of those that a sandbox reads. Make it where it is missing."""
     found = folder(world) / _DRAFTS
     found.mkdir(mode=0o700, parents=True, exist_ok=True)
     return found
 
 
 def recover(world: World) -> None:
-    """Remove what a crash left unfinished, and what is too old."""
+    """Remove the unfinished archives of a crash, and old ones."""
     for draft in drafts(world).iterdir():
         draft.unlink(missing_ok=True)
     expire(world)
 
 
 def expire(world: World) -> None:
-    """Remove the archives that were not fetched within their day."""
+    """Remove the archives that were not fetched within a day."""
     oldest = time.time() - LIFE_SECONDS
     for archive in folder(world).iterdir():
         # A reader may take it at this moment.
@@ -226,18 +226,18 @@ def _empty(draft: IO[bytes]) -> None:
 
 
 def _place(world: World, name: str) -> Path:
-    # A client chooses the uuid, and may choose `../x`: the file is called by its hash.
+    # A client chooses the uuid, and may choose `../x`: the file is named by its hash.
     return folder(world) / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def keep(world: World, draft: Path, name: str) -> None:
-    """Have a draft take its place as an archive; one of the same name goes."""
+    """Rename a draft to an archive. It replaces one of the same name."""
     draft.replace(_place(world, name))
 
 
 def claim(world: World, name: str, taken: Path) -> bool:
-    """Move an archive to a path of one reader; whether there was one."""
-    # A rename gives it to one reader only, and a crash on the way leaves a draft.
+    """Move an archive to a path of one reader. Return whether there was one."""
+    # A rename succeeds for one reader only, and a crash on the way leaves a draft.
     try:
         _place(world, name).rename(taken)
     except FileNotFoundError:
@@ -256,7 +256,7 @@ def _taken(world: World, name: str) -> IO[bytes] | None:
 
 
 def _may_pass(world: World, headers: Mapping[bytes, bytes]) -> bool:
-    # Other than the API, the storage looks at the end of a token's life.
+    # Unlike the API, the storage checks the end of a token's life.
     token = actors.token_in(headers)
     claims = None if token is None else world.vault.claims(token)
     if claims is None or not isinstance(claims.get("did"), str):

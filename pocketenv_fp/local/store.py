@@ -1,8 +1,7 @@
 """The platform's state: one SQLite file.
 
-There is one connection, used by the server's thread only, so that a handler which does not await is a
-transaction nobody else can step into. A write is in the operating system's hands when the statement
-returns: SIGKILL after that loses nothing.
+Only the server's thread uses the one connection. So a handler that does not await is a transaction that no other handler
+can enter. The operating system has a write when the statement returns: a SIGKILL after that loses nothing.
 """
 
 import sqlite3
@@ -150,7 +149,7 @@ CREATE TABLE IF NOT EXISTS services (
     UNIQUE (sandbox, name)
 ) STRICT;
 """
-# Which tables these are. A file with others cannot be read.
+# The version of these tables. A file with other tables cannot be read.
 EDITION = 2
 
 Value = str | int | float | None
@@ -160,10 +159,10 @@ class Store:
     """The open database of one platform."""
 
     def __init__(self, path: Path) -> None:
-        # Built in the thread that makes the platform, then handed to the server's thread for good.
+        # Built in the thread that makes the platform, then used by the server's thread only.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
-        # A process that dies loses nothing under NORMAL; only a power cut could undo the last writes.
+        # A process that dies loses nothing under NORMAL. Only a power cut could undo the last writes.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         if self.count("SELECT count(*) FROM sqlite_master") and self.count("PRAGMA user_version") != EDITION:
@@ -173,40 +172,40 @@ class Store:
         self._connection.execute(f"PRAGMA user_version = {EDITION}")
 
     def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
-        """Every row the query gives."""
+        """Return every row of the query."""
         return self._connection.execute(sql, values).fetchall()
 
     def row(self, sql: str, *values: Value) -> tuple[Any, ...] | None:
-        """The first row the query gives, or None."""
+        """Return the first row of the query, or None."""
         found: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
         return found
 
     def select(self, fields: Sequence[str], table: str, rest: str = "", *values: Value) -> list[tuple[Any, ...]]:
-        """These columns of the rows that `rest` (WHERE and what follows it) chooses."""
+        """Return these columns of the rows that `rest` (WHERE and the clauses after it) selects."""
         return self.rows(f"SELECT {', '.join(fields)} FROM {table} {rest}", *values)  # noqa: S608 - none of it is input
 
     def count(self, sql: str, *values: Value) -> int:
-        """The single number the query gives."""
+        """Return the single number of the query."""
         found = self.row(sql, *values)
         return int(found[0]) if found else 0
 
     def write(self, sql: str, *values: Value) -> int:
-        """Number of rows that the statement changed, already safe against a crash of the process."""
+        """Return the number of changed rows. The write is safe against a crash of the process."""
         return self._connection.execute(sql, values).rowcount
 
     def change(self, table: str, where: str, key: Sequence[Value], **values: Value) -> int:
-        """Number of rows that got the new values: those that `where`, its marks filled from `key`, is true of."""
+        """Set new values in the rows that match `where`, with `key` for its placeholders. Return their number."""
         _check(values.values())
         settings = ", ".join(f"{name} = ?" for name in values)
         sql = f"UPDATE {table} SET {settings} WHERE {where}"  # noqa: S608 - none of it is input
         return self.write(sql, *values.values(), *key)
 
     def remove(self, table: str, where: str, *key: Value) -> int:
-        """Number of rows removed."""
+        """Delete rows. Return their number."""
         return self.write(f"DELETE FROM {table} WHERE {where}", *key)  # noqa: S608 - none of it is input
 
     def insert(self, table: str, **values: Value) -> None:
-        """Add one row; a taken name or an unknown sandbox raises sqlite3.IntegrityError."""
+        """Add one row. A taken name or an unknown sandbox raises sqlite3.IntegrityError."""
         _check(values.values())
         marks = ", ".join("?" * len(values))
         sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608 - none of it is input
@@ -214,7 +213,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """All writes inside happen, or none does. Nothing inside may await."""
+        """Do all writes in the block, or none. Nothing in it may await."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -224,11 +223,11 @@ class Store:
         self._connection.execute("COMMIT")
 
     def close(self) -> None:
-        """Close the file; the state stays on the disk."""
+        """Close the file. The state stays on the disk."""
         self._connection.close()
 
 
 def _check(values: Iterable[Value]) -> None:
-    # Postgres, which the platform uses, keeps no text with a NUL.
+    # Postgres, which the platform uses, stores no string with a NUL.
     if any(isinstance(value, str) and "\0" in value for value in values):
         raise sqlite3.IntegrityError("a text has a NUL")

@@ -1,4 +1,4 @@
-"""The platform's own keys: the one that opens sealed boxes, and the one that signs tokens."""
+"""The platform's own keys: one opens sealed boxes, the other signs tokens."""
 
 import base64
 import binascii
@@ -26,7 +26,7 @@ class Vault:
         self.public_key = bytes(key.public_key).hex()
 
     def open(self, sealed: str) -> str:
-        """The text in a base64url box (padding optional); ValueError where there is no such box for this key."""
+        """Return the string in a base64url box (padding optional). Raises ValueError where it cannot be opened."""
         try:
             raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
             return self._box.decrypt(raw).decode("utf-8", "surrogateescape")
@@ -41,9 +41,9 @@ class Vault:
         return f"{head}.{body}.{self._mac(f'{head}.{body}')}"
 
     def claims(self, token: str) -> Claims | None:
-        """Read a token; None for one that this platform did not sign, or that is not valid yet.
+        """Read a token. Return None for one that this platform did not sign, or that is not valid yet.
 
-        An `exp` in the past is no reason here: the API ignores it, and the storage looks itself.
+        An `exp` in the past is allowed here: the API ignores it, and the storage checks it itself.
         """
         signed, _, mac = token.rpartition(".")
         if not hmac.compare_digest(self._mac(signed).encode(), mac.encode("utf-8", "replace")):
@@ -66,7 +66,7 @@ class Vault:
 
 
 def open_vault(path: Path) -> Vault:
-    """The vault kept in a file (mode 0600), made there on first use."""
+    """Return the vault in a file (mode 0600). The first use makes the file."""
     if not path.exists():
         _write_once(path, bytes(PrivateKey.generate()).hex())
     return Vault(PrivateKey(bytes.fromhex(path.read_text().strip())))

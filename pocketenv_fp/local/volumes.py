@@ -1,8 +1,8 @@
-"""Volumes: folders that are attached to a sandbox under a path, and that a stop does not take away.
+"""Volumes: folders that are attached to a sandbox under a path and that survive a stop.
 
-A path is kept as it was sent. A start takes a relative one from the root. It leaves out what would hide the machine from
-its own commands: the root itself, anything in /proc, /sys, /dev and /run, and every directory that the system has already
-(`/usr/local`, but not `/usr/local/models`).
+A path is kept as it was sent. A start resolves a relative one from the root. It leaves out paths that would hide the
+machine from its own commands: the root itself, all in /proc, /sys, /dev and /run, and every directory that the system
+has already (`/usr/local`, but not `/usr/local/models`).
 """
 
 import logging
@@ -25,7 +25,7 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 
 async def add(call: Call) -> Any:
-    """An empty volume at a path that is free. Without a path it belongs to no sandbox, and nothing is kept."""
+    """Add an empty volume at a path that is free. Without a path it belongs to no sandbox and is not kept."""
     sent, moment, record = call.body["volume"], now(), new_id("volume")
     sandbox = records.sandbox_of(call, sent.get("sandboxId"))
     call.need_agent()
@@ -45,7 +45,7 @@ async def add(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    """Another name for a volume, and another path where one is sent. Its content stays."""
+    """Change the name of a volume, and its path where one is sent. Its content stays."""
     sent = call.body["volume"]
     values: dict[str, Any] = {"name": sent["name"], "updated_at": now()}
     if "path" in sent:
@@ -54,19 +54,19 @@ async def update(call: Call) -> Any:
 
 
 async def get(call: Call) -> Any:
-    """One volume; `{}` where there is none."""
+    """Return one volume; `{}` for an unknown one."""
     row = records.one(call, "volumes", _VIEW, call.params["id"])
     return {"volume": _view(*row)} if row else NOTHING
 
 
 async def get_all(call: Call) -> Any:
-    """A page of volumes."""
+    """Return a page of volumes."""
     rows, total = records.page(call, "volumes", _VIEW, records.listed(call))
     return {"volumes": [_view(*row) for row in rows], "total": total}
 
 
 async def delete(call: Call) -> Any:
-    """Remove a volume and what is in it; one that is unknown is passed over in silence."""
+    """Delete a volume and its content. An unknown one is ignored silently."""
     # The record goes first: a folder without one is removed at the next start of the platform.
     if records.remove(call, "volumes"):
         await discard(call.world, [folder(call.world) / call.params["id"]])
@@ -74,7 +74,7 @@ async def delete(call: Call) -> Any:
 
 
 def mounts(world: World, sandbox_id: str) -> list[Mount]:
-    """What a start attaches: the volumes of a sandbox that can be attached, one at each place."""
+    """Return the mounts of a start: the volumes of a sandbox that can be attached, one at each place."""
     rows = world.store.rows("SELECT id, path FROM volumes WHERE sandbox = ? ORDER BY rowid", sandbox_id)
     found: dict[str, Mount] = {}
     for record, path in rows:
@@ -87,23 +87,23 @@ def mounts(world: World, sandbox_id: str) -> list[Mount]:
 
 
 def folder(world: World) -> Path:
-    """Where the contents of all volumes lie, each under its id."""
+    """Return the folder with the contents of all volumes, each under its id."""
     return world.data / "volumes"
 
 
 def contents(world: World, sandbox_id: str) -> list[Path]:
-    """The folders of one sandbox's volumes."""
+    """Return the folders of one sandbox's volumes."""
     return [folder(world) / row[0] for row in world.store.rows("SELECT id FROM volumes WHERE sandbox = ?", sandbox_id)]
 
 
 async def discard(world: World, folders: list[Path]) -> None:
-    """Throw these away, each at once and as a whole, however long that takes."""
+    """Remove these folders: each at once and as a whole, although the removal takes longer."""
     for content in folders:
         await aside(trash, content, world.data / "trash")
 
 
 def recover(world: World) -> None:
-    """Remove what belongs to no volume: a deletion that a crash cut short."""
+    """Remove folders without a volume: a crash interrupted their deletion."""
     kept = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
     if folder(world).is_dir():
         for content in list(folder(world).iterdir()):
@@ -112,7 +112,7 @@ def recover(world: World) -> None:
 
 
 def _made(world: World, record: str) -> Path:
-    # Also asked of one that is listed: a crash may have come between the record and its folder.
+    # Also for a listed volume: a crash may have come between the record and its folder.
     folder(world).mkdir(mode=0o700, exist_ok=True)
     content = folder(world) / record
     content.mkdir(mode=0o700, exist_ok=True)

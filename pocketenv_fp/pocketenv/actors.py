@@ -8,11 +8,12 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, ProfileNotFound
-from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import Call, decode, query, send
 from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
+from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
-from pocketenv_fp.validation import Id, Limit, Offset, Text, checked
+from pocketenv_fp.validation import Id, Limit, Offset, Text
 
 __all__ = [
     "get_profile",
@@ -44,7 +45,7 @@ def list_sandboxes_by_actor(
     >>> me().bind(lambda my: list_sandboxes_by_actor(my.did, limit=1)).map(lambda page: page[0].id == box.id)
     <Success: True>
     """
-    return send(sandboxes_of(did, limit=limit, offset=offset, is_running=is_running), token=token, config=config)
+    return send(sandboxes_of(did, limit=limit, offset=offset, is_running=is_running))
 
 
 def sandboxes_of(
@@ -73,9 +74,7 @@ def iter_sandboxes_by_actor(
     """
 
     def fetch(limit: int, offset: int) -> Result[Page[Sandbox], PocketenvError]:
-        return list_sandboxes_by_actor(
-            did, limit=limit, offset=offset, is_running=is_running, token=token, config=config
-        )
+        return list_sandboxes_by_actor(did, limit=limit, offset=offset, is_running=is_running)
 
     return walk("actor.getActorSandboxes", fetch, limit=limit)
 
@@ -105,7 +104,7 @@ def me(*, token: Text | None = None, config: Config | None = None) -> Result[Pro
     >>> me().map(lambda profile: profile.did.startswith("did:"))
     <Success: True>
     """
-    return send(query("actor.getProfile", _profile), token=token, config=config).bind(_known("this token"))
+    return send(query("actor.getProfile", _profile)).bind(_known("this token"))
 
 
 @checked
@@ -119,7 +118,7 @@ def get_profile(did: Id, *, token: Text | None = None, config: Config | None = N
     <Failure: actor.getProfile: the platform has no profile for nobody.example (200 ProfileNotFound). ...>
     """
     asked = query("actor.getProfile", _profile, {"did": did}, login=False)
-    return send(asked, token=token, config=config).bind(_known(did))
+    return send(asked).bind(_known(did))
 
 
 def _terminal_token(body: bytes) -> TerminalToken:
@@ -138,4 +137,4 @@ def get_terminal_token(
     >>> pocketenv.get_terminal_token()
     <Success: TerminalToken(token='***')>
     """
-    return send(query("actor.getTerminalToken", _terminal_token), token=token, config=config)
+    return send(query("actor.getTerminalToken", _terminal_token))

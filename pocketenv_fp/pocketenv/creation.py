@@ -125,7 +125,7 @@ def create(
     clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
     wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=shared)
-    creation = _Creation(wanted, token, config, reuse=reuse)
+    creation = _Creation(wanted, reuse=reuse)
     if clone is not None and repo is not None:
         creation.clones(clone, repo)
     said = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
@@ -134,7 +134,7 @@ def create(
         _sendable([*said, *(("topics", topic) for topic in topics or ())])
         .bind(lambda _: _supported(provider, env, secrets))
         .bind(lambda _: creation.take(env or {}, secrets or {}))
-        .bind(lambda _: sealed_credentials(provider, provider_credentials, config))
+        .bind(lambda _: sealed_credentials(provider, provider_credentials))
         .bind(lambda credentials: creation.run({**body, **credentials}, None if shared is None else (shared, base)))
     )
 
@@ -157,9 +157,7 @@ def noting(made: list[Sandbox]) -> Generator[None, None, None]:
 class Clone(Protocol):
     """What puts a repository into a sandbox that runs, or will. Returns the Sandbox as it is afterwards."""
 
-    def __call__(
-        self, sandbox: Sandbox, repo: str, *, token: str | None = None, config: Config | None = None
-    ) -> Result[Sandbox, PocketenvError]: ...
+    def __call__(self, sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]: ...
 
 
 class _Cloner:
@@ -191,11 +189,10 @@ _SECRETS = _Kind(add_secret, iter_secrets, update_secret)
 class _Creation:
     """One call of `create`, from its arguments to a Sandbox that is as they say."""
 
-    def __init__(self, wanted: Preferences, token: str | None, config: Config | None, *, reuse: bool) -> None:
+    def __init__(self, wanted: Preferences, *, reuse: bool) -> None:
         self._wanted = wanted
         self._reuse = reuse
         self._last: Callable[[Sandbox], Result[Sandbox, PocketenvError]] = self._looked
-        self._login: dict[str, Any] = {"token": token, "config": config}
         self._settings: list[tuple[_Kind, str, str]] = []
         self._is_shared = False
         self._there = frozenset[str]()
@@ -203,7 +200,7 @@ class _Creation:
 
     def clones(self, clone: Clone, repo: str) -> None:
         """Let ``clone`` be what happens last, in the place of a look."""
-        self._last = lambda box: clone(box, repo, **self._login)
+        self._last = lambda box: clone(box, repo)
 
     def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Done:
         """Read and check what is to be set later. Failures: InvalidInput, EncryptionError."""
@@ -243,16 +240,14 @@ class _Creation:
             return text(value, field).bind(lambda read: _sendable([(field, read)]).map(lambda _: read))
         # Sealed once for nothing: a key or a value that cannot be used is told before there is a sandbox.
         return plain(value, field).bind(
-            lambda read: (
-                _sendable([(field, read)]).bind(lambda _: seal(read, config=self._login["config"])).map(lambda _: read)
-            )
+            lambda read: _sendable([(field, read)]).bind(lambda _: seal(read)).map(lambda _: read)
         )
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         # An interrupt before the answer would leave a sandbox whose id nobody knows, and so would the end of the time.
         began = time.time()
         with guarded(), patient():
-            created = send(procedure("sandbox.createSandbox", self._noted, body=body), **self._login)
+            created = send(procedure("sandbox.createSandbox", self._noted, body=body))
             # Found and deleted here, so that an interrupt does not come between.
             return created.lash(lambda error: Failure(self._without_left(error, str(body["provider"]), began)))
 
@@ -263,7 +258,7 @@ class _Creation:
         with unlimited():
             left = self._left(provider, began - CLOCKS_APART)
             # With more than one, only their owner knows which was made by which program.
-            is_gone = len(left) == 1 and isinstance(remove(left[0], **self._login), Success)
+            is_gone = len(left) == 1 and isinstance(remove(left[0]), Success)
         if not left:
             error.add_note(
                 "The platform may have made a sandbox all the same, under a name of its choice and without an at-URI: "
@@ -272,12 +267,12 @@ class _Creation:
         return error if is_gone or not left else replace(error, sandbox=", ".join(box.id for box in left))
 
     def _left(self, provider: str, since: float) -> list[Sandbox]:
-        token = settings(self._login["config"], token=self._login["token"]).map(lambda found: found.token or "")
+        token = settings().map(lambda found: found.token or "")
         # `me` does not answer without a session: only the token says who is asking.
         did = token_did(token.value_or(""))
         if did is None:
             return []
-        newest = list_sandboxes_by_actor(did, **self._login).map(lambda page: page.items).value_or(())
+        newest = list_sandboxes_by_actor(did).map(lambda page: page.items).value_or(())
         return [
             box
             for box in newest
@@ -301,11 +296,11 @@ class _Creation:
     def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         self._is_shared = True
         # The answer does not tell an older sandbox from a new one: only what was there before does.
-        return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
+        return me().bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
 
     def _remember(self, did: str) -> Done:
         there: set[str] = set()
-        for box in iter_sandboxes_by_actor(did, **self._login):
+        for box in iter_sandboxes_by_actor(did):
             if not isinstance(box, Success):
                 return Failure(box.failure())
             there.add(box.unwrap().id)
@@ -323,7 +318,6 @@ class _Creation:
             description=wanted.description,
             topics=wanted.topics,
             repo=wanted.repo,
-            **self._login,
         )
         set_all = named.bind(lambda _: self._set_all(box.id))
         return set_all.bind(lambda _: self._last(box)).bind(self._as_asked)
@@ -335,11 +329,11 @@ class _Creation:
         return self._set_all(box.id).bind(lambda _: self._looked(box))
 
     def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-        return look(box, **self._login)
+        return look(box)
 
     def _set_all(self, sandbox_id: str) -> Done:
         for kind, name, value in self._settings:
-            done = kind.add(sandbox_id, name, value, **self._login)
+            done = kind.add(sandbox_id, name, value)
             if self._made is None and not isinstance(done, Success):
                 done = self._updated(done, kind, sandbox_id, name, value)
             if not isinstance(done, Success):
@@ -351,9 +345,9 @@ class _Creation:
         error = refused.failure()
         if not hides_its_cause(error):
             return refused
-        for found in kind.each(sandbox_id, **self._login):
+        for found in kind.each(sandbox_id):
             if isinstance(found, Success) and found.unwrap().name == name:
-                return kind.update(found.unwrap().id, name, value, **self._login)
+                return kind.update(found.unwrap().id, name, value)
         return refused
 
     def _as_asked(self, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
@@ -372,8 +366,8 @@ class _Creation:
         if self._made is None:
             return
         with guarded(), unlimited():
-            removed = remove(self._made, **self._login)
-            is_gone = isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made, **self._login))
+            removed = remove(self._made)
+            is_gone = isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made))
         if is_gone:
             if (noted := _made.get()) is not None:
                 noted.remove(self._made)

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.config import FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.runtime.rehearsal import is_rehearsed, note
 
 __all__ = ["CREDENTIALS", "Credential", "sealed_credentials"]
 
@@ -39,17 +40,17 @@ class Credential(NamedTuple):
         first, *rest = self.name.split("_")
         return first + "".join(map(str.capitalize, rest))
 
-    def fields(self, value: str | FromEnv, config: Config | None) -> Result[dict[str, str], PocketenvError]:
+    def fields(self, value: str | FromEnv) -> Result[dict[str, str], PocketenvError]:
         """Give what is sent for a value: sealed and with a twin to show, where it is a secret."""
-        return plain(value, f"{FIELD}[{self.name!r}]").bind(lambda text: self._sent(text, config))
+        return plain(value, f"{FIELD}[{self.name!r}]").bind(self._sent)
 
-    def _sent(self, text: str, config: Config | None) -> Result[dict[str, str], PocketenvError]:
+    def _sent(self, text: str) -> Result[dict[str, str], PocketenvError]:
         name = self.on_the_wire
         if not self.is_secret:
             return Success({name: text})
         # No cloud says which part of its keys may be seen.
         twin = {f"redacted{name[0].upper()}{name[1:]}": HIDDEN}
-        return seal(text, config=config).map(lambda sealed: {name: sealed, **twin})
+        return seal(text).map(lambda sealed: {name: sealed, **twin})
 
 
 CREDENTIALS: Mapping[str, tuple[Credential, ...]] = {
@@ -76,7 +77,7 @@ CREDENTIALS: Mapping[str, tuple[Credential, ...]] = {
 
 
 def sealed_credentials(
-    provider: str, given: Mapping[str, str | FromEnv] | None, config: Config | None
+    provider: str, given: Mapping[str, str | FromEnv] | None
 ) -> Result[dict[str, str], PocketenvError]:
     """Give the fields of a createSandbox that hold a provider's credentials, ready to be sent.
 
@@ -91,7 +92,7 @@ def sealed_credentials(
         return Failure(InvalidInput(FIELD, f"holds what {provider} does not take: it takes {taken}"))
     fields: dict[str, str] = {}
     for name, value in wanted.items():
-        made = known[name].fields(value, config)
+        made = known[name].fields(value)
         if not isinstance(made, Success):
             return made
         fields |= made.unwrap()
@@ -99,6 +100,9 @@ def sealed_credentials(
 
 
 def _usual(known: Mapping[str, Credential]) -> dict[str, str | FromEnv]:
+    if known and is_rehearsed():
+        note(lambda: "with the credentials for the provider from the environment, if any")
+        return {}
     return {
         name: FromEnv(variable)
         for name, credential in known.items()

@@ -11,11 +11,12 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import File, Page
+from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
-from pocketenv_fp.validation import Id, Limit, Offset, Text, checked
+from pocketenv_fp.validation import Id, Limit, Offset, Text
 
 __all__ = [
     "add_file",
@@ -50,9 +51,9 @@ def wrong_path(path: str) -> Result[str, PocketenvError]:
     return Success(path)
 
 
-def _sealed(content: str | FromEnv, config: Config | None) -> Result[str, PocketenvError]:
+def _sealed(content: str | FromEnv) -> Result[str, PocketenvError]:
     # The platform puts a newline behind what it writes.
-    return text(content, "content").bind(lambda clear: seal(clear.removesuffix("\n"), config=config))
+    return text(content, "content").bind(lambda clear: seal(clear.removesuffix("\n")))
 
 
 @checked
@@ -76,7 +77,7 @@ def list_files(
     <Success: ['/workspace/.npmrc']>
     """
     params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("file.getFiles", _page, params), token=token, config=config)
+    return send(query("file.getFiles", _page, params))
 
 
 @iterates
@@ -93,7 +94,7 @@ def iter_files(
     >>> sorted(file.unwrap().path for file in pocketenv.iter_files(box.id, limit=2))
     ['/etc/a', '/etc/b', '/etc/c']
     """
-    fetch = partial(list_files, sandbox_id, token=token, config=config)
+    fetch = partial(list_files, sandbox_id)
     return walk("file.getFiles", fetch, limit=limit)
 
 
@@ -105,7 +106,7 @@ def get_file(id: Id, *, token: Text | None = None, config: Config | None = None)
     >>> pocketenv.get_file("no-such-id")
     <Failure: file.getFile: there is no file with the id 'no-such-id' (404 RecordNotFound). ...>
     """
-    return send(query("file.getFile", _one, {"id": id}), token=token, config=config).bind(known("file", id))
+    return send(query("file.getFile", _one, {"id": id})).bind(known("file", id))
 
 
 @checked
@@ -134,9 +135,9 @@ def add_file(
 
     def add(sealed: str) -> Result[None, PocketenvError]:
         body = {"file": {"sandboxId": sandbox_id, "path": stored_path(path), "content": sealed}}
-        return send(procedure("file.addFile", nothing, body=body), token=token, config=config)
+        return send(procedure("file.addFile", nothing, body=body))
 
-    return wrong_path(path).bind(lambda _: _sealed(content, config)).bind(add)
+    return wrong_path(path).bind(lambda _: _sealed(content)).bind(add)
 
 
 @checked
@@ -164,9 +165,9 @@ def update_file(
 
     def update(sealed: str) -> Result[None, PocketenvError]:
         body = {"id": id, "file": {"path": stored_path(path), "content": sealed}}
-        return send(procedure("file.updateFile", nothing, body=body), token=token, config=config)
+        return send(procedure("file.updateFile", nothing, body=body))
 
-    return wrong_path(path).bind(lambda _: _sealed(content, config)).bind(update)
+    return wrong_path(path).bind(lambda _: _sealed(content)).bind(update)
 
 
 @checked
@@ -180,4 +181,4 @@ def delete_file(id: Id, *, token: Text | None = None, config: Config | None = No
     >>> stored.bind(lambda file: pocketenv.delete_file(file.id))
     <Success: None>
     """
-    return send(procedure("file.deleteFile", nothing, {"id": id}), token=token, config=config)
+    return send(procedure("file.deleteFile", nothing, {"id": id}))

@@ -15,7 +15,8 @@ from returns.result import Failure, Result
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import NotSupported, PocketenvError
 from pocketenv_fp.models import Integration
-from pocketenv_fp.validation import Id, Name, Text, checked
+from pocketenv_fp.pocketenv.decorators import checked
+from pocketenv_fp.validation import Id, Name, Text
 
 __all__ = ["create_integration", "list_integrations"]
 
@@ -24,11 +25,11 @@ REASON = "It has no handler for integrations."
 
 @checked
 def create_integration(
-    sandbox_id: Id,  # noqa: ARG001  # as the contract has it
-    name: Name,  # noqa: ARG001
+    sandbox_id: Id,  # as the contract has it
+    name: Name,
     *,
-    token: Text | None = None,  # noqa: ARG001
-    config: Config | None = None,  # noqa: ARG001
+    token: Text | None = None,
+    config: Config | None = None,
 ) -> Result[Integration, PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
 
@@ -41,10 +42,10 @@ def create_integration(
 
 @checked
 def list_integrations(
-    sandbox_id: Id,  # noqa: ARG001  # as the contract has it
+    sandbox_id: Id,  # as the contract has it
     *,
-    token: Text | None = None,  # noqa: ARG001
-    config: Config | None = None,  # noqa: ARG001
+    token: Text | None = None,
+    config: Config | None = None,
 ) -> Result[list[Integration], PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
 

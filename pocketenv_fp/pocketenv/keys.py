@@ -12,8 +12,9 @@ from pocketenv_fp.crypto import generate_ssh_keys, is_masked, mask_ssh_private_k
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import SshKey, TailscaleAuthKey
+from pocketenv_fp.pocketenv.decorators import checked
 from pocketenv_fp.redaction import HIDDEN
-from pocketenv_fp.validation import Id, Text, checked
+from pocketenv_fp.validation import Id, Text
 
 __all__ = ["generate_ssh_keys", "get_ssh_keys", "get_tailscale_auth_key", "put_ssh_keys", "put_tailscale_auth_key"]
 
@@ -38,7 +39,7 @@ def get_ssh_keys(
     >>> pocketenv.get_ssh_keys(create("my-box").unwrap().id).failure().status
     404
     """
-    return send(query("sandbox.getSshKeys", _ssh_key, {"id": sandbox_id}), token=token, config=config)
+    return send(query("sandbox.getSshKeys", _ssh_key, {"id": sandbox_id}))
 
 
 _PRIVATE_KEY = r"(?s)\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s.*-----END [A-Z0-9 ]*PRIVATE KEY-----\s*"
@@ -85,10 +86,8 @@ def put_ssh_keys(
             "publicKey": public_key.removesuffix("\n"),
             "redacted": mask_ssh_private_key(private),
         }
-        return seal(private.removesuffix("\n"), config=config).bind(
-            lambda sealed: send(
-                procedure("sandbox.putSshKeys", nothing, body=body | {"privateKey": sealed}), token=token, config=config
-            )
+        return seal(private.removesuffix("\n")).bind(
+            lambda sealed: send(procedure("sandbox.putSshKeys", nothing, body=body | {"privateKey": sealed}))
         )
 
     return _public(public_key).bind(lambda _: plain(private_key, "private_key")).bind(_private).bind(put)
@@ -109,7 +108,7 @@ def get_tailscale_auth_key(
     >>> pocketenv.get_tailscale_auth_key(create("my-box").unwrap().id).failure().status
     404
     """
-    return send(query("sandbox.getTailscaleAuthKey", _tailscale, {"id": sandbox_id}), token=token, config=config)
+    return send(query("sandbox.getTailscaleAuthKey", _tailscale, {"id": sandbox_id}))
 
 
 def _auth_key(text: str) -> Result[str, PocketenvError]:
@@ -137,12 +136,8 @@ def put_tailscale_auth_key(
 
     def put(key: str) -> Result[None, PocketenvError]:
         body = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
-        return seal(key, config=config).bind(
-            lambda sealed: send(
-                procedure("sandbox.putTailscaleAuthKey", nothing, body=body | {"authKey": sealed}),
-                token=token,
-                config=config,
-            )
+        return seal(key).bind(
+            lambda sealed: send(procedure("sandbox.putTailscaleAuthKey", nothing, body=body | {"authKey": sealed}))
         )
 
     return plain(auth_key, "auth_key").bind(_auth_key).bind(put)

@@ -13,8 +13,9 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, NameTaken, PocketenvError, SandboxNotFound, hides_its_cause
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Preferences, Sandbox
+from pocketenv_fp.pocketenv.decorators import checked
 from pocketenv_fp.pocketenv.sandboxes import get_sandbox
-from pocketenv_fp.validation import Id, SandboxName, Text, checked
+from pocketenv_fp.validation import Id, SandboxName, Text
 
 __all__ = ["Topic", "get_preferences", "put_preferences"]
 
@@ -51,11 +52,11 @@ def get_preferences(
     >>> pocketenv.get_preferences(box.id).map(lambda said: (said.topics, said.description))
     <Success: (('demo',), None)>
     """
-    asked = send(query("sandbox.getPreferences", _preferences, {"id": id}), token=token, config=config)
-    return asked.bind(lambda said: Success(said) if said else _of_the_sandbox(id, token, config))
+    asked = send(query("sandbox.getPreferences", _preferences, {"id": id}))
+    return asked.bind(lambda said: Success(said) if said else _of_the_sandbox(id))
 
 
-def _of_the_sandbox(id: str, token: str | None, config: Config | None) -> Result[Preferences, PocketenvError]:
+def _of_the_sandbox(id: str) -> Result[Preferences, PocketenvError]:
     def said(seen: Sandbox | None) -> Result[Preferences, PocketenvError]:
         if seen is None:
             return Failure(SandboxNotFound(message="Sandbox not found", operation="sandbox.getPreferences"))
@@ -63,7 +64,7 @@ def _of_the_sandbox(id: str, token: str | None, config: Config | None) -> Result
             Preferences(name=seen.name, description=seen.description, topics=seen.topics or None, repo=seen.repo)
         )
 
-    return get_sandbox(id, token=token, config=config).bind(said)
+    return get_sandbox(id).bind(said)
 
 
 @checked
@@ -97,8 +98,8 @@ def put_preferences(
     if not said:
         return Failure(InvalidInput("preferences", "nothing is given that is to change"))
     body = {"sandboxId": sandbox_id, "preferences": [{"$type": DETAILS, **said}]}
-    put = send(procedure("sandbox.putPreferences", nothing, body=body), token=token, config=config)
-    return put.lash(lambda error: _refused(error, sandbox_id, name, token, config))
+    put = send(procedure("sandbox.putPreferences", nothing, body=body))
+    return put.lash(lambda error: _refused(error, sandbox_id, name))
 
 
 def _said(**given: str | Sequence[str] | None) -> dict[str, object]:
@@ -106,13 +107,11 @@ def _said(**given: str | Sequence[str] | None) -> dict[str, object]:
     return {name: (value or None) for name, value in given.items() if value is not None}
 
 
-def _refused(
-    error: PocketenvError, sandbox_id: str, name: str | None, token: str | None, config: Config | None
-) -> Result[None, PocketenvError]:
+def _refused(error: PocketenvError, sandbox_id: str, name: str | None) -> Result[None, PocketenvError]:
     if name is None or not isinstance(error, ApiError) or not hides_its_cause(error):
         return Failure(error)
     # The platform hides why. Only a look shows whether a sandbox or a base image has the name.
-    looked = get_sandbox(name, token=token, config=config).value_or(None)
+    looked = get_sandbox(name).value_or(None)
     if isinstance(looked, Sandbox) and looked.name == name and looked.id != sandbox_id:
         return Failure(NameTaken(message=f"the name {name} is taken", operation=error.operation))
     return Failure(error)

@@ -8,12 +8,13 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
-from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Page, Sandbox
+from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import one_of, page_of
 from pocketenv_fp.steps.operation import step
-from pocketenv_fp.validation import Id, Limit, Name, Offset, Text, checked
+from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 
 __all__ = [
     "claim_sandbox",
@@ -52,13 +53,11 @@ def get_sandbox(
     >>> get_sandbox("no-such-box") | exec("ls")
     <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>
     """
-    return send(query("sandbox.getSandbox", _found, {"id": id}, login=False), token=token, config=config)
+    return send(query("sandbox.getSandbox", _found, {"id": id}, login=False))
 
 
 def look(
     sandbox: Sandbox,
-    token: str | None,
-    config: Config | None,
     read_timeout: float | None = None,
     *,
     login: bool = False,
@@ -72,12 +71,12 @@ def look(
         return Success(seen)
 
     asked = query("sandbox.getSandbox", _found, {"id": sandbox.id}, login=login, read_timeout=read_timeout)
-    return send(asked, token=token, config=config).bind(still_there)
+    return send(asked).bind(still_there)
 
 
-def remove(sandbox: Sandbox, token: str | None, config: Config | None) -> Result[None, PocketenvError]:
+def remove(sandbox: Sandbox) -> Result[None, PocketenvError]:
     """Delete the sandbox, by its id. Failures: SandboxNotFound."""
-    return send(procedure("sandbox.deleteSandbox", nothing, {"id": sandbox.id}), token=token, config=config)
+    return send(procedure("sandbox.deleteSandbox", nothing, {"id": sandbox.id}))
 
 
 @checked
@@ -96,7 +95,7 @@ def claim_sandbox(
     <Success: True>
     <Failure: sandbox.claimSandbox: ... (404 XRPCNotSupported).>
     """
-    return send(procedure("sandbox.claimSandbox", shown, {"id": id}), token=token, config=config)
+    return send(procedure("sandbox.claimSandbox", shown, {"id": id}))
 
 
 @checked
@@ -113,7 +112,7 @@ def list_sandboxes(
     (['openclaw'], True)
     """
     params = {"limit": limit, "offset": offset}
-    return send(query("sandbox.getSandboxes", page_of_sandboxes, params, login=False), token=token, config=config)
+    return send(query("sandbox.getSandboxes", page_of_sandboxes, params, login=False))
 
 
 @iterates
@@ -131,6 +130,6 @@ def iter_sandboxes(
     """
 
     def fetch(limit: int, offset: int) -> Result[Page[Sandbox], PocketenvError]:
-        return list_sandboxes(limit=limit, offset=offset, token=token, config=config)
+        return list_sandboxes(limit=limit, offset=offset)
 
     return walk("sandbox.getSandboxes", fetch, limit=limit)

@@ -10,11 +10,12 @@ from returns.result import Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Secret
+from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of
-from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName, checked
+from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
 __all__ = ["add_secret", "delete_secret", "get_secret", "iter_secrets", "list_secrets", "update_secret"]
 
@@ -43,7 +44,7 @@ def list_secrets(
     <Success: ['API_KEY']>
     """
     params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("secret.getSecrets", _page, params), token=token, config=config)
+    return send(query("secret.getSecrets", _page, params))
 
 
 @iterates
@@ -60,7 +61,7 @@ def iter_secrets(
     >>> sorted(secret.unwrap().name for secret in pocketenv.iter_secrets(box.id, limit=2))
     ['A', 'B', 'C']
     """
-    fetch = partial(list_secrets, sandbox_id, token=token, config=config)
+    fetch = partial(list_secrets, sandbox_id)
     return walk("secret.getSecrets", fetch, limit=limit)
 
 
@@ -75,7 +76,7 @@ def get_secret(id: Id, *, token: Text | None = None, config: Config | None = Non
     >>> pocketenv.get_secret("no-such-id")
     <Failure: secret.getSecret: there is no secret with the id 'no-such-id' (404 RecordNotFound). ...>
     """
-    return send(query("secret.getSecret", _one, {"id": id}), token=token, config=config).bind(known("secret", id))
+    return send(query("secret.getSecret", _one, {"id": id})).bind(known("secret", id))
 
 
 @checked
@@ -100,9 +101,9 @@ def add_secret(
 
     def add(sealed: str) -> Result[None, PocketenvError]:
         body = {"secret": {"sandboxId": sandbox_id, "name": name, "value": sealed}}
-        return send(procedure("secret.addSecret", nothing, body=body), token=token, config=config)
+        return send(procedure("secret.addSecret", nothing, body=body))
 
-    return plain(value, "value").bind(lambda text: seal(text, config=config)).bind(add)
+    return plain(value, "value").bind(seal).bind(add)
 
 
 @checked
@@ -126,9 +127,9 @@ def update_secret(
 
     def update(sealed: str) -> Result[None, PocketenvError]:
         body = {"id": id, "secret": {"name": name, "value": sealed}}
-        return send(procedure("secret.updateSecret", nothing, body=body), token=token, config=config)
+        return send(procedure("secret.updateSecret", nothing, body=body))
 
-    return plain(value, "value").bind(lambda text: seal(text, config=config)).bind(update)
+    return plain(value, "value").bind(seal).bind(update)
 
 
 @checked
@@ -139,4 +140,4 @@ def delete_secret(id: Id, *, token: Text | None = None, config: Config | None = 
     >>> (create("my-box") | sandbox.set_secret("OLD", "1")).bind(lambda old: pocketenv.delete_secret(old.id))
     <Success: None>
     """
-    return send(procedure("secret.deleteSecret", nothing, {"id": id}), token=token, config=config)
+    return send(procedure("secret.deleteSecret", nothing, {"id": id}))

@@ -11,7 +11,8 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Service
-from pocketenv_fp.validation import CONTROL_PORT, Id, Name, PortNumber, Text, checked
+from pocketenv_fp.pocketenv.decorators import checked
+from pocketenv_fp.validation import CONTROL_PORT, Id, Name, PortNumber, Text
 
 __all__ = [
     "add_service",
@@ -47,7 +48,7 @@ def list_services(
     >>> pocketenv.list_services(box.id).map(lambda services: [service.name for service in services])
     <Success: ['clock']>
     """
-    return send(query("service.getServices", _services, {"sandboxId": sandbox_id}), token=token, config=config)
+    return send(query("service.getServices", _services, {"sandboxId": sandbox_id}))
 
 
 def _of_the_container() -> InvalidInput:
@@ -92,7 +93,7 @@ def add_service(
         return Failure(_of_the_container())
     body = _described(name, command, description, ports or None)
     asked = procedure("service.addService", nothing, {"sandboxId": sandbox_id}, body)
-    return send(asked, token=token, config=config)
+    return send(asked)
 
 
 @checked
@@ -118,7 +119,7 @@ def update_service(
     if CONTROL_PORT in (ports or ()):
         return Failure(_of_the_container())
     body = _described(name, command, description, ports)
-    return send(procedure("service.updateService", nothing, {"serviceId": id}, body), token=token, config=config)
+    return send(procedure("service.updateService", nothing, {"serviceId": id}, body))
 
 
 @checked
@@ -131,7 +132,7 @@ def start_service(id: Id, *, token: Text | None = None, config: Config | None = 
     >>> pocketenv.start_service("no-such-id").failure().status
     404
     """
-    return send(procedure("service.startService", nothing, {"serviceId": id}), token=token, config=config)
+    return send(procedure("service.startService", nothing, {"serviceId": id}))
 
 
 @checked
@@ -144,7 +145,7 @@ def stop_service(id: Id, *, token: Text | None = None, config: Config | None = N
     >>> pocketenv.stop_service("no-such-id").failure().status
     404
     """
-    return send(procedure("service.stopService", nothing, {"serviceId": id}), token=token, config=config)
+    return send(procedure("service.stopService", nothing, {"serviceId": id}))
 
 
 @checked
@@ -157,7 +158,7 @@ def restart_service(id: Id, *, token: Text | None = None, config: Config | None 
     >>> pocketenv.restart_service("no-such-id").failure().status
     404
     """
-    return send(procedure("service.restartService", nothing, {"serviceId": id}), token=token, config=config)
+    return send(procedure("service.restartService", nothing, {"serviceId": id}))
 
 
 @checked
@@ -170,4 +171,4 @@ def delete_service(id: Id, *, token: Text | None = None, config: Config | None =
     >>> pocketenv.delete_service("no-such-id").failure().status
     404
     """
-    return send(procedure("service.deleteService", nothing, {"serviceId": id}), token=token, config=config)
+    return send(procedure("service.deleteService", nothing, {"serviceId": id}))

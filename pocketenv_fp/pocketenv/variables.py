@@ -9,11 +9,12 @@ from returns.result import Result
 
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Variable
+from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
-from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName, checked
+from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
 __all__ = ["add_variable", "delete_variable", "get_variable", "iter_variables", "list_variables", "update_variable"]
 
@@ -42,7 +43,7 @@ def list_variables(
     <Success: [('STAGE', 'test')]>
     """
     params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("variable.getVariables", _page, params), token=token, config=config)
+    return send(query("variable.getVariables", _page, params))
 
 
 @iterates
@@ -59,7 +60,7 @@ def iter_variables(
     >>> sorted(variable.unwrap().name for variable in pocketenv.iter_variables(box.id, limit=2))
     ['A', 'B', 'C']
     """
-    fetch = partial(list_variables, sandbox_id, token=token, config=config)
+    fetch = partial(list_variables, sandbox_id)
     return walk("variable.getVariables", fetch, limit=limit)
 
 
@@ -74,7 +75,7 @@ def get_variable(
     <Failure: variable.getVariable: there is no variable with the id 'no-such-id' (404 RecordNotFound). ...>
     """
     asked = query("variable.getVariable", _one, {"id": id})
-    return send(asked, token=token, config=config).bind(known("variable", id))
+    return send(asked).bind(known("variable", id))
 
 
 @checked
@@ -99,7 +100,7 @@ def add_variable(
 
     def add(clear: str) -> Result[None, PocketenvError]:
         body = {"variable": {"sandboxId": sandbox_id, "name": name, "value": clear}}
-        return send(procedure("variable.addVariable", nothing, body=body), token=token, config=config)
+        return send(procedure("variable.addVariable", nothing, body=body))
 
     return text(value, "value").bind(add)
 
@@ -127,7 +128,7 @@ def update_variable(
 
     def update(clear: str) -> Result[None, PocketenvError]:
         body = {"id": id, "variable": {"name": name, "value": clear}}
-        return send(procedure("variable.updateVariable", nothing, body=body), token=token, config=config)
+        return send(procedure("variable.updateVariable", nothing, body=body))
 
     return text(value, "value").bind(update)
 
@@ -140,4 +141,4 @@ def delete_variable(id: Id, *, token: Text | None = None, config: Config | None 
     >>> (create("my-box") | sandbox.set_variable("OLD", "1")).bind(lambda old: pocketenv.delete_variable(old.id))
     <Success: None>
     """
-    return send(procedure("variable.deleteVariable", nothing, {"id": id}), token=token, config=config)
+    return send(procedure("variable.deleteVariable", nothing, {"id": id}))

@@ -9,11 +9,12 @@ from returns.result import Result
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.paging import iterates, walk
+from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Volume
+from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of
-from pocketenv_fp.validation import Id, Limit, Name, Offset, Text, checked
+from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 
 __all__ = ["add_volume", "delete_volume", "get_volume", "iter_volumes", "list_volumes", "update_volume"]
 
@@ -44,7 +45,7 @@ def list_volumes(
     <Success: [('models', '/models')]>
     """
     params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("volume.getVolumes", _page, params), token=token, config=config)
+    return send(query("volume.getVolumes", _page, params))
 
 
 @iterates
@@ -61,7 +62,7 @@ def iter_volumes(
     >>> sorted(volume.unwrap().name for volume in pocketenv.iter_volumes(box.id, limit=2))
     ['a', 'b', 'c']
     """
-    fetch = partial(list_volumes, sandbox_id, token=token, config=config)
+    fetch = partial(list_volumes, sandbox_id)
     return walk("volume.getVolumes", fetch, limit=limit)
 
 
@@ -73,7 +74,7 @@ def get_volume(id: Id, *, token: Text | None = None, config: Config | None = Non
     >>> pocketenv.get_volume("no-such-id")
     <Failure: volume.getVolume: there is no volume with the id 'no-such-id' (404 RecordNotFound). ...>
     """
-    return send(query("volume.getVolume", _one, {"id": id}), token=token, config=config).bind(known("volume", id))
+    return send(query("volume.getVolume", _one, {"id": id})).bind(known("volume", id))
 
 
 @checked
@@ -97,7 +98,7 @@ def add_volume(
     <Success: None>
     """
     body = _volume(sandboxId=sandbox_id, name=name, path=path, readOnly=read_only)
-    return send(procedure("volume.addVolume", nothing, body=body), token=token, config=config)
+    return send(procedure("volume.addVolume", nothing, body=body))
 
 
 @checked
@@ -123,7 +124,7 @@ def update_volume(
     <Success: /srv/models>
     """
     body = {"id": id, **_volume(name=name, path=path, readOnly=read_only)}
-    return send(procedure("volume.updateVolume", nothing, body=body), token=token, config=config)
+    return send(procedure("volume.updateVolume", nothing, body=body))
 
 
 @checked
@@ -137,4 +138,4 @@ def delete_volume(id: Id, *, token: Text | None = None, config: Config | None = 
     >>> stored.bind(lambda volume: pocketenv.delete_volume(volume.id))
     <Success: None>
     """
-    return send(procedure("volume.deleteVolume", nothing, {"id": id}), token=token, config=config)
+    return send(procedure("volume.deleteVolume", nothing, {"id": id}))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from pocketenv_fp.errors import DeadlineExceeded
+from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = [
     "TimeIsOver",
@@ -40,6 +41,9 @@ class TimeIsOver(Exception):
 @contextmanager
 def limited(seconds: float) -> Generator[None]:
     """Give the work in a block so many seconds, or fewer where there are fewer left."""
+    if is_rehearsed():
+        yield
+        return
     before, until = _deadline.get(), time.monotonic() + seconds
     mark = _deadline.set((until, seconds) if before is None or until < before[0] else before)
     try:
@@ -95,7 +99,9 @@ def over(operation: str) -> DeadlineExceeded:
 
 
 def nap(seconds: float) -> None:
-    """Sleep for so many seconds, or until the time is over."""
+    """Sleep for so many seconds, or until the time is over. A rehearsal does not sleep."""
+    if is_rehearsed():
+        return
     until = time.monotonic() + min(seconds, remaining())
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, LONGEST_SLEEP))

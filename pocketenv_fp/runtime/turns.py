@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from pocketenv_fp.errors import DeadlineExceeded
 from pocketenv_fp.runtime.deadline import over, remaining
+from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = ["Turns"]
 
@@ -42,6 +43,9 @@ class Turns:
     @contextmanager
     def of(self, key: Hashable, operation: str) -> Generator[DeadlineExceeded | None]:
         """Hold the turn of ``key`` in the block. Yields None, or the error of a time that was over before."""
+        if is_rehearsed():
+            yield None
+            return
         with self._guard:
             turn = self._turns.setdefault(key, _Turn())
             turn.wanted += 1

@@ -49,7 +49,7 @@ def create_backup(
     """
     body = {"directory": directory, "description": description, "ttl": ttl}
     asked = procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body)
-    return supported(sandbox, "backups", "create_backup").bind(lambda _: send(asked, token=token, config=config))
+    return supported(sandbox, "backups", "create_backup").bind(lambda _: send(asked))
 
 
 @step(Sandbox, safe=True)
@@ -62,7 +62,7 @@ def list_backups(
     >>> create("my-box") | list_backups
     <Success: []>
     """
-    return send(query("sandbox.getBackups", _backups, {"id": sandbox.id}), token=token, config=config)
+    return send(query("sandbox.getBackups", _backups, {"id": sandbox.id}))
 
 
 @operation(Sandbox)
@@ -82,4 +82,4 @@ def restore_backup(
     404
     """
     asked = procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id})
-    return supported(sandbox, "backups", "restore_backup").bind(lambda _: send(asked, token=token, config=config))
+    return supported(sandbox, "backups", "restore_backup").bind(lambda _: send(asked))

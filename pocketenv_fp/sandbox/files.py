@@ -40,7 +40,7 @@ def list_files(
     >>> create("my-box") | list_files
     <Success: Page(items=(), total=0)>
     """
-    return pocketenv.list_files(sandbox.id, limit=limit, offset=offset, token=token, config=config)
+    return pocketenv.list_files(sandbox.id, limit=limit, offset=offset)
 
 
 @iterates_over(Sandbox)
@@ -58,7 +58,7 @@ def iter_files(
     >>> sorted(file.unwrap().path for file in iter_files(box, limit=2))
     ['/workspace/a', '/workspace/b', '/workspace/c']
     """
-    return pocketenv.iter_files(sandbox.id, limit=limit, token=token, config=config)
+    return pocketenv.iter_files(sandbox.id, limit=limit)
 
 
 @operation(Sandbox, safe=True)
@@ -74,7 +74,7 @@ def get_file(
     >>> (create("my-box") | get_file("/workspace/.env")).failure().error
     'RecordNotFound'
     """
-    return _FILES.of(sandbox, token, config).find(path_or_id, stored_path(path_or_id))
+    return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
 @operation(Sandbox, secret=("content",))
@@ -113,9 +113,9 @@ def set_file(
 
     def put(clear: str) -> Result[File, PocketenvError]:
         # By the time that something is deleted, the same content has been sealed and sent once.
-        return _FILES.of(sandbox, token, config).replace(
+        return _FILES.of(sandbox).replace(
             stored_path(path),
-            add=lambda: pocketenv.add_file(sandbox.id, path, clear, token=token, config=config),
+            add=lambda: pocketenv.add_file(sandbox.id, path, clear),
         )
 
     return (
@@ -157,4 +157,4 @@ def delete_file(
     >>> (box | delete_file("/workspace/.env") | list_files).map(len)
     <Success: 0>
     """
-    return _FILES.of(sandbox, token, config).delete(path_or_id, stored_path(path_or_id))
+    return _FILES.of(sandbox).delete(path_or_id, stored_path(path_or_id))

@@ -24,7 +24,7 @@ def create_integration(
     >>> create("my-box") | create_integration("GitHub")
     <Failure: create_integration: the platform does not support it. It has no handler for integrations.>
     """
-    return pocketenv.create_integration(sandbox.id, name, token=token, config=config)
+    return pocketenv.create_integration(sandbox.id, name)
 
 
 @step(Sandbox, safe=True)
@@ -37,4 +37,4 @@ def list_integrations(
     >>> create("my-box") | list_integrations
     <Failure: list_integrations: the platform does not support it. It has no handler for integrations.>
     """
-    return pocketenv.list_integrations(sandbox.id, token=token, config=config)
+    return pocketenv.list_integrations(sandbox.id)

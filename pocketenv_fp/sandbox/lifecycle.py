@@ -16,6 +16,7 @@ from pocketenv_fp.http.xrpc import nothing, procedure, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.observing import note
 from pocketenv_fp.pocketenv.sandboxes import look, remove
+from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.deadline import exceeded, remaining
 from pocketenv_fp.sandbox.shared_polling import SHORTEST_READ, Waiter
 from pocketenv_fp.steps.operation import step
@@ -47,7 +48,7 @@ def start(
     <Success: Status.RUNNING>
     """
     asked = procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, {"repo": repo, "keepAlive": keep_alive})
-    return send(asked, token=token, config=config).bind(lambda _: look(sandbox, token, config))
+    return send(asked).bind(lambda _: look(sandbox))
 
 
 @step(Sandbox, safe=True)
@@ -65,7 +66,7 @@ def stop(
     <Success: Status.STOPPED>
     """
     asked = procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id})
-    return send(asked, token=token, config=config).bind(lambda _: look(sandbox, token, config))
+    return send(asked).bind(lambda _: look(sandbox))
 
 
 @step(Sandbox)
@@ -78,7 +79,7 @@ def delete(
     >>> create("my-box") | delete | delete
     <Failure: sandbox.deleteSandbox: ... (404 SandboxNotFound). ...>
     """
-    return remove(sandbox, token, config).map(lambda _: sandbox)
+    return remove(sandbox).map(lambda _: sandbox)
 
 
 @step(Sandbox, safe=True)
@@ -93,7 +94,7 @@ def refresh(
     >>> (box | refresh) == stopped
     True
     """
-    return look(sandbox, token, config)
+    return look(sandbox)
 
 
 @step(Sandbox)
@@ -108,8 +109,8 @@ def claim(
     >>> (create("my-box") | claim).failure().status
     404
     """
-    claimed = pocketenv.claim_sandbox(sandbox.id, token=token, config=config)
-    return claimed.bind(lambda box: look(box, token, config))
+    claimed = pocketenv.claim_sandbox(sandbox.id)
+    return claimed.bind(look)
 
 
 @step(Sandbox, safe=True)
@@ -142,12 +143,13 @@ def wait_until_running(
     """
     due = time.monotonic()
     deadline = due + min(timeout, remaining())
-    with Waiter(sandbox, token, config, interval) as waiter:
+    rehearsal.note(lambda: f"is repeated until it runs, for {rehearsal.duration(timeout)} at the most")
+    with rehearsal.polling(timeout), Waiter(sandbox, interval) as waiter:
         for delay in delays() if interval is None else repeat(interval):
             status = waiter.wait(due, deadline)
             if status in {None, Status.RUNNING}:
                 # A look that hangs must not outlast the wait by the read time-out.
-                looked = look(sandbox, token, config, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
+                looked = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
                 if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
                     return looked
                 waiter.saw(looked.unwrap())

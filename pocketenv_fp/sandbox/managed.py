@@ -14,6 +14,7 @@ from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.creation import create, noting
 from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited
+from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
 from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
@@ -96,7 +97,7 @@ def _release(
         box = waiting.pop()
         try:
             # What was created is deleted, however late it is, and whatever signal comes once.
-            with sealed(), unlimited():
+            with sealed(), unlimited(), only(lambda: "in the end, however the rest goes"):
                 released = box | release
         except BaseException as error:
             is_last = is_hurried() and isinstance(error, KeyboardInterrupt | SystemExit)
@@ -160,7 +161,7 @@ def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) ->
         raise TypeError(f"ephemeral takes the beginning of a name, not a {type(target).__name__}")
     # A step that shows what was given and no more: it is in traces, and in the places of failures.
     login = {name: value for name, value in options.items() if name in {"token", "config"}}
-    name = f"{target}-{os.urandom(4).hex()}"
+    name = f"{target}-{stand_in('RANDOM_HEX') if is_rehearsed() else os.urandom(4).hex()}"
     return _lease(
         name, use, create(**options) if options else create, delete(**cast("Any", login)) if login else delete
     )

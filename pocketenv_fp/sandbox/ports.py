@@ -65,7 +65,7 @@ def expose(
         # Refused by the platform too, but it would stay listed for ever.
         return Failure(InvalidInput("port", "3000 is used by Cloudflare's containers themselves: choose another"))
     asked = procedure("sandbox.exposePort", _url, {"id": sandbox.id}, {"port": port, "description": description})
-    return send(asked, token=token, config=config)
+    return send(asked)
 
 
 @operation(Sandbox)
@@ -81,7 +81,7 @@ def unexpose(
     <Success: []>
     """
     asked = procedure("sandbox.unexposePort", nothing, {"id": sandbox.id}, {"port": port})
-    return send(asked, token=token, config=config).map(lambda _: sandbox)
+    return send(asked).map(lambda _: sandbox)
 
 
 @step(Sandbox, safe=True)
@@ -96,7 +96,7 @@ def list_ports(
     >>> (box | list_ports).map(lambda ports: [(port.port, port.description) for port in ports])
     <Success: [(8080, 'web')]>
     """
-    return send(query("sandbox.getExposedPorts", _ports, {"id": sandbox.id}), token=token, config=config)
+    return send(query("sandbox.getExposedPorts", _ports, {"id": sandbox.id}))
 
 
 @step(Sandbox)
@@ -112,4 +112,4 @@ def vscode(
     <Success: True>
     """
     asked = procedure("sandbox.exposeVscode", _url, {"id": sandbox.id})
-    return supported(sandbox, "vscode", "vscode").bind(lambda _: send(asked, token=token, config=config))
+    return supported(sandbox, "vscode", "vscode").bind(lambda _: send(asked))

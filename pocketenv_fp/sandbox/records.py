@@ -16,7 +16,6 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config
 from pocketenv_fp.errors import (
     ApiError,
     DeadlineExceeded,
@@ -53,15 +52,13 @@ _turns = Turns()
 class Each(Protocol[T_co]):
     """A function of `pocketenv_fp.pocketenv` that gives an iterator of a sandbox's records."""
 
-    def __call__(
-        self, sandbox_id: str, *, token: str | None = None, config: Config | None = None
-    ) -> Iterator[Result[T_co, PocketenvError]]: ...
+    def __call__(self, sandbox_id: str) -> Iterator[Result[T_co, PocketenvError]]: ...
 
 
 class Delete(Protocol):
     """A function of `pocketenv_fp.pocketenv` that deletes one record."""
 
-    def __call__(self, id: str, *, token: str | None = None, config: Config | None = None) -> Done: ...
+    def __call__(self, id: str) -> Done: ...
 
 
 class Kind(NamedTuple, Generic[T]):
@@ -72,19 +69,17 @@ class Kind(NamedTuple, Generic[T]):
     each: Each[T]
     delete: Delete
 
-    def of(self, sandbox: Sandbox, token: str | None, config: Config | None) -> Records[T]:
+    def of(self, sandbox: Sandbox) -> Records[T]:
         """Give the records of this kind that a sandbox has, as this caller sees them."""
-        return Records(self, sandbox, token, config)
+        return Records(self, sandbox)
 
 
 class Records(Generic[T]):
     """The records of one kind in one sandbox."""
 
-    def __init__(self, kind: Kind[T], sandbox: Sandbox, token: str | None, config: Config | None) -> None:
+    def __init__(self, kind: Kind[T], sandbox: Sandbox) -> None:
         self._kind = kind
         self._sandbox = sandbox
-        self._token = token
-        self._config = config
 
     def find(self, name_or_id: str, stored: str | None = None) -> Result[T, PocketenvError]:
         """Return the record with this id, or else one with this name. Failures: RecordNotFound.
@@ -198,10 +193,10 @@ class Records(Generic[T]):
 
     def delete_one(self, record: T) -> Done:
         """Delete this record."""
-        return self._kind.delete(record.id, token=self._token, config=self._config)
+        return self._kind.delete(record.id)
 
     def _each(self) -> Iterator[Result[T, PocketenvError]]:
-        return self._kind.each(self._sandbox.id, token=self._token, config=self._config)
+        return self._kind.each(self._sandbox.id)
 
     def _name(self, record: T) -> str:
         return cast("str", getattr(record, self._kind.key))

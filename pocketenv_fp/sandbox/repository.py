@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from returns.result import Result, Success
 
-from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.providers import provider_of
@@ -16,9 +15,7 @@ LONGEST_WAIT = 300.0
 """How many seconds a new sandbox has to run, so that it can be started with a repository."""
 
 
-def clone(
-    sandbox: Sandbox, repo: str, *, token: str | None = None, config: Config | None = None
-) -> Result[Sandbox, PocketenvError]:
+def clone(sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]:
     """Have the platform clone ``repo`` into the sandbox. Returns the Sandbox as it is afterwards.
 
     A start does that, also of a sandbox that runs. Where a new sandbox does not run at once, that is waited for: before,
@@ -30,7 +27,5 @@ def clone(
     <Success: Status.RUNNING>
     """
     runs = provider_of(sandbox.provider).running_on_create
-    running = (
-        Success(sandbox) if runs else wait_until_running(sandbox, timeout=LONGEST_WAIT, token=token, config=config)
-    )
-    return running.bind(lambda box: start(box, repo=repo, token=token, config=config))
+    running = Success(sandbox) if runs else wait_until_running(sandbox, timeout=LONGEST_WAIT)
+    return running.bind(lambda box: start(box, repo=repo))

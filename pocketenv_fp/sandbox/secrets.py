@@ -36,7 +36,7 @@ def list_secrets(
     >>> create("my-box") | list_secrets
     <Success: Page(items=(), total=0)>
     """
-    return pocketenv.list_secrets(sandbox.id, limit=limit, offset=offset, token=token, config=config)
+    return pocketenv.list_secrets(sandbox.id, limit=limit, offset=offset)
 
 
 @iterates_over(Sandbox)
@@ -54,7 +54,7 @@ def iter_secrets(
     >>> sorted(secret.unwrap().name for secret in iter_secrets(box, limit=2))
     ['A', 'B', 'C']
     """
-    return pocketenv.iter_secrets(sandbox.id, limit=limit, token=token, config=config)
+    return pocketenv.iter_secrets(sandbox.id, limit=limit)
 
 
 @operation(Sandbox, safe=True)
@@ -69,7 +69,7 @@ def get_secret(
     >>> (create("my-box") | get_secret("API_KEY")).failure().error
     'RecordNotFound'
     """
-    return _SECRETS.of(sandbox, token, config).find(name_or_id)
+    return _SECRETS.of(sandbox).find(name_or_id)
 
 
 @operation(Sandbox, secret=("value",))
@@ -102,10 +102,10 @@ def set_secret(
     set_secret('API_KEY', '***')
     """
     return supported(sandbox, "variables", "set_secret").bind(
-        lambda _: _SECRETS.of(sandbox, token, config).set(
+        lambda _: _SECRETS.of(sandbox).set(
             name,
-            add=lambda: pocketenv.add_secret(sandbox.id, name, value, token=token, config=config),
-            update=lambda old: pocketenv.update_secret(old.id, name, value, token=token, config=config),
+            add=lambda: pocketenv.add_secret(sandbox.id, name, value),
+            update=lambda old: pocketenv.update_secret(old.id, name, value),
         )
     )
 
@@ -125,4 +125,4 @@ def delete_secret(
     >>> (box | delete_secret("OLD") | list_secrets).map(len)
     <Success: 0>
     """
-    return _SECRETS.of(sandbox, token, config).delete(name_or_id)
+    return _SECRETS.of(sandbox).delete(name_or_id)

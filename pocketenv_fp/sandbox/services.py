@@ -32,14 +32,12 @@ Done = Result[None, PocketenvError]
 class Change(Protocol):
     """A function of `pocketenv_fp.pocketenv` that does something to one service."""
 
-    def __call__(self, id: str, *, token: str | None = None, config: Config | None = None) -> Done: ...
+    def __call__(self, id: str) -> Done: ...
 
 
-def _each(
-    sandbox_id: str, *, token: str | None = None, config: Config | None = None
-) -> Iterator[Result[Service, PocketenvError]]:
+def _each(sandbox_id: str) -> Iterator[Result[Service, PocketenvError]]:
     # The platform lists services without pages.
-    listed = pocketenv.list_services(sandbox_id, token=token, config=config)
+    listed = pocketenv.list_services(sandbox_id)
     match listed:
         case Success(services):
             yield from map(Success, services)
@@ -50,14 +48,10 @@ def _each(
 _SERVICES = Kind[Service]("service", "name", _each, pocketenv.delete_service)
 
 
-def _changed(
-    change: Change, sandbox: Sandbox, name_or_id: str, token: str | None, config: Config | None
-) -> Result[Service, PocketenvError]:
-    services = _SERVICES.of(sandbox, token, config)
+def _changed(change: Change, sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
+    services = _SERVICES.of(sandbox)
     # Found again by its id: somebody may rename it meanwhile.
-    return services.find(name_or_id).bind(
-        lambda service: change(service.id, token=token, config=config).bind(lambda _: services.find(service.id))
-    )
+    return services.find(name_or_id).bind(lambda service: change(service.id).bind(lambda _: services.find(service.id)))
 
 
 @step(Sandbox, safe=True)
@@ -72,7 +66,7 @@ def list_services(
     >>> (box | list_services).map(lambda services: [(service.name, service.status) for service in services])
     <Success: [('clock', Status.RUNNING)]>
     """
-    return pocketenv.list_services(sandbox.id, token=token, config=config)
+    return pocketenv.list_services(sandbox.id)
 
 
 @operation(Sandbox, safe=True)
@@ -85,7 +79,7 @@ def get_service(
     >>> create("my-box") | get_service("web")
     <Failure: service.getServices: the sandbox ... has no service 'web' (404 RecordNotFound). ...>
     """
-    return _SERVICES.of(sandbox, token, config).find(name_or_id)
+    return _SERVICES.of(sandbox).find(name_or_id)
 
 
 @operation(Sandbox)
@@ -120,18 +114,12 @@ def set_service(
     """
 
     def add() -> Done:
-        return pocketenv.add_service(
-            sandbox.id, name, command, description=description, ports=ports or (), token=token, config=config
-        )
+        return pocketenv.add_service(sandbox.id, name, command, description=description, ports=ports or ())
 
     def update(old: Service) -> Done:
-        return pocketenv.update_service(
-            old.id, name, command, description=description, ports=ports, token=token, config=config
-        )
+        return pocketenv.update_service(old.id, name, command, description=description, ports=ports)
 
-    return supported(sandbox, "services", "set_service").bind(
-        lambda _: _SERVICES.of(sandbox, token, config).set(name, add, update)
-    )
+    return supported(sandbox, "services", "set_service").bind(lambda _: _SERVICES.of(sandbox).set(name, add, update))
 
 
 @operation(Sandbox)
@@ -150,7 +138,7 @@ def start_service(
     [Status.STOPPED, Status.RUNNING]
     """
     return supported(sandbox, "services", "start_service").bind(
-        lambda _: _changed(pocketenv.start_service, sandbox, name_or_id, token, config)
+        lambda _: _changed(pocketenv.start_service, sandbox, name_or_id)
     )
 
 
@@ -168,7 +156,7 @@ def stop_service(
     >>> (box | stop_service("clock")).map(lambda service: service.status)
     <Success: Status.STOPPED>
     """
-    return _changed(pocketenv.stop_service, sandbox, name_or_id, token, config)
+    return _changed(pocketenv.stop_service, sandbox, name_or_id)
 
 
 @operation(Sandbox)
@@ -185,7 +173,7 @@ def restart_service(
     <Failure: service.getServices: the sandbox ... has no service 'web' (404 RecordNotFound). ...>
     """
     return supported(sandbox, "services", "restart_service").bind(
-        lambda _: _changed(pocketenv.restart_service, sandbox, name_or_id, token, config)
+        lambda _: _changed(pocketenv.restart_service, sandbox, name_or_id)
     )
 
 
@@ -203,4 +191,4 @@ def delete_service(
     >>> box | delete_service("clock") | list_services
     <Success: []>
     """
-    return _SERVICES.of(sandbox, token, config).delete(name_or_id)
+    return _SERVICES.of(sandbox).delete(name_or_id)

@@ -34,7 +34,7 @@ def rename(
     >>> create("my-other-box") | rename("my-better-box")
     <Failure: sandbox.putPreferences: the name my-better-box is taken (500 NameTaken). Choose another name, ...>
     """
-    return _settled(sandbox, Preferences(name=new_name), token, config)
+    return _settled(sandbox, Preferences(name=new_name))
 
 
 @operation(Sandbox)
@@ -68,7 +68,7 @@ def update_settings(
     """
     given = None if topics is None else tuple(topics)
     wanted = Preferences(name=name, description=description, topics=given, repo=repo)
-    return _settled(sandbox, wanted, token, config)
+    return _settled(sandbox, wanted)
 
 
 @step(Sandbox, safe=True)
@@ -84,26 +84,18 @@ def get_preferences(
     >>> create("my-box") | update_settings(name="my-named-box", topics=["demo"]) | get_preferences
     <Success: Preferences(name='my-named-box', topics=('demo',))>
     """
-    return pocketenv.get_preferences(sandbox.id, token=token, config=config)
+    return pocketenv.get_preferences(sandbox.id)
 
 
-def _settled(
-    sandbox: Sandbox, wanted: Preferences, token: str | None, config: Config | None
-) -> Result[Sandbox, PocketenvError]:
+def _settled(sandbox: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
     def put(said: Preferences) -> Result[None, PocketenvError]:
         return pocketenv.put_preferences(
-            sandbox.id,
-            name=said.name,
-            description=said.description,
-            topics=said.topics,
-            repo=said.repo,
-            token=token,
-            config=config,
+            sandbox.id, name=said.name, description=said.description, topics=said.topics, repo=said.repo
         )
 
     def seen() -> Result[Sandbox, PocketenvError]:
         # Anybody may look, but only an owner has something to change.
-        return look(sandbox, token, config, login=True)
+        return look(sandbox, login=True)
 
     # Where nothing is to change that is told without a look, and where nothing is to stay none is needed.
     stays = wanted != Preferences() and None in {wanted.description, wanted.topics, wanted.repo}

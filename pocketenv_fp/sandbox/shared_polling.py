@@ -27,7 +27,7 @@ from typing import Self
 
 from returns.result import Success
 
-from pocketenv_fp.config import Config, Settings, settings
+from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.http.xrpc import has_door, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import sandboxes_of
@@ -130,9 +130,8 @@ class Waiter:
     looks for itself.
     """
 
-    def __init__(self, sandbox: Sandbox, token: str | None, config: Config | None, interval: float | None) -> None:
+    def __init__(self, sandbox: Sandbox, interval: float | None) -> None:
         self._id = sandbox.id
-        self._token, self._config = token, config
         self._is_alone = has_door() or (interval is not None and interval < SPACING)
         self._crowd: _Crowd | None = None
         self._told = 0
@@ -204,7 +203,7 @@ class Waiter:
         while True:
             read_timeout = min(LONGEST_READ, max(deadline - time.monotonic(), SHORTEST_READ))
             asked = sandboxes_of(did, limit=PAGE * GROWTH**pages, offset=offset, read_timeout=read_timeout)
-            answer = send(asked, token=self._token, config=self._config)
+            answer = send(asked)
             if not isinstance(answer, Success):
                 return None
             page = answer.unwrap()
@@ -217,7 +216,7 @@ class Waiter:
     def _join(self, sandbox: Sandbox) -> None:
         if self._is_alone or self._crowd is not None or sandbox.owner is None:
             return
-        found = settings(self._config, token=self._token)
+        found = settings()
         if isinstance(found, Success):
             self._crowd = _here.enter((found.unwrap(), sandbox.owner.did), self._id)
 

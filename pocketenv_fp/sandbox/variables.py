@@ -36,7 +36,7 @@ def list_variables(
     >>> create("my-box") | list_variables
     <Success: Page(items=(), total=0)>
     """
-    return pocketenv.list_variables(sandbox.id, limit=limit, offset=offset, token=token, config=config)
+    return pocketenv.list_variables(sandbox.id, limit=limit, offset=offset)
 
 
 @iterates_over(Sandbox)
@@ -54,7 +54,7 @@ def iter_variables(
     >>> sorted(variable.unwrap().name for variable in iter_variables(box, limit=2))
     ['A', 'B', 'C']
     """
-    return pocketenv.iter_variables(sandbox.id, limit=limit, token=token, config=config)
+    return pocketenv.iter_variables(sandbox.id, limit=limit)
 
 
 @operation(Sandbox, safe=True)
@@ -71,7 +71,7 @@ def get_variable(
     >>> (box | get_variable("STAGE")) == stored
     True
     """
-    return _VARIABLES.of(sandbox, token, config).find(name_or_id)
+    return _VARIABLES.of(sandbox).find(name_or_id)
 
 
 @operation(Sandbox)
@@ -108,10 +108,10 @@ def set_variable(
     <Success: production>
     """
     return supported(sandbox, "variables", "set_variable").bind(
-        lambda _: _VARIABLES.of(sandbox, token, config).set(
+        lambda _: _VARIABLES.of(sandbox).set(
             name,
-            add=lambda: pocketenv.add_variable(sandbox.id, name, value, token=token, config=config),
-            update=lambda old: pocketenv.update_variable(old.id, name, value, token=token, config=config),
+            add=lambda: pocketenv.add_variable(sandbox.id, name, value),
+            update=lambda old: pocketenv.update_variable(old.id, name, value),
         )
     )
 
@@ -129,4 +129,4 @@ def delete_variable(
     >>> (create("my-box") | delete_variable("STAGE")).failure().error
     'RecordNotFound'
     """
-    return _VARIABLES.of(sandbox, token, config).delete(name_or_id)
+    return _VARIABLES.of(sandbox).delete(name_or_id)

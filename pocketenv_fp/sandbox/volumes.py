@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from typing import Any
 
 from returns.result import Failure, Result, Success
 
@@ -43,7 +42,7 @@ def list_volumes(
     >>> create("my-box") | list_volumes
     <Success: Page(items=(), total=0)>
     """
-    return pocketenv.list_volumes(sandbox.id, limit=limit, offset=offset, token=token, config=config)
+    return pocketenv.list_volumes(sandbox.id, limit=limit, offset=offset)
 
 
 @iterates_over(Sandbox)
@@ -61,7 +60,7 @@ def iter_volumes(
     >>> sorted(volume.unwrap().name for volume in iter_volumes(box, limit=2))
     ['a', 'b', 'c']
     """
-    return pocketenv.iter_volumes(sandbox.id, limit=limit, token=token, config=config)
+    return pocketenv.iter_volumes(sandbox.id, limit=limit)
 
 
 @operation(Sandbox, safe=True)
@@ -76,7 +75,7 @@ def get_volume(
     >>> (create("my-box") | get_volume("models")).failure().error
     'RecordNotFound'
     """
-    return _VOLUMES.of(sandbox, token, config).find(name_or_id)
+    return _VOLUMES.of(sandbox).find(name_or_id)
 
 
 @operation(Sandbox)
@@ -115,7 +114,7 @@ def set_volume(
     one_spelling = None if path is None else _spelled(path)
     if one_spelling == "/":
         return Failure(InvalidInput("path", "is /, where the sandbox's own file system is"))
-    change = _Attaching(sandbox, name, one_spelling, read_only=read_only, token=token, config=config)
+    change = _Attaching(sandbox, name, one_spelling, read_only=read_only)
     return supported(sandbox, "volumes", "set_volume").bind(lambda _: change.run())
 
 
@@ -133,11 +132,8 @@ class _Attaching:
         path: str | None,
         *,
         read_only: bool,
-        token: str | None,
-        config: Config | None,
     ) -> None:
         self._sandbox, self._name, self._path, self._read_only = sandbox, name, path, read_only
-        self._login: dict[str, Any] = {"token": token, "config": config}
 
     def run(self) -> Result[Volume, PocketenvError]:
         # Names may repeat: two threads that add one name at once would make two volumes.
@@ -155,7 +151,7 @@ class _Attaching:
 
     def _listed(self) -> Result[list[Volume], PocketenvError]:
         volumes: list[Volume] = []
-        for found in pocketenv.iter_volumes(self._sandbox.id, **self._login):
+        for found in pocketenv.iter_volumes(self._sandbox.id):
             if not isinstance(found, Success):
                 return Failure(found.failure())
             volumes.append(found.unwrap())
@@ -176,12 +172,12 @@ class _Attaching:
         return self._moved(named[0]) if named else self._added(volumes)
 
     def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
-        done = pocketenv.update_volume(volume.id, self._name, self._path, read_only=self._read_only, **self._login)
-        return done.lash(self._refused).bind(lambda _: pocketenv.get_volume(volume.id, **self._login))
+        done = pocketenv.update_volume(volume.id, self._name, self._path, read_only=self._read_only)
+        return done.lash(self._refused).bind(lambda _: pocketenv.get_volume(volume.id))
 
     def _added(self, before: list[Volume]) -> Result[Volume, PocketenvError]:
         known = {volume.id for volume in before}
-        added = pocketenv.add_volume(self._sandbox.id, self._name, self._path, read_only=self._read_only, **self._login)
+        added = pocketenv.add_volume(self._sandbox.id, self._name, self._path, read_only=self._read_only)
         return added.lash(self._refused).bind(lambda _: self._listed()).bind(lambda now: self._new(known, now))
 
     def _new(self, known: set[str], volumes: list[Volume]) -> Result[Volume, PocketenvError]:
@@ -227,4 +223,4 @@ def delete_volume(
     >>> (box | delete_volume("models") | list_volumes).map(len)
     <Success: 0>
     """
-    return _VOLUMES.of(sandbox, token, config).delete(name_or_id)
+    return _VOLUMES.of(sandbox).delete(name_or_id)

@@ -13,6 +13,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
 from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
 from pocketenv_fp.validation import wrong_value
 
@@ -57,6 +58,13 @@ class _Combinator(Curried):
             frozenset(name for name, origin in origins.items() if origin is Step),
             frozenset(name for name, origin in origins.items() if origin is Callable),
         )
+
+    @cached_property
+    def needs(self) -> type | None:
+        # A TypeVar or Any: an inner step says what it needs.
+        target = next(iter(inspect.signature(self.function).parameters))
+        kind = get_type_hints(self.function).get(target)
+        return kind if isinstance(kind, type) and kind is not Any else None
 
     def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         parameters = self.arguments.signature.parameters
@@ -103,11 +111,32 @@ class _Combinator(Curried):
             return cast("Result[Any, PocketenvError]", target)
         wrong = self._wrong_value(args, kwargs)
         value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
-        return Failure(wrong) if wrong else self.function(value, *args, **kwargs)
+        if wrong:
+            return Failure(wrong)
+        if is_rehearsed():
+            args = tuple(
+                self._uncalled(*each) for each in zip(chain(self.arguments.names, repeat("")), args, strict=False)
+            )
+            kwargs = {name: self._uncalled(name, each) for name, each in kwargs.items()}
+        return self.function(value, *args, **kwargs)
+
+    def _uncalled(self, name: str, value: Any) -> Any:
+        # A function of the caller's is not called in a rehearsal.
+        return _Uncalled(value) if name in self.inner[1] else value
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Tell whether all steps in it are safe."""
         return self.repeatable and all(value.safe for value in (*args, *kwargs.values()) if is_step(value))
+
+
+class _Uncalled(Unknown):
+    """A function of the caller's in a rehearsal: calls of it return an Unknown."""
+
+    def __init__(self, function: Any) -> None:
+        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+
+    def __call__(self, *_: object, **__: object) -> Unknown:
+        return Unknown()
 
 
 def _copied(value: Any) -> Any:

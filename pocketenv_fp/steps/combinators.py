@@ -13,7 +13,7 @@ said. A Failure from before passes all of them by, `recover` and `or_else` too: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast, overload
 
 from returns.result import Result, Success
@@ -21,6 +21,7 @@ from returns.result import Result, Success
 from pocketenv_fp.errors import PocketenvError, RateLimited, ServerError, TransportError
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.runtime.deadline import limited, nap
+from pocketenv_fp.runtime.rehearsal import Unknown, duration, fallback, is_rehearsed, note, only
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
@@ -87,9 +88,13 @@ def gather(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Resu
     >>> create("my-box") | start | gather(exec("echo a") | stdout, list_ports)
     <Success: ('a\n', [])>
     """
+    return _gathered(target, (first, *more))
+
+
+def _gathered(target: Any, steps: Sequence[Step[Any, Any]]) -> Result[tuple[Any, ...], PocketenvError]:
     # Not called: an operation takes a target of another type for an argument.
     given: list[object] = []
-    for each in (first, *more):
+    for each in steps:
         result = Success(target) | each
         if not isinstance(result, Success):
             return result
@@ -120,7 +125,11 @@ def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result
     >>> box.name, printed
     ('my-box', 'a\n')
     """
-    return (Success(target) | gather(first, *more)).map(lambda given: (target, *given))
+    return _gathered(target, (first, *more)).map(lambda given: (target, *given))
+
+
+def _names(on: Errors) -> str:
+    return " or ".join(kind.__name__ for kind in (on if isinstance(on, tuple) else (on,)))
 
 
 def _are_errors(*_: object, on: object = PocketenvError, **__: object) -> None:
@@ -150,9 +159,12 @@ def recover(
     >>> recover(exec("ls", check=True), None, on=(PathNotFound,))
     recover(exec('ls', check=True), None, on=(PathNotFound,))
     """
+    note(lambda: f"where the step fails with {_names(on)}, the value is returned in its place")
     result = Success(target) | step
     if isinstance(result, Success) or not isinstance(result.failure(), on):
         return result
+    if is_rehearsed() and callable(instead):
+        return Success(Unknown())
     return Success(instead(result.failure()) if callable(instead) else instead)
 
 
@@ -172,6 +184,7 @@ def or_else(
     """
     result = Success(target) | step
     if isinstance(result, Success) or not isinstance(result.failure(), on):
+        fallback(lambda: Success(target) | other)
         return cast("Result[B | C, PocketenvError]", result)
     return cast("Result[B | C, PocketenvError]", Success(target) | other)
 
@@ -192,7 +205,8 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
     when(stopped, start())
     """
     if target is None or predicate(target):
-        return cast("Result[A | B, PocketenvError]", Success(target) | step)
+        with only(lambda: f"if {getattr(predicate, '__qualname__', predicate)} returns True"):
+            return cast("Result[A | B, PocketenvError]", Success(target) | step)
     return Success(target)
 
 
@@ -235,8 +249,9 @@ def retrying(
         ...
     TypeError: retrying: exec('make publish') is not known to be safe to repeat: ... Pass unsafe=True to allow it
     """
+    note(lambda: f"is tried up to {attempts} times, while it fails with {_names(on)}")
     result = Success(target) | step
-    for _ in range(attempts - 1):
+    for _ in range(0 if is_rehearsed() else attempts - 1):
         if isinstance(result, Success) or not isinstance(error := result.failure(), on):
             break
         asked = (error.retry_after or 0) if isinstance(error, RateLimited) else 0
@@ -272,5 +287,6 @@ def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, Pocketenv
     >>> within(60, start | exec("make test", check=True))
     within(60, start() | exec('make test', check=True))
     """
+    note(lambda: f"within {duration(seconds)}")
     with limited(seconds):
         return Success(target) | step

@@ -42,11 +42,13 @@ from typing import (
 
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.redaction import Source, function_name, is_secret, shown, without_passwords
+from pocketenv_fp.runtime.rehearsal import Unknown, note, rehearsing
 from pocketenv_fp.validation import Arguments
 
 __all__ = [
@@ -107,6 +109,8 @@ class Step(Source, Generic[A_contra, B_co]):
 
     def _run(self, target: object) -> Result[Any, PocketenvError]:
         result = cast("Result[Any, PocketenvError]", target if isinstance(target, Result) else Success(target))
+        if (rehearsal := rehearsing()) is not None:
+            return cast("Result[Any, PocketenvError]", rehearsal.run(self._steps, result))
         if isinstance(result, Failure):
             return result
         began = time.perf_counter()
@@ -365,7 +369,12 @@ class Curried:
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
             )
         given = self.whole.read((target, *args), kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else self.function(*given[0], **given[1])
+        return Failure(given) if isinstance(given, InvalidInput) else logged_in(self.function, *given)
+
+    @property
+    def needs(self) -> type | None:
+        """The type of target that it needs itself, None where it only passes its target on."""
+        return self.accepts
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for combinators
         """Tell whether doing it twice with these arguments does no harm."""
@@ -486,6 +495,12 @@ def step(
 class _Method(Curried):
     """A method of steps that takes a function of the caller's: ``step.map(f)`` and its like."""
 
+    needs = None
+
+    def __init__(self, function: Callable[..., Any], rehearsed: str, *, safe: bool) -> None:
+        super().__init__(function, object, frozenset({"token"}), repeatable=safe)
+        self._rehearsed = rehearsed
+
     def __repr__(self) -> str:
         return f"<method {self.__name__} of steps>"
 
@@ -497,6 +512,9 @@ class _Method(Curried):
         if isinstance(target, Failure):
             return cast("Result[Any, PocketenvError]", target)
         value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
+        if rehearsing() is not None:
+            note(lambda: self._rehearsed)
+            return Success(value) | args[0] if is_step(args[0]) else Success(Unknown())
         return self.function(value, *args, **kwargs)
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # the base's own
@@ -510,9 +528,9 @@ class _Method(Curried):
         return f"{inner}{self.__name__.strip('_')}({function_name(function)})"
 
 
-def _method(*, safe: bool) -> Callable[[Callable[..., Any]], _Method]:
+def _method(rehearsed: str, *, safe: bool) -> Callable[[Callable[..., Any]], _Method]:
     def decorate(function: Callable[..., Any]) -> _Method:
-        return _Method(function, object, frozenset({"token"}), repeatable=safe)
+        return _Method(function, rehearsed, safe=safe)
 
     return decorate
 
@@ -560,22 +578,22 @@ def _is_result(value: object) -> TypeGuard[Result[Any, Any]]:
     return isinstance(value, Result)
 
 
-@_method(safe=True)
+@_method("is a function of yours, and is not called here", safe=True)
 def _map(value: Any, function: Callable[[Any], Any]) -> Result[Any, Any]:
     return Success(function(value))
 
 
-@_method(safe=False)
+@_method("is a function of yours, and is not called here", safe=False)
 def _bind(value: Any, function: Callable[[Any], Any]) -> Result[Any, Any]:
     return _result_of(function, value, "bind")
 
 
-@_method(safe=True)
+@_method("where the step fails, a function of yours replaces the error", safe=True)
 def _alt(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
     return (Success(value) | step).alt(function)
 
 
-@_method(safe=False)
+@_method("where the step fails, the Result of a function of yours replaces the Failure", safe=False)
 def _lash(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
     return (Success(value) | step).lash(lambda error: _result_of(function, error, "lash"))
 

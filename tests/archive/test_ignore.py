@@ -122,7 +122,8 @@ def test_what_git_leaves_out_is_left_out(paths: list[str], ignored: dict[str, li
 
 @MANY
 @given(st.lists(PATHS, min_size=1, max_size=12), LINES)
-def test_patterns_that_are_given_are_those_of_one_file_at_the_top(paths: list[str], lines: list[str]) -> None:
+def test_ignore_given_patterns_are_at_the_top(paths: list[str], lines: list[str]) -> None:
+    """Given patterns act as one file at the top."""
     lines = [line.replace("\n", "") for line in lines]
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
@@ -132,7 +133,8 @@ def test_patterns_that_are_given_are_those_of_one_file_at_the_top(paths: list[st
         assert given == {path for path in by_git(top) if path != b".gitignore"} | (given & {b".gitignore"})
 
 
-def test_the_library_s_own_ignore_file_goes_before_git_s_in_its_directory(tmp_path: Path) -> None:
+def test_ignore_own_file_goes_before_git(tmp_path: Path) -> None:
+    """The library's own ignore file goes before git's in its directory."""
     make(tmp_path, ["a.log", "b.tmp", "d/a.log", "d/b.tmp", "e/a.log", "e/b.tmp"], {"": ["*.log"], "e": ["!*.log"]})
     (tmp_path / "d" / ".pocketenvignore").write_text("!*.log\n*.tmp\n")
     (tmp_path / "d" / ".gitignore").write_text("*\n")
@@ -148,14 +150,16 @@ def test_the_library_s_own_ignore_file_goes_before_git_s_in_its_directory(tmp_pa
     }
 
 
-def test_git_s_own_directory_is_left_out_where_ignore_files_are_read(tmp_path: Path) -> None:
+def test_ignore_git_directory_is_left_out(tmp_path: Path) -> None:
+    """The directory ``.git`` is left out where ignore files are read."""
     make(tmp_path, [".git/config", "d/.git", "a"], {})
     assert ours(tmp_path, Ignore.files()) == {b"a"}
     assert ours(tmp_path, Ignore.none()) == {b".git/config", b"d/.git", b"a"}
     assert ours(tmp_path, Ignore.patterns(["a"])) == {b".git/config", b"d/.git"}
 
 
-def test_an_empty_directory_stays_and_an_ignored_one_is_not_looked_into(tmp_path: Path) -> None:
+def test_ignore_empty_and_ignored_directories(tmp_path: Path) -> None:
+    """An empty directory stays, and an ignored one is not entered."""
     make(tmp_path, [], {"": ["closed/"]})
     (tmp_path / ".gitignore").write_text("closed/\n")
     (tmp_path / "empty").mkdir()
@@ -171,7 +175,8 @@ def test_a_link_to_a_directory_is_no_directory(tmp_path: Path) -> None:
     assert ours(tmp_path, Ignore.files()) == {b".gitignore", b"d/a", b"l"} == by_git(tmp_path)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_pattern(tmp_path: Path) -> None:
+def test_ignore_byte_order_mark(tmp_path: Path) -> None:
+    """A byte order mark is no part of the first pattern."""
     make(tmp_path, ["a", "b"], {})
     (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbfa\n")
     assert ours(tmp_path, Ignore.files()) == {b".gitignore", b"b"} == by_git(tmp_path)
@@ -191,7 +196,8 @@ def test_an_ignore_file_that_is_a_pipe_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling"])
-def test_an_ignore_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+def test_ignore_unreadable_file_is_named(tmp_path: Path, kind: str) -> None:
+    """An ignore file that cannot be read is refused by name."""
     (tmp_path / "d").mkdir()
     path = tmp_path / "d" / ".gitignore"
     (tmp_path / "patterns").write_text("secret\n")

@@ -97,7 +97,7 @@ def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_ctrl_c_at_any_line_at_all_leaves_all_or_nothing(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
+def test_land_ctrl_c_at_any_line(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
     """As a signal, which is held while things are put back and cleared away."""
 
     def landed(number: int) -> bool:
@@ -140,7 +140,8 @@ def test_ctrl_c_at_any_line_at_all_leaves_all_or_nothing(tmp_path: Path, fails: 
 
 
 @pytest.mark.slow
-def test_to_know_the_way_back_takes_little_memory_for_each_entry(tmp_path: Path) -> None:
+def test_land_memory_for_each_entry(tmp_path: Path) -> None:
+    """The record for undoing takes little memory for each entry."""
     names, target = [f"file-{number}" for number in range(3000)], tmp_path / ("x" * 100)
     with staging(target) as made:
         for place in (made, target):
@@ -155,7 +156,8 @@ def test_to_know_the_way_back_takes_little_memory_for_each_entry(tmp_path: Path)
     assert peak / len(names) < 600
 
 
-def test_directories_above_are_made_and_removed_again_if_nothing_arrives(tmp_path: Path) -> None:
+def test_land_removes_new_parents_on_failure(tmp_path: Path) -> None:
+    """Parent directories are made, and removed again if nothing arrives."""
     target = tmp_path / "x" / "y" / "out"
     with contextlib.suppress(KeyError), staging(target) as made:
         fill(made, a="1")
@@ -169,7 +171,8 @@ def test_directories_above_are_made_and_removed_again_if_nothing_arrives(tmp_pat
     assert os.listdir(target.parent) == ["out"]
 
 
-def test_a_directory_is_merged_into_the_one_that_is_there(tmp_path: Path) -> None:
+def test_land_merges_a_directory(tmp_path: Path) -> None:
+    """A directory is merged into the one that is there."""
     target = tmp_path / "out"
     fill(target, same="old", kept="kept", d__same="old", d__kept="kept", d__e__kept="kept")
     (target / "d").chmod(0o750)
@@ -196,7 +199,8 @@ def test_a_directory_is_merged_into_the_one_that_is_there(tmp_path: Path) -> Non
     (target / "d" / "f").chmod(0o755)
 
 
-def test_a_link_in_the_way_is_replaced_and_never_followed(tmp_path: Path) -> None:
+def test_land_replaces_a_link(tmp_path: Path) -> None:
+    """A link in the way is replaced and never followed."""
     target, canary = tmp_path / "out", tmp_path / "canary"
     fill(canary, file="canary", d__file="canary")
     target.mkdir()
@@ -239,7 +243,8 @@ def test_a_file_lands_at_a_path_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("last", ["z", "z__z"])
 @pytest.mark.parametrize("kinds", [("file", "directory"), ("directory", "file")])
-def test_all_is_put_back_when_the_last_thing_cannot_be_moved(tmp_path: Path, last: str, kinds: tuple[str, str]) -> None:
+def test_land_undoes_all_on_failure(tmp_path: Path, last: str, kinds: tuple[str, str]) -> None:
+    """All is put back when the last entry cannot be moved."""
     target, canary = tmp_path / "out", tmp_path / "canary"
     fill(canary, file="canary")
     fill(target, a="old", d__a="old", d__kept="kept", kept="kept")
@@ -322,7 +327,8 @@ def test_a_target_that_cannot_be_is_an_archive_error(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_an_ordinary_user_s_read_only_directories_land_and_are_removed() -> None:
+def test_land_read_only_directories() -> None:
+    """Read-only directories of an ordinary user land and are removed."""
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"

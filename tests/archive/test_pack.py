@@ -52,7 +52,8 @@ def refused(source: Path, rules: Ignore = NO_IGNORE) -> ArchiveError:
     return caught.value
 
 
-def test_pieces_are_large_and_never_larger_than_a_mebibyte(tmp_path: Path) -> None:
+def test_pack_pieces_up_to_a_mebibyte(tmp_path: Path) -> None:
+    """Pieces are large and never larger than a mebibyte."""
     noise(tmp_path / "noise", 4 * MEBI)
     (tmp_path / "text").write_bytes(b"all the same " * MEBI)
     sizes = [len(piece) for piece in pack(tmp_path, ignore=NO_IGNORE)]
@@ -261,7 +262,8 @@ def test_pack_loses_no_descriptor_at_any_bytecode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "says"), [(-1, "shorter"), (1, "longer")])
-def test_a_file_that_changes_its_size_meanwhile_is_refused(tmp_path: Path, change: int, says: str) -> None:
+def test_pack_file_that_changes_its_size(tmp_path: Path, change: int, says: str) -> None:
+    """A file that changes its size during the copy is refused."""
     size = 4 * compression.BLOCK
     path = tmp_path / "log"
     path.write_bytes(bytes(size))
@@ -286,7 +288,8 @@ def test_a_file_that_vanishes_meanwhile_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "amid"])
-def test_a_link_in_the_place_of_a_directory_is_not_followed(tmp_path: Path, when: str) -> None:
+def test_pack_link_in_place_of_a_directory(tmp_path: Path, when: str) -> None:
+    """A link in the place of a directory is not followed."""
     outside, tree = tmp_path / "outside", tmp_path / "in"
     for place, content in ((outside, b"outside"), (tree / "d", b"inside")):
         place.mkdir(parents=True)
@@ -362,7 +365,8 @@ def test_what_may_not_be_read_is_refused(tmp_path: Path, what: str) -> None:
     assert all(line.startswith("closed ") and "ermission denied" in line for line in said)
 
 
-def test_names_in_errors_can_be_printed_and_order_no_terminal(tmp_path: Path) -> None:
+def test_pack_errors_print_names_safely(tmp_path: Path) -> None:
+    """Names in errors can be printed and hold no terminal sequence."""
     os.symlink("/", os.fsencode(tmp_path) + b"/\xff\x1b[2J\n")
     with pytest.raises(ArchiveError) as caught:
         survey(tmp_path, ignore=NO_IGNORE, links="refuse")

@@ -236,9 +236,8 @@ def test_without_an_attack_the_same_archive_arrives(tmp_path: Path, canary: Call
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_is_refused_by_the_name_of_its_entry(
-    tmp_path: Path, canary: Callable[[], object], attack: str
-) -> None:
+def test_unpack_attack_names_its_entry(tmp_path: Path, canary: Callable[[], object], attack: str) -> None:
+    """An attack is refused, and the error names its entry."""
     entries, named = ATTACKS[attack]
     before = canary()
     with pytest.raises(ArchiveError) as caught:
@@ -307,7 +306,8 @@ def test_unpack_writes_nothing_outside_with_ignore(
 
 @pytest.mark.usefixtures("canary")
 @pytest.mark.parametrize("second", [[E("top/l/file", content=b"evil")], [E("top/l", D, mode=0o777)], [E("top/l")]])
-def test_unpack_writes_nothing_through_a_link_of_before(tmp_path: Path, second: list[E | bytes]) -> None:
+def test_unpack_writes_through_no_old_link(tmp_path: Path, second: list[E | bytes]) -> None:
+    """Nothing is written through a link that was there before."""
     download(tar(E("top/l", LINK, "../canary")), tmp_path / "out", "keep")
     assert (tmp_path / "out" / "l" / "file").read_bytes() == b"canary"
     download(tar(*second), tmp_path / "out", "keep")
@@ -526,13 +526,15 @@ def test_unpack_takes_a_mebibyte_of_padding(tmp_path: Path, more: int) -> None:
         unpacked(archive, tmp_path / "out")
 
 
-def test_several_gzip_members_and_padding_are_one_archive(tmp_path: Path) -> None:
+def test_unpack_several_gzip_members(tmp_path: Path) -> None:
+    """Several gzip members and padding are one archive."""
     plain = gzip.decompress(tar(GOOD, E("top/second", content=b"2" * 5000))) + bytes(9216)
     unpacked(gzip.compress(plain[:700]) + gzip.compress(b"") + gzip.compress(plain[700:]), tmp_path / "out")
     assert (tmp_path / "out" / "top" / "second").read_bytes() == b"2" * 5000
 
 
-def test_more_bytes_than_allowed_are_refused_before_they_are_written(tmp_path: Path) -> None:
+def test_unpack_max_bytes(tmp_path: Path) -> None:
+    """More bytes than allowed are refused before they are written."""
     limits = Limits(max_bytes=1000)
     unpacked(tar(E("top/a", content=bytes(600)), E("top/b", content=bytes(400))), tmp_path / "just", limits=limits)
     with pytest.raises(ArchiveError, match="more than 1000 bytes") as caught:
@@ -560,7 +562,8 @@ def test_a_bomb_is_refused_and_takes_no_memory(tmp_path: Path, monkeypatch: pyte
     assert peak < 8 * MEBI
 
 
-def test_more_entries_than_allowed_are_refused_directories_in_names_included(tmp_path: Path) -> None:
+def test_unpack_max_entries(tmp_path: Path) -> None:
+    """More entries than allowed are refused. Directories in names count."""
     limits = Limits(max_entries=4)
     unpacked(tar(E("a/b/c"), E("a/b/d")), tmp_path / "just", limits=limits)
     with pytest.raises(ArchiveError, match="more than 4 entries") as caught:
@@ -568,7 +571,8 @@ def test_more_entries_than_allowed_are_refused_directories_in_names_included(tmp
     assert caught.value.entry == "a/e/d"
 
 
-def test_headers_count_where_they_are_longer_than_names_need(tmp_path: Path) -> None:
+def test_unpack_long_headers_count(tmp_path: Path) -> None:
+    """Headers count where they are longer than names need."""
     said = record("comment", b"c" * 300_000)
     limits = Limits(max_bytes=400_000)
     unpacked(tar(header(said), E("a")), tmp_path / "just", limits=limits)
@@ -658,7 +662,8 @@ def test_names_that_have_to_be_remembered_have_an_end(
     assert caught.value.entry == last.name
 
 
-def test_links_that_take_long_to_follow_are_refused_soon(tmp_path: Path) -> None:
+def test_unpack_slow_links_are_refused_soon(tmp_path: Path) -> None:
+    """Links that take long to follow are refused soon."""
     deep = "/".join("d" * 1000)
     ways = {"down and up": "d/" * 400 + "../" * 200, "in circles": "./d/../" * 400}
     entries: list[E | bytes] = [header(f"{deep}\0".encode(), tarfile.GNUTYPE_LONGNAME), E("x", D, mode=0o755)]
@@ -707,7 +712,8 @@ def test_a_chain_of_links_longer_than_the_stack_ends(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "out")) == 3000
 
 
-def test_a_directory_may_come_after_what_is_in_it_and_come_twice(tmp_path: Path) -> None:
+def test_unpack_directory_late_or_twice(tmp_path: Path) -> None:
+    """A directory may come after its entries, and twice."""
     entries = [E("d/a"), E("d", D, mode=0o500), E("d/b"), E("d/", D, mode=0o550), E("./", D, mode=0o711)]
     unpacked(tar(*entries), tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out" / "d")) == ["a", "b"]
@@ -721,7 +727,8 @@ def test_times_finer_than_seconds_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "b").stat().st_mtime_ns == -1_500_000_000
 
 
-def test_the_size_in_a_header_counts_and_no_entry_hides_in_the_content(tmp_path: Path) -> None:
+def test_unpack_size_of_the_header_counts(tmp_path: Path) -> None:
+    """The size in a header counts, and no entry hides in the content."""
     # Readers that disagree about this see different archives: what is content for one is an entry for another.
     hidden = raw(E("hidden", content=b"unseen"))
     shown = header(record("size", str(len(hidden)).encode()))
@@ -730,7 +737,8 @@ def test_the_size_in_a_header_counts_and_no_entry_hides_in_the_content(tmp_path:
     assert (tmp_path / "out" / "a").read_bytes() == hidden
 
 
-def test_what_a_header_says_about_all_entries_holds_for_all(tmp_path: Path) -> None:
+def test_unpack_global_header(tmp_path: Path) -> None:
+    """A global header holds for all entries."""
     said = header(b"20 mtime=1234567890\n", tarfile.XGLTYPE)
     unpacked(tar(said, E("a"), E("b", pax={"mtime": "5"})), tmp_path / "out")
     assert [int((tmp_path / "out" / name).stat().st_mtime) for name in "ab"] == [1_234_567_890, 5]

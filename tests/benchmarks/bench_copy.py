@@ -72,7 +72,7 @@ class Bench:
             token=environment["POCKETENV_TOKEN"],
         )
         self.box = (create(f"bench-{folder.name}", config=self.config) | start(config=self.config)).unwrap()
-        self.end = End(self.box, None, self.config)
+        self.end = End(self.box)
         self.curl = f"curl -sSf -H 'Authorization: Bearer {self.config.token}'"
         self.place = f"{self.config.storage_url}/cp"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from nacl.public import PrivateKey, PublicKey, SealedBox
 
 import pocketenv_fp
-from pocketenv_fp import Config
+from pocketenv_fp import Config, using
 from pocketenv_fp.crypto import seal
 
 ROUNDS = 200
@@ -27,10 +27,13 @@ def contenders(key: str, secret: str) -> dict[str, Callable[[], object]]:
     def bare() -> str:
         return base64.urlsafe_b64encode(box.encrypt(secret.encode())).rstrip(b"=").decode()
 
-    config = Config(public_key=key)
+    def sealed() -> str:
+        with using(Config(public_key=key)):
+            return seal(secret).unwrap()
+
     return {
         "nacl's SealedBox.encrypt and base64": bare,
-        "pocketenv_fp's seal": lambda: seal(secret, config=config).unwrap(),
+        "pocketenv_fp's seal": sealed,
     }
 
 

@@ -159,7 +159,6 @@ ON_PURPOSE = {
     "addVolume": "what would hide the machine from its own commands is not attached",
     "exposePort": "the preview URL is the port on 127.0.0.1",
     "exposeVscode": "a vscode:// URL for the VS Code of this machine",
-    "createBackup": "made before the answer",
     "restoreBackup": "exact: what came later goes",
     "putTailscaleAuthKey": "kept, joins no network",
 }

@@ -43,13 +43,15 @@ def test_every_answer_is_as_published_or_as_observed(walked: list[Exchange], nam
     assert not {(exchange.status, line) for exchange in found for line in judge.faults(exchange)}
 
 
-def test_what_is_no_method_is_answered_as_observed_too(walked: list[Exchange]) -> None:
+def test_answers_to_unknown_methods(walked: list[Exchange]) -> None:
+    """A request for an unknown method is answered as observed."""
     others = [exchange for exchange in walked if exchange.name not in METHODS]
     assert not {(exchange.name, line) for exchange in others for line in judge.faults(exchange)}
 
 
 @pytest.mark.parametrize("name", HANDLED)
-def test_every_method_with_a_handler_is_seen_to_succeed(walked: list[Exchange], name: str) -> None:
+def test_answers_every_method_succeeds_once(walked: list[Exchange], name: str) -> None:
+    """Every method with a handler succeeds at least once."""
     assert [exchange for exchange in walked if exchange.name == name and exchange.status == 200]
 
 
@@ -66,7 +68,8 @@ def test_every_named_deviation_is_seen(walked: list[Exchange]) -> None:
     assert seen == DEVIATIONS
 
 
-def test_what_declares_a_view_and_gives_none_gives_an_empty_object(walked: list[Exchange]) -> None:
+def test_answers_empty_object_without_a_view(walked: list[Exchange]) -> None:
+    """A method that declares a view and sends no view answers an empty object."""
     views = {short(name) for name in contract.methods() if contract.given(name) is not None}
     assert views >= BARE
     found = [exchange for exchange in walked if exchange.method in BARE and exchange.status == 200]
@@ -74,7 +77,8 @@ def test_what_declares_a_view_and_gives_none_gives_an_empty_object(walked: list[
     assert {exchange.body for exchange in found} == {b"{}"}
 
 
-def test_every_method_that_answers_something_has_the_keys_that_were_seen() -> None:
+def test_answers_have_the_observed_keys() -> None:
+    """Every method with an answer has the keys that were seen."""
     answering = {short(name) for name in HANDLED if contract.given(name) is not None}
     assert set(KEYS) == answering
 
@@ -87,7 +91,8 @@ def test_every_error_of_the_platform_is_seen(walked: list[Exchange]) -> None:
     assert storage == STORAGE_ERRORS
 
 
-def test_of_all_errors_the_published_contract_knows_one_and_another_by_another_name() -> None:
+def test_answers_errors_of_the_contract() -> None:
+    """Of all errors the contract has one, and another by another name."""
     published = set[tuple[int, str]]()
     for path in contract.openapi()["paths"].values():
         for declared in path.values():
@@ -100,7 +105,8 @@ def test_of_all_errors_the_published_contract_knows_one_and_another_by_another_n
     assert (401, "AuthMissing") in published
 
 
-def test_only_methods_that_are_named_are_a_server_error_to_who_is_logged_in(walked: list[Exchange]) -> None:
+def test_answers_server_errors_are_named(walked: list[Exchange]) -> None:
+    """Only named methods are a server error to a caller with a login."""
     broken = {
         exchange.method
         for exchange in walked
@@ -124,7 +130,8 @@ def test_who_is_not_logged_in_gets_what_was_observed(walked: list[Exchange]) -> 
             assert (exchange.status, exchange.json["error"]) == (401, name), exchange.name
 
 
-def test_the_table_that_ends_the_run_has_a_line_for_every_method(walked: list[Exchange]) -> None:
+def test_table_has_a_line_for_every_method(walked: list[Exchange]) -> None:
+    """The table at the end of the run has a line for every method."""
     lines = list(rows(walked))
     assert len(lines) == len(contract.methods()) + 2
     assert not [line for line in lines if "NO" in line.split()]

@@ -177,7 +177,8 @@ def serves(field: Field) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_known_flaw_gets_an_answer_that_the_contract_has(field: Field, name: str) -> None:
+def test_bad_request_known_flaws(field: Field, name: str) -> None:
+    """Every known flaw gets an answer that the contract has."""
     before = Counter(field.counted)
     for flawed in flaws.each_flaw(name):
         attempt(field, flawed)
@@ -188,7 +189,8 @@ def test_every_known_flaw_gets_an_answer_that_the_contract_has(field: Field, nam
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str) -> None:
+def test_bad_request_generated_flaws(field: Field, name: str) -> None:
+    """Bad requests get answers that the contract has."""
     before = Counter(field.counted)
 
     @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=SLOW)
@@ -202,7 +204,8 @@ def test_bad_requests_get_answers_that_the_contract_has(field: Field, name: str)
 
 
 @pytest.mark.hypothesis
-def test_bad_uploads_and_reads_get_answers_that_storage_has(field: Field) -> None:
+def test_bad_request_to_storage(field: Field) -> None:
+    """Bad uploads and reads get answers that the storage has."""
     before = Counter(field.counted)
 
     @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=SLOW)

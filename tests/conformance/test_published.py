@@ -51,7 +51,8 @@ def test_lexicons_and_openapi_say_the_same(name: str) -> None:
     assert not found
 
 
-def test_openapi_has_the_parameters_of_queries_and_none_of_procedures() -> None:
+def test_openapi_has_parameters_of_queries_only() -> None:
+    """OpenAPI has the parameters of queries and of no procedure."""
     for name, declared in contract.methods().items():
         ((verb, told),) = contract.openapi()["paths"][f"/{name}"].items()
         printed = {each["name"]: each for each in told.get("parameters", [])}
@@ -70,7 +71,8 @@ def test_openapi_has_the_parameters_of_queries_and_none_of_procedures() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_the_embedded_platform_takes_what_is_published(name: str) -> None:
+def test_platform_takes_what_is_published(name: str) -> None:
+    """The embedded platform takes every published request."""
     method, taken = METHODS[name], contract.taken(name)
     assert method.verb == {"query": "GET", "procedure": "POST"}[contract.methods()[name]["type"]]
     assert set(contract.facts(contract.parameters(name))) == set(contract.facts(shape(method.params)))

@@ -20,6 +20,7 @@ from tests.conformance import contract, judge, watched
 from tests.conformance.recorder import Exchange, Recorder
 from tests.conformance.walk import KEY, PUBLIC
 from tests.figures import Figures
+from tests.local.wire import eventually
 from tests.servers import Server
 
 pytestmark = pytest.mark.contract
@@ -91,6 +92,8 @@ def call_everything() -> None:
     sandbox.vscode(box).unwrap()
     sandbox.create_backup(box, "/workspace", description="all", ttl=3600).unwrap()
     sandbox.create_backup(box, "/workspace").unwrap()
+    # They are made after the answers.
+    assert eventually(lambda: len(sandbox.list_backups(box).unwrap()) == 2, 30)
     backups = sandbox.list_backups(box).unwrap()
     sandbox.restore_backup(box, backups[0].id).unwrap()
     sandbox.restore_backup(box, "no-such-backup").failure()
@@ -218,7 +221,8 @@ def keep_records(box: Sandbox) -> None:
         assert all(isinstance(item, Success) for item in each(box, limit=1))
 
 
-def test_every_method_that_the_library_knows_was_called(exchanges: list[Exchange]) -> None:
+def test_requests_cover_the_librarys_methods(exchanges: list[Exchange]) -> None:
+    """Every method that the library knows was called."""
     source = Path(pocketenv_fp.__file__).parent
     files = [*(source / "pocketenv").rglob("*.py"), *(source / "sandbox").rglob("*.py")]
     found = {
@@ -231,7 +235,8 @@ def test_every_method_that_the_library_knows_was_called(exchanges: list[Exchange
 
 
 @pytest.mark.usefixtures("exchanges")
-def test_every_method_of_the_platform_is_called_by_a_function_or_has_no_handler(callers: dict[str, set[str]]) -> None:
+def test_requests_cover_the_platforms_methods(callers: dict[str, set[str]]) -> None:
+    """Every method of the platform is called by a function or has no handler."""
     published = {name.removeprefix(contract.PREFIX) for name in contract.methods()}
     called = {name.removeprefix(contract.PREFIX) for name in callers}
     assert called | watched.UNHANDLED.keys() == published
@@ -245,7 +250,8 @@ def test_the_page_of_methods_is_what_was_seen(callers: dict[str, set[str]]) -> N
 
 
 @pytest.mark.usefixtures("exchanges")
-def test_every_function_of_both_namespaces_asks_for_a_method(callers: dict[str, set[str]]) -> None:
+def test_requests_of_every_function(callers: dict[str, set[str]]) -> None:
+    """Every function of both namespaces calls a method."""
     public = {f"{module.__name__.split('.')[-1]}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
     # The one is another name, the other makes its key pair on this machine.
     silent = {"pocketenv.create_sandbox", "pocketenv.generate_ssh_keys"}
@@ -256,7 +262,8 @@ def test_every_function_of_both_namespaces_asks_for_a_method(callers: dict[str, 
     assert public - set[str]().union(*callers.values()) == silent
 
 
-def test_every_request_has_the_verb_and_the_parameters_of_its_method(exchanges: list[Exchange]) -> None:
+def test_requests_have_verb_and_parameters(exchanges: list[Exchange]) -> None:
+    """Every request has the verb and the parameters of its method."""
     for exchange in exchanges:
         main = contract.methods()[exchange.name]
         assert exchange.request.verb == {"query": "GET", "procedure": "POST"}[main["type"]], exchange.name
@@ -273,7 +280,8 @@ def typed_as(declared: contract.Schema, text: str) -> object:
     return int(text) if kind == "integer" else True if (kind, text) == ("boolean", "true") else text
 
 
-def test_every_request_has_the_body_of_its_method_or_none(exchanges: list[Exchange]) -> None:
+def test_requests_have_the_methods_body(exchanges: list[Exchange]) -> None:
+    """Every request has the body of its method or none."""
     for exchange in exchanges:
         declared = contract.methods()[exchange.name].get("input")
         if declared is None:
@@ -285,7 +293,8 @@ def test_every_request_has_the_body_of_its_method_or_none(exchanges: list[Exchan
             assert not contract.misfits(json.loads(exchange.request.body), taken), exchange.name
 
 
-def test_no_request_has_a_null_but_the_one_that_takes_away_what_was_said(exchanges: list[Exchange]) -> None:
+def test_requests_have_no_null(exchanges: list[Exchange]) -> None:
+    """No request has a null, except the one that removes a value."""
     assert {exchange.method for exchange in exchanges if b":null" in exchange.request.body} == {"putPreferences"}
 
 
@@ -303,6 +312,7 @@ def test_only_sealed_values_leave(exchanges: list[Exchange]) -> None:
     assert "redacted" in bodies["putTailscaleAuthKey"]
 
 
-def test_every_answer_to_the_library_is_as_published_or_as_observed(exchanges: list[Exchange]) -> None:
+def test_requests_get_published_answers(exchanges: list[Exchange]) -> None:
+    """Every answer to the library is as published or as observed."""
     assert {exchange.status for exchange in exchanges} >= {200, 400, 404, 500, 502}
     assert not {(exchange.name, line) for exchange in exchanges for line in judge.faults(exchange)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from pocketenv_fp.local.faults import LostSession
 from tests.conformance.recorder import Recorded
-from tests.local.wire import BASE, Answer
+from tests.local.wire import BASE, Answer, eventually
 
 JSON = {"Content-Type": "application/json"}
 DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
@@ -232,9 +232,11 @@ def backups(wire: Recorded, box: str, slow: str) -> None:
     wire.post("sandbox.createBackup", {"directory": "/no/such/directory"}, id=box)
     wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=slow)
     wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=NONE)
-    found = entry(wire.get("sandbox.getBackups", id=box), "backups")
+    # They are made after the answers.
+    assert eventually(lambda: wire.get("sandbox.getBackups", id=box).json["backups"], 30)
+    made = entry(wire.get("sandbox.getBackups", id=box), "backups")
     wire.get("sandbox.getBackups", id=NONE)
-    for backup in (found, NONE):
+    for backup in (made, NONE):
         wire.post("sandbox.restoreBackup", {"backupId": backup})
 
 

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 import pocketenv_fp
-from pocketenv_fp import local, pocketenv, sandbox
+from pocketenv_fp import ApiError, PocketenvError, local, pocketenv, sandbox
+from pocketenv_fp.providers import provider_of
 from tests.places import ROOT
 
+PROVIDERS = ["cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "blaxel", "hopx", "runloop"]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -143,3 +145,38 @@ def test_the_embedded_platform_is_the_one_that_the_examples_use(platform: local.
     with pocketenv_fp.using(pocketenv_fp.Config(api_url=platform.url, token=platform.token)):
         pocketenv_fp.me().unwrap()
     assert len(platform.calls) == before + 1
+
+
+DOCS = Path(__file__).parents[1] / ".docs"
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of the tables of a page."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+
+
+def test_page_of_errors_has_the_whole_tree() -> None:
+    """Every public error has a row, and its dashes are its depth in the tree."""
+    public = [getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__]
+    errors = [each for each in public if isinstance(each, type) and issubclass(each, PocketenvError)]
+    depths = {each.__name__: sum(issubclass(base, ApiError) for base in each.__mro__) for each in errors}
+    listed = [re.match(r"((?:— )*)`(\w+)`", row[0]) for row in rows("errors.md")]
+    shown = {name[2]: name[1].count("—") for name in listed if name}
+    assert shown == {name: max(depth - 1, 0) for name, depth in depths.items()}
+
+
+@pytest.mark.parametrize("row", [row for row in rows("providers.md") if row[0] in {f"`{name}`" for name in PROVIDERS}])
+def test_page_of_providers_agrees_with_the_table(row: list[str]) -> None:
+    name, shell, seconds, copies, files = row
+    known = provider_of(name.strip("`"))
+    assert shell.startswith("one bash" if known.persistent else f"a new {known.reader}")
+    assert seconds == (f"{known.exec_seconds:g} s" if known.exec_seconds else "not known")
+    assert copies.startswith("through storage" if known.copies else "through commands")
+    assert files == ("kept" if known.keeps_files else "lost")
+
+
+def test_page_of_providers_has_each() -> None:
+    assert [row[0] for row in rows("providers.md") if row[0].strip("`") in PROVIDERS] == [
+        f"`{name}`" for name in PROVIDERS
+    ]

@@ -9,13 +9,20 @@ from typing import Any
 
 import pytest
 
-from tests.places import ROOT
+from pocketenv_fp.__main__ import main
+from tests.conformance import copy_replay, session_replay, wire_replay
+from tests.conformance import test_recorded_copies as copies
+from tests.conformance import test_recorded_sessions as sessions
+from tests.conformance import test_wire as wire
+from tests.places import RECORDED, ROOT
 
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 SNIPPETS = [body for language, body in BLOCKS if language == "python"]
 COMMANDS = [body for language, body in BLOCKS if language == "sh"]
+FIGURES = re.findall(r"(\d+) of (\d+) recorded (\w+)", TEXT)
+PRINTED = [body for language, body in BLOCKS if language == "text"]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n", 1)[0][:50])
@@ -38,7 +45,7 @@ def test_a_snippet_runs(
 
 
 def test_every_block_is_a_snippet_or_a_command() -> None:
-    assert {language for language, _ in BLOCKS} == {"python", "sh"}
+    assert {language for language, _ in BLOCKS} == {"python", "sh", "text"}
 
 
 def test_it_starts_with_two_commands_of_one_line_each() -> None:
@@ -46,16 +53,26 @@ def test_it_starts_with_two_commands_of_one_line_each() -> None:
     assert [command.count("\n") for command in COMMANDS] == [1, 1]
 
 
-def test_the_first_command_prints_what_it_promises(
-    environment: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert environment
-    program = re.search(r"-c '(.*)'$", COMMANDS[0].strip())
-    promised = re.search(r"The first prints `(.*)`", TEXT)
-    assert program is not None
-    assert promised is not None
-    exec(program[1], {})
-    assert capsys.readouterr().out.strip() == promised[1]
+def test_first_command_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command runs the demo, and the block below it is what the demo prints."""
+    assert COMMANDS[0].endswith(" && .venv/bin/python -m pocketenv_fp demo\n")
+    assert main(["demo"]) == 0
+    assert [capsys.readouterr().out] == PRINTED
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers: ../shared is not there")
+def test_replay_figures_are_those_of_the_tests() -> None:
+    """The totals are those of the recordings, less the differences that the conformance tests name."""
+    rows = [row for row in session_replay.read("copy.jsonl") if row["call"] != "storage"]
+    calls = [copies.Played(row, None, None) for each in copy_replay.series(rows).values() for row in each]
+    copied = [call for call in calls if call.name != copies.CHANCE]
+    totals = {
+        "sessions": (len(sessions.sessions()), len(sessions.OTHERWISE)),
+        "requests": (len(wire_replay.recorded()), len(wire.UNEQUAL)),
+        "copies": (len(copied), len(copies.OTHERWISE)),
+    }
+    figures = {what: (int(total), int(total) - int(equal)) for equal, total, what in FIGURES}
+    assert figures == totals
 
 
 def test_it_is_short_enough_to_be_read() -> None:

@@ -25,7 +25,7 @@ from pocketenv_fp.http import storage
 from pocketenv_fp.http.xrpc import procedure, send
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 from tests import servers
-from tests.servers import BOX, RAN, Reply, Server, reply
+from tests.servers import BOX, RAN, Reply, Server, reply, under
 
 # As long as a real one, and rich shows the first 80 characters.
 PART = "tok-En.For-Frames"
@@ -83,12 +83,12 @@ def pieces() -> Generator[bytes]:
 CALLS: dict[str, Callable[[Config], object]] = {
     "query": lambda config: get_sandbox("3f2a", config=config),
     "command": lambda config: exec(BOX, "make", config=config),
-    "large command": lambda config: send(
-        procedure("sandbox.exec", bytes, {"id": "a"}, {"command": "x" * 50_000}), config=config
+    "large command": lambda config: under(
+        config, send, procedure("sandbox.exec", bytes, {"id": "a"}, {"command": "x" * 50_000})
     ),
     "secret": lambda config: sandbox.set_secret(BOX, "NAME", from_env("THE_SECRET"), config=config),
     "low secret": lambda config: pocketenv.add_secret("3f2a", "NAME", from_env("THE_SECRET"), config=config),
-    "upload": lambda config: storage.put(pieces, config=config),
+    "upload": lambda config: under(config, storage.put, pieces),
 }
 PLACES: dict[str, tuple[type, str]] = {
     "connecting": (socket.socket, "connect"),
@@ -181,10 +181,10 @@ def test_no_frame_shows_a_token_that_was_read(
         monkeypatch.setenv("POCKETENV_TOKEN", TOKEN)
     with Server(answer) as server:
         config = Config(api_url=server.url, storage_url=server.url, token=TOKEN if source == "config" else None)
-        found = settings(config).unwrap()
+        found = under(config, settings).unwrap()
         assert (str(found.token), type(found.token)) == (TOKEN, HiddenText)
         monkeypatch.setattr(config_module, "_wrong_token", stopping((object, "__init__")))
-        shown = stopped(lambda config: settings(msgspec.structs.replace(config, read_timeout=77)), config)
+        shown = stopped(lambda config: under(msgspec.structs.replace(config, read_timeout=77), settings), config)
     assert PART not in shown
 
 
@@ -204,7 +204,7 @@ def test_hidden_text_is_sent_plain() -> None:
     with Server(servers.ordinary) as server:
         config = Config(api_url=server.url, token=TOKEN)
         asked = procedure("sandbox.exec", bytes, {"id": HiddenText("3f")}, {"command": HiddenText("make")})
-        send(asked, config=config).unwrap()
+        under(config, send, asked).unwrap()
         (seen,) = server.seen
         assert (seen.headers["authorization"], seen.body) == (f"Bearer {TOKEN}", b'{"command":"make"}')
         assert seen.path.endswith("?id=3f")

@@ -59,7 +59,7 @@ from pocketenv_fp.config import settings
 from pocketenv_fp.http import transport
 from pocketenv_fp.observing import logged, observing
 from tests import servers
-from tests.servers import BOX, Reply, Request, Server, reply
+from tests.servers import BOX, Reply, Request, Server, reply, under
 
 TOKEN = "eyJ0b2tlbiI6IkxlYWtUZXN0In0.Zr7Qw9-UniqueTokenOfTheLeakTest_4f81c2"
 SECRET = "s3cr3t/Value+of the=leak&test\n\"quoted\" \\ 'é' 91bd7e"
@@ -293,7 +293,7 @@ def mistakes(box: Sandbox) -> Iterator[Callable[[], object]]:
     yield lambda: Config(token=[TOKEN])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     yield lambda: wrong.set_secret("NAME", SECRET) | wrong.exec
     yield lambda: pickle.dumps(wrong.set_secret("NAME", SECRET))
-    yield lambda: pickle.dumps(settings(Config(token=TOKEN)).unwrap())
+    yield lambda: pickle.dumps(under(Config(token=TOKEN), settings).unwrap())
 
 
 def steps() -> Iterator[object]:
@@ -308,7 +308,7 @@ def steps() -> Iterator[object]:
     yield sandbox.set_ssh_keys(PUBLIC, PRIVATE)
     yield start(config=Config(token=TOKEN)) | sandbox.set_tailscale_auth_key(auth_key=TAILSCALE)
     yield Config(token=TOKEN, api_url=f"https://user:{TOKEN}@host.example")
-    yield settings(Config(token=TOKEN))
+    yield under(Config(token=TOKEN), settings)
 
 
 BROKEN: dict[str, servers.Answer] = {

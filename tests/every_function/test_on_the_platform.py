@@ -56,6 +56,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.http import transport
 from pocketenv_fp.sandbox.lifecycle import delays
+from tests.local.wire import eventually
 
 BODY = "b3BlbnNzaC1rZXktdjEAAAAA" + "Q2xlYXJ0ZXh0" * 12 + "tail5"
 PRIVATE = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{BODY}\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -94,7 +95,9 @@ def test_keys_are_stored_and_come_back_masked(box: Sandbox) -> None:
     key = (box | set_ssh_keys(PRIVATE, PUBLIC)).unwrap()
     assert key.public_key == PUBLIC
     assert key.private_key.count("*") == len(BODY) - 15
-    assert (box | start | exec("cat ~/.ssh/id_*[!b]")).unwrap().stdout.strip() == PRIVATE.strip()
+    (box | start).unwrap()
+    # A start writes the keys after its answer.
+    assert eventually(lambda: (box | exec("cat ~/.ssh/id_*[!b]")).unwrap().stdout.strip() == PRIVATE.strip(), 30)
     held = (box | set_tailscale_auth_key(TAILSCALE)).unwrap()
     assert held.auth_key == "tskey-auth-" + "*" * (len(TAILSCALE) - 14) + "ijk"
     assert (box | get_tailscale_auth_key) == Success(held)
@@ -104,6 +107,8 @@ def test_a_backup_puts_a_directory_back(box: Sandbox) -> None:
     (box | exec("mkdir d && echo one > d/a")).unwrap()
     assert (box | create_backup("/workspace/d", description="mine", ttl=3600)) == Success(None)
     assert (box | create_backup("/no/such/directory")) == Success(None)
+    # It is made after the answer.
+    assert eventually(lambda: bool((box | list_backups).unwrap()), 30)
     (backup,) = (box | list_backups).unwrap()
     assert (backup.directory, backup.description) == ("/workspace/d", "mine")
     (box | exec("echo two > d/a; touch d/b")).unwrap()

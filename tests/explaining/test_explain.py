@@ -67,14 +67,14 @@ from pocketenv_fp import (
     when,
     within,
 )
-from pocketenv_fp.explaining.explanation import Explanation
-from pocketenv_fp.explaining.fake_platform import Imagined
-from pocketenv_fp.explaining.masking import sequence, without_secrets
+from pocketenv_fp.explaining import Explanation
+from pocketenv_fp.explaining.fake_platform import FakePlatform
+from pocketenv_fp.explaining.masking import masked
 from pocketenv_fp.http.xrpc import procedure, query, send
 from pocketenv_fp.observing import observing
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.operation import Applied, step
 from tests.conformance import contract
 from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.every_function.test_laws import NAMES, arguments
@@ -505,9 +505,10 @@ def test_no_secret_is_told(made: Step[Any, Any], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("made", [each for each in secret_steps() if repr(each).startswith("set_")], ids=lambda _: "")
 def test_no_secret_is_in_the_step_that_is_run(made: Step[Any, Any]) -> None:
-    (masked,) = sequence(without_secrets(made))
-    assert not any(leaks(value) for value in (*masked.args, *masked.kwargs.values()) if isinstance(value, str))
-    assert not any(isinstance(value, FromEnv) for value in (*masked.args, *masked.kwargs.values()))
+    assert isinstance(made, Applied)
+    args, kwargs = masked(made)
+    assert not any(leaks(value) for value in (*args, *kwargs.values()) if isinstance(value, str))
+    assert not any(isinstance(value, FromEnv) for value in (*args, *kwargs.values()))
 
 
 def test_what_the_step_shows_is_shown() -> None:
@@ -615,11 +616,11 @@ def test_in_a_notebook_it_is_a_table_with_all_text_escaped() -> None:
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("name", sorted(Imagined.methods))
+@pytest.mark.parametrize("name", sorted(FakePlatform.methods))
 def test_what_the_imagined_platform_answers_is_what_the_contract_says(name: str) -> None:
     assert f"io.pocketenv.{name}" in contract.methods()
     declared = contract.given(f"io.pocketenv.{name}")
-    platform = Imagined()
+    platform = FakePlatform()
     platform.new_box()
     box = "‹SANDBOX_ID›"
     noun = name.partition(".")[0]
@@ -655,7 +656,7 @@ def test_every_method_that_is_used_is_answered() -> None:
         for name in methods(explain(made))
         if name.startswith(("sandbox.", "secret.", "variable.", "file.", "volume.", "service.", "actor."))
     }
-    assert used <= set(Imagined.methods)
+    assert used <= set(FakePlatform.methods)
 
 
 def test_a_sandbox_is_as_it_was_put() -> None:

@@ -24,7 +24,7 @@ from pocketenv_fp.local import limits
 from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.runtime.deadline import nap as usual_nap
 from tests import servers
-from tests.servers import VIEW, Reply, Request, Server, client, reply
+from tests.servers import VIEW, Reply, Request, Server, client, reply, under
 
 
 def headers(limit: object, remaining: object, reset: object) -> dict[str, str]:
@@ -231,7 +231,7 @@ def test_headers_that_stop_end_the_limit_of_calls() -> None:
         config = client(server.url)
         for _ in range(3):
             assert isinstance(get_sandbox("x", config=config), Success)
-        held = transport(settings(config).unwrap()).limiter
+        held = transport(under(config, settings).unwrap()).limiter
         held._resets_at = 0.0
         assert isinstance(get_sandbox("x", config=config), Success)
         assert held._limit is None

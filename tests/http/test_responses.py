@@ -17,7 +17,7 @@ from pocketenv_fp.config import settings
 from pocketenv_fp.http.transport import Request, transport
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from tests import servers
-from tests.servers import BOX, RAN, VIEW, Reply, Server, client, reply
+from tests.servers import BOX, RAN, VIEW, Reply, Server, client, reply, under
 
 HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 INTERIM = {
@@ -82,7 +82,7 @@ def test_interim_answers_without_end_are_given_up() -> None:
 def test_interim_answers_of_an_exec_are_read_past() -> None:
     with Server(servers.always(Reply(HINT, later=reply(RAN).raw))) as server:
         asked = procedure("sandbox.exec", lambda body: decode(body, ExecResult), {"id": "a"}, {"command": "make"})
-        assert send(asked, config=client(server.url)).unwrap().stdout == "hello"
+        assert under(client(server.url), send, asked).unwrap().stdout == "hello"
         assert server.verbs == ["POST"]
 
 
@@ -171,7 +171,7 @@ def test_an_answer_before_the_whole_request() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         served = pool.submit(serve, listener)
-        line = transport(settings(client(f"http://127.0.0.1:{listener.getsockname()[1]}")).unwrap())
+        line = transport(under(client(f"http://127.0.0.1:{listener.getsockname()[1]}"), settings).unwrap())
         upload = Request("POST", "/cp", {"Transfer-Encoding": "chunked"}, pieces())
         assert line.send(upload, 20, "storage.put").status == 413
         assert line.send(Request("GET", "/cp", {}), 20, "storage.take").status == 413

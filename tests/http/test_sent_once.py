@@ -21,7 +21,7 @@ from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.observing import observing
 from tests import servers
 from tests.examples import examples
-from tests.servers import TOKEN, Proxy, read_request, reply
+from tests.servers import TOKEN, Proxy, read_request, reply, under
 
 HOST = "pocketenv.invalid"
 BODY = (
@@ -142,12 +142,12 @@ def look(config: Config) -> Outcome:
 
 def run(config: Config) -> Outcome:
     asked = procedure("sandbox.exec", lambda body: decode(body, ExecResult), {"id": "3f2a"}, {"command": "x" * 30_000})
-    return send(asked, config=config)
+    return under(config, send, asked)
 
 
 def make(config: Config) -> Outcome:
     asked = procedure("sandbox.createSandbox", lambda body: decode(body, ExecResult), {}, {"base": "at://x"})
-    return send(asked, config=config)
+    return under(config, send, asked)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from pocketenv_fp import (
 from pocketenv_fp.http import storage
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
 from tests import servers
-from tests.servers import Reply, Request, Server, reply
+from tests.servers import Reply, Request, Server, reply, under
 
 PUT, TAKE = "POST /cp", "GET /cp"
 
@@ -71,7 +71,7 @@ def read(uuid: str, config: Config) -> Result[bytes, PocketenvError]:
         assert incoming.total == len(data)
         return data
 
-    return storage.take(uuid, whole, config=config)
+    return under(config, storage.take, uuid, whole)
 
 
 def stored(place: local.Platform) -> set[str]:
@@ -84,7 +84,7 @@ SENT = b"".join(bytes([number % 251]) * 97 for number in range(4000))
 
 def test_what_was_put_is_taken_as_it_was_and_once(place: local.Platform) -> None:
     config = client(place)
-    uuid = storage.put(pieces(SENT[:1], b"", SENT[1:200_000], SENT[200_000:]), config=config).unwrap()
+    uuid = under(config, storage.put, pieces(SENT[:1], b"", SENT[1:200_000], SENT[200_000:])).unwrap()
     assert read(uuid, config) == Success(SENT)
     error = read(uuid, config).failure()
     assert (type(error), error) == (ApiError, ApiError(404, "File not found", "", "storage.take"))
@@ -92,7 +92,7 @@ def test_what_was_put_is_taken_as_it_was_and_once(place: local.Platform) -> None
 
 def test_an_empty_archive_is_one(place: local.Platform) -> None:
     config = client(place)
-    assert storage.put(pieces(), config=config).bind(lambda uuid: read(uuid, config)) == Success(b"")
+    assert under(config, storage.put, pieces()).bind(lambda uuid: read(uuid, config)) == Success(b"")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_upload_is_sent_again_from_its_beginning_under_the_same_uuid(place: l
         yield SENT
 
     with place.faults.on(PUT, fault, times=2) as planned:
-        uuid = storage.put(make, config=config).unwrap()
+        uuid = under(config, storage.put, make).unwrap()
         assert (planned.played, planned.left) == (2, 0)
     assert len(begun) == 3
     assert read(uuid, config) == Success(SENT)
@@ -130,7 +130,7 @@ def test_an_upload_is_sent_again_from_its_beginning_under_the_same_uuid(place: l
 @pytest.mark.parametrize("fault", [Drop(), Cut(), Refuse(502), Refuse(429, retry_after=0)], ids=repr)
 def test_an_upload_is_given_up_after_the_configured_retries(place: local.Platform, fault: Fault) -> None:
     with place.faults.on(PUT, fault) as planned:
-        assert isinstance(storage.put(pieces(SENT), config=client(place, retries=1)), Failure)
+        assert isinstance(under(client(place, retries=1), storage.put, pieces(SENT)), Failure)
         assert planned.played == 2
 
 
@@ -152,20 +152,20 @@ def test_what_would_be_no_better_next_time_is_not_sent_again(
     place: local.Platform, fault: Fault, kind: type[PocketenvError]
 ) -> None:
     with place.faults.on(PUT, fault) as planned:
-        assert type(storage.put(pieces(SENT), config=client(place)).failure()) is kind
+        assert type(under(client(place), storage.put, pieces(SENT)).failure()) is kind
         assert planned.played == 1
 
 
 def test_an_answer_that_does_not_come_is_waited_for_and_the_upload_repeated(place: local.Platform) -> None:
     with place.faults.on(PUT, Slow(1.5), times=1) as planned:
-        assert isinstance(storage.put(pieces(SENT), config=client(place, read_timeout=0.5)), Success)
+        assert isinstance(under(client(place, read_timeout=0.5), storage.put, pieces(SENT)), Success)
         assert planned.played == 1
 
 
 @pytest.mark.parametrize("fault", [Drop(), Drop(reset=True), Cut(), Cut(bytes=0), Refuse(503), Html(502)], ids=repr)
 def test_a_download_is_never_asked_for_twice(place: local.Platform, fault: Fault) -> None:
     config = client(place)
-    uuid = storage.put(pieces(SENT), config=config).unwrap()
+    uuid = under(config, storage.put, pieces(SENT)).unwrap()
     with place.faults.on(TAKE, fault) as planned:
         assert isinstance(read(uuid, config).failure(), TransportError | ServerError)
         assert planned.played == 1
@@ -174,7 +174,7 @@ def test_a_download_is_never_asked_for_twice(place: local.Platform, fault: Fault
 @pytest.mark.parametrize("kept", [0, 1, 1000, len(SENT) - 1])
 def test_a_download_that_breaks_off_is_noticed_wherever_it_does(place: local.Platform, kept: int) -> None:
     config = client(place)
-    uuid = storage.put(pieces(SENT), config=config).unwrap()
+    uuid = under(config, storage.put, pieces(SENT)).unwrap()
     with place.faults.on(TAKE, Cut(bytes=kept)):
         error = read(uuid, config).failure()
     assert isinstance(error, TransportError)
@@ -185,16 +185,15 @@ def test_a_chunked_download_that_breaks_off_is_noticed_too() -> None:
     half = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     for rest, whole in ((b"", False), (b"5\r\nwor", False), (b"0\r\n\r\n", True)):
         with Server(lambda _, raw=half + rest: Reply(raw, then="close")) as server:  # type: ignore[misc]
-            got = storage.take(
-                "x", lambda incoming: (incoming.total, incoming.read()), config=servers.client(server.url)
-            )
+            config = servers.client(server.url)
+            got = under(config, storage.take, "x", lambda incoming: (incoming.total, incoming.read()))
         assert (got == Success((None, b"hello"))) is whole
         assert whole or isinstance(got.failure(), TransportError)
 
 
 def test_a_broken_line_is_what_is_told_even_where_the_reader_made_something_else_of_it(place: local.Platform) -> None:
     config = client(place)
-    uuid = storage.put(pieces(SENT), config=config).unwrap()
+    uuid = under(config, storage.put, pieces(SENT)).unwrap()
 
     def misread(incoming: storage.Incoming) -> None:
         try:
@@ -204,7 +203,7 @@ def test_a_broken_line_is_what_is_told_even_where_the_reader_made_something_else
             raise ArchiveError("it is damaged") from None
 
     with place.faults.on(TAKE, Cut()):
-        assert isinstance(storage.take(uuid, misread, config=config).failure(), TransportError)
+        assert isinstance(under(config, storage.take, uuid, misread).failure(), TransportError)
 
 
 def test_an_archive_that_cannot_be_made_is_its_failure_and_not_sent_again(place: local.Platform) -> None:
@@ -216,7 +215,7 @@ def test_an_archive_that_cannot_be_made_is_its_failure_and_not_sent_again(place:
         yield SENT
         raise ArchiveError("it vanished", "a/b")
 
-    assert storage.put(fail, config=client(place)) == Failure(ArchiveError("it vanished", "a/b"))
+    assert under(client(place), storage.put, fail) == Failure(ArchiveError("it vanished", "a/b"))
     assert began == [1]
     assert stored(place) == before
 
@@ -232,12 +231,12 @@ def test_a_mistake_of_the_caller_comes_out_as_it_is(place: local.Platform, error
 
     config = client(place)
     with pytest.raises(type(error), match="mine"):
-        storage.put(fail, config=config)
-    uuid = storage.put(pieces(SENT), config=config).unwrap()
+        under(config, storage.put, fail)
+    uuid = under(config, storage.put, pieces(SENT)).unwrap()
     with pytest.raises(type(error), match="mine"):
-        storage.take(uuid, misuse, config=config)
+        under(config, storage.take, uuid, misuse)
     # The connection that was left half way is not used again.
-    assert storage.put(pieces(SENT), config=config).bind(lambda new: read(new, config)) == Success(SENT)
+    assert under(config, storage.put, pieces(SENT)).bind(lambda new: read(new, config)) == Success(SENT)
 
 
 def test_pieces_are_closed_whatever_happens(place: local.Platform) -> None:
@@ -252,7 +251,7 @@ def test_pieces_are_closed_whatever_happens(place: local.Platform) -> None:
     with Server(lambda _: reply(b'{"error": "no"}', 400), idle=5) as server:
         # It reads to the end what has none; the line breaks when it gives up.
         threading.Timer(0.2, server.__exit__).start()
-        assert isinstance(storage.put(endless, config=servers.client(server.url)), Failure)
+        assert isinstance(under(servers.client(server.url), storage.put, endless), Failure)
     assert closed == [1]
     assert place
 
@@ -265,7 +264,7 @@ def test_a_form_is_what_is_sent() -> None:
         return reply(b'{"uuid": "told-by-the-host"}')
 
     with Server(answer) as server:
-        got = storage.put(pieces(b"abc", b"def"), config=servers.client(server.url))
+        got = under(servers.client(server.url), storage.put, pieces(b"abc", b"def"))
     assert got == Success("told-by-the-host")
     (request,) = seen
     path, _, uuid = request.path.partition("?uuid=")
@@ -285,17 +284,17 @@ def test_a_refusal_shows_no_token() -> None:
     body = f'{{"error": "bad {servers.TOKEN}"}}'.encode()
     with Server(lambda _: reply(body, 400)) as server:
         config = servers.client(server.url)
-        for result in (storage.put(pieces(SENT), config=config), read("x", config)):
+        for result in (under(config, storage.put, pieces(SENT)), read("x", config)):
             assert result.failure() == ApiError(400, "bad ***", "", result.failure().operation)  # type: ignore[attr-defined]
 
 
 def test_nothing_is_sent_without_a_login_or_over_a_line_that_others_read() -> None:
     with Server(lambda _: reply()) as server:
         nobody = Config(api_url=server.url, storage_url=server.url)
-        assert storage.put(pieces(SENT), config=nobody) == Failure(NotLoggedIn())
+        assert under(nobody, storage.put, pieces(SENT)) == Failure(NotLoggedIn())
         assert read("x", nobody) == Failure(NotLoggedIn())
         plain = Config(api_url=server.url, storage_url="http://storage.example", token="t")
-        assert isinstance(storage.put(pieces(SENT), config=plain).failure(), InvalidInput)
+        assert isinstance(under(plain, storage.put, pieces(SENT)).failure(), InvalidInput)
         assert server.connections == 0
 
 
@@ -307,7 +306,7 @@ def test_a_host_that_is_not_there_is_tried_again_and_told() -> None:
         began.append(1)
         yield b""
 
-    error = storage.put(make, config=config).failure()
+    error = under(config, storage.put, make).failure()
     assert isinstance(error, TransportError)
     assert (error.kind, error.maybe_sent, began) == ("connect", False, [])
 
@@ -318,7 +317,7 @@ def test_uploads_of_many_threads_do_not_mix(place: local.Platform) -> None:
 
     def work(number: int) -> None:
         own = bytes([number]) * 200_000
-        found[number] = storage.put(pieces(*chain([own], repeat(b"", 3))), config=config).bind(
+        found[number] = under(config, storage.put, pieces(*chain([own], repeat(b"", 3)))).bind(
             lambda uuid: read(uuid, config)
         )
 

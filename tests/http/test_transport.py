@@ -55,7 +55,7 @@ from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import Status
 from tests import servers
 from tests.examples import examples
-from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply
+from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply, under
 
 Outcome = Result[object, PocketenvError]
 Ask = Callable[[Config], Outcome]
@@ -90,7 +90,7 @@ def look(config: Config) -> Outcome:
 def run(config: Config) -> Outcome:
     """A procedure that must never happen twice, its time-out the configured one."""
     asked = procedure("sandbox.exec", lambda body: decode(body, ExecResult), {"id": BOX.id}, {"command": "make"})
-    return send(asked, config=config)
+    return under(config, send, asked)
 
 
 def make(config: Config) -> Outcome:
@@ -274,7 +274,7 @@ def test_a_download_has_its_time_for_each_part_and_not_for_all(tmp_path: Path) -
 
     slow = Reply(servers.OK + f"Content-Length: {len(archive)}\r\n\r\n".encode() + archive[:-10], slowly=archive[-10:])
     with Server(servers.always(slow)) as server:
-        assert storage.take("3f", take, config=client(server.url, read_timeout=0.5)).unwrap() == archive
+        assert under(client(server.url, read_timeout=0.5), storage.take, "3f", take).unwrap() == archive
 
 
 def test_a_small_request_is_one_packet() -> None:
@@ -787,7 +787,7 @@ def test_repetitions_of_a_copy_are_paced(monkeypatch: pytest.MonkeyPatch) -> Non
     naps = naps_of(monkeypatch)
     with Server(servers.always(TRANSIENT["503"])) as server:
         config = client(server.url, retries=len(PAUSES))
-        assert isinstance(storage.put(one_piece, config=config), Failure)
+        assert isinstance(under(config, storage.put, one_piece), Failure)
     assert_paced(naps)
 
 

@@ -41,7 +41,7 @@ from pocketenv_fp.http.xrpc import Call, decode, nothing, procedure, query, send
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.sandbox.commands.wire_form import Command, wire_form
 from tests import servers
-from tests.servers import BOX, RAN, TOKEN, VIEW, Request, Server, client, reply
+from tests.servers import BOX, RAN, TOKEN, VIEW, Request, Server, client, reply, under
 
 # Requests
 
@@ -239,10 +239,10 @@ def test_a_read_time_out_may_be_shortened_for_a_query_and_lengthened_for_a_proce
     slow = servers.always(reply(b"{}", wait=0.5))
     with Server(slow) as server:
         config = client(server.url, read_timeout=0.2)
-        assert isinstance(send(query("x.y", nothing, read_timeout=9), config=config).failure(), Exception)
-        assert isinstance(send(procedure("x.y", nothing, read_timeout=9), config=config), Success)
+        assert isinstance(under(config, send, query("x.y", nothing, read_timeout=9)).failure(), Exception)
+        assert isinstance(under(config, send, procedure("x.y", nothing, work_seconds=9)), Success)
         config = client(server.url, read_timeout=9)
-        assert isinstance(send(query("x.y", nothing, read_timeout=0.2), config=config).failure(), Exception)
+        assert isinstance(under(config, send, query("x.y", nothing, read_timeout=0.2)).failure(), Exception)
 
 
 # Answers
@@ -474,7 +474,7 @@ def test_decode_reads_one_type_strictly() -> None:
 
 def test_a_call_with_a_wrong_config_is_a_failure_and_sends_nothing() -> None:
     call: Call[None] = query("x.y", nothing, login=False)
-    error = send(call, config=Config(api_url="ftp://host")).failure()
+    error = under(Config(api_url="ftp://host"), send, call).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "api_url"
 

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.local.wire import Answer, Wire, in_child
+from tests.local.wire import Answer, Wire, eventually, in_child
 
 # (kind, name) of something that can be written and looked at.
 Key = tuple[str, str]
@@ -201,8 +201,14 @@ class Client:
         """A backup of a directory with new contents."""
         text = self._fill(wire)
         body = {"directory": "/workspace/b", "description": text}
-        wanted = {("backup", text): "there"}
-        self.book.change(wanted, lambda: wire.post("sandbox.createBackup", body, id=self.sandbox))
+
+        def send() -> Answer:
+            answer = wire.post("sandbox.createBackup", body, id=self.sandbox)
+            # It is made after the answer: until it is listed, it may be there or not.
+            assert eventually(lambda: text in self._backups(wire), 30)
+            return answer
+
+        self.book.change({("backup", text): "there"}, send)
 
     def restore(self, wire: Wire) -> None:
         """The directory as it is in one of the backups."""
@@ -223,7 +229,7 @@ class Client:
             seen = {key: "there" for key in known if key[1] in living}
             seen.update(self._records(wire))
             seen.update(self._uploaded(wire))
-            wire.start(self.sandbox)
+            wire.start_and_wait(self.sandbox)
             seen.update(self._inside(wire))
             wrong = self.book.lost(seen)
             self.book.kept = {key: value for key, value in self.book.kept.items() if key[0] != "upload"}

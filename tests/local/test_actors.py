@@ -15,7 +15,8 @@ def place(one_place: local.Platform) -> local.Platform:
     return one_place
 
 
-def test_the_profile_is_your_own_or_that_of_a_did_or_handle(wire: Wire, other: Wire) -> None:
+def test_profile_by_did_or_handle(wire: Wire, other: Wire) -> None:
+    """A profile is the caller's own or that of a did or handle."""
     mine = wire.get("actor.getProfile").json
     assert set(mine) == {"id", "did", "handle", "displayName", "avatar", "createdAt", "updatedAt"}
     theirs = other.get("actor.getProfile").json
@@ -24,7 +25,8 @@ def test_the_profile_is_your_own_or_that_of_a_did_or_handle(wire: Wire, other: W
         assert wire.get("actor.getProfile", did=name).json == theirs
 
 
-def test_a_profile_that_cannot_be_had_is_an_empty_object(wire: Wire, stranger: Wire) -> None:
+def test_profile_that_is_unknown(wire: Wire, stranger: Wire) -> None:
+    """An unknown profile is an empty object."""
     assert wire.get("actor.getProfile", did="did:plc:nobody").raw == b"{}"
     assert stranger.get("actor.getProfile").raw == b"{}"
 

@@ -1,25 +1,19 @@
 """Backups: what was there comes back, and nothing from outside the sandbox gets in."""
 
-import time
+import contextlib
+import sqlite3
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.local.wire import Wire
-
-
-def backups(wire: Wire, sandbox: str) -> list[dict[str, str]]:
-    """The backups that a sandbox has."""
-    rows: list[dict[str, str]] = wire.get("sandbox.getBackups", id=sandbox).json["backups"]
-    return rows
+from tests.local.wire import Wire, eventually
 
 
 def test_a_backup_puts_the_directory_back_as_it_was(wire: Wire) -> None:
     sandbox = wire.create()
     wire.out(sandbox, "mkdir -p d/e; echo one > d/e/f; ln -s /etc/hostname d/link; chmod 750 d/e; echo own > kept")
-    assert wire.post("sandbox.createBackup", {"directory": "/workspace/d", "description": "first"}, id=sandbox).empty
-    (row,) = backups(wire, sandbox)
+    row = wire.back_up(sandbox, "/workspace/d", description="first")
     assert set(row) == {"id", "directory", "description", "expiresAt", "createdAt"}
     assert (row["directory"], row["description"]) == ("/workspace/d", "first")
 
@@ -30,11 +24,11 @@ def test_a_backup_puts_the_directory_back_as_it_was(wire: Wire) -> None:
     )
 
 
-def test_a_backup_outlives_a_stop_that_discards_the_file_system(wire: Wire) -> None:
+def test_backup_survives_a_stop(wire: Wire) -> None:
+    """A backup survives a stop that discards the file system."""
     sandbox = wire.create()
     wire.out(sandbox, "echo text > file")
-    wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=sandbox)
-    (row,) = backups(wire, sandbox)
+    row = wire.back_up(sandbox)
     wire.post("sandbox.stopSandbox", id=sandbox)
     assert wire.post("sandbox.restoreBackup", {"backupId": row["id"]}).error[0] == 400
     wire.start(sandbox)
@@ -45,32 +39,52 @@ def test_a_backup_outlives_a_stop_that_discards_the_file_system(wire: Wire) -> N
 
 def test_backups_live_three_days_or_their_ttl(wire: Wire) -> None:
     sandbox = wire.create()
-    for body in ({}, {"ttl": 3600}, {"ttl": 1}, {"ttl": 10**30}):
-        assert wire.post("sandbox.createBackup", {"directory": "/workspace", **body}, id=sandbox).empty
+    made = [wire.back_up(sandbox), wire.back_up(sandbox, ttl=3600), wire.back_up(sandbox, ttl=10**30)]
     lives = [
         (datetime.fromisoformat(row["expiresAt"]) - datetime.fromisoformat(row["createdAt"])).total_seconds()
-        for row in backups(wire, sandbox)
+        for row in made
     ]
-    assert lives[:3] == [259_200.0, 3600.0, 1.0]
-    assert lives[3] > 10**9
-    time.sleep(1.1)
-    assert len(backups(wire, sandbox)) == 3
+    assert lives[:2] == [259_200.0, 3600.0]
+    assert lives[2] > 10**9
+    with contextlib.closing(sqlite3.connect(wire.platform.data / "state.sqlite3")) as database, database:
+        database.execute("UPDATE backups SET expires_at = 1 WHERE id = ?", [made[0]["id"]])
+    assert wire.backups(sandbox) == made[1:]
 
 
 @pytest.mark.parametrize("directory", ["/workspace/none", "/workspace/../none", "/none", "/workspace/out", "\0"])
-def test_a_directory_that_is_missing_is_a_200_and_never_appears(wire: Wire, directory: str, tmp_path: Path) -> None:
+def test_backup_of_a_missing_directory(wire: Wire, directory: str, tmp_path: Path) -> None:
+    """A missing directory is a 200 and never appears."""
     # The last but one leads to a directory of this machine, which is not the sandbox's.
     sandbox = wire.create()
     wire.out(sandbox, f"ln -s {tmp_path} out")
     assert wire.post("sandbox.createBackup", {"directory": directory}, id=sandbox).empty
-    assert backups(wire, sandbox) == []
+    # Backups are made in the order of their requests: with this one, the other is done.
+    row = wire.back_up(sandbox)
+    assert wire.backups(sandbox) == [row]
 
 
-def test_a_restore_does_not_follow_a_link_out_of_the_sandbox(wire: Wire, tmp_path: Path) -> None:
+def test_create_backup_answers_before_it_is_listed(wire: Wire) -> None:
+    """A backup is made after the answer, as on the real platform."""
+    sandbox = wire.create()
+    assert wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=sandbox).empty
+    assert wire.backups(sandbox) == []
+    assert eventually(lambda: len(wire.backups(sandbox)) == 1, 30)
+
+
+def test_create_backup_then_delete_leaves_no_archive(wire: Wire) -> None:
+    """A sandbox that is deleted before its backup is made leaves no archive."""
+    sandbox, other = wire.create(), wire.create()
+    assert wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=sandbox).empty
+    wire.post("sandbox.deleteSandbox", id=sandbox)
+    row = wire.back_up(other)
+    assert [path.name for path in (wire.platform.data / "backups").iterdir()] == [row["id"]]
+
+
+def test_restore_follows_no_link_out(wire: Wire, tmp_path: Path) -> None:
+    """A restore does not follow a link out of the sandbox."""
     sandbox = wire.create()
     wire.out(sandbox, "mkdir d; echo x > d/f")
-    wire.post("sandbox.createBackup", {"directory": "/workspace/d"}, id=sandbox)
-    (row,) = backups(wire, sandbox)
+    row = wire.back_up(sandbox, "/workspace/d")
     (tmp_path / "precious").write_text("host")
     wire.out(sandbox, f"rm -r d; ln -s {tmp_path} d")
     # Without a box the link leads out and is refused; in a box it leads to a place of the sandbox's own.
@@ -89,16 +103,14 @@ def test_backups_are_cloudflares_only(wire: Wire) -> None:
 
 def test_an_unknown_backup_and_somebody_elses_are_404(wire: Wire, other: Wire) -> None:
     sandbox = wire.create()
-    wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=sandbox)
-    (row,) = backups(wire, sandbox)
+    row = wire.back_up(sandbox)
     for client, name in ((wire, "none"), (other, row["id"])):
         assert client.post("sandbox.restoreBackup", {"backupId": name}).error[:2] == (404, "XRPCNotSupported")
 
 
 def test_deleting_a_sandbox_removes_its_backups(wire: Wire) -> None:
     sandbox = wire.create()
-    wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=sandbox)
-    archive = wire.platform.data / "backups" / backups(wire, sandbox)[0]["id"]
+    archive = wire.platform.data / "backups" / wire.back_up(sandbox)["id"]
     assert archive.exists()
     wire.post("sandbox.deleteSandbox", id=sandbox)
     assert not archive.exists()

@@ -53,7 +53,8 @@ def test_a_box_has_a_root_of_its_own(boxed: Wire) -> None:
     assert not Path("/new").exists()
 
 
-def test_nothing_of_this_machines_homes_or_of_the_platform_is_in_a_box(boxed: Wire, tmp_path: Path) -> None:
+def test_box_hides_homes_and_the_platform(boxed: Wire, tmp_path: Path) -> None:
+    """No home of this machine and nothing of the platform is in a box."""
     (tmp_path / "precious").write_text("host")
     sandbox = boxed.create()
     for path in (tmp_path, boxed.platform.data, Path.cwd(), Path.home()):
@@ -112,7 +113,8 @@ def test_a_link_on_the_way_to_a_volume_is_replaced(boxed: Wire, tmp_path: Path, 
     assert not Path("/models").exists()
 
 
-def test_links_that_a_plain_process_left_are_not_followed(tmp_path: Path) -> None:
+def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
+    """Links that a plain process left are not followed."""
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
@@ -137,9 +139,8 @@ def reboot(wire: Wire, sandbox: str) -> None:
     assert eventually(lambda: wire.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 200)
 
 
-def test_a_box_sees_only_its_own_processes_and_not_what_started_it(
-    boxed: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_box_sees_only_its_own_processes(boxed: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box does not see the process that started it."""
     monkeypatch.setenv("SOMETHING_SECRET", "of-the-host")
     sandbox = boxed.create()
     assert boxed.out(sandbox, "sleep 5 & ls /proc | grep -c '^[0-9]'").strip() in {"5", "6", "7", "8"}
@@ -207,7 +208,8 @@ def test_what_cannot_be_had_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch)
         local.platform(isolation="bubblewrap")
 
 
-def test_without_bubblewrap_on_the_path_processes_are_plain(tmp_path: Path) -> None:
+def test_isolation_without_bubblewrap(tmp_path: Path) -> None:
+    """Processes are plain where bubblewrap is not on the path."""
     code = "from pocketenv_fp import local\nwith local.platform() as p: print(p.isolation)"
     environment = {**os.environ, "PATH": str(tmp_path)}
     command = [sys.executable, "-c", code]
@@ -215,14 +217,15 @@ def test_without_bubblewrap_on_the_path_processes_are_plain(tmp_path: Path) -> N
     assert done.stdout == "processes\n"
 
 
-def test_a_file_record_and_a_volume_reach_any_path_even_in_the_systems_directories(boxed: Wire) -> None:
+def test_file_and_volume_reach_any_path(boxed: Wire) -> None:
+    """A file and a volume reach any path, also in the system's directories."""
     sandbox = boxed.create()
     for path in ("/etc/myapp/settings.ini", "/usr/local/bin/mytool", "/srv/www/index.html", "relative.txt"):
         body = {"file": {"sandboxId": sandbox, "path": path, "content": boxed.seal(f"this is {path}")}}
         assert boxed.post("file.addFile", body).empty
     volume = {"sandboxId": sandbox, "name": "models", "path": "/usr/share/models"}
     assert boxed.post("volume.addVolume", {"volume": volume}).empty
-    boxed.start(sandbox)
+    boxed.start_and_wait(sandbox)
     for path in ("/etc/myapp/settings.ini", "/usr/local/bin/mytool", "/srv/www/index.html", "/workspace/relative.txt"):
         assert path.rpartition("/")[2] in boxed.out(sandbox, f"cat {path}")
     assert boxed.out(sandbox, "echo weights > /usr/share/models/m; cat /usr/share/models/m") == "weights\n"
@@ -234,7 +237,8 @@ def test_a_file_record_and_a_volume_reach_any_path_even_in_the_systems_directori
     assert not Path("/etc/myapp").exists()
 
 
-def test_an_upload_reaches_a_directory_of_the_system_and_services_come_back(boxed: Wire) -> None:
+def test_upload_reaches_a_system_directory(boxed: Wire) -> None:
+    """An upload reaches a directory of the system, and services come back."""
     sandbox = boxed.create()
     service = {"name": "clock", "command": "sleep 1000"}
     assert boxed.post("service.addService", {"service": service}, sandboxId=sandbox).empty
@@ -288,9 +292,8 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int 
     ],
     ids=["dots", "inner dots", "through a link", "through a relative link", "hard link", "hard dots", "device", "fifo"],
 )
-def test_an_archive_that_would_write_elsewhere_stays_inside(
-    wire: Wire, attack: list[tarfile.TarInfo], tmp_path: Path
-) -> None:
+def test_unpack_stays_inside(wire: Wire, attack: list[tarfile.TarInfo], tmp_path: Path) -> None:
+    """An archive with paths that lead out stays inside."""
     (tmp_path / "precious").write_text("host")
     for each in attack:
         each.linkname = each.linkname.replace("{outside}", str(tmp_path))
@@ -305,7 +308,8 @@ def test_an_archive_that_would_write_elsewhere_stays_inside(
     assert "escaped" not in wire.out(sandbox, "ls -A . ..")
 
 
-def test_an_absolute_name_is_taken_as_one_below_the_target(wire: Wire) -> None:
+def test_unpack_absolute_name_is_relative(wire: Wire) -> None:
+    """An absolute name counts as one below the target."""
     sandbox = wire.create()
     body = {"sandboxId": sandbox, "uuid": upload(wire, entry("/etc/x")), "directoryPath": "/workspace/there"}
     assert wire.post("sandbox.pullDirectory", body).empty
@@ -345,14 +349,16 @@ def test_a_repository_of_this_machine_is_cloned(wire: Wire, tmp_path: Path, form
     assert (source / "README").read_text() == "hello"
 
 
-def test_output_above_its_limit_is_cut_and_the_command_killed(limited: Wire) -> None:
+def test_output_above_its_limit_is_cut(limited: Wire) -> None:
+    """Output above its limit is cut, and the command is killed."""
     stdout, stderr, code = limited.exec(limited.create(), "yes")
     # The cut is before the end of its last line is lost.
     assert (len(stdout) in {99_999, 100_000}, code) == (True, 137)
     assert "the output was cut" in stderr
 
 
-def test_the_client_accepts_all_output_below_the_limit() -> None:
+def test_output_below_the_limit_is_accepted() -> None:
+    """The client accepts all output below the limit."""
     most = Limits().output_bytes
     assert most is not None
     longest = len(json.dumps({"stdout": "\0" * 1000, "stderr": "", "exitCode": 137})) / 1000
@@ -366,7 +372,8 @@ def test_processor_time_and_memory_have_limits(limited: Wire) -> None:
     assert limited.out(sandbox, "python3 -c 'b = bytearray(1 << 20); print(len(b))'") == "1048576\n"
 
 
-def test_a_fork_bomb_is_ended_and_its_sandbox_lives_on(limited: Wire) -> None:
+def test_fork_bomb_is_killed(limited: Wire) -> None:
+    """A fork bomb is killed, and its sandbox lives on."""
     sandbox = limited.create()
     limited.exec(sandbox, "for i in $(seq 200); do sleep 100 & done; wait")
     assert eventually(lambda: len(commands_alive(limited.platform.data)) <= 20)
@@ -381,7 +388,8 @@ def test_a_command_may_open_its_own_outputs_by_name(wire: Wire) -> None:
     assert (answer["stdout"], answer["stderr"]) == ("b\nc", "e")
 
 
-def test_what_a_child_writes_later_belongs_to_no_other_command(wire: Wire) -> None:
+def test_output_of_a_late_child_is_dropped(wire: Wire) -> None:
+    """Later output of a child belongs to no other command."""
     sandbox = wire.create()
     assert wire.out(sandbox, "(sleep 0.3; echo late; echo written > file) & echo now") == "now\n"
     assert eventually(lambda: wire.exec(sandbox, "cat file")[0] == "written\n")
@@ -396,7 +404,8 @@ def test_large_commands_and_environments_fit(wire: Wire) -> None:
     assert wire.out(sandbox, f"echo ${{#V0}} ${{#V4}} # {'x' * 90_000}") == "90000 90000\n"
 
 
-def test_an_agent_that_is_killed_takes_its_box_along_and_the_next_command_gets_a_new_one(wire: Wire) -> None:
+def test_killed_agent_gets_a_new_box(wire: Wire) -> None:
+    """A killed agent takes its box along, and the next command gets a new one."""
     sandbox = wire.create()
     wire.out(sandbox, "echo kept > file; sleep 1000 &")
     folder = wire.platform.data / "sandboxes" / sandbox
@@ -436,7 +445,8 @@ def test_a_hundred_sandboxes_run_at_once() -> None:
     assert processes.marked(platform.data) == set()
 
 
-def test_many_commands_of_one_sandbox_and_its_stop_at_once_leave_nothing(wire: Wire) -> None:
+def test_stop_during_many_commands(wire: Wire) -> None:
+    """A stop during many commands leaves nothing."""
     sandbox = wire.create()
     gate = threading.Barrier(9)
 
@@ -457,7 +467,8 @@ def test_many_commands_of_one_sandbox_and_its_stop_at_once_leave_nothing(wire: W
     assert processes.marked(wire.platform.data / "sandboxes" / sandbox) == set()
 
 
-def test_only_what_others_may_read_is_lent_from_the_system(tmp_path: Path) -> None:
+def test_box_lends_only_what_others_may_read(tmp_path: Path) -> None:
+    """The system lends only files that other users may read."""
     root = tmp_path / "root"
     arguments = layout.mounted(root, (), ())
     lent = dict(itertools.pairwise(arguments))

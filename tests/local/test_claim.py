@@ -12,7 +12,8 @@ def place(one_place: local.Platform) -> local.Platform:
     return one_place
 
 
-def test_an_ownerless_sandbox_becomes_the_callers_with_what_is_in_it(place: local.Platform, wire: Wire) -> None:
+def test_claim_keeps_the_content(place: local.Platform, wire: Wire) -> None:
+    """The caller becomes the owner, and the content stays."""
     sandbox = place.new_ownerless_sandbox()
     with Wire(place, None) as stranger:
         stranger.out(sandbox, "echo kept > x")
@@ -30,9 +31,8 @@ def test_an_ownerless_sandbox_becomes_the_callers_with_what_is_in_it(place: loca
     assert wire.out(sandbox, "cat x") == "kept\n"
 
 
-def test_a_claimed_sandbox_is_in_its_owners_list_and_nobody_elses(
-    place: local.Platform, wire: Wire, stranger: Wire
-) -> None:
+def test_claim_is_listed_for_its_owner_only(place: local.Platform, wire: Wire, stranger: Wire) -> None:
+    """A claimed sandbox is in its owner's list and in no other."""
     sandbox = place.new_ownerless_sandbox()
     wire.post("sandbox.claimSandbox", id=sandbox)
     handle = wire.get("actor.getProfile").json["handle"]
@@ -50,7 +50,8 @@ def test_what_somebody_has_cannot_be_claimed(place: local.Platform, wire: Wire, 
     assert wire.out(sandbox, "echo mine") == "mine\n"
 
 
-def test_only_an_id_is_taken_and_only_from_who_is_logged_in(place: local.Platform, wire: Wire, stranger: Wire) -> None:
+def test_claim_takes_an_id_and_a_login(place: local.Platform, wire: Wire, stranger: Wire) -> None:
+    """A claim takes only an id and needs a login."""
     sandbox = place.new_ownerless_sandbox()
     name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
     assert wire.post("sandbox.claimSandbox", id=name).status == 404

@@ -96,9 +96,10 @@ def sleepers(seconds: str) -> int:
 
 @pytest.mark.parametrize("isolation", ["bubblewrap", "processes"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_ends_at_once_and_leaves_no_process_and_no_file(
+def test_command_ends_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: str, number: signal.Signals
 ) -> None:
+    """The command ends at once and leaves no process and no file."""
     if isolation == "bubblewrap" and bubblewrap() is None:
         pytest.skip("no bubblewrap that works here")
     temporary = tmp_path / "temporary"
@@ -116,7 +117,8 @@ def test_it_ends_at_once_and_leaves_no_process_and_no_file(
         assert list(temporary.iterdir()) == []
 
 
-def test_each_request_is_a_line_with_method_status_time_and_sandbox(tmp_path: Path) -> None:
+def test_log_has_a_line_for_each_request(tmp_path: Path) -> None:
+    """Each request is a line with method, status, time and sandbox."""
     with served(tmp_path) as running, running.wire() as wire:
         here = wire.create()
         name = wire.get("sandbox.getSandbox", id=here).json["sandbox"]["name"]
@@ -181,7 +183,9 @@ def test_a_log_that_nobody_reads_stops_no_answer() -> None:
             process.kill()
 
 
-def test_on_a_terminal_it_has_colours_unless_they_are_not_wanted() -> None:
+def test_log_colours_on_a_terminal() -> None:
+    """The log has colours on a terminal, unless they are switched off."""
+
     def seen(**variables: str) -> str:
         main, end = pty.openpty()
         terminal = {**environment(), "TERM": "xterm", **variables}
@@ -205,7 +209,8 @@ def test_on_a_terminal_it_has_colours_unless_they_are_not_wanted() -> None:
     assert "\x1b" not in seen(TERM="dumb")
 
 
-def test_isolation_and_limits_are_what_the_options_say(tmp_path: Path) -> None:
+def test_command_isolation_and_limits(tmp_path: Path) -> None:
+    """Isolation and limits follow the options."""
     options = "--isolation processes --cpu-seconds 600 --memory-bytes 2G --processes 64 --output-bytes 4K"
     with served(tmp_path, *options.split()) as running, running.wire() as wire:
         assert "isolation 'processes'" in running.told
@@ -257,7 +262,8 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     "option",
     ["--port=70000", "--port=-1", "--boot-delay=-1", "--boot-delay=nan", "--rate-limit=many", "--memory-bytes=1.5X"],
 )
-def test_an_option_that_makes_no_sense_is_refused_before_anything_starts(option: str) -> None:
+def test_command_refuses_invalid_options(option: str) -> None:
+    """An invalid option is refused before anything starts."""
     done = refused(option)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"argument {option.partition('=')[0]}" in done.stderr
@@ -288,7 +294,8 @@ def test_a_sandbox_is_known_by_parameter_or_body() -> None:
     assert sandbox("io.pocketenv.sandbox.getSandboxes", {"limit": 3}, {}, [1]) is None
 
 
-def test_a_line_holds_no_break_and_no_command_to_the_terminal() -> None:
+def test_log_line_escapes_control_characters() -> None:
+    """A line holds no line break and no terminal sequence."""
     hostile = Answered(0.0, "GET", "/a\n12:00:00  sandbox.exec\x1b[2J" + "x" * 200, 404, 1.25, "a\r\x07b")
     text = line(hostile)
     assert "\n" not in text
@@ -331,7 +338,8 @@ def test_lines_that_nobody_took_are_counted() -> None:
     assert re.search(r"^pocketenv: \d+ requests are not shown$", stream.getvalue(), re.MULTILINE)
 
 
-def test_a_reader_that_went_away_ends_the_log_and_nothing_else() -> None:
+def test_log_with_a_closed_reader() -> None:
+    """A closed reader ends the log and nothing else."""
     stream = io.StringIO()
     log = Log(stream, colour=False)
     stream.close()

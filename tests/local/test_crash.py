@@ -135,9 +135,10 @@ def isolation(request: pytest.FixtureRequest) -> Isolation:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_keeps_what_it_acknowledged_and_shows_nothing_half_done(
+def test_kill_keeps_what_was_acknowledged(
     isolation: Isolation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A kill at any moment keeps all that was acknowledged and leaves nothing half done."""
     seed = os.environ.get("POCKETENV_CRASH_SEED") or str(random.randrange(10**6))
     end = time.monotonic() + float(os.environ.get("POCKETENV_CRASH_SECONDS") or SECONDS[isolation])
     choice = random.Random(seed)
@@ -195,12 +196,12 @@ def noted(folder: Path) -> int:
         return int(database.execute("SELECT count(*) FROM unpackings").fetchone()[0])
 
 
-def test_a_restore_that_was_cut_short_is_finished_before_anybody_can_look(isolation: Isolation, tmp_path: Path) -> None:
+def test_restart_finishes_a_restore(isolation: Isolation, tmp_path: Path) -> None:
+    """A restore that was cut short is finished before the first answer."""
     with local.platform(data=tmp_path, isolation=isolation) as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create()
         wire.out(sandbox, "mkdir d; echo one > d/x; echo one > d/y")
-        wire.post("sandbox.createBackup", {"directory": "/workspace/d"}, id=sandbox)
-        (row,) = wire.get("sandbox.getBackups", id=sandbox).json["backups"]
+        row = wire.back_up(sandbox, "/workspace/d")
         # Half of it is back, half of what came later is still there.
         wire.out(
             sandbox, "echo two > d/y; echo two > d/z; mkdir d/.pocketenv-draft-1; echo one > d/.pocketenv-draft-1/y"
@@ -230,7 +231,8 @@ def test_a_copy_that_was_cut_short_leaves_no_draft(isolation: Isolation, tmp_pat
         assert wire.out(sandbox, "cat later/d/x") == "text\n"
 
 
-def test_an_unpacking_that_cannot_be_finished_does_not_keep_the_platform_from_starting(tmp_path: Path) -> None:
+def test_restart_with_a_broken_restore(tmp_path: Path) -> None:
+    """A restore that cannot be finished does not keep the platform from starting."""
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create()
         wire.out(sandbox, "echo text > x")
@@ -242,7 +244,8 @@ def test_an_unpacking_that_cannot_be_finished_does_not_keep_the_platform_from_st
         assert noted(tmp_path) == 0
 
 
-def test_a_restore_that_a_closing_platform_breaks_off_is_finished_by_the_next(tmp_path: Path) -> None:
+def test_close_during_a_restore(tmp_path: Path) -> None:
+    """The next platform finishes a restore that a closing one broke off."""
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create()
         wire.out(
@@ -250,8 +253,7 @@ def test_a_restore_that_a_closing_platform_breaks_off_is_finished_by_the_next(tm
             "mkdir d; head -c 20000000 /dev/urandom > d/large; i=0; while [ $i -lt 500 ]; do echo $i > d/$i; i=$((i+1)); done",
         )
         before = wire.out(sandbox, "cat d/* | cksum")
-        wire.post("sandbox.createBackup", {"directory": "/workspace/d"}, id=sandbox)
-        (row,) = wire.get("sandbox.getBackups", id=sandbox).json["backups"]
+        row = wire.back_up(sandbox, "/workspace/d")
         wire.out(sandbox, "rm d/1*; echo two > d/new")
         restoring = threading.Thread(target=give_up, args=(wire, row["id"]))
         restoring.start()
@@ -267,7 +269,8 @@ def give_up(wire: Wire, backup: str) -> None:
         wire.post("sandbox.restoreBackup", {"backupId": backup})
 
 
-def test_a_first_start_that_was_cut_short_does_not_spoil_the_folder(tmp_path: Path) -> None:
+def test_restart_after_a_broken_first_start(tmp_path: Path) -> None:
+    """A first start that was cut short does not spoil the folder."""
     (tmp_path / "lock").touch()
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         assert wire.get("sandbox.getSandboxes").json["total"] > 0

@@ -39,7 +39,8 @@ def test_json_answers_say_utf8_and_are_not_compressed(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("name", NO_HANDLER)
-def test_lexicon_methods_without_a_handler_are_html_404(wire: Wire, name: str) -> None:
+def test_lexicon_without_a_handler_is_html_404(wire: Wire, name: str) -> None:
+    """Lexicon methods without a handler are an HTML 404."""
     verb = METHODS[f"io.pocketenv.{name}"].verb
     answer = wire.raw(verb, PREFIX + name)
     assert answer.status == 404
@@ -47,7 +48,8 @@ def test_lexicon_methods_without_a_handler_are_html_404(wire: Wire, name: str) -
     assert f"Cannot {verb} /xrpc/io.pocketenv.{name}<".encode() in answer.raw
 
 
-def test_unknown_pages_are_html_404_that_escapes_the_path(wire: Wire) -> None:
+def test_unknown_page_escapes_the_path(wire: Wire) -> None:
+    """Unknown pages are an HTML 404 that escapes the path."""
     answer = wire.raw("POST", "/nowhere/%3Cscript%3E", b"x")
     assert answer.status == 404
     assert answer.headers["content-type"].startswith("text/html")
@@ -71,7 +73,8 @@ def test_the_wrong_verb_is_named(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("name", ["stopSandbox", "deleteSandbox", "exposeVscode"])
-def test_a_method_without_input_refuses_even_an_empty_object(wire: Wire, name: str) -> None:
+def test_body_refused_without_input(wire: Wire, name: str) -> None:
+    """A method without input refuses even an empty object."""
     told = wire.post(f"sandbox.{name}", {}, id="x").error
     assert told == (400, "InvalidRequest", "A request body was provided when none was expected")
 
@@ -273,7 +276,8 @@ def test_bodies_are_checked_in_the_platforms_words(wire: Wire, name: str, body: 
     assert wire.post(f"sandbox.{name}", body, id="x").error == (400, "InvalidRequest", message)
 
 
-def test_objects_inside_a_body_are_checked_under_their_path(wire: Wire) -> None:
+def test_body_objects_have_their_path(wire: Wire) -> None:
+    """Objects inside a body are checked under their path."""
     told = wire.post("secret.addSecret", {"secret": {"sandboxId": "x", "name": "N"}}).error
     assert told == (400, "InvalidRequest", 'Input/secret must have the property "value"')
 
@@ -289,9 +293,8 @@ def test_objects_inside_a_body_are_checked_under_their_path(wire: Wire) -> None:
         ("actor.getProfile", {"did": "no did"}, "Error: did must be a valid did or a handle"),
     ],
 )
-def test_parameters_are_checked_in_the_platforms_words(
-    wire: Wire, name: str, params: dict[str, object], message: str
-) -> None:
+def test_params_in_the_platforms_words(wire: Wire, name: str, params: dict[str, object], message: str) -> None:
+    """Parameters are checked in the platform's words."""
     assert wire.get(name, **params).error == (400, "InvalidRequest", message)
 
 
@@ -307,7 +310,8 @@ def test_a_whole_number_with_a_point_is_an_integer(wire: Wire) -> None:
 
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer a.b", "Bearer undefined", "Basic abc", "Bearer \xff"])
 @pytest.mark.parametrize("path", ["sandbox.getSandboxes", "sandbox.getSandbox?id=x", "actor.getProfile"])
-def test_a_bad_token_is_a_500_even_where_no_login_is_needed(wire: Wire, header: str, path: str) -> None:
+def test_bad_token_is_a_500(wire: Wire, header: str, path: str) -> None:
+    """A bad token is a 500 even where no login is needed."""
     answer = wire.raw("GET", PREFIX + path, headers={"Authorization": header})
     assert answer.error == (500, "InternalServerError", "Internal Server Error")
 
@@ -377,7 +381,8 @@ def test_everything_else_without_a_login_is_401(stranger: Wire) -> None:
     )
 
 
-def test_without_a_limit_the_window_is_the_platforms_and_never_fills(wire: Wire) -> None:
+def test_rate_limit_none_never_fills(wire: Wire) -> None:
+    """Without a limit the window is the platform's and never fills."""
     left = {wire.get("sandbox.getSandboxes", limit=1).headers["x-ratelimit-remaining"] for _ in range(20)}
     answer = wire.get("sandbox.getSandboxes", limit=1)
     assert left == {"499"}
@@ -385,7 +390,8 @@ def test_without_a_limit_the_window_is_the_platforms_and_never_fills(wire: Wire)
     assert 28 <= int(answer.headers["x-ratelimit-reset"]) - time.time() <= 32
 
 
-def test_a_rate_limit_refuses_in_prose_and_counts_what_it_refused() -> None:
+def test_rate_limit_counts_refused_requests() -> None:
+    """A rate limit refuses in prose and counts refused requests."""
     with local.platform(rate_limit=3) as limited, Wire(limited, limited.token) as wire:
         answers = [wire.get("sandbox.getSandboxes") for _ in range(5)]
     assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
@@ -398,9 +404,11 @@ def test_a_rate_limit_refuses_in_prose_and_counts_what_it_refused() -> None:
     assert limited.calls[-1] == ("io.pocketenv.sandbox.getSandboxes", 429)
 
 
-def test_an_error_in_a_handler_is_a_500_that_hides_its_text_and_is_logged(
+def test_handler_error_is_hidden_and_logged(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """An error in a handler is a 500 that hides its text, and it is logged."""
+
     def broken(*_: object) -> object:
         raise RuntimeError("the details")
 
@@ -415,7 +423,8 @@ def test_an_error_in_a_handler_is_a_500_that_hides_its_text_and_is_logged(
 
 
 @pytest.mark.slow
-def test_an_idle_connection_is_dropped_after_5_seconds(wire: Wire) -> None:
+def test_idle_connection_is_dropped(wire: Wire) -> None:
+    """An idle connection is dropped after 5 seconds."""
     assert wire.get("sandbox.getSandboxes").status == 200
     held: socket.socket = wire.connection.sock
     held.settimeout(60)
@@ -432,7 +441,8 @@ def test_answers_are_not_delayed_by_nagles_algorithm(wire: Wire) -> None:
     assert all(held.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for held in sockets)
 
 
-def test_who_hammers_at_the_limit_never_gets_out_and_who_waits_does() -> None:
+def test_rate_limit_ends_after_a_pause() -> None:
+    """A client that keeps asking stays refused, and one that waits does not."""
     window = RateWindow(3)
     admitted = [window.admit("here", second)[0] for second in range(100)]
     assert admitted == [True] * 3 + [False] * 97

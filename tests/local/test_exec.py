@@ -30,7 +30,8 @@ def test_the_command_is_one_raw_shell_line(wire: Wire) -> None:
     assert wire.out(wire.create(), "x='a  b'; printf '%s|' \"$x\" | tr a z && echo $((6*7))") == "z  b|42\n"
 
 
-def test_commands_start_in_the_workspace_and_keep_their_files(wire: Wire) -> None:
+def test_exec_in_the_workspace_keeps_files(wire: Wire) -> None:
+    """Commands start in the workspace and keep their files."""
     sandbox = wire.create()
     wire.out(sandbox, "cd /; echo text > $OLDPWD/file")
     assert wire.out(sandbox, "cat file; basename $PWD") == "text\nworkspace\n"
@@ -44,7 +45,8 @@ def test_standard_input_is_empty(wire: Wire) -> None:
     assert wire.out(wire.create(), "cat | wc -c").strip() == "0"
 
 
-def test_output_that_is_not_utf8_is_shown_with_replacements(wire: Wire) -> None:
+def test_exec_output_that_is_not_utf8(wire: Wire) -> None:
+    """Output that is not UTF-8 is shown with replacement characters."""
     assert wire.out(wire.create(), r"printf '\xff\xfeok'") == "\ufffd\ufffdok"
 
 
@@ -56,7 +58,8 @@ def test_a_nul_in_the_command_is_dropped(wire: Wire) -> None:
     assert wire.say(wire.create(), "echo a\0b").json["stdout"] == "ab"
 
 
-def test_commands_see_nothing_of_the_hosts_environment(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exec_without_the_host_environment(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands see nothing of the host's environment."""
     monkeypatch.setenv("POCKETENV_TOKEN", "host-token")
     monkeypatch.setenv("SOMETHING_OF_THE_HOST", "x")
     names = {line.partition("=")[0] for line in wire.out(wire.create(), "env").splitlines()}
@@ -71,7 +74,8 @@ def test_exec_of_a_missing_sandbox_is_its_own_404(wire: Wire) -> None:
     assert wire.post("sandbox.exec", {"command": "true"}, id="nobody").error[:2] == (404, "SandboxNotFound")
 
 
-def test_exec_in_a_stopped_one_is_refused_on_cloudflare_and_runs_elsewhere(wire: Wire) -> None:
+def test_exec_in_a_stopped_sandbox(wire: Wire) -> None:
+    """A command in a stopped sandbox is refused on Cloudflare and runs elsewhere."""
     here, there = wire.create(), wire.create(provider="modal")
     wire.say(there, "echo kept > /workspace/x")
     for sandbox in (here, there):
@@ -84,9 +88,8 @@ def test_exec_in_a_stopped_one_is_refused_on_cloudflare_and_runs_elsewhere(wire:
 
 @pytest.mark.parametrize("command", ["sleep 100 &", "(sleep 100; echo late) & disown", "setsid sleep 100 &"])
 @pytest.mark.parametrize("ending", ["stopSandbox", "deleteSandbox"])
-def test_a_child_in_the_background_does_not_hang_exec_and_dies_with_its_sandbox(
-    wire: Wire, command: str, ending: str
-) -> None:
+def test_exec_background_child(wire: Wire, command: str, ending: str) -> None:
+    """A background child does not hold exec up and ends with its sandbox."""
     sandbox = wire.create()
     # The client's own limit is below what the child sleeps.
     assert wire.exec(sandbox, f"{command}\necho done") == ("done\n", "", 0)
@@ -95,7 +98,8 @@ def test_a_child_in_the_background_does_not_hang_exec_and_dies_with_its_sandbox(
     assert living(wire, sandbox) == 0
 
 
-def test_a_child_that_leaves_its_session_its_parents_and_its_environment_dies_with_its_sandbox(wire: Wire) -> None:
+def test_exec_child_that_left_its_session(wire: Wire) -> None:
+    """A child that left its session, parents and environment ends with its sandbox."""
     sandbox = wire.create()
     folder = wire.platform.data / "sandboxes" / sandbox
     wire.exec(sandbox, "(env -i setsid sh -c 'sleep 100; :' &) & sleep 0.2")
@@ -130,7 +134,8 @@ def test_stop_ends_the_commands_that_run(wire: Wire) -> None:
     assert statuses == [500]
 
 
-def test_stopping_one_sandbox_leaves_the_processes_of_another(wire: Wire) -> None:
+def test_stop_leaves_other_sandboxes_alone(wire: Wire) -> None:
+    """A stop leaves the processes of another sandbox alone."""
     first, second = wire.create(), wire.create()
     for sandbox in (first, second):
         wire.exec(sandbox, "sleep 100 &")
@@ -139,7 +144,8 @@ def test_stopping_one_sandbox_leaves_the_processes_of_another(wire: Wire) -> Non
     wire.post("sandbox.deleteSandbox", id=second)
 
 
-def test_commands_of_one_sandbox_take_turns_and_leave_room_for_other_requests(wire: Wire) -> None:
+def test_exec_commands_take_turns(wire: Wire) -> None:
+    """Commands of one sandbox take turns and do not hold other requests up."""
     sandbox = wire.create()
 
     def add(number: int) -> str:
@@ -166,14 +172,16 @@ def test_commands_of_a_worker_run_side_by_side(wire: Wire) -> None:
         assert list(pool.map(meet, (1, 2))) == ["met\n", "met\n"]
 
 
-def test_no_descriptor_of_the_platform_reaches_a_command(wire: Wire) -> None:
+def test_exec_inherits_no_descriptor(wire: Wire) -> None:
+    """No descriptor of the platform reaches a command."""
     targets = wire.out(wire.create(), "readlink /proc/self/fd/*; :")
     assert "socket:" not in targets
     assert "state.sqlite3" not in targets
 
 
 @pytest.mark.parametrize("limits", [NO_LIMITS, Limits(cpu_seconds=100)], ids=["spawned", "forked"])
-def test_a_command_may_open_as_many_files_as_who_started_the_platform(place: local.Platform, limits: Limits) -> None:
+def test_exec_limit_of_open_files(place: local.Platform, limits: Limits) -> None:
+    """A command may open as many files as the user of the platform."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] - 1, before[1]))
     try:
@@ -183,7 +191,8 @@ def test_a_command_may_open_as_many_files_as_who_started_the_platform(place: loc
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_client_that_goes_away_leaves_the_platform_well(wire: Wire) -> None:
+def test_exec_client_that_left(wire: Wire) -> None:
+    """A client that leaves does no harm to the platform."""
     sandbox = wire.create()
     leaver = Wire(wire.platform, wire.token)
     body = json.dumps({"command": "sleep 0.3; echo went on > file"})
@@ -194,5 +203,6 @@ def test_a_client_that_goes_away_leaves_the_platform_well(wire: Wire) -> None:
     assert eventually(lambda: wire.exec(sandbox, "cat file")[0] == "went on\n")
 
 
-def test_nothing_of_this_process_is_ever_taken_for_a_sandboxs() -> None:
+def test_marked_leaves_this_process_out() -> None:
+    """Nothing of this process counts as a sandbox's."""
     assert os.getpid() not in processes.marked(Path("/"))

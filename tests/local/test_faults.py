@@ -122,9 +122,8 @@ def is_json(raw: bytes) -> bool:
 @pytest.mark.parametrize(
     "fault", [Drop(), Drop(reset=True), Drop(after_work=True), Drop(after_work=True, reset=True)], ids=repr
 )
-def test_a_dropped_request_gets_not_a_byte_and_its_work_is_done_only_if_told_so(
-    wire: Wire, fault: Drop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_drop_sends_no_byte(wire: Wire, fault: Drop, caplog: pytest.LogCaptureFixture) -> None:
+    """A dropped request gets no byte. Its work is done only with ``after_work``."""
     with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
         assert create(wire) == Heard(b"", broken=fault.reset)
     assert wire.platform.calls[-1] == (CREATE, 0)
@@ -133,7 +132,8 @@ def test_a_dropped_request_gets_not_a_byte_and_its_work_is_done_only_if_told_so(
 
 
 @pytest.mark.parametrize("fault", [Drop(), Drop(after_work=True)], ids=repr)
-def test_a_long_request_is_read_before_an_orderly_end_or_it_would_be_a_break(wire: Wire, fault: Drop) -> None:
+def test_drop_reads_a_long_request(wire: Wire, fault: Drop) -> None:
+    """A long request is read before an orderly end: the end would be a break otherwise."""
     with wire.platform.faults.on("sandbox.createSandbox", fault):
         assert create(wire, pad=100_000) == Heard(b"", broken=False)
         # Longer than the platform takes: the method itself would not read it to its end.
@@ -141,7 +141,8 @@ def test_a_long_request_is_read_before_an_orderly_end_or_it_would_be_a_break(wir
     assert owned(wire) == int(fault.works)
 
 
-def test_a_client_that_waits_to_be_told_to_go_on_is_told_nothing(wire: Wire) -> None:
+def test_drop_during_expect_continue(wire: Wire) -> None:
+    """A client that waits for "100 Continue" gets no byte."""
     with wire.platform.faults.on("sandbox.createSandbox", Drop()), dial(wire) as held:
         head, _, _ = request(wire, "POST", f"/xrpc/{CREATE}", b"{}", "Expect: 100-continue").partition(b"{}")
         held.sendall(head)
@@ -174,9 +175,8 @@ PARTS: dict[Cut, Callable[[int], int]] = {
 
 
 @pytest.mark.parametrize(("fault", "part"), PARTS.items(), ids=map(repr, PARTS))
-def test_a_cut_answer_has_the_true_head_and_a_part_of_the_true_body(
-    wire: Wire, fault: Cut, part: Callable[[int], int]
-) -> None:
+def test_cut_has_the_true_head(wire: Wire, fault: Cut, part: Callable[[int], int]) -> None:
+    """A cut answer has the true head and a part of the true body."""
     whole = look(wire)
     with wire.platform.faults.on("sandbox.getSandboxes", fault):
         heard = look(wire)
@@ -186,7 +186,8 @@ def test_a_cut_answer_has_the_true_head_and_a_part_of_the_true_body(
     assert heard.body == whole.body[: part(len(whole.body))]
 
 
-def test_the_work_of_a_cut_or_truncated_answer_is_done(wire: Wire) -> None:
+def test_cut_and_truncated_do_the_work(wire: Wire) -> None:
+    """The work of a cut or truncated answer is done."""
     faults: list[Fault] = [Cut(), Cut(bytes=0, reset=True), Truncated()]
     for number, fault in enumerate(faults, 1):
         with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
@@ -208,7 +209,8 @@ def test_a_truncated_answer_is_complete_and_no_json(wire: Wire) -> None:
     assert not is_json(answer.raw)
 
 
-def test_an_answer_without_a_body_can_be_cut_and_truncated(wire: Wire) -> None:
+def test_cut_and_truncated_without_a_body(wire: Wire) -> None:
+    """An answer without a body can be cut and truncated."""
     sandbox = wire.create()
     path, body = f"/xrpc/{NAMESPACE}sandbox.unexposePort?id={sandbox}", b'{"port": 8000}'
     with wire.platform.faults.on("sandbox.unexposePort", Cut(), times=1):
@@ -244,7 +246,8 @@ def test_an_error_answer_can_be_cut_like_any_other(wire: Wire) -> None:
         (599, "Error", "Error"),
     ],
 )
-def test_a_refusal_is_in_the_platforms_words_and_shape(wire: Wire, status: int, error: str, message: str) -> None:
+def test_refuse_has_the_platforms_words(wire: Wire, status: int, error: str, message: str) -> None:
+    """A refusal has the platform's words and shape."""
     with wire.platform.faults.on("sandbox.createSandbox", Refuse(status)) as planned:
         answer = wire.post("sandbox.createSandbox", {"base": BASE})
     assert answer.error == (status, error, message)
@@ -308,7 +311,8 @@ def test_garbage_says_that_it_is_json_and_is_none(wire: Wire) -> None:
 @pytest.mark.parametrize(
     "fault", [Refuse(502, after_work=True), Html(504, after_work=True), Garbage(after_work=True)], ids=repr
 )
-def test_what_comes_in_the_place_of_the_answer_can_come_after_the_work(wire: Wire, fault: Fault) -> None:
+def test_fault_after_the_work(wire: Wire, fault: Fault) -> None:
+    """Every fault that replaces the answer can come after the work."""
     with wire.platform.faults.on("sandbox.createSandbox", fault, times=1) as planned:
         answer = wire.post("sandbox.createSandbox", {"base": BASE})
     assert b'"id"' not in answer.raw
@@ -316,7 +320,8 @@ def test_what_comes_in_the_place_of_the_answer_can_come_after_the_work(wire: Wir
     assert planned.worked == owned(wire) == 1 == int(fault.works)
 
 
-def test_a_refused_request_is_read_and_its_connection_serves_the_next_one(wire: Wire) -> None:
+def test_refuse_keeps_the_connection(wire: Wire) -> None:
+    """A refused request is read, and its connection serves the next one."""
     wire.get("sandbox.getSandboxes")
     held = wire.connection.sock
     for fault in (Refuse(503), Html(), Garbage()):
@@ -327,7 +332,8 @@ def test_a_refused_request_is_read_and_its_connection_serves_the_next_one(wire: 
 
 
 @pytest.mark.parametrize("fault", [Refuse(503), Html(502), Garbage()], ids=repr)
-def test_a_long_request_is_read_before_it_is_refused_or_its_answer_could_be_lost(wire: Wire, fault: Fault) -> None:
+def test_refuse_reads_a_long_request(wire: Wire, fault: Fault) -> None:
+    """A long request is read before it is refused: the answer could be lost otherwise."""
     with wire.platform.faults.on("sandbox.createSandbox", fault):
         heard = create(wire, pad=8_000_000)
     assert len(heard.body) == heard.length > 0
@@ -338,7 +344,8 @@ def test_a_long_request_is_read_before_it_is_refused_or_its_answer_could_be_lost
 
 
 @pytest.mark.parametrize("fault", [Slow(0.4), Slow(0.4, before_work=True)], ids=repr)
-def test_a_slow_answer_is_the_true_one_and_its_work_is_done_before_or_after_the_wait(wire: Wire, fault: Slow) -> None:
+def test_slow_before_or_after_the_work(wire: Wire, fault: Slow) -> None:
+    """A slow answer is the true one. Its work is done before or after the wait."""
     with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
         begun = time.monotonic()
         with dial(wire) as held:
@@ -359,7 +366,8 @@ def test_a_slow_answer_is_the_true_one_and_its_work_is_done_before_or_after_the_
 
 
 @pytest.mark.parametrize("fault", [Slow(0.3), Slow(0.3, before_work=True)], ids=repr)
-def test_slow_work_is_done_even_for_a_client_that_has_given_up(wire: Wire, fault: Slow) -> None:
+def test_slow_work_of_a_client_that_left(wire: Wire, fault: Slow) -> None:
+    """Slow work is done even for a client that has given up."""
     with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
         with dial(wire) as held:
             held.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
@@ -379,7 +387,8 @@ def test_one_slow_answer_holds_up_no_other(wire: Wire, other: Wire) -> None:
 
 
 @pytest.mark.parametrize("fault", [Slow(600), Slow(600, before_work=True)], ids=repr)
-def test_a_platform_that_closes_waits_for_no_slow_answer(fault: Slow, caplog: pytest.LogCaptureFixture) -> None:
+def test_close_waits_for_no_slow_answer(fault: Slow, caplog: pytest.LogCaptureFixture) -> None:
+    """A platform that closes does not wait for a slow answer."""
     platform = local.platform()
     with Wire(platform, platform.token) as wire, dial(wire) as held:
         planned = platform.faults.add("*", fault)
@@ -397,7 +406,8 @@ def statuses(wire: Wire, count: int) -> list[int]:
     return [wire.get("sandbox.getSandboxes", limit=1).status for _ in range(count)]
 
 
-def test_a_fault_meets_as_many_requests_as_it_was_planned_for(wire: Wire) -> None:
+def test_fault_times(wire: Wire) -> None:
+    """A fault meets as many requests as it was planned for."""
     once = wire.platform.faults.add("sandbox.getSandboxes", Refuse(500))
     assert statuses(wire, 3) == [500, 200, 200]
     wire.platform.faults.add("sandbox.getSandboxes", Refuse(500), times=2)
@@ -411,7 +421,8 @@ def test_a_fault_meets_as_many_requests_as_it_was_planned_for(wire: Wire) -> Non
     assert statuses(wire, 1) == [200]
 
 
-def test_a_block_removes_what_it_planned_whatever_is_left_and_nothing_else(wire: Wire) -> None:
+def test_on_removes_only_its_own_plan(wire: Wire) -> None:
+    """A block removes its own plan and no other."""
     faults = wire.platform.faults
     outer = faults.add("sandbox.getSandboxes", Refuse(502), times=2)
     with contextlib.suppress(KeyError), faults.on("sandbox.getSandboxes", Refuse(500), times=3) as inner:
@@ -423,7 +434,8 @@ def test_a_block_removes_what_it_planned_whatever_is_left_and_nothing_else(wire:
     assert not faults.armed
 
 
-def test_faults_are_met_in_the_order_in_which_they_were_planned_and_one_at_a_time(wire: Wire) -> None:
+def test_faults_in_the_order_of_planning(wire: Wire) -> None:
+    """Requests meet faults in the order of planning, one at a time."""
     for status in (500, 502, 503):
         wire.platform.faults.add("*" if status == 502 else "sandbox.getSandboxes", Refuse(status))
     assert statuses(wire, 4) == [500, 502, 503, 200]
@@ -441,7 +453,8 @@ def test_a_fault_touches_no_other_method(wire: Wire, method: str) -> None:
     assert planned.played == 1
 
 
-def test_a_star_is_every_method_and_the_storage_and_no_other_page(wire: Wire) -> None:
+def test_star_is_every_method_and_storage(wire: Wire) -> None:
+    """A star is every method and the storage, and no other page."""
     with wire.platform.faults.on("*", Refuse(503)) as planned:
         assert wire.get("sandbox.getSandboxes").status == 503
         assert wire.post("sandbox.createSandbox", {"base": BASE}).status == 503
@@ -457,7 +470,8 @@ def test_a_star_is_every_method_and_the_storage_and_no_other_page(wire: Wire) ->
     [("/cp", {"GET", "POST"}), ("GET /cp", {"GET"}), ("POST /cp", {"POST"})],
     ids=["both", "get", "post"],
 )
-def test_the_storage_has_faults_by_its_path_in_its_own_shape(wire: Wire, method: str, met: set[str]) -> None:
+def test_fault_of_storage_by_its_path(wire: Wire, method: str, met: set[str]) -> None:
+    """The storage has faults by its path, in its own shape."""
     with wire.platform.faults.on(method, Refuse(503)):
         for verb, path in (("GET", "/cp/x"), ("POST", "/cp?uuid=x")):
             answer = wire.raw(verb, path, b"x" if verb == "POST" else None)
@@ -504,7 +518,8 @@ def test_an_upload_is_stored_or_not_as_the_fault_says(wire: Wire, fault: Fault) 
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["ended", "broken"])
-def test_a_download_that_breaks_off_has_used_the_archive_up(wire: Wire, reset: Any) -> None:
+def test_cut_download_consumes_the_archive(wire: Wire, reset: Any) -> None:
+    """A download that breaks off has consumed the archive."""
     uuid, content = f"d-{time.monotonic_ns()}", b"0123456789" * 300_000
     assert upload(wire, uuid, content).head.startswith(b"HTTP/1.1 200 ")
     with wire.platform.faults.on("/cp", Drop()) as planned:
@@ -527,7 +542,8 @@ def test_what_the_rate_limit_refuses_meets_no_fault() -> None:
         assert planned.played == 2
 
 
-def test_many_threads_plan_and_ask_and_each_fault_is_met_once(wire: Wire) -> None:
+def test_fault_of_many_threads_is_met_once(wire: Wire) -> None:
+    """Each of many threads' faults is met once."""
     faults, planners, askers, each = wire.platform.faults, 8, 4, 25
     refused: list[int] = []
     begun = threading.Barrier(planners + askers)
@@ -561,7 +577,8 @@ def test_many_threads_plan_and_ask_and_each_fault_is_met_once(wire: Wire) -> Non
 # What can be asked of them
 
 
-def test_seen_tells_who_met_what_and_clear_forgets_all_but_the_work(wire: Wire) -> None:
+def test_seen_and_clear(wire: Wire) -> None:
+    """`seen` lists the requests and their faults, and `clear` forgets all but the work."""
     faults = wire.platform.faults
     faults.add("sandbox.getSandboxes", Refuse(500))
     faults.add("/cp", Html())
@@ -579,7 +596,8 @@ def test_seen_tells_who_met_what_and_clear_forgets_all_but_the_work(wire: Wire) 
     assert faults.worked("sandbox.createSandbox") == before > 0
 
 
-def test_work_is_counted_by_method_where_it_was_done_and_not_where_it_was_refused(wire: Wire, stranger: Wire) -> None:
+def test_worked_counts_done_work(wire: Wire, stranger: Wire) -> None:
+    """Work is counted by method where it was done, not where it was refused."""
     faults = wire.platform.faults
     names = ("sandbox.exec", "sandbox.createSandbox", "*")
     before = [faults.worked(name) for name in names]
@@ -656,9 +674,9 @@ def test_plans_and_faults_show_what_they_are(place: local.Platform) -> None:
     assert repr(place.faults) == f"<Faults pending=[{planned!r}]>"
 
 
-def test_a_work_that_fails_while_a_fault_plays_is_logged_once_and_not_counted(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_fault_with_failing_work(wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Work that fails during a fault is logged once and not counted."""
+
     async def broken(_call: object) -> object:
         raise RuntimeError("the details")
 

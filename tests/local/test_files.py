@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pocketenv_fp import local
-from tests.local.wire import Wire
+from tests.local.wire import Wire, eventually
 
 SERVER_ERROR = (500, "InternalServerError", "Internal Server Error")
 
@@ -30,22 +30,46 @@ def test_a_file_is_written_by_the_next_start(wire: Wire) -> None:
     add_file(wire, sandbox, "/workspace/deep/er/x", "text é\n")
     add_file(wire, sandbox, "/app/config.json", "{}")
     assert wire.exec(sandbox, "ls deep")[2] != 0
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "cat deep/er/x") == "text é\n\n"
     assert wire.out(sandbox, "ls deep/er") == "x\n"
 
 
-def test_files_come_back_after_a_stop_that_discards_the_file_system(wire: Wire) -> None:
+def test_start_answers_before_the_file_is_there(wire: Wire) -> None:
+    """A start answers first and writes the files afterwards, as the real platform does."""
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "one")
+    wire.start(sandbox)
+    assert not (wire.platform.data / "sandboxes" / sandbox / "workspace" / "x").exists()
+    assert eventually(lambda: wire.exec(sandbox, "cat x") == ("one\n", "", 0), 30)
+
+
+def test_start_stopped_at_once_writes_no_file(wire: Wire) -> None:
+    """A stop that comes before the files discards them, and the next start writes them."""
+    sandbox = wire.create()
+    add_file(wire, sandbox, "/workspace/x", "one")
+    wire.start(sandbox)
+    wire.post("sandbox.stopSandbox", id=sandbox)
+    other = wire.create()
+    wire.start_and_wait(other)
+    assert not (wire.platform.data / "sandboxes" / sandbox / "workspace" / "x").exists()
+    wire.start_and_wait(sandbox)
+    assert wire.out(sandbox, "cat x") == "one\n"
+
+
+def test_file_survives_a_stop(wire: Wire) -> None:
+    """Files come back after a stop that discards the file system."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/x", "kept")
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     wire.out(sandbox, "echo changed > x")
     wire.post("sandbox.stopSandbox", id=sandbox)
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "cat x") == "kept\n"
 
 
-def test_a_file_is_listed_without_its_content_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None:
+def test_file_is_listed_without_its_content(wire: Wire) -> None:
+    """A file is listed without its content, by the id or name of its sandbox."""
     sandbox = wire.create()
     name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
     add_file(wire, name, "/workspace/x", "content")
@@ -69,7 +93,8 @@ def test_files_are_listed_in_pages(wire: Wire) -> None:
     assert (len(page["files"]), page["total"]) == (1, 21)
 
 
-def test_an_update_changes_the_path_and_keeps_the_content(wire: Wire) -> None:
+def test_file_update_changes_only_the_path(wire: Wire) -> None:
+    """An update changes the path and keeps the content."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/old", "one")
     (row,) = files(wire, sandbox)
@@ -78,11 +103,12 @@ def test_an_update_changes_the_path_and_keeps_the_content(wire: Wire) -> None:
     (changed,) = files(wire, sandbox)
     assert (changed["id"], changed["path"], changed["createdAt"]) == (row["id"], "/workspace/new", row["createdAt"])
     assert changed["updatedAt"] >= row["updatedAt"]
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "ls; cat new") == "new\none\n"
 
 
-def test_a_deleted_file_is_not_written_and_deleting_is_always_a_200(wire: Wire) -> None:
+def test_file_delete_is_always_a_200(wire: Wire) -> None:
+    """A deleted file is not written, and deleting is always a 200."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/x", "one")
     (row,) = files(wire, sandbox)
@@ -90,11 +116,12 @@ def test_a_deleted_file_is_not_written_and_deleting_is_always_a_200(wire: Wire) 
         assert wire.post("file.deleteFile", id=row["id"]).empty
     assert files(wire, sandbox) == []
     assert wire.get("file.getFile", id=row["id"]).raw == b"{}"
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "ls") == ""
 
 
-def test_a_taken_path_is_a_500_and_an_unknown_sandbox_a_404(wire: Wire) -> None:
+def test_file_with_a_taken_path(wire: Wire) -> None:
+    """A taken path is a 500, and an unknown sandbox is a 404."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/x", "one")
     file = {"sandboxId": sandbox, "path": "/workspace/x", "content": wire.seal("two")}
@@ -107,19 +134,21 @@ def test_a_taken_path_is_a_500_and_an_unknown_sandbox_a_404(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/", "//"])
-def test_a_path_that_no_file_can_have_is_kept_and_not_written(wire: Wire, path: str) -> None:
+def test_file_with_an_impossible_path(wire: Wire, path: str) -> None:
+    """A path that no file can have is kept and not written."""
     sandbox = wire.create()
     add_file(wire, sandbox, path, "x")
     assert [row["path"] for row in files(wire, sandbox)] == [path]
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
 
 
-def test_a_content_that_is_no_sealed_box_is_not_written(wire: Wire) -> None:
+def test_file_that_is_not_sealed(wire: Wire) -> None:
+    """Content that is no sealed box is not written."""
     sandbox = wire.create()
     file = {"sandboxId": sandbox, "path": "/workspace/x", "content": "plain"}
     assert wire.post("file.addFile", {"file": file}).empty
     add_file(wire, sandbox, "/workspace/y", "written")
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "ls") == "y\n"
 
 
@@ -127,11 +156,12 @@ def test_bytes_that_are_no_text_arrive_as_they_are(wire: Wire) -> None:
     sandbox = wire.create()
     content = wire.seal_bytes(bytes(range(256)))
     wire.post("file.addFile", {"file": {"sandboxId": sandbox, "path": "/workspace/x", "content": content}})
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "od -An -v -tx1 x | tr -d ' \\n'") == bytes([*range(256), 10]).hex()
 
 
-def test_nobody_sees_changes_or_deletes_somebody_elses_file(wire: Wire, other: Wire, stranger: Wire) -> None:
+def test_file_of_another_user(wire: Wire, other: Wire, stranger: Wire) -> None:
+    """No user sees, changes or deletes another user's file."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/x", "mine")
     (row,) = files(wire, sandbox)
@@ -145,7 +175,7 @@ def test_nobody_sees_changes_or_deletes_somebody_elses_file(wire: Wire, other: W
     assert stranger.get("file.getFile", id=row["id"]).status == 401
     assert stranger.post("file.deleteFile", id=row["id"]).status == 401
     assert files(wire, sandbox) == [row]
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "cat x") == "mine\n"
 
 

@@ -95,7 +95,8 @@ def test_it_shows_which_services_run(wire: Wire) -> None:
     assert re.search(r"web running\s+idle stopped", section(page(wire), "sandboxes"))
 
 
-def test_it_lists_the_newest_requests_first_and_never_itself(wire: Wire) -> None:
+def test_page_lists_newest_requests_first(wire: Wire) -> None:
+    """The newest requests come first, and the page's own are not listed."""
     here = wire.create()
     name = wire.get("sandbox.getSandbox", id=here).json["sandbox"]["name"]
     wire.post("sandbox.deleteSandbox", id=here)
@@ -138,7 +139,8 @@ def test_it_has_no_token_and_no_value(wire: Wire, other: Wire) -> None:
     assert wire.platform.isolation in section(page(wire), "about")
 
 
-def test_names_and_paths_from_the_wire_are_text_and_nothing_else(wire: Wire) -> None:
+def test_page_escapes_names_and_paths(wire: Wire) -> None:
+    """Names and paths from the wire are shown as text only."""
     here = wire.create()
     hostile = '"><script>alert(1)</script><img src=x>'
     preferences = [{"$type": DETAILS, "name": hostile}]
@@ -197,7 +199,8 @@ def test_browsers_are_told_to_keep_it_to_itself(wire: Wire) -> None:
     assert re.findall(r"(?:src|href)=[\"'](?!data:,|http://127\.0\.0\.1|vscode:)", text) == []
 
 
-def test_other_pages_and_other_verbs_are_as_unknown_as_before(wire: Wire) -> None:
+def test_page_leaves_other_paths_unknown(wire: Wire) -> None:
+    """Other pages and other verbs stay unknown."""
     for verb, path in (("GET", "/index.html"), ("GET", "//"), ("POST", "/"), ("DELETE", "/")):
         answer = wire.raw(verb, path)
         assert answer.status == 404, (verb, path)
@@ -206,7 +209,8 @@ def test_other_pages_and_other_verbs_are_as_unknown_as_before(wire: Wire) -> Non
     assert (head.status, head.raw) == (200, b"")
 
 
-def test_hundreds_of_sandboxes_are_counted_and_the_newest_shown() -> None:
+def test_page_counts_hundreds_of_sandboxes() -> None:
+    """The page counts all sandboxes and shows the newest."""
     with local.platform() as platform, Wire(platform, platform.token) as wire:
         store = platform._world.store  # pyright: ignore[reportPrivateUsage]
         wire.create()
@@ -226,7 +230,8 @@ def test_hundreds_of_sandboxes_are_counted_and_the_newest_shown() -> None:
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize("then", ["goes on", "is gone"])
-def test_a_browser_follows_what_happens_and_says_when_nobody_answers(tmp_path: Path, then: str) -> None:
+def test_page_in_a_browser_updates_itself(tmp_path: Path, then: str) -> None:
+    """A browser follows changes and reports a platform that does not answer."""
     asked: list[str] = []
 
     class Changing(BaseHTTPRequestHandler):

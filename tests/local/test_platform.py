@@ -44,7 +44,8 @@ def served(*options: str) -> Generator[tuple["subprocess.Popen[str]", dict[str, 
             process.kill()
 
 
-def test_close_leaves_no_process_no_folder_and_no_port() -> None:
+def test_close_leaves_nothing() -> None:
+    """Closing leaves no process, no folder and no port."""
     platform = local.platform()
     with Wire(platform, platform.token) as wire:
         wire.exec(wire.create(), "sleep 100 & setsid sleep 100 &")
@@ -113,7 +114,8 @@ def test_the_folder_is_its_owners_only(place: local.Platform) -> None:
     assert stat.S_IMODE((place.data / "key").stat().st_mode) == 0o600
 
 
-def test_several_platforms_run_at_once_and_know_nothing_of_each_other() -> None:
+def test_platform_several_at_once() -> None:
+    """Several platforms run at once and do not share state."""
     with local.platform() as first, local.platform() as second:
         assert first.url != second.url
         with Wire(first, first.token) as one, Wire(second, second.token) as two:
@@ -121,7 +123,9 @@ def test_several_platforms_run_at_once_and_know_nothing_of_each_other() -> None:
             assert two.get("sandbox.getSandbox", id=sandbox).raw == b"{}"
 
 
-def test_a_platform_can_be_made_in_any_thread_and_inside_a_running_loop() -> None:
+def test_platform_in_any_thread() -> None:
+    """A platform can be made in any thread and inside a running loop."""
+
     async def inside() -> int:
         with local.platform() as platform, Wire(platform, platform.token) as wire:
             return await asyncio.to_thread(lambda: wire.get("sandbox.getSandboxes").status)
@@ -160,7 +164,8 @@ def test_two_platforms_do_not_share_a_folder(tmp_path: Path) -> None:
         local.platform(data=tmp_path / "state")
 
 
-def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_platform_refuses_a_foreign_folder(tmp_path: Path) -> None:
+    """A folder with other content is left alone."""
     (tmp_path / "sandboxes" / "work").mkdir(parents=True)
     with pytest.raises(OSError, match="not empty"):
         local.platform(data=tmp_path)
@@ -168,7 +173,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     assert (tmp_path / "sandboxes" / "work").is_dir()
 
 
-def test_shared_is_one_platform_however_many_threads_ask() -> None:
+def test_shared_is_one_for_all_threads() -> None:
+    """All threads get the same shared platform."""
     found: list[local.Platform] = []
     threads = [threading.Thread(target=lambda: found.append(local.shared())) for _ in range(8)]
     for thread in threads:
@@ -199,7 +205,8 @@ print(parent.data)
 """
 
 
-def test_a_forked_child_has_its_own_shared_platform_and_leaves_its_parents_alone() -> None:
+def test_shared_in_a_forked_child() -> None:
+    """A forked child has its own shared platform and leaves its parent's alone."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SHARED_AND_FORKED],
@@ -220,7 +227,8 @@ def hold(pipe: "Connection[str, str]") -> None:
     pipe.recv()
 
 
-def test_a_forked_child_does_not_hold_the_parents_port_or_connections() -> None:
+def test_fork_releases_the_port() -> None:
+    """A forked child does not hold the parent's port or connections."""
     platform = local.platform()
     with Wire(platform, platform.token) as wire:
         wire.get("sandbox.getSandboxes")
@@ -247,7 +255,8 @@ def test_importing_the_module_loads_no_server() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_prints_four_variables_serves_and_ends_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+def test_command_prints_variables_and_ends(number: signal.Signals, tmp_path: Path) -> None:
+    """The command prints four variables, serves, and ends cleanly."""
     folder = tmp_path / "state"
     with served("--data", str(folder)) as (process, variables):
         assert set(variables) == {
@@ -284,7 +293,8 @@ def run_something(variables: dict[str, str], folder: Path) -> set[int]:
     return commands_alive(folder)
 
 
-def test_the_command_says_plainly_when_the_port_is_taken(place: local.Platform) -> None:
+def test_command_port_taken(place: local.Platform) -> None:
+    """The command reports a taken port in plain words."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
     port = place.url.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "pocketenv_fp.local", "--port", port]
@@ -295,7 +305,8 @@ def test_the_command_says_plainly_when_the_port_is_taken(place: local.Platform) 
     assert "Traceback" not in done.stderr
 
 
-def test_what_a_killed_platform_left_is_cleaned_up_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+def test_restart_after_kill(tmp_path: Path) -> None:
+    """A restart cleans up after a killed platform and loses nothing that was acknowledged."""
     folder = tmp_path / "state"
     with served("--data", str(folder)) as (process, variables):
         children = run_something(variables, folder)
@@ -326,7 +337,8 @@ def test_out_of_file_descriptors_the_log_has_one_line(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.slow
-def test_out_of_file_descriptors_it_answers_again_afterwards() -> None:
+def test_platform_out_of_descriptors() -> None:
+    """The platform answers again after it ran out of file descriptors."""
     with served() as (process, variables):
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (40, 40))
         host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")

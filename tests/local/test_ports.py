@@ -14,7 +14,8 @@ def free_port() -> int:
     return port
 
 
-def test_a_server_in_a_sandbox_is_reached_under_its_preview_url(wire: Wire) -> None:
+def test_expose_reaches_the_server(wire: Wire) -> None:
+    """A server in a sandbox is reached under its preview URL."""
     sandbox, port = wire.create(), free_port()
     wire.out(sandbox, f"echo hello > index.html; python3 -m http.server --bind 127.0.0.1 {port} &")
     url = wire.post("sandbox.exposePort", {"port": port, "description": "site"}, id=sandbox).json["previewUrl"]
@@ -77,7 +78,8 @@ def test_expose_on_other_providers_has_no_url(wire: Wire) -> None:
     assert shown(wire, sandbox) == {8080: False}
 
 
-def test_unexpose_answers_nothing_also_for_a_port_that_was_not_exposed(wire: Wire) -> None:
+def test_unexpose_of_an_unexposed_port(wire: Wire) -> None:
+    """Unexpose answers nothing, also for a port that was not exposed."""
     sandbox = wire.create()
     wire.post("sandbox.exposePort", {"port": 8080}, id=sandbox)
     for _ in range(2):
@@ -85,7 +87,8 @@ def test_unexpose_answers_nothing_also_for_a_port_that_was_not_exposed(wire: Wir
     assert wire.get("sandbox.getExposedPorts", id=sandbox).json == {"ports": []}
 
 
-def test_port_3000_is_refused_on_cloudflare_and_stays_listed(wire: Wire) -> None:
+def test_expose_port_3000(wire: Wire) -> None:
+    """Port 3000 is refused on Cloudflare and stays listed."""
     sandbox = wire.create()
     told = wire.post("sandbox.exposePort", {"port": 3000}, id=sandbox).error
     assert told == (400, "InvalidRequest", "Request failed with status code 400")
@@ -93,12 +96,14 @@ def test_port_3000_is_refused_on_cloudflare_and_stays_listed(wire: Wire) -> None
     assert wire.get("sandbox.getExposedPorts", id=sandbox).json == {"ports": [{"port": 3000}]}
 
 
-def test_ports_of_an_unknown_sandbox_are_an_empty_list(wire: Wire) -> None:
+def test_ports_of_an_unknown_sandbox(wire: Wire) -> None:
+    """Ports of an unknown sandbox are an empty list."""
     assert wire.get("sandbox.getExposedPorts", id="nobody").json == {"ports": []}
     assert wire.post("sandbox.exposePort", {"port": 8080}, id="nobody").error[:2] == (404, "XRPCNotSupported")
 
 
-def test_vscode_opens_the_workspace_and_occupies_port_1024(wire: Wire) -> None:
+def test_vscode_occupies_port_1024(wire: Wire) -> None:
+    """VS Code opens the workspace and occupies port 1024."""
     sandbox = wire.create()
     first, second = (wire.post("sandbox.exposeVscode", id=sandbox).json["previewUrl"] for _ in range(2))
     assert first == second

@@ -28,7 +28,8 @@ def test_exec_answers_with_the_keys_of_the_provider(wire: Wire, provider: str) -
 
 
 @pytest.mark.parametrize("provider", ["daytona", "sprites", "modal", "hopx", "deno", "vercel"])
-def test_exec_of_a_worker_keeps_no_state_and_no_variable(wire: Wire, provider: str) -> None:
+def test_exec_of_a_worker_keeps_no_state(wire: Wire, provider: str) -> None:
+    """A worker keeps no state and no variable between commands."""
     sandbox = wire.create(provider=provider)
     wire.post("variable.addVariable", {"variable": {"sandboxId": sandbox, "name": "V", "value": "v"}})
     wire.start(sandbox)
@@ -46,7 +47,8 @@ def test_exec_of_daytona_merges_the_outputs(wire: Wire) -> None:
     assert out(wire, wire.create(provider="daytona"), "echo a; echo b >&2") == "a\nb\n"
 
 
-def test_exec_of_e2b_takes_one_word_and_fails_with_its_command(wire: Wire) -> None:
+def test_exec_of_e2b_takes_one_word(wire: Wire) -> None:
+    """E2B takes one word, and a failing command is an error."""
     sandbox = wire.create(provider="e2b")
     assert out(wire, sandbox, "echo hi") == "\n"
     assert out(wire, sandbox, "'echo hi'") == "hi\n"
@@ -82,7 +84,8 @@ def test_stop_keeps_the_files_of_some(wire: Wire, provider: str, *, kept: bool) 
     assert out(wire, sandbox, "cd /workspace && ls").strip() == ("kept" if kept else "")
 
 
-def test_exec_before_a_sandbox_is_ready_runs_in_another_one() -> None:
+def test_exec_before_ready_runs_elsewhere() -> None:
+    """A command that comes before the sandbox is ready runs in another one."""
     with local.platform(boot_delay=1) as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create(provider="modal")
         assert out(wire, sandbox, "echo x > /tmp/early; ls /tmp") == "early\n"
@@ -104,7 +107,8 @@ def test_dead_shell_lasts_until_stop_and_start(wire: Wire) -> None:
     assert wire.out(sandbox, "echo hi") == "hi\n"
 
 
-def test_blocked_shell_holds_commands_until_their_limit(place: local.Platform) -> None:
+def test_blocked_shell_holds_until_the_limit(place: local.Platform) -> None:
+    """A blocked shell holds commands until their time limit."""
     with local.platform(isolation=place.isolation, exec_seconds=0.5) as own, Wire(own, own.token) as wire:
         sandbox = wire.create()
         own.faults.add("sandbox.exec", BlockedShell())
@@ -121,7 +125,8 @@ def test_no_stderr_leaves_the_rest_of_the_answer(wire: Wire) -> None:
     assert ("stderr" in answer, answer["stdout"]) == (False, "hi")
 
 
-def test_container_0718_leaves_the_newlines_of_a_command(place: local.Platform) -> None:
+def test_container_0718_keeps_newlines(place: local.Platform) -> None:
+    """Container 0.7.18 does not change the newlines of a command."""
     line = "printf '%s|' 'a\nb'"
     for container, wanted in (("0.7.8", "a\n    b|"), ("0.7.18", "a\nb|")):
         with (

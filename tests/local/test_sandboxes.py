@@ -27,7 +27,8 @@ def test_create_assigns_the_name_and_gives_no_status(wire: Wire) -> None:
     assert made["uri"].startswith("at://did:plc:")
 
 
-def test_create_echoes_what_was_sent_and_stores_no_description(wire: Wire) -> None:
+def test_create_echoes_and_stores_no_description(wire: Wire) -> None:
+    """Create echoes its input and does not store the description."""
     sent = {"description": "d", "topics": ["t"], "vcpus": 2, "memory": 4, "disk": 3, "readme": "https://x.test/r"}
     made = wire.post("sandbox.createSandbox", {"base": BASE, **sent}).json
     assert {name: made[name] for name in sent} == sent
@@ -46,13 +47,15 @@ def test_create_with_an_unknown_base_is_502(wire: Wire) -> None:
     assert wire.post("sandbox.createSandbox", {"base": "at://x/y/z"}).error[:2] == (502, "SandboxProviderError")
 
 
-def test_create_on_blaxel_is_403_and_on_an_unknown_provider_400(wire: Wire) -> None:
+def test_create_refuses_blaxel_and_unknown(wire: Wire) -> None:
+    """Create is a 403 on blaxel and a 400 on an unknown provider."""
     blaxel = wire.post("sandbox.createSandbox", {"base": BASE, "provider": "blaxel"})
     assert blaxel.error[:2] == (403, "SandboxProviderError")
     assert wire.post("sandbox.createSandbox", {"base": BASE, "provider": "moon"}).error[:2] == (400, "InvalidRequest")
 
 
-def test_the_same_repository_and_base_is_the_same_sandbox_started(wire: Wire, other: Wire) -> None:
+def test_create_again_starts_the_same_one(wire: Wire, other: Wire) -> None:
+    """The same repository and base is the same sandbox, started."""
     first = wire.create(repo="/no/such/repo")
     wire.post("sandbox.stopSandbox", id=first)
     assert wire.create(repo="/no/such/repo") == first
@@ -61,7 +64,8 @@ def test_the_same_repository_and_base_is_the_same_sandbox_started(wire: Wire, ot
     assert wire.create() != wire.create()
 
 
-def test_get_shows_the_detailed_shape_under_all_three_names(wire: Wire) -> None:
+def test_get_by_all_three_names(wire: Wire) -> None:
+    """Get shows the detailed shape by id, name and at-uri."""
     sandbox = wire.create()
     shown = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
     assert set(shown) == DETAILED
@@ -97,7 +101,8 @@ def test_getting_a_sandbox_is_not_scoped_to_its_owner(wire: Wire, other: Wire) -
     assert other.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["id"] == sandbox
 
 
-def test_nobody_starts_stops_deletes_or_runs_in_somebody_elses(wire: Wire, other: Wire) -> None:
+def test_sandbox_of_another_user_is_unknown(wire: Wire, other: Wire) -> None:
+    """No user starts, stops, deletes or runs in another user's sandbox."""
     sandbox = wire.create()
     bodies: dict[str, object] = {
         "startSandbox": {},
@@ -114,7 +119,8 @@ def test_nobody_starts_stops_deletes_or_runs_in_somebody_elses(wire: Wire, other
     assert wire.out(sandbox, "echo mine") == "mine\n"
 
 
-def test_a_boot_delay_keeps_other_providers_initializing_for_a_while() -> None:
+def test_boot_delay_of_other_providers() -> None:
+    """A boot delay keeps other providers INITIALIZING for a while."""
     with local.platform(boot_delay=0.4) as slow, Wire(slow, slow.token) as wire:
         begun = time.monotonic()
         there, here = wire.create(provider="daytona"), wire.create()
@@ -138,7 +144,8 @@ def test_start_and_stop_are_idempotent(wire: Wire) -> None:
         assert wire.status(sandbox) == "RUNNING"
 
 
-def test_stop_discards_the_file_system_on_cloudflare_only(wire: Wire) -> None:
+def test_stop_discards_files_on_cloudflare(wire: Wire) -> None:
+    """A stop discards the file system on Cloudflare only."""
     for provider, kept in (("cloudflare", ""), ("daytona", "kept")):
         sandbox = wire.create(provider=provider)
         assert wire.say(sandbox, "echo kept > ~/file").json["exitCode"] == 0
@@ -147,7 +154,8 @@ def test_stop_discards_the_file_system_on_cloudflare_only(wire: Wire) -> None:
         assert wire.say(sandbox, "cat ~/file 2>/dev/null").json["stdout"].strip() == kept
 
 
-def test_delete_answers_an_empty_object_then_404_and_leaves_no_folder(wire: Wire) -> None:
+def test_delete_then_404_and_no_folder(wire: Wire) -> None:
+    """Delete answers an empty object, then 404, and leaves no folder."""
     sandbox = wire.create()
     folder = wire.platform.data / "sandboxes" / sandbox
     wire.exec(sandbox, "echo something > file")
@@ -158,7 +166,8 @@ def test_delete_answers_an_empty_object_then_404_and_leaves_no_folder(wire: Wire
     assert not folder.exists()
 
 
-def test_an_actors_sandboxes_come_newest_first_with_a_total(wire: Wire) -> None:
+def test_actor_sandboxes_newest_first(wire: Wire) -> None:
+    """The sandboxes of an actor come newest first with a total."""
     made = [wire.create() for _ in range(3)]
     wire.post("sandbox.stopSandbox", id=made[1])
     did = wire.get("actor.getProfile").json["did"]
@@ -173,7 +182,8 @@ def test_an_actors_sandboxes_come_newest_first_with_a_total(wire: Wire) -> None:
         assert ([item["id"] for item in page["sandboxes"]], page["total"]) == (expected, len(expected))
 
 
-def test_the_catalogue_has_openclaw_first_and_never_your_own(wire: Wire) -> None:
+def test_catalogue_has_openclaw_first(wire: Wire) -> None:
+    """The catalogue has openclaw first and no sandbox of a user."""
     before = wire.get("sandbox.getSandboxes").json
     sandbox = wire.create()
     page = wire.get("sandbox.getSandboxes").json
@@ -211,7 +221,8 @@ def test_preferences_rename_and_a_taken_name_is_a_500(wire: Wire, other: Wire) -
     assert untyped.error[:2] == (400, "InvalidRequest")
 
 
-def test_a_repository_is_cloned_into_the_workspace_on_start(wire: Wire, tmp_path: Path) -> None:
+def test_start_clones_the_repository(wire: Wire, tmp_path: Path) -> None:
+    """A start clones the repository into the workspace."""
     source = tmp_path / "project"
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t.test"]
     subprocess.run([*git, "init", "-q", str(source)], check=True)
@@ -225,7 +236,8 @@ def test_a_repository_is_cloned_into_the_workspace_on_start(wire: Wire, tmp_path
     assert wire.out(wire.create(repo=str(source)), "cat project/hello") == "from git\n"
 
 
-def test_a_repository_that_is_not_there_does_not_keep_a_sandbox_from_starting(wire: Wire) -> None:
+def test_start_with_a_missing_repository(wire: Wire) -> None:
+    """A missing repository does not keep a sandbox from starting."""
     sandbox = wire.create()
     assert wire.post("sandbox.startSandbox", {"repo": "/no/such/place"}, id=sandbox).raw == b"{}"
     assert wire.out(sandbox, "echo up") == "up\n"

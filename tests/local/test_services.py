@@ -41,7 +41,8 @@ def lines(wire: Wire, sandbox: str, path: str) -> int:
     return int(wire.out(sandbox, f"cat {path} 2>/dev/null | wc -l"))
 
 
-def test_a_service_starts_at_once_with_the_environment_of_the_sandbox(wire: Wire) -> None:
+def test_service_starts_with_the_environment(wire: Wire) -> None:
+    """A service starts at once with the environment of the sandbox."""
     sandbox = wire.create()
     variable = {"sandboxId": sandbox, "name": "WHO", "value": "me"}
     wire.post("variable.addVariable", {"variable": variable})
@@ -77,7 +78,8 @@ def test_no_name_leads_its_log_elsewhere(wire: Wire, name: str) -> None:
     assert wire.out(sandbox, "ls") == ""
 
 
-def test_a_log_that_a_link_leads_out_of_the_sandbox_is_refused_and_ends_nothing(wire: Wire, tmp_path: Path) -> None:
+def test_service_log_behind_a_link(wire: Wire, tmp_path: Path) -> None:
+    """A log is refused where a link leads it out of the sandbox, and no process ends."""
     sandbox = wire.create()
     wire.out(sandbox, f'cd "$HOME/.."; rm -rf var/log/services; ln -s {tmp_path} var/log/services; sleep 1000 &')
     folder = wire.platform.data / "sandboxes" / sandbox
@@ -93,7 +95,8 @@ def test_a_log_that_a_link_leads_out_of_the_sandbox_is_refused_and_ends_nothing(
     assert processes.marked(folder) - commands_alive(folder) == agent
 
 
-def test_a_service_that_ends_by_itself_is_running_to_the_platform(wire: Wire) -> None:
+def test_service_that_ended_is_running(wire: Wire) -> None:
+    """A service that ended by itself counts as RUNNING."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "short", "echo ran >> runs")
     assert eventually(lambda: lines(wire, sandbox, "runs") == 1)
@@ -102,7 +105,8 @@ def test_a_service_that_ends_by_itself_is_running_to_the_platform(wire: Wire) ->
     assert eventually(lambda: lines(wire, sandbox, "runs") == 2)
 
 
-def test_a_service_that_is_killed_is_running_to_the_platform(wire: Wire) -> None:
+def test_service_that_was_killed_is_running(wire: Wire) -> None:
+    """A killed service counts as RUNNING."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "web", WAITS)
     assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
@@ -111,7 +115,8 @@ def test_a_service_that_is_killed_is_running_to_the_platform(wire: Wire) -> None
     assert status(wire, sandbox, service) == "RUNNING"
 
 
-def test_stopping_ends_the_process_and_starting_twice_runs_one(wire: Wire) -> None:
+def test_service_stop_and_start_twice(wire: Wire) -> None:
+    """A stop ends the process, and two starts run one."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "web", f"echo ran >> runs; {WAITS}")
     assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
@@ -125,7 +130,8 @@ def test_stopping_ends_the_process_and_starting_twice_runs_one(wire: Wire) -> No
     assert eventually(lambda: lines(wire, sandbox, "runs") == 2)
 
 
-def test_a_restart_runs_the_command_that_an_update_left(wire: Wire) -> None:
+def test_service_restart_after_an_update(wire: Wire) -> None:
+    """A restart runs the command of the last update."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "web", "echo one >> runs; sleep 1000", description="d")
     assert eventually(lambda: lines(wire, sandbox, "runs") == 1)
@@ -148,7 +154,8 @@ def test_a_restart_runs_a_service_that_was_stopped(wire: Wire) -> None:
     assert status(wire, sandbox, service) == "RUNNING"
 
 
-def test_deleting_a_service_ends_it_and_again_is_a_404(wire: Wire) -> None:
+def test_service_delete_twice(wire: Wire) -> None:
+    """Deleting a service ends it, and again it is a 404."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "web", WAITS)
     assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
@@ -158,7 +165,8 @@ def test_deleting_a_service_ends_it_and_again_is_a_404(wire: Wire) -> None:
     assert wire.post("service.deleteService", serviceId=service).error == (404, "XRPCNotSupported", "Service not found")
 
 
-def test_stopping_the_sandbox_stops_all_and_a_start_runs_those_that_were_not_stopped_on_purpose(wire: Wire) -> None:
+def test_service_of_a_stopped_sandbox_resumes(wire: Wire) -> None:
+    """A stop of the sandbox stops all services. A start runs all but the stopped ones."""
     sandbox = wire.create()
     wanted = add_service(wire, sandbox, "wanted", "sleep 1000")
     add_service(wire, sandbox, "ended", "true")
@@ -173,7 +181,8 @@ def test_stopping_the_sandbox_stops_all_and_a_start_runs_those_that_were_not_sto
     assert eventually(lambda: wire.exec(sandbox, f"test -f {log}")[2] == 0)
 
 
-def test_a_start_of_a_running_sandbox_leaves_its_services_alone(wire: Wire) -> None:
+def test_start_again_leaves_services_alone(wire: Wire) -> None:
+    """A start of a running sandbox leaves its services alone."""
     sandbox = wire.create()
     add_service(wire, sandbox, "web", f"echo ran >> runs; {WAITS}")
     assert eventually(lambda: lines(wire, sandbox, "pid") == 1)
@@ -182,7 +191,8 @@ def test_a_start_of_a_running_sandbox_leaves_its_services_alone(wire: Wire) -> N
     assert wire.out(sandbox, "cat pid runs") == f"{first}ran\n"
 
 
-def test_while_the_sandbox_is_stopped_a_service_can_be_added_and_not_started(wire: Wire) -> None:
+def test_service_in_a_stopped_sandbox(wire: Wire) -> None:
+    """A service can be added to a stopped sandbox, and not started."""
     sandbox = wire.create()
     wire.post("sandbox.stopSandbox", id=sandbox)
     service = add_service(wire, sandbox, "web", "sleep 1000")
@@ -197,7 +207,8 @@ def test_while_the_sandbox_is_stopped_a_service_can_be_added_and_not_started(wir
     assert status(wire, sandbox, service) == "RUNNING"
 
 
-def test_the_ports_of_a_service_are_exposed_until_it_is_deleted(wire: Wire) -> None:
+def test_service_ports_are_exposed(wire: Wire) -> None:
+    """The ports of a service are exposed until it is deleted."""
     sandbox = wire.create()
     wire.post("sandbox.exposePort", {"port": 4000}, id=sandbox)
     service = add_service(wire, sandbox, "web", "sleep 1000", ports=[8080, 9090])
@@ -214,7 +225,8 @@ def ports(wire: Wire, sandbox: str) -> list[int]:
     return sorted(row["port"] for row in wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"])
 
 
-def test_a_port_that_is_taken_is_an_error_and_the_service_runs(wire: Wire) -> None:
+def test_service_with_a_taken_port(wire: Wire) -> None:
+    """A taken port is an error, and the service runs."""
     sandbox = wire.create()
     wire.post("sandbox.exposePort", {"port": 4000}, id=sandbox)
     sent = {"service": {"name": "web", "command": "sleep 1000", "ports": [4000]}}
@@ -239,7 +251,8 @@ def test_a_sandbox_is_found_by_id_name_and_uri(wire: Wire) -> None:
         assert len(services(wire, known)) == number + 1
 
 
-def test_nobody_sees_changes_or_ends_somebody_elses_service(wire: Wire, other: Wire, stranger: Wire) -> None:
+def test_service_of_another_user(wire: Wire, other: Wire, stranger: Wire) -> None:
+    """No user sees, changes or ends another user's service."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "web", "sleep 1000")
     sent = {"service": {"name": "x", "command": "true"}}
@@ -254,7 +267,8 @@ def test_nobody_sees_changes_or_ends_somebody_elses_service(wire: Wire, other: W
     assert (row["name"], row["command"], row["status"]) == ("web", "sleep 1000", "RUNNING")
 
 
-def test_after_a_restart_of_the_platform_what_was_wanted_runs_again(tmp_path: Path) -> None:
+def test_service_after_a_platform_restart(tmp_path: Path) -> None:
+    """After a restart of the platform the wanted services run again."""
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         sandbox, stopped = wire.create(), wire.create()
         web = add_service(wire, sandbox, "web", "echo ran >> runs; sleep 1000")

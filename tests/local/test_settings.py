@@ -14,7 +14,8 @@ def add_secret(wire: Wire, sandbox: str, name: str, value: str) -> None:
     ).empty
 
 
-def test_a_secret_is_in_the_environment_of_the_next_starts_commands_only(wire: Wire) -> None:
+def test_secret_reaches_the_next_start(wire: Wire) -> None:
+    """A secret is in the environment from the next start on, not before."""
     sandbox = wire.create()
     add_secret(wire, sandbox, "API_KEY", "s3cret é =x")
     assert wire.out(sandbox, "echo ${API_KEY-unset}") == "unset\n"
@@ -26,7 +27,8 @@ def test_a_secret_is_in_the_environment_of_the_next_starts_commands_only(wire: W
     assert wire.out(sandbox, "echo ${LATER-unset}") == "x\n"
 
 
-def test_a_secret_is_listed_without_its_value_and_deleted_by_its_id(wire: Wire) -> None:
+def test_secret_is_listed_without_its_value(wire: Wire) -> None:
+    """A secret is listed without its value and deleted by its id."""
     sandbox = wire.create()
     add_secret(wire, sandbox, "A", "1")
     page = wire.get("secret.getSecrets", sandboxId=sandbox).json
@@ -58,7 +60,8 @@ def test_lists_are_pages_of_20(wire: Wire) -> None:
     assert len(wire.get("secret.getSecrets", sandboxId=sandbox, limit=100).json["secrets"]) == 23
 
 
-def test_a_taken_name_an_unknown_sandbox_and_a_name_for_an_id_are_500(wire: Wire, other: Wire) -> None:
+def test_secret_with_a_taken_name(wire: Wire, other: Wire) -> None:
+    """A taken name, an unknown sandbox and a name for an id are a 500."""
     sandbox = wire.create()
     name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
     add_secret(wire, sandbox, "A", "1")
@@ -69,7 +72,8 @@ def test_a_taken_name_an_unknown_sandbox_and_a_name_for_an_id_are_500(wire: Wire
     assert wire.get("secret.getSecrets", sandboxId=name).json["secrets"] == []
 
 
-def test_nobody_sees_changes_or_deletes_somebody_elses_secret(wire: Wire, other: Wire) -> None:
+def test_secret_of_another_user(wire: Wire, other: Wire) -> None:
+    """No user sees, changes or deletes another user's secret."""
     sandbox = wire.create()
     add_secret(wire, sandbox, "A", "1")
     (row,) = wire.get("secret.getSecrets", sandboxId=sandbox).json["secrets"]
@@ -83,7 +87,8 @@ def test_nobody_sees_changes_or_deletes_somebody_elses_secret(wire: Wire, other:
 
 
 @pytest.mark.parametrize("value", ["plain text", "", "AAAA", "not base64 !", "é"])
-def test_a_secret_that_is_no_sealed_box_makes_every_start_a_500(wire: Wire, value: str) -> None:
+def test_start_with_an_unsealed_secret(wire: Wire, value: str) -> None:
+    """A secret that is no sealed box makes every start a 500."""
     sandbox = wire.create()
     assert wire.post("secret.addSecret", {"secret": {"sandboxId": sandbox, "name": "A", "value": value}}).empty
     for _ in range(2):
@@ -93,7 +98,8 @@ def test_a_secret_that_is_no_sealed_box_makes_every_start_a_500(wire: Wire, valu
     wire.start(sandbox)
 
 
-def test_names_and_values_that_no_environment_holds_are_left_out(wire: Wire) -> None:
+def test_start_leaves_out_impossible_names(wire: Wire) -> None:
+    """Names and values that no environment can hold are left out."""
     sandbox = wire.create()
     for name, value in (("A=B", "1"), ("", "2"), ("N", "a\0b"), ("OK", "3")):
         add_secret(wire, sandbox, name, value)
@@ -136,7 +142,8 @@ def test_a_text_with_a_nul_is_a_500(wire: Wire) -> None:
     assert wire.post("variable.addVariable", {"variable": variable}).status == 500
 
 
-def test_start_with_an_unsealable_secret_is_a_500_and_running(wire: Wire) -> None:
+def test_start_with_an_unsealed_secret_is_running(wire: Wire) -> None:
+    """A start with a secret that cannot be opened is a 500, and RUNNING."""
     sandbox = wire.create()
     wire.post("secret.addSecret", {"secret": {"sandboxId": sandbox, "name": "A", "value": "plain"}})
     wire.post("sandbox.stopSandbox", id=sandbox)
@@ -145,7 +152,8 @@ def test_start_with_an_unsealable_secret_is_a_500_and_running(wire: Wire) -> Non
     assert wire.out(sandbox, "echo ok") == "ok\n"
 
 
-def test_variables_are_plain_and_follow_the_same_rules(wire: Wire) -> None:
+def test_variables_follow_the_rules_of_secrets(wire: Wire) -> None:
+    """Variables are plain and follow the rules of secrets."""
     sandbox = wire.create()
     variable = {"sandboxId": sandbox, "name": "MODE", "value": "test"}
     assert wire.post("variable.addVariable", {"variable": variable}).empty
@@ -162,7 +170,8 @@ def test_variables_are_plain_and_follow_the_same_rules(wire: Wire) -> None:
     assert wire.get("variable.getVariable", id=row["id"]).raw == b"{}"
 
 
-def test_ssh_keys_are_shown_redacted_and_installed_on_start(wire: Wire) -> None:
+def test_ssh_keys_are_redacted_and_installed(wire: Wire) -> None:
+    """SSH keys are shown redacted and installed after a start."""
     sandbox = wire.create()
     assert wire.get("sandbox.getSshKeys", id=sandbox).error[:2] == (404, "XRPCNotSupported")
     sent = {"id": sandbox, "privateKey": wire.seal("PRIVATE"), "publicKey": "ssh-ed25519 AAAA me", "redacted": "P***E"}
@@ -173,21 +182,22 @@ def test_ssh_keys_are_shown_redacted_and_installed_on_start(wire: Wire) -> None:
 
     assert wire.exec(sandbox, "ls ~/.ssh")[2] != 0
     for _ in range(2):
-        wire.start(sandbox)
+        wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "cat ~/.ssh/id_ed25519 ~/.ssh/id_ed25519.pub") == "PRIVATE\nssh-ed25519 AAAA me\n"
     folder = wire.platform.data / "sandboxes" / sandbox / "root" / ".ssh"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "id_ed25519").stat().st_mode) == 0o600
 
 
-def test_ssh_keys_without_a_redacted_copy_show_an_empty_private_key(wire: Wire) -> None:
+def test_ssh_keys_without_a_redacted_copy(wire: Wire) -> None:
+    """SSH keys without a redacted copy show an empty private key."""
     sandbox = wire.create()
     for public in ("ssh-rsa one", "ssh-rsa two"):
         body = {"id": sandbox, "privateKey": wire.seal("x"), "publicKey": public}
         assert wire.post("sandbox.putSshKeys", body).raw == b"{}"
     shown = wire.get("sandbox.getSshKeys", id=sandbox).json
     assert (shown["privateKey"], shown["publicKey"]) == ("", "ssh-rsa two")
-    wire.start(sandbox)
+    wire.start_and_wait(sandbox)
     assert wire.out(sandbox, "ls ~/.ssh") == "id_rsa\nid_rsa.pub\n"
 
 

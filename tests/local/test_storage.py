@@ -85,12 +85,14 @@ def test_an_archive_comes_back_as_it_was_and_once(wire: Wire) -> None:
     [b"", b"\r\n--", f"\r\n--{BOUNDARY}".encode()[:-1], b"\r\n" * 70_000],
     ids=["empty", "dashes", "almost", "newlines"],
 )
-def test_contents_that_look_like_a_boundary_come_back_too(wire: Wire, content: bytes) -> None:
+def test_upload_content_like_a_boundary(wire: Wire, content: bytes) -> None:
+    """Content that looks like a boundary comes back unchanged."""
     uuid = upload(wire, content)
     assert wire.raw("GET", f"/cp/{uuid}").raw == content
 
 
-def test_the_client_may_choose_the_uuid_and_a_repeated_upload_replaces(wire: Wire, other: Wire) -> None:
+def test_upload_with_a_chosen_uuid(wire: Wire, other: Wire) -> None:
+    """The client may choose the uuid, and a repeated upload replaces the archive."""
     assert upload(wire, b"one", "my-own-1") == "my-own-1"
     assert upload(other, b"theirs", "my-own-1") == "my-own-1"
     assert wire.raw("GET", "/cp/my-own-1").raw == b"theirs"
@@ -98,7 +100,8 @@ def test_the_client_may_choose_the_uuid_and_a_repeated_upload_replaces(wire: Wir
 
 
 @pytest.mark.parametrize("uuid", ["..", "a%2Fb", "..%2F..%2Fkey", ".drafts", "a" * 300, "a_b", "%C3%A9"])
-def test_any_uuid_is_taken_and_names_no_file_of_this_machine(wire: Wire, uuid: str) -> None:
+def test_upload_with_any_uuid(wire: Wire, uuid: str) -> None:
+    """Any uuid is accepted, and it names no file of this machine."""
     before = {path for path in wire.platform.data.rglob("*") if "storage" not in path.parts}
     assert wire.raw("POST", f"/cp?uuid={uuid}", form(part(b"x")), FORM).status == 200
     assert {path for path in wire.platform.data.rglob("*") if "storage" not in path.parts} == before
@@ -115,7 +118,8 @@ def test_an_expired_token_is_refused(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "", "null", "nonsense", "a.b"])
-def test_who_is_not_logged_in_is_told_so_in_storages_own_words(place: local.Platform, token: str | None) -> None:
+def test_storage_without_login(place: local.Platform, token: str | None) -> None:
+    """Storage refuses a request without a login in its own words."""
     with Wire(place, token) as client:
         for answer in (client.raw("POST", "/cp", form(part(b"x")), FORM), client.raw("GET", "/cp/some")):
             assert told(answer) == (401, {"error": "Unauthorized"})
@@ -144,7 +148,8 @@ def test_a_body_that_is_no_form_is_an_error(wire: Wire) -> None:
         assert wire.raw("POST", "/cp", form(part(b"x")), {"Content-Type": kind}).status == 500
 
 
-def test_every_user_reads_an_archive_whose_uuid_he_knows(wire: Wire, other: Wire) -> None:
+def test_download_by_another_user(wire: Wire, other: Wire) -> None:
+    """Every user reads an archive whose uuid they know."""
     uuid = upload(wire, b"mine")
     assert other.raw("GET", f"/cp/{uuid}").raw == b"mine"
     assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
@@ -157,7 +162,8 @@ def test_pages_of_storage_have_no_limit(wire: Wire) -> None:
         assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
 
 
-def test_other_verbs_are_unknown_pages_and_take_nothing_away(wire: Wire) -> None:
+def test_storage_other_verbs(wire: Wire) -> None:
+    """Other verbs are unknown pages and consume nothing."""
     uuid = upload(wire, b"x")
     for verb, path in (("DELETE", f"/cp/{uuid}"), ("GET", "/cp"), ("PUT", "/cp")):
         assert wire.raw(verb, path).status == 404
@@ -200,7 +206,8 @@ def test_of_two_readers_at_once_one_gets_it(wire: Wire) -> None:
         assert sorted(found) == [200, 404, 404, 404]
 
 
-def test_a_large_archive_goes_both_ways_without_being_held_in_memory(wire: Wire) -> None:
+def test_storage_large_archive_flat_memory(wire: Wire) -> None:
+    """A large archive goes both ways without being held in memory."""
     size, piece = 150_000_000, os.urandom(1_000_000)
     head, tail = part(b"")[:-2], b"\r\n" + form()
 
@@ -228,7 +235,8 @@ def test_a_large_archive_goes_both_ways_without_being_held_in_memory(wire: Wire)
     assert grown * (1 if os.uname().sysname == "Darwin" else 1024) < size / 3
 
 
-def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wire) -> None:
+def test_upload_removes_old_archives(wire: Wire) -> None:
+    """The next upload removes archives that were not fetched within a day."""
     old, new = upload(wire, b"old"), upload(wire, b"new")
     kept = oldest(wire.platform.data)
     os.utime(kept, AN_AGE_AGO)
@@ -237,7 +245,8 @@ def test_what_nobody_fetched_within_a_day_is_removed_by_the_next_upload(wire: Wi
     assert wire.raw("GET", f"/cp/{new}").raw == b"new"
 
 
-def test_a_restart_keeps_archives_and_removes_drafts_and_what_is_too_old(tmp_path: Path) -> None:
+def test_restart_keeps_archives(tmp_path: Path) -> None:
+    """A restart keeps archives and removes drafts and old ones."""
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         upload(wire, b"old")
         new = upload(wire, b"new")
@@ -250,7 +259,8 @@ def test_a_restart_keeps_archives_and_removes_drafts_and_what_is_too_old(tmp_pat
         assert wire.raw("GET", f"/cp/{new}").raw == b"new"
 
 
-def test_pull_unpacks_the_entries_of_an_archive_and_consumes_it(wire: Wire) -> None:
+def test_pull_consumes_the_archive(wire: Wire) -> None:
+    """Pull unpacks the entries of an archive and consumes it."""
     sandbox = wire.create()
     uuid = upload(wire, archive(**{"x": "one", "deep/y": "two"}))
     sent = {"sandboxId": sandbox, "uuid": uuid, "directoryPath": "/workspace/in/here"}
@@ -261,7 +271,8 @@ def test_pull_unpacks_the_entries_of_an_archive_and_consumes_it(wire: Wire) -> N
     assert drafts(wire.platform) == []
 
 
-def test_pull_reaches_a_directory_of_the_system_and_services_go_on(wire: Wire) -> None:
+def test_pull_reaches_a_system_directory(wire: Wire) -> None:
+    """Pull reaches a directory of the system, and services go on."""
     sandbox = wire.create()
     service = {"name": "web", "command": "sleep 1000"}
     assert wire.post("service.addService", {"service": service}, sandboxId=sandbox).empty
@@ -315,7 +326,8 @@ def pushed(wire: Wire, sandbox: str, path: str) -> list[str]:
         return tar.getnames()
 
 
-def test_a_path_that_is_missing_gives_a_uuid_of_nothing(wire: Wire) -> None:
+def test_push_of_a_missing_path(wire: Wire) -> None:
+    """A missing path has a uuid without an archive."""
     sandbox = wire.create()
     answer = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace/missing"})
     assert (answer.status, list(answer.json)) == (200, ["uuid"])
@@ -331,7 +343,8 @@ def test_copies_leave_the_shell_where_they_were(wire: Wire) -> None:
     assert wire.say(sandbox, "basename $PWD; ls").json["stdout"].endswith("\nx")
 
 
-def test_a_copy_waits_for_the_command_before_it_and_dies_with_the_shell(wire: Wire) -> None:
+def test_copy_waits_for_the_shell(wire: Wire) -> None:
+    """A copy waits for the command before it and fails with a dead shell."""
     sandbox = wire.create()
     push = {"sandboxId": sandbox, "directoryPath": "/workspace"}
     wire.say(sandbox, "exit 3")
@@ -368,7 +381,8 @@ def test_a_directory_goes_from_one_sandbox_to_another(wire: Wire) -> None:
     assert wire.out(two, "cksum < output/x") == wire.out(one, "cksum < output/x")
 
 
-def test_push_and_pull_need_a_running_sandbox_of_ones_own(wire: Wire, other: Wire, stranger: Wire) -> None:
+def test_copy_needs_ones_own_running_sandbox(wire: Wire, other: Wire, stranger: Wire) -> None:
+    """Push and pull need a running sandbox of the caller."""
     sandbox, uuid = wire.create(), upload(wire, archive(x="x"))
     calls = (
         ("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace"}),

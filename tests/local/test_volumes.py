@@ -28,7 +28,8 @@ def kept(wire: Wire, volume: str) -> Path:
     return wire.platform.data / "volumes" / volume
 
 
-def test_what_is_in_a_volume_outlives_a_stop_that_discards_the_file_system(wire: Wire) -> None:
+def test_volume_survives_a_stop(wire: Wire) -> None:
+    """The content of a volume survives a stop that discards the file system."""
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path="/workspace/data")
     wire.start(sandbox)
@@ -38,7 +39,8 @@ def test_what_is_in_a_volume_outlives_a_stop_that_discards_the_file_system(wire:
     assert wire.out(sandbox, "cat data/x; ls") == "kept\ndata\n"
 
 
-def test_a_volume_is_attached_by_a_start_and_not_before(wire: Wire) -> None:
+def test_volume_is_attached_by_a_start(wire: Wire) -> None:
+    """A start attaches a volume, and nothing does before."""
     sandbox = wire.create()
     wire.out(sandbox, "true")
     add_volume(wire, sandbox, "data", path="/workspace/data")
@@ -53,7 +55,8 @@ def test_a_volume_without_a_path_is_not_kept(wire: Wire) -> None:
     assert volumes(wire, sandbox) == []
 
 
-def test_a_volume_is_listed_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None:
+def test_volume_is_listed_by_id_or_name(wire: Wire) -> None:
+    """A volume is listed by the id or name of its sandbox."""
     sandbox = wire.create()
     name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
     volume = add_volume(wire, name, "data", path="/data/models", readOnly=True)
@@ -67,7 +70,8 @@ def test_a_volume_is_listed_by_the_id_or_name_of_its_sandbox(wire: Wire) -> None
 
 
 @pytest.mark.parametrize("path", ["data/v", "/data//v/", "//data/v", "/data/../data/./v", "../../data/v"])
-def test_a_path_is_kept_as_it_was_sent_and_taken_from_the_root(wire: Wire, path: str) -> None:
+def test_volume_path_is_kept_as_sent(wire: Wire, path: str) -> None:
+    """A path is kept as it was sent and starts at the root."""
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path=path)
     assert volumes(wire, sandbox)[0]["path"] == path
@@ -81,7 +85,8 @@ def test_a_path_is_kept_as_it_was_sent_and_taken_from_the_root(wire: Wire, path:
 @pytest.mark.parametrize(
     "path", ["", "/", "..", "/workspace/..", "/proc", "/proc/1", "/dev/shm", "/sys", "/run/x", "/usr", "/etc"]
 )
-def test_a_path_that_would_hide_the_machine_is_not_attached(wire: Wire, path: str) -> None:
+def test_volume_that_hides_the_machine(wire: Wire, path: str) -> None:
+    """A path that would hide the machine is not attached."""
     sandbox = wire.create()
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "v", "path": path}}).empty
     assert [row["path"] for row in volumes(wire, sandbox)] == [path]
@@ -89,7 +94,8 @@ def test_a_path_that_would_hide_the_machine_is_not_attached(wire: Wire, path: st
     assert wire.out(sandbox, "cat /proc/self/comm && ls /usr/bin/env") == "cat\n/usr/bin/env\n"
 
 
-def test_an_update_keeps_the_content_and_what_is_not_sent(wire: Wire) -> None:
+def test_volume_update_keeps_the_content(wire: Wire) -> None:
+    """An update keeps the content and every field that is not sent."""
     sandbox = wire.create()
     volume = add_volume(wire, sandbox, "one", path="/workspace/one")
     wire.start(sandbox)
@@ -103,7 +109,8 @@ def test_an_update_keeps_the_content_and_what_is_not_sent(wire: Wire) -> None:
     assert wire.out(sandbox, "cat two/x; ls") == "kept\ntwo\n"
 
 
-def test_deleting_a_volume_removes_its_content_and_is_always_a_200(wire: Wire) -> None:
+def test_volume_delete_removes_the_content(wire: Wire) -> None:
+    """Deleting a volume removes its content and is always a 200."""
     sandbox = wire.create()
     volume = add_volume(wire, sandbox, "data", path="/workspace/data")
     wire.start(sandbox)
@@ -119,7 +126,8 @@ def test_deleting_a_volume_removes_its_content_and_is_always_a_200(wire: Wire) -
     assert wire.out(sandbox, "ls") == ""
 
 
-def test_a_new_volume_at_the_path_of_a_deleted_one_is_empty(wire: Wire) -> None:
+def test_volume_at_the_path_of_a_deleted_one(wire: Wire) -> None:
+    """A new volume at the path of a deleted one is empty."""
     sandbox = wire.create(provider="daytona")
     volume = add_volume(wire, sandbox, "data", path="/workspace/data")
     wire.start(sandbox)
@@ -141,7 +149,8 @@ def test_deleting_a_sandbox_removes_its_volumes(wire: Wire) -> None:
     assert wire.get("volume.getVolume", id=volume).raw == b"{}"
 
 
-def test_a_taken_path_is_a_500_and_an_unknown_sandbox_or_volume_a_404(wire: Wire) -> None:
+def test_volume_with_a_taken_path(wire: Wire) -> None:
+    """A taken path is a 500; an unknown sandbox or volume is a 404."""
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path="/data/v")
     add_volume(wire, wire.create(), "data", path="/data/v")
@@ -155,7 +164,8 @@ def test_a_taken_path_is_a_500_and_an_unknown_sandbox_or_volume_a_404(wire: Wire
     assert told == (404, "XRPCNotSupported", "Volume not found")
 
 
-def test_nobody_sees_changes_or_deletes_somebody_elses_volume(wire: Wire, other: Wire, stranger: Wire) -> None:
+def test_volume_of_another_user(wire: Wire, other: Wire, stranger: Wire) -> None:
+    """No user sees, changes or deletes another user's volume."""
     sandbox = wire.create()
     volume = add_volume(wire, sandbox, "data", path="/data/v")
     (row,) = volumes(wire, sandbox)
@@ -170,7 +180,8 @@ def test_nobody_sees_changes_or_deletes_somebody_elses_volume(wire: Wire, other:
     assert kept(wire, volume).is_dir()
 
 
-def test_a_restart_keeps_contents_and_removes_those_of_no_volume(tmp_path: Path) -> None:
+def test_volume_after_a_platform_restart(tmp_path: Path) -> None:
+    """A restart keeps contents and removes those without a volume."""
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create()
         volume = add_volume(wire, sandbox, "data", path="/workspace/data")
@@ -184,7 +195,7 @@ def test_a_restart_keeps_contents_and_removes_those_of_no_volume(tmp_path: Path)
         assert kept(wire, volume).is_dir()
 
 
-def test_a_volume_that_is_called_read_only_can_be_written(wire: Wire) -> None:
+def test_volume_read_only_can_be_written(wire: Wire) -> None:
     """The platform ignores `readOnly`."""
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path="/workspace/data", readOnly=True)

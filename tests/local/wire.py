@@ -109,6 +109,31 @@ class Wire:
         answer = self.post("sandbox.startSandbox", {}, id=sandbox)
         assert (answer.status, answer.raw) == (200, b"{}"), answer
 
+    def start_and_wait(self, sandbox: str) -> None:
+        """Start, and wait for the files and keys. The platform writes them after its answer."""
+        # Files are written in the order of their records, after the keys: the marker is the last.
+        marker = f"/workspace/.marker-{time.monotonic_ns()}"
+        file = {"sandboxId": sandbox, "path": marker, "content": self.seal("")}
+        assert self.post("file.addFile", {"file": file}).empty
+        self.start(sandbox)
+        assert eventually(lambda: self.exec(sandbox, f"test -e {marker} && rm {marker}")[2] == 0, 30)
+        rows = self.get("file.getFiles", sandboxId=sandbox, limit=1000).json["files"]
+        (record,) = [row["id"] for row in rows if row["path"] == marker]
+        assert self.post("file.deleteFile", id=record).empty
+
+    def backups(self, sandbox: str) -> list[dict[str, str]]:
+        """Return the backups of a sandbox."""
+        rows: list[dict[str, str]] = self.get("sandbox.getBackups", id=sandbox).json["backups"]
+        return rows
+
+    def back_up(self, sandbox: str, directory: str = "/workspace", **more: object) -> dict[str, str]:
+        """Create a backup, wait until it is listed, and return it."""
+        before = [row["id"] for row in self.backups(sandbox)]
+        assert self.post("sandbox.createBackup", {"directory": directory, **more}, id=sandbox).empty
+        assert eventually(lambda: len(self.backups(sandbox)) > len(before), 30)
+        (row,) = [row for row in self.backups(sandbox) if row["id"] not in before]
+        return row
+
     def say(self, sandbox: str, command: str) -> Answer:
         """The answer of exec to exactly this."""
         return self.post("sandbox.exec", {"command": command}, id=sandbox)

@@ -42,6 +42,7 @@ from pocketenv_fp.http.transport import transport
 from pocketenv_fp.local.faults import Drop, Refuse
 from pocketenv_fp.observing import Begun, Done, Ended, begin, logged, observe, observing, spans
 from pocketenv_fp.steps.operation import step
+from tests.servers import under
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -140,7 +141,7 @@ def config(place: local.Platform) -> Config:
 
 def test_the_time_that_the_request_limit_takes_is_told_apart(config: Config) -> None:
     notes = Notes()
-    limiter = transport(settings(config).unwrap()).limiter
+    limiter = transport(under(config, settings).unwrap()).limiter
     pausing = threading.Thread(target=limiter.pause, args=(0.3,))
     with observing(notes):
         get_sandbox("x", config=config)

@@ -51,7 +51,7 @@ from pocketenv_fp.runtime.deadline import limited, nap, remaining, unlimited
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.sandbox.copying.remote import End
 from tests import servers
-from tests.servers import BOX, VIEW, Reply, Server, reply
+from tests.servers import BOX, VIEW, Reply, Server, reply, under
 
 # Long enough that what outlasts it has not been ended, and far shorter than what is waited for.
 SOON = 0.5
@@ -160,7 +160,7 @@ def test_a_refusal_for_longer_than_there_is_time_is_given_up(box: Sandbox, place
 
 
 def _forget_the_pause(place: local.Platform) -> None:
-    limiter = transport(settings(Config(api_url=place.url, retries=3)).unwrap()).limiter
+    limiter = transport(under(Config(api_url=place.url, retries=3), settings).unwrap()).limiter
     limiter._paused_until = 0.0  # pyright: ignore[reportPrivateUsage]  # the platform did not mean it
 
 
@@ -242,7 +242,7 @@ def test_an_upload_that_is_no_longer_read_is_given_up() -> None:
         )
         began = time.monotonic()
         with limited(2):
-            error = storage.put(pieces, config=config).failure()
+            error = under(config, storage.put, pieces).failure()
         took = time.monotonic() - began
         done.set()
     assert error == DeadlineExceeded(2, "storage.put", maybe_sent=True)

@@ -1,1 +1,1 @@
-"""What runs inside a sandbox: started on its own, it imports nothing of the rest of this package."""
+"""The part that runs inside a sandbox. It is started on its own and imports nothing of the rest of this package."""

@@ -17,7 +17,7 @@ FASTEST = 1
 
 
 def pack(root: str, path: str, volumes: Mapping[str, str], archive: int, top: str | None) -> bool:
-    """Write a directory as tar.gz, volumes in it as directories; whether there is such a directory."""
+    """Write a directory as tar.gz, volumes in it as directories. Return whether there is such a directory."""
     source = place(root, path, volumes)
     if not os.path.isdir(source):
         return False
@@ -38,10 +38,10 @@ def _below(link: str, folder: str) -> bool:
 
 
 def unpack(root: str, path: str, volumes: Mapping[str, str], archive: int, exact: bool) -> None:  # noqa: FBT001 - as the request has it
-    """Put the entries of a tar.gz into a directory, each whole; if `exact`, nothing else is in it afterwards."""
+    """Unpack a tar.gz into a directory, each entry whole. With `exact` nothing else is in it afterwards."""
     target = place(root, path, volumes)
     new = not os.path.isdir(target)
-    # Unpacked beside first: an archive that breaks off, or that is refused, must not cost what is there.
+    # Unpacked into a draft first: an archive that is damaged or refused must not damage the directory.
     draft = draft_in(os.path.dirname(target) if new else target)
     try:
         os.makedirs(draft)
@@ -51,7 +51,7 @@ def unpack(root: str, path: str, volumes: Mapping[str, str], archive: int, exact
             if exact:
                 _empty(target, draft, volumes)
             _merge(draft, target, volumes)
-        # Last, and from the leaves up: a directory that forbids writing is filled by now.
+        # Set last, and from the leaves up: a directory that forbids writing is filled by then.
         for name, mode in reversed(directories):
             os.chmod(os.path.join(draft if new else target, name), mode)
         if new:
@@ -80,7 +80,7 @@ def _packed(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 def _extract(file: IO[bytes], target: str) -> list[tuple[str, int]]:
     directories: list[tuple[str, int]] = []
     with tarfile.open(fileobj=file, mode="r|gz") as tar:
-        # Checked here, by one rule for all versions of Python.
+        # Checked here, so that the rule is the same on all versions of Python.
         tar.extraction_filter = _as_it_is
         for member in tar:
             mode = stat.S_IMODE(member.mode)
@@ -104,7 +104,7 @@ def _admit(member: tarfile.TarInfo, target: str) -> None:
     member.name = name
     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         raise WorkError("an entry that is no file, directory or link")
-    # Through a link that came before, an entry could land anywhere.
+    # Through a link that came before, an entry could be written anywhere.
     inside = os.path.realpath(
         os.path.join(target, name) if member.isdir() else os.path.dirname(os.path.join(target, name))
     )
@@ -126,7 +126,7 @@ def _merge(source: str, target: str, volumes: Mapping[str, str]) -> None:
             there = volumes.get(there, there)
         if is_directory(here) and is_directory(there):
             mode = stat.S_IMODE(os.stat(there).st_mode)
-            # One that forbids its owner to write is there to be filled all the same.
+            # A directory that forbids its owner to write has to be filled all the same.
             os.chmod(there, mode | stat.S_IRWXU)
             _merge(here, there, volumes)
             os.chmod(there, mode)

@@ -1,24 +1,24 @@
-"""File work, done where the sandbox's paths mean what they mean to the sandbox.
+"""File operations inside a sandbox, where its paths have the sandbox's meaning.
 
-`root` is `/` in a box. Where there is none it is the sandbox's folder: absolute paths of the platform lie below it,
-and nothing is read or written through a link that leads out of it, but for those that stand for volumes: `volumes` has
-the folder of each by the path of its link.
+`root` is `/` in a box. Without a box it is the sandbox's folder, and absolute paths of the platform lie below it.
+Nothing is read or written through a link that leads out of it. The links that stand for volumes are the exception:
+`volumes` maps the path of each to its folder.
 """
 
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
 
-# Beside what they replace, and never packed.
+# They lie beside the path that they replace and are never packed.
 DRAFT = ".pocketenv-draft-"
 
 
 class WorkError(Exception):
-    """What was asked for cannot be done; the text names the reason and no content."""
+    """An operation cannot be done. The message names the reason and no content."""
 
 
 def place(root: str, path: str, volumes: Mapping[str, str]) -> str:
-    """Where a path of the platform (absolute, or relative to /workspace) lies. Raises WorkError."""
+    """Return where a path of the platform (absolute, or relative to /workspace) lies. Raises WorkError."""
     if "\0" in path:
         raise WorkError("a NUL in the path")
     inside = posixpath.normpath(posixpath.join("/workspace", path)).lstrip("/")
@@ -30,21 +30,21 @@ def place(root: str, path: str, volumes: Mapping[str, str]) -> str:
 
 
 def draft_in(folder: str) -> str:
-    """A name that nothing has yet."""
+    """Return a name that is free."""
     return os.path.join(folder, DRAFT + os.urandom(16).hex())
 
 
 def reason(error: BaseException) -> str:
-    """The words for an error: never a file's content."""
+    """Return the words for an error. They hold no content of a file."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) if isinstance(error, WorkError) else type(error).__name__
 
 
 def write(root: str, path: str, volumes: Mapping[str, str], content: bytes, mode: int) -> None:
-    """Write a file; who looks sees the old one or the new one, whole."""
+    """Write a file. A reader sees the old one or the new one, whole."""
     target = place(root, path, volumes)
-    # What holds a private file is private too.
+    # A directory that holds a private file is private too.
     os.makedirs(os.path.dirname(target), 0o755 if mode & 0o077 else 0o700, exist_ok=True)
     draft = draft_in(os.path.dirname(target))
     try:
@@ -60,7 +60,7 @@ def write(root: str, path: str, volumes: Mapping[str, str], content: bytes, mode
 
 
 def sweep(root: str) -> None:
-    """Remove the drafts that a crash left, wherever they are."""
+    """Remove all drafts that a crash left."""
     for folder, names, files in os.walk(root):
         for name in [*names, *files]:
             if name.startswith(DRAFT):
@@ -68,7 +68,7 @@ def sweep(root: str) -> None:
 
 
 def is_directory(path: str) -> bool:
-    """Whether this is a directory itself, and no link to one."""
+    """Return whether this is a directory itself, and no link to one."""
     return os.path.isdir(path) and not os.path.islink(path)
 
 
@@ -79,7 +79,7 @@ def remove(path: str) -> None:
         return
     for name in _names(path):
         remove(os.path.join(path, name))
-    # What is mounted there cannot be removed; it is empty now.
+    # A mount point there cannot be removed. It is empty now.
     try:
         os.rmdir(path)
     except OSError:

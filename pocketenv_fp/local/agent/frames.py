@@ -1,4 +1,4 @@
-"""What goes over the line between the platform and an agent: two lengths, a JSON object, and bytes."""
+"""Messages between the platform and an agent: two lengths, a JSON object, and bytes."""
 
 import json
 import struct
@@ -9,19 +9,19 @@ _HEAD = struct.Struct("!II")
 
 
 def frame(message: Mapping[str, Any], payload: bytes | bytearray = b"") -> bytes:
-    """The bytes of one message."""
+    """Return the bytes of one message."""
     told = json.dumps(message).encode()
     return b"".join((_HEAD.pack(len(told), len(payload)), told, payload))
 
 
 class Frames:
-    """What has arrived so far."""
+    """The bytes that have arrived so far."""
 
     def __init__(self) -> None:
         self._received = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Every message that is whole by now, with its payload."""
+        """Yield every message that is whole by now, with its payload."""
         self._received += data
         while len(self._received) >= _HEAD.size:
             told, carried = _HEAD.unpack_from(self._received)

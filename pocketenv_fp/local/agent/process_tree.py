@@ -1,4 +1,4 @@
-"""Which processes belong together, and ending them."""
+"""Find the processes that belong together, and kill them."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ _SET_CHILD_SUBREAPER = 36
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends, where the system can (Linux)."""
-    # Loading ctypes takes as long as all the rest of the start: only who is not process 1 needs it.
+    # Loading ctypes takes as long as all the rest of the start. Only an agent that is not process 1 needs it.
     import ctypes
 
     with contextlib.suppress(AttributeError, OSError):
@@ -21,7 +21,7 @@ def adopt_orphans() -> None:
 
 
 def descendants(ancestors: set[int]) -> dict[int, tuple[int, int]]:
-    """Every living process below these: its number, and its (parent, session)."""
+    """Return every living process below these: its number, and its (parent, session)."""
     found = living()
     below: dict[int, tuple[int, int]] = {}
     grown = ancestors
@@ -32,7 +32,7 @@ def descendants(ancestors: set[int]) -> dict[int, tuple[int, int]]:
 
 
 def of_service(leader: int, key: str) -> set[int]:
-    """The processes in the session of a service, and those that carry its mark and left it."""
+    """Return the processes in the session of a service, and those with its mark that left the session."""
     bearing = b"\0" + f"{MARK}={key}".encode() + b"\0"
     found = {leader}
     for pid, (_, session) in living().items():
@@ -42,11 +42,11 @@ def of_service(leader: int, key: str) -> set[int]:
 
 
 def kill(pids: set[int]) -> None:
-    """End these at once, each with the group that it leads."""
+    """Kill these at once, each with the group that it leads."""
     for pid in pids - {os.getpid()}:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-        # Where no table tells the members, the group is what is known.
+        # Without a process table only the group is known.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
 
@@ -72,7 +72,7 @@ def thin_out(ancestor: int, most: int, spared: int | None = None) -> int:
 
 
 def end_all(ancestor: int, groups: set[int]) -> None:
-    """End every descendant, and again until none is left: what forks while it is hunted leaves children behind."""
+    """Kill every descendant, and repeat until none is left: a process that forks during the kill leaves children."""
     kill(groups)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (below := descendants({ancestor})) and time.monotonic() < deadline:
@@ -86,7 +86,7 @@ def end_all(ancestor: int, groups: set[int]) -> None:
 
 
 def living() -> dict[int, tuple[int, int]]:
-    """Every living process that can be seen: its number, and its (parent, session); none where there is no /proc."""
+    """Return every living process that can be seen: its number, and its (parent, session). Empty without /proc."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -103,7 +103,7 @@ def living() -> dict[int, tuple[int, int]]:
 
 
 def environment(pid: int) -> bytes:
-    """What a process was started with, a NUL before each name; empty where that cannot be seen."""
+    """Return the environment that a process was started with, a NUL before each name. Empty where it cannot be seen."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return b"\0" + file.read()

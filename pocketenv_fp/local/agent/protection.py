@@ -13,7 +13,7 @@ _SET_DUMPABLE = 4
 
 
 def hide() -> None:
-    """Let no command trace this process or take its descriptors. Children have this too, until they execute a program."""
+    """Let no command trace this process or take its descriptors. Children inherit this until they execute a program."""
     _set_dumpable(0)
 
 

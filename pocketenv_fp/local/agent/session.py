@@ -1,11 +1,11 @@
 """The one shell of a sandbox on Cloudflare: a bash that reads a script for each line from its standard input.
 
-A script is one group of 30 lines with the line itself in it as text, so that the line meets the shell's own state: its
-directory, variables, options, traps and jobs. The script writes the outputs to files of its own and moves a file with
-the exit code into place when all is done. A line that ends the shell, that leaves a quote open or that makes the shell
-drop the group never gets there.
+A script is one group of 30 lines with the line itself in it as plain text. So the line meets the shell's own state: its
+directory, variables, options, traps and jobs. The script writes the outputs to files of its own. At the end it moves a
+file with the exit code into place. A line may end the shell, leave a quote open, or make the shell drop the group. Then
+the script never gets to its end.
 
-Lines run one after the other, in the order in which they came.
+Lines run one after the other, in the order of their arrival.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 PIECE = 1 << 16
 WATCH_SECONDS = 0.05
-# A script: the line stands on its 15th line, the group ends on its 30th, and error messages count these.
+# A script: the line stands on its 15th line and the group ends on its 30th. Error messages count these.
 _BEFORE_LINES = 14
 _AFTER_LINES = 15
 
 
 class Line(NamedTuple):
-    """A line to type. `number` is None for one whose answer is not awaited; `limit` is in seconds."""
+    """A line to type. `number` is None for a line without an answer; `limit` is in seconds."""
 
     number: int | None
     text: bytes
@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a line left: `code` is None where the shell ended, or where the line was not done in time."""
+    """The result of a line. `code` is None where the shell ended, or where the line was not done in time."""
 
     code: int | None
     out: bytes = b""
@@ -49,7 +49,7 @@ class Shell(NamedTuple):
 
 
 class _Typed:
-    """A line whose script the shell has been sent."""
+    """A line whose script was sent to the shell."""
 
     def __init__(self, line: Line, log: str, most: int | None) -> None:
         self.line = line
@@ -66,7 +66,7 @@ class _Typed:
     def outcome(self) -> Outcome:
         with open(f"{self.log}.code", "rb") as file:
             code, _, log = file.read().rstrip(b"\n").partition(b"\n")
-        # A line that named a variable as the script does has taken its output away.
+        # The line named a variable as the script does, and so removed its output.
         if log != self.log.encode():
             return Outcome(int(code) if code.isdigit() else 0)
         out = _read(f"{self.log}.out", self.most)
@@ -117,16 +117,16 @@ class Session:
         self._count = 0
 
     def type(self, line: Line) -> None:
-        """Have a line run when those before it are done."""
+        """Run a line when those before it are done."""
         self._waiting.append(line)
         self._proceed()
 
     def patience(self) -> float | None:
-        """Seconds until `attend` is to be called; None for no hurry."""
+        """Return the seconds until the next call of `attend`; None for no deadline."""
         return WATCH_SECONDS if self._current is not None or self._late else None
 
     def attend(self) -> None:
-        """Look for what is done, too late, or too large."""
+        """Look for lines that are done, too late, or too large."""
         current, moment = self._current, time.monotonic()
         for late in [late for late in self._late if late.done]:
             self._late.remove(late)
@@ -136,7 +136,7 @@ class Session:
         if current.done:
             self._finish(current)
         elif current.deadline is not None and moment >= current.deadline:
-            # The line goes on. The next one is typed behind it, and has its own time.
+            # The line goes on. The next one is typed after it, with a time limit of its own.
             self._late.append(current)
             self._current = None
             self._tell(current.line, Outcome(None))
@@ -148,13 +148,13 @@ class Session:
             self._curb(current.log, self.pid, is_growing)
 
     def died(self) -> None:
-        """Note that the shell's process ended: whatever waits, and whatever comes, has no answer."""
+        """Record that the shell's process ended. Every waiting and later line has no answer."""
         current, self._current = self._current, None
         self.pid, self._dead = None, True
         self._unsent.clear()
         self._watch(-1)
         if current is not None:
-            # An end of the shell behind the end of the line is the next line's trouble.
+            # Where the shell ends after the end of the line, the next line reports it.
             if current.done:
                 self._tell(current.line, current.outcome())
             else:
@@ -182,7 +182,7 @@ class Session:
                 os.unlink(os.path.join(self._folder, left))
         bell = bell_in(self._folder)
         os.mkfifo(bell, 0o600)
-        # Open for both, or it would be at its end whenever no script holds it.
+        # Open for both: otherwise it would be at its end while no script holds it.
         self._signal = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
         self._selector.register(self._signal, selectors.EVENT_READ, self._hear)
         try:
@@ -217,7 +217,7 @@ class Session:
             self._watch(self._stdin)
             return
         except OSError as error:
-            # Its end is noticed by its parent, and soon.
+            # The parent notices its end soon.
             if error.errno != errno.EPIPE:
                 raise
             self._unsent.clear()
@@ -232,15 +232,15 @@ class Session:
 
 
 def bell_in(folder: str) -> str:
-    """The named pipe by which a script says that it is done."""
+    """Return the named pipe by which a script reports its end."""
     return f"{folder}/bell"
 
 
 def script(line: bytes, log: str, folder: str) -> bytes:
-    """The text that the shell reads for a line.
+    """Return the script that the shell reads for a line.
 
-    It has no quote that is not closed on the same line, so that an open one in a line swallows this script and the
-    next ones. What it needs of the system is `mv`. What it sets is set inside of the group, before the line.
+    It has no quote that is not closed on the same line. So an open quote in a line swallows this script and the next
+    ones. Of the system it needs only `mv`. It sets its variables inside of the group, before the line.
     """
     before = [
         "{",
@@ -264,7 +264,7 @@ def script(line: bytes, log: str, folder: str) -> bytes:
 
 
 def _quoted(path: str) -> str:
-    # In double quotes, of which each line of the script has an even number.
+    # In double quotes: each line of the script has an even number of them.
     return '"' + "".join(f"\\{character}" if character in '\\"$`' else character for character in path) + '"'
 
 

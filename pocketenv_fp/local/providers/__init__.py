@@ -1,7 +1,7 @@
-"""What differs from provider to provider: how a command reaches a shell, what the answer holds, what a stop keeps.
+"""The differences between providers: how a command reaches a shell, the keys of the answer, what a stop keeps.
 
-`provider(name)` has what is known of one. `execute` runs a command as `sandbox.exec` does, `run_line` a line of the
-platform's own. The table is in `workers`; Cloudflare's one shell has a module of its own.
+`provider(name)` returns the facts about one. `execute` runs a command as `sandbox.exec` does, and `run_line` runs a line
+of the platform's own. The table is in `workers`. Cloudflare's one shell has a module of its own.
 """
 
 from typing import Any
@@ -22,11 +22,11 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
 
 
 async def run_line(world: World, sandbox: Sandbox, line: str) -> None:
-    """Run a line of the platform's own, through the same shell as a command. Raises Refusal."""
+    """Run a line of the platform's own through the same shell as a command. Raises Refusal."""
     await execute(world, sandbox, line)
 
 
 def started(world: World, sandbox: Sandbox) -> None:
-    """Have the variables and secrets of a start reach the commands, on the provider that does so."""
+    """Pass the variables and secrets of a start to the commands, on the provider that does so."""
     if sandbox.provider == CLOUDFLARE:
         cloudflare.started(world, sandbox)

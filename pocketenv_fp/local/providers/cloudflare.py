@@ -1,6 +1,6 @@
-"""Cloudflare: one persistent bash for each sandbox, and all its commands, one after the other, go there.
+"""Cloudflare: one persistent bash for each sandbox. It runs all commands, one after the other.
 
-Container 0.7.8, which the platform pins, puts four spaces after each newline of a command, in quotes too.
+Container 0.7.8, the platform's version, puts four spaces after each newline of a command, in quotes too.
 """
 
 import time
@@ -12,8 +12,8 @@ from pocketenv_fp.local.machine import LIMITED, Lost, Refused
 from pocketenv_fp.local.sandboxes import Sandbox
 
 INDENTING = "0.7.8"
-# A start has the platform look for an SSH key through the same shell. Nothing comes of it here but that the lines of
-# a script are counted.
+# At a start the platform looks for an SSH key through the same shell. Here these lines have one effect: error
+# messages count them as lines of the script.
 _NOTHING = ":"
 
 
@@ -30,7 +30,7 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
             limit=kind.exec_seconds,
         )
     except (Lost, Refused):
-        # A shell that ended, a command that took too long, a sandbox that was stopped: the cause is hidden.
+        # A shell that ended, a command that took too long, a stopped sandbox: the cause is hidden.
         raise server_error() from None
     return {
         "success": finished.exit_code == 0,
@@ -45,7 +45,7 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
 
 
 def started(world: World, sandbox: Sandbox) -> None:
-    """Have the variables and secrets exported by a shell that runs; a new one exports them first."""
+    """Export the variables and secrets in a shell that runs. A new shell exports them first."""
     world.machine(sandbox.id).type_later([*_exports(world, sandbox), _NOTHING])
 
 

@@ -1,6 +1,6 @@
 """The nine providers that start a shell for each command, as one table.
 
-Variables and secrets do not reach their commands. What is not known of one is marked as a guess.
+Variables and secrets do not reach their commands. Facts that are not known for sure are marked as guesses.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ def _sh(command: str) -> list[str]:
 
 
 def _word(command: str) -> list[str]:
-    # Without quotes: what the outer shell makes of it is read.
+    # Without quotes: the outer shell expands the command first.
     return ["bash", "-l", "-c", f"bash -c {command}"]
 
 
 def _word_of_sh(command: str) -> list[str]:
-    # A guess: a word splitter could stand there in place of a shell.
+    # A guess: it could be a word splitter instead of a shell.
     return ["sh", "-c", f"bash -c {command}"]
 
 
@@ -39,10 +39,10 @@ def _double(command: str) -> list[str]:
 class Provider(NamedTuple):
     """One provider.
 
-    `arguments` makes the process of a command. `directory` is where it starts, and `home` its home. `merged`: what is
-    written to stderr comes as stdout, and the answer has no `stderr`. `seconds` and `most_bytes` (of one output) are
-    limits of a command: above them is a server error. `fails`: so is an exit code other than 0. `told`: the answer has
-    keys of the provider's own library. `keeps_files`: a stop leaves the files, and with `runs_on` the processes too.
+    `arguments` makes the process of a command. `directory` is its working directory, and `home` its home. `merged`:
+    stderr goes to stdout, and the answer has no `stderr`. `seconds` and `most_bytes` (of one output) are limits of a
+    command: above them is a server error. `fails`: an exit code other than 0 is one too. `has_extra_keys`: the answer
+    has keys of the provider's own library. `keeps_files`: a stop leaves the files, and with `runs_on` the processes too.
     `refuses_stopped`: a command in a stopped sandbox is a server error.
     """
 
@@ -94,14 +94,14 @@ _PROVIDERS = {
 
 
 def provider(name: str) -> Provider:
-    """Return what is known of a provider."""
+    """Return the facts about a provider."""
     return _PROVIDERS[name]
 
 
 async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any]:
     """Run a command in a shell of its own and return the answer of exec. Raises Refusal.
 
-    The status is not looked at. In a sandbox that is not there yet, or not any more, it runs in a new empty one.
+    The status is not checked. Where the sandbox is not there yet, or not any more, the command runs in a new empty one.
     """
     this = provider(sandbox.provider)
     if "\0" in command or (sandbox.stopped and this.refuses_stopped):
@@ -124,7 +124,7 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
 
 
 async def _settle(machine: Machine, *, early: bool) -> None:
-    # A command that comes before the sandbox is ready gets one of its own. The one that was being made takes its place.
+    # A command that comes before the sandbox is ready gets a sandbox of its own. The one in the making replaces it.
     if machine.early and not early:
         machine.early = False
         await machine.halt()
@@ -144,5 +144,5 @@ def _answer(this: Provider, finished: Finished) -> dict[str, Any]:
     if this.merged:
         return {"stdout": finished.stdout + limited, "exitCode": finished.exit_code}
     answer = {"stdout": finished.stdout, "stderr": finished.stderr + limited, "exitCode": finished.exit_code}
-    # What is in the object of its library is not known: the key only shows that there are others.
+    # The keys of its library are not known. This one shows that there are others.
     return {**answer, "startedAt": iso(now())} if this.told else answer

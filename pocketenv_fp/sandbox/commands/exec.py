@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any, cast, overload
 
 import msgspec
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
-from pocketenv_fp.config import Config, FromEnv, settings
+from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import ExecResult, Sandbox
@@ -124,7 +124,7 @@ def exec(
         given = stdin.encode() if isinstance(stdin, str) else stdin
         return Command(joined(command, args), cwd, values, given, finite(timeout))
 
-    return ran(sandbox, made, env=env, check=check, token=token, config=config)
+    return ran(sandbox, made, env=env, check=check)
 
 
 def finite(timeout: float | None) -> float | None:
@@ -138,13 +138,12 @@ def ran(
     *,
     env: Env | None,
     check: bool,
-    token: str | None,
-    config: Config | None,
-    waits: float | None = None,
+    work_seconds: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
     """Send the command that ``made`` makes of the environment, once, and judge how it ended.
 
-    ``waits`` is how many seconds its answer may take, by default ``read_timeout`` more than the command may.
+    ``work_seconds`` is how long the command may take, by default as long as its timeout or its provider allows. Its
+    answer may take ``read_timeout`` more.
     """
     provider = provider_of(sandbox.provider)
     values = environment(env)
@@ -155,30 +154,23 @@ def ran(
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form
-    shell = Shell(sandbox, provider, token, config)
+    shell = Shell(sandbox, provider)
     if refusal := shell.refusal():
         return Failure(refusal)
-    most = Success(waits) if waits is not None else _read_timeout(command, provider, token, config)
-    if isinstance(most, Failure):
-        return most
+    most = _work_seconds(command, provider) if work_seconds is None else work_seconds
     body = {"command": form.unwrap()}
-    call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, read_timeout=most.unwrap())
+    call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, work_seconds=most)
     began = time.monotonic()
-    answer = send(call, token=token, config=config).lash(
+    answer = send(call).lash(
         lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
     )
     ended = answer.bind(lambda result: output(result, command, provider))
     return ended.bind(ended_well) if check else ended
 
 
-def _read_timeout(
-    command: Command, provider: Provider, token: str | None, config: Config | None
-) -> Result[float, PocketenvError]:
-    """Return how long an answer may take: a little more than the command may."""
+def _work_seconds(command: Command, provider: Provider) -> float:
     longest = command.timeout if command.timeout is not None else provider.exec_seconds
-    if longest is None:
-        return Success(math.inf)
-    return settings(config, token=token).map(lambda known: longest + GRACE_SECONDS + known.read_timeout)
+    return math.inf if longest is None else longest + GRACE_SECONDS
 
 
 # What the platform is known to say to an exec. Anything else may quote the line that it refuses, in whatever guise.

@@ -52,4 +52,4 @@ def exec_script(
     def made(values: dict[str, str]) -> Command:
         return Command(joined(f'{interpreter} "$1"', args), cwd, values, None, finite(timeout), text)
 
-    return ran(sandbox, made, env=env, check=check, token=token, config=config)
+    return ran(sandbox, made, env=env, check=check)

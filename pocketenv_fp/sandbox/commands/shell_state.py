@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config
 from pocketenv_fp.errors import (
     CommandTimeout,
     InvalidInput,
@@ -35,8 +34,6 @@ class Shell(NamedTuple):
 
     sandbox: Sandbox
     provider: Provider
-    token: str | None
-    config: Config | None
 
     def refusal(self) -> PocketenvError | None:
         """Return why no command may be sent now: it would run in a new sandbox, where the provider's does not run.
@@ -47,7 +44,7 @@ class Shell(NamedTuple):
             return None
         if self.sandbox.status is not Status.UNKNOWN:
             return self._not_running(self.sandbox.status)
-        match look(self.sandbox, self.token, self.config):
+        match look(self.sandbox):
             case Success(Sandbox(status=Status.RUNNING)):
                 return None
             case Success(seen):
@@ -86,7 +83,7 @@ class Shell(NamedTuple):
         return error
 
     def _is_running(self) -> bool:
-        seen = look(self.sandbox, self.token, self.config)
+        seen = look(self.sandbox)
         return isinstance(seen, Success) and seen.unwrap().status is Status.RUNNING
 
     def _refuses_all(self) -> bool:
@@ -96,4 +93,4 @@ class Shell(NamedTuple):
 
     def _probe(self, form: str) -> Result[None, PocketenvError]:
         call = procedure(EXEC, lambda _: None, {"id": self.sandbox.id}, {"command": form})
-        return send(call, token=self.token, config=self.config)
+        return send(call)

@@ -73,8 +73,8 @@ def spawn(
     line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark})
     if isinstance(line, Failure):
         return line
-    started = _Spawned(sandbox, name or mark, mark, token, config)
-    added = pocketenv.add_service(sandbox.id, started.name, line.unwrap(), token=token, config=config)
+    started = _Spawned(sandbox, name or mark, mark)
+    added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
     return added.bind(lambda _: started.service())
 
 
@@ -100,14 +100,12 @@ class _Spawned(NamedTuple):
     sandbox: Sandbox
     name: str
     mark: str
-    token: str | None
-    config: Config | None
 
     def service(self) -> Result[Service, PocketenvError]:
         """Return it as it is. Failures: InvalidInput where the platform did not start it: then it is deleted again."""
-        match get_service(self.sandbox, self.name, token=self.token, config=self.config):
+        match get_service(self.sandbox, self.name):
             case Success(Service(status=Status.STOPPED) as service):
-                pocketenv.delete_service(service.id, token=self.token, config=self.config)
+                pocketenv.delete_service(service.id)
                 return Failure(InvalidInput("sandbox", NOT_RUNNING))
             case Success(service) if self._has_ended():
                 return Success(msgspec.structs.replace(service, status=Status.STOPPED))
@@ -117,7 +115,7 @@ class _Spawned(NamedTuple):
     def _has_ended(self) -> bool:
         line = _LOOK.format(name=f"{MARK[:-1]}[{MARK[-1]}]", mark=self.mark, ended=ENDED)
         with limited(PATIENCE):
-            looked = exec(self.sandbox, line, cwd="/", token=self.token, config=self.config)
+            looked = exec(self.sandbox, line, cwd="/")
         return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
 
 

@@ -24,6 +24,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ArchiveError, InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox
+from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
@@ -95,7 +96,9 @@ def upload(
     upload('./src', '/workspace/src', ignore=['*.log'])
     >>> work.cleanup()
     """
-    end = End(sandbox, token, config)
+    end = End(sandbox)
+    if rehearsal.is_rehearsed():
+        return _rehearsed_upload(end, local, remote)
 
     def send(path: str, source: Path, rules: Ignore) -> Result[Sandbox, PocketenvError]:
         from pocketenv_fp.archive.names import shown
@@ -175,7 +178,9 @@ def download(
     from pocketenv_fp.archive.unpack import Limits
     from pocketenv_fp.sandbox.copying.local import arriving, landed, landed_file
 
-    end, limits = End(sandbox, token, config), Limits(max_bytes, max_entries)
+    end, limits = End(sandbox), Limits(max_bytes, max_entries)
+    if rehearsal.is_rehearsed():
+        return _rehearsed_download(end, remote, local)
 
     def fetched(path: str, target: Path, rules: Ignore) -> Result[Path, PocketenvError]:
         into = _is_directory(target)
@@ -201,6 +206,29 @@ def download(
     return place("remote", remote).bind(
         lambda path: _local(local).bind(lambda target: _rules(ignore).bind(lambda rules: fetched(path, target, rules)))
     )
+
+
+def _rehearsed_upload(end: End, local: str | PathLike[str], remote: str) -> Result[Sandbox, PocketenvError]:
+    """Explain the copy of a large directory: `explain` reads no file, so it does not know the size."""
+
+    def unread() -> Generator[bytes]:
+        yield from ()
+
+    rehearsal.note(
+        lambda: "as for a large directory, since no file is read here; a small one needs the last request only"
+    )
+    with rehearsal.copying(os.fspath(local)):
+        goal = place("remote", remote).map(lambda path: Goal(path, "directory", into=names_directory(remote)))
+        return goal.bind(lambda known: deliver(end, known, unread, operation="upload"))
+
+
+def _rehearsed_download(end: End, remote: str, local: str | PathLike[str]) -> Result[Path, PocketenvError]:
+    rehearsal.note(
+        lambda: "as for a large directory; a small one comes with the first answer, and no other request is sent"
+    )
+    with rehearsal.copying(os.fspath(local)):
+        path = place("remote", remote)
+        return path.bind(lambda known: fetch(end, known, lambda *_: Path(local), operation="download", most=-1))
 
 
 class _Between(Operation[Sandbox, P, B]):
@@ -248,15 +276,13 @@ def copy_to(
     >>> (one | copy_to(other, "output", "input") | exec("cat input/answer")).unwrap().stdout
     '42\n'
     """
-    source = End(sandbox, token, config, "src")
+    source = End(sandbox, "src")
 
     def copy(there: Sandbox, path: str, goal: str) -> Result[Sandbox, PocketenvError]:
-        return transfer(source, End(there, token, config, "dst"), path, goal, into=names_directory(dst))
+        return transfer(source, End(there, "dst"), path, goal, into=names_directory(dst))
 
     places = place("src", src).bind(lambda path: place("dst", dst).map(lambda goal: (path, goal)))
-    return places.bind(
-        lambda both: _resolved(destination, token, config).bind(lambda there: copy(there, both[0], both[1]))
-    )
+    return places.bind(lambda both: _resolved(destination).bind(lambda there: copy(there, both[0], both[1])))
 
 
 def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
@@ -296,12 +322,12 @@ def _is_directory(path: Path) -> bool:
 
 
 def _resolved(
-    destination: Sandbox | str | Result[Sandbox | None, PocketenvError], token: str | None, config: Config | None
+    destination: Sandbox | str | Result[Sandbox | None, PocketenvError],
 ) -> Result[Sandbox, PocketenvError]:
     found: Result[Sandbox | None, PocketenvError]
     match destination:
         case str():
-            found = pocketenv.get_sandbox(destination, token=token, config=config)
+            found = pocketenv.get_sandbox(destination)
         case Sandbox():
             found = Success(destination)
         case _:

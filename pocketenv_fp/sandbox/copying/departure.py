@@ -163,9 +163,9 @@ def _through_storage(
 ) -> Result[T, PocketenvError]:
     def attempt() -> Result[T, PocketenvError]:
         pushed = end.push(f"{staged}/it/.")
-        return pushed.bind(lambda uuid: storage.take(uuid, use, token=end.token, config=end.config))
+        return pushed.bind(lambda uuid: storage.take(uuid, use))
 
-    found = settings(end.config, token=end.token)
+    found = settings()
     prepared = end.run(STAGE, is_long=True, p=path, s=staged).bind(succeeded)
     return prepared.bind(lambda _: found.bind(lambda known: storage.again(attempt, known)))
 

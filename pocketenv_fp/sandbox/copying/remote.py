@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, settings
+from pocketenv_fp.config import settings
 from pocketenv_fp.errors import (
     CommandFailed,
     DeadlineExceeded,
@@ -109,11 +109,9 @@ def may_have_run(error: PocketenvError) -> bool:
 class End:
     """A sandbox as one end of a copy, and how to reach it. ``field`` is the argument that names the path in it."""
 
-    def __init__(self, sandbox: Sandbox, token: str | None, config: Config | None, field: str = "remote") -> None:
+    def __init__(self, sandbox: Sandbox, field: str = "remote") -> None:
         self.sandbox = sandbox
         self.field = field
-        self.token = token
-        self.config = config
 
     @property
     def provider(self) -> Provider:
@@ -123,22 +121,12 @@ class End:
     def push(self, directory: str) -> Result[str, PocketenvError]:
         """Have a directory packed into storage. Returns the archive's uuid; that of none where there is no directory."""
         body = {"sandboxId": self.sandbox.id, "directoryPath": directory}
-
-        def asked(seconds: float) -> Result[str, PocketenvError]:
-            call = procedure("sandbox.pushDirectory", _uuid, body=body, read_timeout=seconds)
-            return send(call, token=self.token, config=self.config)
-
-        return self._seconds(is_long=True).bind(asked)
+        return send(procedure("sandbox.pushDirectory", _uuid, body=body, work_seconds=self._longest))
 
     def pull(self, uuid: str, directory: str) -> Result[None, PocketenvError]:
         """Have an archive of storage unpacked into a directory. Success says nothing of whether it was."""
         body = {"sandboxId": self.sandbox.id, "uuid": uuid, "directoryPath": directory}
-
-        def asked(seconds: float) -> Result[None, PocketenvError]:
-            call = procedure("sandbox.pullDirectory", nothing, body=body, read_timeout=seconds)
-            return send(call, token=self.token, config=self.config)
-
-        return self._seconds(is_long=True).bind(asked)
+        return send(procedure("sandbox.pullDirectory", nothing, body=body, work_seconds=self._longest))
 
     def run(
         self, line: str, *, is_long: bool = False, values: dict[str, str | int] | None = None, **paths: str
@@ -149,35 +137,23 @@ class End:
         """
         variables = {**{name: f".{path}" for name, path in paths.items()}, **(values or {})}
         variables["tag"] = tag_of(paths["s"])
-        script = with_variables(line, variables)
-
-        def judged(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
-            if ran.exit_code == NO_TOOL:
-                tool = ran.stderr.strip()
-                reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
-                return Failure(InvalidInput(self.field, reason))
-            return Success(ran)
-
-        return self._seconds(is_long=is_long).bind(lambda seconds: self._send(script, seconds)).bind(judged)
+        command = Command(with_variables(line, variables), cwd="/")
+        most = self._longest if is_long else 0.0
+        answer = ran(self.sandbox, lambda _: command, env=None, check=False, work_seconds=most)
+        if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
+            tool = answer.unwrap().stderr.strip()
+            reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
+            return Failure(InvalidInput(self.field, reason))
+        return answer
 
     def remove(self, directory: str, *, is_under_way: bool) -> None:
         """Remove what was staged, as well as it can be done: for a minute, where it may still be on its way there."""
         with unlimited(), limited(REMOVING):
             self.run(REMOVE_LATE if is_under_way else REMOVE, s=directory)
 
-    def _seconds(self, *, is_long: bool) -> Result[float, PocketenvError]:
-        most = (self.provider.exec_seconds or LONGEST) if is_long else 0.0
-        return settings(self.config, token=self.token).map(lambda found: most + found.read_timeout)
-
-    def _send(self, script: str, seconds: float) -> Result[ExecResult, PocketenvError]:
-        command = Command(script, cwd="/")
-        login: _Login = {"token": self.token, "config": self.config}
-        return ran(self.sandbox, lambda _: command, env=None, check=False, waits=seconds, **login)
-
-
-class _Login(TypedDict):
-    token: str | None
-    config: Config | None
+    @property
+    def _longest(self) -> float:
+        return self.provider.exec_seconds or LONGEST
 
 
 def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
@@ -189,7 +165,7 @@ def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
 
 def repeated(end: End, attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
     """Send a line again whose answer is lost, as often as configured. It must do nothing where it ran before."""
-    known = settings(end.config, token=end.token)
+    known = settings()
     if isinstance(known, Failure):
         return known
     for pause in range(known.unwrap().retries):

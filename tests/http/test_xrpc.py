@@ -146,8 +146,8 @@ def test_odd_characters_of_a_parameter_arrive_as_they_are(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["été 日本 \U0001f600", 'quote " and \\', "line\nline\ttab", "bell \a"])
 def test_odd_characters_of_a_body_arrive_as_they_are(text: str) -> None:
-    with Server(servers.ordinary) as server:
-        send(procedure("x.y", nothing, body={"text": text}), config=client(server.url)).unwrap()
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        send(procedure("x.y", nothing, body={"text": text})).unwrap()
         request = one(server)
         assert json.loads(request.body) == {"text": text}
         assert int(request.headers["content-length"]) == len(request.body)
@@ -172,8 +172,8 @@ def test_a_nul_is_refused_before_anything_is_sent(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "%00", "a\\u0000b\\"])
 def test_what_looks_like_a_nul_arrives_as_it_is(text: str) -> None:
-    with Server(servers.ordinary) as server:
-        send(procedure("x.y", nothing, body={"text": text}), config=client(server.url)).unwrap()
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        send(procedure("x.y", nothing, body={"text": text})).unwrap()
         get_sandbox(text, config=client(server.url)).unwrap()
         assert json.loads(server.seen[0].body) == {"text": text}
         assert parse_qs(urlsplit(server.seen[1].path).query) == {"id": [text]}

@@ -295,11 +295,11 @@ def test_the_repr_of_a_record_is_source_without_what_is_not_known(record: Record
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_record_survives_every_pickle_protocol(record: Record, protocol: int) -> None:
-    twin = pickle.loads(pickle.dumps(record, protocol))
-    assert twin == record
-    assert hash(twin) == hash(record)
+def test_a_record_survives_every_pickle_protocol(record: Record) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        twin = pickle.loads(pickle.dumps(record, protocol))
+        assert twin == record
+        assert hash(twin) == hash(record)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)

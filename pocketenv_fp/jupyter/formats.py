@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pocketenv_fp.explaining import Explanation
 from pocketenv_fp.jupyter.cards import CARDS, card, list_card
+from pocketenv_fp.steps.results import Results
 from pocketenv_fp.steps.trace import Trace
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _of_lists(formatter: BaseFormatter, before: Format | None) -> Format:
     """Give a formatter of lists that knows those of Results and of records, and leaves every other as it was."""
 
     def show(value: list[Any]) -> Any:
-        if type(value) is list and (shown := list_card(value)) is not None:
+        if type(value) in {list, Results} and (shown := list_card(value)) is not None:
             return shown
         if before is not None:
             return before(value)

@@ -7,6 +7,7 @@ which also keeps a mistaken id from touching what belongs to another sandbox.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
@@ -41,6 +42,10 @@ TURNS = 8
 # How often a record that is not there is looked for, where another process may be replacing it.
 CHANCES = 3
 PAUSE = 0.1
+# The pause doubles so many times at the most.
+LONGEST = 5
+# How often one that was added and is gone is looked for: the other process is about to add its own.
+LOOKS = 6
 
 _turns = Turns()
 
@@ -132,6 +137,7 @@ class Records(Generic[T]):
     def _replaced(self, name: str, add: Callable[[], Done]) -> Result[T, PocketenvError]:
         is_gone = False
         for turn in count(1):
+            begun = time.monotonic()
             added = add()
             if isinstance(added, Success):
                 return self._settled(name)
@@ -152,13 +158,15 @@ class Records(Generic[T]):
             elif not isinstance(there.failure(), RecordNotFound) or (turn >= CHANCES and not is_gone):
                 return Failure(self._without_old(refused) if is_gone else refused)
             if turn > 1:
-                nap(random.uniform(0, PAUSE * turn))  # noqa: S311  # no secret hangs on it
+                # As long as a turn takes here, and longer each time: one process comes through while the others wait.
+                took = time.monotonic() - begun
+                nap(random.uniform(0, max(PAUSE, took) * 2 ** min(turn, LONGEST)))  # noqa: S311  # no secret hangs on it
         raise AssertionError("the turns have no end")
 
     def _settled(self, name: str) -> Result[T, PocketenvError]:
         # Another process may have deleted it by now, to put its own there.
         found = self._named(name)
-        for turn in range(1, CHANCES):
+        for turn in range(1, LOOKS):
             if isinstance(found, Success) or not isinstance(found.failure(), RecordNotFound):
                 break
             nap(PAUSE * turn)

@@ -187,6 +187,7 @@ def test_bad_request_known_flaws(field: Field, name: str) -> None:
     assert serves(field)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_bad_request_generated_flaws(field: Field, name: str) -> None:
     """Bad requests get answers that the contract has."""
@@ -202,11 +203,12 @@ def test_bad_request_generated_flaws(field: Field, name: str) -> None:
     assert serves(field)
 
 
+@pytest.mark.hypothesis
 def test_bad_request_to_storage(field: Field) -> None:
     """Bad uploads and reads get answers that the storage has."""
     before = Counter(field.counted)
 
-    @settings(max_examples=examples(5) * EXAMPLES, derandomize=True, deadline=None, suppress_health_check=SLOW)
+    @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=SLOW)
     @given(uploads.requests())
     def every(flawed: Flawed) -> None:
         attempt(field, flawed)

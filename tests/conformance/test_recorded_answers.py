@@ -15,6 +15,7 @@ from pocketenv_fp import PocketenvError, ProfileNotFound, RecordNotFound, Sandbo
 from pocketenv_fp.http.xrpc import Call, answered_by
 from pocketenv_fp.models import Page
 from tests.every_function.test_functions import KEY, PUBLIC, TAILSCALE
+from tests.figures import Figures
 from tests.places import RECORDED
 
 pytestmark = pytest.mark.contract
@@ -120,7 +121,7 @@ def decoded(each: Recorded) -> Any:
     return call.decode(each.body)
 
 
-def test_recorded_answers_are_all_read(told: dict[str, list[str]]) -> None:
+def test_recorded_answers_are_all_read(figures: Figures) -> None:
     read: Counter[str] = Counter()
     unread: Counter[str] = Counter()
     for each in recorded():
@@ -133,9 +134,10 @@ def test_recorded_answers_are_all_read(told: dict[str, list[str]]) -> None:
         read[method] += 1
     assert set(unread) <= ELSEWHERE
     assert set(read) == set(ASKING)
-    told.setdefault("Recorded answers", []).append(
+    figures.line(
+        "the recorded answers",
         f"{read.total()} of {read.total()} answers of {len(read)} methods are read; "
-        f"{unread.total()} of {len(unread)} other methods are read elsewhere or never asked for"
+        f"{unread.total()} of {len(unread)} other methods are read elsewhere or never asked for",
     )
 
 

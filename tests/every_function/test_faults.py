@@ -45,7 +45,7 @@ from tests.local.wire import eventually
 RETRIES = 1
 READ_TIMEOUT = 5.0
 # For the pauses between requests, a machine that is busy, and the work itself.
-GRACE = 10.0
+GRACE = 60.0
 FAULTS: dict[Fault, tuple[type[PocketenvError], object]] = {
     **BROKEN,
     Refuse(400): (ApiError, None),
@@ -271,6 +271,7 @@ SLOW = [(name, before_work) for name in KINDS for before_work in (False, True)]
 PATIENT = {"sandbox.exec", "sandbox.pullDirectory", "sandbox.pushDirectory"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "before_work"), SLOW)
 def test_an_answer_that_is_late_is_waited_for_until_the_time_out_and_work_is_never_asked_for_twice(
     world: World, figures: Figures, name: str, *, before_work: bool

@@ -116,7 +116,7 @@ def of_kind(hint: object, *, secret: bool) -> st.SearchStrategy[Any]:
     if secret:
         from_the_environment = {**KINDS, OF_NAMES: st.dictionaries(names_of_variables, variables, max_size=3)}
         return st.one_of([from_the_environment[kind] for kind in kinds if kind is not str])
-    return st.one_of([KINDS[kind] for kind in kinds])
+    return st.one_of([KINDS[kind] if kind in KINDS else st.sampled_from(typing.get_args(kind)) for kind in kinds])
 
 
 def held(given: Given) -> list[Any]:

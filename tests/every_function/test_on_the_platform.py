@@ -149,11 +149,11 @@ def test_who_is_who_and_what_is_whose(box: Sandbox) -> None:
 
 
 def test_waiting_looks_until_the_sandbox_runs_or_the_time_is_over() -> None:
-    with local.platform(boot_delay=0.6) as slow, using(Config(api_url=slow.url, token=slow.token)):
+    with local.platform(boot_delay=3) as slow, using(Config(api_url=slow.url, token=slow.token)):
         waiting = create("slow", provider="modal").unwrap()
         assert (waiting | wait_until_running(timeout=0.1)) == Failure(WaitTimeout(0.1, "INITIALIZING"))
         assert (waiting | wait_until_running(timeout=0)) == Failure(WaitTimeout(0, "INITIALIZING"))
-        assert (waiting | wait_until_running(timeout=20, interval=0.05)).unwrap().status is Status.RUNNING
+        assert (waiting | wait_until_running(timeout=60, interval=0.05)).unwrap().status is Status.RUNNING
         assert (waiting | wait_until_running(timeout=0)).unwrap().status is Status.RUNNING
 
 

@@ -40,7 +40,7 @@ def waited(held: Limiter) -> float:
 
 def test_who_knows_no_limit_does_not_wait() -> None:
     held = Limiter()
-    assert sum(waited(held) for _ in range(1000)) < 0.2
+    assert all(held._claim() == 0 for _ in range(1000))
 
 
 def test_what_is_left_is_spent_and_then_the_window_waited_for() -> None:
@@ -52,7 +52,7 @@ def test_what_is_left_is_spent_and_then_the_window_waited_for() -> None:
         spent += 1
         with held.turn():
             spent += 1
-            assert time.monotonic() - began < 0.2
+            assert held._claim() > 0
             with held.turn():
                 spent += 1
     assert spent == 3
@@ -63,13 +63,13 @@ def test_what_is_left_is_spent_and_then_the_window_waited_for() -> None:
 def test_a_reset_is_the_seconds_until_it_or_its_moment(now: Callable[[], int]) -> None:
     held = Limiter()
     held.feed(headers(5, 0, now()))
-    assert 0 < waited(held) <= 1.1
+    assert 0 < held._claim() <= 1.0
 
 
 def test_a_reset_in_the_past_holds_nobody_back() -> None:
     held = Limiter()
     held.feed(headers(5, 0, int(time.time()) - 100))
-    assert waited(held) < 0.1
+    assert held._claim() == 0
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_request_that_failed_is_no_longer_on_its_way() -> None:
     for _ in range(3):
         with pytest.raises(ConnectionError), held.turn():
             raise ConnectionError
-    assert waited(held) < 0.1
+    assert held._claim() == 0
 
 
 BAD = st.one_of(
@@ -268,11 +268,12 @@ def test_a_pause_holds_everyone_back_the_caller_included() -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         pausing = pool.submit(held.pause, 0.4)
-        time.sleep(0.05)
+        while not held._paused_until and not pausing.done():
+            time.sleep(0.001)
         others = [pool.submit(waited, held) for _ in range(3)]
         pausing.result()
         assert time.monotonic() - began >= 0.4
-        assert all(0.2 < other.result() < 1.5 for other in others)
+        assert all(other.result() > 0 for other in others)
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
@@ -348,7 +349,7 @@ def test_two_hosts_do_not_share_a_limit() -> None:
         get_sandbox("x", config=client(full.url)).unwrap()
         began = time.monotonic()
         get_sandbox("x", config=client(other.url)).unwrap()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 20  # and not the 30 seconds of the other host
 
 
 def test_the_embedded_platform_with_a_limit_never_has_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,8 @@ from pocketenv_fp import (
     using,
 )
 from pocketenv_fp.http.xrpc import Call, decode, nothing, procedure, query, send
+from pocketenv_fp.providers import provider_of
+from pocketenv_fp.sandbox.commands.wire_form import Command, wire_form
 from tests import servers
 from tests.servers import BOX, RAN, TOKEN, VIEW, Request, Server, client, reply, under
 
@@ -144,10 +146,10 @@ def test_odd_characters_of_a_parameter_arrive_as_they_are(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["été 日本 \U0001f600", 'quote " and \\', "line\nline\ttab", "bell \a"])
 def test_odd_characters_of_a_body_arrive_as_they_are(text: str) -> None:
-    with Server(servers.ordinary) as server:
-        exec(BOX, text, config=client(server.url)).unwrap()
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        send(procedure("x.y", nothing, body={"text": text})).unwrap()
         request = one(server)
-        assert json.loads(request.body) == {"command": text}
+        assert json.loads(request.body) == {"text": text}
         assert int(request.headers["content-length"]) == len(request.body)
 
 
@@ -170,10 +172,10 @@ def test_a_nul_is_refused_before_anything_is_sent(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "%00", "a\\u0000b\\"])
 def test_what_looks_like_a_nul_arrives_as_it_is(text: str) -> None:
-    with Server(servers.ordinary) as server:
-        exec(BOX, text, config=client(server.url)).unwrap()
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        send(procedure("x.y", nothing, body={"text": text})).unwrap()
         get_sandbox(text, config=client(server.url)).unwrap()
-        assert json.loads(server.seen[0].body) == {"command": text}
+        assert json.loads(server.seen[0].body) == {"text": text}
         assert parse_qs(urlsplit(server.seen[1].path).query) == {"id": [text]}
 
 
@@ -191,7 +193,8 @@ def test_an_id_with_a_line_break_at_its_end_is_none(id: str) -> None:
 def test_each_argument_is_quoted_and_the_command_is_not() -> None:
     with Server(servers.ordinary) as server:
         exec(BOX, "ls *.py |", ["a b", "$HOME", "it's", ""], config=client(server.url)).unwrap()
-        assert json.loads(one(server).body)["command"] == "ls *.py | 'a b' '$HOME' 'it'\"'\"'s' ''"
+        sent = Command("ls *.py | 'a b' '$HOME' 'it'\"'\"'s' ''")
+        assert json.loads(one(server).body)["command"] == wire_form(sent, provider_of(None)).unwrap()
 
 
 def test_the_path_of_the_url_is_kept() -> None:

@@ -21,6 +21,13 @@ def place(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
         yield platform
 
 
+@pytest.fixture(scope="session")
+def one_place() -> Iterator[local.Platform]:
+    """A running platform for what is the same at each level: requests and answers, and no command."""
+    with local.platform() as platform:
+        yield platform
+
+
 @pytest.fixture
 def wire(place: local.Platform) -> Iterator[Wire]:
     """A connection of a user who has nothing yet."""

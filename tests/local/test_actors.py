@@ -3,8 +3,16 @@
 import base64
 import json
 
+import pytest
+
 from pocketenv_fp import local
 from tests.local.wire import Wire
+
+
+@pytest.fixture(scope="session")
+def place(one_place: local.Platform) -> local.Platform:
+    """The level of isolation makes no difference here."""
+    return one_place
 
 
 def test_profile_by_did_or_handle(wire: Wire, other: Wire) -> None:

@@ -6,6 +6,12 @@ from pocketenv_fp import local
 from tests.local.wire import Wire
 
 
+@pytest.fixture(scope="session")
+def place(one_place: local.Platform) -> local.Platform:
+    """The level of isolation makes no difference here."""
+    return one_place
+
+
 def test_claim_keeps_the_content(place: local.Platform, wire: Wire) -> None:
     """The caller becomes the owner, and the content stays."""
     sandbox = place.new_ownerless_sandbox()

@@ -120,7 +120,7 @@ def check(folder: Path, clients: list[Client], place: Place, pool: ThreadPoolExe
         looking = [pool.submit(client.check, place.wire(), there) for client in clients]
         wrong += [found for each in looking for found in each.result()]
         wrong += remains(folder, wire)
-        if not eventually(lambda: not any(client.rest(wire) for client in clients), 10):
+        if not eventually(lambda: not any(client.rest(wire) for client in clients), 60):
             wrong.append("a service that did not come back")
     return wrong
 

@@ -91,9 +91,8 @@ def test_exec_in_a_stopped_sandbox(wire: Wire) -> None:
 def test_exec_background_child(wire: Wire, command: str, ending: str) -> None:
     """A background child does not hold exec up and ends with its sandbox."""
     sandbox = wire.create()
-    begun = time.monotonic()
+    # The client's own limit is below what the child sleeps.
     assert wire.exec(sandbox, f"{command}\necho done") == ("done\n", "", 0)
-    assert time.monotonic() - begun < 5
     assert eventually(lambda: living(wire, sandbox) >= 1)
     assert wire.post(f"sandbox.{ending}", id=sandbox).raw == b"{}"
     assert living(wire, sandbox) == 0

@@ -18,6 +18,13 @@ from pocketenv_fp.local.request_log import Answered
 from pocketenv_fp.local.sandboxes import Sandbox
 from tests.local.wire import Answer, Wire
 
+
+@pytest.fixture(scope="session")
+def place(one_place: local.Platform) -> local.Platform:
+    """The level of isolation makes no difference here."""
+    return one_place
+
+
 VOID = {"meta", "link", "br"}
 SECRET = "hunter2-in-the-open"
 DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"

@@ -27,7 +27,7 @@ def test_expose_reaches_the_server(wire: Wire) -> None:
         except OSError:
             return False
 
-    assert eventually(answers, 8)
+    assert eventually(answers)
     assert wire.get("sandbox.getExposedPorts", id=sandbox).json == {
         "ports": [{"port": port, "description": "site", "previewUrl": url}]
     }

@@ -64,7 +64,7 @@ class Wire:
 
     def _connect(self) -> http.client.HTTPConnection:
         place = urlsplit(self.platform.url)
-        return http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+        return http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
 
     def __enter__(self) -> Self:
         return self
@@ -195,7 +195,7 @@ def _command_line(pid: int) -> bytes:
         return b"agent.program, gone by now"
 
 
-def eventually(found: Callable[[], bool], seconds: float = 3.0) -> bool:
+def eventually(found: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it becomes true in time."""
     deadline = time.monotonic() + seconds
     while not found():

@@ -398,12 +398,12 @@ def ended(environment: dict[str, str], number: int, use: str, ready: Callable[[]
     source = f"from pocketenv_fp import *\nprint(managed({use})('child'))"
     running = subprocess.Popen([sys.executable, "-c", source], env=environment, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not ready():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         running.send_signal(number)
-        return running.wait(timeout=30)
+        return running.wait(timeout=120)
     finally:
         running.kill()
         running.wait()

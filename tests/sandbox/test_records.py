@@ -50,6 +50,7 @@ from pocketenv_fp import (
     using,
 )
 from pocketenv_fp.local.faults import Drop, Fault, Garbage, Refuse, Slow
+from pocketenv_fp.sandbox import records
 from tests import servers
 from tests.conformance.recorder import Recorder
 from tests.local.wire import eventually
@@ -416,7 +417,7 @@ def test_an_added_record_that_the_list_does_not_have_is_not_found(kind: Kind) ->
         error = kind.box("set")(BOX, *kind.first(1), config=client(server.url)).failure()
         assert isinstance(error, RecordNotFound)
         # A file may be between another process's delete and its add, and volumes are listed first.
-        looks = {"file": ["GET"] * 3}
+        looks = {"file": ["GET"] * records.LOOKS}
         first = ["GET"] if kind.noun == "volume" else []
         assert server.verbs == [*first, "POST", *looks.get(kind.noun, ["GET"])]
 

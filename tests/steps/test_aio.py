@@ -45,7 +45,7 @@ from pocketenv_fp.steps.operation import step
 pytestmark = pytest.mark.usefixtures("environment")
 
 B = TypeVar("B")
-HERE = threading.Barrier(2, timeout=20)
+HERE = threading.Barrier(2, timeout=120)
 
 
 @step(str)
@@ -89,7 +89,7 @@ def test_twenty_run_at_once_and_the_loop_ticks_meanwhile() -> None:
     # Each waits for all the others, and for a file that the loop makes later: in turns, or with the loop blocked, none ends.
     async def main(box: Sandbox) -> tuple[list[object], int]:
         together = "while ! test -e go || test $(ls begun-* | wc -l) -lt 20; do sleep 0.02; done"
-        waiting = exec(f"mktemp begun-XXXXXX >/dev/null; {together}; echo done", timeout=30)
+        waiting = exec(f"mktemp begun-XXXXXX >/dev/null; {together}; echo done", timeout=120)
         runs = [asyncio.ensure_future(_awaited(aio(waiting)(box))) for _ in range(20)]
         ticks = 0
         while ticks < 50:
@@ -104,6 +104,10 @@ def test_twenty_run_at_once_and_the_loop_ticks_meanwhile() -> None:
     results, ticks = asyncio.run(main(made))
     assert ticks == 50
     assert results == ["done\n"] * 20
+
+
+def _names() -> list[str]:
+    return [box.unwrap().name for box in iter_sandboxes_by_actor(me().unwrap().did)]
 
 
 async def _awaited(pending: Pending[ExecResult]) -> object:
@@ -184,14 +188,17 @@ def test_what_runs_in_a_block_is_traced() -> None:
 def test_to_give_up_stops_the_waiting_and_not_the_work() -> None:
     async def main() -> bool:
         work = ephemeral(start | exec("sleep 1; echo done"))
+        running = asyncio.ensure_future(_awaited(aio(work)("given-up")))
+        while not await asyncio.to_thread(_names):  # noqa: ASYNC110  # the platform sets no event
+            await asyncio.sleep(0.01)
         try:
-            await asyncio.wait_for(aio(work)("given-up"), 0.2)
+            await asyncio.wait_for(running, 0.01)
         except TimeoutError:
             return True
         return False
 
     assert asyncio.run(main())
-    assert [box.unwrap().name[:8] for box in iter_sandboxes_by_actor(me().unwrap().did)] == ["given-up"]
+    assert [name[:8] for name in _names()] == ["given-up"]
     _wait_until_nothing_is_left()
 
 
@@ -214,7 +221,7 @@ def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
     @step(str)
     def wait(name: str) -> Result[str, PocketenvError]:
         began.append(name)
-        go.wait(20)
+        go.wait(120)
         return Success(name)
 
     async def main() -> tuple[list[str], object]:
@@ -244,7 +251,7 @@ def test_who_waits_for_it_too_is_not_cancelled_with_the_other() -> None:
     @step(str)
     def wait(name: str) -> Result[str, PocketenvError]:
         began.append(name)
-        go.wait(20)
+        go.wait(120)
         return Success(name)
 
     async def main() -> list[object]:
@@ -307,12 +314,14 @@ def test_what_is_awaited_is_a_value() -> None:
 
 PROGRAM = """
 import asyncio, signal
-from pocketenv_fp import aio, ephemeral, exec, start
+from pocketenv_fp import aio, ephemeral, exec, list_sandboxes_by_actor, me, start
 
 async def main():
-    work = asyncio.ensure_future(aio(ephemeral(start | exec("sleep 0.5")))("left-behind"))
+    work = asyncio.ensure_future(aio(ephemeral(start | exec("sleep 1")))("left-behind"))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-    await asyncio.sleep(0.3)
+    mine = me().unwrap().did
+    while not await asyncio.to_thread(lambda: list_sandboxes_by_actor(mine).unwrap()):
+        await asyncio.sleep(0.01)
     print("begun", flush=True)
     await asyncio.sleep(SECONDS)
 
@@ -329,7 +338,7 @@ finally:
 def test_python_waits_for_what_has_begun(
     environment: dict[str, str], platform: local.Platform, number: signal.Signals | None, code: int
 ) -> None:
-    seconds = "0" if number is None else "20"
+    seconds = "0" if number is None else "60"
     before = platform.faults.worked("sandbox.createSandbox")
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PROGRAM.replace("SECONDS", seconds)],

@@ -295,10 +295,10 @@ def test_the_repr_of_unusual_arguments_is_source_too(step: Step[Any, Any]) -> No
 
 
 @EACH
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_step_pickles_with_every_protocol(step: Step[Any, Any], protocol: int) -> None:
+def test_a_step_pickles_with_every_protocol(step: Step[Any, Any]) -> None:
     whole = identity | step | identity
-    assert pickle.loads(pickle.dumps(whole, protocol)) == whole == step
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(whole, protocol)) == whole == step
 
 
 @EACH

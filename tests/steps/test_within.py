@@ -54,8 +54,8 @@ from tests import servers
 from tests.servers import BOX, VIEW, Reply, Server, reply, under
 
 # Long enough that what outlasts it has not been ended, and far shorter than what is waited for.
-SOON = 0.3
-MUCH_LATER = 5.0
+SOON = 0.5
+MUCH_LATER = 15.0  # what is waited for takes 20 s and more
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_what_is_done_in_time_is_as_it_would_have_been(box: Sandbox) -> None:
 def test_a_command_is_waited_for_no_longer_and_not_sent_again(box: Sandbox, place: local.Platform) -> None:
     with place.faults.on("sandbox.exec", Slow(0), times=100) as planned:
         began = time.monotonic()
-        error = late(within(SOON, exec("sleep 20"))(box), began)
+        error = late(within(SOON, exec("sleep 30"))(box), began)
     assert (error.operation, error.maybe_sent) == ("sandbox.exec", True)
     assert planned.played == 1
     assert "a command may still run" in str(error)
@@ -195,11 +195,9 @@ def test_an_answer_that_dribbles_is_given_up(answer: Reply) -> None:
 
 
 def test_a_body_has_only_the_time_that_its_head_left() -> None:
-    stalled = Reply(servers.OK + b"Content-Length: 100\r\n\r\n   ", wait=1.5)
+    stalled = Reply(servers.OK + b"Content-Length: 100\r\n\r\n   ", wait=60)
     with Server(servers.always(stalled)) as server:
-        began = time.monotonic()
-        error = within(2, exec("true", config=servers.client(server.url, read_timeout=30)))(BOX).failure()
-        assert time.monotonic() - began < 3
+        error = within(2, exec("true", config=servers.client(server.url, read_timeout=50)))(BOX).failure()
         assert error == DeadlineExceeded(2, "sandbox.exec", maybe_sent=True)
 
 
@@ -248,7 +246,7 @@ def test_an_upload_that_is_no_longer_read_is_given_up() -> None:
         took = time.monotonic() - began
         done.set()
     assert error == DeadlineExceeded(2, "storage.put", maybe_sent=True)
-    assert took < 3
+    assert took < MUCH_LATER
 
 
 def test_what_comes_in_time_is_whole_and_the_connection_is_kept() -> None:
@@ -278,17 +276,17 @@ def test_a_failure_of_another_kind_stays_what_it_is() -> None:
 
 def test_the_earliest_end_counts(box: Sandbox) -> None:
     began = time.monotonic()
-    late(within(60, within(SOON, exec("sleep 20")))(box), began)
-    late(within(SOON, within(60, exec("sleep 20")))(box), began)
+    late(within(60, within(SOON, exec("sleep 30")))(box), began)
+    late(within(SOON, within(60, exec("sleep 30")))(box), began)
 
 
 def test_what_is_done_instead_has_time_of_its_own_or_shares_it(box: Sandbox, place: local.Platform) -> None:
-    ran = box | or_else(within(SOON, exec("sleep 20")), exec("echo other"), on=DeadlineExceeded) | stdout
+    ran = box | or_else(within(SOON, exec("sleep 30")), exec("echo other"), on=DeadlineExceeded) | stdout
     assert ran == Success("other\n")
     place.faults.add("sandbox.exec", Slow(1))
     began = time.monotonic()
     late(box | within(SOON, or_else(exec("true"), exec("echo other"))), began)
-    assert box | recover(within(SOON, exec("sleep 20") | stdout), "none") == Success("none")
+    assert box | recover(within(SOON, exec("sleep 30") | stdout), "none") == Success("none")
 
 
 def test_a_step_is_tried_again_within_a_time_of_its_own(config: Config) -> None:
@@ -313,9 +311,9 @@ def test_attempts_and_their_pauses_end_with_the_time(config: Config) -> None:
 def test_what_was_created_is_released_although_the_time_is_over(place: local.Platform, config: Config) -> None:
     del config
     for pipeline in (
-        within(SOON, ephemeral(start | exec("sleep 20"))),
-        within(SOON, managed(start | exec("sleep 20"))),
-        ephemeral(within(SOON, start | exec("sleep 20"))),
+        within(SOON, ephemeral(start | exec("sleep 30"))),
+        within(SOON, managed(start | exec("sleep 30"))),
+        ephemeral(within(SOON, start | exec("sleep 30"))),
     ):
         began = time.monotonic()
         late(pipeline("my-box"), began)

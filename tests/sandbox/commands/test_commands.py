@@ -574,7 +574,7 @@ def test_exec_script_long(box: Sandbox, letter: str, length: int, *, fits: bool)
 
 
 def until(found: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not found() and time.monotonic() < deadline:
         time.sleep(0.05)
     return found()

@@ -87,16 +87,18 @@ HARDEST = Node(
 numbers = itertools.count()
 
 
+# Plain processes have the disk, tar and shell of boxes: where there are boxes, they are tried with what is slow.
+PLAIN = [pytest.mark.slow] if bubblewrap() is not None else []
 WAYS = [
-    ("bubblewrap", "line"),
-    ("bubblewrap", "storage"),
-    ("bubblewrap", "commands"),
-    ("processes", "line"),
-    ("processes", "storage"),
+    pytest.param(("bubblewrap", "line"), id="bubblewrap-line"),
+    pytest.param(("bubblewrap", "storage"), id="bubblewrap-storage"),
+    pytest.param(("bubblewrap", "commands"), id="bubblewrap-commands"),
+    pytest.param(("processes", "line"), id="processes-line", marks=PLAIN),
+    pytest.param(("processes", "storage"), id="processes-storage", marks=PLAIN),
 ]
 
 
-@pytest.fixture(scope="module", params=WAYS, ids="-".join)
+@pytest.fixture(scope="module", params=WAYS)
 def place(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
     """A running platform, with boxes or without, and the way that every copy takes."""
     isolation, way = request.param

@@ -23,6 +23,7 @@ from pocketenv_fp.local import Platform
 from pocketenv_fp.local.faults import LostSession
 from pocketenv_fp.local.limits import PLATFORM_LIMIT
 from pocketenv_fp.local.vault import open_vault
+from tests.local.wire import eventually
 
 RECORDED = Path(__file__).parents[3] / "shared" / "platform" / "recorded" / "wire.jsonl"
 JSON = "application/json"
@@ -118,6 +119,10 @@ class Replay:
             self._others()
         elif number == 527:
             self._call("sandbox.exec", {"command": "mkdir -p /workspace/bk"}, id=self.bound[_sandbox(1)])
+        elif number == 534:
+            # They are made after the answers.
+            box = self.bound[_sandbox(1)]
+            assert eventually(lambda: len(self._call("sandbox.getBackups", "GET", id=box)["backups"]) == 3, 30)
         elif number == 579:
             stack.enter_context(self.platform.faults.on("*", LostSession()))
 

@@ -112,11 +112,12 @@ class Wire:
     def start_and_wait(self, sandbox: str) -> None:
         """Start, and wait for the files and keys. The platform writes them after its answer."""
         # Files are written in the order of their records, after the keys: the marker is the last.
-        marker = f"/workspace/.marker-{time.monotonic_ns()}"
+        name = f".marker-{time.monotonic_ns()}"
+        marker = f"/workspace/{name}"
         file = {"sandboxId": sandbox, "path": marker, "content": self.seal("")}
         assert self.post("file.addFile", {"file": file}).empty
         self.start(sandbox)
-        assert eventually(lambda: self.exec(sandbox, f"test -e {marker} && rm {marker}")[2] == 0, 30)
+        assert eventually(lambda: self.exec(sandbox, f"test -e {name} && rm {name}")[2] == 0, 30)
         rows = self.get("file.getFiles", sandboxId=sandbox, limit=1000).json["files"]
         (record,) = [row["id"] for row in rows if row["path"] == marker]
         assert self.post("file.deleteFile", id=record).empty
@@ -142,7 +143,7 @@ class Wire:
         """(stdout, stderr, exit code) of a shell line in a child of the sandbox's shell, as the client runs it."""
         answer = self.say(sandbox, in_child(command))
         assert answer.status == 200, answer
-        stdout, stderr = (answer.json[name].replace(END, "") for name in ("stdout", "stderr"))
+        stdout, stderr = (answer.json.get(name, "").replace(END, "") for name in ("stdout", "stderr"))
         return stdout, stderr, answer.json["exitCode"]
 
     def out(self, sandbox: str, command: str) -> str:

@@ -1,4 +1,4 @@
-"""The platform walked once for all tests of its answers, and what the run tells at its end."""
+"""One walk over the platform for all tests of its answers, and the report at the end of the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SENT = pytest.StashKey[Counter[int]]()
 
 @pytest.fixture(scope="session")
 def walked(pytestconfig: pytest.Config) -> list[Exchange]:
-    """Everything that the platform answered on walks through all of its methods: with a login and without, at each level."""
+    """Return all answers of the platform to walks through all its methods: with and without a login, at each level."""
     exchanges = list[Exchange]()
     levels: list[Literal["bubblewrap", "processes"]] = ["processes"]
     if bubblewrap() is not None:
@@ -41,13 +41,13 @@ def walked(pytestconfig: pytest.Config) -> list[Exchange]:
 
 @pytest.fixture(scope="session")
 def sent(pytestconfig: pytest.Config) -> Counter[int]:
-    """How many bad requests were sent, by the status they got; 0 stands for a connection that was closed."""
+    """Return the number of bad requests by the status of their answers. 0 is a closed connection."""
     counted = pytestconfig.stash[SENT] = Counter[int]()
     return counted
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table of all methods, and how many bad requests there were."""
+    """Print the table of all methods, and the number of bad requests."""
     exchanges = config.stash.get(WALKED, None)
     if exchanges is not None and contract.LEXICONS.is_dir():
         terminalreporter.section("the embedded platform and the published contract")

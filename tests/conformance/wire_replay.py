@@ -1,7 +1,7 @@
 """The recorded requests, sent again to the embedded platform, and their answers compared with the recorded ones.
 
-Ids, names, tokens and times differ on every server. In the recording they are placeholders: each is bound to the value that
-is seen in its place first, and has to be that value from then on.
+Ids, names, tokens and times differ on every server. In the recording they are placeholders. Each is bound to the value
+that is seen in its place first, and has to be that value from then on.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ SAME = (
     "retry-after",
 )
 RATE_LIMIT = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
-# Lists that the platform sorts by nothing.
+# Lists that the platform does not sort.
 UNORDERED = frozenset(["secrets", "variables", "files", "volumes", "ports", "backups"])
 TIMES = frozenset(["createdAt", "updatedAt", "startedAt", "expiresAt", "timestamp"])
 
 MOVING = frozenset(["x-ratelimit-reset"])
-# The last four rows name no request. These are the ones that they speak of: verb, path and user.
+# The last four rows have no request. These are theirs: verb, path and user.
 LIMITED = {
     "rate limit: the first refused one": ("GET", f"{NAMESPACE}sandbox.getSandboxes", ""),
     "OPTIONS while limited": ("OPTIONS", f"{NAMESPACE}sandbox.exec", ""),
@@ -69,7 +69,7 @@ Row = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """What came for one request: header names in lower case."""
+    """An answer: header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -77,12 +77,12 @@ class Answer(NamedTuple):
 
 
 def recorded() -> list[Row]:
-    """All requests of the recording, in order."""
+    """Return all requests of the recording, in order."""
     return [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
 
 
 def parts(rows: list[Row]) -> list[list[Row]]:
-    """The requests of each part, which had a server of its own."""
+    """Return the requests of each part, which had a server of its own."""
     return [list(group) for _, group in groupby(rows, key=lambda row: cast("str", row["part"]))]
 
 
@@ -103,7 +103,7 @@ class Replay:
         self.tokens["NOBODY"] = self._vault.sign({"did": NOBODY, "iat": 0})
 
     def run(self, rows: list[Row]) -> Iterator[tuple[Row, str | None]]:
-        """Each request with what is different about its answer; None where nothing is."""
+        """Yield each request with the difference of its answer; None where there is none."""
         with ExitStack() as stack:
             for row in rows:
                 self._before(row, stack)
@@ -111,7 +111,7 @@ class Replay:
                 yield row, different
                 self._after(row, answer)
 
-    # What happened on the recorded server besides the recorded requests.
+    # Actions on the recorded server besides the recorded requests.
 
     def _before(self, row: Row, stack: ExitStack) -> None:
         number = row["n"]
@@ -144,7 +144,7 @@ class Replay:
             self.platform.faults.clear()
 
     def _others(self) -> None:
-        # The sandboxes that the first user had before, oldest first.
+        # Make the earlier sandboxes of the first user, oldest first.
         listed: list[Row] = next(row for row in recorded() if row["n"] == 341)["answer"]["sandboxes"]
         for told in reversed([each for each in listed if each["id"] not in map(_sandbox, (1, 26, 30))]):
             with ExitStack() as stack:
@@ -372,7 +372,7 @@ def _sandbox(number: int) -> str:
 
 
 def _look(item: Any) -> str:
-    # What an item of a list is like, without what differs between two servers.
+    # Return the form of a list's item, without the values that differ between two servers.
     return json.dumps({name: value for name, value in item.items() if name not in TIMES | {"id", "previewUrl"}})
 
 

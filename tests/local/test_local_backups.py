@@ -1,4 +1,4 @@
-"""Backups: what was there comes back, and nothing from outside the sandbox gets in."""
+"""Backups: a restore brings the directory back, and nothing from outside the sandbox gets in."""
 
 import contextlib
 import sqlite3
@@ -90,7 +90,7 @@ def test_restore_follows_no_link_out(wire: Wire, tmp_path: Path) -> None:
     row = wire.back_up(sandbox, "/workspace/d")
     (tmp_path / "precious").write_text("host")
     wire.out(sandbox, f"rm -r d; ln -s {tmp_path} d")
-    # Without a box the link leads out and is refused; in a box it leads to a place of the sandbox's own.
+    # Without a box the link leads out and is refused. In a box it leads to a place of the sandbox's own.
     boxed = wire.platform.isolation == "bubblewrap"
     assert wire.post("sandbox.restoreBackup", {"backupId": row["id"]}).status == (200 if boxed else 400)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]

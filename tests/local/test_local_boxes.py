@@ -1,4 +1,4 @@
-"""Boxes: what a sandbox sees, what it cannot reach, and that it ends with its platform."""
+"""Boxes: what a sandbox sees and cannot reach, and its end with its platform."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ needs_boxes = pytest.mark.skipif(box.bubblewrap() is None, reason="no bubblewrap
 
 @pytest.fixture
 def boxed(wire: Wire) -> Wire:
-    """A connection to the platform that has boxes."""
+    """Yield a connection to the platform that has boxes."""
     if wire.platform.isolation != "bubblewrap":
         pytest.skip("plain processes see this machine: that is what they are")
     return wire
@@ -37,7 +37,7 @@ def boxed(wire: Wire) -> Wire:
 
 @pytest.fixture(params=[pytest.param("bubblewrap", marks=needs_boxes), "processes"])
 def limited(request: pytest.FixtureRequest) -> Iterator[Wire]:
-    """A connection to a platform with limits, at each level."""
+    """Yield a connection to a platform with limits, at each level."""
     limits = Limits(cpu_seconds=1, memory_bytes=512 * 1024 * 1024, processes=20, output_bytes=100_000)
     with local.platform(isolation=request.param, limits=limits) as platform, Wire(platform, platform.token) as wire:
         yield wire
@@ -70,7 +70,7 @@ def test_the_system_is_read_only_in_a_box(boxed: Wire) -> None:
 
 def test_the_kernels_settings_are_read_only_in_a_box(boxed: Wire) -> None:
     sandbox = boxed.create()
-    # Each is written what it holds already.
+    # Each is written with its present content.
     write = "v=$(cat /proc/sys/vm/swappiness); (echo $v > /proc/sys/vm/swappiness)"
     assert boxed.exec(sandbox, write)[2] != 0
     boxed.exec(
@@ -131,7 +131,7 @@ def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
 
 
 def reboot(wire: Wire, sandbox: str) -> None:
-    """Kill the first process of a box: the next command has a new one."""
+    """Kill the first process of a box. The next command has a new one."""
     folder = wire.platform.data / "sandboxes" / sandbox
     for pid in processes.marked(folder) - commands_alive(folder):
         with contextlib.suppress(ProcessLookupError):  # it ended with its parent
@@ -139,9 +139,7 @@ def reboot(wire: Wire, sandbox: str) -> None:
     assert eventually(lambda: wire.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 200)
 
 
-def test_box_sees_only_its_own_processes(
-    boxed: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_box_sees_only_its_own_processes(boxed: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """A box does not see the process that started it."""
     monkeypatch.setenv("SOMETHING_SECRET", "of-the-host")
     sandbox = boxed.create()
@@ -257,7 +255,7 @@ def test_upload_reaches_a_system_directory(boxed: Wire) -> None:
 
 
 def upload(wire: Wire, *entries: tarfile.TarInfo) -> str:
-    """The name of an archive with these entries."""
+    """Upload an archive with these entries. Return its name."""
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w:gz") as tar:
         for entry in entries:
@@ -273,7 +271,7 @@ def upload(wire: Wire, *entries: tarfile.TarInfo) -> str:
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644) -> tarfile.TarInfo:
-    """One entry of an archive."""
+    """Return one entry of an archive."""
     made = tarfile.TarInfo(name)
     made.type, made.linkname, made.mode = kind, target, mode
     made.size = 1 if kind == tarfile.REGTYPE else 0
@@ -294,9 +292,7 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int 
     ],
     ids=["dots", "inner dots", "through a link", "through a relative link", "hard link", "hard dots", "device", "fifo"],
 )
-def test_unpack_stays_inside(
-    wire: Wire, attack: list[tarfile.TarInfo], tmp_path: Path
-) -> None:
+def test_unpack_stays_inside(wire: Wire, attack: list[tarfile.TarInfo], tmp_path: Path) -> None:
     """An archive with paths that lead out stays inside."""
     (tmp_path / "precious").write_text("host")
     for each in attack:
@@ -387,7 +383,7 @@ def test_fork_bomb_is_killed(limited: Wire) -> None:
 def test_a_command_may_open_its_own_outputs_by_name(wire: Wire) -> None:
     sandbox = wire.create()
     line = "echo a; echo b > /dev/stdout; echo c; echo d >> /dev/stderr; echo e > /dev/stderr"
-    # They are files: to open one by name for writing empties it.
+    # They are files: opening one by name for writing empties it.
     answer = wire.say(sandbox, line).json
     assert (answer["stdout"], answer["stderr"]) == ("b\nc", "e")
 

@@ -1,4 +1,4 @@
-"""Claiming: a sandbox of nobody's becomes somebody's, once."""
+"""Claiming: a user becomes the owner of an ownerless sandbox, once."""
 
 import pytest
 
@@ -25,9 +25,7 @@ def test_claim_keeps_the_content(place: local.Platform, wire: Wire) -> None:
     assert wire.out(sandbox, "cat x") == "kept\n"
 
 
-def test_claim_is_listed_for_its_owner_only(
-    place: local.Platform, wire: Wire, stranger: Wire
-) -> None:
+def test_claim_is_listed_for_its_owner_only(place: local.Platform, wire: Wire, stranger: Wire) -> None:
     """A claimed sandbox is in its owner's list and in no other."""
     sandbox = place.new_ownerless_sandbox()
     wire.post("sandbox.claimSandbox", id=sandbox)

@@ -286,9 +286,7 @@ def test_body_objects_have_their_path(wire: Wire) -> None:
         ("actor.getProfile", {"did": "no did"}, "Error: did must be a valid did or a handle"),
     ],
 )
-def test_params_in_the_platforms_words(
-    wire: Wire, name: str, params: dict[str, object], message: str
-) -> None:
+def test_params_in_the_platforms_words(wire: Wire, name: str, params: dict[str, object], message: str) -> None:
     """Parameters are checked in the platform's words."""
     assert wire.get(name, **params).error == (400, "InvalidRequest", message)
 
@@ -403,6 +401,7 @@ def test_handler_error_is_hidden_and_logged(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error in a handler is a 500 that hides its text, and it is logged."""
+
     def broken(*_: object) -> object:
         raise RuntimeError("the details")
 

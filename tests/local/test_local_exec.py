@@ -1,4 +1,4 @@
-"""Commands: real processes that see nothing of the host's environment and that end with their sandbox."""
+"""Commands: real processes that see nothing of the host's environment and end with their sandbox."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.local.wire import Wire, commands_alive, eventually
 
 
 def living(wire: Wire, sandbox: str) -> int:
-    """Number of processes that commands of a sandbox left or have running, its box itself left aside."""
+    """Return the number of processes of a sandbox's commands, without its box."""
     return len(commands_alive(wire.platform.data / "sandboxes" / sandbox))
 
 
@@ -65,7 +65,7 @@ def test_exec_without_the_host_environment(wire: Wire, monkeypatch: pytest.Monke
     names = {line.partition("=")[0] for line in wire.out(wire.create(), "env").splitlines()}
     own = {"PATH", "HOME", "LANG", "LC_ALL", "LANGUAGE", "COMMAND_TIMEOUT_MS"}
     assert own <= names
-    # The last three are where there is no box.
+    # The last three exist where there is no box.
     assert names - own <= {"PWD", "OLDPWD", "SHLVL", "_", processes.MARK, "TMPDIR", "BASH_ENV"}
     assert wire.out(wire.create(), "echo $LANG ${HOME##*/}") == "C.UTF-8 root\n"
 
@@ -88,9 +88,7 @@ def test_exec_in_a_stopped_sandbox(wire: Wire) -> None:
 
 @pytest.mark.parametrize("command", ["sleep 100 &", "(sleep 100; echo late) & disown", "setsid sleep 100 &"])
 @pytest.mark.parametrize("ending", ["stopSandbox", "deleteSandbox"])
-def test_exec_background_child(
-    wire: Wire, command: str, ending: str
-) -> None:
+def test_exec_background_child(wire: Wire, command: str, ending: str) -> None:
     """A background child does not hold exec up and ends with its sandbox."""
     sandbox = wire.create()
     begun = time.monotonic()
@@ -114,7 +112,7 @@ def test_exec_child_that_left_its_session(wire: Wire) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Return whether a process is there and no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:

@@ -15,13 +15,13 @@ SERVER_ERROR = (500, "InternalServerError", "Internal Server Error")
 
 
 def add_file(wire: Wire, sandbox: str, path: str, content: str) -> None:
-    """Add a file whose content is sealed here."""
+    """Add a file. Its content is sealed here."""
     file = {"sandboxId": sandbox, "path": path, "content": wire.seal(content)}
     assert wire.post("file.addFile", {"file": file}).empty
 
 
 def files(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
-    """The files that a sandbox has."""
+    """Return the files of a sandbox."""
     rows: list[dict[str, Any]] = wire.get("file.getFiles", sandboxId=sandbox).json["files"]
     return rows
 

@@ -1,4 +1,4 @@
-"""A platform as a thing: started, closed, forked, killed, started again on the same folder."""
+"""The life of a platform: started, closed, forked, killed, started again on the same folder."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")
 
 @contextlib.contextmanager
 def served(*options: str) -> Generator[tuple["subprocess.Popen[str]", dict[str, str]]]:
-    """`python -m pocketenv_fp.local` and the variables that it printed."""
+    """Yield `python -m pocketenv_fp.local` and the variables that it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "pocketenv_fp.local", *options]
     pipe = subprocess.PIPE
@@ -65,7 +65,7 @@ def test_close_leaves_nothing() -> None:
 
 
 def thread_of(thread: threading.Thread, platform: local.Platform) -> bool:
-    """Whether this is the platform's own thread."""
+    """Return whether this is the platform's own thread."""
     return thread is platform._thread  # pyright: ignore[reportPrivateUsage]
 
 
@@ -125,6 +125,7 @@ def test_platform_several_at_once() -> None:
 
 def test_platform_in_any_thread() -> None:
     """A platform can be made in any thread and inside a running loop."""
+
     async def inside() -> int:
         with local.platform() as platform, Wire(platform, platform.token) as wire:
             return await asyncio.to_thread(lambda: wire.get("sandbox.getSandboxes").status)
@@ -222,7 +223,7 @@ def test_shared_in_a_forked_child() -> None:
 
 
 def hold(pipe: "Connection[str, str]") -> None:
-    """Live until told otherwise."""
+    """Live until the parent ends it."""
     pipe.recv()
 
 
@@ -273,7 +274,7 @@ def test_command_prints_variables_and_ends(number: signal.Signals, tmp_path: Pat
 
 
 def run_something(variables: dict[str, str], folder: Path) -> set[int]:
-    """The processes now left in the background on a platform that is known by its variables."""
+    """Return the background processes on a platform with these variables."""
     host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=20)
     login = {"Authorization": f"Bearer {variables['POCKETENV_TOKEN']}", "Content-Type": "application/json"}

@@ -63,13 +63,13 @@ class Engine(Protocol):
 
 def engines() -> dict[str, Engine]:
     """Return the installed engines, the fastest first."""
-    found: dict[str, Engine] = {}
+    available: dict[str, Engine] = {}
     for name in ("zlib_ng.zlib_ng", "zlib"):
         try:
-            found[name] = cast(Engine, importlib.import_module(name))
+            available[name] = cast(Engine, importlib.import_module(name))
         except ImportError:
             continue
-    return found
+    return available
 
 
 ENGINE = next(iter(engines().values()))

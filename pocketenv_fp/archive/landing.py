@@ -39,14 +39,14 @@ def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
                 above = above.parent
             folder.mkdir(parents=True, exist_ok=True)
             own = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
-            made = Path(own, "new")
-            made.mkdir()
+            new = Path(own, "new")
+            new.mkdir()
         except OSError as error:
             _remove_empty(made_above)
             raise broken(error, str(target)) from None
         try:
             with opened():
-                yield made
+                yield new
         finally:
             # A failed removal must not hide an earlier error.
             with contextlib.suppress(OSError):
@@ -67,10 +67,10 @@ def land(made: Path, target: Path) -> None:
     """
     place = _place(target)
     try:
-        kept = tempfile.mkdtemp(prefix="old-", dir=made.parent)
+        old = tempfile.mkdtemp(prefix="old-", dir=made.parent)
     except OSError as error:
         raise broken(error, str(target)) from None
-    moves = _Moves(str(made), str(place), kept)
+    moves = _Moves(str(made), str(place), old)
     # Ctrl-C may stop the move, but not the undo.
     with closed():
         try:

@@ -59,9 +59,9 @@ def parts(name: str) -> list[str]:
         raise ArchiveError("an absolute name", shown(name))
     if "\0" in name:
         raise ArchiveError("a name with a NUL in it", shown(name))
-    found = [part for part in name.split("/") if part not in {"", "."}]
-    if ".." in found:
+    names = [part for part in name.split("/") if part not in {"", "."}]
+    if ".." in names:
         raise ArchiveError("a name that leads upwards", shown(name))
-    if not found and not name.startswith("."):
+    if not names and not name.startswith("."):
         raise ArchiveError("an entry without a name")
-    return found
+    return names

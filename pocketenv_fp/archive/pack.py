@@ -146,10 +146,10 @@ def _header_of(name: str, entry: os.DirEntry[str] | None, folder: Descriptor) ->
     return _header(name, found, tarfile.SYMTYPE, read_link(entry, name, folder))
 
 
-def _header(name: str, found: os.stat_result, kind: bytes, link: str = "") -> bytes:
+def _header(name: str, status: os.stat_result, kind: bytes, link: str = "") -> bytes:
     # GNU's format keeps names as bytes, of any length, and every tar reads it.
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, link
-    entry.mode, entry.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
-    entry.size = found.st_size if kind == tarfile.REGTYPE else 0
+    entry.mode, entry.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
+    entry.size = status.st_size if kind == tarfile.REGTYPE else 0
     return entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")

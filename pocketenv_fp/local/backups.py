@@ -52,11 +52,11 @@ async def _copy(world: World, sandbox_id: str, body: dict[str, Any], moment: flo
 
 async def get_all(call: Call) -> Any:
     """Return the backups of a sandbox that are not expired."""
-    found = _own(call)
+    sandbox = _own(call)
     _expire(call.world)
     rows = call.world.store.rows(
         "SELECT id, directory, description, expires_at, created_at FROM backups WHERE sandbox = ? ORDER BY rowid",
-        found.id,
+        sandbox.id,
     )
     return {"backups": [_view(*row) for row in rows]}
 
@@ -66,15 +66,15 @@ async def restore(call: Call) -> Any:
     world, name = call.world, call.body["backupId"]
     _expire(world)
     row = world.store.row("SELECT sandbox, directory FROM backups WHERE id = ?", name)
-    found = sandboxes.find(world, row[0], by="id", owner=call.me.id) if row else None
-    if row is None or found is None:
+    sandbox = sandboxes.find(world, row[0], by="id", owner=call.me.id) if row else None
+    if row is None or sandbox is None:
         raise not_found("Sandbox not found")
-    machine = world.machine(found.id)
+    machine = world.machine(sandbox.id)
     async with machine.turn:
-        current = sandboxes.find(world, found.id, by="id")
+        current = sandboxes.find(world, sandbox.id, by="id")
         if current is None or current.stopped:
             raise provider_refused()
-        noted = unpackings.note(world, folder(world) / name, found.id, row[1])
+        noted = unpackings.note(world, folder(world) / name, sandbox.id, row[1])
         try:
             await unpackings.carry(world, noted)
         except (Refused, OSError) as error:
@@ -97,19 +97,19 @@ def archives(world: World, sandbox_id: str) -> list[Path]:
 
 
 def _expire(world: World) -> None:
-    moment, wanted = now(), unpackings.archives(world)
+    moment, unfinished = now(), unpackings.archives(world)
     for row in world.store.rows("SELECT id FROM backups WHERE expires_at <= ?", moment):
-        if folder(world) / row[0] in wanted:
+        if folder(world) / row[0] in unfinished:
             continue
         world.store.write("DELETE FROM backups WHERE id = ?", row[0])
         (folder(world) / row[0]).unlink(missing_ok=True)
 
 
 def _own(call: Call) -> Sandbox:
-    found = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.me.id)
-    if found is None:
+    sandbox = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.me.id)
+    if sandbox is None:
         raise not_found("Sandbox not found")
-    return found
+    return sandbox
 
 
 def _view(name: str, directory: str, description: str | None, expires_at: float, created_at: float) -> dict[str, Any]:

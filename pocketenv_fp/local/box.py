@@ -88,15 +88,15 @@ class Plan(NamedTuple):
 @functools.cache
 def bubblewrap() -> str | None:
     """The bubblewrap of this system if it works here, None where there is none or namespaces are not allowed."""
-    found = shutil.which("bwrap")
-    if found is None or not sys.platform.startswith("linux"):
+    program = shutil.which("bwrap")
+    if program is None or not sys.platform.startswith("linux"):
         return None
-    probe = [found, *_NAMESPACES, "--clearenv", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    probe = [program, *_NAMESPACES, "--clearenv", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
     try:
         done = subprocess.run(probe, capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found if done.returncode == 0 else None
+    return program if done.returncode == 0 else None
 
 
 def best_isolation() -> Isolation:
@@ -120,11 +120,11 @@ _NAMESPACES = (
 class Box:
     """One running agent. Every method but `bury` runs on the server's loop."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, told: IO[bytes]) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, errors: IO[bytes]) -> None:
         self.gone = False
         self._process = process
         self._line = line
-        self._told = told
+        self._told = errors
         self._loop = asyncio.get_running_loop()
         self._numbers = iter(range(1, 2**62))
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
@@ -143,8 +143,8 @@ class Box:
             await asyncio.wait_for(asyncio.shield(self._ready), BOOT_SECONDS)
         except (TimeoutError, Refused):
             await self.end()
-            told = await aside(_rest, self._told)
-            raise Refused(told.strip().splitlines()[-1] if told.strip() else "the box did not start") from None
+            errors = await aside(_rest, self._told)
+            raise Refused(errors.strip().splitlines()[-1] if errors.strip() else "the box did not start") from None
         except asyncio.CancelledError:
             self._abandon()
             raise
@@ -163,12 +163,12 @@ class Box:
         self._sending.append((memoryview(frame({**what, "id": number}, payload)), descriptor))
         self._send()
         try:
-            found, carried = await answer
+            message, payload_read = await answer
         finally:
             self._waiting.pop(number, None)
-        if "error" in found:
-            raise Refused(found["error"])
-        return found, carried
+        if "error" in message:
+            raise Refused(message["error"])
+        return message, payload_read
 
     async def end(self) -> None:
         """End every process of the box, and wait until the last is gone."""
@@ -323,5 +323,5 @@ def shell() -> str:
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
 
 
-def _rest(told: IO[bytes]) -> str:
-    return told.read(10_000).decode(errors="replace")
+def _rest(errors: IO[bytes]) -> str:
+    return errors.read(10_000).decode(errors="replace")

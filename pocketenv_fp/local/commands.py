@@ -14,12 +14,12 @@ _HOLDS = "kill -STOP $$"
 
 async def run(call: Call) -> Any:
     """Return the output and exit code of a command. A non-zero exit code is no error."""
-    found = sandboxes.find(call.world, call.params["id"], by="name", owner=call.owner)
-    if found is None:
+    sandbox = sandboxes.find(call.world, call.params["id"], by="name", owner=call.owner)
+    if sandbox is None:
         raise not_found("Sandbox not found", "SandboxNotFound")
     if isinstance(call.shell, DeadShell | BlockedShell):
-        if found.provider == CLOUDFLARE:
-            await providers.execute(call.world, found, _ENDS if isinstance(call.shell, DeadShell) else _HOLDS)
+        if sandbox.provider == CLOUDFLARE:
+            await providers.execute(call.world, sandbox, _ENDS if isinstance(call.shell, DeadShell) else _HOLDS)
         raise server_error()
-    answer = await providers.execute(call.world, found, call.body["command"])
+    answer = await providers.execute(call.world, sandbox, call.body["command"])
     return {name: value for name, value in answer.items() if name != "stderr" or not isinstance(call.shell, NoStderr)}

@@ -51,7 +51,7 @@ async def delete(call: Call) -> Any:
 def opened(world: World, sandbox_id: str) -> list[tuple[str, bytes]]:
     """Return the (path, content) of every file of a sandbox that can be written. Others are logged and left out."""
     rows = world.store.rows("SELECT path, content FROM files WHERE sandbox = ? ORDER BY rowid", sandbox_id)
-    return [found for path, content in rows if (found := _open(world, path, content)) is not None]
+    return [file for path, content in rows if (file := _open(world, path, content)) is not None]
 
 
 def _open(world: World, path: str, content: str) -> tuple[str, bytes] | None:

@@ -63,20 +63,20 @@ def _lines(text: str) -> bytes:
 
 
 def _kept(call: Call, table: str, columns: str) -> tuple[Any, ...]:
-    found = sandboxes.find(call.world, call.params["id"], by="id", owner=call.me.id)
-    row = None if found is None else call.world.store.row(_ONE.format(columns, table), found.id)
+    sandbox = sandboxes.find(call.world, call.params["id"], by="id", owner=call.me.id)
+    row = None if sandbox is None else call.world.store.row(_ONE.format(columns, table), sandbox.id)
     if row is None:
         raise not_found("Not found")
     return row
 
 
 def _keep(call: Call, table: str, **values: str) -> None:
-    found = sandboxes.find(call.world, call.body["id"], by="id", owner=call.me.id)
-    if found is None:
+    sandbox = sandboxes.find(call.world, call.body["id"], by="id", owner=call.me.id)
+    if sandbox is None:
         raise not_found("Sandbox not found")
     store = call.world.store
     with store.transaction():
         # Each put makes a new record.
-        store.remove(table, "sandbox = ?", found.id)
+        store.remove(table, "sandbox = ?", sandbox.id)
         redacted: str | None = call.body.get("redacted")
-        store.insert(table, sandbox=found.id, id=new_id("rec"), redacted=redacted, created_at=now(), **values)
+        store.insert(table, sandbox=sandbox.id, id=new_id("rec"), redacted=redacted, created_at=now(), **values)

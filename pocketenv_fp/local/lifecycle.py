@@ -35,11 +35,11 @@ async def create_sandbox(call: Call) -> Any:
     if existing is not None:
         await _start(call.world, existing, {})
         return sandboxes.found_again(existing)
-    made = sandboxes.add(call)
-    machine = call.world.machine(made.id)
+    sandbox = sandboxes.add(call)
+    machine = call.world.machine(sandbox.id)
     async with machine.turn:
-        await repositories.clone(machine, made.repo)
-    return sandboxes.created(made, call.body)
+        await repositories.clone(machine, sandbox.repo)
+    return sandboxes.created(sandbox, call.body)
 
 
 async def start_sandbox(call: Call) -> Any:
@@ -50,11 +50,11 @@ async def start_sandbox(call: Call) -> Any:
 
 async def stop_sandbox(call: Call) -> Any:
     """Kill its processes, and on most providers discard its files."""
-    found = _own(call, by="name")
-    machine = call.world.machine(found.id)
+    sandbox = _own(call, by="name")
+    machine = call.world.machine(sandbox.id)
     async with machine.turn:
-        sandboxes.mark_stopped(call.world, found.id)
-        this = providers.provider(found.provider)
+        sandboxes.mark_stopped(call.world, sandbox.id)
+        this = providers.provider(sandbox.provider)
         if not this.runs_on:
             await machine.halt()
         if not this.keeps_files:
@@ -64,19 +64,19 @@ async def stop_sandbox(call: Call) -> Any:
 
 async def delete_sandbox(call: Call) -> Any:
     """Kill its processes and remove every trace, its backups included."""
-    found = _own(call, by="name")
-    machine = call.world.machine(found.id)
+    sandbox = _own(call, by="name")
+    machine = call.world.machine(sandbox.id)
     async with machine.turn:
-        if sandboxes.find(call.world, found.id, by="id") is None:
+        if sandboxes.find(call.world, sandbox.id, by="id") is None:
             raise not_found("Sandbox not found", "SandboxNotFound")
-        archives, contents = backups.archives(call.world, found.id), volumes.contents(call.world, found.id)
-        call.world.store.write("DELETE FROM sandboxes WHERE id = ?", found.id)
+        archives, contents = backups.archives(call.world, sandbox.id), volumes.contents(call.world, sandbox.id)
+        call.world.store.write("DELETE FROM sandboxes WHERE id = ?", sandbox.id)
         await machine.halt()
         await machine.discard()
         for archive in archives:
             archive.unlink(missing_ok=True)
         await volumes.discard(call.world, contents)
-        call.world.machines.pop(found.id, None)
+        call.world.machines.pop(sandbox.id, None)
     return NOTHING
 
 
@@ -99,11 +99,11 @@ async def reach(world: World, sandbox_id: str, path: str) -> None:
     In a box the system's directories are read-only. From now on this one accepts new names. The box is rebuilt for that,
     and services come back.
     """
-    lent = layout.lent(path)
-    if world.kind.isolation != "bubblewrap" or lent is None:
+    system_path = layout.lent(path)
+    if world.kind.isolation != "bubblewrap" or system_path is None:
         return
-    world.store.write("INSERT OR IGNORE INTO reached (sandbox, path) VALUES (?, ?)", sandbox_id, lent)
-    if await world.machine(sandbox_id).reach(lent):
+    world.store.write("INSERT OR IGNORE INTO reached (sandbox, path) VALUES (?, ?)", sandbox_id, system_path)
+    if await world.machine(sandbox_id).reach(system_path):
         await services.resume(world, sandbox_id)
 
 
@@ -113,13 +113,13 @@ def recover(world: World) -> None:
     bury(world.data / "trash")
     for clone in world.data.glob(f"{repositories.DRAFT}*"):
         bury(clone)
-    kept = {
+    known = {
         name
         for name, stopped, provider in world.store.rows("SELECT id, stopped, provider FROM sandboxes")
         if not stopped or providers.provider(provider).keeps_files
     }
     for folder in _entries(world.data / "sandboxes"):
-        if folder.name not in kept:
+        if folder.name not in known:
             bury(folder)
         else:
             file_operations.sweep(str(folder))
@@ -159,7 +159,7 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             # The platform boots the machine before it opens the sealed boxes.
             world.store.write("UPDATE sandboxes SET stopped = 0, started_at = ? WHERE id = ?", now(), sandbox.id)
             raise server_error() from None
-        written = files.opened(world, sandbox.id)
+        contents = files.opened(world, sandbox.id)
         await machine.adopt(plan(world, sandbox.id))
         if volumes.contents(world, sandbox.id):
             await _attach_volumes(machine)
@@ -174,8 +174,8 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
         )
         machine.variables = environment
         providers.started(world, sandbox)
-        if pair is not None or written:
-            world.do_later(partial(_write_files, world, sandbox.id, started, pair, written))
+        if pair is not None or contents:
+            world.do_later(partial(_write_files, world, sandbox.id, started, pair, contents))
         await services.resume(world, sandbox.id)
         await repositories.clone(machine, body.get("repo", sandbox.repo))
 
@@ -190,7 +190,7 @@ async def _attach_volumes(machine: Machine) -> None:
 
 
 async def _write_files(
-    world: World, sandbox_id: str, started: float, pair: keys.Pair | None, written: list[tuple[str, bytes]]
+    world: World, sandbox_id: str, started: float, pair: keys.Pair | None, contents: list[tuple[str, bytes]]
 ) -> None:
     machine = world.machine(sandbox_id)
     async with machine.turn:
@@ -200,7 +200,7 @@ async def _write_files(
             return
         if pair is not None:
             await keys.install(machine, pair)
-        for path, content in written:
+        for path, content in contents:
             try:
                 await machine.write(path, content)
             except Refused as error:
@@ -208,10 +208,10 @@ async def _write_files(
 
 
 def _own(call: Call, *, by: sandboxes.By) -> Sandbox:
-    found = sandboxes.find(call.world, call.params["id"], by=by, owner=call.owner)
-    if found is None:
+    sandbox = sandboxes.find(call.world, call.params["id"], by=by, owner=call.owner)
+    if sandbox is None:
         raise not_found("Sandbox not found", "SandboxNotFound")
-    return found
+    return sandbox
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -251,14 +251,14 @@ def _system(source: Path, opened: set[str]) -> Iterator[_Place]:
 def _unreadable(source: Path) -> tuple[Path, ...]:
     if source != Path("/etc"):
         return ()
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, names, files in os.walk(source):
         for name in sorted([*names, *files]):
             path = Path(folder) / name
             if not path.is_symlink() and not _others_read(path):
-                found.append(path)
-        names[:] = [name for name in names if Path(folder) / name not in found]
-    return tuple(found)
+                paths.append(path)
+        names[:] = [name for name in names if Path(folder) / name not in paths]
+    return tuple(paths)
 
 
 def _covered(path: Path) -> tuple[str, ...]:
@@ -270,5 +270,5 @@ def _others_read(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError:
         return False
-    wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
-    return mode & wanted == wanted
+    bits = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+    return mode & bits == bits

@@ -65,14 +65,14 @@ class Sandbox(NamedTuple):
 
 async def get_sandbox(call: Call) -> Any:
     """Return a sandbox or a base image, of any owner; `{}` for an unknown one."""
-    found = find(call.world, call.params["id"], by="uri")
-    if found is None:
+    sandbox = find(call.world, call.params["id"], by="uri")
+    if sandbox is None:
         return _base_image(call.world, call.params["id"])
-    owner = actors.find(call.world.store, found.owner)
+    owner = actors.find(call.world.store, sandbox.owner)
     shown = {
-        **view(found),
-        "topics": json.loads(found.topics) if found.topics else None,
-        "repo": found.repo,
+        **view(sandbox),
+        "topics": json.loads(sandbox.topics) if sandbox.topics else None,
+        "repo": sandbox.repo,
     }
     return {"sandbox": shown if owner is None else {**shown, "owner": actors.owner(owner)}}
 
@@ -85,13 +85,13 @@ async def get_actor_sandboxes(call: Call) -> Any:
     if user is None:
         return {"sandboxes": [], "total": 0}
     chosen: tuple[str | float, ...] = (user.id,)
-    wanted = "WHERE owner = ?"
+    condition = "WHERE owner = ?"
     if (running := call.params.get("isRunning")) is not None:
         state = "stopped = 0 AND ready_at <= ?" if running else "NOT (stopped = 0 AND ready_at <= ?)"
-        chosen, wanted = (user.id, now()), f"{wanted} AND {state}"
-    page = f"{wanted} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
+        chosen, condition = (user.id, now()), f"{condition} AND {state}"
+    page = f"{condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
     rows = store.select(Sandbox._fields, "sandboxes", page, *chosen, limit, offset)
-    total = store.select(["count(*)"], "sandboxes", wanted, *chosen)[0][0]
+    total = store.select(["count(*)"], "sandboxes", condition, *chosen)[0][0]
     return {"sandboxes": [view(Sandbox(*row)) for row in rows], "total": total}
 
 
@@ -137,7 +137,7 @@ def add(call: Call) -> Sandbox:
     if base is None:
         raise Refusal(502, "SandboxProviderError", "Failed to create sandbox with the provider")
     ready = moment if provider == CLOUDFLARE else moment + call.world.boot_delay
-    made = Sandbox(
+    sandbox = Sandbox(
         id=new_id("sandbox"),
         owner=me.id or None,
         name=free_name(call.world),
@@ -155,9 +155,9 @@ def add(call: Call) -> Sandbox:
         started_at=ready,
     )
     with call.world.store.transaction():
-        call.world.store.insert("sandboxes", **made._asdict())
+        call.world.store.insert("sandboxes", **sandbox._asdict())
         call.world.store.write("UPDATE bases SET installs = installs + 1 WHERE id = ?", base.id)
-    return made
+    return sandbox
 
 
 def same(call: Call) -> Sandbox | None:
@@ -208,8 +208,8 @@ def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> S
     rows = world.store.select(Sandbox._fields, "sandboxes", rest, *[identifier] * (len(known_by) + 1))
     if not rows:
         return None
-    found = Sandbox(*rows[0])
-    return found if owner is ANYBODY or found.owner == owner else None
+    sandbox = Sandbox(*rows[0])
+    return sandbox if owner is ANYBODY or sandbox.owner == owner else None
 
 
 def free_name(world: World) -> str:

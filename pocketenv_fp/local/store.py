@@ -186,8 +186,8 @@ class Store:
 
     def count(self, sql: str, *values: Value) -> int:
         """Return the single number of the query."""
-        found = self.row(sql, *values)
-        return int(found[0]) if found else 0
+        row = self.row(sql, *values)
+        return int(row[0]) if row else 0
 
     def write(self, sql: str, *values: Value) -> int:
         """Return the number of changed rows. The write is safe against a crash of the process."""

@@ -76,14 +76,14 @@ async def delete(call: Call) -> Any:
 def mounts(world: World, sandbox_id: str) -> list[Mount]:
     """Return the mounts of a start: the volumes of a sandbox that can be attached, one at each place."""
     rows = world.store.rows("SELECT id, path FROM volumes WHERE sandbox = ? ORDER BY rowid", sandbox_id)
-    found: dict[str, Mount] = {}
+    places: dict[str, Mount] = {}
     for record, path in rows:
         place = _place(path)
-        if place is None or place in found:
+        if place is None or place in places:
             _log.warning("a volume is not attached: something else is at its path")
         else:
-            found[place] = Mount(place, _made(world, record))
-    return sorted(found.values())
+            places[place] = Mount(place, _made(world, record))
+    return sorted(places.values())
 
 
 def folder(world: World) -> Path:
@@ -104,10 +104,10 @@ async def discard(world: World, folders: list[Path]) -> None:
 
 def recover(world: World) -> None:
     """Remove folders without a volume: a crash interrupted their deletion."""
-    kept = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
+    known = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
     if folder(world).is_dir():
         for content in list(folder(world).iterdir()):
-            if content.name not in kept:
+            if content.name not in known:
                 trash(content, world.data / "trash")
 
 

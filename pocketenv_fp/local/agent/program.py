@@ -130,9 +130,9 @@ class Agent:
             pass
         except OSError:
             self._end()
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._sending else 0)
-        if self._selector.get_key(self._line).events != wanted:
-            self._selector.modify(self._line, wanted, self._exchange if self._sending else self._receive)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._sending else 0)
+        if self._selector.get_key(self._line).events != events:
+            self._selector.modify(self._line, events, self._exchange if self._sending else self._receive)
 
     def _exchange(self) -> None:
         self._send()
@@ -331,7 +331,7 @@ class Agent:
             os.close(end)
             if self._running.get(command.pid) is command:
                 # Its output is kept under a number that no descriptor has.
-                command.outputs = {(~end if kept == end else kept): text for kept, text in command.outputs.items()}
+                command.outputs = {(~end if other == end else other): text for other, text in command.outputs.items()}
         elif self._running.get(command.pid) is command:
             self._keep(command, end, data)
 

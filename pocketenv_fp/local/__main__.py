@@ -37,15 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     try:
-        platform_ = _start(options)
+        server = _start(options)
     except ModuleNotFoundError as missing:
         return _fail(f"{missing.name} is missing: pip install 'pocketenv-fp[local]'")
     except OSError as error:
         if error.errno in {errno.EADDRINUSE, errno.EACCES}:
             return _fail(f"cannot serve on 127.0.0.1:{options.port}: {error.strerror}; --port 0 takes any free port")
         return _fail(f"cannot start: {error}")
-    with platform_:
-        _serve(platform_, options, ended)
+    with server:
+        _serve(server, options, ended)
     return 0
 
 
@@ -67,23 +67,23 @@ def _start(options: argparse.Namespace) -> "Platform":
     )
 
 
-def _serve(running: "Platform", options: argparse.Namespace, ended: threading.Event) -> None:
+def _serve(server: "Platform", options: argparse.Namespace, ended: threading.Event) -> None:
     from pocketenv_fp.local.request_log import Log
 
-    folder = running.data if options.data else "a temporary folder"
+    folder = server.data if options.data else "a temporary folder"
     sys.stderr.write(
-        f"pocketenv: serving on {running.url}, state in {folder}, isolation {running.isolation!r}"
+        f"pocketenv: serving on {server.url}, state in {folder}, isolation {server.isolation!r}"
         " (no security boundary); Ctrl-C ends it\n"
     )
     sys.stderr.flush()
     log = None if options.quiet else Log(sys.stderr, colour=_has_colours())
-    running.listen(log)
+    server.listen(log)
     # Written last: a program that reads them may send a request at once.
-    for name, value in running.environment.items():
+    for name, value in server.environment.items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
     sys.stdout.flush()
     ended.wait()
-    running.listen(None)
+    server.listen(None)
     if log is not None and not log.close():
         # A thread hangs in the middle of a line. Python would wait for it to flush the rest.
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it is open as long as Python runs

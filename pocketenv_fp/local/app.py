@@ -69,7 +69,7 @@ class App:
     def __init__(self, world: World, methods: Mapping[str, Method], rate_limit: int | None) -> None:
         self.calls: deque[tuple[str, int]] = deque(maxlen=CALLS_KEPT)
         self.recent: deque[request_log.Answered] = deque(maxlen=request_log.KEPT)
-        self.heard: request_log.Heard | None = None
+        self.listener: request_log.Listener | None = None
         self.faults = Faults(methods)
         self._world = world
         self._methods = dict(methods)
@@ -170,8 +170,8 @@ class App:
         taken = time.perf_counter() - begun
         answered = request_log.Answered(now(), scope["method"], name, status, taken, scope.get(request_log.SANDBOX))
         self.recent.append(answered)
-        if self.heard is not None:
-            self.heard(answered._replace(sandbox=self._names.of(answered.sandbox)))
+        if self.listener is not None:
+            self.listener(answered._replace(sandbox=self._names.of(answered.sandbox)))
 
     def _count(self, scope: Scope, headers: Headers) -> bool:
         client: tuple[str, int] | None = scope.get("client")
@@ -209,7 +209,12 @@ class App:
         try:
             result = await method.handler(  # type: ignore[misc]  # a target has a method only with a handler
                 Call(
-                    self._world, user, params, checked, session=not scope.get(SESSION_LOST), shell=scope.get(SHELL_FAULT)
+                    self._world,
+                    user,
+                    params,
+                    checked,
+                    session=not scope.get(SESSION_LOST),
+                    shell=scope.get(SHELL_FAULT),
                 )
             )
         except Refusal:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pocketenv_fp.local import sandboxes, unpackings
+from pocketenv_fp.local import restores, sandboxes
 from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
@@ -74,14 +74,14 @@ async def restore(call: Call) -> Any:
         current = sandboxes.find(world, sandbox.id, by="id")
         if current is None or current.stopped:
             raise provider_refused()
-        noted = unpackings.note(world, folder(world) / name, sandbox.id, row[1])
+        pending = restores.record(world, folder(world) / name, sandbox.id, row[1])
         try:
-            await unpackings.carry(world, noted)
+            await restores.carry_out(world, pending)
         except (Refused, OSError) as error:
             _log.warning("a backup could not be restored: %s", error)
             raise provider_refused() from None
         finally:
-            unpackings.forget(world, noted)
+            restores.forget(world, pending)
     return EMPTY
 
 
@@ -97,7 +97,7 @@ def archives(world: World, sandbox_id: str) -> list[Path]:
 
 
 def _expire(world: World) -> None:
-    moment, unfinished = now(), unpackings.archives(world)
+    moment, unfinished = now(), restores.archives(world)
     for row in world.store.rows("SELECT id FROM backups WHERE expires_at <= ?", moment):
         if folder(world) / row[0] in unfinished:
             continue

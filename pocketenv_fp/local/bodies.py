@@ -42,7 +42,7 @@ def presence(headers: Headers) -> Presence:
 
 
 def media_type(headers: Headers) -> str:
-    """Return the type without its parameters, as it was written. Empty where there is none."""
+    """Return the type without its parameters, as it was written. It may be empty."""
     return headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
 
 

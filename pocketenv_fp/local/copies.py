@@ -107,7 +107,7 @@ async def _open(world: World, sandbox: Sandbox, directory: str) -> None:
     # In a box the system's directories are read-only, except where a path in them was named.
     if world.kind.isolation != "bubblewrap" or not directory.startswith("/"):
         return
-    if mounts.lent(posixpath.normpath(directory)) is not None:
+    if mounts.system_path(posixpath.normpath(directory)) is not None:
         async with world.machine(sandbox.id).turn:
             await lifecycle.reach(world, sandbox.id, directory)
 

@@ -44,7 +44,7 @@ async def put_tailscale_auth_key(call: Call) -> Any:
     return NOTHING
 
 
-def opened(world: World, sandbox_id: str) -> Pair | None:
+def open_pair(world: World, sandbox_id: str) -> Pair | None:
     """Return the key pair of a sandbox, if it has one. Raises ValueError where the private key cannot be opened."""
     row = world.store.row("SELECT private_key, public_key FROM ssh_keys WHERE sandbox = ?", sandbox_id)
     return Pair(world.vault.open(row[0]), row[1]) if row else None

@@ -13,17 +13,17 @@ from pocketenv_fp.local import (
     processes,
     providers,
     repositories,
+    restores,
     sandboxes,
     secrets,
     services,
-    unpackings,
     volumes,
 )
-from pocketenv_fp.local import mounts as layout
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Plan
 from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
 from pocketenv_fp.local.machine import Machine, Refused, bury
+from pocketenv_fp.local.mounts import system_path
 from pocketenv_fp.local.sandboxes import Sandbox
 
 _log = logging.getLogger("pocketenv_fp.local")
@@ -34,12 +34,12 @@ async def create_sandbox(call: Call) -> Any:
     existing = sandboxes.same(call)
     if existing is not None:
         await _start(call.world, existing, {})
-        return sandboxes.found_again(existing)
+        return sandboxes.view_existing(existing)
     sandbox = sandboxes.add(call)
     machine = call.world.machine(sandbox.id)
     async with machine.turn:
         await repositories.clone(machine, sandbox.repo)
-    return sandboxes.created(sandbox, call.body)
+    return sandboxes.view_created(sandbox, call.body)
 
 
 async def start_sandbox(call: Call) -> Any:
@@ -89,7 +89,7 @@ def plan(world: World, sandbox_id: str) -> Plan:
         sandbox_id,
     )
     paths = [*(row[0] for row in named), *(mount.path for mount in mounts)]
-    reach = frozenset(lent for path in paths if (lent := layout.lent(path)) is not None)
+    reach = frozenset(place for path in paths if (place := system_path(path)) is not None)
     return Plan(world.data / "sandboxes" / sandbox_id, tuple(mounts), reach)
 
 
@@ -99,11 +99,11 @@ async def reach(world: World, sandbox_id: str, path: str) -> None:
     In a box the system's directories are read-only. From now on this one accepts new names. The box is rebuilt for that,
     and services come back.
     """
-    system_path = layout.lent(path)
-    if world.kind.isolation != "bubblewrap" or system_path is None:
+    place = system_path(path)
+    if world.kind.isolation != "bubblewrap" or place is None:
         return
-    world.store.write("INSERT OR IGNORE INTO reached (sandbox, path) VALUES (?, ?)", sandbox_id, system_path)
-    if await world.machine(sandbox_id).reach(system_path):
+    world.store.write("INSERT OR IGNORE INTO reached (sandbox, path) VALUES (?, ?)", sandbox_id, place)
+    if await world.machine(sandbox_id).reach(place):
         await services.resume(world, sandbox_id)
 
 
@@ -134,16 +134,16 @@ def recover(world: World) -> None:
 
 async def finish(world: World) -> None:
     """Finish the restores that a crash interrupted."""
-    for noted in unpackings.left(world):
-        sandbox = sandboxes.find(world, noted.sandbox, by="id")
-        async with world.machine(noted.sandbox).turn:
-            if sandbox is not None and not sandbox.stopped and (world.data / noted.archive).exists():
+    for restore in restores.unfinished(world):
+        sandbox = sandboxes.find(world, restore.sandbox, by="id")
+        async with world.machine(restore.sandbox).turn:
+            if sandbox is not None and not sandbox.stopped and (world.data / restore.archive).exists():
                 try:
-                    await reach(world, noted.sandbox, noted.directory)
-                    await unpackings.carry(world, noted)
+                    await reach(world, restore.sandbox, restore.directory)
+                    await restores.carry_out(world, restore)
                 except (Refused, OSError) as error:
-                    _log.warning("an interrupted unpacking could not be finished: %s", error)
-            unpackings.forget(world, noted)
+                    _log.warning("an interrupted restore could not be finished: %s", error)
+            restores.forget(world, restore)
 
 
 async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
@@ -153,13 +153,13 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             raise not_found("Sandbox not found", "SandboxNotFound")
         snapshot = secrets.snapshot(world.store, sandbox.id)
         try:
-            environment = secrets.opened(world.vault, snapshot)
-            pair = keys.opened(world, sandbox.id)
+            environment = secrets.environment(world.vault, snapshot)
+            pair = keys.open_pair(world, sandbox.id)
         except ValueError:
             # The platform boots the machine before it opens the sealed boxes.
             world.store.write("UPDATE sandboxes SET stopped = 0, started_at = ? WHERE id = ?", now(), sandbox.id)
             raise server_error() from None
-        contents = files.opened(world, sandbox.id)
+        contents = files.contents(world, sandbox.id)
         await machine.adopt(plan(world, sandbox.id))
         if volumes.contents(world, sandbox.id):
             await _attach_volumes(machine)
@@ -173,7 +173,7 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             sandbox.id,
         )
         machine.variables = environment
-        providers.started(world, sandbox)
+        providers.export_settings(world, sandbox)
         if pair is not None or contents:
             world.do_later(partial(_write_files, world, sandbox.id, started, pair, contents))
         await services.resume(world, sandbox.id)

@@ -155,8 +155,8 @@ class Machine:
         box = await self._boot()
         await box.ask({"do": "write", "path": path, "mode": mode}, content)
 
-    async def pack(self, path: str, archive: Path, top: str | None = None) -> bool:
-        """Keep a directory as a tar.gz of this machine, its contents under `top` or bare; whether there is one.
+    async def pack(self, path: str, archive: Path) -> bool:
+        """Pack the entries of a directory into a tar.gz of this machine. Return whether there is such a directory.
 
         The archive appears whole. Raises Refused.
         """
@@ -165,7 +165,7 @@ class Machine:
         archive.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with draft.open("wb") as file:
-                answer, payload = await box.ask({"do": "pack", "path": path, "top": top}, descriptor=file.fileno())
+                answer, payload = await box.ask({"do": "pack", "path": path}, descriptor=file.fileno())
                 await aside(os.fsync, file.fileno())
             if payload[: answer["out"]] != b"true":
                 return False

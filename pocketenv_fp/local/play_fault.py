@@ -100,7 +100,7 @@ async def play(fault: Fault, exchange: Exchange, work: Work, closed: Callable[[]
             if fault.after_work:
                 await work(read._replace(send=_nowhere, note=_nobody))
             await request.drain()
-            status, headers, body = _said(fault, exchange)
+            status, headers, body = _fault_answer(fault, exchange)
             if isinstance(fault, Refuse) and exchange.scope["path"].startswith(PREFIX):
                 headers = [*headers, (b"etag", etag(body))]
             exchange.note(status)
@@ -181,7 +181,7 @@ async def _wait(seconds: float, closed: Callable[[], bool]) -> None:
     # In short naps: a platform that closes does not wait for them.
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
-    while (left := until - clock()) > 0 and not closed():  # noqa: ASYNC110 - `closed` is told by another thread
+    while (left := until - clock()) > 0 and not closed():  # noqa: ASYNC110 - another thread sets `closed`
         await asyncio.sleep(min(left, LOOK_AGAIN))
 
 
@@ -217,7 +217,7 @@ class _Shorter:
         return {**message, "headers": [*(pair for pair in headers if pair[0] != b"content-length"), told]}
 
 
-def _said(fault: Refuse | Html | Garbage, exchange: Exchange) -> tuple[int, Headers, bytes]:
+def _fault_answer(fault: Refuse | Html | Garbage, exchange: Exchange) -> tuple[int, Headers, bytes]:
     match fault:
         case Html(status=status):
             return status, [_HTML], _page(status)

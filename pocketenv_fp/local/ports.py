@@ -42,7 +42,8 @@ async def get_exposed(call: Call) -> Any:
     """Return the ports of a sandbox. An unknown sandbox has none."""
     sandbox = sandboxes.find(call.world, call.params["id"], by="name", owner=call.me.id)
     rows = call.world.store.rows(
-        "SELECT port, description, preview_url FROM ports WHERE sandbox = ? ORDER BY rowid", sandbox.id if sandbox else None
+        "SELECT port, description, preview_url FROM ports WHERE sandbox = ? ORDER BY rowid",
+        sandbox.id if sandbox else None,
     )
     return {"ports": [_view(*row) for row in rows]}
 

@@ -30,7 +30,7 @@ def end_marked(folder: Path) -> None:
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed: set[int] = set()
-    while pids := marked(folder) | (killed & process_tree.living().keys()):
+    while pids := find_marked(folder) | (killed & process_tree.living().keys()):
         killed |= pids
         _kill(pids)
         if time.monotonic() > deadline:
@@ -38,7 +38,7 @@ def end_marked(folder: Path) -> None:
         time.sleep(0.002)
 
 
-def marked(folder: Path) -> set[int]:
+def find_marked(folder: Path) -> set[int]:
     """Return the ids of the living processes that belong to `folder`. Empty without /proc."""
     # The closing NUL or slash keeps /a/box1 from matching /a/box10.
     mark = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)

@@ -51,7 +51,7 @@ def sandbox_of(call: Call, identifier: str | None) -> str:
     return sandbox.id
 
 
-def listed(call: Call) -> str | None:
+def list_filter(call: Call) -> str | None:
     """Return the sandbox id for a list, from an id or name. An unknown one stays as it is, and its list is empty."""
     identifier: str | None = call.params.get("sandboxId")
     sandbox = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)

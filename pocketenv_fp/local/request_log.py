@@ -50,7 +50,7 @@ class Answered(NamedTuple):
         return f"{duration:.1f} ms" if duration < 1000 else f"{duration:,.0f} ms"
 
 
-Heard = Callable[[Answered], None]
+Listener = Callable[[Answered], None]
 
 
 def sandbox(nsid: str, *inputs: Any) -> str | None:

@@ -115,7 +115,7 @@ def _describe(call: Call, details: dict[str, Any]) -> None:
         raise server_error()
     if "name" in settings:
         call.need_agent()
-        if catalogue.named(call.world.store, settings["name"]):
+        if catalogue.has_name(call.world.store, settings["name"]):
             raise server_error()
     if "topics" in settings:
         settings["topics"] = json.dumps(settings["topics"]) if settings["topics"] else None
@@ -126,7 +126,7 @@ def _describe(call: Call, details: dict[str, Any]) -> None:
 def add(call: Call) -> Sandbox:
     """Add a record from the body of createSandbox. The name in the body is ignored. Raises Refusal.
 
-    Without an AT Protocol session it has no at-uri, and `created` reports that. A caller without a user record leaves a
+    Without an AT Protocol session it has no at-uri, and `view_created` reports that. A caller without a user record leaves a
     sandbox without an owner.
     """
     body, me, moment = call.body, call.me, now()
@@ -171,14 +171,14 @@ def same(call: Call) -> Sandbox | None:
     return Sandbox(*rows[0]) if rows else None
 
 
-def created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
+def view_created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
     """Return the answer of createSandbox: without a status, with an echo of the body. Raises Refusal."""
     if sandbox.uri is None:
         raise agent_lost()
     return _made(sandbox, {name: body[name] for name in ECHOED if name in body})
 
 
-def found_again(sandbox: Sandbox) -> dict[str, Any]:
+def view_existing(sandbox: Sandbox) -> dict[str, Any]:
     """Return the answer of createSandbox for an existing sandbox, with its stored fields."""
     stored = {"description": sandbox.description, "repo": sandbox.repo, **size(sandbox), "readme": None}
     if sandbox.description is None:

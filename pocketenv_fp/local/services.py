@@ -130,7 +130,7 @@ async def delete(call: Call) -> Any:
     return EMPTY
 
 
-def wanted(world: World, sandbox_id: str) -> list[Service]:
+def list_wanted(world: World, sandbox_id: str) -> list[Service]:
     """Return the services that a start of their sandbox runs."""
     return [each for each in _of(world, sandbox_id) if each.wanted]
 
@@ -142,7 +142,7 @@ async def resume(world: World, sandbox_id: str) -> None:
         return
     ports.show_again(world, sandbox)
     try:
-        for service in wanted(world, sandbox_id):
+        for service in list_wanted(world, sandbox_id):
             await _launch(world, sandbox, service)
     except (Refused, ValueError) as error:
         # A failed service does not fail the start.

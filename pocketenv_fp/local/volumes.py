@@ -11,12 +11,11 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-from pocketenv_fp.local import mounts as layout
 from pocketenv_fp.local import records
 from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
 from pocketenv_fp.local.machine import trash
-from pocketenv_fp.local.mounts import Mount
+from pocketenv_fp.local.mounts import Mount, system_path
 
 _VIEW = ("id", "name", "path", "created_at", "updated_at")
 _KERNELS = ("proc", "sys", "dev", "run")
@@ -61,7 +60,7 @@ async def get(call: Call) -> Any:
 
 async def get_all(call: Call) -> Any:
     """Return a page of volumes."""
-    rows, total = records.page(call, "volumes", _VIEW, records.listed(call))
+    rows, total = records.page(call, "volumes", _VIEW, records.list_filter(call))
     return {"volumes": [_view(*row) for row in rows], "total": total}
 
 
@@ -124,7 +123,7 @@ def _place(path: str) -> str | None:
     first = place.lstrip("/").partition("/")[0]
     if not first or first in _KERNELS:
         return None
-    system = layout.lent(place)
+    system = system_path(place)
     return None if system is not None and os.path.lexists(system) else place
 
 

@@ -30,7 +30,7 @@ def misfits(exchange: Exchange) -> set[str]:
 
 
 def faults(exchange: Exchange) -> set[str]:
-    """Return the faults of an answer: neither published nor observed. Empty where there is none."""
+    """Return the faults of an answer: neither published nor observed. An empty list is success."""
     if exchange.status == 431:
         return {"a body after a head that is too large"} if exchange.body else set()
     length = exchange.headers.get("content-length")

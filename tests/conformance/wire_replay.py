@@ -103,7 +103,7 @@ class Replay:
         self.tokens["NOBODY"] = self._vault.sign({"did": NOBODY, "iat": 0})
 
     def run(self, rows: list[Row]) -> Iterator[tuple[Row, str | None]]:
-        """Yield each request with the difference of its answer; None where there is none."""
+        """Yield each request with the difference of its answer or None."""
         with ExitStack() as stack:
             for row in rows:
                 self._before(row, stack)

@@ -40,7 +40,7 @@ def test_backup_survives_a_stop(wire: Wire) -> None:
 
 def test_backups_live_three_days_or_their_ttl(wire: Wire) -> None:
     sandbox = wire.create()
-    made = [wire.back_up(sandbox, **more) for more in ({}, {"ttl": 3600}, {"ttl": 10**30})]
+    made = [wire.back_up(sandbox), wire.back_up(sandbox, ttl=3600), wire.back_up(sandbox, ttl=10**30)]
     lives = [
         (datetime.fromisoformat(row["expiresAt"]) - datetime.fromisoformat(row["createdAt"])).total_seconds()
         for row in made

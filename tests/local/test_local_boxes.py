@@ -133,7 +133,7 @@ def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
 def reboot(wire: Wire, sandbox: str) -> None:
     """Kill the first process of a box. The next command has a new one."""
     folder = wire.platform.data / "sandboxes" / sandbox
-    for pid in processes.marked(folder) - commands_alive(folder):
+    for pid in processes.find_marked(folder) - commands_alive(folder):
         with contextlib.suppress(ProcessLookupError):  # it ended with its parent
             os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: wire.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 200)
@@ -409,22 +409,22 @@ def test_killed_agent_gets_a_new_box(wire: Wire) -> None:
     sandbox = wire.create()
     wire.out(sandbox, "echo kept > file; sleep 1000 &")
     folder = wire.platform.data / "sandboxes" / sandbox
-    for pid in processes.marked(folder) - commands_alive(folder):
+    for pid in processes.find_marked(folder) - commands_alive(folder):
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: wire.say(sandbox, "true").status == 200)
     assert wire.out(sandbox, "cat file") == "kept\n"
     wire.post("sandbox.stopSandbox", id=sandbox)
-    assert processes.marked(folder) == set()
+    assert processes.find_marked(folder) == set()
 
 
 def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire) -> None:
     sandbox = wire.create()
     wire.out(sandbox, "sleep 1000 &")
     folder = wire.platform.data / "sandboxes" / sandbox
-    for pid in processes.marked(folder):
+    for pid in processes.find_marked(folder):
         os.kill(pid, signal.SIGSTOP)
     assert wire.post("sandbox.stopSandbox", id=sandbox).raw == b"{}"
-    assert processes.marked(folder) == set()
+    assert processes.find_marked(folder) == set()
 
 
 def test_a_hundred_sandboxes_run_at_once() -> None:
@@ -441,7 +441,7 @@ def test_a_hundred_sandboxes_run_at_once() -> None:
             assert list(pool.map(one, range(100))) == [f"{number}\n" for number in range(100)]
         # Each has its shell, too.
         assert len(commands_alive(platform.data)) == 200
-    assert processes.marked(platform.data) == set()
+    assert processes.find_marked(platform.data) == set()
 
 
 def test_stop_during_many_commands(wire: Wire) -> None:
@@ -463,7 +463,7 @@ def test_stop_during_many_commands(wire: Wire) -> None:
         statuses = set[int]().union(*(task.result() for task in running))
     assert statuses <= {200, 400, 500}
     wire.post("sandbox.stopSandbox", id=sandbox)
-    assert processes.marked(wire.platform.data / "sandboxes" / sandbox) == set()
+    assert processes.find_marked(wire.platform.data / "sandboxes" / sandbox) == set()
 
 
 def test_box_lends_only_what_others_may_read(tmp_path: Path) -> None:

@@ -159,13 +159,13 @@ def test_kill_keeps_what_was_acknowledged(
                 wrong += check(command.folder, clients, place, pool)
                 loads = [pool.submit(client.load, place.wire()) for client in clients]
                 time.sleep(choice.uniform(0.05, 0.9))
-                ran = born(processes.marked(command.folder))
+                ran = born(processes.find_marked(command.folder))
                 command.kill()
                 for load in loads:
                     load.result(30)
                 # Either all is gone by itself, or a start that comes at once removes it.
                 if choice.random() < 0.5:
-                    assert eventually(lambda: not processes.marked(command.folder), 10)
+                    assert eventually(lambda: not processes.find_marked(command.folder), 10)
                 else:
                     command.start()
                     assert not born({pid for pid, _ in ran}) & ran
@@ -186,13 +186,13 @@ def test_kill_keeps_what_was_acknowledged(
 def interrupted(folder: Path, archive: str, sandbox: str, directory: str) -> None:
     """Leave the folder of a closed platform as a crash in the middle of a restore does."""
     with contextlib.closing(sqlite3.connect(folder / "state.sqlite3")) as database, database:
-        database.execute("INSERT INTO unpackings VALUES (?, ?, ?, 1)", (archive, sandbox, directory))
+        database.execute("INSERT INTO restores VALUES (?, ?, ?)", (archive, sandbox, directory))
 
 
-def noted(folder: Path) -> int:
+def pending_restores(folder: Path) -> int:
     """Return the number of unfinished restores."""
     with contextlib.closing(sqlite3.connect(folder / "state.sqlite3")) as database:
-        return int(database.execute("SELECT count(*) FROM unpackings").fetchone()[0])
+        return int(database.execute("SELECT count(*) FROM restores").fetchone()[0])
 
 
 def test_restart_finishes_a_restore(isolation: Isolation, tmp_path: Path) -> None:
@@ -207,12 +207,12 @@ def test_restart_finishes_a_restore(isolation: Isolation, tmp_path: Path) -> Non
         )
     interrupted(tmp_path, f"backups/{row['id']}", sandbox, "/workspace/d")
     with local.platform(data=tmp_path, isolation=isolation) as platform, Wire(platform, platform.token) as wire:
-        assert noted(tmp_path) == 0
+        assert pending_restores(tmp_path) == 0
         assert wire.out(sandbox, "cd d; grep -r ''; ls -A") == "x:one\ny:one\nx\ny\n"
         wire.out(sandbox, "rm -r d")
         assert wire.post("sandbox.restoreBackup", {"backupId": row["id"]}).empty
         assert wire.out(sandbox, "cat d/x d/y") == "one\none\n"
-        assert noted(tmp_path) == 0
+        assert pending_restores(tmp_path) == 0
 
 
 def test_a_copy_that_was_cut_short_leaves_no_draft(isolation: Isolation, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_restart_with_a_broken_restore(tmp_path: Path) -> None:
     interrupted(tmp_path, "backups/broken", sandbox, "/workspace/new")
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         assert wire.out(sandbox, "ls -A") == "x\n"
-        assert noted(tmp_path) == 0
+        assert pending_restores(tmp_path) == 0
 
 
 def test_close_during_a_restore(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_close_during_a_restore(tmp_path: Path) -> None:
         wire.out(sandbox, "rm d/1*; echo two > d/new")
         restoring = threading.Thread(target=give_up, args=(wire, row["id"]))
         restoring.start()
-        assert eventually(lambda: noted(tmp_path) == 1 or not restoring.is_alive())
+        assert eventually(lambda: pending_restores(tmp_path) == 1 or not restoring.is_alive())
     restoring.join()
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         assert wire.out(sandbox, "cat d/* | cksum") == before

@@ -206,4 +206,4 @@ def test_exec_client_that_left(wire: Wire) -> None:
 
 def test_marked_leaves_this_process_out() -> None:
     """Nothing of this process counts as a sandbox's."""
-    assert os.getpid() not in processes.marked(Path("/"))
+    assert os.getpid() not in processes.find_marked(Path("/"))

@@ -52,7 +52,7 @@ def test_close_leaves_nothing() -> None:
         # The sandbox's own shell, and the two that it started.
         assert eventually(lambda: len(commands_alive(platform.data)) == 3)
         platform.close()
-    assert processes.marked(platform.data) == set()
+    assert processes.find_marked(platform.data) == set()
     assert not platform.data.exists()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(platform.url.rsplit(":", 1)[1]))) != 0
@@ -81,7 +81,7 @@ def test_close_ends_a_command_that_somebody_waits_for() -> None:
             ended.set()
 
         threading.Thread(target=sleeper).start()
-        assert eventually(lambda: bool(processes.marked(platform.data)))
+        assert eventually(lambda: bool(processes.find_marked(platform.data)))
         platform.close()
         assert ended.wait(3)
 
@@ -164,6 +164,18 @@ def test_two_platforms_do_not_share_a_folder(tmp_path: Path) -> None:
         local.platform(data=tmp_path / "state")
 
 
+@pytest.mark.parametrize(("user", "warns"), [(0, True), (1000, False)])
+def test_platform_warns_of_root(
+    user: int, warns: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Root's commands can delete this machine's files at level "processes": the platform logs a warning."""
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with local.platform(isolation="processes"):
+        pass
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warns
+    assert warns == ("absolute path" in caplog.text)
+
+
 def test_platform_refuses_a_foreign_folder(tmp_path: Path) -> None:
     """A folder with other content is left alone."""
     (tmp_path / "sandboxes" / "work").mkdir(parents=True)
@@ -219,7 +231,7 @@ def test_shared_in_a_forked_child() -> None:
     assert done.returncode == 0, done.stderr
     folder = Path(done.stdout.strip())
     assert not folder.exists()
-    assert processes.marked(folder) == set()
+    assert processes.find_marked(folder) == set()
 
 
 def hold(pipe: "Connection[str, str]") -> None:
@@ -270,7 +282,7 @@ def test_command_prints_variables_and_ends(number: signal.Signals, tmp_path: Pat
         assert variables["POCKETENV_API_URL"] in told
         assert variables["POCKETENV_TOKEN"] not in told
         assert "Traceback" not in told
-    assert processes.marked(folder) == set() != children
+    assert processes.find_marked(folder) == set() != children
 
 
 def run_something(variables: dict[str, str], folder: Path) -> set[int]:
@@ -317,7 +329,7 @@ def test_restart_after_kill(tmp_path: Path) -> None:
     (folder / "backups").mkdir(exist_ok=True)
     (folder / "backups" / "half-written.draft").touch()
     with local.platform(data=folder) as again, Wire(again, variables["POCKETENV_TOKEN"]) as wire:
-        assert processes.marked(folder) == set()
+        assert processes.find_marked(folder) == set()
         did = wire.get("actor.getProfile").json["did"]
         (sandbox,) = wire.get("actor.getActorSandboxes", did=did).json["sandboxes"]
         assert wire.out(sandbox["id"], "echo works") == "works\n"

@@ -83,7 +83,7 @@ def test_service_log_behind_a_link(wire: Wire, tmp_path: Path) -> None:
     sandbox = wire.create()
     wire.out(sandbox, f'cd "$HOME/.."; rm -rf var/log/services; ln -s {tmp_path} var/log/services; sleep 1000 &')
     folder = wire.platform.data / "sandboxes" / sandbox
-    agent = processes.marked(folder) - commands_alive(folder)
+    agent = processes.find_marked(folder) - commands_alive(folder)
     # In a box the link leads to a place of the sandbox's own.
     boxed = wire.platform.isolation == "bubblewrap"
     service = {"name": "clock", "command": "sleep 1000"}
@@ -92,7 +92,7 @@ def test_service_log_behind_a_link(wire: Wire, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     # The sandbox's own shell is one of them.
     assert len(commands_alive(folder)) == (3 if boxed else 2)
-    assert processes.marked(folder) - commands_alive(folder) == agent
+    assert processes.find_marked(folder) - commands_alive(folder) == agent
 
 
 def test_service_that_ended_is_running(wire: Wire) -> None:

@@ -185,7 +185,7 @@ def _path(name: str, params: Mapping[str, object]) -> str:
 
 def commands_alive(folder: Path) -> set[int]:
     """Return the processes of the sandboxes in a folder, without their agents and bubblewrap."""
-    return {pid for pid in processes.marked(folder) if b"agent.program" not in _command_line(pid)}
+    return {pid for pid in processes.find_marked(folder) if b"agent.program" not in _command_line(pid)}
 
 
 def _command_line(pid: int) -> bytes:

@@ -272,7 +272,7 @@ class Agent:
             from . import archive
 
             if what == "pack":
-                return archive.pack(self._root, request["path"], self._volumes, file, request["top"])
+                return archive.pack(self._root, request["path"], self._volumes, file)
             archive.unpack(self._root, request["path"], self._volumes, file, request["exact"])
             return None
 

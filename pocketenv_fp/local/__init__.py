@@ -1,4 +1,4 @@
-"""The Pocketenv platform on this machine, for tests, demos and offline work.
+r"""The Pocketenv platform on this machine, for tests, demos and offline work.
 
 It is a real HTTP server on loopback with the platform's API and storage. State is in SQLite, commands are real processes, and
 secrets are really sealed. No account and no network is needed.
@@ -6,7 +6,7 @@ secrets are really sealed. No account and no network is needed.
     >>> from pocketenv_fp import Config, create, exec, local, start, using
     >>> with local.platform() as p, using(Config(api_url=p.url, token=p.token)):
     ...     (create("box") | start | exec("echo hello")).unwrap().stdout
-    'hello\\n'
+    'hello\n'
 
 `platform(...)` starts a platform of your own, with the options that it lists. `shared()` returns one platform for the whole
 process. The pytest fixture `pocketenv_local` uses it. `python -m pocketenv_fp.local` serves until Ctrl-C and prints the

@@ -10,7 +10,7 @@ from typing import Any
 from pocketenv_fp.local import restores, sandboxes
 from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Refused
-from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
+from pocketenv_fp.local.sandboxes import CLOUDFLARE
 
 LIFE_SECONDS = 3 * 24 * 3600
 # The last moment that the platform's notation can write.
@@ -21,7 +21,7 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 async def create(call: Call) -> Any:
     """Copy a directory after the answer. A missing directory leaves no backup and no error."""
-    sandbox = _own(call)
+    sandbox = sandboxes.find_own(call, call.params["id"], by="uri")
     if sandbox.provider != CLOUDFLARE:
         raise invalid("Sandbox provider does not support backup")
     if not sandbox.stopped:
@@ -52,7 +52,7 @@ async def _copy(world: World, sandbox_id: str, body: dict[str, Any], moment: flo
 
 async def get_all(call: Call) -> Any:
     """Return the backups of a sandbox that are not expired."""
-    sandbox = _own(call)
+    sandbox = sandboxes.find_own(call, call.params["id"], by="uri")
     _expire(call.world)
     rows = call.world.store.rows(
         "SELECT id, directory, description, expires_at, created_at FROM backups WHERE sandbox = ? ORDER BY rowid",
@@ -103,13 +103,6 @@ def _expire(world: World) -> None:
             continue
         world.store.write("DELETE FROM backups WHERE id = ?", row[0])
         (folder(world) / row[0]).unlink(missing_ok=True)
-
-
-def _own(call: Call) -> Sandbox:
-    sandbox = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.me.id)
-    if sandbox is None:
-        raise not_found("Sandbox not found")
-    return sandbox
 
 
 def _view(name: str, directory: str, description: str | None, expires_at: float, created_at: float) -> dict[str, Any]:

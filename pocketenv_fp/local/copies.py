@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from pocketenv_fp.local import lifecycle, mounts, providers, sandboxes, storage
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, not_found, server_error
+from pocketenv_fp.local.call import EMPTY, Call, World, invalid, server_error
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import Sandbox
 
@@ -113,9 +113,7 @@ async def _open(world: World, sandbox: Sandbox, directory: str) -> None:
 
 
 def _running(call: Call) -> Sandbox:
-    sandbox = sandboxes.find(call.world, call.body["sandboxId"], by="uri", owner=call.me.id)
-    if sandbox is None:
-        raise not_found("Sandbox not found")
+    sandbox = sandboxes.find_own(call, call.body["sandboxId"], by="uri")
     if sandbox.status != "RUNNING":
         raise invalid("Sandbox is not running")
     return sandbox

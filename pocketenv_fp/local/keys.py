@@ -71,9 +71,7 @@ def _kept(call: Call, table: str, columns: str) -> tuple[Any, ...]:
 
 
 def _keep(call: Call, table: str, **values: str) -> None:
-    sandbox = sandboxes.find(call.world, call.body["id"], by="id", owner=call.me.id)
-    if sandbox is None:
-        raise not_found("Sandbox not found")
+    sandbox = sandboxes.find_own(call, call.body["id"], by="id")
     store = call.world.store
     with store.transaction():
         # Each put makes a new record.

@@ -44,13 +44,13 @@ async def create_sandbox(call: Call) -> Any:
 
 async def start_sandbox(call: Call) -> Any:
     """Start a sandbox. A running one gets its secrets, variables, files and keys again."""
-    await _start(call.world, _own(call, by="name"), call.body)
+    await _start(call.world, sandboxes.find_usable(call), call.body)
     return NOTHING
 
 
 async def stop_sandbox(call: Call) -> Any:
     """Kill its processes, and on most providers discard its files."""
-    sandbox = _own(call, by="name")
+    sandbox = sandboxes.find_usable(call)
     machine = call.world.machine(sandbox.id)
     async with machine.turn:
         sandboxes.mark_stopped(call.world, sandbox.id)
@@ -64,7 +64,7 @@ async def stop_sandbox(call: Call) -> Any:
 
 async def delete_sandbox(call: Call) -> Any:
     """Kill its processes and remove every trace, its backups included."""
-    sandbox = _own(call, by="name")
+    sandbox = sandboxes.find_usable(call)
     machine = call.world.machine(sandbox.id)
     async with machine.turn:
         if sandboxes.find(call.world, sandbox.id, by="id") is None:
@@ -205,13 +205,6 @@ async def _write_files(
                 await machine.write(path, content)
             except Refused as error:
                 _log.warning("a file could not be written: %s", error)
-
-
-def _own(call: Call, *, by: sandboxes.By) -> Sandbox:
-    sandbox = sandboxes.find(call.world, call.params["id"], by=by, owner=call.owner)
-    if sandbox is None:
-        raise not_found("Sandbox not found", "SandboxNotFound")
-    return sandbox
 
 
 def _entries(folder: Path) -> list[Path]:

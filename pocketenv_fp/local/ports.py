@@ -20,7 +20,7 @@ HIGHEST_PORT = 65_535
 
 async def expose(call: Call) -> Any:
     """Return the URL of a port, or null. Sandboxes share this machine's network, so it is the port itself. Raises Refusal."""
-    sandbox, port = _own(call), int(call.body["port"])
+    sandbox, port = sandboxes.find_own(call, call.params["id"], by="uri"), int(call.body["port"])
     call.need_agent()
     add(call.world, sandbox, port, call.body.get("description"))
     if sandbox.provider != CLOUDFLARE:
@@ -30,7 +30,7 @@ async def expose(call: Call) -> Any:
 
 async def unexpose(call: Call) -> Any:
     """Delete the record of a port. A port that was not exposed is no error. Raises Refusal where the provider refuses."""
-    sandbox, port = _own(call), int(call.body["port"])
+    sandbox, port = sandboxes.find_own(call, call.params["id"], by="uri"), int(call.body["port"])
     if _reserved(sandbox, port):
         raise provider_refused()
     call.world.store.remove("ports", "sandbox = ? AND port = ?", sandbox.id, port)
@@ -103,13 +103,6 @@ def show_again(world: World, sandbox: Sandbox) -> None:
 
 def _reserved(sandbox: Sandbox, port: int) -> bool:
     return port == RESERVED_PORT and sandbox.provider == CLOUDFLARE
-
-
-def _own(call: Call) -> Sandbox:
-    sandbox = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.me.id)
-    if sandbox is None:
-        raise not_found("Sandbox not found")
-    return sandbox
 
 
 def _view(port: int, description: str | None, preview_url: str | None) -> dict[str, Any]:

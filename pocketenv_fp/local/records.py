@@ -45,10 +45,9 @@ def remove(call: Call, table: Table) -> bool:
 
 def sandbox_of(call: Call, identifier: str | None) -> str:
     """Return the id of the caller's sandbox with this id or name. 404 where the caller has none."""
-    sandbox = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
-    if sandbox is None:
+    if identifier is None:
         raise not_found("Sandbox not found")
-    return sandbox.id
+    return sandboxes.find_own(call, identifier, by="name").id
 
 
 def list_filter(call: Call) -> str | None:

@@ -14,6 +14,7 @@ from pocketenv_fp.local.call import (
     agent_lost,
     iso,
     new_id,
+    not_found,
     now,
     record_key,
     server_error,
@@ -210,6 +211,25 @@ def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> S
         return None
     sandbox = Sandbox(*rows[0])
     return sandbox if owner is ANYBODY or sandbox.owner == owner else None
+
+
+def find_own(call: Call, identifier: str, *, by: By) -> Sandbox:
+    """Return the caller's sandbox with this identifier. Raises Refusal: 401 without a login, 404 for an unknown one."""
+    sandbox = find(call.world, identifier, by=by, owner=call.me.id)
+    if sandbox is None:
+        raise not_found("Sandbox not found")
+    return sandbox
+
+
+def find_usable(call: Call) -> Sandbox:
+    """Return the caller's sandbox, or an ownerless one for a caller without a login. Raises Refusal (404).
+
+    This is the rule of exec, start, stop and delete, which have an error name of their own.
+    """
+    sandbox = find(call.world, call.params["id"], by="name", owner=call.owner)
+    if sandbox is None:
+        raise not_found("Sandbox not found", "SandboxNotFound")
+    return sandbox
 
 
 def free_name(world: World) -> str:

@@ -48,7 +48,7 @@ class Service(NamedTuple):
 
 async def add(call: Call) -> Any:
     """Keep a command under a name that is free. It starts at once where the sandbox runs. Its ports are exposed."""
-    sandbox = _sandbox(call)
+    sandbox = sandboxes.find_own(call, call.params["sandboxId"], by="uri")
     sent, moment, world = call.body["service"], now(), call.world
     service = Service(
         id=new_id("rec"),
@@ -212,13 +212,6 @@ def _own(call: Call) -> tuple[Service, Sandbox]:
     if service is None or sandbox is None:
         raise not_found("Service not found")
     return service, sandbox
-
-
-def _sandbox(call: Call) -> Sandbox:
-    sandbox = sandboxes.find(call.world, call.params["sandboxId"], by="uri", owner=call.me.id)
-    if sandbox is None:
-        raise not_found("Sandbox not found")
-    return sandbox
 
 
 def _view(service: Service) -> dict[str, Any]:

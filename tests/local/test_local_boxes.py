@@ -119,9 +119,9 @@ def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
     outside.mkdir()
     for name in ("var", "srv", "proc", "dev", "run", "sys", "usr", "etc", "data"):
         (root / name).symlink_to(outside if name != "srv" else tmp_path / "missing")
-    mounts = [mounts.Mount("/data/models", tmp_path)]
+    attached = [mounts.Mount("/data/models", tmp_path)]
     mounts.prepare(root)
-    mounts.furnish(root, mounts, ["/usr/local/share", "/etc"])
+    mounts.furnish(root, attached, ["/usr/local/share", "/etc"])
     mounts.attach(root, mounts)
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "missing").exists()

@@ -44,13 +44,13 @@ class Agent:
         self._alone: bool = options["alone"]
         self._limits: dict[str, int | None] = options["limits"]
         self._shell: str = options["shell"]
-        self._spawner = Spawner(options)
         self._selector = selectors.DefaultSelector()
         self._frames = Frames()
         self._descriptors: deque[int] = deque()
         self._holders: dict[str, int] = {}
         self._sending: deque[memoryview] = deque()
         self._running: dict[int, Command] = {}
+        self._spawner = Spawner(options, self._running)
         self._services: dict[str, Command] = {}
         self._ending: dict[str, tuple[list[int], float]] = {}
         self._crowd = 0
@@ -180,7 +180,7 @@ class Agent:
         err, err_end = os.pipe()
         try:
             # Closed at once where both outputs are one: it is not used.
-            command = self._start(number, request, out_end, out_end if request["merged"] else err_end)
+            command = self._spawner.start(number, request, out_end, out_end if request["merged"] else err_end)
         except OSError:
             os.close(out)
             os.close(err)
@@ -216,7 +216,7 @@ class Agent:
             # The name of the program is in its error messages.
             bash = "/usr/bin/bash" if os.path.exists("/usr/bin/bash") else self._shell
             request = {**self._typed, "argv": [bash, "--norc"]}
-            command = self._start(None, request, self._spawner.null, self._spawner.null, reading=reading)
+            command = self._spawner.start(None, request, self._spawner.null, self._spawner.null, reading=reading)
         except OSError:
             os.close(writing)
             raise
@@ -252,7 +252,7 @@ class Agent:
         request["env"][process_tree.MARK] = key
         request["argv"] = ["bash", "-c", request["line"]]
         try:
-            self._services[key] = self._start(None, request, output, output, key=key)
+            self._services[key] = self._spawner.start(None, request, output, output, key=key)
         finally:
             os.close(output)
         self._say({"id": number})
@@ -290,7 +290,7 @@ class Agent:
             os._exit(0)
 
         try:
-            command = self._fork(number, body)
+            command = self._spawner.fork(number, body)
         except OSError:
             os.close(answer)
             raise
@@ -298,26 +298,7 @@ class Agent:
             os.close(answer_end)
         command.outputs[answer] = bytearray()
 
-    # Starting processes, and noticing their end.
-
-    def _fork(self, number: int, body: Callable[[], None]) -> Command:
-        command = self._spawner.fork(number, body)
-        self._running[command.pid] = command
-        return command
-
-    def _start(
-        self,
-        number: int | None,
-        request: dict[str, Any],
-        out: int,
-        err: int,
-        *,
-        key: str | None = None,
-        reading: int | None = None,
-    ) -> Command:
-        command = self._spawner.start(number, request, out, err, key=key, reading=reading)
-        self._running[command.pid] = command
-        return command
+    # Reading outputs, and noticing the end of processes.
 
     def _read(self, command: Command, end: int) -> None:
         try:

@@ -46,9 +46,10 @@ class Command:
 
 
 class Spawner:
-    """Starts processes of one sandbox, with its environment, directory and limits."""
+    """Starts processes of one sandbox, with its environment, directory and limits. Puts each into `running`."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], running: dict[int, Command]) -> None:
+        self._running = running
         self._root: str = options["root"]
         self._alone: bool = options["alone"]
         self._limits: dict[str, int | None] = options["limits"]
@@ -86,7 +87,8 @@ class Spawner:
             finally:
                 os._exit(126)
         os.close(trouble_end)
-        return Command(number, pid, trouble, key)
+        self._running[pid] = command = Command(number, pid, trouble, key)
+        return command
 
     def start(
         self,
@@ -123,7 +125,8 @@ class Spawner:
             )
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
-        return Command(number, pid, None, key)
+        self._running[pid] = command = Command(number, pid, None, key)
+        return command
 
     def _enter(self, directory: str, home: str) -> None:
         # A child starts in its parent's directory, and the agent itself needs none.

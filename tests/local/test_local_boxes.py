@@ -122,7 +122,7 @@ def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
     attached = [mounts.Mount("/data/models", tmp_path)]
     mounts.prepare(root)
     mounts.furnish(root, attached, ["/usr/local/share", "/etc"])
-    mounts.attach(root, mounts)
+    mounts.attach(root, attached)
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "missing").exists()
     assert (root / "data").is_dir()

@@ -132,4 +132,6 @@ def test_page_of_a_notebook_is_what_it_shows(name: str) -> None:
 @each_notebook
 def test_cells_run_twice(name: str, tmp_path: Path) -> None:
     """A reader runs a cell again: no cell raises then, or after that."""
-    notebooks.executed(name, tmp_path, times=2)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "folder").mkdir()
+    notebooks.executed(name, tmp_path / "folder", times=2)

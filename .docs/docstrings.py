@@ -17,12 +17,12 @@ def _fenced(found: re.Match[str]) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """Give a docstring whose examples are fenced, and whose drawings are Markdown's indented code."""
+    """Return a docstring with its examples fenced, and its drawings as Markdown's indented code."""
     return EXAMPLE.sub(_fenced, DIRECTIVE.sub("", text))
 
 
 def fields(of: Class) -> str:
-    """Give the fields of a record as code, or nothing for what is no record."""
+    """Return the fields of a record as code, or an empty string for a class that is no record."""
     seen = [
         f"{name}: {member.annotation}"
         for name, member in of.members.items()
@@ -44,7 +44,7 @@ class Docstrings(Extension):
             cls.docstring.value = f"{cls.docstring.value}\n\n{fields(cls)}".rstrip()
 
     def on_function(self, *, func: Function, **_: Any) -> None:
-        # What a combinator's step takes is the first parameter of the function, and nobody writes it in the call.
+        # The first parameter is the target of the combinator's step: callers do not write it.
         if any(str(each.value).startswith("combinator(") for each in func.decorators):
             target = func.parameters[0]
             given = str(func.returns).removeprefix("Result[").removesuffix(", PocketenvError]")

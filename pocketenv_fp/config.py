@@ -68,7 +68,7 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
             import pickle
 
             raise pickle.PicklingError(
-                f"a {type(self).__name__} that holds a token is not pickled: set POCKETENV_TOKEN where it will be used"
+                f"a {type(self).__name__} with a token cannot be pickled: set POCKETENV_TOKEN where it will be used"
             )
         return (_rebuild, (type(self), msgspec.structs.asdict(self)))
 
@@ -267,7 +267,7 @@ def _token_file() -> HiddenText | InvalidInput | None:
     except OSError as error:
         return InvalidInput("token", f"{path} cannot be read: {error.strerror}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return InvalidInput("token", f'{path} does not hold {{"token": "…"}}')
+        return InvalidInput("token", f'{path} does not contain {{"token": "…"}}')
 
 
 # Every call asks, and hardly ever is the answer a new one.
@@ -305,11 +305,9 @@ def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
     if url.scheme not in {"http", "https"} or not host:
         return InvalidInput(field, "must be an http:// or https:// URL, or 'local' for the embedded platform")
     if url.username is not None or "?" in text or "#" in text:
-        return InvalidInput(field, "must hold neither a password nor a query")
+        return InvalidInput(field, "must not contain a password or a query")
     if url.scheme == "http" and token is not None and not is_loopback(host):
-        return InvalidInput(
-            field, "must be https:// where a token is sent: on plain http:// anyone on the way can read it"
-        )
+        return InvalidInput(field, "must be https://, because a token is sent: others can read plain http:// traffic")
     return None
 
 

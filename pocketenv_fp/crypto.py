@@ -37,7 +37,7 @@ def plain(secret: str | FromEnv, field: str) -> Result[str, PocketenvError]:
     if not secret:
         return Failure(InvalidInput(field, "is empty"))
     # Sealed, it would be accepted, and then be in no environment and in no key file.
-    return Failure(InvalidInput(field, "holds a NUL character")) if "\0" in secret else Success(HiddenText(secret))
+    return Failure(InvalidInput(field, "contains a NUL character")) if "\0" in secret else Success(HiddenText(secret))
 
 
 def seal(text: str, *, config: Config | None = None) -> Result[str, PocketenvError]:
@@ -76,7 +76,7 @@ def _sealed(box: SealedBox[PublicKey], text: str) -> Result[str, PocketenvError]
     try:
         return Success(urlsafe_b64encode(box.encrypt(text.encode())).rstrip(b"=").decode("ascii"))
     except UnicodeEncodeError:
-        return Failure(EncryptionError("the text is not valid Unicode"))
+        return Failure(EncryptionError("the value is not valid Unicode"))
     except (CryptoError, ValueError) as error:
         # A key of all zeros, say: libsodium refuses it when it is used.
         return Failure(EncryptionError(f"the public key cannot be used ({type(error).__name__})"))
@@ -102,11 +102,11 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
     demand_type("generate_ssh_keys", "comment", comment, str)
     comment = normalize(comment)
     if _CONTROLS.search(comment):
-        return Failure(InvalidInput("comment", "holds a line break or another control character"))
+        return Failure(InvalidInput("comment", "contains a line break or another control character"))
     try:
         comment.encode()
     except UnicodeEncodeError:
-        return Failure(InvalidInput("comment", "is not valid Unicode: it holds half of a surrogate pair"))
+        return Failure(InvalidInput("comment", "is not valid Unicode: it contains half of a surrogate pair"))
     needed("cryptography", "keys")
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -219,7 +219,7 @@ class _Secretive(Record, frozen=True):
     def __reduce__(self) -> tuple[Any, ...]:
         import pickle
 
-        raise pickle.PicklingError(f"a {type(self).__name__} is not pickled: it holds a secret")
+        raise pickle.PicklingError(f"a {type(self).__name__} cannot be pickled: it contains a secret")
 
 
 class Integration(_Secretive, frozen=True):

@@ -244,7 +244,7 @@ EXAMPLES: list[PocketenvError] = [
     ShellBusy(40.0, "sandbox.exec"),
     SessionLost(message="no session", sandbox="sandbox_1"),
     ArchiveError("leads outside", "../x"),
-    EncryptionError("the text is not valid Unicode"),
+    EncryptionError("the value is not valid Unicode"),
 ]
 EXAMPLE = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 
@@ -272,11 +272,11 @@ REMEDIES: dict[type[PocketenvError], str] = {
     Unauthorized: r"log in again",
     RateLimited: r"stop for retry_after seconds",
     ServerError: r"A token with a bad signature, a name that is taken",
-    TransportError: r"look before trying again",
+    TransportError: r"check before you retry",
     DecodeError: r"POCKETENV_API_URL may not be",
-    WaitTimeout: r"Give it more time with timeout=",
-    CommandFailed: r"What it printed is in \.stdout and \.stderr",
-    CommandTimeout: r"Give it more time with timeout=",
+    WaitTimeout: r"Raise timeout=",
+    CommandFailed: r"Its output is in \.stdout and \.stderr",
+    CommandTimeout: r"Raise timeout=",
     DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have acted on it",
     NotSupported: r"vscode: the provider daytona does not support it. Run an editor",
     ShellLost: r"Stop and start the sandbox",

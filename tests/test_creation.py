@@ -664,7 +664,7 @@ def test_create_without_a_session_deletes_what_was_made() -> None:
 def test_create_without_a_session_names_what_stays() -> None:
     error = lost(Lost([shown_as(1)], deletes=502), token_of(did=DID))
     assert error.sandbox == "sandbox_1"
-    assert "sandbox_1 was made all the same" in str(error)
+    assert "sandbox_1 was created and still exists" in str(error)
 
 
 def test_create_without_a_session_deletes_none_of_several() -> None:

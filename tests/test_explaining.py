@@ -392,7 +392,7 @@ def test_a_failure_passes_every_step_by() -> None:
     assert len(explanation) == 0
     assert str(explanation).count("is passed by") == 2
     missing: Result[Sandbox | None, PocketenvError] = Success(None)
-    assert "no sandbox came from the step before" in str(explain(start, missing))
+    assert "the step before returned no sandbox" in str(explain(start, missing))
 
 
 def test_a_failure_that_is_sure_is_told_once_where_it_comes() -> None:

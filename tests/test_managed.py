@@ -504,9 +504,9 @@ def test_ephemeral_checks_its_options_as_soon_as_they_are_there() -> None:
         ephemeral(start, base=anything)
     with pytest.raises(TypeError, match=r"ephemeral: create: .*unexpected keyword argument 'size'"):
         ephemeral(start, **unknown)
-    with pytest.raises(TypeError, match="ephemeral takes the beginning of a name, not a int"):
+    with pytest.raises(TypeError, match="ephemeral takes the prefix of a name, not a int"):
         ephemeral(start)(anything)
-    with pytest.raises(TypeError, match="managed: acquire: a step is needed, not a int"):
+    with pytest.raises(TypeError, match="managed: acquire: expected a step, got int"):
         managed(start, acquire=anything)
 
 

@@ -340,7 +340,7 @@ def test_a_combinator_refuses_what_is_no_step(name: str) -> None:
 
 def test_the_other_arguments_are_checked_as_soon_as_they_are_there() -> None:
     anything: Any = "anything"
-    with pytest.raises(TypeError, match="when: predicate: a function is needed, not a str"):
+    with pytest.raises(TypeError, match="when: predicate: expected a function, got str"):
         when(anything, start)
     with pytest.raises(TypeError, match="recover: on: classes of errors"):
         recover(start, 1, on=anything)

@@ -193,7 +193,7 @@ def test_what_traces_is_a_value() -> None:
 def test_only_a_step_can_be_traced() -> None:
     with pytest.raises(TypeError, match=r"exec needs arguments: write `\| exec"):
         trace(exec)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
-    with pytest.raises(TypeError, match="trace: a step is needed, not a str"):
+    with pytest.raises(TypeError, match="trace: expected a step, got str"):
         trace("ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
 

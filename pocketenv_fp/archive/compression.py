@@ -124,7 +124,7 @@ def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Genera
             try:
                 block = making.result()
             except engine.error:
-                raise ArchiveError("the archive is damaged: gzip does not understand it") from None
+                raise ArchiveError("the archive is damaged: it is not valid gzip data") from None
             if inflater.eof:
                 data = _member(read, inflater.unused_data)
                 inflater = engine.decompressobj(_GZIP)
@@ -133,7 +133,7 @@ def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Genera
                 held = inflater.unconsumed_tail
                 was_last, data = not data and not held, held or read(_PIECE)
                 if was_last and not data and not block:
-                    raise ArchiveError("the archive breaks off")
+                    raise ArchiveError("the archive is incomplete")
                 making = pool.submit(inflater.decompress, data, BLOCK)
             if block:
                 yield block
@@ -144,7 +144,7 @@ def _member(read: Callable[[int], bytes], data: bytes) -> bytes:
     while len(data) < len(_MAGIC) and (more := read(_PIECE)):
         data += more
     if data and data[: len(_MAGIC)] != _MAGIC:
-        raise ArchiveError("the archive is not gzip, or has something behind its end")
+        raise ArchiveError("the archive is not gzip, or has data after its end")
     return data
 
 

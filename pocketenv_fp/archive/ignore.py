@@ -111,6 +111,8 @@ def _lines(file: str, folder: Descriptor, name: str) -> list[bytes]:
             content = read_all(opened)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise ArchiveError("an ignore file must not be a link: git would not read it either", shown(name)) from None
+            raise ArchiveError(
+                "an ignore file must not be a symlink: git does not read one either", shown(name)
+            ) from None
         raise broken(error, name) from None
     return content.removeprefix(b"\xef\xbb\xbf").split(b"\n")

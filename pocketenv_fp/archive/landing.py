@@ -121,13 +121,13 @@ class _Moves:
             return []
         if stat.S_ISDIR(found.st_mode):
             if not is_directory:
-                raise ArchiveError("a directory is where a file should go", shown(entry or there))
+                raise ArchiveError("a directory is in the place of a file", shown(entry or there))
             if os.stat(new).st_mode & _OPEN_DIRECTORY != _OPEN_DIRECTORY:
                 os.chmod(new, _OPEN_DIRECTORY)
             self._undo.append((self._restore_times, entry, (found.st_atime_ns, found.st_mtime_ns)))
             return os.listdir(new)
         if is_directory and not stat.S_ISLNK(found.st_mode):
-            raise ArchiveError("a file is where a directory should go", shown(entry or there))
+            raise ArchiveError("a file is in the place of a directory", shown(entry or there))
         self._put_aside(entry, replaced=not is_directory)
         self._rename(entry)
         return []

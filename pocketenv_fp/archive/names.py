@@ -50,7 +50,9 @@ def shown(name: str) -> str:
 def broken(error: OSError | OverflowError, name: str) -> ArchiveError:
     """Return what the disk said as an ArchiveError: its own text would show paths of this machine."""
     number = error.errno if isinstance(error, OSError) else None
-    return ArchiveError(os.strerror(number) if number else "a number that the system does not take", shown(name))
+    return ArchiveError(
+        os.strerror(number) if number else "a number that the operating system does not accept", shown(name)
+    )
 
 
 def parts(name: str) -> list[str]:
@@ -58,10 +60,10 @@ def parts(name: str) -> list[str]:
     if name.startswith("/"):
         raise ArchiveError("an absolute name", shown(name))
     if "\0" in name:
-        raise ArchiveError("a name with a NUL in it", shown(name))
+        raise ArchiveError("a name with a NUL character", shown(name))
     found = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in found:
-        raise ArchiveError("a name that leads upwards", shown(name))
+        raise ArchiveError("a name with a .. part", shown(name))
     if not found and not name.startswith("."):
         raise ArchiveError("an entry without a name")
     return found

@@ -18,7 +18,7 @@ from pocketenv_fp.errors import ArchiveError
 
 __all__ = ["Survey", "pack", "survey"]
 
-_ODD = "not a file, directory or link: it cannot be packed"
+_ODD = "not a file, directory or symlink: it cannot be packed"
 _RECORD = 512
 _END = 2 * _RECORD
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

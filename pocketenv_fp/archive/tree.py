@@ -141,7 +141,7 @@ def _odd(entry: os.DirEntry[str], name: str) -> str | None:
 
 def _packable(mode: int, name: str, path: str, folder: Descriptor | None) -> None:
     if not stat.S_ISREG(mode):
-        raise ArchiveError("not a file, directory or link: it cannot be packed", shown(name))
+        raise ArchiveError("not a file, directory or symlink: it cannot be packed", shown(name))
     if not os.access(path, os.R_OK, dir_fd=None if folder is None else folder.fileno()):
         raise ArchiveError("it cannot be read: permission denied", shown(name))
 

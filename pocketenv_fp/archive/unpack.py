@@ -136,7 +136,7 @@ class _Stream:
             if not self._block:
                 if may_end:
                     return
-                raise ArchiveError("the archive breaks off")
+                raise ArchiveError("the archive is incomplete")
             piece, self._block = self._block[:size], self._block[size:]
             size -= len(piece)
             yield piece
@@ -147,7 +147,7 @@ class _Stream:
         for piece in self.pieces(left + 1, may_end=True):
             left -= len(piece)
             if left < 0 or piece.tobytes().strip(b"\0"):
-                raise ArchiveError("the archive has something behind its end")
+                raise ArchiveError("the archive has data after its end")
 
     def _watched(self, size: int) -> bytes:
         try:
@@ -247,7 +247,7 @@ class _Unpacking:
             header = self._header()
             if header is None:
                 if announced:
-                    raise ArchiveError("the archive breaks off: a header without its entry")
+                    raise ArchiveError("the archive is incomplete: the entry after a header is missing")
                 return None
             if header.type in _LONG:
                 body = self._body(header)
@@ -259,18 +259,18 @@ class _Unpacking:
                 self._spend(max(0, spent - _FREE_HEADER))
                 return _understood(header, {**self._defaults, **said})
             spent, announced = spent + len(body), announced or header.type != tarfile.XGLTYPE
-        raise ArchiveError("an entry with too many headers")
+        raise ArchiveError("an entry has too many headers")
 
     def _header(self) -> tarfile.TarInfo | None:
         block = self._stream.exactly(_RECORD)
         if not any(block):
             if any(self._stream.exactly(_RECORD)):
-                raise ArchiveError("the archive is damaged: there is something behind half an end mark")
+                raise ArchiveError("the archive is damaged: data follows an incomplete end marker")
             return None
         try:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.TarError:
-            raise ArchiveError("the archive is damaged: a header is not understood") from None
+            raise ArchiveError("the archive is damaged: a header is not valid") from None
         if block.startswith(b"ustar  \0", 257):
             # GNU's own format keeps other things where POSIX keeps the beginning of a long name.
             header.name = decoded(block[:100].partition(b"\0")[0])
@@ -278,7 +278,7 @@ class _Unpacking:
 
     def _body(self, header: tarfile.TarInfo) -> bytes:
         if not 0 <= header.size <= _LONGEST_HEADER:
-            raise ArchiveError("a header that is too long")
+            raise ArchiveError("a header is too long")
         body = self._stream.exactly(header.size)
         self._stream.exactly(-header.size % _RECORD)
         return body
@@ -298,7 +298,7 @@ class _Unpacking:
     def _keep(self, *names: str) -> None:
         self._names += sum(map(len, names))
         if self._names > _MOST_NAMES:
-            raise ArchiveError("names that take more memory than any tree needs", shown(self.entry))
+            raise ArchiveError("the names take too much memory", shown(self.entry))
 
     def _place(self, entry: _Entry) -> bool:
         # Whether it was made.
@@ -309,7 +309,7 @@ class _Unpacking:
         if self._rules.strip:
             found = self._below_top(found)
         if not found and entry.kind != tarfile.DIRTYPE:
-            raise ArchiveError("not a directory, where the top directory should be", shown(entry.name))
+            raise ArchiveError("the top entry is not a directory", shown(entry.name))
         name = "/".join(found)
         if self._is_ignored(name, is_directory=entry.kind == tarfile.DIRTYPE):
             for _ in self._stream.pieces(entry.size + -entry.size % _RECORD):
@@ -362,7 +362,7 @@ class _Unpacking:
         if self._top is None:
             self._top = top
         if not top or top != self._top:
-            raise ArchiveError("not in the one top directory", shown(self.entry))
+            raise ArchiveError("the entry is not in the top directory", shown(self.entry))
         return found[1:]
 
     def _make_parents(self, found: list[str]) -> None:
@@ -373,7 +373,7 @@ class _Unpacking:
             if name in self._directories:
                 continue
             if os.path.lexists(self._path(name)):
-                raise ArchiveError("an entry below a link or a file", shown(self.entry))
+                raise ArchiveError("an entry is below a link or a file", shown(self.entry))
             self._count()
             self._keep(name)
             os.mkdir(self._path(name))
@@ -384,7 +384,7 @@ class _Unpacking:
         try:
             return make(*arguments)
         except FileExistsError:
-            raise ArchiveError("an entry that is in the archive twice", shown(self.entry)) from None
+            raise ArchiveError("an entry is in the archive twice", shown(self.entry)) from None
 
     def _file(self, path: bytes, entry: _Entry) -> None:
         self._spend(entry.size)
@@ -400,7 +400,7 @@ class _Unpacking:
 
     def _link(self, name: str, entry: _Entry) -> None:
         if not entry.link or "\0" in entry.link:
-            raise ArchiveError("a link to what can be no name", shown(entry.name))
+            raise ArchiveError("a link has a target that is not a valid name", shown(entry.name))
         if self._rules.links == "refuse" and is_absolute(entry.link):
             raise ArchiveError(way_out(ABSOLUTE), shown(entry.name))
         path = self._path(name)
@@ -416,7 +416,7 @@ class _Unpacking:
             found = parts(entry.link)
             return "/".join(self._below_top(found) if self._rules.strip else found)
         except ArchiveError:
-            raise ArchiveError("a hard link that leads outside", shown(entry.name)) from None
+            raise ArchiveError("a hard link leads outside of the tree", shown(entry.name)) from None
 
     def _hard_link(self, name: str, entry: _Entry) -> None:
         known = self._linked(entry)
@@ -425,16 +425,16 @@ class _Unpacking:
             raise ArchiveError(reason, shown(entry.name))
         above = known.rpartition("/")[0]
         if above not in self._directories or known in self._directories:
-            raise ArchiveError("a hard link to what is no file of the archive", shown(entry.name))
+            raise ArchiveError("a hard link to something that is not a file of the archive", shown(entry.name))
         if not os.path.lexists(self._path(known)):
-            raise ArchiveError("a hard link to what the archive has not had before", shown(entry.name))
+            raise ArchiveError("a hard link to a file that is not earlier in the archive", shown(entry.name))
         self._once(_link_itself, self._path(known), self._path(name))
         if known in self._links:
             self._keep(name)
             self._links.repeat(name, known)
         elif os.path.islink(self._path(name)):
             # A disk may take a and A for one name, here and below.
-            raise ArchiveError("a hard link to another spelling of a link", shown(entry.name))
+            raise ArchiveError("a hard link to another spelling of a symlink", shown(entry.name))
 
     def _full(self, name: str) -> str:
         return f"{self._top}/{name}" if self._top and name else name or self._top or "."
@@ -444,9 +444,9 @@ def _check_kind(entry: _Entry) -> None:
     if entry.kind == tarfile.GNUTYPE_SPARSE:
         raise ArchiveError(_SPARSE_FILE, shown(entry.name))
     if entry.kind not in _FILES and entry.kind not in _OTHERS and entry.kind not in _ODD:
-        raise ArchiveError("an entry of an unknown kind", shown(entry.name))
+        raise ArchiveError("an entry of an unknown type", shown(entry.name))
     if entry.size < 0 or (entry.size and entry.kind not in _FILES):
-        raise ArchiveError("an entry of a size that it cannot have", shown(entry.name))
+        raise ArchiveError("an entry with a size that is not valid", shown(entry.name))
 
 
 def _understood(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> _Entry:
@@ -457,11 +457,11 @@ def _understood(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> _Entry:
         raise ArchiveError(_SPARSE_FILE, shown(name))
     if text := said.get(b"size"):
         if not _SIZE.fullmatch(text):
-            raise ArchiveError("a size that is no number", shown(name))
+            raise ArchiveError("a size that is not a number", shown(name))
         size = int(text)
     if text := said.get(b"mtime"):
         if (found := _TIME.fullmatch(text)) is None:
-            raise ArchiveError("a time that is no number", shown(name))
+            raise ArchiveError("a time that is not a number", shown(name))
         sign, seconds, part = found.groups(b"")
         time = (int(seconds) * 10**9 + int(part[:9].ljust(9, b"0"))) * (-1 if sign else 1)
     # Without setuid, setgid and the sticky bit.
@@ -475,7 +475,7 @@ def _records(body: bytes) -> dict[bytes, bytes]:
         length = int(digits) if _SIZE.fullmatch(digits) else 0
         key, equals, value = body[at + len(digits) + 1 : at + length].partition(b"=")
         if not (equals and key and value.endswith(b"\n") and at + length <= len(body)):
-            raise ArchiveError("the archive is damaged: a header is not understood")
+            raise ArchiveError("the archive is damaged: a header is not valid")
         if key in _HEEDED:
             found[key] = value[:-1]
         elif key.startswith(_SPARSE):

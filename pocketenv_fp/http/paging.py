@@ -95,7 +95,7 @@ def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, Pocketen
             yield Failure(DecodeError(nsid, reason))
         elif readable > found.total and len(found) >= asked:
             # As many as were asked for: nothing tells that they are all.
-            yield Failure(DecodeError(nsid, f"the list gave {readable} records and says that it has {found.total}"))
+            yield Failure(DecodeError(nsid, f"the list has {readable} records, but its total is {found.total}"))
 
 
 def _new(page: Page[T], seen: set[str]) -> Iterator[T]:

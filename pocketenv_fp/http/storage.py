@@ -236,7 +236,7 @@ def _stored(answer: Answer) -> Result[str, PocketenvError]:
     try:
         return Success(_uuid(answer.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Failure(DecodeError(PUT, "it does not name the uuid of what was stored"))
+        return Failure(DecodeError(PUT, "it does not contain the uuid of the stored archive"))
 
 
 def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, PocketenvError]:

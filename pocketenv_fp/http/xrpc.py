@@ -196,11 +196,11 @@ def _send(call: Call[T], found: Settings) -> Result[T, PocketenvError]:
     try:
         request = _prepared(call, found)
     except UnicodeEncodeError:
-        return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+        return Failure(InvalidInput("text", "is not valid Unicode: it contains half of a surrogate pair"))
     except OSError as error:
         return Failure(_unconnected(error, call.nsid))
     if _has_nul(request):
-        return Failure(InvalidInput("text", "holds a NUL character"))
+        return Failure(InvalidInput("text", "contains a NUL character"))
     return _sent(call, request, found).bind(lambda answer: _read(call, answer, found))
 
 
@@ -233,7 +233,7 @@ def connected(found: Settings, operation: str = "") -> Result[Transport, Pockete
         if error.errno in _NO_FILES:
             return Failure(_unconnected(error, operation))
         return Failure(
-            InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'no certificate in it'}")
+            InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'it contains no certificate'}")
         )
     except ValueError:
         return Failure(InvalidInput("verify", "is not a path"))

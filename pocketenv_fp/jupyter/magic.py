@@ -54,13 +54,13 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, such as 60 or 0.5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, such as 60 or 0.5")
     return seconds
 
 
 def _variable(text: str) -> str:
     if not text.isidentifier() or keyword.iskeyword(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a variable")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a variable")
     return text
 
 

@@ -1,7 +1,7 @@
-"""Integrations: in the platform's published contract, and nowhere else. It has no handler for them.
+"""Integrations: the published contract has them, but the platform has no handler.
 
-Both functions are here because the contract has both methods. Each is a Failure(NotSupported), and sends nothing: the
-platform answers such a request with ``{}``, whatever it says, and connects nothing.
+Both functions exist because the contract has both methods. Each returns Failure(NotSupported) and sends no request. The
+platform would return ``{}`` for each request and connect nothing.
 
 >>> from pocketenv_fp import pocketenv
 >>> pocketenv.create_integration("some-id", "GitHub")
@@ -30,7 +30,7 @@ def create_integration(
     token: Text | None = None,  # noqa: ARG001
     config: Config | None = None,  # noqa: ARG001
 ) -> Result[Integration, PocketenvError]:
-    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
+    """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.create_integration("some-id", "GitHub").failure().operation
@@ -46,7 +46,7 @@ def list_integrations(
     token: Text | None = None,  # noqa: ARG001
     config: Config | None = None,  # noqa: ARG001
 ) -> Result[list[Integration], PocketenvError]:
-    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
+    """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.list_integrations("some-id").failure().operation

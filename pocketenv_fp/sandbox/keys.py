@@ -47,7 +47,7 @@ def set_ssh_keys(
     >>> set_ssh_keys(from_env("DEPLOY_KEY"), "ssh-ed25519 AAAA")
     set_ssh_keys(from_env('DEPLOY_KEY'), 'ssh-ed25519 AAAA')
     >>> create("my-box") | set_ssh_keys("ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
-    <Failure: private_key: is not a private key: it starts with -----BEGIN … PRIVATE KEY-----.>
+    <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
     """
     return (
         supported(sandbox, "writes", "set_ssh_keys")

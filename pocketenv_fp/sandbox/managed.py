@@ -157,7 +157,7 @@ def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) ->
     True
     """
     if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever does not check types
-        raise TypeError(f"ephemeral takes the beginning of a name, not a {type(target).__name__}")
+        raise TypeError(f"ephemeral takes the prefix of a name, not a {type(target).__name__}")
     # A step that shows what was given and no more: it is in traces, and in the places of failures.
     login = {name: value for name, value in options.items() if name in {"token", "config"}}
     name = f"{target}-{os.urandom(4).hex()}"

@@ -63,7 +63,7 @@ def expose(
     """
     if port == CONTROL_PORT and provider_of(sandbox.provider).name == CLOUDFLARE:
         # Refused by the platform too, but it would stay listed for ever.
-        return Failure(InvalidInput("port", "3000 is used by Cloudflare's containers themselves: choose another"))
+        return Failure(InvalidInput("port", "Cloudflare's containers use port 3000 themselves: choose another port"))
     asked = procedure("sandbox.exposePort", _url, {"id": sandbox.id}, {"port": port, "description": description})
     return send(asked, token=token, config=config)
 

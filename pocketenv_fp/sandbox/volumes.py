@@ -111,10 +111,10 @@ def set_volume(
     <Failure: volume.addVolume: the volume models is at /srv/models (500 PathTaken). Choose another path, ...>
     """
     if path is not None and not path.startswith("/"):
-        return Failure(InvalidInput("path", "is not absolute: it starts with /"))
+        return Failure(InvalidInput("path", "is not absolute: it must start with /"))
     one_spelling = None if path is None else _spelled(path)
     if one_spelling == "/":
-        return Failure(InvalidInput("path", "is /, where the sandbox's own file system is"))
+        return Failure(InvalidInput("path", "is /, the root of the sandbox's own file system"))
     change = _Attaching(sandbox, name, one_spelling, read_only=read_only, token=token, config=config)
     return supported(sandbox, "volumes", "set_volume").bind(lambda _: change.run())
 

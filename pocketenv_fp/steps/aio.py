@@ -113,7 +113,7 @@ class Aio(Generic[A, B]):
         >>> async def main():
         ...     return await aio(get_sandbox).future("no-such-box").bind(aio(exec("ls")).future).bind_result(stdout)
         >>> asyncio.run(main())
-        <IOResult: <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>>
+        <IOResult: <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>>
         """
         return FutureResult(self(target))
 
@@ -144,7 +144,7 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     >>> async def main():
     ...     return await aio(get_sandbox | exec("ls"))("no-such-box")
     >>> asyncio.run(main())
-    <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>
+    <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>
     >>> aio(exec("ls") | stdout)
     aio(exec('ls') | stdout())
     """

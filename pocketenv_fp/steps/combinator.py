@@ -76,7 +76,7 @@ class _Combinator(Curried):
             if name in steps:
                 demand_step(value, name)
             if name in functions and not callable(value):
-                raise TypeError(f"{name}: a function is needed, not a {type(value).__name__}")
+                raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
         self._wrong_value(args, kwargs)
         if self.refuse is not None:
             self.refuse(*args, **kwargs)

@@ -126,7 +126,7 @@ def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result
 def _are_errors(*_: object, on: object = PocketenvError, **__: object) -> None:
     kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     if not all(isinstance(kind, type) and issubclass(kind, PocketenvError) for kind in kinds):
-        raise TypeError("on: classes of errors are needed, as in (TransportError, ServerError)")
+        raise TypeError("on: expected error classes, for instance (TransportError, ServerError)")
 
 
 @overload
@@ -199,9 +199,7 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
 def _may_be_repeated(step: Step[Any, Any], *_: object, unsafe: bool = False, **named: Any) -> None:
     _are_errors(**named)
     if not (step.safe or unsafe):
-        raise TypeError(
-            f"{step} is not known to be safe to repeat: it may do its work twice. Pass unsafe=True to allow it"
-        )
+        raise TypeError(f"{step} may not be safe to repeat: its work may be done twice. Pass unsafe=True to allow it")
 
 
 @combinator(check=_may_be_repeated)

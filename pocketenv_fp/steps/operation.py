@@ -131,7 +131,7 @@ class Step(Source, Generic[A_contra, B_co]):
         if steps is None and callable(following):
             name = function_name(following)
             raise TypeError(
-                f"{name} is a function and no step: write .map({name}), or .bind({name}) if it returns a Result"
+                f"{name} is a function, not a step: write .map({name}), or .bind({name}) if it returns a Result"
             )
         return NotImplemented if steps is None else _Pipeline(self._steps + steps)
 
@@ -310,7 +310,7 @@ class Applied(Step[Any, Any]):
                 continue
             from pickle import PicklingError
 
-            raise PicklingError(f"{self} is not pickled, since {name} {reason}")
+            raise PicklingError(f"{self} cannot be pickled: {name} {reason}")
         return (Applied, (self.operation, self.args, dict(self.kwargs)))
 
 
@@ -358,7 +358,7 @@ class Curried:
             target = cast("Success[object]", target).unwrap()
         if target is None and self.accepts is Sandbox:
             return Failure(
-                SandboxNotFound(404, "SandboxNotFound", "no sandbox came from the step before", self.__name__)
+                SandboxNotFound(404, "SandboxNotFound", "the step before returned no sandbox", self.__name__)
             )
         if not isinstance(target, self.accepts):
             raise TypeError(
@@ -455,7 +455,7 @@ def demand_step(value: object, who: str) -> None:
         return
     if isinstance(value, Curried):
         raise TypeError(f"{who}: {value.needs_arguments()}")
-    raise TypeError(f"{who}: a step is needed, not a {type(value).__name__}")
+    raise TypeError(f"{who}: expected a step, got {type(value).__name__}")
 
 
 def operation(
@@ -520,7 +520,7 @@ def _method(*, safe: bool) -> Callable[[Callable[..., Any]], _Method]:
 def _called(method: _Method, *args: Any) -> Step[Any, Any]:
     if not callable(args[-1]):
         name = method.__name__.strip("_")
-        raise TypeError(f"{name}: a function is needed, not a {type(args[-1]).__name__}")
+        raise TypeError(f"{name}: expected a function, got {type(args[-1]).__name__}")
     return _CalledMethod(method, args, {})
 
 
@@ -537,8 +537,8 @@ class _CalledMethod(Applied):
             from pickle import PicklingError
 
             raise PicklingError(
-                f"{self} is not pickled, since another process does not find {function_name(function)}: "
-                "define the function with a name at the top of a module"
+                f"{self} cannot be pickled: another process cannot import {function_name(function)}: "
+                "define a named function at the top level of a module"
             )
         return (_CalledMethod, (self.operation, self.args, {}))
 

@@ -35,7 +35,7 @@ def check(result: ExecResult) -> Result[ExecResult, PocketenvError]:
     >>> box | exec("true") | check
     <Success: ExecResult(stdout='', stderr='', exit_code=0)>
     >>> box | exec("ls /missing") | check
-    <Failure: the command ended with exit code 2. What it printed is in .stdout and .stderr.>
+    <Failure: the command ended with exit code 2. Its output is in .stdout and .stderr.>
     """
     return ended_well(result)
 
@@ -77,7 +77,7 @@ def json_output(result: ExecResult) -> Result[Any, PocketenvError]:
     >>> box | exec("echo '{\"passed\": 3}'") | json_output
     <Success: {'passed': 3}>
     >>> box | exec("echo; echo passed") | json_output
-    <Failure: json_output: the output is not understood: Expecting value: line 2, column 1. ...>
+    <Failure: json_output: the output is not valid: Expecting value: line 2, column 1. ...>
     """
     text = result.stdout.removeprefix("\ufeff")
     try:
@@ -99,4 +99,4 @@ def _loose_json(text: str) -> Result[Any, PocketenvError]:
     except RecursionError:
         return Failure(DecodeError("json_output", "it is nested too deeply"))
     except ValueError:
-        return Failure(DecodeError("json_output", "it holds a number with more digits than Python reads"))
+        return Failure(DecodeError("json_output", "it contains a number with more digits than Python reads"))

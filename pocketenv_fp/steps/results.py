@@ -95,7 +95,7 @@ class Results(list[Result[T, PocketenvError]]):
     if not TYPE_CHECKING:
         # A list that has changed would not fit its targets any more.
         def _refuse(self, *_: object, **__: object) -> Any:
-            raise TypeError("the results of a fan_out do not change: make a list of them, list(results)")
+            raise TypeError("the results of a fan_out cannot be changed: make a list with list(results)")
 
         append = extend = insert = remove = pop = clear = sort = reverse = _refuse
         __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse

@@ -115,7 +115,7 @@ def exec(
     >>> (box | exec("sort", stdin="b\na\n")).unwrap().stdout
     'a\nb\n'
     >>> box | exec("echo begun; sleep 60", timeout=0.5)
-    <Failure: the command was ended after 0.5 s. ...>
+    <Failure: the command was killed after 0.5 s. ...>
     >>> box | exec("exit 3", check=True)
     <Failure: the command ended with exit code 3. ...>
     """
@@ -259,7 +259,7 @@ def sh(
     TypeError: sh: {pattern} stands inside single quotes: remove them, the value is quoted already
     """
     if not 1 <= len(given) <= 2 or not isinstance(given[-1], str):
-        raise TypeError('sh takes a template, and a sandbox before it if it is to run: sh("grep {word} log", word=…)')
+        raise TypeError('sh takes a template: sh("grep {word} log", word=…). To run it at once, pass the sandbox first')
     try:
         line = _filled(given[-1], values)
     except TypeError as error:
@@ -276,5 +276,5 @@ OPTIONS = frozenset({"cwd", "env", "timeout", "check", "token", "config"})
 def _filled(template: str, values: Mapping[str, object]) -> str:
     for name in fields(template):
         if name in OPTIONS:
-            raise TypeError(f"{{{name}}} has the name of an option: call the field otherwise")
+            raise TypeError(f"{{{name}}} has the name of an option: rename the field")
     return fill(template, values)

@@ -71,7 +71,7 @@ def _parts(template: str) -> Iterator[tuple[str, str | None]]:
     text = ""
     for piece in _PIECES.finditer(template):
         if piece["single"]:
-            raise TypeError("a brace that belongs to no {name}: for a brace of the shell's own, write {{ or }}")
+            raise TypeError("a brace without a {name}: for a brace of the shell, write {{ or }}")
         if piece["name"]:
             yield text, piece["name"]
             text = ""
@@ -91,7 +91,7 @@ def _is_list(value: object) -> TypeGuard[Sequence[object]]:
 def _word(name: str, value: object) -> str:
     if isinstance(value, FromEnv):
         raise TypeError(
-            f"{{{name}}} is a from_env, which would be shown in the command: "
+            f"{{{name}}} is a from_env, and its value would be visible in the command: "
             f'pass it with env={{"NAME": from_env(…)}} and write "$NAME"'
         )
     if isinstance(value, str):

@@ -136,9 +136,9 @@ def _unsendable(command: Command, provider: Provider | None = None) -> InvalidIn
         for value in values:
             if "\0" in value:
                 way_out = ": upload it, and run it with exec" if field == "text" else ", which a command line cannot"
-                return InvalidInput(field, f"holds a NUL character{way_out}")
+                return InvalidInput(field, f"contains a NUL character{way_out}")
             if _SURROGATE.search(value):
-                return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+                return InvalidInput(field, "is not valid Unicode: it contains half of a surrogate pair")
     longest = provider and provider.exec_seconds
     if provider and longest is not None and command.timeout is not None and command.timeout > longest:
         way_out = "with spawn, or as" if provider.services else "as"

@@ -43,7 +43,7 @@ B = TypeVar("B")
 Most = Annotated[int, msgspec.Meta(ge=0)]
 MAX_BYTES = 32 * 1024**3
 MAX_ENTRIES = 1_000_000
-_HALF = "is not valid Unicode: it holds half of a surrogate pair"
+_HALF = "is not valid Unicode: it contains half of a surrogate pair"
 
 
 @operation(Sandbox)
@@ -262,7 +262,7 @@ def copy_to(
 def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
     text = os.fspath(path)
     if "\0" in text:
-        return Failure(InvalidInput("local", "holds a NUL, and no path does"))
+        return Failure(InvalidInput("local", "contains a NUL character"))
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
@@ -274,7 +274,7 @@ def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
     whole = os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises
     if whole.startswith("~"):
         return Failure(
-            InvalidInput("local", "begins with ~ and names no user's home directory: write ./~ for that name")
+            InvalidInput("local", "starts with ~ but is not a user's home directory: write ./~ for that name")
         )
     return Success(Path(whole))
 

@@ -183,7 +183,7 @@ def _write(end: End, staged: str, number: int, piece: bytes) -> Result[None, Poc
     def judge(ran: ExecResult) -> Result[None, PocketenvError]:
         if ran.stdout.strip() == str(len(piece)):
             return Success(None)
-        return Failure(ArchiveError("a piece of the archive did not arrive whole in the sandbox"))
+        return Failure(ArchiveError("a part of the archive arrived incomplete in the sandbox"))
 
     values: dict[str, str | int] = {"number": f"{number:08}", "data": base64.b64encode(piece).decode()}
     return end.run(PIECE, s=staged, values=values).bind(succeeded).bind(judge)

@@ -122,11 +122,11 @@ def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, 
         case "nothing":
             return Failure(PathNotFound(message=f"there is no {path}", operation=operation))
         case "other":
-            return Failure(ArchiveError("it is neither a file nor a directory", path))
+            return Failure(ArchiveError("it is not a file or a directory", path))
         case _:
             found = _ANSWER.match(ran.stdout)
     if found is None:
-        return Failure(DecodeError("sandbox.exec", "the shell does not say what is at the path"))
+        return Failure(DecodeError("sandbox.exec", "the output of the shell does not describe the path"))
     kind: Packed = "directory" if found[1] == "directory" else "file"
     return Success((kind, found[2]))
 
@@ -142,7 +142,7 @@ def _bytes(text: str) -> Result[bytes, PocketenvError]:
     try:
         return Success(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):
-        return Failure(DecodeError("sandbox.exec", "what the sandbox's base64 printed is not base64"))
+        return Failure(DecodeError("sandbox.exec", "the output of the sandbox's base64 command is not base64"))
 
 
 def _used(
@@ -202,7 +202,7 @@ def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, Pocke
     def checked(piece: bytes) -> Result[bytes, PocketenvError]:
         if len(piece) == size:
             return Success(piece)
-        return Failure(ArchiveError("the archive breaks off: a part of it was not there any more"))
+        return Failure(ArchiveError("the archive is incomplete: a part of it is missing in the sandbox"))
 
     ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
     return ran.bind(lambda found: _bytes(found.stdout)).bind(checked)

@@ -72,7 +72,7 @@ def landed_file(arrived: Path, file: Path, *, into: bool) -> Path:
     """
     made = _only(arrived)
     if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise where they may not look
-        raise ArchiveError("the archive does not have the file that was asked for")
+        raise ArchiveError("the archive does not contain the requested file")
     if not into:
         return landed(made, file)
     # As one of a directory's entries, so that a link in its place is replaced: it may lead out of the directory.

@@ -69,16 +69,18 @@ def _uuid(body: bytes) -> str:
 def place(field: str, path: str) -> Result[str, PocketenvError]:
     """Return a path of a sandbox in full. Failures: InvalidInput for what cannot be copied from or to."""
     if "\0" in path:
-        return Failure(InvalidInput(field, "holds a NUL, and no path does"))
+        return Failure(InvalidInput(field, "contains a NUL character"))
     if path.startswith("~"):
-        return Failure(InvalidInput(field, "~ is not replaced: write the path from / on, or ./~ for that name"))
+        return Failure(
+            InvalidInput(field, "starts with ~, which is not expanded: write an absolute path, or ./~ for that name")
+        )
     try:
         path.encode()
     except UnicodeEncodeError:
-        return Failure(InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair"))
+        return Failure(InvalidInput(field, "is not valid Unicode: it contains half of a surrogate pair"))
     full = "/" + posixpath.normpath(posixpath.join(HOME, path)).lstrip("/")
     if full == "/":
-        return Failure(InvalidInput(field, "is the root of the sandbox: name a directory in it"))
+        return Failure(InvalidInput(field, "is the root of the sandbox: use a directory in it"))
     return Success(full)
 
 

@@ -7,7 +7,8 @@
 5. the real platform's defaults.
 
 ``POCKETENV_API_URL=local`` is the embedded platform (``pocketenv_fp.local``), started on first use. It brings its own
-token, key and storage: those of the environment and of the token file belong to another platform and are not sent to it.
+token, key and storage: those of the environment and of the token file belong to another platform and are not sent to
+it.
 
 >>> from pocketenv_fp.config import Config, settings, using
 >>> with using(Config(api_url="https://pocketenv.example", token="top-secret")):

@@ -90,7 +90,8 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
 
     ``comment`` ends the public key's line and says whose it is. The private key is never shown and never pickled, but
     the program that holds the pair can read it. Failures: InvalidInput for a comment with a line break or another
-    control character, or that is not valid Unicode. It needs the package cryptography: ``pip install 'pocketenv-fp[keys]'``.
+    control character, or that is not valid Unicode. It needs the package cryptography: ``pip install
+    'pocketenv-fp[keys]'``.
 
     >>> from pocketenv_fp import create, generate_ssh_keys, set_ssh_keys
     >>> pair = generate_ssh_keys("me@example.org").unwrap()

@@ -429,7 +429,7 @@ def test_an_interrupt_whose_sandbox_cannot_be_deleted_says_which_it_is(place: lo
         _, told = interrupted(place, ADD_SECRET)
     left = get_sandbox("interrupted").unwrap()
     assert left is not None
-    assert f"The sandbox {left.id}, which this call created, may still be there." in told
+    assert f"The sandbox {left.id}, which this call created, may still exist." in told
 
 
 def interrupted(place: local.Platform, method: str, *numbers: signal.Signals, fault: Fault = LATE) -> tuple[int, str]:

@@ -135,7 +135,8 @@ class _Moves:
     def _put_aside(self, entry: str, *, replaced: bool) -> None:
         self._number += 1
         there, kept = self._paths(entry)[1], f"{self._kept}/{self._number}"
-        # Noted before it is done, here and below, as Ctrl-C may come in between: to undo what was not done does nothing.
+        # Noted before it is done, here and below, as Ctrl-C may come in between: to undo what was not done does
+        # nothing.
         self._undo.append((self._put_back, entry, self._number))
         if replaced:
             # With a second name for the old one, the new one can take its place without a moment in between.

@@ -607,6 +607,7 @@ def raise_for(result: Result[T, PocketenvError]) -> T:
 
     Args:
         result: The Result of a function of this library.
+
     """
     demand_type("raise_for", "result", result, Result)
     if isinstance(result, Failure):

@@ -76,10 +76,10 @@ def create(
     On Cloudflare the sandbox is RUNNING on return. On other providers it is INITIALIZING: use `wait_until_running`.
     The name is usable with `get_sandbox`. A size and a readme cannot be set: the platform ignores them.
 
-    **Variables.** Commands see ``env`` and ``secrets`` after the next `start`, on Cloudflare only. With another provider
-    they are Failure(NotSupported), and no request is sent: use ``exec(…, env={…})`` there. Secrets are sealed on this
-    machine. A step masks plain values in ``secrets`` and ``provider_credentials`` when it is printed, and cannot be
-    pickled with them. Use `from_env` to read a value when the step runs.
+    **Variables.** Commands see ``env`` and ``secrets`` after the next `start`, on Cloudflare only. With another
+    provider they are Failure(NotSupported), and no request is sent: use ``exec(…, env={…})`` there. Secrets are sealed
+    on this machine. A step masks plain values in ``secrets`` and ``provider_credentials`` when it is printed, and
+    cannot be pickled with them. Use `from_env` to read a value when the step runs.
 
     **Credentials.** ``provider_credentials`` are for your own account at the provider. Known names: daytona_api_key,
     daytona_organization_id; vercel_api_token, vercel_project_id, vercel_team_id; deno_deploy_token; sprite_token;
@@ -89,22 +89,22 @@ def create(
     SPRITE_TOKEN or SPRITES_TOKEN, MODAL_TOKEN_ID, MODAL_TOKEN_SECRET, E2B_API_KEY, HOPX_API_KEY, RUNLOOP_API_KEY. Pass
     ``{}`` to send no credentials.
 
-    **All or nothing.** If a later request fails, or the program is interrupted, the new sandbox is deleted. The result is
-    the first Failure. If the sandbox cannot be deleted, a note on the error names it. The create request is sent once.
-    After a TransportError with ``maybe_sent``, a DecodeError or a ServerError, a new sandbox with a random name may exist.
-    Ctrl-C waits for the response. A second Ctrl-C does not wait, and may leave such a sandbox.
+    **All or nothing.** If a later request fails, or the program is interrupted, the new sandbox is deleted. The result
+    is the first Failure. If the sandbox cannot be deleted, a note on the error names it. The create request is sent
+    once. After a TransportError with ``maybe_sent``, a DecodeError or a ServerError, a new sandbox with a random name
+    may exist. Ctrl-C waits for the response. A second Ctrl-C does not wait, and may leave such a sandbox.
 
-    **With a repo, the platform may return an older sandbox of yours** with the same repo and base, and start it. If it has
-    another name, the result is Failure(RepositoryTaken). With ``reuse=True`` it is a Success. The older sandbox keeps its
-    name, description and topics. ``env`` and ``secrets`` are set in it, and existing names get the new values. It is never
-    deleted. Threads that create with one repo run one after the other. Two programs that do so at the same time may both
-    get the sandbox. **Inside `managed`, `ephemeral` and `fan_out`**, a create with a repo and without ``reuse=True`` always
-    makes a new sandbox: a start clones the repository, and the record has no repo.
+    **With a repo, the platform may return an older sandbox of yours** with the same repo and base, and start it. If it
+    has another name, the result is Failure(RepositoryTaken). With ``reuse=True`` it is a Success. The older sandbox
+    keeps its name, description and topics. ``env`` and ``secrets`` are set in it, and existing names get the new
+    values. It is never deleted. Threads that create with one repo run one after the other. Two programs that do so at
+    the same time may both get the sandbox. **Inside `managed`, `ephemeral` and `fan_out`**, a create with a repo and
+    without ``reuse=True`` always makes a new sandbox: a start clones the repository, and the record has no repo.
 
-    Failures: InvalidInput; NotSupported; EncryptionError; NameTaken if a sandbox or base image of any owner has the name;
-    RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the platform's
-    AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that and deleted, or
-    the error names it.
+    Failures: InvalidInput; NotSupported; EncryptionError; NameTaken if a sandbox or base image of any owner has the
+    name; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
+    platform's AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that
+    and deleted, or the error names it.
 
     >>> from pocketenv_fp import create, exec, from_env, start
     >>> create("my-box", env={"STAGE": "test"}) | start | exec('echo "$STAGE"')

@@ -80,8 +80,8 @@ def sealed_credentials(
 ) -> Result[dict[str, str], PocketenvError]:
     """Return the createSandbox fields for a provider's credentials.
 
-    With None, they are read from the environment. Failures: InvalidInput for a name that the provider does not accept, or a
-    value that is empty or not set; EncryptionError.
+    With None, they are read from the environment. Failures: InvalidInput for a name that the provider does not accept,
+    or a value that is empty or not set; EncryptionError.
     """
     known = {credential.name: credential for credential in CREDENTIALS.get(provider, ())}
     wanted = _usual(known) if values is None else values

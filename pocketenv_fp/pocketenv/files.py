@@ -119,13 +119,13 @@ def add_file(
 ) -> Result[None, PocketenvError]:
     """Add a file that each start writes to ``path``. Its content is sealed on this machine. Returns None.
 
-    **The platform appends one newline to the content.** So one final newline of the content is not sent, and the file is
-    exact. Content without a final newline gets one, and empty content becomes one newline.
+    **The platform appends one newline to the content.** So one final newline of the content is not sent, and the file
+    is exact. Content without a final newline gets one, and empty content becomes one newline.
 
-    The next start writes the file, in the background after the response. This function knows only the id, so it does not
-    check that the provider can write the file: `set_file` does. Failures: InvalidInput for a wrong public key or for a path
-    that is a directory; EncryptionError; ApiError (413) for content above about 75,000 bytes; ServerError for a path that
-    is taken.
+    The next start writes the file, in the background after the response. This function knows only the id, so it does
+    not check that the provider can write the file: `set_file` does. Failures: InvalidInput for a wrong public key or
+    for a path that is a directory; EncryptionError; ApiError (413) for content above about 75,000 bytes; ServerError
+    for a path that is taken.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_file(create("my-box").unwrap().id, "/workspace/.env", "STAGE=test")
@@ -150,9 +150,9 @@ def update_file(
 ) -> Result[None, PocketenvError]:
     """Change the path of the file with this id. Returns None.
 
-    **The platform changes only the path**, but its response does not say so. To change the content, use `set_file`, which
-    deletes and adds. A file that an earlier start wrote to the old path stays there. Failures: as for `add_file`, and
-    ApiError (404) for an unknown id.
+    **The platform changes only the path**, but its response does not say so. To change the content, use `set_file`,
+    which deletes and adds. A file that an earlier start wrote to the old path stays there. Failures: as for `add_file`,
+    and ApiError (404) for an unknown id.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = (create("my-box") | sandbox.set_file("/workspace/a", "1")).unwrap()

@@ -79,12 +79,12 @@ def put_preferences(
 ) -> Result[None, PocketenvError]:
     """Change the name, description, topics or repository of a sandbox. Returns None.
 
-    A field that is None is not sent and keeps its value. **The platform returns the same response for a sandbox that does
-    not exist or is not yours**, and changes nothing. `rename` and `update_settings` send the other fields too, and check
-    the result.
+    A field that is None is not sent and keeps its value. **The platform returns the same response for a sandbox that
+    does not exist or is not yours**, and changes nothing. `rename` and `update_settings` send the other fields too, and
+    check the result.
 
-    Failures: InvalidInput for an empty topic, for a name that is not valid (see `create`), or if no field is set; NameTaken
-    if a sandbox or base image of any owner has the name; SessionLost.
+    Failures: InvalidInput for an empty topic, for a name that is not valid (see `create`), or if no field is set;
+    NameTaken if a sandbox or base image of any owner has the name; SessionLost.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> one, other = create("my-box").unwrap(), create("my-other-box").unwrap()

@@ -42,9 +42,9 @@ def get_sandbox(
 ) -> Result[Sandbox | None, PocketenvError]:
     """Look up a sandbox by id, name or at-URI. Returns the Sandbox, or None if it does not exist.
 
-    **A name may find a sandbox of another owner, or a base image.** Compare ``owner``. Or keep the Sandbox from `create`
-    and use `refresh`, which looks up the id. A step that receives None is Failure(SandboxNotFound). Works without a login.
-    Failures: InvalidInput.
+    **A name may find a sandbox of another owner, or a base image.** Compare ``owner``. Or keep the Sandbox from
+    `create` and use `refresh`, which looks up the id. A step that receives None is Failure(SandboxNotFound). Works
+    without a login. Failures: InvalidInput.
 
     >>> from pocketenv_fp import exec, get_sandbox
     >>> get_sandbox("no-such-box")

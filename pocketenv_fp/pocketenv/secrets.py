@@ -90,10 +90,11 @@ def add_secret(
     """Add a secret, and seal it on this machine. Returns None: the platform returns no id.
 
     On Cloudflare, commands see it as an environment variable after the next start. **On other providers no command sees
-    it.** This function knows only the id, so it does not check the provider: `set_secret` does. The platform does not check
-    the owner of the sandbox.
+    it.** This function knows only the id, so it does not check the provider: `set_secret` does. The platform does not
+    check the owner of the sandbox.
 
-    Failures: InvalidInput for an empty value or a wrong public key; EncryptionError; ServerError for a name that is taken.
+    Failures: InvalidInput for an empty value or a wrong public key; EncryptionError; ServerError for a name that is
+    taken.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_secret(create("my-box").unwrap().id, "API_KEY", "")

@@ -77,8 +77,8 @@ def add_service(
 ) -> Result[None, PocketenvError]:
     """Add a service. It starts at once if the sandbox is running. Returns None: the platform returns no id.
 
-    **Services run on Cloudflare only.** Other providers store them and never run them. This function knows only the id, so
-    it does not check the provider: `set_service` does.
+    **Services run on Cloudflare only.** Other providers store them and never run them. This function knows only the id,
+    so it does not check the provider: `set_service` does.
 
     Failures: InvalidInput; ApiError (404) for an unknown sandbox; ServerError for a name that is taken.
 

@@ -88,9 +88,9 @@ def add_variable(
 ) -> Result[None, PocketenvError]:
     """Add an environment variable. It is stored unencrypted. Returns None: the platform returns no id.
 
-    On Cloudflare, commands see it after the next start. **On other providers no command sees it.** This function knows only
-    the id, so it does not check the provider: `set_variable` does. The platform does not check the owner of the sandbox.
-    Failures: InvalidInput; ServerError for a name that is taken.
+    On Cloudflare, commands see it after the next start. **On other providers no command sees it.** This function knows
+    only the id, so it does not check the provider: `set_variable` does. The platform does not check the owner of the
+    sandbox. Failures: InvalidInput; ServerError for a name that is taken.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_variable(create("my-box").unwrap().id, "STAGE", "test")

@@ -114,8 +114,8 @@ def update_volume(
 ) -> Result[None, PocketenvError]:
     """Change the name, and with ``path`` also the path, of the volume with this id. Returns None. Its content stays.
 
-    The change takes effect at the next start. **The platform ignores** ``read_only``. Failures: as for `add_volume`, and
-    ApiError (404) for an unknown id.
+    The change takes effect at the next start. **The platform ignores** ``read_only``. Failures: as for `add_volume`,
+    and ApiError (404) for an unknown id.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> models = (create("my-box") | sandbox.set_volume("models", "/models")).unwrap()

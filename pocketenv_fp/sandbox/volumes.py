@@ -1,4 +1,4 @@
-"""A sandbox's volumes: storage that outlives stops."""
+"""The volumes of a sandbox: storage that survives stops."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def list_volumes(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Volume], PocketenvError]:
-    """List the sandbox's volumes, in no stable order. Gives a Page of Volume.
+    """List the sandbox's volumes, in no stable order. Returns a Page of Volume.
 
     >>> from pocketenv_fp import create, list_volumes
     >>> create("my-box") | list_volumes
@@ -50,10 +50,10 @@ def list_volumes(
 def iter_volumes(
     sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Volume, PocketenvError]]:
-    """Give an iterator of all the sandbox's volumes, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all volumes of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    It takes a Sandbox or a Result of one, whose Failure is then the one item; it is no step. A page that fails is the
-    last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
+    its Failure is the last item. An inconsistent list ends with a DecodeError.
 
     >>> from pocketenv_fp import create, iter_volumes, set_volume
     >>> box = create("my-box")
@@ -68,9 +68,9 @@ def iter_volumes(
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:
-    """Return the sandbox's Volume with this id, or else one with this name. Names may repeat.
+    """Find a volume of the sandbox by id, or else by name. Returns a Volume. Names may repeat.
 
-    Failures: InvalidInput; RecordNotFound where the sandbox has none.
+    Failures: InvalidInput; RecordNotFound.
 
     >>> from pocketenv_fp import create, get_volume
     >>> (create("my-box") | get_volume("models")).failure().error
@@ -89,17 +89,16 @@ def set_volume(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Volume, PocketenvError]:
-    """Add an empty volume, or attach the one with this name at ``path``, from the next start on. Returns its Volume.
+    """Add an empty volume, or attach an existing one at ``path``. Returns its Volume. The next start attaches it.
 
-    **The platform ignores** ``read_only``: commands can write to the volume. Without a ``path`` an old volume stays where
-    it is. A new one needs a path: without one, the platform keeps it for no sandbox. What is in a volume stays.
+    **The platform ignores** ``read_only``: commands can write to the volume. The content of an existing volume stays.
 
-    On the platform only a path is a volume's own, and names may repeat. So the list is read first, and an add never
-    makes a second volume of one name. Where other programs made several of this name, none of them is moved.
+    On the platform a path is unique, but a name is not. So the list is read first, and no second volume gets the same
+    name. If several volumes have the name already, none of them is moved.
 
-    Failures: InvalidInput for a path that is not absolute or is /, or where several volumes have the name; PathTaken where
-    another volume is at the path; RecordNotFound without a path where no volume has the name; NotSupported on e2b and blaxel; ApiError (400) for a path that nothing can be
-    attached at; ServerError where the platform refuses it.
+    Failures: InvalidInput for a path that is not absolute or is /, or if several volumes have the name; PathTaken if
+    another volume is at the path; RecordNotFound without a path if no volume has the name; NotSupported on e2b and
+    blaxel; ApiError (400) for a path where a volume cannot be attached; ServerError if the platform refuses it.
 
     >>> from pocketenv_fp import create, set_volume
     >>> box = create("my-box")
@@ -140,7 +139,7 @@ class _Attaching:
         self._login: dict[str, Any] = {"token": token, "config": config}
 
     def run(self) -> Result[Volume, PocketenvError]:
-        # Names may repeat: two threads that add one name at once would make two volumes.
+        # Names may repeat: without turns, two threads with one name would make two volumes.
         with _turns.of(self._sandbox.id, ADD) as late:
             if late:
                 return Failure(late)
@@ -149,22 +148,22 @@ class _Attaching:
                 error = changed.swap().value_or(None)
                 if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
                     break
-                # Another program deleted it in between.
+                # Another program deleted the volume in between.
                 changed = self._listed().bind(self._changed)
             return changed
 
     def _listed(self) -> Result[list[Volume], PocketenvError]:
         volumes: list[Volume] = []
-        for found in pocketenv.iter_volumes(self._sandbox.id, **self._login):
-            if not isinstance(found, Success):
-                return Failure(found.failure())
-            volumes.append(found.unwrap())
+        for volume in pocketenv.iter_volumes(self._sandbox.id, **self._login):
+            if not isinstance(volume, Success):
+                return Failure(volume.failure())
+            volumes.append(volume.unwrap())
         return Success(volumes)
 
     def _changed(self, volumes: list[Volume]) -> Result[Volume, PocketenvError]:
-        there = self._at_the_path(volumes)
-        if there is not None:
-            return Success(there) if there.name == self._name else Failure(self._taken(there))
+        holder = self._at_the_path(volumes)
+        if holder is not None:
+            return Success(holder) if holder.name == self._name else Failure(self._taken(holder))
         named = [volume for volume in volumes if volume.name == self._name]
         if named and self._path is None:
             return Success(named[0])
@@ -186,24 +185,24 @@ class _Attaching:
 
     def _new(self, known: set[str], volumes: list[Volume]) -> Result[Volume, PocketenvError]:
         mine = (volume for volume in volumes if volume.id not in known and volume.name == self._name)
-        # One that is older may still be it: another program may have put it there in between.
-        found = self._at_the_path(volumes) or next(mine, None)
-        if found is None or found.name != self._name:
+        # An older volume may be the right one: another program may have added it in between.
+        volume = self._at_the_path(volumes) or next(mine, None)
+        if volume is None or volume.name != self._name:
             return Failure(self._missing())
-        return Success(found)
+        return Success(volume)
 
     def _missing(self, why: str = "") -> RecordNotFound:
         message = f"the sandbox {self._sandbox.name} has no volume {self._name!r}{why}"
         return RecordNotFound(message=message, operation="volume.getVolumes")
 
     def _refused(self, error: PocketenvError) -> Result[None, PocketenvError]:
-        # A path that is taken is a 500 like any other: only the list shows it.
+        # A path that is taken is a 500 without a cause: look it up in the list.
         if not hides_its_cause(error):
             return Failure(error)
-        there = self._listed().map(self._at_the_path).value_or(None)
-        if there is None:
+        holder = self._listed().map(self._at_the_path).value_or(None)
+        if holder is None:
             return Failure(error)
-        return Success(None) if there.name == self._name else Failure(self._taken(there))
+        return Success(None) if holder.name == self._name else Failure(self._taken(holder))
 
     def _at_the_path(self, volumes: list[Volume]) -> Volume | None:
         same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self._path)
@@ -217,9 +216,9 @@ class _Attaching:
 def delete_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete the sandbox's volume with this id, or else with this name, and all that is in it.
+    """Delete a volume of the sandbox, by id or else by name, with its content. Returns the Sandbox unchanged.
 
-    Gives the Sandbox as it was given. Failures: InvalidInput; RecordNotFound where the sandbox has none.
+    Failures: InvalidInput; RecordNotFound.
 
     >>> from pocketenv_fp import create, delete_volume, list_volumes, set_volume
     >>> box = create("my-box")

@@ -131,13 +131,14 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     """Make a step or a pipeline awaitable. Return a function of the target, whose value is awaited for the Result.
 
     It begins when it is awaited, in a thread of its own, up to 256 at once in a process, with the configuration of the
-    `using` blocks around the call. Awaited again, or by many at once, it yields the same Result once more. For chains of
-    `returns` there is ``aio(step).future(target)``, a FutureResult: ``.bind(aio(…).future)`` goes on with a further step.
+    `using` blocks around the call. Awaited again, or by many at once, it yields the same Result once more. For chains
+    of `returns` there is ``aio(step).future(target)``, a FutureResult: ``.bind(aio(…).future)`` goes on with a further
+    step.
 
     To cancel a task, or to give it up after a time, stops the waiting and not the work. What has begun goes on to its
     end, so that `managed` and `ephemeral` release what they made: await it again to have its result. What has not begun
-    never does. `within` limits the work itself. When Python ends, after Ctrl-C too, it waits for what has begun. SIGTERM
-    waits for nothing, unless the program says so: ``loop.add_signal_handler(signal.SIGTERM, task.cancel)``.
+    never does. `within` limits the work itself. When Python ends, after Ctrl-C too, it waits for what has begun.
+    SIGTERM waits for nothing, unless the program says so: ``loop.add_signal_handler(signal.SIGTERM, task.cancel)``.
 
     >>> import asyncio
     >>> from pocketenv_fp import aio, exec, get_sandbox, stdout

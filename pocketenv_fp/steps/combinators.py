@@ -253,10 +253,10 @@ def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, Pocketenv
     sandbox that is to run, the pause before a new attempt. Blocks of time lie in each other, and the earliest end
     counts. What was done by then stays done; a Success that comes late is a Success.
 
-    Some things get the time that they need, since to give up there would leave something behind: the answer to a request
-    that creates a sandbox, the release of what `managed` and `ephemeral` created, and, for 30 seconds at the most, the
-    removal of what a copy keeps in a sandbox for a while. A command whose answer is no longer waited for goes on in its
-    sandbox: ``exec(timeout=…)`` ends it.
+    Some things get the time that they need, since to give up there would leave something behind: the answer to a
+    request that creates a sandbox, the release of what `managed` and `ephemeral` created, and, for 30 seconds at the
+    most, the removal of what a copy keeps in a sandbox for a while. A command whose answer is no longer waited for goes
+    on in its sandbox: ``exec(timeout=…)`` ends it.
 
     Failures: those of ``step``; DeadlineExceeded, whose ``maybe_sent`` tells whether the request under way may have
     arrived; InvalidInput for 0 seconds or fewer.

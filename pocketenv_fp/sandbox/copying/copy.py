@@ -72,8 +72,8 @@ def upload(
     the log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the
     bytes read and their total, or True for a bar.
 
-    A small archive, up to 48 KiB, travels in one command. A large one goes through storage: an upload that breaks off is
-    sent again, and unpacking is asked for once. The sandbox's tar unpacks it in ``/tmp`` first, so nothing changes
+    A small archive, up to 48 KiB, travels in one command. A large one goes through storage: an upload that breaks off
+    is sent again, and unpacking is asked for once. The sandbox's tar unpacks it in ``/tmp`` first, so nothing changes
     where the archive is not whole. On E2B, Blaxel, Runloop, Deno and Vercel, which cannot copy, the bytes go through
     commands, up to 64 MiB compressed. A line that looks or cleans up has ``read_timeout`` for its answer; packing and
     unpacking have the provider's limit for a command (300 s on Cloudflare) and ``read_timeout`` more.
@@ -140,15 +140,16 @@ def download(
     What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
     it has the same name, and a link in the way is replaced, never followed. A file goes to the path ``local``, or into
     it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``, and a ``~`` that
-    ``local`` begins with is the home directory. It arrives whole or not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
-    it where that is a mount: delete it.
+    ``local`` begins with is the home directory. It arrives whole or not at all, also at Ctrl-C. Only a program that is
+    killed leaves a directory ``.pocketenv-…`` beside ``local``, or in it where that is a mount: delete it.
 
     An archive with anything in it that would be written elsewhere, a link that leads out of it, or with more than
     ``max_bytes`` in ``max_entries`` entries is refused as a whole: ArchiveError names the entry. A virtual environment
     of Python has such links. ``links="skip"`` leaves them out. ``links="keep"`` keeps them with their text: nothing is
     written through one, but a program that opens it later is led out. ``ignore`` is a list of patterns as those of
     ``.gitignore``; what it leaves out counts as entries, not as bytes. Pipes and devices are skipped. A warning in the
-    log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
+    log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the bytes
+    of the compressed archive that have come and their total, or True for a bar.
 
     An archive of up to 512 KiB comes with the answer of one command. A larger one comes through storage, where a
     download that breaks off begins again, with an archive of what is there then; or through commands, as for `upload`.
@@ -233,14 +234,15 @@ def copy_to(
     ``destination`` is a Sandbox, a Result of one, or an id. ``copy_to(box, other, "a", "b")`` copies from box to other,
     and so does ``box | copy_to(other, "a", "b")``; the next step is done to other. What is *in* a directory ``src``
     goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name, and a
-    link in the way is replaced, never followed. A file goes to the path ``dst``, or into it where that is a directory or
-    ends with ``/``. Relative paths start at ``/workspace``. A large archive does not pass through this machine, unless a
-    provider of the two cannot copy.
+    link in the way is replaced, never followed. A file goes to the path ``dst``, or into it where that is a directory
+    or ends with ``/``. Relative paths start at ``/workspace``. A large archive does not pass through this machine,
+    unless a provider of the two cannot copy.
 
-    Each part of it is asked for once, and nothing else stays in either sandbox. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
-    nothing at ``src``; InvalidInput for paths that cannot be, or a directory where a file should go and the other way
-    round; CommandFailed for what the destination's shell could not do, and then a part of it may be there; ApiError
-    (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open whether it was done.
+    Each part of it is asked for once, and nothing else stays in either sandbox. Failures: that of ``destination``, or
+    SandboxNotFound; PathNotFound where there is nothing at ``src``; InvalidInput for paths that cannot be, or a
+    directory where a file should go and the other way round; CommandFailed for what the destination's shell could not
+    do, and then a part of it may be there; ApiError (400) for a sandbox that does not run; TransportError with
+    ``maybe_sent`` where it is open whether it was done.
 
     >>> from pocketenv_fp import copy_to, create, exec, start
     >>> one, other = create("one") | start, create("other") | start

@@ -48,8 +48,8 @@ def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> 
 
     Failures: InvalidInput for a file where a directory should be, or the other way round; ArchiveError where the
     archive did not arrive; CommandFailed for what the sandbox's tools could not do; NotSupported for more than 64 MiB
-    where the provider cannot copy; those of requests, and what ``pieces`` raises as a PocketenvError. Anything else that
-    it raises comes out.
+    where the provider cannot copy; those of requests, and what ``pieces`` raises as a PocketenvError. Anything else
+    that it raises comes out.
     """
     with closing(pieces()) as archive:
         try:

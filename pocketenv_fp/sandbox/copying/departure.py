@@ -72,7 +72,8 @@ def fetch(
 
     Failures: PathNotFound where there is nothing; ArchiveError for what is neither file nor directory; CommandFailed
     for what the sandbox could not read; NotSupported for an archive above 64 MiB where the provider cannot copy; what
-    ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first answer.
+    ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first
+    answer.
     """
     staged = temporary()
 

@@ -277,7 +277,7 @@ REMEDIES: dict[type[PocketenvError], str] = {
     WaitTimeout: r"Raise timeout=",
     CommandFailed: r"Its output is in \.stdout and \.stderr",
     CommandTimeout: r"Raise timeout=",
-    DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have acted on it",
+    DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have executed it",
     NotSupported: r"vscode: the provider daytona does not support it. Run an editor",
     ShellLost: r"Stop and start the sandbox",
     ShellBusy: r"Wait for the earlier command",

@@ -587,7 +587,7 @@ def test_an_interrupt_in_a_shell_shows_no_traceback(shell: Shell, capsys: pytest
     shell.run(f"%load_ext {EXTENSION}")
     shell.shell.run_cell(inside)
     assert capsys.readouterr().out == (
-        "KeyboardInterrupt: interrupted in when(interrupt, set_secret('A', '***')). The platform may have acted on it already.\n"
+        "KeyboardInterrupt: interrupted in when(interrupt, set_secret('A', '***')). The platform may have executed it already.\n"
     )
     shell.shell.run_cell(outside)
     assert len(capsys.readouterr().out.splitlines()) > 5

@@ -97,7 +97,8 @@ class Limiter:
             elif self._reset is None or not EPOCH <= reset < self._reset:  # an older window's answer comes late
                 # Some servers give the moment of the reset, others the seconds until then.
                 seconds = reset - time.time() if reset >= EPOCH else reset
-                # A clock that is ahead of the platform's makes every window look over. What is left is spent all the same.
+                # A clock that is ahead of the platform's makes every window look over. What is left is spent all the
+                # same.
                 soonest = LOOK_AGAIN if left else 0.0
                 self._left, self._reset = left, reset
                 self._resets_at = time.monotonic() + min(max(seconds, soonest), LONGEST_WAIT)

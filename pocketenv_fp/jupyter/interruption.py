@@ -68,7 +68,7 @@ def interruption_line(error: BaseException, trace: TracebackType | None) -> str 
     if COMMANDS.intersection(names) and has_sandbox:
         parts.append("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")
     elif steps and not steps[-1].safe and has_sandbox:
-        parts.append("The platform may have acted on it already.")
+        parts.append("The platform may have executed it already.")
     return plain(" ".join(("KeyboardInterrupt:", *parts, *notes)))
 
 

@@ -143,7 +143,7 @@ def _are_options(_: object, **options: Unpack[Options]) -> None:
 
 @combinator(secret=("secrets", "provider_credentials"), safe=False, check=_are_options)
 def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) -> Result[C, PocketenvError]:
-    """Create a sandbox with a random name, use it, delete it. Returns a step from a name's prefix to the output of ``use``.
+    """Create a sandbox with a random name, use it, delete it. Returns a step from a prefix to the output of ``use``.
 
     The step runs on a string, the prefix. A random suffix is added, so one pipeline can run many times at once. The
     rest is as in `managed`. ``token`` and ``config`` are used for the create and the delete only: the steps in ``use``

@@ -1,7 +1,7 @@
-"""Steps, and the operations that they are made of: the algebra behind ``create("b") | start | exec("ls")``.
+"""Steps and operations: the algebra of ``create("b") | start | exec("ls")``.
 
-A `Step` is an arrow from A to ``Result[B, PocketenvError]``, held as data: which operations with which arguments.
-So it prints as the source that makes it, compares, pickles, and composes before there is a sandbox:
+A `Step` is a function from A to ``Result[B, PocketenvError]`` that is stored as data: operations with arguments.
+So it prints as source code, compares, can be pickled, and composes before a sandbox exists:
 
 >>> from pocketenv_fp import create, exec, start, wait_until_running
 >>> ci = create(provider="daytona") | start | wait_until_running(timeout=120) | exec("make", ["test"])
@@ -10,13 +10,13 @@ create(provider='daytona') | start() | wait_until_running(timeout=120) | exec('m
 >>> ci == eval(repr(ci))
 True
 
-An operation called with its target runs; called without, it becomes a step. Its target is an A or a Result of one:
+An operation runs if it is called with its target. Without a target, it returns a step. A target is an A, or a Result:
 
 >>> box = create("my-box")
 >>> exec(box, "echo", ["hello"]) == exec("echo", ["hello"])(box) == (box | exec("echo", ["hello"]))
 True
 
-A Failure passes every step by, and comes out as it went in.
+After a Failure, all later steps are skipped, and the Failure is the result.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ BRIEF = 200
 
 
 class Step(Source, Generic[A_contra, B_co]):
-    """What turns an A, or a Result of one, into a ``Result[B, PocketenvError]``.
+    """A function from an A, or a Result of one, to a ``Result[B, PocketenvError]``.
 
-    ``step(target)`` and ``target | step`` run it, ``step | step`` composes. A Failure comes back as it is. None, which
-    `get_sandbox` gives for a missing sandbox, is Failure(SandboxNotFound) where a Sandbox is needed. A target of
-    another type raises TypeError: that is a mistake in the program.
+    ``step(target)`` and ``target | step`` run it. ``step | step`` composes. A Failure is returned unchanged. None,
+    which `get_sandbox` returns for a missing sandbox, becomes Failure(SandboxNotFound) if a Sandbox is needed. A target
+    of another type is a mistake in the program and raises TypeError.
     """
 
     @property
@@ -88,7 +88,7 @@ class Step(Source, Generic[A_contra, B_co]):
 
     @property
     def safe(self) -> bool:
-        """Whether to run it again does no harm, as far as this library knows: what is not known to be safe is not."""
+        """Whether the step is safe to repeat. It is False if this is unknown."""
         return all(applied.operation.is_safe(applied.args, applied.kwargs) for applied in self._steps)
 
     def __call__(
@@ -119,9 +119,9 @@ class Step(Source, Generic[A_contra, B_co]):
     def _placed(
         self, error: PocketenvError, applied: Applied, position: int, seconds: float
     ) -> Result[Any, PocketenvError]:
-        # `bind` and `lash` let errors of the caller's own through.
-        known = isinstance(cast("object", error), PocketenvError)
-        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)) if known else error)
+        # With `bind` and `lash`, the error may be the caller's own.
+        is_ours = isinstance(cast("object", error), PocketenvError)
+        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)) if is_ours else error)
 
     def __or__(self: Step[A, X | None], after: Step[X, C], /) -> Step[A, C]:
         following: object = after
@@ -136,9 +136,9 @@ class Step(Source, Generic[A_contra, B_co]):
         return NotImplemented if steps is None else _Pipeline(self._steps + steps)
 
     def map(self, function: Callable[[B_co], C], /) -> Step[A_contra, C]:
-        """Return the step that calls ``function`` with the value of this one, and yields what it returns.
+        """Return a step that applies ``function`` to the value of this one.
 
-        ``function`` is not called after a Failure. What it raises is raised. A named function prints as its dotted
+        ``function`` is not called after a Failure. Its exceptions are raised. A named function prints as its dotted
         name and is pickled by reference.
 
         >>> from pocketenv_fp import create, exec, start, stdout
@@ -157,10 +157,10 @@ class Step(Source, Generic[A_contra, B_co]):
     @overload
     def bind(self, function: Callable[[B_co], Step[B_co, C]], /) -> Step[A_contra, C]: ...
     def bind(self, function: Callable[[B_co], Any], /) -> Step[A_contra, Any]:
-        r"""Return the step that calls ``function`` with the value of this one, and yields the Result that it returns.
+        r"""Return a step that applies ``function``, which returns a Result, to the value of this one.
 
-        ``function`` may return a step instead, which is then run on the value. Its Failure may hold an error of your
-        own. ``a.bind(b)`` with two steps is ``a | b``.
+        ``function`` may also return a step, which then runs on the value. Its Failure may hold an error of your own.
+        ``a.bind(b)`` with two steps is ``a | b``.
 
         >>> from returns.result import safe
         >>> from pocketenv_fp import create, exec, start, stdout
@@ -171,7 +171,7 @@ class Step(Source, Generic[A_contra, B_co]):
         return self | (function if is_step(function) else _called(_bind, function))
 
     def alt(self, function: Callable[[PocketenvError], object], /) -> Step[A_contra, B_co]:
-        """Return the step whose Failure holds what ``function`` makes of this one's error.
+        """Return a step that applies ``function`` to the error of this one.
 
         >>> from pocketenv_fp import create, exec, start
         >>> ci = start | exec("exit 3", check=True).alt(type)
@@ -181,9 +181,9 @@ class Step(Source, Generic[A_contra, B_co]):
         return _called(_alt, self, function)
 
     def lash(self, function: Callable[[PocketenvError], Result[C, Any]], /) -> Step[A_contra, B_co | C]:
-        """Return the step that answers a Failure of this one with the Result that ``function`` returns for the error.
+        """Return a step that replaces a Failure of this one with the Result of ``function``, which gets the error.
 
-        `recover` and `or_else` do it for a value and for a step. A Failure from before this step passes by.
+        `recover` does it with a value, and `or_else` with a step. An earlier Failure is not handled.
 
         >>> from returns.result import Success
         >>> from pocketenv_fp import create, exec, start
@@ -204,11 +204,11 @@ class Step(Source, Generic[A_contra, B_co]):
         )
 
     def __hash__(self) -> int:
-        # Arguments may be lists. Equal steps call the same operations; that is enough of a hash.
+        # Arguments may be lists, which have no hash. Equal steps have equal operations, which is enough.
         return hash(tuple((applied.operation.__name__, len(applied.args)) for applied in self._steps))
 
     def __copy__(self) -> Step[A_contra, B_co]:
-        return self  # a value, and inside this process its secrets may stay in it
+        return self  # immutable; secrets may stay in it inside this process
 
     def __deepcopy__(self, memo: dict[int, object]) -> Step[A_contra, B_co]:
         return self
@@ -228,13 +228,13 @@ def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
 
 
 def _brief(step: Step[Any, Any]) -> str:
-    # A place is for a person to find. A script of pages in it would hide the rest.
+    # A place is for a human reader: a long script in it would hide the rest.
     text = repr(step)
     return text if len(text) <= BRIEF else f"{text[: BRIEF - 1]}…"
 
 
 class _Pipeline(Step[A, B]):
-    """Steps one after the other, flattened: ``(a | b) | c`` and ``a | (b | c)`` are the same value."""
+    """Steps in sequence, flattened: ``(a | b) | c`` and ``a | (b | c)`` are equal."""
 
     __slots__ = ("_sequence",)
 
@@ -250,7 +250,7 @@ class _Pipeline(Step[A, B]):
 
 
 class Applied(Step[Any, Any]):
-    """One operation with its arguments."""
+    """An operation with its arguments."""
 
     __slots__ = ("args", "kwargs", "operation")
 
@@ -264,7 +264,7 @@ class Applied(Step[Any, Any]):
         return (self,)
 
     def perform(self, target: Result[Any, PocketenvError]) -> Result[Any, PocketenvError]:
-        """Do it to ``target``, which is no Failure, with everyone told who watches."""
+        """Run the operation on ``target``, which is not a Failure, and report it to all watchers."""
         ended = begin("step", self.__str__)
         if ended is None:
             return self.operation.run(target, self.args, self.kwargs)
@@ -276,18 +276,18 @@ class Applied(Step[Any, Any]):
 
     @property
     def is_method(self) -> bool:
-        """Whether it is written behind a dot: ``step.map(f)``."""
+        """Whether it prints as a method call: ``step.map(f)``."""
         return self.operation in {_map, _bind}
 
     def is_secret(self, name: str, value: object) -> bool:
-        """Tell whether this argument, or something in it, is not to be shown."""
+        """Return whether this argument, or a part of it, must be masked."""
         return is_secret(value, is_secret_by_name=name in self.operation.secret)
 
     def _shown(self, name: str, value: object) -> str:
         return shown(value, is_secret_by_name=name in self.operation.secret)
 
     def _positional(self) -> Iterator[tuple[str, Any]]:
-        # More arguments than names are those of `*steps`.
+        # Arguments without a name of their own belong to `*steps`.
         return zip(chain(self.operation.arguments.names, repeat("")), self.args, strict=False)
 
     def __str__(self) -> str:
@@ -300,12 +300,12 @@ class Applied(Step[Any, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         for name, value in (*self._positional(), *self.kwargs.items()):
             if self.is_secret(name, value):
-                instead = "{…: from_env('THE_VARIABLE')}" if isinstance(value, Mapping) else "from_env('THE_VARIABLE')"
-                reason = f"is a secret: use {name}={instead}, or POCKETENV_TOKEN for a token"
-            elif without_passwords(source := self._shown(name, value)) != source:
-                reason = (
-                    "holds a URL with a password: in a command, write $NAME for it, with env={'NAME': from_env('NAME')}"
+                alternative = (
+                    "{…: from_env('THE_VARIABLE')}" if isinstance(value, Mapping) else "from_env('THE_VARIABLE')"
                 )
+                reason = f"is a secret: use {name}={alternative}, or POCKETENV_TOKEN for a token"
+            elif without_passwords(source := self._shown(name, value)) != source:
+                reason = "contains a URL with a password: in a command, write $NAME for it, with env={'NAME': from_env('NAME')}"
             else:
                 continue
             from pickle import PicklingError
@@ -314,15 +314,15 @@ class Applied(Step[Any, Any]):
         return (Applied, (self.operation, self.args, dict(self.kwargs)))
 
 
-def _own(value: object) -> object:
-    # Which kind of path it is depends on the machine. A list and a dict are copies already: see `normalize`.
+def _stored(value: object) -> object:
+    # The type of a path depends on the machine. Lists and dicts are copied by `normalize`.
     if isinstance(value, os.PathLike):
         return normalize(os.fspath(cast("os.PathLike[str]", value)))
     return normalize(cast("Success[object]", value).unwrap()) if isinstance(value, Success) else value
 
 
 class Curried:
-    """A public function of a target and more: what `Operation` and `StepOperation` share."""
+    """A public function of a target and further arguments: the base of `Operation` and `StepOperation`."""
 
     __name__: str
     __qualname__: str
@@ -351,7 +351,7 @@ class Curried:
         return self.__qualname__
 
     def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Do it to ``target`` now, and give what the function gives."""
+        """Run the function on ``target`` now, and return its Result."""
         if isinstance(target, Failure):
             return cast("Result[Any, PocketenvError]", target)
         if isinstance(target, Success):
@@ -364,33 +364,35 @@ class Curried:
             raise TypeError(
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
             )
-        given = self.whole.read((target, *args), kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else self.function(*given[0], **given[1])
+        arguments = self.whole.read((target, *args), kwargs)
+        return (
+            Failure(arguments) if isinstance(arguments, InvalidInput) else self.function(*arguments[0], **arguments[1])
+        )
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for combinators
-        """Tell whether doing it twice with these arguments does no harm."""
+        """Return whether it is safe to repeat with these arguments."""
         return self.repeatable
 
-    def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for who needs it
-        """Tell whether the first argument is what to do it to, and not one for later."""
+    def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
+        """Return whether the first argument is the target, so that the operation runs now."""
         return bool(args) and (args[0] is None or isinstance(args[0], (self.accepts, Result)))
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
             return Applied(self, args[1:], kwargs)(args[0])
         args, kwargs = self.arguments.bind(args, kwargs)
-        return Applied(self, tuple(map(_own, args)), {name: _own(value) for name, value in kwargs.items()})
+        return Applied(self, tuple(map(_stored, args)), {name: _stored(value) for name, value in kwargs.items()})
 
     def needs_arguments(self) -> str:
-        """Say what to write in the place of the bare operation."""
+        """Return a message that says how to call the operation."""
         return f"{self.__name__} needs arguments: write `| {self.__name__}(…)`, with {self.__name__}{self.arguments.signature}"
 
 
 class Operation(Curried, Generic[A, P, B]):
-    """A function that needs more than its target before it is a step: ``exec``, ``expose``, ``set_secret``, …
+    """An operation with required arguments: ``exec``, ``expose``, ``set_secret``, …
 
-    ``exec(box, "ls")`` runs it, ``exec("ls")`` is a step. A bare ``box | exec`` is an error to type checkers, and a
-    TypeError that says what to write.
+    ``exec(box, "ls")`` runs it, and ``exec("ls")`` is a step. Type checkers refuse ``box | exec``, and at run time it
+    raises a TypeError with advice.
     """
 
     @overload
@@ -417,9 +419,9 @@ class Operation(Curried, Generic[A, P, B]):
 
 
 class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
-    """A function whose other arguments are all optional, so it is a step as it stands: ``start``, ``stop``, …
+    """An operation with only optional arguments, so that it is a step itself: ``start``, ``stop``, …
 
-    ``start(box)`` runs it, and so does ``box | start``; ``start(repo="…")`` is a step with arguments.
+    ``start(box)`` and ``box | start`` run it. ``start(repo="…")`` is a step with arguments.
     """
 
     @overload
@@ -449,21 +451,21 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
         return self._alone
 
 
-def demand_step(value: object, who: str) -> None:
-    """Raise TypeError, which says what to write, for what is no step but an operation without its arguments, or else."""
+def demand_step(value: object, subject: str) -> None:
+    """Raise TypeError, with advice, if ``value`` is not a step. An operation without its arguments is not a step."""
     if is_step(value):
         return
     if isinstance(value, Curried):
-        raise TypeError(f"{who}: {value.needs_arguments()}")
-    raise TypeError(f"{who}: expected a step, got {type(value).__name__}")
+        raise TypeError(f"{subject}: {value.needs_arguments()}")
+    raise TypeError(f"{subject}: expected a step, got {type(value).__name__}")
 
 
 def operation(
     accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
-    """Make a function of an ``accepts`` and further arguments an Operation.
+    """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
-    ``secret`` names those never to show; ``safe`` says that it is a query, or does the same when it is done twice.
+    ``secret`` names the arguments to mask. ``safe`` says that the operation is safe to repeat.
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
@@ -475,7 +477,7 @@ def operation(
 def step(
     accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], StepOperation[A, P, B]]:
-    """Make a function whose further arguments are all optional a StepOperation."""
+    """Decorator for a function whose further arguments are all optional. The result is a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
         return StepOperation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
@@ -484,7 +486,7 @@ def step(
 
 
 class _Method(Curried):
-    """A method of steps that takes a function of the caller's: ``step.map(f)`` and its like."""
+    """A method of steps that takes a function of the caller: ``step.map(f)`` and others."""
 
     def __repr__(self) -> str:
         return f"<method {self.__name__} of steps>"
@@ -493,18 +495,18 @@ class _Method(Curried):
         return self.__qualname__
 
     def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Call the function. The target of ``alt`` and ``lash`` is that of the step in them."""
+        """Call the function. ``alt`` and ``lash`` pass the target to their inner step."""
         if isinstance(target, Failure):
             return cast("Result[Any, PocketenvError]", target)
         value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
         return self.function(value, *args, **kwargs)
 
-    def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # the base's own
-        """Return whether repeating it does no harm: a function that returns a Result may do anything."""
+    def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # part of the base's signature
+        """Return whether it is safe to repeat. A function that returns a Result may have any effect."""
         return self.repeatable and all(each.safe for each in args if is_step(each))
 
     def source(self, args: tuple[Any, ...]) -> str:
-        """Return the call as source, without the step before it for ``map`` and ``bind``."""
+        """Return the call as source code, without the step before ``map`` and ``bind``."""
         *steps, function = args
         inner = "".join(f"({each})." if " | " in repr(each) else f"{each}." for each in steps)
         return f"{inner}{self.__name__.strip('_')}({function_name(function)})"
@@ -525,14 +527,14 @@ def _called(method: _Method, *args: Any) -> Step[Any, Any]:
 
 
 class _CalledMethod(Applied):
-    """A method with its function, pickled by the function's name."""
+    """A method with its function, which is pickled by its name."""
 
     __slots__ = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         function = self.args[-1]
         name = getattr(function, "__qualname__", "")
-        # cloudpickle, which Dask uses, pickles functions without a name by value.
+        # cloudpickle, which Dask uses, pickles lambdas and local functions by value.
         if ("<lambda>" in name or "<locals>" in name) and "cloudpickle" not in sys.modules:
             from pickle import PicklingError
 
@@ -551,8 +553,8 @@ def _result_of(function: Callable[[Any], object], value: object, method: str) ->
         name = function_name(function)
         kind = type(result).__name__
         other = f"write .map({name})" if method == "bind" else "return Success(…) or Failure(…)"
-        wrapped = "unwrap it, for instance with unsafe_perform_io" if kind.startswith(("IO", "Future")) else other
-        raise TypeError(f"{method}: {name} returned a {kind}, and a Result is needed: {wrapped}")
+        advice = "unwrap it, for instance with unsafe_perform_io" if kind.startswith(("IO", "Future")) else other
+        raise TypeError(f"{method}: {name} returned a {kind}, not a Result: {advice}")
     return result
 
 
@@ -581,4 +583,4 @@ def _lash(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> R
 
 
 identity: Step[Any, Any] = _Pipeline(())
-"""The step that does nothing: ``identity | s == s == s | identity``."""
+"""The identity step: ``identity | s == s == s | identity``."""

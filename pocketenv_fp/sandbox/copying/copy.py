@@ -1,7 +1,7 @@
-"""Directories and files between this machine and sandboxes, and between sandboxes.
+"""Copy directories and files between this machine and sandboxes, and between sandboxes.
 
-They travel as one tar.gz through the storage host, streamed at every turn: memory stays flat whatever their size.
-What is copied arrives as it was: contents, permission bits, empty directories, links, names of any length and script.
+They are sent as one tar.gz, as a stream, so memory use does not depend on their size. Contents, permission bits, empty
+directories, symlinks and names of any length and script are preserved.
 """
 
 from __future__ import annotations
@@ -58,31 +58,28 @@ def upload(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Copy a directory or a file of this machine into a running sandbox. Returns the Sandbox as it was given.
+    """Copy a directory or a file from this machine into a running sandbox. Returns the Sandbox unchanged.
 
-    What is *in* a directory goes into ``remote``, which is made where it is missing; what is there already stays
-    unless it has the same name. A file goes to the path ``remote``, or into it where that is a directory or ends with
-    ``/``. A relative ``remote`` starts at ``/workspace``. A ``~`` that ``local`` begins with is the home directory.
+    The *content* of a directory goes into ``remote``, which is created if it does not exist. Existing files stay,
+    unless they have the same name. A file goes to the path ``remote``, or into it if that is a directory or ends with
+    ``/``.
 
-    In each directory the patterns of ``.pocketenvignore``, or else of ``.gitignore``, leave out what git would leave
-    out, and ``.git`` itself; ``ignore=False`` leaves out nothing, and a list of patterns what they say and no more.
-    What git keeps for itself, ``.git/info/exclude`` and ``core.excludesFile``, is not read: a copy must not depend on
-    who makes it. Links are copied as links, wherever they lead; ``links="skip"`` leaves out those that lead out of
-    ``local``, and ``links="refuse"`` refuses all for one of them. Sockets, pipes and devices are skipped. A warning in
-    the log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the
-    bytes read and their total, or True for a bar.
+    **Ignored files.** In each directory, the patterns of ``.pocketenvignore``, or else of ``.gitignore``, exclude what
+    git would exclude, and also ``.git``. ``.git/info/exclude`` and ``core.excludesFile`` are not read, so that a copy
+    is the same for every user. Sockets, pipes and devices are skipped. A warning in the log ``pocketenv_fp`` has the
+    number of skipped entries and their first names.
 
-    A small archive, up to 48 KiB, travels in one command. A large one goes through storage: an upload that breaks off
-    is sent again, and unpacking is asked for once. The sandbox's tar unpacks it in ``/tmp`` first, so nothing changes
-    where the archive is not whole. On E2B, Blaxel, Runloop, Deno and Vercel, which cannot copy, the bytes go through
-    commands, up to 64 MiB compressed. A line that looks or cleans up has ``read_timeout`` for its answer; packing and
-    unpacking have the provider's limit for a command (300 s on Cloudflare) and ``read_timeout`` more.
+    **Transfer.** A small archive, up to 48 KiB, is sent in one command. A larger one goes through storage. An
+    interrupted transfer is retried, and the unpack request is sent once. tar in the sandbox unpacks it in ``/tmp``
+    first, so an incomplete archive changes nothing. E2B, Blaxel, Runloop, Deno and Vercel cannot copy: there the bytes
+    go through commands, up to 64 MiB compressed. Short requests have ``read_timeout``. Packing and unpacking have the
+    provider's limit for a command (300 s on Cloudflare) plus ``read_timeout``.
 
-    Failures: ArchiveError for what cannot be read or changes meanwhile, and for an archive that did not arrive;
-    InvalidInput for a ``remote`` that cannot be, is a file where a directory should be, and for a sandbox without tar,
-    gzip or base64; CommandFailed for what the sandbox's tools could not do, and then a part may be there; NotSupported
-    above 64 MiB; ApiError (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open
-    whether it was unpacked.
+    Failures: ArchiveError for a file that cannot be read or that changes during the copy, and for an archive that did
+    not arrive; InvalidInput for a ``remote`` that is not valid or is a file in the place of a directory, and for a
+    sandbox without tar, gzip or base64; CommandFailed if a tool in the sandbox fails, and then a part may have been
+    copied; NotSupported above 64 MiB; ApiError (400) for a sandbox that is not running; TransportError, with
+    ``maybe_sent`` if the archive may have been unpacked.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, exec, start, upload
@@ -102,17 +99,17 @@ def upload(
         from pocketenv_fp.archive.pack import pack, survey
 
         try:
-            found = survey(source, ignore=rules, links=links)
+            contents = survey(source, ignore=rules, links=links)
         except ArchiveError as error:
             return Failure(error)
-        with tracking(progress, found.bytes, shown(source.name)) as track:
+        with tracking(progress, contents.bytes, shown(source.name)) as track:
 
             def pieces() -> Generator[bytes]:
-                track.restart(found.bytes)
-                yield from pack(source, ignore=rules.without(found.links_out), count=track.add)
+                track.restart(contents.bytes)
+                yield from pack(source, ignore=rules.without(contents.links_out), count=track.add)
                 track.finish()
-                # Here, where it is known that all the rest is sent, and not where it is only explained.
-                found.skipped.report("upload")
+                # Only after everything is sent, so that `explain` does not log it.
+                contents.skipped.report("upload")
 
             goal = Goal(path, "directory" if _is_directory(source) else "file", into=names_directory(remote))
             return deliver(end, goal, pieces, operation="upload")
@@ -135,29 +132,27 @@ def download(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Path, PocketenvError]:
-    """Copy a directory or a file of a running sandbox to this machine. Returns the Path where it is now.
+    """Copy a directory or a file of a running sandbox to this machine. Returns its local Path.
 
-    What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
-    it has the same name, and a link in the way is replaced, never followed. A file goes to the path ``local``, or into
-    it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``, and a ``~`` that
-    ``local`` begins with is the home directory. It arrives whole or not at all, also at Ctrl-C. Only a program that is
-    killed leaves a directory ``.pocketenv-…`` beside ``local``, or in it where that is a mount: delete it.
+    The *content* of a directory goes into ``local``, which is created if it does not exist. Existing files stay, unless
+    they have the same name. A symlink in the way is replaced, never followed. A file goes to the path ``local``, or
+    into it if that is a directory or ends with ``/``. The copy arrives completely or not at all, also after Ctrl-C.
+    Only a program that is killed leaves a directory ``.pocketenv-…`` next to ``local``, or in it if that is a mount:
+    delete it.
 
-    An archive with anything in it that would be written elsewhere, a link that leads out of it, or with more than
-    ``max_bytes`` in ``max_entries`` entries is refused as a whole: ArchiveError names the entry. A virtual environment
-    of Python has such links. ``links="skip"`` leaves them out. ``links="keep"`` keeps them with their text: nothing is
-    written through one, but a program that opens it later is led out. ``ignore`` is a list of patterns as those of
-    ``.gitignore``; what it leaves out counts as entries, not as bytes. Pipes and devices are skipped. A warning in the
-    log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the bytes
-    of the compressed archive that have come and their total, or True for a bar.
+    **Refused archives.** An archive is refused if an entry would be written outside of ``local``, if a symlink leads
+    outside, or if it exceeds ``max_bytes`` or ``max_entries``. The ArchiveError names the entry. A virtual environment
+    of Python has such symlinks. With ``links="keep"`` nothing is written through a symlink, but a program that opens it
+    later leaves the directory. Pipes and devices are skipped. A warning in the log ``pocketenv_fp`` has the number of
+    skipped entries and their first names.
 
-    An archive of up to 512 KiB comes with the answer of one command. A larger one comes through storage, where a
-    download that breaks off begins again, with an archive of what is there then; or through commands, as for `upload`.
-    Nothing stays in the sandbox.
+    **Transfer.** An archive of up to 512 KiB comes with the response of one command. A larger one comes through
+    storage. An interrupted transfer starts again with a new archive. If the provider cannot copy, it comes through
+    commands, as for `upload`. The sandbox is left clean.
 
-    Failures: PathNotFound where there is nothing at ``remote``; ArchiveError for what was refused and what this
-    machine's disk did; InvalidInput; CommandFailed for what the sandbox could not read; NotSupported as for `upload`;
-    ApiError (400) for a sandbox that does not run; TransportError.
+    Failures: PathNotFound if ``remote`` does not exist; ArchiveError for a refused archive or an error of this
+    machine's disk; InvalidInput; CommandFailed for a file that the sandbox could not read; NotSupported as for
+    `upload`; ApiError (400) for a sandbox that is not running; TransportError.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, download, exec, start
@@ -193,9 +188,9 @@ def download(
                     return arriving(beside, limits, track, land, ignore=Ignore.none(), links=links)(source)
                 except ArchiveError as error:
                     entry = error.entry.removeprefix("./")
-                    # The name of the one entry of a file's archive was not chosen by the caller.
-                    own = kind == "file" and entry in {"file", posixpath.basename(path)}
-                    raise ArchiveError(error.reason, shown(path) if own else entry) from None
+                    # The caller did not choose the name of the single entry in a file's archive.
+                    is_internal = kind == "file" and entry in {"file", posixpath.basename(path)}
+                    raise ArchiveError(error.reason, shown(path) if is_internal else entry) from None
 
             return fetch(end, path, arrive, operation="download")
 
@@ -205,7 +200,7 @@ def download(
 
 
 class _Between(Operation[Sandbox, P, B]):
-    """An operation whose first argument may be a Sandbox as well: only with all arguments is the first the target."""
+    """An operation whose first argument may be a Sandbox too. It is the target only in a complete call."""
 
     def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         try:
@@ -231,18 +226,17 @@ def copy_to(
 ) -> Result[Sandbox, PocketenvError]:
     r"""Copy a directory or a file of one running sandbox into another. Returns the Sandbox of the destination.
 
-    ``destination`` is a Sandbox, a Result of one, or an id. ``copy_to(box, other, "a", "b")`` copies from box to other,
-    and so does ``box | copy_to(other, "a", "b")``; the next step is done to other. What is *in* a directory ``src``
-    goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name, and a
-    link in the way is replaced, never followed. A file goes to the path ``dst``, or into it where that is a directory
-    or ends with ``/``. Relative paths start at ``/workspace``. A large archive does not pass through this machine,
-    unless a provider of the two cannot copy.
+    ``copy_to(box, other, "a", "b")`` copies from box to other, and so does ``box | copy_to(other, "a", "b")``. The next
+    step then runs on other. The *content* of a directory ``src`` goes into ``dst``, which is created if it does not
+    exist. Existing files stay, unless they have the same name. A symlink in the way is replaced, never followed. A file
+    goes to the path ``dst``, or into it if that is a directory or ends with ``/``. A large archive passes through this
+    machine only if one of the providers cannot copy.
 
-    Each part of it is asked for once, and nothing else stays in either sandbox. Failures: that of ``destination``, or
-    SandboxNotFound; PathNotFound where there is nothing at ``src``; InvalidInput for paths that cannot be, or a
-    directory where a file should go and the other way round; CommandFailed for what the destination's shell could not
-    do, and then a part of it may be there; ApiError (400) for a sandbox that does not run; TransportError with
-    ``maybe_sent`` where it is open whether it was done.
+    Each request that changes something is sent once, and both sandboxes are left clean. Failures: that of
+    ``destination``, or SandboxNotFound; PathNotFound if ``src`` does not exist; InvalidInput for a path that is not
+    valid, or a directory in the place of a file, or the reverse; CommandFailed if the destination's shell fails, and
+    then a part may have been copied; ApiError (400) for a sandbox that is not running; TransportError, with
+    ``maybe_sent`` if the copy may have been done.
 
     >>> from pocketenv_fp import copy_to, create, exec, start
     >>> one, other = create("one") | start, create("other") | start
@@ -269,9 +263,7 @@ def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
         os.fsencode(text)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
-        reason = (
-            _HALF if encoding == "utf-8" else f"cannot be written in the encoding of this machine's names, {encoding}"
-        )
+        reason = _HALF if encoding == "utf-8" else f"cannot be encoded in {encoding}, this machine's encoding of names"
         return Failure(InvalidInput("local", reason))
     whole = os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises
     if whole.startswith("~"):
@@ -281,7 +273,7 @@ def _local(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
     return Success(Path(whole))
 
 
-def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
+def _rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # the caller's argument
     from pocketenv_fp.archive.ignore import Ignore
 
     if isinstance(ignore, bool):
@@ -300,20 +292,20 @@ def _is_directory(path: Path) -> bool:
 def _resolved(
     destination: Sandbox | str | Result[Sandbox | None, PocketenvError], token: str | None, config: Config | None
 ) -> Result[Sandbox, PocketenvError]:
-    found: Result[Sandbox | None, PocketenvError]
+    result: Result[Sandbox | None, PocketenvError]
     match destination:
         case str():
-            found = pocketenv.get_sandbox(destination, token=token, config=config)
+            result = pocketenv.get_sandbox(destination, token=token, config=config)
         case Sandbox():
-            found = Success(destination)
+            result = Success(destination)
         case _:
-            found = destination
-    return found.bind(_is_sandbox)
+            result = destination
+    return result.bind(_is_sandbox)
 
 
-def _is_sandbox(found: object) -> Result[Sandbox, PocketenvError]:
-    if found is None:
-        return Failure(SandboxNotFound(message="there is no such destination", operation="copy_to"))
-    if not isinstance(found, Sandbox):
-        raise TypeError(f"copy_to: destination: expected a Result of a Sandbox, got one of {type(found).__name__}")
-    return Success(found)
+def _is_sandbox(value: object) -> Result[Sandbox, PocketenvError]:
+    if value is None:
+        return Failure(SandboxNotFound(message="the destination does not exist", operation="copy_to"))
+    if not isinstance(value, Sandbox):
+        raise TypeError(f"copy_to: destination: expected a Result of a Sandbox, got one of {type(value).__name__}")
+    return Success(value)

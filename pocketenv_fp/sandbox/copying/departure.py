@@ -1,7 +1,7 @@
-"""The start of a copy: what a sandbox has at a path, and the archive of it, as it comes.
+"""The source of a copy: look at a path in a sandbox, and fetch it as an archive.
 
-A small archive comes with the answer that says what is there. A large one comes through storage, or in pieces through
-commands where the provider cannot copy.
+A small archive comes with the response that describes the path. A large one comes through storage. If the provider
+cannot copy, it comes in pieces through commands.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["MOST_THROUGH_COMMANDS", "Look", "Packed", "Pieces", "fetch", "look",
 T = TypeVar("T")
 
 SMALL: int = 512 * 1024
-"""An archive of up to so many bytes comes with the answer to the look."""
+"""An archive of up to this many bytes comes with the response of the look."""
 PIECE = 512 * 1024
 MOST_THROUGH_COMMANDS = 64 * 1024**2
 NO_LIMIT = 2**62
@@ -44,7 +44,7 @@ Packed = Literal["directory", "file"]
 
 
 class Pieces:
-    """An archive that comes in pieces. ``total`` is its size in bytes."""
+    """An archive that arrives in pieces. ``total`` is its size in bytes."""
 
     def __init__(self, pieces: Generator[bytes], total: int) -> None:
         self.total: int | None = total
@@ -52,7 +52,7 @@ class Pieces:
         self._left = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to ``size`` bytes, and none at the end. Raises PocketenvError where no more can be had."""
+        """Return up to ``size`` bytes, or none at the end. Raises PocketenvError if a piece cannot be read."""
         if not self._left:
             self._left = next(self._pieces, b"")
         taken = self._left if size < 0 else self._left[:size]
@@ -68,12 +68,11 @@ class Look(NamedTuple):
 def fetch(
     end: End, path: str, use: Callable[[Packed, storage.Readable], T], *, operation: str, most: int | None = None
 ) -> Result[T, PocketenvError]:
-    """Return what ``use`` makes of the archive of ``path`` while it arrives. Nothing stays in the sandbox.
+    """Fetch the archive of ``path``, and return the result of ``use`` on it. The sandbox is left clean.
 
-    Failures: PathNotFound where there is nothing; ArchiveError for what is neither file nor directory; CommandFailed
-    for what the sandbox could not read; NotSupported for an archive above 64 MiB where the provider cannot copy; what
-    ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first
-    answer.
+    Failures: PathNotFound; ArchiveError for something that is not a file or a directory; CommandFailed for a file that
+    the sandbox could not read; NotSupported for an archive above 64 MiB if the provider cannot copy; a PocketenvError
+    that ``use`` raises; those of requests. An archive of up to ``most`` bytes comes with the first response.
     """
     staged = temporary()
 
@@ -98,19 +97,19 @@ def fetch(
 
 
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
-    """Pack ``path`` into the directory ``staged`` of its own sandbox. Returns the size in bytes."""
+    """Pack ``path`` into the directory ``staged`` of the same sandbox. Returns the size in bytes."""
 
     def size(ran: ExecResult) -> Result[int, PocketenvError]:
-        return _answer(ran, path, operation).map(lambda found: int(found[1]))
+        return _answer(ran, path, operation).map(lambda answer: int(answer[1]))
 
     return end.run(PACK, is_long=True, p=path, s=staged, values={"most": most}).bind(size)
 
 
 def look(end: End, path: str, staged: str, operation: str, *, most: int | None = None) -> Result[Look, PocketenvError]:
-    """Return what there is, with its archive where that has no more than ``most`` bytes: then ``staged`` is not left."""
+    """Describe ``path``, with its archive if that has at most ``most`` bytes. In that case ``staged`` is removed."""
 
     def read(ran: ExecResult) -> Result[Look, PocketenvError]:
-        return _answer(ran, path, operation).bind(lambda found: _decoded(found, ran.stdout))
+        return _answer(ran, path, operation).bind(lambda answer: _decoded(answer, ran.stdout))
 
     return end.run(LOOK, p=path, s=staged, values={"most": SMALL if most is None else most}).bind(read)
 
@@ -125,15 +124,15 @@ def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, 
         case "other":
             return Failure(ArchiveError("it is not a file or a directory", path))
         case _:
-            found = _ANSWER.match(ran.stdout)
-    if found is None:
+            match = _ANSWER.match(ran.stdout)
+    if match is None:
         return Failure(DecodeError("sandbox.exec", "the output of the shell does not describe the path"))
-    kind: Packed = "directory" if found[1] == "directory" else "file"
-    return Success((kind, found[2]))
+    kind: Packed = "directory" if match[1] == "directory" else "file"
+    return Success((kind, match[2]))
 
 
-def _decoded(found: tuple[Packed, str], output: str) -> Result[Look, PocketenvError]:
-    kind, size = found
+def _decoded(answer: tuple[Packed, str], output: str) -> Result[Look, PocketenvError]:
+    kind, size = answer
     if size == "large":
         return Success(Look(kind, None))
     return _bytes(output.partition("\n")[2]).map(lambda archive: Look(kind, archive))
@@ -166,9 +165,9 @@ def _through_storage(
         pushed = end.push(f"{staged}/it/.")
         return pushed.bind(lambda uuid: storage.take(uuid, use, token=end.token, config=end.config))
 
-    found = settings(end.config, token=end.token)
+    known = settings(end.config, token=end.token)
     prepared = end.run(STAGE, is_long=True, p=path, s=staged).bind(succeeded)
-    return prepared.bind(lambda _: found.bind(lambda known: storage.again(attempt, known)))
+    return prepared.bind(lambda _: known.bind(lambda values: storage.again(attempt, values)))
 
 
 def _through_commands(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
@@ -181,11 +180,11 @@ def _through_commands(end: End, path: str, staged: str, operation: str) -> Resul
 
 
 def too_large(end: End, operation: str) -> NotSupported:
-    """Return the error of an archive that is too large for commands."""
+    """Return the error for an archive that is too large for commands."""
     most = MOST_THROUGH_COMMANDS // 1024**2
     instead = (
-        f"It cannot copy by itself, so this library does it through commands, up to {most} MiB compressed: "
-        "copy less at once, or let a command in the sandbox fetch or send it, such as curl."
+        f"The provider cannot copy, so the archive goes through commands, up to {most} MiB compressed. "
+        "Copy less at once, or send the data with a command in the sandbox, such as curl."
     )
     return NotSupported(operation, end.provider.name, instead)
 
@@ -206,4 +205,4 @@ def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, Pocke
         return Failure(ArchiveError("the archive is incomplete: a part of it is missing in the sandbox"))
 
     ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
-    return ran.bind(lambda found: _bytes(found.stdout)).bind(checked)
+    return ran.bind(lambda result: _bytes(result.stdout)).bind(checked)

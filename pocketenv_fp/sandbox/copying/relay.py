@@ -1,4 +1,4 @@
-"""From one sandbox into another: through storage where both providers can copy, else through this machine."""
+"""Copy between sandboxes: through storage if both providers can copy, else through this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLOCK = 256 * 1024
 
 
 def transfer(source: End, target: End, path: str, goal: str, *, into: bool) -> Result[Sandbox, PocketenvError]:
-    """Copy ``path`` of one sandbox to ``goal`` of another. Returns the Sandbox of the target."""
+    """Copy ``path`` of one sandbox to ``goal`` of another. Returns the target's Sandbox."""
     if not (source.provider.copies and target.provider.copies):
         return _through_this_machine(source, target, path, goal, into=into)
     staged = temporary()

@@ -8,6 +8,7 @@ from typing import Any
 from griffe import Attribute, Class, Extension, Function, Object
 
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\s*$).*)*(?:\n\s*\n\1>>> .*(?:\n(?!\s*$).*)*)*", re.MULTILINE)
+PARAMETERS = re.compile(r"^Args:\n((?: +.*\n?)+)", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. code-block:: *\w*\n", re.MULTILINE)
 
 
@@ -16,9 +17,14 @@ def _fenced(found: re.Match[str]) -> str:
     return "\n".join(["```pycon", *lines, "```"])
 
 
+def _listed(match: re.Match[str]) -> str:
+    rows = re.sub(r"^    (\S[^:]*): ", r"- `\1`: ", match[1], flags=re.MULTILINE)
+    return f"**Parameters**\n\n{re.sub(r'^ +', '  ', rows, flags=re.MULTILINE)}"
+
+
 def as_markdown(text: str) -> str:
-    """Give a docstring whose examples are fenced, and whose drawings are Markdown's indented code."""
-    return EXAMPLE.sub(_fenced, DIRECTIVE.sub("", text))
+    """Return a docstring as Markdown: examples are fenced, drawings are indented code, and parameters are a list."""
+    return EXAMPLE.sub(_fenced, PARAMETERS.sub(_listed, DIRECTIVE.sub("", text)))
 
 
 def fields(of: Class) -> str:

@@ -87,6 +87,9 @@ class ErrorMap(TypedDict):
 def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
     """Return the Clojure shape of a Result. It loses a WaitTimeout's fields and an ApiError's ``operation``.
 
+    Args:
+        result: A Result of this library.
+
     >>> from pocketenv_fp import Status, create, get_sandbox, start, stop, to_map
     >>> to_map((create("my-box") | start).map(lambda box: box.status))
     {'ok': Status.RUNNING}
@@ -115,6 +118,9 @@ def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
 
 def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
     """Convert a Clojure result map into a Result. Raise TypeError or ValueError if it is not a result map.
+
+    Args:
+        shape: A result map: ``{"ok": value}`` or ``{"error": reason}``.
 
     >>> from pocketenv_fp import from_map
     >>> from_map({"ok": 3})

@@ -1,4 +1,4 @@
-"""Watching programs run: functions that are called for each step and request, logs, and spans."""
+"""Watch programs run: functions that are called for each step and request, logs, and spans."""
 
 from __future__ import annotations
 

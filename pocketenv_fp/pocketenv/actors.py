@@ -38,6 +38,13 @@ def list_sandboxes_by_actor(
 
     Works without a login. Failures: InvalidInput.
 
+    Args:
+        did: DID or handle of the actor.
+        limit: Maximal number of records, at least 1. Default: 30.
+        offset: Number of records to skip, at least 0. Default: 0.
+        is_running: True for running sandboxes only. The platform has no filter for stopped ones. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_sandboxes_by_actor, me
     >>> box = create("my-box").unwrap()
     >>> me().bind(lambda my: list_sandboxes_by_actor(my.did, limit=1)).map(lambda page: page[0].id == box.id)
@@ -62,6 +69,12 @@ def iter_sandboxes_by_actor(
     """Iterate over all sandboxes of an actor. Returns an iterator of Results, and requests pages when needed.
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError. Works without a login.
+
+    Args:
+        did: DID or handle of the actor.
+        limit: Records per request, at least 1. Default: 100.
+        is_running: True for running sandboxes only. The platform has no filter for stopped ones. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_sandboxes_by_actor, me
     >>> boxes = [create(f"box-{number}").unwrap().id for number in range(3)]
@@ -99,6 +112,9 @@ def me(*, token: Text | None = None, config: Config | None = None) -> Result[Pro
 
     Failures: ProfileNotFound if the platform returns an empty profile, as for an expired token.
 
+    Args:
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import me
     >>> me().map(lambda profile: profile.did.startswith("did:"))
     <Success: True>
@@ -111,6 +127,10 @@ def get_profile(did: Id, *, token: Text | None = None, config: Config | None = N
     """Return the Profile of an actor. Works without a login.
 
     Failures: InvalidInput; ProfileNotFound if the platform returns an empty profile.
+
+    Args:
+        did: DID or handle of the actor.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import get_profile
     >>> get_profile("nobody.example")
@@ -131,6 +151,9 @@ def get_terminal_token(
     """Return a TerminalToken: a short-lived token for the platform's terminal service. It is masked and not pickled.
 
     The embedded platform has no terminal service. Failures: those of every call.
+
+    Args:
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_terminal_token()

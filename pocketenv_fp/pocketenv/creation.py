@@ -106,6 +106,23 @@ def create(
     platform's AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that
     and deleted, or the error names it.
 
+    Args:
+        name: Name of the sandbox: no spaces, at most 255 characters, not in the form of an id or at-URI. Without it,
+            the call returns a step.
+        base: At-URI of a base image. Default: the image ``openclaw``.
+        provider: Cloud to run on: cloudflare, daytona, vercel, deno, sprites, modal, e2b, hopx or runloop. The platform
+            refuses blaxel (403), except for its own test accounts. Default: ``"cloudflare"``.
+        repo: URL of a git repository to clone. The platform shows it to everyone, so it must not contain a password.
+            Default: none.
+        keep_alive: True to keep the sandbox running when idle. None: the platform's default.
+        env: Environment variables: values, or `from_env`. Default: none.
+        secrets: Secret environment variables: values, or `from_env`. Default: none.
+        description: A description, visible to every user of the sandbox. Default: none.
+        topics: Topics, at most 50 characters each, visible to every user of the sandbox. Default: none.
+        provider_credentials: Credentials by name: values, or `from_env`. None: those in the environment.
+        reuse: True to accept an older sandbox with the same repo and base. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, exec, from_env, start
     >>> create("my-box", env={"STAGE": "test"}) | start | exec('echo "$STAGE"')
     <Success: ExecResult(stdout='test\n', stderr='', exit_code=0)>

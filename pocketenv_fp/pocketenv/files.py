@@ -68,6 +68,12 @@ def list_files(
 
     Failures: InvalidInput.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> pocketenv.add_file(box.id, "/workspace/.npmrc", "registry=https://registry.example")
@@ -87,6 +93,11 @@ def iter_files(
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> added = [pocketenv.add_file(box.id, path, "") for path in ("/etc/a", "/etc/b", "/etc/c")]
@@ -100,6 +111,10 @@ def iter_files(
 @checked
 def get_file(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[File, PocketenvError]:
     """Look up the file with this id. Returns a File without its content. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the file.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_file("no-such-id")
@@ -126,6 +141,12 @@ def add_file(
     not check that the provider can write the file: `set_file` does. Failures: InvalidInput for a wrong public key or
     for a path that is a directory; EncryptionError; ApiError (413) for content above about 75,000 bytes; ServerError
     for a path that is taken.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        path: Path in the sandbox. A relative path starts at ``/workspace``.
+        content: The content, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_file(create("my-box").unwrap().id, "/workspace/.env", "STAGE=test")
@@ -154,6 +175,12 @@ def update_file(
     which deletes and adds. A file that an earlier start wrote to the old path stays there. Failures: as for `add_file`,
     and ApiError (404) for an unknown id.
 
+    Args:
+        id: Id of the file.
+        path: New path in the sandbox.
+        content: The old content: the platform needs it, and ignores it.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = (create("my-box") | sandbox.set_file("/workspace/a", "1")).unwrap()
     >>> pocketenv.update_file(stored.id, "/workspace/b", "1")
@@ -174,6 +201,10 @@ def delete_file(id: Id, *, token: Text | None = None, config: Config | None = No
     """Stop writing the file with this id at each start. Returns None, also for an unknown id. Existing files stay.
 
     Failures: InvalidInput.
+
+    Args:
+        id: Id of the file.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_file("/workspace/a", "1")

@@ -32,6 +32,11 @@ def create_integration(
 ) -> Result[Integration, PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the integration.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.create_integration("some-id", "GitHub").failure().operation
     'create_integration'
@@ -47,6 +52,10 @@ def list_integrations(
     config: Config | None = None,  # noqa: ARG001
 ) -> Result[list[Integration], PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.list_integrations("some-id").failure().operation

@@ -34,6 +34,10 @@ def get_ssh_keys(
 
     Failures: InvalidInput; ApiError (404) if no key is stored.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.get_ssh_keys(create("my-box").unwrap().id).failure().status
     404
@@ -77,6 +81,12 @@ def put_ssh_keys(
     Failures: InvalidInput for a value that is not a key, for swapped keys, or for a wrong public key of the platform;
     EncryptionError.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        private_key: The private key in PEM form, or `from_env`.
+        public_key: The public key, one line, such as ``ssh-ed25519 AAAA…``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.put_ssh_keys("some-id", "ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
     <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
@@ -108,6 +118,10 @@ def get_tailscale_auth_key(
 ) -> Result[TailscaleAuthKey, PocketenvError]:
     """Return a sandbox's TailscaleAuthKey, masked. Failures: InvalidInput; ApiError (404) if no key is stored.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.get_tailscale_auth_key(create("my-box").unwrap().id).failure().status
     404
@@ -132,6 +146,11 @@ def put_tailscale_auth_key(
     """Store a Tailscale auth key, or replace the stored one. Returns None. It is sealed on this machine.
 
     Failures: InvalidInput for a key that does not start with ``tskey-auth-``; EncryptionError.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        auth_key: The auth key, which starts with ``tskey-auth-``, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.put_tailscale_auth_key("some-id", "tskey-api-k123")

@@ -44,6 +44,10 @@ def get_preferences(
     The platform's list of preferences may lack these fields. Then they are read from the sandbox's record.
     Failures: InvalidInput; SandboxNotFound, or ApiError (404), for an unknown sandbox.
 
+    Args:
+        id: Id, name or at-URI of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> pocketenv.put_preferences(box.id, topics=["demo"])
@@ -85,6 +89,14 @@ def put_preferences(
 
     Failures: InvalidInput for an empty topic, for a name that is not valid (see `create`), or if no field is set;
     NameTaken if a sandbox or base image of any owner has the name; SessionLost.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: The new name, without spaces, at most 255 characters. None: unchanged.
+        description: The description. ``""`` deletes it. None: unchanged.
+        topics: The topics, at most 50 characters each. ``()`` deletes them. None: unchanged.
+        repo: URL of a git repository. ``""`` deletes it. None: unchanged.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> one, other = create("my-box").unwrap(), create("my-other-box").unwrap()

@@ -46,6 +46,10 @@ def get_sandbox(
     `create` and use `refresh`, which looks up the id. A step that receives None is Failure(SandboxNotFound). Works
     without a login. Failures: InvalidInput.
 
+    Args:
+        id: Id, name or at-URI.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import exec, get_sandbox
     >>> get_sandbox("no-such-box")
     <Success: None>
@@ -88,6 +92,10 @@ def claim_sandbox(
 
     Failures: InvalidInput; ApiError (404) if the sandbox does not exist or has an owner.
 
+    Args:
+        id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import Config, local, pocketenv, using
     >>> with local.platform() as platform, using(Config(api_url=platform.url, token=platform.token)):
     ...     unowned = platform.new_ownerless_sandbox()
@@ -107,6 +115,11 @@ def list_sandboxes(
 
     Works without a login. Failures: InvalidInput for a limit below 1 or an offset below 0.
 
+    Args:
+        limit: Maximal number of records, at least 1. Default: 30.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import list_sandboxes
     >>> page = list_sandboxes(limit=1).unwrap()
     >>> [image.name for image in page], page.total >= 1
@@ -123,6 +136,10 @@ def iter_sandboxes(
     """Iterate over the public catalogue. Returns an iterator of Results, and requests pages when needed.
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError. Works without a login.
+
+    Args:
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import iter_sandboxes
     >>> "openclaw" in [image.unwrap().name for image in iter_sandboxes(limit=1)]

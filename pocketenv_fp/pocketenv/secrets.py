@@ -35,6 +35,12 @@ def list_secrets(
 
     Pass the id of the sandbox. For a name, the platform returns an empty list. Failures: InvalidInput.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> pocketenv.add_secret(box.id, "API_KEY", "sk-12345")
@@ -54,6 +60,11 @@ def iter_secrets(
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> added = [pocketenv.add_secret(box.id, name, "1") for name in ("A", "B", "C")]
@@ -67,6 +78,10 @@ def iter_secrets(
 @checked
 def get_secret(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[Secret, PocketenvError]:
     """Look up the secret with this id. Returns a Secret without its value. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the secret.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_secret("API_KEY", "sk-12345")
@@ -96,6 +111,12 @@ def add_secret(
     Failures: InvalidInput for an empty value or a wrong public key; EncryptionError; ServerError for a name that is
     taken.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the variable. The rule is that of `set_variable`.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_secret(create("my-box").unwrap().id, "API_KEY", "")
     <Failure: value: is empty.>
@@ -121,6 +142,12 @@ def update_secret(
 
     When commands see it: as for `add_secret`. Failures: the same, and ApiError (404) for an unknown id.
 
+    Args:
+        id: Id of the secret.
+        name: New name of the variable.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_secret("API_KEY", "sk-12345")
     >>> stored.bind(lambda secret: pocketenv.update_secret(secret.id, "API_KEY", "sk-67890"))
@@ -137,6 +164,10 @@ def update_secret(
 @checked
 def delete_secret(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
     """Delete the secret with this id. Returns None. Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the secret.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> (create("my-box") | sandbox.set_secret("OLD", "1")).bind(lambda old: pocketenv.delete_secret(old.id))

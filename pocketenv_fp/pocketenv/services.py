@@ -40,6 +40,10 @@ def list_services(
 
     The list is empty for an unknown sandbox. Failures: InvalidInput.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> pocketenv.add_service(box.id, "clock", "sleep 60")
@@ -82,6 +86,14 @@ def add_service(
 
     Failures: InvalidInput; ApiError (404) for an unknown sandbox; ServerError for a name that is taken.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the service.
+        command: Shell line to run.
+        description: A description. Default: none.
+        ports: Ports to expose, from 1025 to 65535 except 3000. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_service(create("my-box").unwrap().id, "web", "python3 -m http.server 80", ports=[80])
     <Failure: ports: Expected `int` >= 1025 - at `$[...]`.>
@@ -108,6 +120,14 @@ def update_service(
 
     Failures: InvalidInput; ApiError (404) for an unknown id; ServerError for a name or a port that is taken.
 
+    Args:
+        id: Id of the service.
+        name: New name of the service.
+        command: New shell line.
+        description: The description. None: unchanged. ``""`` deletes it.
+        ports: Ports to expose, from 1025 to 65535 except 3000. None: unchanged. ``()`` deletes them.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.update_service("no-such-id", "web", "python3 -m http.server 8000").failure().status
     404
@@ -124,6 +144,10 @@ def start_service(id: Id, *, token: Text | None = None, config: Config | None = 
 
     Failures: InvalidInput; ApiError (404) for an unknown id, (400) if the sandbox is not running.
 
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.start_service("no-such-id").failure().status
     404
@@ -136,6 +160,10 @@ def stop_service(id: Id, *, token: Text | None = None, config: Config | None = N
     """Stop the service with this id. It stays stopped until it is started again. Returns None.
 
     Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.stop_service("no-such-id").failure().status
@@ -150,6 +178,10 @@ def restart_service(id: Id, *, token: Text | None = None, config: Config | None 
 
     Failures: InvalidInput; ApiError (404) for an unknown id, (400) if the sandbox is not running.
 
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.restart_service("no-such-id").failure().status
     404
@@ -162,6 +194,10 @@ def delete_service(id: Id, *, token: Text | None = None, config: Config | None =
     """Stop the service with this id and delete it. Returns None.
 
     Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.delete_service("no-such-id").failure().status

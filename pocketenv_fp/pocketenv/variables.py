@@ -34,6 +34,12 @@ def list_variables(
 
     Pass the id of the sandbox. For a name, the platform returns an empty list. Failures: InvalidInput.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> pocketenv.add_variable(box.id, "STAGE", "test")
@@ -53,6 +59,11 @@ def iter_variables(
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> added = [pocketenv.add_variable(box.id, name, "1") for name in ("A", "B", "C")]
@@ -68,6 +79,10 @@ def get_variable(
     id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Variable, PocketenvError]:
     """Look up the variable with this id. Returns a Variable. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the variable.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_variable("no-such-id")
@@ -91,6 +106,12 @@ def add_variable(
     On Cloudflare, commands see it after the next start. **On other providers no command sees it.** This function knows
     only the id, so it does not check the provider: `set_variable` does. The platform does not check the owner of the
     sandbox. Failures: InvalidInput; ServerError for a name that is taken.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the variable. The rule is that of `set_variable`.
+        value: The value, or `from_env`. It is stored unencrypted.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_variable(create("my-box").unwrap().id, "STAGE", "test")
@@ -117,6 +138,12 @@ def update_variable(
 
     When commands see it: as for `add_variable`. Failures: the same, and ApiError (404) for an unknown id.
 
+    Args:
+        id: Id of the variable.
+        name: New name of the variable.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stage = (create("my-box") | sandbox.set_variable("STAGE", "test")).unwrap()
     >>> pocketenv.update_variable(stage.id, "STAGE", "production")
@@ -135,6 +162,10 @@ def update_variable(
 @checked
 def delete_variable(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
     """Delete the variable with this id. Returns None. Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the variable.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> (create("my-box") | sandbox.set_variable("OLD", "1")).bind(lambda old: pocketenv.delete_variable(old.id))

@@ -36,6 +36,12 @@ def list_volumes(
 ) -> Result[Page[Volume], PocketenvError]:
     """List a sandbox's volumes, in no stable order. Returns a Page of Volume. Failures: InvalidInput.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> pocketenv.add_volume(box.id, "models", "/models")
@@ -55,6 +61,11 @@ def iter_volumes(
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> added = [pocketenv.add_volume(box.id, name, f"/srv/{name}") for name in ("a", "b", "c")]
@@ -68,6 +79,10 @@ def iter_volumes(
 @checked
 def get_volume(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[Volume, PocketenvError]:
     """Look up the volume with this id. Returns a Volume. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the volume.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_volume("no-such-id")
@@ -94,6 +109,13 @@ def add_volume(
     Failures: InvalidInput; ApiError (400) for a path where a volume cannot be attached; ServerError for a path that is
     taken.
 
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the volume.
+        path: Absolute path in the sandbox.
+        read_only: The platform ignores it. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_volume(create("my-box").unwrap().id, "models", "/models", read_only=True)
     <Success: None>
@@ -117,6 +139,13 @@ def update_volume(
     The change takes effect at the next start. **The platform ignores** ``read_only``. Failures: as for `add_volume`,
     and ApiError (404) for an unknown id.
 
+    Args:
+        id: Id of the volume.
+        name: New name of the volume.
+        path: New absolute path. None: unchanged.
+        read_only: The platform ignores it.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> models = (create("my-box") | sandbox.set_volume("models", "/models")).unwrap()
     >>> pocketenv.update_volume(models.id, "models", "/srv/models")
@@ -133,6 +162,10 @@ def delete_volume(id: Id, *, token: Text | None = None, config: Config | None = 
     """Delete the volume with this id and its content. Returns None, also for an unknown id.
 
     Failures: InvalidInput.
+
+    Args:
+        id: Id of the volume.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_volume("models", "/models")

@@ -1,4 +1,4 @@
-"""Turns: of the threads that change one thing, one at a time does, and the others wait.
+"""One lock for each key: threads that change the same thing take turns.
 
 >>> from pocketenv_fp.runtime.turns import Turns
 >>> turns = Turns()
@@ -27,12 +27,12 @@ class _Turn:
 
 
 class Turns:
-    """One lock for each key that somebody holds or waits for, and none for the others."""
+    """Locks by key. A key has a lock only while a thread uses or waits for it."""
 
     def __init__(self) -> None:
         self._forget()
         if hasattr(os, "register_at_fork"):
-            # A thread that is not in the child may hold one.
+            # A thread of the parent, which does not exist in the child, may hold a lock.
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
@@ -41,7 +41,7 @@ class Turns:
 
     @contextmanager
     def of(self, key: Hashable, operation: str) -> Generator[DeadlineExceeded | None]:
-        """Hold the turn of ``key`` in the block. Yields None, or the error of a time that was over before."""
+        """Hold the lock of ``key`` in the block. Yields None, or an error if the deadline was reached first."""
         with self._guard:
             turn = self._turns.setdefault(key, _Turn())
             turn.wanted += 1

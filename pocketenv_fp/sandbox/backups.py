@@ -43,6 +43,13 @@ def create_backup(
     A directory that does not exist is a Success too, and no backup appears. Failures: NotSupported on every provider
     except Cloudflare.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        directory: Path of the directory in the sandbox.
+        description: A description. Default: none.
+        ttl: Lifetime of the backup in seconds. Default: three days.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, create_backup, start
     >>> create("my-box") | start | create_backup("/workspace", description="before the upgrade", ttl=3600)
     <Success: None>
@@ -57,6 +64,10 @@ def list_backups(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Backup], PocketenvError]:
     """List the sandbox's backups that have not expired. Returns a list of Backup.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_backups
     >>> create("my-box") | list_backups
@@ -76,6 +87,11 @@ def restore_backup(
     """Restore a backup to its original directory. Returns None.
 
     Failures: NotSupported on every provider except Cloudflare; ApiError for an unknown backup.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        backup_id: Id of the backup.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, restore_backup, start
     >>> (create("my-box") | start | restore_backup("no-such-backup")).failure().status

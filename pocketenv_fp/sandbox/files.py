@@ -36,6 +36,12 @@ def list_files(
 ) -> Result[Page[File], PocketenvError]:
     """List the files that each start writes, in no stable order. Returns a Page of File: paths and ids, no contents.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_files
     >>> create("my-box") | list_files
     <Success: Page(items=(), total=0)>
@@ -51,6 +57,11 @@ def iter_files(
 
     It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
     its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_files, set_file
     >>> box = create("my-box")
@@ -68,6 +79,11 @@ def get_file(
     """Find a file that each start writes, by id or else by path. Returns a File without its content.
 
     Other files of the sandbox are not found: look for them with `exec`. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        path_or_id: Path of the stored file, or its id. A relative path starts at ``/workspace``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_file
     >>> (create("my-box") | get_file("/workspace/.env")).failure().error
@@ -100,6 +116,12 @@ def set_file(
     e2b and blaxel, where no start writes files; NotSupported on other providers except Cloudflare for a path or content
     that their shell line would change; ApiError (413) for content above about 75,000 bytes; ServerError if the platform
     refuses it.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        path: Path in the sandbox. A relative path starts at ``/workspace``.
+        content: The content, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, set_file
     >>> (create("my-box") | set_file("/workspace/.env", "STAGE=test\n")).map(lambda file: file.path)
@@ -147,6 +169,11 @@ def delete_file(
     """Delete a stored file, by id or else by path: later starts do not write it. Returns the Sandbox unchanged.
 
     A file that a start wrote stays in the sandbox. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        path_or_id: Path of the stored file, or its id. A relative path starts at ``/workspace``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_file, list_files, set_file
     >>> box = create("my-box")

@@ -20,6 +20,11 @@ def create_integration(
 ) -> Result[Integration, PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the integration.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, create_integration
     >>> create("my-box") | create_integration("GitHub")
     <Failure: create_integration: the platform does not support it. It has no handler for integrations.>
@@ -32,6 +37,10 @@ def list_integrations(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Integration], PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_integrations
     >>> create("my-box") | list_integrations

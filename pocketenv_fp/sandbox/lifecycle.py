@@ -41,6 +41,12 @@ def start(
     A start does not repair a Cloudflare shell that has ended. Stop and start do, but they delete the files. Failures:
     ServerError if a stored secret cannot be read.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        repo: URL of a git repository to clone. Default: none.
+        keep_alive: True to keep the sandbox running when idle. None: the platform's default.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, start
     >>> (create("my-box") | start).map(lambda box: box.status)
     <Success: Status.RUNNING>
@@ -59,6 +65,10 @@ def stop(
     sprites and hopx keep the files. Processes end, except on sprites, where only the status changes. Exposed ports stay
     listed.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, start, stop
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
     <Success: Status.STOPPED>
@@ -73,6 +83,10 @@ def delete(
 ) -> Result[Sandbox, PocketenvError]:
     """Delete the sandbox permanently. Returns the Sandbox unchanged. Failures: SandboxNotFound if it is gone.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, delete
     >>> create("my-box") | delete | delete
     <Failure: sandbox.deleteSandbox: ... (404 SandboxNotFound). ...>
@@ -85,6 +99,10 @@ def refresh(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
     """Look up the sandbox by id. Returns its current Sandbox. Failures: SandboxNotFound if it is gone.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, refresh, stop
     >>> box = create("my-box")
@@ -102,6 +120,10 @@ def claim(
     """Take ownership of an unowned sandbox. Returns the Sandbox afterwards.
 
     Failures: ApiError (404) if the sandbox is gone or has an owner.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import claim, create
     >>> (create("my-box") | claim).failure().status
@@ -129,6 +151,12 @@ def wait_until_running(
     Threads that wait for one owner's sandboxes share a list request, at most one per second, if there are four or more.
     A call with a shorter ``interval`` polls alone. Failures: WaitTimeout with the last status, after ``timeout``
     seconds; SandboxNotFound as soon as the sandbox is gone.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        timeout: Seconds to wait. 0 looks once. Default: 60.
+        interval: Seconds between lookups. Default: growing from 0.1 to 2.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start, wait_until_running
     >>> (create("my-box", provider="daytona") | start | wait_until_running(timeout=10)).map(lambda box: box.status)

@@ -55,6 +55,11 @@ def managed(
     The result is the first Failure. If ``release`` fails too, a note on that error, or on the exception, says so. If
     only ``release`` fails, that is the Failure, with a note that names the sandbox. SandboxNotFound counts as released.
 
+    Args:
+        use: Step that uses the sandbox.
+        acquire: `create`, or a pipeline with it that returns the Sandbox. Default: `create`.
+        release: Step that runs for each created sandbox. Default: `delete`.
+
     >>> from pocketenv_fp import create, exec, get_sandbox, managed, start
     >>> ci = managed(start | exec("echo hello"), acquire=create(provider="daytona"))
     >>> ci
@@ -148,6 +153,10 @@ def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) ->
     The step runs on a string, the prefix. A random suffix is added, so one pipeline can run many times at once. The
     rest is as in `managed`. ``token`` and ``config`` are used for the create and the delete only: the steps in ``use``
     have their own.
+
+    Args:
+        use: Step that uses the sandbox.
+        **options: The options of `create`.
 
     >>> from pocketenv_fp import create, ephemeral, exec, start
     >>> test = ephemeral(start | exec('echo "$STAGE"'), env={"STAGE": "test"})

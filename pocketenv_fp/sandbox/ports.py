@@ -55,6 +55,12 @@ def expose(
     Failures: InvalidInput for a port out of range, and on Cloudflare for 3000, which its containers use themselves;
     ServerError for a port that is already exposed; SessionLost.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        port: Port to expose, from 1025 to 65535.
+        description: A description. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, expose, start
     >>> (create("my-box") | start | expose(8080, description="web")).map(lambda url: url.startswith("http"))
     <Success: True>
@@ -76,6 +82,11 @@ def unexpose(
 
     Failures: InvalidInput for a port out of range.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        port: Exposed port, from 1024, which `vscode` uses, to 65535.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_ports, unexpose
     >>> create("my-box") | unexpose(8080) | list_ports
     <Success: []>
@@ -89,6 +100,10 @@ def list_ports(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Port], PocketenvError]:
     """List the exposed ports. Returns a list of Port. Its ``preview_url`` may be None.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, expose, list_ports, start
     >>> box = create("my-box") | start
@@ -106,6 +121,10 @@ def vscode(
     """Start VS Code Server in the sandbox, on port 1024. Returns its URL, or None if the platform returns none.
 
     Failures: NotSupported on every provider except Cloudflare: they have no VS Code Server.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start, vscode
     >>> (create("my-box") | start | vscode).map(lambda url: url is not None)

@@ -32,6 +32,12 @@ def list_secrets(
 ) -> Result[Page[Secret], PocketenvError]:
     """List the sandbox's secrets, in no stable order. Returns a Page of Secret: names and ids, never values.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_secrets
     >>> create("my-box") | list_secrets
     <Success: Page(items=(), total=0)>
@@ -47,6 +53,11 @@ def iter_secrets(
 
     It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
     its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_secrets, set_secret
     >>> box = create("my-box")
@@ -64,6 +75,11 @@ def get_secret(
     """Find a secret of the sandbox by id, or else by name. Returns a Secret without its value.
 
     Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_secret
     >>> (create("my-box") | get_secret("API_KEY")).failure().error
@@ -94,6 +110,12 @@ def set_secret(
     Failures: InvalidInput for an empty value or a wrong public key; EncryptionError; NotSupported; ServerError if the
     platform refuses it and no secret has this name.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the variable. The rule is that of `set_variable`.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, set_secret
     >>> (create("my-box") | set_secret("API_KEY", "sk-12345")).map(lambda secret: secret.name)
     <Success: API_KEY>
@@ -117,6 +139,11 @@ def delete_secret(
 
     Commands see it until the sandbox is stopped, because a start does not remove variables. Failures: InvalidInput;
     RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_secret, list_secrets, set_secret
     >>> box = create("my-box")

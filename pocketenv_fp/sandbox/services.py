@@ -66,6 +66,10 @@ def list_services(
 ) -> Result[list[Service], PocketenvError]:
     """List the sandbox's services. Returns a list of Service, with the command and the status of each.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_services, set_service
     >>> box = create("my-box")
     >>> clock = box | set_service("clock", "sleep 60")
@@ -80,6 +84,11 @@ def get_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
     """Find a service of the sandbox by name or id. Returns a Service. Failures: RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_service
     >>> create("my-box") | get_service("web")
@@ -106,6 +115,14 @@ def set_service(
     is Failure(NotSupported).
 
     Failures: InvalidInput; NotSupported; ServerError if the platform refuses it.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the service.
+        command: Shell line to run.
+        description: The description. None: unchanged. ``""`` deletes it.
+        ports: Ports to expose, from 1025 to 65535 except 3000. None: unchanged. ``()`` deletes them.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, restart_service, set_service
     >>> box = create("my-box")
@@ -141,6 +158,11 @@ def start_service(
     A short command may have ended by then, with the status STOPPED. Failures: NotSupported on every provider except
     Cloudflare; RecordNotFound; ApiError (400) if the sandbox is not running.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, set_service, start_service, stop_service
     >>> box = create("my-box")
     >>> clock = box | set_service("clock", "sleep 60")
@@ -160,6 +182,11 @@ def stop_service(
 
     Failures: RecordNotFound.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, set_service, stop_service
     >>> box = create("my-box")
     >>> clock = box | set_service("clock", "sleep 60")
@@ -178,6 +205,11 @@ def restart_service(
     Failures: NotSupported on every provider except Cloudflare; RecordNotFound; ApiError (400) if the sandbox is not
     running.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, restart_service
     >>> create("my-box") | restart_service("web")
     <Failure: service.getServices: the sandbox ... has no service 'web' (404 RecordNotFound). ...>
@@ -194,6 +226,11 @@ def delete_service(
     """Stop a service and delete it, with its exposed ports. Returns the Sandbox unchanged.
 
     Failures: RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_service, list_services, set_service
     >>> box = create("my-box")

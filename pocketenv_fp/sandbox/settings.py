@@ -28,6 +28,11 @@ def rename(
     name that is not valid (see `create`); NameTaken if a sandbox or base image of any owner has the name;
     SandboxNotFound if the sandbox is gone or not yours; SessionLost.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        new_name: The new name, without spaces, at most 255 characters.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, rename
     >>> (create("my-box") | rename("my-better-box")).map(lambda box: box.name)
     <Success: my-better-box>
@@ -57,6 +62,14 @@ def update_settings(
     NameTaken if a sandbox or base image of any owner has the name; SandboxNotFound if the sandbox is gone or not yours;
     SessionLost.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: The new name, without spaces, at most 255 characters. None: unchanged.
+        description: The description. ``""`` deletes it. None: unchanged.
+        topics: The topics, at most 50 characters each. ``()`` deletes them. None: unchanged.
+        repo: URL of a git repository. ``""`` deletes it. None: unchanged.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, update_settings
     >>> box = create("my-box") | update_settings(description="a box for trying things", topics=["demo", "trial"])
     >>> box.map(lambda box: (box.description, box.topics))
@@ -77,6 +90,10 @@ def get_preferences(
 
     The platform's list of preferences may lack these fields. Then they are read from the sandbox's record.
     Failures: SandboxNotFound, or ApiError (404), if the sandbox is gone or not yours.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_preferences, update_settings
     >>> create("my-box") | update_settings(name="my-named-box", topics=["demo"]) | get_preferences

@@ -32,6 +32,12 @@ def list_variables(
 ) -> Result[Page[Variable], PocketenvError]:
     """List the sandbox's environment variables, in no stable order. Returns a Page of Variable.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_variables
     >>> create("my-box") | list_variables
     <Success: Page(items=(), total=0)>
@@ -47,6 +53,11 @@ def iter_variables(
 
     It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
     its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_variables, set_variable
     >>> box = create("my-box")
@@ -64,6 +75,11 @@ def get_variable(
     """Find a variable of the sandbox by id, or else by name. Returns a Variable.
 
     Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_variable, set_variable
     >>> box = create("my-box")
@@ -94,6 +110,13 @@ def set_variable(
 
     Failures: InvalidInput; NotSupported; ServerError if the platform refuses it and no variable has this name.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the variable: letters, digits and _, not starting with a digit. Names that bash reserves are
+            refused: UID, EUID, PPID, SHELLOPTS, BASHOPTS, BASH_VERSINFO, _.
+        value: The value, or `from_env`. It is stored unencrypted.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, exec, set_variable, start
     >>> box = create("my-box")
     >>> (box | set_variable("STAGE", "test")).map(lambda variable: variable.value)
@@ -120,6 +143,11 @@ def delete_variable(
 
     Commands see it until the sandbox is stopped, because a start does not remove variables. Failures: InvalidInput;
     RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_variable
     >>> (create("my-box") | delete_variable("STAGE")).failure().error

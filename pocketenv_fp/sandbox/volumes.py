@@ -39,6 +39,12 @@ def list_volumes(
 ) -> Result[Page[Volume], PocketenvError]:
     """List the sandbox's volumes, in no stable order. Returns a Page of Volume.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_volumes
     >>> create("my-box") | list_volumes
     <Success: Page(items=(), total=0)>
@@ -54,6 +60,11 @@ def iter_volumes(
 
     It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
     its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_volumes, set_volume
     >>> box = create("my-box")
@@ -71,6 +82,11 @@ def get_volume(
     """Find a volume of the sandbox by id, or else by name. Returns a Volume. Names may repeat.
 
     Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_volume
     >>> (create("my-box") | get_volume("models")).failure().error
@@ -99,6 +115,13 @@ def set_volume(
     Failures: InvalidInput for a path that is not absolute or is /, or if several volumes have the name; PathTaken if
     another volume is at the path; RecordNotFound without a path if no volume has the name; NotSupported on e2b and
     blaxel; ApiError (400) for a path where a volume cannot be attached; ServerError if the platform refuses it.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the volume.
+        path: Absolute path in the sandbox. None: an existing volume stays at its path. A new volume needs a path.
+        read_only: The platform ignores it. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, set_volume
     >>> box = create("my-box")
@@ -219,6 +242,11 @@ def delete_volume(
     """Delete a volume of the sandbox, by id or else by name, with its content. Returns the Sandbox unchanged.
 
     Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_volume, list_volumes, set_volume
     >>> box = create("my-box")

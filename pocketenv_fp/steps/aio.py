@@ -140,6 +140,9 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     started steps. SIGTERM does not wait, unless the program handles it: ``loop.add_signal_handler(signal.SIGTERM,
     task.cancel)``.
 
+    Args:
+        step: The step or pipeline.
+
     >>> import asyncio
     >>> from pocketenv_fp import aio, exec, get_sandbox, stdout
     >>> async def main():

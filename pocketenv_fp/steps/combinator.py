@@ -14,6 +14,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
+from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.validation import wrong_value
 
 __all__ = ["combinator"]
@@ -39,7 +40,7 @@ class _Combinator(Curried):
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
-        return self.arguments.signature  # without the target: the returned step takes it
+        return readable(self.arguments.signature)  # without the target: the returned step takes it
 
     def __repr__(self) -> str:
         return f"<combinator {self.__name__}{self.arguments.signature}>"

@@ -53,6 +53,9 @@ def tap(target: A, step: Step[A, Any]) -> Result[A, PocketenvError]:
 
     Failures: those of ``step``.
 
+    Args:
+        step: The step or pipeline.
+
     >>> from pocketenv_fp import create, exec, set_variable, start, tap
     >>> create("my-box") | tap(set_variable("STAGE", "test")) | start | exec("echo $STAGE")
     <Success: ExecResult(stdout='test\n', stderr='', exit_code=0)>
@@ -83,6 +86,10 @@ def gather(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Resu
     r"""Run steps one after the other on the same target. Returns a step to the tuple of their values.
 
     The first Failure is the result, and the following steps are skipped.
+
+    Args:
+        first: The first step.
+        *more: Further steps.
 
     >>> from pocketenv_fp import create, exec, gather, list_ports, start, stdout
     >>> create("my-box") | start | gather(exec("echo a") | stdout, list_ports)
@@ -116,6 +123,10 @@ def keep(
 def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result[Any, PocketenvError]:
     r"""Run steps as `gather` does. Returns a step to the tuple of the target and their values.
 
+    Args:
+        first: The first step.
+        *more: Further steps.
+
     >>> from pocketenv_fp import create, exec, keep, start, stdout
     >>> box, printed = (create("my-box") | start | keep(exec("echo a") | stdout)).unwrap()
     >>> box.name, printed
@@ -144,6 +155,11 @@ def recover(
 
     Errors that are not in ``on`` stay Failures. A pipeline with a function can be pickled if the function can.
 
+    Args:
+        step: The step or pipeline.
+        instead: The value, or a function of the error that returns it.
+        on: Error class to handle, or a tuple of classes. Default: every PocketenvError.
+
     >>> from pocketenv_fp import PathNotFound, check, create, exec, lines, recover, start
     >>> create("my-box") | start | recover(exec("ls /missing") | check | lines, [])
     <Success: []>
@@ -164,6 +180,11 @@ def or_else(
 
     Failures: those of ``other``, and those of ``step`` that are not in ``on``.
 
+    Args:
+        step: The step or pipeline.
+        other: Step that runs if ``step`` fails.
+        on: Error class to handle, or a tuple of classes. Default: every PocketenvError.
+
     >>> from pocketenv_fp import check, create, exec, or_else, start, stdout
     >>> box = create("my-box") | start
     >>> (box | or_else(exec("cat a") | check, exec("echo none")) | stdout).unwrap()
@@ -181,6 +202,10 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
 
     ``predicate`` is not called for None, a missing sandbox: there ``step`` returns Failure(SandboxNotFound). A pipeline
     with a predicate can be pickled if the predicate can, so not with a lambda.
+
+    Args:
+        predicate: Function from the target to bool.
+        step: The step or pipeline.
 
     >>> from pocketenv_fp import Sandbox, Status, create, start, when
     >>> def stopped(box: Sandbox) -> bool:
@@ -223,6 +248,13 @@ def retrying(
 
     Failures: the last one of ``step``; InvalidInput for less than one attempt or a negative delay.
 
+    Args:
+        step: The step or pipeline.
+        attempts: Number of attempts in total, at least 1. Default: 3.
+        on: Error class after which to retry, or a tuple of classes. Default: TransportError and ServerError.
+        delay: Seconds between attempts, at least 0. Default: 1.0.
+        unsafe: True to allow a step that may not be safe to repeat. Default: False.
+
     >>> from pocketenv_fp import create, exec, retrying, start
     >>> (create("my-box") | retrying(start, 5, delay=0.5)).map(lambda box: box.name)
     <Success: my-box>
@@ -257,6 +289,10 @@ def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, Pocketenv
 
     Failures: those of ``step``; DeadlineExceeded, with ``maybe_sent`` if the running request may have arrived;
     InvalidInput if ``seconds`` is not positive.
+
+    Args:
+        seconds: The time limit in seconds, greater than 0.
+        step: The step or pipeline.
 
     >>> from pocketenv_fp import create, exec, or_else, start, stdout, within
     >>> box = create("my-box") | start

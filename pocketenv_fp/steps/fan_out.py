@@ -94,6 +94,13 @@ def fan_out(
     for, so that `managed` and `ephemeral` release their sandboxes. Then the exception is raised. A second Ctrl-C does
     not wait.
 
+    Args:
+        pipeline: A step, or a function from a target to its step.
+        targets: The targets: values, or Results.
+        max_workers: Number of threads, at least 1. Ignored with ``executor``. Default: 32.
+        executor: An executor of `concurrent.futures`. None: threads of this process.
+        progress: Function of the finished targets and the total, or True for a bar. Default: False.
+
     >>> from pocketenv_fp import create, delete, exec, fan_out, start, stdout
     >>> names = ["one", "two", "one"]
     >>> results = fan_out(create | start | exec("hostname >/dev/null; echo up") | stdout, names, max_workers=1)
@@ -253,6 +260,9 @@ def _results(function: str, results: Iterable[Result[B, PocketenvError]]) -> Ite
 def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], PocketenvError]:
     """Return the values of all results as one list, or the first Failure.
 
+    Args:
+        results: Any iterable of Results, for instance from `fan_out`.
+
     >>> from returns.result import Failure, Success
     >>> from pocketenv_fp import NotLoggedIn, collect
     >>> collect([Success(1), Success(2)])
@@ -270,6 +280,9 @@ def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], Poc
 
 def partition(results: Iterable[Result[B, PocketenvError]]) -> tuple[list[B], list[PocketenvError]]:
     """Split results into values and errors, each in order. Returns a pair of lists.
+
+    Args:
+        results: Any iterable of Results, for instance from `fan_out`.
 
     >>> from returns.result import Failure, Success
     >>> from pocketenv_fp import NotLoggedIn, partition

@@ -34,6 +34,7 @@ from typing import (
     Concatenate,
     Generic,
     ParamSpec,
+    Self,
     TypeGuard,
     TypeVar,
     cast,
@@ -47,6 +48,7 @@ from pocketenv_fp.models import Sandbox
 from pocketenv_fp.observing import Done, begin, told
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.redaction import Source, function_name, is_secret, shown, without_passwords
+from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.validation import Arguments
 
 __all__ = [
@@ -345,7 +347,11 @@ class Curried:
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self.function)
+        return readable(inspect.signature(self.function))
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        # pydoc prints the signature of routines only: objects with `__get__` and without `__set__`.
+        return self
 
     def __reduce__(self) -> str:
         return self.__qualname__

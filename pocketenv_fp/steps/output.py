@@ -30,6 +30,9 @@ def ended_well(result: ExecResult) -> Result[ExecResult, PocketenvError]:
 def check(result: ExecResult) -> Result[ExecResult, PocketenvError]:
     r"""Check the exit code of a command. Returns the ExecResult, or Failure(CommandFailed) if the code is not zero.
 
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
+
     >>> from pocketenv_fp import check, create, exec, start
     >>> box = create("my-box") | start
     >>> box | exec("true") | check
@@ -44,6 +47,9 @@ def check(result: ExecResult) -> Result[ExecResult, PocketenvError]:
 def stdout(result: ExecResult) -> Result[str, PocketenvError]:
     r"""Return the standard output of a command as a str. The exit code is ignored: put `check` before it.
 
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
+
     >>> from pocketenv_fp import create, exec, start, stdout
     >>> (create("my-box") | start | exec("echo hello") | stdout).unwrap()
     'hello\n'
@@ -56,6 +62,9 @@ def lines(result: ExecResult) -> Result[list[str], PocketenvError]:
     r"""Return the lines of a command's standard output, as a list of str. The exit code is ignored.
 
     Only ``\n`` ends a line. Other line breaks of Python may be part of a file name.
+
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
 
     >>> from pocketenv_fp import check, create, exec, lines, start
     >>> create("my-box") | start | exec("touch a b; ls") | check | lines
@@ -71,6 +80,9 @@ def json_output(result: ExecResult) -> Result[Any, PocketenvError]:
     The exit code is ignored. NaN, Infinity and half of a surrogate pair are decoded as in Python's ``json``, and a byte
     order mark is skipped. Failures: DecodeError for other output, with the reason and the place, but without the
     output.
+
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
 
     >>> from pocketenv_fp import create, exec, json_output, start
     >>> box = create("my-box") | start

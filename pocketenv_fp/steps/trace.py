@@ -234,6 +234,9 @@ class Tracer(Generic[A, B]):
 def trace(step: Step[A, B]) -> Tracer[A, B]:
     """Trace a step or a pipeline. Returns a function of the target. It returns a pair: the same Result, and the Trace.
 
+    Args:
+        step: The step or pipeline.
+
     >>> from pocketenv_fp import create, start, tap, trace
     >>> result, seen = "my-box" | trace(create | tap(start))
     >>> result.map(lambda box: box.name)

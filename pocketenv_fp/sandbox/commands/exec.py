@@ -100,6 +100,18 @@ def exec(
     on this machine, or a line above about 100,000 bytes; TransportError with ``maybe_sent`` if no response arrived and
     the command may have run; ApiError (400) for a stopped sandbox on Cloudflare.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        command: Shell line, for instance with pipes, globs and ``&&``.
+        args: Further arguments of the command. Each is quoted and stays one argument. Default: none.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Further environment variables: values, or `from_env`. Default: none.
+        timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
+        stdin: Standard input, as str or bytes. Default: empty.
+        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, exec, start
     >>> box = create("my-box") | start
     >>> box | exec("echo a b | tr a-z A-Z")
@@ -243,6 +255,16 @@ def sh(
     secrets too: a value is shown when the step is printed.
 
     A program that runs one of its arguments as a command (``eval``, ``sh -c``, ``ssh``, ``xargs``) still does so.
+
+    Args:
+        *arguments: The template. To run it at once, the Sandbox or a Result of one comes before it.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Environment variables of the command: values, or `from_env`. Default: none.
+        timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
+        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        **values: The value of each field.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, sh, start
     >>> box = create("my-box") | start

@@ -40,6 +40,19 @@ def exec_script(
     newline, a double quote and a backslash count as two bytes, a single quote as five. Upload a longer script, and run
     it with `exec`. ``timeout`` is in seconds.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        text: The script.
+        interpreter: Shell words that run the script, such as ``"bash -eu"``. The file and ``args`` follow them.
+            Default: ``"python3"``.
+        args: Further arguments of the command. Each is quoted and stays one argument. Default: none.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Environment variables of the command: values, or `from_env`. Default: none.
+        timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
+        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, exec_script, start
     >>> box = create("my-box") | start
     >>> box | exec_script("import sys\nprint(sys.argv[1:], \"it's\")\n", args=["a b"])

@@ -48,6 +48,16 @@ def spawn(
     again. Failures: InvalidInput for a `from_env`, a name in ``env`` that is not valid, a NUL character, or a sandbox
     that is not running; NotSupported if the provider runs no services; ServerError for a name that is taken.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        command: Shell line, for instance with pipes, globs and ``&&``.
+        args: Further arguments of the command. Each is quoted and stays one argument. Default: none.
+        name: Name of the service. Default: a generated name.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Environment variables of the command: values only. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, get_service, spawn, start, stop_service
     >>> box = create("my-box") | start
     >>> box | spawn("sleep", ["60"], name="nap")

@@ -81,6 +81,17 @@ def upload(
     copied; NotSupported above 64 MiB; ApiError (400) for a sandbox that is not running; TransportError, with
     ``maybe_sent`` if the archive may have been unpacked.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        local: Path of a directory or file on this machine. ``~`` is the home directory.
+        remote: Path in the sandbox. A relative path starts at ``/workspace``. Default: ``"/workspace"``.
+        ignore: True: exclude by ignore files. False: exclude nothing. A list of patterns: exclude by these only.
+            Default: True.
+        links: ``"keep"``: copy all symlinks. ``"skip"``: skip symlinks that lead out of ``local``. ``"refuse"``: fail
+            if there is one. Default: ``"keep"``.
+        progress: Function of the bytes read and the total, or True for a bar. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, exec, start, upload
     >>> work = tempfile.TemporaryDirectory()
@@ -153,6 +164,20 @@ def download(
     Failures: PathNotFound if ``remote`` does not exist; ArchiveError for a refused archive or an error of this
     machine's disk; InvalidInput; CommandFailed for a file that the sandbox could not read; NotSupported as for
     `upload`; ApiError (400) for a sandbox that is not running; TransportError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        remote: Path in the sandbox. A relative path starts at ``/workspace``.
+        local: Path on this machine. ``~`` is the home directory.
+        ignore: Patterns to exclude, as in ``.gitignore``. Excluded entries count for ``max_entries``, not for
+            ``max_bytes``. Default: none.
+        links: ``"refuse"``: fail if a symlink leads out of ``local``. ``"skip"``: skip such symlinks. ``"keep"``: keep
+            them. Default: ``"refuse"``.
+        max_bytes: Limit for the unpacked size, in bytes. Default: 32 GiB.
+        max_entries: Limit for the number of entries. Default: 1000000.
+        progress: Function of the received bytes of the compressed archive and the total, or True for a bar. Default:
+            False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, download, exec, start
@@ -237,6 +262,13 @@ def copy_to(
     valid, or a directory in the place of a file, or the reverse; CommandFailed if the destination's shell fails, and
     then a part may have been copied; ApiError (400) for a sandbox that is not running; TransportError, with
     ``maybe_sent`` if the copy may have been done.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        destination: The other Sandbox, a Result of one, or an id.
+        src: Path of a directory or file in the first sandbox. A relative path starts at ``/workspace``.
+        dst: Path in the destination. A relative path starts at ``/workspace``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import copy_to, create, exec, start
     >>> one, other = create("one") | start, create("other") | start

@@ -232,7 +232,7 @@ EXAMPLES: list[PocketenvError] = [
     Unauthorized(401, "AuthenticationRequired"),
     RateLimited(429, "slow", retry_after=30.0),
     ServerError(502, "SandboxProviderError"),
-    TransportError("timeout", "no answer in time", "sandbox.exec", maybe_sent=True),
+    TransportError("timeout", "no response in time", "sandbox.exec", maybe_sent=True),
     DecodeError("sandbox.exec", "it is not JSON"),
     WaitTimeout(60.0, "INITIALIZING"),
     CommandFailed(2, "output", "trouble"),

@@ -65,7 +65,7 @@ EXAMPLES: list[PocketenvError] = [
     RateLimited(429, "Too many requests, please try again later.", retry_after=30.0),
     ServerError(502, "SandboxProviderError", "no"),
     TransportError("connect", "no connection: Connection refused", "sandbox.exec"),
-    TransportError("timeout", "no answer in time", "sandbox.exec", maybe_sent=True),
+    TransportError("timeout", "no response in time", "sandbox.exec", maybe_sent=True),
     DecodeError("sandbox.exec", "it is not JSON"),
     WaitTimeout(60.0, "INITIALIZING"),
     WaitTimeout(),

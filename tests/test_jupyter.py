@@ -253,7 +253,7 @@ def test_a_sandbox_that_does_not_run_is_started(loaded: Shell, capsys: pytest.Ca
     running.bind(stop).unwrap()
     for name in ("my-box", "box"):
         assert loaded.run(f"%%sandbox {name}\necho up").unwrap().stdout == "up\n"
-        assert "The sandbox my-box does not run: starting it.\n" in capsys.readouterr().out
+        assert "The sandbox my-box is not running: starting it.\n" in capsys.readouterr().out
         running.bind(stop).unwrap()
 
 
@@ -350,9 +350,9 @@ def test_its_help_says_what_a_name_is(loaded: Shell) -> None:
     told = loaded.magics["cell"]["sandbox"].__doc__
     for part in (
         "usage: %%sandbox NAME",
-        "a variable that holds a Sandbox",
+        "a variable with a Sandbox",
         "--timeout S",
-        "started if it does not run",
+        "started if it is not running",
     ):
         assert part in told
 
@@ -570,7 +570,7 @@ def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str) -> None:
     (error,) = of_kind(kernel.run(cell, interrupt_a_command(kernel)), "error")
     (line,) = error["traceback"]
     assert line.startswith("KeyboardInterrupt: interrupted in exec")
-    assert line.endswith("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")
+    assert line.endswith("The command may still run in the sandbox: exec(timeout=…) kills a command after a time.")
     assert "\n" not in line
 
 

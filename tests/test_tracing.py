@@ -286,7 +286,7 @@ def test_a_picture_of_nothing_is_one() -> None:
 def test_the_time_at_the_limit_is_drawn_apart() -> None:
     call = CallRecord("sandbox.exec", 0.0, 0.5, "200", 3, 0.2)
     page = Page(timeline([record("exec('ls')", 0, "", call)], [], ""))
-    assert "sandbox.exec: held back 0.200 s" in page.text
+    assert "sandbox.exec: delayed 0.200 s" in page.text
     assert "sandbox.exec: 200, 0.500 s, sent 3 times" in page.text
     assert page.tags.count("rect") == 3
 

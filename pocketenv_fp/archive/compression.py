@@ -1,8 +1,8 @@
-"""gzip, written and read on other threads than the caller's.
+"""Compress and decompress gzip on other threads.
 
-zlib-ng does it several times faster than the standard library, which serves where that is not installed. Both let
-other threads run meanwhile. A stream is compressed in blocks that know the end of the block before them, which costs
-a hundredth of its size and lets every core take part; what comes out is one ordinary gzip member.
+zlib-ng is several times faster than the standard library, which is used if zlib-ng is not installed. Both release the
+GIL. A stream is compressed in blocks that know the end of the previous block. This costs one percent of the size, and
+uses every core. The result is one normal gzip member.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Decompressor(Protocol):
 
 
 class Engine(Protocol):
-    """What zlib and zlib-ng have in common, as far as it is needed."""
+    """The common interface of zlib and zlib-ng, as far as it is used."""
 
     DEFLATED: int
     DEF_MEM_LEVEL: int
@@ -62,56 +62,56 @@ class Engine(Protocol):
 
 
 def engines() -> dict[str, Engine]:
-    """Give the engines that are installed, the fastest first."""
-    found: dict[str, Engine] = {}
+    """Return the installed engines, the fastest first."""
+    installed: dict[str, Engine] = {}
     for name in ("zlib_ng.zlib_ng", "zlib"):
         try:
-            found[name] = cast(Engine, importlib.import_module(name))
+            installed[name] = cast(Engine, importlib.import_module(name))
         except ImportError:
             continue
-    return found
+    return installed
 
 
 ENGINE = next(iter(engines().values()))
 
 
 def shrink(blocks: Generator[bytearray], engine: Engine | None = None) -> Generator[bytes]:
-    """Compress blocks of about BLOCK bytes. Whoever closes this early closes ``blocks`` and ends the threads."""
+    """Compress blocks of about BLOCK bytes. Closing the generator early closes ``blocks`` and ends the threads."""
     engine = engine or ENGINE
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pocketenv-archive")
     waiting: deque[Future[bytes]] = deque()
     crc, size, window = 0, 0, bytearray()
-    held, length = [_HEADER], len(_HEADER)
+    pieces, length = [_HEADER], len(_HEADER)
     try:
         for block in blocks:
             crc, size = engine.crc32(block, crc), size + len(block)
             waiting.append(pool.submit(_deflate, engine, block, window))
             window = block[-_WINDOW:]
-            # One block waits for each that is in work, so that a slow disk or network stops neither.
+            # For each block in work, one block waits, so that a slow disk or network delays neither side.
             while len(waiting) > 2 * _THREADS:
-                held.append(waiting.popleft().result())
-                length += len(held[-1])
+                pieces.append(waiting.popleft().result())
+                length += len(pieces[-1])
                 if length >= _PIECE:
-                    yield b"".join(held)
-                    held, length = [], 0
+                    yield b"".join(pieces)
+                    pieces, length = [], 0
         while waiting:
-            held.append(waiting.popleft().result())
-            length += len(held[-1])
+            pieces.append(waiting.popleft().result())
+            length += len(pieces[-1])
             if length >= _PIECE:
-                yield b"".join(held)
-                held, length = [], 0
+                yield b"".join(pieces)
+                pieces, length = [], 0
         end = engine.compressobj(LEVEL, engine.DEFLATED, _RAW, engine.DEF_MEM_LEVEL, engine.Z_DEFAULT_STRATEGY)
-        yield b"".join((*held, end.flush(), struct.pack("<II", crc, size & 0xFFFFFFFF)))
+        yield b"".join((*pieces, end.flush(), struct.pack("<II", crc, size & 0xFFFFFFFF)))
     finally:
         blocks.close()
         pool.shutdown(cancel_futures=True)
 
 
 def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Generator[bytes]:
-    """Decompress what ``read`` gives, in blocks of at most BLOCK bytes: the next is made while one is looked at.
+    """Decompress the bytes from ``read``, in blocks of at most BLOCK bytes. The next block is decompressed in advance.
 
-    Raises ArchiveError for anything but whole gzip members up to the very end. ``read`` is called on the caller's
-    thread, and what it raises is passed on.
+    Raises ArchiveError if the data is not complete gzip members up to the end. ``read`` is called on the caller's
+    thread, and its exceptions are raised.
     """
     engine = engine or ENGINE
     with ThreadPoolExecutor(1, thread_name_prefix="pocketenv-archive") as pool:
@@ -130,8 +130,8 @@ def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Genera
                 inflater = engine.decompressobj(_GZIP)
                 making = pool.submit(inflater.decompress, data, BLOCK) if data else None
             else:
-                held = inflater.unconsumed_tail
-                was_last, data = not data and not held, held or read(_PIECE)
+                tail = inflater.unconsumed_tail
+                was_last, data = not data and not tail, tail or read(_PIECE)
                 if was_last and not data and not block:
                     raise ArchiveError("the archive is incomplete")
                 making = pool.submit(inflater.decompress, data, BLOCK)
@@ -140,7 +140,7 @@ def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Genera
 
 
 def _member(read: Callable[[int], bytes], data: bytes) -> bytes:
-    # The beginning of the next gzip member, or nothing where the archive ends.
+    # The start of the next gzip member, or nothing at the end of the archive.
     while len(data) < len(_MAGIC) and (more := read(_PIECE)):
         data += more
     if data and data[: len(_MAGIC)] != _MAGIC:
@@ -149,6 +149,6 @@ def _member(read: Callable[[int], bytes], data: bytes) -> bytes:
 
 
 def _deflate(engine: Engine, block: bytearray, window: bytearray) -> bytes:
-    # Flushed to whole bytes: the blocks only have to be put behind each other.
+    # Flushed to whole bytes, so that the blocks can be concatenated.
     deflater = engine.compressobj(LEVEL, engine.DEFLATED, _RAW, engine.DEF_MEM_LEVEL, engine.Z_DEFAULT_STRATEGY, window)
     return deflater.compress(block) + deflater.flush(engine.Z_SYNC_FLUSH)

@@ -1,4 +1,4 @@
-"""Ignore files, as git means them."""
+"""Ignore files, with the rules of git."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ OWN, GIT = ".pocketenvignore", ".gitignore"
 
 @dataclass(frozen=True)
 class Ignore:
-    """What is left out: nothing, what given patterns say, or what the ignore files in the tree say.
+    """The rule for excluded entries: none, a list of patterns, or the ignore files of the tree.
 
     In each directory its ``.pocketenvignore`` counts if there is one, else its ``.gitignore``. As in git, the last
-    pattern that matches decides, those of a deeper directory go before those above it, and below an ignored
-    directory nothing is looked at, so that nothing in it can be included again. ``.git`` itself is left out wherever
-    ignore files are read.
+    matching pattern decides, and patterns of a deeper directory come first. The content of an ignored directory is not
+    read, so nothing in it can be included again. With ignore files, ``.git`` is always excluded.
     """
 
     reads_files: bool
-    # The directory of each list of patterns, as a prefix of names, and the list: the deepest first, the last first.
+    # Pairs of a directory, as a prefix of names, and its patterns. The deepest directory and the last pattern come
+    # first.
     rules: tuple[tuple[str, Sequence[Pattern]], ...] = ()
-    # Entries that are left out by their own names.
+    # Entries that are excluded by name.
     names: frozenset[str] = frozenset()
 
     @classmethod
     def none(cls) -> Ignore:
-        """Leave nothing out."""
+        """Exclude nothing."""
         return cls(reads_files=False)
 
     @classmethod
     def files(cls) -> Ignore:
-        """Leave out what the ignore files in the tree say, and ``.git``."""
+        """Exclude by the ignore files in the tree, and exclude ``.git``."""
         return cls(reads_files=True)
 
     @classmethod
     def patterns(cls, lines: Iterable[str]) -> Ignore:
-        """Leave out what these lines say, as if they stood in the only ignore file, at the top.
+        """Exclude by these lines, as if they were the only ignore file, at the top.
 
         Raises UnicodeEncodeError for half of a surrogate pair.
         """
         return cls(reads_files=False, rules=_rules("", [encoded(line) for line in lines], ()))
 
     def without(self, names: frozenset[str]) -> Ignore:
-        """Leave out these entries as well."""
+        """Exclude these entries too."""
         return replace(self, names=names)
 
     def within(self, folder: Descriptor, name: str, entries: Sequence[os.DirEntry[str]]) -> Ignore:
-        """Return the rules in the directory that is open as ``folder`` and ``name`` in the tree. Raises ArchiveError."""
+        """Return the rules for the directory ``name``, which is open as ``folder``. Raises ArchiveError."""
         if not self.reads_files:
             return self
         there = {
@@ -72,17 +72,17 @@ class Ignore:
         return replace(self, rules=_rules(prefix, _lines(chosen, folder, prefix + chosen), self.rules))
 
     def skips(self, entry: os.DirEntry[str], directory: str) -> bool:
-        """Return whether this entry of a directory is left out. Directories above it are not looked at."""
+        """Return whether this entry of a directory is excluded. Directories above it are not checked."""
         if self.reads_files and entry.name == ".git":
             return True
         if not self.rules and not self.names:
             return False
-        own = from_disk(entry.name)
-        name = f"{directory}/{own}" if directory else own
+        entry_name = from_disk(entry.name)
+        name = f"{directory}/{entry_name}" if directory else entry_name
         return name in self.names or self.hides(name, is_directory=entry.is_dir(follow_symlinks=False))
 
     def hides(self, name: str, *, is_directory: bool) -> bool:
-        """Return whether the patterns leave out an entry of this name. Directories above it are not looked at."""
+        """Return whether the patterns exclude an entry of this name. Directories above it are not checked."""
         raw = _by_bytes(name)
         for prefix, patterns in self.rules:
             below = raw[len(prefix) :]
@@ -106,7 +106,7 @@ def _rules(
 
 def _lines(file: str, folder: Descriptor, name: str) -> list[bytes]:
     try:
-        # A link could have the patterns of another place read: git refuses it too.
+        # A symlink could make it read the patterns of another place. git refuses it too.
         with closing(hold(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, folder)) as opened:
             content = read_all(opened)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where something arrives whole or not at all: made beside its place, and moved there when it is complete."""
+"""Create a file or directory completely or not at all: build it next to its place, then move it there."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["land", "staging"]
 
 _PREFIX = ".pocketenv-"
 _OPEN_DIRECTORY = 0o700
-# What is to be known to put an entry back: the number of what was kept of it, or a directory's times.
+# The data to restore an entry: the number of its copy, or a directory's times.
 _Before = int | tuple[int, int] | None
 
 
 @contextmanager
 def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
-    """Give an empty directory on the file system of ``target``, for `land` to move from. It is removed in the end.
+    """Yield an empty directory on the file system of ``target``, from which `land` moves. It is removed at the end.
 
-    It lies in a hidden one beside the target, or ``inside`` it, that only its owner can look into. Directories above
-    the target are made, and removed again if nothing arrived. Raises ArchiveError.
+    It is in a hidden directory next to the target, or ``inside`` it, that only its owner can read. Missing parents of
+    the target are created. They are removed if the target does not exist at the end. Raises ArchiveError.
     """
     place = _place(target)
     made_above: list[Path] = []
@@ -38,8 +38,8 @@ def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
                 made_above.append(above)
                 above = above.parent
             folder.mkdir(parents=True, exist_ok=True)
-            own = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
-            made = Path(own, "new")
+            hidden = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
+            made = Path(hidden, "new")
             made.mkdir()
         except OSError as error:
             _remove_empty(made_above)
@@ -48,22 +48,22 @@ def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
             with opened():
                 yield made
         finally:
-            # What cannot be removed must not hide what happened before.
+            # An error of the removal must not hide an earlier exception.
             with contextlib.suppress(OSError):
-                _remove(own)
+                _remove(hidden)
             if not os.path.lexists(place):
                 _remove_empty(made_above)
 
 
 def land(made: Path, target: Path) -> None:
-    """Move ``made``, which lies in the directory that `staging` gave or is it, to ``target``.
+    """Move ``made``, the directory of `staging` or an entry of it, to ``target``.
 
-    Where there is nothing it is one rename. A file replaces a file or a link. A directory is merged into the one that
-    is there, entry by entry: files replace files, directories are merged in turn and keep their own modes, a link in
-    the way is replaced and never followed, and what the new one does not have stays. ``target`` itself may be a link.
+    If the target does not exist, this is one rename. A file replaces a file or a symlink. A directory is merged into an
+    existing one, entry by entry: files replace files, and subdirectories are merged and keep their own modes. A symlink
+    in the way is replaced, never followed. Other existing entries stay. ``target`` itself may be a symlink.
 
-    It happens as a whole or not at all: on any failure all is put back as it was. Raises ArchiveError, also for a
-    file where a directory is and the other way round.
+    It happens completely or not at all: on any failure the previous state is restored. Raises ArchiveError, also for a
+    file in the place of a directory and the reverse.
     """
     place = _place(target)
     try:
@@ -71,7 +71,7 @@ def land(made: Path, target: Path) -> None:
     except OSError as error:
         raise broken(error, str(target)) from None
     moves = _Moves(str(made), str(place), kept)
-    # Ctrl-C may stop it, but not what puts all back.
+    # Ctrl-C may stop the merge, but not the restoration.
     with closed():
         try:
             with opened():
@@ -84,7 +84,7 @@ def land(made: Path, target: Path) -> None:
 
 
 class _Moves:
-    """What was moved until now, and how to undo it."""
+    """The moves so far, and how to undo them."""
 
     def __init__(self, made: str, place: str, kept: str) -> None:
         self.entry = ""
@@ -92,11 +92,11 @@ class _Moves:
         self._place = place
         self._kept = kept
         self._number = 0
-        # There may be a million of them: the names of entries, not closures and whole paths.
+        # There may be a million moves: store the names of entries, not closures and full paths.
         self._undo: list[tuple[Callable[[str, _Before], object], str, _Before]] = []
 
     def merge(self) -> None:
-        """Move one thing and all below it."""
+        """Move an entry and everything below it."""
         waiting = [""]
         while waiting:
             self.entry = waiting.pop()
@@ -104,29 +104,29 @@ class _Moves:
             waiting += [above + name for name in self._move(self.entry)]
 
     def undo(self) -> None:
-        """Put back all, the last first, and go on where something cannot be."""
+        """Undo all moves, the last one first. Errors are ignored."""
         while self._undo:
             with contextlib.suppress(OSError):
                 back, entry, before = self._undo.pop()
                 back(entry, before)
 
     def _move(self, entry: str) -> list[str]:
-        # Gives what is left to move one by one.
+        # Returns the names of the children that must be moved one by one.
         new, there = self._paths(entry)
         is_directory = stat.S_ISDIR(os.lstat(new).st_mode)
         try:
-            found = os.lstat(there)
+            existing = os.lstat(there)
         except FileNotFoundError:
             self._rename(entry)
             return []
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(existing.st_mode):
             if not is_directory:
                 raise ArchiveError("a directory is in the place of a file", shown(entry or there))
             if os.stat(new).st_mode & _OPEN_DIRECTORY != _OPEN_DIRECTORY:
                 os.chmod(new, _OPEN_DIRECTORY)
-            self._undo.append((self._restore_times, entry, (found.st_atime_ns, found.st_mtime_ns)))
+            self._undo.append((self._restore_times, entry, (existing.st_atime_ns, existing.st_mtime_ns)))
             return os.listdir(new)
-        if is_directory and not stat.S_ISLNK(found.st_mode):
+        if is_directory and not stat.S_ISLNK(existing.st_mode):
             raise ArchiveError("a file is in the place of a directory", shown(entry or there))
         self._put_aside(entry, replaced=not is_directory)
         self._rename(entry)
@@ -135,11 +135,11 @@ class _Moves:
     def _put_aside(self, entry: str, *, replaced: bool) -> None:
         self._number += 1
         there, kept = self._paths(entry)[1], f"{self._kept}/{self._number}"
-        # Noted before it is done, here and below, as Ctrl-C may come in between: to undo what was not done does
-        # nothing.
+        # Recorded before the action, here and below: Ctrl-C may come in between. Undoing an action that was not done
+        # has no effect.
         self._undo.append((self._put_back, entry, self._number))
         if replaced:
-            # With a second name for the old one, the new one can take its place without a moment in between.
+            # With a hard link to the old file, the new one can replace it atomically.
             try:
                 os.link(there, kept, follow_symlinks=False)
             except (OSError, NotImplementedError):
@@ -169,18 +169,18 @@ class _Moves:
 
 
 def _rename(old: str, new: str) -> None:
-    # A directory that forbids writing cannot be moved elsewhere: its way up is written in it.
-    found = os.lstat(old)
-    if not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_IWUSR:
+    # A directory without write permission cannot be moved to another parent: its `..` entry changes.
+    status = os.lstat(old)
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR:
         os.rename(old, new)
         return
-    os.chmod(old, stat.S_IMODE(found.st_mode) | stat.S_IWUSR)
+    os.chmod(old, stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
     try:
         os.rename(old, new)
     except OSError:
-        os.chmod(old, stat.S_IMODE(found.st_mode))
+        os.chmod(old, stat.S_IMODE(status.st_mode))
         raise
-    os.chmod(new, stat.S_IMODE(found.st_mode))
+    os.chmod(new, stat.S_IMODE(status.st_mode))
 
 
 def _place(target: Path) -> Path:
@@ -191,7 +191,7 @@ def _place(target: Path) -> Path:
 
 
 def _remove(top: str) -> None:
-    # Not shutil's: that is recursive, and stops at directories that forbid writing.
+    # shutil.rmtree is recursive, and stops at directories without write permission.
     directories, waiting = list[str](), [top]
     while waiting:
         directory = waiting.pop()

@@ -1,4 +1,4 @@
-"""Symbolic links of a tree, and which of them lead out of it."""
+"""The symlinks of a tree, and which of them lead out of it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Literal
 __all__ = ["ABSOLUTE", "LinkRule", "Links", "is_absolute", "way_out"]
 
 LinkRule = Literal["refuse", "skip", "keep"]
-"""For links that lead out of the tree: refuse all of the copy, skip them, or keep them with the text that they have."""
+"""The rule for symlinks that lead out of the tree: refuse the copy, skip them, or keep them unchanged."""
 
-ABSOLUTE = "a link to an absolute name"
+ABSOLUTE = "a symlink to an absolute path"
 
-_OUTSIDE = "a link that leads outside"
+_OUTSIDE = "a symlink that leads outside"
 _MOST_LINKS = 64
 _MOST_STEPS = 512
 
 
 def way_out(reason: str) -> str:
-    """Return the reason for refusing a link, with what a caller can do."""
-    return f'{reason}: links="skip" leaves such links out, links="keep" keeps them as they are'
+    """Return the reason for refusing a symlink, with the alternatives."""
+    return f'{reason}: links="skip" skips such symlinks, links="keep" keeps them'
 
 
 class Links:
-    """The links of a tree by name, each with its text.
+    """The symlinks of a tree by name, each with its target.
 
-    They are followed in what is known, not on the disk: that is all there is, and nothing can trick it.
+    They are resolved in this table, not on the disk, so that other programs cannot interfere.
     """
 
     def __init__(self) -> None:
@@ -35,23 +35,23 @@ class Links:
         return name in self._texts
 
     def add(self, name: str, text: str) -> None:
-        """Note a link."""
+        """Add a symlink."""
         self._texts[name] = text
 
     def repeat(self, name: str, known: str) -> None:
-        """Note that a link has another name as well."""
+        """Add another name of a symlink."""
         self._texts[name] = self._texts[known]
 
     def leading_out(self, is_disguised: Callable[[str], bool] = lambda _: False) -> list[tuple[str, str]]:
-        """Return the links that lead out, or may, each with the reason.
+        """Return the symlinks that lead out, or may, each with the reason.
 
-        ``is_disguised`` returns whether what is no link by its name is one on the disk.
+        ``is_disguised`` returns whether a name that is not in this table is a symlink on the disk.
         """
         return [(name, reason) for name in self._texts if (reason := self._reason(name, is_disguised)) is not None]
 
     def _reason(self, name: str, is_disguised: Callable[[str], bool]) -> str | None:
-        # What stays inside may lead nowhere or in circles; the system gives up on those as well. Where no more steps
-        # up are to come it leads inside: down, or on by other links, and each of them is looked at for itself.
+        # A symlink inside may be broken or circular: the operating system handles both. Without further steps up, it
+        # leads inside: down, or to other symlinks, which are checked separately.
         text = self._texts[name]
         if is_absolute(text):
             return ABSOLUTE
@@ -60,7 +60,7 @@ class Links:
         while upwards and followed <= _MOST_LINKS:
             steps += 1
             if steps > _MOST_STEPS:
-                return "a link of more steps than any tree needs"
+                return "a symlink with too many steps"
             step = waiting.pop()
             if step == "..":
                 if not here:
@@ -76,15 +76,15 @@ class Links:
                 waiting += on
                 upwards += on.count("..")
             elif is_disguised(here):
-                return "a link that leads on by another spelling of a link"
+                return "a symlink that uses another spelling of a symlink"
         return None
 
 
 def is_absolute(text: str) -> bool:
-    """Return whether a link's text starts at the root."""
+    """Return whether a symlink's target starts at the root."""
     return text.startswith("/")
 
 
 def _steps(text: str) -> list[str]:
-    # The last one first, as they are taken from the end.
+    # In reverse order, because they are taken from the end.
     return [step for step in reversed(text.split("/")) if step not in {"", "."}]

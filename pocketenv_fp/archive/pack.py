@@ -1,4 +1,4 @@
-"""A tree or a file as a tar.gz, in pieces."""
+"""Pack a tree or a file as a tar.gz, in pieces."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def pack(
     source: Path, *, ignore: Ignore, name: str | None = None, count: Callable[[int], None] | None = None
 ) -> Generator[bytes]:
-    """Yield a tar.gz of ``source`` in pieces of up to a mebibyte, with flat memory however large it is.
+    """Yield a tar.gz of ``source`` in pieces of up to a mebibyte. Memory use does not depend on the size.
 
-    What is in a directory are the top entries, with none for the directory itself; a file is one entry, ``name`` or
-    its own name. ``source`` itself may be a link; links in it are kept as links, several names of a file as hard
-    links. Sockets, pipes and devices are skipped: `survey` counts them. The same tree makes the same bytes: entries
-    are sorted, times are whole seconds, owners are left out. ``count`` is called with how many bytes of files were
-    read, piece by piece. What it raises comes out as it is.
+    The entries of a directory are the top entries, without the directory itself. A file is one entry, with ``name`` or
+    its own name. ``source`` itself may be a symlink. Symlinks in it stay symlinks. Several names of a file become hard
+    links. Sockets, pipes and devices are skipped: `survey` counts them. The same tree always makes the same bytes:
+    entries are sorted, times are in whole seconds, and owners are omitted. ``count`` is called with the number of bytes
+    read from each piece of a file. Its exceptions are raised unchanged.
 
-    Raises ArchiveError on the way for what cannot be read or changes its size or kind meanwhile: then there is no end
-    to what was yielded before, and nothing takes it for whole. Closing it early ends its threads.
+    Raises ArchiveError for an entry that cannot be read, or whose size or type changes. The bytes so far are an
+    incomplete archive then, which unpacking refuses. Closing the generator early ends its threads.
     """
     return compression.shrink(_Tar(count).blocks(source, ignore, name))
 
 
 class _Tar:
-    """An uncompressed archive under way: `full` are the blocks that can be given away, `block` is being filled."""
+    """An uncompressed archive in progress. `block` is being filled, and full blocks are yielded."""
 
     def __init__(self, count: Callable[[int], None] | None) -> None:
         self._count = count
@@ -52,7 +52,7 @@ class _Tar:
         self._names: dict[tuple[int, int], str] = {}
 
     def blocks(self, source: Path, ignore: Ignore, name: str | None) -> Generator[bytearray]:
-        """The archive, in blocks."""
+        """Yield the archive in blocks."""
         try:
             mode = source.stat().st_mode
         except OSError as error:
@@ -67,9 +67,9 @@ class _Tar:
         elif not stat.S_ISREG(mode):
             raise ArchiveError(_ODD, shown(str(source)))
         else:
-            # The user's own path may be a link to it.
-            own = from_disk(source.name) if name is None else name
-            yield from self._file(own, str(source), _OPEN & ~os.O_NOFOLLOW)
+            # The caller's own path may be a symlink.
+            entry_name = from_disk(source.name) if name is None else name
+            yield from self._file(entry_name, str(source), _OPEN & ~os.O_NOFOLLOW)
         yield from self._put(bytes(_END))
         if self._used:
             yield self._block[: self._used]
@@ -92,7 +92,7 @@ class _Tar:
             yield full
 
     def _file(self, name: str, path: str, flags: int, folder: Descriptor | None = None) -> Generator[bytearray]:
-        # Only system calls are in blocks that take an OSError for the disk's: the caller may raise one as well.
+        # `try` blocks contain only system calls: the caller may raise an OSError too.
         try:
             file = hold(path, flags, folder)
             found = os.fstat(file.fileno())
@@ -128,7 +128,7 @@ class _Tar:
             more = os.read(file, 1)
         except OSError as error:
             raise broken(error, name) from None
-        # The header has announced the size, so what was added since has no place.
+        # The header has the size, so added bytes have no place.
         if more:
             raise ArchiveError("it became longer while it was read", shown(name))
         yield from self._put(bytes(-size % _RECORD))
@@ -147,7 +147,7 @@ def _header_of(name: str, entry: os.DirEntry[str] | None, folder: Descriptor) ->
 
 
 def _header(name: str, found: os.stat_result, kind: bytes, link: str = "") -> bytes:
-    # GNU's format takes names as the bytes that they are, of any length, and every tar reads it.
+    # GNU's format stores names as bytes, of any length, and every tar reads it.
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, link
     entry.mode, entry.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)

@@ -1,10 +1,10 @@
-"""One line of an ignore file, read as git reads it.
+"""Parse one line of an ignore file with the rules of git.
 
-A line becomes a regular expression over bytes as characters. An expression that may go back and try another way takes
-exponential time for lines like ``*a*a*a*b``. This one never does: what a star skips is decided once, in an atomic
-group. The nearest place where the next literal part fits is always good enough, as all that follows fits there if it
-fits anywhere. The same holds for ``**`` and directories. So a match costs at most the length of the name times that of
-the line. Lines that can match nothing are dropped.
+A line becomes a regular expression over bytes as characters. With backtracking, lines such as ``*a*a*a*b`` would take
+exponential time. This expression never backtracks: the length that a star skips is decided once, in an atomic group.
+The nearest match of the next literal part is always right: if the rest matches anywhere, it also matches after it. The
+same holds for ``**`` and directories. So a match takes at most the length of the name times the length of the line.
+Lines that cannot match are dropped.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ _CLASSES: dict[str, str] = {
 
 
 class _Stars(Enum):
-    """Stars of a line, by their meaning."""
+    """The stars of a line, by meaning."""
 
     IN_A_NAME = auto()
     DIRECTORIES = auto()
-    """Any number of whole directories, with the slash behind each: ``**/``."""
+    """Any number of complete directories, each with its slash: ``**/``."""
     SOME_DIRECTORIES = auto()
-    """At least one of them: git takes ``**`` with an escaped slash behind it so."""
+    """At least one directory: git's meaning of ``**`` before an escaped slash."""
     REST = auto()
-    """All that follows: ``**`` at the end."""
+    """Everything that follows: ``**`` at the end."""
 
 
 _SKIPPED = {_Stars.DIRECTORIES: "(?:[^/]*/)*?", _Stars.SOME_DIRECTORIES: "(?:[^/]*/)+?"}
-# A character, as an expression, or stars.
+# A character as an expression, or stars.
 _Item = str | _Stars
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A pattern: what it matches, only directories or anything, and whether that is ignored or included again."""
+    """A pattern: its expression, whether it matches only directories, and whether it ignores or includes again."""
 
     expression: re.Pattern[str]
     ignores: bool
     directories: bool
     anywhere: bool
-    """It has no slash: only the last component of a name is compared."""
+    """A pattern without a slash is compared only with the last component of a name."""
 
     def matches(self, name: str, *, is_directory: bool) -> bool:
-        """Return whether it matches this name, relative to the ignore file, its bytes as characters."""
+        """Return whether it matches this name, which is relative to the ignore file, with bytes as characters."""
         if self.directories and not is_directory:
             return False
         start = name.rfind("/") + 1 if self.anywhere else 0
@@ -71,11 +71,11 @@ class Pattern:
 
 
 class _NeverError(Exception):
-    """A line that matches nothing."""
+    """A line that cannot match."""
 
 
 def read(line: bytes) -> Pattern | None:
-    """Read one line. Return None for one that is empty, a comment, or can match nothing."""
+    """Parse one line. Return None if it is empty, a comment, or cannot match."""
     text = _trimmed(line.partition(b"\0")[0].removesuffix(b"\r").decode("latin-1"))
     if text.startswith("#"):
         return None
@@ -92,7 +92,7 @@ def read(line: bytes) -> Pattern | None:
 
 
 def _trimmed(text: str) -> str:
-    # Spaces at the end go, unless a backslash stands before them.
+    # Trailing spaces are removed, unless a backslash escapes them.
     kept = text.rstrip(" ")
     escapes = len(kept) - len(kept.rstrip("\\"))
     return text[: len(kept) + 1] if escapes % 2 else kept
@@ -101,7 +101,7 @@ def _trimmed(text: str) -> str:
 def _items(text: str, *, anywhere: bool) -> list[_Item]:
     if not text:
         raise _NeverError
-    # git compares what stands before the first special character by itself, and reads the rest as if it began there.
+    # git compares the part before the first special character separately, and reads the rest as if it started there.
     begin = next((at for at, character in enumerate(text) if character in "*?[\\"), len(text))
     made, at = list[_Item](), 0
     while at < len(text):
@@ -126,7 +126,7 @@ def _items(text: str, *, anywhere: bool) -> list[_Item]:
 
 
 def _meaning(text: str, end: int) -> tuple[_Stars, int]:
-    # Of ``**`` that ends here, at the beginning of a component; and where to read on.
+    # The meaning of ``**`` that ends here, at the start of a component, and the next position.
     if end == len(text):
         return _Stars.REST, end
     if text[end] == "/":
@@ -137,7 +137,7 @@ def _meaning(text: str, end: int) -> tuple[_Stars, int]:
 
 
 def _append(made: list[_Item], stars: _Stars) -> None:
-    # One after the other they mean no more than one, and would take longer.
+    # Repeated stars mean the same as one, and would take longer.
     if stars is _Stars.DIRECTORIES and made[-1:] == [stars]:
         return
     if stars is not _Stars.IN_A_NAME and made[-1:] == [_Stars.DIRECTORIES]:
@@ -146,7 +146,7 @@ def _append(made: list[_Item], stars: _Stars) -> None:
 
 
 def _expression(items: Sequence[_Item]) -> str:
-    # Parts begin with stars for directories. Each but the last is an atomic group.
+    # A part starts with stars for directories. Each part except the last is an atomic group.
     has_rest = items[-1] is _Stars.REST
     parts: list[list[_Item]] = [[]]
     for item in items[:-1] if has_rest else items:
@@ -165,7 +165,7 @@ def _part(items: Sequence[_Item]) -> str:
         elif isinstance(item, str) and item != "/":
             literal.append(item)
         else:
-            # Behind a star, the nearest place; but the last literal stands right before the slash or the end.
+            # After a star, use the nearest match. The last literal must be directly before the slash or the end.
             text = "".join(literal) + ("/" if item == "/" else "")
             if not after_star:
                 made.append(text)
@@ -179,7 +179,7 @@ def _part(items: Sequence[_Item]) -> str:
 
 
 def _bracket(text: str, at: int) -> tuple[set[str], int]:
-    # The characters that a bracket allows, and where it ends. What stands first is never its end.
+    # The characters that a bracket allows, and its end. The first character never ends it.
     negated = text[at : at + 1] in {"!", "^"}
     at += negated
     allowed, before, first = set[str](), "", True
@@ -201,7 +201,7 @@ def _bracket(text: str, at: int) -> tuple[set[str], int]:
 
 
 def _one(text: str, at: int) -> tuple[str, int]:
-    # The character that stands here, or that is escaped here, and where the next is.
+    # The character at this position, without its escape, and the next position.
     at += text[at : at + 1] == "\\"
     if at >= len(text):
         raise _NeverError

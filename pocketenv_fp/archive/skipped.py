@@ -1,4 +1,4 @@
-"""What a copy leaves out though no pattern asks for it: sockets, pipes, devices, and links by ``links="skip"``."""
+"""Entries that a copy skips without a pattern: sockets, pipes, devices, and symlinks with ``links="skip"``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pocketenv_fp.observing.events import LOG, note
 
 __all__ = ["DEVICE", "LINK", "PIPE", "SOCKET", "Skipped", "kind_of"]
 
-SOCKET, PIPE, DEVICE, LINK = "socket", "pipe", "device", "link that leads outside"
-_MANY = {SOCKET: "sockets", PIPE: "pipes", DEVICE: "devices", LINK: "links that lead outside"}
+SOCKET, PIPE, DEVICE, LINK = "socket", "pipe", "device", "symlink that leads outside"
+_MANY = {SOCKET: "sockets", PIPE: "pipes", DEVICE: "devices", LINK: "symlinks that lead outside"}
 _NAMED = 3
 
 
 class Skipped:
-    """How many of each kind were skipped, and the names of the first: a million of them take no memory."""
+    """The number of skipped entries by kind, and the first names. Memory use does not depend on the number."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -24,11 +24,11 @@ class Skipped:
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """The number of skipped entries."""
         return sum(self._counts.values())
 
     def add(self, kind: str, name: str) -> None:
-        """Count one more."""
+        """Count an entry."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
         if len(self._names) < _NAMED:
             self._names.append(shown(name))
@@ -41,20 +41,20 @@ class Skipped:
         return f"{kinds} ({', '.join(self._names)}{more})"
 
     def report(self, operation: str) -> None:
-        """Log a warning, and note it to watchers, where anything was skipped. The second time do nothing."""
+        """Log a warning and notify watchers, if entries were skipped. A second call does nothing."""
         if not self.count or self._is_reported:
             return
         self._is_reported = True
         line = f"{operation} skipped {self}"
         note(lambda: line)
-        # Imported here, as elsewhere: most programs never need it, and it is slow to import.
+        # Imported here: logging is slow to import, and most programs do not need it.
         import logging
 
         logging.getLogger(LOG).warning("%s", line)
 
 
 def kind_of(mode: int) -> str:
-    """Return what a mode that is no file's, directory's or link's stands for."""
+    """Return the kind for a mode that is not a file, directory or symlink."""
     if stat.S_ISSOCK(mode):
         return SOCKET
     return PIPE if stat.S_ISFIFO(mode) else DEVICE

@@ -1,4 +1,4 @@
-"""A tree on this machine's disk, walked in one fixed order, without what is ignored."""
+"""Walk a tree on this machine's disk in a fixed order, without ignored entries."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is to pack: the number of entries and the bytes of all files together.
+    """The contents to pack: the number of entries, and the bytes of all files.
 
-    ``skipped`` is what is left out by its kind. The links among it are in ``links_out``, by name.
+    ``skipped`` counts skipped entries by kind. The names of skipped symlinks are in ``links_out``.
     """
 
     entries: int
@@ -37,12 +37,12 @@ class Survey:
 def walk(
     source: str, ignore: Ignore, skipped: Skipped | None = None
 ) -> Generator[tuple[str, os.DirEntry[str] | None, Descriptor]]:
-    """Yield all that is below ``source``: its name, its entry, and the open directory that it is in.
+    """Yield everything below ``source``: its name, its entry, and the open directory with it.
 
-    Each directory comes before what is in it, in order of names, files and links before directories. It has no entry:
-    the open directory is its own, and good until the next step. Links are yielded and never followed, nor is one that
-    takes the place of a directory meanwhile: what lies outside of the tree is not read. Sockets, pipes and devices are
-    not yielded, and counted in ``skipped``. Raises ArchiveError.
+    Each directory comes before its content, in order of names, with directories last. A directory has no entry: the
+    descriptor is its own, and is valid until the next step. Symlinks are yielded and never followed, also if one
+    replaces a directory during the walk. So nothing outside of the tree is read. Sockets, pipes and devices are not
+    yielded, but counted in ``skipped``. Raises ArchiveError.
     """
     # Not recursive: a tree may be deeper than Python's stack.
     root, waiting = _open(source, _LOOK, None, source), [("", ignore)]
@@ -69,15 +69,15 @@ def walk(
 
 
 def survey(source: Path, *, ignore: Ignore, links: LinkRule = "keep") -> Survey:
-    """Count what `pack` would pack, and find out what it could not. Raises ArchiveError.
+    """Count the entries that `pack` would pack, and check that they can be read. Raises ArchiveError.
 
-    A file with several names counts once. ``source`` itself may be a link. With links="refuse" a link that leads out
-    of ``source`` raises ArchiveError; with "skip" it is not counted: hand ``links_out`` to `Ignore.without`.
+    A file with several names counts once. ``source`` itself may be a symlink. With links="refuse", a symlink that leads
+    out of ``source`` raises ArchiveError. With "skip" it is not counted: pass ``links_out`` to `Ignore.without`.
     """
-    found = _stat(source)
-    if not stat.S_ISDIR(found.st_mode):
-        _packable(found.st_mode, str(source), str(source), None)
-        return Survey(1, found.st_size)
+    status = _stat(source)
+    if not stat.S_ISDIR(status.st_mode):
+        _packable(status.st_mode, str(source), str(source), None)
+        return Survey(1, status.st_size)
     entries = size = 0
     seen: set[tuple[int, int]] = set()
     skipped, known = Skipped(), Links()
@@ -91,14 +91,14 @@ def survey(source: Path, *, ignore: Ignore, links: LinkRule = "keep") -> Survey:
                     known.add(name, read_link(entry, name, folder))
                 continue
             try:
-                found = entry.stat(follow_symlinks=False)
+                status = entry.stat(follow_symlinks=False)
             except OSError as error:
                 raise broken(error, name) from None
-            _packable(found.st_mode, name, entry.name, folder)
-            if found.st_nlink == 1 or (found.st_dev, found.st_ino) not in seen:
-                size += found.st_size
-            if found.st_nlink > 1:
-                seen.add((found.st_dev, found.st_ino))
+            _packable(status.st_mode, name, entry.name, folder)
+            if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in seen:
+                size += status.st_size
+            if status.st_nlink > 1:
+                seen.add((status.st_dev, status.st_ino))
     links_out = _judged(known, links, skipped)
     return Survey(entries - len(links_out), size, skipped, links_out)
 
@@ -113,7 +113,7 @@ def _judged(known: Links, links: LinkRule, skipped: Skipped) -> frozenset[str]:
 
 
 def read_link(entry: os.DirEntry[str], name: str, folder: Descriptor) -> str:
-    """Return what a link says. Raises ArchiveError."""
+    """Return the target of a symlink. Raises ArchiveError."""
     try:
         return from_disk(os.readlink(entry.name, dir_fd=folder.fileno()))
     except OSError as error:
@@ -128,14 +128,14 @@ def _stat(source: Path) -> os.stat_result:
 
 
 def _odd(entry: os.DirEntry[str], name: str) -> str | None:
-    # What an entry is that is no file, directory or link.
+    # The kind of an entry that is not a file, directory or symlink.
     try:
         if entry.is_file(follow_symlinks=False) or entry.is_symlink():
             return None
         mode = entry.stat(follow_symlinks=False).st_mode
     except OSError as error:
         raise broken(error, name) from None
-    # It may have been replaced in between, and is looked at again where it is read.
+    # It may have been replaced in between. It is checked again when it is read.
     return None if stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode) else kind_of(mode)
 
 
@@ -147,7 +147,7 @@ def _packable(mode: int, name: str, path: str, folder: Descriptor | None) -> Non
 
 
 def _descend(root: Descriptor, name: str) -> Descriptor:
-    # Step by step, so that no part of the way is a link.
+    # Step by step, so that no part of the path is a symlink.
     folder = _open(".", _LOOK, root, ".")
     for part in encoded(name).split(b"/") if name else ():
         below = _open(part, _LOOK | os.O_NOFOLLOW, folder, name)
@@ -166,7 +166,7 @@ def _open(path: str | bytes, flags: int, folder: Descriptor | None, name: str) -
 def _listing(
     folder: Descriptor, shown_as: str, name: str, ignore: Ignore
 ) -> tuple[list[os.DirEntry[str]], list[str], Ignore]:
-    # What is no directory, the names of the directories, and the rules for them.
+    # The other entries, the names of the directories, and the rules for them.
     try:
         with os.scandir(folder.fileno()) as listing:
             entries = sorted(listing, key=_by_name)
@@ -179,5 +179,5 @@ def _listing(
 
 
 def _by_name(entry: os.DirEntry[str]) -> bytes:
-    # By bytes: the same order in any locale.
+    # By bytes, for the same order in any locale.
     return os.fsencode(entry.name)

@@ -1,7 +1,7 @@
-"""A tar.gz unpacked into a new directory, trusted in nothing.
+"""Unpack a tar.gz into a new directory, without trusting it.
 
-tarfile's own loop is not used: on Python 3.11 it can be made to hang or to hold anything in memory by what an archive
-says about itself. Its reading of a single header is.
+tarfile's own loop is not used: on Python 3.11 an archive can make it hang or use any amount of memory. Only its parser
+for a single header is used.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _LONG = {tarfile.GNUTYPE_LONGNAME: b"path", tarfile.GNUTYPE_LONGLINK: b"linkpath
 _OTHERS = frozenset({tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
 _ODD = {tarfile.CHRTYPE: DEVICE, tarfile.BLKTYPE: DEVICE, tarfile.FIFOTYPE: PIPE}
 _SPARSE_FILE = "a sparse file in the form that only GNU tar reads"
-# Of what headers say, all that is heeded: nothing else is kept.
+# Only these header fields are used, and only they are stored.
 _HEEDED = frozenset({b"path", b"linkpath", b"size", b"mtime"})
 _SPARSE = b"GNU.sparse."
-# The names of directories and links are in memory until the end.
+# The names of directories and symlinks stay in memory until the end.
 _MOST_NAMES = 256 * 1024**2
 
 
@@ -51,18 +51,18 @@ _NO_IGNORE = Ignore.none()
 
 
 class Readable(Protocol):
-    """Anything with a ``read``."""
+    """An object with a ``read`` method."""
 
     def read(self, size: int, /) -> bytes:
-        """Give up to ``size`` bytes, none at the end."""
+        """Return up to ``size`` bytes, or none at the end."""
         ...
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may become: ``max_bytes`` in all files together, ``max_entries`` in files and directories.
+    """The limits of an unpacked archive: ``max_bytes`` in all files, ``max_entries`` in files and directories.
 
-    What headers take beyond 8 KiB an entry counts as bytes too.
+    Header data beyond 8 KiB an entry counts for ``max_bytes`` too.
     """
 
     max_bytes: int = 32 * 1024**3
@@ -79,21 +79,21 @@ def unpack(
     links: LinkRule = "refuse",
     skipped: Skipped | None = None,
 ) -> int:
-    """Unpack a tar.gz into the directory ``target``, which is new or empty. Return how many entries were made.
+    """Unpack a tar.gz into the directory ``target``, which is new or empty. Return the number of created entries.
 
-    With ``strip`` all entries have to be in one top directory, whose name is dropped and whose mode and time become
-    those of ``target``. Contents, links, permission bits and times are restored; setuid and the like and owners are
-    not. What the patterns of ``ignore`` leave out counts among the entries of ``limits``, not the bytes. Pipes
-    and devices are skipped, and counted in ``skipped``.
+    With ``strip``, all entries must be in one top directory. Its name is dropped, and its mode and time become those of
+    ``target``. Contents, symlinks, permission bits and times are restored. setuid, setgid, the sticky bit and owners
+    are not. Entries that ``ignore`` excludes count for ``max_entries``, not for ``max_bytes``. Pipes and devices are
+    skipped, and counted in ``skipped``.
 
-    A link that leads out of ``target``, by whatever way, is refused, or skipped and counted, or kept with its text, as
-    ``links`` says. Nothing is ever written through a link, whatever it says.
+    ``links`` decides about a symlink that leads out of ``target``: it is refused, skipped and counted, or kept. Nothing
+    is ever written through a symlink.
 
-    The whole archive is refused, with an ArchiveError that names the entry, for a name that is absolute or has `..`
-    in it, an entry behind a link, one that is there twice, a hard link to what is not unpacked, more than ``limits``
-    allow or 256 MiB of names of directories and links, and for anything that is damaged, breaks off or has something
-    behind its end. Then, and when reading raises, what was unpacked until then is still in ``target``: it is the
-    caller's to remove (see `staging`). What reading raises is passed on.
+    The complete archive is refused, with an ArchiveError that names the entry, for an absolute name or one with `..`,
+    an entry below a symlink, a duplicate entry, a hard link to something that is not unpacked, more than ``limits``
+    allow, more than 256 MiB of names of directories and symlinks, and an archive that is damaged, incomplete, or has
+    data after its end. After a refusal, and when reading raises, ``target`` contains a part: the caller must remove it
+    (see `staging`). Exceptions of reading are raised.
     """
     stream = _Stream(source if callable(source) else source.read)
     rules = _Rules(limits, ignore, links, Skipped() if skipped is None else skipped, strip=strip)
@@ -101,7 +101,7 @@ def unpack(
     try:
         return unpacking.run()
     except (OSError, OverflowError) as error:
-        # What the disk says and what the connection says are both OSErrors.
+        # Errors of the disk and of the connection are both OSErrors.
         if error is stream.failure:
             raise
         raise broken(error, unpacking.entry) from None
@@ -110,7 +110,7 @@ def unpack(
 
 
 class _Stream:
-    """The uncompressed archive, read forward only."""
+    """The uncompressed archive, which is read forward only."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self.failure: BaseException | None = None
@@ -122,14 +122,14 @@ class _Stream:
         self._blocks.close()
 
     def exactly(self, size: int) -> bytes:
-        """The next bytes. Raises ArchiveError if the archive ends before."""
+        """Return the next bytes. Raises ArchiveError if the archive ends before."""
         if len(self._block) >= size:
             found, self._block = self._block[:size], self._block[size:]
             return bytes(found)
         return b"".join(self.pieces(size))
 
     def pieces(self, size: int, *, may_end: bool = False) -> Generator[memoryview]:
-        """The next bytes, as they come. Raises ArchiveError if the archive ends before."""
+        """Yield the next bytes, as they arrive. Raises ArchiveError if the archive ends before."""
         while size:
             if not self._block:
                 self._block = memoryview(next(self._blocks, b""))
@@ -142,7 +142,7 @@ class _Stream:
             yield piece
 
     def drain(self) -> None:
-        """Read up to the end. Raises ArchiveError for anything but the zeros that pad an archive."""
+        """Read up to the end. Raises ArchiveError for anything except the zeros that pad an archive."""
         left = _LONGEST_END
         for piece in self.pieces(left + 1, may_end=True):
             left -= len(piece)
@@ -159,7 +159,7 @@ class _Stream:
 
 @dataclass
 class _Entry:
-    """One entry, after all that its headers say."""
+    """One entry, from all its headers."""
 
     name: str
     link: str
@@ -171,7 +171,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What an archive may do, and what of it is wanted."""
+    """The limits for an archive, and the choice of entries."""
 
     limits: Limits
     ignore: Ignore
@@ -181,7 +181,7 @@ class _Rules:
 
 
 class _Unpacking:
-    """One archive on its way. What it knows of the target is the truth: nobody else knows the target."""
+    """One archive in progress. Only this object changes the target, so its tables are correct."""
 
     def __init__(self, stream: _Stream, target: bytes, rules: _Rules) -> None:
         self.entry = ""
@@ -192,7 +192,7 @@ class _Unpacking:
         self._bytes = 0
         self._made = 0
         self._names = 0
-        # Mode and time by name; without them for those that only other entries' names speak of.
+        # Mode and time by name. They are None for directories that only names of other entries contain.
         self._directories: dict[str, tuple[int, int] | None] = {"": None}
         self._links = Links()
         self._odd: dict[str, str] = {}
@@ -200,7 +200,7 @@ class _Unpacking:
         self._defaults: dict[bytes, bytes] = {}
 
     def run(self) -> int:
-        """Unpack it all; the number of entries."""
+        """Unpack the archive. Return the number of entries."""
         self.entry = "."
         os.makedirs(self._target, exist_ok=True)
         with os.scandir(self._target) as there:
@@ -211,7 +211,7 @@ class _Unpacking:
             entries += self._place(entry)
         self._stream.drain()
         entries -= self._settle_links()
-        # Those deep inside first: one above may forbid to go in or to change anything.
+        # The deepest first: a directory above may forbid access or changes.
         for name, restored in sorted(self._directories.items(), reverse=True):
             if restored is not None:
                 self.entry = self._full(name)
@@ -221,7 +221,7 @@ class _Unpacking:
         return entries
 
     def _settle_links(self) -> int:
-        # What a link leads to is certain when all others are known. How many were taken away again.
+        # A symlink can be checked only after all others are known. Return the number of removed symlinks.
         if self._rules.links == "keep":
             return 0
         leading_out = self._links.leading_out(self._is_disguised)
@@ -234,7 +234,7 @@ class _Unpacking:
         return len(leading_out)
 
     def _is_disguised(self, name: str) -> bool:
-        # A disk may take a and A for one name.
+        # A disk may be case-insensitive.
         return name not in self._directories and os.path.islink(self._path(name))
 
     def _path(self, name: str) -> bytes:
@@ -272,7 +272,7 @@ class _Unpacking:
         except tarfile.TarError:
             raise ArchiveError("the archive is damaged: a header is not valid") from None
         if block.startswith(b"ustar  \0", 257):
-            # GNU's own format keeps other things where POSIX keeps the beginning of a long name.
+            # GNU's own format has other data in the field where POSIX has the start of a long name.
             header.name = decoded(block[:100].partition(b"\0")[0])
         return header
 
@@ -301,7 +301,7 @@ class _Unpacking:
             raise ArchiveError("the names take too much memory", shown(self.entry))
 
     def _place(self, entry: _Entry) -> bool:
-        # Whether it was made.
+        # Return whether it was created.
         self.entry = entry.name
         self._count()
         found = parts(entry.name)
@@ -317,7 +317,7 @@ class _Unpacking:
             return False
         odd = self._odd.get(self._linked(entry)) if entry.kind == tarfile.LNKTYPE else _ODD.get(entry.kind)
         if odd is not None:
-            # Remembered, for it may have another name.
+            # Remembered, because it may have another name.
             self._keep(name)
             self._odd[name] = odd
             self._rules.skipped.add(odd, name)
@@ -341,8 +341,8 @@ class _Unpacking:
                 self._file(self._path(name), entry)
 
     def _is_ignored(self, name: str, *, is_directory: bool) -> bool:
-        # Below a directory that is left out nothing is looked at. The last one is remembered, for most archives have
-        # all that is in it next.
+        # The content of an excluded directory is not checked. The last one is remembered, because most archives have
+        # its content next.
         ignore = self._rules.ignore
         if not ignore.rules or not name or len(name) > _LONGEST_PATH:
             return False
@@ -380,7 +380,7 @@ class _Unpacking:
             self._directories[name] = None
 
     def _once(self, make: Callable[..., _Made], *arguments: object) -> _Made:
-        # Nothing is ever replaced, so that no entry can be given another meaning by a later one.
+        # Nothing is ever replaced, so that a later entry cannot change the meaning of an earlier one.
         try:
             return make(*arguments)
         except FileExistsError:
@@ -388,7 +388,7 @@ class _Unpacking:
 
     def _file(self, path: bytes, entry: _Entry) -> None:
         self._spend(entry.size)
-        # An object, not a bare number: that would stay open where Ctrl-C comes before it has a name.
+        # An object, not a bare number: that would stay open if Ctrl-C comes before it has a name.
         with self._once(io.FileIO, path, "xb") as file:
             for piece in self._stream.pieces(entry.size):
                 rest = piece
@@ -405,13 +405,13 @@ class _Unpacking:
             raise ArchiveError(way_out(ABSOLUTE), shown(entry.name))
         path = self._path(name)
         self._keep(name, entry.link)
-        # Also one that is to be skipped: until the end it keeps its name from every other entry.
+        # Also for one that is skipped: until the end no other entry can have its name.
         self._once(os.symlink, encoded(entry.link), path)
         os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
         self._links.add(name, entry.link)
 
     def _linked(self, entry: _Entry) -> str:
-        # The name that a hard link stands for.
+        # The name that a hard link refers to.
         try:
             found = parts(entry.link)
             return "/".join(self._below_top(found) if self._rules.strip else found)
@@ -433,7 +433,7 @@ class _Unpacking:
             self._keep(name)
             self._links.repeat(name, known)
         elif os.path.islink(self._path(name)):
-            # A disk may take a and A for one name, here and below.
+            # A disk may be case-insensitive, here and below.
             raise ArchiveError("a hard link to another spelling of a symlink", shown(entry.name))
 
     def _full(self, name: str) -> str:

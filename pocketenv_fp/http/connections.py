@@ -100,7 +100,8 @@ class _FreshHTTP(HTTPConnection):
 
     @property
     def has_connected_to_proxy(self) -> bool:
-        # urllib3 resets its own flag when http.client closes the connection. Then it blames the proxy for a lost response.
+        # urllib3 resets its own flag when http.client closes the connection. Then it blames the proxy for a lost
+        # response.
         return self._has_written or super().has_connected_to_proxy
 
     # Sending

@@ -31,8 +31,8 @@ _lock = threading.Lock()
 def addresses(host: str, port: int, seconds: float | None) -> list[str]:
     """Return the addresses of a host, in the order to try them. ``seconds`` of None means no timeout.
 
-    Raises TimeoutError after ``seconds``, socket.gaierror for a name without an address, and OSError if no thread can be
-    started. An invalid host name is returned unchanged: urllib3 raises when it connects.
+    Raises TimeoutError after ``seconds``, socket.gaierror for a name without an address, and OSError if no thread can
+    be started. An invalid host name is returned unchanged: urllib3 raises when it connects.
 
     >>> from pocketenv_fp.http.lookups import addresses
     >>> addresses("127.0.0.1", 80, seconds=1)

@@ -48,10 +48,10 @@ class Fetch(Protocol[T]):
 def walk(nsid: str, fetch: Fetch[T], *, limit: int) -> Iterator[Result[T, PocketenvError]]:
     """Yield every record of a list as a Success. Pages are requested when needed.
 
-    If a page fails, its Failure is the last item. Lists have no stable order, and change while they are read. Each record
-    is yielded once. If the pages do not add up, the complete list is requested once more in one page. If that is not
-    complete either, the last item is a Failure(DecodeError). So without a Failure the list is complete. One case is not
-    noticed: equally many records are added and deleted between two pages.
+    If a page fails, its Failure is the last item. Lists have no stable order, and change while they are read. Each
+    record is yielded once. If the pages do not add up, the complete list is requested once more in one page. If that is
+    not complete either, the last item is a Failure(DecodeError). So without a Failure the list is complete. One case is
+    not noticed: equally many records are added and deleted between two pages.
     """
     # Each page uses the settings of the original call, not those of the code that iterates.
     context = copy_context()
@@ -107,7 +107,7 @@ def _new(page: Page[T], seen: set[str]) -> Iterator[T]:
 def iterates(
     function: Callable[P, Iterator[Result[B, PocketenvError]]],
 ) -> Callable[P, Iterator[Result[B, PocketenvError]]]:
-    """Check the arguments of a function that returns an iterator, at once. A wrong value is the only item, a Failure."""
+    """Check the arguments of a function that returns an iterator, at once. A wrong value is the only item."""
     arguments = Arguments(function)
 
     @wraps(function)

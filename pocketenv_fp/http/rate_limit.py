@@ -78,10 +78,10 @@ class Limiter:
             return 0.0
 
     def feed(self, headers: Mapping[str, str], *, is_good: bool = True) -> None:
-        """Update the state from a response's headers. ``is_good`` is False for an error, which a proxy may have written.
+        """Update the state from a response's headers. ``is_good`` is False for an error, maybe from a proxy.
 
-        During a window, missing or invalid headers are ignored. After it they mean that the platform does not count: the old
-        limit is dropped.
+        During a window, missing or invalid headers are ignored. After it they mean that the platform does not count:
+        the old limit is dropped.
         """
         limit, left, reset = (
             _number(headers.get(f"X-RateLimit-{name}", "")) for name in ("Limit", "Remaining", "Reset")
@@ -97,7 +97,8 @@ class Limiter:
             elif self._reset is None or not EPOCH <= reset < self._reset:  # else a late response of an older window
                 # Some servers send the time of the reset, others the seconds until it.
                 seconds = reset - time.time() if reset >= EPOCH else reset
-                # If this clock is ahead of the platform's, every window seems to be over. Use the remaining quota anyway.
+                # If this clock is ahead of the platform's, every window seems to be over. Use the remaining quota
+                # anyway.
                 soonest = LOOK_AGAIN if left else 0.0
                 self._left, self._reset = left, reset
                 self._resets_at = time.monotonic() + min(max(seconds, soonest), LONGEST_WAIT)

@@ -263,7 +263,7 @@ class Transport:
         self._policy.limiter = self.limiter
 
     def send(self, request: Request, read_timeout: float | None, operation: str) -> Answer:
-        """Send ``request`` and read the complete response. ``read_timeout`` is in seconds for all of it, None for no limit.
+        """Send ``request`` and read the complete response, within ``read_timeout`` seconds. None means no limit.
 
         A query is retried if its response is incomplete. Raises `TROUBLE`, also for more than `LARGEST_ANSWER` bytes.
         ``operation``, status and duration are logged at DEBUG and reported to watchers.

@@ -63,8 +63,8 @@ Kind = Literal["step", "call", "status"]
 class Begun(msgspec.Struct, frozen=True):
     """The start of a step, with its source code, or of a call, with its method as in ``sandbox.exec``.
 
-    A ``status`` is a message without an end: what `wait_until_running` sees, as in ``my-box INITIALIZING``, or the entries
-    that a copy skipped.
+    A ``status`` is a message without an end: what `wait_until_running` sees, as in ``my-box INITIALIZING``, or the
+    entries that a copy skipped.
     """
 
     kind: Kind
@@ -75,9 +75,9 @@ class Done(msgspec.Struct, frozen=True):
     """The end of a step or call, after ``seconds``.
 
     ``error`` is the failure of a step, or the error of a call without a response. ``raised`` is the class of a raised
-    exception. For a call, ``status`` is the HTTP status, or None without a response. ``requests`` is the number of requests:
-    more than 1 with retries, 1 if the last response was lost, 0 if the request cannot have arrived. ``held`` is the delay by
-    the request limit, in seconds.
+    exception. For a call, ``status`` is the HTTP status, or None without a response. ``requests`` is the number of
+    requests: more than 1 with retries, 1 if the last response was lost, 0 if the request cannot have arrived. ``held``
+    is the delay by the request limit, in seconds.
     """
 
     seconds: float
@@ -219,8 +219,8 @@ def logged(logger: logging.Logger | None = None, level: int = INFO) -> Watcher:
 def spans(tracer: Tracer | None = None) -> Watcher:
     """Return a watcher that makes a nested OpenTelemetry span of each step and each request.
 
-    ``tracer`` is ``opentelemetry.trace.get_tracer("pocketenv_fp")`` by default. It needs the package opentelemetry-api, and
-    raises ImportError if it is not installed.
+    ``tracer`` is ``opentelemetry.trace.get_tracer("pocketenv_fp")`` by default. It needs the package opentelemetry-api,
+    and raises ImportError if it is not installed.
 
     >>> from opentelemetry import trace
     >>> from pocketenv_fp import create

@@ -126,8 +126,8 @@ def tracking(
 ) -> AbstractContextManager[Track, None]:
     """Return a context manager that yields a Track, and calls ``progress``. The last call is at the end of the block.
 
-    If the block raises, the last call is omitted. Raises ImportError for ``True`` if tqdm is not installed. Exceptions of
-    the function are raised unchanged.
+    If the block raises, the last call is omitted. Raises ImportError for ``True`` if tqdm is not installed. Exceptions
+    of the function are raised unchanged.
     """
     if progress is not True:
         return _Tracking(Track(progress or None, total), lambda: None)

@@ -62,8 +62,8 @@ def _is_usual(number: int) -> bool:
     handler = signal.getsignal(number)
     if number != signal.SIGINT:
         return handler is signal.SIG_DFL
-    # At the first Ctrl-C, asyncio.run cancels its task, which a synchronous call does not notice. The second one raises at
-    # once.
+    # At the first Ctrl-C, asyncio.run cancels its task, which a synchronous call does not notice. The second one raises
+    # at once.
     is_asyncio = isinstance(handler, functools.partial) and (
         getattr(handler.func, "__module__", ""),
         getattr(handler.func, "__qualname__", ""),

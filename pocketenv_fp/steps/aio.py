@@ -106,7 +106,7 @@ class Aio(Generic[A, B]):
         return pending
 
     def future(self, target: A | None | Result[A | None, PocketenvError], /) -> FutureResult[B, PocketenvError]:
-        """Return a FutureResult of `returns` for the step on ``target``. It can be composed. Awaiting it yields an IOResult.
+        """Return a composable FutureResult of `returns` for the step on ``target``. Awaiting it yields an IOResult.
 
         >>> import asyncio
         >>> from pocketenv_fp import aio, exec, get_sandbox, stdout

@@ -138,7 +138,7 @@ def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result
 def _are_errors(*_: object, on: object = PocketenvError, **__: object) -> None:
     kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     if not all(isinstance(kind, type) and issubclass(kind, PocketenvError) for kind in kinds):
-        raise TypeError("on: expected error classes, for instance (TransportError, ServerError)")
+        raise TypeError("on: error classes are needed, for instance (TransportError, ServerError)")
 
 
 @overload

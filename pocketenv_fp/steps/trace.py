@@ -123,7 +123,7 @@ class Trace:
         return time.perf_counter() - self._clock
 
     def add(self, other: Trace) -> None:
-        """Add the records of another trace, which may come from another process. Times are relative to this trace's start."""
+        """Add the records of another trace, maybe of another process. Times are relative to this trace's start."""
         # Clocks of machines differ: no time may be before this trace's start.
         later = max(other._began - self._began, 0.0)
         moved = (step._replace(calls=_moved(step.calls, later)) for step in other._steps)

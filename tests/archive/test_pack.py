@@ -203,7 +203,7 @@ def test_survey_refuses_a_link_that_leads_outside(tmp_path: Path) -> None:
 def test_survey_skips_links_that_lead_outside(tmp_path: Path) -> None:
     links(tmp_path / "in")
     found = survey(tmp_path / "in", ignore=NO_IGNORE, links="skip")
-    # One that leads on by a link that leads outside, and no further up, leads nowhere without that one.
+    # One that leads on by a symlink that leads outside, and no further up, leads nowhere without that one.
     skipped = frozenset(OUT) - {"by"}
     assert (found.links_out, found.skipped.count) == (skipped, len(skipped))
     archive = packed(tmp_path / "in", NO_IGNORE.without(found.links_out))

@@ -98,11 +98,11 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
     ),
     "a NUL in a name": ([header(record("path", b"top/a\0/../b")), E("top/a")], "top/a\\x00/../b"),
     "no name": ([E("")], ""),
-    "a file behind a link that leads outside": (
+    "a file behind a symlink that leads outside": (
         [E("top/l", LINK, "../../canary"), E("top/l/file", content=b"evil")],
         "top/l/file",
     ),
-    "a directory behind a link that leads outside": (
+    "a directory behind a symlink that leads outside": (
         [E("top/l", LINK, "../../canary"), E("top/l/d", D)],
         "top/l/d",
     ),
@@ -112,15 +112,15 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
     ),
     "a directory where a link is": ([E("top/l", LINK, "../../canary"), E("top/l", D, mode=0o777)], "top/l"),
     "a file where a link is": ([E("top/l", LINK, "../../canary/file"), E("top/l", content=b"evil")], "top/l"),
-    "a link to an absolute name": ([E("top/l", LINK, "/etc/passwd")], "top/l"),
+    "a symlink to an absolute path": ([E("top/l", LINK, "/etc/passwd")], "top/l"),
     "a link upwards": ([E("top/l", LINK, "../../canary")], "top/l"),
     "a link upwards after going in": ([E("top/d", D, mode=0o755), E("top/l", LINK, "d/../../../canary")], "top/l"),
     "a link upwards through what is not there": ([E("top/l", LINK, "none/../../../canary")], "top/l"),
-    "a link that leads outside by another link": (
+    "a symlink that leads outside by another link": (
         [E("top/d/e/up", LINK, "../.."), E("top/l", LINK, "d/e/up/../canary")],
         "top/l",
     ),
-    "a link that leads outside by a later link": (
+    "a symlink that leads outside by a later link": (
         [E("top/l", LINK, "later/../../canary"), E("top/d/e/f", D, mode=0o755), E("top/later", LINK, ".")],
         "top/l",
     ),
@@ -138,7 +138,7 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
         [E("top/l", LINK, "../../canary"), E("top/h", HARD, "top/l/file")],
         "top/h",
     ),
-    "a hard link to a link that leads outside from there": (
+    "a hard link to a symlink that leads outside from there": (
         [E("top/d/l", LINK, "../up"), E("top/h", HARD, "top/d/l")],
         "top/h",
     ),
@@ -251,15 +251,15 @@ def test_an_attack_is_refused_by_the_name_of_its_entry(
 
 # The attacks that are only links: what the others want is refused whatever is said about links.
 ONLY_LINKS = {
-    "a link to an absolute name",
+    "a symlink to an absolute path",
     "a link upwards",
     "a link upwards after going in",
     "a link upwards through what is not there",
-    "a link that leads outside by another link",
-    "a link that leads outside by a later link",
+    "a symlink that leads outside by another link",
+    "a symlink that leads outside by a later link",
     "a link in a header",
     "a size that hides a link",
-    "a hard link to a link that leads outside from there",
+    "a hard link to a symlink that leads outside from there",
     "a link by a chain longer than any path",
     "a link down and up again by a link",
 }
@@ -364,7 +364,7 @@ def test_unpack_refuses_a_venv_and_names_the_option(tmp_path: Path) -> None:
 
 def test_unpack_skips_links_that_lead_outside(tmp_path: Path) -> None:
     skipped = download(tar(*VENV), tmp_path / "out", "skip")
-    assert str(skipped) == "3 links that lead outside (bin/python3, pkg, twin)"
+    assert str(skipped) == "3 symlinks that lead outside (bin/python3, pkg, twin)"
     assert sorted(os.listdir(tmp_path / "out")) == ["bin", "lib", "lib64"]
     assert os.listdir(tmp_path / "out" / "bin") == ["python"]
     assert (tmp_path / "out" / "lib64" / "x.py").read_bytes() == b"x"

@@ -95,7 +95,7 @@ def _masked(name: str, value: object) -> str:
 
 
 class Config(_Masked, frozen=True, kw_only=True):
-    """Settings of a caller. A field that is None is taken from the next source.
+    """Settings of a caller. A field with None is taken from the next source.
 
     Args:
         api_url: URL of the API, or ``"local"`` for the embedded platform.
@@ -134,7 +134,7 @@ class Config(_Masked, frozen=True, kw_only=True):
 
 
 class Settings(_Masked, frozen=True, kw_only=True):
-    """The settings from all sources together. ``token`` is None without a login."""
+    """The settings from all sources together. Without a login, ``token`` has the value None."""
 
     api_url: str
     storage_url: str

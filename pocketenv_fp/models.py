@@ -202,7 +202,7 @@ class Service(Record, frozen=True):
 
 
 class Preferences(Record, frozen=True, kw_only=True):
-    """The settings of a sandbox that its owner set. A field that is not set is None."""
+    """The settings of a sandbox that its owner set. A field without a value contains None."""
 
     name: str | None = None
     description: str | None = None

@@ -1,4 +1,4 @@
-"""The platform's providers: how each runs a command, and what it does not support.
+"""The platform's providers: how each runs a command, and the features of each.
 
 A sandbox's record names its provider. The provider decides the wire form of a command, the way of a copy, and which
 operations are refused.

@@ -111,8 +111,8 @@ def _in_words(reason: str) -> str:
 def wrong_variable_name(field: str, name: str) -> InvalidInput | None:
     """Return an error if ``name`` cannot be the name of a variable, else None.
 
-    >>> wrong_variable_name("env", "STAGE") is None
-    True
+    >>> print(wrong_variable_name("env", "STAGE"))
+    None
     >>> wrong_variable_name("env", "A-B")
     InvalidInput(field='env', reason='Expected a name of letters, digits and _, ...')
     """

@@ -262,18 +262,18 @@ def test_a_copy_has_notes_of_its_own(error: PocketenvError) -> None:
 REMEDIES: dict[type[PocketenvError], str] = {
     NotLoggedIn: r"Set POCKETENV_TOKEN",
     SandboxNotFound: r"Check the id or name",
-    RecordNotFound: r"List what the sandbox has",
-    PathNotFound: r"a relative one starts at /workspace",
+    RecordNotFound: r"List the sandbox.s records",
+    PathNotFound: r"A relative path starts at /workspace",
     NameTaken: r"Choose another name",
     PathTaken: r"Choose another path",
-    MalformedToken: r"set POCKETENV_TOKEN",
+    MalformedToken: r"Set POCKETENV_TOKEN",
     RepositoryTaken: r"reuse=True",
     ProfileNotFound: r"Check the DID or handle",
-    Unauthorized: r"log in again",
-    RateLimited: r"stop for retry_after seconds",
-    ServerError: r"A token with a bad signature, a name that is taken",
+    Unauthorized: r"Log in again",
+    RateLimited: r"send no request for retry_after seconds",
+    ServerError: r"a token with a bad signature, a name that is taken",
     TransportError: r"check before you retry",
-    DecodeError: r"POCKETENV_API_URL may not be",
+    DecodeError: r"POCKETENV_API_URL is not a Pocketenv",
     WaitTimeout: r"Raise timeout=",
     CommandFailed: r"Its output is in \.stdout and \.stderr",
     CommandTimeout: r"Raise timeout=",
@@ -297,8 +297,8 @@ def test_the_text_of_an_error_says_what_to_do_or_what_is_wrong(error: PocketenvE
 
 
 def test_a_transport_error_tells_whether_it_is_safe_to_try_again() -> None:
-    assert "safe to try again" in str(TransportError("connect", "refused"))
-    assert "safe to try again" not in str(TransportError("dropped", "cut", maybe_sent=True))
+    assert "you can retry" in str(TransportError("connect", "refused"))
+    assert "you can retry" not in str(TransportError("dropped", "cut", maybe_sent=True))
 
 
 # Exceptions

@@ -382,7 +382,7 @@ def test_only_steps_are_explained() -> None:
         with pytest.raises(TypeError, match=rf"{combined.__name__} needs arguments: write `\| {combined.__name__}\("):
             badly(combined, BOX)
     for wrong in ("start", None, print, BOX):
-        with pytest.raises(TypeError, match="explain: a step is needed, not a"):
+        with pytest.raises(TypeError, match="explain: expected a step, got"):
             badly(wrong)
 
 

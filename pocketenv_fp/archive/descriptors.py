@@ -29,14 +29,14 @@ class Descriptor(Protocol):
 # name, and so is one in a `finally` before `os.close`. These types own any descriptor and close it in C. `io.FileIO`
 # works for files, but refuses directories.
 _OWNER: Any = getattr(select, "epoll", None) or getattr(select, "kqueue")  # noqa: B009  # each is on some systems only
-_own: Callable[[int], Descriptor] = _OWNER.fromfd
+_owned: Callable[[int], Descriptor] = _OWNER.fromfd
 
 
 def hold(path: str | bytes, flags: int, folder: Descriptor | None = None) -> Descriptor:
     """Open a file or a directory, relative to ``folder`` if it is set. Raises OSError."""
     opening = partial(os.open, dir_fd=None if folder is None else folder.fileno())
     # `map` calls both functions in C: no bytecode, so no signal, comes between.
-    return next(map(_own, map(opening, (path,), (flags,))))
+    return next(map(_owned, map(opening, (path,), (flags,))))
 
 
 def read_all(file: Descriptor) -> bytes:

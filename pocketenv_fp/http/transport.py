@@ -41,7 +41,7 @@ from pocketenv_fp.http.connections import HTTPPool, HTTPSPool, socket_options
 from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
-from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 
@@ -297,17 +297,17 @@ class Transport:
         if ended is None:
             answer, _ = self._in_turn(exchange)
         else:
-            with told(ended, began) as tell:
+            with reporting(ended, began) as report:
                 try:
                     answer, held = self._in_turn(exchange)
                 except (TimeIsOver, *TROUBLE) as error:
                     failure = trouble(error, operation)
                     maybe_sent = failure.maybe_sent and not isinstance(error, TimeIsOver)
                     late = exceeded(operation, maybe_sent=maybe_sent)
-                    tell(Done(0.0, late or failure, requests=int(maybe_sent)))
+                    report(Done(0.0, late or failure, requests=int(maybe_sent)))
                     raise
                 repeated = len(answer.raw.retries.history) if answer.raw.retries else 0
-                tell(Done(0.0, status=answer.status, requests=1 + repeated, held=held))
+                report(Done(0.0, status=answer.status, requests=1 + repeated, held=held))
         log.debug("%s: %d, %.1f ms", operation, answer.status, (time.perf_counter() - began) * 1000)
         return answer
 

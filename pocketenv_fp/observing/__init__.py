@@ -13,8 +13,8 @@ from pocketenv_fp.observing.events import (
     note,
     observe,
     observing,
+    reporting,
     spans,
-    told,
     unobserved,
 )
 
@@ -29,7 +29,7 @@ __all__ = [
     "note",
     "observe",
     "observing",
+    "reporting",
     "spans",
-    "told",
     "unobserved",
 ]

@@ -49,8 +49,8 @@ __all__ = [
     "note",
     "observe",
     "observing",
+    "reporting",
     "spans",
-    "told",
     "unobserved",
 ]
 
@@ -263,7 +263,7 @@ def spans(tracer: Tracer | None = None) -> Watcher:
 
 
 @contextmanager
-def told(ended: Ended, began: float) -> Generator[Callable[[Done], None]]:
+def reporting(ended: Ended, began: float) -> Generator[Callable[[Done], None]]:
     """Report the end of a block that began at ``began``, also if it raises. The block passes its outcome to the yield."""
     seen = [Done(0.0)]
     try:

@@ -133,8 +133,8 @@ def get_profile(did: Id, *, token: Text | None = None, config: Config | None = N
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import get_profile
-    >>> get_profile("nobody.example")
-    <Failure: actor.getProfile: the platform has no profile for nobody.example (200 ProfileNotFound). ...>
+    >>> get_profile("unknown.example")
+    <Failure: actor.getProfile: the platform has no profile for unknown.example (200 ProfileNotFound). ...>
     """
     asked = query("actor.getProfile", _profile, {"did": did}, login=False)
     return send(asked, token=token, config=config).bind(_known(did))

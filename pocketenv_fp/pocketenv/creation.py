@@ -51,7 +51,7 @@ CLOCKS_APART = 30.0
 # When two threads create with one repo, the second must see the first one's sandbox as an older one.
 _turns = Turns()
 
-Done = Result[None, PocketenvError]
+Unit = Result[None, PocketenvError]
 
 
 @step(str, secret=("secrets", "provider_credentials"))
@@ -71,7 +71,7 @@ def create(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    r"""Create a sandbox; also called ``create_sandbox``. Returns the new Sandbox, with the name that you asked for.
+    r"""Create a sandbox; also called ``create_sandbox``. Returns the new Sandbox with its name.
 
     On Cloudflare the sandbox is RUNNING on return. On other providers it is INITIALIZING: use `wait_until_running`.
     The name is usable with `get_sandbox`. A size and a readme cannot be set: the platform ignores them.
@@ -187,16 +187,16 @@ def clone_by(clone: Clone) -> None:
     _cloner.clone = clone
 
 
-class _Kind(NamedTuple):
+class _Setters(NamedTuple):
     """The functions for variables, or for secrets."""
 
-    add: Callable[..., Done]
+    add: Callable[..., Unit]
     each: Callable[..., Iterator[Result[Any, PocketenvError]]]
-    update: Callable[..., Done]
+    update: Callable[..., Unit]
 
 
-_VARIABLES = _Kind(add_variable, iter_variables, update_variable)
-_SECRETS = _Kind(add_secret, iter_secrets, update_secret)
+_VARIABLES = _Setters(add_variable, iter_variables, update_variable)
+_SECRETS = _Setters(add_secret, iter_secrets, update_secret)
 
 
 class _Creation:
@@ -207,7 +207,7 @@ class _Creation:
         self._reuse = reuse
         self._last: Callable[[Sandbox], Result[Sandbox, PocketenvError]] = self._looked
         self._login: dict[str, Any] = {"token": token, "config": config}
-        self._settings: list[tuple[_Kind, str, str]] = []
+        self._settings: list[tuple[_Setters, str, str]] = []
         self._is_shared = False
         self._there = frozenset[str]()
         self._made: Sandbox | None = None
@@ -216,7 +216,7 @@ class _Creation:
         """Run ``clone`` as the last request, in place of a look at the sandbox."""
         self._last = lambda box: clone(box, repo, **self._login)
 
-    def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Done:
+    def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Unit:
         """Read and check the variables and secrets before the create. Failures: InvalidInput, EncryptionError."""
         both = next((name for name in secrets if name in env), None)
         if both is not None:
@@ -314,7 +314,7 @@ class _Creation:
         # The response does not say whether the sandbox is new. Compare with the sandboxes from before.
         return me(**self._login).bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
 
-    def _remember(self, did: str) -> Done:
+    def _remember(self, did: str) -> Unit:
         there: set[str] = set()
         for box in iter_sandboxes_by_actor(did, **self._login):
             if not isinstance(box, Success):
@@ -348,7 +348,7 @@ class _Creation:
     def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         return look(box, **self._login)
 
-    def _set_all(self, sandbox_id: str) -> Done:
+    def _set_all(self, sandbox_id: str) -> Unit:
         for kind, name, value in self._settings:
             done = kind.add(sandbox_id, name, value, **self._login)
             if self._made is None and not isinstance(done, Success):
@@ -357,7 +357,7 @@ class _Creation:
                 return done
         return Success(None)
 
-    def _updated(self, refused: Done, kind: _Kind, sandbox_id: str, name: str, value: str) -> Done:
+    def _updated(self, refused: Unit, kind: _Setters, sandbox_id: str, name: str, value: str) -> Unit:
         # A name that is taken is a 500 without a cause: look it up in the list.
         error = refused.failure()
         if not hides_its_cause(error):
@@ -397,7 +397,7 @@ class _Creation:
 
 def _supported(
     provider: str, env: Mapping[str, str | FromEnv] | None, secrets: Mapping[str, str | FromEnv] | None
-) -> Done:
+) -> Unit:
     name = "env" if env else "secrets" if secrets else None
     if name is None or provider_of(provider).variables:
         return Success(None)
@@ -409,7 +409,7 @@ def _is_gone(result: Result[Any, PocketenvError]) -> bool:
     return isinstance(result.swap().value_or(None), SandboxNotFound)
 
 
-def _sendable(texts: Iterable[tuple[str, str | None]]) -> Done:
+def _sendable(texts: Iterable[tuple[str, str | None]]) -> Unit:
     for field, value in texts:
         try:
             (value or "").encode()

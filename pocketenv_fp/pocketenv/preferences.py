@@ -39,7 +39,7 @@ def _preferences(body: bytes) -> Preferences | None:
 def get_preferences(
     id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
-    """Return the Preferences of a sandbox, by id, name or at-URI. A field that is not set is None.
+    """Return the Preferences of a sandbox, by id, name or at-URI. A field without a value contains None.
 
     The platform's list of preferences may lack these fields. Then they are read from the sandbox's record.
     Failures: InvalidInput; SandboxNotFound, or ApiError (404), for an unknown sandbox.
@@ -83,7 +83,7 @@ def put_preferences(
 ) -> Result[None, PocketenvError]:
     """Change the name, description, topics or repository of a sandbox. Returns None.
 
-    A field that is None is not sent and keeps its value. **The platform returns the same response for a sandbox that
+    A field with None is not sent and keeps its value. **The platform returns the same response for a sandbox that
     does not exist or is not yours**, and changes nothing. `rename` and `update_settings` send the other fields too, and
     check the result.
 

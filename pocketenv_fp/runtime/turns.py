@@ -3,8 +3,8 @@
 >>> from pocketenv_fp.runtime.turns import Turns
 >>> turns = Turns()
 >>> with turns.of("a", "setting a") as late:
-...     late is None
-True
+...     print(late)
+None
 """
 
 from __future__ import annotations

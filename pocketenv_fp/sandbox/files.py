@@ -14,7 +14,7 @@ from pocketenv_fp.models import File, Page, Sandbox
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
@@ -22,7 +22,7 @@ from pocketenv_fp.validation import Limit, Offset, Text
 
 __all__ = ["delete_file", "get_file", "iter_files", "list_files", "set_file"]
 
-_FILES = Kind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
+_FILES = RecordKind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
 
 
 @step(Sandbox, safe=True)

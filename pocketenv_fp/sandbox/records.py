@@ -30,11 +30,11 @@ from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.runtime.turns import Turns
 
-__all__ = ["Delete", "Each", "Kind", "Records"]
+__all__ = ["Delete", "Each", "RecordKind", "Records"]
 
 T = TypeVar("T", bound=Identified)
 T_co = TypeVar("T_co", covariant=True)
-Done = Result[None, PocketenvError]
+Unit = Result[None, PocketenvError]
 
 LONGEST_SHOWN = 100
 TURNS = 8
@@ -56,10 +56,10 @@ class Each(Protocol[T_co]):
 class Delete(Protocol):
     """A function of `pocketenv_fp.pocketenv` that deletes one record."""
 
-    def __call__(self, id: str, *, token: str | None = None, config: Config | None = None) -> Done: ...
+    def __call__(self, id: str, *, token: str | None = None, config: Config | None = None) -> Unit: ...
 
 
-class Kind(NamedTuple, Generic[T]):
+class RecordKind(NamedTuple, Generic[T]):
     """A kind of record: its noun, the field with its name, and the functions that take ids."""
 
     noun: str
@@ -75,7 +75,7 @@ class Kind(NamedTuple, Generic[T]):
 class Records(Generic[T]):
     """The records of one kind in one sandbox."""
 
-    def __init__(self, kind: Kind[T], sandbox: Sandbox, token: str | None, config: Config | None) -> None:
+    def __init__(self, kind: RecordKind[T], sandbox: Sandbox, token: str | None, config: Config | None) -> None:
         self._kind = kind
         self._sandbox = sandbox
         self._token = token
@@ -98,7 +98,7 @@ class Records(Generic[T]):
                 named = record
         return Failure(self._missing(name_or_id)) if named is None else Success(named)
 
-    def set(self, name: str, add: Callable[[], Done], update: Callable[[T], Done]) -> Result[T, PocketenvError]:
+    def set(self, name: str, add: Callable[[], Unit], update: Callable[[T], Unit]) -> Result[T, PocketenvError]:
         """Add a record, or update the one with this name. Returns the stored record.
 
         A name that is taken is a 500 without a cause, so the list is read only after that 500. The usual case is two
@@ -108,7 +108,7 @@ class Records(Generic[T]):
         with self._turn(name) as late:
             return Failure(late) if late else self._set(name, add, update)
 
-    def _set(self, name: str, add: Callable[[], Done], update: Callable[[T], Done]) -> Result[T, PocketenvError]:
+    def _set(self, name: str, add: Callable[[], Unit], update: Callable[[T], Unit]) -> Result[T, PocketenvError]:
         for turn in count(1):
             added = add()
             if isinstance(added, Success):
@@ -124,7 +124,7 @@ class Records(Generic[T]):
                 return Failure(changed.failure())
         raise AssertionError("the turns have no end")
 
-    def replace(self, name: str, add: Callable[[], Done]) -> Result[T, PocketenvError]:
+    def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         """Delete the record with this name, and add a new one. Returns the stored record.
 
         Threads of this process take turns. If another process sets the same name at the same time, this starts again
@@ -134,7 +134,7 @@ class Records(Generic[T]):
         with self._turn(name) as late:
             return Failure(late) if late else self._replaced(name, add)
 
-    def _replaced(self, name: str, add: Callable[[], Done]) -> Result[T, PocketenvError]:
+    def _replaced(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         is_gone = False
         for turn in count(1):
             added = add()
@@ -189,7 +189,7 @@ class Records(Generic[T]):
         """Delete the record with this id or name. Returns the sandbox."""
         return self.find(name_or_id, stored).bind(self.delete_one).map(lambda _: self._sandbox)
 
-    def delete_one(self, record: T) -> Done:
+    def delete_one(self, record: T) -> Unit:
         """Delete this record."""
         return self._kind.delete(record.id, token=self._token, config=self._config)
 

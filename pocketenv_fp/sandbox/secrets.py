@@ -10,7 +10,7 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
@@ -18,7 +18,7 @@ from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 
 __all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_secret"]
 
-_SECRETS = Kind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
+_SECRETS = RecordKind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
 
 
 @step(Sandbox, safe=True)

@@ -11,7 +11,7 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Name, PortNumber, Text
@@ -26,13 +26,13 @@ __all__ = [
     "stop_service",
 ]
 
-Done = Result[None, PocketenvError]
+Unit = Result[None, PocketenvError]
 
 
 class Change(Protocol):
     """A function of `pocketenv_fp.pocketenv` that changes one service."""
 
-    def __call__(self, id: str, *, token: str | None = None, config: Config | None = None) -> Done: ...
+    def __call__(self, id: str, *, token: str | None = None, config: Config | None = None) -> Unit: ...
 
 
 def _each(
@@ -47,7 +47,7 @@ def _each(
             yield Failure(listed.failure())
 
 
-_SERVICES = Kind[Service]("service", "name", _each, pocketenv.delete_service)
+_SERVICES = RecordKind[Service]("service", "name", _each, pocketenv.delete_service)
 
 
 def _changed(
@@ -134,12 +134,12 @@ def set_service(
     <Success: Status.RUNNING>
     """
 
-    def add() -> Done:
+    def add() -> Unit:
         return pocketenv.add_service(
             sandbox.id, name, command, description=description, ports=ports or (), token=token, config=config
         )
 
-    def update(old: Service) -> Done:
+    def update(old: Service) -> Unit:
         return pocketenv.update_service(
             old.id, name, command, description=description, ports=ports, token=token, config=config
         )

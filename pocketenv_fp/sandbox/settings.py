@@ -55,7 +55,7 @@ def update_settings(
 ) -> Result[Sandbox, PocketenvError]:
     """Change the name, description, topics or repository of the sandbox. Returns the Sandbox afterwards.
 
-    A field that is None keeps its value. Such fields are read first and sent again, because the platform may delete
+    A field with None keeps its value. Such fields are read first and sent again, because the platform may delete
     them otherwise. So if two programs change different fields at the same time, one may undo the change of the other.
 
     Failures: InvalidInput for an empty topic, for a name that is not valid (see `create`), or if no field is set;
@@ -86,7 +86,7 @@ def update_settings(
 def get_preferences(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
-    """Return the Preferences of the sandbox. A field that is not set is None.
+    """Return the Preferences of the sandbox. A field without a value contains None.
 
     The platform's list of preferences may lack these fields. Then they are read from the sandbox's record.
     Failures: SandboxNotFound, or ApiError (404), if the sandbox is gone or not yours.

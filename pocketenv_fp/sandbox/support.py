@@ -1,4 +1,4 @@
-"""Check what a sandbox's provider supports, before a request is sent.
+"""Check that a sandbox's provider supports a feature, before a request is sent.
 
 >>> from pocketenv_fp import create, vscode
 >>> create("my-box", provider="daytona") | vscode

@@ -13,7 +13,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.runtime.turns import Turns
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
@@ -25,7 +25,7 @@ ADD, UPDATE = "volume.addVolume", "volume.updateVolume"
 TURNS = 5
 
 _turns = Turns()
-_VOLUMES = Kind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
+_VOLUMES = RecordKind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
 
 
 @step(Sandbox, safe=True)

@@ -283,7 +283,7 @@ def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, Pocketenv
     running sandbox, for the next retry. In nested limits, the earliest end counts. Finished work is not undone. A
     Success that comes late is a Success.
 
-    Some work is not limited, because it would leave something behind: the response to a create, the release in
+    Some work is not limited, because it would leave sandboxes or files: the response to a create, the release in
     `managed` and `ephemeral`, and for at most 30 seconds the cleanup after a copy. A command keeps running in the
     sandbox after the limit: use ``exec(timeout=…)`` to kill it.
 

@@ -85,7 +85,7 @@ def fan_out(
     **Dask.** ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and for
     example ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
     a command. Set ``distributed.scheduler.allowed-failures`` to 0 to prevent that. Dask does not report which pipelines
-    have started. So after an interrupt this function does not wait: give the workers time to release their sandboxes.
+    have started. So after an interrupt this function does not wait: leave the workers time to release their sandboxes.
     Dask can pickle lambdas, as in ``recover(step, lambda error: …)``. Other processes need named functions.
 
     **Failures.** If a worker process dies, each of its results is Failure(WorkerLost), and its sandbox may still exist.

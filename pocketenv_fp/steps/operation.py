@@ -45,7 +45,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, Place, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.redaction import Source, function_name, is_secret, shown, without_passwords
 from pocketenv_fp.steps.signature import readable
@@ -270,10 +270,10 @@ class Applied(Step[Any, Any]):
         ended = begin("step", self.__str__)
         if ended is None:
             return self.operation.run(target, self.args, self.kwargs)
-        with told(ended, time.perf_counter()) as tell:
+        with reporting(ended, time.perf_counter()) as report:
             result = self.operation.run(target, self.args, self.kwargs)
             if isinstance(result, Failure):
-                tell(Done(0.0, result.failure()))
+                report(Done(0.0, result.failure()))
         return result
 
     @property

@@ -228,7 +228,7 @@ def _program(command: Command, provider: Provider, words: Sequence[str], *, pack
 
 
 _QUIET = "exec 3>&2 2>/dev/null"
-# Job control gives the command its own process group. `kill 0` and a timeout then reach that group only.
+# Job control runs the command in its own process group. `kill 0` and a timeout then reach that group only.
 _JOB = "{{ set -m; {runs} {waits}; }}"
 _LIMIT = """\
 p=$!; (sleep {seconds}; trap "" TERM; kill -- -$p; kill -CONT -- -$p; n=0; \

@@ -117,7 +117,7 @@ def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
 
 
 def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-    """Convert a Clojure result map into a Result. Raise TypeError or ValueError if it is not a result map.
+    """Convert a Clojure result map. Returns the Result. Raises TypeError or ValueError if it is not a result map.
 
     Args:
         shape: A result map: ``{"ok": value}`` or ``{"error": reason}``.

@@ -10,8 +10,7 @@ __all__ = ["STYLE"]
 
 SHEET = """
 .pe-card {font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif); color:var(--jp-content-font-color1,inherit);
-  border:1px solid rgba(128,128,128,.35); border-radius:4px; max-width:68em; margin:2px 0; overflow:hidden;
-  text-align:left}
+  border:1px solid rgba(128,128,128,.35); border-radius:4px; max-width:68em; margin:2px 0; overflow:hidden; text-align:left}
 .pe-card .pe-part + .pe-part {border-top:1px solid rgba(128,128,128,.25)}
 .pe-card .pe-head {padding:4px 10px}
 .pe-card .pe-head b {font-weight:600}
@@ -29,10 +28,11 @@ SHEET = """
 .pe-card .pe-code {padding:0; overflow-wrap:anywhere; unicode-bidi:isolate}
 .pe-card .pe-out {display:block; margin:0 0 5px; padding:3px 10px; max-height:26em; overflow:auto; white-space:pre-wrap;
   overflow-wrap:anywhere; background:rgba(128,128,128,.09); unicode-bidi:isolate}
-.pe-card .pe-err {border-left:3px solid #d1495b; padding-left:7px} .pe-card .pe-more {padding:1px 10px; font-size:12px;
-font-style:italic; opacity:.72} .pe-card .pe-wide {overflow-x:auto; padding-bottom:4px} .pe-card table.pe-table
-{border-collapse:collapse; margin:0; width:auto; font-size:12.5px; color:inherit; table-layout:auto} .pe-card
-table.pe-table tbody tr, .pe-card table.pe-table tbody tr:nth-child(n), .pe-card table.pe-table thead tr
+.pe-card .pe-err {border-left:3px solid #d1495b; padding-left:7px}
+.pe-card .pe-more {padding:1px 10px; font-size:12px; font-style:italic; opacity:.72}
+.pe-card .pe-wide {overflow-x:auto; padding-bottom:4px}
+.pe-card table.pe-table {border-collapse:collapse; margin:0; width:auto; font-size:12.5px; color:inherit; table-layout:auto}
+.pe-card table.pe-table tbody tr, .pe-card table.pe-table tbody tr:nth-child(n), .pe-card table.pe-table thead tr
   {background:none; border:0}
 .pe-card table.pe-table tr th, .pe-card table.pe-table tr td {text-align:left; vertical-align:top; padding:2px 10px;
   border:0; max-width:60em; white-space:normal}

@@ -2,9 +2,11 @@
 
 >>> from inspect import signature
 >>> from pocketenv_fp.steps.signature import readable
->>> def wait(box: "Sandbox", *, timeout: "float" = 60) -> "Status": ...
->>> readable(signature(wait))
-<Signature (box: Sandbox, *, timeout: float = 60) -> Status>
+>>> def wait(box: Sandbox, *, timeout: float = 60) -> Status: ...
+>>> print(signature(wait))
+(box: 'Sandbox', *, timeout: 'float' = 60) -> 'Status'
+>>> print(readable(signature(wait)))
+(box: Sandbox, *, timeout: float = 60) -> Status
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ mkdir "$s" || exit 1
 # GNU tar reads a backslash in a name as an escape. Its exit code 1 means that a file changed while it was read. The
 # archive is complete then.
 _PACK = f"""{_SOURCE}raw=
-case $(tar --version 2>/dev/null) in *GNU*) raw=--no-unquote ;; esac {{ (cd "$from" && tar $raw -c${{follow}}zf -
-"$entry") 2>"$s/err"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0" size=$(wc -c <"$s/$tag.0")
-code=$(cat "$s/code") if [ "$size" -le "$most" ] && [ "$code" -gt 1 ]; then
+case $(tar --version 2>/dev/null) in *GNU*) raw=--no-unquote ;; esac
+{{ (cd "$from" && tar $raw -c${{follow}}zf - "$entry") 2>"$s/err"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0"
+size=$(wc -c <"$s/$tag.0") code=$(cat "$s/code")
+if [ "$size" -le "$most" ] && [ "$code" -gt 1 ]; then
   cat "$s/err" >&2
   rm -rf "$s"
   exit "$code"

@@ -463,7 +463,7 @@ def test_unpack_ignores_as_pack_does(tmp_path: Path) -> None:
 def test_an_archive_that_breaks_off_is_refused(tmp_path: Path, canary: Callable[[], object], cut: int) -> None:
     before = canary()
     whole = tar(GOOD, E("top/noise", content=os.urandom(4000)))
-    with pytest.raises(ArchiveError, match=r"breaks off|empty|not gzip"):
+    with pytest.raises(ArchiveError, match=r"incomplete|empty|not gzip"):
         download(whole[:cut], tmp_path / "out")
     assert canary() == before
 
@@ -471,14 +471,14 @@ def test_an_archive_that_breaks_off_is_refused(tmp_path: Path, canary: Callable[
 @pytest.mark.parametrize("end", [b"", bytes(511), bytes(512), bytes(1023)])
 def test_an_archive_without_its_end_mark_is_refused(tmp_path: Path, canary: Callable[[], object], end: bytes) -> None:
     before = canary()
-    with pytest.raises(ArchiveError, match="breaks off"):
+    with pytest.raises(ArchiveError, match="incomplete"):
         download(tar(GOOD, end=end), tmp_path / "out")
     assert canary() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 700])
 def test_a_tar_that_ends_within_an_entry_is_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(ArchiveError, match="breaks off"):
+    with pytest.raises(ArchiveError, match="incomplete"):
         download(tar(E("top/a", size=5000), content, end=b""), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -522,7 +522,7 @@ def test_unpack_takes_a_mebibyte_of_padding(tmp_path: Path, more: int) -> None:
     if not more:
         unpacked(archive, tmp_path / "out")
         return
-    with pytest.raises(ArchiveError, match="behind its end"):
+    with pytest.raises(ArchiveError, match="after its end"):
         unpacked(archive, tmp_path / "out")
 
 
@@ -552,7 +552,7 @@ def test_a_bomb_is_refused_and_takes_no_memory(tmp_path: Path, monkeypatch: pyte
     try:
         with pytest.raises(ArchiveError, match="more than"):
             unpacked(bomb, tmp_path / "out", limits=Limits(max_bytes=100 * MEBI))
-        with pytest.raises(ArchiveError, match="breaks off"):
+        with pytest.raises(ArchiveError, match="incomplete"):
             unpacked(bomb, tmp_path / "whole")
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -604,7 +604,7 @@ def test_unpack_follows_512_steps_of_a_link(tmp_path: Path, steps: int) -> None:
     if steps == 512:
         unpacked(tar(link, E("l", LINK)), tmp_path / "out")
         return
-    with pytest.raises(ArchiveError, match="more steps"):
+    with pytest.raises(ArchiveError, match="too many steps"):
         unpacked(tar(link, E("l", LINK)), tmp_path / "out")
 
 
@@ -653,7 +653,7 @@ def test_names_that_have_to_be_remembered_have_an_end(
     files: list[E | bytes] = [E("dir", D, mode=0o755), *link, *(E(f"dir/{number}") for number in range(50))]
     monkeypatch.setattr(module, "_MOST_NAMES", most)
     unpacked(tar(*files), tmp_path / "just")
-    with pytest.raises(ArchiveError, match="more memory") as caught:
+    with pytest.raises(ArchiveError, match="too much memory") as caught:
         unpacked(tar(*files, last), tmp_path / "out")
     assert caught.value.entry == last.name
 
@@ -664,7 +664,7 @@ def test_links_that_take_long_to_follow_are_refused_soon(tmp_path: Path) -> None
     entries: list[E | bytes] = [header(f"{deep}\0".encode(), tarfile.GNUTYPE_LONGNAME), E("x", D, mode=0o755)]
     for name, way in ways.items():
         said = header(f"{way}\0".encode(), tarfile.GNUTYPE_LONGLINK)
-        with pytest.raises(ArchiveError, match="more steps") as caught:
+        with pytest.raises(ArchiveError, match="too many steps") as caught:
             unpacked(tar(*entries, said, E(name, LINK)), tmp_path / name)
         assert caught.value.entry == name
         # Removing is recursive in what clears up after tests.

@@ -191,7 +191,7 @@ def test_a_result_of_a_command_shows_its_output_apart_and_its_exit_code() -> Non
     assert '<pre class="pe-out">out</pre>' in shown
     assert '<pre class="pe-out pe-err">err</pre>' in shown
     assert "stderr" not in seen(card(ExecResult("out", "", 0))).text
-    assert "printed nothing" in seen(card(ExecResult("", "", 0))).text
+    assert "No output" in seen(card(ExecResult("", "", 0))).text
 
 
 def test_the_tone_of_an_exit_code_is_a_word_too() -> None:

@@ -8,12 +8,18 @@ from typing import Any
 from griffe import Attribute, Class, Extension, Function, Object
 
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\s*$).*)*(?:\n\s*\n\1>>> .*(?:\n(?!\s*$).*)*)*", re.MULTILINE)
+PARAMETERS = re.compile(r"^Args:\n((?: +.*\n?)+)", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. code-block:: *\w*\n", re.MULTILINE)
 
 
 def _fenced(found: re.Match[str]) -> str:
     lines = [line.removeprefix(found[1]) for line in found[0].splitlines()]
     return "\n".join(["```pycon", *lines, "```"])
+
+
+def _listed(match: re.Match[str]) -> str:
+    rows = re.sub(r"^    (\S[^:]*): ", r"- `\1`: ", match[1], flags=re.MULTILINE)
+    return f"**Parameters**\n\n{re.sub(r'^ +', '  ', rows, flags=re.MULTILINE)}"
 
 
 def as_markdown(text: str) -> str:

@@ -1,11 +1,11 @@
-"""The functional library for Pocketenv, a platform of sandboxes.
+"""The functional Python SDK for Pocketenv, a platform of sandboxes.
 
-Every function gives a ``Result`` of dry-python's ``returns``; every operation takes a Sandbox or a Result of one, so
+Every function returns a ``Result`` of dry-python's ``returns``. Operations take a Sandbox or a Result of one, so
 
     create("my-box") | start | wait_until_running | exec("echo", ["hello"])
 
-is a program. The names of this module compose: account-level functions that lead to a sandbox, and everything that can
-be done with one. The functions that take ids are in `pocketenv_fp.pocketenv`, under the Clojure SDK's names.
+is a program. The names of this module compose: functions that return a sandbox, and operations on a sandbox. The
+functions that take ids are in `pocketenv_fp.pocketenv`, with the names of the Clojure SDK.
 """
 
 from importlib import import_module
@@ -313,7 +313,7 @@ __all__ = [
     "within",
 ]
 
-# Imported when they are asked for: what looks at programs is in few of them, and would be a tenth of the import time.
+# Imported on first use: few programs need these, and they are a tenth of the import time.
 _LATER = {
     "Explanation": "explaining",
     "Trace": "steps.trace",

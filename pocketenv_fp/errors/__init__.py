@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree of typed values: see `pocketenv_fp.errors.tree`."""
+"""Export every error of this library: see `pocketenv_fp.errors.tree`."""
 
 from __future__ import annotations
 

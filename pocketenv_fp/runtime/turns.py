@@ -1,10 +1,10 @@
-"""Turns: of the threads that change one thing, one at a time does, and the others wait.
+"""One lock for each key: threads that change the same thing take turns.
 
 >>> from pocketenv_fp.runtime.turns import Turns
 >>> turns = Turns()
 >>> with turns.of("a", "setting a") as late:
-...     late is None
-True
+...     print(late)
+None
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Turn:
 
 
 class Turns:
-    """One lock for each key that somebody holds or waits for, and none for the others."""
+    """Locks by key. A key has a lock only while a thread uses or waits for it."""
 
     def __init__(self) -> None:
         self._forget()
@@ -40,7 +40,7 @@ class Turns:
 
     @contextmanager
     def of(self, key: Hashable, operation: str) -> Generator[DeadlineExceeded | None]:
-        """Hold the turn of ``key`` in the block. Yields None, or the error of a time that was over before."""
+        """Hold the lock of ``key`` in the block. Yields None, or an error if the deadline was reached first."""
         if is_rehearsed():
             yield None
             return

@@ -1,9 +1,9 @@
-"""What can be done with a sandbox. This is the namespace ``pocketenv-io.sandbox`` of the Clojure SDK.
+"""Operations on a sandbox. This is the namespace ``pocketenv-io.sandbox`` of the Clojure SDK.
 
-Every name here is an operation: with a Sandbox, or a Result of one, as its first argument it runs, and without one it
-is a step for later. All give a ``Result``, take ``token=`` and ``config=``, and let a Failure pass by untouched.
-Besides the failures that a docstring names, each may give SandboxNotFound, NotLoggedIn, Unauthorized, RateLimited,
-ServerError, TransportError and DecodeError.
+Every name here is an operation. With a Sandbox, or a Result of one, as its first argument, it runs. Without one, it
+returns a step. All return a ``Result`` and take ``token=`` and ``config=``. After a Failure they are skipped.
+A docstring names the special failures of its function. Each may also return SandboxNotFound, NotLoggedIn,
+Unauthorized, RateLimited, ServerError, TransportError or DecodeError.
 """
 
 from pocketenv_fp.pocketenv.creation import clone_by
@@ -93,5 +93,5 @@ __all__ = [
     "wait_until_running",
 ]
 
-# `create` is below this package, and in `managed` and `fan_out` it needs operations on what it created.
+# `create` is below this package. In `managed` and `fan_out` it needs operations on the new sandbox.
 clone_by(clone)

@@ -18,7 +18,7 @@ __all__ = ["alt", "bind", "called", "lash", "map"]
 
 
 class _Method(Curried):
-    """A method of steps that takes a function of the caller's: ``step.map(f)`` and its like."""
+    """A method of steps that takes a function of the caller: ``step.map(f)`` and others."""
 
     def __init__(self, function: Callable[..., Any], rehearsed: str, *, safe: bool) -> None:
         super().__init__(function, object, frozenset({"token"}), repeatable=safe)
@@ -40,7 +40,7 @@ class _Method(Curried):
         return self.__qualname__
 
     def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Call the function. The target of ``alt`` and ``lash`` is that of the step in them."""
+        """Call the function. ``alt`` and ``lash`` pass the target to their inner step."""
         if isinstance(target, Failure):
             return cast("Result[Any, PocketenvError]", target)
         value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
@@ -49,12 +49,12 @@ class _Method(Curried):
             return Success(value) | args[0] if is_step(args[0]) else Success(Unknown())
         return self.function(value, *args, **kwargs)
 
-    def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # the base's own
-        """Return whether repeating it does no harm: a function that returns a Result may do anything."""
+    def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # part of the base's signature
+        """Return whether it is safe to repeat. A function that returns a Result may have any effect."""
         return self.repeatable and all(each.safe for each in args if is_step(each))
 
     def source(self, applied: Applied) -> str:
-        """Return the call as source, without the step before it for ``map`` and ``bind``."""
+        """Return the call as source code, without the step before ``map`` and ``bind``."""
         *steps, function = applied.args
         inner = "".join(f"({each})." if " | " in repr(each) else f"{each}." for each in steps)
         return f"{inner}{self.__name__}({function_name(function)})"
@@ -70,25 +70,25 @@ def _method(rehearsed: str, *, safe: bool) -> Callable[[Callable[..., Any]], _Me
 def called(method: _Method, *args: Any) -> Step[Any, Any]:
     if not callable(args[-1]):
         name = method.__name__
-        raise TypeError(f"{name}: a function is needed, not a {type(args[-1]).__name__}")
+        raise TypeError(f"{name}: expected a function, got {type(args[-1]).__name__}")
     return _CalledMethod(method, args, {})
 
 
 class _CalledMethod(Applied):
-    """A method with its function, pickled by the function's name."""
+    """A method with its function, which is pickled by its name."""
 
     __slots__ = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         function = self.args[-1]
         name = getattr(function, "__qualname__", "")
-        # cloudpickle, which Dask uses, pickles functions without a name by value.
+        # cloudpickle, which Dask uses, pickles lambdas and local functions by value.
         if ("<lambda>" in name or "<locals>" in name) and "cloudpickle" not in sys.modules:
             from pickle import PicklingError
 
             raise PicklingError(
-                f"{self} is not pickled, since another process does not find {function_name(function)}: "
-                "define the function with a name at the top of a module"
+                f"{self} cannot be pickled: another process cannot import {function_name(function)}: "
+                "define a named function at the top level of a module"
             )
         return (_CalledMethod, (self.operation, self.args, {}))
 
@@ -101,8 +101,8 @@ def _result_of(function: Callable[[Any], object], value: object, method: str) ->
         name = function_name(function)
         kind = type(result).__name__
         other = f"write .map({name})" if method == "bind" else "return Success(…) or Failure(…)"
-        wrapped = "unwrap it, for instance with unsafe_perform_io" if kind.startswith(("IO", "Future")) else other
-        raise TypeError(f"{method}: {name} returned a {kind}, and a Result is needed: {wrapped}")
+        advice = "unwrap it, for instance with unsafe_perform_io" if kind.startswith(("IO", "Future")) else other
+        raise TypeError(f"{method}: {name} returned a {kind}, not a Result: {advice}")
     return result
 
 

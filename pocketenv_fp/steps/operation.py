@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, update_wrapper
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from returns.result import Failure, Result, Success
 
@@ -14,6 +14,7 @@ from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, identity, is_step
 from pocketenv_fp.validation import Arguments
 
@@ -35,15 +36,15 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def _own(value: object) -> object:
-    # Which kind of path it is depends on the machine. A list and a dict are copies already: see `normalize`.
+def _stored(value: object) -> object:
+    # The type of a path depends on the machine. Lists and dicts are copied by `normalize`.
     if isinstance(value, os.PathLike):
         return normalize(os.fspath(cast("os.PathLike[str]", value)))
     return normalize(cast("Success[object]", value).unwrap()) if isinstance(value, Success) else value
 
 
 class Curried:
-    """A public function of a target and more: what `Operation` and `StepOperation` share."""
+    """A public function of a target and further arguments: the base of `Operation` and `StepOperation`."""
 
     __name__: str
     __qualname__: str
@@ -66,20 +67,24 @@ class Curried:
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self.function)
+        return readable(inspect.signature(self.function))
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        # pydoc prints the signature of routines only: objects with `__get__` and without `__set__`.
+        return self
 
     def __reduce__(self) -> str:
         return self.__qualname__
 
     def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Do it to ``target`` now, and give what the function gives."""
+        """Run the function on ``target`` now, and return its Result."""
         if isinstance(target, Failure):
             return cast("Result[Any, PocketenvError]", target)
         if isinstance(target, Success):
             target = cast("Success[object]", target).unwrap()
         if target is None and self.accepts is Sandbox:
             return Failure(
-                SandboxNotFound(404, "SandboxNotFound", "no sandbox came from the step before", self.__name__)
+                SandboxNotFound(404, "SandboxNotFound", "the step before returned no sandbox", self.__name__)
             )
         if not isinstance(target, self.accepts):
             raise TypeError(
@@ -94,22 +99,22 @@ class Curried:
         return self.accepts
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for combinators
-        """Tell whether doing it twice with these arguments does no harm."""
+        """Return whether it is safe to repeat with these arguments."""
         return self.repeatable
 
-    def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for who needs it
-        """Tell whether the first argument is what to do it to, and not one for later."""
+    def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
+        """Return whether the first argument is the target, so that the operation runs now."""
         return bool(args) and (args[0] is None or isinstance(args[0], (self.accepts, Result)))
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
             return Applied(self, args[1:], kwargs)(args[0])
         args, kwargs = self.arguments.bind(args, kwargs)
-        return Applied(self, tuple(map(_own, args)), {name: _own(value) for name, value in kwargs.items()})
+        return Applied(self, tuple(map(_stored, args)), {name: _stored(value) for name, value in kwargs.items()})
 
     @property
     def is_method(self) -> bool:
-        """Whether it is written behind a dot: ``step.map(f)``."""
+        """Whether it prints as a method call: ``step.map(f)``."""
         return False
 
     def source(self, applied: Applied) -> str:
@@ -117,15 +122,15 @@ class Curried:
         return applied.source()
 
     def needs_arguments(self) -> str:
-        """Say what to write in the place of the bare operation."""
+        """Return a message that says how to call the operation."""
         return f"{self.__name__} needs arguments: write `| {self.__name__}(…)`, with {self.__name__}{self.arguments.signature}"
 
 
 class Operation(Curried, Generic[A, P, B]):
-    """A function that needs more than its target before it is a step: ``exec``, ``expose``, ``set_secret``, …
+    """An operation with required arguments: ``exec``, ``expose``, ``set_secret``, …
 
-    ``exec(box, "ls")`` runs it, ``exec("ls")`` is a step. A bare ``box | exec`` is an error to type checkers, and a
-    TypeError that says what to write.
+    ``exec(box, "ls")`` runs it, and ``exec("ls")`` is a step. Type checkers refuse ``box | exec``, and at run time it
+    raises a TypeError with advice.
     """
 
     @overload
@@ -152,9 +157,9 @@ class Operation(Curried, Generic[A, P, B]):
 
 
 class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
-    """A function whose other arguments are all optional, so it is a step as it stands: ``start``, ``stop``, …
+    """An operation with only optional arguments, so that it is a step itself: ``start``, ``stop``, …
 
-    ``start(box)`` runs it, and so does ``box | start``; ``start(repo="…")`` is a step with arguments.
+    ``start(box)`` and ``box | start`` run it. ``start(repo="…")`` is a step with arguments.
     """
 
     @overload
@@ -184,21 +189,21 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
         return self._alone
 
 
-def demand_step(value: object, who: str) -> None:
-    """Raise TypeError, which says what to write, for what is no step but an operation without its arguments, or else."""
+def demand_step(value: object, subject: str) -> None:
+    """Raise TypeError, with advice, if ``value`` is not a step. An operation without its arguments is not a step."""
     if is_step(value):
         return
     if isinstance(value, Curried):
-        raise TypeError(f"{who}: {value.needs_arguments()}")
-    raise TypeError(f"{who}: a step is needed, not a {type(value).__name__}")
+        raise TypeError(f"{subject}: {value.needs_arguments()}")
+    raise TypeError(f"{subject}: expected a step, got {type(value).__name__}")
 
 
 def operation(
     accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
-    """Make a function of an ``accepts`` and further arguments an Operation.
+    """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
-    ``secret`` names those never to show; ``safe`` says that it is a query, or does the same when it is done twice.
+    ``secret`` names the arguments to mask. ``safe`` says that the operation is safe to repeat.
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
@@ -210,7 +215,7 @@ def operation(
 def step(
     accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], StepOperation[A, P, B]]:
-    """Make a function whose further arguments are all optional a StepOperation."""
+    """Decorator for a function whose further arguments are all optional. The result is a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
         return StepOperation(function, accepts, frozenset({"token", *secret}), repeatable=safe)

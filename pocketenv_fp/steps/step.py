@@ -1,7 +1,7 @@
 """Steps: the algebra behind ``create("b") | start | exec("ls")``.
 
-A `Step` is an arrow from A to ``Result[B, PocketenvError]``, held as data: which operations with which arguments.
-So it prints as the source that makes it, compares, pickles, and composes before there is a sandbox:
+A `Step` is a function from A to ``Result[B, PocketenvError]`` that is stored as data: operations with arguments.
+So it prints as source code, compares, can be pickled, and composes before a sandbox exists:
 
 >>> from pocketenv_fp import create, exec, start, wait_until_running
 >>> ci = create(provider="daytona") | start | wait_until_running(timeout=120) | exec("make", ["test"])
@@ -10,13 +10,13 @@ create(provider='daytona') | start() | wait_until_running(timeout=120) | exec('m
 >>> ci == eval(repr(ci))
 True
 
-An operation called with its target runs; called without, it becomes a step. Its target is an A or a Result of one:
+An operation runs if it is called with its target. Without a target, it returns a step. A target is an A, or a Result:
 
 >>> box = create("my-box")
 >>> exec(box, "echo", ["hello"]) == exec("echo", ["hello"])(box) == (box | exec("echo", ["hello"]))
 True
 
-A Failure passes every step by, and comes out as it went in.
+After a Failure, all later steps are skipped, and the Failure is the result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overlo
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import Place, PocketenvError
-from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.redaction import Source, function_name, is_secret, shorten, shown, without_passwords
 from pocketenv_fp.runtime.rehearsal import rehearsing
 
@@ -50,11 +50,11 @@ BRIEF = 200
 
 
 class Step(Source, Generic[A_contra, B_co]):
-    """What turns an A, or a Result of one, into a ``Result[B, PocketenvError]``.
+    """A function from an A, or a Result of one, to a ``Result[B, PocketenvError]``.
 
-    ``step(target)`` and ``target | step`` run it, ``step | step`` composes. A Failure comes back as it is. None, which
-    `get_sandbox` gives for a missing sandbox, is Failure(SandboxNotFound) where a Sandbox is needed. A target of
-    another type raises TypeError: that is a mistake in the program.
+    ``step(target)`` and ``target | step`` run it. ``step | step`` composes. A Failure is returned unchanged. None,
+    which `get_sandbox` returns for a missing sandbox, becomes Failure(SandboxNotFound) if a Sandbox is needed. A target
+    of another type is a mistake in the program and raises TypeError.
     """
 
     @property
@@ -63,7 +63,7 @@ class Step(Source, Generic[A_contra, B_co]):
 
     @property
     def safe(self) -> bool:
-        """Whether to run it again does no harm, as far as this library knows: what is not known to be safe is not."""
+        """Whether the step is safe to repeat. It is False if this is unknown."""
         return all(applied.operation.is_safe(applied.args, applied.kwargs) for applied in self._steps)
 
     def __call__(
@@ -96,9 +96,9 @@ class Step(Source, Generic[A_contra, B_co]):
     def _placed(
         self, error: PocketenvError, applied: Applied, position: int, seconds: float
     ) -> Result[Any, PocketenvError]:
-        # `bind` and `lash` let errors of the caller's own through.
-        known = isinstance(cast("object", error), PocketenvError)
-        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)) if known else error)
+        # With `bind` and `lash`, the error may be the caller's own.
+        is_ours = isinstance(cast("object", error), PocketenvError)
+        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)) if is_ours else error)
 
     def __or__(self: Step[A, X | None], after: Step[X, C], /) -> Step[A, C]:
         following: object = after
@@ -110,14 +110,14 @@ class Step(Source, Generic[A_contra, B_co]):
                 raise TypeError(cast("Operation[Any, ..., Any]", following).needs_arguments())
             name = function_name(following)
             raise TypeError(
-                f"{name} is a function and no step: write .map({name}), or .bind({name}) if it returns a Result"
+                f"{name} is a function, not a step: write .map({name}), or .bind({name}) if it returns a Result"
             )
         return NotImplemented if steps is None else _Pipeline(self._steps + steps)
 
     def map(self, function: Callable[[B_co], C], /) -> Step[A_contra, C]:
-        """Return the step that calls ``function`` with the value of this one, and yields what it returns.
+        """Return a step that applies ``function`` to the value of this one.
 
-        ``function`` is not called after a Failure. What it raises is raised. A named function prints as its dotted
+        ``function`` is not called after a Failure. Its exceptions are raised. A named function prints as its dotted
         name and is pickled by reference.
 
         >>> from pocketenv_fp import create, exec, start, stdout
@@ -138,10 +138,10 @@ class Step(Source, Generic[A_contra, B_co]):
     @overload
     def bind(self, function: Callable[[B_co], Step[B_co, C]], /) -> Step[A_contra, C]: ...
     def bind(self, function: Callable[[B_co], Any], /) -> Step[A_contra, Any]:
-        r"""Return the step that calls ``function`` with the value of this one, and yields the Result that it returns.
+        r"""Return a step that applies ``function``, which returns a Result, to the value of this one.
 
-        ``function`` may return a step instead, which is then run on the value. Its Failure may hold an error of your
-        own. ``a.bind(b)`` with two steps is ``a | b``.
+        ``function`` may also return a step, which then runs on the value. Its Failure may hold an error of your own.
+        ``a.bind(b)`` with two steps is ``a | b``.
 
         >>> from returns.result import safe
         >>> from pocketenv_fp import create, exec, start, stdout
@@ -154,7 +154,7 @@ class Step(Source, Generic[A_contra, B_co]):
         return self | (function if is_step(function) else functions.called(functions.bind, function))
 
     def alt(self, function: Callable[[PocketenvError], object], /) -> Step[A_contra, B_co]:
-        """Return the step whose Failure holds what ``function`` makes of this one's error.
+        """Return a step that applies ``function`` to the error of this one.
 
         >>> from pocketenv_fp import create, exec, start
         >>> ci = start | exec("exit 3", check=True).alt(type)
@@ -166,9 +166,9 @@ class Step(Source, Generic[A_contra, B_co]):
         return functions.called(functions.alt, self, function)
 
     def lash(self, function: Callable[[PocketenvError], Result[C, Any]], /) -> Step[A_contra, B_co | C]:
-        """Return the step that answers a Failure of this one with the Result that ``function`` returns for the error.
+        """Return a step that replaces a Failure of this one with the Result of ``function``, which gets the error.
 
-        `recover` and `or_else` do it for a value and for a step. A Failure from before this step passes by.
+        `recover` does it with a value, and `or_else` with a step. An earlier Failure is not handled.
 
         >>> from returns.result import Success
         >>> from pocketenv_fp import create, exec, start
@@ -191,11 +191,11 @@ class Step(Source, Generic[A_contra, B_co]):
         )
 
     def __hash__(self) -> int:
-        # Arguments may be lists. Equal steps call the same operations; that is enough of a hash.
+        # Arguments may be lists, which have no hash. Equal steps have equal operations, which is enough.
         return hash(tuple((applied.operation.__name__, len(applied.args)) for applied in self._steps))
 
     def __copy__(self) -> Step[A_contra, B_co]:
-        return self  # a value, and inside this process its secrets may stay in it
+        return self  # immutable; secrets may stay in it inside this process
 
     def __deepcopy__(self, memo: dict[int, object]) -> Step[A_contra, B_co]:
         return self
@@ -215,12 +215,12 @@ def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
 
 
 def _brief(step: Step[Any, Any]) -> str:
-    # A place is for a person to find. A script of pages in it would hide the rest.
+    # A place is for a human reader: a long script in it would hide the rest.
     return shorten(repr(step), BRIEF)
 
 
 class _Pipeline(Step[A, B]):
-    """Steps one after the other, flattened: ``(a | b) | c`` and ``a | (b | c)`` are the same value."""
+    """Steps in sequence, flattened: ``(a | b) | c`` and ``a | (b | c)`` are equal."""
 
     __slots__ = ("_sequence",)
 
@@ -236,7 +236,7 @@ class _Pipeline(Step[A, B]):
 
 
 class Applied(Step[Any, Any]):
-    """One operation with its arguments."""
+    """An operation with its arguments."""
 
     __slots__ = ("args", "kwargs", "operation")
 
@@ -250,30 +250,30 @@ class Applied(Step[Any, Any]):
         return (self,)
 
     def perform(self, target: Result[Any, PocketenvError]) -> Result[Any, PocketenvError]:
-        """Do it to ``target``, which is no Failure, with everyone told who watches."""
+        """Run the operation on ``target``, which is not a Failure, and report it to all watchers."""
         ended = begin("step", self.__str__)
         if ended is None:
             return self.operation.run(target, self.args, self.kwargs)
-        with told(ended, time.perf_counter()) as tell:
+        with reporting(ended, time.perf_counter()) as report:
             result = self.operation.run(target, self.args, self.kwargs)
             if isinstance(result, Failure):
-                tell(Done(0.0, result.failure()))
+                report(Done(0.0, result.failure()))
         return result
 
     @property
     def is_method(self) -> bool:
-        """Whether it is written behind a dot: ``step.map(f)``."""
+        """Whether it prints as a method call: ``step.map(f)``."""
         return self.operation.is_method
 
     def is_secret(self, name: str, value: object) -> bool:
-        """Tell whether this argument, or something in it, is not to be shown."""
+        """Return whether this argument, or a part of it, must be masked."""
         return is_secret(value, is_secret_by_name=name in self.operation.secret)
 
     def _shown(self, name: str, value: object) -> str:
         return shown(value, is_secret_by_name=name in self.operation.secret)
 
     def _positional(self) -> Iterator[tuple[str, Any]]:
-        # More arguments than names are those of `*steps`.
+        # Arguments without a name of their own belong to `*steps`.
         return zip(chain(self.operation.arguments.names, repeat("")), self.args, strict=False)
 
     def __str__(self) -> str:
@@ -288,19 +288,19 @@ class Applied(Step[Any, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         for name, value in (*self._positional(), *self.kwargs.items()):
             if self.is_secret(name, value):
-                instead = "{…: from_env('THE_VARIABLE')}" if isinstance(value, Mapping) else "from_env('THE_VARIABLE')"
-                reason = f"is a secret: use {name}={instead}, or POCKETENV_TOKEN for a token"
-            elif without_passwords(source := self._shown(name, value)) != source:
-                reason = (
-                    "holds a URL with a password: in a command, write $NAME for it, with env={'NAME': from_env('NAME')}"
+                alternative = (
+                    "{…: from_env('THE_VARIABLE')}" if isinstance(value, Mapping) else "from_env('THE_VARIABLE')"
                 )
+                reason = f"is a secret: use {name}={alternative}, or POCKETENV_TOKEN for a token"
+            elif without_passwords(source := self._shown(name, value)) != source:
+                reason = "contains a URL with a password: in a command, write $NAME for it, with env={'NAME': from_env('NAME')}"
             else:
                 continue
             from pickle import PicklingError
 
-            raise PicklingError(f"{self} is not pickled, since {name} {reason}")
+            raise PicklingError(f"{self} cannot be pickled: {name} {reason}")
         return (Applied, (self.operation, self.args, dict(self.kwargs)))
 
 
 identity: Step[Any, Any] = _Pipeline(())
-"""The step that does nothing: ``identity | s == s == s | identity``."""
+"""The identity step: ``identity | s == s == s | identity``."""

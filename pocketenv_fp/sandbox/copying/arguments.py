@@ -35,7 +35,7 @@ def local_path(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
     whole = os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises
     if whole.startswith("~"):
         return Failure(
-            InvalidInput("local", "begins with ~ and names no user's home directory: write ./~ for that name")
+            InvalidInput("local", "starts with ~ but is not a user's home directory: write ./~ for that name")
         )
     return Success(Path(whole))
 

@@ -1,4 +1,4 @@
-"""From one sandbox into another: through storage where both providers can copy, else through this machine."""
+"""Copy between sandboxes: through storage if both providers can copy, else through this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BLOCK = 256 * 1024
 
 
 class _Between(Operation[Sandbox, P, B]):
-    """An operation whose first argument may be a Sandbox as well: only with all arguments is the first the target."""
+    """An operation whose first argument may be a Sandbox too. It is the target only in a complete call."""
 
     def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         try:
@@ -58,17 +58,24 @@ def copy_to(
 ) -> Result[Sandbox, PocketenvError]:
     r"""Copy a directory or a file of one running sandbox into another. Returns the Sandbox of the destination.
 
-    ``destination`` is a Sandbox, a Result of one, or an id. ``copy_to(box, other, "a", "b")`` copies from box to other,
-    and so does ``box | copy_to(other, "a", "b")``; the next step is done to other. What is *in* a directory ``src``
-    goes into ``dst``, which is made where it is missing; what is there already stays unless it has the same name, and a
-    link in the way is replaced, never followed. A file goes to the path ``dst``, or into it where that is a directory or
-    ends with ``/``. Relative paths start at ``/workspace``. A large archive does not pass through this machine, unless a
-    provider of the two cannot copy.
+    ``copy_to(box, other, "a", "b")`` copies from box to other, and so does ``box | copy_to(other, "a", "b")``. The next
+    step then runs on other. The *content* of a directory ``src`` goes into ``dst``, which is created if it does not
+    exist. Existing files stay, unless they have the same name. A symlink in the way is replaced, never followed. A file
+    goes to the path ``dst``, or into it if that is a directory or ends with ``/``. A large archive passes through this
+    machine only if one of the providers cannot copy.
 
-    Each part of it is asked for once, and nothing else stays in either sandbox. Failures: that of ``destination``, or SandboxNotFound; PathNotFound where there is
-    nothing at ``src``; InvalidInput for paths that cannot be, or a directory where a file should go and the other way
-    round; CommandFailed for what the destination's shell could not do, and then a part of it may be there; ApiError
-    (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open whether it was done.
+    Each request that changes something is sent once, and both sandboxes are left clean. Failures: that of
+    ``destination``, or SandboxNotFound; PathNotFound if ``src`` does not exist; InvalidInput for a path that is not
+    valid, or a directory in the place of a file, or the reverse; CommandFailed if the destination's shell fails, and
+    then a part may have been copied; ApiError (400) for a sandbox that is not running; TransportError, with
+    ``maybe_sent`` if the copy may have been done.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        destination: The other Sandbox, a Result of one, or an id.
+        src: Path of a directory or file in the first sandbox. A relative path starts at ``/workspace``.
+        dst: Path in the destination. A relative path starts at ``/workspace``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import copy_to, create, exec, start
     >>> one, other = create("one") | start, create("other") | start
@@ -143,20 +150,20 @@ def _pieces(file: IO[bytes]) -> Generator[bytes]:
 def _resolved(
     destination: Sandbox | str | Result[Sandbox | None, PocketenvError],
 ) -> Result[Sandbox, PocketenvError]:
-    found: Result[Sandbox | None, PocketenvError]
+    result: Result[Sandbox | None, PocketenvError]
     match destination:
         case str():
-            found = pocketenv.get_sandbox(destination)
+            result = pocketenv.get_sandbox(destination)
         case Sandbox():
-            found = Success(destination)
+            result = Success(destination)
         case _:
-            found = destination
-    return found.bind(_is_sandbox)
+            result = destination
+    return result.bind(_is_sandbox)
 
 
-def _is_sandbox(found: object) -> Result[Sandbox, PocketenvError]:
-    if found is None:
-        return Failure(SandboxNotFound(message="there is no such destination", operation="copy_to"))
-    if not isinstance(found, Sandbox):
-        raise TypeError(f"copy_to: destination: expected a Result of a Sandbox, got one of {type(found).__name__}")
-    return Success(found)
+def _is_sandbox(value: object) -> Result[Sandbox, PocketenvError]:
+    if value is None:
+        return Failure(SandboxNotFound(message="the destination does not exist", operation="copy_to"))
+    if not isinstance(value, Sandbox):
+        raise TypeError(f"copy_to: destination: expected a Result of a Sandbox, got one of {type(value).__name__}")
+    return Success(value)

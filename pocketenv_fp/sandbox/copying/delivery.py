@@ -1,7 +1,7 @@
-"""The end of a copy in a sandbox: an archive is brought there and put in its place.
+"""The target of a copy: send an archive to a sandbox, and unpack it there.
 
-A small archive travels in the line that puts it there. A large one comes through storage, or in pieces through commands
-where the provider cannot copy.
+A small archive is part of the line that unpacks it. A large one goes through storage. If the provider cannot copy, it
+goes in pieces through commands.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, sta
 __all__ = ["Goal", "arrived", "deliver", "wrapped"]
 
 SMALL: int = 48 * 1024
-"""An archive of up to so many bytes fits into a line: a body may have 102,400 bytes, and base64 makes 4 of 3."""
+"""An archive of up to this many bytes fits into a line: a body has at most 102,400 bytes, and base64 adds a third."""
 PIECE_BYTES = SMALL
 MEMBER = 2 * 1024**2
 _RECORD = 512
@@ -38,7 +38,7 @@ _ENDS_OF_THE_LINE = (CommandFailed, InvalidInput, ArchiveError)
 
 
 class Goal(NamedTuple):
-    """Where an archive goes. ``into``: a file goes into the directory ``path`` even where that is not there yet."""
+    """The place for an archive. With ``into``, a file goes into the directory ``path``, which may not exist yet."""
 
     path: str
     kind: Packed
@@ -46,22 +46,21 @@ class Goal(NamedTuple):
 
 
 def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> Result[Sandbox, PocketenvError]:
-    """Bring the archive that ``pieces`` yields to its place. ``pieces`` is called once for each attempt.
+    """Send the archive that ``pieces`` yields, and unpack it. ``pieces`` is called once for each attempt.
 
-    Failures: InvalidInput for a file where a directory should be, or the other way round; ArchiveError where the
-    archive did not arrive; CommandFailed for what the sandbox's tools could not do; NotSupported for more than 64 MiB
-    where the provider cannot copy; those of requests, and what ``pieces`` raises as a PocketenvError. Anything else that
-    it raises comes out.
+    Failures: InvalidInput for a file in the place of a directory, or the reverse; ArchiveError if the archive did not
+    arrive; CommandFailed if a tool in the sandbox fails; NotSupported above 64 MiB if the provider cannot copy; those
+    of requests; a PocketenvError that ``pieces`` raises. Other exceptions of ``pieces`` are raised.
     """
     with closing(pieces()) as archive:
         try:
-            held, is_whole = _beginning(archive)
+            start, is_whole = _beginning(archive)
         except PocketenvError as error:
             return Failure(error)
         staged = temporary()
         if is_whole:
-            return _placed(end, goal, staged, held)
-        archives = chain((_chained(held, archive),), iter(pieces, None))
+            return _placed(end, goal, staged, start)
+        archives = chain((_chained(start, archive),), iter(pieces, None))
         if not end.provider.copies:
             with closing(next(archives)) as whole:
                 return _brought(end, goal, staged, partial(_sent, end, staged, whole, operation))
@@ -72,7 +71,7 @@ def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> 
 
 
 def arrived(end: End, goal: Goal, uuid: str, staged: str) -> Result[Sandbox, PocketenvError]:
-    """Have an archive of storage, in members of a tar with the tag of ``staged``, put in its place."""
+    """Unpack an archive from storage. Its tar members have the tag of ``staged``."""
     return _brought(end, goal, staged, partial(end.pull, uuid, staged))
 
 
@@ -95,7 +94,7 @@ def _brought(
 
 
 def wrapped(archive: Generator[bytes], tag: str) -> Generator[bytes]:
-    """Yield a tar.gz whose members ``TAG.00000000``, … are the archive, cut: nothing is compressed again."""
+    """Yield a tar.gz with the archive cut into members ``TAG.00000000``, …, without compressing it again."""
     shell = zlib.compressobj(0, zlib.DEFLATED, 31)
     with closing(archive):
         for number, member in enumerate(_members(archive, MEMBER)):
@@ -108,29 +107,29 @@ def wrapped(archive: Generator[bytes], tag: str) -> Generator[bytes]:
 
 
 def _members(archive: Generator[bytes], size: int) -> Generator[bytes]:
-    held = bytearray()
+    buffer = bytearray()
     for piece in archive:
-        held += piece
-        while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
-    if held:
-        yield bytes(held)
+        buffer += piece
+        while len(buffer) >= size:
+            yield bytes(buffer[:size])
+            del buffer[:size]
+    if buffer:
+        yield bytes(buffer)
 
 
 def _beginning(archive: Generator[bytes]) -> tuple[bytes, bool]:
-    held = bytearray()
+    buffer = bytearray()
     if is_rehearsed():
         return b"", False
     for piece in archive:
-        held += piece
-        if len(held) > SMALL:
-            return bytes(held), False
-    return bytes(held), True
+        buffer += piece
+        if len(buffer) > SMALL:
+            return bytes(buffer), False
+    return bytes(buffer), True
 
 
-def _chained(held: bytes, archive: Generator[bytes]) -> Generator[bytes]:
-    yield held
+def _chained(start: bytes, archive: Generator[bytes]) -> Generator[bytes]:
+    yield start
     yield from archive
 
 
@@ -174,5 +173,5 @@ def _write(end: End, staged: str, number: int, piece: bytes) -> Result[None, Poc
     if isinstance(ran, Failure):
         return ran
     if ran.unwrap().stdout.strip() != str(len(piece)):
-        return Failure(ArchiveError("a piece of the archive did not arrive whole in the sandbox"))
+        return Failure(ArchiveError("a part of the archive arrived incomplete in the sandbox"))
     return Success(None)

@@ -1,7 +1,7 @@
-"""The start of a copy: what a sandbox has at a path, and the archive of it, as it comes.
+"""The source of a copy: look at a path in a sandbox, and fetch it as an archive.
 
-A small archive comes with the answer that says what is there. A large one comes through storage, or in pieces through
-commands where the provider cannot copy.
+A small archive comes with the response that describes the path. A large one comes through storage. If the provider
+cannot copy, it comes in pieces through commands.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["MOST_THROUGH_COMMANDS", "Look", "Packed", "Pieces", "fetch", "look",
 T = TypeVar("T")
 
 SMALL: int = 512 * 1024
-"""An archive of up to so many bytes comes with the answer to the look."""
+"""An archive of up to this many bytes comes with the response of the look."""
 PIECE = 512 * 1024
 MOST_THROUGH_COMMANDS = 64 * 1024**2
 NO_LIMIT = 2**62
@@ -44,7 +44,7 @@ Packed = Literal["directory", "file"]
 
 
 class Pieces:
-    """An archive that comes in pieces. ``total`` is its size in bytes."""
+    """An archive that arrives in pieces. ``total`` is its size in bytes."""
 
     def __init__(self, pieces: Generator[bytes], total: int) -> None:
         self.total: int | None = total
@@ -52,7 +52,7 @@ class Pieces:
         self._left = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to ``size`` bytes, and none at the end. Raises PocketenvError where no more can be had."""
+        """Return up to ``size`` bytes, or none at the end. Raises PocketenvError if a piece cannot be read."""
         if not self._left:
             self._left = next(self._pieces, b"")
         taken = self._left if size < 0 else self._left[:size]
@@ -68,11 +68,11 @@ class Look(NamedTuple):
 def fetch(
     end: End, path: str, use: Callable[[Packed, storage.Readable], T], *, operation: str, most: int | None = None
 ) -> Result[T, PocketenvError]:
-    """Return what ``use`` makes of the archive of ``path`` while it arrives. Nothing stays in the sandbox.
+    """Fetch the archive of ``path``, and return the result of ``use`` on it. The sandbox is left clean.
 
-    Failures: PathNotFound where there is nothing; ArchiveError for what is neither file nor directory; CommandFailed
-    for what the sandbox could not read; NotSupported for an archive above 64 MiB where the provider cannot copy; what
-    ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first answer.
+    Failures: PathNotFound; ArchiveError for something that is not a file or a directory; CommandFailed for a file that
+    the sandbox could not read; NotSupported for an archive above 64 MiB if the provider cannot copy; a PocketenvError
+    that ``use`` raises; those of requests. An archive of up to ``most`` bytes comes with the first response.
     """
     with staging(end, temporary()) as staged, opened():
         looked = look(end, path, staged, operation, most=most)
@@ -90,7 +90,7 @@ def fetch(
 
 
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
-    """Pack ``path`` into the directory ``staged`` of its own sandbox. Returns the size in bytes."""
+    """Pack ``path`` into the directory ``staged`` of the same sandbox. Returns the size in bytes."""
     ran = end.run(PACK, is_long=True, p=path, s=staged, values={"most": most})
     return ran.bind(lambda ran: _answer(ran, path, operation)).map(lambda found: int(found[1]))
 
@@ -98,7 +98,7 @@ def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIM
 def look(
     end: End, path: str, staged: Staged, operation: str, *, most: int | None = None
 ) -> Result[Look, PocketenvError]:
-    """Return what there is, with its archive where that has no more than ``most`` bytes: then ``staged`` is not left."""
+    """Describe ``path``, with its archive if that has at most ``most`` bytes. In that case ``staged`` is removed."""
     ran = end.run(LOOK, p=path, s=staged.path, values={"most": SMALL if most is None else most})
     seen = ran.bind(lambda ran: _seen(ran, path, operation))
     staged.is_under_way = isinstance(seen, Failure) and may_have_run(seen.failure())
@@ -124,20 +124,20 @@ def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, 
         case "nothing":
             return Failure(PathNotFound(message=f"there is no {path}", operation=operation))
         case "other":
-            return Failure(ArchiveError("it is neither a file nor a directory", path))
+            return Failure(ArchiveError("it is not a file or a directory", path))
         case _:
-            found = _ANSWER.match(ran.stdout)
-    if found is None:
-        return Failure(DecodeError("sandbox.exec", "the shell does not say what is at the path"))
-    kind: Packed = "directory" if found[1] == "directory" else "file"
-    return Success((kind, found[2]))
+            match = _ANSWER.match(ran.stdout)
+    if match is None:
+        return Failure(DecodeError("sandbox.exec", "the output of the shell does not describe the path"))
+    kind: Packed = "directory" if match[1] == "directory" else "file"
+    return Success((kind, match[2]))
 
 
 def _bytes(text: str) -> Result[bytes, PocketenvError]:
     try:
         return Success(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):
-        return Failure(DecodeError("sandbox.exec", "what the sandbox's base64 printed is not base64"))
+        return Failure(DecodeError("sandbox.exec", "the output of the sandbox's base64 command is not base64"))
 
 
 def _used(
@@ -174,11 +174,11 @@ def _through_commands(end: End, path: str, staged: str, operation: str) -> Resul
 
 
 def too_large(end: End, operation: str) -> NotSupported:
-    """Return the error of an archive that is too large for commands."""
+    """Return the error for an archive that is too large for commands."""
     most = MOST_THROUGH_COMMANDS // 1024**2
     instead = (
-        f"It cannot copy by itself, so this library does it through commands, up to {most} MiB compressed: "
-        "copy less at once, or let a command in the sandbox fetch or send it, such as curl."
+        f"The provider cannot copy, so the archive goes through commands, up to {most} MiB compressed. "
+        "Copy less at once, or send the data with a command in the sandbox, such as curl."
     )
     return NotSupported(operation, end.provider.name, instead)
 
@@ -196,5 +196,5 @@ def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, Pocke
     ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
     piece = ran.bind(lambda ran: _bytes(ran.stdout))
     if isinstance(piece, Success) and len(piece.unwrap()) != size:
-        return Failure(ArchiveError("the archive breaks off: a part of it was not there any more"))
+        return Failure(ArchiveError("the archive is incomplete: a part of it is missing in the sandbox"))
     return piece

@@ -49,28 +49,41 @@ def download(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Path, PocketenvError]:
-    """Copy a directory or a file of a running sandbox to this machine. Returns the Path where it is now.
+    """Copy a directory or a file of a running sandbox to this machine. Returns its local Path.
 
-    What is *in* a directory goes into ``local``, which is made where it is missing; what is there already stays unless
-    it has the same name, and a link in the way is replaced, never followed. A file goes to the path ``local``, or into
-    it where that is a directory or ends with ``/``. A relative ``remote`` starts at ``/workspace``, and a ``~`` that
-    ``local`` begins with is the home directory. It arrives whole or not at all, also at Ctrl-C. Only a program that is killed leaves a directory ``.pocketenv-…`` beside ``local``, or in
-    it where that is a mount: delete it.
+    The *content* of a directory goes into ``local``, which is created if it does not exist. Existing files stay, unless
+    they have the same name. A symlink in the way is replaced, never followed. A file goes to the path ``local``, or
+    into it if that is a directory or ends with ``/``. The copy arrives completely or not at all, also after Ctrl-C.
+    Only a program that is killed leaves a directory ``.pocketenv-…`` next to ``local``, or in it if that is a mount:
+    delete it.
 
-    An archive with anything in it that would be written elsewhere, a link that leads out of it, or with more than
-    ``max_bytes`` in ``max_entries`` entries is refused as a whole: ArchiveError names the entry. A virtual environment
-    of Python has such links. ``links="skip"`` leaves them out. ``links="keep"`` keeps them with their text: nothing is
-    written through one, but a program that opens it later is led out. ``ignore`` is a list of patterns as those of
-    ``.gitignore``; what it leaves out counts as entries, not as bytes. Pipes and devices are skipped. A warning in the
-    log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the bytes of the compressed archive that have come and their total, or True for a bar.
+    **Refused archives.** An archive is refused if an entry would be written outside of ``local``, if a symlink leads
+    outside, or if it exceeds ``max_bytes`` or ``max_entries``. The ArchiveError names the entry. A virtual environment
+    of Python has such symlinks. With ``links="keep"`` nothing is written through a symlink, but a program that opens it
+    later leaves the directory. Pipes and devices are skipped. A warning in the log ``pocketenv_fp`` has the number of
+    skipped entries and their first names.
 
-    An archive of up to 512 KiB comes with the answer of one command. A larger one comes through storage, where a
-    download that breaks off begins again, with an archive of what is there then; or through commands, as for `upload`.
-    Nothing stays in the sandbox.
+    **Transfer.** An archive of up to 512 KiB comes with the response of one command. A larger one comes through
+    storage. An interrupted transfer starts again with a new archive. If the provider cannot copy, it comes through
+    commands, as for `upload`. The sandbox is left clean.
 
-    Failures: PathNotFound where there is nothing at ``remote``; ArchiveError for what was refused and what this
-    machine's disk did; InvalidInput; CommandFailed for what the sandbox could not read; NotSupported as for `upload`;
-    ApiError (400) for a sandbox that does not run; TransportError.
+    Failures: PathNotFound if ``remote`` does not exist; ArchiveError for a refused archive or an error of this
+    machine's disk; InvalidInput; CommandFailed for a file that the sandbox could not read; NotSupported as for
+    `upload`; ApiError (400) for a sandbox that is not running; TransportError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        remote: Path in the sandbox. A relative path starts at ``/workspace``.
+        local: Path on this machine. ``~`` is the home directory.
+        ignore: Patterns to exclude, as in ``.gitignore``. Excluded entries count for ``max_entries``, not for
+            ``max_bytes``. Default: none.
+        links: ``"refuse"``: fail if a symlink leads out of ``local``. ``"skip"``: skip such symlinks. ``"keep"``: keep
+            them. Default: ``"refuse"``.
+        max_bytes: Limit for the unpacked size, in bytes. Default: 32 GiB.
+        max_entries: Limit for the number of entries. Default: 1000000.
+        progress: Function of the received bytes of the compressed archive and the total, or True for a bar. Default:
+            False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, download, exec, start

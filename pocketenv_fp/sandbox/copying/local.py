@@ -1,4 +1,4 @@
-"""A download's end on this machine: what arrives is unpacked beside its place, and moved there when it is whole."""
+"""The local end of a download: unpack next to the target, and move it there when it is complete."""
 
 from __future__ import annotations
 
@@ -65,32 +65,32 @@ class Arrival(NamedTuple):
 
 
 def _has_room_beside(target: Path) -> bool:
-    """Tell whether what is made beside it can be moved there. A directory may be a mount, or all that one may write to."""
+    """Return whether a directory next to it can be moved to its place. Not for a mount, or without write permission."""
     try:
         place = os.path.realpath(target)
     except OSError:
-        return True  # a current directory that is gone, for one: `staging` says so
-    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for what cannot be looked at
+        return True  # for instance a deleted current directory: `staging` reports it
+    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for unreadable paths
     return not os.path.isdir(place) or (not os.path.ismount(place) and os.access(above, os.W_OK | os.X_OK))  # noqa: PTH112
 
 
 def landed(made: Path, target: Path) -> Path:
-    """Move what arrived to ``target``. Gives that. Raises ArchiveError."""
+    """Move the unpacked content to ``target``. Returns ``target``. Raises ArchiveError."""
     land(made, target)
     return target
 
 
 def landed_file(arrived: Path, file: Path, *, into: bool) -> Path:
-    """Move the one file in ``arrived`` to the path ``file``, whose directory is there where it goes ``into`` one.
+    """Move the only file in ``arrived`` to the path ``file``. With ``into``, its directory exists already.
 
     Returns the path. Raises ArchiveError.
     """
     made = _only(arrived)
-    if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise where they may not look
-        raise ArchiveError("the archive does not have the file that was asked for")
+    if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise for unreadable paths
+        raise ArchiveError("the archive does not contain the requested file")
     if not into:
         return landed(made, file)
-    # As one of a directory's entries, so that a link in its place is replaced: it may lead out of the directory.
+    # Move it as an entry of a directory: then a symlink in its place is replaced. The symlink may lead outside.
     alone = made.parent.with_name("alone")
     try:
         alone.mkdir()

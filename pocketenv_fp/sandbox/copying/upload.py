@@ -46,31 +46,39 @@ def upload(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Copy a directory or a file of this machine into a running sandbox. Returns the Sandbox as it was given.
+    """Copy a directory or a file from this machine into a running sandbox. Returns the Sandbox unchanged.
 
-    What is *in* a directory goes into ``remote``, which is made where it is missing; what is there already stays
-    unless it has the same name. A file goes to the path ``remote``, or into it where that is a directory or ends with
-    ``/``. A relative ``remote`` starts at ``/workspace``. A ``~`` that ``local`` begins with is the home directory.
+    The *content* of a directory goes into ``remote``, which is created if it does not exist. Existing files stay,
+    unless they have the same name. A file goes to the path ``remote``, or into it if that is a directory or ends with
+    ``/``.
 
-    In each directory the patterns of ``.pocketenvignore``, or else of ``.gitignore``, leave out what git would leave
-    out, and ``.git`` itself; ``ignore=False`` leaves out nothing, and a list of patterns what they say and no more.
-    What git keeps for itself, ``.git/info/exclude`` and ``core.excludesFile``, is not read: a copy must not depend on
-    who makes it. Links are copied as links, wherever they lead; ``links="skip"`` leaves out those that lead out of
-    ``local``, and ``links="refuse"`` refuses all for one of them. Sockets, pipes and devices are skipped. A warning in
-    the log ``pocketenv_fp`` has the number of what was skipped and the first names. ``progress`` is a function of the
-    bytes read and their total, or True for a bar.
+    **Ignored files.** In each directory, the patterns of ``.pocketenvignore``, or else of ``.gitignore``, exclude what
+    git would exclude, and also ``.git``. ``.git/info/exclude`` and ``core.excludesFile`` are not read, so that a copy
+    is the same for every user. Sockets, pipes and devices are skipped. A warning in the log ``pocketenv_fp`` has the
+    number of skipped entries and their first names.
 
-    A small archive, up to 48 KiB, travels in one command. A large one goes through storage: an upload that breaks off is
-    sent again, and unpacking is asked for once. The sandbox's tar unpacks it in ``/tmp`` first, so nothing changes
-    where the archive is not whole. On E2B, Blaxel, Runloop, Deno and Vercel, which cannot copy, the bytes go through
-    commands, up to 64 MiB compressed. A line that looks or cleans up has ``read_timeout`` for its answer; packing and
-    unpacking have the provider's limit for a command (300 s on Cloudflare) and ``read_timeout`` more.
+    **Transfer.** A small archive, up to 48 KiB, is sent in one command. A larger one goes through storage. An
+    interrupted transfer is retried, and the unpack request is sent once. tar in the sandbox unpacks it in ``/tmp``
+    first, so an incomplete archive changes nothing. E2B, Blaxel, Runloop, Deno and Vercel cannot copy: there the bytes
+    go through commands, up to 64 MiB compressed. Short requests have ``read_timeout``. Packing and unpacking have the
+    provider's limit for a command (300 s on Cloudflare) plus ``read_timeout``.
 
-    Failures: ArchiveError for what cannot be read or changes meanwhile, and for an archive that did not arrive;
-    InvalidInput for a ``remote`` that cannot be, is a file where a directory should be, and for a sandbox without tar,
-    gzip or base64; CommandFailed for what the sandbox's tools could not do, and then a part may be there; NotSupported
-    above 64 MiB; ApiError (400) for a sandbox that does not run; TransportError with ``maybe_sent`` where it is open
-    whether it was unpacked.
+    Failures: ArchiveError for a file that cannot be read or that changes during the copy, and for an archive that did
+    not arrive; InvalidInput for a ``remote`` that is not valid or is a file in the place of a directory, and for a
+    sandbox without tar, gzip or base64; CommandFailed if a tool in the sandbox fails, and then a part may have been
+    copied; NotSupported above 64 MiB; ApiError (400) for a sandbox that is not running; TransportError, with
+    ``maybe_sent`` if the archive may have been unpacked.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        local: Path of a directory or file on this machine. ``~`` is the home directory.
+        remote: Path in the sandbox. A relative path starts at ``/workspace``. Default: ``"/workspace"``.
+        ignore: True: exclude by ignore files. False: exclude nothing. A list of patterns: exclude by these only.
+            Default: True.
+        links: ``"keep"``: copy all symlinks. ``"skip"``: skip symlinks that lead out of ``local``. ``"refuse"``: fail
+            if there is one. Default: ``"keep"``.
+        progress: Function of the bytes read and the total, or True for a bar. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> import pathlib, tempfile
     >>> from pocketenv_fp import create, exec, start, upload

@@ -16,7 +16,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config, FromEnv, settings
 from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
-from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.models import ExecResult, Piece, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.redaction import HIDDEN
 from pocketenv_fp.sandbox.commands.shell_state import Shell
@@ -26,9 +26,10 @@ from pocketenv_fp.steps.operation import Step, operation
 from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "exec", "finite", "ran", "sh"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]
 
 Env = Mapping[str, str | FromEnv]
+OnOutput = Callable[[Piece], object] | bool
 
 
 class _Answer(msgspec.Struct, rename="camel"):
@@ -69,6 +70,8 @@ def exec(
     timeout: Seconds | None = None,
     stdin: str | bytes | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
@@ -89,16 +92,21 @@ def exec(
     Failure(CommandTimeout), with what was printed. It needs bash in the sandbox, else the Failure is InvalidInput and
     nothing runs. The answer is awaited that long, and ``read_timeout`` more.
 
-    A provider ends each request after a while: 300 s on Cloudflare, 60 s on E2B, 30 s on Hopx. A longer ``timeout``
-    is InvalidInput; `spawn` runs a command in the background. A command that reaches the provider's limit is
-    Failure(CommandTimeout) with ``may_run``: its output is lost, and it may run on.
+    A provider ends each request after a while: 300 s on Cloudflare, 60 s on E2B, 30 s on Hopx. A command without a
+    ``timeout`` that reaches that limit is Failure(CommandTimeout) with ``may_run``: its output is lost, and it may run
+    on. So give a longer command a longer ``timeout``, or ``durable=True``. Then it runs as a job, as with `submit` and
+    `follow`: in the background, for any time, without holding the shell, and no lost answer loses it. A job takes two
+    requests more. It is ended where this function is left early: by Ctrl-C, by `within`, or by what ``on_output``
+    raises. One that cannot be reached any more runs on; `list_jobs` finds it.
+
+    ``on_output`` is called with each Piece of the output while the command runs, as a job. ``True`` prints it.
 
     On Cloudflare one shell runs all commands of a sandbox, one after the other. Failure(ShellLost) says that another
     client ended that shell; Failure(ShellBusy) says that it did not answer within ``timeout`` and ``read_timeout``.
     Stop and start heal both, and discard the sandbox's files. Other providers run a command in a new, empty sandbox
     where this one does not run. So a record that is not RUNNING is InvalidInput there, before anything is sent.
 
-    The command is sent once. Failures: InvalidInput for a name in ``env`` that is none, for a variable that is not
+    A command that is no job is sent once. Failures: InvalidInput for a name in ``env`` that is none, for a variable that is not
     set here, and for a line that is too long, about 100,000 bytes; TransportError with ``maybe_sent`` where no answer
     came: the command may have run; ApiError (400) for a stopped sandbox on Cloudflare.
 
@@ -118,13 +126,48 @@ def exec(
     <Failure: the command was ended after 0.5 s. ...>
     >>> box | exec("exit 3", check=True)
     <Failure: the command ended with exit code 3. ...>
+    >>> box | exec("echo begun; sleep 0.2; echo done", on_output=True)
+    begun
+    done
+    <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
 
     def made(values: dict[str, str]) -> Command:
         given = stdin.encode() if isinstance(stdin, str) else stdin
         return Command(joined(command, args), cwd, values, given, finite(timeout))
 
-    return ran(sandbox, made, env=env, check=check, token=token, config=config)
+    return ran_or_followed(
+        sandbox,
+        made,
+        env=env,
+        check=check,
+        token=token,
+        config=config,
+        on_output=on_output,
+        durable=durable,
+    )
+
+
+def ran_or_followed(
+    sandbox: Sandbox,
+    made: Callable[[dict[str, str]], Command],
+    *,
+    env: Env | None,
+    check: bool,
+    on_output: OnOutput | None,
+    durable: bool,
+    token: str | None,
+    config: Config | None,
+) -> Result[ExecResult, PocketenvError]:
+    """Run the command in one request, or as a job where that is not enough."""
+    longest, timeout = provider_of(sandbox.provider).exec_seconds, made({}).timeout
+    is_longer = timeout is not None and longest is not None and timeout > longest
+    if not (durable or is_longer or on_output):
+        return ran(sandbox, made, env=env, check=check, token=token, config=config)
+    # Most programs run no command as a job.
+    from pocketenv_fp.sandbox.commands.durable import run_durably
+
+    return run_durably(sandbox, made({}), env=env, check=check, on_output=on_output, token=token, config=config)
 
 
 def finite(timeout: float | None) -> float | None:
@@ -203,6 +246,8 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: Value,
@@ -217,6 +262,8 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: Value,
@@ -227,6 +274,8 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: object,
@@ -265,12 +314,13 @@ def sh(
     except TypeError as error:
         raise TypeError(f"sh: {error}") from None
     options = {"cwd": cwd, "env": env, "timeout": timeout, "check": check or None, "token": token, "config": config}
+    options |= {"on_output": on_output or None, "durable": durable or None}
     wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
     step: Step[Sandbox, ExecResult] = exec(line, **wanted)
     return step if len(given) == 1 else step(cast("Sandbox", given[0]))
 
 
-OPTIONS = frozenset({"cwd", "env", "timeout", "check", "token", "config"})
+OPTIONS = frozenset({"cwd", "env", "timeout", "check", "on_output", "durable", "token", "config"})
 
 
 def _filled(template: str, values: Mapping[str, object]) -> str:

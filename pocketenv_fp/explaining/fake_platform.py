@@ -102,8 +102,12 @@ def _service_to(status: Status) -> Method:
 _PROFILE = {"id": stand_in("PROFILE_ID"), "did": stand_in("DID"), "handle": stand_in("HANDLE")}
 
 
-# What the lines of copying print where a large directory is copied, by what only they have in them.
-COPYING = {"$kind whole": "directory large\n", "$kind $((size))": "directory 1\n"}
+# What the lines of copying print where a large directory is copied, by what only they have in them. A job has ended.
+COPYING = {
+    "$kind whole": "directory large\n",
+    "$kind $((size))": "directory 1\n",
+    "part stdout": "ended 0 0 0 -\n.\n",
+}
 
 
 class Imagined:

@@ -35,7 +35,7 @@ class _Stream:
     """One of the two outputs."""
 
     def __init__(self, name: Literal["stdout", "stderr"], start: int, *, keeps: bool) -> None:
-        self.name = name
+        self.name: Literal["stdout", "stderr"] = name
         self.end = start
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._keeps = keeps

@@ -141,10 +141,9 @@ def _unsendable(command: Command, provider: Provider | None = None) -> InvalidIn
                 return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
     longest = provider and provider.exec_seconds
     if provider and longest is not None and command.timeout is not None and command.timeout > longest:
-        way_out = "with spawn, or as" if provider.services else "as"
         reason = (
-            f"the provider {provider.name} ends every request after {longest:g} s: run the command in the background, "
-            f"{way_out} `nohup … > file 2>&1 &` in exec, and read the file"
+            f"the provider {provider.name} ends every request after {longest:g} s: run the command as a job, "
+            "with exec(…, durable=True) or submit"
         )
         return InvalidInput("timeout", reason)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from pocketenv_fp import (
     Config,
     DeadlineExceeded,
     ExecResult,
+    FromEnv,
     InvalidInput,
     Job,
     JobNotFound,
@@ -76,7 +77,7 @@ def box(login: local.Platform) -> Sandbox:  # noqa: ARG001  # it is logged in th
 
 
 def made(provider: str) -> Sandbox:
-    return (create(f"box-{provider}", provider=provider) | start | wait_until_running).unwrap()  # type: ignore[arg-type]
+    return (create(f"box-{provider}", provider=provider) | start | wait_until_running).unwrap()
 
 
 HARD = 'printf \'%s|\' "it\'s" "$A" "$LC_X" "$PATH_"; printf \'e\\n\\n\' >&2; cat; exit 3'
@@ -160,7 +161,7 @@ def test_submit_long_line(box: Sandbox) -> None:
 def test_submit_hides_secrets(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value of from_env is in no file and in no list of arguments."""
     monkeypatch.setenv("MINE", "sesame-1234")
-    env = {"KEY": from_env("MINE"), "PATH": "/usr/bin:/bin", "LC_KEY": from_env("MINE")}
+    env: Mapping[str, str | FromEnv] = {"KEY": from_env("MINE"), "PATH": "/usr/bin:/bin", "LC_KEY": from_env("MINE")}
     job = (box | submit("echo $KEY $LC_KEY; sleep 600", env=env)).unwrap()
     while not (job | job_output).unwrap().stdout:
         time.sleep(0.05)
@@ -169,7 +170,7 @@ def test_submit_hides_secrets(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> 
     files = (box | exec("cd /tmp/.pocketenv-jobs && grep -rl 'sesame[-]1234' . ; stat -c %a . *", cwd="/tmp")).unwrap()
     assert files.stdout.split() == [f"./{job.id}/stdout", "700", "700"]
     assert (box | exec("grep -al 'sesame[-]1234' /proc/[0-9]*/cmdline", cwd="/")).unwrap().stdout == ""
-    job | cancel
+    (job | cancel).unwrap()
 
 
 def test_job_pickles(box: Sandbox) -> None:
@@ -223,10 +224,10 @@ def test_follow_callback_raises(box: Sandbox) -> None:
         raise LookupError("mine")
 
     with pytest.raises(LookupError, match="mine"):
-        job | follow(on_output=broken)
+        follow(job, on_output=broken)
     assert (job | follow).unwrap().stdout == "x\ny\n"
     with pytest.raises(LookupError, match="mine"):
-        box | exec("echo x; sleep 600", on_output=broken)
+        exec(box, "echo x; sleep 600", on_output=broken)
     (left,) = [each for each in (box | list_jobs).unwrap() if each != job]
     assert (left | wait_for_job(timeout=PATIENCE)).unwrap().exit_code == 143
 
@@ -264,7 +265,7 @@ def test_exec_durable_interrupted(box: Sandbox) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        box | exec("echo x; sleep 600", on_output=interrupt)
+        exec(box, "echo x; sleep 600", on_output=interrupt)
     (job,) = (box | list_jobs).unwrap()
     assert (job | wait_for_job(timeout=PATIENCE)).unwrap().exit_code == 143
 

@@ -50,7 +50,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local.faults import Slow
 from pocketenv_fp.providers import Provider, provider_of
-from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS
+from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, wire_form
 from tests import servers
 from tests.servers import BOX, Reply, Server, client, reply
 

@@ -51,6 +51,7 @@ BUSY_SECONDS = 60.0
 """On Cloudflare a look may have to wait so long for another command before it is sent again."""
 ATTEMPTS = 3
 """How many times as often as other requests these are sent again: nothing is lost by it."""
+LONGEST_SECONDS = 1e9
 ON_ENV = "pocketenv_env_"
 
 
@@ -122,7 +123,7 @@ class Asking:
             "key": work.key,
             "line": guarded(command.line),
             "directory": directory_of(command.cwd),
-            "seconds": "" if seconds is None else f"{max(seconds, 0.001):.3f}",
+            "seconds": "" if seconds is None else f"{min(max(seconds, 0.001), LONGEST_SECONDS):.3f}",
             "given": "open" if work.is_open else "data" if command.stdin is not None else "none",
             "has_script": "" if command.script is None else "1",
             "script": command.script or "",

@@ -76,7 +76,7 @@ def submit(
     >>> box | submit("echo begun; sleep 0.2; echo done", id="nightly")
     <Success: Job(sandbox='my-box', id='nightly')>
     >>> box | submit("echo other", id="nightly")
-    <Failure: id: is the id of another job of this sandbox: choose another, or none>
+    <Failure: id: is the id of another job of this sandbox: choose another, or none.>
     """
     if open_stdin and stdin is not None:
         return Failure(InvalidInput("stdin", "is sent with send_input where open_stdin=True keeps it open"))
@@ -119,7 +119,7 @@ def follow(
     stdout 'to be seen\n' 11
     <Success: ExecResult(stdout='to be seen\n', stderr='', exit_code=3)>
     >>> (job | follow(stdout_from=6)).unwrap().stdout
-    'be seen\n'
+    'seen\n'
     """
     asking, output = Asking(job, token, config), Output(Place(stdout_from, stderr_from))
     seen = follow_to_the_end(asking, output, printer(on_output), timeout)
@@ -228,11 +228,11 @@ def forget(job: Job, *, token: Text | None = None, config: Config | None = None)
     >>> from pocketenv_fp import create, follow, forget, job_output, start, submit
     >>> job = create("my-box") | start | submit("sleep 600", id="nap")
     >>> job | forget
-    <Failure: job: still runs: cancel it first, or wait for its end>
+    <Failure: job: still runs: cancel it first, or wait for its end.>
     >>> job = create("other-box") | start | submit("true", id="short")
     >>> _ = job | follow
     >>> (job | forget).map(lambda box: box.name)
-    <Success: 'other-box'>
+    <Success: other-box>
     >>> job | job_output
     <Failure: job: there is no job short (404 JobNotFound). Check the id with list_jobs. ...>
     """

@@ -179,7 +179,7 @@ def test_many_followers_one_job(login: local.Platform) -> None:
 
     def follows(pair: tuple[contextvars.Context, list[Piece]]) -> None:
         context, pieces = pair
-        context.run(lambda: (job | follow(on_output=pieces.append)).unwrap())
+        context.run(follow, job, on_output=pieces.append).unwrap()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(follows, [(contextvars.copy_context(), each) for each in came]))

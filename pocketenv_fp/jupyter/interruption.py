@@ -65,7 +65,10 @@ def interruption_line(error: BaseException, trace: TracebackType | None) -> str 
     notes: list[str] = getattr(error, "__notes__", [])
     # A sandbox that was deleted runs nothing; a note says where that failed.
     has_sandbox = bool(notes) or not RELEASING.intersection(names)
-    if COMMANDS.intersection(names) and has_sandbox:
+    jobs = [step for step in steps if step.kwargs.get("durable") or step.kwargs.get("on_output")]
+    if jobs and has_sandbox:
+        parts.append("The command in the sandbox is ended. One that is to run on is started with submit.")
+    elif COMMANDS.intersection(names) and has_sandbox:
         parts.append("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")
     elif steps and not steps[-1].safe and has_sandbox:
         parts.append("The platform may have acted on it already.")

@@ -41,6 +41,7 @@ from pocketenv_fp import (
     unexpose,
     wait_until_running,
 )
+from pocketenv_fp.models import Piece
 from pocketenv_fp.runtime.progress import Progress
 
 # An iterator is no step: what it gives is not one Result but many. `sh` makes steps of `exec`.
@@ -76,6 +77,7 @@ KINDS: dict[object, st.SearchStrategy[Any]] = {
     PathLike[str]: texts,
     # A function prints as its name and no more.
     Progress: st.booleans(),
+    Callable[[Piece], object]: st.just(print),
     Sandbox: boxes,
     Result[Sandbox | None, PocketenvError]: boxes.map(Success) | st.just(Failure(NotLoggedIn())),
     Sequence[str]: st.lists(texts) | st.lists(texts).map(tuple),

@@ -21,7 +21,7 @@ from pocketenv_fp.explaining.fake_platform import Imagined, stand_in
 from pocketenv_fp.explaining.masking import Shown, sequence, without_secrets
 from pocketenv_fp.http import storage
 from pocketenv_fp.http.xrpc import NAMESPACE, Call
-from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.pocketenv.creation import create, noting
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from pocketenv_fp.sandbox.copying.delivery import Goal, arrived
@@ -100,6 +100,8 @@ class Rehearsal:
             return Sandbox(id=self.platform.new_box()["id"], name=stand_in("SANDBOX_NAME"))
         if kind is ExecResult:
             return ExecResult(f'"{stand_in("OUTPUT")}"', "", 0)
+        if kind is Job:
+            return Job(Sandbox(id=self.platform.new_box()["id"], name=stand_in("SANDBOX_NAME")), "JOB_ID")
         raise TypeError(f"explain: the step takes a {kind.__name__}: give one as the target")
 
     # Steps

@@ -26,7 +26,7 @@ CLEANING_SECONDS = 30.0
 
 def new_id() -> str:
     """Return an id that no job has."""
-    return os.urandom(10).hex()
+    return f"job-{os.urandom(10).hex()}"
 
 
 def run_durably(

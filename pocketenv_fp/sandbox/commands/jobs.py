@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -213,7 +212,7 @@ def send_input(
     parts = [sent[at : at + MESSAGE_BYTES] for at in range(0, len(sent), MESSAGE_BYTES)] or [b""]
     for number, part in enumerate(parts, 1):
         is_last = close and number == len(parts)
-        done = asking.run(lines.INPUT, part, message=os.urandom(8).hex(), closes="1" if is_last else "")
+        done = asking.run(lines.INPUT, part, message=new_id(), closes="1" if is_last else "")
         if isinstance(done, Failure):
             return Failure(asking.found(done.failure()))
     return Success(job)

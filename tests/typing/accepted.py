@@ -353,7 +353,7 @@ def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:
     assert_type(job | follow(on_output=came, timeout=5), Ran)
     assert_type(follow(job, on_output=True), Ran)
     assert_type(job | job_output, Result[JobOutput, PocketenvError])
-    assert_type(job | wait_for_job(60), Ran)
+    assert_type(job | wait_for_job(timeout=60), Ran)
     assert_type(job | cancel, Ran)
     assert_type(job | forget, Boxed)
     assert_type(get_job("x") | cancel, Step[Sandbox, ExecResult])

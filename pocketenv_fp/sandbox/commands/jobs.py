@@ -127,7 +127,7 @@ def follow(
 
 @step(Job, safe=True)
 def wait_for_job(
-    job: Job, timeout: Seconds | None = None, *, token: Text | None = None, config: Config | None = None
+    job: Job, *, timeout: Seconds | None = None, token: Text | None = None, config: Config | None = None
 ) -> Result[ExecResult, PocketenvError]:
     r"""Wait until a job has ended. Returns its ExecResult, as `follow` does, with fewer requests.
 

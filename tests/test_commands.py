@@ -380,7 +380,7 @@ def test_exec_the_providers_limit(provider: str, monkeypatch: pytest.MonkeyPatch
     error, verbs = judged(late, sandbox=there)
     assert (error, verbs) == (CommandTimeout(0.3, may_run=True), ["POST"])
     assert "may run on" in str(error)
-    assert "spawn" in str(error)
+    assert "durable=True" in str(error)
 
 
 def test_exec_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:

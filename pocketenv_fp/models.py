@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import msgspec
 
@@ -20,7 +20,10 @@ __all__ = [
     "ExecResult",
     "File",
     "Integration",
+    "Job",
+    "JobOutput",
     "Page",
+    "Piece",
     "Port",
     "Preferences",
     "Profile",
@@ -143,6 +146,38 @@ class ExecResult(Record, frozen=True):
     stdout: str
     stderr: str
     exit_code: int
+
+
+class Job(Record, frozen=True):
+    """A command that runs in the background of a sandbox, or has ended there. The value is kept, sent and pickled."""
+
+    sandbox: Sandbox
+    id: str
+
+    def __repr__(self) -> str:
+        return f"Job(sandbox={self.sandbox.name!r}, id={self.id!r})"
+
+
+class JobOutput(Record, frozen=True):
+    """What a job printed so far. ``exit_code`` is None while it runs."""
+
+    stdout: str
+    stderr: str
+    exit_code: int | None = None
+
+
+class Piece(Record, frozen=True):
+    """A part of a command's output as it came, in whole characters.
+
+    ``end`` is where the stream goes on: how many of its bytes came up to here. As a str it is its ``text``.
+    """
+
+    stream: Literal["stdout", "stderr"]
+    text: str
+    end: int
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Port(Record, frozen=True):

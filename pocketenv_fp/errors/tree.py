@@ -9,6 +9,7 @@
     │   ├── SandboxNotFound             the sandbox does not exist, or is not yours
     │   ├── RecordNotFound              the sandbox has no such secret, variable, file, volume or service
     │   ├── PathNotFound                the sandbox has no such file or directory
+    │   ├── JobNotFound                 the sandbox does not have this job, or not any more
     │   ├── ProfileNotFound             the platform returned an empty profile
     │   ├── RepositoryTaken             an older sandbox of yours has that repository and base
     │   ├── Unauthorized                the token is missing, expired or not accepted
@@ -26,6 +27,7 @@
     ├── ShellLost                       the sandbox's one shell has ended: stop and start the sandbox
     ├── ShellBusy                       the sandbox's one shell did not take the command in time (a TimeoutError)
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
+    ├── JobTimeout                      a job still ran when `follow` stopped waiting     (a TimeoutError)
     ├── CommandFailed                   a command's exit code was not zero, and ``check`` was set
     ├── CommandTimeout                  a command reached its timeout                    (a TimeoutError)
     ├── ArchiveError                    an archive could not be created, read or trusted
@@ -65,6 +67,8 @@ __all__ = [
     "DecodeError",
     "EncryptionError",
     "InvalidInput",
+    "JobNotFound",
+    "JobTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
@@ -251,6 +255,16 @@ class PathNotFound(ApiError):
 
     status: int = 404
     error: str = "PathNotFound"
+
+
+@dataclass(eq=False, repr=False)
+class JobNotFound(ApiError):
+    """The sandbox does not have this job. A job ends with its sandbox, so a stop removes all jobs."""
+
+    advice: ClassVar[str] = "Check the id with list_jobs. A job ends when its sandbox stops: submit it again."
+
+    status: int = 404
+    error: str = "JobNotFound"
 
 
 @dataclass(eq=False, repr=False)
@@ -448,6 +462,19 @@ class CommandFailed(PocketenvError):
 
 
 @dataclass(eq=False, repr=False)
+class JobTimeout(PocketenvError, TimeoutError):
+    """The job with this ``id`` still ran after ``seconds``, and runs on."""
+
+    advice: ClassVar[str] = "Follow it again, or end it with cancel."
+
+    seconds: float
+    id: str = ""
+
+    def summary(self) -> str:
+        return f"the job {self.id} still runs after {self.seconds:g} s"
+
+
+@dataclass(eq=False, repr=False)
 class CommandTimeout(PocketenvError, TimeoutError):
     """A command still ran after ``seconds``, and was killed with the processes that it had started.
 
@@ -471,8 +498,8 @@ class CommandTimeout(PocketenvError, TimeoutError):
         if not self.may_run:
             return super().__str__()
         return (
-            f"{self.summary()}. It may still run, and later commands may wait for it. Run a long command in the "
-            "background: with `nohup … > file 2>&1 &` in exec, or with spawn on Cloudflare."
+            f"{self.summary()}. It may still run, and later commands may wait for it. Run a long command as a job: "
+            "exec(…, durable=True), or submit."
         )
 
 

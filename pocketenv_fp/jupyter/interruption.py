@@ -65,7 +65,10 @@ def interruption_line(error: BaseException, trace: TracebackType | None) -> str 
     notes: list[str] = getattr(error, "__notes__", [])
     # A deleted sandbox runs nothing. A note says that a deletion failed.
     has_sandbox = bool(notes) or not RELEASING.intersection(names)
-    if COMMANDS.intersection(names) and has_sandbox:
+    jobs = [step for step in steps if step.kwargs.get("durable") or step.kwargs.get("on_output")]
+    if jobs and has_sandbox:
+        parts.append("The command in the sandbox was killed. Use submit for a command that runs on.")
+    elif COMMANDS.intersection(names) and has_sandbox:
         parts.append("The command may still run in the sandbox: exec(timeout=…) kills a command after a time.")
     elif steps and not steps[-1].safe and has_sandbox:
         parts.append("The platform may have executed it already.")

@@ -10,6 +10,17 @@ from pocketenv_fp.pocketenv.creation import clone_by
 from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_backup
 from pocketenv_fp.sandbox.commands.exec import exec, sh
 from pocketenv_fp.sandbox.commands.exec_script import exec_script
+from pocketenv_fp.sandbox.commands.jobs import (
+    cancel,
+    follow,
+    forget,
+    get_job,
+    job_output,
+    list_jobs,
+    send_input,
+    submit,
+    wait_for_job,
+)
 from pocketenv_fp.sandbox.commands.spawn import spawn
 from pocketenv_fp.sandbox.copying.copy_to import copy_to
 from pocketenv_fp.sandbox.copying.download import download
@@ -35,6 +46,7 @@ from pocketenv_fp.sandbox.variables import delete_variable, get_variable, iter_v
 from pocketenv_fp.sandbox.volumes import delete_volume, get_volume, iter_volumes, list_volumes, set_volume
 
 __all__ = [
+    "cancel",
     "claim",
     "copy_to",
     "create_backup",
@@ -49,7 +61,10 @@ __all__ = [
     "exec",
     "exec_script",
     "expose",
+    "follow",
+    "forget",
     "get_file",
+    "get_job",
     "get_preferences",
     "get_secret",
     "get_service",
@@ -61,9 +76,11 @@ __all__ = [
     "iter_secrets",
     "iter_variables",
     "iter_volumes",
+    "job_output",
     "list_backups",
     "list_files",
     "list_integrations",
+    "list_jobs",
     "list_ports",
     "list_secrets",
     "list_services",
@@ -73,6 +90,7 @@ __all__ = [
     "rename",
     "restart_service",
     "restore_backup",
+    "send_input",
     "set_file",
     "set_secret",
     "set_service",
@@ -86,10 +104,12 @@ __all__ = [
     "start_service",
     "stop",
     "stop_service",
+    "submit",
     "unexpose",
     "update_settings",
     "upload",
     "vscode",
+    "wait_for_job",
     "wait_until_running",
 ]
 

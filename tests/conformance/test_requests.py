@@ -59,6 +59,18 @@ def exchanges(callers: dict[str, set[str]], figures: Figures) -> Iterator[list[E
         yield recorder.exchanges
 
 
+def run_jobs(box: Sandbox) -> None:
+    job = sandbox.submit(box, "cat", open_stdin=True).unwrap()
+    sandbox.send_input(job, "a", close=True).unwrap()
+    sandbox.follow(job).unwrap()
+    sandbox.wait_for_job(job).unwrap()
+    sandbox.job_output(job).unwrap()
+    sandbox.cancel(job).unwrap()
+    sandbox.get_job(box, job.id).unwrap()
+    sandbox.list_jobs(box).unwrap()
+    sandbox.forget(job).unwrap()
+
+
 def call_everything() -> None:
     box = create("my-box", keep_alive=True).unwrap()
     create("other-box", provider="daytona", repo="file:///no/such/repository")
@@ -73,6 +85,7 @@ def call_everything() -> None:
     sandbox.exec(box, "echo", ["a b"], cwd="/tmp", env={"A": "b"}, timeout=30).unwrap()
     sandbox.sh(box, "echo {word}", word="a b").unwrap()
     sandbox.exec_script(box, "print()").unwrap()
+    run_jobs(box)
     sandbox.spawn(box, "sleep", ["60"]).unwrap()
     sandbox.set_secret(box, "API_KEY", from_env("MY_SECRET")).unwrap()
     secret = sandbox.set_secret(box, "OTHER", "value").unwrap()

@@ -27,6 +27,8 @@ from pocketenv_fp import (
     DecodeError,
     EncryptionError,
     InvalidInput,
+    JobNotFound,
+    JobTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -63,6 +65,8 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     ApiError: st.builds(ApiError, st.sampled_from([302, 400, 403, 404, 413, 415]), texts, texts, texts),
     SandboxNotFound: st.builds(SandboxNotFound, message=texts, operation=texts),
     RecordNotFound: st.builds(RecordNotFound, message=texts, operation=texts),
+    JobNotFound: st.builds(JobNotFound, message=texts, operation=texts),
+    JobTimeout: st.builds(JobTimeout, st.floats(0.1, 1e6), texts),
     PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
     NameTaken: st.builds(NameTaken, message=texts, operation=texts),
     PathTaken: st.builds(PathTaken, message=texts, operation=texts),
@@ -212,7 +216,7 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third, fourth) == tuple(values(error).values())
         case DeadlineExceeded(first, second, third) | NotSupported(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
-        case ArchiveError(first, second) | ShellBusy(first, second):
+        case ArchiveError(first, second) | ShellBusy(first, second) | JobTimeout(first, second):
             assert (first, second) == tuple(values(error).values())
         case EncryptionError(first) | ShellLost(first):
             assert (first,) == tuple(values(error).values())
@@ -227,6 +231,8 @@ EXAMPLES: list[PocketenvError] = [
     SandboxNotFound(message="gone"),
     RecordNotFound(message="none"),
     PathNotFound(message="none"),
+    JobNotFound(message="none"),
+    JobTimeout(2.0, "nightly"),
     NameTaken(message="taken"),
     PathTaken(message="taken"),
     MalformedToken(message="Internal Server Error"),
@@ -266,6 +272,8 @@ REMEDIES: dict[type[PocketenvError], str] = {
     NotLoggedIn: r"Set POCKETENV_TOKEN",
     SandboxNotFound: r"Check the id or name",
     RecordNotFound: r"List the sandbox.s records",
+    JobNotFound: r"Check the id with list_jobs",
+    JobTimeout: r"end it with cancel",
     PathNotFound: r"A relative path starts at /workspace",
     NameTaken: r"Choose another name",
     PathTaken: r"Choose another path",

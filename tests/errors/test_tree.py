@@ -21,6 +21,8 @@ from pocketenv_fp import (
     DecodeError,
     EncryptionError,
     InvalidInput,
+    JobNotFound,
+    JobTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -55,6 +57,8 @@ EXAMPLES: list[PocketenvError] = [
     SandboxNotFound(404, "SandboxNotFound", "Sandbox not found", "sandbox.exec"),
     SandboxNotFound(message="gone"),
     RecordNotFound(message="no secret is called X", operation="get_secret"),
+    JobNotFound(message="there is no job x", operation="job"),
+    JobTimeout(2.0, "nightly"),
     PathNotFound(message="there is no /workspace/output", operation="download"),
     NameTaken(message="my-box is taken", operation="sandbox.putPreferences"),
     PathTaken(message="/models is taken", operation="volume.addVolume"),
@@ -190,7 +194,7 @@ LOSSLESS = [
     error
     for error in EXAMPLES
     if not isinstance(error, (WaitTimeout, ApiError))
-    or isinstance(error, (NameTaken, PathNotFound, ProfileNotFound, RecordNotFound))
+    or isinstance(error, (JobNotFound, NameTaken, PathNotFound, ProfileNotFound, RecordNotFound))
 ]
 
 

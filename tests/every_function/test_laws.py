@@ -42,6 +42,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.archive.links import LinkRule
+from pocketenv_fp.models import Piece
 from pocketenv_fp.runtime.progress import Progress
 from tests.examples import examples
 
@@ -79,6 +80,7 @@ KINDS: dict[object, st.SearchStrategy[Any]] = {
     LinkRule: st.sampled_from(["keep", "skip", "refuse"]),
     # A function prints as its name and no more.
     Progress: st.booleans(),
+    Callable[[Piece], object]: st.just(print),
     Sandbox: boxes,
     Result[Sandbox | None, PocketenvError]: boxes.map(Success) | st.just(Failure(NotLoggedIn())),
     Sequence[str]: st.lists(texts) | st.lists(texts).map(tuple),

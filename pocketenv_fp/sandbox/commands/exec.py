@@ -16,7 +16,7 @@ from returns.result import Failure, Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
-from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.models import ExecResult, Piece, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.redaction import HIDDEN
 from pocketenv_fp.sandbox.commands.shell_state import Shell
@@ -26,9 +26,10 @@ from pocketenv_fp.steps.operation import Step, operation
 from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "exec", "finite", "ran", "sh"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]
 
 Env = Mapping[str, str | FromEnv]
+OnOutput = Callable[[Piece], object] | bool
 
 
 class _Answer(msgspec.Struct, rename="camel"):
@@ -69,6 +70,8 @@ def exec(
     timeout: Seconds | None = None,
     stdin: str | bytes | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
@@ -86,9 +89,12 @@ def exec(
     Failure(CommandTimeout) with the output so far. It needs bash in the sandbox. Without bash the result is
     InvalidInput, and nothing runs. The client waits ``read_timeout`` seconds longer for the response.
 
-    A provider ends each request after some time: 300 s on Cloudflare, 60 s on E2B, 30 s on Hopx. A longer ``timeout``
-    is InvalidInput: use `spawn` for a longer command. A command that reaches the provider's limit is
-    Failure(CommandTimeout) with ``may_run``: its output is lost, and it may still run.
+    A provider ends each request after some time: 300 s on Cloudflare, 60 s on E2B, 30 s on Hopx. A command without a
+    ``timeout`` that reaches this limit is Failure(CommandTimeout) with ``may_run``: its output is lost, and it may still
+    run. So pass a longer ``timeout``, or ``durable=True``, for a longer command. It then runs as a job, as with `submit`
+    and `follow`: in the background, for any time, without blocking the shell. A lost response does not lose the job. A
+    job takes two requests more. Ctrl-C, `within` and an exception of ``on_output`` kill it. `list_jobs` finds a job that
+    could not be reached.
 
     **The shell.** On Cloudflare one shell runs all commands of a sandbox, one after the other. Failure(ShellLost) means
     that another client ended that shell. Failure(ShellBusy) means that it did not respond within ``timeout`` and
@@ -96,7 +102,7 @@ def exec(
     new, empty sandbox if this one is not running. So a record that is not RUNNING is InvalidInput there, before a
     request.
 
-    The command is sent once. Failures: InvalidInput for a name in ``env`` that is not valid, a variable that is not set
+    A command that is not a job is sent once. Failures: InvalidInput for a name in ``env`` that is not valid, a variable that is not set
     on this machine, or a line above about 100,000 bytes; TransportError with ``maybe_sent`` if no response arrived and
     the command may have run; ApiError (400) for a stopped sandbox on Cloudflare.
 
@@ -109,6 +115,9 @@ def exec(
         env: Further environment variables: values, or `from_env`. Default: none.
         timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
         stdin: Standard input, as str or bytes. Default: empty.
+        on_output: Function that is called with each Piece of the output while the command runs, as a job. True
+            prints the output. Default: none.
+        durable: True to run the command as a job. Default: False.
         check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
@@ -128,13 +137,44 @@ def exec(
     <Failure: the command was killed after 0.5 s. ...>
     >>> box | exec("exit 3", check=True)
     <Failure: the command ended with exit code 3. ...>
+    >>> box | exec("echo begun; sleep 0.2; echo done", on_output=True)
+    begun
+    done
+    <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
 
     def build(values: dict[str, str]) -> Command:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         return Command(joined(command, args), cwd, values, data, finite(timeout))
 
-    return ran(sandbox, build, env=env, check=check)
+    return ran_or_followed(
+        sandbox,
+        build,
+        env=env,
+        check=check,
+        on_output=on_output,
+        durable=durable,
+    )
+
+
+def ran_or_followed(
+    sandbox: Sandbox,
+    made: Callable[[dict[str, str]], Command],
+    *,
+    env: Env | None,
+    check: bool,
+    on_output: OnOutput | None,
+    durable: bool,
+) -> Result[ExecResult, PocketenvError]:
+    """Run the command in one request, or as a job where that is not enough."""
+    longest, timeout = provider_of(sandbox.provider).exec_seconds, made({}).timeout
+    is_longer = timeout is not None and longest is not None and timeout > longest
+    if not (durable or is_longer or on_output):
+        return ran(sandbox, made, env=env, check=check)
+    # Most programs run no command as a job.
+    from pocketenv_fp.sandbox.commands.durable import run_durably
+
+    return run_durably(sandbox, made({}), env=env, check=check, on_output=on_output)
 
 
 def finite(timeout: float | None) -> float | None:
@@ -207,6 +247,8 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: Value,
@@ -221,6 +263,8 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: Value,
@@ -231,6 +275,8 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: object,
@@ -279,11 +325,13 @@ def sh(
         raise TypeError(f"sh: {error}") from None
     options = {"cwd": cwd, "env": env, "timeout": timeout, "check": check or None, "token": token, "config": config}
     wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
+    wanted |= {"on_output": on_output} if on_output else {}
+    wanted |= {"durable": True} if durable else {}
     step: Step[Sandbox, ExecResult] = exec(line, **wanted)
     return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))
 
 
-OPTIONS = frozenset({"cwd", "env", "timeout", "check", "token", "config"})
+OPTIONS = frozenset({"cwd", "env", "timeout", "check", "on_output", "durable", "token", "config"})
 
 
 def _filled(template: str, values: Mapping[str, object]) -> str:

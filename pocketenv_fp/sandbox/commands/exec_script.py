@@ -9,7 +9,7 @@ from returns.result import Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.sandbox.commands.exec import finite, ran
+from pocketenv_fp.sandbox.commands.exec import OnOutput, finite, ran_or_followed
 from pocketenv_fp.sandbox.commands.wire_form import Command, joined
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Seconds, Text
@@ -28,6 +28,8 @@ def exec_script(
     env: Mapping[str, str | FromEnv] | None = None,
     timeout: Seconds | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
@@ -64,4 +66,4 @@ def exec_script(
     def command(values: dict[str, str]) -> Command:
         return Command(joined(f'{interpreter} "$1"', args), cwd, values, None, finite(timeout), text)
 
-    return ran(sandbox, command, env=env, check=check)
+    return ran_or_followed(sandbox, command, env=env, check=check, on_output=on_output, durable=durable)

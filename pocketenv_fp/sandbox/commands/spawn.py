@@ -69,7 +69,7 @@ def spawn(
     """
     provider = provider_of(sandbox.provider)
     if not provider.services:
-        instead = "Run it with exec, as `nohup … > file 2>&1 &`, and read the file."
+        instead = "Run it as a job, with submit."
         return Failure(NotSupported("spawn", provider.name, instead))
     if sandbox.status is Status.STOPPED:
         return Failure(InvalidInput("sandbox", NOT_RUNNING))

@@ -94,7 +94,7 @@ def service_form(line: str, cwd: str | None, env: Mapping[str, str]) -> Result[s
     if wrong := _unsendable(command):
         return Failure(wrong)
     setting = "".join(f"{name}={_posix(value)} " for name, value in env.items())
-    words = f"{f'env {setting}' if setting else ''}bash -c {_posix(_guarded(line))}"
+    words = f"{f'env {setting}' if setting else ''}bash -c {_posix(guarded(line))}"
     return Success(f"(cd {_place(cwd, _posix)} && exec {words})")
 
 
@@ -139,10 +139,9 @@ def _unsendable(command: Command, provider: Provider | None = None) -> InvalidIn
                 return InvalidInput(field, f"{wrong.reason}{way_out}") if "\0" in value else wrong
     longest = provider and provider.exec_seconds
     if provider and longest is not None and command.timeout is not None and command.timeout > longest:
-        hint = "with spawn, or as" if provider.services else "as"
         reason = (
-            f"the provider {provider.name} ends every request after {longest:g} s: run the command in the background, "
-            f"{hint} `nohup … > file 2>&1 &` in exec, and read the file"
+            f"the provider {provider.name} ends every request after {longest:g} s: run the command as a job, "
+            "with exec(…, durable=True) or submit"
         )
         return InvalidInput("timeout", reason)
     return None
@@ -180,7 +179,7 @@ def _body_size(command: str) -> int:
 def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
     word = _ansi if provider.reader == "bash" else _posix
     big: Callable[[str], str] = partial(_packed, newline=word("\n")) if pack else word
-    words = [big(_guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
+    words = [big(guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
     if command.script is not None:
         words.append(quote(_base64(command.script.encode())) if pack else word(command.script))
     feed = "" if command.stdin is None else f"{_printing(command.stdin)} | "
@@ -214,7 +213,7 @@ def _program(command: Command, provider: Provider, words: Sequence[str], *, pack
         *([] if provider.has_stderr else [_KEEP_STDERR]),
         *([] if command.stdin is None else ["exec 5<&0"]),
         *(["pocketenv_script="] if script else []),
-        *([] if provider.persistent or not _is_at_home(command.cwd) else [_MAKE_HOME]),
+        *([] if provider.persistent or not is_at_home(command.cwd) else [MAKE_HOME]),
         " && ".join((f"cd {directory} 2>&3", *keeping, _waiting(command, provider, runs))),
         "e=$?",
         *(['rm -rf "$pocketenv_script"'] if script else []),
@@ -235,7 +234,7 @@ _KEEP_SCRIPT = """\
 pocketenv_script=$(umask 077; mktemp -d "${{TMPDIR:-/tmp}}/pocketenv.XXXXXXXXXX" 2>&3) \
 && printf %s {text}{decoded} 2>&3 >"$pocketenv_script/script\""""
 _KEEP_STDERR = """t=$(mktemp) || t=/dev/null; exec 3>"$t" 4<"$t"; [ ! -f "$t" ] || rm -f "$t\""""
-_MAKE_HOME = f"""[ -d {HOME} ] || mkdir -p {HOME} || sudo -n install -d -o "$(id -u)" {HOME}"""
+MAKE_HOME = f"""[ -d {HOME} ] || mkdir -p {HOME} || sudo -n install -d -o "$(id -u)" {HOME}"""
 
 
 def _waiting(command: Command, provider: Provider, runs: str) -> str:
@@ -268,29 +267,29 @@ _OF_THE_SHELL = re.compile(
 def _setting(env: Mapping[str, str], words: Sequence[str]) -> str:
     # `ps` shows the arguments of `env`, but not an assignment before a command.
     named = list(zip(env, words, strict=True))
-    direct = [f"{name}={word} " for name, word in named if _is_plain(name)]
-    other = [f"{name}={word} " for name, word in named if not _is_plain(name)]
+    direct = [f"{name}={word} " for name, word in named if is_plain(name)]
+    other = [f"{name}={word} " for name, word in named if not is_plain(name)]
     return "".join((*direct, *(["env ", *other] if other else [])))
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     return _OF_THE_SHELL.fullmatch(name) is None
 
 
-def _directory(cwd: str | None) -> str:
+def directory_of(cwd: str | None) -> str:
     return posixpath.join(HOME, cwd) if cwd else HOME
 
 
 def _place(cwd: str | None, word: Callable[[str], str]) -> str:
-    directory = _directory(cwd)
+    directory = directory_of(cwd)
     return directory if re.fullmatch(r"[\w/.+-]+", directory, re.ASCII) else word(directory)
 
 
-def _is_at_home(cwd: str | None) -> bool:
-    return f"{_directory(cwd)}/".startswith(f"{HOME}/")
+def is_at_home(cwd: str | None) -> bool:
+    return f"{directory_of(cwd)}/".startswith(f"{HOME}/")
 
 
-def _guarded(line: str) -> str:
+def guarded(line: str) -> str:
     # A shell takes such a line as one of its options.
     return f" {line}" if line.startswith(("-", "+")) else line
 

@@ -147,7 +147,7 @@ def test_the_embedded_platform_is_the_one_that_the_examples_use(platform: local.
     assert len(platform.calls) == before + 1
 
 
-DOCS = Path(__file__).parents[1] / ".docs"
+DOCS = ROOT / ".docs"
 
 
 def rows(page: str) -> list[list[str]]:

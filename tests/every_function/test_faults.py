@@ -216,6 +216,7 @@ EACH = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @EACH
 def test_a_fault_that_passes(world: World, name: str, fault: Fault) -> None:
     kind = KINDS[name]

@@ -120,6 +120,7 @@ def stopped(call: Callable[[Config], object], config: Config, show: Callable[[Ba
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_no_frame_shows_the_token(

@@ -525,6 +525,7 @@ def test_another_base_or_another_repo_is_another_sandbox() -> None:
     assert mine() == ["other", "older"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", BROKEN, ids=repr)
 @pytest.mark.parametrize("method", [CREATE, ADD_VARIABLE, ADD_SECRET, LOOK])
 def test_an_older_sandbox_survives_whatever_fails(place: local.Platform, method: str, fault: Fault) -> None:

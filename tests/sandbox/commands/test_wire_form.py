@@ -119,6 +119,7 @@ def test_wire_form_line(name: str, somewhere: str, line: str) -> None:
     assert result.stderr == expected.stderr.decode(errors="replace")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROVIDERS)
 @pytest.mark.parametrize("letter", ["x", "'", "\n", "\\", "é", "\x01"])
 def test_wire_form_longest(name: str, somewhere: str, letter: str) -> None:
@@ -174,6 +175,7 @@ def test_wire_form_without_bash(name: str, somewhere: str) -> None:
     assert "it's" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_wire_form_timeout(name: str, somewhere: str) -> None:
     """A late command and its children are dead when the answer comes, and what they printed is kept."""

@@ -660,6 +660,7 @@ def test_a_mount_gets_what_it_should_whatever_its_entries_are_called(box: Sandbo
         subprocess.run(["umount", mount], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_storage")
 @pytest.mark.parametrize("method", ["run", "push", "pull"])
 @pytest.mark.parametrize("when", ["after", "before"])
@@ -738,6 +739,7 @@ def test_what_comes_when_it_is_not_waited_for_is_removed(
 LOST: list[Fault] = [Drop(after_work=True), Garbage(after_work=True), Refuse(502), Drop()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", LOST, ids=repr)
 @pytest.mark.parametrize("number", range(4))
 def test_a_lost_answer_of_a_line_leaves_nothing(  # fixtures

@@ -12,7 +12,9 @@ LONGEST = 5.0
 
 
 def pauses(retries: int) -> Iterator[float]:
-    """Yield the seconds to wait before each of so many repetitions: 0.2 and more, doubled each time, at most 5.
+    """Yield the seconds to wait before each of so many repetitions, as urllib3 does for requests.
+
+    The first comes at once. Then it is 0.4 and up to 0.2 more, doubled each time, at most 5.
 
     >>> from pocketenv_fp.runtime.backoff import pauses
     >>> [round(pause) for pause in pauses(8)][-3:]
@@ -20,4 +22,4 @@ def pauses(retries: int) -> Iterator[float]:
     """
     for attempt in range(retries):
         jitter = random.uniform(0, FACTOR)  # noqa: S311  # no secret hangs on it
-        yield min(FACTOR * 2**attempt + jitter, LONGEST)
+        yield min(FACTOR * 2**attempt + jitter, LONGEST) if attempt else 0.0

@@ -756,6 +756,7 @@ def naps_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds of each pause, which is not made."""
     naps: list[float] = []
     monkeypatch.setattr(transport, "nap", naps.append)
+    monkeypatch.setattr(storage, "nap", naps.append)
     return naps
 
 

@@ -23,7 +23,7 @@ from typing import IO, Any, Literal, NamedTuple
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent.frames import Frames, frame
 from pocketenv_fp.local.blocking import aside
-from pocketenv_fp.local.mounts import LIBRARY, PYTHON, Mount, bubblewrap_arguments, furnish, link_targets, python_at
+from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, furnish, link_targets, mounted, python_at
 
 Isolation = Literal["bubblewrap", "processes"]
 Network = Literal["shared", "private"]
@@ -316,7 +316,7 @@ def _building(kind: Kind, plan: Plan) -> list[str]:
         *network,
         "--as-pid-1",
         "--clearenv",
-        *bubblewrap_arguments(plan.root, plan.mounts, plan.reach),
+        *mounted(plan.root, plan.mounts, plan.reach),
     ]
 
 

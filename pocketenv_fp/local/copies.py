@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pocketenv_fp.local import lifecycle, mounts, providers, sandboxes, storage
+from pocketenv_fp.local import layout, lifecycle, providers, sandboxes, storage
 from pocketenv_fp.local.call import EMPTY, Call, World, invalid, server_error
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import Sandbox
@@ -107,7 +107,7 @@ async def _open(world: World, sandbox: Sandbox, directory: str) -> None:
     # In a box the system's directories are read-only, except where a path in them was named.
     if world.kind.isolation != "bubblewrap" or not directory.startswith("/"):
         return
-    if mounts.system_path(posixpath.normpath(directory)) is not None:
+    if layout.system_path(posixpath.normpath(directory)) is not None:
         async with world.machine(sandbox.id).turn:
             await lifecycle.reach(world, sandbox.id, directory)
 

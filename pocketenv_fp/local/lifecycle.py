@@ -22,8 +22,8 @@ from pocketenv_fp.local import (
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Plan
 from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
+from pocketenv_fp.local.layout import system_path
 from pocketenv_fp.local.machine import Machine, Refused, bury
-from pocketenv_fp.local.mounts import system_path
 from pocketenv_fp.local.sandboxes import Sandbox
 
 _log = logging.getLogger("pocketenv_fp.local")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import box as boxes
-from pocketenv_fp.local import mounts, processes
+from pocketenv_fp.local import layout, processes
 from pocketenv_fp.local.agent import file_operations, process_tree
 from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.box import Box, Kind, Plan, Refused
@@ -238,9 +238,9 @@ class Machine:
 
     def _prepare(self, plan: Plan) -> None:
         try:
-            mounts.prepare(plan.root)
+            layout.prepare(plan.root)
             if self._kind.isolation == "processes":
-                mounts.attach(plan.root, plan.mounts)
+                layout.attach(plan.root, plan.mounts)
         except OSError as error:
             raise Refused(error.strerror) from None
 

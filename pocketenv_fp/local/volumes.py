@@ -14,8 +14,8 @@ from typing import Any
 from pocketenv_fp.local import records
 from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
+from pocketenv_fp.local.layout import Mount, system_path
 from pocketenv_fp.local.machine import trash
-from pocketenv_fp.local.mounts import Mount, system_path
 
 _VIEW = ("id", "name", "path", "created_at", "updated_at")
 _KERNELS = ("proc", "sys", "dev", "run")

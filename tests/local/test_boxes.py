@@ -18,7 +18,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.http.failures import LARGEST_ANSWER
-from pocketenv_fp.local import box, mounts, processes
+from pocketenv_fp.local import box, layout, processes
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Limits
 from tests.local.wire import Wire, commands_alive, eventually
@@ -119,10 +119,10 @@ def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
     outside.mkdir()
     for name in ("var", "srv", "proc", "dev", "run", "sys", "usr", "etc", "data"):
         (root / name).symlink_to(outside if name != "srv" else tmp_path / "missing")
-    attached = [mounts.Mount("/data/models", tmp_path)]
-    mounts.prepare(root)
-    mounts.furnish(root, attached, ["/usr/local/share", "/etc"])
-    mounts.attach(root, attached)
+    attached = [layout.Mount("/data/models", tmp_path)]
+    layout.prepare(root)
+    layout.furnish(root, attached, ["/usr/local/share", "/etc"])
+    layout.attach(root, attached)
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "missing").exists()
     assert (root / "data").is_dir()
@@ -469,7 +469,7 @@ def test_stop_during_many_commands(wire: Wire) -> None:
 def test_box_lends_only_what_others_may_read(tmp_path: Path) -> None:
     """The system lends only files that other users may read."""
     root = tmp_path / "root"
-    arguments = mounts.bubblewrap_arguments(root, (), ())
+    arguments = layout.mounted(root, (), ())
     lent = dict(itertools.pairwise(arguments))
     assert lent.get("--bind") == str(root)
     assert not root.exists(), "a question makes nothing"

@@ -102,7 +102,7 @@ def furnish(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> None:
             os.close(folder)
 
 
-def bubblewrap_arguments(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[str]:
+def mounted(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[str]:
     """Return bubblewrap's arguments for a box whose root is as `furnish` makes it."""
     arguments = ["--bind", str(root), "/"]
     for place in _places(_ancestors(reach)):

@@ -11,7 +11,6 @@ from pocketenv_fp import (
     CommandFailed,
     CommandTimeout,
     ExecResult,
-    InvalidInput,
     Sandbox,
     exec,
     exec_script,
@@ -117,8 +116,20 @@ def test_exec_check_and_timeout(shared_box: Sandbox) -> None:
 
 
 def test_exec_above_the_platforms_limit(shared_box: Sandbox) -> None:
-    """A time limit that the provider cannot keep is refused before anything is sent."""
-    assert isinstance((shared_box | exec("true", timeout=100_000)).failure(), InvalidInput)
+    """A command with more time than a request has runs as a job, with the same result."""
+    assert shared_box | exec("echo out; echo err >&2; exit 3", timeout=100_000) == Success(
+        ExecResult("out\n", "err\n", 3)
+    )
+
+
+def test_exec_shows_output_while_it_runs(shared_box: Sandbox) -> None:
+    """Pieces of the output arrive in order, and the result has all of them."""
+    pieces: list[str] = []
+    ran = shared_box | exec(
+        "for n in 1 2 3; do echo $n; sleep 0.2; done", on_output=lambda piece: pieces.append(str(piece))
+    )
+    assert ran == Success(ExecResult("1\n2\n3\n", "", 0))
+    assert "".join(pieces) == "1\n2\n3\n"
 
 
 def test_exec_background_child(shared_box: Sandbox) -> None:

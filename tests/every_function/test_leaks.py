@@ -417,7 +417,7 @@ def test_what_is_handed_out_is_not_shown() -> None:
     assert handed.token == TOKEN
     assert leaks("".join(text for each in given for text in (*shows(each), *shows(Success(each))))) == set()
     for each in given:
-        with pytest.raises(pickle.PicklingError, match="holds a secret"):
+        with pytest.raises(pickle.PicklingError, match="contains a secret"):
             pickle.dumps(each)
 
 
@@ -427,7 +427,7 @@ def test_a_new_private_key_is_not_shown() -> None:
     shown = "".join(shows(pair))
     assert pair.public_key in shown
     assert not any(body[start : start + 12] in shown for start in range(len(body) - 12))
-    with pytest.raises(pickle.PicklingError, match="holds a secret"):
+    with pytest.raises(pickle.PicklingError, match="contains a secret"):
         pickle.dumps(pair)
 
 

@@ -162,7 +162,7 @@ def test_a_platform_that_keeps_records_to_itself_is_not_believed(most: int) -> N
     items = list(walk("secret.getSecrets", fetch, limit=20))
     assert ids(iter(items[:-1])) == [str(number) for number in range(most)]
     assert items[-1] == Failure(
-        DecodeError("secret.getSecrets", f"the list has 45 records and only {most} of them were returned")
+        DecodeError("secret.getSecrets", f"the list has 45 records, but only {most} of them were returned")
     )
     assert len(shelf.asked) <= 3
 
@@ -177,7 +177,7 @@ def test_a_total_that_is_less_than_what_comes_is_not_the_end(total: int) -> None
     items = list(walk("secret.getSecrets", fetch, limit=20))
     assert ids(iter(items[:-1])) == [str(number) for number in range(20 + total)]
     assert items[-1] == Failure(
-        DecodeError("secret.getSecrets", f"the list gave {20 + total} records and says that it has {total}")
+        DecodeError("secret.getSecrets", f"the list has {20 + total} records, but its total is {total}")
     )
 
 

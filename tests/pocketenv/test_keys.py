@@ -134,7 +134,9 @@ def test_a_pair_is_stored_in_a_sandbox_and_works_there() -> None:
     assert (box | get_ssh_keys).unwrap() == kept
     # A key that is put again is another record.
     assert step(box).unwrap().public_key == pair.public_key
-    assert (box | start | exec("cat ~/.ssh/id_ed25519")).unwrap().stdout == pair.private_key
+    # The platform writes keys after the start has answered.
+    look = box | start | exec("until test -s ~/.ssh/id_ed25519; do sleep 0.05; done; cat ~/.ssh/id_ed25519", timeout=60)
+    assert look.unwrap().stdout == pair.private_key
     assert pocketenv.generate_ssh_keys is generate_ssh_keys
 
 

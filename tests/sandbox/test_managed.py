@@ -254,7 +254,7 @@ def test_a_release_that_fails_does_not_hide_the_first_failure(platform: local.Pl
 def test_a_release_that_raises_does_not_hide_the_first_failure_either() -> None:
     failed = managed(exec("exit 3") | check, acquire=create | start, release=when(breaks, delete))("box").failure()
     assert isinstance(failed, CommandFailed)
-    assert [note.endswith("Releasing it raised Broken") for note in failed.__notes__] == [True]
+    assert [note.endswith("Its release raised Broken") for note in failed.__notes__] == [True]
     with pytest.raises(Broken):
         managed(start, release=when(breaks, delete))("other-box")
 

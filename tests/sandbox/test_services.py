@@ -172,7 +172,7 @@ def test_ports_of_the_container_are_refused_before_sending(box: Sandbox, platfor
     ]
     for result in (*refused, *by_id):
         assert isinstance(result.failure(), InvalidInput)
-    assert "3000 is used by Cloudflare's containers" in str(refused[0].failure())
+    assert "Cloudflare's containers use port 3000" in str(refused[0].failure())
     assert called(platform) == []
 
 

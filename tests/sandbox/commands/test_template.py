@@ -130,7 +130,7 @@ REFUSED: dict[str, str] = {
     "echo a\\\nb {x}": "after a line that is continued inside a word",
     "(\\\n({x}))": "after a line that is continued inside a word",
     "echo $'it\\'s' {x}": r"after a \$'…' with a backslash",
-    "echo @(a|b) {x}": "after text that may be a pattern",
+    "echo @(a|b) {x}": "after text that may be a bash pattern",
 }
 
 
@@ -256,7 +256,7 @@ def test_what_a_value_may_be(value: Any, words: list[str]) -> None:
 )
 def test_a_value_of_another_type_is_refused_at_once_and_not_shown(value: Any) -> None:
     with pytest.raises(
-        TypeError, match=r"^sh: \{x\} takes a str, int, float, path, or a sequence of those, not "
+        TypeError, match=r"^sh: \{x\} takes a str, int, float, path, or a sequence of these, not "
     ) as no:
         sh("echo {x}", x=value)
     assert value is None or repr(value) not in str(no.value)
@@ -275,16 +275,16 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("echo", {"a": 1}, r"there is no field \{a\}"),
     ("echo {env}", {}, r"\{env\} has the name of an option"),
     ("echo {token}", {"token": "top-secret"}, r"\{token\} has the name of an option"),
-    ("echo {}", {}, "a brace that belongs to no"),
+    ("echo {}", {}, "a brace without a"),
     ("find . -exec rm {} +", {}, r"write \{\{ or \}\}"),
-    ("awk '{print $1}'", {}, "a brace that belongs to no"),
-    ("echo {a.b}", {"a": 1}, "a brace that belongs to no"),
-    ("echo {a[0]}", {"a": "b"}, "a brace that belongs to no"),
-    ("echo {a!r}", {"a": 1}, "a brace that belongs to no"),
-    ("echo {a:>3}", {"a": 1}, "a brace that belongs to no"),
-    ("echo {0}", {}, "a brace that belongs to no"),
-    ("echo }", {}, "a brace that belongs to no"),
-    ("echo {", {}, "a brace that belongs to no"),
+    ("awk '{print $1}'", {}, "a brace without a"),
+    ("echo {a.b}", {"a": 1}, "a brace without a"),
+    ("echo {a[0]}", {"a": "b"}, "a brace without a"),
+    ("echo {a!r}", {"a": 1}, "a brace without a"),
+    ("echo {a:>3}", {"a": 1}, "a brace without a"),
+    ("echo {0}", {}, "a brace without a"),
+    ("echo }", {}, "a brace without a"),
+    ("echo {", {}, "a brace without a"),
 ]
 
 

@@ -941,7 +941,7 @@ def test_a_connection_that_the_server_dropped_is_noticed_before_a_procedure_is_s
     with Server(servers.in_turn(reply(VIEW)._replace(then="close"), reply(RAN))) as server:
         config = client(server.url)
         assert isinstance(look(config), Success)
-        while server._open:
+        while server._open:  # pyright: ignore[reportPrivateUsage]
             time.sleep(0.001)
         assert isinstance(run(config), Success)
         assert server.connections == 2

@@ -8,6 +8,7 @@ from typing import Any
 from griffe import Attribute, Class, Extension, Function, Object
 
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\s*$).*)*(?:\n\s*\n\1>>> .*(?:\n(?!\s*$).*)*)*", re.MULTILINE)
+PARAMETERS = re.compile(r"^Args:\n((?: +.*\n?)+)", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. code-block:: *\w*\n", re.MULTILINE)
 
 
@@ -16,13 +17,18 @@ def _fenced(found: re.Match[str]) -> str:
     return "\n".join(["```pycon", *lines, "```"])
 
 
+def _listed(match: re.Match[str]) -> str:
+    rows = re.sub(r"^    (\S[^:]*): ", r"- `\1`: ", match[1], flags=re.MULTILINE)
+    return f"**Parameters**\n\n{re.sub(r'^ +', '  ', rows, flags=re.MULTILINE)}"
+
+
 def as_markdown(text: str) -> str:
-    """Give a docstring whose examples are fenced, and whose drawings are Markdown's indented code."""
+    """Return a docstring with its examples fenced, and its drawings as Markdown's indented code."""
     return EXAMPLE.sub(_fenced, DIRECTIVE.sub("", text))
 
 
 def fields(of: Class) -> str:
-    """Give the fields of a record as code, or nothing for what is no record."""
+    """Return the fields of a record as code, or an empty string for a class that is no record."""
     seen = [
         f"{name}: {member.annotation}"
         for name, member in of.members.items()
@@ -44,7 +50,7 @@ class Docstrings(Extension):
             cls.docstring.value = f"{cls.docstring.value}\n\n{fields(cls)}".rstrip()
 
     def on_function(self, *, func: Function, **_: Any) -> None:
-        # What a combinator's step takes is the first parameter of the function, and nobody writes it in the call.
+        # The first parameter is the target of the combinator's step: callers do not write it.
         if any(str(each.value).startswith("combinator(") for each in func.decorators):
             target = func.parameters[0]
             given = str(func.returns).removeprefix("Result[").removesuffix(", PocketenvError]")

@@ -1,11 +1,11 @@
-"""The functional library for Pocketenv, a platform of sandboxes.
+"""The functional Python SDK for Pocketenv, a platform of sandboxes.
 
-Every function gives a ``Result`` of dry-python's ``returns``; every operation takes a Sandbox or a Result of one, so
+Every function returns a ``Result`` of dry-python's ``returns``. Operations take a Sandbox or a Result of one, so
 
     create("my-box") | start | wait_until_running | exec("echo", ["hello"])
 
-is a program. The names of this module compose: account-level functions that lead to a sandbox, and everything that can
-be done with one. The functions that take ids are in `pocketenv_fp.pocketenv`, under the Clojure SDK's names.
+is a program. The names of this module compose: functions that return a sandbox, and operations on a sandbox. The
+functions that take ids are in `pocketenv_fp.pocketenv`, with the names of the Clojure SDK.
 """
 
 from importlib import import_module
@@ -22,6 +22,8 @@ from pocketenv_fp.errors import (
     DecodeError,
     EncryptionError,
     InvalidInput,
+    JobNotFound,
+    JobTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -50,7 +52,10 @@ from pocketenv_fp.models import (
     ExecResult,
     File,
     Integration,
+    Job,
+    JobOutput,
     Page,
+    Piece,
     Port,
     Preferences,
     Profile,
@@ -80,6 +85,7 @@ from pocketenv_fp.pocketenv import (
     me,
 )
 from pocketenv_fp.sandbox import (
+    cancel,
     claim,
     copy_to,
     create_backup,
@@ -94,7 +100,10 @@ from pocketenv_fp.sandbox import (
     exec,
     exec_script,
     expose,
+    follow,
+    forget,
     get_file,
+    get_job,
     get_preferences,
     get_secret,
     get_service,
@@ -106,9 +115,11 @@ from pocketenv_fp.sandbox import (
     iter_secrets,
     iter_variables,
     iter_volumes,
+    job_output,
     list_backups,
     list_files,
     list_integrations,
+    list_jobs,
     list_ports,
     list_secrets,
     list_services,
@@ -118,6 +129,7 @@ from pocketenv_fp.sandbox import (
     rename,
     restart_service,
     restore_backup,
+    send_input,
     set_file,
     set_secret,
     set_service,
@@ -131,10 +143,12 @@ from pocketenv_fp.sandbox import (
     start_service,
     stop,
     stop_service,
+    submit,
     unexpose,
     update_settings,
     upload,
     vscode,
+    wait_for_job,
     wait_until_running,
 )
 from pocketenv_fp.sandbox.managed import ephemeral, managed
@@ -153,7 +167,9 @@ from pocketenv_fp.steps.operation import Step, identity
 from pocketenv_fp.steps.output import check, json_output, lines, stdout
 
 if TYPE_CHECKING:
-    from pocketenv_fp.explaining import Explanation, as_curl, explain
+    from pocketenv_fp.explaining.curl import as_curl
+    from pocketenv_fp.explaining.explanation import Explanation
+    from pocketenv_fp.explaining.rehearsal import explain
     from pocketenv_fp.steps.aio import aio
     from pocketenv_fp.steps.trace import Trace, trace, tracing
 
@@ -175,6 +191,10 @@ __all__ = [
     "FromEnv",
     "Integration",
     "InvalidInput",
+    "Job",
+    "JobNotFound",
+    "JobOutput",
+    "JobTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
@@ -182,6 +202,7 @@ __all__ = [
     "Page",
     "PathNotFound",
     "PathTaken",
+    "Piece",
     "PocketenvError",
     "Port",
     "Preferences",
@@ -213,6 +234,7 @@ __all__ = [
     "WorkerLost",
     "aio",
     "as_curl",
+    "cancel",
     "check",
     "claim",
     "claim_sandbox",
@@ -235,11 +257,14 @@ __all__ = [
     "explain",
     "expose",
     "fan_out",
+    "follow",
+    "forget",
     "from_env",
     "from_map",
     "gather",
     "generate_ssh_keys",
     "get_file",
+    "get_job",
     "get_preferences",
     "get_profile",
     "get_sandbox",
@@ -257,12 +282,14 @@ __all__ = [
     "iter_secrets",
     "iter_variables",
     "iter_volumes",
+    "job_output",
     "json_output",
     "keep",
     "lines",
     "list_backups",
     "list_files",
     "list_integrations",
+    "list_jobs",
     "list_ports",
     "list_sandboxes",
     "list_sandboxes_by_actor",
@@ -283,6 +310,7 @@ __all__ = [
     "restore_backup",
     "retrying",
     "sandbox",
+    "send_input",
     "set_file",
     "set_secret",
     "set_service",
@@ -297,6 +325,7 @@ __all__ = [
     "stdout",
     "stop",
     "stop_service",
+    "submit",
     "tap",
     "to_map",
     "trace",
@@ -306,12 +335,13 @@ __all__ = [
     "upload",
     "using",
     "vscode",
+    "wait_for_job",
     "wait_until_running",
     "when",
     "within",
 ]
 
-# Imported when they are asked for: what looks at programs is in few of them, and would be a tenth of the import time.
+# Imported on first use: few programs need these, and they are a tenth of the import time.
 _LATER = {
     "Explanation": "explaining",
     "Trace": "steps.trace",

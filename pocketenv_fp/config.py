@@ -1,4 +1,4 @@
-"""Where the platform is and who is calling: read at call time, the first source that has a value wins.
+"""Find the settings of a call: the platform's address and the login. They are read at call time, in this order:
 
 1. ``token=`` and ``config=`` on the call,
 2. ``with using(Config(...)):``,
@@ -6,13 +6,14 @@
 4. ``~/.pocketenv/token.json``, for the token,
 5. the real platform's defaults.
 
-``POCKETENV_API_URL=local`` is the embedded platform (``pocketenv_fp.local``), started on first use. It brings its own
-token, key and storage: those of the environment and of the token file belong to another platform and are not sent to it.
+``POCKETENV_API_URL=local`` means the embedded platform (``pocketenv_fp.local``), which is started on first use. It has
+its own token, key and storage. The values of the environment and of the token file belong to another platform, so they
+are not used for it.
 
 >>> from pocketenv_fp.config import Config, settings, using
 >>> with using(Config(api_url="https://pocketenv.example", token="top-secret")):
-...     found = settings().unwrap()
->>> found.api_url, found.read_timeout, found.token == "top-secret"
+...     known = settings().unwrap()
+>>> known.api_url, known.read_timeout, known.token == "top-secret"
 ('https://pocketenv.example', 30.0, True)
 >>> print(Config(token="top-secret", read_timeout=5))
 Config(token='***', read_timeout=5)
@@ -48,13 +49,13 @@ T = TypeVar("T")
 
 
 class _Masked(msgspec.Struct, frozen=True, kw_only=True):
-    """A record with a token: shown masked, and never pickled together with it."""
+    """A record with a token. It is masked when shown, and cannot be pickled with a token."""
 
     token: Text | None = None
 
     def __post_init__(self) -> None:
-        # Tools that show the locals of a traceback show the token wherever it went, but for its repr.
-        if isinstance(self.token, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
+        # Tools that show the locals of a traceback use the repr of each value: hide the token there too.
+        if isinstance(self.token, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             msgspec.structs.force_setattr(self, "token", HiddenText(self.token))
 
     def __repr__(self) -> str:
@@ -62,7 +63,7 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
         return f"{type(self).__name__}({', '.join(f'{n}={_masked(n, v)}' for n, v in shown if v is not None)})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # msgspec's own would show the token.
+        # msgspec's own method would show the token.
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
         return [(name, _visible(name, value)) for name, value in shown if value is not None]
 
@@ -71,7 +72,7 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
             import pickle
 
             raise pickle.PicklingError(
-                f"a {type(self).__name__} that holds a token is not pickled: set POCKETENV_TOKEN where it will be used"
+                f"a {type(self).__name__} with a token cannot be pickled: set POCKETENV_TOKEN where it will be used"
             )
         return (_rebuild, (type(self), msgspec.structs.asdict(self)))
 
@@ -84,7 +85,7 @@ def _visible(name: str, value: object) -> object:
     if name == "token":
         return HIDDEN
     if name.endswith("_url") and isinstance(value, str):
-        # A URL with either is refused when it is used. Until then it may be shown.
+        # A URL with a password or a query is refused later. Mask both until then.
         scheme, slashes, _ = value.rpartition("@")[0].partition("//")
         host = value.rpartition("@")[2]
         value = f"{scheme if slashes else ''}{slashes}{HIDDEN}@{host}" if "@" in value else value
@@ -97,10 +98,18 @@ def _masked(name: str, value: object) -> str:
 
 
 class Config(_Masked, frozen=True, kw_only=True):
-    """What a caller wants otherwise. A field left at None is taken from the next source.
+    """Settings of a caller. A field with None is taken from the next source.
 
-    ``connect_timeout`` and ``read_timeout`` are in seconds. ``retries`` is how often a request that is safe to repeat
-    is repeated. ``verify`` is the path of a CA bundle to trust instead of the usual one.
+    Args:
+        api_url: URL of the API, or ``"local"`` for the embedded platform.
+        storage_url: URL of the storage host.
+        public_key: The platform's public key for secrets, 64 hexadecimal digits.
+        token: Login token. It is never shown.
+        connect_timeout: Seconds until a connection is made. Default: 10.
+        read_timeout: Seconds until a response is complete. Default: 30.
+        retries: Number of retries of a request that is safe to repeat. Default: 3.
+        verify: Path of a CA bundle to trust instead of the usual one.
+
     """
 
     api_url: Text | None = None
@@ -118,7 +127,7 @@ class Config(_Masked, frozen=True, kw_only=True):
         super().__post_init__()
 
     def wrong(self) -> InvalidInput | None:
-        """Give the first field whose value cannot be used, or None; raise TypeError for a wrong type."""
+        """Return an error for the first field with a wrong value, or None. Raise TypeError for a wrong type."""
         for field in msgspec.structs.fields(Config):
             value = getattr(self, field.name)
             loose = {"retries": int, "connect_timeout": float, "read_timeout": float}.get(field.name, str)
@@ -128,7 +137,7 @@ class Config(_Masked, frozen=True, kw_only=True):
 
 
 class Settings(_Masked, frozen=True, kw_only=True):
-    """A Config with every source looked through. ``token`` is None where nobody is logged in."""
+    """The settings from all sources together. Without a login, ``token`` has the value None."""
 
     api_url: str
     storage_url: str
@@ -140,7 +149,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
 
 
 class FromEnv(msgspec.Struct, Source, frozen=True):
-    """A secret that is read from the environment variable ``name`` when a step runs: see `from_env`."""
+    """The name of an environment variable that is read when a step runs: see `from_env`."""
 
     name: Name
 
@@ -152,7 +161,7 @@ class FromEnv(msgspec.Struct, Source, frozen=True):
         return f"from_env({self.name!r})"
 
     def read(self, field: str) -> Result[str, PocketenvError]:
-        """Give the variable's value; Failure(InvalidInput) that names ``field`` if it is not set."""
+        """Return the variable's value, or Failure(InvalidInput) for ``field`` if it is not set."""
         if is_rehearsed():
             return Success(stand_in(variable(self.name)))
         value = os.environ.get(self.name)
@@ -162,15 +171,19 @@ class FromEnv(msgspec.Struct, Source, frozen=True):
 
 
 def from_env(name: str) -> FromEnv:
-    """Stand for a secret without holding it, so that a pipeline with secrets can be printed, pickled and sent.
+    """Refer to an environment variable, so that a pipeline with secrets can be printed, pickled and sent.
 
-    Gives a FromEnv: the name of a variable, which is read where and when the step runs. If it is not set there, the
-    step is Failure(InvalidInput).
+    Returns a FromEnv. The variable is read on the machine and at the time at which the step runs. If it is not set
+    there, the step is Failure(InvalidInput).
+
+    Args:
+        name: Name of the environment variable.
 
     >>> from pocketenv_fp import from_env
     >>> from pocketenv_fp.sandbox import set_secret
     >>> set_secret("API_KEY", from_env("MY_API_KEY"))
     set_secret('API_KEY', from_env('MY_API_KEY'))
+
     """
     return FromEnv(name)
 
@@ -180,14 +193,18 @@ _using: ContextVar[tuple[Config, ...]] = ContextVar("pocketenv_fp.using", defaul
 
 @contextmanager
 def using(config: Config) -> Generator[None]:
-    """Use ``config`` for every call inside the block, in this thread or task. Gives the block nothing.
+    """Use ``config`` for every call inside the block, in this thread or task. Yields nothing.
 
-    Blocks nest: the inner one wins.
+    Blocks can be nested: the inner one comes first.
+
+    Args:
+        config: The settings. Fields that are None are taken from the next source.
 
     >>> from pocketenv_fp import Config, me, using
     >>> with using(Config(read_timeout=5)):
     ...     me().map(lambda profile: bool(profile.handle))
     <Success: True>
+
     """
     demand_type("using", "config", config, Config)
     mark = _using.set((config, *_using.get()))
@@ -198,12 +215,12 @@ def using(config: Config) -> Generator[None]:
 
 
 def in_use() -> tuple[Config, ...]:
-    """Give the configurations of the `using` blocks around here, the innermost first."""
+    """Return the configurations of the surrounding `using` blocks, the innermost first."""
     return _using.get()
 
 
 class _Source(NamedTuple):
-    """What the surroundings say: the environment and the token file, or the embedded platform."""
+    """The values of the environment and the token file, or of the embedded platform."""
 
     api_url: str
     storage_url: str
@@ -231,10 +248,9 @@ def logged_in(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[st
 
 
 def settings() -> Result[Settings, PocketenvError]:
-    """Look through all sources, now. Failures: InvalidInput for a value that cannot be used.
+    """Find the settings now, from all sources. Failures: InvalidInput for a value that is not valid.
 
-    A token together with a plain ``http://`` URL is refused, unless that is this machine itself: anyone on the way
-    could read it.
+    A token together with a plain ``http://`` URL is refused, except on this machine: others could read it.
     """
     layers = _using.get()
     api_url = next((layer.api_url for layer in layers if layer.api_url), None)
@@ -242,7 +258,7 @@ def settings() -> Result[Settings, PocketenvError]:
     api_url = api_url or url_of_environment or API_URL
     if api_url == LOCAL:
         return _settled(layers, _embedded())
-    # No Result: the repr of one shows what is in it.
+    # Not a Result: its repr would show the token.
     token = _token_of_environment()
     if token is None and not any(layer.token for layer in layers):
         of_file = _token_file()
@@ -262,7 +278,7 @@ def _token_of_environment() -> HiddenText | None:
 
 
 def _embedded() -> _Source:
-    # Imported here: only who asks for the embedded platform needs the packages that it is made of.
+    # Imported here: only the embedded platform needs its packages.
     from pocketenv_fp import local
 
     platform = local.shared()
@@ -284,34 +300,34 @@ def _token_file() -> HiddenText | InvalidInput | None:
     except OSError as error:
         return InvalidInput("token", f"{path} cannot be read: {error.strerror}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return InvalidInput("token", f'{path} does not hold {{"token": "…"}}')
+        return InvalidInput("token", f'{path} does not contain {{"token": "…"}}')
 
 
-# Every call asks, and hardly ever is the answer a new one.
+# Every call asks for the settings, and they seldom change.
 @lru_cache(maxsize=64)
 def _settled(layers: tuple[Config, ...], source: _Source) -> Result[Settings, PocketenvError]:
     wrong = next((wrong for layer in layers if (wrong := layer.wrong())), None)
     if wrong:
         return Failure(wrong)
-    said = source._asdict()
+    values = source._asdict()
     for layer in reversed(layers):
-        said |= {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not None}
-    said["api_url"] = source.api_url
-    found = Settings(
-        **{name: value.strip().rstrip("/") if name.endswith("_url") else value for name, value in said.items()}
+        values |= {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not None}
+    values["api_url"] = source.api_url
+    known = Settings(
+        **{name: value.strip().rstrip("/") if name.endswith("_url") else value for name, value in values.items()}
     )
     wrong = (
-        _wrong_url("api_url", found.api_url, found.token)
-        or _wrong_url("storage_url", found.storage_url, found.token)
-        or _wrong_token(found.token)
+        _wrong_url("api_url", known.api_url, known.token)
+        or _wrong_url("storage_url", known.storage_url, known.token)
+        or _wrong_token(known.token)
     )
-    return Failure(wrong) if wrong else Success(found)
+    return Failure(wrong) if wrong else Success(known)
 
 
 def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
     from urllib.parse import urlsplit
 
-    # urlsplit drops line breaks, and other readers of URLs stop at a backslash.
+    # urlsplit drops newlines, and some other URL parsers stop at a backslash.
     if not text.isprintable() or " " in text or "\\" in text:
         return InvalidInput(field, "is not a URL")
     try:
@@ -322,16 +338,14 @@ def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
     if url.scheme not in {"http", "https"} or not host:
         return InvalidInput(field, "must be an http:// or https:// URL, or 'local' for the embedded platform")
     if url.username is not None or "?" in text or "#" in text:
-        return InvalidInput(field, "must hold neither a password nor a query")
+        return InvalidInput(field, "must not contain a password or a query")
     if url.scheme == "http" and token is not None and not is_loopback(host):
-        return InvalidInput(
-            field, "must be https:// where a token is sent: on plain http:// anyone on the way can read it"
-        )
+        return InvalidInput(field, "must be https://, because a token is sent: others can read plain http:// traffic")
     return None
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own, by its looks."""
+    """Return whether a host name or address means this machine, without a lookup."""
     import ipaddress
 
     try:

@@ -1,7 +1,7 @@
-"""The platform's records: immutable, compared by value, decoded straight from the answer's bytes.
+"""The platform's records: immutable, compared by value, decoded from JSON.
 
-Types are strict (a number in quotes is a DecodeError) and unknown keys are ignored, so that a newer platform
-stays readable. None of them shows a key in its repr, in HTML or anywhere else.
+Types are strict: a number in quotes is a DecodeError. Unknown keys are ignored, so that a newer platform stays
+readable. No record shows a key in its repr or in HTML.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import msgspec
 
@@ -20,7 +20,10 @@ __all__ = [
     "ExecResult",
     "File",
     "Integration",
+    "Job",
+    "JobOutput",
     "Page",
+    "Piece",
     "Port",
     "Preferences",
     "Profile",
@@ -41,7 +44,7 @@ T = TypeVar("T")
 
 
 class Status(enum.Enum):
-    """A sandbox's state. UNKNOWN is a state that this version does not know, or one that the answer did not tell."""
+    """A sandbox's state. UNKNOWN means a new state of the platform, or a response without a state."""
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
@@ -57,13 +60,13 @@ class Status(enum.Enum):
 
 
 class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=True):
-    """What all records share: camelCase on the wire, a repr without empty fields and passwords, a table in notebooks."""
+    """The base of all records: camelCase in JSON, a repr without empty fields and passwords, a table in notebooks."""
 
     def __repr__(self) -> str:
         return without_passwords(super().__repr__())
 
     def html(self) -> str:
-        """Give the record as an HTML table, escaped."""
+        """Return the record as an HTML table, escaped."""
         from html import escape
 
         rows = "".join(
@@ -76,7 +79,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
         return self.html()
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # msgspec's own would show what the repr hides.
+        # msgspec's own method would show the fields that the repr hides.
         hidden = getattr(type(self), "_hidden", ())
         shown = ((name, HIDDEN if name in hidden else getattr(self, name)) for name in self.__struct_fields__)
         return [
@@ -86,7 +89,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
         ]
 
     def _shown(self) -> Iterator[tuple[str, str]]:
-        # The repr decides what may be seen, here too: a field that it hides is hidden.
+        # Fields that the repr hides are hidden here too.
         hidden = getattr(type(self), "_hidden", ())
         for name in self.__struct_fields__:
             value = getattr(self, name)
@@ -110,9 +113,10 @@ class Profile(Record, frozen=True, kw_only=True):
 
 
 class Sandbox(Record, frozen=True, kw_only=True):
-    """A sandbox as an answer showed it: a picture of one moment, not a live view.
+    """A sandbox at the time of a response. It is not updated.
 
-    Sizes (``memory``, ``disk``) are in GB. A create answers no status, so ``status`` is UNKNOWN until the next look.
+    Sizes (``memory``, ``disk``) are in GB. The response of a create has no status, so ``status`` is UNKNOWN until the
+    next lookup.
     """
 
     id: str
@@ -137,15 +141,47 @@ class Sandbox(Record, frozen=True, kw_only=True):
 
 
 class ExecResult(Record, frozen=True):
-    """What a command printed and how it ended. A non-zero ``exit_code`` is data, not a Failure."""
+    """The output and the exit code of a command. A non-zero ``exit_code`` is not a Failure."""
 
     stdout: str
     stderr: str
     exit_code: int
 
 
+class Job(Record, frozen=True):
+    """A command that runs in the background of a sandbox, or has ended there. The value is kept, sent and pickled."""
+
+    sandbox: Sandbox
+    id: str
+
+    def __repr__(self) -> str:
+        return f"Job(sandbox={self.sandbox.name!r}, id={self.id!r})"
+
+
+class JobOutput(Record, frozen=True):
+    """What a job printed so far. ``exit_code`` is None while it runs."""
+
+    stdout: str
+    stderr: str
+    exit_code: int | None = None
+
+
+class Piece(Record, frozen=True):
+    """A part of a command's output as it came, in whole characters.
+
+    ``end`` is where the stream goes on: how many of its bytes came up to here. As a str it is its ``text``.
+    """
+
+    stream: Literal["stdout", "stderr"]
+    text: str
+    end: int
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Port(Record, frozen=True):
-    """A port that is reachable from outside, at ``preview_url`` where the provider gives one."""
+    """An exposed port. ``preview_url`` is its URL, if the provider has one."""
 
     port: int
     description: str | None = None
@@ -153,7 +189,7 @@ class Port(Record, frozen=True):
 
 
 class Secret(Record, frozen=True):
-    """A secret's name. The platform never gives a value back."""
+    """The name of a secret. The platform never returns the value."""
 
     id: str
     name: str
@@ -161,7 +197,7 @@ class Secret(Record, frozen=True):
 
 
 class Variable(Record, frozen=True):
-    """An environment variable of a sandbox, stored in clear and shown to whoever may see the sandbox."""
+    """An environment variable of a sandbox. It is stored unencrypted. Users of the sandbox can read it."""
 
     id: str
     name: str
@@ -171,7 +207,7 @@ class Variable(Record, frozen=True):
 
 
 class File(Record, frozen=True):
-    """A file that every start writes to ``path``. The platform never gives its content back."""
+    """A file that each start writes to ``path``. The platform never returns the content."""
 
     id: str
     path: str
@@ -180,7 +216,7 @@ class File(Record, frozen=True):
 
 
 class Volume(Record, frozen=True):
-    """Storage that outlives stops, attached at ``path``."""
+    """Storage that survives stops, attached at ``path``."""
 
     id: str
     name: str
@@ -190,7 +226,7 @@ class Volume(Record, frozen=True):
 
 
 class Service(Record, frozen=True):
-    """A command that runs until it is stopped, in the background and again after every start of its sandbox."""
+    """A command that runs in the background until it is stopped. Each start of the sandbox starts it again."""
 
     id: str
     name: str
@@ -201,7 +237,7 @@ class Service(Record, frozen=True):
 
 
 class Preferences(Record, frozen=True, kw_only=True):
-    """What a sandbox's owner said about it. None is what was not said."""
+    """The settings of a sandbox that its owner set. A field without a value contains None."""
 
     name: str | None = None
     description: str | None = None
@@ -210,7 +246,7 @@ class Preferences(Record, frozen=True, kw_only=True):
 
 
 class _Secretive(Record, frozen=True):
-    """A record with something that may be read but neither shown nor pickled."""
+    """A record with a secret field. A program can read it, but it is not shown and not pickled."""
 
     def __repr__(self) -> str:
         shown = (f"{name}={text!r}" for name, text in self._shown())
@@ -219,11 +255,11 @@ class _Secretive(Record, frozen=True):
     def __reduce__(self) -> tuple[Any, ...]:
         import pickle
 
-        raise pickle.PicklingError(f"a {type(self).__name__} is not pickled: it holds a secret")
+        raise pickle.PicklingError(f"a {type(self).__name__} cannot be pickled: it contains a secret")
 
 
 class Integration(_Secretive, frozen=True):
-    """Another service that a sandbox is connected with. Who knows ``webhook_url`` can call it, so it is not shown."""
+    """A service that is connected with a sandbox. ``webhook_url`` can be called without a login, so it is not shown."""
 
     id: str
     name: str
@@ -243,7 +279,7 @@ class TerminalToken(_Secretive, frozen=True):
 
 
 class SshKeyPair(_Secretive, frozen=True):
-    """A new key pair, made on this machine, in the order that `set_ssh_keys` takes: ``set_ssh_keys(box, *pair)``.
+    """A new key pair from this machine, in the order of `set_ssh_keys`: ``set_ssh_keys(box, *pair)``.
 
     ``private_key`` is never shown.
     """
@@ -258,7 +294,7 @@ class SshKeyPair(_Secretive, frozen=True):
 
 
 class SshKey(Record, frozen=True):
-    """A stored key pair. ``private_key`` is the redacted text that the platform keeps, and never shown."""
+    """A stored key pair. ``private_key`` is the platform's masked form. It is never shown."""
 
     id: str
     public_key: str
@@ -272,7 +308,7 @@ class SshKey(Record, frozen=True):
 
 
 class TailscaleAuthKey(Record, frozen=True):
-    """A stored Tailscale key. ``auth_key`` is the redacted text that the platform keeps, and never shown."""
+    """A stored Tailscale key. ``auth_key`` is the platform's masked form. It is never shown."""
 
     id: str
     auth_key: str = ""
@@ -285,7 +321,7 @@ class TailscaleAuthKey(Record, frozen=True):
 
 
 class Backup(Record, frozen=True):
-    """A saved directory. It is gone after ``expires_at``."""
+    """A backup of a directory. It is deleted after ``expires_at``."""
 
     id: str
     directory: str
@@ -295,7 +331,7 @@ class Backup(Record, frozen=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """A part of a list, in order, and the ``total`` number of items that there are. It is read like a list.
+    """A part of a list, in order, and the ``total`` number of items. It reads like a list.
 
     >>> from pocketenv_fp.models import Page
     >>> page = Page((1, 2), total=5)

@@ -1,4 +1,4 @@
-"""Values of subclasses as values of Python's own types, and the words of a TypeError.
+"""Convert values of subclasses to Python's own types, and write the message of a TypeError.
 
 >>> from pocketenv_fp.plain_types import mismatch, normalize
 >>> class Label(str):
@@ -27,10 +27,10 @@ _PLAIN = frozenset({str, int, float, bool, NoneType, bytes})
 
 
 def normalize(value: Any) -> Any:
-    """Return ``value`` with every subclass of str, int and float in it replaced by the type itself.
+    """Return ``value`` with each subclass of str, int and float replaced by its base type.
 
     Integers and real numbers of other types (numpy's, Fraction, Decimal) become int and float. A list, a tuple or a
-    mapping is copied to a list, a tuple or a dict. Any other value is returned as it is.
+    mapping is copied to a list, a tuple or a dict. Any other value is returned unchanged.
     """
     if type(value) in _PLAIN:
         return value
@@ -62,15 +62,15 @@ def _number(value: Any) -> Any:
 
 
 def demand_type(function: str, name: str, value: object, hint: Any) -> None:
-    """Raise TypeError, which names the function and its argument, where ``value`` is not of the type ``hint``."""
+    """Raise TypeError, with the function and the argument, if ``value`` does not have the type ``hint``."""
     if wrong := mismatch(name, value, hint):
         raise TypeError(f"{function}: {wrong}")
 
 
 def mismatch(place: str, value: object, hint: Any) -> str | None:
-    """Return where ``value`` is not of the type ``hint`` and what to write there; None where it is of that type.
+    """Return a message with the place of a wrong type and advice, or None if ``value`` has the type ``hint``.
 
-    Of the value only its type is in the answer.
+    The message contains only the type of the value.
     """
     members = _members(hint)
     if any(_fits(value, member) for member in members):
@@ -117,7 +117,7 @@ def _fits(value: Any, member: Any) -> bool:  # noqa: PLR0911  # a kind of type e
 
 
 def _inside(place: str, value: Any, member: Any) -> str | None:
-    """Return the first mismatch of an item of a list or a dict."""
+    """Return the message for the first wrong item of a list or a dict, or None."""
     hints = get_args(member)
     if _is_sequence(member) and isinstance(value, (list, tuple)) and hints:
         items = enumerate(cast("Sequence[object]", value))
@@ -127,7 +127,7 @@ def _inside(place: str, value: Any, member: Any) -> str | None:
     for key, item in cast("Mapping[object, object]", value).items():
         if wrong := mismatch(f"a key of {place}", key, hints[0]):
             return wrong
-        # A key that is no name may be a secret in the wrong place.
+        # A key that is not a name may be a secret in the wrong place.
         name = repr(normalize(key)) if str(key).isidentifier() else "…"
         if wrong := mismatch(f"{place}[{name}]", item, hints[1]):
             return wrong

@@ -1,7 +1,7 @@
-"""The platform's providers: how each runs a command, and what each cannot do.
+"""The platform's providers: how each runs a command, and the features of each.
 
-A sandbox's record names its provider. The wire form of a command, the way of a copy and the refusal of what a
-provider does not have are chosen by it.
+A sandbox's record names its provider. The provider decides the wire form of a command, the way of a copy, and which
+operations are refused.
 
 >>> from pocketenv_fp.providers import provider_of
 >>> provider_of("e2b").quoting, provider_of("e2b").exec_seconds
@@ -17,21 +17,21 @@ from typing import Literal, NamedTuple
 __all__ = ["CLOUDFLARE", "Provider", "provider_of"]
 
 Quoting = Literal["none", "word", "double"]
-"""What the platform puts around a command before a shell reads it.
+"""The quoting that the platform puts around a command before a shell reads it.
 
 ``none``: nothing. ``word``: the command follows ``bash -c`` without quotes, so it must be one word.
-``double``: the command stands between double quotes, where a shell expands ``$`` and backticks.
+``double``: the command is inside double quotes, where a shell expands ``$`` and backticks.
 """
 
 
 class Provider(NamedTuple):
-    """One provider of sandboxes. The defaults are those of the nine providers other than Cloudflare.
+    """A provider of sandboxes. The defaults are those of the nine providers other than Cloudflare.
 
-    ``reader`` is the shell that reads the command first. ``persistent``: all commands of a sandbox share one shell. ``exec_seconds`` is the
-    longest time that a command may take, None where no limit is known. ``lost_exit_code``: the platform answers with an
-    error where a command's exit code is not zero. ``has_stderr``: an answer has what a command wrote to its standard
-    error. ``copies``: pushDirectory and pullDirectory work.
-    ``keeps_files``: files survive a stop. ``running_on_create``: the sandbox runs when create answers.
+    ``reader`` is the shell that reads the command first. ``persistent``: all commands of a sandbox share one shell.
+    ``exec_seconds`` is the longest duration of a command, None if no limit is known. ``lost_exit_code``: the platform
+    returns an error for a non-zero exit code. ``has_stderr``: a response has the standard error. ``copies``: pushDirectory
+    and pullDirectory work. ``keeps_files``: files survive a stop. ``running_on_create``: a new sandbox is running when
+    create returns.
     """
 
     name: str
@@ -68,7 +68,7 @@ _PROVIDERS = {
             running_on_create=True,
         ),
         Provider("daytona", reader="sh", has_stderr=False, keeps_files=True),
-        # With dash as sh, pullDirectory unpacks and never copies, and answers 200.
+        # If sh is dash, pullDirectory unpacks, does not copy, and returns 200.
         Provider("deno", reader="sh", copies=False),
         Provider("vercel", reader="sh", copies=False),
         Provider("sprites", keeps_files=True),
@@ -82,10 +82,10 @@ _PROVIDERS = {
 
 
 def provider_of(name: str | None) -> Provider:
-    """Return what is known of a provider.
+    """Return the facts about a provider.
 
-    None, of a record that does not name its provider, is Cloudflare, the platform's default. A provider that this
-    version does not know is taken for one with a POSIX shell and everything else.
+    None means a record without a provider, and returns Cloudflare, the platform's default. An unknown provider counts
+    as one with a POSIX shell that supports everything.
     """
     if name is None:
         return _PROVIDERS[CLOUDFLARE]

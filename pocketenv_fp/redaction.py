@@ -1,4 +1,4 @@
-"""What may be shown of a value, and the value as source with the rest masked.
+"""Show a value as source code, with its secrets masked.
 
 >>> from pocketenv_fp.redaction import shown, without_passwords
 >>> shown({"API_KEY": "sk-12345"}, is_secret_by_name=True)
@@ -25,20 +25,22 @@ __all__ = [
     "Source",
     "function_name",
     "is_secret",
+    "printable",
+    "shorten",
     "shown",
     "without_passwords",
 ]
 
 HIDDEN = "***"
 
-# What is before the last @ of a host: some paste passwords that have one in them.
+# Everything up to the last @ of a host: a pasted password may contain an @.
 _USER = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#'"\\]+)@""", re.IGNORECASE)
-# A shell puts the value in later, and who writes it so has hidden it already.
+# A shell inserts the value later, so it is hidden already.
 _VARIABLES = re.compile(r"(?:[\w.-]+:)?\$(?:\w+|\{\w+\})")
 
 
 class HiddenText(str):
-    """A string whose repr is masked, for tools that show the locals of a traceback. ``str()`` returns it plain.
+    """A string with a masked repr, for tools that show the locals of a traceback. ``str()`` returns it unmasked.
 
     >>> from pocketenv_fp.redaction import HiddenText
     >>> {"Authorization": HiddenText("Bearer top-secret")}
@@ -55,12 +57,12 @@ class HiddenText(str):
         return HiddenText(super().__getitem__(key))
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> HiddenBytes:
-        """Return the bytes, masked too."""
+        """Return the bytes, with a masked repr too."""
         return HiddenBytes(super().encode(encoding, errors))
 
 
 class HiddenBytes(bytes):
-    """Bytes whose repr is masked."""
+    """Bytes with a masked repr."""
 
     __slots__ = ()
 
@@ -73,33 +75,33 @@ class HiddenBytes(bytes):
 
 
 class Source:
-    """What prints as its own source, with its secrets masked."""
+    """A value that prints as its own source code, with its secrets masked."""
 
     __slots__ = ()
 
 
 def is_secret(value: object, *, is_secret_by_name: bool) -> bool:
-    """Tell whether a value, or something in it, is not to be shown: by what it is called, or by its looks."""
+    """Return whether a value, or a part of it, must be masked: because of its name, or of its content."""
     if isinstance(value, (list, tuple)):
         return any(is_secret(each, is_secret_by_name=is_secret_by_name) for each in cast("list[object]", value))
     if isinstance(value, Mapping):
-        held = cast("Mapping[object, object]", value)
-        return _has_secret_names(held) or is_secret(list(held.values()), is_secret_by_name=is_secret_by_name)
+        mapping = cast("Mapping[object, object]", value)
+        return _has_secret_names(mapping) or is_secret(list(mapping.values()), is_secret_by_name=is_secret_by_name)
     if is_secret_by_name:
-        # Also a value of a wrong type: it is shown in a trace before it is refused.
+        # Also a value of a wrong type: a trace shows it before it is refused.
         return not (value is None or isinstance(value, (bool, Source)))
-    # A private key that was put in the wrong place is still one.
+    # A private key in the wrong argument is still secret.
     return _is_private_key(value)
 
 
 def shown(value: object, *, is_secret_by_name: bool) -> str:  # noqa: PLR0911  # a kind of value each
-    """Give a value as source, each secret in it masked."""
+    """Return a value as source code, with each secret masked."""
     if isinstance(value, float) and math.isinf(value):
-        return f"float({str(value)!r})"  # the repr of an endless wait is no source
+        return f"float({str(value)!r})"  # the repr of infinity is not source code
     if isinstance(value, Source):
         return repr(value)
     if callable(value):
-        return _qualified_name(value)  # what it holds is not ours to show
+        return _qualified_name(value)  # its contents may be secret
     if isinstance(value, Failure):
         return f"Failure({cast('Failure[object]', value).failure()!r})"
     if isinstance(value, Mapping):
@@ -120,7 +122,7 @@ def _is_private_key(value: object) -> bool:
 
 
 def function_name(function: object) -> str:
-    """Return a function's dotted name, and for a lambda its place. What it holds is not ours to show.
+    """Return a function's dotted name, or the place of a lambda. Its contents may be secret.
 
     >>> import json
     >>> from pocketenv_fp.redaction import function_name
@@ -138,36 +140,50 @@ def _qualified_name(function: object) -> str:
     return name if code is None or "<lambda>" not in name else f"<lambda at {code.co_filename}:{code.co_firstlineno}>"
 
 
-def _shown_mapping(held: Mapping[object, object], *, is_secret_by_name: bool) -> str:
-    if _has_secret_names(held):
+def _shown_mapping(mapping: Mapping[object, object], *, is_secret_by_name: bool) -> str:
+    if _has_secret_names(mapping):
         return repr(HIDDEN)
     items = (
         f"{_shown_key(key, is_secret_by_name=is_secret_by_name)}: {shown(each, is_secret_by_name=is_secret_by_name)}"
-        for key, each in held.items()
+        for key, each in mapping.items()
     )
     return f"{{{', '.join(items)}}}"
 
 
 def _shown_key(key: object, *, is_secret_by_name: bool) -> str:
-    # Where values are secret, a key that is no name may be one in the wrong place.
+    # If the values are secret, a key that is not a name may be a secret in the wrong place.
     is_name = not is_secret_by_name or str(key).replace("-", "_").isidentifier()
     return repr(key if is_name else HIDDEN)
 
 
-def _has_secret_names(held: Mapping[object, object]) -> bool:
-    return is_secret(list(held), is_secret_by_name=False)
+def _has_secret_names(mapping: Mapping[object, object]) -> bool:
+    return is_secret(list(mapping), is_secret_by_name=False)
 
 
 def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
-    return type(value) is tuple  # a record is one as well, and prints itself
+    return type(value) is tuple  # not a named tuple, which prints itself
+
+
+def shorten(text: str, longest: int) -> str:
+    """Return the text, and of a longer one the beginning, with … for the rest.
+
+    >>> shorten("a long text", 7), shorten("a text", 7)
+    ('a long…', 'a text')
+    """
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def printable(text: str, instead: str = " ") -> str:
+    """Return the text with ``instead`` for each character that does not print."""
+    return "".join(sign if sign.isprintable() else instead for sign in text)
 
 
 def without_passwords(text: str) -> str:
-    """Give the text with a mask for who logs in with each URL. With https the name alone may be a token."""
+    """Return ``text`` with the login in each URL masked. With https the user name alone may be a token."""
     return _USER.sub(_masked, text) if "@" in text else text
 
 
-def _masked(found: re.Match[str]) -> str:
-    scheme, user = found["scheme"], found["user"]
+def _masked(match: re.Match[str]) -> str:
+    scheme, user = match["scheme"], match["user"]
     is_open = ":" not in user and scheme.lower() not in {"http", "https"}
-    return found[0] if is_open or _VARIABLES.fullmatch(user) else f"{scheme}://{HIDDEN}@"
+    return match[0] if is_open or _VARIABLES.fullmatch(user) else f"{scheme}://{HIDDEN}@"

@@ -1,7 +1,7 @@
-"""Check what callers pass: a wrong type raises TypeError at once, a wrong value is a Failure before anything is sent.
+"""Check the arguments of callers: a wrong type raises TypeError at once, a wrong value is a Failure.
 
-A function's annotations declare both: ``port: PortNumber`` is an int from 1025 to 65535. msgspec reads them. A value of
-a subclass of str, int or float is taken as one of the type itself.
+The annotations of a function declare both, and msgspec reads them: ``port: PortNumber`` is an int from 1025 to 65535.
+A Failure is returned before a request is sent. A value of a subclass of str, int or float counts as its base type.
 
 >>> from pocketenv_fp import sandbox, create
 >>> create("my-box") | sandbox.expose(80)
@@ -15,6 +15,7 @@ TypeError: expose: port: expected int, got str: write int(…)
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from os import PathLike
@@ -41,6 +42,7 @@ __all__ = [
     "Text",
     "VariableName",
     "Wait",
+    "unsendable",
     "wrong_value",
     "wrong_variable_name",
 ]
@@ -53,27 +55,27 @@ Given: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Text = Annotated[str, Meta(min_length=1)]
 Id = Annotated[str, Meta(min_length=1, pattern=r"^\S+\Z")]
 Name = Annotated[str, Meta(min_length=1, pattern=r"^\S(.*\S)?\Z")]
-# A name that looks like an id or an at-URI may find another sandbox. The platform looks a name up in a URL.
+# A name in the form of an id or an at-URI may find another sandbox. The platform looks a name up in a URL.
 _SANDBOX_NAME = r"^(?!sandbox_[0-9A-Za-z]{20}\Z)(?!at://)\S{1,255}\Z"
 SandboxName = Annotated[str, Meta(min_length=1, pattern=_SANDBOX_NAME)]
-"""The name of a sandbox that `get_sandbox` finds by it."""
+"""The name of a sandbox. `get_sandbox` finds the sandbox by it."""
 
-# What bash never assigns: in a sandbox's one shell, such an assignment never answers. It sets `_` itself.
+# Names that bash never assigns. Such an assignment blocks a sandbox's one shell. bash sets `_` itself.
 _VARIABLE_NAME = r"^(?!(?:BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID|_)\Z)[A-Za-z_][A-Za-z0-9_]*\Z"
 VariableName = Annotated[str, Meta(min_length=1, pattern=_VARIABLE_NAME)]
-"""The name of a variable or secret that every command can see: one rule for records and for ``env=``."""
+"""The name of a variable or secret. One rule for records and for ``env=``: every command can read the variable."""
 
 _WORDS = {
-    _SANDBOX_NAME: ("Expected a name without spaces, of at most 255 characters, that is neither an at-URI nor an id"),
+    _SANDBOX_NAME: ("Expected a name without spaces, of at most 255 characters, that is not an at-URI or an id"),
     _VARIABLE_NAME: (
-        "Expected a name of letters, digits and _, without a digit at its beginning, that bash does not keep for itself"
+        "Expected a name of letters, digits and _, that does not start with a digit and is not reserved by bash"
     ),
 }
-"""What to say in the place of a regular expression."""
+"""Messages in place of a regular expression."""
 
 PortNumber = Annotated[int, Meta(ge=1025, le=65535)]
 CONTROL_PORT = 3000
-"""A port of Cloudflare's containers themselves: the platform refuses it, and lists it for ever all the same."""
+"""A port that Cloudflare's containers use. The platform refuses it, and then lists it permanently."""
 
 Limit = Annotated[int, Meta(ge=1)]
 Offset = Annotated[int, Meta(ge=0)]
@@ -82,19 +84,19 @@ Wait = Annotated[float, Meta(ge=0)]
 
 
 def wrong_value(field: str, value: Any, exact: Any, loose: Any) -> InvalidInput | None:
-    """Compare ``value`` with its two annotations: with its limits, and without them.
+    """Compare ``value`` with two annotations: ``exact`` with limits, ``loose`` without.
 
-    Return None where it fits, InvalidInput where only a limit is broken. Raise TypeError for another type. Neither
-    holds the value.
+    Returns None if the value fits, and InvalidInput if only a limit is broken. Raises TypeError for another type. The
+    messages do not contain the value.
     """
     try:
         plain = normalize(value)
         fitting = msgspec.convert(plain, exact)
-    except (msgspec.ValidationError, AttributeError) as broken:  # AttributeError: for a range where a dict is needed
+    except (msgspec.ValidationError, AttributeError) as broken:  # AttributeError: a range in place of a dict
         if wrong := mismatch(field, value, loose):
             raise TypeError(wrong) from None
         return InvalidInput(field, _in_words(str(broken)))
-    # msgspec takes a set for a list, and makes a record of a dict: the function would get the set or the dict.
+    # msgspec accepts a set as a list, and converts a dict into a record. The function would get the original value.
     is_other = isinstance(fitting, msgspec.Struct) and fitting is not plain
     if (is_other or isinstance(plain, (set, frozenset))) and (wrong := mismatch(field, value, loose)):
         raise TypeError(wrong)
@@ -108,17 +110,35 @@ def _in_words(reason: str) -> str:
 
 
 def wrong_variable_name(field: str, name: str) -> InvalidInput | None:
-    """Return the error of a name that no variable can have, or None.
+    """Return an error if ``name`` cannot be the name of a variable, else None.
 
-    >>> wrong_variable_name("env", "STAGE") is None
-    True
+    >>> print(wrong_variable_name("env", "STAGE"))
+    None
     >>> wrong_variable_name("env", "A-B")
     InvalidInput(field='env', reason='Expected a name of letters, digits and _, ...')
     """
     return wrong_value(field, name, VariableName, str)
 
 
-# What msgspec does not know inside a union. A value of one of these fits by its type alone.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def unsendable(field: str, text: str) -> InvalidInput | None:
+    r"""Return the error of a string that no request can hold, or None.
+
+    >>> unsendable("text", "plain") is None
+    True
+    >>> unsendable("text", "a\0b")
+    InvalidInput(field='text', reason='holds a NUL character')
+    """
+    if "\0" in text:
+        return InvalidInput(field, "holds a NUL character")
+    if _SURROGATE.search(text):
+        return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+    return None
+
+
+# Types that msgspec does not support inside a union. A value of these types is accepted without another check.
 _FOREIGN: frozenset[Any] = frozenset({Callable, PathLike, Result, bytes})
 
 
@@ -126,8 +146,8 @@ def _foreign(hint: Any) -> tuple[type, ...]:
     return tuple(kind for member in _members(hint) if (kind := _kind(member)) in _FOREIGN)
 
 
-def _own(hint: Any) -> Any:
-    """The annotation without what msgspec does not know."""
+def _supported(hint: Any) -> Any:
+    """Return the annotation without the types that msgspec does not support."""
     known = tuple(member for member in _members(hint) if _kind(member) not in _FOREIGN)
     return Union[known] if known else hint  # noqa: UP007  # `|` takes no tuple
 
@@ -145,13 +165,13 @@ def _normalized(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
 
 
 class Arguments:
-    """The parameters of ``function`` after the first ``skip``, ready to check and to bind."""
+    """The parameters of ``function`` after the first ``skip``. They check and bind arguments."""
 
     def __init__(self, function: Callable[..., Any], skip: int = 0) -> None:
         self.function = function
         self.skip = skip
 
-    # Annotations are read on first use: most programs call few of the functions that they import.
+    # Annotations are read on first use: most programs call few of the imported functions.
     @cached_property
     def signature(self) -> inspect.Signature:
         whole = inspect.signature(self.function)
@@ -163,7 +183,7 @@ class Arguments:
 
     @cached_property
     def exact(self) -> Mapping[str, Any]:
-        return {name: _own(hint) for name, hint in get_type_hints(self.function, include_extras=True).items()}
+        return {name: _supported(hint) for name, hint in get_type_hints(self.function, include_extras=True).items()}
 
     @cached_property
     def types(self) -> Mapping[str, Any]:
@@ -171,14 +191,14 @@ class Arguments:
 
     @cached_property
     def loose(self) -> Mapping[str, Any]:
-        return {name: _own(hint) for name, hint in self.types.items()}
+        return {name: _supported(hint) for name, hint in self.types.items()}
 
     @cached_property
     def foreign(self) -> Mapping[str, tuple[type, ...]]:
         return {name: kinds for name, hint in self.types.items() if (kinds := _foreign(hint))}
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given | InvalidInput:
-        """Return the arguments as values of plain types, or the first wrong value; raise TypeError for a wrong type."""
+        """Return the arguments as plain types, or an error for a wrong value. Raise TypeError for a wrong type."""
         given = _normalized(args, kwargs)
         for name, value in (*zip(self.names, given[0], strict=False), *given[1].items()):
             if name in self.exact and not isinstance(value, self.foreign.get(name, ())):
@@ -191,17 +211,17 @@ class Arguments:
         return given
 
     def _words(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
-        # They name the type that the caller passed, and all the types that fit.
+        # The message names the type of the caller's value, and every accepted type.
         return mismatch(name, dict(zip(self.names, args, strict=False), **kwargs)[name], self.types[name])
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
-        """Put the arguments in their places; raise TypeError for a missing, surplus or wrongly typed one."""
+        """Assign the arguments to parameters. Raise TypeError for a missing, unknown or wrongly typed argument."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.function.__name__}: {error}") from None
         given = self.read(bound.args, bound.kwargs)
-        # A wrong value is a Failure when the step runs: until then it is kept.
+        # A wrong value is a Failure when the step runs, so the step keeps it.
         if isinstance(given, InvalidInput):
             return _normalized(bound.args, bound.kwargs)
         return given

@@ -1,11 +1,12 @@
 """Run the notebooks and write what they print into them: ``python -m tests.notebooks``, or with the names of some.
 
 What is kept is what every machine would show: not when it ran, nothing of who ran it, and of a progress bar its last
-state. They run in an empty folder and in a home of their own.
+state. They run in an empty folder and in a home of their own. A page of the documentation is written for each.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import sys
@@ -19,9 +20,10 @@ from nbclient import NotebookClient
 
 from tests.places import ROOT
 
-__all__ = ["FOLDER", "Cell", "Output", "cells", "cleaned", "executed", "names", "read", "text"]
+__all__ = ["FOLDER", "PAGES", "Cell", "Output", "cells", "cleaned", "executed", "names", "page", "read", "text"]
 
 FOLDER = ROOT / "notebooks"
+PAGES = ROOT / ".docs" / "notebooks"
 SECONDS = 120
 CHATTER = re.compile(r"[✓✕] [\d,]+ steps?, |Matplotlib is building the font cache")
 BAR = re.compile(r" *\d+%\|.*\| \d+/\d+ \[.*\]")
@@ -45,9 +47,18 @@ def cells(notebook: Any) -> list[Cell]:
     return [cell for cell in cast("list[Cell]", notebook.cells) if cell["cell_type"] == "code"]
 
 
-def executed(name: str, folder: Path) -> Any:
-    """Give a notebook with the outputs of a run in ``folder``. Raises CellExecutionError where a cell raises."""
+def executed(name: str, folder: Path, *, times: int = 1) -> Any:
+    """Return a notebook with the outputs of a run in ``folder``. Raises CellExecutionError where a cell raises.
+
+    Each cell runs ``times`` times before the next one runs.
+    """
     notebook = read(name)
+    if times > 1:
+        notebook.cells = [
+            nbformat.from_dict({**cell, "id": f"{cell.id}-{time}"})  # type: ignore[no-untyped-call]
+            for cell in notebook.cells
+            for time in range(times)
+        ]
     client = NotebookClient(
         notebook,
         timeout=SECONDS,
@@ -94,6 +105,26 @@ def text(output: Output) -> str:
     return str(output["text"] if output["output_type"] == "stream" else output["data"].get("text/plain", ""))
 
 
+def page(name: str, notebook: Any) -> dict[str, bytes]:
+    """Return the files of the documentation's page for a notebook: its Markdown, and its plots."""
+    parts: list[str] = []
+    files: dict[str, bytes] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source.replace(".ipynb)", ".md)").replace("(../.docs/", "(../"))
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        for output in cell.outputs:
+            picture = output.get("data", {}).get("image/png")
+            if picture is None:
+                parts.append(f"````text\n{text(output).rstrip()}\n````")
+            else:
+                file = f"{name}-{len(files) + 1}.png"
+                files[file] = base64.b64decode(picture)
+                parts.append(f"![A plot of this cell]({file})")
+    return {f"{name}.md": ("\n\n".join(parts) + "\n").encode(), **files}
+
+
 def main(wanted: list[str]) -> None:
     """Run these notebooks, or all, and write them back."""
     for name in wanted or names():
@@ -101,6 +132,8 @@ def main(wanted: list[str]) -> None:
             os.environ["HOME"] = os.environ["IPYTHONDIR"] = folder
             notebook = executed(name, Path(folder))
         nbformat.write(notebook, FOLDER / f"{name}.ipynb")  # type: ignore[no-untyped-call]
+        for file, content in page(name, notebook).items():
+            (PAGES / file).write_bytes(content)
         print(name)
 
 

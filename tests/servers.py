@@ -117,7 +117,7 @@ class Server:
         self._tls = tls
         self._idle = idle
         self._closed = threading.Event()
-        self._open: set[socket.socket] = set()
+        self.alive: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port: int = self._listener.getsockname()[1]
@@ -134,7 +134,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
-        for held in (self._listener, *self._open):
+        for held in (self._listener, *self.alive):
             with contextlib.suppress(OSError):
                 held.shutdown(socket.SHUT_RDWR)
             held.close()
@@ -160,7 +160,7 @@ class Server:
             held.settimeout(self._idle or 30)
             if self._tls:
                 held = self._tls.wrap_socket(held, server_side=True)
-            self._open.add(held)
+            self.alive.add(held)
             while (request := read_request(held, number)) and not self._closed.is_set():
                 self.seen.append(request)
                 answer = self._answer(request)
@@ -179,7 +179,7 @@ class Server:
         except (OSError, ValueError):
             pass
         finally:
-            self._open.discard(held)
+            self.alive.discard(held)
             held.close()
 
 
@@ -221,7 +221,7 @@ class Proxy(Server):
     def _serve(self, held: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError, ValueError), held:
             held.settimeout(30)
-            self._open.add(held)
+            self.alive.add(held)
             while request := read_request(held, number):
                 self.seen.append(request)
                 if request.verb == "CONNECT":
@@ -231,7 +231,7 @@ class Proxy(Server):
 
     def _tunnel(self, held: socket.socket, port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as far:
-            self._open.add(far)
+            self.alive.add(far)
             held.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             self._spawn(lambda: relay(far, held))
             relay(held, far)

@@ -360,7 +360,7 @@ def test_a_wrong_type_names_the_argument(parameter: Parameter) -> None:
         assert (
             parameter.name in message
             or "takes a Sandbox" in message
-            or "step is needed" in message
+            or "expected a step" in message
             or "needs arguments" in message
         )
         assert "expected" not in message or type(value).__name__ in message or "[" in message or "a key of" in message

@@ -1,1 +1,1 @@
-"""Trees of files as tar.gz, and back."""
+"""File trees as tar.gz archives."""

@@ -1,8 +1,8 @@
-"""gzip, written and read on other threads than the caller's.
+"""gzip compression and decompression on worker threads.
 
-zlib-ng does it several times faster than the standard library, which serves where that is not installed. Both let
-other threads run meanwhile. A stream is compressed in blocks that know the end of the block before them, which costs
-a hundredth of its size and lets every core take part; what comes out is one ordinary gzip member.
+zlib-ng is several times faster than the standard library, which is the fallback. Both release the GIL, so other threads
+run at the same time. A stream is compressed in blocks, each with the end of the block before it as its dictionary. That
+adds a hundredth to the size and uses every core. The output is one ordinary gzip member.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Decompressor(Protocol):
 
 
 class Engine(Protocol):
-    """What zlib and zlib-ng have in common, as far as it is needed."""
+    """The common interface of zlib and zlib-ng, as far as it is needed."""
 
     DEFLATED: int
     DEF_MEM_LEVEL: int
@@ -62,21 +62,21 @@ class Engine(Protocol):
 
 
 def engines() -> dict[str, Engine]:
-    """Give the engines that are installed, the fastest first."""
-    found: dict[str, Engine] = {}
+    """Return the installed engines, the fastest first."""
+    available: dict[str, Engine] = {}
     for name in ("zlib_ng.zlib_ng", "zlib"):
         try:
-            found[name] = cast(Engine, importlib.import_module(name))
+            available[name] = cast(Engine, importlib.import_module(name))
         except ImportError:
             continue
-    return found
+    return available
 
 
 ENGINE = next(iter(engines().values()))
 
 
 def shrink(blocks: Generator[bytearray], engine: Engine | None = None) -> Generator[bytes]:
-    """Compress blocks of about BLOCK bytes. Whoever closes this early closes ``blocks`` and ends the threads."""
+    """Compress blocks of about BLOCK bytes. Closing the iterator early closes ``blocks`` and ends the threads."""
     engine = engine or ENGINE
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pocketenv-archive")
     waiting: deque[Future[bytes]] = deque()
@@ -87,7 +87,7 @@ def shrink(blocks: Generator[bytearray], engine: Engine | None = None) -> Genera
             crc, size = engine.crc32(block, crc), size + len(block)
             waiting.append(pool.submit(_deflate, engine, block, window))
             window = block[-_WINDOW:]
-            # One block waits for each that is in work, so that a slow disk or network stops neither.
+            # One more block waits than there are workers, so that a slow disk or network stops neither.
             while len(waiting) > 2 * _THREADS:
                 held.append(waiting.popleft().result())
                 length += len(held[-1])
@@ -108,10 +108,10 @@ def shrink(blocks: Generator[bytearray], engine: Engine | None = None) -> Genera
 
 
 def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Generator[bytes]:
-    """Decompress what ``read`` gives, in blocks of at most BLOCK bytes: the next is made while one is looked at.
+    """Decompress the bytes of ``read`` in blocks of at most BLOCK bytes. The next block is made in the background.
 
     Raises ArchiveError for anything but whole gzip members up to the very end. ``read`` is called on the caller's
-    thread, and what it raises is passed on.
+    thread, and its exceptions pass through.
     """
     engine = engine or ENGINE
     with ThreadPoolExecutor(1, thread_name_prefix="pocketenv-archive") as pool:
@@ -140,7 +140,7 @@ def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Genera
 
 
 def _member(read: Callable[[int], bytes], data: bytes) -> bytes:
-    # The beginning of the next gzip member, or nothing where the archive ends.
+    # Return the beginning of the next gzip member, or nothing where the archive ends.
     while len(data) < len(_MAGIC) and (more := read(_PIECE)):
         data += more
     if data and data[: len(_MAGIC)] != _MAGIC:
@@ -149,6 +149,6 @@ def _member(read: Callable[[int], bytes], data: bytes) -> bytes:
 
 
 def _deflate(engine: Engine, block: bytearray, window: bytearray) -> bytes:
-    # Flushed to whole bytes: the blocks only have to be put behind each other.
+    # Flushed to whole bytes: so the blocks can be concatenated.
     deflater = engine.compressobj(LEVEL, engine.DEFLATED, _RAW, engine.DEF_MEM_LEVEL, engine.Z_DEFAULT_STRATEGY, window)
     return deflater.compress(block) + deflater.flush(engine.Z_SYNC_FLUSH)

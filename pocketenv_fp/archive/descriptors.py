@@ -1,4 +1,4 @@
-"""File descriptors that are closed even where an interrupt leaves no time to."""
+"""File descriptors that are closed even after an interrupt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PIECE = 64 * 1024
 
 
 class Descriptor(Protocol):
-    """An open file or directory. It is closed at the latest when nothing refers to it."""
+    """An open file or directory. It is closed at the latest when no reference to it is left."""
 
     def fileno(self) -> int:
         """Return its number."""
@@ -25,8 +25,8 @@ class Descriptor(Protocol):
         ...
 
 
-# Python handles signals between two bytecodes. A number that `os.open` returned is lost where a signal raises before
-# it has a name, and so is one in a `finally` that has not come to `os.close`. These types own any descriptor and close
+# Python handles signals between two bytecodes. A number from `os.open` is lost if a signal handler raises before
+# the number has a name. So is one in a `finally` that has not reached `os.close`. These types own any descriptor and close
 # it in C. `io.FileIO` would do for files, but refuses directories.
 _OWNER: Any = getattr(select, "epoll", None) or getattr(select, "kqueue")  # noqa: B009  # each is on some systems only
 _own: Callable[[int], Descriptor] = _OWNER.fromfd

@@ -1,4 +1,4 @@
-"""Ignore files, as git means them."""
+"""Ignore files with git's meaning."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ OWN, GIT = ".pocketenvignore", ".gitignore"
 
 @dataclass(frozen=True)
 class Ignore:
-    """What is left out: nothing, what given patterns say, or what the ignore files in the tree say.
+    """The rules for entries that are left out: none, given patterns, or the ignore files in the tree.
 
     In each directory its ``.pocketenvignore`` counts if there is one, else its ``.gitignore``. As in git, the last
-    pattern that matches decides, those of a deeper directory go before those above it, and below an ignored
-    directory nothing is looked at, so that nothing in it can be included again. ``.git`` itself is left out wherever
-    ignore files are read.
+    matching pattern decides, and a deeper directory's patterns go before those above it. An ignored directory is not
+    entered, so nothing in it can be included again. ``.git`` itself is left out wherever ignore files are read.
     """
 
     reads_files: bool
@@ -41,12 +40,12 @@ class Ignore:
 
     @classmethod
     def files(cls) -> Ignore:
-        """Leave out what the ignore files in the tree say, and ``.git``."""
+        """Leave out the entries that the ignore files in the tree name, and ``.git``."""
         return cls(reads_files=True)
 
     @classmethod
     def patterns(cls, lines: Iterable[str]) -> Ignore:
-        """Leave out what these lines say, as if they stood in the only ignore file, at the top.
+        """Leave out the entries that these lines name, as if they stood in the only ignore file, at the top.
 
         Raises UnicodeEncodeError for half of a surrogate pair.
         """

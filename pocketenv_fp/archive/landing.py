@@ -1,4 +1,4 @@
-"""Where something arrives whole or not at all: made beside its place, and moved there when it is complete."""
+"""Move a new file or directory to its place as a whole, or not at all. It is made next to its place first."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["land", "staging"]
 
 _PREFIX = ".pocketenv-"
 _OPEN_DIRECTORY = 0o700
-# What is to be known to put an entry back: the number of what was kept of it, or a directory's times.
+# The data to put an entry back: the number of a kept entry, or a directory's times.
 _Before = int | tuple[int, int] | None
 
 
 @contextmanager
 def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
-    """Give an empty directory on the file system of ``target``, for `land` to move from. It is removed in the end.
+    """Yield an empty directory on the file system of ``target``, for `land` to move from. It is removed at the end.
 
-    It lies in a hidden one beside the target, or ``inside`` it, that only its owner can look into. Directories above
-    the target are made, and removed again if nothing arrived. Raises ArchiveError.
+    It lies in a hidden directory beside the target, or ``inside`` it. Only its owner can read that one. Missing parents
+    of the target are made, and removed again if nothing arrived. Raises ArchiveError.
     """
     place = _place(target)
     made_above: list[Path] = []
@@ -39,16 +39,16 @@ def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
                 above = above.parent
             folder.mkdir(parents=True, exist_ok=True)
             own = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
-            made = Path(own, "new")
-            made.mkdir()
+            new = Path(own, "new")
+            new.mkdir()
         except OSError as error:
             _remove_empty(made_above)
             raise broken(error, str(target)) from None
         try:
             with opened():
-                yield made
+                yield new
         finally:
-            # What cannot be removed must not hide what happened before.
+            # A failed removal must not hide an earlier error.
             with contextlib.suppress(OSError):
                 _remove(own)
             if not os.path.lexists(place):
@@ -56,22 +56,22 @@ def staging(target: Path, *, inside: bool = False) -> Generator[Path]:
 
 
 def land(made: Path, target: Path) -> None:
-    """Move ``made``, which lies in the directory that `staging` gave or is it, to ``target``.
+    """Move ``made``, which is in the directory of `staging` or is that directory, to ``target``.
 
-    Where there is nothing it is one rename. A file replaces a file or a link. A directory is merged into the one that
-    is there, entry by entry: files replace files, directories are merged in turn and keep their own modes, a link in
-    the way is replaced and never followed, and what the new one does not have stays. ``target`` itself may be a link.
+    Without a target it is one rename. A file replaces a file or a link. A directory is merged into the existing one,
+    entry by entry: files replace files, and directories are merged in turn and keep their own modes. A link in the way is
+    replaced and never followed. Entries that only the target has stay. ``target`` itself may be a link.
 
-    It happens as a whole or not at all: on any failure all is put back as it was. Raises ArchiveError, also for a
+    The move is done as a whole or not at all: on any failure all is put back as it was. Raises ArchiveError, also for a
     file where a directory is and the other way round.
     """
     place = _place(target)
     try:
-        kept = tempfile.mkdtemp(prefix="old-", dir=made.parent)
+        old = tempfile.mkdtemp(prefix="old-", dir=made.parent)
     except OSError as error:
         raise broken(error, str(target)) from None
-    moves = _Moves(str(made), str(place), kept)
-    # Ctrl-C may stop it, but not what puts all back.
+    moves = _Moves(str(made), str(place), old)
+    # Ctrl-C may stop the move, but not the undo.
     with closed():
         try:
             with opened():
@@ -84,7 +84,7 @@ def land(made: Path, target: Path) -> None:
 
 
 class _Moves:
-    """What was moved until now, and how to undo it."""
+    """The moves so far, and how to undo them."""
 
     def __init__(self, made: str, place: str, kept: str) -> None:
         self.entry = ""
@@ -96,7 +96,7 @@ class _Moves:
         self._undo: list[tuple[Callable[[str, _Before], object], str, _Before]] = []
 
     def merge(self) -> None:
-        """Move one thing and all below it."""
+        """Move one entry and all below it."""
         waiting = [""]
         while waiting:
             self.entry = waiting.pop()
@@ -104,14 +104,14 @@ class _Moves:
             waiting += [above + name for name in self._move(self.entry)]
 
     def undo(self) -> None:
-        """Put back all, the last first, and go on where something cannot be."""
+        """Put back all, the last first, and go on where one fails."""
         while self._undo:
             with contextlib.suppress(OSError):
                 back, entry, before = self._undo.pop()
                 back(entry, before)
 
     def _move(self, entry: str) -> list[str]:
-        # Gives what is left to move one by one.
+        # Return the entries that have to be moved one by one.
         new, there = self._paths(entry)
         is_directory = stat.S_ISDIR(os.lstat(new).st_mode)
         try:
@@ -135,10 +135,10 @@ class _Moves:
     def _put_aside(self, entry: str, *, replaced: bool) -> None:
         self._number += 1
         there, kept = self._paths(entry)[1], f"{self._kept}/{self._number}"
-        # Noted before it is done, here and below, as Ctrl-C may come in between: to undo what was not done does nothing.
+        # Recorded before it is done, here and below, as Ctrl-C may come in between. To undo a step that was not done does nothing.
         self._undo.append((self._put_back, entry, self._number))
         if replaced:
-            # With a second name for the old one, the new one can take its place without a moment in between.
+            # The old entry has a second name, so the new one can replace it without a moment in between.
             try:
                 os.link(there, kept, follow_symlinks=False)
             except (OSError, NotImplementedError):
@@ -168,7 +168,7 @@ class _Moves:
 
 
 def _rename(old: str, new: str) -> None:
-    # A directory that forbids writing cannot be moved elsewhere: its way up is written in it.
+    # A directory that forbids writing cannot be moved elsewhere: its entry ``..`` would be written.
     found = os.lstat(old)
     if not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_IWUSR:
         os.rename(old, new)

@@ -8,7 +8,7 @@ from typing import Literal
 __all__ = ["ABSOLUTE", "LinkRule", "Links", "is_absolute", "way_out"]
 
 LinkRule = Literal["refuse", "skip", "keep"]
-"""For links that lead out of the tree: refuse all of the copy, skip them, or keep them with the text that they have."""
+"""For links that lead out of the tree: refuse the whole copy, skip them, or keep them with their targets."""
 
 ABSOLUTE = "a link to an absolute name"
 
@@ -18,14 +18,14 @@ _MOST_STEPS = 512
 
 
 def way_out(reason: str) -> str:
-    """Return the reason for refusing a link, with what a caller can do."""
+    """Return the reason for refusing a link, with the options of the caller."""
     return f'{reason}: links="skip" leaves such links out, links="keep" keeps them as they are'
 
 
 class Links:
-    """The links of a tree by name, each with its text.
+    """The links of a tree by name, each with its target.
 
-    They are followed in what is known, not on the disk: that is all there is, and nothing can trick it.
+    They are resolved in this mapping, not on the disk: it is complete, and nothing can change it.
     """
 
     def __init__(self) -> None:
@@ -35,23 +35,23 @@ class Links:
         return name in self._texts
 
     def add(self, name: str, text: str) -> None:
-        """Note a link."""
+        """Add a link."""
         self._texts[name] = text
 
     def repeat(self, name: str, known: str) -> None:
-        """Note that a link has another name as well."""
+        """Add another name of a link."""
         self._texts[name] = self._texts[known]
 
     def leading_out(self, is_disguised: Callable[[str], bool] = lambda _: False) -> list[tuple[str, str]]:
-        """Return the links that lead out, or may, each with the reason.
+        """Return the links that lead out of the tree, or may, each with the reason.
 
-        ``is_disguised`` returns whether what is no link by its name is one on the disk.
+        ``is_disguised`` returns whether a name without a link is a link on the disk.
         """
         return [(name, reason) for name in self._texts if (reason := self._reason(name, is_disguised)) is not None]
 
     def _reason(self, name: str, is_disguised: Callable[[str], bool]) -> str | None:
-        # What stays inside may lead nowhere or in circles; the system gives up on those as well. Where no more steps
-        # up are to come it leads inside: down, or on by other links, and each of them is looked at for itself.
+        # A link that stays inside may lead nowhere or in circles; the system gives up on those as well. Where no more steps
+        # up follow, it leads inside: down, or on by other links, and each of them is checked itself.
         text = self._texts[name]
         if is_absolute(text):
             return ABSOLUTE
@@ -81,10 +81,10 @@ class Links:
 
 
 def is_absolute(text: str) -> bool:
-    """Return whether a link's text starts at the root."""
+    """Return whether a link's target is absolute."""
     return text.startswith("/")
 
 
 def _steps(text: str) -> list[str]:
-    # The last one first, as they are taken from the end.
+    # The last one first, as they are popped from the end.
     return [step for step in reversed(text.split("/")) if step not in {"", "."}]

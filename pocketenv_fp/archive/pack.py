@@ -1,4 +1,4 @@
-"""A tree or a file as a tar.gz, in pieces."""
+"""Pack a tree or a file as a tar.gz, in pieces."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def pack(
     source: Path, *, ignore: Ignore, name: str | None = None, count: Callable[[int], None] | None = None
 ) -> Generator[bytes]:
-    """Yield a tar.gz of ``source`` in pieces of up to a mebibyte, with flat memory however large it is.
+    """Yield a tar.gz of ``source`` in pieces of up to a mebibyte, with flat memory for any size.
 
-    What is in a directory are the top entries, with none for the directory itself; a file is one entry, ``name`` or
-    its own name. ``source`` itself may be a link; links in it are kept as links, several names of a file as hard
-    links. Sockets, pipes and devices are skipped: `survey` counts them. The same tree makes the same bytes: entries
-    are sorted, times are whole seconds, owners are left out. ``count`` is called with how many bytes of files were
-    read, piece by piece. What it raises comes out as it is.
+    The entries of a directory are the top entries, without one for the directory itself. A file is one entry, ``name`` or
+    its own name. ``source`` itself may be a link. Links in it are kept as links, and several names of a file as hard
+    links. Sockets, pipes and devices are skipped: `survey` counts them. The same tree makes the same bytes: entries are
+    sorted, times are whole seconds, owners are left out. ``count`` is called with the number of bytes of files that were
+    read, piece by piece. Its exceptions pass through.
 
-    Raises ArchiveError on the way for what cannot be read or changes its size or kind meanwhile: then there is no end
-    to what was yielded before, and nothing takes it for whole. Closing it early ends its threads.
+    Raises ArchiveError for an entry that cannot be read, or that changes its size or kind during the copy. The pieces
+    before it have no end then, so no reader accepts them as whole. Closing the iterator early ends its threads.
     """
     return compression.shrink(_Tar(count).blocks(source, ignore, name))
 
 
 class _Tar:
-    """An uncompressed archive under way: `full` are the blocks that can be given away, `block` is being filled."""
+    """An uncompressed archive: `full` are the finished blocks, `block` is being filled."""
 
     def __init__(self, count: Callable[[int], None] | None) -> None:
         self._count = count
@@ -52,7 +52,7 @@ class _Tar:
         self._names: dict[tuple[int, int], str] = {}
 
     def blocks(self, source: Path, ignore: Ignore, name: str | None) -> Generator[bytearray]:
-        """The archive, in blocks."""
+        """Yield the archive in blocks."""
         try:
             mode = source.stat().st_mode
         except OSError as error:
@@ -92,7 +92,7 @@ class _Tar:
             yield full
 
     def _file(self, name: str, path: str, flags: int, folder: Descriptor | None = None) -> Generator[bytearray]:
-        # Only system calls are in blocks that take an OSError for the disk's: the caller may raise one as well.
+        # Only system calls are in blocks that catch an OSError of the disk: the caller may raise one as well.
         try:
             file = hold(path, flags, folder)
             found = os.fstat(file.fileno())
@@ -128,7 +128,7 @@ class _Tar:
             more = os.read(file, 1)
         except OSError as error:
             raise broken(error, name) from None
-        # The header has announced the size, so what was added since has no place.
+        # The header has the size already, so bytes that were added since have no place.
         if more:
             raise ArchiveError("it became longer while it was read", shown(name))
         yield from self._put(bytes(-size % _RECORD))
@@ -146,10 +146,10 @@ def _header_of(name: str, entry: os.DirEntry[str] | None, folder: Descriptor) ->
     return _header(name, found, tarfile.SYMTYPE, read_link(entry, name, folder))
 
 
-def _header(name: str, found: os.stat_result, kind: bytes, link: str = "") -> bytes:
-    # GNU's format takes names as the bytes that they are, of any length, and every tar reads it.
+def _header(name: str, status: os.stat_result, kind: bytes, link: str = "") -> bytes:
+    # GNU's format keeps names as bytes, of any length, and every tar reads it.
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, link
-    entry.mode, entry.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
-    entry.size = found.st_size if kind == tarfile.REGTYPE else 0
+    entry.mode, entry.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
+    entry.size = status.st_size if kind == tarfile.REGTYPE else 0
     return entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")

@@ -1,10 +1,10 @@
-"""One line of an ignore file, read as git reads it.
+"""One line of an ignore file, with git's meaning.
 
-A line becomes a regular expression over bytes as characters. An expression that may go back and try another way takes
-exponential time for lines like ``*a*a*a*b``. This one never does: what a star skips is decided once, in an atomic
-group. The nearest place where the next literal part fits is always good enough, as all that follows fits there if it
-fits anywhere. The same holds for ``**`` and directories. So a match costs at most the length of the name times that of
-the line. Lines that can match nothing are dropped.
+A line becomes a regular expression over bytes as characters. An expression that may backtrack takes exponential time for
+lines like ``*a*a*a*b``. This one never does: the extent of a star is decided once, in an atomic group. The nearest place
+where the next literal part fits is always good enough: the rest fits there if it fits anywhere. The same holds for
+``**`` and directories. So a match costs at most the length of the name times that of the line. Lines that can match
+nothing are dropped.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class _Stars(Enum):
 
     IN_A_NAME = auto()
     DIRECTORIES = auto()
-    """Any number of whole directories, with the slash behind each: ``**/``."""
+    """Any number of whole directories, with the slash after each: ``**/``."""
     SOME_DIRECTORIES = auto()
-    """At least one of them: git takes ``**`` with an escaped slash behind it so."""
+    """At least one of them: git reads ``**`` with an escaped slash after it so."""
     REST = auto()
     """All that follows: ``**`` at the end."""
 
@@ -54,7 +54,7 @@ _Item = str | _Stars
 
 @dataclass(frozen=True)
 class Pattern:
-    """A pattern: what it matches, only directories or anything, and whether that is ignored or included again."""
+    """A pattern: its expression, whether it is for directories only, and whether it ignores or includes again."""
 
     expression: re.Pattern[str]
     ignores: bool
@@ -75,7 +75,7 @@ class _NeverError(Exception):
 
 
 def read(line: bytes) -> Pattern | None:
-    """Read one line. Return None for one that is empty, a comment, or can match nothing."""
+    """Parse one line. Return None for one that is empty, a comment, or can match nothing."""
     text = _trimmed(line.partition(b"\0")[0].removesuffix(b"\r").decode("latin-1"))
     if text.startswith("#"):
         return None
@@ -92,7 +92,7 @@ def read(line: bytes) -> Pattern | None:
 
 
 def _trimmed(text: str) -> str:
-    # Spaces at the end go, unless a backslash stands before them.
+    # Spaces at the end are dropped, unless a backslash stands before them.
     kept = text.rstrip(" ")
     escapes = len(kept) - len(kept.rstrip("\\"))
     return text[: len(kept) + 1] if escapes % 2 else kept
@@ -101,7 +101,7 @@ def _trimmed(text: str) -> str:
 def _items(text: str, *, anywhere: bool) -> list[_Item]:
     if not text:
         raise _NeverError
-    # git compares what stands before the first special character by itself, and reads the rest as if it began there.
+    # git compares the part before the first special character by itself, and reads the rest as a new beginning.
     begin = next((at for at, character in enumerate(text) if character in "*?[\\"), len(text))
     made, at = list[_Item](), 0
     while at < len(text):
@@ -126,7 +126,7 @@ def _items(text: str, *, anywhere: bool) -> list[_Item]:
 
 
 def _meaning(text: str, end: int) -> tuple[_Stars, int]:
-    # Of ``**`` that ends here, at the beginning of a component; and where to read on.
+    # Return the meaning of ``**`` that ends here, at the beginning of a component, and the next position.
     if end == len(text):
         return _Stars.REST, end
     if text[end] == "/":
@@ -137,7 +137,7 @@ def _meaning(text: str, end: int) -> tuple[_Stars, int]:
 
 
 def _append(made: list[_Item], stars: _Stars) -> None:
-    # One after the other they mean no more than one, and would take longer.
+    # Several in a row mean no more than one, and would take longer.
     if stars is _Stars.DIRECTORIES and made[-1:] == [stars]:
         return
     if stars is not _Stars.IN_A_NAME and made[-1:] == [_Stars.DIRECTORIES]:
@@ -165,7 +165,7 @@ def _part(items: Sequence[_Item]) -> str:
         elif isinstance(item, str) and item != "/":
             literal.append(item)
         else:
-            # Behind a star, the nearest place; but the last literal stands right before the slash or the end.
+            # After a star, the nearest place; but the last literal stands right before the slash or the end.
             text = "".join(literal) + ("/" if item == "/" else "")
             if not after_star:
                 made.append(text)
@@ -179,7 +179,7 @@ def _part(items: Sequence[_Item]) -> str:
 
 
 def _bracket(text: str, at: int) -> tuple[set[str], int]:
-    # The characters that a bracket allows, and where it ends. What stands first is never its end.
+    # Return the characters that a bracket allows, and its end. Its first character is never its end.
     negated = text[at : at + 1] in {"!", "^"}
     at += negated
     allowed, before, first = set[str](), "", True
@@ -201,7 +201,7 @@ def _bracket(text: str, at: int) -> tuple[set[str], int]:
 
 
 def _one(text: str, at: int) -> tuple[str, int]:
-    # The character that stands here, or that is escaped here, and where the next is.
+    # Return the character that stands here, or that is escaped here, and the next position.
     at += text[at : at + 1] == "\\"
     if at >= len(text):
         raise _NeverError

@@ -1,4 +1,4 @@
-"""What a copy leaves out though no pattern asks for it: sockets, pipes, devices, and links by ``links="skip"``."""
+"""Entries that a copy skips without a pattern: sockets, pipes, devices, and links by ``links="skip"``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = 3
 
 
 class Skipped:
-    """How many of each kind were skipped, and the names of the first: a million of them take no memory."""
+    """The number of skipped entries of each kind, and the first names: a million of them take no memory."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -24,7 +24,7 @@ class Skipped:
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """The number of all."""
         return sum(self._counts.values())
 
     def add(self, kind: str, name: str) -> None:
@@ -41,7 +41,7 @@ class Skipped:
         return f"{kinds} ({', '.join(self._names)}{more})"
 
     def report(self, operation: str) -> None:
-        """Log a warning, and note it to watchers, where anything was skipped. The second time do nothing."""
+        """Log a warning and report it to observers, where anything was skipped. A second call does nothing."""
         if not self.count or self._is_reported:
             return
         self._is_reported = True
@@ -54,7 +54,7 @@ class Skipped:
 
 
 def kind_of(mode: int) -> str:
-    """Return what a mode that is no file's, directory's or link's stands for."""
+    """Return the kind of entry for a mode that is no file's, directory's or link's."""
     if stat.S_ISSOCK(mode):
         return SOCKET
     return PIPE if stat.S_ISFIFO(mode) else DEVICE

@@ -1,4 +1,4 @@
-"""A tree on this machine's disk, walked in one fixed order, without what is ignored."""
+"""Walk a tree on this machine's disk in one fixed order, without ignored entries."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is to pack: the number of entries and the bytes of all files together.
+    """The size of a tree: the number of entries and the bytes of all files together.
 
-    ``skipped`` is what is left out by its kind. The links among it are in ``links_out``, by name.
+    ``skipped`` counts the entries that are skipped by their kind. Its links are in ``links_out``, by name.
     """
 
     entries: int
@@ -37,12 +37,12 @@ class Survey:
 def walk(
     source: str, ignore: Ignore, skipped: Skipped | None = None
 ) -> Generator[tuple[str, os.DirEntry[str] | None, Descriptor]]:
-    """Yield all that is below ``source``: its name, its entry, and the open directory that it is in.
+    """Yield everything below ``source``: its name, its entry, and the open directory that it is in.
 
-    Each directory comes before what is in it, in order of names, files and links before directories. It has no entry:
-    the open directory is its own, and good until the next step. Links are yielded and never followed, nor is one that
-    takes the place of a directory meanwhile: what lies outside of the tree is not read. Sockets, pipes and devices are
-    not yielded, and counted in ``skipped``. Raises ArchiveError.
+    Each directory comes before its entries, in the order of names, files and links before directories. It has no entry:
+    the open directory is its own, and valid until the next step. Links are yielded and never followed. Neither is a link
+    that replaces a directory during the walk: nothing outside of the tree is read. Sockets, pipes and devices are not
+    yielded, and counted in ``skipped``. Raises ArchiveError.
     """
     # Not recursive: a tree may be deeper than Python's stack.
     root, waiting = _open(source, _LOOK, None, source), [("", ignore)]
@@ -69,10 +69,10 @@ def walk(
 
 
 def survey(source: Path, *, ignore: Ignore, links: LinkRule = "keep") -> Survey:
-    """Count what `pack` would pack, and find out what it could not. Raises ArchiveError.
+    """Count what `pack` would pack, and find the entries that it could not. Raises ArchiveError.
 
     A file with several names counts once. ``source`` itself may be a link. With links="refuse" a link that leads out
-    of ``source`` raises ArchiveError; with "skip" it is not counted: hand ``links_out`` to `Ignore.without`.
+    of ``source`` raises ArchiveError. With "skip" it is not counted: pass ``links_out`` to `Ignore.without`.
     """
     found = _stat(source)
     if not stat.S_ISDIR(found.st_mode):
@@ -113,7 +113,7 @@ def _judged(known: Links, links: LinkRule, skipped: Skipped) -> frozenset[str]:
 
 
 def read_link(entry: os.DirEntry[str], name: str, folder: Descriptor) -> str:
-    """Return what a link says. Raises ArchiveError."""
+    """Return the target of a link. Raises ArchiveError."""
     try:
         return from_disk(os.readlink(entry.name, dir_fd=folder.fileno()))
     except OSError as error:
@@ -128,14 +128,14 @@ def _stat(source: Path) -> os.stat_result:
 
 
 def _odd(entry: os.DirEntry[str], name: str) -> str | None:
-    # What an entry is that is no file, directory or link.
+    # The kind of an entry that is no file, directory or link.
     try:
         if entry.is_file(follow_symlinks=False) or entry.is_symlink():
             return None
         mode = entry.stat(follow_symlinks=False).st_mode
     except OSError as error:
         raise broken(error, name) from None
-    # It may have been replaced in between, and is looked at again where it is read.
+    # It may have been replaced in between, and is checked again where it is read.
     return None if stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode) else kind_of(mode)
 
 
@@ -166,7 +166,7 @@ def _open(path: str | bytes, flags: int, folder: Descriptor | None, name: str) -
 def _listing(
     folder: Descriptor, shown_as: str, name: str, ignore: Ignore
 ) -> tuple[list[os.DirEntry[str]], list[str], Ignore]:
-    # What is no directory, the names of the directories, and the rules for them.
+    # Return the other entries, the names of the directories, and the rules for them.
     try:
         with os.scandir(folder.fileno()) as listing:
             entries = sorted(listing, key=_by_name)

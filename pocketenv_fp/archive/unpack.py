@@ -1,7 +1,7 @@
-"""A tar.gz unpacked into a new directory, trusted in nothing.
+"""Unpack an untrusted tar.gz into a new directory.
 
-tarfile's own loop is not used: on Python 3.11 it can be made to hang or to hold anything in memory by what an archive
-says about itself. Its reading of a single header is.
+tarfile's own loop is not used: on Python 3.11 a header can make it hang or fill the memory. Only its parser of a single
+header is used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONG = {tarfile.GNUTYPE_LONGNAME: b"path", tarfile.GNUTYPE_LONGLINK: b"linkpath
 _OTHERS = frozenset({tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
 _ODD = {tarfile.CHRTYPE: DEVICE, tarfile.BLKTYPE: DEVICE, tarfile.FIFOTYPE: PIPE}
 _SPARSE_FILE = "a sparse file in the form that only GNU tar reads"
-# Of what headers say, all that is heeded: nothing else is kept.
+# The only headers that are read. Nothing else is kept.
 _HEEDED = frozenset({b"path", b"linkpath", b"size", b"mtime"})
 _SPARSE = b"GNU.sparse."
 # The names of directories and links are in memory until the end.
@@ -54,15 +54,15 @@ class Readable(Protocol):
     """Anything with a ``read``."""
 
     def read(self, size: int, /) -> bytes:
-        """Give up to ``size`` bytes, none at the end."""
+        """Return up to ``size`` bytes, none at the end."""
         ...
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may become: ``max_bytes`` in all files together, ``max_entries`` in files and directories.
+    """The limits of an archive: ``max_bytes`` in all files together, ``max_entries`` in files and directories.
 
-    What headers take beyond 8 KiB an entry counts as bytes too.
+    Headers beyond 8 KiB an entry count as bytes too.
     """
 
     max_bytes: int = 32 * 1024**3
@@ -79,21 +79,21 @@ def unpack(
     links: LinkRule = "refuse",
     skipped: Skipped | None = None,
 ) -> int:
-    """Unpack a tar.gz into the directory ``target``, which is new or empty. Return how many entries were made.
+    """Unpack a tar.gz into the directory ``target``, which is new or empty. Return the number of entries.
 
-    With ``strip`` all entries have to be in one top directory, whose name is dropped and whose mode and time become
-    those of ``target``. Contents, links, permission bits and times are restored; setuid and the like and owners are
-    not. What the patterns of ``ignore`` leave out counts among the entries of ``limits``, not the bytes. Pipes
-    and devices are skipped, and counted in ``skipped``.
+    With ``strip`` all entries have to be in one top directory. Its name is dropped, and its mode and time become those of
+    ``target``. Contents, links, permission bits and times are restored; setuid and the like and owners are not. Entries
+    that ``ignore`` leaves out count among the entries of ``limits``, not the bytes. Pipes and devices are skipped, and
+    counted in ``skipped``.
 
-    A link that leads out of ``target``, by whatever way, is refused, or skipped and counted, or kept with its text, as
-    ``links`` says. Nothing is ever written through a link, whatever it says.
+    A link that leads out of ``target``, by any way, is refused, or skipped and counted, or kept with its target, as
+    ``links`` says. Nothing is ever written through a link.
 
-    The whole archive is refused, with an ArchiveError that names the entry, for a name that is absolute or has `..`
-    in it, an entry behind a link, one that is there twice, a hard link to what is not unpacked, more than ``limits``
-    allow or 256 MiB of names of directories and links, and for anything that is damaged, breaks off or has something
-    behind its end. Then, and when reading raises, what was unpacked until then is still in ``target``: it is the
-    caller's to remove (see `staging`). What reading raises is passed on.
+    An ArchiveError that names the entry refuses the whole archive for: a name that is absolute or has `..` in it, an
+    entry behind a link, a name that is there twice, a hard link to an entry that is not unpacked, more than ``limits``
+    allow, 256 MiB of names of directories and links, and an archive that is damaged, breaks off or has data after its
+    end. Then, and when reading raises, the entries so far are still in ``target``: the caller removes them (see
+    `staging`). Exceptions of ``read`` pass through.
     """
     stream = _Stream(source if callable(source) else source.read)
     rules = _Rules(limits, ignore, links, Skipped() if skipped is None else skipped, strip=strip)
@@ -101,7 +101,7 @@ def unpack(
     try:
         return unpacking.run()
     except (OSError, OverflowError) as error:
-        # What the disk says and what the connection says are both OSErrors.
+        # Errors of the disk and of the connection are both OSErrors.
         if error is stream.failure:
             raise
         raise broken(error, unpacking.entry) from None
@@ -122,14 +122,14 @@ class _Stream:
         self._blocks.close()
 
     def exactly(self, size: int) -> bytes:
-        """The next bytes. Raises ArchiveError if the archive ends before."""
+        """Return the next bytes. Raises ArchiveError if the archive ends before."""
         if len(self._block) >= size:
             found, self._block = self._block[:size], self._block[size:]
             return bytes(found)
         return b"".join(self.pieces(size))
 
     def pieces(self, size: int, *, may_end: bool = False) -> Generator[memoryview]:
-        """The next bytes, as they come. Raises ArchiveError if the archive ends before."""
+        """Yield the next bytes as they arrive. Raises ArchiveError if the archive ends before."""
         while size:
             if not self._block:
                 self._block = memoryview(next(self._blocks, b""))
@@ -159,7 +159,7 @@ class _Stream:
 
 @dataclass
 class _Entry:
-    """One entry, after all that its headers say."""
+    """One entry, with the fields of all its headers."""
 
     name: str
     link: str
@@ -171,7 +171,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What an archive may do, and what of it is wanted."""
+    """The limits of an archive, and the wanted entries."""
 
     limits: Limits
     ignore: Ignore
@@ -181,7 +181,7 @@ class _Rules:
 
 
 class _Unpacking:
-    """One archive on its way. What it knows of the target is the truth: nobody else knows the target."""
+    """An archive that is being unpacked. No other process changes the target, so these fields describe it truly."""
 
     def __init__(self, stream: _Stream, target: bytes, rules: _Rules) -> None:
         self.entry = ""
@@ -192,7 +192,7 @@ class _Unpacking:
         self._bytes = 0
         self._made = 0
         self._names = 0
-        # Mode and time by name; without them for those that only other entries' names speak of.
+        # Mode and time by name. Directories that only the names of entries mention have none.
         self._directories: dict[str, tuple[int, int] | None] = {"": None}
         self._links = Links()
         self._odd: dict[str, str] = {}
@@ -200,7 +200,7 @@ class _Unpacking:
         self._defaults: dict[bytes, bytes] = {}
 
     def run(self) -> int:
-        """Unpack it all; the number of entries."""
+        """Unpack all entries. Return their number."""
         self.entry = "."
         os.makedirs(self._target, exist_ok=True)
         with os.scandir(self._target) as there:
@@ -211,7 +211,7 @@ class _Unpacking:
             entries += self._place(entry)
         self._stream.drain()
         entries -= self._settle_links()
-        # Those deep inside first: one above may forbid to go in or to change anything.
+        # The deepest first: one above may forbid to enter it or to change anything.
         for name, restored in sorted(self._directories.items(), reverse=True):
             if restored is not None:
                 self.entry = self._full(name)
@@ -221,7 +221,7 @@ class _Unpacking:
         return entries
 
     def _settle_links(self) -> int:
-        # What a link leads to is certain when all others are known. How many were taken away again.
+        # The target of a link is certain when all others are known. Return how many were removed again.
         if self._rules.links == "keep":
             return 0
         leading_out = self._links.leading_out(self._is_disguised)
@@ -234,7 +234,7 @@ class _Unpacking:
         return len(leading_out)
 
     def _is_disguised(self, name: str) -> bool:
-        # A disk may take a and A for one name.
+        # A disk may treat a and A as one name.
         return name not in self._directories and os.path.islink(self._path(name))
 
     def _path(self, name: str) -> bytes:
@@ -272,7 +272,7 @@ class _Unpacking:
         except tarfile.TarError:
             raise ArchiveError("the archive is damaged: a header is not understood") from None
         if block.startswith(b"ustar  \0", 257):
-            # GNU's own format keeps other things where POSIX keeps the beginning of a long name.
+            # GNU's own format has other fields where POSIX has the beginning of a long name.
             header.name = decoded(block[:100].partition(b"\0")[0])
         return header
 
@@ -301,7 +301,7 @@ class _Unpacking:
             raise ArchiveError("names that take more memory than any tree needs", shown(self.entry))
 
     def _place(self, entry: _Entry) -> bool:
-        # Whether it was made.
+        # Return whether it was made.
         self.entry = entry.name
         self._count()
         found = parts(entry.name)
@@ -341,8 +341,8 @@ class _Unpacking:
                 self._file(self._path(name), entry)
 
     def _is_ignored(self, name: str, *, is_directory: bool) -> bool:
-        # Below a directory that is left out nothing is looked at. The last one is remembered, for most archives have
-        # all that is in it next.
+        # A directory that is left out is not entered. The last one is remembered: in most archives all its entries
+        # come next.
         ignore = self._rules.ignore
         if not ignore.rules or not name or len(name) > _LONGEST_PATH:
             return False
@@ -380,7 +380,7 @@ class _Unpacking:
             self._directories[name] = None
 
     def _once(self, make: Callable[..., _Made], *arguments: object) -> _Made:
-        # Nothing is ever replaced, so that no entry can be given another meaning by a later one.
+        # Nothing is ever replaced, so that a later entry cannot change the meaning of an earlier one.
         try:
             return make(*arguments)
         except FileExistsError:
@@ -405,13 +405,13 @@ class _Unpacking:
             raise ArchiveError(way_out(ABSOLUTE), shown(entry.name))
         path = self._path(name)
         self._keep(name, entry.link)
-        # Also one that is to be skipped: until the end it keeps its name from every other entry.
+        # Also for an entry that will be skipped: until the end it keeps its name from every other entry.
         self._once(os.symlink, encoded(entry.link), path)
         os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
         self._links.add(name, entry.link)
 
     def _linked(self, entry: _Entry) -> str:
-        # The name that a hard link stands for.
+        # Return the target of a hard link.
         try:
             found = parts(entry.link)
             return "/".join(self._below_top(found) if self._rules.strip else found)
@@ -433,7 +433,7 @@ class _Unpacking:
             self._keep(name)
             self._links.repeat(name, known)
         elif os.path.islink(self._path(name)):
-            # A disk may take a and A for one name, here and below.
+            # A disk may treat a and A as one name, here and below.
             raise ArchiveError("a hard link to another spelling of a link", shown(entry.name))
 
     def _full(self, name: str) -> str:

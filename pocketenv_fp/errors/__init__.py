@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree of typed values: see `pocketenv_fp.errors.tree`."""
+"""Export every error of this library: see `pocketenv_fp.errors.tree`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pocketenv_fp.errors.tree import (
     DecodeError,
     EncryptionError,
     InvalidInput,
+    JobNotFound,
+    JobTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -47,6 +49,8 @@ __all__ = [
     "DecodeError",
     "EncryptionError",
     "InvalidInput",
+    "JobNotFound",
+    "JobTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",

@@ -1,8 +1,8 @@
-"""The Clojure SDK's result maps, for programs and data that already speak them.
+"""Convert Results to and from the result maps of the Clojure SDK.
 
-``{:ok value}`` is ``{"ok": value}`` and ``{:error reason}`` is ``{"error": reason}``. A value stays what it is. A
-reason is what Clojure gives where it knows the failure: ``"not_logged_in"``, ``"timeout"``, or a map of ``status`` and
-``body``. The failures that Clojure throws or does not tell apart are maps with a ``type``.
+``{:ok value}`` is ``{"ok": value}``, and ``{:error reason}`` is ``{"error": reason}``. A value stays as it is. A reason
+that Clojure knows has Clojure's form: ``"not_logged_in"``, ``"timeout"``, or a map of ``status`` and ``body``. The
+failures that Clojure throws, or does not distinguish, are maps with a ``type``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pocketenv_fp.errors import (
     DecodeError,
     EncryptionError,
     InvalidInput,
+    JobNotFound,
+    JobTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -55,6 +57,8 @@ KINDS: dict[str, type[PocketenvError]] = {
     "decode_error": DecodeError,
     "encryption_error": EncryptionError,
     "invalid_input": InvalidInput,
+    "job_not_found": JobNotFound,
+    "job_timeout": JobTimeout,
     "malformed_token": MalformedToken,
     "name_taken": NameTaken,
     "not_supported": NotSupported,
@@ -85,13 +89,16 @@ class ErrorMap(TypedDict):
 
 
 def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
-    """Give the Clojure shape of a Result. Nothing is lost but a WaitTimeout's fields and who asked.
+    """Return the Clojure shape of a Result. It loses a WaitTimeout's fields and an ApiError's ``operation``.
+
+    Args:
+        result: A Result of this library.
 
     >>> from pocketenv_fp import Status, create, get_sandbox, start, stop, to_map
     >>> to_map((create("my-box") | start).map(lambda box: box.status))
     {'ok': Status.RUNNING}
     >>> to_map(get_sandbox("no-such-box") | stop)
-    {'error': {'status': 404, 'body': {'error': 'SandboxNotFound', 'message': 'no sandbox came from the step before'}}}
+    {'error': {'status': 404, 'body': {'error': 'SandboxNotFound', 'message': 'the step before returned no sandbox'}}}
     """
     demand_type("to_map", "result", result, Result)
     if isinstance(result, Success):
@@ -114,7 +121,10 @@ def to_map(result: Result[Any, PocketenvError]) -> OkMap | ErrorMap:
 
 
 def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-    """Read a Clojure result map. Gives the Result that it stands for. Raises TypeError or ValueError for what is none.
+    """Convert a Clojure result map. Returns the Result. Raises TypeError or ValueError if it is not a result map.
+
+    Args:
+        shape: A result map: ``{"ok": value}`` or ``{"error": reason}``.
 
     >>> from pocketenv_fp import from_map
     >>> from_map({"ok": 3})
@@ -130,17 +140,17 @@ def from_map(shape: Mapping[str, Any]) -> Result[Any, PocketenvError]:
             return Failure(NotLoggedIn())
         case {"error": "timeout"}:
             return Failure(WaitTimeout())
-        case {"error": {"type": str(name)} as said} if name in KINDS:
-            return Failure(KINDS[name](**{field: value for field, value in said.items() if field != "type"}))
-        case {"error": {"status": int(status)} as said} if status is not True and status is not False:
-            return Failure(_api_error(status, said.get("body"), said.get("retry_after")))
+        case {"error": {"type": str(name)} as reason} if name in KINDS:
+            return Failure(KINDS[name](**{field: value for field, value in reason.items() if field != "type"}))
+        case {"error": {"status": int(status)} as reason} if status is not True and status is not False:
+            return Failure(_api_error(status, reason.get("body"), reason.get("retry_after")))
         case _:
-            raise ValueError("from_map: not a result map: it has neither 'ok' nor an 'error' that is known")
+            raise ValueError("from_map: not a result map: it has no 'ok' and no known 'error'")
 
 
 def _api_error(status: int, body: object, retry_after: float | None) -> ApiError:
-    said: Mapping[str, str] = cast("Mapping[str, str]", body) if isinstance(body, Mapping) else {}
-    error, message = said.get("error", ""), said.get("message", "")
+    texts: Mapping[str, str] = cast("Mapping[str, str]", body) if isinstance(body, Mapping) else {}
+    error, message = texts.get("error", ""), texts.get("message", "")
     if status == 429:
         return RateLimited(status, error, message, retry_after=retry_after)
     return api_error_kind(status, error)(status, error, message)

@@ -1,39 +1,41 @@
-"""Everything that can go wrong, as one tree of typed values.
+"""Define every error of this library as one tree of typed values.
 
 .. code-block:: text
 
     PocketenvError
-    ├── NotLoggedIn                     no token was found where one is needed
-    ├── InvalidInput                    a value was refused before anything was sent     (a ValueError)
-    ├── ApiError                        the platform answered with an error
-    │   ├── SandboxNotFound             no such sandbox, or none that is yours
+    ├── NotLoggedIn                     a token is needed and was not found
+    ├── InvalidInput                    a value was refused before the request was sent  (a ValueError)
+    ├── ApiError                        the platform returned an error
+    │   ├── SandboxNotFound             the sandbox does not exist, or is not yours
     │   ├── RecordNotFound              the sandbox has no such secret, variable, file, volume or service
     │   ├── PathNotFound                the sandbox has no such file or directory
-    │   ├── ProfileNotFound             the platform gave an empty profile
+    │   ├── JobNotFound                 the sandbox does not have this job, or not any more
+    │   ├── ProfileNotFound             the platform returned an empty profile
     │   ├── RepositoryTaken             an older sandbox of yours has that repository and base
     │   ├── Unauthorized                the token is missing, expired or not accepted
-    │   ├── RateLimited                 too many requests; ``retry_after`` seconds to wait
+    │   ├── RateLimited                 too many requests: wait for ``retry_after`` seconds
     │   └── ServerError                 a 5xx: the platform failed
     │       ├── NameTaken               another sandbox has that name
     │       ├── PathTaken               another volume of the sandbox is at that path
-    │       ├── MalformedToken          the token is none of Pocketenv's
+    │       ├── MalformedToken          the token is not a Pocketenv token
     │       └── SessionLost             the AT Protocol session of the login is gone: log in again
-    ├── TransportError                  no answer: connection, TLS, time-out, broken connection
-    ├── DecodeError                     an answer that the contract does not describe
-    ├── DeadlineExceeded                the time that `within` gave was over             (a TimeoutError)
+    ├── TransportError                  no response: connection, TLS, timeout, broken connection
+    ├── DecodeError                     a response that the contract does not describe
+    ├── DeadlineExceeded                the time limit of `within` was reached           (a TimeoutError)
     ├── WorkerLost                      the process that ran a pipeline of `fan_out` died
-    ├── NotSupported                    the sandbox's provider cannot do that, or the platform has no handler
-    ├── ShellLost                       the sandbox's one shell has ended: no command runs until stop and start
+    ├── NotSupported                    the provider or the platform does not support the operation
+    ├── ShellLost                       the sandbox's one shell has ended: stop and start the sandbox
     ├── ShellBusy                       the sandbox's one shell did not take the command in time (a TimeoutError)
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
-    ├── CommandFailed                   a command's exit code was not zero, where that was asked to matter
-    ├── CommandTimeout                  a command took longer than it may                (a TimeoutError)
-    ├── ArchiveError                    an archive could not be made, read or trusted
+    ├── JobTimeout                      a job still ran when `follow` stopped waiting     (a TimeoutError)
+    ├── CommandFailed                   a command's exit code was not zero, and ``check`` was set
+    ├── CommandTimeout                  a command reached its timeout                    (a TimeoutError)
+    ├── ArchiveError                    an archive could not be created, read or trusted
     └── EncryptionError                 a value could not be sealed
 
-Functions of this library *return* these inside a ``Failure``. They are ordinary exceptions as well, so that
-``raise_for`` and ``unwrap`` chain well in programs that prefer to raise. Each says what to do, compares by value,
-pickles, and has its fields in pattern order:
+Functions of this library *return* these errors inside a ``Failure``. They are exceptions too, so `raise_for` and
+``unwrap`` can raise them. The message of each error says what to do. Errors compare by value and can be pickled.
+Their fields can be matched by position:
 
     >>> from pocketenv_fp.errors import ApiError, SandboxNotFound
     >>> error = SandboxNotFound(404, "SandboxNotFound", "no such sandbox", "exec")
@@ -42,7 +44,7 @@ pickles, and has its fields in pattern order:
     ...         print(operation)
     exec
     >>> print(error)
-    exec: no such sandbox (404 SandboxNotFound). Check the id or name, and that the token is the owner's.
+    exec: no such sandbox (404 SandboxNotFound). Check the id or name. The token must be the owner's.
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ __all__ = [
     "DecodeError",
     "EncryptionError",
     "InvalidInput",
+    "JobNotFound",
+    "JobTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
@@ -95,13 +99,13 @@ __all__ = [
 T = TypeVar("T")
 
 TransportKind = Literal["connect", "dropped", "protocol", "proxy", "timeout", "tls"]
-"""Where a request got stuck: no connection, a broken one, no HTTP on it, the proxy, too slow, TLS."""
+"""The stage at which a request failed: connection, broken connection, not HTTP, proxy, timeout or TLS."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a failure happened: in which step of which pipeline, ``seconds`` after that began.
+    """The place of a failure: a step of a pipeline, ``seconds`` after the pipeline began.
 
-    Steps are shown by their source with secrets masked, shortened where that is long. ``position`` counts from 1.
+    Steps are shown as source code. Secrets are masked, and long steps are shortened. ``position`` counts from 1.
     """
 
     step: str
@@ -114,23 +118,23 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.step}{which}, after {self.seconds:.3f} s"
 
 
-# Not frozen: contextmanager and add_note assign to exceptions on their way. Equality, hash and repr are written once:
-# to have them made for each class would be a fifth of this library's import time.
+# Not frozen: contextmanager and add_note assign to an exception. Equality, hash and repr are written once here.
+# Generating them for each class would take a fifth of this library's import time.
 @dataclass(eq=False, repr=False)
 class PocketenvError(Exception):
-    """The root of the tree: ``except PocketenvError`` catches all that this library reports."""
+    """The root of the tree. ``except PocketenvError`` catches every error that this library reports."""
 
     advice: ClassVar[str] = ""
 
     def summary(self) -> str:
-        """What happened, in one clause."""
+        """Return a clause that says what happened."""
         return type(self).__name__
 
     @property
     def where(self) -> tuple[Place, ...]:
-        """Where it happened: the step that failed, then the step that this one was in, and so on.
+        """The places of the failure: first the step that failed, then the step around it, and so on.
 
-        It is no part of what is compared, and empty for an error that comes from no step.
+        Equality ignores it. It is empty for an error that no step returned.
 
         >>> from pocketenv_fp import create, exec
         >>> ci = create | exec("make test", check=True)
@@ -141,7 +145,7 @@ class PocketenvError(Exception):
         return cast("tuple[Place, ...]", self.__dict__.get("_where", ()))
 
     def at(self, place: Place) -> Self:
-        """Give the same error, which happened there: a copy, since one error may be the answer to many."""
+        """Return a copy of the error with ``place`` added. One error may be the result of several calls."""
         moved = copy(self)
         moved.__dict__["_where"] = (*self.where, place)
         return moved
@@ -166,20 +170,20 @@ class PocketenvError(Exception):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception's own way re-creates it from `args`, which lack what was given by keyword.
-        kept: dict[str, object] = {"_where": self.where} if self.where else {}
+        # Exception.__reduce__ rebuilds from `args`, which lack keyword arguments.
+        state: dict[str, object] = {"_where": self.where} if self.where else {}
         if notes := getattr(self, "__notes__", None):
-            kept["__notes__"] = list(notes)
-        return (type(self), self._fields(), kept) if kept else (type(self), self._fields())
+            state["__notes__"] = list(notes)
+        return (type(self), self._fields(), state) if state else (type(self), self._fields())
 
 
 @dataclass(eq=False, repr=False)
 class NotLoggedIn(PocketenvError):
-    """No token where one is needed. Nothing was sent."""
+    """A token is needed, and none was found. No request was sent."""
 
     advice: ClassVar[str] = (
-        'Set POCKETENV_TOKEN, pass token=, or write {"token": "…"} to ~/.pocketenv/token.json; '
-        "POCKETENV_API_URL=local needs none."
+        'Set POCKETENV_TOKEN, pass token=, or write {"token": "…"} to ~/.pocketenv/token.json. '
+        "POCKETENV_API_URL=local needs no token."
     )
 
     def summary(self) -> str:
@@ -188,7 +192,7 @@ class NotLoggedIn(PocketenvError):
 
 @dataclass(eq=False, repr=False)
 class InvalidInput(PocketenvError, ValueError):
-    """A value that cannot be right. Nothing was sent. ``reason`` never holds the value itself."""
+    """A value is not valid. No request was sent. ``reason`` never contains the value itself."""
 
     field: str
     reason: str
@@ -199,7 +203,7 @@ class InvalidInput(PocketenvError, ValueError):
 
 @dataclass(eq=False, repr=False)
 class ApiError(PocketenvError):
-    """The platform's own answer: HTTP ``status``, its ``error`` name and ``message``, and who asked."""
+    """The platform returned an error: HTTP ``status``, ``error`` name, ``message`` and the ``operation``."""
 
     status: int
     error: str = ""
@@ -207,27 +211,27 @@ class ApiError(PocketenvError):
     operation: str = ""
 
     def summary(self) -> str:
-        said = self.message or self.error or "the platform refused"
-        name = f" {self.error}" if self.error and self.error != said else ""
+        text = self.message or self.error or "the platform refused the request"
+        name = f" {self.error}" if self.error and self.error != text else ""
         where = f"{self.operation}: " if self.operation else ""
-        return f"{where}{said} ({self.status}{name})"
+        return f"{where}{text} ({self.status}{name})"
 
     def __str__(self) -> str:
-        # All that the platform tells of what a provider refused, such as a command in a stopped sandbox.
-        refused = self.status == 400 and self.message == "Request failed with status code 400"
-        told = super().__str__()
+        # The platform's only message when a provider refuses, for instance a command in a stopped sandbox.
+        is_refusal = self.status == 400 and self.message == "Request failed with status code 400"
+        message = super().__str__()
         return (
-            f"{told} The provider refused, and the platform hides why. If the sandbox does not run, start it."
-            if refused
-            else told
+            f"{message} The provider refused, and the platform hides the reason. If the sandbox is stopped, start it."
+            if is_refusal
+            else message
         )
 
 
 @dataclass(eq=False, repr=False)
 class SandboxNotFound(ApiError):
-    """There is no such sandbox, or it is somebody else's: the platform does not tell the two apart."""
+    """The sandbox does not exist, or it is not yours. The platform returns the same error for both."""
 
-    advice: ClassVar[str] = "Check the id or name, and that the token is the owner's."
+    advice: ClassVar[str] = "Check the id or name. The token must be the owner's."
 
     status: int = 404
     error: str = "SandboxNotFound"
@@ -237,7 +241,7 @@ class SandboxNotFound(ApiError):
 class RecordNotFound(ApiError):
     """The sandbox has no secret, variable, file, volume or service with that name or id."""
 
-    advice: ClassVar[str] = "List what the sandbox has: the platform may also be hiding what is not yours."
+    advice: ClassVar[str] = "List the sandbox's records. The platform also hides records that are not yours."
 
     status: int = 404
     error: str = "RecordNotFound"
@@ -245,19 +249,29 @@ class RecordNotFound(ApiError):
 
 @dataclass(eq=False, repr=False)
 class PathNotFound(ApiError):
-    """The sandbox has no such file or directory. The platform itself answers 200 and hands over nothing."""
+    """The sandbox has no such file or directory. The platform itself returns 200 and no archive."""
 
-    advice: ClassVar[str] = "Check the path: a relative one starts at /workspace."
+    advice: ClassVar[str] = "Check the path. A relative path starts at /workspace."
 
     status: int = 404
     error: str = "PathNotFound"
 
 
 @dataclass(eq=False, repr=False)
-class ProfileNotFound(ApiError):
-    """An empty profile. The platform hides every failure of a profile lookup behind a 200 and ``{}``."""
+class JobNotFound(ApiError):
+    """The sandbox does not have this job. A job ends with its sandbox, so a stop removes all jobs."""
 
-    advice: ClassVar[str] = "Check the DID or handle; for me(), the token."
+    advice: ClassVar[str] = "Check the id with list_jobs. A job ends when its sandbox stops: submit it again."
+
+    status: int = 404
+    error: str = "JobNotFound"
+
+
+@dataclass(eq=False, repr=False)
+class ProfileNotFound(ApiError):
+    """The profile is empty. The platform returns 200 and ``{}`` for every failed profile lookup."""
+
+    advice: ClassVar[str] = "Check the DID or handle. For me(), check the token."
 
     status: int = 200
     error: str = "ProfileNotFound"
@@ -265,11 +279,10 @@ class ProfileNotFound(ApiError):
 
 @dataclass(eq=False, repr=False)
 class RepositoryTaken(ApiError):
-    """The platform answered a create with an older sandbox of yours: it has the same repository and base."""
+    """The platform answered a create with an older sandbox of yours, which has the same repository and base."""
 
     advice: ClassVar[str] = (
-        "Use that sandbox with reuse=True. For a sandbox of its own, create it without repo=, "
-        "and clone with start(repo=…)."
+        "Use that sandbox with reuse=True. For a new sandbox, create it without repo= and clone with start(repo=…)."
     )
 
     status: int = 200
@@ -278,35 +291,35 @@ class RepositoryTaken(ApiError):
 
 @dataclass(eq=False, repr=False)
 class Unauthorized(ApiError):
-    """401: the platform wants a login, or does not accept this one."""
+    """401: the platform needs a login, or does not accept this one."""
 
     advice: ClassVar[str] = (
-        "The token is missing, expired or of another platform: log in again and set POCKETENV_TOKEN."
+        "The token is missing, expired or from another platform. Log in again and set POCKETENV_TOKEN."
     )
 
 
 @dataclass(eq=False, repr=False)
 class RateLimited(ApiError):
-    """429, after waiting as often as ``retries`` allows. ``retry_after`` is in seconds, None if not said."""
+    """429, after ``retries`` retries. ``retry_after`` is in seconds, or None if the platform did not send it."""
 
-    advice: ClassVar[str] = "Refused requests count too: stop for retry_after seconds before the next one."
+    advice: ClassVar[str] = "Refused requests count too: send no request for retry_after seconds."
 
     retry_after: float | None = None
 
 
 @dataclass(eq=False, repr=False)
 class ServerError(ApiError):
-    """5xx. A create or an exec that got one may have happened: look before trying again."""
+    """5xx. A create or an exec with this error may have taken effect: check before you retry."""
 
     advice: ClassVar[str] = (
-        "The platform hides the cause. A token with a bad signature, a name that is taken and an unreadable secret all "
-        "look like this."
+        "The platform hides the cause. Common causes: a token with a bad signature, a name that is taken, "
+        "a secret that cannot be read."
     )
 
 
 @dataclass(eq=False, repr=False)
 class NameTaken(ServerError):
-    """Another sandbox has that name, yours or somebody else's."""
+    """Another sandbox has that name. It may be another user's."""
 
     advice: ClassVar[str] = "Choose another name, or use the sandbox that has it: get_sandbox(name)."
 
@@ -326,11 +339,11 @@ class PathTaken(ServerError):
 
 @dataclass(eq=False, repr=False)
 class MalformedToken(ServerError):
-    """The token is none of Pocketenv's, and the platform answers every request with such a token with a 500."""
+    """The token is not a Pocketenv token. The platform returns a 500 for every request with such a token."""
 
     advice: ClassVar[str] = (
-        "The token is malformed. Log in again, and set POCKETENV_TOKEN, token= or ~/.pocketenv/token.json "
-        "to the whole new token."
+        "The token is malformed. Log in again. Set POCKETENV_TOKEN, token= or ~/.pocketenv/token.json "
+        "to the complete new token."
     )
 
     status: int = 500
@@ -339,7 +352,7 @@ class MalformedToken(ServerError):
 
 @dataclass(eq=False, repr=False)
 class TransportError(PocketenvError):
-    """No answer came. ``maybe_sent`` tells whether the platform may have received the request all the same."""
+    """No response arrived. ``maybe_sent`` says whether the platform may have received the request."""
 
     kind: TransportKind
     reason: str
@@ -352,43 +365,41 @@ class TransportError(PocketenvError):
 
     def __str__(self) -> str:
         advice = (
-            "The platform may have acted on it: look before trying again."
+            "The platform may have executed it: check before you retry."
             if self.maybe_sent
-            else "Nothing reached the platform: it is safe to try again."
+            else "The request did not reach the platform: you can retry."
         )
         return f"{self.summary()}. {advice}"
 
 
 @dataclass(eq=False, repr=False)
 class DecodeError(PocketenvError):
-    """The answer is not what the contract says. ``reason`` names the place in it, never its content."""
+    """The response does not match the contract. ``reason`` names the place in it, never its content."""
 
-    advice: ClassVar[str] = "The platform may be newer than this library, or POCKETENV_API_URL may not be a Pocketenv."
+    advice: ClassVar[str] = "The platform may be newer than this library. Or POCKETENV_API_URL is not a Pocketenv API."
 
     operation: str
     reason: str
 
     def summary(self) -> str:
-        # A method of the platform has a dot in its name. What else reads something reads what a command printed.
-        what = "answer" if "." in self.operation else "output"
-        return f"{self.operation}: the {what} is not understood: {self.reason}"
+        # Methods of the platform have a dot in their name. Other operations decode the output of a command.
+        noun = "response" if "." in self.operation else "output"
+        return f"{self.operation}: the {noun} is not valid: {self.reason}"
 
     def __str__(self) -> str:
-        asked = "." in self.operation
+        is_response = "." in self.operation
         return (
             super().__str__()
-            if asked
-            else f"{self.summary()}. Look at the command's stdout, and that it prints nothing else."
+            if is_response
+            else f"{self.summary()}. Check the command's stdout: it must print only this output."
         )
 
 
 @dataclass(eq=False, repr=False)
 class WaitTimeout(PocketenvError, TimeoutError):
-    """Not running after ``seconds``. ``last_status`` is the status that the last look showed."""
+    """The sandbox was not running after ``seconds``. ``last_status`` is its last known status."""
 
-    advice: ClassVar[str] = (
-        "Give it more time with timeout=, or look at the sandbox: a creation that failed stays INITIALIZING."
-    )
+    advice: ClassVar[str] = "Raise timeout=, or look at the sandbox. If its creation failed, it stays INITIALIZING."
 
     seconds: float | None = None
     last_status: str | None = None
@@ -401,9 +412,9 @@ class WaitTimeout(PocketenvError, TimeoutError):
 
 @dataclass(eq=False, repr=False)
 class DeadlineExceeded(PocketenvError, TimeoutError):
-    """The ``seconds`` that `within` gave were over before ``operation`` was done, or before it could begin.
+    """The time limit of `within`, in ``seconds``, was reached before ``operation`` was done or could begin.
 
-    ``maybe_sent`` tells whether the platform may have received its request.
+    ``maybe_sent`` says whether the platform may have received the request.
     """
 
     seconds: float
@@ -416,31 +427,31 @@ class DeadlineExceeded(PocketenvError, TimeoutError):
 
     def __str__(self) -> str:
         advice = (
-            "The platform may have acted on it, and a command may still run: look before trying again."
+            "The platform may have executed it, and a command may still run: check before you retry."
             if self.maybe_sent
-            else "Its request was not sent: give it more time, or try again."
+            else "The request was not sent: raise the limit, or retry."
         )
         return f"{self.summary()}. {advice}"
 
 
 @dataclass(eq=False, repr=False)
 class WorkerLost(PocketenvError):
-    """The process that was to run a pipeline died before it gave a result. How far it had come nobody knows."""
+    """The process for a pipeline died before it returned a result. Its progress is unknown."""
 
     advice: ClassVar[str] = (
-        "Its sandbox may be there, and a command in it may have run: look for it by its name before trying again. "
-        "Workers die where they run out of memory, or are killed."
+        "Its sandbox may exist, and a command in it may have run: look for it by its name before you retry. "
+        "A worker dies when it runs out of memory or is killed."
     )
 
     def summary(self) -> str:
-        return "the process that ran this pipeline, or was to run it, died"
+        return "the worker process of this pipeline died"
 
 
 @dataclass(eq=False, repr=False)
 class CommandFailed(PocketenvError):
-    """A command ended with a non-zero ``exit_code``. Its output is in the fields and not in the message."""
+    """A command ended with a non-zero ``exit_code``. Its output is in the fields, not in the message."""
 
-    advice: ClassVar[str] = "What it printed is in .stdout and .stderr."
+    advice: ClassVar[str] = "Its output is in .stdout and .stderr."
 
     exit_code: int
     stdout: str = field(default="", repr=False)
@@ -451,14 +462,27 @@ class CommandFailed(PocketenvError):
 
 
 @dataclass(eq=False, repr=False)
-class CommandTimeout(PocketenvError, TimeoutError):
-    """A command was still running after ``seconds`` and was killed, with all that it had started.
+class JobTimeout(PocketenvError, TimeoutError):
+    """The job with this ``id`` still ran after ``seconds``, and runs on."""
 
-    Its output up to then is in the fields and not in the message. With ``may_run`` it was the platform that stopped
-    waiting: the output is lost, and the command may run on.
+    advice: ClassVar[str] = "Follow it again, or end it with cancel."
+
+    seconds: float
+    id: str = ""
+
+    def summary(self) -> str:
+        return f"the job {self.id} still runs after {self.seconds:g} s"
+
+
+@dataclass(eq=False, repr=False)
+class CommandTimeout(PocketenvError, TimeoutError):
+    """A command still ran after ``seconds``, and was killed with the processes that it had started.
+
+    Its output so far is in the fields, not in the message. With ``may_run`` the platform stopped waiting: the output is
+    lost, and the command may still run.
     """
 
-    advice: ClassVar[str] = "Give it more time with timeout=. What it had printed is in .stdout and .stderr."
+    advice: ClassVar[str] = "Raise timeout=. Its output so far is in .stdout and .stderr."
 
     seconds: float
     stdout: str = field(default="", repr=False)
@@ -467,23 +491,23 @@ class CommandTimeout(PocketenvError, TimeoutError):
 
     def summary(self) -> str:
         if self.may_run:
-            return f"the platform waited {self.seconds:g} s for the command and no longer"
-        return f"the command was ended after {self.seconds:g} s"
+            return f"the platform stopped waiting for the command after {self.seconds:g} s"
+        return f"the command was killed after {self.seconds:g} s"
 
     def __str__(self) -> str:
         if not self.may_run:
             return super().__str__()
         return (
-            f"{self.summary()}. It may run on, and later commands may wait for it. Run a long command in the "
-            "background: as `nohup … > file 2>&1 &` in exec, or with spawn on Cloudflare."
+            f"{self.summary()}. It may still run, and later commands may wait for it. Run a long command as a job: "
+            "exec(…, durable=True), or submit."
         )
 
 
 @dataclass(eq=False, repr=False)
 class NotSupported(PocketenvError):
-    """The sandbox's ``provider`` cannot do ``operation``, and nothing was sent. ``instead`` says what can be done.
+    """The sandbox's ``provider`` does not support ``operation``. No request was sent. ``instead`` is an alternative.
 
-    ``provider`` is empty where no provider can: the platform has no handler for it.
+    An empty ``provider`` means that the platform itself does not support it.
     """
 
     operation: str
@@ -491,8 +515,8 @@ class NotSupported(PocketenvError):
     instead: str = ""
 
     def summary(self) -> str:
-        where = f"the provider {self.provider}" if self.provider else "the platform"
-        return f"{self.operation}: {where} does not support it"
+        subject = f"the provider {self.provider}" if self.provider else "the platform"
+        return f"{self.operation}: {subject} does not support it"
 
     def __str__(self) -> str:
         return f"{self.summary()}. {self.instead}" if self.instead else f"{self.summary()}."
@@ -500,15 +524,15 @@ class NotSupported(PocketenvError):
 
 @dataclass(eq=False, repr=False)
 class ShellLost(PocketenvError):
-    """The one shell that runs all commands of a Cloudflare sandbox has ended, so no command runs in it any more.
+    """The one shell that runs all commands of a Cloudflare sandbox has ended. No further command can run.
 
-    Another client ended it, with a raw ``exit``, a failing line under ``set -e`` or a syntax error: then the command
-    did not run. Or the command itself killed it, with ``kill -9 -1``.
+    Another client may have ended it: with a raw ``exit``, a failing line under ``set -e``, or a syntax error. Then your
+    command did not run. Or your command killed the shell, for instance with ``kill -9 -1``.
     """
 
     advice: ClassVar[str] = (
-        "Stop and start the sandbox: box | stop | start. On Cloudflare that discards its files. "
-        "A start alone does not heal it."
+        "Stop and start the sandbox: box | stop | start. On Cloudflare this deletes its files. "
+        "A start alone is not enough."
     )
 
     operation: str = ""
@@ -520,15 +544,15 @@ class ShellLost(PocketenvError):
 
 @dataclass(eq=False, repr=False)
 class ShellBusy(PocketenvError, TimeoutError):
-    """The one shell of a Cloudflare sandbox did not answer in ``seconds``, which is longer than the command may take.
+    """The one shell of a Cloudflare sandbox did not respond in ``seconds``, which is longer than the command's limit.
 
-    An earlier command still holds the shell, or an unclosed quote of another client blocks it. The command may run
+    An earlier command still runs in the shell, or an unclosed quote from another client blocks it. Your command may run
     later.
     """
 
     advice: ClassVar[str] = (
-        "Wait for the earlier command to end. If none runs, stop and start the sandbox: box | stop | start. "
-        "On Cloudflare that discards its files."
+        "Wait for the earlier command to end. If no command runs, stop and start the sandbox: box | stop | start. "
+        "On Cloudflare this deletes its files."
     )
 
     seconds: float
@@ -543,7 +567,7 @@ class ShellBusy(PocketenvError, TimeoutError):
 class SessionLost(ServerError):
     """The platform's AT Protocol session of this login is gone (500 AgentCreationError).
 
-    ``sandbox`` is the id of a sandbox that a create left all the same and that could not be deleted, else empty.
+    ``sandbox`` is the id of a sandbox that the create left and that could not be deleted. Otherwise it is empty.
     """
 
     advice: ClassVar[str] = "Log in to Pocketenv again, and set the new token."
@@ -553,13 +577,13 @@ class SessionLost(ServerError):
     sandbox: str = ""
 
     def __str__(self) -> str:
-        left = f" The sandbox {self.sandbox} was made all the same: delete it." if self.sandbox else ""
+        left = f" The sandbox {self.sandbox} was created and still exists: delete it." if self.sandbox else ""
         return f"{super().__str__()}{left}"
 
 
 @dataclass(eq=False, repr=False)
 class ArchiveError(PocketenvError):
-    """An archive could not be made, read or trusted; ``entry`` is the member that was at fault."""
+    """An archive could not be created, read or trusted. ``entry`` is the member with the error."""
 
     reason: str
     entry: str = ""
@@ -570,7 +594,7 @@ class ArchiveError(PocketenvError):
 
 @dataclass(eq=False, repr=False)
 class EncryptionError(PocketenvError):
-    """A value could not be sealed. ``reason`` never holds the value."""
+    """A value could not be sealed. ``reason`` never contains the value."""
 
     reason: str
 
@@ -579,7 +603,7 @@ class EncryptionError(PocketenvError):
 
 
 def api_error_kind(status: int, error: str) -> type[ApiError]:
-    """Give the class of an answer with this HTTP status and error name."""
+    """Return the error class for this HTTP status and error name."""
     if status == 401:
         return Unauthorized
     if status == 404 and error == "SandboxNotFound":
@@ -590,12 +614,12 @@ def api_error_kind(status: int, error: str) -> type[ApiError]:
 
 
 def hides_its_cause(error: PocketenvError) -> bool:
-    """Return whether ``error`` is a 500 that may stand for anything, a name that is taken among them."""
+    """Return whether ``error`` is a 500 without a cause. One possible cause is a name that is taken."""
     return type(error) is ServerError and error.status == 500
 
 
 def raise_for(result: Result[T, PocketenvError]) -> T:
-    """Give the value of a Success, or raise the error of a Failure: the door to programs that raise.
+    """Return the value of a Success, or raise the error of a Failure.
 
     >>> from returns.result import Failure, Success
     >>> from pocketenv_fp.errors import NotLoggedIn, raise_for
@@ -604,16 +628,20 @@ def raise_for(result: Result[T, PocketenvError]) -> T:
     >>> raise_for(Failure(NotLoggedIn()))
     Traceback (most recent call last):
         ...
-    pocketenv_fp.errors.NotLoggedIn: not logged in. Set POCKETENV_TOKEN, ...
+    pocketenv_fp.errors.tree.NotLoggedIn: not logged in. Set POCKETENV_TOKEN, ...
 
-    Where it happened stands below it in the traceback.
+    The traceback ends with a note for each place of the failure.
+
+    Args:
+        result: The Result of a function of this library.
+
     """
     demand_type("raise_for", "result", result, Result)
     if isinstance(result, Failure):
         error = result.failure()
-        noted = getattr(error, "__notes__", ())
+        notes = getattr(error, "__notes__", ())
         for place in error.where:
-            if (note := f"in {place}") not in noted:
+            if (note := f"in {place}") not in notes:
                 error.add_note(note)
         raise error
     return result.unwrap()

@@ -24,7 +24,7 @@ _STAND_IN = re.compile(r"‹([A-Za-z_][A-Za-z0-9_]*)›")
 
 
 def stand_ins(text: str) -> Iterator[tuple[str, str | None]]:
-    """Yield pairs of the text before a stand-in and its name. The name of the last pair is None.
+    """Yield pairs of the text before a stand-in and its name. The last pair has no name.
 
     >>> from pocketenv_fp.explaining.explanation import stand_ins
     >>> list(stand_ins("id=‹SANDBOX_ID›&limit=3"))
@@ -61,7 +61,7 @@ class Request(msgspec.Struct, frozen=True):
     local: str | None = None
     """The directory of this machine that is sent or received."""
     seconds: float | None = None
-    """It is repeated until the sandbox runs, for up to so many seconds."""
+    """The longest time for which it is repeated until the sandbox runs."""
 
     def __str__(self) -> str:
         return f"{self.verb} {'' if self.host == API else '‹storage›'}{self.path}"

@@ -102,7 +102,12 @@ _PROFILE = {"id": stand_in("PROFILE_ID"), "did": stand_in("DID"), "handle": stan
 
 
 # The output of the lines that copy a large directory, by a string that only they contain.
-COPYING = {"$kind whole": "directory large\n", "$kind $((size))": "directory 1\n"}
+COPYING = {
+    "$kind whole": "directory large\n",
+    "$kind $((size))": "directory 1\n",
+    # A job has ended.
+    "part stdout": "ended 0 0 0 -\n.\n",
+}
 
 
 class FakePlatform:

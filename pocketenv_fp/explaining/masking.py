@@ -44,7 +44,7 @@ INSTEAD: Mapping[str, str] = {
 }
 # Random values of the library: marks, names of services, staging directories, ids of archives.
 _RANDOM = re.compile(
-    r"(?<=pocketenv-)[0-9a-f]{32}|(?<=\.pocketenv-copy-)[0-9a-f]{16}|(?<=spawn-)[0-9a-f]{12}"
+    r"(?<=pocketenv-)[0-9a-f]{32}|(?<=\.pocketenv-copy-)[0-9a-f]{16}|(?<=spawn-)[0-9a-f]{12}|(?<=job-)[0-9a-f]{20}"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
 

@@ -20,7 +20,7 @@ from pocketenv_fp.explaining.fake_platform import FakePlatform
 from pocketenv_fp.explaining.masking import MaskedFields, masked
 from pocketenv_fp.http import storage
 from pocketenv_fp.http.xrpc import NAMESPACE, Call, answered_by
-from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
 from pocketenv_fp.steps.operation import Applied, Step, demand_step, is_step
@@ -75,11 +75,11 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     return Context().run(_explained, step, target)
 
 
-def _explained(step: Step[Any, Any], target: object) -> Explanation:
+def _explained(step: Step[Any, Any], target: Any) -> Explanation:
     recorder = Recorder(repr((target, step)))
     with answered_by(recorder.answer), rehearsed_by(recorder), using(_LOGIN), unobserved():
-        given = target if isinstance(target, Result) else Success(Unknown() if target is None else target)
-        _ = cast("Result[Any, PocketenvError]", given) | step
+        given: Any = Unknown() if target is None else target
+        _ = (cast("Outcome", given) if isinstance(given, Result) else Success(given)) | step
     return Explanation(repr(step), tuple(part.closed() for part in recorder.parts))
 
 
@@ -200,6 +200,8 @@ class Recorder:
             return Sandbox(id=self.platform.new_box()["id"], name=stand_in("SANDBOX_NAME"))
         if kind is ExecResult:
             return ExecResult(f'"{stand_in("OUTPUT")}"', "", 0)
+        if kind is Job:
+            return Job(Sandbox(id=self.platform.new_box()["id"], name=stand_in("SANDBOX_NAME")), "JOB_ID")
         raise TypeError(f"explain: the step takes a {kind.__name__}: pass one as the target")
 
     # Requests

@@ -1,6 +1,6 @@
-"""Connections as urllib3 keeps them, which are given up before the platform does, and wait no longer than `within` says.
+"""urllib3 connections that are closed before the platform closes them, and that respect the deadline of `within`.
 
-A connection is used again only where the last request on it left whole and nothing but its response came back.
+A connection is reused only if its last request was sent completely, and only its response came back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-# urllib3 is slow to import. Who imports this module is about to use it.
+# urllib3 is slow to import. This module is imported only before a request.
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
@@ -26,8 +26,8 @@ from pocketenv_fp.runtime.deadline import TimeIsOver, remaining
 
 __all__ = ["HTTPPool", "HTTPSPool", "socket_options"]
 
-# The platform drops connections that were idle for 5 s. One that it drops while a create is on its way would leave open
-# whether the create arrived, so connections are given up a little earlier.
+# The platform closes connections that are idle for 5 s. If it closed one during a create, it would be unknown whether
+# the create arrived. So connections are closed a little earlier.
 IDLE_SECONDS = 4.0
 SMALL = 16 * 1024
 
@@ -36,14 +36,14 @@ class _FreshHTTP(HTTPConnection):
     response_class = Response
     _used = 0.0
     _response: Response | None = None
-    # The head of a request, which waits for a small body: both go out in one packet.
+    # The header of a request. It waits for a small body, so that both are sent in one packet.
     _head: HiddenBytes | None = None
     _has_small_body = False
     _is_connecting = False
     _has_tunnel = False
-    # A byte of the request may have left.
+    # A byte of the request may have been sent.
     _has_written = False
-    # A response came before the request had left: what the server takes the rest of the request for is not known.
+    # A response came before the request was complete. The server may take the rest for another request.
     _is_answered_early = False
     _is_reusable = False
 
@@ -55,7 +55,7 @@ class _FreshHTTP(HTTPConnection):
         hosts = self._addresses(limit)
         try:
             for number, host in enumerate(hosts, 1):
-                # One address that does not answer leaves time for the others, and all have the time of one.
+                # If an address does not respond, time must remain for the others. All together have the time of one.
                 left = until - time.monotonic()
                 self.timeout = None if left == math.inf else max(left, 0.001) / (len(hosts) + 1 - number)
                 self._dns_host = host
@@ -79,9 +79,9 @@ class _FreshHTTP(HTTPConnection):
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
-            raise ConnectTimeoutError(self, "the name look-up did not end in time") from error
+            raise ConnectTimeoutError(self, "the name lookup did not end in time") from error
         except OSError as error:
-            raise NewConnectionError(self, "the name look-up did not begin") from error
+            raise NewConnectionError(self, "the name lookup did not begin") from error
 
     def connect(self) -> None:
         self._head, self._has_written, self._has_tunnel, self._is_connecting = None, False, False, True
@@ -89,7 +89,7 @@ class _FreshHTTP(HTTPConnection):
         try:
             super().connect()
         except (OSError, http.client.HTTPException, HTTPError, ValueError) as error:
-            # urllib3 forgets at which point a connection broke. This is found among the causes of its error.
+            # urllib3 does not report at which point a connection broke. NotSent among the causes records it.
             raise error from NotSent(by_proxy=has_proxy and not self._has_tunnel)
         finally:
             self._is_connecting = False
@@ -100,7 +100,8 @@ class _FreshHTTP(HTTPConnection):
 
     @property
     def has_connected_to_proxy(self) -> bool:
-        # urllib3 resets its own note when http.client closes the connection, then blames the proxy for a lost answer.
+        # urllib3 resets its own flag when http.client closes the connection. Then it blames the proxy for a lost
+        # response.
         return self._has_written or super().has_connected_to_proxy
 
     # Sending
@@ -115,7 +116,7 @@ class _FreshHTTP(HTTPConnection):
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         super().endheaders(*args, **kwargs)
-        # The frames of http.client have the head as plain bytes. It is sent when they are gone.
+        # http.client's frames contain the header as plain bytes, with the token. Send it when these frames are gone.
         if not self._has_small_body:
             self._send_head()
 
@@ -148,14 +149,14 @@ class _FreshHTTP(HTTPConnection):
         response = super().getresponse()
         self._used = time.monotonic()
         self._response = cast("Any", response)._original_response  # noqa: SLF001  # urllib3 has no public name for it
-        # An answer that is not the platform's may be a proxy's, and the platform's own may still follow.
+        # Another response may come from a proxy, and the platform's own may still follow.
         is_ours = 200 <= response.status < 300 or response.length_remaining == 0 or _is_json(response)
         self._is_reusable = self._is_reusable and is_ours
         return response
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection was not used for so long that it is not used again."""
+        """Whether the connection was unused for too long to use it again."""
         return time.monotonic() - self._used >= IDLE_SECONDS
 
     @property
@@ -169,11 +170,11 @@ def _is_json(response: Any) -> bool:
 
 
 class _FreshHTTPS(_FreshHTTP, HTTPSConnection):
-    """The same: what comes before HTTPConnection in its order of resolution is HTTPSConnection."""
+    """The same over TLS. In its method resolution order, HTTPSConnection comes before HTTPConnection."""
 
 
 class HTTPPool(HTTPConnectionPool):
-    """Connections to one host. Those that are too old to be used again are closed when another one comes back."""
+    """Connections to one host. Connections that are idle too long are closed when another one is returned."""
 
     ConnectionCls: Any = _FreshHTTP
     _next_sweep = 0.0
@@ -188,7 +189,7 @@ class HTTPPool(HTTPConnectionPool):
         connections: Any = self.pool
         if connections is None:
             return
-        # A pool returns its youngest connection first: after hundreds of threads, the oldest ones would stay open.
+        # A pool hands out its newest connection first. After hundreds of threads, the oldest would stay open.
         with connections.mutex:
             for conn in connections.queue:
                 if conn is not None and conn.sock is not None and conn.is_idle:
@@ -196,16 +197,16 @@ class HTTPPool(HTTPConnectionPool):
 
 
 class HTTPSPool(HTTPPool, HTTPSConnectionPool):
-    """The same over TLS: what comes before HTTPConnectionPool in its order of resolution is HTTPSConnectionPool."""
+    """The same over TLS. In its method resolution order, HTTPSConnectionPool comes before HTTPConnectionPool."""
 
     ConnectionCls: Any = _FreshHTTPS
 
 
 def socket_options() -> list[tuple[int, int, int]]:
-    """Give what the sockets are set to."""
-    # A command may run for hours without a byte: keep-alive probes tell a long command from a dead peer.
-    usual = cast("Sequence[tuple[int, int, int]]", HTTPConnection.default_socket_options)
-    options = [*usual, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    """Return the socket options."""
+    # A command may run for hours without output: keep-alive probes detect a dead peer.
+    defaults = cast("Sequence[tuple[int, int, int]]", HTTPConnection.default_socket_options)
+    options = [*defaults, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):
             options.append((socket.IPPROTO_TCP, getattr(socket, name), seconds))

@@ -1,6 +1,6 @@
 """Map the exceptions of urllib3, requests and the standard library to TransportError.
 
-The type of a cause decides, never its text: a text may quote what was sent.
+The type of a cause decides, never its message: a message may quote the request.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-# urllib3 and requests are slow to import. Who imports this module is about to use them.
+# urllib3 and requests are slow to import. This module is imported only before a request.
 import requests
 import requests.exceptions as failed
 from urllib3.exceptions import (
@@ -34,17 +34,17 @@ from pocketenv_fp.errors import TransportError, TransportKind
 
 __all__ = ["LARGEST_ANSWER", "TROUBLE", "AnswerTooLarge", "NotSent", "trouble"]
 
-# An answer of the API is held in memory. What a command prints comes in one, so there is room for a lot; a server that
-# never ends is not waited for. Archives are streamed and have no limit here.
+# A response of the API is kept in memory. The output of a command is one response, so the limit is high. It protects
+# from an endless response. Archives are streamed and have no limit here.
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 
 class AnswerTooLarge(HTTPError):
-    """An answer of the API that is more than `LARGEST_ANSWER` bytes, unpacked."""
+    """A response of the API with more than `LARGEST_ANSWER` bytes, uncompressed."""
 
 
 class NotSent(Exception):
-    """Among the causes of an error: it came before a byte of the request was written. Never raised itself."""
+    """A mark among the causes of an error: no byte of the request was written. It is never raised itself."""
 
     def __init__(self, *, by_proxy: bool) -> None:
         super().__init__("the request was not sent")
@@ -52,18 +52,18 @@ class NotSent(Exception):
 
 
 TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
-"""All that `Transport.send` raises. ValueError is what the standard library says to headers and URLs that are not any."""
+"""All that `Transport.send` raises. The standard library raises ValueError for invalid headers and URLs."""
 
 
-DROPPED = "the connection broke before the answer was complete"
-NO_HTTP = "the answer is not HTTP that can be read"
+DROPPED = "the connection broke before the response was complete"
+NO_HTTP = "the response is not valid HTTP"
 
 _Causes = tuple[type[BaseException], ...]
 
 # Most specific first.
 _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
     (
-        # InvalidSchema is requests' for a SOCKS proxy without PySocks.
+        # requests raises InvalidSchema for a SOCKS proxy without PySocks.
         (
             failed.ProxyError,
             failed.InvalidProxyURL,
@@ -79,15 +79,15 @@ _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
     ((NewConnectionError, socket.gaierror), "connect", "no connection", False),
     ((failed.ConnectTimeout, ConnectTimeoutError), "connect", "no connection in time", False),
     ((failed.SSLError, SSLError, ssl.SSLError), "tls", "the TLS connection failed", True),
-    ((failed.Timeout, Urllib3TimeoutError, TimeoutError), "timeout", "no answer in time", True),
+    ((failed.Timeout, Urllib3TimeoutError, TimeoutError), "timeout", "no response in time", True),
     (
         (failed.InvalidURL, failed.MissingSchema, failed.URLRequired, LocationValueError),
         "protocol",
         "the URL cannot be used",
         False,
     ),
-    ((AnswerTooLarge,), "protocol", f"the answer is larger than {LARGEST_ANSWER >> 20} MiB", True),
-    ((failed.ContentDecodingError, DecodeError), "protocol", "the answer cannot be unpacked", True),
+    ((AnswerTooLarge,), "protocol", f"the response is larger than {LARGEST_ANSWER >> 20} MiB", True),
+    ((failed.ContentDecodingError, DecodeError), "protocol", "the response cannot be decompressed", True),
     ((InvalidChunkLength,), "protocol", NO_HTTP, True),
     ((ConnectionError, http.client.IncompleteRead), "dropped", DROPPED, True),
     ((http.client.HTTPException, failed.InvalidHeader, InvalidHeader), "protocol", NO_HTTP, True),
@@ -124,7 +124,7 @@ def _named(causes: tuple[BaseException, ...]) -> tuple[TransportKind, str, bool]
 def _unsent(kind: TransportKind, reason: str, *, by_proxy: bool) -> tuple[TransportKind, str]:
     if by_proxy:
         return "proxy", "the proxy cannot be used"
-    # No answer was waited for yet.
+    # The request was not sent, so the timeout or break belongs to the connection.
     before: dict[TransportKind, tuple[TransportKind, str]] = {
         "timeout": ("connect", "no connection in time"),
         "dropped": ("connect", "no connection"),
@@ -133,12 +133,12 @@ def _unsent(kind: TransportKind, reason: str, *, by_proxy: bool) -> tuple[Transp
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes. requests and urllib3 keep them in three places."""
+    """Yield an error and its causes. requests and urllib3 store them in three places."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
-        found = waiting.pop()
-        if isinstance(found, BaseException) and id(found) not in seen:
-            seen.add(id(found))
-            yield found
-            waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
+        cause = waiting.pop()
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]

@@ -1,17 +1,18 @@
-"""Name look-ups with a time limit: `socket.getaddrinfo` has none of its own and cannot be interrupted.
+"""Name lookups with a timeout: `socket.getaddrinfo` has none and cannot be interrupted.
 
-The look-up runs on a daemon thread. Callers that ask for the same host wait for the same thread, so a name server that
-does not answer holds one thread for each host, however many callers give up.
+The lookup runs on a daemon thread. Callers that look up the same host share one thread. So a name server that does not
+respond blocks one thread for each host, for any number of callers.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 
 from urllib3.util.connection import allowed_gai_family
+
+from pocketenv_fp.runtime.forking import after_fork
 
 __all__ = ["addresses"]
 
@@ -29,10 +30,10 @@ _lock = threading.Lock()
 
 
 def addresses(host: str, port: int, seconds: float | None) -> list[str]:
-    """Return the addresses of a host, in the order in which to try them. None is no time limit.
+    """Return the addresses of a host, in the order to try them. ``seconds`` of None means no timeout.
 
-    Raises TimeoutError after ``seconds``, socket.gaierror where the name has no address, OSError where no thread can be
-    started. A name that is no host name is returned as it is: connecting to it raises what urllib3 raises.
+    Raises TimeoutError after ``seconds``, socket.gaierror for a name without an address, and OSError if no thread can
+    be started. An invalid host name is returned unchanged: urllib3 raises when it connects.
 
     >>> from pocketenv_fp.http.lookups import addresses
     >>> addresses("127.0.0.1", 80, seconds=1)
@@ -42,11 +43,11 @@ def addresses(host: str, port: int, seconds: float | None) -> list[str]:
         return [host]
     lookup = _shared(host, port)
     if not lookup.is_done.wait(seconds):
-        raise TimeoutError(errno.ETIMEDOUT, "the name look-up did not end in time")
+        raise TimeoutError(errno.ETIMEDOUT, "the name lookup did not end in time")
     if isinstance(lookup.error, UnicodeError):
         return [host]
     if lookup.error is not None:
-        # Each caller raises an exception of its own: a traceback belongs to one thread.
+        # A new exception for each caller: a traceback belongs to one thread.
         raise type(lookup.error)(*lookup.error.args)
     return lookup.addresses
 
@@ -96,5 +97,4 @@ def _forget() -> None:
     _running.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)

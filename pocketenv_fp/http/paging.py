@@ -1,4 +1,4 @@
-"""Lists that the platform gives in pages, read to their end.
+"""Iterate over lists that the platform returns in pages.
 
 >>> from returns.result import Success
 >>> from pocketenv_fp.models import Page, Secret
@@ -25,7 +25,7 @@ __all__ = ["Fetch", "Identified", "walk"]
 
 
 class Identified(Protocol):
-    """A record that has an id."""
+    """A record with an id."""
 
     @property
     def id(self) -> str: ...
@@ -35,21 +35,20 @@ T = TypeVar("T", bound=Identified)
 
 
 class Fetch(Protocol[T]):
-    """What asks for one page: a function that lists, with all but these two given."""
+    """A function that requests one page of a list."""
 
     def __call__(self, *, limit: int, offset: int) -> Result[Page[T], PocketenvError]: ...
 
 
 def walk(nsid: str, fetch: Fetch[T], *, limit: int) -> Iterator[Result[T, PocketenvError]]:
-    """Give every record of a list as a Success, page after page, each asked for when it is needed.
+    """Yield every record of a list as a Success. Pages are requested when needed.
 
-    A page that fails is given as the Failure it is, and is the last item. Lists have no stable order, and change while
-    they are read: a record is given once, and where the pages do not add up to one list, the whole of it is asked for
-    once more in one piece. If that is not the whole even then, the last item is a Failure(DecodeError): the end of
-    this iterator without a Failure is the end of the list. One change is not seen: as many records added as deleted
-    between two pages.
+    If a page fails, its Failure is the last item. Lists have no stable order, and change while they are read. Each
+    record is yielded once. If the pages do not add up, the complete list is requested once more in one page. If that is
+    not complete either, the last item is a Failure(DecodeError). So without a Failure the list is complete. One case is
+    not noticed: equally many records are added and deleted between two pages.
     """
-    # Each page is asked for as whoever called was then, and not as whoever happens to read on.
+    # Each page uses the settings of the original call, not those of the code that iterates.
     context = copy_context()
 
     def fetch_as_now(*, limit: int, offset: int) -> Result[Page[T], PocketenvError]:
@@ -67,30 +66,30 @@ def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, Pocketen
         if not isinstance(page, Success):
             yield Failure(page.failure())
             return
-        found = page.unwrap()
-        totals.add(found.total)
+        records = page.unwrap()
+        totals.add(records.total)
         before = len(seen)
-        yield from map(Success, _new(found, seen))
-        offset += len(found)
-        # A page that brings nothing new may go on for ever.
-        if offset >= found.total or len(seen) == before:
+        yield from map(Success, _new(records, seen))
+        offset += len(records)
+        # Without this check, pages without new records could go on endlessly.
+        if offset >= records.total or len(seen) == before:
             break
     if totals != {len(seen)}:
-        # Some more than there were: the list may be growing.
+        # More than the total, because the list may be growing.
         asked = max(totals) + limit
         page = fetch(limit=asked, offset=0)
         if not isinstance(page, Success):
             yield Failure(page.failure())
             return
-        found = page.unwrap()
-        yield from map(Success, _new(found, seen))
-        readable = len({record.id for record in found})
-        if readable < found.total:
-            reason = f"the list has {found.total} records and only {readable} of them were given"
+        records = page.unwrap()
+        yield from map(Success, _new(records, seen))
+        readable = len({record.id for record in records})
+        if readable < records.total:
+            reason = f"the list has {records.total} records, but only {readable} of them were returned"
             yield Failure(DecodeError(nsid, reason))
-        elif readable > found.total and len(found) >= asked:
-            # As many as were asked for: nothing tells that they are all.
-            yield Failure(DecodeError(nsid, f"the list gave {readable} records and says that it has {found.total}"))
+        elif readable > records.total and len(records) >= asked:
+            # The page is full, so there may be more records.
+            yield Failure(DecodeError(nsid, f"the list has {readable} records, but its total is {records.total}"))
 
 
 def _new(page: Page[T], seen: set[str]) -> Iterator[T]:

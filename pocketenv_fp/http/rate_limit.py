@@ -1,9 +1,9 @@
-"""Stay below the platform's request limit: 500 in 30 seconds and address, of which it tells in ``X-RateLimit-*``.
+"""Stay below the platform's request limit: 500 requests in 30 seconds per address, reported in ``X-RateLimit-*``.
 
-Refused requests count at the platform too, so a client that hammers never gets out. One `Limiter` per host is shared
-by all threads: it spends what the answers say is left, less what is on its way, then holds everyone back until the
-window is over. How much the next one leaves nobody knows then: a window that slides gives back only what is old enough,
-and two clocks may differ. So one request goes ahead, and the others follow when it is answered.
+Refused requests count too, so a client that keeps sending stays blocked. All threads share one `Limiter` per host. It
+uses the remaining quota of the last response, minus the requests in flight. Then it delays all requests until the
+window ends. After a reset the quota is unknown, because windows may slide and clocks may differ. So it sends one probe,
+and holds the others until the response.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pocketenv_fp.runtime.deadline import TimeIsOver, nap, remaining
 
 __all__ = ["LONGEST_WAIT", "Limiter"]
 
-# What a platform asks to be waited for beyond this is told to the caller, in seconds.
+# A longer pause, in seconds, is not waited for: the caller gets RateLimited.
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 1.0
-# How long the others wait for the one that went ahead: a command may take hours to answer.
+# The others wait at most this long for the probe: the response of a command may take hours.
 GOING_AHEAD = 1.0
 WAIT_FOR_ANSWER = 0.02
 EPOCH = 1_000_000_000
@@ -28,7 +28,7 @@ DIGITS = 16
 
 
 class Limiter:
-    """What is known of one host's request limit. Times are in seconds of the monotonic clock."""
+    """The state of one host's request limit. Times are in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Limiter:
 
     @contextmanager
     def turn(self) -> Generator[float]:
-        """Wait until a request may be sent, and count it as on its way inside the block. Gives the seconds waited."""
+        """Wait until a request may be sent, and count it as in flight inside the block. Yields the seconds waited."""
         held = 0.0
         while (delay := self._claim()) > 0:
             began = time.monotonic()
@@ -53,7 +53,7 @@ class Limiter:
         try:
             yield held
         except BaseException:
-            # No answer came, and none will: another request goes ahead at once.
+            # The probe failed: another request may be the probe at once.
             self._next_ahead = 0.0
             raise
         finally:
@@ -61,14 +61,14 @@ class Limiter:
                 self._in_flight -= 1
 
     def _claim(self) -> float:
-        """Count one more request as on its way and give 0, or give the seconds until that may be possible."""
+        """Count one more request as in flight and return 0, or return the seconds to wait first."""
         with self._lock:
             now = time.monotonic()
             if now < self._paused_until:
                 return self._paused_until - now
             if self._limit is not None:
                 if now >= self._resets_at:
-                    # The window is over. Whoever comes goes ahead: the answer tells how many may follow.
+                    # The window is over. The first request is the probe: its response contains the new quota.
                     if now < self._next_ahead:
                         return min(self._next_ahead - now, WAIT_FOR_ANSWER)
                     self._next_ahead, self._reset = now + GOING_AHEAD, None
@@ -78,10 +78,10 @@ class Limiter:
             return 0.0
 
     def feed(self, headers: Mapping[str, str], *, is_good: bool = True) -> None:
-        """Learn from an answer's headers. ``is_good`` is False for a refusal, which a proxy may have written.
+        """Update the state from a response's headers. ``is_good`` is False for an error, maybe from a proxy.
 
-        Headers that are missing or no numbers change nothing before the window is over. Afterwards a platform that
-        counts would have said so in its answer: the old limit is forgotten.
+        During a window, missing or invalid headers are ignored. After it they mean that the platform does not count:
+        the old limit is dropped.
         """
         limit, left, reset = (
             _number(headers.get(f"X-RateLimit-{name}", "")) for name in ("Limit", "Remaining", "Reset")
@@ -92,12 +92,13 @@ class Limiter:
                 return
             self._limit = limit
             if reset == self._reset:
-                # Answers overtake each other: the lowest number is the latest.
+                # Responses may overtake each other: the lowest number is the latest.
                 self._left = min(self._left, left)
-            elif self._reset is None or not EPOCH <= reset < self._reset:  # an older window's answer comes late
-                # Some servers give the moment of the reset, others the seconds until then.
+            elif self._reset is None or not EPOCH <= reset < self._reset:  # else a late response of an older window
+                # Some servers send the time of the reset, others the seconds until it.
                 seconds = reset - time.time() if reset >= EPOCH else reset
-                # A clock that is ahead of the platform's makes every window look over. What is left is spent all the same.
+                # If this clock is ahead of the platform's, every window seems to be over. Use the remaining quota
+                # anyway.
                 soonest = LOOK_AGAIN if left else 0.0
                 self._left, self._reset = left, reset
                 self._resets_at = time.monotonic() + min(max(seconds, soonest), LONGEST_WAIT)
@@ -111,7 +112,7 @@ class Limiter:
             self._limit = self._reset = None
 
     def pause(self, seconds: float) -> None:
-        """Hold everyone back for ``seconds``, the caller included: the platform refused a request."""
+        """Delay all requests for ``seconds``, also of this thread: the platform refused a request."""
         with self._lock:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
         while (left := self._paused_until - time.monotonic()) > 0:
@@ -121,5 +122,5 @@ class Limiter:
 
 
 def _number(text: str) -> int | None:
-    # A number of hundreds of digits is no time, and more than floats and `int` take.
+    # A number with hundreds of digits is not a time, and overflows float.
     return int(text) if text.isdecimal() and len(text) < DIGITS else None

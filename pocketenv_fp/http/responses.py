@@ -1,7 +1,7 @@
-"""HTTP responses that are read strictly: what was cut short is no response, and what follows one is not the next.
+"""Read HTTP responses strictly: an incomplete response is an error, and extra bytes are not the next response.
 
-http.client takes the end of the stream for the end of the header, reads past 100 of the interim responses only, and
-drops the bytes that came after a body without a word.
+http.client treats the end of the stream as the end of the header, skips interim responses only for status 100, and
+drops bytes after a body silently.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pocketenv_fp.runtime.deadline import remaining_to_answer
 
 __all__ = ["LONGEST_TIMEOUT", "Response", "answered_in"]
 
-# The system counts a socket's milliseconds in 32 bits. Longer timeouts count as infinite.
+# The operating system counts a socket's timeout in 32 bits of milliseconds. Longer timeouts count as infinite.
 LONGEST_TIMEOUT = 2_000_000.0
-# Seconds that make no difference.
+# A negligible difference in seconds.
 SOON = 0.01
-# A platform may report progress for hours, one interim response a few seconds. It may not do so without end.
+# A platform may send an interim response every few seconds for hours, but not without end.
 MOST_INTERIM = 10_000
 # http.client's own limits for a header.
 MOST_LINES = 100
@@ -35,7 +35,7 @@ _answer_seconds: ContextVar[float] = ContextVar("pocketenv_fp.answer_seconds", d
 
 @contextmanager
 def answered_in(seconds: float) -> Generator[None]:
-    """Limit each response in a block to so many seconds, from its request to its last byte."""
+    """Limit each response in a block to ``seconds``, from its request to its last byte."""
     mark = _answer_seconds.set(seconds)
     try:
         yield
@@ -46,8 +46,8 @@ def answered_in(seconds: float) -> Generator[None]:
 class _Bytes(io.RawIOBase):
     """Socket reader with a total timeout.
 
-    A socket's own timeout begins again with every byte. The limit is that of the thread which sent the request: an
-    archive may be read on another.
+    A socket's own timeout starts again with every byte. The limit is set by the thread that sends the request: another
+    thread may read an archive.
     """
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase, seconds: float) -> None:
@@ -62,7 +62,7 @@ class _Bytes(io.RawIOBase):
         if self.is_ended:
             return None
         left = self._until - time.monotonic()
-        # True for the first read, and most responses need no other.
+        # True for the first read. Most responses need only one.
         if left > LONGEST_TIMEOUT or (self._limit is not None and self._limit - left < SOON):
             size = cast("int | None", self._raw.readinto(buffer))
         else:
@@ -77,7 +77,7 @@ class _Bytes(io.RawIOBase):
         try:
             return cast("int | None", self._raw.readinto(buffer))
         finally:
-            # The connection may be kept, and what is sent on it next has a limit of its own.
+            # The connection may be kept. The next request on it has its own limit.
             self._sock.settimeout(self._limit)
 
     def close(self) -> None:
@@ -87,13 +87,13 @@ class _Bytes(io.RawIOBase):
 
 class _Buffer(io.BufferedReader):
     def has_more(self) -> bool:
-        """Tell whether bytes came that were not read, without waiting for any. Nothing can be read afterwards."""
+        """Return whether unread bytes have arrived, without waiting. Nothing can be read afterwards."""
         cast("_Bytes", self.raw).is_ended = True
         return bool(self.peek(1))
 
 
 class _Lines:
-    """Reads a body in chunks. The lines between the chunks end in a newline, or the connection broke."""
+    """Reads a chunked body. A line between chunks without a newline means that the connection broke."""
 
     def __init__(self, buffer: _Buffer) -> None:
         self._buffer = buffer
@@ -127,7 +127,7 @@ class Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        if self._bytes.has_closed:  # a header ends in a line, and nothing was read beyond it
+        if self._bytes.has_closed:  # a complete header ends with an empty line
             raise _cut()
         if self.chunked:
             self.fp = cast("Any", _Lines(cast("_Buffer", self.fp)))
@@ -138,7 +138,7 @@ class Response(http.client.HTTPResponse):
             status = read[1]
             if not 100 <= status < 200:
                 return read
-            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # never asked for, and no HTTP follows
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # never requested, and no HTTP follows
                 break
             self._skip_header()
         raise http.client.BadStatusLine("no final response")

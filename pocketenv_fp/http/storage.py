@@ -1,14 +1,15 @@
-"""The storage host: archives on their way between this machine and sandboxes, streamed both ways.
+"""The storage host: send and fetch archives as streams.
 
-An upload names its own uuid, so it may be sent again after anything that broke: the second replaces the first. A
-download may not, since reading an archive takes it away before a byte of it is sent. Whoever wants it again has the
-sandbox pack it again.
+An upload sets its own uuid, so it can be retried: the second archive replaces the first. A download cannot be retried,
+because storage deletes the archive before it sends it. The caller must let the sandbox pack it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
@@ -27,7 +28,8 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.http.xrpc import Call, answered, connected, decode, exchanged, refusal
 from pocketenv_fp.redaction import HiddenText
-from pocketenv_fp.runtime.deadline import exceeded, remaining
+from pocketenv_fp.runtime.backoff import pauses
+from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
 
 if TYPE_CHECKING:
     from pocketenv_fp.http.transport import Answer, Request, Transport
@@ -39,24 +41,24 @@ Pieces = Callable[[], Generator[bytes]]
 
 PUT = "storage.put"
 TAKE = "storage.take"
-# The time to send one piece is limited, too: a slow line must manage it.
+# Also the time for sending one piece is limited: small pieces work on slow connections.
 PIECE = 64 * 1024
 PASSING = frozenset({429, 502, 503, 504})
 PASSING_KINDS = frozenset({"connect", "dropped", "timeout"})
 
 
 class Readable(Protocol):
-    """An archive that is arriving. ``total`` is its size in bytes, None where it is not known."""
+    """An archive that is being received. ``total`` is its size in bytes, or None if it is unknown."""
 
     total: int | None
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to ``size`` bytes, and none at the end."""
+        """Return up to ``size`` bytes, or none at the end."""
         ...
 
 
 class Incoming:
-    """An archive that is arriving. ``total`` is its size in bytes, None where the host did not tell it."""
+    """An archive that is being received. ``total`` is its size in bytes, or None if the host did not send it."""
 
     def __init__(self, answer: Answer) -> None:
         length = answer.headers.get("Content-Length", "")
@@ -65,73 +67,71 @@ class Incoming:
         self._raw = answer.raw
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give up to ``size`` bytes, and none at the end. Raises TransportError where it breaks off before."""
+        """Return up to ``size`` bytes, or none at the end. Raises TransportError if the connection breaks."""
         from pocketenv_fp.http.failures import TROUBLE, trouble
 
         try:
             data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
         except TROUBLE as error:
-            # Kept, too: what reads on another thread, or in the middle of an archive, may make something else of it.
+            # Also stored: another thread or the archive reader may replace the exception.
             self.broken = trouble(error, TAKE)
             raise self.broken from None
         return data
 
 
 def put(pieces: Pieces) -> Result[str, PocketenvError]:
-    """Upload what ``pieces`` gives: it is called anew for each attempt. Gives the uuid to fetch it by.
+    """Upload the bytes that ``pieces`` yields. It is called once for each attempt. Returns the uuid of the archive.
 
-    Failures: what ``pieces`` raises as a PocketenvError; after the configured retries TransportError, RateLimited and
-    ServerError; Unauthorized. Anything else that it raises comes out.
+    Failures: a PocketenvError that ``pieces`` raises; after the configured retries TransportError, RateLimited and
+    ServerError; Unauthorized. Other exceptions of ``pieces`` are raised.
     """
     from uuid import uuid4
 
-    own = str(uuid4())
-    answer = answered(Call(PUT, _uuid, {"uuid": own}))
+    uuid = str(uuid4())
+    answer = answered(Call(PUT, _uuid, {"uuid": uuid}))
     if answer is not None:
         return answer
-    return _logged_in().bind(lambda found: again(lambda: _post(own, pieces, found), found))
+    known = _logged_in()
+    if isinstance(known, Failure):
+        return known
+    return again(lambda: _post(uuid, pieces, known.unwrap()))
 
 
 def take(uuid: str, use: Callable[[Incoming], T]) -> Result[T, PocketenvError]:
-    """Fetch an archive, once, and give what ``use`` makes of it while it arrives: reading to the end shows it is whole.
+    """Fetch an archive once, and return the result of ``use`` on it. Reading to the end checks that it is complete.
 
-    Failures: ApiError (404) where there is none; TransportError where it breaks off; what ``use`` raises as a
-    PocketenvError. Anything else that it raises comes out.
+    Failures: ApiError (404) for an unknown uuid; TransportError if the connection breaks; a PocketenvError that ``use``
+    raises. Other exceptions of ``use`` are raised.
     """
-    # No archive comes from a door: what it gives is given, and not used.
+    # A door has no archive: its result is returned without `use`.
     answer = answered(Call(TAKE, cast("Callable[[bytes], T]", bytes), {"uuid": uuid}, is_query=True))
-    return _logged_in().bind(lambda found: _get(uuid, use, found)) if answer is None else answer
+    return _logged_in().bind(partial(_get, uuid, use)) if answer is None else answer
 
 
-def again(attempt: Callable[[], Result[T, PocketenvError]], found: Settings) -> Result[T, PocketenvError]:
+def again(attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
     """Do ``attempt``, and as often again as configured, a little later each time, while storage has passing troubles.
 
-    Only what `put` and `take` failed with counts. Of the rest of an attempt nobody knows whether it may be done twice.
+    Only errors of `put` and `take` are retried. Other requests of an attempt may not be safe to repeat.
     """
-    from urllib3.exceptions import HTTPError
-
-    from pocketenv_fp.http.transport import pauses
-
-    pause = pauses(found.retries)
+    known = settings()
+    if isinstance(known, Failure):
+        return known
     arrived = set[str]()
-    while True:
+    for pause in chain(pauses(known.unwrap().retries), (None,)):
         result = attempt()
         if isinstance(result, Success):
             return result
         error = result.failure()
         if isinstance(error, DeadlineExceeded) and error.operation in arrived:
             return Failure(DeadlineExceeded(error.seconds, error.operation, maybe_sent=True))
-        if not _passes(error) or remaining() <= 0:
+        if pause is None or not _passes(error) or remaining() <= 0:
             return result
         if isinstance(error, ApiError) or (isinstance(error, TransportError) and error.maybe_sent):
             arrived.add(error.operation)
-        try:
-            pause = pause.increment(error=HTTPError())
-        except HTTPError:  # no repetitions are left, or no time
-            return result
         if isinstance(error, RateLimited):
-            _hold_back(error, found)
-        pause.sleep()
+            _hold_back(error, known.unwrap())
+        nap(pause)
+    raise AssertionError("the last attempt returns")
 
 
 def _passes(error: PocketenvError) -> bool:
@@ -141,39 +141,39 @@ def _passes(error: PocketenvError) -> bool:
         case RateLimited(operation=("storage.put" | "storage.take")):
             return (error.retry_after or 0) <= LONGEST_WAIT
         case ApiError(operation=("storage.put" | "storage.take")):
-            # What was taken from storage and lost on the way is not there the next time.
+            # storage deletes an archive when it sends it: after a lost download, a retry gets a 404.
             return error.status in PASSING or (error.status, error.operation) == (404, TAKE)
         case _:
             return False
 
 
-def _hold_back(error: RateLimited, found: Settings) -> None:
+def _hold_back(error: RateLimited, known: Settings) -> None:
     from pocketenv_fp.http.transport import RETRY_AFTER
 
     seconds = RETRY_AFTER if error.retry_after is None else error.retry_after
-    _line(found).map(lambda line: line.limiter.pause(seconds))
+    _line(known).map(lambda line: line.limiter.pause(seconds))
 
 
-def _line(found: Settings) -> Result[Transport, PocketenvError]:
-    # urllib3 repeats nothing here: an iterator cannot be rewound, and an archive cannot be read twice.
-    return connected(msgspec.structs.replace(found, api_url=found.storage_url, retries=0))
+def _line(known: Settings) -> Result[Transport, PocketenvError]:
+    # No retries in urllib3: an iterator cannot be rewound, and an archive cannot be read twice.
+    return connected(msgspec.structs.replace(known, api_url=known.storage_url, retries=0))
 
 
 def _logged_in() -> Result[Settings, PocketenvError]:
-    def check(found: Settings) -> Result[Settings, PocketenvError]:
-        return Failure(NotLoggedIn()) if found.token is None else Success(found)
-
-    return settings().bind(check)
+    known = settings()
+    if isinstance(known, Success) and known.unwrap().token is None:
+        return Failure(NotLoggedIn())
+    return known
 
 
 class _Stopped(Exception):
-    """The pieces came to an end before their time. No trouble of the wire has this name."""
+    """The pieces raised an exception. It is separate from the exceptions of the transport."""
 
 
 class _Form:
-    """A multipart form with one file, made piece by piece.
+    """A multipart form with one file, generated piece by piece.
 
-    The size of what is still to be compressed is not known, which is why this is not requests-toolbelt's encoder.
+    requests-toolbelt's encoder needs the size, which is unknown before the archive is compressed.
     """
 
     def __init__(self, pieces: Pieces) -> None:
@@ -187,12 +187,12 @@ class _Form:
         self._field.make_multipart(content_type="application/gzip")
 
     def body(self) -> Generator[bytes]:
-        """Give what is to be sent. What the pieces raise is kept, and this raises _Stopped."""
+        """Yield the body. An exception of the pieces is stored, and _Stopped is raised instead."""
         yield f"--{self.boundary}\r\n{self._field.render_headers()}".encode()
         try:
             yield from self._content()
-        except Exception as error:  # noqa: BLE001  # whatever it is, it comes out
-            # The transport would take an OSError for its own.
+        except Exception as error:  # noqa: BLE001  # `_post` raises it again
+            # The transport would treat an OSError as its own.
             self.raised = error
             raise _Stopped from None
         yield f"\r\n--{self.boundary}--\r\n".encode()
@@ -214,16 +214,16 @@ def _uuid(body: bytes) -> str:
     return decode(body, _Stored).uuid
 
 
-def _post(own: str, pieces: Pieces, found: Settings) -> Result[str, PocketenvError]:
+def _post(uuid: str, pieces: Pieces, known: Settings) -> Result[str, PocketenvError]:
     form = _Form(pieces)
-    sent_as = {
+    headers = {
         "Content-Type": f"multipart/form-data; boundary={form.boundary}",
         "Transfer-Encoding": "chunked",
     }
-    # A broken connection leaves the pieces half way, and they may hold a thread and open files.
+    # After a broken connection, close the pieces: they may own a thread and open files.
     with closing(form.body()) as body:
         try:
-            return _exchange(_request("POST", f"/cp?uuid={own}", found, sent_as, body), found, PUT, _stored)
+            return _exchange(_request("POST", f"/cp?uuid={uuid}", known, headers, body), known, PUT, _stored)
         except _Stopped:
             if isinstance(form.raised, PocketenvError):
                 return Failure(form.raised)
@@ -234,10 +234,10 @@ def _stored(answer: Answer) -> Result[str, PocketenvError]:
     try:
         return Success(_uuid(answer.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Failure(DecodeError(PUT, "it does not name the uuid of what was stored"))
+        return Failure(DecodeError(PUT, "it does not contain the uuid of the stored archive"))
 
 
-def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, PocketenvError]:
+def _get(uuid: str, use: Callable[[Incoming], T], known: Settings) -> Result[T, PocketenvError]:
     from urllib.parse import quote
 
     def arrive(answer: Answer) -> Result[T, PocketenvError]:
@@ -248,23 +248,23 @@ def _get(uuid: str, use: Callable[[Incoming], T], found: Settings) -> Result[T, 
             late = exceeded(TAKE, maybe_sent=True) if incoming.broken else None
             return Failure(late or incoming.broken or error)
 
-    return _exchange(_request("GET", f"/cp/{quote(uuid, safe='')}", found), found, TAKE, arrive)
+    return _exchange(_request("GET", f"/cp/{quote(uuid, safe='')}", known), known, TAKE, arrive)
 
 
 def _exchange(
-    request: Request, found: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
+    request: Request, known: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
 ) -> Result[T, PocketenvError]:
-    line = _line(found)
+    line = _line(known)
     if isinstance(line, Failure):
         return line
     # What answers an upload is short, and is read at once.
     exchange = line.unwrap().send if request.verb == "POST" else line.unwrap().open
-    result = exchanged(exchange, request, found.read_timeout, operation)
+    result = exchanged(exchange, request, known.read_timeout, operation)
     if isinstance(result, Failure):
         return result
     answer = result.unwrap()
     if not answer.is_good:
-        return Failure(refusal(operation, answer, found.token))
+        return Failure(refusal(operation, answer, known.token))
     with closing(answer):
         return read(answer)
 
@@ -272,8 +272,8 @@ def _exchange(
 def _request(
     verb: str,
     target: str,
-    found: Settings,
-    sent_as: Mapping[str, str] | None = None,
+    known: Settings,
+    extra: Mapping[str, str] | None = None,
     body: Iterator[bytes] | None = None,
 ) -> Request:
     from pocketenv_fp.http.transport import Request
@@ -282,7 +282,7 @@ def _request(
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         "User-Agent": "pocketenv-fp",
-        "Authorization": HiddenText(f"Bearer {found.token}"),
-        **(sent_as or {}),
+        "Authorization": HiddenText(f"Bearer {known.token}"),
+        **(extra or {}),
     }
     return Request(verb, target, headers, body)

@@ -1,10 +1,9 @@
-"""Sending: connection pools with proxies, certificates, retries and the request limit.
+"""Send requests: connection pools with proxies, certificates, retries and the request limit.
 
-A `Transport` never changes after it was made, so that threads share it freely. Transports that differ in time limits and
-retries only share a `Route`: the connections to one URL. A route is made for the proxies and the CA bundle that the
-environment names; when these variables change, the next call makes another. Only the routes that were used lately are
-kept. netrc is never read: requests would put its password in the place of the token. Redirects are not followed,
-cookies are not kept, and no proxy stands between this machine and itself.
+A `Transport` is immutable, so threads share it. Transports that differ only in timeouts and retries share a `Route`,
+the connections to one URL. A route depends on the proxies and the CA bundle in the environment. When these variables
+change, the next call makes a new route. Only recently used routes are kept. netrc is not read, because requests would
+replace the token with its password. Redirects are not followed, cookies are not stored, and loopback uses no proxy.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-# urllib3 and requests are slow to import. Who imports this module is about to use them.
+# urllib3 and requests are slow to import. This module is imported only before a request.
 import certifi
 import requests
 import requests.adapters
@@ -43,20 +42,21 @@ from pocketenv_fp.http.connections import HTTPPool, HTTPSPool, socket_options
 from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
-from pocketenv_fp.observing import Done, begin, told
+from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
+from pocketenv_fp.runtime.forking import after_fork
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
-__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "pauses", "transport"]
+__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
 POOL_SIZE = 256
 MOST_ROUTES = 16
-# A route that was not used for so many seconds is closed when another one is made.
+# A route that was unused for this many seconds is closed when another one is made.
 UNUSED_SECONDS = 60.0
 MOST_TRANSPORTS = 256
 MOST_CONTEXTS = 4
@@ -64,20 +64,8 @@ RETRY_AFTER = 30.0
 PIECE = 64 * 1024
 
 
-class _Timely(Retry):
-    """Repetitions that stop, and pauses that end, when the time of `within` is over."""
-
-    def increment(self, *args: Any, **kwargs: Any) -> Self:
-        if remaining() <= 0:
-            raise kwargs.get("error") or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
-        return super().increment(*args, **kwargs)
-
-    def sleep(self, response: BaseHTTPResponse | None = None) -> None:  # noqa: ARG002  # urllib3's signature
-        nap(self.get_backoff_time())
-
-
 class _Left(Timeout):
-    """Time limits that are cut to what is left when an attempt begins. Raises TimeIsOver where that is nothing."""
+    """A Timeout that is cut to the remaining time at the start of each attempt. Raises TimeIsOver if it is zero."""
 
     def clone(self) -> Timeout:
         left = remaining()
@@ -89,18 +77,19 @@ class _Left(Timeout):
         return Timeout(total=left, connect=self._connect, read=self._read)
 
 
-class _Policy(_Timely):
-    """What may be sent again: a query after a broken connection or a 502-504, anything after 429 and a refused connection.
+class _Policy(Retry):
+    """The retry rules: queries after a broken connection or a 502-504; any request after a 429 or a refused connection.
 
-    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out.
+    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out. Repetitions
+    stop, and pauses end, when the time of `within` is over.
     """
 
     limiter: Limiter
 
     def new(self, **changes: Any) -> _Policy:
-        made = super().new(**changes)
-        made.limiter = self.limiter
-        return made
+        copy = super().new(**changes)
+        copy.limiter = self.limiter
+        return copy
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: FBT001, FBT002  # urllib3's
         return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
@@ -109,33 +98,28 @@ class _Policy(_Timely):
         error, response = kwargs.get("error"), kwargs.get("response")
         if isinstance(error, ReadTimeoutError):
             raise error
+        if remaining() <= 0:
+            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
         if response is not None and self._seconds(response) > LONGEST_WAIT:
-            raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
+            raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         return super().increment(*args, **kwargs)
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
         seconds = 0.0 if response is None else self._seconds(response)
         if response is not None and response.status == 429:
             self.limiter.pause(seconds)
-        elif seconds > 0:
-            nap(seconds)
         else:
-            super().sleep()
+            nap(seconds or self.get_backoff_time())
 
     def _seconds(self, response: BaseHTTPResponse) -> float:
         try:
             return self.parse_retry_after(response.headers["Retry-After"])
-        except (KeyError, InvalidHeader, ValueError, OverflowError):  # the last two: no such number, no such date
+        except (KeyError, InvalidHeader, ValueError, OverflowError):  # the last two: an invalid number or date
             return RETRY_AFTER if response.status == 429 else 0.0
 
 
-def pauses(retries: int) -> _Timely:
-    """Give what counts ``retries`` repetitions, with ``increment``, and waits between them, with ``sleep``."""
-    return _Timely(total=retries, redirect=0, backoff_factor=0.2, backoff_max=5.0, backoff_jitter=0.2)
-
-
 class Request:
-    """What is to be sent, its ``target`` a path below the platform's URL. Its repr shows none of it."""
+    """A request. ``target`` is a path below the platform's URL. Its repr shows nothing."""
 
     __slots__ = ("body", "headers", "target", "verb")
 
@@ -149,7 +133,7 @@ class Request:
 
 
 class Answer:
-    """What came. ``body`` is all of it, or nothing where it is still to be read from ``raw``."""
+    """A response. ``body`` is complete, or empty if it must still be read from ``raw``."""
 
     __slots__ = ("body", "headers", "raw", "status")
 
@@ -161,15 +145,15 @@ class Answer:
 
     @property
     def is_good(self) -> bool:
-        """Whether the platform did what it was asked for."""
+        """Whether the status is a success."""
         return 200 <= self.status < 300
 
     def distrust(self) -> None:
-        """Have the connection closed before the next request: this answer was none of the platform's."""
+        """Close the connection before the next request: this response did not come from the platform."""
         cast("Any", self.raw)._original_response.has_more = True  # noqa: SLF001  # urllib3 has no public name for it
 
     def close(self) -> None:
-        """Give up what has not been read."""
+        """Discard the unread part."""
         self.raw.close()
 
 
@@ -185,13 +169,13 @@ def _body(response: BaseHTTPResponse) -> bytes:
             raise AnswerTooLarge
         pieces.append(piece)
     if not pieces and not has_end and 200 <= response.status < 300:
-        # Many methods answer with no byte. A connection that broke after the header looks the same.
+        # Many methods return zero bytes. A connection that broke after the header looks the same.
         raise ProtocolError("no end of the body", http.client.IncompleteRead(b""))
     return b"".join(pieces)
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """requests' connections, to hosts and by proxies, with one TLS context: reading the CA file costs 13 ms each time."""
+    """requests' connections, to hosts and through proxies, with one TLS context. Loading the CA file takes 13 ms."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
@@ -214,8 +198,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return where, {}
 
     def line_to(self, url: str) -> tuple[HTTPConnectionPool, str]:
-        """Return the connections to ``url``, and what they expect before the path of each request."""
-        # requests would do this for each request, and the objects that it makes take as long as the rest of a call.
+        """Return the connections to ``url``, and the prefix of each request's path."""
+        # requests would do this for each request, which takes as long as the rest of a call.
         request = requests.PreparedRequest()
         request.url = f"{url}/"
         proxies = {} if is_loopback(urlsplit(url).hostname or "") else requests.utils.get_environ_proxies(url)
@@ -224,7 +208,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 class Route:
-    """The connections to one URL, by one CA bundle and one proxy."""
+    """The connections to one URL, with one CA bundle and one proxy."""
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
         self.used = time.monotonic()
@@ -233,7 +217,7 @@ class Route:
         self._line: tuple[HTTPConnectionPool, str] | None = None
 
     def line(self) -> tuple[HTTPConnectionPool, str]:
-        """Return the pool of connections, and what comes before the path of each request."""
+        """Return the connection pool, and the prefix of each request's path."""
         self.used = time.monotonic()
         self._line = self._line or self._adapter.line_to(self._url)
         return self._line
@@ -267,17 +251,16 @@ class Transport:
     def send(self, request: Request, read_timeout: float, operation: str) -> Answer:
         """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds for all of it.
 
-        A query is repeated wherever its answer breaks off. Raises `TROUBLE`, for more than `LARGEST_ANSWER` bytes too.
-        What is logged, at DEBUG, and told to who watches, is ``operation``, the status and the time.
+        A query is retried if its response is incomplete. Raises `TROUBLE`, also for more than `LARGEST_ANSWER` bytes.
+        ``operation``, status and duration are logged at DEBUG and reported to watchers.
         """
         return self._watched(self._whole, request, read_timeout, operation)
 
     def open(self, request: Request, read_timeout: float, operation: str) -> Answer:
-        """Send ``request`` and give its answer with the body still to come, for the caller to read and to close.
+        """Send ``request`` and return the response with an unread body. The caller reads and closes it.
 
-        Of a refusal the body has come: it is read as `send` reads it, and never repeated. ``read_timeout`` is for each
-        part that comes. The request's body may be an iterator: it is sent in chunks as they are made. What it raises
-        comes out as it is.
+        Error responses are read in full and never retried. ``read_timeout`` is for each read. The request's body may be
+        an iterator: its pieces are sent as chunks. Exceptions of the iterator are raised unchanged.
         """
         answer = self._watched(self._head, request, read_timeout, operation)
         if not answer.is_good:
@@ -290,21 +273,21 @@ class Transport:
         """Exchange in turn with the other requests to this host. Log it, and report it to the watchers."""
         began = time.perf_counter()
         ended = begin("call", lambda: operation)
-        with told(ended, began) if ended else nullcontext() as tell:
+        with reporting(ended, began) if ended else nullcontext() as report:
             try:
                 with self.limiter.turn() as held:
                     answer = exchange(request, read_timeout)
                     self.limiter.feed(answer.headers, is_good=answer.is_good)
             except (TimeIsOver, *TROUBLE) as error:
-                if tell:
-                    met = trouble(error, operation)
-                    maybe_sent = met.maybe_sent and not isinstance(error, TimeIsOver)
+                if report:
+                    failure = trouble(error, operation)
+                    maybe_sent = failure.maybe_sent and not isinstance(error, TimeIsOver)
                     late = exceeded(operation, maybe_sent=maybe_sent)
-                    tell(Done(0.0, late or met, requests=int(maybe_sent)))
+                    report(Done(0.0, late or failure, requests=int(maybe_sent)))
                 raise
-            if tell:
+            if report:
                 repeated = len(answer.raw.retries.history) if answer.raw.retries else 0
-                tell(Done(0.0, status=answer.status, requests=1 + repeated, held=held))
+                report(Done(0.0, status=answer.status, requests=1 + repeated, held=held))
         log.debug("%s: %d, %.1f ms", operation, answer.status, (time.perf_counter() - began) * 1000)
         return answer
 
@@ -312,8 +295,8 @@ class Transport:
         return Answer(self._urlopen(request, min(read_timeout, LONGEST_TIMEOUT), self._policy))
 
     def _whole(self, request: Request, read_timeout: float) -> Answer:
-        # urllib3 is done once the head of an answer is there. What it has left of the repetitions is what there is for
-        # the body, so that nothing is sent more often than was configured.
+        # urllib3 counts retries only until the response's header. The retries that are left are used for the body, so
+        # that the request is not sent more often than configured.
         retries: Retry = self._policy
         limit = None if read_timeout > LONGEST_TIMEOUT else read_timeout
         with answered_in(math.inf if limit is None else limit):
@@ -334,7 +317,7 @@ class Transport:
         return pool.urlopen(
             request.verb,
             above + request.target,
-            cast("bytes | None", request.body),  # what urllib3 takes as well, and does not say, is an iterator
+            cast("bytes | None", request.body),  # urllib3 also accepts an iterator, against its types
             request.headers,
             retries,
             redirect=False,
@@ -350,13 +333,13 @@ class Transport:
         self.route.close()
 
 
-# What `requests.utils` and `_bundle` look up.
+# The variables that `requests.utils` and `_bundle` read.
 _environment = Variables(
     *(f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")),
     *(f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL", "NO")),
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
-    "REQUEST_METHOD",  # of a CGI program, where HTTP_PROXY is a header of the client
+    "REQUEST_METHOD",  # set in a CGI program: there HTTP_PROXY comes from the client
 )
 
 
@@ -365,23 +348,23 @@ def _bundle(verify: str | None) -> str:
 
 
 def _context(bundle: str) -> ssl.SSLContext:
-    """Return the TLS context for a CA bundle: one takes 0.8 MB and 13 ms, so it is made once for each file."""
+    """Return the TLS context for a CA bundle. It is cached: one takes 0.8 MB and 13 ms."""
     status = Path(bundle).stat()
     key = (bundle, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
     if key not in _contexts:
-        made = (
+        context = (
             ssl.create_default_context(capath=bundle)
             if stat.S_ISDIR(status.st_mode)
             else ssl.create_default_context(cafile=bundle)
         )
         while len(_contexts) >= MOST_CONTEXTS:
             del _contexts[next(iter(_contexts))]
-        _contexts[key] = made
+        _contexts[key] = context
     return _contexts[key]
 
 
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
-# One a host, whatever the settings: the platform counts requests by address.
+# One for each host, for all settings: the platform counts requests by address.
 _limiters: dict[str, Limiter] = {}
 _routes: dict[tuple[object, ...], Route] = {}
 _transports: dict[tuple[object, ...], Transport] = {}
@@ -392,17 +375,17 @@ def transport(settings: Settings) -> Transport:
     """Return the transport for ``settings``. Raises OSError for a CA bundle that cannot be read."""
     environment = _environment.raw()
     key = (settings.api_url, settings.verify, settings.connect_timeout, settings.retries, environment)
-    if made := _transports.get(key):
-        return made
-    # A fleet begins with hundreds of threads that all need it now: each would read the CA file for itself.
+    if existing := _transports.get(key):
+        return existing
+    # Many threads may need it at once. Without the lock, each would read the CA file.
     with _making:
-        if made := _transports.get(key):
-            return made
-        made = Transport(settings, _route(settings, environment))
+        if existing := _transports.get(key):
+            return existing
+        created = Transport(settings, _route(settings, environment))
         while len(_transports) >= MOST_TRANSPORTS:
             del _transports[next(iter(_transports))]
-        _transports[key] = made
-    return made
+        _transports[key] = created
+    return created
 
 
 def _route(settings: Settings, environment: tuple[object, ...]) -> Route:
@@ -415,7 +398,7 @@ def _route(settings: Settings, environment: tuple[object, ...]) -> Route:
 
 
 def _forget_unused() -> None:
-    # urllib3 closes the connections of a pool when nothing refers to it: after the requests that are on their way.
+    # urllib3 closes a pool's connections when the last reference is gone, so after the running requests.
     by_age = sorted(_routes, key=lambda key: _routes[key].used, reverse=True)
     since = time.monotonic() - UNUSED_SECONDS
     kept = {key: _routes[key] for key in by_age[: MOST_ROUTES - 1] if _routes[key].used >= since}
@@ -427,7 +410,7 @@ def _forget_unused() -> None:
 
 
 def _forget() -> None:
-    # A forked child must not write on its parent's connections, nor wait for a lock that a thread of it held.
+    # A forked child must not use its parent's connections. A thread of the parent may hold the lock.
     global _making  # noqa: PLW0603  # one process, one lock
     _making = threading.Lock()
     _limiters.clear()
@@ -436,5 +419,4 @@ def _forget() -> None:
     _contexts.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)

@@ -1,8 +1,8 @@
-"""Requests as values, and the one door that they leave by.
+"""Requests as values, and the one function that sends them.
 
-Every function of the library builds a `Call`: which method, with which parameters and body, and how to read its answer.
-`send` puts the token on, keeps the platform's rules about bodies, sends, decodes, and turns everything that goes wrong
-into a Failure. Describing apart from sending is what lets a pipeline be explained before it runs.
+Every function of the library builds a `Call`: method, parameters, body and decoder. `send` adds the token, follows the
+platform's rules for bodies, sends, decodes, and returns every error as a Failure. Because a Call is only a description,
+a pipeline can be explained before it runs.
 
 >>> from pocketenv_fp.http.xrpc import procedure
 >>> procedure("sandbox.exec", bytes.decode, {"id": "3f"}, {"command": "ls"})
@@ -35,7 +35,7 @@ from pocketenv_fp.errors import (
     TransportError,
     api_error_kind,
 )
-from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, without_passwords
+from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, printable, without_passwords
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ T = TypeVar("T")
 
 NAMESPACE = "io.pocketenv."
 MESSAGE_LENGTH = 500
-# As JSON writes it: an even number of backslashes before it are no part of it.
+# In JSON, an even number of backslashes before it does not escape it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
-    """One request, described. Its repr tells the names of what it carries and never the values.
+    """The description of one request. Its repr shows the names of parameters and fields, never their values.
 
     A ``body`` of None is no body at all: the platform refuses one where it expects none, and misses one where it does.
     Values of None, in the parameters and the body, are left out. A query may
@@ -86,7 +86,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     work_seconds: float = 0.0
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # msgspec's own would show the values.
+        # msgspec's own method would show the values.
         return [("nsid", self.nsid), ("params", list(self.params)), ("body", list(self.body or ()))]
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ def query(
     login: bool = True,
     read_timeout: float | None = None,
 ) -> Call[T]:
-    """Describe a GET. ``nsid`` is without the leading ``io.pocketenv.``"""
+    """Describe a GET request. ``nsid`` is without the leading ``io.pocketenv.``"""
     return Call(nsid, decode, params or {}, is_query=True, login=login, read_timeout=read_timeout)
 
 
@@ -114,7 +114,7 @@ def procedure(
     *,
     work_seconds: float = 0.0,
 ) -> Call[T]:
-    """Describe a POST."""
+    """Describe a POST request."""
     return Call(nsid, decode, params or {}, body, work_seconds=work_seconds)
 
 
@@ -124,44 +124,44 @@ def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Read a JSON answer as ``kind``; raises msgspec's ValidationError or DecodeError.
+    """Decode a JSON response as ``kind``. Raises msgspec's ValidationError or DecodeError.
 
-    Types are strict. A null stands for a key that is absent: one provider sends the one, another the other.
+    Types are strict. A null means an absent key: some providers send one, some the other.
     """
     try:
         return cast("T", _decoder(cast("Hashable", kind)).decode(body))
     except msgspec.ValidationError as error:
-        told = msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
         try:
-            return msgspec.convert(_without_nulls(told), kind)
+            return msgspec.convert(_without_nulls(value), kind)
         except msgspec.ValidationError:
             raise error from None
 
 
-def _without_nulls(told: object) -> object:
-    if isinstance(told, dict):
-        fields = cast("dict[str, object]", told).items()
-        return {name: _without_nulls(value) for name, value in fields if value is not None}
-    if isinstance(told, list):
-        return [_without_nulls(value) for value in cast("list[object]", told)]
-    return told
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value).items()
+        return {name: _without_nulls(item) for name, item in fields if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in cast("list[object]", value)]
+    return value
 
 
 def nothing(body: bytes) -> None:
-    """Read an answer that has nothing to say: zero bytes, or a JSON object."""
+    """Decode an empty response: zero bytes, or a JSON object."""
     if body:
         decode(body, dict[str, object])
 
 
 Door = Callable[[Call[Any]], Result[Any, PocketenvError]]
-"""What answers calls in the place of a platform."""
+"""A function that answers calls in place of a platform."""
 
 _door: ContextVar[Door | None] = ContextVar("pocketenv_fp.door", default=None)
 
 
 @contextmanager
 def answered_by(door: Door) -> Generator[None]:
-    """Have ``door`` answer every call inside the block, in this thread: nothing is sent."""
+    """Let ``door`` answer every call inside the block, in this thread. No request is sent."""
     mark = _door.set(door)
     try:
         yield
@@ -170,21 +170,21 @@ def answered_by(door: Door) -> Generator[None]:
 
 
 def has_door() -> bool:
-    """Tell whether a door answers here in the place of a platform."""
+    """Return whether a door is set."""
     return _door.get() is not None
 
 
 def answered(call: Call[T]) -> Result[T, PocketenvError] | None:
-    """Give the answer of the door in the place of a platform, None where there is none and ``call`` is to be sent."""
+    """Return the door's answer to ``call``, or None without a door."""
     door = _door.get()
     return None if door is None else door(call)
 
 
 def send(call: Call[T]) -> Result[T, PocketenvError]:
-    """Send ``call`` and give its decoded answer.
+    """Send ``call`` and return its decoded response.
 
-    Failures: NotLoggedIn and InvalidInput before anything is sent; ApiError and its kinds for what the platform
-    refused; TransportError where no answer came; DecodeError for an answer that the contract does not describe.
+    Failures: NotLoggedIn and InvalidInput before the request; ApiError and its subclasses if the platform refused;
+    TransportError without a response; DecodeError for a response that the contract does not describe.
     """
     if (door := _door.get()) is not None:
         return door(call)
@@ -223,20 +223,20 @@ def exchanged(
         return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
 
 
-def connected(found: Settings, operation: str = "") -> Result[Transport, PocketenvError]:
+def connected(known: Settings, operation: str = "") -> Result[Transport, PocketenvError]:
     """Return the transport for these settings.
 
-    Failures: InvalidInput for a CA bundle that cannot be used; TransportError where no file can be opened at all.
+    Failures: InvalidInput for a CA bundle that cannot be read; TransportError if the process has too many open files.
     """
     try:
         from pocketenv_fp.http.transport import transport
 
-        return Success(transport(found))
+        return Success(transport(known))
     except OSError as error:
         if error.errno in _NO_FILES:
             return Failure(_unconnected(error, operation))
         return Failure(
-            InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'no certificate in it'}")
+            InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'it contains no certificate'}")
         )
     except ValueError:
         return Failure(InvalidInput("verify", "is not a path"))
@@ -246,13 +246,13 @@ _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def _unconnected(error: OSError, operation: str) -> TransportError:
-    # Modules are imported on first use, which opens files as well.
+    # Modules are imported on first use, which opens files too.
     return TransportError("connect", f"no connection: {error.strerror}", operation)
 
 
-def _read(call: Call[T], answer: Answer, found: Settings) -> Result[T, PocketenvError]:
+def _read(call: Call[T], answer: Answer, known: Settings) -> Result[T, PocketenvError]:
     if not answer.is_good:
-        return Failure(refusal(call.nsid, answer, found.token))
+        return Failure(refusal(call.nsid, answer, known.token))
     try:
         return Success(call.decode(answer.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -275,7 +275,7 @@ def _request(call: Call[Any], login: Settings) -> Result[Request, PocketenvError
     try:
         request = _written(call, login.token)
     except UnicodeEncodeError:
-        return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+        return Failure(InvalidInput("text", "is not valid Unicode: it contains half of a surrogate pair"))
     except OSError as error:
         return Failure(_unconnected(error, call.nsid))
     if _has_nul(request):
@@ -290,13 +290,13 @@ def _written(call: Call[Any], token: str | None) -> Request:
 
     target = f"/xrpc/{NAMESPACE}{call.nsid}"
     if call.params:
-        target += f"?{urlencode(_given(call.params), quote_via=quote)}"
+        target += f"?{urlencode(_present(call.params), quote_via=quote)}"
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
     if token is not None:
         headers["Authorization"] = HiddenText(f"Bearer {token}")
     if call.body is not None:
-        # What a command is given may be a secret.
-        body = HiddenBytes(msgspec.json.encode(_given(call.body), enc_hook=_plain))
+        # The environment of a command may contain a secret.
+        body = HiddenBytes(msgspec.json.encode(_present(call.body), enc_hook=_plain))
         headers["Content-Type"] = "application/json"
         headers["Content-Length"] = str(len(body))
         return Request("POST", target, headers, body)
@@ -312,18 +312,18 @@ def _plain(value: object) -> str:
 
 
 def _has_nul(request: Request) -> bool:
-    # The platform's database can keep none: it would answer a 500 that says nothing.
+    # The platform's database cannot store it, and would answer with a 500.
     body = request.body if isinstance(request.body, bytes) else b""
     return "%00" in request.target or (rb"\u0000" in body and _NUL.search(body) is not None)
 
 
-def _given(values: Mapping[str, object]) -> dict[str, object]:
+def _present(values: Mapping[str, object]) -> dict[str, object]:
     from toolz import valfilter  # pyright: ignore[reportUnknownVariableType]  # toolz has no types
 
-    return cast("dict[str, object]", valfilter(_is_given, values))
+    return cast("dict[str, object]", valfilter(_is_present, values))
 
 
-def _is_given(value: object) -> bool:
+def _is_present(value: object) -> bool:
     return value is not None
 
 
@@ -333,25 +333,25 @@ class _Refused(msgspec.Struct):
 
 
 def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
-    """Give the error that an answer tells of, whose status is none of a success. ``token`` is masked in its texts."""
+    """Return the error of an unsuccessful response. ``token`` is masked in its strings."""
     status = answer.status
     try:
-        said = decode(answer.body, _Refused)
+        refused = decode(answer.body, _Refused)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         kind = _printable(answer.headers.get("Content-Type", "no content type").partition(";")[0], token)[:60]
-        said = _Refused(message=f"an answer that is not the platform's ({kind})")
-    error, message = (_printable(text, token) for text in (said.error, said.message))
+        refused = _Refused(message=f"a response that is not the platform's ({kind})")
+    error, message = (_printable(text, token) for text in (refused.error, refused.message))
     if status == 429:
         return RateLimited(status, error, message, operation, _seconds(answer.headers.get("Retry-After", "")))
-    refused = api_error_kind(status, error)
+    error_class = api_error_kind(status, error)
     if (
-        refused is ServerError
-        and (status, said.error) == (500, "InternalServerError")
+        error_class is ServerError
+        and (status, refused.error) == (500, "InternalServerError")
         and token
         and not _is_token(token)
     ):
-        refused = MalformedToken
-    return refused(status, error, message, operation)
+        error_class = MalformedToken
+    return error_class(status, error, message, operation)
 
 
 class _Claims(msgspec.Struct):
@@ -359,14 +359,14 @@ class _Claims(msgspec.Struct):
 
 
 def _is_token(token: str) -> bool:
-    """Return whether a token has the shape of a platform's: a JWT with a DID, or an embedded platform's own."""
+    """Return whether a token has a valid form: a JWT with a DID, or a token of an embedded platform."""
     if re.fullmatch(r"[^.]+\.[0-9a-f]{64}", token):
         return True
     return token_did(token) is not None
 
 
 def token_did(token: str) -> str | None:
-    """Return the DID that a JSON Web Token is about, without a look at its signature, or None."""
+    """Return the DID of a JSON Web Token, or None. The signature is not checked."""
     from base64 import urlsafe_b64decode
 
     parts = token.split(".")
@@ -379,9 +379,8 @@ def token_did(token: str) -> str | None:
 
 
 def _printable(text: str, token: str | None) -> str:
-    # An error may quote the request that it is about.
-    text = without_passwords(text.replace(token, HIDDEN) if token else text)
-    return "".join(c if c.isprintable() else " " for c in text[:MESSAGE_LENGTH])
+    # An error may quote the request.
+    return printable(without_passwords(text.replace(token, HIDDEN) if token else text)[:MESSAGE_LENGTH])
 
 
 def _seconds(text: str) -> float | None:

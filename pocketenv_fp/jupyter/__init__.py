@@ -1,13 +1,13 @@
-"""The IPython extension: ``%load_ext pocketenv_fp.jupyter`` shows values as cards, and brings ``%%sandbox``.
+"""The IPython extension: ``%load_ext pocketenv_fp.jupyter`` shows values as cards, and adds ``%%sandbox``.
 
-- A Success or a Failure, with the value or the error and its advice in it; a Sandbox and every other record, a Page, an
-  ExecResult with its colours, a pipeline, an error, and the list that a `fan_out` gives, are cards in a notebook. In a
-  terminal they look as before. Of a long output a notebook keeps the beginning and the end.
-- ``%%sandbox NAME`` runs the lines of a cell in a sandbox, ``%sandbox NAME`` shows it: see ``%%sandbox?``.
-- An interrupted step is one line, which says that a command may still run, in place of a long traceback.
-- While a cell runs, a line tells which steps it is at, and for how long.
+- In a notebook, these values are cards: a Result with its value or its error and advice, a Sandbox and every other
+  record, a Page, an ExecResult with its colours, a pipeline, an error, and the results of a `fan_out`. In a terminal
+  they look as before. Of a long output, the notebook keeps the start and the end.
+- ``%%sandbox NAME`` runs the lines of a cell in a sandbox. ``%sandbox NAME`` shows the sandbox. See ``%%sandbox?``.
+- An interrupted step is shown as one line instead of a long traceback. The line says if a command may still run.
+- While a cell runs, a line shows the current steps and their time.
 
-``%unload_ext pocketenv_fp.jupyter`` puts everything back as it was. It needs the extra ``jupyter``, which is IPython.
+``%unload_ext pocketenv_fp.jupyter`` restores the previous state. It needs the extra ``jupyter``, which is IPython.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _loaded: dict[int, ExitStack] = {}
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
-    """Do what ``%load_ext`` asks for. Loading it twice is the same as once."""
+    """Load the extension, for ``%load_ext``. Loading it twice has no further effect."""
     # Imported here, so that importing this module needs no IPython.
     from pocketenv_fp.jupyter.formats import formats
     from pocketenv_fp.jupyter.interruption import interruption
@@ -34,11 +34,11 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     if id(ipython) in _loaded:
         return
     with ExitStack() as stack:
-        for brought in (formats, magic, interruption, live):
-            stack.enter_context(brought(ipython))
+        for feature in (formats, magic, interruption, live):
+            stack.enter_context(feature(ipython))
         _loaded[id(ipython)] = stack.pop_all()
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
-    """Do what ``%unload_ext`` asks for: put everything back as it was before."""
+    """Unload the extension, for ``%unload_ext``, and restore the previous state."""
     _loaded.pop(id(ipython), ExitStack()).close()

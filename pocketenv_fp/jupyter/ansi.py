@@ -1,10 +1,10 @@
-r"""What a program wrote for a terminal, as HTML.
+r"""Convert the output of a terminal program to HTML.
 
-Colours and the like become spans with a style of their own; every other sequence is dropped, and all text is escaped. A
-carriage return begins its line anew, so that of a bar that was drawn many times the last state is left.
+Colours and text styles become spans. All other sequences are dropped, and the text is escaped. A carriage return starts
+the line again, so that only the last state of a progress bar is left.
 
-This is written here because it is small. The libraries that do it bring a style sheet with classes and pass unknown
-sequences on, or are a whole terminal; and a colour must be legible on a light page and on a dark one.
+Libraries for this use classes with a style sheet and pass on unknown sequences, or emulate a whole terminal. A colour
+must also be readable on light and dark pages.
 
 >>> from pocketenv_fp.jupyter.ansi import ansi_html
 >>> ansi_html("\x1b[1mbold\x1b[0m <b>\x1b[2J 10%\r 20%\n")
@@ -32,13 +32,13 @@ TOKEN = re.compile(
     | (?P<again>   \r+ )
     | \x1b\[ (?P<sgr> [0-9;:]* ) m
     | \x1b\[ [0-?]* [\x20-/]* [@-~]?                           # other control sequences
-    | \x1b[\]PX^_] [^\x07\x1b\n]* (?: \x07 | \x1b\\ )?         # titles, links, and what else is addressed to a terminal
+    | \x1b[\]PX^_] [^\x07\x1b\n]* (?: \x07 | \x1b\\ )?         # titles, links, and other terminal commands
     | \x1b [\x20-/]* [0-~]?
     """,
     re.VERBOSE,
 )
 
-# Black, red, green, yellow, blue, magenta, cyan, white, and the bright ones: of a middle tone, for pages of any colour.
+# Black, red, green, yellow, blue, magenta, cyan, white, and their bright forms, in a medium brightness for any page.
 BASIC: tuple[Colour, ...] = (
     (0x6B, 0x72, 0x80), (0xD1, 0x49, 0x5B), (0x2E, 0x96, 0x5C), (0xB0, 0x8D, 0x2F),
     (0x3B, 0x7D, 0xC9), (0xA4, 0x5A, 0xB8), (0x2B, 0x93, 0x9B), (0x8A, 0x8F, 0x98),
@@ -80,12 +80,12 @@ SWITCHES: dict[int, Callable[[_Style], _Style]] = {
 EXTENDED: dict[int, Callable[[_Style, Colour], _Style]] = {
     38: lambda style, colour: style._replace(colour=colour),
     48: lambda style, colour: style._replace(behind=colour),
-    58: lambda style, _: style,  # of the line below the text
+    58: lambda style, _: style,  # colour of an underline
 }
 
 
 def ansi_html(text: str) -> str:
-    """Give ``text`` as HTML, to stand in a ``<pre>``."""
+    """Return ``text`` as HTML for a ``<pre>``."""
     if "\x1b" not in text and "\r" not in text:
         return escaped(text)
     done: list[str] = []
@@ -120,7 +120,7 @@ def _css(style: _Style) -> Iterator[str]:
         yield f"background:{_hex(back)}"
         yield f"color:{_hex(colour) if colour and _differ(colour, back) else _legible_on(back)}"
     elif colour is not None:
-        # Towards the page's own text colour: darker on a light page, lighter on a dark one.
+        # Mixed with the page's text colour: darker on a light page, lighter on a dark one.
         yield f"color:{_hex(colour)}"
         yield f"color:color-mix(in srgb,{_hex(colour)} 80%,currentColor)"
     if style.bold:
@@ -151,10 +151,10 @@ def _light(colour: Colour) -> float:
 
 
 def _styled(style: _Style, parameters: str) -> _Style:
-    """Give the style after a sequence. A code that is not known changes nothing."""
+    """Return the style after a sequence. Unknown codes are ignored."""
     codes = iter(parameters.split(";"))
     for code in codes:
-        # These take what follows them, behind a semicolon or, as the standard has it, behind colons.
+        # The parameters of these codes follow after semicolons or, as in the standard, after colons.
         parts = code.split(":")
         number = _number(parts[0])
         if number in EXTENDED:
@@ -203,5 +203,5 @@ def _indexed(number: int) -> Colour | None:
 
 
 def _number(text: str) -> int:
-    # A missing number is 0; one of more than three digits is none that means anything.
+    # A missing number is 0. A number of more than three digits has no meaning.
     return int(text or 0) if len(text) <= 3 else -1

@@ -1,4 +1,4 @@
-r"""Values as cards: HTML for notebooks, with nothing in it that runs or is loaded.
+r"""Show values as cards: HTML for notebooks, without scripts or external resources.
 
 >>> from pocketenv_fp import create, exec, start
 >>> from pocketenv_fp.jupyter.cards import card
@@ -6,7 +6,7 @@ r"""Values as cards: HTML for notebooks, with nothing in it that runs or is load
 >>> "exit 0" in shown, "&lt;b&gt;" in shown
 (True, True)
 
-What a repr masks is masked here. Long texts and lists are cut, and it is said how much there is more.
+Values that a repr masks are masked here too. Long strings and lists are shortened, with the number of hidden items.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.markup import clipped, escaped, linked, shortened
 from pocketenv_fp.jupyter.style import STYLE
 from pocketenv_fp.models import ExecResult, Page, Record, Sandbox, Status
+from pocketenv_fp.redaction import shorten
 from pocketenv_fp.steps.operation import Step
 from pocketenv_fp.steps.trace import Traced
 
@@ -35,19 +36,19 @@ READABLE = 100_000
 
 TONES = {Status.RUNNING: "good", Status.INITIALIZING: "busy", Status.STOPPED: "idle", Status.UNKNOWN: "idle"}
 TITLES = ("name", "port", "handle", "path", "directory")
-# Of a list only what tells its items apart; a card of its own shows the rest.
+# The columns that distinguish the items of a list. The card of one item shows the rest.
 COLUMNS: Mapping[type, tuple[str, ...]] = {
     Sandbox: ("name", "status", "provider", "base_sandbox", "vcpus", "memory", "disk", "created_at"),
 }
 
 
 def card(value: object) -> str:
-    """Give the card of any value: of its own for what this library gives, otherwise with its repr."""
+    """Return the card of any value: a special one for values of this library, otherwise its repr."""
     return _framed(_part(value))
 
 
 def list_card(values: Sequence[object]) -> str | None:
-    """Give one card for a list of Results, as a `fan_out` gives it, or of records of one kind; None for any other.
+    """Return one card for a list of Results, as from `fan_out`, or of records of one type. None for any other list.
 
     >>> from pocketenv_fp import Port
     >>> from pocketenv_fp.jupyter.cards import list_card
@@ -120,18 +121,18 @@ def _pane(label: str, text: str, *, error: bool = False) -> str:
 def _output(stdout: str, stderr: str) -> str:
     shown = [_pane("stdout", stdout)] if stdout else []
     shown += [_pane("stderr", stderr, error=True)] if stderr else []
-    return "".join(shown) or '<div class="pe-more">It printed nothing.</div>'
+    return "".join(shown) or '<div class="pe-more">No output.</div>'
 
 
-def _told(value: object) -> str:
+def _safe_repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception as error:  # noqa: BLE001  # somebody else's: the rest of the card is shown all the same
+    except Exception as error:  # noqa: BLE001  # other code: still show the rest of the card
         return f"‹{type(value).__name__}, whose repr raises {type(error).__name__}›"
 
 
 def _readable(value: object) -> str:
-    text = _told(value)
+    text = _safe_repr(value)
     if type(value) not in {dict, list, tuple, set} or not LINE_CHARACTERS < len(text) < READABLE:
         return text
     return pformat(value, width=LINE_CHARACTERS, sort_dicts=False)
@@ -156,11 +157,11 @@ def _result(result: Result[Any, Any]) -> str:
 
 
 def _picture(value: object) -> str | None:
-    # What is not this library's may have a picture of its own, as a table of pandas has.
+    # A value of another library may have its own HTML, such as a pandas table.
     method = None if _has_card(value) else getattr(type(value), "_repr_html_", None)
     try:
         shown: object = method(value) if callable(method) else None
-    except Exception:  # noqa: BLE001  # somebody else's: there is its repr
+    except Exception:  # noqa: BLE001  # other code: fall back to its repr
         return None
     return f'<div class="pe-part pe-wide">{shown}</div>' if isinstance(shown, str) else None
 
@@ -206,12 +207,12 @@ def _error(error: PocketenvError, title: str = "") -> str:
 def _notes(error: PocketenvError) -> Iterator[str]:
     places = [f"in {place}" for place in error.where]
     yield from places
-    # Raised and caught, an error has its places among its notes.
+    # An error that was raised and caught has its places among its notes.
     yield from (str(note) for note in getattr(error, "__notes__", ()) if note not in places)
 
 
 def _ran(result: ExecResult, title: str = "") -> str:
-    # That a command could be run is a success, whatever its exit code says.
+    # A command that ran is a Success, with any exit code.
     tone = "bad" if result.exit_code and not title else "good"
     head = _head(tone, title or "ExecResult", "ExecResult" if title else "", _exit(result.exit_code))
     return _box(head, _output(result.stdout, result.stderr))
@@ -219,7 +220,7 @@ def _ran(result: ExecResult, title: str = "") -> str:
 
 def _record(record: Record) -> str:
     fields = dict(record.__rich_repr__())
-    title = _cut(str(fields.pop(_named(fields), "")))
+    title = shorten(str(fields.pop(_named(fields), "")), LINE_CHARACTERS)
     status = fields.pop("status", None)
     known = status if isinstance(status, Status) else None
     rows = "".join(f"<tr><th>{escaped(name)}</th><td>{_cell(value)}</td></tr>" for name, value in fields.items())
@@ -247,11 +248,7 @@ def _cell(value: object) -> str:
         return f'<span class="pe-code">{linked(value)}</span>'
     if _is_texts(value):
         return shortened(", ".join(value))
-    return f'<span class="pe-code">{shortened(_told(value))}</span>'
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LINE_CHARACTERS else f"{text[: LINE_CHARACTERS - 1]}…"
+    return f'<span class="pe-code">{shortened(_safe_repr(value))}</span>'
 
 
 def _page(page: Page[Any]) -> str:
@@ -286,20 +283,22 @@ def _list(names: Iterable[str], rows: Iterable[Sequence[str]], count: int) -> st
 def _in_row(result: Result[Any, Any]) -> tuple[str, str]:
     if isinstance(result, Failure):
         error: object = result.failure()
-        told = error.summary() if isinstance(error, PocketenvError) else _told(error)
-        return _sign("bad", "Failure"), f"<b>{escaped(type(error).__name__)}</b> {shortened(told, 2 * LINE_CHARACTERS)}"
+        text = error.summary() if isinstance(error, PocketenvError) else _safe_repr(error)
+        return _sign("bad", "Failure"), f"<b>{escaped(type(error).__name__)}</b> {shortened(text, 2 * LINE_CHARACTERS)}"
     value: object = result.unwrap()
     if isinstance(value, ExecResult):
-        said = _last_line(value.stderr if value.exit_code and value.stderr.strip() else value.stdout)
-        return _sign("good", "Success"), f'{_exit(value.exit_code).strip()} <span class="pe-code">{said}</span>'
+        line = _last_line(value.stderr if value.exit_code and value.stderr.strip() else value.stdout)
+        return _sign("good", "Success"), f'{_exit(value.exit_code).strip()} <span class="pe-code">{line}</span>'
     if isinstance(value, Sandbox):
-        return _sign("good", "Success"), f"Sandbox {escaped(_cut(value.name))} {_cell(value.status)}"
-    return _sign("good", "Success"), f'<span class="pe-code">{shortened(_told(value), 2 * LINE_CHARACTERS)}</span>'
+        return _sign(
+            "good", "Success"
+        ), f"Sandbox {escaped(shorten(value.name, LINE_CHARACTERS))} {_cell(value.status)}"
+    return _sign("good", "Success"), f'<span class="pe-code">{shortened(_safe_repr(value), 2 * LINE_CHARACTERS)}</span>'
 
 
 def _last_line(text: str) -> str:
     lines = text.strip("\n").rsplit("\n", 1)
-    return f"{'… ' if len(lines) > 1 else ''}{ansi_html(_cut(lines[-1]))}"
+    return f"{'… ' if len(lines) > 1 else ''}{ansi_html(shorten(lines[-1], LINE_CHARACTERS))}"
 
 
 def _chain(step: Step[Any, Any]) -> str:
@@ -326,4 +325,4 @@ CARDS: Mapping[type, Callable[[Any], str]] = {
     Step: _chain,
     Traced: _traced,
 }
-"""The part of a card that shows a value of this type, for all types that have one."""
+"""The function for the inner part of a card, for each type that has one."""

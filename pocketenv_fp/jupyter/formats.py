@@ -1,4 +1,4 @@
-"""Which card a notebook shows for which value: the formatters for HTML, and for the text that a notebook keeps beside it."""
+"""The formatters of a notebook: a card as HTML, and the plain text that the notebook stores with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Format = Callable[..., Any]
 
 @contextmanager
 def formats(ipython: InteractiveShell) -> Generator[None]:
-    """Show values as cards inside the block, and restore the formatters of before at its end."""
+    """Show values as cards inside the block, and restore the previous formatters at its end."""
     display = cast("Any", ipython).display_formatter
     html, plain = display.formatters["text/html"], display.formatters["text/plain"]
     ours: dict[type, Format] = dict.fromkeys(CARDS, card)
@@ -52,24 +52,24 @@ def _printing(formatter: Any, ours: Mapping[type, Format]) -> Generator[None]:
         yield
     finally:
         for kind, show in ours.items():
-            # What somebody else has put in its place meanwhile is theirs.
+            # Do not remove a formatter that other code has set in the meantime.
             if printers.get(kind) is show:
                 printers.pop(kind)
                 printers.update({kind: before[kind]} if kind in before else {})
 
 
 class _Cut:
-    """Prints values as before, and cuts the long ones where a card is shown too.
+    """Prints values as before, and shortens long ones if a card is shown too.
 
-    A notebook sends and saves the text beside the card. Jupyter's server drops a message of some megabytes, and with it
-    the card.
+    A notebook sends and stores the plain text with the card. Jupyter's server drops messages of several megabytes, and
+    the card with it.
     """
 
     def __init__(self, formatter: Any, has_cards: Callable[[], bool]) -> None:
         self._printers = cast("dict[type, Format]", formatter.type_printers)
         self._before = dict(self._printers)
         self._has_cards = has_cards
-        self.show = self._show  # each access of a method is another object, and `_printing` compares them
+        self.show = self._show  # one object: `_printing` compares with `is`
 
     def _show(self, value: object, printer: Any, _: object) -> None:
         text = self._whole(value, printer)
@@ -111,20 +111,20 @@ def _holds_ours(value: Any, depth: int = 0) -> bool:
         return True
     if not isinstance(value, CONTAINERS) or depth == DEPTH:
         return False
-    held = cast("Mapping[object, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
+    items = cast("Mapping[object, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
     # IPython prints no more items than these.
-    return any(_holds_ours(each, depth + 1) for each in islice(held, ITEMS))
+    return any(_holds_ours(each, depth + 1) for each in islice(items, ITEMS))
 
 
 def _of_lists(formatter: BaseFormatter, before: Format | None) -> Format:
-    """Give a formatter of lists that knows those of Results and of records, and leaves every other as it was."""
+    """Return a formatter for lists of Results and records. Other lists are shown as before."""
 
     def show(value: list[Any]) -> Any:
         if type(value) in {list, Results} and (shown := list_card(value)) is not None:
             return shown
         if before is not None:
             return before(value)
-        own = getattr(value, str(cast("Any", formatter).print_method), None)
-        return own() if callable(own) else None
+        method = getattr(value, str(cast("Any", formatter).print_method), None)
+        return method() if callable(method) else None
 
     return show

@@ -1,4 +1,4 @@
-"""An interrupted step as one line in place of a traceback through this library and its HTTP client."""
+"""Show an interrupted step as one line instead of a traceback through this library and its HTTP client."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["interruption", "interruption_line"]
 
 STEP_CHARACTERS = 120
 PACKAGE = "pocketenv_fp."
-# Steps that wait for a command in a sandbox, and steps that delete the sandbox when they are interrupted.
+# Steps that wait for a command, and steps that delete the sandbox after an interrupt.
 COMMANDS = frozenset({"exec", "exec_script"})
 RELEASING = frozenset({"managed", "ephemeral"})
 
 
 @contextmanager
 def interruption(ipython: InteractiveShell) -> Generator[None]:
-    """Show a KeyboardInterrupt from inside this library as one line, in the block. Every other is shown as before."""
+    """Show a KeyboardInterrupt from this library as one line, in the block. Other exceptions are shown as before."""
     shell = cast("Any", ipython)
     before: tuple[type[BaseException], ...] = shell.custom_exceptions
     show_before: Callable[..., Any] = shell.CustomTB
@@ -38,7 +38,7 @@ def interruption(ipython: InteractiveShell) -> Generator[None]:
     ) -> None:
         line = interruption_line(error, trace)
         if line is not None:
-            # IPython asks an exception for its own traceback by this name.
+            # IPython uses a method of this name as the exception's own traceback.
             error._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         elif issubclass(kind, before):
             show_before(kind, error, trace, tb_offset)
@@ -55,7 +55,7 @@ def interruption(ipython: InteractiveShell) -> Generator[None]:
 
 
 def interruption_line(error: BaseException, trace: TracebackType | None) -> str | None:
-    """Return what a KeyboardInterrupt interrupted, in one line; None where it was raised outside of this library."""
+    """Return one line for a KeyboardInterrupt in this library. None for one that was raised elsewhere."""
     frames = [frame for frame in _frames(trace) if _module(frame).startswith(PACKAGE)]
     if not isinstance(error, KeyboardInterrupt) or not frames:
         return None
@@ -63,12 +63,15 @@ def interruption_line(error: BaseException, trace: TracebackType | None) -> str 
     names = [step.operation.__name__ for step in steps]
     parts = [f"interrupted in {_brief(steps[-1]) if steps else _function(frames)}."]
     notes: list[str] = getattr(error, "__notes__", [])
-    # A sandbox that was deleted runs nothing; a note says where that failed.
+    # A deleted sandbox runs nothing. A note says that a deletion failed.
     has_sandbox = bool(notes) or not RELEASING.intersection(names)
-    if COMMANDS.intersection(names) and has_sandbox:
-        parts.append("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")
+    jobs = [step for step in steps if step.kwargs.get("durable") or step.kwargs.get("on_output")]
+    if jobs and has_sandbox:
+        parts.append("The command in the sandbox was killed. Use submit for a command that runs on.")
+    elif COMMANDS.intersection(names) and has_sandbox:
+        parts.append("The command may still run in the sandbox: exec(timeout=…) kills a command after a time.")
     elif steps and not steps[-1].safe and has_sandbox:
-        parts.append("The platform may have acted on it already.")
+        parts.append("The platform may have executed it already.")
     return plain(" ".join(("KeyboardInterrupt:", *parts, *notes)))
 
 

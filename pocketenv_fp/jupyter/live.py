@@ -1,4 +1,4 @@
-"""A line below a cell that tells what it is at, while it runs."""
+"""A line below a running cell that shows the current steps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pocketenv_fp.jupyter.markup import escaped, plain
 from pocketenv_fp.observing import Begun, Done, Ended, observe
+from pocketenv_fp.redaction import shorten
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -32,10 +33,10 @@ class _Running(NamedTuple):
 
 
 class Board:
-    """What runs at this moment, and what has been since `clear`.
+    """The running steps, and the finished ones since `clear`.
 
-    Steps begin and end in many threads, and a process may be forked meanwhile: there is no lock that could stay closed
-    in the other process, and nothing that needs one.
+    Many threads start and end steps, and the process may be forked at any time. So this class uses no lock: a forked
+    child could find it locked.
     """
 
     def __init__(self) -> None:
@@ -47,12 +48,12 @@ class Board:
         self.has_begun = threading.Event()
 
     def clear(self) -> None:
-        """Forget what has been: a new cell begins."""
+        """Start again, for a new cell."""
         self._ended, self._requests, self._times = [], [], []
         self.has_begun.clear()
 
     def watch(self, begun: Begun) -> Ended | None:
-        """Note what begins: a watcher for `pocketenv_fp.observing`."""
+        """Record an event: a watcher for `pocketenv_fp.observing`."""
         if begun.kind == "call":
             return lambda done: self._requests.append(done.requests)
         if begun.kind == "status":
@@ -69,7 +70,7 @@ class Board:
             self._running.remove(running)
             self._statuses.pop(running.thread, None)
             self._times.append(time.monotonic())
-            # A step fails because one inside it did: that is one failure.
+            # If a step fails because of an inner step, that counts as one failure.
             self._ended.append(outermost and done.outcome != "ok")
 
         return ended
@@ -80,22 +81,22 @@ class Board:
 
     @property
     def seconds(self) -> float:
-        """The time since the first step began."""
+        """The seconds since the first step started."""
         return time.monotonic() - self._times[0] if self._times else 0.0
 
     def line(self) -> str:
-        """Give what runs, in one line: of each thread the innermost step, of many the names and how many there are."""
+        """Return the running steps in one line: the innermost step, or with many threads the names and numbers."""
         now = time.monotonic()
         innermost = tuple({running.thread: running for running in tuple(self._running)}.values())
         if not innermost:
             return self.summary()
         shown = _one(innermost[0], now) if len(innermost) == 1 else _many(innermost, now)
-        # Of many who wait, their number is told already.
+        # With many threads, the numbers are enough.
         status = self._statuses.get(innermost[0].thread, "") if len(innermost) == 1 else ""
         return f"▸ {shown}{status and ' · '}{status} · {_counted(sum(self._requests), 'request')}"
 
     def summary(self) -> str:
-        """Give what has been, in one line."""
+        """Return the finished steps in one line."""
         failed = sum(self._ended)
         parts = [
             _counted(len(self._ended), "step"),
@@ -106,12 +107,12 @@ class Board:
         return f"{'✕' if failed else '✓'} {', '.join(parts)}"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _one(running: _Running, now: float) -> str:
-    step = running.step if len(running.step) <= STEP_CHARACTERS else f"{running.step[: STEP_CHARACTERS - 1]}…"
+    step = shorten(running.step, STEP_CHARACTERS)
     return f"{step} {now - running.began:.1f} s"
 
 
@@ -123,42 +124,42 @@ def _many(running: Iterable[_Running], now: float) -> str:
     return f"{', '.join([*most, *([f'{rest:,} more'] if rest else [])])}, up to {longest:.1f} s"
 
 
-class _Teller:
-    """Shows the board's line four times a second, as soon as steps have taken long enough for somebody to ask."""
+class _Reporter:
+    """Shows the board's line four times a second, as soon as steps run longer than a moment."""
 
     def __init__(self, board: Board, show: Show) -> None:
         self._board = board
         self._show = show
         self._over = threading.Event()
         self._shown = ""
-        self._thread = threading.Thread(target=self._tell, name="pocketenv-live", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pocketenv-live", daemon=True)
         self._thread.start()
 
-    def _tell(self) -> None:
-        # Most cells have no step in them, and nothing to wake up for.
+    def _run(self) -> None:
+        # Most cells run no step: wait without waking up.
         self._board.has_begun.wait()
         self._over.wait(max(QUIET_SECONDS - self._board.seconds, 0.0))
         while not self._over.is_set():
             if self._shown or not self._board.is_idle:
-                self._say(self._board.line())
+                self._update(self._board.line())
             self._over.wait(INTERVAL_SECONDS)
 
-    def _say(self, line: str) -> None:
+    def _update(self, line: str) -> None:
         if line != self._shown:
             self._show(line)
             self._shown = line
 
     def end(self) -> None:
-        """Show what has been, where something was shown."""
+        """Show the finished steps, if a line was shown before."""
         self._over.set()
         self._board.has_begun.set()
         self._thread.join()
         if self._shown:
-            self._say(self._board.summary())
+            self._update(self._board.summary())
 
 
 def _display() -> Show:
-    """Give a function that shows a line, always at the same place of the cell that runs now."""
+    """Return a function that shows a line, always at the same place of the current cell."""
     from IPython import display
 
     handles: list[Any] = []
@@ -178,27 +179,27 @@ def _display() -> Show:
 
 @contextmanager
 def live(ipython: InteractiveShell) -> Generator[None]:
-    """Show what cells are at, inside the block. Only a notebook can: elsewhere it does nothing."""
+    """Show the running steps of cells, inside the block. It works only in a notebook."""
     if getattr(ipython, "kernel", None) is None:
         yield
         return
     board = Board()
-    tellers: list[_Teller] = []
+    reporters: list[_Reporter] = []
     events = cast("Any", ipython).events
 
     def begins(*_: object) -> None:
         ends()
         board.clear()
-        tellers.append(_Teller(board, _display()))
+        reporters.append(_Reporter(board, _display()))
 
     def ends(*_: object) -> None:
-        while tellers:
-            tellers.pop().end()
+        while reporters:
+            reporters.pop().end()
 
     stop = observe(board.watch)
     events.register("pre_run_cell", begins)
     events.register("post_run_cell", ends)
-    begins()  # the cell that loads this
+    begins()  # for the cell that loads the extension
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""``%%sandbox NAME``: the lines of a cell, run in a sandbox."""
+"""``%%sandbox NAME``: run the lines of a cell in a sandbox."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ABOUT = """Run the lines of a cell in a sandbox, as one script of sh:
     cd /tmp
     uname -a
 
-NAME is a variable that holds a Sandbox or a Result of one; any other NAME is the name or id of a sandbox on the
-platform. One that is there is used, and started if it does not run. Where there is none, one is created, and this is
-said. What comes back is the Result, with the ExecResult in it. `%sandbox NAME` shows the sandbox as it is now.
+NAME is a variable with a Sandbox or a Result of one. Any other NAME is the name or id of a sandbox on the platform. An
+existing sandbox is used, and started if it is not running. If it does not exist, it is created, with a message. The
+value is the Result with the ExecResult. `%sandbox NAME` shows the current sandbox.
 """
 
 
@@ -54,18 +54,18 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, such as 60 or 0.5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, such as 60 or 0.5")
     return seconds
 
 
 def _variable(text: str) -> str:
     if not text.isidentifier() or keyword.iskeyword(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a variable")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a variable")
     return text
 
 
 def _name(text: str) -> str:
-    # IPython has put the values of variables into the line: what is left of these signs has none.
+    # IPython has inserted the values of variables: the signs that are left belong to no variable.
     if text.startswith("$") or {"{", "}"} & set(text):
         raise argparse.ArgumentTypeError(f"there is no variable for {text!r}")
     return text
@@ -87,24 +87,26 @@ def _parser(*, lines: bool) -> _Parser:
         "name",
         metavar="NAME",
         type=_name,
-        help="a variable that holds a Sandbox or a Result of one, or a sandbox's name or id",
+        help="a variable with a Sandbox or a Result of one, or a sandbox's name or id",
     )
     if not lines:
         return parser
-    add("--provider", metavar="P", help="where to create it, if there is none")
+    add("--provider", metavar="P", help="the provider, if the sandbox is created")
     after = parser.add_mutually_exclusive_group()
-    after.add_argument("--rm", action="store_true", help="delete it afterwards, if it was created for this cell")
-    after.add_argument("--keep", action="store_true", help="do not, which is usual")
-    add("--timeout", metavar="S", type=_seconds, help="end the lines after so many seconds")
-    add("--cwd", metavar="D", help="the directory to run them in, /workspace if not given")
-    add("--check", action="store_true", help="make an exit code that is not zero a Failure")
-    add("--out", metavar="VAR", type=_variable, help="a variable for the Result, too")
+    after.add_argument(
+        "--rm", action="store_true", help="delete the sandbox afterwards, if it was created for this cell"
+    )
+    after.add_argument("--keep", action="store_true", help="do not delete it (the default)")
+    add("--timeout", metavar="S", type=_seconds, help="kill the lines after S seconds")
+    add("--cwd", metavar="D", help="the working directory (default: /workspace)")
+    add("--check", action="store_true", help="turn a non-zero exit code into a Failure")
+    add("--out", metavar="VAR", type=_variable, help="also store the Result in this variable")
     return parser
 
 
 @contextmanager
 def magic(ipython: InteractiveShell) -> Generator[None]:
-    """Have ``%sandbox`` and ``%%sandbox`` inside the block."""
+    """Register ``%sandbox`` and ``%%sandbox`` inside the block."""
     manager = cast("Any", ipython).magics_manager
     before = {kind: manager.magics[kind].get(NAME) for kind in ("line", "cell")}
 
@@ -116,10 +118,10 @@ def magic(ipython: InteractiveShell) -> Generator[None]:
     try:
         yield
     finally:
-        for kind, was in before.items():
+        for kind, previous in before.items():
             if manager.magics[kind].get(NAME) is sandbox:
                 manager.magics[kind].pop(NAME)
-                manager.magics[kind].update({NAME: was} if was else {})
+                manager.magics[kind].update({NAME: previous} if previous else {})
 
 
 def _options(line: str, *, lines: bool) -> argparse.Namespace:
@@ -131,8 +133,8 @@ def _options(line: str, *, lines: bool) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _held(ipython: InteractiveShell, name: str) -> Result[Sandbox | None, PocketenvError] | None:
-    """Give the sandbox that the variable ``name`` holds, None where that is no such variable."""
+def _variable_value(ipython: InteractiveShell, name: str) -> Result[Sandbox | None, PocketenvError] | None:
+    """Return the sandbox in the variable ``name``, or None if it is not such a variable."""
     value: object = cast("dict[str, object]", ipython.user_ns).get(name)
     if isinstance(value, Sandbox):
         return Success(value)
@@ -140,15 +142,15 @@ def _held(ipython: InteractiveShell, name: str) -> Result[Sandbox | None, Pocket
         return None
     result = cast("Result[object, object]", value)
     inside = result.failure() if isinstance(result, Failure) else result.unwrap()
-    # None is what get_sandbox gives where there is none.
+    # get_sandbox returns None for a missing sandbox.
     is_one = isinstance(inside, PocketenvError) if isinstance(result, Failure) else isinstance(inside, Sandbox | None)
     return cast("Result[Sandbox | None, PocketenvError]", result) if is_one else None
 
 
 def _show(ipython: InteractiveShell, line: str) -> Result[Sandbox, PocketenvError]:
     name: str = _options(line, lines=False).name
-    held = _held(ipython, name)
-    return get_sandbox(name).bind(lambda box: _there(box, name)) if held is None else held | refresh
+    value = _variable_value(ipython, name)
+    return get_sandbox(name).bind(lambda box: _there(box, name)) if value is None else value | refresh
 
 
 def _there(box: Sandbox | None, name: str) -> Result[Sandbox, PocketenvError]:
@@ -164,8 +166,8 @@ def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[ExecResult, 
     if not cell.strip():
         raise UsageError(f"%%{NAME}: there is nothing to run: write shell lines below the first one")
     use = exec_script(cell, "sh", cwd=asked.cwd, timeout=asked.timeout, check=asked.check)
-    held = _held(ipython, asked.name)
-    result = _in(asked, use) if held is None else held.bind(lambda box: _up(box, use))
+    value = _variable_value(ipython, asked.name)
+    result = _in(asked, use) if value is None else value.bind(lambda box: _up(box, use))
     if asked.out:
         cast("Any", ipython).push({asked.out: result})
     return result
@@ -187,12 +189,12 @@ def _up(box: Sandbox | None, use: Step[Sandbox, ExecResult]) -> Result[ExecResul
     def seen(now: Sandbox) -> Result[ExecResult, PocketenvError]:
         if now.status is Status.RUNNING:
             return now | use
-        _say(f"The sandbox {now.name} does not run: starting it.")
+        _say(f"The sandbox {now.name} is not running: starting it.")
         return now | start | wait_until_running | use
 
-    # What a variable holds was seen some time ago.
+    # The record in a variable may be old.
     return (Success(box) | refresh).bind(seen)
 
 
 def _say(text: str) -> None:
-    print(plain(text))  # noqa: T201  # a cell's output is where it belongs
+    print(plain(text))  # noqa: T201  # shown in the output of the cell

@@ -1,4 +1,4 @@
-"""Text from anywhere, as HTML that shows it and does nothing else."""
+"""Convert any string to HTML that only shows it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ HEAD_LINES, TAIL_LINES = 200, 800
 HEAD_CHARACTERS, TAIL_CHARACTERS = 40_000, 160_000
 FIELD_CHARACTERS = 1_000
 
-# Control characters save tab and line break, marks that turn the direction of writing, half characters.
+# Control characters except tab and newline, characters that change the direction of text, and half surrogate pairs.
 HARMFUL = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff]"
 )
-# No userinfo, which is there to mislead.
+# No user name in the URL: it may be misleading.
 ADDRESS = re.compile(r"https?://[^\s<>\"'`\\@/?#]+([/?#][^\s<>\"'`\\]*)?", re.IGNORECASE)
 
 
 def escaped(text: str) -> str:
-    r"""Give ``text`` as HTML. What a page cannot hold, or what would turn its order round, is written out.
+    r"""Return ``text`` as HTML. Characters that HTML cannot contain, or that change the order of text, are written out.
 
     >>> from pocketenv_fp.jupyter.markup import escaped
     >>> escaped("<b> & 'c'\0\u202e")
@@ -32,19 +32,19 @@ def escaped(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Give ``text`` with what does not stand for itself written out, as a text and not as HTML."""
+    """Return ``text`` with invisible and harmful characters written out, not as HTML."""
     return HARMFUL.sub(_written_out, text)
 
 
-def _written_out(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
     if code == 0x7F:
         return "␡"
     return chr(0x2400 + code) if code < 0x20 else f"\\u{code:04x}"
 
 
 def linked(text: str) -> str:
-    """Give ``text`` as HTML: a link where it is an http or https address and nothing else.
+    """Return ``text`` as HTML. It is a link if it is only an http or https URL.
 
     >>> from pocketenv_fp.jupyter.markup import linked
     >>> linked("https://a.example/?b&c")
@@ -68,7 +68,7 @@ def _is_address(text: str) -> bool:
 
 
 def shortened(text: str, most: int = FIELD_CHARACTERS) -> str:
-    """Give ``text`` as HTML, no more than ``most`` characters of it, and say how many more there are.
+    """Return ``text`` as HTML, at most ``most`` characters of it, with the number of hidden characters.
 
     >>> from pocketenv_fp.jupyter.markup import shortened
     >>> shortened("abcdef", 4)
@@ -78,7 +78,7 @@ def shortened(text: str, most: int = FIELD_CHARACTERS) -> str:
 
 
 class Clipped(NamedTuple):
-    """The beginning and the end of a long text, and what is said of the part between; empty where nothing is."""
+    """The start and the end of a long string, and a note about the part in between. Unused parts are empty."""
 
     head: str
     hidden: str
@@ -86,7 +86,7 @@ class Clipped(NamedTuple):
 
 
 def clipped(text: str) -> Clipped:
-    r"""Give what is shown of ``text``: the whole, or the first 200 lines and the last 800.
+    r"""Return the visible part of ``text``: all of it, or the first 200 lines and the last 800.
 
     >>> from pocketenv_fp.jupyter.markup import clipped
     >>> clipped("a\nb\n")

@@ -1,7 +1,7 @@
-"""How cards look: one style sheet, for light pages and dark ones, with JupyterLab's own fonts and colours where it has them.
+"""The style sheet of cards, for light and dark pages, with JupyterLab's fonts and colours if they are defined.
 
-Lines and areas are the page's text colour, thinned; signal colours are mixed with it, which makes them darker on a light
-page and lighter on a dark one. So nothing has to know which it is.
+Lines and areas use the page's text colour with low opacity. Signal colours are mixed with it: this makes them darker on
+a light page and lighter on a dark one. So the style sheet does not need to know the theme.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ SHEET = """
 .pe-card a {color:var(--jp-content-link-color,#3b7dc9)}
 """
 
-# Written twice, a class counts twice: JupyterLab's own rules for what is in an output are strong.
+# A repeated class counts twice for specificity: JupyterLab's own rules for outputs have a high specificity.
 STRONG = SHEET.replace(".pe-card ", ".pe-card.pe-card ")
 STYLE = f"<style>{' '.join(STRONG.split())}</style>"

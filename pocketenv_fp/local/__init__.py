@@ -1,64 +1,99 @@
-"""The platform on this machine: the same HTTP API, real, on loopback.
+r"""The Pocketenv platform on this machine, for tests, demos and offline work.
 
-    >>> from pocketenv_fp import local
+It is a real HTTP server on loopback with the platform's API and storage. State is in SQLite, commands are real processes, and
+secrets are really sealed. No account and no network is needed.
+
+    >>> from pocketenv_fp import Config, create, exec, local, start, using
+    >>> with local.platform() as p, using(Config(api_url=p.url, token=p.token)):
+    ...     (create("box") | start | exec("echo hello")).unwrap().stdout
+    'hello\n'
+
+`platform(...)` starts a platform of your own, with the options that it lists. `shared()` returns one platform for the whole
+process. The pytest fixture `pocketenv_local` uses it. `python -m pocketenv_fp.local` serves until Ctrl-C and prints the
+environment variables for clients. `Platform.environment` has the same four variables:
+
     >>> with local.platform() as p:
     ...     sorted(p.environment)
     ['POCKETENV_API_URL', 'POCKETENV_PUBLIC_KEY', 'POCKETENV_STORAGE_URL', 'POCKETENV_TOKEN']
 
-Commands run as real processes of the user who started it. `Platform.isolation` says how far they are kept from this
-machine, and so does the log:
+## Isolation: where commands run
 
-- `"bubblewrap"`, where bubblewrap is installed and namespaces are allowed: each sandbox is one box that lives as long as
-  it runs, with a root of its own in which the system's directories are read-only, and no processes but its own. Nothing
-  of this machine's home, environment, /tmp, /var, /opt, /srv or /run is in it. The network is shared, or a loopback of
-  its own (`network="private"`).
-- `"processes"`, elsewhere: plain processes in the sandbox's folder, with a clean environment. There is no `/workspace` on
-  this machine. So `cd /`, `cd /tmp` and `cd /workspace/x` lead into the sandbox's folder where it has such a directory, in
-  bash and in `sh -c`, and so do the paths of copies and files. Every other absolute path is this machine's, as in
-  `cat /workspace/x`: use relative ones after a `cd`. `pwd` prints the true path. A volume is a link there.
+Commands run as real processes of your user. `Platform.isolation` is the level of their isolation from this machine:
 
-**Neither is a security boundary for hostile code**: run only what you would run yourself.
+- `"bubblewrap"` is the default where bubblewrap is installed and namespaces are allowed. Each sandbox is a box with a root
+  of its own. It sees only its own processes. The system's directories are read-only in it. Your home and environment are
+  not in it. Neither are /tmp, /var, /opt, /srv and /run of this machine.
+- `"processes"` is the level elsewhere: plain processes in the sandbox's folder, with a clean environment.
 
-`Platform.faults` makes answers go wrong on demand (`pocketenv_fp.local.faults`).
+**Warning: at level "processes" an absolute path in a command is this machine's path.** `rm -rf /tmp/*` in a sandbox deletes
+the files in `/tmp` of this machine. As root it can delete every file. The platform logs a warning where it starts as root at
+this level. Three kinds of absolute paths are the sandbox's at this level too:
 
-It answers as the real platform was recorded, with its oddities, so that what runs here runs there. It plays the provider
-that a sandbox has (`pocketenv_fp.local.providers`). On Cloudflare, the default, all commands of a sandbox go to one
-persistent bash, one after the other: its directory, variables and options stay, an `exit` ends it, and then every command
-and copy is a 500 until the sandbox is stopped and started. Nine others start a shell for each command, with quoting, answer
-keys, directories and limits of their own. The copies are lines in the same shells. What was recorded of the real platform
-is replayed in `tests/conformance`. It differs where a machine cannot be a platform, and where that would put the machine
-at risk:
+- the directory of `cd` in bash and `sh -c`, where the sandbox's folder has it, as in `cd /workspace/x` or `cd /tmp`;
+- the paths of uploads, downloads and files;
+- the paths of volumes, after `cd`. Each is a link there.
 
-- The preview URL of a port is `http://127.0.0.1:PORT`: sandboxes share this machine's network. `exposeVscode` has a
-  `vscode://` URL that opens the workspace in the VS Code of this machine.
-- Every base image is this machine itself, so its tools are this machine's. Sizes, keepAlive, provider credentials and
-  Tailscale keys are accepted and without effect. A box has one user, root, and no `sudo` of its own. The picture of a
-  profile is a blank one that needs no network.
-- In a box the system is read-only, save where a file, a volume or an upload names a path in it. An upload that is the
-  first to name one, and a start with other volumes than before, end what runs in the sandbox, its shell included. Services
-  come back.
-- Files and keys are written before startSandbox answers, and a backup is made before createBackup does. The platform does
-  both afterwards. No SSH key is made for a sandbox that has none.
-- The output of a command has a limit (`Limits.output_bytes`). Above it the command is killed.
-- An archive does not pass through `curl` in the sandbox, and no token is on a command line there.
-- What is not known of a provider is a guess, marked as one in `pocketenv_fp.local.providers.workers`.
-- A repository is cloned to `/workspace/NAME` before start and create answer, for at most 20 seconds; a slower clone
-  goes on after them.
-- restoreBackup puts the directory back exactly: files that came later go.
-- A secret or variable whose name no environment can hold is left out of it. So is a value with a NUL. A volume whose path
-  would hide the machine from its own commands is kept and not attached. Its content goes when its record does.
-- `GET /` is a page for the person at this machine: the sandboxes of all users and the newest requests, no token and no
-  value. Nothing counts it: no limit, no fault, no list of requests. There are no pages for login and terminals, and
-  `POST /login` explains where the token is.
-- The storage has the address of the API. It keeps an archive for a day. Brotli bodies are refused (415).
-- Requests are not limited unless `rate_limit` says so. The waits of the platform, 5 seconds for a lost AT Protocol session
-  and 20 for an unknown profile, are left out. `faults` has the lost session.
-- What ran when the platform ended runs again when it starts on the same folder: services do, and a shell is a new one. A
-  service is added to a stopped sandbox without being started; startService and restartService are refused there (400).
-- `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
+Use relative paths after a `cd`. `cat /workspace/x` reads this machine's `/workspace`. `pwd` prints the path on this machine.
 
-Two answers are this platform's own, because it runs where a browser does: a Host header that does not name this machine
-is a 403 (DNS rebinding), and so is a request without a token from a script of another web site.
+**Neither level is a security boundary for hostile code.** Run only code that you would run yourself.
+
+## Faults
+
+`Platform.faults` makes chosen answers fail: dropped connections, errors, slow answers, a dead shell. See
+`pocketenv_fp.local.faults`.
+
+## What it plays
+
+It answers as the real platform was recorded, oddities included: a program that works here should work there. The recorded
+requests, sessions and copies are replayed in `tests/conformance`.
+
+It plays the provider of each sandbox (`pocketenv_fp.local.providers`):
+
+- Cloudflare, the default, has one persistent bash for each sandbox. Commands run one after the other. The directory,
+  variables and options of the shell stay. An `exit` ends the shell: then every command and copy is a 500 until a stop and a
+  start.
+- The nine others start a shell for each command. Quoting, keys of the answer, directories and limits differ.
+- Copies are lines in the same shells.
+- A start answers first, and then writes files and SSH keys. A backup is made after the answer of createBackup. Wait for the
+  effect: a backup of a missing directory never appears.
+
+## What it does not play
+
+Some things cannot work on one machine, or would put it at risk:
+
+- **Images.** Every base image is this machine, with its tools. A box has one user, root, and no `sudo` of its own.
+- **Sizes and credentials.** Sizes, keepAlive, provider credentials and Tailscale keys are accepted and have no effect.
+- **Ports.** The preview URL of a port is `http://127.0.0.1:PORT`. `exposeVscode` returns a `vscode://` URL that opens the
+  workspace in the VS Code of this machine.
+- **System directories.** They are read-only in a box, except where a file, a volume or an upload names a path in them. The
+  first upload to such a path kills the processes of the sandbox, its shell included. So does a start with other volumes.
+  Services come back.
+- **Limits.** Requests are not limited without `rate_limit`. The output of a command is: see `Limits.output_bytes`.
+- **Waits.** The platform waits 5 seconds for a lost AT Protocol session and 20 for an unknown profile. This one does not.
+  `faults` has the lost session.
+- **Copies.** Archives do not pass through `curl` in the sandbox, and no token is on a command line there.
+- **SSH keys.** No key is made for a sandbox without one.
+- **Repositories.** Start and create clone to `/workspace/NAME` before they answer, for at most 20 seconds. A slower clone goes
+  on after the answer.
+- **Backups.** restoreBackup restores the directory exactly: later files are removed.
+- **Environment.** A secret or variable is left out if no environment can hold its name, or if its value has a NUL.
+- **Volumes.** A volume is not attached where its path would hide the machine from its own commands. The content of a volume
+  is deleted with its record.
+- **Services.** A service of a stopped sandbox is added without a start. startService and restartService are a 400 there.
+- **Restarts.** A platform that starts again on the same folder starts the services again. Shells are new ones.
+- **Storage.** It has the address of the API and keeps an archive for a day. Brotli bodies are refused (415).
+- **Login.** There are no pages for login and terminals. `POST /login` explains where the token is. The picture of a profile is
+  a blank one.
+- **Unknown facts.** Where the behaviour of a provider is not known, it is a guess. `pocketenv_fp.local.providers.workers`
+  marks each guess.
+
+## Only here
+
+- `GET /` is a page for you: the sandboxes of all users and the newest requests, without tokens or values. No limit, fault or
+  list of requests counts it.
+- `Platform.new_user` adds a user. `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
+- Web sites cannot use it: a Host header that does not name this machine is a 403 (DNS rebinding). So is a request of another
+  web site's script without a token.
 """
 
 import atexit
@@ -74,18 +109,18 @@ __all__ = ["Platform", "platform", "shared"]
 
 
 class _Shared:
-    """The platform that `shared` gives, and what keeps two threads from starting two."""
+    """The platform of `shared`, and a lock, so that two threads do not start two."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        # Run in a forked child too: the platform is the parent's, and a thread that is not there may hold the guard.
+        # Called in a forked child too. The platform is the parent's, and a thread of the parent may hold the lock.
         self.platform: Platform | None = None
         self.guard = threading.Lock()
 
 
-_held = _Shared()
+_state = _Shared()
 
 
 def platform(
@@ -100,23 +135,28 @@ def platform(
     container: "Container" = "0.7.8",
     exec_seconds: float = 300.0,
 ) -> "Platform":
-    """A platform that runs until it is closed, or until its `with` block ends.
+    """Start a platform. It runs until `Platform.close`, or until the end of its `with` block.
 
-    `data`: folder that keeps its state; by default a temporary one, removed at the end.
-    `boot_delay`: seconds that a sandbox stays INITIALIZING on every provider but Cloudflare.
-    `rate_limit`: requests allowed in 30 seconds (the platform's own: 500); None for no limit.
-    `port`: on 127.0.0.1; 0 for any free one.
-    `isolation`: "bubblewrap" or "processes"; None for the stronger one that this machine has. `Platform.isolation` says
-    which it is and what that means.
-    `network`: "shared", so that a server in a sandbox answers on 127.0.0.1, or "private" (only with bubblewrap).
-    `limits`: what the commands of each sandbox may use.
-    `container`: the version of Cloudflare's container that is played: 0.7.8, the one that the platform pins, puts four
-    spaces after each newline of a command; 0.7.18 does not.
-    `exec_seconds`: the time limit of a command on Cloudflare. A command that takes longer is a server error and runs on.
+    `data`: folder for the state. By default a temporary one, removed at the end.
+    `boot_delay`: seconds that a new sandbox stays INITIALIZING. Cloudflare has no delay.
+    `rate_limit`: requests that an address may send in 30 seconds. The real platform's is 500. None is no limit.
+    `port`: port on 127.0.0.1. 0 is any free one.
+    `isolation`: "bubblewrap" or "processes". None is the stronger one of this machine. **At "processes" absolute paths in
+    commands are this machine's**: see the module's documentation.
+    `network`: "shared" or "private". With "shared" a server in a sandbox answers on 127.0.0.1 of this machine. With
+    "private" each sandbox has only a loopback of its own. "private" needs bubblewrap.
+    `limits`: limits on the commands of each sandbox.
+    `container`: version of Cloudflare's container. 0.7.8, the real platform's, puts four spaces after each newline of a
+    command. 0.7.18 does not.
+    `exec_seconds`: time limit of a command on Cloudflare. A longer command is a 500 and runs on.
 
-    Raises OSError where the port is taken, another platform has the folder, or what was asked for cannot be had here.
+    Raises OSError if the port is taken, another platform uses the folder, or this machine lacks the isolation or network.
+
+    >>> with platform(rate_limit=500) as p:
+    ...     p.isolation in {"bubblewrap", "processes"}
+    True
     """
-    # Here and not above: whoever only names this module should not wait for a web server to load.
+    # Imported here: `import pocketenv_fp.local` should not wait for a web server.
     from pocketenv_fp.local.box import Limits
     from pocketenv_fp.local.server import Platform
 
@@ -134,19 +174,19 @@ def platform(
 
 
 def shared() -> "Platform":
-    """The one platform of this process, started on first use and closed when Python ends.
+    """Return the one platform of this process. The first call starts it, and the end of Python closes it.
 
-    A forked child gets its own.
+    A forked child gets a platform of its own.
     """
-    with _held.guard:
-        if _held.platform is None:
-            _held.platform = platform()
-            atexit.register(_held.platform.close)
-        return _held.platform
+    with _state.guard:
+        if _state.platform is None:
+            _state.platform = platform()
+            atexit.register(_state.platform.close)
+        return _state.platform
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_held.forget)
+    os.register_at_fork(after_in_child=_state.forget)
 
 
 def __getattr__(name: str) -> object:

@@ -28,7 +28,7 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Return the exit code: 0 after an orderly end, 1 where the platform could not start."""
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     ended = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
@@ -37,60 +37,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     try:
-        running = _start(given)
+        server = _start(options)
     except ModuleNotFoundError as missing:
         return _fail(f"{missing.name} is missing: pip install 'pocketenv-fp[local]'")
     except OSError as error:
         if error.errno in {errno.EADDRINUSE, errno.EACCES}:
-            return _fail(f"cannot serve on 127.0.0.1:{given.port}: {error.strerror}; --port 0 takes any free port")
+            return _fail(f"cannot serve on 127.0.0.1:{options.port}: {error.strerror}; --port 0 takes any free port")
         return _fail(f"cannot start: {error}")
-    with running:
-        _serve(running, given, ended)
+    with server:
+        _serve(server, options, ended)
     return 0
 
 
-def _start(given: argparse.Namespace) -> "Platform":
+def _start(options: argparse.Namespace) -> "Platform":
     # Imported here, like the platform itself: a message about a wrong option should not need a web server.
     from pocketenv_fp.local.box import Limits
 
-    limited = {name: getattr(given, name) for name in Limits._fields}
+    limited = {name: getattr(options, name) for name in Limits._fields}
     return platform(
-        data=given.data,
-        boot_delay=given.boot_delay,
-        rate_limit=given.rate_limit,
-        port=given.port,
-        isolation=given.isolation,
-        network=given.network,
-        container=given.container,
-        exec_seconds=given.exec_seconds,
+        data=options.data,
+        boot_delay=options.boot_delay,
+        rate_limit=options.rate_limit,
+        port=options.port,
+        isolation=options.isolation,
+        network=options.network,
+        container=options.container,
+        exec_seconds=options.exec_seconds,
         limits=Limits(**{name: value for name, value in limited.items() if value is not None}),
     )
 
 
-def _serve(running: "Platform", given: argparse.Namespace, ended: threading.Event) -> None:
+def _serve(server: "Platform", options: argparse.Namespace, ended: threading.Event) -> None:
     from pocketenv_fp.local.request_log import Log
 
-    kept = running.data if given.data else "a temporary folder"
+    folder = server.data if options.data else "a temporary folder"
     sys.stderr.write(
-        f"pocketenv: serving on {running.url}, state in {kept}, isolation {running.isolation!r}"
+        f"pocketenv: serving on {server.url}, state in {folder}, isolation {server.isolation!r}"
         " (no security boundary); Ctrl-C ends it\n"
     )
     sys.stderr.flush()
-    log = None if given.quiet else Log(sys.stderr, colour=_has_colours())
-    running.listen(log)
+    log = None if options.quiet else Log(sys.stderr, colour=_has_colours())
+    server.listen(log)
     # Written last: a program that reads them may send a request at once.
-    for name, value in running.environment.items():
+    for name, value in server.environment.items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
     sys.stdout.flush()
     ended.wait()
-    running.listen(None)
+    server.listen(None)
     if log is not None and not log.close():
         # A thread hangs in the middle of a line. Python would wait for it to flush the rest.
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it is open as long as Python runs
 
 
-def _fail(told: str) -> int:
-    sys.stderr.write(f"pocketenv: {told}\n")
+def _fail(message: str) -> int:
+    sys.stderr.write(f"pocketenv: {message}\n")
     return 1
 
 
@@ -166,10 +166,10 @@ def _seconds(text: str) -> float:
 
 def _bytes(text: str) -> int:
     """Parse a size: 1024, 64K, 512M, 2GiB. Units are powers of 1024."""
-    found = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found is None:
+    match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")
-    return int(found[1]) << _UNITS[found[2].upper()]
+    return int(match[1]) << _UNITS[match[2].upper()]
 
 
 if __name__ == "__main__":

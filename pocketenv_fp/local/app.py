@@ -69,7 +69,7 @@ class App:
     def __init__(self, world: World, methods: Mapping[str, Method], rate_limit: int | None) -> None:
         self.calls: deque[tuple[str, int]] = deque(maxlen=CALLS_KEPT)
         self.recent: deque[request_log.Answered] = deque(maxlen=request_log.KEPT)
-        self.heard: request_log.Heard | None = None
+        self.listener: request_log.Listener | None = None
         self.faults = Faults(methods)
         self._world = world
         self._methods = dict(methods)
@@ -100,39 +100,39 @@ class App:
         answered: Headers = [_ANY_ORIGIN]
         if headers.get(b"connection", b"").lower() != b"close":
             answered.append(_KEEP_ALIVE)
-        asked = Exchange(scope, receive, send, answered, note)
+        exchange = Exchange(scope, receive, send, answered, note)
         if not hosts.is_here(headers):
-            await _reply(asked, headers, 403, _JSON, bodies.encode(hosts.REFUSED))
+            await _reply(exchange, headers, 403, _JSON, bodies.encode(hosts.REFUSED))
             return
         if verb == "OPTIONS":
-            await _reply(asked, headers, 204, _allowed(headers), b"")
+            await _reply(exchange, headers, 204, _allowed(headers), b"")
             return
         # The platform's storage is another server, without a limit.
         admitted = target.storage or self._count(scope, answered)
         if not admitted:
             refused = [*_JSON, (b"retry-after", str(WINDOW_SECONDS).encode())]
-            told = bodies.encode({"error": "Too many requests, please try again later."})
-            await _reply(asked, headers, 429, refused, told)
+            body = bodies.encode({"error": "Too many requests, please try again later."})
+            await _reply(exchange, headers, 429, refused, body)
         elif self.faults.armed and (fault := self.faults.take(target.fault)) is not None:
-            await play(fault, asked, self._work(target, headers), self._world.closed.is_set)
+            await play(fault, exchange, self._work(target, headers), self._world.closed.is_set)
         else:
-            await self._serve(asked, target, headers)
+            await self._serve(exchange, target, headers)
 
     def _work(self, target: Target, headers: Mapping[bytes, bytes]) -> Any:
-        async def work(asked: Exchange) -> None:
-            await self._serve(asked, target, headers)
+        async def work(exchange: Exchange) -> None:
+            await self._serve(exchange, target, headers)
 
         return work
 
-    async def _serve(self, asked: Exchange, target: Target, headers: Mapping[bytes, bytes]) -> None:
+    async def _serve(self, exchange: Exchange, target: Target, headers: Mapping[bytes, bytes]) -> None:
         if target.storage:
-            await self._storage.answer(asked.scope, asked.receive, self._to_storage(asked, target), headers)
+            await self._storage.answer(exchange.scope, exchange.receive, self._to_storage(exchange, target), headers)
         elif target.method is not None:
-            await _reply(asked, headers, *await self._answer(target.method, asked, headers))
-        elif target.path in login.PATHS and (said := await login.answer(asked.scope, asked.receive, headers)):
-            await _reply(asked, headers, said.status, _HTML, _page(said.text) if said.page else said.text.encode())
+            await _reply(exchange, headers, *await self._answer(target.method, exchange, headers))
+        elif target.path in login.PATHS and (page := await login.answer(exchange.scope, exchange.receive, headers)):
+            await _reply(exchange, headers, page.status, _HTML, _page(page.text) if page.page else page.text.encode())
         else:
-            await _reply(asked, headers, *self._missing(asked.scope["method"], target.path))
+            await _reply(exchange, headers, *self._missing(exchange.scope["method"], target.path))
 
     def _target(self, verb: str, path: str) -> Target:
         if path == STORAGE or path.startswith(f"{STORAGE}/"):
@@ -154,14 +154,14 @@ class App:
             return refusal.status, _JSON, _error(refusal)
         return 404, _HTML, _page(f"Cannot {verb} {path}")
 
-    def _to_storage(self, asked: Exchange, target: Target) -> Send:
+    def _to_storage(self, exchange: Exchange, target: Target) -> Send:
         async def sender(message: Any) -> None:
             if message["type"] == "http.response.start":
                 if message["status"] < 400:
                     self.faults.count(target.fault)
-                asked.note(message["status"])
-                message = {**message, "headers": [*message["headers"], *asked.headers]}
-            await asked.send(message)
+                exchange.note(message["status"])
+                message = {**message, "headers": [*message["headers"], *exchange.headers]}
+            await exchange.send(message)
 
         return sender
 
@@ -170,8 +170,8 @@ class App:
         taken = time.perf_counter() - begun
         answered = request_log.Answered(now(), scope["method"], name, status, taken, scope.get(request_log.SANDBOX))
         self.recent.append(answered)
-        if self.heard is not None:
-            self.heard(answered._replace(sandbox=self._names.of(answered.sandbox)))
+        if self.listener is not None:
+            self.listener(answered._replace(sandbox=self._names.of(answered.sandbox)))
 
     def _count(self, scope: Scope, headers: Headers) -> bool:
         client: tuple[str, int] | None = scope.get("client")
@@ -185,31 +185,36 @@ class App:
         return admitted
 
     async def _answer(
-        self, method: Method, asked: Exchange, headers: Mapping[bytes, bytes]
+        self, method: Method, exchange: Exchange, headers: Mapping[bytes, bytes]
     ) -> tuple[int, Headers, bytes]:
         try:
-            result = await self._perform(method, asked, headers)
+            result = await self._perform(method, exchange, headers)
         except Refusal as refusal:
             return refusal.status, _JSON, _error(refusal)
         if result is EMPTY:
             return 200, _BLANK, b""
         return 200, _JSON, bodies.encode(result)
 
-    async def _perform(self, method: Method, asked: Exchange, headers: Mapping[bytes, bytes]) -> Any:
-        scope = asked.scope
+    async def _perform(self, method: Method, exchange: Exchange, headers: Mapping[bytes, bytes]) -> Any:
+        scope = exchange.scope
         user = self._user(headers)
         if user is None and hosts.is_foreign(headers):
             raise Refusal(403, *hosts.FOREIGN)
-        sent = await bodies.read(headers, asked.receive) if method.verb == "POST" else None
+        sent = await bodies.read(headers, exchange.receive) if method.verb == "POST" else None
         params = read_params(method.params, scope["query_string"])
-        given = _check_input(method, headers, sent)
+        checked = _check_input(method, headers, sent)
         if user is None and method.login is not None:
             raise unauthorized(method.login)
-        scope[request_log.SANDBOX] = request_log.sandbox(method.nsid, params, given)
+        scope[request_log.SANDBOX] = request_log.sandbox(method.nsid, params, checked)
         try:
             result = await method.handler(  # type: ignore[misc]  # a target has a method only with a handler
                 Call(
-                    self._world, user, params, given, session=not scope.get(SESSION_LOST), shell=scope.get(SHELL_FAULT)
+                    self._world,
+                    user,
+                    params,
+                    checked,
+                    session=not scope.get(SESSION_LOST),
+                    shell=scope.get(SHELL_FAULT),
                 )
             )
         except Refusal:
@@ -305,11 +310,11 @@ def _check_input(method: Method, headers: Mapping[bytes, bytes], sent: Any) -> d
 
 
 def _allowed(headers: Mapping[bytes, bytes]) -> Headers:
-    asked = headers.get(b"access-control-request-headers")
+    names = headers.get(b"access-control-request-headers")
     return [
         (b"access-control-allow-methods", b"GET,HEAD,PUT,PATCH,POST,DELETE"),
         (b"vary", b"Access-Control-Request-Headers"),
-        *([] if asked is None else [(b"access-control-allow-headers", asked)]),
+        *([] if names is None else [(b"access-control-allow-headers", names)]),
     ]
 
 
@@ -329,15 +334,15 @@ def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
     return known.strip() == b"*" or tag.removeprefix(b"W/") in tags
 
 
-async def _reply(asked: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
-    headers = [*extra, *asked.headers]
+async def _reply(exchange: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
+    headers = [*extra, *exchange.headers]
     if extra[:1] == _JSON or (extra == _HTML and not body.startswith(b"<")):
         tag = etag(body)
         headers.append((b"etag", tag))
-        if status == 200 and asked.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):
+        if status == 200 and exchange.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):
             status, body, headers = 304, b"", headers[len(extra) :]
-    asked.note(status)
+    exchange.note(status)
     if status != 304:
         headers.append((b"content-length", str(len(body)).encode()))
-    await asked.send({"type": "http.response.start", "status": status, "headers": headers})
-    await asked.send({"type": "http.response.body", "body": body})
+    await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
+    await exchange.send({"type": "http.response.body", "body": body})

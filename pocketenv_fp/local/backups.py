@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pocketenv_fp.local import sandboxes, unpackings
+from pocketenv_fp.local import restores, sandboxes
 from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Refused
-from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
+from pocketenv_fp.local.sandboxes import CLOUDFLARE
 
 LIFE_SECONDS = 3 * 24 * 3600
 # The last moment that the platform's notation can write.
@@ -21,7 +21,7 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 async def create(call: Call) -> Any:
     """Copy a directory after the answer. A missing directory leaves no backup and no error."""
-    sandbox = _own(call)
+    sandbox = sandboxes.find_own(call, call.params["id"], by="uri")
     if sandbox.provider != CLOUDFLARE:
         raise invalid("Sandbox provider does not support backup")
     if not sandbox.stopped:
@@ -52,11 +52,11 @@ async def _copy(world: World, sandbox_id: str, body: dict[str, Any], moment: flo
 
 async def get_all(call: Call) -> Any:
     """Return the backups of a sandbox that are not expired."""
-    found = _own(call)
+    sandbox = sandboxes.find_own(call, call.params["id"], by="uri")
     _expire(call.world)
     rows = call.world.store.rows(
         "SELECT id, directory, description, expires_at, created_at FROM backups WHERE sandbox = ? ORDER BY rowid",
-        found.id,
+        sandbox.id,
     )
     return {"backups": [_view(*row) for row in rows]}
 
@@ -66,22 +66,22 @@ async def restore(call: Call) -> Any:
     world, name = call.world, call.body["backupId"]
     _expire(world)
     row = world.store.row("SELECT sandbox, directory FROM backups WHERE id = ?", name)
-    found = sandboxes.find(world, row[0], by="id", owner=call.me.id) if row else None
-    if row is None or found is None:
+    sandbox = sandboxes.find(world, row[0], by="id", owner=call.me.id) if row else None
+    if row is None or sandbox is None:
         raise not_found("Sandbox not found")
-    machine = world.machine(found.id)
+    machine = world.machine(sandbox.id)
     async with machine.turn:
-        current = sandboxes.find(world, found.id, by="id")
+        current = sandboxes.find(world, sandbox.id, by="id")
         if current is None or current.stopped:
             raise provider_refused()
-        noted = unpackings.note(world, folder(world) / name, found.id, row[1])
+        pending = restores.record(world, folder(world) / name, sandbox.id, row[1])
         try:
-            await unpackings.carry(world, noted)
+            await restores.carry_out(world, pending)
         except (Refused, OSError) as error:
             _log.warning("a backup could not be restored: %s", error)
             raise provider_refused() from None
         finally:
-            unpackings.forget(world, noted)
+            restores.forget(world, pending)
     return EMPTY
 
 
@@ -97,19 +97,12 @@ def archives(world: World, sandbox_id: str) -> list[Path]:
 
 
 def _expire(world: World) -> None:
-    moment, wanted = now(), unpackings.archives(world)
+    moment, unfinished = now(), restores.archives(world)
     for row in world.store.rows("SELECT id FROM backups WHERE expires_at <= ?", moment):
-        if folder(world) / row[0] in wanted:
+        if folder(world) / row[0] in unfinished:
             continue
         world.store.write("DELETE FROM backups WHERE id = ?", row[0])
         (folder(world) / row[0]).unlink(missing_ok=True)
-
-
-def _own(call: Call) -> Sandbox:
-    found = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.me.id)
-    if found is None:
-        raise not_found("Sandbox not found")
-    return found
 
 
 def _view(name: str, directory: str, description: str | None, expires_at: float, created_at: float) -> dict[str, Any]:

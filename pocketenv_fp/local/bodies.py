@@ -42,7 +42,7 @@ def presence(headers: Headers) -> Presence:
 
 
 def media_type(headers: Headers) -> str:
-    """Return the type without its parameters, as it was written. Empty where there is none."""
+    """Return the type without its parameters, as it was written. It may be empty."""
     return headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
 
 
@@ -70,9 +70,9 @@ def parse(text: str) -> Any:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         # It may be JSON all the same: a half of a surrogate pair, a number that is too large, deep nesting.
         pass
-    told = complaint(text)
-    if told is not None:
-        raise _malformed(told)
+    message = complaint(text)
+    if message is not None:
+        raise _malformed(message)
     try:
         return json.loads(text, parse_int=_number)
     except RecursionError:
@@ -99,10 +99,10 @@ def check_keys(value: Any) -> None:
     while waiting:
         inner: Any = waiting.pop()
         if isinstance(inner, dict):
-            given = cast("dict[str, Any]", inner)
-            if _PROTOTYPE in given:
+            mapping = cast("dict[str, Any]", inner)
+            if _PROTOTYPE in mapping:
                 raise invalid(f"Invalid key: {_PROTOTYPE}")
-            waiting.extend(given.values())
+            waiting.extend(mapping.values())
         elif isinstance(inner, list):
             waiting += inner
 
@@ -168,8 +168,8 @@ async def _inflated(pieces: AsyncIterator[bytes], window: int) -> AsyncIterator[
         raise Refusal(400, "Error", "unexpected end of file")
 
 
-def _malformed(told: str) -> Refusal:
-    return Refusal(400, "SyntaxError", told)
+def _malformed(message: str) -> Refusal:
+    return Refusal(400, "SyntaxError", message)
 
 
 def _unsupported(what: str) -> Refusal:

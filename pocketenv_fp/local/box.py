@@ -1,8 +1,8 @@
-"""A sandbox's box: where its commands run, and the line to the agent in it.
+"""A sandbox's box: the place of its commands, and the line to the agent in it.
 
-Two levels. With bubblewrap a sandbox sees a file system of its own, whose root is the sandbox's folder with the
-system's directories mounted read-only into it, and no processes but its own. Where namespaces cannot be had its
-commands are plain processes in that folder. Neither is a security boundary for hostile code.
+There are two levels. With bubblewrap a sandbox has a file system of its own and sees only its own processes. The root of
+the file system is the sandbox's folder, with the system's directories mounted read-only. Without namespaces its commands
+are plain processes in that folder. Neither is a security boundary for hostile code.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from typing import IO, Any, Literal, NamedTuple
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent.frames import Frames, frame
 from pocketenv_fp.local.blocking import aside
-from pocketenv_fp.local.mounts import LIBRARY, PYTHON, Mount, furnish, linked, mounted, python_at
+from pocketenv_fp.local.layout import LIBRARY, PYTHON, Mount, furnish, link_targets, mounted, python_at
 
 Isolation = Literal["bubblewrap", "processes"]
 Network = Literal["shared", "private"]
@@ -39,11 +39,11 @@ _START = "import sys; sys.path.append(sys.argv[1]); from agent.program import ma
 
 
 class Limits(NamedTuple):
-    """What the commands of one sandbox may use; None is no limit.
+    """Limits on the commands of one sandbox. None is no limit.
 
-    `cpu_seconds`, of processor time, and `memory_bytes`, of address space, hold for each process. `processes` is how
-    many a sandbox may have at once: whole sessions are ended above it. `output_bytes` is what one command may write to
-    its two outputs together: it is killed above it, and its exit code is 137.
+    `cpu_seconds` (processor time) and `memory_bytes` (address space) hold for each process. `processes` is the number of
+    processes that a sandbox may have at once. Above it, whole sessions are killed. `output_bytes` is the size of one
+    command's two outputs together. Above it, the command is killed, and its exit code is 137.
     """
 
     cpu_seconds: int | None = None
@@ -56,11 +56,11 @@ NO_LIMITS = Limits()
 
 
 class Refused(Exception):
-    """The box would not do it: it was halted meanwhile, or the system said no."""
+    """The box refused: it was halted in between, or the system failed."""
 
 
 class Kind(NamedTuple):
-    """How the boxes of one platform are built, and what plays Cloudflare's container in them.
+    """The kind of boxes of one platform, and the version of Cloudflare's container that they play.
 
     `container` is the version of Cloudflare's container: 0.7.8 puts four spaces after each newline of a command.
     `exec_seconds` is the longest time that a command may take there.
@@ -74,10 +74,10 @@ class Kind(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a box is built from.
+    """The parts of a box.
 
-    `root` is the folder that is its root, `mounts` what is mounted into it, `reach` the paths in the system's directories
-    that something is to be written at.
+    `root` is the folder that is its root, `mounts` are the folders in it, `reach` the paths in the system's directories
+    that may be written.
     """
 
     root: Path
@@ -87,20 +87,20 @@ class Plan(NamedTuple):
 
 @functools.cache
 def bubblewrap() -> str | None:
-    """The bubblewrap of this system if it works here, None where there is none or namespaces are not allowed."""
-    found = shutil.which("bwrap")
-    if found is None or not sys.platform.startswith("linux"):
+    """Return the path of bubblewrap if it works here, None without it or where namespaces are forbidden."""
+    program = shutil.which("bwrap")
+    if program is None or not sys.platform.startswith("linux"):
         return None
-    probe = [found, *_NAMESPACES, "--clearenv", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    probe = [program, *_NAMESPACES, "--clearenv", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
     try:
         done = subprocess.run(probe, capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found if done.returncode == 0 else None
+    return program if done.returncode == 0 else None
 
 
 def best_isolation() -> Isolation:
-    """The stronger level that can be had here."""
+    """Return the strongest level of this machine."""
     return "processes" if bubblewrap() is None else "bubblewrap"
 
 
@@ -120,11 +120,11 @@ _NAMESPACES = (
 class Box:
     """One running agent. Every method but `bury` runs on the server's loop."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, told: IO[bytes]) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, errors: IO[bytes]) -> None:
         self.gone = False
         self._process = process
         self._line = line
-        self._told = told
+        self._errors = errors
         self._loop = asyncio.get_running_loop()
         self._numbers = iter(range(1, 2**62))
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
@@ -137,24 +137,24 @@ class Box:
         self._loop.add_reader(line, self._receive)
 
     async def ready(self, lost: Callable[[str], None], ended: Callable[[], None]) -> None:
-        """Wait for the agent. `lost` is told the key of each service that ends, `ended` when the box does."""
+        """Wait for the agent. `lost` is called with the key of each service that ends, `ended` when the box ends."""
         self._lost, self._ended = lost, ended
         try:
             await asyncio.wait_for(asyncio.shield(self._ready), BOOT_SECONDS)
         except (TimeoutError, Refused):
             await self.end()
-            told = await aside(_rest, self._told)
-            raise Refused(told.strip().splitlines()[-1] if told.strip() else "the box did not start") from None
+            errors = await aside(_rest, self._errors)
+            raise Refused(errors.strip().splitlines()[-1] if errors.strip() else "the box did not start") from None
         except asyncio.CancelledError:
             self._abandon()
             raise
         finally:
-            self._told.close()
+            self._errors.close()
 
     async def ask(
         self, what: dict[str, Any], payload: bytes = b"", descriptor: int | None = None
     ) -> tuple[dict[str, Any], bytes]:
-        """The answer of the agent and the bytes that came with it. Raises Refused."""
+        """Send a request to the agent. Return its answer and the bytes after it. Raises Refused."""
         if self.gone:
             raise Refused("halted")
         number = next(self._numbers)
@@ -163,20 +163,20 @@ class Box:
         self._sending.append((memoryview(frame({**what, "id": number}, payload)), descriptor))
         self._send()
         try:
-            found, carried = await answer
+            message, payload_read = await answer
         finally:
             self._waiting.pop(number, None)
-        if "error" in found:
-            raise Refused(found["error"])
-        return found, carried
+        if "error" in message:
+            raise Refused(message["error"])
+        return message, payload_read
 
     async def end(self) -> None:
-        """End every process of the box, and wait until the last is gone."""
+        """Kill every process of the box, and wait until the last is gone."""
         self.cut()
         await aside(self.bury)
 
     def cut(self) -> None:
-        """Cut the life line: the box ends by itself. Whoever waits for an answer is refused."""
+        """Cut the life line: the box ends by itself. Calls that wait for an answer raise Refused."""
         if self.gone:
             return
         self.gone = True
@@ -195,20 +195,20 @@ class Box:
         self._ended()
 
     def fileno(self) -> int:
-        """The number of the life line's descriptor; -1 once it is cut."""
+        """Return the number of the life line's descriptor; -1 once it is cut."""
         return self._line.fileno()
 
     def bury(self) -> None:
-        """Wait until a box whose line is cut has ended; in a thread that may wait."""
+        """Wait until a box without its line has ended. Call this in a thread that may wait."""
         try:
             self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            # Something outside holds the agent up (a debugger, a stop signal): its whole family is ended by hand.
+            # A debugger or a stop signal holds the agent up: all its descendants are killed from outside.
             processes.end_family(self._process.pid)
             self._process.wait()
 
     def _abandon(self) -> None:
-        # Nobody waits for this end, and somebody must: a process that is not waited for stays in the system's table.
+        # A process without a waiting parent stays in the system's table as a zombie.
         self.cut()
         threading.Thread(target=self.bury, name="pocketenv-burial", daemon=True).start()
 
@@ -225,7 +225,7 @@ class Box:
         try:
             for message, payload in self._frames.feed(data):
                 self._heard(message, payload)
-        except (KeyError, TypeError, ValueError):  # a process in the box has got hold of the line
+        except (KeyError, TypeError, ValueError):  # a process in the box writes to the line
             self._abandon()
 
     def _heard(self, message: dict[str, Any], payload: bytes) -> None:
@@ -258,7 +258,7 @@ class Box:
 
 
 async def start(kind: Kind, plan: Plan) -> Box:
-    """A box whose agent is on its way; `Box.ready` waits for it."""
+    """Start a box. `Box.ready` waits for its agent."""
     near, far = socket.socketpair()
     try:
         with far:
@@ -277,14 +277,14 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
     options = {
         "line": far.fileno(),
         "root": "/" if boxed else str(plan.root),
-        "volumes": {} if boxed else linked(plan.root, plan.mounts),
+        "volumes": {} if boxed else link_targets(plan.root, plan.mounts),
         "alone": boxed,
         "limits": kind.limits._asdict(),
         "shell": shell(),
         "path": _path() if boxed else f"{PATH}:/opt/homebrew/bin",
         "marks": {} if boxed else {processes.MARK: str(plan.root)},
     }
-    # The mark is how a platform that starts again finds what a killed one left.
+    # By the mark a platform finds the processes of a killed one.
     environment = {processes.MARK: str(plan.root)}
     if boxed:
         furnish(plan.root, plan.mounts, plan.reach)
@@ -310,18 +310,25 @@ def _building(kind: Kind, plan: Plan) -> list[str]:
         raise OSError("bubblewrap is not there any more")
     # Not --die-with-parent: it follows the thread that started it. The life line does better.
     network = ["--unshare-net"] if kind.network == "private" else []
-    return [command, *_NAMESPACES, *network, "--as-pid-1", "--clearenv", *mounted(plan.root, plan.mounts, plan.reach)]
+    return [
+        command,
+        *_NAMESPACES,
+        *network,
+        "--as-pid-1",
+        "--clearenv",
+        *mounted(plan.root, plan.mounts, plan.reach),
+    ]
 
 
 def _path() -> str:
-    # Last, for the machine that has no Python but the one that runs this.
+    # The last one serves a machine that has only the Python of this process.
     return f"{PATH}:{PYTHON}/bin"
 
 
 def shell() -> str:
-    """The shell that runs a command line: bash where there is one."""
+    """Return the shell for a command line: bash where there is one."""
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
 
 
-def _rest(told: IO[bytes]) -> str:
-    return told.read(10_000).decode(errors="replace")
+def _rest(errors: IO[bytes]) -> str:
+    return errors.read(10_000).decode(errors="replace")

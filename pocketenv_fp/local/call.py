@@ -57,12 +57,11 @@ class World:
 
     def machine(self, sandbox_id: str) -> Machine:
         """Return the machine of a sandbox, the same object at every call."""
-        found = self.machines.get(sandbox_id)
-        if found is None:
+        if sandbox_id not in self.machines:
             folder, trash = self.data / "sandboxes" / sandbox_id, self.data / "trash"
-            found = Machine(folder, trash, self.closed, self.kind, partial(self.plan, self, sandbox_id))
-            self.machines[sandbox_id] = found
-        return found
+            plan = partial(self.plan, self, sandbox_id)
+            self.machines[sandbox_id] = Machine(folder, trash, self.closed, self.kind, plan)
+        return self.machines[sandbox_id]
 
     def do_later(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start work that the platform does after its answer. A failure is logged."""

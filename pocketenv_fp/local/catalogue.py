@@ -106,7 +106,7 @@ def find(store: Store, base: str) -> Base | None:
     return Base(*rows[0]) if rows else None
 
 
-def named(store: Store, name: str) -> bool:
+def has_name(store: Store, name: str) -> bool:
     """Return whether a base image has this name. Sandboxes and base images share their names."""
     return store.row("SELECT 1 FROM bases WHERE name = ?", name) is not None
 

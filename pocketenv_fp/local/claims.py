@@ -19,24 +19,24 @@ async def claim(call: Call) -> Any:
     key = (identifier,)
     if not call.world.store.change("sandboxes", "id = ? AND owner IS NULL", key, owner=me.id, uri=uri):
         raise not_found("Sandbox not found")
-    found = sandboxes.find(call.world, identifier, by="id")
-    assert found is not None  # noqa: S101 - it was changed just now
+    sandbox = sandboxes.find(call.world, identifier, by="id")
+    assert sandbox is not None  # noqa: S101 - it was changed just now
     return {
-        "id": found.id,
-        "name": found.name,
-        "provider": found.provider,
-        "description": found.description,
-        **sandboxes.size(found),
+        "id": sandbox.id,
+        "name": sandbox.name,
+        "provider": sandbox.provider,
+        "description": sandbox.description,
+        **sandboxes.size(sandbox),
         "readme": None,
-        "createdAt": iso(found.created_at),
-        "uri": found.uri,
+        "createdAt": iso(sandbox.created_at),
+        "uri": sandbox.uri,
     }
 
 
 def add_ownerless(world: World, provider: str = CLOUDFLARE) -> Sandbox:
     """Add a running sandbox without an owner. Every caller may use it, and the first to claim it owns it."""
     moment = now()
-    made = Sandbox(
+    sandbox = Sandbox(
         id=new_id("sandbox"),
         owner=None,
         name=sandboxes.free_name(world),
@@ -53,5 +53,5 @@ def add_ownerless(world: World, provider: str = CLOUDFLARE) -> Sandbox:
         created_at=moment,
         started_at=moment,
     )
-    world.store.insert("sandboxes", **made._asdict())
-    return made
+    world.store.insert("sandboxes", **sandbox._asdict())
+    return sandbox

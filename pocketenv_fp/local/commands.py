@@ -3,7 +3,7 @@
 from typing import Any
 
 from pocketenv_fp.local import providers, sandboxes
-from pocketenv_fp.local.call import Call, not_found, server_error
+from pocketenv_fp.local.call import Call, server_error
 from pocketenv_fp.local.faults import BlockedShell, DeadShell, NoStderr
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
 
@@ -14,12 +14,10 @@ _HOLDS = "kill -STOP $$"
 
 async def run(call: Call) -> Any:
     """Return the output and exit code of a command. A non-zero exit code is no error."""
-    found = sandboxes.find(call.world, call.params["id"], by="name", owner=call.owner)
-    if found is None:
-        raise not_found("Sandbox not found", "SandboxNotFound")
+    sandbox = sandboxes.find_usable(call)
     if isinstance(call.shell, DeadShell | BlockedShell):
-        if found.provider == CLOUDFLARE:
-            await providers.execute(call.world, found, _ENDS if isinstance(call.shell, DeadShell) else _HOLDS)
+        if sandbox.provider == CLOUDFLARE:
+            await providers.execute(call.world, sandbox, _ENDS if isinstance(call.shell, DeadShell) else _HOLDS)
         raise server_error()
-    answer = await providers.execute(call.world, found, call.body["command"])
+    answer = await providers.execute(call.world, sandbox, call.body["command"])
     return {name: value for name, value in answer.items() if name != "stderr" or not isinstance(call.shell, NoStderr)}

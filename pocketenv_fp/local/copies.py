@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pocketenv_fp.local import lifecycle, mounts, providers, sandboxes, storage
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, not_found, server_error
+from pocketenv_fp.local import layout, lifecycle, providers, sandboxes, storage
+from pocketenv_fp.local.call import EMPTY, Call, World, invalid, server_error
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import Sandbox
 
@@ -23,31 +23,31 @@ _IS_FUNCTION = "declare -F curl >/dev/null 2>&1"
 
 async def pull(call: Call) -> Any:
     """Unpack an archive in a sandbox and copy it into a directory. The result is not reported."""
-    world, found, directory = call.world, _running(call), call.body["directoryPath"]
+    world, sandbox, directory = call.world, _running(call), call.body["directoryPath"]
     uuid = call.body.get("uuid")
     if uuid is None:
         raise server_error()
-    await _open(world, found, directory)
-    taken = storage.drafts(world) / uuid4().hex
-    archive = taken if storage.claim(world, uuid, taken) else None
+    await _open(world, sandbox, directory)
+    archive_file = storage.drafts(world) / uuid4().hex
+    archive = archive_file if storage.claim(world, uuid, archive_file) else None
     try:
-        await _pull(world, found, uuid, archive, directory)
+        await _pull(world, sandbox, uuid, archive, directory)
     except (Refused, OSError):
         raise server_error() from None
     finally:
-        taken.unlink(missing_ok=True)
+        archive_file.unlink(missing_ok=True)
     return EMPTY
 
 
 async def push(call: Call) -> Any:
     """Return the uuid of an archive. For a missing path no archive has the uuid."""
-    world, found, directory = call.world, _running(call), call.body["directoryPath"]
+    world, sandbox, directory = call.world, _running(call), call.body["directoryPath"]
     uuid = str(uuid4())
     draft = storage.drafts(world) / uuid
     try:
         draft.touch(mode=0o600)
-        async with world.machine(found.id).hold(draft, writing=True) as name:
-            await providers.run_line(world, found, _push_line(_root(world, found), uuid, name, directory))
+        async with world.machine(sandbox.id).hold(draft, writing=True) as name:
+            await providers.run_line(world, sandbox, _push_line(_root(world, sandbox), uuid, name, directory))
         if draft.stat().st_size:
             storage.keep(world, draft, uuid)
     except (Refused, OSError):
@@ -88,8 +88,8 @@ def _push_line(root: str, uuid: str, archive: str, directory: str) -> str:
     source, packed = _mapped(root, directory), f"{uuid}.tar.gz"
     curl = f'curl -X POST "{_STORAGE}?uuid={uuid}" {_LOGIN} -F "file=@{packed}"'
     sent = f"if {_IS_FUNCTION}; then {curl}; else cat {packed} >| {shlex.quote(archive)}; fi"
-    made = f"tar czvf {packed} -C $(dirname {source}) $(basename {source})"
-    return f"cd {root}/tmp && {made} && {sent} && rm {packed}"  # noqa: S108 - in the sandbox
+    tar = f"tar czvf {packed} -C $(dirname {source}) $(basename {source})"
+    return f"cd {root}/tmp && {tar} && {sent} && rm {packed}"  # noqa: S108 - in the sandbox
 
 
 def _root(world: World, sandbox: Sandbox) -> str:
@@ -107,15 +107,13 @@ async def _open(world: World, sandbox: Sandbox, directory: str) -> None:
     # In a box the system's directories are read-only, except where a path in them was named.
     if world.kind.isolation != "bubblewrap" or not directory.startswith("/"):
         return
-    if mounts.lent(posixpath.normpath(directory)) is not None:
+    if layout.system_path(posixpath.normpath(directory)) is not None:
         async with world.machine(sandbox.id).turn:
             await lifecycle.reach(world, sandbox.id, directory)
 
 
 def _running(call: Call) -> Sandbox:
-    found = sandboxes.find(call.world, call.body["sandboxId"], by="uri", owner=call.me.id)
-    if found is None:
-        raise not_found("Sandbox not found")
-    if found.status != "RUNNING":
+    sandbox = sandboxes.find_own(call, call.body["sandboxId"], by="uri")
+    if sandbox.status != "RUNNING":
         raise invalid("Sandbox is not running")
-    return found
+    return sandbox

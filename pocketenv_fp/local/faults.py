@@ -15,10 +15,10 @@
     >>> found.unwrap().id == box.id
     True
 
-The command ran once although its answer was lost, and nobody ran it again. The two refusals of the query were
-repeated until it was answered.
+The command ran once although its answer was lost, and the client did not send it again. The client repeated the refused
+query until it was answered.
 
-A fault is a value. Each says whether the work of the request is done all the same, in its docstring and as `works`:
+A fault is a value. Its docstring and its `works` say whether the work of the request is done all the same:
 
 | fault | what the client gets | is the work done? |
 | --- | --- | --- |
@@ -76,11 +76,11 @@ _JUNK = b"\x16\x03\x01 what is this? \xff\xfe\x00"
 
 
 class _Value(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """What all faults share: they compare, hash, and print as their source."""
+    """Base of all faults: they compare, hash, and print as their source."""
 
 
 class _Instead(_Value, frozen=True, kw_only=True):
-    """What comes in the place of the true answer, and by default in the place of the work."""
+    """A fault that replaces the true answer, and by default the work."""
 
     after_work: bool = False
 
@@ -91,7 +91,7 @@ class _Instead(_Value, frozen=True, kw_only=True):
 
 
 class Slow(_Value, frozen=True):
-    """The true answer, `seconds` later. **The work is done**, whether or not somebody still waits.
+    """The true answer, `seconds` later. **The work is done**, even for a client that no longer waits.
 
     It is done at once and only the answer comes late, or with `before_work` when the time is over: the request waits
     as it would in a queue, in memory, and is done even if the client has given it up.
@@ -141,7 +141,7 @@ class Cut(_Value, frozen=True, kw_only=True):
             raise ValueError("fraction: is not between 0 and 1")
 
     def kept(self, size: int) -> int:
-        """How many bytes of a body of this size are sent."""
+        """Return how many bytes of a body of this size are sent."""
         return min(int(size * self.fraction) if self.bytes is None else self.bytes, size - 1)
 
 
@@ -179,7 +179,7 @@ class Refuse(_Instead, frozen=True):
 
 
 class Html(_Instead, frozen=True):
-    """A page of HTML that somebody in between sent. **The work is not done**, with `after_work` **it is**.
+    """A page of HTML, as a proxy sends it. **The work is not done**, with `after_work` **it is**.
 
     502, 503 and 504 are a gateway's, 200 a captive portal's.
     """
@@ -250,7 +250,7 @@ class NoStderr(_Value, frozen=True):
 
 ShellFault = DeadShell | BlockedShell | NoStderr
 Fault = Slow | Drop | Cut | Truncated | Refuse | Html | Garbage | LostSession | ShellFault
-"""Everything that can be planned."""
+"""All faults."""
 
 
 class Played(NamedTuple):
@@ -261,7 +261,7 @@ class Played(NamedTuple):
 
 
 class Plan:
-    """A fault and the requests that it waits for: what `Faults.add` and `Faults.on` give."""
+    """A fault and the requests that it waits for: the result of `Faults.add` and `Faults.on`."""
 
     def __init__(self, faults: "Faults", method: str, fault: Fault, times: int | None) -> None:
         self.method = method
@@ -274,17 +274,17 @@ class Plan:
 
     @property
     def played(self) -> int:
-        """How many requests have met it."""
+        """The number of requests that have met it."""
         return self._played
 
     @property
     def left(self) -> int | None:
-        """How many more it waits for; None for no end."""
+        """The number of requests that it still waits for; None for no end."""
         return None if self._times is None else self._times - self._played
 
     @property
     def worked(self) -> int:
-        """How often the work of its method was done since it was planned, with the fault or without."""
+        """The number of times that the work of its method was done since it was planned, with or without the fault."""
         return self._faults.worked(self.method) - self._before
 
     def __repr__(self) -> str:
@@ -302,7 +302,7 @@ class Faults:
     """The faults of one platform: `platform.faults`. Every thread may use it.
 
     A method is named in full (`io.pocketenv.sandbox.exec`) or in short (`sandbox.exec`). `/cp` is the storage, and
-    `POST /cp` and `GET /cp` are its uploads and downloads. `*` is all of these. ValueError for a name that is none.
+    `POST /cp` and `GET /cp` are its uploads and downloads. `*` is all of these. Raises ValueError for an unknown name.
     """
 
     def __init__(self, methods: Iterable[str]) -> None:
@@ -314,7 +314,7 @@ class Faults:
         self._worked: Counter[str] = Counter()
 
     def add(self, method: str, fault: Fault, *, times: int | None = 1) -> Plan:
-        """Let the next `times` requests for `method` meet `fault`; None for all until it is removed.
+        """Plan `fault` for the next `times` requests for `method`; None for all until it is removed.
 
         A request meets one fault at most: the one that was planned first.
         """
@@ -330,7 +330,7 @@ class Faults:
 
     @contextmanager
     def on(self, method: str, fault: Fault, *, times: int | None = None) -> Generator[Plan]:
-        """The same inside a `with` block, and for all its requests unless `times` ends it earlier."""
+        """Plan a fault for a `with` block: for all its requests, or the first `times`."""
         plan = self.add(method, fault, times=times)
         try:
             yield plan
@@ -338,12 +338,12 @@ class Faults:
             self.remove(plan)
 
     def remove(self, plan: Plan) -> None:
-        """Let no more requests meet this one. What has met it goes on."""
+        """Remove a plan. Requests that have met it go on."""
         with self._lock:
             self._keep(held for held in self._plans if held is not plan)
 
     def clear(self) -> None:
-        """Remove all that is pending and forget what was seen."""
+        """Remove all pending plans and the list of `seen`."""
         with self._lock:
             self._keep(())
             self._played.clear()
@@ -361,7 +361,7 @@ class Faults:
             return tuple(self._played)
 
     def worked(self, method: str) -> int:
-        """How often the work of `method` was really done since the platform began, with faults or without.
+        """Return how often the work of `method` was done since the platform started, with or without faults.
 
         A request that was refused is not counted: one that is not valid, not allowed, or about nothing that exists.
         It is counted before anything of its answer is sent.
@@ -371,12 +371,12 @@ class Faults:
             return sum(self._worked[name] for name in names)
 
     def count(self, name: str) -> None:
-        """Note that the work of a request with this `name` is done."""
+        """Count the work of a request with this `name` as done."""
         with self._lock:
             self._worked[name] += 1
 
     def take(self, name: str) -> Fault | None:
-        """The fault that a request with this full name meets, once: asking again is another request."""
+        """Return the fault for a request with this full name, and use it up. Each call counts as a request."""
         with self._lock:
             met = next((plan for plan in self._plans if plan._meets(name)), None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             if met is None:
@@ -386,7 +386,7 @@ class Faults:
             return met.fault
 
     def names(self, method: str) -> frozenset[str]:
-        """The full names that `method` stands for."""
+        """Return the full names for `method`."""
         if method == EVERYTHING:
             return self._known
         if method == STORAGE:

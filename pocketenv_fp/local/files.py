@@ -38,7 +38,7 @@ async def get(call: Call) -> Any:
 
 async def get_all(call: Call) -> Any:
     """Return a page of files without their contents."""
-    rows, total = records.page(call, "files", _VIEW, records.listed(call))
+    rows, total = records.page(call, "files", _VIEW, records.list_filter(call))
     return {"files": [_view(*row) for row in rows], "total": total}
 
 
@@ -48,10 +48,10 @@ async def delete(call: Call) -> Any:
     return EMPTY
 
 
-def opened(world: World, sandbox_id: str) -> list[tuple[str, bytes]]:
+def contents(world: World, sandbox_id: str) -> list[tuple[str, bytes]]:
     """Return the (path, content) of every file of a sandbox that can be written. Others are logged and left out."""
     rows = world.store.rows("SELECT path, content FROM files WHERE sandbox = ? ORDER BY rowid", sandbox_id)
-    return [found for path, content in rows if (found := _open(world, path, content)) is not None]
+    return [file for path, content in rows if (file := _open(world, path, content)) is not None]
 
 
 def _open(world: World, path: str, content: str) -> tuple[str, bytes] | None:

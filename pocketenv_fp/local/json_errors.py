@@ -23,8 +23,8 @@ def complaint(text: str) -> str | None:
     >>> complaint('{"a":1,}')
     'Expected double-quoted property name in JSON at position 7'
     """
-    told = _complaint(_split(text))
-    return None if told is None else _join(told)
+    message = _complaint(_split(text))
+    return None if message is None else _join(message)
 
 
 def not_a_container(text: str) -> str:
@@ -36,8 +36,8 @@ def not_a_container(text: str) -> str:
     units = _split(text)
     start = len(units) - len(units.lstrip(_SPACE))
     # The real parser sees a string that is all marks from there on. The marks are replaced afterwards.
-    told = _complaint(units[:start] + "#" * (len(units) - start)) or _END
-    return _join("".join(_put_back(told, units, start)))
+    message = _complaint(units[:start] + "#" * (len(units) - start)) or _END
+    return _join("".join(_put_back(message, units, start)))
 
 
 def _complaint(units: str) -> str | None:
@@ -48,11 +48,11 @@ def _complaint(units: str) -> str | None:
     return None
 
 
-def _put_back(told: str, units: str, start: int) -> Iterator[str]:
+def _put_back(message: str, units: str, start: int) -> Iterator[str]:
     at = 0
-    while at < len(told):
-        size = len(told) - at - len(told[at:].lstrip("#"))
-        yield units[start : start + size] if size else told[at]
+    while at < len(message):
+        size = len(message) - at - len(message[at:].lstrip("#"))
+        yield units[start : start + size] if size else message[at]
         at += max(size, 1)
 
 
@@ -119,9 +119,9 @@ class _Reader:
             inside.append(first)
         self._at += 1
 
-    def _name(self, told: str) -> None:
+    def _name(self, missing: str) -> None:
         if self._peek() != '"':
-            raise self._expected(told)
+            raise self._expected(missing)
         self._string()
 
     def _colon(self, wrong: Callable[[], _Broken]) -> None:
@@ -188,9 +188,9 @@ class _Reader:
     def _is_digit(self) -> bool:
         return bool(self._here()) and self._here() in _DIGITS
 
-    def _need_digit(self, told: str) -> None:
+    def _need_digit(self, missing: str) -> None:
         if not self._is_digit():
-            raise self._expected(told)
+            raise self._expected(missing)
 
     def _here(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -200,8 +200,8 @@ class _Reader:
             self._at += 1
         return self._here()
 
-    def _expected(self, told: str) -> _Broken:
-        return _Broken(f"{told} in JSON at position {self._at}")
+    def _expected(self, missing: str) -> _Broken:
+        return _Broken(f"{missing} in JSON at position {self._at}")
 
     def _unexpected(self) -> _Broken:
         letter, at, size = self._here(), self._at, len(self._text)

@@ -44,7 +44,7 @@ async def put_tailscale_auth_key(call: Call) -> Any:
     return NOTHING
 
 
-def opened(world: World, sandbox_id: str) -> Pair | None:
+def open_pair(world: World, sandbox_id: str) -> Pair | None:
     """Return the key pair of a sandbox, if it has one. Raises ValueError where the private key cannot be opened."""
     row = world.store.row("SELECT private_key, public_key FROM ssh_keys WHERE sandbox = ?", sandbox_id)
     return Pair(world.vault.open(row[0]), row[1]) if row else None
@@ -63,20 +63,18 @@ def _lines(text: str) -> bytes:
 
 
 def _kept(call: Call, table: str, columns: str) -> tuple[Any, ...]:
-    found = sandboxes.find(call.world, call.params["id"], by="id", owner=call.me.id)
-    row = None if found is None else call.world.store.row(_ONE.format(columns, table), found.id)
+    sandbox = sandboxes.find(call.world, call.params["id"], by="id", owner=call.me.id)
+    row = None if sandbox is None else call.world.store.row(_ONE.format(columns, table), sandbox.id)
     if row is None:
         raise not_found("Not found")
     return row
 
 
 def _keep(call: Call, table: str, **values: str) -> None:
-    found = sandboxes.find(call.world, call.body["id"], by="id", owner=call.me.id)
-    if found is None:
-        raise not_found("Sandbox not found")
+    sandbox = sandboxes.find_own(call, call.body["id"], by="id")
     store = call.world.store
     with store.transaction():
         # Each put makes a new record.
-        store.remove(table, "sandbox = ?", found.id)
+        store.remove(table, "sandbox = ?", sandbox.id)
         redacted: str | None = call.body.get("redacted")
-        store.insert(table, sandbox=found.id, id=new_id("rec"), redacted=redacted, created_at=now(), **values)
+        store.insert(table, sandbox=sandbox.id, id=new_id("rec"), redacted=redacted, created_at=now(), **values)

@@ -13,16 +13,16 @@ from pocketenv_fp.local import (
     processes,
     providers,
     repositories,
+    restores,
     sandboxes,
     secrets,
     services,
-    unpackings,
     volumes,
 )
-from pocketenv_fp.local import mounts as layout
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Plan
 from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
+from pocketenv_fp.local.layout import system_path
 from pocketenv_fp.local.machine import Machine, Refused, bury
 from pocketenv_fp.local.sandboxes import Sandbox
 
@@ -34,27 +34,27 @@ async def create_sandbox(call: Call) -> Any:
     existing = sandboxes.same(call)
     if existing is not None:
         await _start(call.world, existing, {})
-        return sandboxes.found_again(existing)
-    made = sandboxes.add(call)
-    machine = call.world.machine(made.id)
+        return sandboxes.view_existing(existing)
+    sandbox = sandboxes.add(call)
+    machine = call.world.machine(sandbox.id)
     async with machine.turn:
-        await repositories.clone(machine, made.repo)
-    return sandboxes.created(made, call.body)
+        await repositories.clone(machine, sandbox.repo)
+    return sandboxes.view_created(sandbox, call.body)
 
 
 async def start_sandbox(call: Call) -> Any:
     """Start a sandbox. A running one gets its secrets, variables, files and keys again."""
-    await _start(call.world, _own(call, by="name"), call.body)
+    await _start(call.world, sandboxes.find_usable(call), call.body)
     return NOTHING
 
 
 async def stop_sandbox(call: Call) -> Any:
     """Kill its processes, and on most providers discard its files."""
-    found = _own(call, by="name")
-    machine = call.world.machine(found.id)
+    sandbox = sandboxes.find_usable(call)
+    machine = call.world.machine(sandbox.id)
     async with machine.turn:
-        sandboxes.mark_stopped(call.world, found.id)
-        this = providers.provider(found.provider)
+        sandboxes.mark_stopped(call.world, sandbox.id)
+        this = providers.provider(sandbox.provider)
         if not this.runs_on:
             await machine.halt()
         if not this.keeps_files:
@@ -64,19 +64,19 @@ async def stop_sandbox(call: Call) -> Any:
 
 async def delete_sandbox(call: Call) -> Any:
     """Kill its processes and remove every trace, its backups included."""
-    found = _own(call, by="name")
-    machine = call.world.machine(found.id)
+    sandbox = sandboxes.find_usable(call)
+    machine = call.world.machine(sandbox.id)
     async with machine.turn:
-        if sandboxes.find(call.world, found.id, by="id") is None:
+        if sandboxes.find(call.world, sandbox.id, by="id") is None:
             raise not_found("Sandbox not found", "SandboxNotFound")
-        archives, contents = backups.archives(call.world, found.id), volumes.contents(call.world, found.id)
-        call.world.store.write("DELETE FROM sandboxes WHERE id = ?", found.id)
+        archives, contents = backups.archives(call.world, sandbox.id), volumes.contents(call.world, sandbox.id)
+        call.world.store.write("DELETE FROM sandboxes WHERE id = ?", sandbox.id)
         await machine.halt()
         await machine.discard()
         for archive in archives:
             archive.unlink(missing_ok=True)
         await volumes.discard(call.world, contents)
-        call.world.machines.pop(found.id, None)
+        call.world.machines.pop(sandbox.id, None)
     return NOTHING
 
 
@@ -89,7 +89,7 @@ def plan(world: World, sandbox_id: str) -> Plan:
         sandbox_id,
     )
     paths = [*(row[0] for row in named), *(mount.path for mount in mounts)]
-    reach = frozenset(lent for path in paths if (lent := layout.lent(path)) is not None)
+    reach = frozenset(place for path in paths if (place := system_path(path)) is not None)
     return Plan(world.data / "sandboxes" / sandbox_id, tuple(mounts), reach)
 
 
@@ -99,11 +99,11 @@ async def reach(world: World, sandbox_id: str, path: str) -> None:
     In a box the system's directories are read-only. From now on this one accepts new names. The box is rebuilt for that,
     and services come back.
     """
-    lent = layout.lent(path)
-    if world.kind.isolation != "bubblewrap" or lent is None:
+    place = system_path(path)
+    if world.kind.isolation != "bubblewrap" or place is None:
         return
-    world.store.write("INSERT OR IGNORE INTO reached (sandbox, path) VALUES (?, ?)", sandbox_id, lent)
-    if await world.machine(sandbox_id).reach(lent):
+    world.store.write("INSERT OR IGNORE INTO reached (sandbox, path) VALUES (?, ?)", sandbox_id, place)
+    if await world.machine(sandbox_id).reach(place):
         await services.resume(world, sandbox_id)
 
 
@@ -113,13 +113,13 @@ def recover(world: World) -> None:
     bury(world.data / "trash")
     for clone in world.data.glob(f"{repositories.DRAFT}*"):
         bury(clone)
-    kept = {
+    known = {
         name
         for name, stopped, provider in world.store.rows("SELECT id, stopped, provider FROM sandboxes")
         if not stopped or providers.provider(provider).keeps_files
     }
     for folder in _entries(world.data / "sandboxes"):
-        if folder.name not in kept:
+        if folder.name not in known:
             bury(folder)
         else:
             file_operations.sweep(str(folder))
@@ -134,16 +134,16 @@ def recover(world: World) -> None:
 
 async def finish(world: World) -> None:
     """Finish the restores that a crash interrupted."""
-    for noted in unpackings.left(world):
-        sandbox = sandboxes.find(world, noted.sandbox, by="id")
-        async with world.machine(noted.sandbox).turn:
-            if sandbox is not None and not sandbox.stopped and (world.data / noted.archive).exists():
+    for restore in restores.unfinished(world):
+        sandbox = sandboxes.find(world, restore.sandbox, by="id")
+        async with world.machine(restore.sandbox).turn:
+            if sandbox is not None and not sandbox.stopped and (world.data / restore.archive).exists():
                 try:
-                    await reach(world, noted.sandbox, noted.directory)
-                    await unpackings.carry(world, noted)
+                    await reach(world, restore.sandbox, restore.directory)
+                    await restores.carry_out(world, restore)
                 except (Refused, OSError) as error:
-                    _log.warning("an interrupted unpacking could not be finished: %s", error)
-            unpackings.forget(world, noted)
+                    _log.warning("an interrupted restore could not be finished: %s", error)
+            restores.forget(world, restore)
 
 
 async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
@@ -153,13 +153,13 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             raise not_found("Sandbox not found", "SandboxNotFound")
         snapshot = secrets.snapshot(world.store, sandbox.id)
         try:
-            environment = secrets.opened(world.vault, snapshot)
-            pair = keys.opened(world, sandbox.id)
+            environment = secrets.environment(world.vault, snapshot)
+            pair = keys.open_pair(world, sandbox.id)
         except ValueError:
             # The platform boots the machine before it opens the sealed boxes.
             world.store.write("UPDATE sandboxes SET stopped = 0, started_at = ? WHERE id = ?", now(), sandbox.id)
             raise server_error() from None
-        written = files.opened(world, sandbox.id)
+        contents = files.contents(world, sandbox.id)
         await machine.adopt(plan(world, sandbox.id))
         if volumes.contents(world, sandbox.id):
             await _attach_volumes(machine)
@@ -173,9 +173,9 @@ async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:
             sandbox.id,
         )
         machine.variables = environment
-        providers.started(world, sandbox)
-        if pair is not None or written:
-            world.do_later(partial(_write_files, world, sandbox.id, started, pair, written))
+        providers.export_settings(world, sandbox)
+        if pair is not None or contents:
+            world.do_later(partial(_write_files, world, sandbox.id, started, pair, contents))
         await services.resume(world, sandbox.id)
         await repositories.clone(machine, body.get("repo", sandbox.repo))
 
@@ -190,7 +190,7 @@ async def _attach_volumes(machine: Machine) -> None:
 
 
 async def _write_files(
-    world: World, sandbox_id: str, started: float, pair: keys.Pair | None, written: list[tuple[str, bytes]]
+    world: World, sandbox_id: str, started: float, pair: keys.Pair | None, contents: list[tuple[str, bytes]]
 ) -> None:
     machine = world.machine(sandbox_id)
     async with machine.turn:
@@ -200,18 +200,11 @@ async def _write_files(
             return
         if pair is not None:
             await keys.install(machine, pair)
-        for path, content in written:
+        for path, content in contents:
             try:
                 await machine.write(path, content)
             except Refused as error:
                 _log.warning("a file could not be written: %s", error)
-
-
-def _own(call: Call, *, by: sandboxes.By) -> Sandbox:
-    found = sandboxes.find(call.world, call.params["id"], by=by, owner=call.owner)
-    if found is None:
-        raise not_found("Sandbox not found", "SandboxNotFound")
-    return found
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -22,9 +22,9 @@ class RateWindow:
         if self.limit is None:
             return True, PLATFORM_LIMIT - 1, math.ceil(now) + WINDOW_SECONDS
         # The newest `limit` requests are all that a decision needs, however many were refused.
-        seen = self._seen.setdefault(address, deque(maxlen=max(self.limit, 1)))
-        while seen and seen[0] <= now - WINDOW_SECONDS:
-            seen.popleft()
-        admitted = len(seen) < self.limit
-        seen.append(now)
-        return admitted, max(self.limit - len(seen), 0), math.ceil(seen[0] + WINDOW_SECONDS)
+        times = self._seen.setdefault(address, deque(maxlen=max(self.limit, 1)))
+        while times and times[0] <= now - WINDOW_SECONDS:
+            times.popleft()
+        admitted = len(times) < self.limit
+        times.append(now)
+        return admitted, max(self.limit - len(times), 0), math.ceil(times[0] + WINDOW_SECONDS)

@@ -14,7 +14,7 @@ PATHS = frozenset(["/login", "/token"])
 _HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
 
 
-class Said(NamedTuple):
+class Reply(NamedTuple):
     """An answer in plain words. With `page` it is shown as an error page."""
 
     status: int
@@ -22,20 +22,20 @@ class Said(NamedTuple):
     page: bool = False
 
 
-async def answer(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Said | None:
+async def answer(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Reply | None:
     """Answer a request for one of the pages. Return None for a verb that the page does not take."""
     verb = scope["method"]
     if scope["path"] == "/token":
-        return Said(401, "Unauthorized") if verb in {"GET", "HEAD"} else None
+        return Reply(401, "Unauthorized") if verb in {"GET", "HEAD"} else None
     if verb not in {"GET", "HEAD", "POST"}:
         return None
     try:
         handle = await _handle(scope, receive, headers)
     except (Refusal, ValueError):
-        return Said(500, "Error: there is no handle in the request", page=True)
+        return Reply(500, "Error: there is no handle in the request", page=True)
     if not isinstance(handle, str) or not _HANDLE.fullmatch(handle):
-        return Said(400, "Invalid handle")
-    return Said(500, "Error: this platform knows no accounts; its token is printed when it starts", page=True)
+        return Reply(400, "Invalid handle")
+    return Reply(500, "Error: this platform knows no accounts; its token is printed when it starts", page=True)
 
 
 async def _handle(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import box as boxes
-from pocketenv_fp.local import mounts, processes
+from pocketenv_fp.local import layout, processes
 from pocketenv_fp.local.agent import file_operations, process_tree
 from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.box import Box, Kind, Plan, Refused
@@ -143,20 +143,20 @@ class Machine:
             return
         box = await self._boot()
         with archive.open("r+b" if writing else "rb") as file:
-            held, _ = await box.ask({"do": "hold"}, descriptor=file.fileno())
+            answer, _ = await box.ask({"do": "hold"}, descriptor=file.fileno())
         try:
-            yield held["name"]
+            yield answer["name"]
         finally:
             with contextlib.suppress(Refused):
-                await box.ask({"do": "release", "name": held["name"]})
+                await box.ask({"do": "release", "name": answer["name"]})
 
     async def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write a file at an absolute path of the sandbox. It appears whole. Raises Refused."""
         box = await self._boot()
         await box.ask({"do": "write", "path": path, "mode": mode}, content)
 
-    async def pack(self, path: str, archive: Path, top: str | None = None) -> bool:
-        """Keep a directory as a tar.gz of this machine, its contents under `top` or bare; whether there is one.
+    async def pack(self, path: str, archive: Path) -> bool:
+        """Pack the entries of a directory into a tar.gz of this machine. Return whether there is such a directory.
 
         The archive appears whole. Raises Refused.
         """
@@ -165,9 +165,9 @@ class Machine:
         archive.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with draft.open("wb") as file:
-                told, carried = await box.ask({"do": "pack", "path": path, "top": top}, descriptor=file.fileno())
+                answer, payload = await box.ask({"do": "pack", "path": path}, descriptor=file.fileno())
                 await aside(os.fsync, file.fileno())
-            if carried[: told["out"]] != b"true":
+            if payload[: answer["out"]] != b"true":
                 return False
             draft.replace(archive)
         finally:
@@ -238,9 +238,9 @@ class Machine:
 
     def _prepare(self, plan: Plan) -> None:
         try:
-            mounts.prepare(plan.root)
+            layout.prepare(plan.root)
             if self._kind.isolation == "processes":
-                mounts.attach(plan.root, plan.mounts)
+                layout.attach(plan.root, plan.mounts)
         except OSError as error:
             raise Refused(error.strerror) from None
 
@@ -253,11 +253,11 @@ class Machine:
         return f"Machine({str(self.folder)!r})"
 
 
-def _finished(told: dict[str, Any], output: bytes) -> Finished:
-    if "lost" in told:
+def _finished(answer: dict[str, Any], output: bytes) -> Finished:
+    if "lost" in answer:
         raise Lost
-    stdout, stderr = (part.decode("utf-8", "replace") for part in (output[: told["out"]], output[told["out"] :]))
-    return Finished(stdout, stderr, told["code"], told["limited"])
+    stdout, stderr = (part.decode("utf-8", "replace") for part in (output[: answer["out"]], output[answer["out"] :]))
+    return Finished(stdout, stderr, answer["code"], answer["limited"])
 
 
 def _own(environment: Mapping[str, str]) -> dict[str, str]:

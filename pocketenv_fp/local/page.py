@@ -87,11 +87,11 @@ class Page:
         running = store.count("SELECT count(*) FROM sandboxes WHERE stopped = 0 AND ready_at <= ?", now())
         handles = {user: str(handle) for user, handle in store.rows("SELECT id, handle FROM users")}
         newest = "ORDER BY created_at DESC, rowid DESC LIMIT ?"
-        found = [Sandbox(*row) for row in store.select(Sandbox._fields, "sandboxes", newest, MOST_SANDBOXES)]
+        sandboxes = [Sandbox(*row) for row in store.select(Sandbox._fields, "sandboxes", newest, MOST_SANDBOXES)]
         ports, services = self._ports(), self._services()
         rows = [
             Row(each, handles.get(each.owner or ""), ports.get(each.id, []), services.get(each.id, []))
-            for each in found
+            for each in sandboxes
         ]
         newest_first = list(self._recent)[: -MOST_REQUESTS - 1 : -1]
         requests = [answered._replace(sandbox=self._names.of(answered.sandbox)) for answered in newest_first]
@@ -100,18 +100,18 @@ class Page:
         return View(url, self._world.vault.public_key, kind, total, running, rows, requests)
 
     def _ports(self) -> dict[str, list[tuple[int, str | None]]]:
-        found: dict[str, list[tuple[int, str | None]]] = {}
+        ports: dict[str, list[tuple[int, str | None]]] = {}
         for sandbox, port, url in self._world.store.rows("SELECT sandbox, port, preview_url FROM ports ORDER BY port"):
-            found.setdefault(sandbox, []).append((port, url))
-        return found
+            ports.setdefault(sandbox, []).append((port, url))
+        return ports
 
     def _services(self) -> dict[str, list[Service]]:
-        found: dict[str, list[Service]] = {}
+        services: dict[str, list[Service]] = {}
         for sandbox, service, name in self._world.store.rows("SELECT sandbox, id, name FROM services ORDER BY rowid"):
             machine = self._world.machines.get(sandbox)
             runs = machine is not None and machine.runs(service)
-            found.setdefault(sandbox, []).append(Service(name, runs))
-        return found
+            services.setdefault(sandbox, []).append(Service(name, runs))
+        return services
 
 
 def _is_here(headers: Headers) -> bool:

@@ -75,38 +75,38 @@ class Exchange(NamedTuple):
 Work = Callable[[Exchange], Awaitable[None]]
 
 
-async def play(fault: Fault, asked: Exchange, work: Work, closed: Callable[[], bool]) -> None:
+async def play(fault: Fault, exchange: Exchange, work: Work, closed: Callable[[], bool]) -> None:
     """Answer as the fault wants it. `work` makes the true answer; `closed` returns whether the platform is closing."""
-    request = _Request(asked.receive)
-    told = asked._replace(receive=request.receive)
+    request = _Request(exchange.receive)
+    read = exchange._replace(receive=request.receive)
     match fault:
         case Slow():
-            await _slowly(fault, told, request, work, closed)
+            await _slowly(fault, read, request, work, closed)
         case LostSession() | DeadShell() | BlockedShell() | NoStderr():
-            asked.scope[SESSION_LOST if isinstance(fault, LostSession) else SHELL_FAULT] = fault
-            await work(told)
+            exchange.scope[SESSION_LOST if isinstance(fault, LostSession) else SHELL_FAULT] = fault
+            await work(read)
         case Cut():
-            await work(told._replace(send=_Shorter(asked.send, fault.kept).send))
-            await _end(asked, request, reset=fault.reset)
+            await work(read._replace(send=_Shorter(exchange.send, fault.kept).send))
+            await _end(exchange, request, reset=fault.reset)
         case Truncated():
-            await work(told._replace(send=_Shorter(asked.send, lambda size: size // 2, honest=True).send))
-            await asked.send({"type": "http.response.body"})
+            await work(read._replace(send=_Shorter(exchange.send, lambda size: size // 2, honest=True).send))
+            await exchange.send({"type": "http.response.body"})
         case Drop():
             if fault.after_work:
-                await work(told._replace(send=_nowhere, note=_nobody))
-            asked.note(NOT_SENT)
-            await _end(asked, request, reset=fault.reset)
+                await work(read._replace(send=_nowhere, note=_nobody))
+            exchange.note(NOT_SENT)
+            await _end(exchange, request, reset=fault.reset)
         case Refuse() | Html() | Garbage():
             if fault.after_work:
-                await work(told._replace(send=_nowhere, note=_nobody))
+                await work(read._replace(send=_nowhere, note=_nobody))
             await request.drain()
-            status, headers, body = _said(fault, asked)
-            if isinstance(fault, Refuse) and asked.scope["path"].startswith(PREFIX):
+            status, headers, body = _fault_answer(fault, exchange)
+            if isinstance(fault, Refuse) and exchange.scope["path"].startswith(PREFIX):
                 headers = [*headers, (b"etag", etag(body))]
-            asked.note(status)
+            exchange.note(status)
             headers = [*headers, (b"content-length", str(len(body)).encode())]
-            await asked.send({"type": "http.response.start", "status": status, "headers": headers})
-            await asked.send({"type": "http.response.body", "body": body})
+            await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
+            await exchange.send({"type": "http.response.body", "body": body})
         case _:
             assert_never(fault)
 
@@ -152,14 +152,14 @@ class _Request:
         self._held = held
 
 
-async def _end(asked: Exchange, request: _Request, *, reset: bool) -> None:
+async def _end(exchange: Exchange, request: _Request, *, reset: bool) -> None:
     # A client that waits for "100 Continue" has sent no body. Reading it would put a byte on the wire.
-    if not any(name == b"expect" for name, _ in asked.scope["headers"]):
+    if not any(name == b"expect" for name, _ in exchange.scope["headers"]):
         await request.drain()
-    await hang_up(asked.scope, asked.receive, reset=reset)
+    await hang_up(exchange.scope, exchange.receive, reset=reset)
 
 
-async def _slowly(fault: Slow, told: Exchange, request: _Request, work: Work, closed: Callable[[], bool]) -> None:
+async def _slowly(fault: Slow, exchange: Exchange, request: _Request, work: Work, closed: Callable[[], bool]) -> None:
     waited = False
 
     async def later(message: Message) -> None:
@@ -167,21 +167,21 @@ async def _slowly(fault: Slow, told: Exchange, request: _Request, work: Work, cl
         if not waited:
             waited = True
             await _wait(fault.seconds, closed)
-        await told.send(message)
+        await exchange.send(message)
 
     if fault.before_work:
         await request.hold()
         await _wait(fault.seconds, closed)
-        await work(told)
+        await work(exchange)
     else:
-        await work(told._replace(send=later))
+        await work(exchange._replace(send=later))
 
 
 async def _wait(seconds: float, closed: Callable[[], bool]) -> None:
     # In short naps: a platform that closes does not wait for them.
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
-    while (left := until - clock()) > 0 and not closed():  # noqa: ASYNC110 - `closed` is told by another thread
+    while (left := until - clock()) > 0 and not closed():  # noqa: ASYNC110 - another thread sets `closed`
         await asyncio.sleep(min(left, LOOK_AGAIN))
 
 
@@ -217,19 +217,19 @@ class _Shorter:
         return {**message, "headers": [*(pair for pair in headers if pair[0] != b"content-length"), told]}
 
 
-def _said(fault: Refuse | Html | Garbage, asked: Exchange) -> tuple[int, Headers, bytes]:
+def _fault_answer(fault: Refuse | Html | Garbage, exchange: Exchange) -> tuple[int, Headers, bytes]:
     match fault:
         case Html(status=status):
             return status, [_HTML], _page(status)
         case Garbage(body=body):
-            return 200, [_JSON, *asked.headers], body
+            return 200, [_JSON, *exchange.headers], body
         case Refuse(status=429):
-            return _too_many(fault, asked.headers)
+            return _too_many(fault, exchange.headers)
         case Refuse(status=status):
             return (
                 status,
-                [_JSON, *asked.headers, *_retry_after(fault.retry_after)],
-                _encode(_error(fault, asked.scope)),
+                [_JSON, *exchange.headers, *_retry_after(fault.retry_after)],
+                _encode(_error(fault, exchange.scope)),
             )
 
 
@@ -242,8 +242,8 @@ def _too_many(fault: Refuse, headers: Headers) -> tuple[int, Headers, bytes]:
     return 429, [_JSON, *told, *_retry_after(pause)], _encode({"error": fault.error or _TOO_MANY})
 
 
-def _retry_after(said: Any) -> Headers:
-    return [] if said is None or said is UNSET else [(b"retry-after", str(said).encode())]
+def _retry_after(seconds: Any) -> Headers:
+    return [] if seconds is None or seconds is UNSET else [(b"retry-after", str(seconds).encode())]
 
 
 def _error(fault: Refuse, scope: Scope) -> dict[str, str]:

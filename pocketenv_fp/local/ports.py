@@ -20,44 +20,45 @@ HIGHEST_PORT = 65_535
 
 async def expose(call: Call) -> Any:
     """Return the URL of a port, or null. Sandboxes share this machine's network, so it is the port itself. Raises Refusal."""
-    found, port = _own(call), int(call.body["port"])
+    sandbox, port = sandboxes.find_own(call, call.params["id"], by="uri"), int(call.body["port"])
     call.need_agent()
-    add(call.world, found, port, call.body.get("description"))
-    if found.provider != CLOUDFLARE:
+    add(call.world, sandbox, port, call.body.get("description"))
+    if sandbox.provider != CLOUDFLARE:
         return {}
-    return {"previewUrl": show(call.world, found, port)}
+    return {"previewUrl": show(call.world, sandbox, port)}
 
 
 async def unexpose(call: Call) -> Any:
     """Delete the record of a port. A port that was not exposed is no error. Raises Refusal where the provider refuses."""
-    found, port = _own(call), int(call.body["port"])
-    if _reserved(found, port):
+    sandbox, port = sandboxes.find_own(call, call.params["id"], by="uri"), int(call.body["port"])
+    if _reserved(sandbox, port):
         raise provider_refused()
-    call.world.store.remove("ports", "sandbox = ? AND port = ?", found.id, port)
-    call.world.store.change("sandboxes", "id = ? AND shown_port = ?", (found.id, port), shown_port=None)
+    call.world.store.remove("ports", "sandbox = ? AND port = ?", sandbox.id, port)
+    call.world.store.change("sandboxes", "id = ? AND shown_port = ?", (sandbox.id, port), shown_port=None)
     return EMPTY
 
 
 async def get_exposed(call: Call) -> Any:
     """Return the ports of a sandbox. An unknown sandbox has none."""
-    found = sandboxes.find(call.world, call.params["id"], by="name", owner=call.me.id)
+    sandbox = sandboxes.find(call.world, call.params["id"], by="name", owner=call.me.id)
     rows = call.world.store.rows(
-        "SELECT port, description, preview_url FROM ports WHERE sandbox = ? ORDER BY rowid", found.id if found else None
+        "SELECT port, description, preview_url FROM ports WHERE sandbox = ? ORDER BY rowid",
+        sandbox.id if sandbox else None,
     )
     return {"ports": [_view(*row) for row in rows]}
 
 
 async def expose_vscode(call: Call) -> Any:
     """Return a URL that opens the workspace in the VS Code of this machine. Other providers than Cloudflare refuse."""
-    found = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.owner)
-    if found is None:
+    sandbox = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.owner)
+    if sandbox is None:
         raise not_found("Sandbox not found")
-    link = "vscode://file" + quote(str(call.world.machine(found.id).folder / "workspace"))
-    there = found.provider == CLOUDFLARE
+    link = "vscode://file" + quote(str(call.world.machine(sandbox.id).folder / "workspace"))
+    there = sandbox.provider == CLOUDFLARE
     new = call.world.store.write(
         "INSERT INTO ports (sandbox, port, description, preview_url) VALUES (?, ?, 'VS Code Server', ?)"
         " ON CONFLICT DO NOTHING",
-        found.id,
+        sandbox.id,
         VSCODE_PORT,
         link if there else None,
     )
@@ -102,13 +103,6 @@ def show_again(world: World, sandbox: Sandbox) -> None:
 
 def _reserved(sandbox: Sandbox, port: int) -> bool:
     return port == RESERVED_PORT and sandbox.provider == CLOUDFLARE
-
-
-def _own(call: Call) -> Sandbox:
-    found = sandboxes.find(call.world, call.params["id"], by="uri", owner=call.me.id)
-    if found is None:
-        raise not_found("Sandbox not found")
-    return found
 
 
 def _view(port: int, description: str | None, preview_url: str | None) -> dict[str, Any]:

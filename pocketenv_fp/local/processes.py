@@ -30,24 +30,24 @@ def end_marked(folder: Path) -> None:
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed: set[int] = set()
-    while found := marked(folder) | (killed & process_tree.living().keys()):
-        killed |= found
-        _kill(found)
+    while pids := find_marked(folder) | (killed & process_tree.living().keys()):
+        killed |= pids
+        _kill(pids)
         if time.monotonic() > deadline:
             return
         time.sleep(0.002)
 
 
-def marked(folder: Path) -> set[int]:
+def find_marked(folder: Path) -> set[int]:
     """Return the ids of the living processes that belong to `folder`. Empty without /proc."""
     # The closing NUL or slash keeps /a/box1 from matching /a/box10.
     mark = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)
-    found = {
+    pids = {
         pid
         for pid in process_tree.living()
-        if mark + b"\0" in (told := process_tree.environment(pid)) or mark + b"/" in told
+        if mark + b"\0" in (environment := process_tree.environment(pid)) or mark + b"/" in environment
     }
-    return (found | process_tree.descendants(found).keys()) - {os.getpid()}
+    return (pids | process_tree.descendants(pids).keys()) - {os.getpid()}
 
 
 def _kill(pids: set[int]) -> None:

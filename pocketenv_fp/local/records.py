@@ -45,14 +45,13 @@ def remove(call: Call, table: Table) -> bool:
 
 def sandbox_of(call: Call, identifier: str | None) -> str:
     """Return the id of the caller's sandbox with this id or name. 404 where the caller has none."""
-    found = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
-    if found is None:
+    if identifier is None:
         raise not_found("Sandbox not found")
-    return found.id
+    return sandboxes.find_own(call, identifier, by="name").id
 
 
-def listed(call: Call) -> str | None:
+def list_filter(call: Call) -> str | None:
     """Return the sandbox id for a list, from an id or name. An unknown one stays as it is, and its list is empty."""
     identifier: str | None = call.params.get("sandboxId")
-    found = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
-    return identifier if found is None else found.id
+    sandbox = None if identifier is None else sandboxes.find(call.world, identifier, by="name", owner=call.me.id)
+    return identifier if sandbox is None else sandbox.id

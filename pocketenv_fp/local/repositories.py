@@ -51,7 +51,7 @@ async def _arrive(machine: Machine, repo: str, name: str) -> None:
         copy, archive = Path(folder) / name, Path(folder) / "archive"
         if await aside(_clone_here, here, copy):
             with archive.open("wb") as file:
-                await aside(pack, "/", str(copy), {}, os.dup(file.fileno()), None)
+                await aside(pack, "/", str(copy), {}, os.dup(file.fileno()))
             await machine.unpack(f"/workspace/{name}", archive)
         bury(copy)
 

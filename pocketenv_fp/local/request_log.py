@@ -46,28 +46,28 @@ class Answered(NamedTuple):
     @property
     def milliseconds(self) -> str:
         """The time of the work."""
-        taken = self.seconds * 1000
-        return f"{taken:.1f} ms" if taken < 1000 else f"{taken:,.0f} ms"
+        duration = self.seconds * 1000
+        return f"{duration:.1f} ms" if duration < 1000 else f"{duration:,.0f} ms"
 
 
-Heard = Callable[[Answered], None]
+Listener = Callable[[Answered], None]
 
 
-def sandbox(nsid: str, *given: Any) -> str | None:
+def sandbox(nsid: str, *inputs: Any) -> str | None:
     """Return the sandbox that the parameters or the body name, in any of its names."""
     keys = ("sandboxId", "id") if nsid.startswith(f"{NAMESPACE}sandbox.") else ("sandboxId",)
-    for said in _mappings(given):
+    for mapping in _mappings(inputs):
         for key in keys:
-            if isinstance(found := said.get(key), str):
-                return found
+            if isinstance(name := mapping.get(key), str):
+                return name
     return None
 
 
-def _mappings(given: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+def _mappings(inputs: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
     # The body of addSecret and similar methods has its sandbox one level deeper.
-    for said in given:
-        if isinstance(said, dict):
-            outer = cast("dict[str, Any]", said)
+    for value in inputs:
+        if isinstance(value, dict):
+            outer = cast("dict[str, Any]", value)
             yield outer
             yield from (cast("dict[str, Any]", inner) for inner in outer.values() if isinstance(inner, dict))
 
@@ -89,11 +89,11 @@ class Names:
         """Return the name of a sandbox by id, name or at-uri. Only in the server's thread."""
         if identifier is None:
             return None
-        found = sandboxes.find(self._world, identifier, by="uri")
-        if found is None:
+        sandbox = sandboxes.find(self._world, identifier, by="uri")
+        if sandbox is None:
             return self._seen.get(identifier) or (identifier if _IDENTIFIER.fullmatch(identifier) else None)
-        self.learn(identifier, found.name)
-        return found.name
+        self.learn(identifier, sandbox.name)
+        return sandbox.name
 
 
 class Log:
@@ -161,5 +161,5 @@ def _painted(text: str, shade: str, *, colour: bool) -> str:
 
 def _plain(text: str) -> str:
     # The string is from the wire: no line break and no terminal sequence gets through.
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST])
-    return shown if len(text) <= LONGEST else f"{shown}…"
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST])
+    return printable if len(text) <= LONGEST else f"{printable}…"

@@ -14,6 +14,7 @@ from pocketenv_fp.local.call import (
     agent_lost,
     iso,
     new_id,
+    not_found,
     now,
     record_key,
     server_error,
@@ -65,14 +66,14 @@ class Sandbox(NamedTuple):
 
 async def get_sandbox(call: Call) -> Any:
     """Return a sandbox or a base image, of any owner; `{}` for an unknown one."""
-    found = find(call.world, call.params["id"], by="uri")
-    if found is None:
+    sandbox = find(call.world, call.params["id"], by="uri")
+    if sandbox is None:
         return _base_image(call.world, call.params["id"])
-    owner = actors.find(call.world.store, found.owner)
+    owner = actors.find(call.world.store, sandbox.owner)
     shown = {
-        **view(found),
-        "topics": json.loads(found.topics) if found.topics else None,
-        "repo": found.repo,
+        **view(sandbox),
+        "topics": json.loads(sandbox.topics) if sandbox.topics else None,
+        "repo": sandbox.repo,
     }
     return {"sandbox": shown if owner is None else {**shown, "owner": actors.owner(owner)}}
 
@@ -85,13 +86,13 @@ async def get_actor_sandboxes(call: Call) -> Any:
     if user is None:
         return {"sandboxes": [], "total": 0}
     chosen: tuple[str | float, ...] = (user.id,)
-    wanted = "WHERE owner = ?"
+    condition = "WHERE owner = ?"
     if (running := call.params.get("isRunning")) is not None:
         state = "stopped = 0 AND ready_at <= ?" if running else "NOT (stopped = 0 AND ready_at <= ?)"
-        chosen, wanted = (user.id, now()), f"{wanted} AND {state}"
-    page = f"{wanted} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
+        chosen, condition = (user.id, now()), f"{condition} AND {state}"
+    page = f"{condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
     rows = store.select(Sandbox._fields, "sandboxes", page, *chosen, limit, offset)
-    total = store.select(["count(*)"], "sandboxes", wanted, *chosen)[0][0]
+    total = store.select(["count(*)"], "sandboxes", condition, *chosen)[0][0]
     return {"sandboxes": [view(Sandbox(*row)) for row in rows], "total": total}
 
 
@@ -115,7 +116,7 @@ def _describe(call: Call, details: dict[str, Any]) -> None:
         raise server_error()
     if "name" in settings:
         call.need_agent()
-        if catalogue.named(call.world.store, settings["name"]):
+        if catalogue.has_name(call.world.store, settings["name"]):
             raise server_error()
     if "topics" in settings:
         settings["topics"] = json.dumps(settings["topics"]) if settings["topics"] else None
@@ -126,7 +127,7 @@ def _describe(call: Call, details: dict[str, Any]) -> None:
 def add(call: Call) -> Sandbox:
     """Add a record from the body of createSandbox. The name in the body is ignored. Raises Refusal.
 
-    Without an AT Protocol session it has no at-uri, and `created` reports that. A caller without a user record leaves a
+    Without an AT Protocol session it has no at-uri, and `view_created` reports that. A caller without a user record leaves a
     sandbox without an owner.
     """
     body, me, moment = call.body, call.me, now()
@@ -137,7 +138,7 @@ def add(call: Call) -> Sandbox:
     if base is None:
         raise Refusal(502, "SandboxProviderError", "Failed to create sandbox with the provider")
     ready = moment if provider == CLOUDFLARE else moment + call.world.boot_delay
-    made = Sandbox(
+    sandbox = Sandbox(
         id=new_id("sandbox"),
         owner=me.id or None,
         name=free_name(call.world),
@@ -155,9 +156,9 @@ def add(call: Call) -> Sandbox:
         started_at=ready,
     )
     with call.world.store.transaction():
-        call.world.store.insert("sandboxes", **made._asdict())
+        call.world.store.insert("sandboxes", **sandbox._asdict())
         call.world.store.write("UPDATE bases SET installs = installs + 1 WHERE id = ?", base.id)
-    return made
+    return sandbox
 
 
 def same(call: Call) -> Sandbox | None:
@@ -171,14 +172,14 @@ def same(call: Call) -> Sandbox | None:
     return Sandbox(*rows[0]) if rows else None
 
 
-def created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
+def view_created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
     """Return the answer of createSandbox: without a status, with an echo of the body. Raises Refusal."""
     if sandbox.uri is None:
         raise agent_lost()
     return _made(sandbox, {name: body[name] for name in ECHOED if name in body})
 
 
-def found_again(sandbox: Sandbox) -> dict[str, Any]:
+def view_existing(sandbox: Sandbox) -> dict[str, Any]:
     """Return the answer of createSandbox for an existing sandbox, with its stored fields."""
     stored = {"description": sandbox.description, "repo": sandbox.repo, **size(sandbox), "readme": None}
     if sandbox.description is None:
@@ -208,8 +209,27 @@ def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> S
     rows = world.store.select(Sandbox._fields, "sandboxes", rest, *[identifier] * (len(known_by) + 1))
     if not rows:
         return None
-    found = Sandbox(*rows[0])
-    return found if owner is ANYBODY or found.owner == owner else None
+    sandbox = Sandbox(*rows[0])
+    return sandbox if owner is ANYBODY or sandbox.owner == owner else None
+
+
+def find_own(call: Call, identifier: str, *, by: By) -> Sandbox:
+    """Return the caller's sandbox with this identifier. Raises Refusal: 401 without a login, 404 for an unknown one."""
+    sandbox = find(call.world, identifier, by=by, owner=call.me.id)
+    if sandbox is None:
+        raise not_found("Sandbox not found")
+    return sandbox
+
+
+def find_usable(call: Call) -> Sandbox:
+    """Return the caller's sandbox, or an ownerless one for a caller without a login. Raises Refusal (404).
+
+    This is the rule of exec, start, stop and delete, which have an error name of their own.
+    """
+    sandbox = find(call.world, call.params["id"], by="name", owner=call.owner)
+    if sandbox is None:
+        raise not_found("Sandbox not found", "SandboxNotFound")
+    return sandbox
 
 
 def free_name(world: World) -> str:

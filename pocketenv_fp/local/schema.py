@@ -91,11 +91,11 @@ def check_body(shape: Shape, body: Any) -> dict[str, Any]:
 
 def read_params(shape: Shape, query: bytes) -> dict[str, Any]:
     """Return the known parameters of a query string, in their own types. Raises Refusal."""
-    given = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace") if query else {}
+    params = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace") if query else {}
     values: dict[str, Any] = {}
     for field in shape:
         # A repeated parameter is one string with commas. An empty one counts as absent.
-        raw = ",".join(given.get(field.name, ()))
+        raw = ",".join(params.get(field.name, ()))
         if not raw:
             if field.required:
                 raise invalid(f'Error: Params must have the property "{field.name}"')
@@ -197,12 +197,12 @@ def _object(path: str, field: Field, value: Any) -> dict[str, Any]:
 
 
 def _union(path: str, field: Field, value: Any) -> dict[str, Any]:
-    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    tag = given.get("$type")
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    tag = fields.get("$type")
     if not isinstance(tag, str):
         raise invalid(f'{path} must be an object which includes the "$type" property')
     member = next((each for each in field.fields if tag in each.choices), None)
-    return {**({} if member is None else _object(path, member, given)), "$type": tag}
+    return {**({} if member is None else _object(path, member, fields)), "$type": tag}
 
 
 _CHECKS: dict[Kind, Callable[[str, Field, Any], Any]] = {

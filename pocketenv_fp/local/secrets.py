@@ -108,7 +108,7 @@ def snapshot(store: Store, sandbox_id: str) -> list[Setting]:
     return [(name, value, False) for name, value in plain] + [(name, value, True) for name, value in boxes]
 
 
-def opened(vault: Vault, settings: list[Setting]) -> dict[str, str]:
+def environment(vault: Vault, settings: list[Setting]) -> dict[str, str]:
     """Return the environment. Raises ValueError where a value cannot be opened.
 
     A name or value that no environment can hold is left out: an empty name, a name with `=`, a NUL. So are the names
@@ -126,7 +126,7 @@ def current(world: World, sandbox: Sandbox) -> dict[str, str]:
     """Return the environment of the sandbox's last start. Raises ValueError where a value cannot be opened."""
     machine = world.machine(sandbox.id)
     if machine.variables is None:
-        machine.variables = opened(world.vault, json.loads(sandbox.environment))
+        machine.variables = environment(world.vault, json.loads(sandbox.environment))
     return machine.variables
 
 

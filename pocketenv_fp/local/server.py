@@ -37,7 +37,7 @@ from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
 from pocketenv_fp.local.connection import Connection
 from pocketenv_fp.local.faults import Faults
 from pocketenv_fp.local.methods import METHODS, PROVIDERS
-from pocketenv_fp.local.request_log import Heard
+from pocketenv_fp.local.request_log import Listener
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import open_vault
@@ -60,18 +60,9 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 
 class Platform:
-    """The platform on this machine, serving on loopback from the moment it is made until `close`.
+    """The platform on this machine. It serves on loopback from its creation until `close`.
 
-    `data`: the folder that keeps its state; None for a temporary one that `close` removes.
-    `boot_delay`: seconds that a new sandbox stays INITIALIZING, on every provider but Cloudflare.
-    `rate_limit`: requests in 30 seconds that an address may make; None for no limit.
-    `port`: 0 for any free one. OSError where it is taken, or where another platform has the folder.
-    `isolation`: None for the stronger level that this machine has. OSError where the one asked for cannot be had.
-    `network`: "private" gives each sandbox a loopback of its own and nothing else; only with bubblewrap.
-    `limits`: what the commands of a sandbox may use.
-    `container`: the version of Cloudflare's container that is played. 0.7.8, the one that the platform pins, puts four
-    spaces after each newline of a command; 0.7.18 does not.
-    `exec_seconds`: the time limit of a command on Cloudflare; the platform's own is 300.
+    `pocketenv_fp.local.platform` makes one and documents the options.
     """
 
     def __init__(
@@ -102,6 +93,7 @@ class Platform:
         except BaseException:
             self._let_go()
             raise
+        _warn_of_root(self._world.kind.isolation)
         store = self._world.store
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.storage_url = self._world.url = self.url
@@ -187,9 +179,9 @@ class Platform:
             return claims.add_ownerless(self._world, provider).id
         return asyncio.run_coroutine_threadsafe(self._add_ownerless(provider), self._loop).result()
 
-    def listen(self, heard: Heard | None) -> None:
+    def listen(self, listener: Listener | None) -> None:
         """Call this with every later request, in the platform's own thread. None ends it."""
-        self._app.heard = heard
+        self._app.listener = listener
 
     def remove_sandboxes(self) -> None:
         """Delete every sandbox of every user, with its processes and data. Not from the platform's own thread."""
@@ -243,7 +235,7 @@ class Platform:
     async def _run(self) -> None:
         await lifecycle.finish(self._world)
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody when it is ready
+        while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for its start
             await asyncio.sleep(0.001)
         if self._server.started:
             # uvicorn made the queue of waiting connections as short as AT_ONCE.
@@ -365,6 +357,15 @@ def _kind(
     if network == "private" and chosen == "processes":
         raise OSError("network 'private' needs isolation 'bubblewrap', which cannot be had here")
     return Kind(chosen, network, limits, container, exec_seconds)
+
+
+def _warn_of_root(isolation: Isolation) -> None:
+    # File permissions protect most of the machine from other users, and nothing of it from root.
+    if isolation == "processes" and os.geteuid() == 0:
+        _log.warning(
+            "isolation 'processes' as root: an absolute path in a command is this machine's,"
+            " and a command such as rm -rf /tmp/* deletes this machine's files"
+        )
 
 
 def _cut(boxes: Sequence[Box]) -> None:

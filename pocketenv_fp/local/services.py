@@ -48,11 +48,11 @@ class Service(NamedTuple):
 
 async def add(call: Call) -> Any:
     """Keep a command under a name that is free. It starts at once where the sandbox runs. Its ports are exposed."""
-    found = _sandbox(call)
+    sandbox = sandboxes.find_own(call, call.params["sandboxId"], by="uri")
     sent, moment, world = call.body["service"], now(), call.world
-    made = Service(
+    service = Service(
         id=new_id("rec"),
-        sandbox=found.id,
+        sandbox=sandbox.id,
         name=sent["name"],
         command=sent["command"],
         description=sent.get("description"),
@@ -62,20 +62,20 @@ async def add(call: Call) -> Any:
         created_at=moment,
         updated_at=moment,
     )
-    async with world.machine(found.id).turn:
-        world.store.insert("services", **made._asdict())
-        current = sandboxes.find(world, found.id, by="id")
+    async with world.machine(sandbox.id).turn:
+        world.store.insert("services", **service._asdict())
+        current = sandboxes.find(world, sandbox.id, by="id")
         if current is not None and current.status == "RUNNING":
-            await _run(world, current, made)
+            await _run(world, current, service)
         # Exposed last: a port that cannot be exposed leaves the service as it is.
-        _expose(world, found, made)
+        _expose(world, sandbox, service)
     return EMPTY
 
 
 async def get_all(call: Call) -> Any:
     """Return the services of a sandbox, newest first. An unknown sandbox has none."""
-    found = sandboxes.find(call.world, call.params["sandboxId"], by="uri", owner=call.me.id)
-    services = [] if found is None else _of(call.world, found.id)
+    sandbox = sandboxes.find(call.world, call.params["sandboxId"], by="uri", owner=call.me.id)
+    services = [] if sandbox is None else _of(call.world, sandbox.id)
     return {"services": [_view(each) for each in reversed(services)]}
 
 
@@ -130,7 +130,7 @@ async def delete(call: Call) -> Any:
     return EMPTY
 
 
-def wanted(world: World, sandbox_id: str) -> list[Service]:
+def list_wanted(world: World, sandbox_id: str) -> list[Service]:
     """Return the services that a start of their sandbox runs."""
     return [each for each in _of(world, sandbox_id) if each.wanted]
 
@@ -142,7 +142,7 @@ async def resume(world: World, sandbox_id: str) -> None:
         return
     ports.show_again(world, sandbox)
     try:
-        for service in wanted(world, sandbox_id):
+        for service in list_wanted(world, sandbox_id):
             await _launch(world, sandbox, service)
     except (Refused, ValueError) as error:
         # A failed service does not fail the start.
@@ -212,13 +212,6 @@ def _own(call: Call) -> tuple[Service, Sandbox]:
     if service is None or sandbox is None:
         raise not_found("Service not found")
     return service, sandbox
-
-
-def _sandbox(call: Call) -> Sandbox:
-    found = sandboxes.find(call.world, call.params["sandboxId"], by="uri", owner=call.me.id)
-    if found is None:
-        raise not_found("Sandbox not found")
-    return found
 
 
 def _view(service: Service) -> dict[str, Any]:

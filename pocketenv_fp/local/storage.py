@@ -73,12 +73,12 @@ class Upload:
 
     async def flush(self) -> None:
         """Write the buffered bytes."""
-        kept, self._kept = self._kept, bytearray()
+        buffer, self._kept = self._kept, bytearray()
         if self._restart:
             self._restart = False
             await aside(_empty, self._draft)
-        if kept:
-            await aside(self._draft.write, kept)
+        if buffer:
+            await aside(self._draft.write, buffer)
 
     def _begin(self) -> None:
         self._disposition = b""
@@ -174,9 +174,9 @@ def folder(world: World) -> Path:
 
 def drafts(world: World) -> Path:
     """Return the folder of unfinished archives and of those that a sandbox reads. Make it where it is missing."""
-    found = folder(world) / _DRAFTS
-    found.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return found
+    path = folder(world) / _DRAFTS
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def recover(world: World) -> None:
@@ -235,11 +235,11 @@ def keep(world: World, draft: Path, name: str) -> None:
     draft.replace(_place(world, name))
 
 
-def claim(world: World, name: str, taken: Path) -> bool:
+def claim(world: World, name: str, path: Path) -> bool:
     """Move an archive to a path of one reader. Return whether there was one."""
     # A rename succeeds for one reader only, and a crash on the way leaves a draft.
     try:
-        _place(world, name).rename(taken)
+        _place(world, name).rename(path)
     except FileNotFoundError:
         return False
     return True

@@ -102,11 +102,10 @@ CREATE TABLE IF NOT EXISTS backups (
     created_at REAL NOT NULL
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS unpackings (
+CREATE TABLE IF NOT EXISTS restores (
     archive TEXT PRIMARY KEY,
     sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
-    directory TEXT NOT NULL,
-    exact INTEGER NOT NULL
+    directory TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS files (
@@ -150,7 +149,7 @@ CREATE TABLE IF NOT EXISTS services (
 ) STRICT;
 """
 # The version of these tables. A file with other tables cannot be read.
-EDITION = 2
+EDITION = 3
 
 Value = str | int | float | None
 
@@ -177,8 +176,8 @@ class Store:
 
     def row(self, sql: str, *values: Value) -> tuple[Any, ...] | None:
         """Return the first row of the query, or None."""
-        found: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
-        return found
+        first: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
+        return first
 
     def select(self, fields: Sequence[str], table: str, rest: str = "", *values: Value) -> list[tuple[Any, ...]]:
         """Return these columns of the rows that `rest` (WHERE and the clauses after it) selects."""
@@ -186,8 +185,8 @@ class Store:
 
     def count(self, sql: str, *values: Value) -> int:
         """Return the single number of the query."""
-        found = self.row(sql, *values)
-        return int(found[0]) if found else 0
+        row = self.row(sql, *values)
+        return int(row[0]) if row else 0
 
     def write(self, sql: str, *values: Value) -> int:
         """Return the number of changed rows. The write is safe against a crash of the process."""

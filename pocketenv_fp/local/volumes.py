@@ -11,12 +11,11 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-from pocketenv_fp.local import mounts as layout
 from pocketenv_fp.local import records
 from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
+from pocketenv_fp.local.layout import Mount, system_path
 from pocketenv_fp.local.machine import trash
-from pocketenv_fp.local.mounts import Mount
 
 _VIEW = ("id", "name", "path", "created_at", "updated_at")
 _KERNELS = ("proc", "sys", "dev", "run")
@@ -61,7 +60,7 @@ async def get(call: Call) -> Any:
 
 async def get_all(call: Call) -> Any:
     """Return a page of volumes."""
-    rows, total = records.page(call, "volumes", _VIEW, records.listed(call))
+    rows, total = records.page(call, "volumes", _VIEW, records.list_filter(call))
     return {"volumes": [_view(*row) for row in rows], "total": total}
 
 
@@ -76,14 +75,14 @@ async def delete(call: Call) -> Any:
 def mounts(world: World, sandbox_id: str) -> list[Mount]:
     """Return the mounts of a start: the volumes of a sandbox that can be attached, one at each place."""
     rows = world.store.rows("SELECT id, path FROM volumes WHERE sandbox = ? ORDER BY rowid", sandbox_id)
-    found: dict[str, Mount] = {}
+    places: dict[str, Mount] = {}
     for record, path in rows:
         place = _place(path)
-        if place is None or place in found:
+        if place is None or place in places:
             _log.warning("a volume is not attached: something else is at its path")
         else:
-            found[place] = Mount(place, _made(world, record))
-    return sorted(found.values())
+            places[place] = Mount(place, _made(world, record))
+    return sorted(places.values())
 
 
 def folder(world: World) -> Path:
@@ -104,10 +103,10 @@ async def discard(world: World, folders: list[Path]) -> None:
 
 def recover(world: World) -> None:
     """Remove folders without a volume: a crash interrupted their deletion."""
-    kept = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
+    known = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
     if folder(world).is_dir():
         for content in list(folder(world).iterdir()):
-            if content.name not in kept:
+            if content.name not in known:
                 trash(content, world.data / "trash")
 
 
@@ -124,7 +123,7 @@ def _place(path: str) -> str | None:
     first = place.lstrip("/").partition("/")[0]
     if not first or first in _KERNELS:
         return None
-    system = layout.lent(place)
+    system = system_path(place)
     return None if system is not None and os.path.lexists(system) else place
 
 

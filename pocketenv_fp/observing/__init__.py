@@ -1,4 +1,4 @@
-"""Watching programs run: functions that are called for each step and request, logs, and spans."""
+"""Watch programs run: functions that are called for each step and request, logs, and spans."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pocketenv_fp.observing.events import (
     note,
     observe,
     observing,
+    reporting,
     spans,
-    told,
     unobserved,
 )
 
@@ -29,7 +29,7 @@ __all__ = [
     "note",
     "observe",
     "observing",
+    "reporting",
     "spans",
-    "told",
     "unobserved",
 ]

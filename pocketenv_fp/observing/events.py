@@ -1,6 +1,6 @@
-"""Watch a program run: each step and each request, as it begins and as it ends.
+"""Watch a program run: the start and the end of each step and request.
 
-A watcher is a function. It is told what begins, and gives a function that is told how it ended:
+A watcher is a function. It is called with the start of an event, and returns a function that is called with its end:
 
 >>> from pocketenv_fp import create, exec, start
 >>> from pocketenv_fp.observing import Begun, Done, observing
@@ -17,8 +17,8 @@ step start() ok
 call sandbox.exec 200
 step exec('cat missing', check=True) CommandFailed
 
-What it is told holds no secret: a step is its source, with secrets masked, and a request is the name of its method. A
-watcher that raises is logged and harms nothing else. `logged` and `spans` give watchers for logging and OpenTelemetry.
+Events contain no secrets. A step is its source code with secrets masked, and a request is the name of its method. If a
+watcher raises, the exception is logged and ignored. `logged` and `spans` return watchers for logging and OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ __all__ = [
     "note",
     "observe",
     "observing",
+    "reporting",
     "spans",
-    "told",
     "unobserved",
 ]
 
@@ -61,10 +61,10 @@ Kind = Literal["step", "call", "status"]
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What begins: a step, by its source, or a call, by its method as in ``sandbox.exec``.
+    """The start of a step, with its source code, or of a call, with its method as in ``sandbox.exec``.
 
-    A ``status`` is what `wait_until_running` sees while it waits, as in ``my-box INITIALIZING``, or
-    what a copy skipped. It has no end.
+    A ``status`` is a message without an end: what `wait_until_running` sees, as in ``my-box INITIALIZING``, or the
+    entries that a copy skipped.
     """
 
     kind: Kind
@@ -72,12 +72,12 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """How it ended, after how many seconds.
+    """The end of a step or call, after ``seconds``.
 
-    ``error`` is why a step failed, or why no answer came to a call; ``raised`` the class of an exception that came out.
-    Of a call, ``status`` is the HTTP status, None without an answer; ``requests`` how often it was sent: more than once
-    where it was repeated, 1 where the last answer was lost, and 0 where nothing can have arrived; ``held`` the seconds
-    for which the request limit held it back before that.
+    ``error`` is the failure of a step, or the error of a call without a response. ``raised`` is the class of a raised
+    exception. For a call, ``status`` is the HTTP status, or None without a response. ``requests`` is the number of
+    requests: more than 1 with retries, 1 if the last response was lost, 0 if the request cannot have arrived. ``held``
+    is the delay by the request limit, in seconds.
     """
 
     seconds: float
@@ -89,7 +89,7 @@ class Done(msgspec.Struct, frozen=True):
 
     @property
     def outcome(self) -> str:
-        """One word: ``ok``, the status of a call, or the name of what went wrong."""
+        """One word: ``ok``, the status of a call, or the name of the error."""
         if self.error is not None:
             return type(self.error).__name__
         return self.raised or ("ok" if self.status is None else str(self.status))
@@ -97,16 +97,16 @@ class Done(msgspec.Struct, frozen=True):
 
 Ended = Callable[[Done], None]
 Watcher = Callable[[Begun], Ended | None]
-"""It is called in the thread that does the work, and that waits for it: it should be quick."""
+"""A watcher is called in the thread that does the work, so it should be fast."""
 
-# None where nobody is to be told at all.
+# None in `unobserved` blocks.
 _here: ContextVar[tuple[Watcher, ...] | None] = ContextVar("pocketenv_fp.watchers", default=())
 _everywhere: tuple[Watcher, ...] = ()
 
 
 @contextmanager
 def observing(watcher: Watcher) -> Generator[None]:
-    """Have ``watcher`` told of what runs inside the block: in this thread or task, and in the threads of a `fan_out`."""
+    """Call ``watcher`` for the events inside the block: in this thread or task, and in the threads of a `fan_out`."""
     mark = _here.set((*(_here.get() or ()), watcher))
     try:
         yield
@@ -115,7 +115,7 @@ def observing(watcher: Watcher) -> Generator[None]:
 
 
 def observe(watcher: Watcher) -> Callable[[], None]:
-    """Have ``watcher`` told of all that runs in this process from now on. Gives the function that ends it.
+    """Call ``watcher`` for all events of this process from now on. Returns a function that stops it.
 
     >>> from pocketenv_fp.observing import logged, observe
     >>> stop = observe(logged())
@@ -123,43 +123,43 @@ def observe(watcher: Watcher) -> Callable[[], None]:
     """
     global _everywhere  # noqa: PLW0603  # one process, one list
 
-    def own(begun: Begun) -> Ended | None:
-        # Somebody else may observe with the same one, and stop later.
+    def watch(begun: Begun) -> Ended | None:
+        # A separate function: other code may observe with the same watcher, and stop later.
         return watcher(begun)
 
-    _everywhere = (*_everywhere, own)
+    _everywhere = (*_everywhere, watch)
 
     def stop() -> None:
         global _everywhere  # noqa: PLW0603
-        _everywhere = tuple(each for each in _everywhere if each is not own)
+        _everywhere = tuple(each for each in _everywhere if each is not watch)
 
     return stop
 
 
 def begin(kind: Kind, name: Callable[[], str]) -> Ended | None:
-    """Tell the watchers that something begins. Gives what to tell its end to, None where nobody watches."""
+    """Report the start of an event. Returns a function to report its end, or None without watchers."""
     here = _here.get()
     if here is None or not (watchers := _everywhere + here):
         return None
     begun = Begun(kind, name())
-    endings = [ended for watcher in watchers if (ended := _told(watcher, begun)) is not None]
+    endings = [ended for watcher in watchers if (ended := _called(watcher, begun)) is not None]
 
     def end(done: Done) -> None:
-        # The last that was told of the beginning is told of the end first, as with blocks in blocks.
+        # In reverse order, as with nested blocks.
         for ended in reversed(endings):
-            _told(ended, done)
+            _called(ended, done)
 
     return end
 
 
 def note(name: Callable[[], str]) -> None:
-    """Tell the watchers of a status that was seen."""
+    """Report a status message."""
     begin("status", name)
 
 
 @contextmanager
 def unobserved() -> Generator[None]:
-    """Tell nobody of what runs inside the block: it is not done."""
+    """Report no events inside the block, because the work is not really done."""
     mark = _here.set(None)
     try:
         yield
@@ -167,11 +167,11 @@ def unobserved() -> Generator[None]:
         _here.reset(mark)
 
 
-def _told(tell: Callable[[Any], Any], what: Begun | Done) -> Any:
+def _called(function: Callable[[Any], Any], event: Begun | Done) -> Any:
     try:
-        return tell(what)
-    except Exception as error:  # noqa: BLE001  # a watcher is somebody else's code, and the work is not its business
-        # Imported here, as elsewhere: most programs never need it, and it is slow to import.
+        return function(event)
+    except Exception as error:  # noqa: BLE001  # an error of a watcher must not stop the work
+        # Imported here: logging is slow to import, and most programs do not use watchers.
         import logging
 
         logging.getLogger(LOG).warning("a watcher raised %s", type(error).__name__)
@@ -179,9 +179,9 @@ def _told(tell: Callable[[Any], Any], what: Begun | Done) -> Any:
 
 
 def logged(logger: logging.Logger | None = None, level: int = INFO) -> Watcher:
-    """Give a watcher that writes a line when a step or a request ends, WARNING where it failed.
+    """Return a watcher that logs a line at the end of each step and request, at WARNING after a failure.
 
-    ``logger`` is ``pocketenv_fp`` where it is not given; ``level`` is for what went well, and requests are at DEBUG.
+    ``logger`` is ``pocketenv_fp`` by default. ``level`` is for successful steps. Successful requests are at DEBUG.
 
     >>> import logging
     >>> from pocketenv_fp import create
@@ -192,17 +192,17 @@ def logged(logger: logging.Logger | None = None, level: int = INFO) -> Watcher:
     """
     import logging
 
-    told = logging.getLogger(LOG) if logger is None else logger
+    log = logging.getLogger(LOG) if logger is None else logger
 
     def watch(begun: Begun) -> Ended | None:
         if begun.kind == "status":
-            told.debug("%s", begun.name)
+            log.debug("%s", begun.name)
             return None
 
         def ended(done: Done) -> None:
             failed = done.error is not None or done.raised is not None
             usual = level if begun.kind == "step" else logging.DEBUG
-            told.log(
+            log.log(
                 logging.WARNING if failed else usual,
                 "%s: %s, %.1f ms%s",
                 begun.name,
@@ -217,10 +217,10 @@ def logged(logger: logging.Logger | None = None, level: int = INFO) -> Watcher:
 
 
 def spans(tracer: Tracer | None = None) -> Watcher:
-    """Give a watcher that makes an OpenTelemetry span of each step and each request, one in the other.
+    """Return a watcher that makes a nested OpenTelemetry span of each step and each request.
 
-    ``tracer`` is that of ``opentelemetry.trace.get_tracer("pocketenv_fp")`` where it is not given. It needs the package
-    opentelemetry-api, and raises ImportError where that is missing.
+    ``tracer`` is ``opentelemetry.trace.get_tracer("pocketenv_fp")`` by default. It needs the package opentelemetry-api,
+    and raises ImportError if it is not installed.
 
     >>> from opentelemetry import trace
     >>> from pocketenv_fp import create
@@ -238,7 +238,7 @@ def spans(tracer: Tracer | None = None) -> Watcher:
     def watch(begun: Begun) -> Ended | None:
         if begun.kind == "status":
             return None
-        # A name of many values would make statistics of spans useless: the arguments are an attribute.
+        # The name has no arguments, so that spans can be grouped by it. The arguments are an attribute.
         name = begun.name.partition("(")[0]
         span = source.start_span(f"pocketenv.{name}", kind=kinds[begun.kind])
         span.set_attribute(f"pocketenv.{begun.kind}", begun.name)
@@ -263,8 +263,8 @@ def spans(tracer: Tracer | None = None) -> Watcher:
 
 
 @contextmanager
-def told(ended: Ended, began: float) -> Generator[Callable[[Done], None]]:
-    """Tell the end of a block that began at ``began``, also of one that raises. The block gives how it went."""
+def reporting(ended: Ended, began: float) -> Generator[Callable[[Done], None]]:
+    """Report the end of a block that began at ``began``, also if it raises. The block passes its outcome to the yield."""
     seen = [Done(0.0)]
     try:
         yield lambda done: seen.__setitem__(0, done)

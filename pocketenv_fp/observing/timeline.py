@@ -1,7 +1,7 @@
-"""The records of a trace, and their picture: bars on a line of time, as SVG in HTML, with all text in it escaped.
+"""The records of a trace, and their picture: bars on a time axis, as SVG in HTML. All strings in it are escaped.
 
-One program is shown step by step; a fleet as one row for each of its targets. Colours are of a middle tone and text has
-the colour of the page, so that it reads on a light page and on a dark one; what failed is marked with a sign, too.
+A single program has one row for each step, a fleet has one for each target. Colours have a medium brightness, and text
+has the colour of the page, so that it is readable on light and dark pages. Failures also have a symbol.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import chain, groupby
 from typing import NamedTuple
 
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.redaction import printable, shorten
 
 __all__ = ["CallRecord", "StepRecord", "end_of", "timeline"]
 
@@ -25,7 +26,7 @@ TICKS = 5
 
 
 class CallRecord(NamedTuple):
-    """One call of the platform's API, in seconds since the trace began. ``requests`` tells how often it was sent."""
+    """One call of the platform's API. Times are in seconds since the start. ``requests`` counts retries too."""
 
     name: str
     began: float
@@ -33,14 +34,14 @@ class CallRecord(NamedTuple):
     outcome: str
     requests: int
     held: float
-    """For how many of the seconds the request limit held it back."""
+    """The seconds for which the request limit delayed it."""
 
 
 class StepRecord(NamedTuple):
-    """One step that ran, in seconds since the trace began.
+    """One step. Times are in seconds since the start of the trace.
 
-    ``step`` is its source with secrets masked; ``depth`` how many steps it ran inside of; ``calls`` what it sent itself;
-    ``error`` why it failed, and ``outcome`` that in a word; ``lane`` the target of the `fan_out` that it belongs to.
+    ``step`` is its source code with secrets masked. ``depth`` is the number of steps around it. ``calls`` are its own
+    calls. ``error`` is its failure, and ``outcome`` is a word for it. ``lane`` is the target of its `fan_out`.
     """
 
     step: str
@@ -54,23 +55,23 @@ class StepRecord(NamedTuple):
 
     @property
     def requests(self) -> int:
-        """How many requests it sent itself, those that were repeated counted each time."""
+        """The number of its own requests. Each retry counts."""
         return sum(call.requests for call in self.calls)
 
     @property
     def failed(self) -> bool:
-        """Whether it ended with a Failure, or with an exception."""
+        """Whether it returned a Failure or raised an exception."""
         return self.outcome != "ok"
 
 
 def end_of(steps: Iterable[StepRecord], calls: Iterable[CallRecord]) -> float:
-    """Give the time at which the last of these was over, 0 where there are none."""
+    """Return the time at which the last of these ended, or 0 without any."""
     ends = chain((step.began + step.seconds for step in steps), (call.began + call.seconds for call in calls))
     return max(ends, default=0.0)
 
 
 def timeline(steps: Sequence[StepRecord], loose: Sequence[CallRecord], summary: str) -> str:
-    """Give the picture of these records, with ``summary`` below it."""
+    """Return the picture of these records, with ``summary`` below it."""
     lanes = {step.lane for step in steps}
     last = end_of(steps, loose)
     scale = (WIDTH - LABEL - NOTE) / (last or 1.0)
@@ -99,17 +100,17 @@ def _program(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
 
 
 def _call(call: CallRecord, colour: str, scale: float) -> str:
-    # One after the other: how long it was held back, and how long it took.
-    told = f"{call.name}: {call.outcome}, {call.seconds:.3f} s" + (
+    # First the delay, then the call.
+    title = f"{call.name}: {call.outcome}, {call.seconds:.3f} s" + (
         f", sent {call.requests} times" if call.requests > 1 else ""
     )
-    held = _bar(call.began, call.held, HELD, scale, f"{call.name}: held back {call.held:.3f} s", 1) if call.held else ""
-    return held + _bar(call.began + call.held, max(call.seconds - call.held, 0), colour, scale, told, 1)
+    held = _bar(call.began, call.held, HELD, scale, f"{call.name}: delayed {call.held:.3f} s", 1) if call.held else ""
+    return held + _bar(call.began + call.held, max(call.seconds - call.held, 0), colour, scale, title, 1)
 
 
 def _fleet(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
     colours = _colours(steps)
-    # As they were handed out: the fleet's own order is the order of the beginnings.
+    # In the order of their start.
     first = {lane: min(step.began for step in own) for lane, own in _by_lane(steps)}
     for lane, own in sorted(_by_lane(steps), key=lambda pair: first[pair[0]]):
         failed = any(step.failed and step.depth == min(s.depth for s in own) for step in own)
@@ -136,7 +137,7 @@ def _by_lane(steps: Sequence[StepRecord]) -> Iterator[tuple[str, list[StepRecord
 
 
 def _leaves(own: Iterable[StepRecord]) -> list[StepRecord]:
-    # What a step did by other steps is shown by those.
+    # The work of outer steps is shown by the inner steps.
     return [step for step in own if step.calls]
 
 
@@ -158,8 +159,8 @@ def _legend(steps: Sequence[StepRecord]) -> str:
     ) + "</div>"  # fmt: skip
 
 
-def _bar(began: float, seconds: float, colour: str, scale: float, title: str, opacity: float) -> str:  # noqa: PLR0917  # a bar has that many sides
-    # What took no time is still to be seen.
+def _bar(began: float, seconds: float, colour: str, scale: float, title: str, opacity: float) -> str:  # noqa: PLR0917  # a bar has that many properties
+    # A very short call must still be visible.
     width = max(seconds * scale, 1.0)
     return (
         f'<rect x="{LABEL + began * scale:.2f}" y="{(ROW - BAR) / 2:g}" width="{width:.2f}" height="{BAR}" rx="2" '
@@ -168,7 +169,7 @@ def _bar(began: float, seconds: float, colour: str, scale: float, title: str, op
 
 
 def _label(x: float, text: str, characters: int) -> str:
-    short = text if len(text) <= characters else f"{text[: characters - 1]}…"
+    short = shorten(text, characters)
     whole = f"<title>{_text(text)}</title>" if short != text else ""
     return f'<text x="{x:g}" y="{ROW / 2 + 4:g}">{_text(short)}{whole}</text>'
 
@@ -185,7 +186,7 @@ def _axis(last: float, scale: float, height: int) -> str:
 
 
 def _round(seconds: float) -> float:
-    """Give the next larger number that reads well: 1, 2 or 5 and zeros."""
+    """Return the next larger round number: 1, 2 or 5 times a power of ten."""
     if seconds <= 0:
         return 1.0
     unit = 10.0 ** math.floor(math.log10(seconds))
@@ -195,5 +196,5 @@ def _round(seconds: float) -> float:
 def _text(text: str) -> str:
     from html import escape
 
-    # A step shows what its caller wrote: signs that a page cannot hold are shown as a question mark.
-    return escape("".join(sign if sign.isprintable() else "?" for sign in text))
+    # A step contains strings of the caller. Characters that HTML cannot contain are shown as a question mark.
+    return escape(printable(text, "?"))

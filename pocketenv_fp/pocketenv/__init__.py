@@ -1,8 +1,9 @@
-r"""The account: functions that take ids. This is the namespace ``pocketenv-io.pocketenv`` of the Clojure SDK.
+r"""Functions of the account: they take ids. This is the namespace ``pocketenv-io.pocketenv`` of the Clojure SDK.
 
-Each gives a ``Result``: Success with what its docstring says, or Failure with an error of `pocketenv_fp.errors`.
-Besides the failures that a docstring names, any call may give NotLoggedIn, Unauthorized, RateLimited, ServerError,
-TransportError and DecodeError. All take ``token=`` and ``config=``, which win over every other source.
+Each function returns a ``Result``: a Success with the value, or a Failure with an error of `pocketenv_fp.errors`.
+A docstring names the special failures of its function. Any call may also return NotLoggedIn, Unauthorized,
+RateLimited, ServerError, TransportError or DecodeError. All take ``token=`` and ``config=``, which come first in the
+order of sources: see `pocketenv_fp.config`.
 
 >>> from pocketenv_fp import pocketenv, sandbox
 >>> sandbox.exec(sandbox.start(pocketenv.create_sandbox("my-box")), "echo", ["hello"])

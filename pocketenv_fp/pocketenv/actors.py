@@ -1,4 +1,4 @@
-"""People: who you are, who others are, and what they have."""
+"""Actors: your own profile, other profiles, and the sandboxes of each."""
 
 from __future__ import annotations
 
@@ -35,10 +35,16 @@ def list_sandboxes_by_actor(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Sandbox], PocketenvError]:
-    """List the sandboxes of an actor, by DID or handle, newest first. Gives a Page of Sandbox.
+    """List the sandboxes of an actor, newest first. Returns a Page of Sandbox.
 
-    With ``is_running`` only those that run are listed and counted, else all: the platform has no filter for those
-    that do not run. Works without a login. Failures: InvalidInput.
+    Works without a login. Failures: InvalidInput.
+
+    Args:
+        did: DID or handle of the actor.
+        limit: Maximal number of records, at least 1. Default: 30.
+        offset: Number of records to skip, at least 0. Default: 0.
+        is_running: True for running sandboxes only. The platform has no filter for stopped ones. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_sandboxes_by_actor, me
     >>> box = create("my-box").unwrap()
@@ -52,7 +58,7 @@ def sandboxes_of(
     did: str, *, limit: int, offset: int, is_running: bool = False, read_timeout: float | None = None
 ) -> Call[Page[Sandbox]]:
     """Describe the request for one page of an actor's sandboxes. ``read_timeout`` is in seconds."""
-    # The platform takes no other boolean than "true".
+    # The platform accepts "true" as the only boolean.
     params = {"did": did, "limit": limit, "offset": offset, "isRunning": "true" if is_running else None}
     return query("actor.getActorSandboxes", page_of_sandboxes, params, login=False, read_timeout=read_timeout)
 
@@ -61,10 +67,15 @@ def sandboxes_of(
 def iter_sandboxes_by_actor(
     did: Id, *, limit: Limit = 100, is_running: bool = False, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Sandbox, PocketenvError]]:
-    """Give an iterator of all sandboxes of an actor, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all sandboxes of an actor. Returns an iterator of Results, and requests pages when needed.
 
-    With ``is_running`` only those that run. A page that fails is the last item, as its Failure; so is a list that does
-    not add up, as a DecodeError. Works without a login.
+    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError. Works without a login.
+
+    Args:
+        did: DID or handle of the actor.
+        limit: Records per request, at least 1. Default: 100.
+        is_running: True for running sandboxes only. The platform has no filter for stopped ones. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_sandboxes_by_actor, me
     >>> boxes = [create(f"box-{number}").unwrap().id for number in range(3)]
@@ -83,11 +94,11 @@ def _profile(body: bytes) -> Profile | None:
     return decode(body, Profile) if decode(body, dict[str, object]) else None
 
 
-def _known(who: str) -> Callable[[Profile | None], Result[Profile, PocketenvError]]:
+def _known(subject: str) -> Callable[[Profile | None], Result[Profile, PocketenvError]]:
     def known(profile: Profile | None) -> Result[Profile, PocketenvError]:
         if profile is None:
             return Failure(
-                ProfileNotFound(message=f"the platform has no profile for {who}", operation="actor.getProfile")
+                ProfileNotFound(message=f"the platform has no profile for {subject}", operation="actor.getProfile")
             )
         return Success(profile)
 
@@ -96,9 +107,12 @@ def _known(who: str) -> Callable[[Profile | None], Result[Profile, PocketenvErro
 
 @checked
 def me(*, token: Text | None = None, config: Config | None = None) -> Result[Profile, PocketenvError]:
-    """Give your own Profile.
+    """Return your own Profile.
 
-    Failures: ProfileNotFound where the platform answers with nothing, as it does for an expired token.
+    Failures: ProfileNotFound if the platform returns an empty profile, as for an expired token.
+
+    Args:
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import me
     >>> me().map(lambda profile: profile.did.startswith("did:"))
@@ -109,13 +123,17 @@ def me(*, token: Text | None = None, config: Config | None = None) -> Result[Pro
 
 @checked
 def get_profile(did: Id, *, token: Text | None = None, config: Config | None = None) -> Result[Profile, PocketenvError]:
-    """Give the Profile of an actor, by DID or handle. Works without a login.
+    """Return the Profile of an actor. Works without a login.
 
-    Failures: InvalidInput; ProfileNotFound where the platform answers with nothing.
+    Failures: InvalidInput; ProfileNotFound if the platform returns an empty profile.
+
+    Args:
+        did: DID or handle of the actor.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import get_profile
-    >>> get_profile("nobody.example")
-    <Failure: actor.getProfile: the platform has no profile for nobody.example (200 ProfileNotFound). ...>
+    >>> get_profile("unknown.example")
+    <Failure: actor.getProfile: the platform has no profile for unknown.example (200 ProfileNotFound). ...>
     """
     asked = query("actor.getProfile", _profile, {"did": did}, login=False)
     return send(asked).bind(_known(did))
@@ -129,9 +147,12 @@ def _terminal_token(body: bytes) -> TerminalToken:
 def get_terminal_token(
     *, token: Text | None = None, config: Config | None = None
 ) -> Result[TerminalToken, PocketenvError]:
-    """Give a TerminalToken: a short-lived token for the platform's terminal service, never shown and never pickled.
+    """Return a TerminalToken: a short-lived token for the platform's terminal service. It is masked and not pickled.
 
-    The embedded platform has no terminal service that would take it. Failures: those of every call.
+    The embedded platform has no terminal service. Failures: those of every call.
+
+    Args:
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_terminal_token()

@@ -1,4 +1,4 @@
-"""Creating a sandbox that is what was asked for, or none."""
+"""Create a sandbox completely, or not at all."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.steps.operation import step
-from pocketenv_fp.validation import SandboxName, Text, VariableName
+from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
 __all__ = ["Clone", "clone_by", "create", "create_sandbox", "noting"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
 CREATE = "sandbox.createSandbox"
-# How far the platform's clock may be behind this machine's, in seconds.
+# The platform's clock may be this many seconds behind this machine's.
 CLOCKS_APART = 30.0
 
-# Of two threads that create with one repo, the second must see that the first one's sandbox was there before.
+# When two threads create with one repo, the second must see the first one's sandbox as an older one.
 _turns = Turns()
 
-Done = Result[None, PocketenvError]
+Unit = Result[None, PocketenvError]
 
 
 @step(str, secret=("secrets", "provider_credentials"))
@@ -71,46 +71,57 @@ def create(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    r"""Create a sandbox; also called ``create_sandbox``. Returns the Sandbox as it is then, with the name that was asked.
+    r"""Create a sandbox; also called ``create_sandbox``. Returns the new Sandbox with its name.
 
-    ``name`` has no spaces and at most 255 characters, and is neither an at-URI nor in the form of an id: `get_sandbox`
-    finds it by that name. ``base`` is the at-URI of a base image, ``provider`` the cloud to run on (cloudflare, daytona,
-    vercel, deno, sprites, modal, e2b, hopx, runloop; the platform refuses blaxel with a 403, except for its own test
-    accounts). On Cloudflare the sandbox runs on return; on the others it is INITIALIZING: `wait_until_running` first.
+    On Cloudflare the sandbox is RUNNING on return. On other providers it is INITIALIZING: use `wait_until_running`.
+    The name is usable with `get_sandbox`. A size and a readme cannot be set: the platform ignores them.
 
-    ``repo`` is the URL of a git repository to clone. The platform shows it to everybody: put no password in it.
-    ``keep_alive`` keeps the sandbox from being stopped when idle. ``env`` and ``secrets`` are environment variables, the
-    secrets sealed before they leave this machine. Commands have them from the next `start` on, on Cloudflare only: for
-    another provider either is a NotSupported before anything is sent, and ``exec(…, env={…})`` is the way there.
-    ``description`` and ``topics`` are shown to everybody who sees the sandbox. Sizes and a readme cannot be asked for:
-    the platform drops them.
+    **Variables.** Commands see ``env`` and ``secrets`` after the next `start`, on Cloudflare only. With another
+    provider they are Failure(NotSupported), and no request is sent: use ``exec(…, env={…})`` there. Secrets are sealed
+    on this machine. A step masks plain values in ``secrets`` and ``provider_credentials`` when it is printed, and
+    cannot be pickled with them. Use `from_env` to read a value when the step runs.
 
-    ``provider_credentials`` are for an account of your own at the provider: daytona_api_key, daytona_organization_id;
-    vercel_api_token, vercel_project_id, vercel_team_id; deno_deploy_token; sprite_token; modal_token_id,
-    modal_token_secret; e2b_api_key; hopx_api_key; runloop_api_key. They are sealed too, save the ids of organization,
-    project and team. Where none are given, those of the chosen provider are taken from the variables in which its own
-    tools look for them: DAYTONA_API_KEY, DAYTONA_ORGANIZATION_ID, VERCEL_TOKEN, VERCEL_PROJECT_ID, VERCEL_TEAM_ID,
-    DENO_DEPLOY_TOKEN, SPRITE_TOKEN or SPRITES_TOKEN, MODAL_TOKEN_ID, MODAL_TOKEN_SECRET, E2B_API_KEY, HOPX_API_KEY,
-    RUNLOOP_API_KEY. ``{}`` is none. Every value may be a text, or `from_env` of a variable to read when the step runs.
-    A step with a text in ``secrets`` or ``provider_credentials`` shows it masked and refuses to be pickled.
+    **Credentials.** ``provider_credentials`` are for your own account at the provider. Known names: daytona_api_key,
+    daytona_organization_id; vercel_api_token, vercel_project_id, vercel_team_id; deno_deploy_token; sprite_token;
+    modal_token_id, modal_token_secret; e2b_api_key; hopx_api_key; runloop_api_key. They are sealed, except the ids of
+    organization, project and team. Without the argument they are read from the variables of the provider's own tools:
+    DAYTONA_API_KEY, DAYTONA_ORGANIZATION_ID, VERCEL_TOKEN, VERCEL_PROJECT_ID, VERCEL_TEAM_ID, DENO_DEPLOY_TOKEN,
+    SPRITE_TOKEN or SPRITES_TOKEN, MODAL_TOKEN_ID, MODAL_TOKEN_SECRET, E2B_API_KEY, HOPX_API_KEY, RUNLOOP_API_KEY. Pass
+    ``{}`` to send no credentials.
 
-    It is the sandbox that was asked for or none: where a later part fails, or the program is interrupted, the sandbox
-    that this call made is deleted, and the Failure is the first one. If it cannot be deleted, a note on the error names
-    it. The request that creates is sent once: after its TransportError with ``maybe_sent``, its DecodeError or its
-    ServerError there may be a new sandbox under a name of the platform's choice. Ctrl-C waits for its answer; a second
-    one does not, and may leave such a sandbox too.
+    **All or nothing.** If a later request fails, or the program is interrupted, the new sandbox is deleted. The result
+    is the first Failure. If the sandbox cannot be deleted, a note on the error names it. The create request is sent
+    once. After a TransportError with ``maybe_sent``, a DecodeError or a ServerError, a new sandbox with a random name
+    may exist. Ctrl-C waits for the response. A second Ctrl-C does not wait, and may leave such a sandbox.
 
-    **With a repo, the platform returns a sandbox of yours with the same repo and base**, started, where there is one.
-    Under another name that is Failure(RepositoryTaken), and with ``reuse=True`` a Success: it keeps its name, its
-    description and its topics; ``env`` and ``secrets`` are set in it, an existing name to its new value; and it is never
-    deleted. Threads that create with one repo do so one after the other; two programs that do so at the same moment may
-    each take the sandbox for theirs. **Inside `managed`, `ephemeral` and `fan_out`** a create with a repo and without
-    ``reuse=True`` makes a sandbox of its own: the repository is cloned by a start of it, and its record names none.
+    **With a repo, the platform may return an older sandbox of yours** with the same repo and base, and start it. If it
+    has another name, the result is Failure(RepositoryTaken). With ``reuse=True`` it is a Success. The older sandbox
+    keeps its name, description and topics. ``env`` and ``secrets`` are set in it, and existing names get the new
+    values. It is never deleted. Threads that create with one repo run one after the other. Two programs that do so at
+    the same time may both get the sandbox. **Inside `managed`, `ephemeral` and `fan_out`**, a create with a repo and
+    without ``reuse=True`` always makes a new sandbox: a start clones the repository, and the record has no repo.
 
-    Failures: InvalidInput for what cannot be right; NotSupported; EncryptionError; NameTaken for the name of another
-    sandbox or of a base image, anybody's; RepositoryTaken; ServerError (502) for an unknown base or a provider that
-    failed; SessionLost where the platform's AT Protocol session is gone. The platform leaves a sandbox then: it is
-    found by its missing at-URI and deleted, or the error names it.
+    Failures: InvalidInput; NotSupported; EncryptionError; NameTaken if a sandbox or base image of any owner has the
+    name; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
+    platform's AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that
+    and deleted, or the error names it.
+
+    Args:
+        name: Name of the sandbox: no spaces, at most 255 characters, not in the form of an id or at-URI. Without it,
+            the call returns a step.
+        base: At-URI of a base image. Default: the image ``openclaw``.
+        provider: Cloud to run on: cloudflare, daytona, vercel, deno, sprites, modal, e2b, hopx or runloop. The platform
+            refuses blaxel (403), except for its own test accounts. Default: ``"cloudflare"``.
+        repo: URL of a git repository to clone. The platform shows it to everyone, so it must not contain a password.
+            Default: none.
+        keep_alive: True to keep the sandbox running when idle. None: the platform's default.
+        env: Environment variables: values, or `from_env`. Default: none.
+        secrets: Secret environment variables: values, or `from_env`. Default: none.
+        description: A description, visible to every user of the sandbox. Default: none.
+        topics: Topics, at most 50 characters each, visible to every user of the sandbox. Default: none.
+        provider_credentials: Credentials by name: values, or `from_env`. None: those in the environment.
+        reuse: True to accept an older sandbox with the same repo and base. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, from_env, start
     >>> create("my-box", env={"STAGE": "test"}) | start | exec('echo "$STAGE"')
@@ -128,10 +139,10 @@ def create(
     creation = _Creation(wanted, reuse=reuse)
     if clone is not None and repo is not None:
         creation.clones(clone, repo)
-    said = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
+    texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
     return (
-        _sendable([*said, *(("topics", topic) for topic in topics or ())])
+        _sendable([*texts, *(("topics", topic) for topic in topics or ())])
         .bind(lambda _: _supported(provider, env, secrets))
         .bind(lambda _: creation.take(env or {}, secrets or {}))
         .bind(lambda _: sealed_credentials(provider, provider_credentials))
@@ -146,7 +157,7 @@ _made: ContextVar[list[Sandbox] | None] = ContextVar("made", default=None)
 
 @contextmanager
 def noting(made: list[Sandbox]) -> Generator[None, None, None]:
-    """Put every sandbox that a `create` inside makes into ``made`` as soon as it is there, and no older one."""
+    """Append each sandbox that a `create` inside the block makes to ``made``, at once. Older sandboxes are not added."""
     before = _made.set(made)
     try:
         yield
@@ -155,13 +166,13 @@ def noting(made: list[Sandbox]) -> Generator[None, None, None]:
 
 
 class Clone(Protocol):
-    """What puts a repository into a sandbox that runs, or will. Returns the Sandbox as it is afterwards."""
+    """A function that clones a repository into a sandbox. Returns the Sandbox afterwards."""
 
     def __call__(self, sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]: ...
 
 
 class _Cloner:
-    """Puts a repository into a sandbox. It needs operations on sandboxes, which are above this module: they set it."""
+    """The function that clones a repository. It needs modules above this one, so they register it here."""
 
     clone: Clone | None = None
 
@@ -170,40 +181,40 @@ _cloner = _Cloner()
 
 
 def clone_by(clone: Clone) -> None:
-    """Set the function that puts a repository into a sandbox of its own."""
+    """Set the function that clones a repository into a new sandbox."""
     _cloner.clone = clone
 
 
-class _Kind(NamedTuple):
-    """Variables, or secrets: the functions that keep them."""
+class _Setters(NamedTuple):
+    """The functions for variables, or for secrets."""
 
-    add: Callable[..., Done]
+    add: Callable[..., Unit]
     each: Callable[..., Iterator[Result[Any, PocketenvError]]]
-    update: Callable[..., Done]
+    update: Callable[..., Unit]
 
 
-_VARIABLES = _Kind(add_variable, iter_variables, update_variable)
-_SECRETS = _Kind(add_secret, iter_secrets, update_secret)
+_VARIABLES = _Setters(add_variable, iter_variables, update_variable)
+_SECRETS = _Setters(add_secret, iter_secrets, update_secret)
 
 
 class _Creation:
-    """One call of `create`, from its arguments to a Sandbox that is as they say."""
+    """One call of `create`, from its arguments to the finished Sandbox."""
 
     def __init__(self, wanted: Preferences, *, reuse: bool) -> None:
         self._wanted = wanted
         self._reuse = reuse
         self._last: Callable[[Sandbox], Result[Sandbox, PocketenvError]] = self._looked
-        self._settings: list[tuple[_Kind, str, str]] = []
+        self._settings: list[tuple[_Setters, str, str]] = []
         self._is_shared = False
         self._there = frozenset[str]()
         self._made: Sandbox | None = None
 
     def clones(self, clone: Clone, repo: str) -> None:
-        """Let ``clone`` be what happens last, in the place of a look."""
+        """Run ``clone`` as the last request, in place of a look at the sandbox."""
         self._last = lambda box: clone(box, repo)
 
-    def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Done:
-        """Read and check what is to be set later. Failures: InvalidInput, EncryptionError."""
+    def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Unit:
+        """Read and check the variables and secrets before the create. Failures: InvalidInput, EncryptionError."""
         both = next((name for name in secrets if name in env), None)
         if both is not None:
             return Failure(InvalidInput("secrets", f"{both} is in env too"))
@@ -216,10 +227,10 @@ class _Creation:
         return Success(None)
 
     def run(self, body: Mapping[str, object], shared_by: tuple[str, str] | None) -> Result[Sandbox, PocketenvError]:
-        """Create and furnish; ``shared_by`` are the repository and the base where they may be of an older sandbox."""
+        """Create the sandbox and set it up. ``shared_by`` is repository and base, if an older sandbox may have them."""
         if shared_by is None:
             return self._whole_or_none(lambda: self._created(body))
-        # Held to the end: what another thread has made is no older sandbox before it is sure to stay.
+        # Hold the turn until done: another thread's sandbox counts as existing only once its creation succeeded.
         with _turns.of(shared_by, CREATE) as late:
             return Failure(late) if late else self._whole_or_none(lambda: self._created_or_older(body))
 
@@ -238,37 +249,37 @@ class _Creation:
             raise TypeError(f"create: {field}: expected str or from_env(…), got {type(value).__name__}")
         if not is_secret:
             return text(value, field).bind(lambda read: _sendable([(field, read)]).map(lambda _: read))
-        # Sealed once for nothing: a key or a value that cannot be used is told before there is a sandbox.
+        # Seal once as a check: a key or value that cannot be used is reported before the sandbox exists.
         return plain(value, field).bind(
             lambda read: _sendable([(field, read)]).bind(lambda _: seal(read)).map(lambda _: read)
         )
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
-        # An interrupt before the answer would leave a sandbox whose id nobody knows, and so would the end of the time.
+        # An interrupt or deadline before the response would leave a sandbox with an unknown id.
         began = time.time()
         with guarded(), patient():
             created = send(procedure("sandbox.createSandbox", self._noted, body=body))
-            # Found and deleted here, so that an interrupt does not come between.
+            # Look for the leftover sandbox inside `guarded`, so that an interrupt cannot come between.
             return created.lash(lambda error: Failure(self._without_left(error, str(body["provider"]), began)))
 
     def _without_left(self, error: PocketenvError, provider: str, began: float) -> PocketenvError:
-        """Delete what the platform made before it found no session. Returns the error that says what is left."""
+        """Delete the sandbox that the platform made before it found no session. Returns an error that names what is left."""
         if not isinstance(error, SessionLost):
             return error
         with unlimited():
             left = self._left(provider, began - CLOCKS_APART)
-            # With more than one, only their owner knows which was made by which program.
+            # With several candidates, only their owner knows which program made which.
             is_gone = len(left) == 1 and isinstance(remove(left[0]), Success)
         if not left:
             error.add_note(
-                "The platform may have made a sandbox all the same, under a name of its choice and without an at-URI: "
+                "The platform may have created a sandbox with a random name and without an at-URI: "
                 "look for it in your list."
             )
         return error if is_gone or not left else replace(error, sandbox=", ".join(box.id for box in left))
 
     def _left(self, provider: str, since: float) -> list[Sandbox]:
         token = settings().map(lambda found: found.token or "")
-        # `me` does not answer without a session: only the token says who is asking.
+        # `me` needs a session, so the owner's DID comes from the token.
         did = token_did(token.value_or(""))
         if did is None:
             return []
@@ -283,9 +294,9 @@ class _Creation:
         ]
 
     def _noted(self, body: bytes) -> Sandbox:
-        # Noted as soon as it is read: an interrupt may come at any moment.
+        # Recorded at once: an interrupt may come at any moment.
         box = shown(body)
-        # An older sandbox comes with its sizes, which nobody asked for.
+        # The answer for an older sandbox contains its sizes. The answer for a new one does not.
         is_older = box.id in self._there or (self._is_shared and box.vcpus is not None)
         if not is_older:
             self._made = box
@@ -295,10 +306,10 @@ class _Creation:
 
     def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         self._is_shared = True
-        # The answer does not tell an older sandbox from a new one: only what was there before does.
+        # The response does not say whether the sandbox is new. Compare with the sandboxes from before.
         return me().bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
 
-    def _remember(self, did: str) -> Done:
+    def _remember(self, did: str) -> Unit:
         there: set[str] = set()
         for box in iter_sandboxes_by_actor(did):
             if not isinstance(box, Success):
@@ -311,7 +322,7 @@ class _Creation:
         if self._made is None:
             return self._older(box)
         wanted = self._wanted
-        # The platform has the repository already. It is sent again, so that it is not taken for one that is to go.
+        # putPreferences may delete an absent repository, so it is sent again.
         named = put_preferences(
             box.id,
             name=wanted.name,
@@ -331,7 +342,7 @@ class _Creation:
     def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         return look(box)
 
-    def _set_all(self, sandbox_id: str) -> Done:
+    def _set_all(self, sandbox_id: str) -> Unit:
         for kind, name, value in self._settings:
             done = kind.add(sandbox_id, name, value)
             if self._made is None and not isinstance(done, Success):
@@ -340,8 +351,8 @@ class _Creation:
                 return done
         return Success(None)
 
-    def _updated(self, refused: Done, kind: _Kind, sandbox_id: str, name: str, value: str) -> Done:
-        # A name that is taken is a 500 like any other: only the list tells.
+    def _updated(self, refused: Unit, kind: _Setters, sandbox_id: str, name: str, value: str) -> Unit:
+        # A name that is taken is a 500 without a cause: look it up in the list.
         error = refused.failure()
         if not hides_its_cause(error):
             return refused
@@ -351,14 +362,14 @@ class _Creation:
         return refused
 
     def _as_asked(self, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
-        # putPreferences answers alike whether it changed anything or not.
+        # putPreferences returns the same response whether it changed something or not.
         missed = [
             field
             for field in ("name", "description", "topics")
             if (value := getattr(self._wanted, field)) is not None and getattr(seen, field) != value
         ]
         if missed:
-            reason = f"the sandbox was given a {' and a '.join(missed)} and has another"
+            reason = f"the sandbox does not have the {' and the '.join(missed)} that was set"
             return Failure(DecodeError("sandbox.getSandbox", reason))
         return Success(seen)
 
@@ -373,31 +384,27 @@ class _Creation:
                 noted.remove(self._made)
             return
         error.add_note(
-            f"The sandbox {self._made.id}, which this call created, may still be there. "
-            f"Deleting it failed: {removed.failure()}"
+            f"The sandbox {self._made.id}, which this call created, may still exist. "
+            f"Its deletion failed: {removed.failure()}"
         )
 
 
 def _supported(
     provider: str, env: Mapping[str, str | FromEnv] | None, secrets: Mapping[str, str | FromEnv] | None
-) -> Done:
-    given = "env" if env else "secrets" if secrets else None
-    if given is None or provider_of(provider).variables:
+) -> Unit:
+    name = "env" if env else "secrets" if secrets else None
+    if name is None or provider_of(provider).variables:
         return Success(None)
-    instead = f"Leave {given}= out, and hand it to each command with exec(…, env={{…}}): there, no start sets it."
-    return Failure(NotSupported(f"create({given}=…)", provider, instead))
+    instead = f"Leave out {name}=, and pass it to each command with exec(…, env={{…}}). No start sets variables there."
+    return Failure(NotSupported(f"create({name}=…)", provider, instead))
 
 
 def _is_gone(result: Result[Any, PocketenvError]) -> bool:
     return isinstance(result.swap().value_or(None), SandboxNotFound)
 
 
-def _sendable(texts: Iterable[tuple[str, str | None]]) -> Done:
+def _sendable(texts: Iterable[tuple[str, str | None]]) -> Unit:
     for field, value in texts:
-        try:
-            (value or "").encode()
-        except UnicodeEncodeError:
-            return Failure(InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair"))
-        if value is not None and "\0" in value:
-            return Failure(InvalidInput(field, "holds a NUL character"))
+        if wrong := unsendable(field, value or ""):
+            return Failure(wrong)
     return Success(None)

@@ -1,11 +1,11 @@
-"""What a cloud asks before it lets the platform run sandboxes on somebody's account there.
+"""The credentials with which the platform uses your own account at a provider.
 
-Tokens and keys are sealed on this machine, and what is sent beside them to be shown later is masked whole. The ids of
-organizations, projects and teams are no secrets: they are sent as they are.
+Tokens and keys are sealed on this machine. Their displayed twin is masked completely. The ids of organizations,
+projects and teams are not secret and are sent unsealed.
 
 >>> from pocketenv_fp import create
 >>> create("my-box", provider="e2b", provider_credentials={"daytona_api_key": "dtn_12345"})
-<Failure: provider_credentials: holds what e2b does not take: it takes e2b_api_key.>
+<Failure: provider_credentials: contains a name that e2b does not accept: it accepts e2b_api_key.>
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIELD = "provider_credentials"
 
 
 class Credential(NamedTuple):
-    """One thing that a cloud asks for: its name here, and the environment variables in which its users keep it."""
+    """One credential: its name, and the environment variables that usually contain it."""
 
     name: str
     variables: tuple[str, ...]
@@ -36,19 +36,19 @@ class Credential(NamedTuple):
 
     @property
     def on_the_wire(self) -> str:
-        """Its name in a request."""
+        """Return its name in a request."""
         first, *rest = self.name.split("_")
         return first + "".join(map(str.capitalize, rest))
 
     def fields(self, value: str | FromEnv) -> Result[dict[str, str], PocketenvError]:
-        """Give what is sent for a value: sealed and with a twin to show, where it is a secret."""
+        """Return the request fields for a value. A secret is sealed, and has a masked twin for display."""
         return plain(value, f"{FIELD}[{self.name!r}]").bind(self._sent)
 
     def _sent(self, text: str) -> Result[dict[str, str], PocketenvError]:
         name = self.on_the_wire
         if not self.is_secret:
             return Success({name: text})
-        # No cloud says which part of its keys may be seen.
+        # No provider documents which part of its keys may be shown.
         twin = {f"redacted{name[0].upper()}{name[1:]}": HIDDEN}
         return seal(text).map(lambda sealed: {name: sealed, **twin})
 
@@ -66,7 +66,7 @@ CREDENTIALS: Mapping[str, tuple[Credential, ...]] = {
         Credential("modal_token_secret", ("MODAL_TOKEN_SECRET",)),
     ),
     "runloop": (Credential("runloop_api_key", ("RUNLOOP_API_KEY",)),),
-    # Its own pages have the singular, what others wrote for it mostly the plural.
+    # The provider's own pages use the singular. Other tools mostly use the plural.
     "sprites": (Credential("sprite_token", ("SPRITE_TOKEN", "SPRITES_TOKEN")),),
     "vercel": (
         Credential("vercel_api_token", ("VERCEL_TOKEN",)),
@@ -79,17 +79,17 @@ CREDENTIALS: Mapping[str, tuple[Credential, ...]] = {
 def sealed_credentials(
     provider: str, given: Mapping[str, str | FromEnv] | None
 ) -> Result[dict[str, str], PocketenvError]:
-    """Give the fields of a createSandbox that hold a provider's credentials, ready to be sent.
+    """Return the createSandbox fields for a provider's credentials.
 
-    With None they are what the environment has of them, now. Failures: InvalidInput for one that the provider does not
-    take, that is empty or not set; EncryptionError.
+    With None, they are read from the environment. Failures: InvalidInput for a name that the provider does not accept,
+    or a value that is empty or not set; EncryptionError.
     """
     known = {credential.name: credential for credential in CREDENTIALS.get(provider, ())}
     wanted = _usual(known) if given is None else given
     if not wanted.keys() <= known.keys():
-        # Not which one: whoever mixed up names and values would find a secret in the error.
-        taken = ", ".join(known) or "none"
-        return Failure(InvalidInput(FIELD, f"holds what {provider} does not take: it takes {taken}"))
+        # The message does not name it: if names and values are swapped, the name is the secret.
+        accepted = ", ".join(known) or "none"
+        return Failure(InvalidInput(FIELD, f"contains a name that {provider} does not accept: it accepts {accepted}"))
     fields: dict[str, str] = {}
     for name, value in wanted.items():
         made = known[name].fields(value)

@@ -1,4 +1,4 @@
-"""Files that every start writes into a sandbox, by ids."""
+"""Files that each start writes into a sandbox, by id."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOME = "/workspace"
 
 
 def stored_path(path: str) -> str:
-    """Return the path under which a file is stored: absolute, from /workspace on, and in one spelling.
+    """Return the path of a stored file: absolute, relative to /workspace, and normalized.
 
     >>> stored_path("notes/../a.txt"), stored_path("/etc//a")
     ('/workspace/a.txt', '/etc/a')
@@ -45,14 +45,14 @@ def stored_path(path: str) -> str:
 
 
 def wrong_path(path: str) -> Result[str, PocketenvError]:
-    """Return the path, or Failure(InvalidInput) for one that names a directory."""
+    """Return the path, or Failure(InvalidInput) if it is a directory."""
     if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
-        return Failure(InvalidInput("path", "names a directory: a start writes a file"))
+        return Failure(InvalidInput("path", "is a directory: start writes a file there"))
     return Success(path)
 
 
 def _sealed(content: str | FromEnv) -> Result[str, PocketenvError]:
-    # The platform puts a newline behind what it writes.
+    # The platform appends a newline to each file that it writes.
     return text(content, "content").bind(lambda clear: seal(clear.removesuffix("\n")))
 
 
@@ -65,9 +65,15 @@ def list_files(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[File], PocketenvError]:
-    """List the files that every start writes, in no stable order. Gives a Page of File: paths and ids, never contents.
+    """List the files that each start writes, in no stable order. Returns a Page of File: paths and ids, no contents.
 
     Failures: InvalidInput.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -84,9 +90,14 @@ def list_files(
 def iter_files(
     sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[File, PocketenvError]]:
-    """Give an iterator of all of a sandbox's files, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all files of a sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -100,7 +111,11 @@ def iter_files(
 
 @checked
 def get_file(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[File, PocketenvError]:
-    """Give the File with this id: its path, never its content. Failures: InvalidInput; RecordNotFound for none.
+    """Look up the file with this id. Returns a File without its content. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the file.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_file("no-such-id")
@@ -118,15 +133,21 @@ def add_file(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add a file that every start writes to ``path``, sealed before it leaves this machine. Returns None.
+    """Add a file that each start writes to ``path``. Its content is sealed on this machine. Returns None.
 
-    **The platform puts one newline behind the content.** So the last newline of a content that ends with one is not
-    sent, and the file is exact. A content without a final newline gets one, and an empty content becomes one newline.
+    **The platform appends one newline to the content.** So one final newline of the content is not sent, and the file
+    is exact. Content without a final newline gets one, and empty content becomes one newline.
 
-    The next start writes it, in the background after it has answered. Only the id is known here: whether the sandbox's
-    provider can write it is not checked, as `set_file` does. Failures: InvalidInput for a public key that is none, or
-    for a path that names no file; EncryptionError; ApiError (413) for a content of more than about 75,000 bytes;
-    ServerError for a path that the sandbox has a file for already.
+    The next start writes the file, in the background after the response. This function knows only the id, so it does
+    not check that the provider can write the file: `set_file` does. Failures: InvalidInput for a wrong public key or
+    for a path that is a directory; EncryptionError; ApiError (413) for content above about 75,000 bytes; ServerError
+    for a path that is taken.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        path: Path in the sandbox. A relative path starts at ``/workspace``.
+        content: The content, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_file(create("my-box").unwrap().id, "/workspace/.env", "STAGE=test")
@@ -149,11 +170,17 @@ def update_file(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Change the path of the file with this id, and send a content with it. Returns None.
+    """Change the path of the file with this id. Returns None.
 
-    **The platform changes the path only**, and answers as if it had changed both: for another content use `set_file`
-    of the sandbox, which deletes and adds. What an earlier start wrote to the old path stays there. Failures: as
-    `add_file`, and ApiError (404) where there is no such file.
+    **The platform changes only the path**, but its response does not say so. To change the content, use `set_file`,
+    which deletes and adds. A file that an earlier start wrote to the old path stays there. Failures: as for `add_file`,
+    and ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the file.
+        path: New path in the sandbox.
+        content: The old content: the platform needs it, and ignores it.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = (create("my-box") | sandbox.set_file("/workspace/a", "1")).unwrap()
@@ -172,9 +199,13 @@ def update_file(
 
 @checked
 def delete_file(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Let no more starts write the file with this id; what one wrote stays. Gives None, also where there was none.
+    """Stop writing the file with this id at each start. Returns None, also for an unknown id. Existing files stay.
 
     Failures: InvalidInput.
+
+    Args:
+        id: Id of the file.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_file("/workspace/a", "1")

@@ -1,7 +1,7 @@
-"""Integrations: in the platform's published contract, and nowhere else. It has no handler for them.
+"""Integrations: the published contract has them, but the platform has no handler.
 
-Both functions are here because the contract has both methods. Each is a Failure(NotSupported), and sends nothing: the
-platform answers such a request with ``{}``, whatever it says, and connects nothing.
+Both functions exist because the contract has both methods. Each returns Failure(NotSupported) and sends no request. The
+platform would return ``{}`` for each request and connect nothing.
 
 >>> from pocketenv_fp import pocketenv
 >>> pocketenv.create_integration("some-id", "GitHub")
@@ -31,7 +31,12 @@ def create_integration(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Integration, PocketenvError]:
-    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
+    """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the integration.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.create_integration("some-id", "GitHub").failure().operation
@@ -47,7 +52,11 @@ def list_integrations(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[list[Integration], PocketenvError]:
-    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
+    """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.list_integrations("some-id").failure().operation

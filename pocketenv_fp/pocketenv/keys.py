@@ -1,4 +1,4 @@
-"""The keys that a sandbox holds, by its id."""
+"""The keys that a sandbox stores, by its id."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TAILSCALE_PREFIX = "tskey-auth-"
 
 def _ssh_key(body: bytes) -> SshKey:
     key = decode(body, SshKey)
-    # Other clients store some keys in clear. What this process does not hold, it cannot leak.
+    # Other clients store some keys unencrypted. Masking at once keeps them out of this process.
     return key if is_masked(key.private_key) else msgspec.structs.replace(key, private_key=HIDDEN)
 
 
@@ -31,9 +31,13 @@ def _ssh_key(body: bytes) -> SshKey:
 def get_ssh_keys(
     sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[SshKey, PocketenvError]:
-    """Give a sandbox's SshKey: the public key, and the private one masked.
+    """Return a sandbox's SshKey: the public key, and the masked private key.
 
-    Failures: InvalidInput; ApiError (404) where no key was stored.
+    Failures: InvalidInput; ApiError (404) if no key is stored.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.get_ssh_keys(create("my-box").unwrap().id).failure().status
@@ -49,14 +53,16 @@ _PUBLIC_KEY = r"(?a)\s*[a-z][\w.@-]* [A-Za-z0-9+/]+={0,2}( [^\r\n]*)?\s*"
 def _private(text: str) -> Result[str, PocketenvError]:
     if re.fullmatch(_PRIVATE_KEY, text):
         return Success(text)
-    return Failure(InvalidInput("private_key", "is not a private key: it starts with -----BEGIN … PRIVATE KEY-----"))
+    return Failure(
+        InvalidInput("private_key", "is not a private key: it must start with -----BEGIN … PRIVATE KEY-----")
+    )
 
 
 def _public(text: str) -> Result[str, PocketenvError]:
     if re.fullmatch(_PUBLIC_KEY, text):
         return Success(text)
-    # A private key here would be stored in clear.
-    return Failure(InvalidInput("public_key", "is not a public key: it is one line, such as ssh-ed25519 AAAA…"))
+    # A private key in this argument would be stored unencrypted.
+    return Failure(InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…"))
 
 
 @checked
@@ -68,16 +74,23 @@ def put_ssh_keys(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Store a key pair, or replace the one that is there. Returns None. The private key is sealed before it is sent.
+    """Store a key pair, or replace the stored one. Returns None. The private key is sealed on this machine.
 
-    The platform puts one newline behind each key that it writes, so a final newline is not sent.
-    What the platform shows of it later is the header, the footer and 15 characters of an OpenSSH key, nothing of any
-    other. Failures: InvalidInput for a key that is none or is in the other's place, or a public key to seal with that
-    is none; EncryptionError.
+    The platform appends one newline to each key that it writes, so a final newline is not sent. Later it shows only the
+    header, the footer and 15 characters of an OpenSSH key. It shows nothing of another key format.
+
+    Failures: InvalidInput for a value that is not a key, for swapped keys, or for a wrong public key of the platform;
+    EncryptionError.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        private_key: The private key in PEM form, or `from_env`.
+        public_key: The public key, one line, such as ``ssh-ed25519 AAAA…``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.put_ssh_keys("some-id", "ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
-    <Failure: private_key: is not a private key: it starts with -----BEGIN … PRIVATE KEY-----.>
+    <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
     """
 
     def put(private: str) -> Result[None, PocketenvError]:
@@ -102,7 +115,11 @@ def _tailscale(body: bytes) -> TailscaleAuthKey:
 def get_tailscale_auth_key(
     sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[TailscaleAuthKey, PocketenvError]:
-    """Give a sandbox's TailscaleAuthKey, masked. Failures: InvalidInput; ApiError (404) where none was stored.
+    """Return a sandbox's TailscaleAuthKey, masked. Failures: InvalidInput; ApiError (404) if no key is stored.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.get_tailscale_auth_key(create("my-box").unwrap().id).failure().status
@@ -125,9 +142,14 @@ def put_tailscale_auth_key(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Store a Tailscale auth key, or replace the one that is there. Gives None. It is sealed before it is sent.
+    """Store a Tailscale auth key, or replace the stored one. Returns None. It is sealed on this machine.
 
     Failures: InvalidInput for a key that does not start with ``tskey-auth-``; EncryptionError.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        auth_key: The auth key, which starts with ``tskey-auth-``, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.put_tailscale_auth_key("some-id", "tskey-api-k123")

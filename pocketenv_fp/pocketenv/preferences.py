@@ -1,4 +1,4 @@
-"""What an owner says about a sandbox: its name, its description, its topics and its repository."""
+"""The settings of a sandbox that its owner sets: name, description, topics and repository."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Preference(msgspec.Struct):
 
 
 def _preferences(body: bytes) -> Preferences | None:
-    # Preferences of other kinds may hold secrets: no more of them is read than what kind they are.
+    # Preferences of other kinds may contain secrets: only their kind is decoded.
     for each in decode(body, list[msgspec.Raw]):
         if decode(bytes(each), _Preference).kind == DETAILS:
             return decode(bytes(each), Preferences)
@@ -40,16 +40,20 @@ def _preferences(body: bytes) -> Preferences | None:
 def get_preferences(
     id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
-    """Return what was said about the sandbox with this id, name or at-URI, as Preferences; None is what was not said.
+    """Return the Preferences of a sandbox, by id, name or at-URI. A field without a value contains None.
 
-    The platform's list of preferences leaves these out, so they are read from the sandbox itself where it does.
-    Failures: InvalidInput; SandboxNotFound, or ApiError (404), where you have no such sandbox.
+    The platform's list of preferences may lack these fields. Then they are read from the sandbox's record.
+    Failures: InvalidInput; SandboxNotFound, or ApiError (404), for an unknown sandbox.
+
+    Args:
+        id: Id, name or at-URI of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
     >>> pocketenv.put_preferences(box.id, topics=["demo"])
     <Success: None>
-    >>> pocketenv.get_preferences(box.id).map(lambda said: (said.topics, said.description))
+    >>> pocketenv.get_preferences(box.id).map(lambda details: (details.topics, details.description))
     <Success: (('demo',), None)>
     """
     asked = send(query("sandbox.getPreferences", _preferences, {"id": id}))
@@ -57,14 +61,14 @@ def get_preferences(
 
 
 def _of_the_sandbox(id: str) -> Result[Preferences, PocketenvError]:
-    def said(seen: Sandbox | None) -> Result[Preferences, PocketenvError]:
+    def details(seen: Sandbox | None) -> Result[Preferences, PocketenvError]:
         if seen is None:
             return Failure(SandboxNotFound(message="Sandbox not found", operation="sandbox.getPreferences"))
         return Success(
             Preferences(name=seen.name, description=seen.description, topics=seen.topics or None, repo=seen.repo)
         )
 
-    return get_sandbox(id).bind(said)
+    return get_sandbox(id).bind(details)
 
 
 @checked
@@ -78,14 +82,22 @@ def put_preferences(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Rename a sandbox, or say something else about it. Returns None.
+    """Change the name, description, topics or repository of a sandbox. Returns None.
 
-    ``""`` takes the description or the repository away, and ``()`` the topics. What is None is not sent, and stays. It
-    takes the id only. **The platform answers the same for a sandbox that is not there or not yours**, and changes
-    nothing. `rename` and `update_settings` send along what is to stay, and look whether it was done.
+    A field with None is not sent and keeps its value. **The platform returns the same response for a sandbox that
+    does not exist or is not yours**, and changes nothing. `rename` and `update_settings` send the other fields too, and
+    check the result.
 
-    Failures: InvalidInput for an empty topic, for a name that `get_sandbox` could not find (see `create`), or where
-    there is nothing to change; NameTaken for the name of another sandbox or of a base image, anybody's; SessionLost.
+    Failures: InvalidInput for an empty topic, for a name that is not valid (see `create`), or if no field is set;
+    NameTaken if a sandbox or base image of any owner has the name; SessionLost.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: The new name, without spaces, at most 255 characters. None: unchanged.
+        description: The description. ``""`` deletes it. None: unchanged.
+        topics: The topics, at most 50 characters each. ``()`` deletes them. None: unchanged.
+        repo: URL of a git repository. ``""`` deletes it. None: unchanged.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> one, other = create("my-box").unwrap(), create("my-other-box").unwrap()
@@ -94,17 +106,17 @@ def put_preferences(
     >>> pocketenv.put_preferences(other.id, name="other-name")
     <Failure: sandbox.putPreferences: ... (500 NameTaken). Choose another name, ...>
     """
-    said = _said(name=name, description=description, topics=topics, repo=repo)
-    if not said:
-        return Failure(InvalidInput("preferences", "nothing is given that is to change"))
-    body = {"sandboxId": sandbox_id, "preferences": [{"$type": DETAILS, **said}]}
+    changes = _changes(name=name, description=description, topics=topics, repo=repo)
+    if not changes:
+        return Failure(InvalidInput("preferences", "no field to change is set"))
+    body = {"sandboxId": sandbox_id, "preferences": [{"$type": DETAILS, **changes}]}
     put = send(procedure("sandbox.putPreferences", nothing, body=body))
     return put.lash(lambda error: _refused(error, sandbox_id, name))
 
 
-def _said(**given: str | Sequence[str] | None) -> dict[str, object]:
-    # The contract lets null stand for what is to be taken away, and what is absent for what is to stay.
-    return {name: (value or None) for name, value in given.items() if value is not None}
+def _changes(**fields: str | Sequence[str] | None) -> dict[str, object]:
+    # In the contract, null deletes a value, and an absent key keeps it.
+    return {name: (value or None) for name, value in fields.items() if value is not None}
 
 
 def _refused(error: PocketenvError, sandbox_id: str, name: str | None) -> Result[None, PocketenvError]:

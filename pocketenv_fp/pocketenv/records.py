@@ -1,4 +1,4 @@
-"""What the platform's answers about secrets, variables, files and volumes have in common."""
+"""Decode the platform's responses about secrets, variables, files and volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 def page_of(key: str, kind: type[T]) -> Callable[[bytes], Page[T]]:
-    """Give what reads a page of records from an answer that has them under ``key``."""
+    """Return a decoder for a page of records under ``key``."""
 
     def page(body: bytes) -> Page[T]:
         answer = decode(body, _listed(key, cast("Hashable", kind)))
@@ -37,14 +37,14 @@ def _listed(key: str, kind: Hashable) -> type[Any]:
 
 
 def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
-    """Give what reads one record from an answer that has it under ``key``, None where there is none."""
+    """Return a decoder for one record under ``key``. It returns None if there is no record."""
 
     def one(body: bytes) -> T | None:
         answer = decode(body, dict[str, msgspec.Raw])
         raw = bytes(answer.get(key, b"null"))
         if raw != b"null":
             return decode(raw, kind)
-        # A missing record is `{}` or a null. An object of other things is an answer to something else.
+        # A missing record is `{}` or a null. Another object is a response to another method.
         if answer.keys() - {key}:
             raise msgspec.ValidationError(f"Object missing required field `{key}`")
         return None
@@ -53,7 +53,7 @@ def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
 
 
 def known(noun: str, id: str) -> Callable[[T | None], Result[T, PocketenvError]]:
-    """Give what makes a missing record a Failure(RecordNotFound)."""
+    """Return a function that turns a missing record into Failure(RecordNotFound)."""
 
     def check(record: T | None) -> Result[T, PocketenvError]:
         if record is None:
@@ -65,5 +65,5 @@ def known(noun: str, id: str) -> Callable[[T | None], Result[T, PocketenvError]]
 
 
 def text(value: str | FromEnv, field: str) -> Result[str, PocketenvError]:
-    """Give a text, which may be empty, read from the environment where it is a `from_env`."""
+    """Return ``value``, which may be empty. A `from_env` is read from the environment."""
     return value.read(field) if isinstance(value, FromEnv) else Success(value)

@@ -1,4 +1,4 @@
-"""Looking at sandboxes, and at the public catalogue."""
+"""Look up sandboxes, and the public catalogue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _found = one_of("sandbox", Sandbox)
 
 
 def shown(body: bytes) -> Sandbox:
-    """Read an answer that is a sandbox itself, without a status."""
+    """Decode a response that is a sandbox without a status."""
     return decode(body, Sandbox)
 
 
@@ -41,17 +41,21 @@ def shown(body: bytes) -> Sandbox:
 def get_sandbox(
     id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox | None, PocketenvError]:
-    """Look at the sandbox with this id, name or at-URI. Returns the Sandbox, or None if there is none.
+    """Look up a sandbox by id, name or at-URI. Returns the Sandbox, or None if it does not exist.
 
-    **A name may find a sandbox of another owner, or a base image**: compare ``owner``, or keep the Sandbox that `create`
-    returned and `refresh` it, which looks by its id. A step that receives the None is Failure(SandboxNotFound). It works
+    **A name may find a sandbox of another owner, or a base image.** Compare ``owner``. Or keep the Sandbox from
+    `create` and use `refresh`, which looks up the id. A step that receives None is Failure(SandboxNotFound). Works
     without a login. Failures: InvalidInput.
+
+    Args:
+        id: Id, name or at-URI.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import exec, get_sandbox
     >>> get_sandbox("no-such-box")
     <Success: None>
     >>> get_sandbox("no-such-box") | exec("ls")
-    <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>
+    <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>
     """
     return send(query("sandbox.getSandbox", _found, {"id": id}, login=False))
 
@@ -62,10 +66,10 @@ def look(
     *,
     login: bool = False,
 ) -> Result[Sandbox, PocketenvError]:
-    """Give the sandbox as it is now, by its id. Failures: SandboxNotFound, and NotLoggedIn with ``login``."""
+    """Return the current state of the sandbox, by id. Failures: SandboxNotFound, and NotLoggedIn with ``login``."""
 
     def still_there(seen: Sandbox | None) -> Result[Sandbox, PocketenvError]:
-        # What has the id for its name is another sandbox.
+        # A sandbox that has the id as its name is another sandbox.
         if seen is None or seen.id != sandbox.id:
             return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
         return Success(seen)
@@ -75,7 +79,7 @@ def look(
 
 
 def remove(sandbox: Sandbox) -> Result[None, PocketenvError]:
-    """Delete the sandbox, by its id. Failures: SandboxNotFound."""
+    """Delete the sandbox by id. Failures: SandboxNotFound."""
     return send(procedure("sandbox.deleteSandbox", nothing, {"id": sandbox.id}))
 
 
@@ -83,15 +87,19 @@ def remove(sandbox: Sandbox) -> Result[None, PocketenvError]:
 def claim_sandbox(
     id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Make a sandbox that nobody owns yours, by its id. Gives the Sandbox, with a status of UNKNOWN until it is asked.
+    """Take ownership of an unowned sandbox, by id. Returns the Sandbox. Its status is UNKNOWN until the next lookup.
 
-    Failures: InvalidInput; ApiError (404) where there is none, or somebody has it already.
+    Failures: InvalidInput; ApiError (404) if the sandbox does not exist or has an owner.
+
+    Args:
+        id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import Config, local, pocketenv, using
     >>> with local.platform() as platform, using(Config(api_url=platform.url, token=platform.token)):
-    ...     nobodys = platform.new_ownerless_sandbox()
-    ...     pocketenv.claim_sandbox(nobodys).map(lambda box: box.id == nobodys)
-    ...     pocketenv.claim_sandbox(nobodys)
+    ...     unowned = platform.new_ownerless_sandbox()
+    ...     pocketenv.claim_sandbox(unowned).map(lambda box: box.id == unowned)
+    ...     pocketenv.claim_sandbox(unowned)
     <Success: True>
     <Failure: sandbox.claimSandbox: ... (404 XRPCNotSupported).>
     """
@@ -102,9 +110,14 @@ def claim_sandbox(
 def list_sandboxes(
     *, limit: Limit = 30, offset: Offset = 0, token: Text | None = None, config: Config | None = None
 ) -> Result[Page[Sandbox], PocketenvError]:
-    """List the public catalogue of base images, never your own sandboxes. Gives a Page of Sandbox.
+    """List the public catalogue of base images, never your own sandboxes. Returns a Page of Sandbox.
 
     Works without a login. Failures: InvalidInput for a limit below 1 or an offset below 0.
+
+    Args:
+        limit: Maximal number of records, at least 1. Default: 30.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import list_sandboxes
     >>> page = list_sandboxes(limit=1).unwrap()
@@ -119,10 +132,13 @@ def list_sandboxes(
 def iter_sandboxes(
     *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Sandbox, PocketenvError]]:
-    """Give an iterator of the whole public catalogue, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over the public catalogue. Returns an iterator of Results, and requests pages when needed.
 
-    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError. Works
-    without a login.
+    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError. Works without a login.
+
+    Args:
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import iter_sandboxes
     >>> "openclaw" in [image.unwrap().name for image in iter_sandboxes(limit=1)]

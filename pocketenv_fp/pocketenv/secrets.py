@@ -1,4 +1,4 @@
-"""Secrets of a sandbox, by ids."""
+"""Secrets of a sandbox, by id."""
 
 from __future__ import annotations
 
@@ -32,9 +32,15 @@ def list_secrets(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Secret], PocketenvError]:
-    """List a sandbox's secrets, in no stable order. Gives a Page of Secret: names and ids, never values.
+    """List a sandbox's secrets, in no stable order. Returns a Page of Secret: names and ids, never values.
 
-    It takes the id: for a name the platform lists nothing. Failures: InvalidInput.
+    Pass the id of the sandbox. For a name, the platform returns an empty list. Failures: InvalidInput.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -51,9 +57,14 @@ def list_secrets(
 def iter_secrets(
     sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Secret, PocketenvError]]:
-    """Give an iterator of all of a sandbox's secrets, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all secrets of a sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -67,7 +78,11 @@ def iter_secrets(
 
 @checked
 def get_secret(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[Secret, PocketenvError]:
-    """Give the Secret with this id: its name, never its value. Failures: InvalidInput; RecordNotFound for none.
+    """Look up the secret with this id. Returns a Secret without its value. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the secret.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_secret("API_KEY", "sk-12345")
@@ -88,11 +103,20 @@ def add_secret(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add a secret, sealed before it leaves this machine. Returns None: the platform answers no id.
+    """Add a secret, and seal it on this machine. Returns None: the platform returns no id.
 
-    On Cloudflare, commands have it in their environment from the next start on. **On the other providers it reaches no
-    command**: only the id is known here, so that is not checked, as `set_secret` does. The platform does not check whose the sandbox is. Failures: InvalidInput for
-    an empty value or a public key that is none; EncryptionError; ServerError for a name that the sandbox has already.
+    On Cloudflare, commands see it as an environment variable after the next start. **On other providers no command sees
+    it.** This function knows only the id, so it does not check the provider: `set_secret` does. The platform does not
+    check the owner of the sandbox.
+
+    Failures: InvalidInput for an empty value or a wrong public key; EncryptionError; ServerError for a name that is
+    taken.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the variable. The rule is that of `set_variable`.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_secret(create("my-box").unwrap().id, "API_KEY", "")
@@ -115,9 +139,15 @@ def update_secret(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Change the name and the value of the secret with this id, sealed before it leaves this machine. Returns None.
+    """Change the name and the value of the secret with this id. Returns None. The value is sealed on this machine.
 
-    Commands have it as `add_secret` says. Failures: as there, and ApiError (404) where there is no such secret.
+    When commands see it: as for `add_secret`. Failures: the same, and ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the secret.
+        name: New name of the variable.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_secret("API_KEY", "sk-12345")
@@ -134,7 +164,11 @@ def update_secret(
 
 @checked
 def delete_secret(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Delete the secret with this id. Gives None. Failures: InvalidInput; ApiError (404) where there is none.
+    """Delete the secret with this id. Returns None. Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the secret.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> (create("my-box") | sandbox.set_secret("OLD", "1")).bind(lambda old: pocketenv.delete_secret(old.id))

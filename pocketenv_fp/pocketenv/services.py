@@ -1,4 +1,4 @@
-"""Services of a sandbox, by ids: commands that run in the background until they are stopped."""
+"""Services of a sandbox, by id: commands that run in the background."""
 
 from __future__ import annotations
 
@@ -37,9 +37,13 @@ def _services(body: bytes) -> list[Service]:
 def list_services(
     sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Service], PocketenvError]:
-    """List a sandbox's services, all of them at once. Returns a list of Service.
+    """List all services of a sandbox. Returns a list of Service.
 
-    It is empty where you have no such sandbox. Failures: InvalidInput.
+    The list is empty for an unknown sandbox. Failures: InvalidInput.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -52,17 +56,17 @@ def list_services(
 
 
 def _of_the_container() -> InvalidInput:
-    # The platform answers a 400, and the service exists and runs all the same.
-    return InvalidInput("ports", "3000 is used by Cloudflare's containers themselves: choose another")
+    # The platform returns a 400, but creates and runs the service.
+    return InvalidInput("ports", "Cloudflare's containers use port 3000 themselves: choose another port")
 
 
 def _described(name: str, command: str, description: str | None, ports: Sequence[int] | None) -> dict[str, object]:
-    told: dict[str, object] = {"name": name, "command": command}
+    service: dict[str, object] = {"name": name, "command": command}
     if description is not None:
-        told["description"] = description
+        service["description"] = description
     if ports is not None:
-        told["ports"] = list(ports)
-    return {"service": told}
+        service["ports"] = list(ports)
+    return {"service": service}
 
 
 @checked
@@ -76,14 +80,20 @@ def add_service(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add a service, which starts at once where the sandbox runs. Returns None: the platform answers no id.
+    """Add a service. It starts at once if the sandbox is running. Returns None: the platform returns no id.
 
-    **Services run on Cloudflare only.** On the nine other providers they are stored and never run; only the id is known
-    here, so that is not checked, as `set_service` does. ``command`` is a shell line. ``ports``, from 1025 to 65535 and
-    without 3000, are exposed with it.
+    **Services run on Cloudflare only.** Other providers store them and never run them. This function knows only the id,
+    so it does not check the provider: `set_service` does.
 
-    Failures: InvalidInput; ApiError (404) where you have no such sandbox; ServerError for a name that the sandbox has
-    already.
+    Failures: InvalidInput; ApiError (404) for an unknown sandbox; ServerError for a name that is taken.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the service.
+        command: Shell line to run.
+        description: A description. Default: none.
+        ports: Ports to expose, from 1025 to 65535 except 3000. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_service(create("my-box").unwrap().id, "web", "python3 -m http.server 80", ports=[80])
@@ -107,10 +117,17 @@ def update_service(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Describe the service with this id anew. Gives None. What runs goes on as it was until a `restart_service`.
+    """Change the service with this id. Returns None. A running service does not change until `restart_service`.
 
-    ``description`` and ``ports`` stay as they are where they are None; ``""`` and ``()`` take them away. Failures:
-    InvalidInput; ApiError (404) for an id that nothing has; ServerError for a name or a port that is taken.
+    Failures: InvalidInput; ApiError (404) for an unknown id; ServerError for a name or a port that is taken.
+
+    Args:
+        id: Id of the service.
+        name: New name of the service.
+        command: New shell line.
+        description: The description. None: unchanged. ``""`` deletes it.
+        ports: Ports to expose, from 1025 to 65535 except 3000. None: unchanged. ``()`` deletes them.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.update_service("no-such-id", "web", "python3 -m http.server 8000").failure().status
@@ -124,9 +141,13 @@ def update_service(
 
 @checked
 def start_service(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Start the service with this id, or leave it running. Gives None.
+    """Start the service with this id. A running service keeps running. Returns None.
 
-    Failures: InvalidInput; ApiError (404) for an id that nothing has, (400) while the sandbox does not run.
+    Failures: InvalidInput; ApiError (404) for an unknown id, (400) if the sandbox is not running.
+
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.start_service("no-such-id").failure().status
@@ -137,9 +158,13 @@ def start_service(id: Id, *, token: Text | None = None, config: Config | None = 
 
 @checked
 def stop_service(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Stop the service with this id, or leave it stopped: it stays so until it is started again. Gives None.
+    """Stop the service with this id. It stays stopped until it is started again. Returns None.
 
-    Failures: InvalidInput; ApiError (404) for an id that nothing has.
+    Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.stop_service("no-such-id").failure().status
@@ -150,9 +175,13 @@ def stop_service(id: Id, *, token: Text | None = None, config: Config | None = N
 
 @checked
 def restart_service(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """End the service with this id if it runs, and start it as it is described now. Gives None.
+    """Stop the service with this id if it is running, and start it with its current settings. Returns None.
 
-    Failures: InvalidInput; ApiError (404) for an id that nothing has, (400) while the sandbox does not run.
+    Failures: InvalidInput; ApiError (404) for an unknown id, (400) if the sandbox is not running.
+
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.restart_service("no-such-id").failure().status
@@ -163,9 +192,13 @@ def restart_service(id: Id, *, token: Text | None = None, config: Config | None 
 
 @checked
 def delete_service(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """End the service with this id and delete it. Gives None.
+    """Stop the service with this id and delete it. Returns None.
 
-    Failures: InvalidInput; ApiError (404) for an id that nothing has.
+    Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the service.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.delete_service("no-such-id").failure().status

@@ -1,4 +1,4 @@
-"""Environment variables of a sandbox, by ids. They are stored in clear: what is secret is a secret."""
+"""Environment variables of a sandbox, by id. They are stored unencrypted: use secrets for secret values."""
 
 from __future__ import annotations
 
@@ -31,9 +31,15 @@ def list_variables(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Variable], PocketenvError]:
-    """List a sandbox's environment variables, in no stable order. Gives a Page of Variable.
+    """List a sandbox's environment variables, in no stable order. Returns a Page of Variable.
 
-    It takes the id: for a name the platform lists nothing. Failures: InvalidInput.
+    Pass the id of the sandbox. For a name, the platform returns an empty list. Failures: InvalidInput.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -50,9 +56,14 @@ def list_variables(
 def iter_variables(
     sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Variable, PocketenvError]]:
-    """Give an iterator of all of a sandbox's variables, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all variables of a sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -68,7 +79,11 @@ def iter_variables(
 def get_variable(
     id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Variable, PocketenvError]:
-    """Give the Variable with this id. Failures: InvalidInput; RecordNotFound for none.
+    """Look up the variable with this id. Returns a Variable. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the variable.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_variable("no-such-id")
@@ -87,11 +102,17 @@ def add_variable(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add an environment variable, in clear. Returns None: the platform answers no id.
+    """Add an environment variable. It is stored unencrypted. Returns None: the platform returns no id.
 
-    On Cloudflare, commands have it in their environment from the next start on. **On the other providers it reaches no
-    command**: only the id is known here, so that is not checked, as `set_variable` does. The platform does not check whose the sandbox is. Failures: InvalidInput;
-    ServerError for a name that the sandbox has already.
+    On Cloudflare, commands see it after the next start. **On other providers no command sees it.** This function knows
+    only the id, so it does not check the provider: `set_variable` does. The platform does not check the owner of the
+    sandbox. Failures: InvalidInput; ServerError for a name that is taken.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the variable. The rule is that of `set_variable`.
+        value: The value, or `from_env`. It is stored unencrypted.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_variable(create("my-box").unwrap().id, "STAGE", "test")
@@ -116,7 +137,13 @@ def update_variable(
 ) -> Result[None, PocketenvError]:
     """Change the name and the value of the variable with this id. Returns None.
 
-    Commands have it as `add_variable` says. Failures: as there, and ApiError (404) where there is no such variable.
+    When commands see it: as for `add_variable`. Failures: the same, and ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the variable.
+        name: New name of the variable.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stage = (create("my-box") | sandbox.set_variable("STAGE", "test")).unwrap()
@@ -135,7 +162,11 @@ def update_variable(
 
 @checked
 def delete_variable(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Delete the variable with this id. Gives None. Failures: InvalidInput; ApiError (404) where there is none.
+    """Delete the variable with this id. Returns None. Failures: InvalidInput; ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the variable.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> (create("my-box") | sandbox.set_variable("OLD", "1")).bind(lambda old: pocketenv.delete_variable(old.id))

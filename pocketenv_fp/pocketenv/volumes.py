@@ -1,4 +1,4 @@
-"""Volumes of a sandbox, by ids: storage that outlives stops."""
+"""Volumes of a sandbox, by id: storage that survives stops."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _page = page_of("volumes", Volume)
 _one = one_of("volume", Volume)
 
 
-def _volume(**said: object) -> dict[str, object]:
-    return {"volume": {name: value for name, value in said.items() if value is not None}}
+def _volume(**fields: object) -> dict[str, object]:
+    return {"volume": {name: value for name, value in fields.items() if value is not None}}
 
 
 @checked
@@ -35,7 +35,13 @@ def list_volumes(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Volume], PocketenvError]:
-    """List a sandbox's volumes, in no stable order. Gives a Page of Volume. Failures: InvalidInput.
+    """List a sandbox's volumes, in no stable order. Returns a Page of Volume. Failures: InvalidInput.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -52,9 +58,14 @@ def list_volumes(
 def iter_volumes(
     sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Volume, PocketenvError]]:
-    """Give an iterator of all of a sandbox's volumes, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all volumes of a sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    A page that fails is the last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> box = create("my-box").unwrap()
@@ -68,7 +79,11 @@ def iter_volumes(
 
 @checked
 def get_volume(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[Volume, PocketenvError]:
-    """Give the Volume with this id. Failures: InvalidInput; RecordNotFound for none.
+    """Look up the volume with this id. Returns a Volume. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        id: Id of the volume.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import pocketenv
     >>> pocketenv.get_volume("no-such-id")
@@ -87,11 +102,20 @@ def add_volume(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add an empty volume, attached at ``path`` from the next start on. Returns None: the platform answers no id.
+    """Add an empty volume. The next start attaches it at ``path``. Returns None: the platform returns no id.
 
-    **Without a path the platform keeps it for no sandbox**, and lists it nowhere. **The platform ignores** ``read_only``: commands can write to the volume. Names may
-    repeat: only a path is a volume's own. Failures: InvalidInput; ApiError (400) for a path that nothing can be attached
-    at; ServerError for a path that another volume of the sandbox has.
+    **Without a path the platform attaches it to no sandbox**, and no list contains it. **The platform ignores**
+    ``read_only``: commands can write to the volume. Two volumes may have the same name, but not the same path.
+
+    Failures: InvalidInput; ApiError (400) for a path where a volume cannot be attached; ServerError for a path that is
+    taken.
+
+    Args:
+        sandbox_id: Id of the sandbox.
+        name: Name of the volume.
+        path: Absolute path in the sandbox.
+        read_only: The platform ignores it. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv
     >>> pocketenv.add_volume(create("my-box").unwrap().id, "models", "/models", read_only=True)
@@ -111,10 +135,17 @@ def update_volume(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Change the name of the volume with this id, and its path where one is given. Returns None. Its content stays.
+    """Change the name, and with ``path`` also the path, of the volume with this id. Returns None. Its content stays.
 
-    It is attached so from the next start on. **The platform ignores** ``read_only``. Failures: as `add_volume`, and
-    ApiError (404) where there is no such volume.
+    The change takes effect at the next start. **The platform ignores** ``read_only``. Failures: as for `add_volume`,
+    and ApiError (404) for an unknown id.
+
+    Args:
+        id: Id of the volume.
+        name: New name of the volume.
+        path: New absolute path. None: unchanged.
+        read_only: The platform ignores it.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> models = (create("my-box") | sandbox.set_volume("models", "/models")).unwrap()
@@ -129,9 +160,13 @@ def update_volume(
 
 @checked
 def delete_volume(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Delete the volume with this id and all that is in it. Gives None, also where there was none.
+    """Delete the volume with this id and its content. Returns None, also for an unknown id.
 
     Failures: InvalidInput.
+
+    Args:
+        id: Id of the volume.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv, sandbox
     >>> stored = create("my-box") | sandbox.set_volume("models", "/models")

@@ -1,1 +1,1 @@
-"""What a call runs under: a deadline, signals, progress, variables, and optional packages."""
+"""The runtime environment of a call: deadline, signals, progress, environment variables, and optional packages."""

@@ -1,6 +1,6 @@
-"""The moment by which the work of this thread or task is to be done: what `within` sets, and whoever waits looks at.
+"""The deadline for the work of this thread or task: `within` sets it, and every waiting function checks it.
 
-Blocks nest: the earliest moment counts. The threads of a `fan_out` have it from where that was called, and so do tasks.
+Deadlines can be nested: the earliest one counts. Threads of a `fan_out` and asyncio tasks inherit it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ __all__ = [
     "unlimited",
 ]
 
-# The system counts the seconds of a sleep in a number that has an end, and a platform may ask for any.
+# The operating system limits the duration of a sleep, and a platform may ask for any pause.
 LONGEST_SLEEP = 3600.0
 
-# The moment, and the seconds that were given.
+# The deadline, and its length in seconds.
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("pocketenv_fp.runtime.deadline", default=None)
 _is_patient: ContextVar[bool] = ContextVar("pocketenv_fp.patient", default=False)
 
 
 class TimeIsOver(Exception):
-    """Nothing was sent, for there was no time left. No trouble of the wire has this name, and none is made of it."""
+    """The deadline was over before the request was sent. It is separate from the exceptions of the transport."""
 
 
 @contextmanager
 def limited(seconds: float) -> Generator[None]:
-    """Give the work in a block so many seconds, or fewer where there are fewer left."""
+    """Set a deadline for the block, in ``seconds``. An earlier deadline stays."""
     if is_rehearsed():
         yield
         return
@@ -54,7 +54,7 @@ def limited(seconds: float) -> Generator[None]:
 
 @contextmanager
 def unlimited() -> Generator[None]:
-    """Give the work in a block the time that it needs: it is what must not be left half done."""
+    """Remove the deadline in the block. For work that must be finished, such as a cleanup."""
     mark = _deadline.set(None)
     try:
         yield
@@ -64,7 +64,7 @@ def unlimited() -> Generator[None]:
 
 @contextmanager
 def patient() -> Generator[None]:
-    """Wait for the answer to what is sent in a block, however late it is. What is not sent by then never is."""
+    """Wait for a response in the block longer than the deadline. A request that is not sent by then is not sent."""
     mark = _is_patient.set(True)
     try:
         yield
@@ -73,19 +73,19 @@ def patient() -> Generator[None]:
 
 
 def remaining() -> float:
-    """Give the seconds that are left, below 0 where the time is over, infinite where there is no end."""
+    """Return the remaining seconds: negative after the deadline, infinite without one."""
     deadline = _deadline.get()
     return math.inf if deadline is None else deadline[0] - time.monotonic()
 
 
 def remaining_to_answer() -> float:
-    """Give the seconds that are left to wait for the answer to what was sent: without end in a `patient` block."""
+    """Return the remaining seconds to wait for a response: infinite in a `patient` block."""
     deadline = _deadline.get()
     return math.inf if deadline is None or _is_patient.get() else deadline[0] - time.monotonic()
 
 
 def exceeded(operation: str, *, maybe_sent: bool = False) -> DeadlineExceeded | None:
-    """Give the error of what was doing ``operation``, None while there is time."""
+    """Return the error for ``operation`` after the deadline, or None before it."""
     deadline = _deadline.get()
     if deadline is None or time.monotonic() < deadline[0]:
         return None
@@ -93,7 +93,7 @@ def exceeded(operation: str, *, maybe_sent: bool = False) -> DeadlineExceeded | 
 
 
 def over(operation: str) -> DeadlineExceeded:
-    """Give the error of what could not begin ``operation`` any more: after TimeIsOver, whatever the clock says."""
+    """Return the error for an ``operation`` that could not begin, after TimeIsOver. It does not check the clock."""
     deadline = _deadline.get()
     return DeadlineExceeded(0.0 if deadline is None else deadline[1], operation)
 

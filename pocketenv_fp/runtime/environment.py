@@ -1,7 +1,7 @@
-"""Environment variables that every call looks up.
+"""Fast access to environment variables that every call reads.
 
-`os.environ.get` raises and catches an exception for each variable that is not set, which takes ten times as long as to
-look into the dict of `os.environ`.
+`os.environ.get` raises and catches an exception for each unset variable. That takes ten times as long as a lookup in
+the dict inside `os.environ`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["Variables"]
 
 
 class Variables:
-    """Some environment variables, read when they are asked for.
+    """Some environment variables, read at each call.
 
     >>> import os
     >>> from pocketenv_fp.runtime.environment import Variables
@@ -30,10 +30,10 @@ class Variables:
         self._keys = tuple(encode(name) for name in names)
 
     def raw(self) -> tuple[object, ...]:
-        """Return the values in the system's form: what to compare with earlier ones."""
-        held: Any = getattr(os.environ, "_data", None)
-        return tuple(map(os.environ.get, self._names) if held is None else map(held.get, self._keys))
+        """Return the values in the operating system's form, to compare them with earlier ones."""
+        data: Any = getattr(os.environ, "_data", None)
+        return tuple(map(os.environ.get, self._names) if data is None else map(data.get, self._keys))
 
     def values(self) -> tuple[str | None, ...]:
-        """Return the values, None for each variable that is not set."""
+        """Return the values, with None for each variable that is not set."""
         return tuple([value if value is None else os.fsdecode(value) for value in self.raw()])  # type: ignore[arg-type]  # str or bytes

@@ -1,4 +1,4 @@
-"""Packages that only some need: asked for by name, and by the name of what brings them where they are missing."""
+"""Import optional packages, with an error that names the extra to install."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["needed"]
 
 
 def needed(module: str, extra: str) -> ModuleType:
-    """Import ``module``, or raise ImportError that says which extra brings it: ``""`` is none."""
+    """Import ``module``. Raise ImportError with the extra to install; for ``""`` it names the package itself."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

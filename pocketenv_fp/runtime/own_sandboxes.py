@@ -1,7 +1,7 @@
-"""Whether what is created now must be a sandbox of its own, as in `managed` and `fan_out`.
+"""Decide whether a create must make a new sandbox, as in `managed` and `fan_out`.
 
-The platform answers one user's create with the same repository and base with the same sandbox. In these scopes that
-sandbox would be shared, and deleted by the first that ends.
+For one user, repository and base, the platform returns the same sandbox for each create. In these scopes that sandbox
+would be shared, and the first scope to end would delete it.
 
 >>> from pocketenv_fp.runtime.own_sandboxes import are_wanted, wanted
 >>> with wanted():
@@ -24,7 +24,7 @@ _wanted: ContextVar[bool] = ContextVar("pocketenv_fp.own_sandboxes", default=Fal
 
 @contextmanager
 def wanted() -> Generator[None]:
-    """Let every create inside the block make a sandbox of its own."""
+    """Let every create inside the block make a new sandbox."""
     before = _wanted.set(True)
     try:
         yield
@@ -33,5 +33,5 @@ def wanted() -> Generator[None]:
 
 
 def are_wanted() -> bool:
-    """Return whether a create here has to make a sandbox of its own."""
+    """Return whether a create must make a new sandbox here."""
     return _wanted.get()

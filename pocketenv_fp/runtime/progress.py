@@ -1,7 +1,7 @@
-"""How far something is, told to a function or shown as a bar.
+"""Report progress to a function, or show it as a bar.
 
-A function gets how much is done, of a copy in bytes, and the total, None where that is not known: at the start, up to
-twenty times a second, and at the end. ``True`` is a bar, in terminals and notebooks alike, for which there is the extra
+The function gets the finished amount, for a copy in bytes, and the total, or None if it is unknown. It is called at the
+start, up to twenty times a second, and at the end. ``True`` shows a bar, in terminals and notebooks. It needs the extra
 ``progress``.
 
 >>> from pocketenv_fp.runtime.progress import tracking
@@ -31,46 +31,46 @@ INTERVAL = 0.05
 
 
 class Track:
-    """How much was done until now."""
+    """The finished amount so far."""
 
-    def __init__(self, tell: Progress | None, total: int | None) -> None:
+    def __init__(self, report: Progress | None, total: int | None) -> None:
         self.total = total
-        self._tell = tell
+        self._report = report
         self._done = 0
-        self._told: tuple[int, int | None] | None = None
+        self._reported: tuple[int, int | None] | None = None
         self._next = 0.0
 
     def add(self, done: int) -> None:
-        """Count more."""
+        """Add to the finished amount."""
         self._done += done
-        if self._tell is not None and time.monotonic() >= self._next:
-            self._say(self._tell)
+        if self._report is not None and time.monotonic() >= self._next:
+            self._call(self._report)
 
     def restart(self, total: int | None) -> None:
-        """Begin again, which is an attempt's way to go on."""
+        """Start from zero, for a new attempt."""
         self._done, self.total = 0, total
-        if self._tell is not None:
-            self._say(self._tell)
+        if self._report is not None:
+            self._call(self._report)
 
     def finish(self) -> None:
-        """Tell the last figures, unless they were told."""
-        if self._tell is not None and self._told != (self._done, self.total):
-            self._say(self._tell)
+        """Report the last numbers, if they are not reported yet."""
+        if self._report is not None and self._reported != (self._done, self.total):
+            self._call(self._report)
 
-    def _say(self, tell: Progress) -> None:
-        self._told = (self._done, self.total)
+    def _call(self, report: Progress) -> None:
+        self._reported = (self._done, self.total)
         try:
-            tell(*self._told)
+            report(*self._reported)
         except Exception as error:
             raise _CallerError(error) from error
         self._next = time.monotonic() + INTERVAL
 
 
 class _CallerError(BaseException):
-    """What a caller's function raised, on its way out.
+    """Carries an exception of the caller's function.
 
-    Between here and there others handle errors of their own, of disks and connections, and would take an OSError, a
-    TransportError or a StopIteration of the caller's for one of them. None handles this.
+    Code in between handles errors of disks and connections. It would mistake the caller's OSError, TransportError or
+    StopIteration for its own. This class is a BaseException, so it is not handled.
     """
 
     def __init__(self, raised: Exception) -> None:
@@ -79,7 +79,7 @@ class _CallerError(BaseException):
 
 
 class _Tracking:
-    """The block of `tracking`. Not a generator: a StopIteration of the caller's would not come out of one."""
+    """The context manager of `tracking`. Not a generator: a StopIteration of the caller cannot leave a generator."""
 
     def __init__(self, track: Track, close: Callable[[], object]) -> None:
         self._track = track
@@ -113,21 +113,21 @@ class _Tracking:
         try:
             raise raised
         finally:
-            # As it was raised, without what carried it here.
+            # Restore the context, without _CallerError.
             raised.__context__ = context
 
 
 def tracking(
-    progress: Progress | bool,  # noqa: FBT001  # the caller's own
+    progress: Progress | bool,  # noqa: FBT001  # the caller's argument
     total: int | None,
     label: str = "",
     *,
     unit: str = "B",
 ) -> AbstractContextManager[Track, None]:
-    """Return a block that yields what counts, and calls ``progress`` with it; last at its end, unless it raises.
+    """Return a context manager that yields a Track, and calls ``progress``. The last call is at the end of the block.
 
-    Raises ImportError for ``True`` where tqdm is not installed. What the function raises comes out of the block as it
-    is.
+    If the block raises, the last call is omitted. Raises ImportError for ``True`` if tqdm is not installed. Exceptions
+    of the function are raised unchanged.
     """
     if progress is not True:
         return _Tracking(Track(progress or None, total), lambda: None)
@@ -138,7 +138,7 @@ def tracking(
 
 
 def _bars() -> Any:
-    # A notebook without ipywidgets gets a bar of text. It is a bar, which was asked for: nothing to warn of.
+    # A notebook without ipywidgets gets a text bar. That is fine, so hide tqdm's warning.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "IProgress not found")
         return needed("tqdm.auto", "progress")

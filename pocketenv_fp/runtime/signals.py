@@ -1,8 +1,8 @@
-"""Ctrl-C and requests to stop (SIGTERM, SIGHUP), for code that has something to put back first.
+"""Handle Ctrl-C, SIGTERM and SIGHUP for code that must clean up first.
 
-A signal may come between any two instructions. So inside `guarded` it is held, and it may raise only where a block is
-`opened`. From that moment on signals are held again, until everything is put back. A block that is `sealed` stays closed
-whatever is opened in it: it is what puts things back. A second signal always raises at once.
+A signal may arrive between any two instructions. Inside `guarded` it is delayed, and raises only in an `opened` block.
+After it has raised, further signals are delayed until the cleanup is done. In a `sealed` block, for the cleanup, an
+`opened` block has no effect. A second signal always raises at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STOPS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal,
 
 
 class _Signals:
-    """What came while nothing may raise. It is the main thread's: no other thread gets a signal."""
+    """The delayed signals. Only the main thread uses it: Python delivers signals there."""
 
     def __init__(self) -> None:
         self.guards = 0
@@ -29,22 +29,22 @@ class _Signals:
         self.is_open = True
         self.is_asked = False
         self.is_hurried = False
-        self.came: list[int] = []
+        self.pending: list[int] = []
 
     def take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a handler's signature
-        # A second signal raises at once, even where the first one has raised already.
+        # A second signal raises at once, even if the first one has already raised.
         self.is_hurried = self.is_asked
         self.is_asked = True
-        self.came.append(number)
+        self.pending.append(number)
         if self.is_open or self.is_hurried:
             self.is_open = False
-            self.tell()
+            self.deliver()
 
-    def tell(self) -> None:
-        if not self.came:
+    def deliver(self) -> None:
+        if not self.pending:
             return
-        number = self.came[0]
-        self.came.clear()
+        number = self.pending[0]
+        self.pending.clear()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
@@ -58,12 +58,12 @@ def _is_here() -> bool:
 
 
 def _is_usual(number: int) -> bool:
-    """Return whether the program has left the handling of this signal to Python or to asyncio."""
+    """Return whether the signal's handler is the default of Python or asyncio."""
     handler = signal.getsignal(number)
     if number != signal.SIGINT:
         return handler is signal.SIG_DFL
-    # asyncio.run cancels its task at the first Ctrl-C, which a synchronous call does not see. The second one raises
-    # wherever it comes.
+    # At the first Ctrl-C, asyncio.run cancels its task, which a synchronous call does not notice. The second one raises
+    # at once.
     is_asyncio = isinstance(handler, functools.partial) and (
         getattr(handler.func, "__module__", ""),
         getattr(handler.func, "__qualname__", ""),
@@ -73,9 +73,9 @@ def _is_usual(number: int) -> bool:
 
 @contextmanager
 def guarded() -> Generator[None, None, None]:
-    """Hold SIGINT, SIGTERM and SIGHUP inside, but where a block is `opened`, and raise at the end what has been held.
+    """Delay SIGINT, SIGTERM and SIGHUP inside the block, except in `opened` blocks. At the end, raise a delayed signal.
 
-    A handler that the program has set itself stays in its place. In other threads this does nothing.
+    A handler that the program has set is not replaced. In other threads this does nothing.
     """
     if not _is_here() or _signals.guards:
         with closed():
@@ -92,27 +92,27 @@ def guarded() -> Generator[None, None, None]:
         yield
     finally:
         for number, usual in before.items():
-            if signal.getsignal(number) == _signals.take:  # or the program has put another in its place meanwhile
+            if signal.getsignal(number) == _signals.take:  # unless the program has replaced it
                 signal.signal(number, usual)
         _signals.guards, _signals.is_open = 0, True
-        _signals.tell()
+        _signals.deliver()
 
 
 @contextmanager
 def opened() -> Generator[None, None, None]:
-    """Let a signal raise in this block of a `guarded` one, one that has been held at once. Not in a `sealed` block."""
+    """Let signals raise in this block inside a `guarded` one. A delayed signal raises at once. Not in a `sealed` block."""
     yield from _set(is_open=not _signals.seals)
 
 
 @contextmanager
 def closed() -> Generator[None, None, None]:
-    """Hold signals in this block of an `opened` one, and raise behind it. Does nothing where nothing is guarded."""
+    """Delay signals in this block inside an `opened` one, and raise them after it. Without `guarded` it does nothing."""
     yield from _set(is_open=False)
 
 
 @contextmanager
 def sealed() -> Generator[None, None, None]:
-    """Hold signals in this block, whatever is `opened` inside, but for a second signal. It puts things back."""
+    """Delay signals in this block, also in `opened` blocks inside, except a second signal. For the cleanup."""
     if not (_is_here() and _signals.guards):
         yield
         return
@@ -125,7 +125,7 @@ def sealed() -> Generator[None, None, None]:
 
 
 def is_hurried() -> bool:
-    """Return whether the signal that came last was not the first: the caller does not want to wait any longer."""
+    """Return whether a second signal has arrived, so that the caller does not want to wait longer."""
     return _is_here() and bool(_signals.guards) and _signals.is_hurried
 
 
@@ -137,9 +137,9 @@ def _set(*, is_open: bool) -> Generator[None, None, None]:
     try:
         _signals.is_open = is_open
         if is_open:
-            _signals.tell()
+            _signals.deliver()
         yield
     finally:
         _signals.is_open = before
         if before:
-            _signals.tell()
+            _signals.deliver()

@@ -1,21 +1,21 @@
-"""Turns: of the threads that change one thing, one at a time does, and the others wait.
+"""One lock for each key: threads that change the same thing take turns.
 
 >>> from pocketenv_fp.runtime.turns import Turns
 >>> turns = Turns()
 >>> with turns.of("a", "setting a") as late:
-...     late is None
-True
+...     print(late)
+None
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 
 from pocketenv_fp.errors import DeadlineExceeded
 from pocketenv_fp.runtime.deadline import over, remaining
+from pocketenv_fp.runtime.forking import after_fork
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = ["Turns"]
@@ -28,13 +28,11 @@ class _Turn:
 
 
 class Turns:
-    """One lock for each key that somebody holds or waits for, and none for the others."""
+    """Locks by key. A key has a lock only while a thread uses or waits for it."""
 
     def __init__(self) -> None:
         self._forget()
-        if hasattr(os, "register_at_fork"):
-            # A thread that is not in the child may hold one.
-            os.register_at_fork(after_in_child=self._forget)
+        after_fork(self._forget)  # a thread that is not in the child may hold one
 
     def _forget(self) -> None:
         self._guard = threading.Lock()
@@ -42,7 +40,7 @@ class Turns:
 
     @contextmanager
     def of(self, key: Hashable, operation: str) -> Generator[DeadlineExceeded | None]:
-        """Hold the turn of ``key`` in the block. Yields None, or the error of a time that was over before."""
+        """Hold the lock of ``key`` in the block. Yields None, or an error if the deadline was reached first."""
         if is_rehearsed():
             yield None
             return

@@ -1,17 +1,30 @@
-"""What can be done with a sandbox. This is the namespace ``pocketenv-io.sandbox`` of the Clojure SDK.
+"""Operations on a sandbox. This is the namespace ``pocketenv-io.sandbox`` of the Clojure SDK.
 
-Every name here is an operation: with a Sandbox, or a Result of one, as its first argument it runs, and without one it
-is a step for later. All give a ``Result``, take ``token=`` and ``config=``, and let a Failure pass by untouched.
-Besides the failures that a docstring names, each may give SandboxNotFound, NotLoggedIn, Unauthorized, RateLimited,
-ServerError, TransportError and DecodeError.
+Every name here is an operation. With a Sandbox, or a Result of one, as its first argument, it runs. Without one, it
+returns a step. All return a ``Result`` and take ``token=`` and ``config=``. After a Failure they are skipped.
+A docstring names the special failures of its function. Each may also return SandboxNotFound, NotLoggedIn,
+Unauthorized, RateLimited, ServerError, TransportError or DecodeError.
 """
 
 from pocketenv_fp.pocketenv.creation import clone_by
 from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_backup
 from pocketenv_fp.sandbox.commands.exec import exec, sh
 from pocketenv_fp.sandbox.commands.exec_script import exec_script
+from pocketenv_fp.sandbox.commands.jobs import (
+    cancel,
+    follow,
+    forget,
+    get_job,
+    job_output,
+    list_jobs,
+    send_input,
+    submit,
+    wait_for_job,
+)
 from pocketenv_fp.sandbox.commands.spawn import spawn
-from pocketenv_fp.sandbox.copying.copy import copy_to, download, upload
+from pocketenv_fp.sandbox.copying.copy_to import copy_to
+from pocketenv_fp.sandbox.copying.download import download
+from pocketenv_fp.sandbox.copying.upload import upload
 from pocketenv_fp.sandbox.files import delete_file, get_file, iter_files, list_files, set_file
 from pocketenv_fp.sandbox.integrations import create_integration, list_integrations
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
@@ -33,6 +46,7 @@ from pocketenv_fp.sandbox.variables import delete_variable, get_variable, iter_v
 from pocketenv_fp.sandbox.volumes import delete_volume, get_volume, iter_volumes, list_volumes, set_volume
 
 __all__ = [
+    "cancel",
     "claim",
     "copy_to",
     "create_backup",
@@ -47,7 +61,10 @@ __all__ = [
     "exec",
     "exec_script",
     "expose",
+    "follow",
+    "forget",
     "get_file",
+    "get_job",
     "get_preferences",
     "get_secret",
     "get_service",
@@ -59,9 +76,11 @@ __all__ = [
     "iter_secrets",
     "iter_variables",
     "iter_volumes",
+    "job_output",
     "list_backups",
     "list_files",
     "list_integrations",
+    "list_jobs",
     "list_ports",
     "list_secrets",
     "list_services",
@@ -71,6 +90,7 @@ __all__ = [
     "rename",
     "restart_service",
     "restore_backup",
+    "send_input",
     "set_file",
     "set_secret",
     "set_service",
@@ -84,12 +104,14 @@ __all__ = [
     "start_service",
     "stop",
     "stop_service",
+    "submit",
     "unexpose",
     "update_settings",
     "upload",
     "vscode",
+    "wait_for_job",
     "wait_until_running",
 ]
 
-# `create` is below this package, and in `managed` and `fan_out` it needs operations on what it created.
+# `create` is below this package. In `managed` and `fan_out` it needs operations on the new sandbox.
 clone_by(clone)

@@ -1,4 +1,4 @@
-"""Saving a directory of a sandbox, and putting it back."""
+"""Back up a directory of a sandbox, and restore it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,17 @@ def create_backup(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Ask for a backup of a directory. Returns None at once: the backup appears in `list_backups` when it is made.
+    """Request a backup of a directory. Returns None at once. The backup appears in `list_backups` when it is done.
 
-    ``ttl`` is its life in seconds, three days if it is not given. For a directory that does not exist this is a Success
-    too, and no backup appears. Failures: NotSupported on the nine providers besides Cloudflare.
+    A directory that does not exist is a Success too, and no backup appears. Failures: NotSupported on every provider
+    except Cloudflare.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        directory: Path of the directory in the sandbox.
+        description: A description. Default: none.
+        ttl: Lifetime of the backup in seconds. Default: three days.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, create_backup, start
     >>> create("my-box") | start | create_backup("/workspace", description="before the upgrade", ttl=3600)
@@ -58,6 +65,10 @@ def list_backups(
 ) -> Result[list[Backup], PocketenvError]:
     """List the sandbox's backups that have not expired. Returns a list of Backup.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, list_backups
     >>> create("my-box") | list_backups
     <Success: []>
@@ -73,9 +84,14 @@ def restore_backup(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Put a backup's content back where it came from, which the backup knows. Returns None.
+    """Restore a backup to its original directory. Returns None.
 
-    Failures: NotSupported on the nine providers besides Cloudflare; ApiError for an unknown backup.
+    Failures: NotSupported on every provider except Cloudflare; ApiError for an unknown backup.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        backup_id: Id of the backup.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, restore_backup, start
     >>> (create("my-box") | start | restore_backup("no-such-backup")).failure().status

@@ -1,4 +1,4 @@
-"""Files that every start writes into a sandbox: sealed on this machine and opened only in the sandbox."""
+"""Files that each start writes into a sandbox. They are sealed on this machine and opened only in the sandbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pocketenv_fp.models import File, Page, Sandbox
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
@@ -22,7 +22,7 @@ from pocketenv_fp.validation import Limit, Offset, Text
 
 __all__ = ["delete_file", "get_file", "iter_files", "list_files", "set_file"]
 
-_FILES = Kind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
+_FILES = RecordKind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
 
 
 @step(Sandbox, safe=True)
@@ -34,7 +34,13 @@ def list_files(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[File], PocketenvError]:
-    """List the files that every start writes, in no stable order. Gives a Page of File: paths and ids, never contents.
+    """List the files that each start writes, in no stable order. Returns a Page of File: paths and ids, no contents.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_files
     >>> create("my-box") | list_files
@@ -47,10 +53,15 @@ def list_files(
 def iter_files(
     sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[File, PocketenvError]]:
-    """Give an iterator of all the sandbox's files, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all files of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    It takes a Sandbox or a Result of one, whose Failure is then the one item; it is no step. A page that fails is the
-    last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
+    its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_files, set_file
     >>> box = create("my-box")
@@ -65,10 +76,14 @@ def iter_files(
 def get_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[File, PocketenvError]:
-    """Give the sandbox's File with this id, or else with this path: never its content.
+    """Find a file that each start writes, by id or else by path. Returns a File without its content.
 
-    Failures: InvalidInput; RecordNotFound where no start writes such a file. What is in the sandbox otherwise is for
-    `exec` to look at.
+    Other files of the sandbox are not found: look for them with `exec`. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        path_or_id: Path of the stored file, or its id. A relative path starts at ``/workspace``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_file
     >>> (create("my-box") | get_file("/workspace/.env")).failure().error
@@ -86,23 +101,27 @@ def set_file(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[File, PocketenvError]:
-    r"""Let every start write ``content`` to ``path``, sealed before it leaves this machine. Returns its File, no content.
+    r"""Set a file that each start writes to ``path``. Returns its File, without the content.
 
-    **The platform puts one newline behind the content.** So the last newline of a content that ends with one is not
-    sent, and the file is exact. A content without a final newline gets one, and an empty content becomes one newline.
+    The content is sealed on this machine. **The platform appends one newline to it.** So one final newline of the
+    content is not sent, and the file is exact. Content without a final newline gets one, and empty content becomes one
+    newline. The next start writes the file, in the background after the response. A step masks plain content when it is
+    printed, and cannot be pickled with it.
 
-    The next start writes it, in the background after it has answered. A relative ``path`` is below /workspace.
-    ``content`` is a text, or `from_env` of a variable to read when the step runs: a step with a text in it shows it
-    masked and refuses to be pickled.
+    An existing file is deleted and added with a new id, because the platform's own update does not change the content.
+    Threads that set one path take turns, and another process gets a short time to finish. If the add fails after the
+    delete, the Failure says that the old file is gone.
 
-    A file that is set already is deleted and added again with a new id, since the platform's own update leaves the
-    content as it is. Threads that set one path take turns; another process is waited for a little. If adding fails
-    after the old file is deleted, the Failure says that the old file is gone.
+    Failures: InvalidInput for a wrong public key, or for a path that is a directory; EncryptionError; NotSupported on
+    e2b and blaxel, where no start writes files; NotSupported on other providers except Cloudflare for a path or content
+    that their shell line would change; ApiError (413) for content above about 75,000 bytes; ServerError if the platform
+    refuses it.
 
-    Failures: InvalidInput for a public key that is none, or for a path that names a directory; EncryptionError;
-    NotSupported on e2b and blaxel, where no start writes files, and on the other providers besides Cloudflare for a
-    path or a content that their shell line would change; ApiError (413) for a content of more than about 75,000 bytes;
-    ServerError where the platform refuses it.
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        path: Path in the sandbox. A relative path starts at ``/workspace``.
+        content: The content, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, set_file
     >>> (create("my-box") | set_file("/workspace/.env", "STAGE=test\n")).map(lambda file: file.path)
@@ -112,7 +131,7 @@ def set_file(
     """
 
     def put(clear: str) -> Result[File, PocketenvError]:
-        # By the time that something is deleted, the same content has been sealed and sent once.
+        # Before anything is deleted, the same content has been sealed and sent once.
         return _FILES.of(sandbox).replace(
             stored_path(path),
             add=lambda: pocketenv.add_file(sandbox.id, path, clear),
@@ -126,7 +145,7 @@ def set_file(
     )
 
 
-# The other providers write a file by the shell line `echo 'CONTENT' > PATH`.
+# Providers other than Cloudflare write a file with the shell line `echo 'CONTENT' > PATH`.
 _BARE = re.compile(r"[A-Za-z0-9_./=,:@%+-]+")
 _OPTION = re.compile(r"-[neE]+")
 
@@ -135,7 +154,7 @@ def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, P
     provider = provider_of(sandbox.provider)
     if provider.name == CLOUDFLARE:
         return Success(content)
-    # dash's echo reads backslashes, and double quotes around the line let a shell read more.
+    # dash's echo interprets backslashes. Double quotes around the line let a shell expand more.
     changed = "'" + ("\\" if provider.reader == "sh" else "") + ('\\"$`' if provider.quoting == "double" else "")
     if not _BARE.fullmatch(path) or set(changed).intersection(content) or _OPTION.fullmatch(content):
         reason = "Its shell line would change this path or content: write it with upload(…) or exec(…)."
@@ -147,9 +166,14 @@ def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, P
 def delete_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Let no more starts write the file with this id, or else with this path. Gives the Sandbox as it was given.
+    """Delete a stored file, by id or else by path: later starts do not write it. Returns the Sandbox unchanged.
 
-    What a start wrote stays where it is. Failures: InvalidInput; RecordNotFound where no start writes such a file.
+    A file that a start wrote stays in the sandbox. Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        path_or_id: Path of the stored file, or its id. A relative path starts at ``/workspace``.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_file, list_files, set_file
     >>> box = create("my-box")

@@ -1,4 +1,4 @@
-"""Integrations of a sandbox: in the platform's published contract, which has no handler for them."""
+"""Integrations of a sandbox. The published contract has them, but the platform has no handler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ __all__ = ["create_integration", "list_integrations"]
 def create_integration(
     sandbox: Sandbox, name: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Integration, PocketenvError]:
-    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
+    """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the integration.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, create_integration
     >>> create("my-box") | create_integration("GitHub")
@@ -31,7 +36,11 @@ def create_integration(
 def list_integrations(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Integration], PocketenvError]:
-    """Return Failure(NotSupported): the platform has no handler for integrations, so nothing is sent.
+    """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_integrations
     >>> create("my-box") | list_integrations

@@ -1,4 +1,4 @@
-"""Starting, stopping, deleting, claiming, looking, and waiting until a sandbox runs."""
+"""Start, stop, delete, claim and look up a sandbox, and wait until it is running."""
 
 from __future__ import annotations
 
@@ -34,14 +34,19 @@ def start(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Start the sandbox, or leave it running. Returns the Sandbox as it is afterwards.
+    """Start the sandbox. A running sandbox keeps running. Returns the Sandbox afterwards.
 
-    Secrets, variables, files, keys and volumes take effect only at a start, of a running sandbox too. A start of a
-    running one keeps its files, its processes and its shell. Variables and secrets take effect on Cloudflare only.
+    Secrets, variables, files, keys and volumes take effect only at a start. A start of a running sandbox is enough. It
+    keeps the files, processes and shell. Variables and secrets take effect on Cloudflare only.
 
-    ``repo`` is the URL of a git repository to clone; ``keep_alive`` keeps the sandbox from being stopped when idle. A
-    start does not heal a Cloudflare shell that has ended: stop and start do, and discard the files. Failures:
-    ServerError where a stored secret cannot be read.
+    A start does not repair a Cloudflare shell that has ended. Stop and start do, but they delete the files. Failures:
+    ServerError if a stored secret cannot be read.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        repo: URL of a git repository to clone. Default: none.
+        keep_alive: True to keep the sandbox running when idle. None: the platform's default.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start
     >>> (create("my-box") | start).map(lambda box: box.status)
@@ -55,11 +60,15 @@ def start(
 def stop(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Stop the sandbox, or leave it stopped: **on Cloudflare that discards its files**. Returns the Sandbox.
+    """Stop the sandbox: **on Cloudflare this deletes its files**. A stopped sandbox stays stopped. Returns the Sandbox.
 
-    On Cloudflare, deno, vercel, modal, e2b and runloop all of its file system is gone, volumes excepted. Daytona,
-    sprites and hopx keep the files. Processes end, on sprites excepted, where only the status changes. Exposed ports
-    stay listed.
+    On Cloudflare, deno, vercel, modal, e2b and runloop the complete file system is deleted, except volumes. Daytona,
+    sprites and hopx keep the files. Processes end, except on sprites, where only the status changes. Exposed ports stay
+    listed.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start, stop
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
@@ -73,7 +82,11 @@ def stop(
 def delete(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete the sandbox for good. Returns the Sandbox as it was given. Failures: SandboxNotFound the second time.
+    """Delete the sandbox permanently. Returns the Sandbox unchanged. Failures: SandboxNotFound if it is gone.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete
     >>> create("my-box") | delete | delete
@@ -86,7 +99,11 @@ def delete(
 def refresh(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Look at the sandbox, by its id. Returns the Sandbox as it is now. Failures: SandboxNotFound where it is gone.
+    """Look up the sandbox by id. Returns its current Sandbox. Failures: SandboxNotFound if it is gone.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, refresh, stop
     >>> box = create("my-box")
@@ -101,9 +118,13 @@ def refresh(
 def claim(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Make a sandbox that nobody owns yours. Gives the Sandbox as it is afterwards.
+    """Take ownership of an unowned sandbox. Returns the Sandbox afterwards.
 
-    Failures: ApiError (404) where it is gone, or somebody has it already.
+    Failures: ApiError (404) if the sandbox is gone or has an owner.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import claim, create
     >>> (create("my-box") | claim).failure().status
@@ -122,18 +143,21 @@ def wait_until_running(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Look at the sandbox, by its id, until it runs. Returns the running Sandbox.
+    """Look up the sandbox until it is running. Returns the running Sandbox.
 
-    On Cloudflare a sandbox runs when create answers. On the other providers it is INITIALIZING first, and a creation
-    that failed in the background stays so. Wait before the first command there: until the sandbox runs, a command makes
-    a second, empty one. A STOPPED sandbox is waited for too: another program may start it.
+    On Cloudflare a new sandbox is running when create returns. On other providers it is INITIALIZING first. It stays so
+    if its creation fails in the background. Wait before the first command there: a command before that makes a second,
+    empty sandbox. A STOPPED sandbox is waited for too, because another program may start it.
 
-    ``timeout`` is how many seconds to wait at the most; 0 looks once. ``interval`` is the seconds between looks, which
-    grow from a tenth of a second to two seconds where it is not given. Failures: WaitTimeout with the last status;
-    SandboxNotFound as soon as the sandbox is gone.
+    Threads that wait for one owner's sandboxes share a list request, at most one per second, if there are four or more.
+    A call with a shorter ``interval`` polls alone. Failures: WaitTimeout with the last status, after ``timeout``
+    seconds; SandboxNotFound as soon as the sandbox is gone.
 
-    Where four or more wait at the same time for sandboxes of one owner, as in a `fan_out`, they are told together from
-    one list of them that is asked for once a second at the most; whoever has a shorter ``interval`` looks for itself.
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        timeout: Seconds to wait. 0 looks once. Default: 60.
+        interval: Seconds between lookups. Default: growing from 0.1 to 2.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start, wait_until_running
     >>> (create("my-box", provider="daytona") | start | wait_until_running(timeout=10)).map(lambda box: box.status)
@@ -163,16 +187,16 @@ def wait_until_running(
 
 
 def delays() -> Iterator[float]:
-    """Give the seconds to wait after each look: 0.1 growing to 0.5, later a twentieth of the time waited, at most 2.
+    """Yield the seconds to wait after each lookup: 0.1 growing to 0.5, later 5 % of the elapsed time, at most 2.
 
-    Most sandboxes run within seconds, so looking is quick at first; over a whole minute it is about one call a second.
-    A tenth of jitter keeps a fleet from asking in step.
+    Most sandboxes are running within seconds, so the first lookups come quickly. Over a minute it is about one call per
+    second. Ten percent of jitter keeps many waiters from polling at the same time.
     """
     import random
 
     waited = 0.0
     for turn in count():
-        jitter = random.uniform(0.9, 1.1)  # noqa: S311  # no secret hangs on it
+        jitter = random.uniform(0.9, 1.1)  # noqa: S311  # not used for security
         delay = max(min(0.1 * 1.2 ** min(turn, 20), 0.5), min(0.05 * waited, 2.0)) * jitter
         waited += delay
         yield delay

@@ -1,4 +1,4 @@
-"""Sandboxes that are gone when the work in them is done, however it ended."""
+"""Create a sandbox for one piece of work, and always release it afterwards."""
 
 from __future__ import annotations
 
@@ -41,20 +41,25 @@ def managed(
     acquire: Step[Any, Sandbox] = create,
     release: Step[Sandbox, Any] = delete,
 ) -> Result[Any, PocketenvError]:
-    r"""Create a sandbox, use it, delete it. Gives a step from what ``acquire`` takes to what ``use`` gives.
+    r"""Create a sandbox, use it, delete it. Returns a step from the input of ``acquire`` to the output of ``use``.
 
-    ``acquire`` is `create`, or a pipeline with it that ends with the sandbox; ``release`` is run on every sandbox that
-    was created there, and on no other: one that was there before, which a create with ``reuse=True`` or a get_sandbox
-    may return, stays. A create with ``repo=`` makes a sandbox of its own there (see `create`). It is run when ``use`` is done, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and when the
-    process is asked to stop: by SIGTERM, or by SIGHUP, which a terminal sends that is closed. They become
-    SystemExit(143) and SystemExit(129) while this runs in the main thread, where the program has no handler of its own.
-    A signal waits for the answer to a create that is under way, and for ``release``, whatever that does. A second
-    signal does not wait, and notes on the exception name the sandboxes that may be left. A process that is killed
-    releases nothing.
+    ``release`` runs for every sandbox that was created in ``acquire`` or ``use``. It does not run for older sandboxes,
+    for instance from get_sandbox or from a create with ``reuse=True``. A create with ``repo=`` always makes a new
+    sandbox here (see `create`).
 
-    The Failure is the first one. Where ``release`` fails too, a note on it says so, as on an exception; where only
-    ``release`` fails, that is the Failure, with a note that names the sandbox. A sandbox that is gone already is
-    released.
+    ``release`` runs after ``use``, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and on SIGTERM and SIGHUP (a
+    terminal sends SIGHUP when it is closed). In the main thread, and without a handler of the program, these signals
+    become SystemExit(143) and SystemExit(129). A signal waits for the response of a running create, and for
+    ``release``. A second signal does not wait: notes on the exception name the sandboxes that may exist. A process that
+    is killed releases nothing.
+
+    The result is the first Failure. If ``release`` fails too, a note on that error, or on the exception, says so. If
+    only ``release`` fails, that is the Failure, with a note that names the sandbox. SandboxNotFound counts as released.
+
+    Args:
+        use: Step that uses the sandbox.
+        acquire: `create`, or a pipeline with it that returns the Sandbox. Default: `create`.
+        release: Step that runs for each created sandbox. Default: `delete`.
 
     >>> from pocketenv_fp import create, exec, get_sandbox, managed, start
     >>> ci = managed(start | exec("echo hello"), acquire=create(provider="daytona"))
@@ -96,7 +101,7 @@ def _release(
     while waiting:
         box = waiting.pop()
         try:
-            # What was created is deleted, however late it is, and whatever signal comes once.
+            # Ignore the deadline and the first signal: the sandbox must be deleted.
             with sealed(), unlimited(), only(lambda: "in the end, however the rest goes"):
                 released = box | release
         except BaseException as error:
@@ -104,17 +109,17 @@ def _release(
             left = [box, *reversed(waiting)] if is_last else [box]
             add = error.add_note if is_last else note or error.add_note
             for each in left:
-                add(f"The sandbox {each.id} may still be there. Releasing it raised {type(error).__name__}")
+                add(f"The sandbox {each.id} may still exist. Its release raised {type(error).__name__}")
             if is_last:
                 raise
-            # A release that raises must not hide what came first, unless it stops the program.
+            # An exception from a release must not hide the first error, unless it stops the program.
             if note is None or not isinstance(error, Exception):
                 raised = raised or error
             continue
         if isinstance(released, Success) or isinstance(released.failure(), SandboxNotFound):
             continue
         failure = released.failure()
-        (note or failure.add_note)(f"The sandbox {box.id} may still be there. Releasing it failed: {failure.summary()}")
+        (note or failure.add_note)(f"The sandbox {box.id} may still exist. Its release failed: {failure.summary()}")
         first = first or failure
     if raised is not None:
         raise raised
@@ -122,7 +127,7 @@ def _release(
 
 
 class Options(TypedDict, total=False):
-    """What `create` takes besides the name."""
+    """The options of `create`, without the name."""
 
     base: Text
     provider: Text
@@ -144,11 +149,15 @@ def _are_options(_: object, **options: Unpack[Options]) -> None:
 
 @combinator(secret=("secrets", "provider_credentials"), safe=False, check=_are_options)
 def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) -> Result[C, PocketenvError]:
-    """Use a sandbox of its own, as `managed` does. Gives a step from the beginning of its name to what ``use`` gives.
+    """Create a sandbox with a random name, use it, delete it. Returns a step from a prefix to the output of ``use``.
 
-    Its name is what the step is run on and a random end, so that one pipeline may run many times at once. The options
-    are those of `create`. A ``token`` or
-    ``config`` among them is for creating and deleting; the steps in ``use`` have their own.
+    The step runs on a string, the prefix. A random suffix is added, so one pipeline can run many times at once. The
+    rest is as in `managed`. ``token`` and ``config`` are used for the create and the delete only: the steps in ``use``
+    have their own.
+
+    Args:
+        use: Step that uses the sandbox.
+        **options: The options of `create`.
 
     >>> from pocketenv_fp import create, ephemeral, exec, start
     >>> test = ephemeral(start | exec('echo "$STAGE"'), env={"STAGE": "test"})
@@ -157,9 +166,9 @@ def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) ->
     >>> test("ci") == test("ci")
     True
     """
-    if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever does not check types
-        raise TypeError(f"ephemeral takes the beginning of a name, not a {type(target).__name__}")
-    # A step that shows what was given and no more: it is in traces, and in the places of failures.
+    if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError(f"ephemeral takes the prefix of a name, not a {type(target).__name__}")
+    # This step appears in traces and in the places of failures, so it has only the options that were passed.
     login = {name: value for name, value in options.items() if name in {"token", "config"}}
     name = f"{target}-{stand_in('RANDOM_HEX') if is_rehearsed() else os.urandom(4).hex()}"
     return _lease(

@@ -1,4 +1,4 @@
-"""Making ports reachable from outside, and the editor that comes with one."""
+"""Expose ports of a sandbox, and start VS Code Server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Preview(msgspec.Struct, rename="camel"):
 
 
 def _url(body: bytes) -> str | None:
-    # Providers without previews answer `{}`, null or an empty text.
+    # Providers without previews return `{}`, null or an empty string.
     return decode(body, _Preview).preview_url or None
 
 
@@ -47,13 +47,19 @@ def expose(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[str | None, PocketenvError]:
-    """Make a port of the sandbox reachable from outside. Returns its preview URL, or None where it gets none.
+    """Expose a port of the sandbox to the internet. Returns its preview URL, or None if it has none.
 
-    On Cloudflare, the first exposed port gets a URL, and each further one None. On the nine other providers every port
-    gets None, and `list_ports` lists it all the same. ``port`` is from 1025 to 65535.
+    On Cloudflare only the first exposed port gets a URL. On other providers no port gets one, but `list_ports` lists
+    it.
 
-    Failures: InvalidInput for another port, and on Cloudflare for 3000, which its containers use themselves;
-    ServerError for a port that is exposed already; SessionLost.
+    Failures: InvalidInput for a port out of range, and on Cloudflare for 3000, which its containers use themselves;
+    ServerError for a port that is already exposed; SessionLost.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        port: Port to expose, from 1025 to 65535.
+        description: A description. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, expose, start
     >>> (create("my-box") | start | expose(8080, description="web")).map(lambda url: url.startswith("http"))
@@ -62,8 +68,8 @@ def expose(
     <Failure: port: Expected `int` >= 1025.>
     """
     if port == CONTROL_PORT and provider_of(sandbox.provider).name == CLOUDFLARE:
-        # Refused by the platform too, but it would stay listed for ever.
-        return Failure(InvalidInput("port", "3000 is used by Cloudflare's containers themselves: choose another"))
+        # The platform refuses it too, but then lists the port permanently.
+        return Failure(InvalidInput("port", "Cloudflare's containers use port 3000 themselves: choose another port"))
     asked = procedure("sandbox.exposePort", _url, {"id": sandbox.id}, {"port": port, "description": description})
     return send(asked)
 
@@ -72,9 +78,14 @@ def expose(
 def unexpose(
     sandbox: Sandbox, port: ListedPort, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Close a port to the outside; one that was not exposed stays closed. Returns the Sandbox as it was given.
+    """Stop exposing a port. A port that is not exposed stays so. Returns the Sandbox unchanged.
 
-    ``port`` is from 1024, which `vscode` uses, to 65535. Failures: InvalidInput for another.
+    Failures: InvalidInput for a port out of range.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        port: Exposed port, from 1024, which `vscode` uses, to 65535.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_ports, unexpose
     >>> create("my-box") | unexpose(8080) | list_ports
@@ -88,7 +99,11 @@ def unexpose(
 def list_ports(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Port], PocketenvError]:
-    """List the ports that are exposed. Returns a list of Port, whose ``preview_url`` may be None.
+    """List the exposed ports. Returns a list of Port. Its ``preview_url`` may be None.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, expose, list_ports, start
     >>> box = create("my-box") | start
@@ -103,9 +118,13 @@ def list_ports(
 def vscode(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[str | None, PocketenvError]:
-    """Start VS Code Server in the sandbox. Returns its URL, or None where the platform answers none. It uses port 1024.
+    """Start VS Code Server in the sandbox, on port 1024. Returns its URL, or None if the platform returns none.
 
-    Failures: NotSupported on the nine providers besides Cloudflare: they have no VS Code Server.
+    Failures: NotSupported on every provider except Cloudflare: they have no VS Code Server.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start, vscode
     >>> (create("my-box") | start | vscode).map(lambda url: url is not None)

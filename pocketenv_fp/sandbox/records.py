@@ -1,7 +1,7 @@
-"""What a sandbox keeps under names: finding a record, setting one, deleting one.
+"""Find, set and delete the named records of a sandbox.
 
-Adding tells no id, and the platform's methods take nothing else. So a record is looked up in the sandbox's own list,
-which also keeps a mistaken id from touching what belongs to another sandbox.
+An add returns no id, and the platform's methods take only ids. So a record is looked up in the sandbox's own list. That
+also keeps a wrong id from changing another sandbox's record.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
+from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.runtime.turns import Turns
 
-__all__ = ["Delete", "Each", "Kind", "Records"]
+__all__ = ["Delete", "Each", "RecordKind", "Records"]
 
 T = TypeVar("T", bound=Identified)
 T_co = TypeVar("T_co", covariant=True)
-Done = Result[None, PocketenvError]
+Unit = Result[None, PocketenvError]
 
 LONGEST_SHOWN = 100
 TURNS = 8
-# How often a record that is not there is looked for, where another process may be replacing it.
+# How often to look for a missing record that another process may be replacing.
 CHANCES = 3
 PAUSE = 0.1
 # The pause doubles so many times at the most.
@@ -50,7 +51,7 @@ _turns = Turns()
 
 
 class Each(Protocol[T_co]):
-    """A function of `pocketenv_fp.pocketenv` that gives an iterator of a sandbox's records."""
+    """A function of `pocketenv_fp.pocketenv` that returns an iterator of a sandbox's records."""
 
     def __call__(self, sandbox_id: str) -> Iterator[Result[T_co, PocketenvError]]: ...
 
@@ -58,11 +59,11 @@ class Each(Protocol[T_co]):
 class Delete(Protocol):
     """A function of `pocketenv_fp.pocketenv` that deletes one record."""
 
-    def __call__(self, id: str) -> Done: ...
+    def __call__(self, id: str) -> Unit: ...
 
 
-class Kind(NamedTuple, Generic[T]):
-    """A kind of record: what it is called, the field with its name, and the functions that take ids."""
+class RecordKind(NamedTuple, Generic[T]):
+    """A kind of record: its noun, the field with its name, and the functions that take ids."""
 
     noun: str
     key: str
@@ -70,45 +71,45 @@ class Kind(NamedTuple, Generic[T]):
     delete: Delete
 
     def of(self, sandbox: Sandbox) -> Records[T]:
-        """Give the records of this kind that a sandbox has, as this caller sees them."""
+        """Return the records of this kind in ``sandbox``, for this login."""
         return Records(self, sandbox)
 
 
 class Records(Generic[T]):
     """The records of one kind in one sandbox."""
 
-    def __init__(self, kind: Kind[T], sandbox: Sandbox) -> None:
+    def __init__(self, kind: RecordKind[T], sandbox: Sandbox) -> None:
         self._kind = kind
         self._sandbox = sandbox
 
     def find(self, name_or_id: str, stored: str | None = None) -> Result[T, PocketenvError]:
-        """Return the record with this id, or else one with this name. Failures: RecordNotFound.
+        """Return the record with this id, or else with this name. Failures: RecordNotFound.
 
-        ``stored`` is the name under which this library stores it, where that may be another one.
+        ``stored`` is the normalized name under which this library stores it, if it differs.
         """
         names = {name_or_id, stored}
         named: T | None = None
-        for found in self._each():
-            if not isinstance(found, Success):
-                return found
-            record = found.unwrap()
+        for item in self._each():
+            if not isinstance(item, Success):
+                return item
+            record = item.unwrap()
             if record.id == name_or_id:
-                return found
+                return item
             if named is None and self._name(record) in names:
                 named = record
         return Failure(self._missing(name_or_id)) if named is None else Success(named)
 
-    def set(self, name: str, add: Callable[[], Done], update: Callable[[T], Done]) -> Result[T, PocketenvError]:
-        """Add a record, or update the one that has the name. Returns what the platform has then.
+    def set(self, name: str, add: Callable[[], Unit], update: Callable[[T], Unit]) -> Result[T, PocketenvError]:
+        """Add a record, or update the one with this name. Returns the stored record.
 
-        A name that is taken is a 500 like any other, so only the list shows the record. It is read after that 500 and
-        not before: the usual case is two requests, and nothing can take the name between them. Where another program
-        deletes the record in between, it begins again, ``TURNS`` times at the most.
+        A name that is taken is a 500 without a cause, so the list is read only after that 500. The usual case is two
+        requests, and no other program can take the name in between. If another program deletes the record in between,
+        this starts again, at most ``TURNS`` times.
         """
         with self._turn(name) as late:
             return Failure(late) if late else self._set(name, add, update)
 
-    def _set(self, name: str, add: Callable[[], Done], update: Callable[[T], Done]) -> Result[T, PocketenvError]:
+    def _set(self, name: str, add: Callable[[], Unit], update: Callable[[T], Unit]) -> Result[T, PocketenvError]:
         for turn in count(1):
             added = add()
             if isinstance(added, Success):
@@ -124,16 +125,17 @@ class Records(Generic[T]):
                 return Failure(changed.failure())
         raise AssertionError("the turns have no end")
 
-    def replace(self, name: str, add: Callable[[], Done]) -> Result[T, PocketenvError]:
-        """Add a record, after the one that has the name is deleted. Returns what the platform has then.
+    def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
+        """Delete the record with this name, and add a new one. Returns the stored record.
 
-        Threads of this process take turns. Another process may set the same name at the same moment: it begins again
-        then, after a short random pause, ``TURNS`` times at the most. A Failure says so where the old record is gone.
+        Threads of this process take turns. If another process sets the same name at the same time, this starts again
+        after a short random pause, at most ``TURNS`` times. If the old record is gone and the add fails, the Failure
+        says so.
         """
         with self._turn(name) as late:
             return Failure(late) if late else self._replaced(name, add)
 
-    def _replaced(self, name: str, add: Callable[[], Done]) -> Result[T, PocketenvError]:
+    def _replaced(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         is_gone = False
         for turn in count(1):
             begun = time.monotonic()
@@ -147,7 +149,7 @@ class Records(Generic[T]):
             there = self._named(name)
             if isinstance(there, Success):
                 if not is_conflict:
-                    return there  # the add arrived although its answer did not
+                    return there  # the add arrived, although its response did not
                 removed = there.bind(self.delete_one)
                 if not isinstance(removed, Success):
                     error = removed.failure()
@@ -163,35 +165,35 @@ class Records(Generic[T]):
         raise AssertionError("the turns have no end")
 
     def _settled(self, name: str) -> Result[T, PocketenvError]:
-        # Another process may have deleted it by now, to put its own there.
-        found = self._named(name)
+        # Another process may have just deleted it, to add its own.
+        record = self._named(name)
         for turn in range(1, LOOKS):
-            if isinstance(found, Success) or not isinstance(found.failure(), RecordNotFound):
+            if isinstance(record, Success) or not isinstance(record.failure(), RecordNotFound):
                 break
             nap(PAUSE * turn)
-            found = self._named(name)
-        return found
+            record = self._named(name)
+        return record
 
     def _turn(self, name: str) -> AbstractContextManager[DeadlineExceeded | None]:
         noun = self._kind.noun
         return _turns.of((self._sandbox.id, noun, name), f"{noun}.add{noun.capitalize()}")
 
     def _without_old(self, error: PocketenvError) -> PocketenvError:
-        """Return the error, which also says that what the name had before is gone."""
+        """Return the error with a hint that the old record is gone."""
         noun = self._kind.noun
-        told = f"the old {noun} is gone, and the sandbox may have none: set it again"
+        hint = f"the old {noun} is gone, and the sandbox may have none: set it again"
         marked = copy(error)
         for field in ("message", "reason"):
-            if isinstance(said := getattr(marked, field, None), str):
-                setattr(marked, field, f"{said}; {told}" if said else told)
-        marked.add_note(f"{told[0].upper()}{told[1:]}.")
+            if isinstance(text := getattr(marked, field, None), str):
+                setattr(marked, field, f"{text}; {hint}" if text else hint)
+        marked.add_note(f"{hint[0].upper()}{hint[1:]}.")
         return marked
 
     def delete(self, name_or_id: str, stored: str | None = None) -> Result[Sandbox, PocketenvError]:
         """Delete the record with this id or name. Returns the sandbox."""
         return self.find(name_or_id, stored).bind(self.delete_one).map(lambda _: self._sandbox)
 
-    def delete_one(self, record: T) -> Done:
+    def delete_one(self, record: T) -> Unit:
         """Delete this record."""
         return self._kind.delete(record.id)
 
@@ -202,15 +204,15 @@ class Records(Generic[T]):
         return cast("str", getattr(record, self._kind.key))
 
     def _named(self, name: str) -> Result[T, PocketenvError]:
-        for found in self._each():
-            if not isinstance(found, Success) or self._name(found.unwrap()) == name:
-                return found
+        for item in self._each():
+            if not isinstance(item, Success) or self._name(item.unwrap()) == name:
+                return item
         return Failure(self._missing(name))
 
     def _missing(self, wanted: str) -> RecordNotFound:
         noun = self._kind.noun
-        # Whoever gives a whole text in the place of a name should not see it in every log.
-        wanted = wanted if len(wanted) <= LONGEST_SHOWN else f"{wanted[:LONGEST_SHOWN]}…"
+        # A caller may pass a whole document in place of a name: keep it out of logs.
+        wanted = shorten(wanted, LONGEST_SHOWN)
         return RecordNotFound(
             message=f"the sandbox {self._sandbox.name} has no {noun} {wanted!r}",
             operation=f"{noun}.get{noun.capitalize()}s",

@@ -1,4 +1,4 @@
-"""A git repository in a sandbox that no other create shares."""
+"""Clone a git repository into a sandbox that no other create shares."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pocketenv_fp.sandbox.lifecycle import start, wait_until_running
 __all__ = ["clone"]
 
 LONGEST_WAIT = 300.0
-"""How many seconds a new sandbox has to run, so that it can be started with a repository."""
+"""A new sandbox must be running within this number of seconds, so that a start can clone into it."""
 
 
 def clone(sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]:
-    """Have the platform clone ``repo`` into the sandbox. Returns the Sandbox as it is afterwards.
+    """Clone ``repo`` into the sandbox. Returns the Sandbox afterwards.
 
-    A start does that, also of a sandbox that runs. Where a new sandbox does not run at once, that is waited for: before,
-    a start would make a second one. Failures: WaitTimeout; what `start` has.
+    A start clones the repository, also in a running sandbox. A new sandbox must be running first. Otherwise the start
+    would create a second one at the provider. Failures: WaitTimeout; those of `start`.
 
     >>> from pocketenv_fp import create
     >>> from pocketenv_fp.sandbox.repository import clone

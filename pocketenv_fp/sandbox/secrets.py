@@ -1,4 +1,4 @@
-"""A sandbox's secrets: environment variables that are sealed on this machine and opened only in the sandbox."""
+"""The secrets of a sandbox: environment variables that are sealed on this machine and opened only in the sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
@@ -18,7 +18,7 @@ from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 
 __all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_secret"]
 
-_SECRETS = Kind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
+_SECRETS = RecordKind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
 
 
 @step(Sandbox, safe=True)
@@ -30,7 +30,13 @@ def list_secrets(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Secret], PocketenvError]:
-    """List the sandbox's secrets, in no stable order. Gives a Page of Secret: names and ids, never values.
+    """List the sandbox's secrets, in no stable order. Returns a Page of Secret: names and ids, never values.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_secrets
     >>> create("my-box") | list_secrets
@@ -43,10 +49,15 @@ def list_secrets(
 def iter_secrets(
     sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Secret, PocketenvError]]:
-    """Give an iterator of all the sandbox's secrets, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all secrets of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    It takes a Sandbox or a Result of one, whose Failure is then the one item; it is no step. A page that fails is the
-    last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
+    its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_secrets, set_secret
     >>> box = create("my-box")
@@ -61,9 +72,14 @@ def iter_secrets(
 def get_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Secret, PocketenvError]:
-    """Give the sandbox's Secret with this id, or else with this name: never its value.
+    """Find a secret of the sandbox by id, or else by name. Returns a Secret without its value.
 
-    Failures: InvalidInput; RecordNotFound where the sandbox has none.
+    Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_secret
     >>> (create("my-box") | get_secret("API_KEY")).failure().error
@@ -81,19 +97,24 @@ def set_secret(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Secret, PocketenvError]:
-    """Add a secret, or change the value of the one with this name, sealed before it leaves this machine.
+    """Add a secret, or change the value of an existing one. Returns its Secret: name and id, not the value.
 
-    Returns its Secret: the name and the id, not the value. Commands have it in their environment from the next `start`
-    on, on Cloudflare only. On the nine other providers no start sets secrets, so this is NotSupported there: hand them
-    to each command, with ``exec(…, env={…: from_env(…)})``. Names have the rule of `set_variable`.
+    The value is sealed on this machine. On Cloudflare, commands see it as an environment variable after the next
+    `start`. On other providers no start sets secrets, so the result is Failure(NotSupported): pass them to each command
+    with ``exec(…, env={…: from_env(…)})``. A step masks a plain value when it is printed, and cannot be pickled with
+    it.
 
-    ``value`` is a text, or `from_env` of a variable to read when the step runs: a step with a text in it shows it
-    masked and refuses to be pickled.
-    On Cloudflare, the platform's present container puts four spaces behind every line break in a value: hand such a
-    value to commands with ``exec(…, env={…})``.
+    On Cloudflare, the current container inserts four spaces after every newline of a value. Pass such a value with
+    ``exec(…, env={…})``.
 
-    Failures: InvalidInput for an empty value or a public key that is none; EncryptionError; NotSupported; ServerError
-    where the platform refuses it and the sandbox has no secret of this name.
+    Failures: InvalidInput for an empty value or a wrong public key; EncryptionError; NotSupported; ServerError if the
+    platform refuses it and no secret has this name.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the variable. The rule is that of `set_variable`.
+        value: The value, or `from_env`.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, set_secret
     >>> (create("my-box") | set_secret("API_KEY", "sk-12345")).map(lambda secret: secret.name)
@@ -114,10 +135,15 @@ def set_secret(
 def delete_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete the sandbox's secret with this id, or else with this name. Gives the Sandbox as it was given.
+    """Delete a secret of the sandbox, by id or else by name. Returns the Sandbox unchanged.
 
-    Commands keep it until the sandbox is stopped: a start sets what is stored, and takes nothing away. Failures:
-    InvalidInput; RecordNotFound where the sandbox has none.
+    Commands see it until the sandbox is stopped, because a start does not remove variables. Failures: InvalidInput;
+    RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_secret, list_secrets, set_secret
     >>> box = create("my-box")

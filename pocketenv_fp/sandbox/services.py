@@ -1,4 +1,4 @@
-"""A sandbox's services: commands that run in the background until they are stopped."""
+"""The services of a sandbox: commands that run in the background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Name, PortNumber, Text
@@ -26,13 +26,13 @@ __all__ = [
     "stop_service",
 ]
 
-Done = Result[None, PocketenvError]
+Unit = Result[None, PocketenvError]
 
 
 class Change(Protocol):
-    """A function of `pocketenv_fp.pocketenv` that does something to one service."""
+    """A function of `pocketenv_fp.pocketenv` that changes one service."""
 
-    def __call__(self, id: str) -> Done: ...
+    def __call__(self, id: str) -> Unit: ...
 
 
 def _each(sandbox_id: str) -> Iterator[Result[Service, PocketenvError]]:
@@ -45,12 +45,12 @@ def _each(sandbox_id: str) -> Iterator[Result[Service, PocketenvError]]:
             yield Failure(listed.failure())
 
 
-_SERVICES = Kind[Service]("service", "name", _each, pocketenv.delete_service)
+_SERVICES = RecordKind[Service]("service", "name", _each, pocketenv.delete_service)
 
 
 def _changed(change: Change, sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
     services = _SERVICES.of(sandbox)
-    # Found again by its id: somebody may rename it meanwhile.
+    # Look it up by id afterwards: another program may have renamed it.
     return services.find(name_or_id).bind(lambda service: change(service.id).bind(lambda _: services.find(service.id)))
 
 
@@ -58,7 +58,11 @@ def _changed(change: Change, sandbox: Sandbox, name_or_id: str) -> Result[Servic
 def list_services(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Service], PocketenvError]:
-    """List the sandbox's services. Gives a list of Service: what each runs, and whether it runs now.
+    """List the sandbox's services. Returns a list of Service, with the command and the status of each.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_services, set_service
     >>> box = create("my-box")
@@ -73,7 +77,12 @@ def list_services(
 def get_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
-    """Give the Service with this name, or this id. Failures: RecordNotFound where the sandbox has none such.
+    """Find a service of the sandbox by name or id. Returns a Service. Failures: RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_service
     >>> create("my-box") | get_service("web")
@@ -93,30 +102,36 @@ def set_service(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Service, PocketenvError]:
-    """Add a service, or change what the one of this name runs. Returns the Service as it is afterwards.
+    """Add a service, or change an existing one. Returns the Service afterwards.
 
-    Services run on Cloudflare only: on the nine other providers the platform stores them and never runs them, so this
-    is NotSupported there. A new one starts at once where the sandbox runs. **One that is there already goes on as it
-    was**: a `restart_service` runs the new command. ``command`` is a shell line. ``ports``, from 1025 to 65535 and
-    without 3000, are exposed with the service. ``description`` and ``ports`` of an old one stay as they are where they
-    are None; ``""`` and ``()`` take them away.
+    A new service starts at once if the sandbox is running. **An existing one keeps running its old command** until
+    `restart_service`. Services run on Cloudflare only. Other providers store them and never run them: there the result
+    is Failure(NotSupported).
 
-    Failures: InvalidInput; NotSupported; ServerError where the platform refuses it.
+    Failures: InvalidInput; NotSupported; ServerError if the platform refuses it.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the service.
+        command: Shell line to run.
+        description: The description. None: unchanged. ``""`` deletes it.
+        ports: Ports to expose, from 1025 to 65535 except 3000. None: unchanged. ``()`` deletes them.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, restart_service, set_service
     >>> box = create("my-box")
-    >>> box | set_service("clock", "while true; do date; sleep 1; done", description="tells the time")
-    <Success: Service(id='...', name='clock', ... description='tells the time', status=Status.RUNNING, ...)>
+    >>> box | set_service("clock", "while true; do date; sleep 1; done", description="prints the time")
+    <Success: Service(id='...', name='clock', ... description='prints the time', status=Status.RUNNING, ...)>
     >>> (box | set_service("clock", "sleep 60")).map(lambda service: (service.command, service.description))
-    <Success: ('sleep 60', 'tells the time')>
+    <Success: ('sleep 60', 'prints the time')>
     >>> (box | restart_service("clock")).map(lambda service: service.status)
     <Success: Status.RUNNING>
     """
 
-    def add() -> Done:
+    def add() -> Unit:
         return pocketenv.add_service(sandbox.id, name, command, description=description, ports=ports or ())
 
-    def update(old: Service) -> Done:
+    def update(old: Service) -> Unit:
         return pocketenv.update_service(old.id, name, command, description=description, ports=ports)
 
     return supported(sandbox, "services", "set_service").bind(lambda _: _SERVICES.of(sandbox).set(name, add, update))
@@ -126,10 +141,15 @@ def set_service(
 def start_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
-    """Start a service, or leave it running. Returns the Service as it is afterwards.
+    """Start a service. A running service keeps running. Returns the Service afterwards.
 
-    A command that ends at once may be STOPPED by then. Failures: NotSupported where services never run;
-    RecordNotFound where the sandbox has no such service; ApiError (400) while the sandbox does not run.
+    A short command may have ended by then, with the status STOPPED. Failures: NotSupported on every provider except
+    Cloudflare; RecordNotFound; ApiError (400) if the sandbox is not running.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, set_service, start_service, stop_service
     >>> box = create("my-box")
@@ -146,9 +166,14 @@ def start_service(
 def stop_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
-    """Stop a service, or leave it stopped: it stays so until it is started again. Gives the Service as it is afterwards.
+    """Stop a service. It stays stopped until it is started again. Returns the Service afterwards.
 
-    Failures: RecordNotFound where the sandbox has no such service.
+    Failures: RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, set_service, stop_service
     >>> box = create("my-box")
@@ -163,10 +188,15 @@ def stop_service(
 def restart_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
-    """End a service if it runs, and start it as it is described now. Returns the Service as it is afterwards.
+    """Stop a service if it is running, and start it with its current settings. Returns the Service afterwards.
 
-    Failures: NotSupported where services never run; RecordNotFound where the sandbox has no such service; ApiError (400)
-    while the sandbox does not run.
+    Failures: NotSupported on every provider except Cloudflare; RecordNotFound; ApiError (400) if the sandbox is not
+    running.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, restart_service
     >>> create("my-box") | restart_service("web")
@@ -181,9 +211,14 @@ def restart_service(
 def delete_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """End a service and delete it, with the ports that it exposed. Gives the Sandbox as it was given.
+    """Stop a service and delete it, with its exposed ports. Returns the Sandbox unchanged.
 
-    Failures: RecordNotFound where the sandbox has no such service.
+    Failures: RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_service, list_services, set_service
     >>> box = create("my-box")

@@ -1,4 +1,4 @@
-"""What a sandbox is called, and what its owner says about it."""
+"""The name of a sandbox, and its description, topics and repository."""
 
 from __future__ import annotations
 
@@ -22,11 +22,16 @@ __all__ = ["get_preferences", "rename", "update_settings"]
 def rename(
     sandbox: Sandbox, new_name: SandboxName, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Rename the sandbox. Returns the Sandbox as it is afterwards, with that name.
+    """Rename the sandbox. Returns the Sandbox afterwards, with the new name.
 
-    All else that was said about it stays; as in `update_settings`, it is looked at and sent along. Failures:
-    InvalidInput for a name that `get_sandbox` could not find (see `create`); NameTaken for the name of another sandbox
-    or of a base image, anybody's; SandboxNotFound where it is gone or not yours; SessionLost.
+    Its other settings stay: they are read first and sent again, as in `update_settings`. Failures: InvalidInput for a
+    name that is not valid (see `create`); NameTaken if a sandbox or base image of any owner has the name;
+    SandboxNotFound if the sandbox is gone or not yours; SessionLost.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        new_name: The new name, without spaces, at most 255 characters.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, rename
     >>> (create("my-box") | rename("my-better-box")).map(lambda box: box.name)
@@ -48,16 +53,22 @@ def update_settings(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Rename the sandbox, or say something else about it. Returns the Sandbox as it is afterwards.
+    """Change the name, description, topics or repository of the sandbox. Returns the Sandbox afterwards.
 
-    None leaves a thing as it is; ``""`` takes the description or the repository away, and ``()`` the topics. A topic
-    has at most 50 bytes. ``repo`` is the URL of a git repository.
+    A field with None keeps its value. Such fields are read first and sent again, because the platform may delete
+    them otherwise. So if two programs change different fields at the same time, one may undo the change of the other.
 
-    What stays is looked at first and sent along, since nobody has seen whether the platform would keep it otherwise: of
-    two programs that change different things at the same moment, one may put back what the other changed. Failures:
-    InvalidInput for an empty topic, for a name that `get_sandbox` could not find, or where there is nothing to change;
-    NameTaken for the name of another sandbox or of a base image, anybody's; SandboxNotFound where it is gone or not
-    yours; SessionLost.
+    Failures: InvalidInput for an empty topic, for a name that is not valid (see `create`), or if no field is set;
+    NameTaken if a sandbox or base image of any owner has the name; SandboxNotFound if the sandbox is gone or not yours;
+    SessionLost.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: The new name, without spaces, at most 255 characters. None: unchanged.
+        description: The description. ``""`` deletes it. None: unchanged.
+        topics: The topics, at most 50 characters each. ``()`` deletes them. None: unchanged.
+        repo: URL of a git repository. ``""`` deletes it. None: unchanged.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, update_settings
     >>> box = create("my-box") | update_settings(description="a box for trying things", topics=["demo", "trial"])
@@ -66,8 +77,8 @@ def update_settings(
     >>> (box | update_settings(topics=())).map(lambda box: (box.description, box.topics))
     <Success: ('a box for trying things', None)>
     """
-    given = None if topics is None else tuple(topics)
-    wanted = Preferences(name=name, description=description, topics=given, repo=repo)
+    tuple_of_topics = None if topics is None else tuple(topics)
+    wanted = Preferences(name=name, description=description, topics=tuple_of_topics, repo=repo)
     return _settled(sandbox, wanted)
 
 
@@ -75,10 +86,14 @@ def update_settings(
 def get_preferences(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
-    """Return what was said about the sandbox, as Preferences; None is what was not said.
+    """Return the Preferences of the sandbox. A field without a value contains None.
 
-    The platform's list of preferences leaves these out, so they are read from the sandbox itself where it does.
-    Failures: SandboxNotFound, or ApiError (404), where the sandbox is gone or not yours.
+    The platform's list of preferences may lack these fields. Then they are read from the sandbox's record.
+    Failures: SandboxNotFound, or ApiError (404), if the sandbox is gone or not yours.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_preferences, update_settings
     >>> create("my-box") | update_settings(name="my-named-box", topics=["demo"]) | get_preferences
@@ -88,36 +103,36 @@ def get_preferences(
 
 
 def _settled(sandbox: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
-    def put(said: Preferences) -> Result[None, PocketenvError]:
+    def put(changes: Preferences) -> Result[None, PocketenvError]:
         return pocketenv.put_preferences(
-            sandbox.id, name=said.name, description=said.description, topics=said.topics, repo=said.repo
+            sandbox.id, name=changes.name, description=changes.description, topics=changes.topics, repo=changes.repo
         )
 
     def seen() -> Result[Sandbox, PocketenvError]:
-        # Anybody may look, but only an owner has something to change.
+        # A lookup works without a login, but only an owner can change settings.
         return look(sandbox, login=True)
 
-    # Where nothing is to change that is told without a look, and where nothing is to stay none is needed.
+    # If no field is set, the error needs no request. If all are set, no field must be read first.
     stays = wanted != Preferences() and None in {wanted.description, wanted.topics, wanted.repo}
     whole = seen().map(lambda before: _beside(wanted, before)) if stays else Success(wanted)
     return whole.bind(put).bind(lambda _: seen()).bind(lambda after: _kept(sandbox, after, wanted))
 
 
 def _beside(wanted: Preferences, before: Sandbox) -> Preferences:
-    # A name cannot be lost, and to send the one that it has might be taken for a name that is taken.
-    said = {field: getattr(before, field) or None for field in ("description", "topics", "repo")}
-    asked = {field: value for field in wanted.__struct_fields__ if (value := getattr(wanted, field)) is not None}
-    return Preferences(**(said | asked))
+    # The name is never lost. Sending the old name again might be refused as taken.
+    kept = {field: getattr(before, field) or None for field in ("description", "topics", "repo")}
+    changed = {field: value for field in wanted.__struct_fields__ if (value := getattr(wanted, field)) is not None}
+    return Preferences(**(kept | changed))
 
 
 def _kept(sandbox: Sandbox, seen: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
-    # putPreferences answers alike whether it changed a sandbox or knows none: only a look tells.
+    # putPreferences returns the same response for an unknown sandbox: only a lookup shows the difference.
     missed = [
         field
         for field in wanted.__struct_fields__
         if (value := getattr(wanted, field)) is not None and (getattr(seen, field) or None) != (value or None)
     ]
     if missed:
-        told = f"{sandbox.name} has not the {' and the '.join(missed)} that was sent: it may not be yours"
-        return Failure(SandboxNotFound(message=told, operation="sandbox.putPreferences"))
+        message = f"{sandbox.name} does not have the {' and the '.join(missed)} that was sent: it may not be yours"
+        return Failure(SandboxNotFound(message=message, operation="sandbox.putPreferences"))
     return Success(seen)

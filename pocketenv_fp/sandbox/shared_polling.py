@@ -1,14 +1,14 @@
-"""One question for many waiters: who waits for sandboxes of one owner is told from one list of them.
+"""Poll once for many: threads that wait for one owner's sandboxes share a list request.
 
-The list is asked for where at least `CROWD` wait at the same time, as the same user with the same settings; a lone
-waiter looks for itself. There is no thread for it: the first waiter that is due asks for all, the others wait for its
-answer. It stands in nobody's way: where the list fails or does not come, each looks for itself, and so does whose
-sandbox is not in the list, since only that look can tell that it is gone. A list leaves out the topics, the repository
-and the owner, so that each waiter ends with one look at its own sandbox, and saves the one that it would begin with.
+The list is used if at least `CROWD` threads wait with the same user and settings. A single waiter looks up its own
+sandbox. There is no polling thread: the first waiter that is due requests the list, and the others wait for it. If the
+request fails, each waiter looks up its own sandbox. A waiter also does so if its sandbox is missing in the list, since
+only that lookup shows that the sandbox is gone. The list lacks topics, repository and owner. So each waiter ends with
+one lookup of its own sandbox, in place of the first one.
 
-What it costs: a page of the list at most every `SPACING` seconds, so 30 of the 500 requests in 30 seconds, however many
-wait. Looks of their own, every half a second at first, would take all 500 for 8 waiters. More than one page is asked
-for only while the pages are fewer than half of the sandboxes that are waited for, and is paid with as much more time.
+Cost: at most one page every `SPACING` seconds, which is 30 of the 500 requests in 30 seconds, for any number of
+waiters. Separate lookups, every half second at first, would use up all 500 with 8 waiters. More pages are requested
+only while there are fewer pages than half of the sandboxes. Each further page adds to the pause.
 
 >>> from pocketenv_fp import create, fan_out, start, wait_until_running
 >>> boxes = fan_out(create(provider="daytona") | start | wait_until_running, ["one", "two", "three", "four", "five"])
@@ -18,7 +18,6 @@ for only while the pages are fewer than half of the sandboxes that are waited fo
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -31,6 +30,7 @@ from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.http.xrpc import has_door, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import sandboxes_of
+from pocketenv_fp.runtime.forking import after_fork
 
 __all__ = ["SHORTEST_READ", "Waiter"]
 
@@ -39,20 +39,20 @@ _Where = tuple[Settings, str]
 CROWD = 4
 SPACING = 1.0
 PAGE = 100
-# What is waited for is mostly new, and the list begins with the newest. Who is not on its first page may be far behind.
+# Waited-for sandboxes are mostly new, and the list begins with the newest. Others may be far down the list.
 GROWTH = 4
 SHORTEST_READ = 1.0
-# A list that takes longer is of no use, and neither is one that failed a moment ago.
+# A slower list is useless. After a failed one, wait a moment.
 LONGEST_READ = 5.0
 BROKEN = 5.0
-# Lists shift while they are read in pages: to be missing once may be chance.
+# Lists shift while their pages are read: a sandbox may be missing once by chance.
 CHANCES = 2
-# The system counts the seconds of a sleep in a number that has an end.
+# The operating system limits the duration of a sleep.
 LONGEST_SLEEP = 3600.0
 
 
 class _Crowd:
-    """Those who wait for sandboxes of one owner. Its methods are called with ``changed`` held."""
+    """The threads that wait for sandboxes of one owner. Hold ``changed`` to call its methods."""
 
     def __init__(self, where: _Where) -> None:
         self.where = where
@@ -69,38 +69,38 @@ class _Crowd:
         return self.waiting.total() >= CROWD and now >= self._broken_until
 
     def pause(self, due: float, now: float) -> float:
-        """Give the seconds until one who is ``due`` may ask, 0 if that is now."""
+        """Return the seconds until a waiter that is ``due`` may request the list. 0 means now."""
         return LONGEST_SLEEP if self._is_asking else min(max(due - now, self._next - now, 0.0), LONGEST_SLEEP)
 
     def begin(self) -> frozenset[str]:
-        """Take the asking. Gives the sandboxes that it is about."""
+        """Take the role of the requester. Returns the ids of the waited-for sandboxes."""
         self._is_asking = True
         self.begun += 1
         return frozenset(self.waiting)
 
-    def tell(self, seen: Mapping[str, Status], pages: int) -> None:
-        """Tell all what was seen, on how many pages: each is paid with a pause before the next question."""
+    def publish(self, seen: Mapping[str, Status], pages: int) -> None:
+        """Publish the statuses of a list. Each page adds to the pause before the next request."""
         self.seen, self.ended = seen, self.begun
         self._next = time.monotonic() + SPACING * pages
 
     def rest(self) -> None:
-        """Have all look for themselves for a while."""
+        """Stop using the list for a while, so that each waiter looks up its own sandbox."""
         self._broken_until = time.monotonic() + BROKEN
 
     def give_back(self) -> None:
-        """Let another one ask."""
+        """Let another waiter request the list."""
         self._is_asking = False
         self.changed.notify_all()
 
 
 class _Crowds:
-    """All crowds of this process that somebody is in, by the settings and the owner's DID."""
+    """All crowds of this process with at least one waiter, by settings and the owner's DID."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        # Run in a forked child too: the threads that wait are the parent's, and one of them may hold the guard.
+        # Also runs in a forked child: the waiting threads exist only in the parent, and one may hold the lock.
         self._guard = threading.Lock()
         self._crowds: dict[_Where, _Crowd] = {}
 
@@ -119,47 +119,45 @@ class _Crowds:
 
 
 _here = _Crowds()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_here.forget)
+after_fork(_here.forget)
 
 
 class Waiter:
-    """One who waits for ``sandbox``, for as long as the ``with`` block lasts.
+    """A context manager: one thread that waits for ``sandbox``.
 
-    ``interval`` is the seconds between looks that it was given: who wants to look more often than the list is asked for
-    looks for itself.
+    ``interval`` is the seconds between lookups. With an interval shorter than the list's, the waiter polls alone.
     """
 
     def __init__(self, sandbox: Sandbox, interval: float | None) -> None:
         self._id = sandbox.id
         self._is_alone = has_door() or (interval is not None and interval < SPACING)
         self._crowd: _Crowd | None = None
-        self._told = 0
+        self._known = 0
         self._missed = 0
-        # What runs already, as far as it is known, is not kept waiting for an answer to all.
+        # A sandbox that is probably running is looked up at once, without the list.
         self._is_first = sandbox.status is Status.RUNNING
-        self._given = sandbox
+        self._sandbox = sandbox
 
     def __enter__(self) -> Self:
-        self.saw(self._given)
+        self.saw(self._sandbox)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._leave()
 
     def saw(self, sandbox: Sandbox) -> None:
-        """Learn from a look of its own: only a later answer tells more, and whose sandbox it is says whom to join."""
+        """Record the result of a lookup. Only a later list is news. The owner decides which crowd to join."""
         if self._missed >= CHANCES:
             self._leave()
         self._join(sandbox)
         if self._crowd is not None:
             with self._crowd.changed:
-                self._told = self._crowd.begun
+                self._known = self._crowd.begun
 
     def wait(self, due: float, deadline: float) -> Status | None:
-        """Give the status as soon as a list tells it, or None when it is time to look at the sandbox itself.
+        """Return the status from a list, or None when it is time to look up the sandbox itself.
 
-        That is at ``due`` where few wait, and at ``deadline`` at the latest: both are of the monotonic clock.
+        That is at ``due`` with few waiters, and at ``deadline`` at the latest. Both are times of the monotonic clock.
         """
         is_first, self._is_first = self._is_first, False
         while self._crowd is not None and not is_first:
@@ -167,7 +165,7 @@ class Waiter:
                 now = time.monotonic()
                 if now >= deadline or not self._crowd.is_worth_it(now):
                     break
-                if self._crowd.ended > self._told:
+                if self._crowd.ended > self._known:
                     return self._answer(self._crowd)
                 if (pause := self._crowd.pause(due, now)) > 0:
                     self._crowd.changed.wait(min(pause, deadline - now))
@@ -178,7 +176,7 @@ class Waiter:
         return None
 
     def _answer(self, crowd: _Crowd) -> Status | None:
-        self._told = crowd.ended
+        self._known = crowd.ended
         status = crowd.seen.get(self._id)
         self._missed = 0 if status else self._missed + 1
         return status
@@ -188,16 +186,16 @@ class Waiter:
             answer = self._list(crowd.where[1], about, deadline)
             with crowd.changed:
                 if answer is not None:
-                    crowd.tell(*answer)
+                    crowd.publish(*answer)
                 elif time.monotonic() < deadline:
                     crowd.rest()
-                # Else it had too little time, and the next one may have more.
+                # Else it had too little time. The next waiter may have more.
         finally:
             with crowd.changed:
                 crowd.give_back()
 
     def _list(self, did: str, about: frozenset[str], deadline: float) -> tuple[Mapping[str, Status], int] | None:
-        """Give what is seen on how many pages, None where a page fails."""
+        """Return the statuses and the number of pages, or None if a page fails."""
         seen: dict[str, Status] = {}
         offset = pages = 0
         while True:

@@ -1,4 +1,4 @@
-"""What a sandbox's provider can do, asked before anything is sent.
+"""Check that a sandbox's provider supports a feature, before a request is sent.
 
 >>> from pocketenv_fp import create, vscode
 >>> create("my-box", provider="daytona") | vscode
@@ -19,26 +19,27 @@ __all__ = ["ENVIRONMENT", "Feature", "supported"]
 
 Feature = Literal["services", "variables", "vscode", "backups", "writes", "volumes"]
 
-ENVIRONMENT = "Hand it to each command with exec(…, env={…}): there, no start sets it."
-"""What to do where variables and secrets reach no command."""
+ENVIRONMENT = "Pass it to each command with exec(…, env={…}). No start sets variables there."
+"""The alternative if variables and secrets reach no command."""
 
 _INSTEAD: dict[Feature, str] = {
-    "services": "Run the command in the background with spawn(…): there, a service is stored and never runs.",
+    "services": "Run the command in the background with spawn(…). Services are stored there, but never run.",
     "variables": ENVIRONMENT,
     "vscode": "Run an editor in the sandbox, and expose its port.",
     "backups": "Copy the directory with download(…).",
-    "writes": "Write it with exec(…): there, no start can write a file.",
-    "volumes": "Copy what is to stay with download(…): there, no start can attach a volume.",
+    "writes": "Write it with exec(…). No start can write a file there.",
+    "volumes": "Copy the data with download(…). No start can attach a volume there.",
 }
 
 
 def supported(sandbox: Sandbox, feature: Feature, operation: str) -> Result[Sandbox, PocketenvError]:
-    """Return the sandbox, or Failure(NotSupported) where its provider does not have ``feature``.
+    """Return the sandbox, or Failure(NotSupported) if its provider does not have ``feature``.
 
-    ``writes``: a start writes stored files and keys; ``volumes``: it attaches them. A record that names no provider is Cloudflare's.
+    ``writes`` means that a start writes stored files and keys. ``volumes`` means that a start attaches them. A record
+    without a provider counts as Cloudflare's.
     """
     provider = provider_of(sandbox.provider)
-    # What a start writes or attaches goes through a shell line that two providers quote wrong.
+    # A start writes and attaches with a shell line. Two providers quote it wrongly.
     of_a_start = feature in {"writes", "volumes"}
     has_it = provider.quoting != "word" if of_a_start else bool(getattr(provider, feature))
     if has_it:

@@ -1,4 +1,4 @@
-"""A sandbox's environment variables. They are stored in clear: what is secret is for `set_secret`."""
+"""The environment variables of a sandbox. They are stored unencrypted: use `set_secret` for secret values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Variable
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
@@ -18,7 +18,7 @@ from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 
 __all__ = ["delete_variable", "get_variable", "iter_variables", "list_variables", "set_variable"]
 
-_VARIABLES = Kind[Variable]("variable", "name", pocketenv.iter_variables, pocketenv.delete_variable)
+_VARIABLES = RecordKind[Variable]("variable", "name", pocketenv.iter_variables, pocketenv.delete_variable)
 
 
 @step(Sandbox, safe=True)
@@ -30,7 +30,13 @@ def list_variables(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Variable], PocketenvError]:
-    """List the sandbox's environment variables, in no stable order. Gives a Page of Variable.
+    """List the sandbox's environment variables, in no stable order. Returns a Page of Variable.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_variables
     >>> create("my-box") | list_variables
@@ -43,10 +49,15 @@ def list_variables(
 def iter_variables(
     sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Variable, PocketenvError]]:
-    """Give an iterator of all the sandbox's variables, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all variables of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    It takes a Sandbox or a Result of one, whose Failure is then the one item; it is no step. A page that fails is the
-    last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
+    its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_variables, set_variable
     >>> box = create("my-box")
@@ -61,9 +72,14 @@ def iter_variables(
 def get_variable(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Variable, PocketenvError]:
-    """Give the sandbox's Variable with this id, or else with this name.
+    """Find a variable of the sandbox by id, or else by name. Returns a Variable.
 
-    Failures: InvalidInput; RecordNotFound where the sandbox has none.
+    Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_variable, set_variable
     >>> box = create("my-box")
@@ -83,20 +99,23 @@ def set_variable(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Variable, PocketenvError]:
-    """Add an environment variable, or change the value of the one with this name. Returns its Variable.
+    """Add an environment variable, or change the value of an existing one. Returns its Variable.
 
-    Commands have it from the next `start` on, on Cloudflare only. A start of a running sandbox is enough; a stop would
-    discard the sandbox's files. On the nine other providers no start sets variables, so this is NotSupported there:
-    hand them to each command, with ``exec(…, env={…})``.
+    On Cloudflare, commands see it after the next `start`. A start of a running sandbox is enough: a stop would delete
+    the sandbox's files. On other providers no start sets variables, so the result is Failure(NotSupported): pass them
+    to each command with ``exec(…, env={…})``. The value is stored unencrypted, and is shown when the step is printed.
 
-    ``name`` has letters, digits and _, and no digit comes first; the names that bash keeps for itself (UID, EUID, PPID,
-    SHELLOPTS, BASHOPTS, BASH_VERSINFO, _) are refused. The rule is the same for ``env=`` and for secrets. ``value`` is a
-    text, or `from_env` of a variable of this machine that is read when the step runs. It is stored in clear and shown.
-    On Cloudflare, the platform's present container puts four spaces behind every line break in a value: hand such a
-    value to commands with ``exec(…, env={…})``.
+    On Cloudflare, the current container inserts four spaces after every newline of a value. Pass such a value with
+    ``exec(…, env={…})``.
 
-    Failures: InvalidInput; NotSupported; ServerError where the platform refuses it and the sandbox has no variable of
-    this name.
+    Failures: InvalidInput; NotSupported; ServerError if the platform refuses it and no variable has this name.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the variable: letters, digits and _, not starting with a digit. Names that bash reserves are
+            refused: UID, EUID, PPID, SHELLOPTS, BASHOPTS, BASH_VERSINFO, _.
+        value: The value, or `from_env`. It is stored unencrypted.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, set_variable, start
     >>> box = create("my-box")
@@ -120,10 +139,15 @@ def set_variable(
 def delete_variable(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete the sandbox's variable with this id, or else with this name. Gives the Sandbox as it was given.
+    """Delete a variable of the sandbox, by id or else by name. Returns the Sandbox unchanged.
 
-    Commands keep it until the sandbox is stopped: a start sets what is stored, and takes nothing away. Failures:
-    InvalidInput; RecordNotFound where the sandbox has none.
+    Commands see it until the sandbox is stopped, because a start does not remove variables. Failures: InvalidInput;
+    RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_variable
     >>> (create("my-box") | delete_variable("STAGE")).failure().error

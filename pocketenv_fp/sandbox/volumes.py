@@ -1,4 +1,4 @@
-"""A sandbox's volumes: storage that outlives stops."""
+"""The volumes of a sandbox: storage that survives stops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.runtime.turns import Turns
-from pocketenv_fp.sandbox.records import Kind
+from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
@@ -24,7 +24,7 @@ ADD, UPDATE = "volume.addVolume", "volume.updateVolume"
 TURNS = 5
 
 _turns = Turns()
-_VOLUMES = Kind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
+_VOLUMES = RecordKind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
 
 
 @step(Sandbox, safe=True)
@@ -36,7 +36,13 @@ def list_volumes(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Volume], PocketenvError]:
-    """List the sandbox's volumes, in no stable order. Gives a Page of Volume.
+    """List the sandbox's volumes, in no stable order. Returns a Page of Volume.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        limit: Maximal number of records, at least 1. Default: 100.
+        offset: Number of records to skip, at least 0. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_volumes
     >>> create("my-box") | list_volumes
@@ -49,10 +55,15 @@ def list_volumes(
 def iter_volumes(
     sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Volume, PocketenvError]]:
-    """Give an iterator of all the sandbox's volumes, each a Success, asked for ``limit`` at a time when needed.
+    """Iterate over all volumes of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
-    It takes a Sandbox or a Result of one, whose Failure is then the one item; it is no step. A page that fails is the
-    last item, as its Failure; so is a list that does not add up, as a DecodeError.
+    It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
+    its Failure is the last item. An inconsistent list ends with a DecodeError.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one.
+        limit: Records per request, at least 1. Default: 100.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_volumes, set_volume
     >>> box = create("my-box")
@@ -67,9 +78,14 @@ def iter_volumes(
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:
-    """Return the sandbox's Volume with this id, or else one with this name. Names may repeat.
+    """Find a volume of the sandbox by id, or else by name. Returns a Volume. Names may repeat.
 
-    Failures: InvalidInput; RecordNotFound where the sandbox has none.
+    Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_volume
     >>> (create("my-box") | get_volume("models")).failure().error
@@ -88,17 +104,23 @@ def set_volume(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Volume, PocketenvError]:
-    """Add an empty volume, or attach the one with this name at ``path``, from the next start on. Returns its Volume.
+    """Add an empty volume, or attach an existing one at ``path``. Returns its Volume. The next start attaches it.
 
-    **The platform ignores** ``read_only``: commands can write to the volume. Without a ``path`` an old volume stays where
-    it is. A new one needs a path: without one, the platform keeps it for no sandbox. What is in a volume stays.
+    **The platform ignores** ``read_only``: commands can write to the volume. The content of an existing volume stays.
 
-    On the platform only a path is a volume's own, and names may repeat. So the list is read first, and an add never
-    makes a second volume of one name. Where other programs made several of this name, none of them is moved.
+    On the platform a path is unique, but a name is not. So the list is read first, and no second volume gets the same
+    name. If several volumes have the name already, none of them is moved.
 
-    Failures: InvalidInput for a path that is not absolute or is /, or where several volumes have the name; PathTaken where
-    another volume is at the path; RecordNotFound without a path where no volume has the name; NotSupported on e2b and blaxel; ApiError (400) for a path that nothing can be
-    attached at; ServerError where the platform refuses it.
+    Failures: InvalidInput for a path that is not absolute or is /, or if several volumes have the name; PathTaken if
+    another volume is at the path; RecordNotFound without a path if no volume has the name; NotSupported on e2b and
+    blaxel; ApiError (400) for a path where a volume cannot be attached; ServerError if the platform refuses it.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the volume.
+        path: Absolute path in the sandbox. None: an existing volume stays at its path. A new volume needs a path.
+        read_only: The platform ignores it. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, set_volume
     >>> box = create("my-box")
@@ -110,10 +132,10 @@ def set_volume(
     <Failure: volume.addVolume: the volume models is at /srv/models (500 PathTaken). Choose another path, ...>
     """
     if path is not None and not path.startswith("/"):
-        return Failure(InvalidInput("path", "is not absolute: it starts with /"))
+        return Failure(InvalidInput("path", "is not absolute: it must start with /"))
     one_spelling = None if path is None else _spelled(path)
     if one_spelling == "/":
-        return Failure(InvalidInput("path", "is /, where the sandbox's own file system is"))
+        return Failure(InvalidInput("path", "is /, the root of the sandbox's own file system"))
     change = _Attaching(sandbox, name, one_spelling, read_only=read_only)
     return supported(sandbox, "volumes", "set_volume").bind(lambda _: change.run())
 
@@ -136,7 +158,7 @@ class _Attaching:
         self._sandbox, self._name, self._path, self._read_only = sandbox, name, path, read_only
 
     def run(self) -> Result[Volume, PocketenvError]:
-        # Names may repeat: two threads that add one name at once would make two volumes.
+        # Names may repeat: without turns, two threads with one name would make two volumes.
         with _turns.of(self._sandbox.id, ADD) as late:
             if late:
                 return Failure(late)
@@ -145,7 +167,7 @@ class _Attaching:
                 error = changed.swap().value_or(None)
                 if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
                     break
-                # Another program deleted it in between.
+                # Another program deleted the volume in between.
                 changed = self._listed().bind(self._changed)
             return changed
 
@@ -158,9 +180,9 @@ class _Attaching:
         return Success(volumes)
 
     def _changed(self, volumes: list[Volume]) -> Result[Volume, PocketenvError]:
-        there = self._at_the_path(volumes)
-        if there is not None:
-            return Success(there) if there.name == self._name else Failure(self._taken(there))
+        holder = self._at_the_path(volumes)
+        if holder is not None:
+            return Success(holder) if holder.name == self._name else Failure(self._taken(holder))
         named = [volume for volume in volumes if volume.name == self._name]
         if named and self._path is None:
             return Success(named[0])
@@ -182,24 +204,24 @@ class _Attaching:
 
     def _new(self, known: set[str], volumes: list[Volume]) -> Result[Volume, PocketenvError]:
         mine = (volume for volume in volumes if volume.id not in known and volume.name == self._name)
-        # One that is older may still be it: another program may have put it there in between.
-        found = self._at_the_path(volumes) or next(mine, None)
-        if found is None or found.name != self._name:
+        # An older volume may be the right one: another program may have added it in between.
+        volume = self._at_the_path(volumes) or next(mine, None)
+        if volume is None or volume.name != self._name:
             return Failure(self._missing())
-        return Success(found)
+        return Success(volume)
 
     def _missing(self, why: str = "") -> RecordNotFound:
         message = f"the sandbox {self._sandbox.name} has no volume {self._name!r}{why}"
         return RecordNotFound(message=message, operation="volume.getVolumes")
 
     def _refused(self, error: PocketenvError) -> Result[None, PocketenvError]:
-        # A path that is taken is a 500 like any other: only the list shows it.
+        # A path that is taken is a 500 without a cause: look it up in the list.
         if not hides_its_cause(error):
             return Failure(error)
-        there = self._listed().map(self._at_the_path).value_or(None)
-        if there is None:
+        holder = self._listed().map(self._at_the_path).value_or(None)
+        if holder is None:
             return Failure(error)
-        return Success(None) if there.name == self._name else Failure(self._taken(there))
+        return Success(None) if holder.name == self._name else Failure(self._taken(holder))
 
     def _at_the_path(self, volumes: list[Volume]) -> Volume | None:
         same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self._path)
@@ -213,9 +235,14 @@ class _Attaching:
 def delete_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete the sandbox's volume with this id, or else with this name, and all that is in it.
+    """Delete a volume of the sandbox, by id or else by name, with its content. Returns the Sandbox unchanged.
 
-    Gives the Sandbox as it was given. Failures: InvalidInput; RecordNotFound where the sandbox has none.
+    Failures: InvalidInput; RecordNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name_or_id: Name or id. An id comes first.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, delete_volume, list_volumes, set_volume
     >>> box = create("my-box")

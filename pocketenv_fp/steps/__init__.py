@@ -1,1 +1,1 @@
-"""What a program is made of: operations, steps, and the functions that combine them."""
+"""The parts of a program: operations, steps, and the functions that combine them."""

@@ -1,4 +1,4 @@
-"""Steps for asyncio: notebooks and servers await them, and their loop goes on meanwhile.
+"""Run steps from asyncio: notebooks and servers await them without blocking the event loop.
 
 >>> import asyncio
 >>> from pocketenv_fp import aio, create, exec, start, stdout
@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.runtime.forking import after_fork
 from pocketenv_fp.steps.operation import Step, demand_step
 
 __all__ = ["Aio", "Pending", "aio"]
@@ -33,12 +33,12 @@ __all__ = ["Aio", "Pending", "aio"]
 A = TypeVar("A")
 B = TypeVar("B")
 
-# As many as there are pooled connections to one host. A thread that waits costs next to nothing.
+# Equal to the number of pooled connections to one host. A waiting thread costs very little.
 WORKERS = 256
 
 
 class _Threads:
-    """The threads that do the work: made when they are needed, and waited for when Python ends."""
+    """The worker threads. They are created when needed, and joined when Python exits."""
 
     def __init__(self) -> None:
         self.forget()
@@ -56,64 +56,63 @@ class _Threads:
 
 
 _threads = _Threads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.forget)
+after_fork(_threads.forget)
 
 
 class Pending(Generic[B]):
-    """A step on its target, to be awaited for its Result. It runs once, however often it is awaited."""
+    """A step on its target, to be awaited for its Result. It runs once, also if it is awaited several times."""
 
     def __init__(self, work: Callable[[], Result[B, PocketenvError]]) -> None:
         self._work = work
-        self._begun: Future[Result[B, PocketenvError]] | None = None
+        self._future: Future[Result[B, PocketenvError]] | None = None
 
     def answer(self, result: Result[B, PocketenvError]) -> None:
-        """Set the Result that awaiting it yields."""
-        self._begun = Future()
-        self._begun.set_result(result)
+        """Set the Result without running the step."""
+        self._future = Future()
+        self._future.set_result(result)
 
     def __await__(self) -> Generator[Any, None, Result[B, PocketenvError]]:
         while True:
-            # Cancelled is only what had to wait for a thread: nothing of it has been done.
-            if self._begun is None or self._begun.cancelled():
-                self._begun = _threads.pool().submit(self._work)
-            begun = self._begun
+            # Only a future that still waits for a thread can be cancelled: its work has not started.
+            if self._future is None or self._future.cancelled():
+                self._future = _threads.pool().submit(self._work)
+            future = self._future
             try:
-                return (yield from asyncio.wrap_future(begun).__await__())
+                return (yield from asyncio.wrap_future(future).__await__())
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                # It may have been another one, who awaited it too, that was cancelled.
-                if not begun.cancelled() or task is None or task.cancelling():
+                # Another task that awaits the same future may have been cancelled.
+                if not future.cancelled() or task is None or task.cancelling():
                     raise
 
 
 class Aio(Generic[A, B]):
-    """What `aio` gives: a step, to be awaited."""
+    """An awaitable form of a step: the result of `aio`."""
 
     def __init__(self, step: Step[A, B]) -> None:
         self._step = step
 
     def __call__(self, target: A | None | Result[A | None, PocketenvError], /) -> Pending[B]:
-        """Return what is awaited for the Result of the step on ``target``."""
+        """Return an awaitable for the Result of the step on ``target``."""
 
         def work() -> Result[B, PocketenvError]:
             return self._step(target)
 
         pending: Pending[B] = Pending(partial(copy_context().run, work))
         if isinstance(target, Failure):
-            # No thread is needed to pass it on.
+            # A Failure is passed on without a thread.
             pending.answer(cast("Failure[PocketenvError]", target))
         return pending
 
     def future(self, target: A | None | Result[A | None, PocketenvError], /) -> FutureResult[B, PocketenvError]:
-        """Return a FutureResult of `returns` for the step on ``target``, which composes and is awaited as an IOResult.
+        """Return a composable FutureResult of `returns` for the step on ``target``. Awaiting it yields an IOResult.
 
         >>> import asyncio
         >>> from pocketenv_fp import aio, exec, get_sandbox, stdout
         >>> async def main():
         ...     return await aio(get_sandbox).future("no-such-box").bind(aio(exec("ls")).future).bind_result(stdout)
         >>> asyncio.run(main())
-        <IOResult: <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>>
+        <IOResult: <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>>
         """
         return FutureResult(self(target))
 
@@ -128,23 +127,27 @@ class Aio(Generic[A, B]):
 
 
 def aio(step: Step[A, B]) -> Aio[A, B]:
-    """Make a step or a pipeline awaitable. Return a function of the target, whose value is awaited for the Result.
+    """Make a step or a pipeline awaitable. Returns a function of the target. Await its value for the Result.
 
-    It begins when it is awaited, in a thread of its own, up to 256 at once in a process, with the configuration of the
-    `using` blocks around the call. Awaited again, or by many at once, it yields the same Result once more. For chains of
-    `returns` there is ``aio(step).future(target)``, a FutureResult: ``.bind(aio(…).future)`` goes on with a further step.
+    The step starts when it is awaited, in a thread, with the configuration of the `using` blocks around the call. Up to
+    256 steps run at once in a process. All awaits of one value yield the same Result. For chains of `returns`,
+    ``aio(step).future(target)`` returns a FutureResult: continue with ``.bind(aio(…).future)``.
 
-    To cancel a task, or to give it up after a time, stops the waiting and not the work. What has begun goes on to its
-    end, so that `managed` and `ephemeral` release what they made: await it again to have its result. What has not begun
-    never does. `within` limits the work itself. When Python ends, after Ctrl-C too, it waits for what has begun. SIGTERM
-    waits for nothing, unless the program says so: ``loop.add_signal_handler(signal.SIGTERM, task.cancel)``.
+    Cancelling a task, or a timeout of asyncio, stops the waiting and not the work. A step that has started runs to its
+    end, so that `managed` and `ephemeral` release their sandboxes. Await the value again for its Result. A step that
+    has not started is never run. `within` limits the work itself. When Python exits, also after Ctrl-C, it waits for
+    started steps. SIGTERM does not wait, unless the program handles it: ``loop.add_signal_handler(signal.SIGTERM,
+    task.cancel)``.
+
+    Args:
+        step: The step or pipeline.
 
     >>> import asyncio
     >>> from pocketenv_fp import aio, exec, get_sandbox, stdout
     >>> async def main():
     ...     return await aio(get_sandbox | exec("ls"))("no-such-box")
     >>> asyncio.run(main())
-    <Failure: exec: no sandbox came from the step before (404 SandboxNotFound). ...>
+    <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>
     >>> aio(exec("ls") | stdout)
     aio(exec('ls') | stdout())
     """

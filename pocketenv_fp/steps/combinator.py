@@ -1,4 +1,4 @@
-"""What makes steps of steps: the functions of `pocketenv_fp.steps.combinators` are combinators."""
+"""Decorator for functions that take steps and return a step."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
 from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
+from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.validation import wrong_value
 
 __all__ = ["combinator"]
@@ -25,7 +26,7 @@ B = TypeVar("B")
 
 
 class _Combinator(Curried):
-    """A function that makes a step of steps: what it gives is data as every step is, with the inner steps in it."""
+    """A function that takes steps and returns a step. The returned step contains the inner steps."""
 
     def __init__(
         self,
@@ -40,14 +41,14 @@ class _Combinator(Curried):
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
-        return self.arguments.signature  # the target is what the step takes, not this
+        return readable(self.arguments.signature)  # without the target: the returned step takes it
 
     def __repr__(self) -> str:
         return f"<combinator {self.__name__}{self.arguments.signature}>"
 
     @cached_property
     def limits(self) -> Mapping[str, tuple[Any, Any]]:
-        # Numbers have limits. Steps, functions and classes are not for msgspec, and a TypeVar allows what it likes.
+        # Only numbers have limits. msgspec cannot check steps, functions and classes.
         exact, loose = get_type_hints(self.function, include_extras=True), get_type_hints(self.function)
         return {name: (exact[name], kind) for name, kind in loose.items() if kind in {bool, float, int}}
 
@@ -59,32 +60,32 @@ class _Combinator(Curried):
             frozenset(name for name, origin in origins.items() if origin is Callable),
         )
 
-    @cached_property
+    @property
     def needs(self) -> type | None:
-        # A TypeVar or Any: an inner step says what it needs.
+        """The type in the signature of the function. For a TypeVar or Any, the inner steps say what they need."""
         target = next(iter(inspect.signature(self.function).parameters))
         kind = get_type_hints(self.function).get(target)
         return kind if isinstance(kind, type) and kind is not Any else None
 
-    def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         parameters = self.arguments.signature.parameters
         for name, value in self.arguments.signature.bind(*args, **kwargs).arguments.items():
             several = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             yield from ((name, each) for each in (value if several else (value,)))
 
     def _wrong_value(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InvalidInput | None:
-        for name, value in self._given(args, kwargs):
+        for name, value in self._arguments(args, kwargs):
             if name in self.limits and (wrong := wrong_value(name, value, *self.limits[name])):
                 return wrong
         return None
 
     def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         steps, functions = self.inner
-        for name, value in self._given(args, kwargs):
+        for name, value in self._arguments(args, kwargs):
             if name in steps:
                 demand_step(value, name)
             if name in functions and not callable(value):
-                raise TypeError(f"{name}: a function is needed, not a {type(value).__name__}")
+                raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
         self._wrong_value(args, kwargs)
         if self.refuse is not None:
             self.refuse(*args, **kwargs)
@@ -102,11 +103,11 @@ class _Combinator(Curried):
         )
 
     def _kept(self, name: str, value: object) -> object:
-        # The caller may change a list or a dict later. Any other value is kept, a Result too.
+        # The caller may change a list or a dict later. Other values are stored as they are, also a Result.
         return normalize(value) if name in self.limits else _copied(value)
 
     def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Do it to ``target`` now. What target the inner steps take is theirs to say."""
+        """Run the combinator on ``target`` now. The inner steps check the type of the target."""
         if isinstance(target, Failure):
             return cast("Result[Any, PocketenvError]", target)
         wrong = self._wrong_value(args, kwargs)
@@ -125,7 +126,7 @@ class _Combinator(Curried):
         return _Uncalled(value) if name in self.inner[1] else value
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Tell whether all steps in it are safe."""
+        """Return whether all inner steps are safe to repeat."""
         return self.repeatable and all(value.safe for value in (*args, *kwargs.values()) if is_step(value))
 
 
@@ -146,10 +147,10 @@ def _copied(value: Any) -> Any:
 def combinator(
     *, secret: tuple[str, ...] = (), safe: bool = True, check: Callable[..., None] | None = None
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Callable[P, Step[A, B]]]:
-    """Make a function of a target and of steps into one that takes the steps, and gives the step for a target.
+    """Decorator for a function of a target and steps: the result takes the steps, and returns a step for a target.
 
-    ``check`` gets the arguments as soon as they are there and raises TypeError for what cannot be meant. What it gives
-    is safe where all the steps in it are, if ``safe``.
+    ``check`` gets the arguments at once, and raises TypeError for a mistake. The returned step is safe to repeat if
+    ``safe`` is true and all inner steps are safe.
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Callable[P, Step[A, B]]:

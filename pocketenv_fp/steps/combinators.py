@@ -1,4 +1,4 @@
-r"""Programs made of steps: functions that take steps and give a step, which is data like any other.
+r"""Combinators: functions that take steps and return a step.
 
 >>> from pocketenv_fp import check, create, ephemeral, exec, gather, lines, start, stdout, tap
 >>> versions = gather(exec("echo 1.2") | check | stdout, exec("printf 'a\nb\n'") | check | lines)
@@ -7,8 +7,9 @@ r"""Programs made of steps: functions that take steps and give a step, which is 
 >>> versions == eval(repr(versions))
 True
 
-An inner step is run on the target of the whole, and its Failure is the Failure of the whole where nothing else is
-said. A Failure from before passes all of them by, `recover` and `or_else` too: these look at the step in them only.
+An inner step runs on the same target as the whole step. By default its Failure is the Failure of the whole step. After
+an earlier Failure, the whole step is skipped, also `recover` and `or_else`: they handle only failures of their own
+step.
 """
 
 from __future__ import annotations
@@ -49,9 +50,12 @@ Errors = type[PocketenvError] | tuple[type[PocketenvError], ...]
 
 @combinator()
 def tap(target: A, step: Step[A, Any]) -> Result[A, PocketenvError]:
-    r"""Run ``step`` for what it does. Gives a step from the target to the target, as it came.
+    r"""Run ``step`` for its side effect. Returns a step from the target to the same target.
 
     Failures: those of ``step``.
+
+    Args:
+        step: The step or pipeline.
 
     >>> from pocketenv_fp import create, exec, set_variable, start, tap
     >>> create("my-box") | tap(set_variable("STAGE", "test")) | start | exec("echo $STAGE")
@@ -80,9 +84,13 @@ def gather(
 def gather(first: Step[A, B], /, *more: Step[A, B]) -> Step[A, tuple[B, ...]]: ...
 @combinator()
 def gather(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result[Any, PocketenvError]:
-    r"""Run steps one after the other, each on the same target. Gives a step to the tuple of what they give.
+    r"""Run steps one after the other on the same target. Returns a step to the tuple of their values.
 
-    The first Failure is the Failure of the whole, and the steps behind it are not run.
+    The first Failure is the result, and the following steps are skipped.
+
+    Args:
+        first: The first step.
+        *more: Further steps.
 
     >>> from pocketenv_fp import create, exec, gather, list_ports, start, stdout
     >>> create("my-box") | start | gather(exec("echo a") | stdout, list_ports)
@@ -92,14 +100,14 @@ def gather(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Resu
 
 
 def _gathered(target: Any, steps: Sequence[Step[Any, Any]]) -> Result[tuple[Any, ...], PocketenvError]:
-    # Not called: an operation takes a target of another type for an argument.
-    given: list[object] = []
+    # `|` and not a call: an operation takes a target of another type as an argument.
+    values: list[object] = []
     for each in steps:
         result = Success(target) | each
         if not isinstance(result, Success):
             return result
-        given.append(result.unwrap())
-    return Success(tuple(given))
+        values.append(result.unwrap())
+    return Success(tuple(values))
 
 
 @overload
@@ -118,7 +126,11 @@ def keep(
 ) -> Step[A, tuple[A, B, C, D, E, F]]: ...
 @combinator()
 def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result[Any, PocketenvError]:
-    r"""Run steps as `gather` does. Gives a step to a tuple of the target, as it came, and of what they give.
+    r"""Run steps as `gather` does. Returns a step to the tuple of the target and their values.
+
+    Args:
+        first: The first step.
+        *more: Further steps.
 
     >>> from pocketenv_fp import create, exec, keep, start, stdout
     >>> box, printed = (create("my-box") | start | keep(exec("echo a") | stdout)).unwrap()
@@ -135,7 +147,7 @@ def _names(on: Errors) -> str:
 def _are_errors(*_: object, on: object = PocketenvError, **__: object) -> None:
     kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
     if not all(isinstance(kind, type) and issubclass(kind, PocketenvError) for kind in kinds):
-        raise TypeError("on: classes of errors are needed, as in (TransportError, ServerError)")
+        raise TypeError("on: error classes are needed, for instance (TransportError, ServerError)")
 
 
 @overload
@@ -148,10 +160,14 @@ def recover(step: Step[A, B], instead: C, *, on: Errors = PocketenvError) -> Ste
 def recover(
     target: Any, step: Step[Any, Any], instead: Any, *, on: Errors = PocketenvError
 ) -> Result[Any, PocketenvError]:
-    r"""Have a value where ``step`` fails. Gives a step to what ``step`` gives, or to that value.
+    r"""Replace a Failure of ``step`` with a value. Returns a step to the value of ``step``, or to that value.
 
-    ``instead`` is the value, or a function of the error that gives it. ``on`` is the class of errors that it is for, or
-    a tuple of them; others stay Failures. A pipeline with a function pickles where the function does.
+    Errors that are not in ``on`` stay Failures. A pipeline with a function can be pickled if the function can.
+
+    Args:
+        step: The step or pipeline.
+        instead: The value, or a function of the error that returns it.
+        on: Error class to handle, or a tuple of classes. Default: every PocketenvError.
 
     >>> from pocketenv_fp import PathNotFound, check, create, exec, lines, recover, start
     >>> create("my-box") | start | recover(exec("ls /missing") | check | lines, [])
@@ -172,10 +188,14 @@ def recover(
 def or_else(
     target: A, step: Step[A, B], other: Step[A, C], *, on: Errors = PocketenvError
 ) -> Result[B | C, PocketenvError]:
-    r"""Run ``other`` on the same target where ``step`` fails. Gives a step to what the one or the other gives.
+    r"""Run ``other`` on the same target if ``step`` fails. Returns a step to the value of one of them.
 
-    ``on`` is the class of errors that it is for, or a tuple of them. Failures: those of ``other``, and those of
-    ``step`` that are not in ``on``.
+    Failures: those of ``other``, and those of ``step`` that are not in ``on``.
+
+    Args:
+        step: The step or pipeline.
+        other: Step that runs if ``step`` fails.
+        on: Error class to handle, or a tuple of classes. Default: every PocketenvError.
 
     >>> from pocketenv_fp import check, create, exec, or_else, start, stdout
     >>> box = create("my-box") | start
@@ -191,10 +211,14 @@ def or_else(
 
 @combinator()
 def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[A | B, PocketenvError]:
-    r"""Run ``step`` where ``predicate`` says so of the target. Gives a step to what it gives, or to the target.
+    r"""Run ``step`` if ``predicate`` returns True for the target. Returns a step to its value, or to the target.
 
-    ``predicate`` is a function of the target; a pipeline with it pickles where it does, which a lambda does not. It is
-    not asked about None, a sandbox that is missing: that is for ``step``, to which it is a Failure(SandboxNotFound).
+    ``predicate`` is not called for None, a missing sandbox: there ``step`` returns Failure(SandboxNotFound). A pipeline
+    with a predicate can be pickled if the predicate can, so not with a lambda.
+
+    Args:
+        predicate: Function from the target to bool.
+        step: The step or pipeline.
 
     >>> from pocketenv_fp import Sandbox, Status, create, start, when
     >>> def stopped(box: Sandbox) -> bool:
@@ -213,9 +237,7 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
 def _may_be_repeated(step: Step[Any, Any], *_: object, unsafe: bool = False, **named: Any) -> None:
     _are_errors(**named)
     if not (step.safe or unsafe):
-        raise TypeError(
-            f"{step} is not known to be safe to repeat: it may do its work twice. Pass unsafe=True to allow it"
-        )
+        raise TypeError(f"{step} may not be safe to repeat: its work may be done twice. Pass unsafe=True to allow it")
 
 
 @combinator(check=_may_be_repeated)
@@ -226,20 +248,26 @@ def retrying(
     *,
     on: Errors = (TransportError, ServerError),
     delay: Wait = 1.0,
-    unsafe: bool = False,  # noqa: ARG001  # has been looked at when the step was made
+    unsafe: bool = False,  # noqa: ARG001  # checked when the step is created
 ) -> Result[B, PocketenvError]:
-    r"""Run ``step`` again where it fails, ``attempts`` times at the most. Gives a step to what it gives at last.
+    r"""Retry ``step`` if it fails. Returns a step to its value.
 
-    ``on`` is the class of errors after which to try again, or a tuple of them; any other is the Failure at once.
-    ``delay`` is how many seconds to wait before a new attempt; after RateLimited it is at least what the platform said,
-    and where that is more than 60, it is the Failure at once.
-    The client repeats queries itself, as often as `Config` says: this is for what goes on longer.
+    Any error that is not in ``on`` is the Failure at once. After RateLimited, the delay is at least ``retry_after``
+    seconds. If that is more than 60, it is the Failure at once. The client itself retries queries, as set in `Config`:
+    use this function for longer outages.
 
-    **Only what is safe to repeat**: queries, `start` and `stop`, and what is made of them. To run a command twice, or
-    to create twice, may do harm, and a TransportError does not tell whether it has been done. Such a step, and each of
-    which this is not known, raises TypeError here and now, unless it is said to be meant with ``unsafe=True``.
+    **Only for steps that are safe to repeat**: queries, `start`, `stop`, and combinations of them. A second command or
+    create may do harm, and after a TransportError it is unknown whether the first one was executed. Other steps raise
+    TypeError at once, unless ``unsafe=True`` is set.
 
-    Failures: the last one of ``step``; InvalidInput for less than one attempt or a delay below 0.
+    Failures: the last one of ``step``; InvalidInput for less than one attempt or a negative delay.
+
+    Args:
+        step: The step or pipeline.
+        attempts: Number of attempts in total, at least 1. Default: 3.
+        on: Error class after which to retry, or a tuple of classes. Default: TransportError and ServerError.
+        delay: Seconds between attempts, at least 0. Default: 1.0.
+        unsafe: True to allow a step that may not be safe to repeat. Default: False.
 
     >>> from pocketenv_fp import create, exec, retrying, start
     >>> (create("my-box") | retrying(start, 5, delay=0.5)).map(lambda box: box.name)
@@ -247,7 +275,7 @@ def retrying(
     >>> retrying(exec("make publish"))
     Traceback (most recent call last):
         ...
-    TypeError: retrying: exec('make publish') is not known to be safe to repeat: ... Pass unsafe=True to allow it
+    TypeError: retrying: exec('make publish') may not be safe to repeat: ... Pass unsafe=True to allow it
     """
     note(lambda: f"is tried up to {attempts} times, while it fails with {_names(on)}")
     result = Success(target) | step
@@ -264,24 +292,27 @@ def retrying(
 
 @combinator()
 def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, PocketenvError]:
-    r"""Give ``step`` so many seconds, with all that it does and waits for. Gives a step to what it gives.
+    r"""Limit the time of ``step``, including all requests and pauses. Returns a step to its value.
 
-    When they are over nothing further is sent, and what is waited for is given up: an answer, the request limit, a
-    sandbox that is to run, the pause before a new attempt. Blocks of time lie in each other, and the earliest end
-    counts. What was done by then stays done; a Success that comes late is a Success.
+    When the time is over, no further request is sent. Waiting ends too: for a response, for the request limit, for a
+    running sandbox, for the next retry. In nested limits, the earliest end counts. Finished work is not undone. A
+    Success that comes late is a Success.
 
-    Some things get the time that they need, since to give up there would leave something behind: the answer to a request
-    that creates a sandbox, the release of what `managed` and `ephemeral` created, and, for 30 seconds at the most, the
-    removal of what a copy keeps in a sandbox for a while. A command whose answer is no longer waited for goes on in its
-    sandbox: ``exec(timeout=…)`` ends it.
+    Some work is not limited, because it would leave sandboxes or files: the response to a create, the release in
+    `managed` and `ephemeral`, and for at most 30 seconds the cleanup after a copy. A command keeps running in the
+    sandbox after the limit: use ``exec(timeout=…)`` to kill it.
 
-    Failures: those of ``step``; DeadlineExceeded, whose ``maybe_sent`` tells whether the request under way may have
-    arrived; InvalidInput for 0 seconds or fewer.
+    Failures: those of ``step``; DeadlineExceeded, with ``maybe_sent`` if the running request may have arrived;
+    InvalidInput if ``seconds`` is not positive.
+
+    Args:
+        seconds: The time limit in seconds, greater than 0.
+        step: The step or pipeline.
 
     >>> from pocketenv_fp import create, exec, or_else, start, stdout, within
     >>> box = create("my-box") | start
     >>> box | within(0.2, exec("sleep 5"))
-    <Failure: sandbox.exec: not done within 0.2 s. The platform may have acted on it, ...>
+    <Failure: sandbox.exec: not done within 0.2 s. The platform may have executed it, ...>
     >>> (box | or_else(within(0.2, exec("sleep 5")), exec("echo late")) | stdout).unwrap()
     'late\n'
     >>> within(60, start | exec("make test", check=True))

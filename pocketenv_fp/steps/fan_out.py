@@ -1,4 +1,4 @@
-r"""One pipeline over many targets, and what to do with the results.
+r"""Run one pipeline on many targets, and sort the results.
 
 >>> from pocketenv_fp import check, collect, ephemeral, exec, fan_out, lines, partition, start
 >>> tests = ephemeral(start | exec("echo tested") | check | lines)
@@ -38,7 +38,7 @@ __all__ = ["collect", "fan_out", "partition"]
 
 A = TypeVar("A")
 B = TypeVar("B")
-# The Result of a pipeline with its time and requests, and the trace that another process made of it.
+# The Result of a pipeline, its duration, its number of requests, and the trace of another process.
 Ran: TypeAlias = "tuple[Result[B, PocketenvError], float, int, Trace | None]"
 
 WORKERS = 32
@@ -70,33 +70,36 @@ def fan_out(
     executor: Executor | None = None,
     progress: bool | Progress = False,
 ) -> Results[B]:
-    r"""Run ``pipeline`` on each target, many at once. Return the `Results`, a list in the order of the targets.
+    r"""Run ``pipeline`` on each target, many at once. Returns the `Results`, a list in the order of the targets.
 
-    ``pipeline`` is a step, or a function from a target to the step for it, where targets need arguments of their own.
-    A Failure is the result of its target and of no other; a target that is a Failure stays one. ``max_workers`` is how
-    many run at once, in threads of this process, all of which stay below the platform's request limit together.
-    ``progress`` is a function of how many are done and of how many, or True for a bar. A create with ``repo=`` makes a
-    sandbox of its own for each target (see `create`).
+    A Failure affects only its own target. A target that is a Failure is its own result. A create with ``repo=`` makes a
+    new sandbox for each target (see `create`). By default, pipelines run in threads of this process, which share the
+    platform's request limit.
 
-    Or they run where ``executor`` says, any of `concurrent.futures`, which is left open. Its threads have the
-    configuration of `using` blocks here, as those of ``max_workers`` have. To other processes the pipeline, the targets
-    and the results cross by pickle, and so do the configurations. A token never does: the workers of a
-    ``ProcessPoolExecutor`` have POCKETENV_TOKEN from this program's environment, elsewhere it has to be set. Each
-    process counts its requests for itself, and an embedded platform that was started here is found there by its
-    ``platform.environment`` only.
+    **Executors.** With ``executor``, pipelines run in any executor of `concurrent.futures`. It is not shut down. Its
+    threads use the configuration of the `using` blocks around the call. Other processes get the pipeline, the targets
+    and the configurations by pickle. A token is never pickled. Workers of a ``ProcessPoolExecutor`` inherit
+    POCKETENV_TOKEN from this program's environment; set it for other workers. Each process has its own request limit.
+    To use an embedded platform of this process there, set its ``platform.environment``.
 
-    ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and
-    ``LocalCluster(env={"POCKETENV_TOKEN": …})`` or the like. Dask runs again what was running on a worker that died, a
-    create or a command too: its setting ``distributed.scheduler.allowed-failures`` of 0 forbids that. It does not tell
-    what has begun, so after an interrupt that is not waited for: it goes on, so leave the workers the time to release.
-    Lambdas cross to Dask, as in ``recover(step, lambda error: …)``; to other processes functions with a name do.
+    **Dask.** ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and for
+    example ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
+    a command. Set ``distributed.scheduler.allowed-failures`` to 0 to prevent that. Dask does not report which pipelines
+    have started. So after an interrupt this function does not wait: leave the workers time to release their sandboxes.
+    Dask can pickle lambdas, as in ``recover(step, lambda error: …)``. Other processes need named functions.
 
-    A process that dies, killed or out of memory, takes its results along: each is Failure(WorkerLost), and a sandbox of
-    such a pipeline may be left. Of a ``ProcessPoolExecutor`` that is every pipeline that was not done by then.
+    **Failures.** If a worker process dies, each of its results is Failure(WorkerLost), and its sandbox may still exist.
+    In a ``ProcessPoolExecutor`` this affects every unfinished pipeline. On Ctrl-C, on SIGTERM, and if a pipeline
+    raises, which is a mistake in the program, pipelines that have not started are cancelled. Started ones are waited
+    for, so that `managed` and `ephemeral` release their sandboxes. Then the exception is raised. A second Ctrl-C does
+    not wait.
 
-    On Ctrl-C, on SIGTERM and when a pipeline raises, which is a mistake in the program, what has not begun is
-    cancelled, and what has begun is waited for, so that `managed` and `ephemeral` release what they made; then it comes
-    out here. A second Ctrl-C does not wait.
+    Args:
+        pipeline: A step, or a function from a target to its step.
+        targets: The targets: values, or Results.
+        max_workers: Number of threads, at least 1. Ignored with ``executor``. Default: 32.
+        executor: An executor of `concurrent.futures`. None: threads of this process.
+        progress: Function of the finished targets and the total, or True for a bar. Default: False.
 
     >>> from pocketenv_fp import create, delete, exec, fan_out, start, stdout
     >>> names = ["one", "two", "one"]
@@ -109,12 +112,12 @@ def fan_out(
     >>> [record["value"] for record in shards.to_records()]
     ['a\n', 'b\n']
     """
-    # Imported here: it is a good part of this library's import time, and most programs have one sandbox.
+    # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
     from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
-    given: object = pipeline
-    if isinstance(given, Curried) or not callable(given):
-        demand_step(given, "fan_out")
+    candidate: object = pipeline
+    if isinstance(candidate, Curried) or not callable(candidate):
+        demand_step(candidate, "fan_out")
     demand_type("fan_out", "targets", targets, Iterable[Any])
     demand_type("fan_out", "max_workers", max_workers, int)
     demand_type("fan_out", "progress", progress, bool | Progress)
@@ -138,7 +141,7 @@ def fan_out(
             raise
         finally:
             if executor is None:
-                # They are done or cancelled; or who asked twice does not want to wait.
+                # All futures are done or cancelled. After a second signal, do not wait.
                 pool.shutdown(wait=False, cancel_futures=True)
         return Results(Outcome(target, *_outcome(future)[:-1]) for target, future in zip(waiting, futures, strict=True))
 
@@ -163,7 +166,7 @@ def _outcome(future: Future[Ran[B]]) -> Ran[B]:
 def _is_lost(error: Exception) -> bool:
     from concurrent.futures import BrokenExecutor
 
-    # Dask has a name of its own for it, and may not be installed.
+    # Dask has its own exception for it, and may not be installed.
     kind = type(error)
     return isinstance(error, BrokenExecutor) or (kind.__module__, kind.__name__) == (
         "distributed.scheduler",
@@ -174,7 +177,7 @@ def _is_lost(error: Exception) -> bool:
 def _keep(seen: Trace | None) -> None:
     from pocketenv_fp.steps.trace import recording
 
-    # What another process saw is what was seen here.
+    # Add the trace of another process to the traces of this one.
     if seen is not None:
         for trace in recording():
             trace.add(seen)
@@ -186,7 +189,7 @@ def _submit(
     from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
     if isinstance(pool, ThreadPoolExecutor):
-        # Its traces are those around here: the context has them.
+        # The copied context has the traces around the call.
         return pool.submit(copy_context().run, _run, mark, (), pipeline, target)
     from pocketenv_fp.steps.trace import recording
 
@@ -206,12 +209,12 @@ def _apart(
     *,
     traced: bool,
 ) -> Ran[B]:
-    # A forked worker stands for ever in the blocks in which it was forked.
+    # A forked worker inherits the parent's context variables: start from an empty Context.
     return Context().run(_run, mark, configs, pipeline, target, traced=traced)
 
 
 def _run(
-    mark: object,  # noqa: ARG001  # Dask takes equal calls for one and runs that once: no two are equal
+    mark: object,  # noqa: ARG001  # Dask runs equal calls only once: the mark makes each call different
     configs: tuple[Config, ...],
     pipeline: Step[A, B],
     target: A | None | Result[A | None, PocketenvError],
@@ -223,7 +226,7 @@ def _run(
     with ExitStack() as stack:
         for config in reversed(configs):
             stack.enter_context(using(config))
-        # Targets that are to have one repository have a sandbox each.
+        # Targets with the same repository get a sandbox each.
         stack.enter_context(own_sandboxes.wanted())
         stack.enter_context(on_lane(target))
         seen = stack.enter_context(tracing()) if traced else None
@@ -255,7 +258,10 @@ def _results(function: str, results: Iterable[Result[B, PocketenvError]]) -> Ite
 
 
 def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], PocketenvError]:
-    """Give the values of all results as one list, or the first Failure among them.
+    """Return the values of all results as one list, or the first Failure.
+
+    Args:
+        results: Any iterable of Results, for instance from `fan_out`.
 
     >>> from returns.result import Failure, Success
     >>> from pocketenv_fp import NotLoggedIn, collect
@@ -273,7 +279,10 @@ def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], Poc
 
 
 def partition(results: Iterable[Result[B, PocketenvError]]) -> tuple[list[B], list[PocketenvError]]:
-    """Give the values of the results that are a Success, and the errors of those that are not, each in order.
+    """Split results into values and errors, each in order. Returns a pair of lists.
+
+    Args:
+        results: Any iterable of Results, for instance from `fan_out`.
 
     >>> from returns.result import Failure, Success
     >>> from pocketenv_fp import NotLoggedIn, partition

@@ -1,4 +1,4 @@
-"""Functions that return an iterator of Results and take their target as an operation does."""
+"""Decorator for functions that return an iterator of Results, and take their target as an operation does."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def iterates_over(
     [Callable[Concatenate[A, P], Iterator[Result[B, PocketenvError]]]],
     Callable[Concatenate[A | None | Result[A | None, PocketenvError], P], Iterator[Result[B, PocketenvError]]],
 ]:
-    """Let a function that gives an iterator take its ``accepts`` as an operation does: bare, or as a Result.
+    """Let a function that returns an iterator take its target as an operation does: a value, or a Result of one.
 
-    A Failure is the one item of its iterator. There is no step in it: what it gives is not one Result but many.
+    If the target is a Failure, it is the only item. It cannot be a step, because it returns many Results.
     """
 
     def decorate(

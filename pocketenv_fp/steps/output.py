@@ -1,4 +1,4 @@
-r"""What a command printed, as steps: its text, its lines, its JSON, and whether it ended well.
+r"""Steps for the output of a command: as a string, as lines, as JSON, and a check of the exit code.
 
 >>> from pocketenv_fp import check, create, exec, lines, start
 >>> create("my-box") | start | exec("printf 'a\\nb\\n'") | check | lines
@@ -20,7 +20,7 @@ __all__ = ["check", "ended_well", "json_output", "lines", "stdout"]
 
 
 def ended_well(result: ExecResult) -> Result[ExecResult, PocketenvError]:
-    """Return the result of a command that ended well, Failure(CommandFailed) of one whose exit code is not zero."""
+    """Return the result of a command with exit code 0, else Failure(CommandFailed)."""
     if result.exit_code == 0:
         return Success(result)
     return Failure(CommandFailed(result.exit_code, result.stdout, result.stderr))
@@ -28,21 +28,27 @@ def ended_well(result: ExecResult) -> Result[ExecResult, PocketenvError]:
 
 @step(ExecResult, safe=True)
 def check(result: ExecResult) -> Result[ExecResult, PocketenvError]:
-    r"""Ask that a command ended well. Gives the ExecResult; Failure(CommandFailed) where its exit code is not zero.
+    r"""Check the exit code of a command. Returns the ExecResult, or Failure(CommandFailed) if the code is not zero.
+
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
 
     >>> from pocketenv_fp import check, create, exec, start
     >>> box = create("my-box") | start
     >>> box | exec("true") | check
     <Success: ExecResult(stdout='', stderr='', exit_code=0)>
     >>> box | exec("ls /missing") | check
-    <Failure: the command ended with exit code 2. What it printed is in .stdout and .stderr.>
+    <Failure: the command ended with exit code 2. Its output is in .stdout and .stderr.>
     """
     return ended_well(result)
 
 
 @step(ExecResult, safe=True)
 def stdout(result: ExecResult) -> Result[str, PocketenvError]:
-    r"""Give what a command printed, as a str, whatever its exit code: put `check` before it where that matters.
+    r"""Return the standard output of a command as a str. The exit code is ignored: put `check` before it.
+
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
 
     >>> from pocketenv_fp import create, exec, start, stdout
     >>> (create("my-box") | start | exec("echo hello") | stdout).unwrap()
@@ -53,9 +59,12 @@ def stdout(result: ExecResult) -> Result[str, PocketenvError]:
 
 @step(ExecResult, safe=True)
 def lines(result: ExecResult) -> Result[list[str], PocketenvError]:
-    r"""Give the lines that a command printed, as a list of str, whatever its exit code.
+    r"""Return the lines of a command's standard output, as a list of str. The exit code is ignored.
 
-    Only ``\n`` ends a line: other signs at which Python breaks lines may be part of a file's name.
+    Only ``\n`` ends a line. Other line breaks of Python may be part of a file name.
+
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
 
     >>> from pocketenv_fp import check, create, exec, lines, start
     >>> create("my-box") | start | exec("touch a b; ls") | check | lines
@@ -66,18 +75,21 @@ def lines(result: ExecResult) -> Result[list[str], PocketenvError]:
 
 @step(ExecResult, safe=True)
 def json_output(result: ExecResult) -> Result[Any, PocketenvError]:
-    r"""Return what a command printed as JSON, decoded: dicts, lists, strings, numbers, booleans and None.
+    r"""Decode the standard output of a command as JSON. Returns dicts, lists, strings, numbers, booleans or None.
 
-    It is whatever the exit code. NaN, Infinity and half of a surrogate pair are read as Python's ``json`` reads them,
-    and a byte order mark is skipped. Failures: DecodeError where it is not JSON, with the reason and the place, but
-    never with what was printed.
+    The exit code is ignored. NaN, Infinity and half of a surrogate pair are decoded as in Python's ``json``, and a byte
+    order mark is skipped. Failures: DecodeError for other output, with the reason and the place, but without the
+    output.
+
+    Args:
+        result: The ExecResult of a command, or a Result of one. The function is also a step.
 
     >>> from pocketenv_fp import create, exec, json_output, start
     >>> box = create("my-box") | start
     >>> box | exec("echo '{\"passed\": 3}'") | json_output
     <Success: {'passed': 3}>
     >>> box | exec("echo; echo passed") | json_output
-    <Failure: json_output: the output is not understood: Expecting value: line 2, column 1. ...>
+    <Failure: json_output: the output is not valid: Expecting value: line 2, column 1. ...>
     """
     text = result.stdout.removeprefix("\ufeff")
     try:
@@ -94,9 +106,9 @@ def _loose_json(text: str) -> Result[Any, PocketenvError]:
     except json.JSONDecodeError as error:
         reason = f"{error.msg}: line {error.lineno}, column {error.colno}" if text.strip() else "it is empty"
         several = error.msg == "Extra data"
-        hint = ". It is more than one JSON value: for one on each line, use lines" if several else ""
+        hint = ". It is more than one JSON value: if each line is one, use lines" if several else ""
         return Failure(DecodeError("json_output", f"{reason}{hint}"))
     except RecursionError:
         return Failure(DecodeError("json_output", "it is nested too deeply"))
     except ValueError:
-        return Failure(DecodeError("json_output", "it holds a number with more digits than Python reads"))
+        return Failure(DecodeError("json_output", "it contains a number with more digits than Python reads"))

@@ -1,4 +1,4 @@
-r"""The results of many: what `fan_out` returns, each with its target, its time and its requests.
+r"""The results of `fan_out`, each with its target, its time and its number of requests.
 
 >>> from pocketenv_fp import ephemeral, exec, fan_out, start, stdout
 >>> results = fan_out(ephemeral(start | exec("echo up") | stdout), ["one", "two"])
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Outcome(NamedTuple, Generic[T]):
-    """The run of a pipeline on one target. ``seconds`` is how long it took, ``requests`` how many it sent."""
+    """The run of a pipeline on one target. ``seconds`` is its duration, ``requests`` its number of requests."""
 
     target: object
     result: Result[T, PocketenvError]
@@ -34,9 +34,9 @@ class Outcome(NamedTuple, Generic[T]):
 
 
 class Results(list[Result[T, PocketenvError]]):
-    """A list of Results in the order of their targets, which knows the targets.
+    """A list of Results in the order of their targets, with the targets.
 
-    It compares and iterates as the list that it is; `collect` and `partition` take it. A notebook shows it as a table.
+    It compares and iterates as a list. `collect` and `partition` accept it. A notebook shows it as a table.
     """
 
     def __init__(self, outcomes: Iterable[Outcome[T]] = ()) -> None:
@@ -50,17 +50,17 @@ class Results(list[Result[T, PocketenvError]]):
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """The time that each target took, in seconds."""
+        """The duration for each target, in seconds."""
         return tuple(outcome.seconds for outcome in self._outcomes)
 
     @property
     def requests(self) -> tuple[int, ...]:
-        """The number of requests that each target needed."""
+        """The number of requests for each target."""
         return tuple(outcome.requests for outcome in self._outcomes)
 
     @property
     def ok(self) -> list[tuple[object, T]]:
-        """The pairs of target and value of those that are a Success."""
+        """The pairs of target and value for each Success."""
         return [
             (outcome.target, outcome.result.unwrap())
             for outcome in self._outcomes
@@ -69,7 +69,7 @@ class Results(list[Result[T, PocketenvError]]):
 
     @property
     def failed(self) -> list[tuple[object, PocketenvError]]:
-        """The pairs of target and error of those that are a Failure."""
+        """The pairs of target and error for each Failure."""
         return [
             (outcome.target, outcome.result.failure())
             for outcome in self._outcomes
@@ -77,25 +77,25 @@ class Results(list[Result[T, PocketenvError]]):
         ]
 
     def to_records(self) -> list[dict[str, Any]]:
-        """Return a dict for each target, as a table wants them.
+        """Return a dict for each target, as rows of a table.
 
-        Its keys are ``target``, ``ok``, ``value`` (None for a Failure), ``error`` (the class of the error, None for a
-        Success), ``message``, ``exit_code`` (None where no command ended), ``seconds``, ``requests`` and ``where`` (the
-        step that failed).
+        The keys are ``target``, ``ok``, ``value`` (None for a Failure), ``error`` (the class of the error, None for a
+        Success), ``message``, ``exit_code`` (None if no command ended), ``seconds``, ``requests`` and ``where`` (the
+        failed step).
         """
         return [_record(outcome) for outcome in self._outcomes]
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame of `to_records`. Raises ImportError where pandas is not installed."""
+        """Return a pandas DataFrame of `to_records`. Raises ImportError if pandas is not installed."""
         return needed("pandas", "").DataFrame(self.to_records())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Results, (self._outcomes,))
 
     if not TYPE_CHECKING:
-        # A list that has changed would not fit its targets any more.
+        # A changed list would not match its targets.
         def _refuse(self, *_: object, **__: object) -> Any:
-            raise TypeError("the results of a fan_out do not change: make a list of them, list(results)")
+            raise TypeError("the results of a fan_out cannot be changed: make a list with list(results)")
 
         append = extend = insert = remove = pop = clear = sort = reverse = _refuse
         __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
@@ -118,15 +118,15 @@ def _record(outcome: Outcome[Any]) -> dict[str, Any]:
 
 
 def name_of(target: object) -> object:
-    """Return the name of a target that has one, the target of a Success, and any other as it is."""
+    """Return the name of a target, unwrap a Success, and return any other target as it is."""
     if isinstance(target, Success):
         return name_of(cast("Success[object]", target).unwrap())
     name: object = getattr(target, "name", target)
     return name if isinstance(name, str) else target
 
 
-def _exit_code(found: object) -> int | None:
-    return found.exit_code if isinstance(found, (ExecResult, CommandFailed)) else None
+def _exit_code(value: object) -> int | None:
+    return value.exit_code if isinstance(value, (ExecResult, CommandFailed)) else None
 
 
 def _where(error: object) -> str | None:

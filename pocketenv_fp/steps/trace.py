@@ -1,4 +1,4 @@
-"""Trace what a pipeline did: each step with its time, its requests and its outcome.
+"""Trace a pipeline: each step with its time, its requests and its outcome.
 
 >>> from pocketenv_fp import create, exec, start, trace
 >>> ci = create | start | exec("make test", check=True)
@@ -12,7 +12,7 @@ began s  took s  requests  outcome        step
   0...   0...         1  CommandFailed  exec('make test', check=True)
 3 steps, 1 failed, 6 requests, ... s
 
-In a notebook it is a picture. `tracing` traces a block of a program instead, a `fan_out` in it too.
+A notebook shows a picture. `tracing` traces a block of a program, including each `fan_out` in it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ALIGNED = (">", ">", ">", "<")
 
 
 class _Open:
-    """A step that runs."""
+    """A step that is running."""
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -54,10 +54,10 @@ _recording: ContextVar[tuple[Trace, ...]] = ContextVar("pocketenv_fp.steps.trace
 
 
 class Trace:
-    """What ran while it was traced. ``print`` shows a table of it, a notebook a picture.
+    """A record of the steps and requests in a traced program. ``print`` shows a table, a notebook shows a picture.
 
-    ``steps`` are the records of the steps that are over, in the order of their beginnings; ``loose`` the calls that
-    belong to no step, as those of `list_sandboxes` do. It may be read while it goes on.
+    ``steps`` are the finished steps, in the order of their start. ``loose`` are calls outside of steps, for instance of
+    `list_sandboxes`. It can be read while the program runs.
     """
 
     def __init__(self) -> None:
@@ -76,25 +76,25 @@ class Trace:
 
     @property
     def calls(self) -> tuple[CallRecord, ...]:
-        """All calls, those of the steps and the loose ones, in the order of their beginnings."""
+        """All calls, of the steps and the loose ones, in the order of their start."""
         of_steps = (call for step in self._steps for call in step.calls)
         return tuple(sorted((*of_steps, *self._loose), key=lambda record: record.began))
 
     @property
     def requests(self) -> int:
-        """How many requests were sent, those that were repeated counted each time."""
+        """The number of requests. Each retry counts."""
         return sum(call.requests for call in self.calls)
 
     @property
     def seconds(self) -> float:
-        """The time from the beginning to the end of what ended last."""
+        """The seconds until the last recorded step or call ended."""
         return end_of(self._steps, self._loose)
 
     def watch(self, begun: Begun) -> Ended | None:
-        """Record what begins: a watcher for `pocketenv_fp.observing`."""
+        """Record an event: a watcher for `pocketenv_fp.observing`."""
         if begun.kind == "status":
             return None
-        # One clock for both ends: what is inside a step must not seem to end after it.
+        # Use one clock for both ends: an inner step must not seem to end after the outer one.
         began = self._now()
         inside = _inside.get() or {}
         around = inside.get(id(self))
@@ -123,8 +123,8 @@ class Trace:
         return time.perf_counter() - self._clock
 
     def add(self, other: Trace) -> None:
-        """Take over what another trace saw, in another process too: times are told from the beginning of this one."""
-        # Clocks of machines differ: nothing has begun before this did.
+        """Add the records of another trace, maybe of another process. Times are relative to this trace's start."""
+        # Clocks of machines differ: no time may be before this trace's start.
         later = max(other._began - self._began, 0.0)
         moved = (step._replace(calls=_moved(step.calls, later)) for step in other._steps)
         self._steps += [step._replace(began=step.began + later) for step in moved]
@@ -146,16 +146,16 @@ class Trace:
         return len({step.lane for step in self._steps}) > 1
 
     def summary(self) -> str:
-        """How many steps and requests there were, and in what time, in one line."""
+        """Return one line with the number of steps and requests, and the duration."""
         calls = self.calls
         requests, held = sum(call.requests for call in calls), sum(call.held for call in calls)
-        # A step fails because one inside it did: that is one failure.
+        # If a step fails because of an inner step, that counts as one failure.
         failed = sum(step.failed and step.depth == 0 for step in self._steps)
         parts = [
             _counted(len(self._steps), "step"),
             *([f"{failed:,} failed"] if failed else []),
             _counted(requests, "request"),
-            *([f"held back for {held:.3f} s in all by the request limit"] if held >= 0.001 else []),  # a millisecond
+            *([f"delayed {held:.3f} s in total by the request limit"] if held >= 0.001 else []),  # a millisecond
             f"{self.seconds:.3f} s",
         ]
         return ", ".join(parts)
@@ -164,19 +164,19 @@ class Trace:
         return f"<trace of {self.summary()}>"
 
     def picture(self) -> str:
-        """Give the picture that a notebook shows, as HTML with nothing in it that runs or is loaded."""
+        """Return the picture for a notebook, as HTML without scripts or external resources."""
         return timeline(self.steps, self.loose, self.summary())
 
     def _repr_html_(self) -> str:
         return self.picture()
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _by_lane(steps: tuple[StepRecord, ...]) -> list[StepRecord]:
-    # Target by target, in the order in which the work on them began.
+    # Grouped by target, in the order of the first start.
     first: dict[str, float] = {}
     for step in steps:
         first.setdefault(step.lane, step.began)
@@ -198,7 +198,7 @@ def _moved(calls: tuple[CallRecord, ...] | list[CallRecord], later: float) -> tu
 
 
 class Traced(NamedTuple, Generic[B]):
-    """The Result of what was traced, as it would have been, and the trace."""
+    """The pair of the unchanged Result and the Trace."""
 
     result: Result[B, PocketenvError]
     trace: Trace
@@ -208,7 +208,7 @@ class Traced(NamedTuple, Generic[B]):
 
 
 class Tracer(Generic[A, B]):
-    """What `trace` gives: a step, traced."""
+    """A traced step: the result of `trace`."""
 
     def __init__(self, step: Step[A, B]) -> None:
         self._step = step
@@ -232,7 +232,10 @@ class Tracer(Generic[A, B]):
 
 
 def trace(step: Step[A, B]) -> Tracer[A, B]:
-    """Trace a step or a pipeline. Gives a function of the target, which gives a pair: the same Result, and the Trace.
+    """Trace a step or a pipeline. Returns a function of the target. It returns a pair: the same Result, and the Trace.
+
+    Args:
+        step: The step or pipeline.
 
     >>> from pocketenv_fp import create, start, tap, trace
     >>> result, seen = "my-box" | trace(create | tap(start))
@@ -249,7 +252,7 @@ def trace(step: Step[A, B]) -> Tracer[A, B]:
 
 @contextmanager
 def tracing() -> Generator[Trace]:
-    """Trace what runs in a block: in this thread or task, and in the threads and processes of a `fan_out`. Gives a Trace.
+    """Trace a block: its thread or task, and the threads and processes of each `fan_out` in it. Yields a Trace.
 
     >>> from pocketenv_fp import ephemeral, exec, fan_out, start, tracing
     >>> with tracing() as seen:
@@ -269,13 +272,13 @@ def tracing() -> Generator[Trace]:
 
 
 def recording() -> tuple[Trace, ...]:
-    """Give the traces of the `tracing` blocks around here."""
+    """Return the traces of the surrounding `tracing` blocks."""
     return _recording.get()
 
 
 @contextmanager
 def on_lane(target: object) -> Generator[None]:
-    """Record what runs in a block as the work on ``target``, one of many."""
+    """Record the steps of a block as work on ``target``, one of many."""
     value: object = cast("Result[object, object]", target).value_or(None) if isinstance(target, Result) else target
     name: object = getattr(value, "name", value)
     mark = _lane.set(name if isinstance(name, str) else "")

@@ -1,4 +1,4 @@
-"""Ignore files: what git itself says about generated trees and patterns."""
+"""Ignore files: git's own answers about generated trees and patterns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pocketenv_fp.errors import ArchiveError
 from tests.archive.trees import packed
 from tests.examples import examples
 
-# What a test's own git must not read.
+# Settings that a test's own git must not read.
 GIT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
@@ -46,7 +46,7 @@ ENDS = st.sampled_from(["", "", "/", "/*", "/**"])
 
 
 def spelled(negated: str, anchored: str, middle: str, end: str) -> str:
-    """An ordinary pattern."""
+    """Return an ordinary pattern."""
     return negated + anchored + middle + end
 
 
@@ -59,12 +59,12 @@ MANY = settings(max_examples=examples(150), deadline=None, suppress_health_check
 
 
 def raw(text: str) -> bytes:
-    """Its bytes: everything but one name is UTF-8."""
+    """Return its bytes: everything but one name is UTF-8."""
     return text.replace("\xff", "\udcff").encode("utf-8", "surrogateescape")
 
 
 def make(top: Path, paths: list[str], ignored: dict[str, list[str]]) -> None:
-    """Files at these paths, as far as one is not in another's way, and ignore files in these directories."""
+    """Make files at these paths, unless one is in another's way, and ignore files in these directories."""
     for path in paths:
         whole = os.fsencode(top) + b"/" + raw(path)
         try:
@@ -86,7 +86,7 @@ def by_git(top: Path) -> set[bytes]:
 
 
 def ours(top: Path, ignore: Ignore) -> set[bytes]:
-    """The files and links that are packed."""
+    """Return the files and links that are packed."""
     with tarfile.open(fileobj=BytesIO(packed(top, ignore)), errors="surrogateescape") as archive:
         return {os.fsencode(entry.name) for entry in archive if not entry.isdir()}
 
@@ -223,7 +223,7 @@ def hidden(pattern: Pattern, name: str, *, is_directory: bool = False) -> bool:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Without files: git takes a name that is not there for a file's."""
+    """Without files: git treats a missing name as a file's."""
     top = tmp_path_factory.mktemp("repository")
     subprocess.run(["git", "init", "-q", top], check=True, env={**os.environ, **GIT})
     return top
@@ -262,7 +262,7 @@ SLOW = {
 
 @pytest.mark.parametrize("case", SLOW)
 def test_matches_takes_no_exponential_time(case: str) -> None:
-    """Limited in processor time, which a busy machine does not take away."""
+    """Limited in processor time, which does not depend on the load of the machine."""
     line, name = SLOW[case]
     program = (
         "import resource, sys\n"

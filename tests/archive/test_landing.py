@@ -1,4 +1,4 @@
-"""Landing: what was made arrives whole or not at all, and nothing else changes."""
+"""Landing: a new tree arrives whole or not at all, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.archive.trees import look
 
 
 def fill(top: Path, **files: str | None) -> None:
-    """Files by name, with two underscores for a slash; directories without content."""
+    """Make files by name, with two underscores for a slash, and directories without content."""
     for name, content in files.items():
         path = top / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def test_where_nothing_is_it_is_what_was_made(tmp_path: Path) -> None:
 
 def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
     def landed(number: int) -> bool:
-        """Land with a Ctrl-C at a line of what moves things, counted from 0. Tells whether it came to the end."""
+        """Land with a Ctrl-C at a line of the move, counted from 0. Return whether it came to the end."""
         place = tmp_path / str(number)
         fill(place, out__a="old", out__d__b="old", out__kept="old")
         (place / "out" / "link").symlink_to("a")
@@ -98,7 +98,7 @@ def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_land_ctrl_c_at_any_line(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
-    """As a signal, which is held while things are put back and cleared away."""
+    """Raise like a signal, which is held during the undo and the cleanup."""
 
     def landed(number: int) -> bool:
         place = tmp_path / str(number)
@@ -120,7 +120,7 @@ def test_land_ctrl_c_at_any_line(tmp_path: Path, fails: bool) -> None:  # noqa: 
         sys.settrace(trace)
         try:
             with staging(place / "out") as made:
-                # In the end a file is in the way of a directory, and all is put back.
+                # At the end a file is in the way of a directory, and all is put back.
                 fill(made, a="new", d__b="new", new__e="new", link__f="new", **{"z__y" if fails else "z": "new"})
                 land(made, place / "out")
         except KeyboardInterrupt:
@@ -305,7 +305,7 @@ def test_all_is_put_back_whatever_the_disk_refuses(
     if failed:
         assert look(tmp_path) == before
     else:
-        # A second name could not be had, which only means another way; or there were fewer steps.
+        # A second name was impossible, which only means another way; or there were fewer steps.
         assert contents(target)["d/b/c"] == "new"
         assert contents(target)["l/file"] == "new"
 
@@ -350,7 +350,7 @@ def test_land_read_only_directories() -> None:
     )
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o777)
-        # Another user could not write down what was measured.
+        # Another user could not write the measurements.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
         command = [sys.executable, "-c", program, place]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ import pytest
 
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 UTF8 = {"LC_ALL": "C.UTF-8"}
-# What is packed and unpacked, as bytes that can be compared. It prints names of errors as a user's program would.
+# The packed and unpacked bytes, comparable. It prints names of errors as a user's program would.
 PROGRAM = r"""
 import hashlib, io, os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Packing: what goes wrong on this machine's disk, and that nothing is left behind."""
+"""Packing: errors of this machine's disk, and no remains."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_files() -> list[str]:
 
 
 def noise(path: Path, size: int) -> None:
-    """A file that no engine makes smaller."""
+    """Return a file that no engine makes smaller."""
     with path.open("wb") as file:
         for _ in range(size // MEBI):
             file.write(os.urandom(MEBI))
@@ -204,7 +204,7 @@ def test_survey_refuses_a_link_that_leads_outside(tmp_path: Path) -> None:
 def test_survey_skips_links_that_lead_outside(tmp_path: Path) -> None:
     links(tmp_path / "in")
     found = survey(tmp_path / "in", ignore=NO_IGNORE, links="skip")
-    # One that leads on by a link that leads outside, and no further up, leads nowhere without that one.
+    # A link leads outside over this one. Without it, it leads nowhere.
     skipped = frozenset(OUT) - {"by"}
     assert (found.links_out, found.skipped.count) == (skipped, len(skipped))
     archive = packed(tmp_path / "in", NO_IGNORE.without(found.links_out))
@@ -223,7 +223,7 @@ def test_survey_keeps_all_links_by_default(tmp_path: Path) -> None:
 # It is closed in C, and says that it was not closed before.
 @pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")
 def test_pack_loses_no_descriptor_at_any_bytecode(tmp_path: Path) -> None:
-    """An interrupt before each bytecode that opens or closes something, as a signal may come."""
+    """Interrupt before each bytecode that opens or closes a file, as a signal may."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / ".gitignore").write_bytes(b"ignored\n")
     modules = {descriptors.__file__, ignore.__file__, pack_module.__file__, tree.__file__}
@@ -329,7 +329,7 @@ open("deep", "w").close()
     assert survey(tmp_path / "in", ignore=NO_IGNORE) == Survey(entries=61, bytes=0)
     listed = subprocess.run(["tar", "tz"], input=packed(tmp_path / "in"), capture_output=True, check=True).stdout
     assert listed.splitlines()[-1] == b"/".join([b"d" * 100] * 60 + [b"deep"])
-    # Removing it by paths is what clears up after tests would try.
+    # Test cleanup would try to remove it by paths.
     subprocess.run(["rm", "-rf", tmp_path / "in"], check=True)
 
 

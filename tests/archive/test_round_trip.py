@@ -1,4 +1,4 @@
-"""What is packed comes out the same: byte for byte, mode for mode, and for GNU tar as well."""
+"""A packed tree comes out the same: byte for byte, mode for mode, and with GNU tar as well."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HARDEST = Node(
 
 @contextmanager
 def folder() -> Generator[Path]:
-    """A directory that is removed with all that forbids to be changed in it."""
+    """Yield a directory. Its removal also removes read-only directories in it."""
     with tempfile.TemporaryDirectory() as made:
         try:
             yield Path(made)
@@ -65,7 +65,7 @@ def test_gnu_tar_unpacks_ours(tree: Node) -> None:
         write(tree, place / "in")
         (place / "a.tar.gz").write_bytes(packed(place / "in"))
         (place / "out").mkdir()
-        # Delayed, so that it can fill directories that forbid writing; no warning of anything odd.
+        # Delayed, so that it can fill directories that forbid writing. It does not warn.
         ran = subprocess.run(["tar", "xzpf", place / "a.tar.gz", "-C", place / "out"], check=True, capture_output=True)
         assert ran.stderr == b""
         assert look(place / "out") == look(place / "in")
@@ -131,5 +131,5 @@ def test_a_tree_deeper_than_the_stack_comes_back(tmp_path: Path) -> None:
     subprocess.run(["mkdir", "-p", f"{tmp_path}/in/{deep}"], check=True)
     unpacked(packed(tmp_path / "in"), tmp_path / "out")
     subprocess.run(["rmdir", f"{tmp_path}/out/{deep}"], check=True)
-    # Removing is recursive as well, in Python and in what clears up after tests.
+    # Removing is recursive as well, in Python and in the cleanup of tests.
     subprocess.run(["rm", "-rf", tmp_path / "in", tmp_path / "out"], check=True)

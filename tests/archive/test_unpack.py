@@ -1,4 +1,4 @@
-"""Archives that want more than they may: each is refused whole, by the name of the entry, and nothing outside changes."""
+"""Hostile archives: each is refused whole, by the name of the entry, and nothing outside changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FILE, HARD, LINK, DIRECTORY = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE,
 
 @dataclass
 class E:
-    """An entry as an attacker would write it."""
+    """Return an entry as an attacker would write it."""
 
     name: str
     kind: bytes = FILE
@@ -47,7 +47,7 @@ class E:
 
 
 def raw(entry: E, form: Literal[1, 2] = tarfile.PAX_FORMAT) -> bytes:
-    """Its bytes in a tar."""
+    """Return its bytes in a tar."""
     info = tarfile.TarInfo(entry.name)
     info.type, info.linkname, info.mode, info.mtime = entry.kind, entry.link, entry.mode, entry.time
     info.size = len(entry.content) if entry.size is None else entry.size
@@ -56,17 +56,17 @@ def raw(entry: E, form: Literal[1, 2] = tarfile.PAX_FORMAT) -> bytes:
 
 
 def tar(*entries: E | bytes, end: bytes = bytes(1024)) -> bytes:
-    """A tar.gz of entries and of bytes that stand for themselves."""
+    """Return a tar.gz of entries and of raw bytes."""
     return gzip.compress(b"".join(raw(one) if isinstance(one, E) else one for one in entries) + end)
 
 
 def header(body: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
-    """A header that says something about the next entry, in any bytes."""
+    """Return a header for the next entry, in any bytes."""
     return raw(E("././@PaxHeader", kind, content=body))
 
 
 def record(key: str, value: bytes) -> bytes:
-    """One thing that a header says, with its length before it."""
+    """Return one record of a header, with its length before it."""
     said = f" {key}=".encode() + value + b"\n"
     length = len(said)
     while len(said) + len(str(length)) != length:
@@ -76,7 +76,7 @@ def record(key: str, value: bytes) -> bytes:
 
 D = DIRECTORY
 GOOD = E("top/first", content=b"good")
-# Each with the entry that has to be named: as it is in the archive, or as much of it as can be shown.
+# Each with the entry that the error has to name: as in the archive, or the printable part of it.
 ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
     "an absolute name": ([E("/etc/evil")], "/etc/evil"),
     "an absolute name with many slashes": ([E("//etc/evil")], "//etc/evil"),
@@ -143,7 +143,7 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
         "top/h",
     ),
     "a link by a chain longer than any path": (
-        # What follows it as a path has no room for all of it: a hole that tarfile had in 2025.
+        # The entry after it has no room for its path: a hole that tarfile had in 2025.
         [
             E("top/" + "d" * 240, D, mode=0o755),
             *(E("top/" + "l" * n, LINK, ("d" * 240 + "/../") * 16 + ("l" * (n - 1) or ".")) for n in range(1, 17)),
@@ -208,7 +208,7 @@ ATTACKS: dict[str, tuple[list[E | bytes], str]] = {
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Callable[[], object]:
-    """Looks at all that an archive must not change: what is beside the target, and what was in it before."""
+    """Checks everything that an archive must not change: beside the target, and in it before."""
     (tmp_path / "canary").mkdir()
     (tmp_path / "canary" / "file").write_bytes(b"canary")
     (tmp_path / "out").mkdir()
@@ -219,7 +219,7 @@ def canary(tmp_path: Path) -> Callable[[], object]:
 
 
 def download(archive: bytes, place: Path, links: LinkRule = "refuse", ignore: Ignore = NO_IGNORE) -> Skipped:
-    """Do what a download does with an archive. Return what it skipped."""
+    """Unpack an archive as a download does. Return the skipped entries."""
     skipped = Skipped()
     with staging(place) as made:
         unpack(io.BytesIO(archive), made, strip=True, limits=Limits(), links=links, ignore=ignore, skipped=skipped)
@@ -248,7 +248,7 @@ def test_unpack_attack_names_its_entry(tmp_path: Path, canary: Callable[[], obje
     assert canary() == before
 
 
-# The attacks that are only links: what the others want is refused whatever is said about links.
+# The attacks that are only links. All others are refused under any rule for links.
 ONLY_LINKS = {
     "a link to an absolute name",
     "a link upwards",
@@ -265,7 +265,7 @@ ONLY_LINKS = {
 
 
 def unchanged(place: Path) -> None:
-    """What is beside the target, and what was in it before, is as it was."""
+    """Everything beside the target, and in it before, is unchanged."""
     assert sorted(os.listdir(place)) == ["canary", "out"]
     assert os.listdir(place / "canary") == ["file"]
     for name, content in (("canary/file", b"canary"), ("out/kept", b"kept")):
@@ -319,7 +319,7 @@ def test_unpack_writes_through_no_old_link(tmp_path: Path, second: list[E | byte
 @pytest.mark.parametrize("links", ["skip", "keep"])
 @pytest.mark.parametrize("kind", [LINK, HARD, FILE, D])
 def test_unpack_takes_no_other_spelling_of_a_link(tmp_path: Path, links: LinkRule, kind: bytes) -> None:
-    # As above: L is another name for l, as on a disk that takes one for the other.
+    # As above: L is another name for l, as on a disk that treats both as one.
     noise, target = os.urandom(4 * MEBI), tmp_path / "new"
     evil = {
         LINK: E("x", LINK, "L/../y"),
@@ -581,7 +581,7 @@ def test_unpack_long_headers_count(tmp_path: Path) -> None:
 
 
 def comment(size: int) -> bytes:
-    """A header of exactly this size that says nothing."""
+    """Return a header of exactly this size without any effect."""
     empty = len(record("comment", b"x" * (size - 30)))
     return header(record("comment", b"x" * (2 * size - 30 - empty)))
 
@@ -672,13 +672,13 @@ def test_unpack_slow_links_are_refused_soon(tmp_path: Path) -> None:
         with pytest.raises(ArchiveError, match="more steps") as caught:
             unpacked(tar(*entries, said, E(name, LINK)), tmp_path / name)
         assert caught.value.entry == name
-        # Removing is recursive in what clears up after tests.
+        # Removing is recursive in the cleanup of tests.
         subprocess.run(["rm", "-rf", tmp_path / name], check=True)
 
 
 @pytest.mark.parametrize("kind", [LINK, HARD])
 def test_another_spelling_of_a_link_hides_nothing(tmp_path: Path, kind: bytes) -> None:
-    # Some disks take c and C for one name: here it has two, which is the same to who asks for either.
+    # Some disks treat c and C as one name. Here there are two, which is the same to a caller of either.
     noise, target = os.urandom(4 * MEBI), tmp_path / "out"
     evil = E("evil", LINK, "a/b/C/../canary") if kind == LINK else E("evil", HARD, "a/b/C")
     source = reading(tar(E("a/b/c", LINK, "../.."), E("noise", content=noise), evil), 64 * 1024)
@@ -729,7 +729,7 @@ def test_times_finer_than_seconds_are_kept(tmp_path: Path) -> None:
 
 def test_unpack_size_of_the_header_counts(tmp_path: Path) -> None:
     """The size in a header counts, and no entry hides in the content."""
-    # Readers that disagree about this see different archives: what is content for one is an entry for another.
+    # Readers that disagree about this see different archives: content for one is an entry for another.
     hidden = raw(E("hidden", content=b"unseen"))
     shown = header(record("size", str(len(hidden)).encode()))
     unpacked(tar(shown, raw(E("a", size=0)), hidden, E("b")), tmp_path / "out")
@@ -784,7 +784,7 @@ def packed_noise(place: Path) -> bytes:
 
 
 def test_a_full_disk_is_an_archive_error(tmp_path: Path) -> None:
-    # What is already a file stands for all that a disk may refuse.
+    # A file in the way represents every refusal of a disk.
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ArchiveError):
         unpacked(tar(E("a")), tmp_path / "file" / "out")

@@ -1,4 +1,4 @@
-"""Trees of files: made up, written down, and looked at."""
+"""Trees of files: generate, write and compare them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NAMES = st.one_of(
     st.binary(min_size=1, max_size=12).map(_name),
     st.text(min_size=1, max_size=30).map(lambda text: _name(text.encode("utf-8", "replace"))[:120]),
 ).filter(lambda name: name not in {b".", b".."})
-# The test's own user has to be able to read them, whoever that is.
+# The test's own user has to be able to read them.
 FILE_MODES = st.sampled_from([0o644, 0o600, 0o755, 0o400, 0o555, 0o666, 0o777])
 DIRECTORY_MODES = st.sampled_from([0o755, 0o700, 0o555, 0o500, 0o777])
 CONTENTS = st.one_of(
@@ -71,7 +71,7 @@ TREES = st.recursive(
 
 
 def write(tree: Node, top: Path) -> None:
-    """Write it to the disk, and give everything a time of its own."""
+    """Write it to the disk with a time of its own for each entry."""
     files: list[bytes] = []
     times = iter(range(1_000_000_000, 2_000_000_000, 1_000_003))
 
@@ -99,7 +99,7 @@ def write(tree: Node, top: Path) -> None:
 
 
 def look(top: Path, *, times: bool = True) -> dict[bytes, tuple[object, ...]]:
-    """All that is in a tree, without the top itself: kinds, modes, times, contents, and which names are one file."""
+    """Return everything in a tree, without the top itself: kinds, modes, times, contents, and the names of one file."""
     found: dict[bytes, tuple[object, ...]] = {}
     first: dict[int, bytes] = {}
     root = os.fsencode(top)
@@ -125,7 +125,7 @@ def look(top: Path, *, times: bool = True) -> dict[bytes, tuple[object, ...]]:
 
 
 def packed(source: Path, ignore: Ignore = NO_IGNORE, name: str | None = None) -> bytes:
-    """All of the archive."""
+    """Return the whole archive."""
     return b"".join(pack(source, ignore=ignore, name=name))
 
 
@@ -135,6 +135,6 @@ def unpacked(archive: bytes, target: Path, *, strip: bool = False, limits: Limit
 
 
 def reading(archive: bytes, size: int) -> Callable[[int], bytes]:
-    """Reads in pieces of this size at most, as a network may."""
+    """Read in pieces of this size at most, as from a network."""
     source = io.BytesIO(archive)
     return lambda wanted: source.read(min(size, wanted))

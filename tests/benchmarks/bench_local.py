@@ -162,7 +162,7 @@ def memory(platform: local.Platform, line: Line) -> str:
     sums = {"Pss": 0, "Rss": 0}
     count = 0
     for box in boxes:
-        for pid in processes.marked(platform.data / "sandboxes" / box):
+        for pid in processes.find_marked(platform.data / "sandboxes" / box):
             count += 1
             for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 name, _, size = row.partition(":")

@@ -1,7 +1,7 @@
 """The platform's published contract, read where it lies beside this repository and not copied.
 
-Lexicons and openapi.json are two prints of one thing. Both are turned into JSON schemas of one form, so that they can
-be compared with each other and with what comes over the wire.
+Lexicons and openapi.json describe the same contract. Both are converted to JSON schemas of one form, so that they can be
+compared with each other and with the bytes on the wire.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Schema = dict[str, Any]
 PREFIX = "io.pocketenv."
 
 
-# References that lead nowhere as they are written, and what they mean.
+# References that are undefined as they are written, and their meaning.
 MISPRINTS = {
     "io.pocketenv.port.defs#backupViewBasic": "io.pocketenv.sandbox.defs#backupViewBasic",
     "io.pocketenv.sandbox.defs#secrets": "io.pocketenv.secret.defs#secrets",
@@ -29,7 +29,7 @@ MISPRINTS = {
     "io.pocketenv.user.defs#userViewBasic": "io.pocketenv.actor.defs#profileViewDetailed",
     "io.pocketenv.variable.defs#envVar": "io.pocketenv.variable.defs#variable",
 }
-# These lead nowhere and mean nothing: their methods have no handler.
+# These are undefined and have no meaning: their methods have no handler.
 NOWHERE = {
     "io.pocketenv.sandbox.defs#tailscaleTokenView",
     "io.pocketenv.sandbox.defs#profileViewDetailed",
@@ -45,7 +45,7 @@ _FORMATS = {
 
 @cache
 def lexicon(name: str) -> dict[str, Any]:
-    """The definitions of one lexicon."""
+    """Return the definitions of one lexicon."""
     parts = name.removeprefix(PREFIX).split(".")
     loaded = json.loads((LEXICONS.joinpath(*parts[:-1]) / f"{parts[-1]}.json").read_text(encoding="utf-8"))
     return cast("dict[str, Any]", loaded["defs"])
@@ -53,31 +53,31 @@ def lexicon(name: str) -> dict[str, Any]:
 
 @cache
 def methods() -> dict[str, Any]:
-    """What the lexicons declare of every method, by NSID."""
+    """Return the lexicons' declaration of every method, by NSID."""
     names = [f"{PREFIX}{file.parent.name}.{file.stem}" for file in sorted(LEXICONS.glob("*/*.json"))]
     declared = {name: lexicon(name).get("main", {}) for name in names}
     return {name: main for name, main in declared.items() if main.get("type") in {"query", "procedure"}}
 
 
 def parameters(name: str) -> Schema:
-    """The parameters of a method."""
+    """Return the parameters of a method."""
     return schema(methods()[name].get("parameters", {"type": "params"}), name)
 
 
 def taken(name: str) -> Schema | None:
-    """The body that a method takes; None where it takes none."""
+    """Return the body of a method; None where it takes none."""
     declared = methods()[name].get("input")
     return None if declared is None else schema(declared["schema"], name)
 
 
 def given(name: str) -> Schema | None:
-    """What a method answers; None where that is nothing."""
+    """Return the output of a method; None where it has none."""
     declared = methods()[name].get("output")
     return None if declared is None else schema(declared["schema"], name)
 
 
 def schema(declared: Mapping[str, Any], home: str) -> Schema:
-    """A lexicon's type as a JSON schema that allows no keys but the declared ones."""
+    """Return a lexicon's type as a JSON schema that allows only the declared keys."""
     match declared["type"]:
         case "ref":
             return _referred(declared["ref"], home)
@@ -131,7 +131,7 @@ def openapi() -> dict[str, Any]:
 
 
 def printed(node: Mapping[str, Any]) -> Schema:
-    """A schema of openapi.json in the form that `schema` gives."""
+    """Return a schema of openapi.json in the form of `schema`."""
     if "$ref" in node:
         name: str = node["$ref"].rpartition("/")[2]
         where, _, part = name.rpartition(".")
@@ -154,7 +154,7 @@ def printed(node: Mapping[str, Any]) -> Schema:
 
 
 def facts(told: Schema, place: str = "") -> Iterator[str]:
-    """All that a schema says, a line for each thing, so that two schemas can be compared."""
+    """Yield every statement of a schema as a line, so that two schemas can be compared."""
     for word, value in told.items():
         if word == "properties":
             for name, each in value.items():
@@ -183,7 +183,7 @@ _CHECKER = _checker()
 
 
 def misfits(value: object, against: Schema) -> set[str]:
-    """Where a value is not what a schema says, each place as `secrets[].createdAt: undeclared`."""
+    """Return the places where a value does not match a schema, each as `secrets[].createdAt: undeclared`."""
     cls: Any = jsonschema.Draft202012Validator
     return {line for error in cls(against, format_checker=_CHECKER).iter_errors(value) for line in _lines(error)}
 

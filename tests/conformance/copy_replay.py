@@ -1,6 +1,6 @@
 """Recorded copies of the real platform, played again on the embedded one.
 
-Each line of the recording is one call. Lines of one series were recorded in one sandbox, whose files are made here as the
+Each line of the recording is one call. Lines of one series were recorded in one sandbox. Its files are made here as the
 calls show them. The calls of a series are played in order.
 """
 
@@ -37,7 +37,7 @@ Row = Mapping[str, Any]
 DEAD = "(shell dead or blocked)"
 # The size of a directory is its file system's.
 DIRECTORY_BYTES = "4096"
-# What made files in the recorded sandboxes, by series; `cd /workspace` stands before it.
+# The commands that made the files of the recorded sandboxes, by series, after `cd /workspace`.
 FIXTURES: dict[str, str] = {
     "push 0.7.8": (
         "mkdir -p noperm one e d/sub/deep d/emptydir; echo 1 > one/1; chmod 500 noperm; echo f > f.txt; : > empty.txt;"
@@ -97,12 +97,12 @@ class Copies:
         self._uuid = ""
 
     def replay(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Any, Any]]:
-        """Play all calls; yield each with what was recorded and what came, made comparable."""
+        """Play all calls. Yield each with the recorded and the actual result, made comparable."""
         for row in rows:
             yield row, wanted(row), self.play(row)
 
     def play(self, row: Row) -> Seen:
-        """Do a call and return what came."""
+        """Play one call and return its result."""
         if row["call"] == "exec":
             return self._command(row)
         self._prepare(row)
@@ -134,7 +134,7 @@ class Copies:
             (folder / "f").write_text("xy\n")
         if row["case"] in _BEFORE_CASE:
             self._exec("cd /workspace; " + _BEFORE_CASE[row["case"]])
-        # The machine that recorded removed what earlier pulls left.
+        # The recording machine removed the files of earlier pulls.
         if row["call"] == "pullDirectory":
             self._exec("cd /workspace; rm -rf /tmp/*-*-*-*-*")
         self._exec(f"cd {row.get('cwd_before', '/workspace')}")
@@ -230,7 +230,7 @@ class Copies:
             return DEAD
         return UUID.sub("UUID", answer.json["stdout"])
 
-    # The file system is looked at from outside: a dead shell cannot.
+    # The file system is read from outside: a dead shell cannot list it.
 
     def _walk(self) -> Iterator[Path]:
         for top in ("workspace", "root"):
@@ -266,7 +266,7 @@ class Copies:
 
 
 def wanted(row: Row) -> Seen:
-    """Return what was recorded, made comparable."""
+    """Return the recorded result, made comparable."""
     if row["call"] == "exec":
         return {"answer": {"hang": True} if "hang" in row["answer"] else row["answer"]}
     found: Seen = {"hang": True}
@@ -288,7 +288,7 @@ def _wanted_files(row: Row) -> Seen:
     if "new_or_changed" in row:
         found["new_or_changed"] = sorted(line for line in row["new_or_changed"] if line)
     if "tree_of" in row:
-        # A mark of the machine that recorded is in it.
+        # It has a mark of the recording machine.
         found["tree"] = sorted(line for line in row["tree"] if line and "/.mark" not in line)
     if "left_in_tmp" in row:
         found["left_in_tmp"] = _left(row["left_in_tmp"])
@@ -296,14 +296,14 @@ def _wanted_files(row: Row) -> Seen:
 
 
 def _without_look(found: Seen) -> Seen:
-    # The machine that recorded looked at the files through the shell: where that was dead it saw none.
+    # The recording machine listed the files through the shell: with a dead shell it saw none.
     if found.get("cwd_after") != DEAD:
         return found
     return {name: value for name, value in found.items() if name not in {"new_or_changed", "tree", "left_in_tmp"}}
 
 
 def _left(names: Iterable[str]) -> list[str]:
-    # How many archives and directories earlier calls left is not this call's.
+    # The number of archives and directories of earlier calls does not belong to this call.
     return sorted({UUID.sub("UUID", name) for name in names if name})
 
 
@@ -356,7 +356,7 @@ def _of(entries: Iterable[list[Any]]) -> bytes:
 
 
 def _truncated() -> bytes:
-    # It ends in the middle of the second entry: tar has made that file by then, and nothing is in it.
+    # It ends in the middle of the second entry: tar has made that file by then, empty.
     whole = gzip.decompress(archive([("a.txt", 0o644, b"a\n"), (".hid", 0o600, b"h\n")]))
     packed = gzip.compress(whole[: 512 * 3])
     return packed[:-8]
@@ -372,7 +372,7 @@ STORAGE_UUID = "0b7b5b3a-3f0c-4d6a-9d3c-1f5f0e1a2b3c"
 
 
 class Storage:
-    """The calls of the storage, in order."""
+    """Return the calls of the storage, in order."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -384,7 +384,7 @@ class Storage:
         self._uuid = STORAGE_UUID
 
     def play(self, row: Row) -> Seen:
-        """Do a call and return its status, type and body."""
+        """Play one call and return its status, type and body."""
         case, headers = row["case"], dict(row["headers"])
         token = self._token(case, headers)
         if token is None:

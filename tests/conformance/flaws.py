@@ -1,7 +1,7 @@
-"""Requests made from the published contract, most of them with a flaw: hypothesis chooses, nothing is random.
+"""Requests made from the published contract, most of them with a flaw. hypothesis chooses, without random input.
 
-What a machine could act on is never generated: `command`, `repo` and paths come from fixed lists of harmless ones.
-Ids of things that exist are marks such as `@running@`, which are filled in when the request is sent.
+Values that could harm a machine are never generated: `command`, `repo` and paths come from fixed lists of harmless ones.
+Ids of existing things are marks such as `@running@`, which are replaced when the request is sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.local.wire import BASE
 Login = Literal["ours", "none", "forged", "foreign", "basic", "empty", "long", "latin"]
 
 MARKS = ("@running@", "@stopped@", "@name@", "@uri@", "@theirs@", "@secret@", "@variable@")
-# What these methods are given is gone, or somebody else's, afterwards.
+# The arguments of these methods are gone, or another user's, afterwards.
 DESTRUCTIVE = {"deleteSandbox", "claimSandbox"}
 
 _COMMANDS = ("true", ":", "echo a", "exit 3", "echo \u00e9\u4e2d", "")
@@ -121,7 +121,7 @@ LOGINS: tuple[Login, ...] = ("none", "forged", "foreign", "basic", "empty", "lon
 
 
 class Flawed(NamedTuple):
-    """A request as it is to be sent, once the marks in it and its login are filled in."""
+    """A request before the marks in it and its login are replaced."""
 
     verb: str
     name: str
@@ -138,7 +138,7 @@ class Flawed(NamedTuple):
 
 
 def requests(name: str) -> st.SearchStrategy[Flawed]:
-    """Requests for one method: sound ones, ones with one flaw, and ones with all."""
+    """Return requests for one method: valid ones, ones with one flaw, and ones with all."""
     verb = {"query": "GET", "procedure": "POST"}[contract.methods()[name]["type"]]
     taken = contract.taken(name)
     kind = None if taken is None else "application/json"
@@ -173,7 +173,7 @@ def requests(name: str) -> st.SearchStrategy[Flawed]:
 
 
 def each_flaw(name: str) -> Iterator[Flawed]:
-    """The smallest sound request for one method with every flaw of the lists, one at a time: none is left to chance."""
+    """Yield the smallest valid request for one method with every flaw of the lists, one at a time."""
     verb = {"query": "GET", "procedure": "POST"}[contract.methods()[name]["type"]]
     taken = contract.taken(name)
     kind = None if taken is None else "application/json"
@@ -212,7 +212,7 @@ def _least(name: str, declared: contract.Schema, mark: str) -> Any:
 
 
 def with_flaws(sound: st.SearchStrategy[Flawed], **flaws: st.SearchStrategy[Any]) -> st.SearchStrategy[Flawed]:
-    """The same requests with some of their parts replaced."""
+    """Return the same requests with some of their parts replaced."""
     return st.builds(_changed, sound, st.fixed_dictionaries(flaws))
 
 
@@ -224,7 +224,7 @@ def _odd_bodies() -> st.SearchStrategy[bytes | None]:
     return st.one_of(st.none(), st.sampled_from(_ODD_BODIES), st.binary(min_size=1, max_size=40))
 
 
-# Keys of made-up objects are letters, so that none of them is ever a word that a machine would act on.
+# Keys of generated objects are letters, so that none of them is ever a word that a machine would act on.
 _anything = st.recursive(
     st.one_of(st.none(), st.booleans(), st.sampled_from(_ODD_NUMBERS), st.sampled_from(_ODD_TEXTS)),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("abc"), inner, max_size=3)),
@@ -249,7 +249,7 @@ _FORMED = {
 
 
 def _texts(name: str, declared: contract.Schema, marks: tuple[str, ...]) -> st.SearchStrategy[str]:
-    """Texts for one property, safe to be acted on."""
+    """Return strings for one property that are safe to act on."""
     low = name.lower()
     free = st.text(max_size=20).filter(_encodable)
     if (known := _SAFE.get(low) or _FORMED.get(declared.get("format", "")) or declared.get("enum")) is not None:
@@ -264,7 +264,7 @@ def _encodable(text: str) -> bool:
 
 
 def _values(name: str, declared: contract.Schema, marks: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    """Values that are as declared."""
+    """Return values that are as declared."""
     found: st.SearchStrategy[Any]
     match declared.get("type"):
         case None:
@@ -295,7 +295,7 @@ def _bodies(taken: contract.Schema, marks: tuple[str, ...]) -> st.SearchStrategy
 
 
 def _bent_bodies(taken: contract.Schema, marks: tuple[str, ...]) -> st.SearchStrategy[bytes]:
-    """Bodies with one thing that is not as declared: absent, null, of another type, or one too many."""
+    """Return bodies with one property that is not as declared: absent, null, of another type, or one too many."""
 
     @st.composite
     def bend(draw: st.DrawFn) -> bytes:

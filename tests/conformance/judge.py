@@ -1,4 +1,4 @@
-"""One exchange held against all that is published and all that was observed."""
+"""Compare one exchange with everything that is published and observed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STORAGE_TEXTS = {(404, b"404 Not Found"), (500, b"Internal Server Error")}
 
 
 def misfits(exchange: Exchange) -> set[str]:
-    """Where a 200 is not what its method declares, whether that is meant or not."""
+    """Return the places where a 200 is not as its method declares, intended or not."""
     declared = contract.given(exchange.name)
     if declared is None:
         return {"answers something and declares nothing"} if exchange.body else set()
@@ -30,7 +30,7 @@ def misfits(exchange: Exchange) -> set[str]:
 
 
 def faults(exchange: Exchange) -> set[str]:
-    """What is wrong with an answer: neither published nor observed. Empty where all is well."""
+    """Return the faults of an answer: neither published nor observed. An empty list is success."""
     if exchange.status == 431:
         return {"a body after a head that is too large"} if exchange.body else set()
     length = exchange.headers.get("content-length")

@@ -1,6 +1,6 @@
-"""Where the real platform was seen to do something else than it declares, and where the embedded one differs from both.
+"""The observed deviations of the real platform from its declarations, and those of the embedded one from both.
 
-Each deviation is named, one by one: the embedded platform follows what was observed.
+Each deviation is named, one by one. The embedded platform follows the observation.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-# In answers, what the published contract does not have. A place that is not here must be as declared.
+# Parts of answers that the published contract does not have. Every other place must be as declared.
 DEVIATIONS: dict[str, set[str]] = {
-    # A sandbox that was there is answered with what is stored.
+    # The answer for an existing sandbox has the stored fields.
     "createSandbox": {"id: undeclared", "uri: undeclared", "readme: null"},
     "claimSandbox": {"id: undeclared", "uri: undeclared", "description: null", "readme: null"},
     # They have no handler, and answer `{}`.
     "getIntegrations": {": not of type array"},
-    # On the other providers exec hides a part, or shows more.
+    # On the other providers exec leaves a part out, or adds keys.
     "exec": {
         *(f"{name}: undeclared" for name in ("success", "command", "duration", "timestamp", "sessionId")),
     },
@@ -36,7 +36,7 @@ DEVIATIONS: dict[str, set[str]] = {
         *(f"sandboxes[].{name}: undeclared" for name in ("id", "uri", "displayName")),
         *(f"sandboxes[].{name}: null" for name in ("description", "logo", "readme", "vcpus", "memory", "disk")),
     },
-    # The port of VS Code is below the least that may be exposed.
+    # The port of VS Code is below the minimum of exposePort.
     "getExposedPorts": {"ports[].port: minimum 1025"},
     # A number, seen as an ISO date.
     "getBackups": {"backups[].expiresAt: not of type integer", "backups[].description: null"},
@@ -48,10 +48,10 @@ DEVIATIONS: dict[str, set[str]] = {
 }
 WRAPPED = {"getSandbox": "sandbox"}
 
-# Declared to answer a view, seen to answer `{}` and nothing else.
+# Declared with a view, observed as `{}` and nothing else.
 BARE = {"startSandbox", "stopSandbox", "deleteSandbox", "putSshKeys", "putTailscaleAuthKey"}
 
-# The keys of answers as they were seen: `|` after one that can be null, `?` after one that can be absent.
+# The observed keys of answers: `|` after one that can be null, `?` after one that can be absent.
 _SEEN = "id name provider displayName| description| baseSandbox status logo| readme| installs uri| vcpus| memory| disk| createdAt startedAt?"
 _OWNER = "id did displayName| handle avatar| createdAt updatedAt"
 _SECRET = "id name createdAt"
@@ -87,7 +87,7 @@ KEYS: dict[str, dict[str, str]] = {
     "getSshKeys": {"": "id privateKey publicKey createdAt"},
     "getTailscaleAuthKey": {"": "id authKey createdAt"},
     "getBackups": {"": "backups", "backups[]": "id directory description| expiresAt createdAt"},
-    # Whatever fails, a profile is `{}`.
+    # For any failure a profile is `{}`.
     "getProfile": {"": "id did handle displayName? avatar createdAt updatedAt"},
     "getTerminalToken": {"": "token"},
     "pushDirectory": {"": "uuid"},
@@ -118,18 +118,18 @@ ERRORS = {
     (501, "MethodNotImplemented"),
     (502, "SandboxProviderError"),
 }
-# What storage says, with no message.
+# The errors of the storage, without a message.
 STORAGE_ERRORS = {
     (400, "No file uploaded"),
     (401, "Unauthorized"),
     (404, "File not found"),
 }
 
-# Who is not logged in: these answer all the same, these know only ownerless sandboxes, all others are a 401.
+# Without a login: these answer all the same, these know only ownerless sandboxes, all others are a 401.
 OPEN = {"getSandbox", "getSandboxes", "getActorSandboxes", "getProfile", "createIntegration", "getIntegrations"}
 OWNERLESS = {"exec", "startSandbox", "stopSandbox", "exposeVscode", "claimSandbox"}
 
-# A 500 that the contract has, where the login is good. A bad login is one on every method.
+# A 500 that the contract has, with a good login. A bad login is one on every method.
 SERVER_ERRORS = {
     "addSecret": "a name that is taken, a sandbox that is unknown or not named by its id",
     "updateSecret": "a name that is taken",
@@ -148,10 +148,10 @@ SERVER_ERRORS = {
     "pullDirectory": "no uuid, or a shell that has ended",
 }
 
-# Methods in the lexicons that nothing answers for, here as on the platform.
+# Methods in the lexicons without a handler, here as on the platform.
 WITHOUT_HANDLER = {"getTailscaleToken", "putTailscaleToken", "updateSandboxSettings"}
 
-# Where the embedded platform does something else than the real one on purpose.
+# Intended differences of the embedded platform from the real one.
 ON_PURPOSE = {
     "createSandbox": "a base image is this machine; sizes, keepAlive and credentials have no effect; clones at once",
     "startSandbox": "a repository is cloned before the answer, for at most 20 s",
@@ -165,7 +165,7 @@ ON_PURPOSE = {
 
 
 def unlike(method: str, answer: object) -> set[str]:
-    """Where an answer has other keys than were seen on the platform."""
+    """Return the places where an answer has other keys than observed on the platform."""
     if answer == {} and method in MAY_BE_EMPTY:
         return set()
     return set(_unlike(KEYS[method], answer, ""))

@@ -1,4 +1,4 @@
-"""What went over the wire, kept."""
+"""A record of the exchanges on the wire."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Exchange(NamedTuple):
 
     @property
     def page(self) -> bool:
-        """Whether this is the platform's page for what it does not know."""
+        """Whether this is the platform's page for an unknown path."""
         return self.status == 404 and self.headers.get("content-type", "").startswith("text/html")
 
 
 class Recorder:
-    """Passes requests on to a platform and keeps them with their answers."""
+    """Pass requests on to a platform and keep them with their answers."""
 
     def __init__(self, platform: local.Platform) -> None:
         self.exchanges: list[Exchange] = []
         self._api, self._storage = urlsplit(platform.url), urlsplit(platform.storage_url)
 
     def send(self, request: Request) -> Exchange:
-        """The request with the platform's answer to it."""
+        """Return the request with the platform's answer."""
         path = urlsplit(request.path).path
         place = self._storage if path.startswith("/cp") else self._api
         far = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
@@ -64,17 +64,17 @@ class Recorder:
         return exchange
 
     def __call__(self, request: Request) -> Reply:
-        """The same for a server that stands between the library and the platform."""
+        """Answer as a server between the library and the platform."""
         answer = self.send(request)
         kept = {name: value for name, value in answer.headers.items() if name in {"content-type", "retry-after"}}
         return reply(answer.body, answer.status, kept)
 
 
 class Forgetful(Recorder):
-    """Passes requests on to a platform on which putPreferences takes away all that is not said again."""
+    """Pass requests on to a platform on which putPreferences removes every setting that is left out."""
 
     def send(self, request: Request) -> Exchange:
-        """The request with the platform's answer to it, and what was not said in it said to be nothing."""
+        """Return the request with the platform's answer. Settings that are left out are sent as removed."""
         if not request.path.endswith("putPreferences"):
             return super().send(request)
         told = json.loads(request.body)
@@ -85,7 +85,7 @@ class Forgetful(Recorder):
 
 
 class Recorded(Wire):
-    """A client that knows nothing but HTTP, all of whose requests are kept."""
+    """A client that knows nothing but HTTP. All its requests are kept."""
 
     def __init__(self, platform: local.Platform, token: str | None, recorder: Recorder) -> None:
         super().__init__(platform, token)

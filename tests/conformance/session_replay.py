@@ -1,7 +1,7 @@
 """Recorded sessions of the real platform, played again on the embedded one.
 
-A session is a fresh sandbox and steps in order. Each step's status and answer is compared after what is named here is
-taken off on both sides: ids and times, and what the recording says of itself that it is its own machine's.
+A session is a fresh sandbox and steps in order. Each step's status and answer is compared without the parts that are
+named here: ids and times, and the parts that the recording marks as its own machine's.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tests.places import RECORDED
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-# How long a client of these tests waits where the recorded one gave up: its patience is the recording's own.
+# The patience of a client of these tests where the recorded one gave up. The recorded patience is another.
 HANG_SECONDS = 1.0
-# How long it waits where an answer came.
+# Its patience where an answer came.
 ANSWER_SECONDS = 120.0
 LARGE = 3000
 
@@ -34,7 +34,7 @@ Seen = dict[str, Any]
 
 
 class Difference(NamedTuple):
-    """A step that went another way: which one, what was recorded, what came."""
+    """A step with another result: the step, the recorded result, the actual one."""
 
     step: int
     command: str
@@ -47,7 +47,7 @@ def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (RECORDED / name).read_text(encoding="utf-8").splitlines()]
 
 
-# What is taken off on both sides: the pattern in an output, what stands for it, and why.
+# Parts that are removed on both sides: the pattern in an output, its replacement, and the reason.
 TAKEN_OFF: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (UUID, "UUID", "an id"),
     (re.compile(r"(line \d+: )\s*\d+ (Killed|Aborted|Terminated)"), r"\1PID \2", "a process id, padded to five digits"),
@@ -71,7 +71,7 @@ NOT_COMPARED: dict[str, str] = {
 
 
 def normal_text(text: Any) -> Any:
-    """Return an output without what is named above. A large one that was recorded by its sum stays as it is."""
+    """Return an output without the parts above. A large one that was recorded by its sum stays as it is."""
     if not isinstance(text, str):
         return text
     for pattern, word, _why in TAKEN_OFF:
@@ -80,7 +80,7 @@ def normal_text(text: Any) -> Any:
 
 
 def _summed(text: str) -> Any:
-    # As large outputs were recorded.
+    # The form in which large outputs were recorded.
     if len(text) <= LARGE:
         return text
     return {
@@ -92,7 +92,7 @@ def _summed(text: str) -> Any:
 
 
 def normal_answer(answer: Any, command: str | None) -> Any:
-    """Return an answer with words in place of what differs from run to run."""
+    """Return an answer with placeholders for values that differ from run to run."""
     if not isinstance(answer, dict):
         return answer
     plain: dict[str, Any] = dict(cast("dict[str, Any]", answer))
@@ -146,7 +146,7 @@ def listing(raw: bytes) -> list[list[Any]]:
 
 
 def ordered(entries: Iterable[list[Any]]) -> list[list[Any]]:
-    """Sort entries: their order is that of a directory of the file system, and so is which of two hard links is first."""
+    """Sort entries: their order is the directory's, and so is the choice of the first of two hard links."""
     rows = [list(entry) for entry in entries]
     by_name = {row[0]: row for row in rows}
     for row in [row for row in rows if row[1] == "hardlink" and row[4] in by_name]:
@@ -189,7 +189,7 @@ class Client:
     def ask(
         self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str], seconds: float
     ) -> Answer | None:
-        """Return an answer, or None where none came in time; the connection is closed then."""
+        """Return an answer, or None where none came in time. The connection is closed then."""
         with Wire(self.platform, self.token) as wire:
             wire.connection.timeout = seconds
             try:
@@ -240,7 +240,7 @@ class Session:
         self._came: Seen = {}
 
     def replay(self, steps: Iterable[Step]) -> list[Difference]:
-        """Play all steps and return those that went another way."""
+        """Play all steps and return those with another result."""
         found: list[Difference] = []
         for number, step in enumerate(steps):
             recorded, seen = self.wanted(step), self.play(step)
@@ -249,7 +249,7 @@ class Session:
         return found
 
     def wanted(self, step: Step) -> Any:
-        """Return what was recorded, made comparable."""
+        """Return the recorded result, made comparable."""
         if step.get("hang"):
             return "HANG"
         if step["op"] == "parallel":
@@ -268,7 +268,7 @@ class Session:
         return wanted
 
     def play(self, step: Step) -> Any:
-        """Do a step and return what came, made comparable."""
+        """Play a step and return its result, made comparable."""
         plays: dict[str, Callable[[Step], Any]] = {
             "exec": self._exec,
             "state": lambda step: self._exec(step) and None,

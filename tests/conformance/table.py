@@ -1,4 +1,4 @@
-"""What the embedded platform is, method by method, as a table: read off real exchanges."""
+"""The embedded platform as a table, method by method, from real exchanges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conformance.recorder import Exchange
 
 
 class Standing(NamedTuple):
-    """How one method stands: whether it is there, and in what its answers are not as published."""
+    """The state of one method: whether it is there, and the places where its answers are not as published."""
 
     name: str
     implemented: bool
@@ -27,7 +27,7 @@ class Standing(NamedTuple):
 
 
 def standings(exchanges: Sequence[Exchange]) -> Iterator[Standing]:
-    """Every method of the published contract."""
+    """Yield every method of the published contract."""
     for name in contract.methods():
         found = [exchange for exchange in exchanges if exchange.name == name]
         method = METHODS.get(name)
@@ -42,7 +42,7 @@ def standings(exchanges: Sequence[Exchange]) -> Iterator[Standing]:
 
 
 def rows(exchanges: Sequence[Exchange]) -> Iterator[str]:
-    """The table, line by line."""
+    """Yield the table, line by line."""
     all_of_them = list(standings(exchanges))
     wide = max(len(each.name) for each in all_of_them)
     yield f"{'method':{wide}}  implemented  as published                            differs on purpose"

@@ -1,4 +1,4 @@
-"""All that the embedded platform answers, for every method, against what is published and what was observed."""
+"""All answers of the embedded platform, for every method, against the published and the observed ones."""
 
 from __future__ import annotations
 

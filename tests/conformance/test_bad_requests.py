@@ -1,8 +1,9 @@
-"""Bad requests for every method, over real HTTP: no answer is one that the contract does not have.
+"""Bad requests for every method, over real HTTP: the contract has every answer.
 
-They are made from the lexicons: every known flaw in turn, and what hypothesis makes of them (no chance in it). A generator for openapi.json would serve worse: that file has no
-parameters for procedures, so that nothing it makes gets past the first check; it calls every status but 200, 400 and
-401 a fault; five of its references lead nowhere; and no such tool can be told which shell lines are harmless.
+They are made from the lexicons: every known flaw in turn, and more by hypothesis without random input. A generator for
+openapi.json would serve worse. That file has no parameters for procedures, so that all its requests fail the first check.
+Such a generator reports every status but 200, 400 and 401. Five references of the file are undefined. No such tool can
+avoid harmful shell lines.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ WATCHED = ("pocketenv_fp.local", "uvicorn", "asyncio")
 
 
 class Listener(logging.Handler):
-    """Keeps what is logged as an error."""
+    """A handler that keeps logged errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -48,7 +49,7 @@ class Listener(logging.Handler):
 
 
 class Field:
-    """A platform with something of everything on it, and one keep-alive connection to it."""
+    """Yield a platform with a record of every kind, and one keep-alive connection to it."""
 
     def __init__(self, platform: local.Platform, counted: Counter[int], listener: Listener) -> None:
         self.platform = platform
@@ -75,7 +76,7 @@ class Field:
             }
 
     def send(self, flawed: Flawed) -> Exchange | None:
-        """The answer; None where the server hung up, which only what is no HTTP may earn."""
+        """Return the answer; None where the server hung up, which is allowed only for a request that is not HTTP."""
         query, body = flawed.query, flawed.body
         for mark, meant in self.marks.items():
             query = query.replace(mark, quote(meant))
@@ -147,13 +148,13 @@ def field(figures: Figures) -> Iterator[Field]:
 
 
 def complaints(flawed: Flawed, answer: Exchange | None) -> set[str]:
-    """What the contract does not have."""
+    """Return the faults that the contract does not have."""
     if answer is None:
         return {"hung up"}
     found = judge.faults(answer)
     # An empty token stands for a caller without a login.
     bad_login = flawed.login not in {"ours", "none", "empty"}
-    # The storage's answer to what is no form is a 500 as well.
+    # The storage's answer to a body that is no form is a 500 as well.
     storage = flawed.name.startswith("/cp")
     if answer.status == 500 and not bad_login and not storage and flawed.method not in SERVER_ERRORS:
         found.add("a server error that the contract does not have")

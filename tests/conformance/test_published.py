@@ -1,4 +1,4 @@
-"""The two prints of the published contract against each other, and what the embedded platform takes against both."""
+"""The two forms of the published contract against each other, and the embedded platform against both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conformance.contract import Schema
 
 pytestmark = pytest.mark.contract
 
-# What only the lexicons say.
+# Parts that only the lexicons have.
 LOST_IN_OPENAPI = {
     "createSandbox": {"provider enum"},
     "exposePort": {"previewUrl type"},
@@ -23,9 +23,9 @@ LOST_IN_OPENAPI = {
     "putPreferences": {"$type", "required", "type"},
 }
 
-# Where the platform takes something else than it declares, as observed. The rest is refused or ignored as declared.
+# Observed differences from the declared inputs. All others are refused or ignored as declared.
 TAKEN_OTHERWISE = {
-    # `secrets` and `envs` are a 400, whatever is in them.
+    # `secrets` and `envs` are a 400 with any value.
     "createSandbox": {"secrets": "refused", "envs": "refused"},
     "pullDirectory": {"uuid": "required"},
 }
@@ -80,7 +80,7 @@ def test_platform_takes_what_is_published(name: str) -> None:
     if method.body is None or taken is None or not method.body:
         return
     otherwise = TAKEN_OTHERWISE.get(name.rpartition(".")[2], {})
-    # Preferences of the other kinds are let through unread.
+    # Preferences of the other kinds pass unread.
     ours = set(tidy(contract.facts(shape(method.body)), otherwise))
     theirs = set(tidy(contract.facts(first_kinds(taken)), otherwise))
     assert ours == theirs
@@ -98,7 +98,7 @@ def tidy(lines: Iterator[str], otherwise: dict[str, str]) -> Iterator[str]:
 
 
 def first_kinds(told: Any) -> Any:
-    """The same schema with the first kind alone wherever there are several."""
+    """Return the same schema with only the first kind wherever there are several."""
     if isinstance(told, dict):
         if "anyOf" in told:
             return first_kinds(cast("Schema", told)["anyOf"][0])

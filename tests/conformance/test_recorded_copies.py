@@ -1,4 +1,4 @@
-"""The recorded copies, played again: answers, archives, the files that arrive, and where the shell is left."""
+"""The recorded copies, played again: answers, archives, the files that arrive, and the shell's directory afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 THREADS = 6
-# Calls that go another way here, and why.
+# Calls with another result here, and why.
 _DIED = "the recorded shell died in this call, as it does not in the same call later: an accident of the recording"
 _AFTER = "the files of the calls in which the recorded shell was dead are there"
 OTHERWISE: dict[str, str] = {
@@ -42,7 +42,7 @@ OTHERWISE_STORED: dict[str, str] = {
 
 
 class Played(NamedTuple):
-    """A call with what was recorded and what came."""
+    """A call with the recorded and the actual result."""
 
     row: Row
     recorded: Any
@@ -50,12 +50,12 @@ class Played(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How the tables name it."""
+        """Its name in the tables."""
         return f"{self.row['call']} {self.row.get('container', '')}: {self.row['case']}"
 
 
 def play(rows: list[dict[str, Any]]) -> list[Played]:
-    """Play all series side by side."""
+    """Play all series at the same time."""
     with ExitStack() as stack:
         platforms = {
             container: stack.enter_context(local.platform(isolation="bubblewrap", container=container))

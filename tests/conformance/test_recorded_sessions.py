@@ -21,18 +21,18 @@ pytestmark = [
 ]
 
 THREADS = 8
-# The steps that go another way here, by session and number, and why. One that goes the recorded way must not be here.
+# The steps with another result here, by session and number, and why. A step with the recorded result must not be here.
 _ONE_USER = "a box maps one user of this machine, and su cannot become another"
 OTHERWISE: dict[tuple[str, int], str] = {("shells 0.7.8", 6): _ONE_USER, ("shells 0.7.18", 6): _ONE_USER}
-# Sessions whose limit is another one than the recorded 3 seconds, and why.
+# Sessions with another limit than the recorded 3 seconds, and why.
 LIMITS: dict[str, float] = {
-    # Twice the limit is as long as its command: which of both comes first would be left to chance.
+    # Twice the limit is as long as its command: the order of both would be left to chance.
     "slow command": 2.5,
 }
 
 
 class Played(NamedTuple):
-    """A session to play: on which container, with which time limit, and its steps."""
+    """A session to play: its container, its time limit, and its steps."""
 
     name: str
     container: Container
@@ -41,12 +41,12 @@ class Played(NamedTuple):
 
     @property
     def waits(self) -> int:
-        """How many of its steps wait for a time limit."""
+        """The number of its steps that wait for a time limit."""
         return sum(1 for step in self.steps if step.get("hang") or (self.limit < 300 and step["status"] == 500))
 
 
 def sessions() -> list[Played]:
-    """Every recorded session, on each container that it was recorded on."""
+    """Return every recorded session, on each container of the recording."""
     found = [
         Played(each["session"], container, 300.0, each["steps"])
         for file in ("exec.jsonl", "exec-0.7.18.jsonl")
@@ -63,7 +63,7 @@ def sessions() -> list[Played]:
 
 
 def play(played: Sequence[Played]) -> list[list[Difference]]:
-    """Play sessions side by side and return what went another way in each."""
+    """Play sessions at the same time and return the differences of each."""
     with ExitStack() as stack:
         platforms: dict[tuple[Container, float], local.Platform] = {}
         for each in played:
@@ -77,7 +77,7 @@ def play(played: Sequence[Played]) -> list[list[Difference]]:
             return Session(platform, platform.token).replay(each.steps)
 
         with ThreadPoolExecutor(THREADS) as pool:
-            # Those that wait come first.
+            # Sessions with waits come first.
             order = sorted(played, key=lambda each: -each.waits)
             tasks = [(each, pool.submit(one, each)) for each in order]
             came = {id(each): task.result() for each, task in tasks}

@@ -1,8 +1,9 @@
-"""All that the library sends, and what it is answered, against the platform's published contract."""
+"""All requests of the library, and their answers, against the platform's published contract."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def exchanges(callers: dict[str, set[str]], figures: Figures) -> Iterator[list[E
         recorder = Recorder(platform)
         with Server(recorder) as server, pytest.MonkeyPatch.context() as environment:
             environment.setenv("MY_SECRET", "from the environment")
-            # The names that this module calls the library by, so that it is seen who asks for what.
+            # Replace the names of the library in this module, so that the caller of each request is known.
             account = watched.Watched(pocketenv, recorder.exchanges, callers)
             environment.setitem(globals(), "pocketenv", account)
             environment.setitem(globals(), "sandbox", watched.Watched(sandbox, recorder.exchanges, callers))
@@ -58,6 +59,18 @@ def exchanges(callers: dict[str, set[str]], figures: Figures) -> Iterator[list[E
         yield recorder.exchanges
 
 
+def run_jobs(box: Sandbox) -> None:
+    job = sandbox.submit(box, "cat", open_stdin=True).unwrap()
+    sandbox.send_input(job, "a", close=True).unwrap()
+    sandbox.follow(job).unwrap()
+    sandbox.wait_for_job(job).unwrap()
+    sandbox.job_output(job).unwrap()
+    sandbox.cancel(job).unwrap()
+    sandbox.get_job(box, job.id).unwrap()
+    sandbox.list_jobs(box).unwrap()
+    sandbox.forget(job).unwrap()
+
+
 def call_everything() -> None:
     box = create("my-box", keep_alive=True).unwrap()
     create("other-box", provider="daytona", repo="file:///no/such/repository")
@@ -72,6 +85,7 @@ def call_everything() -> None:
     sandbox.exec(box, "echo", ["a b"], cwd="/tmp", env={"A": "b"}, timeout=30).unwrap()
     sandbox.sh(box, "echo {word}", word="a b").unwrap()
     sandbox.exec_script(box, "print()").unwrap()
+    run_jobs(box)
     sandbox.spawn(box, "sleep", ["60"]).unwrap()
     sandbox.set_secret(box, "API_KEY", from_env("MY_SECRET")).unwrap()
     secret = sandbox.set_secret(box, "OTHER", "value").unwrap()
@@ -111,7 +125,7 @@ def call_everything() -> None:
 
 
 def ask_by_id(box: Sandbox, unclaimed: str, other: str) -> None:
-    """The functions whose methods are asked for through others as well."""
+    """Call the functions whose methods other functions call as well."""
     pocketenv.claim_sandbox(unclaimed).unwrap()
     sandbox.claim(pocketenv.get_sandbox(other)).unwrap()
     sandbox.refresh(box).unwrap()
@@ -134,7 +148,7 @@ def ask_by_id(box: Sandbox, unclaimed: str, other: str) -> None:
 
 
 def list_people_and_sandboxes() -> None:
-    """Who there is, and what they have."""
+    """List users and their sandboxes."""
     mine = pocketenv.me().unwrap()
     pocketenv.get_profile(mine.handle).unwrap()
     pocketenv.get_profile("nobody.example").failure()
@@ -147,9 +161,10 @@ def list_people_and_sandboxes() -> None:
 
 
 def copy(box: Sandbox) -> None:
-    """Directories and files, there and back and to another."""
+    """Copy directories and files, both ways and to another sandbox."""
     with TemporaryDirectory() as folder:
-        Path(folder, "a").write_text("a", encoding="utf-8")
+        # Small copies are commands. Random bytes are too large for one, and go through storage.
+        Path(folder, "a").write_bytes(os.urandom(300_000))
         sandbox.upload(box, folder, "copied").unwrap()
         sandbox.upload(box, Path(folder, "a"), "copied/b").unwrap()
         sandbox.download(box, "copied", Path(folder, "back")).unwrap()
@@ -163,7 +178,7 @@ def copy(box: Sandbox) -> None:
 
 
 def settle(box: Sandbox) -> None:
-    """Everything that can be said about a sandbox, and taken back."""
+    """Set everything that can be set on a sandbox, and remove it."""
     sandbox.rename(box, "my-named-box").unwrap()
     sandbox.update_settings(box, name="my-box-again", description="d", topics=["a"], repo="https://a.test").unwrap()
     sandbox.update_settings(box, description="", topics=(), repo="").unwrap()
@@ -173,7 +188,7 @@ def settle(box: Sandbox) -> None:
 
 
 def serve(box: Sandbox) -> None:
-    """Everything that can be done with services."""
+    """Do everything that can be done with services."""
     sandbox.set_service(box, "clock", "exec sleep 600").unwrap()
     clock = sandbox.set_service(box, "clock", "exec sleep 500", description="waits", ports=[8083]).unwrap()
     pocketenv.add_service(box.id, "watch", "exec sleep 600", ports=[8084]).unwrap()
@@ -191,7 +206,7 @@ def serve(box: Sandbox) -> None:
 
 
 def keep_records(box: Sandbox) -> None:
-    """The rest of what can be done with secrets, and all with variables, files and volumes."""
+    """Do the rest that can be done with secrets, and all with variables, files and volumes."""
     key = sandbox.get_secret(box, "API_KEY").unwrap()
     pocketenv.get_secret(key.id).unwrap()
     pocketenv.update_secret(key.id, "API_KEY", "value").unwrap()
@@ -255,7 +270,7 @@ def test_requests_of_every_function(callers: dict[str, set[str]]) -> None:
     public = {f"{module.__name__.split('.')[-1]}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
     # The one is another name, the other makes its key pair on this machine.
     silent = {"pocketenv.create_sandbox", "pocketenv.generate_ssh_keys"}
-    # The platform has no handler for what these would ask.
+    # The platform has no handler for their methods.
     silent |= {
         f"{name}.{verb}" for name in ("pocketenv", "sandbox") for verb in ("create_integration", "list_integrations")
     }
@@ -275,7 +290,7 @@ def test_requests_have_verb_and_parameters(exchanges: list[Exchange]) -> None:
 
 
 def typed_as(declared: contract.Schema, text: str) -> object:
-    """What a parameter's text stands for. Of booleans the platform reads only ``true``."""
+    """Return the value of a parameter's string. Of booleans the platform reads only ``true``."""
     kind = declared.get("type")
     return int(text) if kind == "integer" else True if (kind, text) == ("boolean", "true") else text
 

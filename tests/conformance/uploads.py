@@ -48,7 +48,7 @@ _PLACES = (
 
 
 def requests() -> st.SearchStrategy[Flawed]:
-    """Uploads and reads, few of them sound."""
+    """Return uploads and reads, few of them valid."""
     upload = st.builds(
         Flawed,
         st.just("POST"),

@@ -1,7 +1,7 @@
-"""Every method of the platform called over real HTTP, wanted and unwanted, by somebody who has a login.
+"""Every method of the platform called over real HTTP, with and without errors, by a caller with a login.
 
-Written from the contract: what comes back is judged elsewhere, and a method without a handler yet is walked all the
-same. Only what later steps build on is looked into here.
+Written from the contract. Another module judges the answers. A method without a handler is called all the same. Only the
+values that later steps need are checked here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NONE = "no-such-thing"
 
 
 def walk(wire: Recorded) -> None:
-    """All methods of all groups. The platform must have a boot delay, so that INITIALIZING is seen."""
+    """Call all methods of all groups. The platform must have a boot delay, so that INITIALIZING is seen."""
     box = wire.create(
         description="a box", topics=["one", "two"], vcpus=2, memory=2, disk=4, readme="https://example.com/readme"
     )
@@ -46,7 +46,7 @@ def walk(wire: Recorded) -> None:
 
 
 def entry(answer: Answer, place: str, index: int = 0) -> str:
-    """The id of one record of a list, or one that nothing has where the list is not there."""
+    """Return the id of one record of a list, or an unknown one where the list is not there."""
     rows: list[dict[str, Any]] = answer.json.get(place, []) if answer.status == 200 else []
     return str(rows[index]["id"]) if len(rows) > index else NONE
 
@@ -233,7 +233,7 @@ def backups(wire: Recorded, box: str, slow: str) -> None:
     wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=slow)
     wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=NONE)
     # They are made after the answers.
-    assert eventually(lambda: wire.get("sandbox.getBackups", id=box).json["backups"], 30)
+    assert eventually(lambda: len(wire.get("sandbox.getBackups", id=box).json["backups"]) == 2, 30)
     made = entry(wire.get("sandbox.getBackups", id=box), "backups")
     wire.get("sandbox.getBackups", id=NONE)
     for backup in (made, NONE):
@@ -277,7 +277,7 @@ def copies(wire: Recorded, box: str) -> None:
 
 
 def upload(wire: Recorded, archive: bytes, query: str = "", field: str = "file") -> Answer:
-    """What storage answers to a multipart upload."""
+    """Return the storage's answer to a multipart upload."""
     line = b"the-line-between"
     head = f'Content-Disposition: form-data; name="{field}"; filename="a.tar.gz"\r\nContent-Type: application/gzip'
     body = b"--" + line + b"\r\n" + head.encode() + b"\r\n\r\n" + archive + b"\r\n--" + line + b"--\r\n"
@@ -329,7 +329,7 @@ def ends(wire: Recorded, box: str, slow: str) -> None:
 
 
 def repeat_without_login(wire: Recorded) -> None:
-    """What was answered with a 200 asked again by a stranger, once for each method."""
+    """Repeat each method that answered 200 without a login, once."""
     answered = {exchange.name: exchange for exchange in wire.recorder.exchanges if exchange.status == 200}
     with Recorded(wire.platform, None, wire.recorder) as stranger:
         for exchange in answered.values():
@@ -342,7 +342,7 @@ def repeat_without_login(wire: Recorded) -> None:
 
 
 def hammer(wire: Recorded) -> None:
-    """One request more than an address may make."""
+    """Send one request more than an address may send."""
     begun = time.monotonic()
     while wire.get("sandbox.getSandboxes").status != 429:
         assert time.monotonic() - begun < 30

@@ -1,4 +1,4 @@
-"""Which function asks for which method: seen, not declared."""
+"""The functions that call each method, as observed and not declared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNHANDLED = {
 
 
 class Watched:
-    """A namespace of the library whose functions note the exchanges that a call of them makes."""
+    """A namespace of the library. Each call of its functions records the exchanges that it makes."""
 
     def __init__(self, namespace: ModuleType, exchanges: Sequence[Exchange], seen: dict[str, set[str]]) -> None:
         self._namespace = namespace
@@ -44,7 +44,7 @@ class Watched:
 
 
 def page(seen: dict[str, set[str]]) -> Iterator[str]:
-    """The same table as it stands in the documentation."""
+    """Yield the same table in the form of the documentation."""
     for name in contract.methods():
         method = name.removeprefix(contract.PREFIX)
         functions = ", ".join(f"`{each}`" for each in sorted(seen.get(name, ())))
@@ -57,7 +57,7 @@ def _unhandled(method: str) -> str:
 
 
 def rows(seen: dict[str, set[str]]) -> Iterator[str]:
-    """The table, method by method: the functions that call it, the plainest first."""
+    """Yield the table, method by method: the functions that call it, the plainest first."""
     names = [name.removeprefix(contract.PREFIX) for name in contract.methods()]
     wide = max(map(len, names))
     for name in names:

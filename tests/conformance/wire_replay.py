@@ -1,7 +1,7 @@
 """The recorded requests, sent again to the embedded platform, and their answers compared with the recorded ones.
 
-Ids, names, tokens and times differ on every server. In the recording they are placeholders: each is bound to the value that
-is seen in its place first, and has to be that value from then on.
+Ids, names, tokens and times differ on every server. In the recording they are placeholders. Each is bound to the value
+that is seen in its place first, and has to be that value from then on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pocketenv_fp.local import Platform
 from pocketenv_fp.local.faults import LostSession
 from pocketenv_fp.local.limits import PLATFORM_LIMIT
 from pocketenv_fp.local.vault import open_vault
+from tests.local.wire import eventually
 from tests.places import RECORDED
 
 JSON = "application/json"
@@ -43,12 +44,12 @@ SAME = (
     "retry-after",
 )
 RATE_LIMIT = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
-# Lists that the platform sorts by nothing.
+# Lists that the platform does not sort.
 UNORDERED = frozenset(["secrets", "variables", "files", "volumes", "ports", "backups"])
 TIMES = frozenset(["createdAt", "updatedAt", "startedAt", "expiresAt", "timestamp"])
 
 MOVING = frozenset(["x-ratelimit-reset"])
-# The last four rows name no request. These are the ones that they speak of: verb, path and user.
+# The last four rows have no request. These are theirs: verb, path and user.
 LIMITED = {
     "rate limit: the first refused one": ("GET", f"{NAMESPACE}sandbox.getSandboxes", ""),
     "OPTIONS while limited": ("OPTIONS", f"{NAMESPACE}sandbox.exec", ""),
@@ -67,7 +68,7 @@ Row = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """What came for one request: header names in lower case."""
+    """An answer: header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -80,7 +81,7 @@ def recorded() -> list[Row]:
 
 
 def parts(rows: list[Row]) -> list[list[Row]]:
-    """The requests of each part, which had a server of its own."""
+    """Return the requests of each part, which had a server of its own."""
     return [list(group) for _, group in groupby(rows, key=lambda row: cast("str", row["part"]))]
 
 
@@ -101,7 +102,7 @@ class Replay:
         self.tokens["NOBODY"] = self._vault.sign({"did": NOBODY, "iat": 0})
 
     def run(self, rows: list[Row]) -> Iterator[tuple[Row, str | None]]:
-        """Each request with what is different about its answer; None where nothing is."""
+        """Yield each request with the difference of its answer or None."""
         with ExitStack() as stack:
             for row in rows:
                 self._before(row, stack)
@@ -109,7 +110,7 @@ class Replay:
                 yield row, different
                 self._after(row, answer)
 
-    # What happened on the recorded server besides the recorded requests.
+    # Actions on the recorded server besides the recorded requests.
 
     def _before(self, row: Row, stack: ExitStack) -> None:
         number = row["n"]
@@ -117,6 +118,10 @@ class Replay:
             self._others()
         elif number == 527:
             self._call("sandbox.exec", {"command": "mkdir -p /workspace/bk"}, id=self.bound[_sandbox(1)])
+        elif number == 534:
+            # They are made after the answers.
+            box = self.bound[_sandbox(1)]
+            assert eventually(lambda: len(self._call("sandbox.getBackups", "GET", id=box)["backups"]) == 3, 30)
         elif number == 579:
             stack.enter_context(self.platform.faults.on("*", LostSession()))
 
@@ -138,7 +143,7 @@ class Replay:
             self.platform.faults.clear()
 
     def _others(self) -> None:
-        # The sandboxes that the first user had before, oldest first.
+        # Make the earlier sandboxes of the first user, oldest first.
         listed: list[Row] = next(row for row in recorded() if row["n"] == 341)["answer"]["sandboxes"]
         for told in reversed([each for each in listed if each["id"] not in map(_sandbox, (1, 26, 30))]):
             with ExitStack() as stack:
@@ -366,7 +371,7 @@ def _sandbox(number: int) -> str:
 
 
 def _look(item: Any) -> str:
-    # What an item of a list is like, without what differs between two servers.
+    # Return the form of a list's item, without the values that differ between two servers.
     return json.dumps({name: value for name, value in item.items() if name not in TIMES | {"id", "previewUrl"}})
 
 

@@ -122,3 +122,17 @@ def test_it_shows_what_a_run_of_today_gives(name: str, tmp_path: Path, monkeypat
     assert said(kept) == said(today)
     assert kinds(kept) == kinds(today)
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+@each_notebook
+def test_page_of_a_notebook_is_what_it_shows(name: str) -> None:
+    for file, content in notebooks.page(name, notebooks.read(name)).items():
+        assert (notebooks.PAGES / file).read_bytes() == content, f"{file}: python -m tests.notebooks writes it"
+
+
+@each_notebook
+def test_cells_run_twice(name: str, tmp_path: Path) -> None:
+    """A reader runs a cell again: no cell raises then, or after that."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "folder").mkdir()
+    notebooks.executed(name, tmp_path / "folder", times=2)

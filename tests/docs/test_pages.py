@@ -57,7 +57,7 @@ def public() -> set[str]:
     for name in {*pocketenv_fp.__all__} - {*pocketenv.__all__, *sandbox.__all__, "pocketenv", "sandbox"}:
         home = inspect.getmodule(getattr(pocketenv_fp, name))
         # `identity` is a value, of a module's own.
-        found.add(f"{home.__name__ if home else 'pocketenv_fp.steps.operation'}.{name}")
+        found.add(f"{home.__name__ if home else 'pocketenv_fp.steps.step'}.{name}")
     return found - {"pocketenv_fp.pocketenv.create_sandbox"}  # the alias, which its page tells of in words
 
 
@@ -74,7 +74,7 @@ def test_every_public_name_has_its_place_with_signature_and_examples(site: Path)
 
 
 def test_a_combinator_is_shown_as_it_is_called(site: Path) -> None:
-    text = html.unescape(re.sub(r"<[^>]+>", "", pages(site)["api/leases.html"]))
+    text = html.unescape(re.sub(r"<[^>]+>", "", pages(site)["api/managed.html"]))
     assert re.search(r"ephemeral\(\s*use: Step\[Sandbox, C\],.*?\) -> Step\[str, C\]", text, re.DOTALL)
 
 
@@ -87,14 +87,27 @@ def test_no_link_leads_nowhere(site: Path) -> None:
             path, _, anchor = html.unescape(link).partition("#")
             if path.startswith(("https:", "mailto:", "data:")):
                 continue
-            target = (site / name).parent / path if path else site / name
+            target = ((site / name).parent / path).resolve() if path else site / name
             target = target / "index.html" if target.is_dir() else target
+            # A server has no files but those of the site: what lies beside it in this clone is a 404 there.
+            assert target.is_relative_to(site.resolve()), f"{name}: {link} leads out of the site"
             assert target.exists(), f"{name}: {link}"
             if anchor and target.suffix == ".html":
                 assert re.search(rf'(?:id|name)="{re.escape(anchor)}"', target.read_text(encoding="utf-8")), (
                     name,
                     link,
                 )
+
+
+def test_every_notebook_has_a_page(site: Path) -> None:
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"notebooks/{notebook.stem}.html" in pages(site)
+
+
+def test_search_finds_words_of_a_first_hour(site: Path) -> None:
+    index = (site / "search.json").read_text(encoding="utf-8").lower()
+    for word in ("token", "persist", "live", "stdin", "wait", "retry", "volume", "timeout"):
+        assert word in index, word
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:

@@ -27,6 +27,8 @@ from pocketenv_fp import (
     DecodeError,
     EncryptionError,
     InvalidInput,
+    JobNotFound,
+    JobTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -63,6 +65,8 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     ApiError: st.builds(ApiError, st.sampled_from([302, 400, 403, 404, 413, 415]), texts, texts, texts),
     SandboxNotFound: st.builds(SandboxNotFound, message=texts, operation=texts),
     RecordNotFound: st.builds(RecordNotFound, message=texts, operation=texts),
+    JobNotFound: st.builds(JobNotFound, message=texts, operation=texts),
+    JobTimeout: st.builds(JobTimeout, st.floats(0.1, 1e6), texts),
     PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
     NameTaken: st.builds(NameTaken, message=texts, operation=texts),
     PathTaken: st.builds(PathTaken, message=texts, operation=texts),
@@ -212,7 +216,7 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third, fourth) == tuple(values(error).values())
         case DeadlineExceeded(first, second, third) | NotSupported(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
-        case ArchiveError(first, second) | ShellBusy(first, second):
+        case ArchiveError(first, second) | ShellBusy(first, second) | JobTimeout(first, second):
             assert (first, second) == tuple(values(error).values())
         case EncryptionError(first) | ShellLost(first):
             assert (first,) == tuple(values(error).values())
@@ -227,6 +231,8 @@ EXAMPLES: list[PocketenvError] = [
     SandboxNotFound(message="gone"),
     RecordNotFound(message="none"),
     PathNotFound(message="none"),
+    JobNotFound(message="none"),
+    JobTimeout(2.0, "nightly"),
     NameTaken(message="taken"),
     PathTaken(message="taken"),
     MalformedToken(message="Internal Server Error"),
@@ -235,7 +241,7 @@ EXAMPLES: list[PocketenvError] = [
     Unauthorized(401, "AuthenticationRequired"),
     RateLimited(429, "slow", retry_after=30.0),
     ServerError(502, "SandboxProviderError"),
-    TransportError("timeout", "no answer in time", "sandbox.exec", maybe_sent=True),
+    TransportError("timeout", "no response in time", "sandbox.exec", maybe_sent=True),
     DecodeError("sandbox.exec", "it is not JSON"),
     WaitTimeout(60.0, "INITIALIZING"),
     CommandFailed(2, "output", "trouble"),
@@ -247,7 +253,7 @@ EXAMPLES: list[PocketenvError] = [
     ShellBusy(40.0, "sandbox.exec"),
     SessionLost(message="no session", sandbox="sandbox_1"),
     ArchiveError("leads outside", "../x"),
-    EncryptionError("the text is not valid Unicode"),
+    EncryptionError("the value is not valid Unicode"),
 ]
 EXAMPLE = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 
@@ -265,22 +271,24 @@ def test_a_copy_has_notes_of_its_own(error: PocketenvError) -> None:
 REMEDIES: dict[type[PocketenvError], str] = {
     NotLoggedIn: r"Set POCKETENV_TOKEN",
     SandboxNotFound: r"Check the id or name",
-    RecordNotFound: r"List what the sandbox has",
-    PathNotFound: r"a relative one starts at /workspace",
+    RecordNotFound: r"List the sandbox.s records",
+    JobNotFound: r"Check the id with list_jobs",
+    JobTimeout: r"end it with cancel",
+    PathNotFound: r"A relative path starts at /workspace",
     NameTaken: r"Choose another name",
     PathTaken: r"Choose another path",
-    MalformedToken: r"set POCKETENV_TOKEN",
+    MalformedToken: r"Set POCKETENV_TOKEN",
     RepositoryTaken: r"reuse=True",
     ProfileNotFound: r"Check the DID or handle",
-    Unauthorized: r"log in again",
-    RateLimited: r"stop for retry_after seconds",
-    ServerError: r"A token with a bad signature, a name that is taken",
-    TransportError: r"look before trying again",
-    DecodeError: r"POCKETENV_API_URL may not be",
-    WaitTimeout: r"Give it more time with timeout=",
-    CommandFailed: r"What it printed is in \.stdout and \.stderr",
-    CommandTimeout: r"Give it more time with timeout=",
-    DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have acted on it",
+    Unauthorized: r"Log in again",
+    RateLimited: r"send no request for retry_after seconds",
+    ServerError: r"a token with a bad signature, a name that is taken",
+    TransportError: r"check before you retry",
+    DecodeError: r"POCKETENV_API_URL is not a Pocketenv",
+    WaitTimeout: r"Raise timeout=",
+    CommandFailed: r"Its output is in \.stdout and \.stderr",
+    CommandTimeout: r"Raise timeout=",
+    DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have executed it",
     NotSupported: r"vscode: the provider daytona does not support it. Run an editor",
     ShellLost: r"Stop and start the sandbox",
     ShellBusy: r"Wait for the earlier command",
@@ -300,8 +308,8 @@ def test_the_text_of_an_error_says_what_to_do_or_what_is_wrong(error: PocketenvE
 
 
 def test_a_transport_error_tells_whether_it_is_safe_to_try_again() -> None:
-    assert "safe to try again" in str(TransportError("connect", "refused"))
-    assert "safe to try again" not in str(TransportError("dropped", "cut", maybe_sent=True))
+    assert "you can retry" in str(TransportError("connect", "refused"))
+    assert "you can retry" not in str(TransportError("dropped", "cut", maybe_sent=True))
 
 
 # Exceptions

@@ -21,6 +21,8 @@ from pocketenv_fp import (
     DecodeError,
     EncryptionError,
     InvalidInput,
+    JobNotFound,
+    JobTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -55,6 +57,8 @@ EXAMPLES: list[PocketenvError] = [
     SandboxNotFound(404, "SandboxNotFound", "Sandbox not found", "sandbox.exec"),
     SandboxNotFound(message="gone"),
     RecordNotFound(message="no secret is called X", operation="get_secret"),
+    JobNotFound(message="there is no job x", operation="job"),
+    JobTimeout(2.0, "nightly"),
     PathNotFound(message="there is no /workspace/output", operation="download"),
     NameTaken(message="my-box is taken", operation="sandbox.putPreferences"),
     PathTaken(message="/models is taken", operation="volume.addVolume"),
@@ -65,7 +69,7 @@ EXAMPLES: list[PocketenvError] = [
     RateLimited(429, "Too many requests, please try again later.", retry_after=30.0),
     ServerError(502, "SandboxProviderError", "no"),
     TransportError("connect", "no connection: Connection refused", "sandbox.exec"),
-    TransportError("timeout", "no answer in time", "sandbox.exec", maybe_sent=True),
+    TransportError("timeout", "no response in time", "sandbox.exec", maybe_sent=True),
     DecodeError("sandbox.exec", "it is not JSON"),
     WaitTimeout(60.0, "INITIALIZING"),
     WaitTimeout(),
@@ -79,7 +83,7 @@ EXAMPLES: list[PocketenvError] = [
     ShellBusy(40.0, "sandbox.exec"),
     SessionLost(500, "AgentCreationError", "no session", "sandbox.createSandbox", "sandbox_1"),
     ArchiveError("leads outside", "../x"),
-    EncryptionError("the text is not valid Unicode"),
+    EncryptionError("the value is not valid Unicode"),
 ]
 EACH = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 
@@ -146,7 +150,7 @@ def test_an_error_can_be_raised_through_a_context_manager_and_chained(error: Poc
 
 def test_a_refusal_that_tells_no_reason_says_what_to_try() -> None:
     refused = ApiError(400, "InvalidRequest", "Request failed with status code 400", "sandbox.exec")
-    assert str(refused).endswith("If the sandbox does not run, start it.")
+    assert str(refused).endswith("If the sandbox is stopped, start it.")
     assert "start it" not in str(ApiError(400, "InvalidRequest", "Input/port must be an integer"))
 
 
@@ -190,7 +194,7 @@ LOSSLESS = [
     error
     for error in EXAMPLES
     if not isinstance(error, (WaitTimeout, ApiError))
-    or isinstance(error, (NameTaken, PathNotFound, ProfileNotFound, RecordNotFound))
+    or isinstance(error, (JobNotFound, NameTaken, PathNotFound, ProfileNotFound, RecordNotFound))
 ]
 
 

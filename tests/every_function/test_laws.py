@@ -41,6 +41,8 @@ from pocketenv_fp import (
     unexpose,
     wait_until_running,
 )
+from pocketenv_fp.archive.links import LinkRule
+from pocketenv_fp.models import Piece
 from pocketenv_fp.runtime.progress import Progress
 from tests.examples import examples
 
@@ -75,8 +77,10 @@ KINDS: dict[object, st.SearchStrategy[Any]] = {
     FromEnv: variables,
     Config: configs,
     PathLike[str]: texts,
+    LinkRule: st.sampled_from(["keep", "skip", "refuse"]),
     # A function prints as its name and no more.
     Progress: st.booleans(),
+    Callable[[Piece], object]: st.just(print),
     Sandbox: boxes,
     Result[Sandbox | None, PocketenvError]: boxes.map(Success) | st.just(Failure(NotLoggedIn())),
     Sequence[str]: st.lists(texts) | st.lists(texts).map(tuple),

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pocketenv_fp import (
     NotLoggedIn,
     PocketenvError,
     Sandbox,
+    ServerError,
     Status,
     Step,
     as_curl,
@@ -68,10 +69,12 @@ from pocketenv_fp import (
     within,
 )
 from pocketenv_fp.explaining import Explanation
+from pocketenv_fp.explaining.explanation import stand_ins
 from pocketenv_fp.explaining.fake_platform import FakePlatform
 from pocketenv_fp.explaining.masking import masked
 from pocketenv_fp.http.xrpc import procedure, query, send
 from pocketenv_fp.observing import observing
+from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import Applied, step
@@ -148,6 +151,8 @@ TRUE_TO_LIFE: list[Step[str, Any]] = [
     managed(exec("true"), acquire=create | start, release=stop | delete),
     managed(delete),
     managed(expose(80)),
+    managed(start | exec("true"), acquire=create(repo="https://example.org/a.git")),
+    create(repo="https://example.org/a.git", reuse=True) | tap(exec("true")) | delete,
     ephemeral(start | exec("echo a") | lines, env={"A": "b"}),
     create | within(60, start | exec("true") | check),
     create | expose(80) | identity,
@@ -273,7 +278,7 @@ def test_no_function_of_the_program_is_called() -> None:
     )
     text = str(explanation)
     for told in (
-        "if never says so",
+        "if never returns True",
         "up to 5 times, while it fails with PocketenvError",
         "until it runs, for 7 s at the most",
         "within 8 s",
@@ -294,7 +299,7 @@ def test_the_configuration_and_the_credentials_of_the_surroundings_are_not_looke
     own = create(provider="e2b", config=at_home) | tap(set_secret("A", "b", config=at_home))
     explanation = explain(own | exec("true", timeout=3, config=at_home), "my-box")
     assert "e2bApiKey" not in str(explanation)
-    assert "with the credentials for the provider that the environment has then, if any" in str(explanation)
+    assert "with the credentials for the provider from the environment, if any" in str(explanation)
 
 
 def test_files_are_neither_read_nor_written(tmp_path: Path) -> None:
@@ -357,7 +362,7 @@ def counted(number: int) -> Result[int, PocketenvError]:
 
 
 def test_a_target_without_a_stand_in_has_to_be_given() -> None:
-    with pytest.raises(TypeError, match="the step takes a int: give one as the target"):
+    with pytest.raises(TypeError, match="the step takes a int: pass one as the target"):
         explain(counted)
     assert len(explain(counted, 3)) == 0
 
@@ -384,7 +389,7 @@ def test_only_steps_are_explained() -> None:
         with pytest.raises(TypeError, match=rf"{combined.__name__} needs arguments: write `\| {combined.__name__}\("):
             badly(combined, BOX)
     for wrong in ("start", None, print, BOX):
-        with pytest.raises(TypeError, match="explain: a step is needed, not a"):
+        with pytest.raises(TypeError, match="explain: expected a step, got"):
             badly(wrong)
 
 
@@ -392,16 +397,16 @@ def test_a_failure_passes_every_step_by() -> None:
     failed: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
     explanation = explain(start | tap(stop), failed)
     assert len(explanation) == 0
-    assert str(explanation).count("is passed by") == 2
+    assert str(explanation).count("is skipped") == 2
     missing: Result[Sandbox | None, PocketenvError] = Success(None)
-    assert "no sandbox came from the step before" in str(explain(start, missing))
+    assert "the step before returned no sandbox" in str(explain(start, missing))
 
 
 def test_a_failure_that_is_sure_is_told_once_where_it_comes() -> None:
     explanation = explain(create | tap(expose(80)) | start, "my-box")
     assert str(explanation).count("is a Failure here: port: Expected `int` >= 1025") == 1
     assert methods(explanation)[-1] == "sandbox.getSandbox"
-    assert explanation.parts[-1].notes == ("is passed by: what comes before it is a Failure",)
+    assert explanation.parts[-1].notes == ("is skipped: there is a Failure before it",)
     for wrong in (exec("a\0b"), exec("\ud800"), sandbox.set_variable("a", "\ud800")):
         assert "is a Failure here" in str(explain(wrong, BOX))
     assert "is a Failure here: delay" in str(explain(retrying(start, delay=-1), BOX))
@@ -410,7 +415,7 @@ def test_a_failure_that_is_sure_is_told_once_where_it_comes() -> None:
 def test_both_ways_are_told_where_the_first_is_sure_to_fail() -> None:
     explanation = explain(or_else(expose(80), exec("true")), BOX)
     assert methods(explanation) == ["sandbox.exec"]
-    assert "is passed by" not in str(explanation)
+    assert "is skipped" not in str(explanation)
 
 
 def test_what_would_come_after_a_failure_changes_nothing_for_what_follows() -> None:
@@ -447,7 +452,7 @@ def test_a_step_of_somebodys_own_is_run_with_its_requests_noted_and_masked() -> 
         '{"command": "a", "new": "***"}',
     )
     assert second.path.endswith("sandbox.other")
-    assert "does not know what it answers" in str(explanation)
+    assert "this version does not know the response" in str(explanation)
 
 
 def test_a_combinator_of_somebodys_own_gets_its_steps_without_their_secrets() -> None:
@@ -455,6 +460,109 @@ def test_a_combinator_of_somebodys_own_gets_its_steps_without_their_secrets() ->
     assert len(explanation) == 10
     assert "***" in str(explanation)
     assert leaks(str(explanation) + as_curl(twice(tap(set_secret("A", SECRET))), BOX)) == set()
+
+
+@combinator()
+def locked(
+    target: Any, step: Step[Any, Any], is_needed: Callable[[Any], bool], key: str
+) -> Result[Any, PocketenvError]:
+    """A combinator with everything that may go wrong: requests of its own, a function, an inner combinator, a pause."""
+    asked = procedure("sandbox.exec", bytes.decode, {"id": "lock"}, {"command": key})
+    if not is_needed(target):
+        return Success(target)
+    before = send(asked)
+    nap(99)
+    result = Success(target) | retrying(step, 5, unsafe=True)
+    return before.bind(lambda _: send(asked)).bind(lambda _: result)
+
+
+@pytest.mark.usefixtures("alone")
+def test_explain_runs_a_combinator_of_the_caller() -> None:
+    explanation = explain(locked(start, never, "flock"))
+    assert [(part.source, part.depth, len(part.requests)) for part in explanation.parts] == [
+        ("locked(start(), never, 'flock')", 0, 1),
+        ("retrying(start(), 5, unsafe=True)", 1, 0),
+        ("start()", 2, 2),
+        ("locked(start(), never, 'flock')", 0, 1),
+    ]
+    assert explanation.parts[3].notes == ("goes on",)
+    assert methods(explanation) == ["sandbox.exec", "sandbox.startSandbox", "sandbox.getSandbox", "sandbox.exec"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_explain_of_a_combinator_is_what_it_sends(platform: local.Platform) -> None:
+    both = create | twice(start | tap(twice(stop)))
+    explanation = explain(both, "my-box")
+    before = len(platform.calls)
+    assert isinstance(both("my-box"), Success)
+    assert methods(explanation) == told_of(platform, before)
+
+
+@step(Sandbox)
+def with_a_key(box: Sandbox) -> Result[Sandbox, PocketenvError]:
+    stored = set_secret(box, "KEY", from_env("MY_KEY"), config=Config(api_url="local"))
+    return stored.bind(lambda _: start(box, config=Config(api_url="local")))
+
+
+@pytest.mark.usefixtures("alone")
+def test_explain_reads_no_variable_in_a_step_of_the_caller() -> None:
+    explanation = explain(with_a_key, BOX)
+    assert [part.source for part in explanation.parts] == ["with_a_key()"]
+    assert '"value": "‹SEALED_KEY›"' in str(explanation)
+    assert "Failure" not in str(explanation)
+
+
+@pytest.mark.usefixtures("alone")
+def test_explain_gives_one_unknown_target_one_stand_in() -> None:
+    explanation = explain(create.map(never) | tap(gather(start, tap(stop))) | twice(start), "my-box")
+    ids = {name for request in explanation.requests[3:] for _, name in stand_ins(request.path) if name}
+    assert ids == {"SANDBOX_ID_2"}
+
+
+def failing(_: Sandbox) -> Result[Sandbox, PocketenvError]:
+    return Failure(ServerError(500, "E", "failed", "failing"))
+
+
+@pytest.mark.usefixtures("alone")
+def test_explain_does_not_repeat_a_certain_failure() -> None:
+    fails = step(Sandbox, safe=True)(failing)
+    text = str(explain(retrying(fails, 1000, delay=99), BOX))
+    assert text.count("is a Failure here") == 1
+    assert "is tried up to 1000 times, while it fails with TransportError or ServerError" in text
+
+
+@pytest.mark.usefixtures("alone")
+def test_explain_goes_on_after_a_certain_failure() -> None:
+    fails = step(Sandbox)(failing)
+    assert methods(explain(or_else(fails, start) | stop, BOX))[0] == "sandbox.startSandbox"
+    assert "# only" not in as_curl(or_else(fails, start), BOX)
+    assert len(explain(recover(fails, BOX) | start, None)) == 2
+    assert len(explain(recover(fails, never) | start, None)) == 2
+    assert "is skipped" in str(explain(fails.lash(never) | fails.alt(never) | start, BOX))
+
+
+@pytest.mark.usefixtures("alone")
+def test_explain_shows_the_release_after_a_failure() -> None:
+    explanation = explain(managed(step(Sandbox)(failing) | start), "my-box")
+    *_, last = explanation.parts
+    assert (last.source, last.notes) == ("delete()", ("in the end, however the rest goes",))
+    assert methods(explanation)[-1] == "sandbox.deleteSandbox"
+
+
+def test_explain_notes_the_pieces_of_a_copy() -> None:
+    """A provider that cannot copy gets the archive through commands. Their number depends on its size."""
+    explanation = explain(create(provider="e2b") | start | tap(upload("a", "b")) | download("b", "c"), "my-box")
+    text = str(explanation)
+    assert "for each 48 KiB of the archive" in text
+    assert "for each 512 KiB of the archive" in text
+    assert "‹storage›" not in text
+    assert "Failure" not in text
+
+
+def test_explain_has_no_deadline() -> None:
+    explanation = explain(within(1e-9, start | wait_until_running | stop), BOX)
+    assert "Failure" not in str(explanation)
+    assert explanation.parts[0].notes == ("within 1e-09 s",)
 
 
 # Secrets

@@ -162,7 +162,7 @@ def test_a_platform_that_keeps_records_to_itself_is_not_believed(most: int) -> N
     items = list(walk("secret.getSecrets", fetch, limit=20))
     assert ids(iter(items[:-1])) == [str(number) for number in range(most)]
     assert items[-1] == Failure(
-        DecodeError("secret.getSecrets", f"the list has 45 records and only {most} of them were given")
+        DecodeError("secret.getSecrets", f"the list has 45 records and only {most} of them were returned")
     )
     assert len(shelf.asked) <= 3
 

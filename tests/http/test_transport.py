@@ -756,6 +756,7 @@ def naps_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds of each pause, which is not made."""
     naps: list[float] = []
     monkeypatch.setattr(transport, "nap", naps.append)
+    monkeypatch.setattr(storage, "nap", naps.append)
     return naps
 
 
@@ -941,7 +942,7 @@ def test_a_connection_that_the_server_dropped_is_noticed_before_a_procedure_is_s
     with Server(servers.in_turn(reply(VIEW)._replace(then="close"), reply(RAN))) as server:
         config = client(server.url)
         assert isinstance(look(config), Success)
-        while server._open:  # pyright: ignore[reportPrivateUsage]
+        while server.alive:
             time.sleep(0.001)
         assert isinstance(run(config), Success)
         assert server.connections == 2

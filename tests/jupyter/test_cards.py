@@ -191,7 +191,7 @@ def test_a_result_of_a_command_shows_its_output_apart_and_its_exit_code() -> Non
     assert '<pre class="pe-out">out</pre>' in shown
     assert '<pre class="pe-out pe-err">err</pre>' in shown
     assert "stderr" not in seen(card(ExecResult("out", "", 0))).text
-    assert "printed nothing" in seen(card(ExecResult("", "", 0))).text
+    assert "No output" in seen(card(ExecResult("", "", 0))).text
 
 
 def test_the_tone_of_an_exit_code_is_a_word_too() -> None:
@@ -201,7 +201,7 @@ def test_the_tone_of_an_exit_code_is_a_word_too() -> None:
 
 def test_a_failure_shows_the_error_its_advice_its_output_and_where_it_happened() -> None:
     error = CommandFailed(2, "before", "no such file").at(Place("exec('make')", 2, "start() | exec('make')", 1.5))
-    error.add_note("The sandbox b may still be there.")
+    error.add_note("The sandbox b may still exist.")
     text = seen(card(Failure(error))).text
     for part in (
         "Failure CommandFailed exit 2",
@@ -210,7 +210,7 @@ def test_a_failure_shows_the_error_its_advice_its_output_and_where_it_happened()
         "before",
         "no such file",
         "in exec('make'), step 2 of start() | exec('make'), after 1.500 s",
-        "The sandbox b may still be there.",
+        "The sandbox b may still exist.",
     ):
         assert part in text
     assert seen(card(error)).text.startswith("● CommandFailed exit 2")

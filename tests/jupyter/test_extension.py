@@ -254,7 +254,7 @@ def test_a_sandbox_that_does_not_run_is_started(loaded: Shell, capsys: pytest.Ca
     running.bind(stop).unwrap()
     for name in ("my-box", "box"):
         assert loaded.run(f"%%sandbox {name}\necho up").unwrap().stdout == "up\n"
-        assert "The sandbox my-box does not run: starting it.\n" in capsys.readouterr().out
+        assert "The sandbox my-box is not running: starting it.\n" in capsys.readouterr().out
         running.bind(stop).unwrap()
 
 
@@ -321,12 +321,12 @@ def test_options_say_where_for_how_long_and_what_counts(loaded: Shell) -> None:
         ("%%sandbox a --force\nls", "--force"),
         ("%%sandbox a b\nls", "b"),
         ("%%sandbox a --tim 3\nls", "--tim"),
-        ("%%sandbox a --timeout soon\nls", "--timeout: 'soon' is no number of seconds, such as 60 or 0.5"),
-        ("%%sandbox a --timeout 0\nls", "'0' is no number of seconds"),
-        ("%%sandbox a --timeout nan\nls", "'nan' is no number of seconds"),
-        ("%%sandbox a --timeout inf\nls", "'inf' is no number of seconds"),
-        ("%%sandbox a --out 1x\nls", "--out: '1x' is no name of a variable"),
-        ("%%sandbox a --out class\nls", "--out: 'class' is no name of a variable"),
+        ("%%sandbox a --timeout soon\nls", "--timeout: 'soon' is not a number of seconds, such as 60 or 0.5"),
+        ("%%sandbox a --timeout 0\nls", "'0' is not a number of seconds"),
+        ("%%sandbox a --timeout nan\nls", "'nan' is not a number of seconds"),
+        ("%%sandbox a --timeout inf\nls", "'inf' is not a number of seconds"),
+        ("%%sandbox a --out 1x\nls", "--out: '1x' is not the name of a variable"),
+        ("%%sandbox a --out class\nls", "--out: 'class' is not the name of a variable"),
         ("%%sandbox {missing}\nls", "there is no variable for '{missing}'"),
         ("%%sandbox $missing\nls", "there is no variable for '$missing'"),
         ("%sandbox $missing", "there is no variable for '$missing'"),
@@ -351,9 +351,9 @@ def test_its_help_says_what_a_name_is(loaded: Shell) -> None:
     told = loaded.magics["cell"]["sandbox"].__doc__
     for part in (
         "usage: %%sandbox NAME",
-        "a variable that holds a Sandbox",
+        "a variable with a Sandbox",
         "--timeout S",
-        "started if it does not run",
+        "started if it is not running",
     ):
         assert part in told
 
@@ -571,7 +571,7 @@ def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str) -> None:
     (error,) = of_kind(kernel.run(cell, interrupt_a_command(kernel)), "error")
     (line,) = error["traceback"]
     assert line.startswith("KeyboardInterrupt: interrupted in exec")
-    assert line.endswith("The command may still run in the sandbox: exec(timeout=…) ends a command in time.")
+    assert line.endswith("The command may still run in the sandbox: exec(timeout=…) kills a command after a time.")
     assert "\n" not in line
 
 
@@ -588,7 +588,7 @@ def test_an_interrupt_in_a_shell_shows_no_traceback(shell: Shell, capsys: pytest
     shell.run(f"%load_ext {EXTENSION}")
     shell.shell.run_cell(inside)
     assert capsys.readouterr().out == (
-        "KeyboardInterrupt: interrupted in when(interrupt, set_secret('A', '***')). The platform may have acted on it already.\n"
+        "KeyboardInterrupt: interrupted in when(interrupt, set_secret('A', '***')). The platform may have executed it already.\n"
     )
     shell.shell.run_cell(outside)
     assert len(capsys.readouterr().out.splitlines()) > 5

@@ -1,4 +1,4 @@
-"""A platform for all tests that do not need one of their own, at each level of isolation, and a new user for each test."""
+"""A platform for the tests that do not need one of their own, at each level of isolation, and a new user for each test."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session", params=["bubblewrap", "processes"])
 def place(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
-    """A running platform, shared by the whole session: one with boxes, and one without."""
+    """Yield a running platform, shared by the whole session: one with boxes, and one without."""
     if request.param == "bubblewrap" and bubblewrap() is None:
         pytest.skip("no bubblewrap that works here: install it, or allow namespaces")
     with local.platform(isolation=request.param) as platform:
@@ -30,20 +30,20 @@ def one_place() -> Iterator[local.Platform]:
 
 @pytest.fixture
 def wire(place: local.Platform) -> Iterator[Wire]:
-    """A connection of a user who has nothing yet."""
+    """Yield a connection of a new user."""
     with Wire(place, place.new_user(f"user{next(_numbers)}.test")) as wire:
         yield wire
 
 
 @pytest.fixture
 def other(place: local.Platform) -> Iterator[Wire]:
-    """A connection of somebody else."""
+    """Yield a connection of another user."""
     with Wire(place, place.new_user(f"other{next(_numbers)}.test")) as other:
         yield other
 
 
 @pytest.fixture
 def stranger(place: local.Platform) -> Iterator[Wire]:
-    """A connection of somebody who did not log in."""
+    """Yield a connection without a login."""
     with Wire(place, None) as stranger:
         yield stranger

@@ -1,4 +1,4 @@
-"""A client that loads a platform until it is killed, and that knows afterwards what has to be there."""
+"""A client that loads a platform until it is killed, and that then knows what must be there."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.local.wire import Answer, Wire, eventually, in_child
 
-# (kind, name) of something that can be written and looked at.
+# (kind, name) of a thing that can be written and read.
 Key = tuple[str, str]
 
 MOST = 8
@@ -24,7 +24,7 @@ SEEN = "files own b p0 p1 p2 ../data/v/ ../root/.ssh/"
 
 
 class Book:
-    """What a client was promised, and the one change that it waits for."""
+    """The acknowledged state of a client, and the one change that it waits for."""
 
     def __init__(self) -> None:
         self.kept: dict[Key, str] = {}
@@ -33,7 +33,7 @@ class Book:
         self.acknowledged = 0
 
     def change(self, wanted: Mapping[Key, str | None], send: Callable[[], Answer]) -> None:
-        """Send something that gives these their new values (None: they are gone), all or none."""
+        """Send a change that sets these values (None: deleted), all or none."""
         self.asked = dict(wanted)
         answer = send()
         assert answer.status == 200, answer
@@ -42,7 +42,7 @@ class Book:
         self.acknowledged += 1
 
     def lost(self, seen: Mapping[Key, str]) -> list[str]:
-        """What is not as it was promised; from now on what is seen is what is known."""
+        """Return the differences from the acknowledged state. From now on the seen state counts."""
         before = {key: self.kept.get(key) for key in self.asked}
         found = {key: seen.get(key) for key in self.asked}
         wrong = [f"half done: {key}" for key in self.asked if found not in (before, self.asked)]
@@ -56,12 +56,12 @@ class Book:
 
 
 class Client:
-    """One user's program with a sandbox of its own."""
+    """The program of one user, with a sandbox of its own."""
 
     def __init__(self, number: int, seed: str) -> None:
         self.book = Book()
         self.sandbox = ""
-        # What may have been created although nobody was told its id.
+        # A sandbox may have been created although its id never arrived.
         self.creating = False
         self._random = random.Random(f"{seed}/{number}")
         self._number = number
@@ -70,7 +70,7 @@ class Client:
         self._uploads: dict[str, str] = {}
 
     def prepare(self, wire: Wire) -> None:
-        """Make the sandbox and the volume, before anybody is killed."""
+        """Make the sandbox and the volume, before any kill."""
         with wire:
             self.sandbox = wire.create()
             self.book.kept["sandbox", self.sandbox] = "there"
@@ -80,7 +80,7 @@ class Client:
             wire.out(self.sandbox, "mkdir -p own")
 
     def load(self, wire: Wire) -> None:
-        """Write one thing after the other until nobody answers any more."""
+        """Write one thing after the other until the platform stops answering."""
         ways = [
             *(self.secret, self.variable, self.file, self.volume, self.key, self.rename, self.service, self.box),
             *(self.content, self.content, self.upload, self.pull, self.pull, self.backup, self.restore, self.restore),
@@ -93,13 +93,13 @@ class Client:
     # Ways to write.
 
     def secret(self, wire: Wire) -> None:
-        """A new secret, or another value for one."""
+        """Add a secret, or change the value of one."""
         name, value = self._name("S_"), self._text(150)
         sealed = {"sandboxId": self.sandbox, "name": name, "value": wire.seal(value)}
         self._record(wire, "secret", name, value, {"secret": sealed})
 
     def variable(self, wire: Wire) -> None:
-        """A new variable, another value for one, or one less."""
+        """Add a variable, change the value of one, or delete one."""
         name, value = self._name("V_"), self._text(150)
         if (found := self._ids(wire, "variable").get(name)) and self._random.random() < 0.3:
             self.book.change({("variable", name): None}, lambda: wire.post("variable.deleteVariable", id=found))
@@ -108,7 +108,7 @@ class Client:
         self._record(wire, "variable", name, value, {"variable": given})
 
     def file(self, wire: Wire) -> None:
-        """A new file. The platform keeps the content of one that is updated: such a name is passed over."""
+        """Add a file. The platform keeps the content of an updated one: such a name is passed over."""
         name, value = self._name("f", 10 * MOST), self._text(20_000)
         if name in self._ids(wire, "file"):
             return
@@ -116,7 +116,7 @@ class Client:
         self._record(wire, "file", name, value, {"file": sealed})
 
     def volume(self, wire: Wire) -> None:
-        """A volume more, or one less."""
+        """Add or delete a volume."""
         name = self._name("w")
         if found := self._ids(wire, "volume").get(name):
             self.book.change({("volume", name): None}, lambda: wire.post("volume.deleteVolume", id=found))
@@ -125,27 +125,27 @@ class Client:
         self.book.change({("volume", name): f"/srv/{name}"}, lambda: wire.post("volume.addVolume", {"volume": volume}))
 
     def content(self, wire: Wire) -> None:
-        """What a command writes into the volume or into its workspace."""
+        """Write with a command into the volume or into its workspace."""
         kind, folder = self._random.choice([("own", "own"), ("content", "../data/v")])
         name, value = self._name("c"), self._text(20_000)
         line = f"printf %s {value} > {folder}/.new && sync {folder}/.new && mv {folder}/.new {folder}/{name}"
         self.book.change({(kind, name): value}, lambda: wire.say(self.sandbox, in_child(line)))
 
     def key(self, wire: Wire) -> None:
-        """A key pair."""
+        """Put a key pair."""
         value = self._text(1000)
         pair = {"id": self.sandbox, "privateKey": wire.seal(value), "publicKey": f"ssh-ed25519 {value}"}
         self.book.change({("key", ""): value}, lambda: wire.post("sandbox.putSshKeys", pair))
 
     def rename(self, wire: Wire) -> None:
-        """Another name for the sandbox."""
+        """Rename the sandbox."""
         name = self._text(30)
         wanted = [{"$type": "io.pocketenv.sandbox.defs#sandboxDetailsPref", "name": name}]
         body = {"sandboxId": self.sandbox, "preferences": wanted}
         self.book.change({("name", ""): name}, lambda: wire.post("sandbox.putPreferences", body))
 
     def service(self, wire: Wire) -> None:
-        """A service more, or one less."""
+        """Add or delete a service."""
         name = self._name("s", most=3)
         if found := {row["name"]: row["id"] for row in self._services(wire)}.get(name):
             self.book.change({("service", name): None}, lambda: wire.post("service.deleteService", serviceId=found))
@@ -155,7 +155,7 @@ class Client:
         self.book.change(wanted, lambda: wire.post("service.addService", made, sandboxId=self.sandbox))
 
     def box(self, wire: Wire) -> None:
-        """A sandbox more, or one less."""
+        """Create or delete a sandbox."""
         others = [key for key in self.book.kept if key[0] == "sandbox" and key[1] != self.sandbox]
         if len(others) > 2:
             gone = self._random.choice(others)
@@ -169,7 +169,7 @@ class Client:
         wire.exec(made, "echo text > file; sleep 1000 &")
 
     def upload(self, wire: Wire) -> str:
-        """An archive in storage; its name."""
+        """Upload an archive. Return its name."""
         text = self._text(50)
         with io.BytesIO() as held:
             with tarfile.open(fileobj=held, mode="w:gz", compresslevel=1) as tar:
@@ -187,10 +187,10 @@ class Client:
         return name
 
     def pull(self, wire: Wire) -> None:
-        """An archive that is used up, and the directory that it becomes."""
+        """Pull an archive into a directory."""
         name, folder = self.upload(wire), self._random.choice(["p0", "p1", "p2"])
         body = {"sandboxId": self.sandbox, "uuid": name, "directoryPath": f"/workspace/{folder}"}
-        # It arrives file by file: killed half way, the directory may look like anything.
+        # It arrives file by file: killed half way, the directory may have any content.
         key = ("tree", folder)
         self.book.loose.add(key)
         self.book.change({("upload", name): None}, lambda: wire.post("sandbox.pullDirectory", body))
@@ -198,7 +198,7 @@ class Client:
         self.book.loose.discard(key)
 
     def backup(self, wire: Wire) -> None:
-        """A backup of a directory with new contents."""
+        """Back up a directory with new contents."""
         text = self._fill(wire)
         body = {"directory": "/workspace/b", "description": text}
 
@@ -211,7 +211,7 @@ class Client:
         self.book.change({("backup", text): "there"}, send)
 
     def restore(self, wire: Wire) -> None:
-        """The directory as it is in one of the backups."""
+        """Restore a directory from one of the backups."""
         kept = self._backups(wire)
         if not kept:
             return
@@ -223,7 +223,7 @@ class Client:
     # Looking.
 
     def check(self, wire: Wire, living: set[str]) -> list[str]:
-        """What is wrong with what is there now; `living` are the ids of all sandboxes."""
+        """Return the faults of the present state; `living` are the ids of all sandboxes."""
         with wire:
             known = {key for key in self.book.kept.keys() | self.book.asked.keys() if key[0] == "sandbox"}
             seen = {key: "there" for key in known if key[1] in living}
@@ -278,7 +278,7 @@ class Client:
         return {**seen, **{("tree", folder): " ".join(sorted(entries)) for folder, entries in trees.items()}}
 
     def _broken(self, wire: Wire) -> list[str]:
-        """Backups that do not give back what was kept: all new ones, and an old one."""
+        """Return the backups that restore other contents: of all new ones, and of an old one."""
         kept = self._backups(wire)
         old = sorted(self._restored & kept.keys())
         wrong: list[str] = []
@@ -299,15 +299,15 @@ class Client:
         return rows
 
     def rest(self, wire: Wire) -> set[str]:
-        """The services that are there and do not run."""
+        """Return the services that exist and do not run."""
         return {row["name"] for row in self._services(wire) if row["status"] != "RUNNING"}
 
     # Making.
 
     def _fill(self, wire: Wire) -> str:
-        """The text that is in every file of a directory from now on."""
+        """Write a new string into every file of a directory. Return it."""
         text = self._text(50)
-        # Killed half way, it may look like anything: this is no write of the platform's.
+        # Killed half way, the directory may have any content: the platform does not write it.
         self.book.loose.add(TREE)
         wire.out(
             self.sandbox,
@@ -338,10 +338,10 @@ class Client:
         return f"{start}{self._random.randrange(most)}"
 
     def _text(self, most: int) -> str:
-        """Letters that were never written before."""
+        """Return a string that was never written before."""
         return f"{self._number}-{self._next()}-{self._random.randbytes(self._random.randrange(most) // 2).hex()}"
 
 
 def tree(text: str) -> str:
-    """How a directory looks whose every entry has this text."""
+    """Return the listing of a directory whose every entry has this content."""
     return " ".join(sorted(f"{number}={text}" for number in range(ENTRIES)))

@@ -1,4 +1,4 @@
-"""Boxes: what a sandbox sees, what it cannot reach, and that it ends with its platform."""
+"""Boxes: what a sandbox sees and cannot reach, and its end with its platform."""
 
 import contextlib
 import io
@@ -18,8 +18,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.http.failures import LARGEST_ANSWER
-from pocketenv_fp.local import box, processes
-from pocketenv_fp.local import mounts as layout
+from pocketenv_fp.local import box, layout, processes
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Limits
 from tests.local.wire import Wire, commands_alive, eventually
@@ -29,7 +28,7 @@ needs_boxes = pytest.mark.skipif(box.bubblewrap() is None, reason="no bubblewrap
 
 @pytest.fixture
 def boxed(wire: Wire) -> Wire:
-    """A connection to the platform that has boxes."""
+    """Yield a connection to the platform that has boxes."""
     if wire.platform.isolation != "bubblewrap":
         pytest.skip("plain processes see this machine: that is what they are")
     return wire
@@ -37,7 +36,7 @@ def boxed(wire: Wire) -> Wire:
 
 @pytest.fixture(params=[pytest.param("bubblewrap", marks=needs_boxes), "processes"])
 def limited(request: pytest.FixtureRequest) -> Iterator[Wire]:
-    """A connection to a platform with limits, at each level."""
+    """Yield a connection to a platform with limits, at each level."""
     limits = Limits(cpu_seconds=1, memory_bytes=512 * 1024 * 1024, processes=20, output_bytes=100_000)
     with local.platform(isolation=request.param, limits=limits) as platform, Wire(platform, platform.token) as wire:
         yield wire
@@ -70,7 +69,7 @@ def test_the_system_is_read_only_in_a_box(boxed: Wire) -> None:
 
 def test_the_kernels_settings_are_read_only_in_a_box(boxed: Wire) -> None:
     sandbox = boxed.create()
-    # Each is written what it holds already.
+    # Each is written with its present content.
     write = "v=$(cat /proc/sys/vm/swappiness); (echo $v > /proc/sys/vm/swappiness)"
     assert boxed.exec(sandbox, write)[2] != 0
     boxed.exec(
@@ -120,10 +119,10 @@ def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
     outside.mkdir()
     for name in ("var", "srv", "proc", "dev", "run", "sys", "usr", "etc", "data"):
         (root / name).symlink_to(outside if name != "srv" else tmp_path / "missing")
-    mounts = [layout.Mount("/data/models", tmp_path)]
+    attached = [layout.Mount("/data/models", tmp_path)]
     layout.prepare(root)
-    layout.furnish(root, mounts, ["/usr/local/share", "/etc"])
-    layout.attach(root, mounts)
+    layout.furnish(root, attached, ["/usr/local/share", "/etc"])
+    layout.attach(root, attached)
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "missing").exists()
     assert (root / "data").is_dir()
@@ -131,9 +130,9 @@ def test_box_follows_no_link_of_a_process(tmp_path: Path) -> None:
 
 
 def reboot(wire: Wire, sandbox: str) -> None:
-    """Kill the first process of a box: the next command has a new one."""
+    """Kill the first process of a box. The next command has a new one."""
     folder = wire.platform.data / "sandboxes" / sandbox
-    for pid in processes.marked(folder) - commands_alive(folder):
+    for pid in processes.find_marked(folder) - commands_alive(folder):
         with contextlib.suppress(ProcessLookupError):  # it ended with its parent
             os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: wire.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 200)
@@ -255,7 +254,7 @@ def test_upload_reaches_a_system_directory(boxed: Wire) -> None:
 
 
 def upload(wire: Wire, *entries: tarfile.TarInfo) -> str:
-    """The name of an archive with these entries."""
+    """Upload an archive with these entries. Return its name."""
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w:gz") as tar:
         for entry in entries:
@@ -271,7 +270,7 @@ def upload(wire: Wire, *entries: tarfile.TarInfo) -> str:
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644) -> tarfile.TarInfo:
-    """One entry of an archive."""
+    """Return one entry of an archive."""
     made = tarfile.TarInfo(name)
     made.type, made.linkname, made.mode = kind, target, mode
     made.size = 1 if kind == tarfile.REGTYPE else 0
@@ -383,7 +382,7 @@ def test_fork_bomb_is_killed(limited: Wire) -> None:
 def test_a_command_may_open_its_own_outputs_by_name(wire: Wire) -> None:
     sandbox = wire.create()
     line = "echo a; echo b > /dev/stdout; echo c; echo d >> /dev/stderr; echo e > /dev/stderr"
-    # They are files: to open one by name for writing empties it.
+    # They are files: opening one by name for writing empties it.
     answer = wire.say(sandbox, line).json
     assert (answer["stdout"], answer["stderr"]) == ("b\nc", "e")
 
@@ -409,22 +408,22 @@ def test_killed_agent_gets_a_new_box(wire: Wire) -> None:
     sandbox = wire.create()
     wire.out(sandbox, "echo kept > file; sleep 1000 &")
     folder = wire.platform.data / "sandboxes" / sandbox
-    for pid in processes.marked(folder) - commands_alive(folder):
+    for pid in processes.find_marked(folder) - commands_alive(folder):
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: wire.say(sandbox, "true").status == 200)
     assert wire.out(sandbox, "cat file") == "kept\n"
     wire.post("sandbox.stopSandbox", id=sandbox)
-    assert processes.marked(folder) == set()
+    assert processes.find_marked(folder) == set()
 
 
 def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire) -> None:
     sandbox = wire.create()
     wire.out(sandbox, "sleep 1000 &")
     folder = wire.platform.data / "sandboxes" / sandbox
-    for pid in processes.marked(folder):
+    for pid in processes.find_marked(folder):
         os.kill(pid, signal.SIGSTOP)
     assert wire.post("sandbox.stopSandbox", id=sandbox).raw == b"{}"
-    assert processes.marked(folder) == set()
+    assert processes.find_marked(folder) == set()
 
 
 @pytest.mark.slow
@@ -442,7 +441,7 @@ def test_a_hundred_sandboxes_run_at_once() -> None:
             assert list(pool.map(one, range(100))) == [f"{number}\n" for number in range(100)]
         # Each has its shell, too.
         assert len(commands_alive(platform.data)) == 200
-    assert processes.marked(platform.data) == set()
+    assert processes.find_marked(platform.data) == set()
 
 
 def test_stop_during_many_commands(wire: Wire) -> None:
@@ -464,7 +463,7 @@ def test_stop_during_many_commands(wire: Wire) -> None:
         statuses = set[int]().union(*(task.result() for task in running))
     assert statuses <= {200, 400, 500}
     wire.post("sandbox.stopSandbox", id=sandbox)
-    assert processes.marked(wire.platform.data / "sandboxes" / sandbox) == set()
+    assert processes.find_marked(wire.platform.data / "sandboxes" / sandbox) == set()
 
 
 def test_box_lends_only_what_others_may_read(tmp_path: Path) -> None:

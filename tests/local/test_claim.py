@@ -1,4 +1,4 @@
-"""Claiming: a sandbox of nobody's becomes somebody's, once."""
+"""Claiming: a user becomes the owner of an ownerless sandbox, once."""
 
 import pytest
 

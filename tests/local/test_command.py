@@ -1,4 +1,4 @@
-"""`python -m pocketenv_fp.local`: its options, what it logs, and how it fails."""
+"""`python -m pocketenv_fp.local`: its options, its log, and its failures."""
 
 import argparse
 import contextlib
@@ -38,21 +38,21 @@ class Served:
 
     @property
     def told(self) -> str:
-        """What it wrote to standard error."""
+        """Its standard error."""
         return self._stderr.read_text()
 
     @property
     def requests(self) -> list[tuple[str, str, str | None]]:
-        """(method, status, sandbox) of each line about a request."""
+        """Return (method, status, sandbox) of each line about a request."""
         found = [LINE.fullmatch(each) for each in self.told.splitlines()[1:]]
         return [(each[1].strip(), each[2], each[4]) for each in found if each]
 
     def wire(self) -> Wire:
-        """A connection of its first user."""
+        """Return a connection of its first user."""
         return Place(self.variables).wire()
 
     def end(self) -> int:
-        """The exit code after Ctrl-C."""
+        """Interrupt it with Ctrl-C. Return the exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(20)
 
@@ -82,14 +82,14 @@ def served(folder: Path, *options: str) -> Generator[Served]:
 
 
 def refused(*options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """The command, ended by itself."""
+    """Run the command to its end."""
     return subprocess.run(
         command(*options), env={**environment(), **variables}, capture_output=True, text=True, timeout=60, check=False
     )
 
 
 def sleepers(seconds: str) -> int:
-    """How many processes of this machine sleep for exactly so long."""
+    """Return the number of processes of this machine that sleep for exactly this time."""
     listed = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True)
     return listed.stdout.splitlines().count(f"sleep {seconds}")
 
@@ -313,7 +313,7 @@ def test_a_request_without_an_answer_is_a_line_too() -> None:
 
 
 class Stuck(io.StringIO):
-    """A stream that takes nothing until it may."""
+    """A stream that blocks until it is opened."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""SIGKILL under load, again and again: what was acknowledged is there and whole, what was not is whole or absent.
+"""SIGKILL under load, again and again: acknowledged writes are there and whole, all others are whole or absent.
 
-`POCKETENV_CRASH_SECONDS` makes it longer than it is by itself, `POCKETENV_CRASH_SEED` repeats what is random in it.
+`POCKETENV_CRASH_SECONDS` makes it longer, and `POCKETENV_CRASH_SEED` repeats its random choices.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Command:
         self._process: subprocess.Popen[str] | None = None
 
     def begin(self) -> "subprocess.Popen[str]":
-        """Start, and do not wait for anything."""
+        """Start without waiting."""
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         self._process = subprocess.Popen(
             self._command, env=self._environment, stdout=pipe, stderr=nothing, text=True, start_new_session=True
@@ -48,7 +48,7 @@ class Command:
         return self._process
 
     def start(self) -> Place:
-        """Start, and wait until it says where it is."""
+        """Start, and wait for the address."""
         process = self.begin()
         assert process.stdout is not None
         exports = [process.stdout.readline() for _ in range(4)]
@@ -56,7 +56,7 @@ class Command:
         return Place(dict(shlex.split(export)[1].split("=", 1) for export in exports))
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -66,7 +66,7 @@ class Command:
 
 
 def born(pids: set[int]) -> set[tuple[int, bytes]]:
-    """Those of these processes that live, each with its time of birth: a number may be given again."""
+    """Return the living ones of these processes, each with its time of birth: a number may be used again."""
     found: set[tuple[int, bytes]] = set()
     for pid in pids:
         try:
@@ -79,13 +79,13 @@ def born(pids: set[int]) -> set[tuple[int, bytes]]:
 
 
 def living(wire: Wire) -> set[str]:
-    """The ids of all sandboxes of the user."""
+    """Return the ids of all sandboxes of the user."""
     did = wire.get("actor.getProfile").json["did"]
     return {row["id"] for row in wire.get("actor.getActorSandboxes", did=did, limit=1000).json["sandboxes"]}
 
 
 def remains(folder: Path, wire: Wire) -> list[str]:
-    """What a crash left in the platform's folder and nobody can see through it."""
+    """Return the remains of a crash in the platform's folder that no client can see."""
     sandboxes = living(wire)
     volumes = {row["id"] for row in wire.get("volume.getVolumes", limit=1000).json["volumes"]}
     backups = {row["id"] for each in sandboxes for row in wire.get("sandbox.getBackups", id=each).json["backups"]}
@@ -99,7 +99,7 @@ def remains(folder: Path, wire: Wire) -> list[str]:
 
 
 def strangers(clients: list[Client], wire: Wire) -> list[str]:
-    """What is wrong with sandboxes whose creation nobody was told of; they are deleted."""
+    """Return the faults of sandboxes whose creation was not acknowledged. They are deleted."""
     known = {name for client in clients for kind, name in [*client.book.kept, *client.book.asked] if kind == "sandbox"}
     found = living(wire) - known
     wrong = ["a sandbox that nobody created"] if len(found) > sum(client.creating for client in clients) else []
@@ -113,7 +113,7 @@ def strangers(clients: list[Client], wire: Wire) -> list[str]:
 
 
 def check(folder: Path, clients: list[Client], place: Place, pool: ThreadPoolExecutor) -> list[str]:
-    """What is wrong after a start."""
+    """Return the faults after a start."""
     with place.wire() as wire:
         there = living(wire)
         wrong = strangers(clients, wire)
@@ -127,7 +127,7 @@ def check(folder: Path, clients: list[Client], place: Place, pool: ThreadPoolExe
 
 @pytest.fixture(params=["bubblewrap", "processes"])
 def isolation(request: pytest.FixtureRequest) -> Isolation:
-    """Each level."""
+    """Yield each level."""
     if request.param == "bubblewrap" and bubblewrap() is None:
         pytest.skip("no bubblewrap that works here: install it, or allow namespaces")
     level: Isolation = request.param
@@ -160,13 +160,13 @@ def test_kill_keeps_what_was_acknowledged(
                 wrong += check(command.folder, clients, place, pool)
                 loads = [pool.submit(client.load, place.wire()) for client in clients]
                 time.sleep(choice.uniform(0.05, 0.9))
-                ran = born(processes.marked(command.folder))
+                ran = born(processes.find_marked(command.folder))
                 command.kill()
                 for load in loads:
                     load.result(30)
-                # Either all is gone by itself, or a start that comes at once sees to it.
+                # Either all is gone by itself, or a start that comes at once removes it.
                 if choice.random() < 0.5:
-                    assert eventually(lambda: not processes.marked(command.folder), 10)
+                    assert eventually(lambda: not processes.find_marked(command.folder), 10)
                 else:
                     command.start()
                     assert not born({pid for pid, _ in ran}) & ran
@@ -185,15 +185,15 @@ def test_kill_keeps_what_was_acknowledged(
 
 
 def interrupted(folder: Path, archive: str, sandbox: str, directory: str) -> None:
-    """Leave the folder of a closed platform as a crash in the middle of an unpacking does."""
+    """Leave the folder of a closed platform as a crash in the middle of a restore does."""
     with contextlib.closing(sqlite3.connect(folder / "state.sqlite3")) as database, database:
-        database.execute("INSERT INTO unpackings VALUES (?, ?, ?, 1)", (archive, sandbox, directory))
+        database.execute("INSERT INTO restores VALUES (?, ?, ?)", (archive, sandbox, directory))
 
 
-def noted(folder: Path) -> int:
-    """How many unpackings are noted."""
+def pending_restores(folder: Path) -> int:
+    """Return the number of unfinished restores."""
     with contextlib.closing(sqlite3.connect(folder / "state.sqlite3")) as database:
-        return int(database.execute("SELECT count(*) FROM unpackings").fetchone()[0])
+        return int(database.execute("SELECT count(*) FROM restores").fetchone()[0])
 
 
 def test_restart_finishes_a_restore(isolation: Isolation, tmp_path: Path) -> None:
@@ -202,22 +202,22 @@ def test_restart_finishes_a_restore(isolation: Isolation, tmp_path: Path) -> Non
         sandbox = wire.create()
         wire.out(sandbox, "mkdir d; echo one > d/x; echo one > d/y")
         row = wire.back_up(sandbox, "/workspace/d")
-        # Half of it is back, half of what came later is still there.
+        # Half of it is back, and half of the later content is still there.
         wire.out(
             sandbox, "echo two > d/y; echo two > d/z; mkdir d/.pocketenv-draft-1; echo one > d/.pocketenv-draft-1/y"
         )
     interrupted(tmp_path, f"backups/{row['id']}", sandbox, "/workspace/d")
     with local.platform(data=tmp_path, isolation=isolation) as platform, Wire(platform, platform.token) as wire:
-        assert noted(tmp_path) == 0
+        assert pending_restores(tmp_path) == 0
         assert wire.out(sandbox, "cd d; grep -r ''; ls -A") == "x:one\ny:one\nx\ny\n"
         wire.out(sandbox, "rm -r d")
         assert wire.post("sandbox.restoreBackup", {"backupId": row["id"]}).empty
         assert wire.out(sandbox, "cat d/x d/y") == "one\none\n"
-        assert noted(tmp_path) == 0
+        assert pending_restores(tmp_path) == 0
 
 
 def test_a_copy_that_was_cut_short_leaves_no_draft(isolation: Isolation, tmp_path: Path) -> None:
-    """A pull is not taken up again, as on the platform: what had arrived is there."""
+    """A pull is not resumed, as on the platform: the files so far are there."""
     with local.platform(data=tmp_path, isolation=isolation) as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create()
         wire.out(sandbox, "mkdir d; echo text > d/x")
@@ -241,7 +241,7 @@ def test_restart_with_a_broken_restore(tmp_path: Path) -> None:
     interrupted(tmp_path, "backups/broken", sandbox, "/workspace/new")
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         assert wire.out(sandbox, "ls -A") == "x\n"
-        assert noted(tmp_path) == 0
+        assert pending_restores(tmp_path) == 0
 
 
 def test_close_during_a_restore(tmp_path: Path) -> None:
@@ -257,14 +257,14 @@ def test_close_during_a_restore(tmp_path: Path) -> None:
         wire.out(sandbox, "rm d/1*; echo two > d/new")
         restoring = threading.Thread(target=give_up, args=(wire, row["id"]))
         restoring.start()
-        assert eventually(lambda: noted(tmp_path) == 1 or not restoring.is_alive())
+        assert eventually(lambda: pending_restores(tmp_path) == 1 or not restoring.is_alive())
     restoring.join()
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         assert wire.out(sandbox, "cat d/* | cksum") == before
 
 
 def give_up(wire: Wire, backup: str) -> None:
-    """Ask for a restore that nobody may answer."""
+    """Ask for a restore that may get no answer."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         wire.post("sandbox.restoreBackup", {"backupId": backup})
 

@@ -1,4 +1,4 @@
-"""Commands: real processes that see nothing of the host's environment and that end with their sandbox."""
+"""Commands: real processes that see nothing of the host's environment and end with their sandbox."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.local.wire import Wire, commands_alive, eventually
 
 
 def living(wire: Wire, sandbox: str) -> int:
-    """Number of processes that commands of a sandbox left or have running, its box itself left aside."""
+    """Return the number of processes of a sandbox's commands, without its box."""
     return len(commands_alive(wire.platform.data / "sandboxes" / sandbox))
 
 
@@ -65,7 +65,7 @@ def test_exec_without_the_host_environment(wire: Wire, monkeypatch: pytest.Monke
     names = {line.partition("=")[0] for line in wire.out(wire.create(), "env").splitlines()}
     own = {"PATH", "HOME", "LANG", "LC_ALL", "LANGUAGE", "COMMAND_TIMEOUT_MS"}
     assert own <= names
-    # The last three are where there is no box.
+    # The last three exist where there is no box.
     assert names - own <= {"PWD", "OLDPWD", "SHLVL", "_", processes.MARK, "TMPDIR", "BASH_ENV"}
     assert wire.out(wire.create(), "echo $LANG ${HOME##*/}") == "C.UTF-8 root\n"
 
@@ -111,7 +111,7 @@ def test_exec_child_that_left_its_session(wire: Wire) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Return whether a process is there and no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
@@ -205,4 +205,4 @@ def test_exec_client_that_left(wire: Wire) -> None:
 
 def test_marked_leaves_this_process_out() -> None:
     """Nothing of this process counts as a sandbox's."""
-    assert os.getpid() not in processes.marked(Path("/"))
+    assert os.getpid() not in processes.find_marked(Path("/"))

@@ -1,4 +1,4 @@
-"""Faults on demand: the bytes that come, what becomes of the connection, and whether the work was done."""
+"""Faults on demand: the bytes on the wire, the state of the connection, and whether the work was done."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ LIST = f"{NAMESPACE}sandbox.getSandboxes"
 
 
 class Heard(NamedTuple):
-    """Every byte that came on a connection, and whether it ended with a break."""
+    """Return every byte of a connection, and whether it ended with a break."""
 
     raw: bytes
     broken: bool
@@ -45,7 +45,7 @@ class Heard(NamedTuple):
 
     @property
     def length(self) -> int:
-        """What the head says of the body."""
+        """Return the length of the body in the head."""
         (line,) = [line for line in self.head.lower().splitlines() if line.startswith(b"content-length: ")]
         return int(line.partition(b": ")[2])
 
@@ -64,7 +64,7 @@ def dial(wire: Wire) -> socket.socket:
 
 
 def request(wire: Wire, verb: str, path: str, body: bytes | None = None, *more: str) -> bytes:
-    """One request, after whose answer the connection ends in any case."""
+    """Send one request. The connection ends after its answer in any case."""
     lines = [
         f"{verb} {path} HTTP/1.1",
         "Host: localhost",
@@ -103,7 +103,7 @@ def look(wire: Wire) -> Heard:
 
 
 def owned(wire: Wire) -> int:
-    """How many sandboxes the user really has."""
+    """Return the number of the user's sandboxes."""
     did = wire.get("actor.getProfile").json["did"]
     return int(wire.get("actor.getActorSandboxes", did=did).json["total"])
 
@@ -136,7 +136,7 @@ def test_drop_reads_a_long_request(wire: Wire, fault: Drop) -> None:
     """A long request is read before an orderly end: the end would be a break otherwise."""
     with wire.platform.faults.on("sandbox.createSandbox", fault):
         assert create(wire, pad=100_000) == Heard(b"", broken=False)
-        # Longer than the platform takes: the method itself would not read it to its end.
+        # Longer than the platform allows: the method itself would not read it to its end.
         assert create(wire, pad=3_000_000) == Heard(b"", broken=False)
     assert owned(wire) == int(fault.works)
 
@@ -529,7 +529,7 @@ def test_cut_download_consumes_the_archive(wire: Wire, reset: Any) -> None:
         heard = ask(wire, "GET", f"/cp/{uuid}")
         assert planned.worked == 1
     assert (heard.length, heard.broken) == (len(content), reset)
-    # A break also loses what was still on its way.
+    # A break also loses the bytes that are on their way.
     part = content[: int(len(content) * 0.3)]
     assert part.startswith(heard.body) if reset else heard.body == part
     assert wire.raw("GET", f"/cp/{uuid}").status == 404
@@ -689,7 +689,7 @@ def test_fault_with_failing_work(wire: Wire, monkeypatch: pytest.MonkeyPatch, ca
 
 
 def preference(sandbox: str, **details: object) -> dict[str, object]:
-    """The body of a putPreferences."""
+    """Return the body of a putPreferences."""
     tag = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
     return {"sandboxId": sandbox, "preferences": [{"$type": tag, **details}]}
 

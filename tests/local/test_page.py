@@ -1,4 +1,4 @@
-"""The page for the person at this machine: what is on it, what is not, and who gets it."""
+"""The page for the user of this machine: its content, and its readers."""
 
 import html
 import re
@@ -31,7 +31,7 @@ DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
 
 
 class Balanced(HTMLParser):
-    """Every tag that is open, so that one that was never closed, or came from a name, is seen."""
+    """Every open tag: one that was never closed, or that came from a name, is noticed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class Balanced(HTMLParser):
 
 
 def page(wire: Wire, **headers: str) -> Answer:
-    """The page, asked for by a browser with these headers."""
+    """Return the page for a browser with these headers."""
     return wire.raw("GET", "/", headers=headers)
 
 
 def section(answer: Answer, name: str) -> str:
-    """One part of the page as text, without its tags."""
+    """Return one part of the page as plain text."""
     found = re.search(rf'<section id="{name}">(.*?)</section>', answer.raw.decode(), re.DOTALL)
     assert found is not None
     return html.unescape(re.sub(r"<[^>]+>", " ", found[1]))
@@ -235,7 +235,7 @@ def test_page_in_a_browser_updates_itself(tmp_path: Path, then: str) -> None:
     asked: list[str] = []
 
     class Changing(BaseHTTPRequestHandler):
-        """The page, on which something has happened when it is asked for again."""
+        """The page. Its content differs at the second request."""
 
         def do_GET(self) -> None:
             asked.append(self.path)
@@ -248,7 +248,7 @@ def test_page_in_a_browser_updates_itself(tmp_path: Path, then: str) -> None:
             self.wfile.write(render(view).encode())
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     options = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

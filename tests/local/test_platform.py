@@ -1,4 +1,4 @@
-"""A platform as a thing: started, closed, forked, killed, started again on the same folder."""
+"""The life of a platform: started, closed, forked, killed, started again on the same folder."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")
 
 @contextlib.contextmanager
 def served(*options: str) -> Generator[tuple["subprocess.Popen[str]", dict[str, str]]]:
-    """`python -m pocketenv_fp.local` and the variables that it printed."""
+    """Yield `python -m pocketenv_fp.local` and the variables that it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "pocketenv_fp.local", *options]
     pipe = subprocess.PIPE
@@ -52,7 +52,7 @@ def test_close_leaves_nothing() -> None:
         # The sandbox's own shell, and the two that it started.
         assert eventually(lambda: len(commands_alive(platform.data)) == 3)
         platform.close()
-    assert processes.marked(platform.data) == set()
+    assert processes.find_marked(platform.data) == set()
     assert not platform.data.exists()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(platform.url.rsplit(":", 1)[1]))) != 0
@@ -65,7 +65,7 @@ def test_close_leaves_nothing() -> None:
 
 
 def thread_of(thread: threading.Thread, platform: local.Platform) -> bool:
-    """Whether this is the platform's own thread."""
+    """Return whether this is the platform's own thread."""
     return thread is platform._thread  # pyright: ignore[reportPrivateUsage]
 
 
@@ -81,7 +81,7 @@ def test_close_ends_a_command_that_somebody_waits_for() -> None:
             ended.set()
 
         threading.Thread(target=sleeper).start()
-        assert eventually(lambda: bool(processes.marked(platform.data)))
+        assert eventually(lambda: bool(processes.find_marked(platform.data)))
         platform.close()
         assert ended.wait(3)
 
@@ -164,6 +164,17 @@ def test_two_platforms_do_not_share_a_folder(tmp_path: Path) -> None:
         local.platform(data=tmp_path / "state")
 
 
+@pytest.mark.parametrize(("user", "levels"), [(0, ["WARNING"]), (1000, [])])
+def test_platform_warns_of_root(
+    user: int, levels: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Root's commands can delete this machine's files at level "processes": the platform logs a warning."""
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with local.platform(isolation="processes"):
+        pass
+    assert [record.levelname for record in caplog.records if "absolute path" in record.message] == levels
+
+
 def test_platform_refuses_a_foreign_folder(tmp_path: Path) -> None:
     """A folder with other content is left alone."""
     (tmp_path / "sandboxes" / "work").mkdir(parents=True)
@@ -219,11 +230,11 @@ def test_shared_in_a_forked_child() -> None:
     assert done.returncode == 0, done.stderr
     folder = Path(done.stdout.strip())
     assert not folder.exists()
-    assert processes.marked(folder) == set()
+    assert processes.find_marked(folder) == set()
 
 
 def hold(pipe: "Connection[str, str]") -> None:
-    """Live until told otherwise."""
+    """Live until the parent ends it."""
     pipe.recv()
 
 
@@ -270,11 +281,11 @@ def test_command_prints_variables_and_ends(number: signal.Signals, tmp_path: Pat
         assert variables["POCKETENV_API_URL"] in told
         assert variables["POCKETENV_TOKEN"] not in told
         assert "Traceback" not in told
-    assert processes.marked(folder) == set() != children
+    assert processes.find_marked(folder) == set() != children
 
 
 def run_something(variables: dict[str, str], folder: Path) -> set[int]:
-    """The processes now left in the background on a platform that is known by its variables."""
+    """Return the background processes on a platform with these variables."""
     host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=20)
     login = {"Authorization": f"Bearer {variables['POCKETENV_TOKEN']}", "Content-Type": "application/json"}
@@ -317,7 +328,7 @@ def test_restart_after_kill(tmp_path: Path) -> None:
     (folder / "backups").mkdir(exist_ok=True)
     (folder / "backups" / "half-written.draft").touch()
     with local.platform(data=folder) as again, Wire(again, variables["POCKETENV_TOKEN"]) as wire:
-        assert processes.marked(folder) == set()
+        assert processes.find_marked(folder) == set()
         did = wire.get("actor.getProfile").json["did"]
         (sandbox,) = wire.get("actor.getActorSandboxes", did=did).json["sandboxes"]
         assert wire.out(sandbox["id"], "echo works") == "works\n"

@@ -7,7 +7,7 @@ from tests.local.wire import Wire, eventually
 
 
 def free_port() -> int:
-    """A port that nothing uses at the moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -36,13 +36,13 @@ def test_expose_reaches_the_server(wire: Wire) -> None:
 
 
 def shown(wire: Wire, sandbox: str) -> dict[int, bool]:
-    """Which of the listed ports have a preview URL."""
+    """Return the listed ports that have a preview URL."""
     rows = wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"]
     return {row["port"]: "previewUrl" in row for row in rows}
 
 
 def expose(wire: Wire, sandbox: str, port: int) -> str | None:
-    """The preview URL of a port that was just exposed."""
+    """Expose a port. Return its preview URL."""
     answer = wire.post("sandbox.exposePort", {"port": port}, id=sandbox)
     assert answer.status == 200, answer
     url: str | None = answer.json["previewUrl"]

@@ -1,4 +1,4 @@
-"""Providers: how a command reaches a shell, what the answer holds, what a stop keeps."""
+"""Providers: how a command reaches a shell, the keys of the answer, what a stop keeps."""
 
 import pytest
 
@@ -12,7 +12,7 @@ LOST = (500, "InternalServerError", "Internal Server Error")
 
 
 def out(wire: Wire, sandbox: str, command: str) -> str:
-    """The stdout of exactly this."""
+    """Return the stdout of exactly this."""
     answer = wire.say(sandbox, command)
     assert answer.status == 200, answer
     return str(answer.json["stdout"])

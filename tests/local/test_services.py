@@ -1,4 +1,4 @@
-"""Services: they run until they are stopped, and their status is what was last asked for."""
+"""Services: they run until they are stopped, and their status is the last requested one."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from pocketenv_fp.local import processes
 from tests.local.wire import Wire, commands_alive, eventually
 
 ROWS = {"id", "name", "description", "command", "status", "createdAt"}
-# Writes its number where a test finds it, and waits.
+# It writes its process number where a test finds it, and waits.
 WAITS = "echo $$ > pid; exec sleep 1000"
 
 
 def add_service(wire: Wire, sandbox: str, name: str, command: str, **given: object) -> str:
-    """The id of a new service."""
+    """Add a service. Return its id."""
     service = {"name": name, "command": command, **given}
     assert wire.post("service.addService", {"service": service}, sandboxId=sandbox).empty
     (found,) = [row["id"] for row in services(wire, sandbox) if row["name"] == name]
@@ -23,7 +23,7 @@ def add_service(wire: Wire, sandbox: str, name: str, command: str, **given: obje
 
 
 def services(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
-    """The services that a sandbox has."""
+    """Return the services of a sandbox."""
     told = wire.get("service.getServices", sandboxId=sandbox).json
     assert set(told) == {"services"}
     rows: list[dict[str, Any]] = told["services"]
@@ -31,13 +31,13 @@ def services(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
 
 
 def status(wire: Wire, sandbox: str, service: str) -> str:
-    """The status of one service."""
+    """Return the status of one service."""
     (found,) = [row["status"] for row in services(wire, sandbox) if row["id"] == service]
     return str(found)
 
 
 def lines(wire: Wire, sandbox: str, path: str) -> int:
-    """How many lines a file of the sandbox has; 0 while it is not there."""
+    """Return the number of lines in a file of the sandbox; 0 while it is not there."""
     return int(wire.out(sandbox, f"cat {path} 2>/dev/null | wc -l"))
 
 
@@ -64,7 +64,7 @@ def test_what_a_service_writes_goes_to_its_log(wire: Wire) -> None:
 
 
 def root(wire: Wire, sandbox: str) -> str:
-    """What stands for / in the commands of a sandbox: nothing in a box, else its folder."""
+    """Return the path of / in the commands of a sandbox: empty in a box, else its folder."""
     return wire.out(sandbox, 'printf %s "${PWD%/workspace}"')
 
 
@@ -83,7 +83,7 @@ def test_service_log_behind_a_link(wire: Wire, tmp_path: Path) -> None:
     sandbox = wire.create()
     wire.out(sandbox, f'cd "$HOME/.."; rm -rf var/log/services; ln -s {tmp_path} var/log/services; sleep 1000 &')
     folder = wire.platform.data / "sandboxes" / sandbox
-    agent = processes.marked(folder) - commands_alive(folder)
+    agent = processes.find_marked(folder) - commands_alive(folder)
     # In a box the link leads to a place of the sandbox's own.
     boxed = wire.platform.isolation == "bubblewrap"
     service = {"name": "clock", "command": "sleep 1000"}
@@ -92,7 +92,7 @@ def test_service_log_behind_a_link(wire: Wire, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     # The sandbox's own shell is one of them.
     assert len(commands_alive(folder)) == (3 if boxed else 2)
-    assert processes.marked(folder) - commands_alive(folder) == agent
+    assert processes.find_marked(folder) - commands_alive(folder) == agent
 
 
 def test_service_that_ended_is_running(wire: Wire) -> None:
@@ -221,7 +221,7 @@ def test_service_ports_are_exposed(wire: Wire) -> None:
 
 
 def ports(wire: Wire, sandbox: str) -> list[int]:
-    """The ports that a sandbox shows."""
+    """Return the ports of a sandbox."""
     return sorted(row["port"] for row in wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"])
 
 

@@ -1,4 +1,4 @@
-"""Secrets, variables and keys: kept sealed, opened at a start, shown to nobody."""
+"""Secrets, variables and keys: kept sealed, opened at a start, never shown."""
 
 import stat
 
@@ -8,7 +8,7 @@ from tests.local.wire import Wire
 
 
 def add_secret(wire: Wire, sandbox: str, name: str, value: str) -> None:
-    """Add a secret whose value is sealed here."""
+    """Add a secret. Its value is sealed here."""
     assert wire.post(
         "secret.addSecret", {"secret": {"sandboxId": sandbox, "name": name, "value": wire.seal(value)}}
     ).empty

@@ -26,31 +26,31 @@ NOTHING_SENT = (400, {"error": "No file uploaded"})
 
 
 def part(content: bytes, name: str = "file", filename: str | None = "a.tar.gz") -> bytes:
-    """One part of a form."""
+    """Return one part of a form."""
     told = f'; filename="{filename}"' if filename is not None else ""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{told}\r\n'
     return head.encode() + b"Content-Type: application/gzip\r\n\r\n" + content + b"\r\n"
 
 
 def form(*parts: bytes) -> bytes:
-    """A whole form."""
+    """Return a whole form."""
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def upload(wire: Wire, content: bytes, uuid: str | None = None) -> str:
-    """The uuid of a new archive."""
+    """Upload an archive. Return its uuid."""
     answer = wire.raw("POST", "/cp" if uuid is None else f"/cp?uuid={uuid}", form(part(content)), FORM)
     assert (answer.status, list(answer.json)) == (200, ["uuid"]), answer
     return str(answer.json["uuid"])
 
 
 def told(answer: Answer) -> tuple[int, object]:
-    """Status and body of a refusal."""
+    """Return the status and body of a refusal."""
     return answer.status, answer.json
 
 
 def archive(**files: str) -> bytes:
-    """A tar.gz of these files."""
+    """Return a tar.gz of these files."""
     kept = io.BytesIO()
     with tarfile.open(fileobj=kept, mode="w:gz") as tar:
         for name, text in files.items():
@@ -61,12 +61,12 @@ def archive(**files: str) -> bytes:
 
 
 def drafts(platform: local.Platform) -> list[Path]:
-    """What storage has not finished with."""
+    """Return the unfinished files of the storage."""
     return list((platform.data / "storage" / ".drafts").iterdir())
 
 
 def oldest(data: Path) -> Path:
-    """The first of the last two archives."""
+    """Return the first of the last two archives."""
     kept = [path for path in (data / "storage").iterdir() if path.is_file()]
     return sorted(kept, key=lambda path: path.stat().st_mtime_ns)[-2]
 
@@ -181,7 +181,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire) -> None:
     connection.putrequest("POST", "/cp?uuid=broken")
     for name, value in (*FORM.items(), ("Authorization", f"Bearer {wire.token}"), ("Content-Length", "1000000")):
         connection.putheader(name, value)
-    # More than it holds back, so that it is seen to be written down as it comes.
+    # More than its buffer holds, so that it must write before the end.
     connection.endheaders(part(b"x" * 900_000))
     assert eventually(lambda: [path.stat().st_size > 500_000 for path in drafts(wire.platform)] == [True])
     connection.close()
@@ -320,7 +320,7 @@ def test_push_packs_a_file_and_a_link_too(wire: Wire) -> None:
 
 
 def pushed(wire: Wire, sandbox: str, path: str) -> list[str]:
-    """The names in the archive of a path."""
+    """Push a path. Return the names in its archive."""
     uuid = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": path}).json["uuid"]
     with tarfile.open(fileobj=io.BytesIO(wire.raw("GET", f"/cp/{uuid}").raw)) as tar:
         return tar.getnames()

@@ -1,4 +1,4 @@
-"""Volumes: attached under their path by a start, and there again after a stop."""
+"""Volumes: a start attaches them under their path, and they survive a stop."""
 
 import stat
 from pathlib import Path
@@ -11,20 +11,20 @@ from tests.local.wire import Wire
 
 
 def add_volume(wire: Wire, sandbox: str, name: str, **given: object) -> str:
-    """The id of a new volume."""
+    """Add a volume. Return its id."""
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": name, **given}}).empty
     (found,) = [row["id"] for row in volumes(wire, sandbox) if row["name"] == name]
     return str(found)
 
 
 def volumes(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
-    """The volumes that a sandbox has."""
+    """Return the volumes of a sandbox."""
     rows: list[dict[str, Any]] = wire.get("volume.getVolumes", sandboxId=sandbox).json["volumes"]
     return rows
 
 
 def kept(wire: Wire, volume: str) -> Path:
-    """Where the content of a volume lies."""
+    """Return the folder of a volume's content."""
     return wire.platform.data / "volumes" / volume
 
 

@@ -17,7 +17,7 @@ BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 
 
 class Answer(NamedTuple):
-    """One answer as it came: header names in lower case."""
+    """One answer as it arrived: header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
 
 
 class Place:
-    """A platform of another process, as `Wire` wants to have it."""
+    """A platform in another process, with the fields that `Wire` needs."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.url = variables["POCKETENV_API_URL"]
@@ -50,7 +50,7 @@ class Place:
         self.public_key = variables["POCKETENV_PUBLIC_KEY"]
 
     def wire(self) -> "Wire":
-        """A connection of its first user."""
+        """Return a connection of its first user."""
         return Wire(self, self.token)  # type: ignore[arg-type]  # all that it uses
 
 
@@ -88,35 +88,36 @@ class Wire:
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
     def get(self, name: str, **params: object) -> Answer:
-        """A query."""
+        """Send a query."""
         return self.raw("GET", _path(name, params))
 
     def post(self, name: str, body: Any = None, **params: object) -> Answer:
-        """A procedure; None sends no body."""
+        """Send a procedure; None sends no body."""
         if body is None:
             return self.raw("POST", _path(name, params))
         headers = {"Content-Type": "application/json"}
         return self.raw("POST", _path(name, params), json.dumps(body).encode(), headers)
 
     def create(self, **body: object) -> str:
-        """The id of a new sandbox."""
+        """Create a sandbox. Return its id."""
         answer = self.post("sandbox.createSandbox", {"base": BASE, **body})
         assert answer.status == 200, answer
         return str(answer.json["id"])
 
     def start(self, sandbox: str) -> None:
-        """Start, and see that it was accepted."""
+        """Start a sandbox. Assert that the platform accepts it."""
         answer = self.post("sandbox.startSandbox", {}, id=sandbox)
         assert (answer.status, answer.raw) == (200, b"{}"), answer
 
     def start_and_wait(self, sandbox: str) -> None:
         """Start, and wait for the files and keys. The platform writes them after its answer."""
         # Files are written in the order of their records, after the keys: the marker is the last.
-        marker = f"/workspace/.marker-{time.monotonic_ns()}"
+        name = f".marker-{time.monotonic_ns()}"
+        marker = f"/workspace/{name}"
         file = {"sandboxId": sandbox, "path": marker, "content": self.seal("")}
         assert self.post("file.addFile", {"file": file}).empty
         self.start(sandbox)
-        assert eventually(lambda: self.exec(sandbox, f"test -e {marker} && rm {marker}")[2] == 0, 30)
+        assert eventually(lambda: self.exec(sandbox, f"test -e {name} && rm {name}")[2] == 0, 30)
         rows = self.get("file.getFiles", sandboxId=sandbox, limit=1000).json["files"]
         (record,) = [row["id"] for row in rows if row["path"] == marker]
         assert self.post("file.deleteFile", id=record).empty
@@ -135,11 +136,11 @@ class Wire:
         return row
 
     def say(self, sandbox: str, command: str) -> Answer:
-        """The answer of exec to exactly this."""
+        """Return the answer of exec to exactly this."""
         return self.post("sandbox.exec", {"command": command}, id=sandbox)
 
     def exec(self, sandbox: str, command: str) -> tuple[str, str, int]:
-        """(stdout, stderr, exit code) of a shell line in a child of the sandbox's shell, as the client runs it."""
+        """Run a shell line in a child of the sandbox's shell, as the client does. Return (stdout, stderr, exit code)."""
         answer = self.say(sandbox, in_child(command))
         assert answer.status == 200, answer
         # Some providers' answers have no stderr: what was written there is in stdout.
@@ -147,21 +148,21 @@ class Wire:
         return stdout, stderr, answer.json["exitCode"]
 
     def out(self, sandbox: str, command: str) -> str:
-        """The standard output of a shell line that succeeds."""
+        """Run a shell line. Return its standard output. Assert that it succeeds."""
         stdout, stderr, code = self.exec(sandbox, command)
         assert code == 0, stderr
         return stdout
 
     def status(self, sandbox: str) -> str:
-        """The status of a sandbox."""
+        """Return the status of a sandbox."""
         return str(self.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["status"])
 
     def seal(self, text: str) -> str:
-        """A sealed box for this platform: base64url without padding."""
+        """Return a sealed box for this platform: base64url without padding."""
         return self.seal_bytes(text.encode())
 
     def seal_bytes(self, content: bytes) -> str:
-        """A sealed box for bytes that need not be text."""
+        """Return a sealed box for bytes that need not be UTF-8."""
         box = SealedBox(PublicKey(bytes.fromhex(self.platform.public_key))).encrypt(content)
         return base64.urlsafe_b64encode(box).decode().rstrip("=")
 
@@ -171,7 +172,7 @@ _ESCAPES = {ord("\\"): "\\\\", ord("'"): "\\'", ord("\n"): "\\n", ord("\r"): "\\
 
 
 def in_child(command: str) -> str:
-    """The line that runs another one in a shell of its own in /workspace, with a mark after each output."""
+    """Return the line that runs another one in a shell of its own in /workspace, with a mark after each output."""
     quoted = command.translate(_ESCAPES)
     return (
         f"set +e; (cd /workspace && bash -c $'{quoted}' </dev/null; e=$?; printf '\\036'; printf '\\036' >&2; exit $e)"
@@ -184,8 +185,8 @@ def _path(name: str, params: Mapping[str, object]) -> str:
 
 
 def commands_alive(folder: Path) -> set[int]:
-    """The processes of the sandboxes in a folder that are neither their agent nor bubblewrap."""
-    return {pid for pid in processes.marked(folder) if b"agent.program" not in _command_line(pid)}
+    """Return the processes of the sandboxes in a folder, without their agents and bubblewrap."""
+    return {pid for pid in processes.find_marked(folder) if b"agent.program" not in _command_line(pid)}
 
 
 def _command_line(pid: int) -> bytes:

@@ -429,7 +429,7 @@ def test_an_interrupt_whose_sandbox_cannot_be_deleted_says_which_it_is(place: lo
         _, told = interrupted(place, ADD_SECRET)
     left = get_sandbox("interrupted").unwrap()
     assert left is not None
-    assert f"The sandbox {left.id}, which this call created, may still be there." in told
+    assert f"The sandbox {left.id}, which this call created, may still exist." in told
 
 
 def interrupted(place: local.Platform, method: str, *numbers: signal.Signals, fault: Fault = LATE) -> tuple[int, str]:
@@ -665,7 +665,7 @@ def test_create_without_a_session_deletes_what_was_made() -> None:
 def test_create_without_a_session_names_what_stays() -> None:
     error = lost(Lost([shown_as(1)], deletes=502), token_of(did=DID))
     assert error.sandbox == "sandbox_1"
-    assert "sandbox_1 was made all the same" in str(error)
+    assert "sandbox_1 was created and still exists" in str(error)
 
 
 def test_create_without_a_session_deletes_none_of_several() -> None:

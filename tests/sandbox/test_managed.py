@@ -234,7 +234,7 @@ def test_a_release_that_fails_after_a_success_is_the_failure(platform: local.Pla
     assert isinstance(failed, ServerError)
     left = get_sandbox("box").unwrap()
     assert left is not None
-    assert failed.__notes__ == [f"The sandbox {left.id} may still be there. Releasing it failed: {failed.summary()}"]
+    assert failed.__notes__ == [f"The sandbox {left.id} may still exist. Its release failed: {failed.summary()}"]
     assert pickle.loads(pickle.dumps(failed)).__notes__ == failed.__notes__
 
 
@@ -248,7 +248,7 @@ def test_a_release_that_fails_does_not_hide_the_first_failure(platform: local.Pl
         left = get_sandbox(name).unwrap()
         assert left is not None
         (note,) = error.__notes__
-        assert note.startswith(f"The sandbox {left.id} may still be there. Releasing it failed: {DELETE}")
+        assert note.startswith(f"The sandbox {left.id} may still exist. Its release failed: {DELETE}")
 
 
 def test_a_release_that_raises_does_not_hide_the_first_failure_either() -> None:
@@ -285,7 +285,7 @@ def test_a_second_signal_does_not_wait_for_the_release() -> None:
         managed(start, release=when(interrupted, start) | when(interrupted, start) | delete)("box")
     left = get_sandbox("box").unwrap()
     assert left is not None
-    note = f"The sandbox {left.id} may still be there. Releasing it raised KeyboardInterrupt"
+    note = f"The sandbox {left.id} may still exist. Its release raised KeyboardInterrupt"
     assert raised.value.__notes__ == [note]
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
@@ -504,9 +504,9 @@ def test_ephemeral_checks_its_options_as_soon_as_they_are_there() -> None:
         ephemeral(start, base=anything)
     with pytest.raises(TypeError, match=r"ephemeral: create: .*unexpected keyword argument 'size'"):
         ephemeral(start, **unknown)
-    with pytest.raises(TypeError, match="ephemeral takes the beginning of a name, not a int"):
+    with pytest.raises(TypeError, match="ephemeral takes the prefix of a name, not a int"):
         ephemeral(start)(anything)
-    with pytest.raises(TypeError, match="managed: acquire: a step is needed, not a int"):
+    with pytest.raises(TypeError, match="managed: acquire: expected a step, got int"):
         managed(start, acquire=anything)
 
 

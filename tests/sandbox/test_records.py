@@ -356,7 +356,7 @@ def test_somebody_else_sees_and_changes_nothing(kind: Kind, box: Sandbox, platfo
 @EACH
 def test_an_id_wins_over_a_name_that_looks_like_it(kind: Kind, box: Sandbox) -> None:
     first = kind.box("set")(box, *kind.first(1)).unwrap()
-    # Past the check of names, as another client would: an id is no name of a variable.
+    # Past the check of names, as another client would: an id is not the name of a variable.
     add, update = (kind.account(verb).__wrapped__ for verb in ("add", "update"))  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
     kind.account("delete")(first.id).unwrap()
     first = kind.box("set")(box, *kind.first(1)).unwrap()
@@ -543,7 +543,7 @@ def test_set_file_path_has_one_spelling(box: Sandbox, spelled: str) -> None:
 def test_set_file_path_of_a_directory_is_refused(box: Sandbox, path: str, platform: local.Platform) -> None:
     platform.calls.clear()
     for refused in (box | set_file(path, "1"), pocketenv.add_file(box.id, path, "1")):
-        assert refused.failure() == InvalidInput("path", "names a directory: a start writes a file")
+        assert refused.failure() == InvalidInput("path", "is a directory: start writes a file there")
     assert not platform.calls
 
 
@@ -759,7 +759,9 @@ def test_set_volume_name_of_several_moves_none() -> None:
 
 def test_set_volume_path_that_is_relative_is_refused(box: Sandbox, platform: local.Platform) -> None:
     platform.calls.clear()
-    assert (box | set_volume("models", "models")).failure() == InvalidInput("path", "is not absolute: it starts with /")
+    assert (box | set_volume("models", "models")).failure() == InvalidInput(
+        "path", "is not absolute: it must start with /"
+    )
     assert not platform.calls
 
 

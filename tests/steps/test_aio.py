@@ -297,7 +297,7 @@ def test_a_mistake_in_the_program_comes_out() -> None:
 def test_only_a_step_can_be_awaited() -> None:
     with pytest.raises(TypeError, match=r"exec needs arguments: write `\| exec"):
         aio(exec)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
-    with pytest.raises(TypeError, match="aio: a step is needed, not a str"):
+    with pytest.raises(TypeError, match="aio: expected a step, got str"):
         aio("ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
 

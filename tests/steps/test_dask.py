@@ -153,7 +153,7 @@ def test_a_failure_crosses_with_its_notes_and_where_it_happened(pool: Executor, 
     assert [type(place) for place in error.where] == [Place] * 3
     assert error.where[0].step == "exec('test $NAME != b', env={'NAME': 'b'}, check=True)"
     (note,) = error.__notes__
-    assert "may still be there. Releasing it failed: sandbox.deleteSandbox" in note
+    assert "may still exist. Its release failed: sandbox.deleteSandbox" in note
     assert mine() == ["a"]
 
 

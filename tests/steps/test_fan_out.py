@@ -149,8 +149,8 @@ def test_fan_out_to_frame_names_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
         (shout, "abc", "fan_out: targets: expected a list of Any, got str"),
         (shout, b"abc", "fan_out: targets: expected a list of Any, got bytes"),
         (exec, ["a"], "exec needs arguments"),
-        (3, ["a"], "a step is needed, not a int"),
-        (str.upper, ["a"], "the function of the target: a step is needed, not a str"),
+        (3, ["a"], "expected a step, got int"),
+        (str.upper, ["a"], "the function of the target: expected a step, got str"),
     ],
 )
 def test_fan_out_of_wrong_values(pipeline: Any, targets: Any, said: str) -> None:

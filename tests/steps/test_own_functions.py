@@ -155,7 +155,7 @@ def test_map_of_a_lambda_is_not_pickled(monkeypatch: pytest.MonkeyPatch) -> None
     import sys
 
     monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
-    with pytest.raises(pickle.PicklingError, match="define the function with a name at the top of a module"):
+    with pytest.raises(pickle.PicklingError, match="define a named function at the top level of a module"):
         pickle.dumps(stdout.map(lambda text: text))
 
 
@@ -236,9 +236,9 @@ def wrong(value: object) -> Any:
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a function after a step": (lambda: stdout | wrong(str.strip), r"write \.map\(str\.strip\)"),
-    "a lambda after a step": (lambda: start | wrong(COUNTERS[0]), r"is a function and no step: write \.map"),
+    "a lambda after a step": (lambda: start | wrong(COUNTERS[0]), r"is a function, not a step: write \.map"),
     "an operation without arguments": (lambda: wrong(exec).map(str), r"write `\| exec\(…\)`"),
-    "no function": (lambda: start.map(wrong(3)), "map: a function is needed, not a int"),
+    "no function": (lambda: start.map(wrong(3)), "map: expected a function, got int"),
     "bind of a plain value": (lambda: identity.bind(wrong(str))(1), r"write \.map\(str\)"),
     "bind of an IOResult": (lambda: identity.bind(wrong(IOResult.from_value))(1), "unwrap it"),
     "lash to a plain value": (lambda: at_most(0).lash(wrong(str))(Count(1)), r"return Success\(…\) or Failure\(…\)"),

@@ -193,7 +193,7 @@ def test_what_traces_is_a_value() -> None:
 def test_only_a_step_can_be_traced() -> None:
     with pytest.raises(TypeError, match=r"exec needs arguments: write `\| exec"):
         trace(exec)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
-    with pytest.raises(TypeError, match="trace: a step is needed, not a str"):
+    with pytest.raises(TypeError, match="trace: expected a step, got str"):
         trace("ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
 
@@ -286,7 +286,7 @@ def test_a_picture_of_nothing_is_one() -> None:
 def test_the_time_at_the_limit_is_drawn_apart() -> None:
     call = CallRecord("sandbox.exec", 0.0, 0.5, "200", 3, 0.2)
     page = Page(timeline([record("exec('ls')", 0, "", call)], [], ""))
-    assert "sandbox.exec: held back 0.200 s" in page.text
+    assert "sandbox.exec: delayed 0.200 s" in page.text
     assert "sandbox.exec: 200, 0.500 s, sent 3 times" in page.text
     assert page.tags.count("rect") == 3
 

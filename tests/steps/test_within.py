@@ -467,7 +467,7 @@ def test_a_time_that_is_none_is_refused(box: Sandbox) -> None:
         assert "seconds" in str(error)
     with pytest.raises(TypeError, match="within: seconds"):
         within("5", exec("true"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="within: step: a step is needed"):
+    with pytest.raises(TypeError, match="within: step: expected a step"):
         within(5, "ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -16,7 +16,10 @@ from pocketenv_fp import (
     Explanation,
     File,
     Integration,
+    Job,
+    JobOutput,
     Page,
+    Piece,
     PocketenvError,
     Port,
     Preferences,
@@ -35,6 +38,7 @@ from pocketenv_fp import (
     Volume,
     aio,
     as_curl,
+    cancel,
     check,
     collect,
     create,
@@ -47,17 +51,22 @@ from pocketenv_fp import (
     explain,
     expose,
     fan_out,
+    follow,
+    forget,
     from_env,
     gather,
+    get_job,
     get_profile,
     get_sandbox,
     get_ssh_keys,
     get_tailscale_auth_key,
     identity,
+    job_output,
     json_output,
     keep,
     lines,
     list_backups,
+    list_jobs,
     list_ports,
     list_sandboxes,
     list_sandboxes_by_actor,
@@ -71,17 +80,20 @@ from pocketenv_fp import (
     restore_backup,
     retrying,
     sandbox,
+    send_input,
     set_secret,
     set_ssh_keys,
     set_tailscale_auth_key,
     start,
     stdout,
     stop,
+    submit,
     tap,
     trace,
     tracing,
     unexpose,
     vscode,
+    wait_for_job,
     wait_until_running,
     when,
     within,
@@ -330,3 +342,21 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     assert_type(explain(start | exec("ls"), made), Explanation)
     assert_type(as_curl(start | exec("ls"), box), str)
     assert_type(as_curl(get_sandbox | start), str)
+
+
+def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:
+    def came(piece: Piece) -> None: ...
+
+    assert_type(box | submit("make", ["all"], env={"A": from_env("B")}, id="x"), Result[Job, PocketenvError])
+    assert_type(submit("make", timeout=3600), Step[Sandbox, Job])
+    assert_type(made | submit("cat", open_stdin=True) | send_input("a", close=True) | follow, Ran)
+    assert_type(job | follow(on_output=came, timeout=5), Ran)
+    assert_type(follow(job, on_output=True), Ran)
+    assert_type(job | job_output, Result[JobOutput, PocketenvError])
+    assert_type(job | wait_for_job(timeout=60), Ran)
+    assert_type(job | cancel, Ran)
+    assert_type(job | forget, Boxed)
+    assert_type(get_job("x") | cancel, Step[Sandbox, ExecResult])
+    assert_type(made | list_jobs, Result[list[Job], PocketenvError])
+    assert_type(box | exec("make", on_output=came, durable=True), Ran)
+    assert_type(sandbox.sh("make {name}", name="x", on_output=print), Step[Sandbox, ExecResult])

@@ -16,18 +16,16 @@ from .file_operations import DRAFT, WorkError, draft_in, is_directory, place, re
 FASTEST = 1
 
 
-def pack(root: str, path: str, volumes: Mapping[str, str], archive: int, top: str | None) -> bool:
+def pack(root: str, path: str, volumes: Mapping[str, str], archive: int) -> bool:
     """Write a directory as tar.gz, volumes in it as directories. Return whether there is such a directory."""
     source = place(root, path, volumes)
     if not os.path.isdir(source):
         return False
     inside = {
-        os.path.join(top or ".", os.path.relpath(link, source)): volumes[link]
-        for link in volumes
-        if _below(link, source)
+        os.path.join(".", os.path.relpath(link, source)): volumes[link] for link in volumes if _below(link, source)
     }
     with os.fdopen(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=FASTEST) as tar:
-        tar.add(source, arcname=top or ".", filter=lambda member: None if member.name in inside else _packed(member))
+        tar.add(source, arcname=".", filter=lambda member: None if member.name in inside else _packed(member))
         for name, folder in inside.items():
             tar.add(folder, arcname=name, filter=_packed)
     return True
@@ -110,8 +108,8 @@ def _admit(member: tarfile.TarInfo, target: str) -> None:
     )
     if member.islnk():
         member.linkname = posixpath.normpath(member.linkname.lstrip("/"))
-        linked = os.path.realpath(os.path.join(target, member.linkname))
-        if os.path.commonpath([target, linked]) != target:
+        link_target = os.path.realpath(os.path.join(target, member.linkname))
+        if os.path.commonpath([target, link_target]) != target:
             raise WorkError("a hard link to something outside the archive")
     if os.path.commonpath([target, inside]) != target:
         raise WorkError("an entry behind a link that leads outside")

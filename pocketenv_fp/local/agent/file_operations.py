@@ -22,11 +22,11 @@ def place(root: str, path: str, volumes: Mapping[str, str]) -> str:
     if "\0" in path:
         raise WorkError("a NUL in the path")
     inside = posixpath.normpath(posixpath.join("/workspace", path)).lstrip("/")
-    found = os.path.realpath(os.path.join(root, inside))
+    real = os.path.realpath(os.path.join(root, inside))
     own = (os.path.realpath(folder) for folder in (root, *volumes.values()))
-    if not any(os.path.commonpath([folder, found]) == folder for folder in own):
+    if not any(os.path.commonpath([folder, real]) == folder for folder in own):
         raise WorkError("a link leads out of the sandbox")
-    return found
+    return real
 
 
 def draft_in(folder: str) -> str:

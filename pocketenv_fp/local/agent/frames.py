@@ -10,8 +10,8 @@ _HEAD = struct.Struct("!II")
 
 def frame(message: Mapping[str, Any], payload: bytes | bytearray = b"") -> bytes:
     """Return the bytes of one message."""
-    told = json.dumps(message).encode()
-    return b"".join((_HEAD.pack(len(told), len(payload)), told, payload))
+    head = json.dumps(message).encode()
+    return b"".join((_HEAD.pack(len(head), len(payload)), head, payload))
 
 
 class Frames:
@@ -24,11 +24,11 @@ class Frames:
         """Yield every message that is whole by now, with its payload."""
         self._received += data
         while len(self._received) >= _HEAD.size:
-            told, carried = _HEAD.unpack_from(self._received)
-            whole = _HEAD.size + told + carried
+            head_size, payload_size = _HEAD.unpack_from(self._received)
+            whole = _HEAD.size + head_size + payload_size
             if len(self._received) < whole:
                 return
-            message: dict[str, Any] = json.loads(self._received[_HEAD.size : _HEAD.size + told])
-            payload = bytes(self._received[_HEAD.size + told : whole])
+            message: dict[str, Any] = json.loads(self._received[_HEAD.size : _HEAD.size + head_size])
+            payload = bytes(self._received[_HEAD.size + head_size : whole])
             del self._received[:whole]
             yield message, payload

@@ -22,23 +22,23 @@ def adopt_orphans() -> None:
 
 def descendants(ancestors: set[int]) -> dict[int, tuple[int, int]]:
     """Return every living process below these: its number, and its (parent, session)."""
-    found = living()
+    processes = living()
     below: dict[int, tuple[int, int]] = {}
     grown = ancestors
     while grown:
-        grown = {pid for pid, (parent, _) in found.items() if parent in grown and pid not in below}
-        below.update({pid: found[pid] for pid in grown})
+        grown = {pid for pid, (parent, _) in processes.items() if parent in grown and pid not in below}
+        below.update({pid: processes[pid] for pid in grown})
     return below
 
 
 def of_service(leader: int, key: str) -> set[int]:
     """Return the processes in the session of a service, and those with its mark that left the session."""
     bearing = b"\0" + f"{MARK}={key}".encode() + b"\0"
-    found = {leader}
+    pids = {leader}
     for pid, (_, session) in living().items():
         if session == leader or bearing in environment(pid):
-            found.add(pid)
-    return found
+            pids.add(pid)
+    return pids
 
 
 def kill(pids: set[int]) -> None:
@@ -91,15 +91,15 @@ def living() -> dict[int, tuple[int, int]]:
         names = os.listdir("/proc")
     except OSError:
         return {}
-    found: dict[int, tuple[int, int]] = {}
+    processes: dict[int, tuple[int, int]] = {}
     for name in names:
         if name.isdecimal():
             with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
                 state, parent, _, session = file.read().rpartition(b") ")[2].split()[:4]
                 # A zombie cannot be killed again.
                 if state != b"Z":
-                    found[int(name)] = int(parent), int(session)
-    return found
+                    processes[int(name)] = int(parent), int(session)
+    return processes
 
 
 def environment(pid: int) -> bytes:

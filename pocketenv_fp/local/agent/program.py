@@ -1,10 +1,10 @@
-"""The program inside a sandbox's box: it runs what the platform asks for, and everything here ends with it.
+"""The program inside a sandbox's box: it runs the requests of the platform, and every process of the box ends with it.
 
-It knows nothing but the standard library, for nothing else is in a box: it is process 1 there, or an ordinary process
-where there are no boxes. What it is to do comes as one argument, a JSON object.
+It imports only the standard library: a box has nothing else. It is process 1 in a box, and an ordinary process where there
+are no boxes. Its options are one argument, a JSON object.
 
-Requests and answers go over one inherited socket, which is the life line as well: at its end, whoever closed it and
-however, process 1 ends, and the kernel ends the rest.
+Requests and answers go over one inherited socket. The socket is the life line as well: when it is closed, for any reason,
+process 1 ends, and the kernel kills the rest.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import fcntl
 import gc
 import json
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -28,47 +27,15 @@ from typing import Any, NoReturn
 from . import file_operations, process_tree, protection
 from .frames import Frames, frame
 from .session import Line, Outcome, Session, Shell
+from .spawner import PIECE, Command, Spawner
 
-PIECE = 1 << 16
-MOST_FILES = 65_536
-# How long a service may take to end when it is asked to.
+# The time of a service between SIGTERM and SIGKILL.
 GRACE_SECONDS = 3.0
 WATCH_SECONDS = 0.05
-DIRECTORIES = ("workspace", "root", "tmp")
-OWN = "run/pocketenv/session"
-# Where there is no box, a command's `/workspace` would be the machine's: an absolute directory that the sandbox's folder
-# has means that one to `cd`, in bash and in other shells that have read this.
-CHANGE_DIRECTORY = """cd() {
-for pocketenv_to do :; done
-case ${pocketenv_to-} in
-"$POCKETENV_SANDBOX_DIR" | "$POCKETENV_SANDBOX_DIR"/*) ;;
-/*) if [ -d "$POCKETENV_SANDBOX_DIR$pocketenv_to" ]; then set -- "$POCKETENV_SANDBOX_DIR$pocketenv_to"; fi ;;
-esac
-unset pocketenv_to
-command cd "$@"
-}
-"""
-_QUOTE = "'\\''"
-# Python ignores the last two and would pass that on.
-_OWN_SIGNALS = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
-
-
-class Command:
-    """A process that was asked for: a command line, a service, or file work. `deadline` is when it is killed."""
-
-    def __init__(self, number: int | None, pid: int, trouble: int | None, key: str | None = None) -> None:
-        self.number = number
-        self.pid = pid
-        self.trouble = trouble
-        self.key = key
-        self.outputs: dict[int, bytearray] = {}
-        self.limited = False
-        self.deadline: float | None = None
-        self.late = False
 
 
 class Agent:
-    """The loop."""
+    """The loop that reads requests and sends answers."""
 
     def __init__(self, line: socket.socket, options: dict[str, Any]) -> None:
         self._line = line
@@ -77,33 +44,21 @@ class Agent:
         self._alone: bool = options["alone"]
         self._limits: dict[str, int | None] = options["limits"]
         self._shell: str = options["shell"]
-        self._path: str = options["path"]
-        self._marks: dict[str, str] = options["marks"]
-        limited = self._limits["cpu_seconds"] is not None or self._limits["memory_bytes"] is not None
-        # A spawned process that leads a session is Linux's; elsewhere Python may not know how.
-        self._forks = limited or not sys.platform.startswith("linux")
-        self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._selector = selectors.DefaultSelector()
         self._frames = Frames()
         self._descriptors: deque[int] = deque()
         self._holders: dict[str, int] = {}
         self._sending: deque[memoryview] = deque()
         self._running: dict[int, Command] = {}
+        self._spawner = Spawner(options, self._running)
         self._services: dict[str, Command] = {}
         self._ending: dict[str, tuple[list[int], float]] = {}
         self._crowd = 0
         self._session: Session | None = None
         self._typed: dict[str, Any] = {}
-        self._own = self._place(OWN)
-        self._open_files = self._many_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with contextlib.suppress(ValueError, OSError):
-            soft, hard = self._open_files
-            most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, soft), hard))
-            self._many_files = (max(most, soft), hard)
 
     def serve(self) -> NoReturn:
-        """Answer until the line ends."""
+        """Answer requests until the life line is closed."""
         self._line.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._selector.register(self._line, selectors.EVENT_READ, self._receive)
         woken = _wake_on_children()
@@ -150,7 +105,7 @@ class Agent:
         except OSError:
             data, descriptors = b"", []
         for descriptor in descriptors:
-            # It comes as one that a command started before its turn would inherit.
+            # It arrives inheritable: a command that starts before its turn would get it.
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - its own signature
             self._descriptors.append(descriptor)
         if not data:
@@ -175,21 +130,21 @@ class Agent:
             pass
         except OSError:
             self._end()
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._sending else 0)
-        if self._selector.get_key(self._line).events != wanted:
-            self._selector.modify(self._line, wanted, self._exchange if self._sending else self._receive)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._sending else 0)
+        if self._selector.get_key(self._line).events != events:
+            self._selector.modify(self._line, events, self._exchange if self._sending else self._receive)
 
     def _exchange(self) -> None:
         self._send()
         self._receive()
 
     def _end(self) -> NoReturn:
-        # Process 1 takes all others of its box along. Where there is no box they are hunted down.
+        # The kernel kills all processes of a box with process 1. Without a box they are killed one by one.
         if not self._alone:
             process_tree.end_all(os.getpid(), {command.pid for command in self._running.values()})
         os._exit(0)
 
-    # What can be asked for.
+    # The requests.
 
     def _handle(self, request: dict[str, Any], payload: bytes) -> None:
         number: int = request["id"]
@@ -219,13 +174,13 @@ class Agent:
             self._say({"id": number, "error": file_operations.reason(error)})
 
     def _run(self, number: int, request: dict[str, Any]) -> None:
-        # Pipes, read to their end and not to the command's: a child left in the background keeps writing to a
-        # reader that throws its words away, and /dev/stderr can be opened by name.
+        # Pipes, so that /dev/stderr can be opened by name. They are read to their end, not to the command's: a child in
+        # the background keeps writing, and its output is dropped.
         out, out_end = os.pipe()
         err, err_end = os.pipe()
         try:
-            # Closed at once where both outputs are one: nothing comes through it.
-            command = self._start(number, request, out_end, out_end if request["merged"] else err_end)
+            # Closed at once where both outputs are one: it is not used.
+            command = self._spawner.start(number, request, out_end, out_end if request["merged"] else err_end)
         except OSError:
             os.close(out)
             os.close(err)
@@ -243,7 +198,7 @@ class Agent:
     def _type(self, number: int, request: dict[str, Any]) -> None:
         if self._session is None:
             self._session = Session(
-                self._own,
+                self._spawner.own,
                 self._selector,
                 self._shell_of_session,
                 answer=self._answer,
@@ -258,10 +213,10 @@ class Agent:
     def _shell_of_session(self) -> Shell:
         reading, writing = os.pipe()
         try:
-            # Its own name is in its error messages.
+            # The name of the program is in its error messages.
             bash = "/usr/bin/bash" if os.path.exists("/usr/bin/bash") else self._shell
             request = {**self._typed, "argv": [bash, "--norc"]}
-            command = self._start(None, request, self._nothing, self._nothing, reading=reading)
+            command = self._spawner.start(None, request, self._spawner.null, self._spawner.null, reading=reading)
         except OSError:
             os.close(writing)
             raise
@@ -273,11 +228,11 @@ class Agent:
         if outcome.code is None:
             self._say({"id": number, "lost": True})
             return
-        told = {"id": number, "code": outcome.code, "out": len(outcome.out), "limited": outcome.limited}
-        self._say(told, outcome.out + outcome.err)
+        message = {"id": number, "code": outcome.code, "out": len(outcome.out), "limited": outcome.limited}
+        self._say(message, outcome.out + outcome.err)
 
     def _hold(self, number: int, descriptor: int) -> None:
-        # A command opens the file by this name, whatever directory of the machine it lies in.
+        # A command opens the file by this name, also one in a directory that its box does not have.
         try:
             pid = protection.hold(descriptor)
         finally:
@@ -297,7 +252,7 @@ class Agent:
         request["env"][process_tree.MARK] = key
         request["argv"] = ["bash", "-c", request["line"]]
         try:
-            self._services[key] = self._start(None, request, output, output, key=key)
+            self._services[key] = self._spawner.start(None, request, output, output, key=key)
         finally:
             os.close(output)
         self._say({"id": number})
@@ -317,7 +272,7 @@ class Agent:
             from . import archive
 
             if what == "pack":
-                return archive.pack(self._root, request["path"], self._volumes, file, request["top"])
+                return archive.pack(self._root, request["path"], self._volumes, file)
             archive.unpack(self._root, request["path"], self._volumes, file, request["exact"])
             return None
 
@@ -327,7 +282,7 @@ class Agent:
             os.close(file)
 
     def _work(self, number: int, task: Callable[[], object]) -> None:
-        # In a child, for it may take long, and so that whatever goes wrong in it goes wrong there.
+        # In a child: it may take long, and its failures do not reach the agent.
         answer, answer_end = os.pipe()
 
         def body() -> None:
@@ -335,7 +290,7 @@ class Agent:
             os._exit(0)
 
         try:
-            command = self._fork(number, body)
+            command = self._spawner.fork(number, body)
         except OSError:
             os.close(answer)
             raise
@@ -343,107 +298,7 @@ class Agent:
             os.close(answer_end)
         command.outputs[answer] = bytearray()
 
-    # Making processes, and noticing their end.
-
-    def _fork(self, number: int | None, body: Callable[[], None], key: str | None = None) -> Command:
-        trouble, trouble_end = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError:
-            os.close(trouble)
-            os.close(trouble_end)
-            raise
-        if pid == 0:
-            try:
-                _forget_signals()
-                os.setsid()
-                body()
-            except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
-                os.write(trouble_end, file_operations.reason(error).encode()[:PIECE])
-            finally:
-                os._exit(126)
-        os.close(trouble_end)
-        self._running[pid] = command = Command(number, pid, trouble, key)
-        return command
-
-    def _start(
-        self,
-        number: int | None,
-        request: dict[str, Any],
-        out: int,
-        err: int,
-        *,
-        key: str | None = None,
-        reading: int | None = None,
-    ) -> Command:
-        home = self._place(request["home"].lstrip("/"))
-        environment = {"PATH": self._path, "HOME": home, **request["env"], **self._marks}
-        arguments: list[str] = request["argv"]
-        if not self._alone:
-            arguments = self._mapped(arguments, environment)
-        self._enter(request["cwd"].lstrip("/"), home)
-        ends = ((self._nothing if reading is None else reading, 0), (out, 1), (err, 2))
-        program = {"bash": self._shell, "sh": "/bin/sh"}.get(arguments[0], arguments[0])
-        if self._forks:
-            return self._fork(number, lambda: self._become(program, arguments, environment, ends), key)
-        # A third faster than a fork, and an error is known at once; but limits could not be set on the way.
-        try:
-            # So many descriptors are the agent's own business.
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
-            pid = os.posix_spawn(
-                program,
-                arguments,
-                environment,
-                file_actions=[(os.POSIX_SPAWN_DUP2, end, standard) for end, standard in ends],
-                setsid=True,
-                setsigdef=_OWN_SIGNALS,
-            )
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
-        self._running[pid] = command = Command(number, pid, None, key)
-        return command
-
-    def _enter(self, directory: str, home: str) -> None:
-        # The agent has no use for a directory of its own, and a child starts where its parent is.
-        try:
-            os.makedirs(home, exist_ok=True)
-            os.chdir(self._place(directory))
-        except OSError:
-            for name in (*DIRECTORIES, directory):
-                os.makedirs(self._place(name), exist_ok=True)
-            os.chdir(self._place(directory))
-
-    def _mapped(self, arguments: list[str], environment: dict[str, str]) -> list[str]:
-        os.makedirs(self._own, exist_ok=True)
-        prelude = os.path.join(os.path.dirname(self._own), "cd.sh")
-        if not os.path.exists(prelude):
-            with open(prelude, "w", encoding="utf-8") as file:
-                file.write(CHANGE_DIRECTORY)
-        environment.setdefault("TMPDIR", self._place("tmp"))
-        environment.setdefault("BASH_ENV", prelude)
-        if os.path.basename(arguments[0]) == "bash" or "-c" not in arguments:
-            return arguments
-        quoted = prelude.replace("'", _QUOTE)
-        return [*arguments[:-1], f". '{quoted}'; {arguments[-1]}"]
-
-    def _become(
-        self, program: str, arguments: list[str], environment: dict[str, str], ends: tuple[tuple[int, int], ...]
-    ) -> NoReturn:
-        for end, standard in ends:
-            os.dup2(end, standard)
-        self._limit()
-        os.execve(program, arguments, environment)  # noqa: S606 - it is a shell
-
-    def _place(self, name: str) -> str:
-        return os.path.join(self._root, name)
-
-    def _limit(self) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
-        if (seconds := self._limits["cpu_seconds"]) is not None:
-            # SIGXCPU first, and a second later SIGKILL for who ignores it.
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        if (size := self._limits["memory_bytes"]) is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    # Reading outputs, and noticing the end of processes.
 
     def _read(self, command: Command, end: int) -> None:
         try:
@@ -456,8 +311,8 @@ class Agent:
             self._selector.unregister(end)
             os.close(end)
             if self._running.get(command.pid) is command:
-                # What it wrote is kept under a number that no descriptor has.
-                command.outputs = {(~end if kept == end else kept): text for kept, text in command.outputs.items()}
+                # Its output is kept under a number that no descriptor has.
+                command.outputs = {(~end if other == end else other): text for other, text in command.outputs.items()}
         elif self._running.get(command.pid) is command:
             self._keep(command, end, data)
 
@@ -508,11 +363,11 @@ class Agent:
             self._say({"id": command.number, "lost": True})
         else:
             exit_code = code if code >= 0 else 128 - code
-            told = {"id": command.number, "code": exit_code, "out": len(outputs[0]), "limited": command.limited}
-            self._say(told, b"".join(outputs))
+            message = {"id": command.number, "code": exit_code, "out": len(outputs[0]), "limited": command.limited}
+            self._say(message, b"".join(outputs))
 
     def _drain(self, command: Command, end: int) -> None:
-        # All that the command itself wrote is in the pipe by now; what comes later is somebody else's.
+        # The whole output of the command is in the pipe by now. Later bytes are another process's.
         size = struct.unpack("i", fcntl.ioctl(end, termios.FIONREAD, b"\0\0\0\0"))[0]
         while size > 0 and (data := os.read(end, min(size, PIECE))):
             size -= len(data)
@@ -521,7 +376,7 @@ class Agent:
             os.close(end)
 
     def _lose(self, key: str, pid: int, code: int) -> None:
-        # Whatever it left in its session, or marked as its own, goes with it.
+        # Processes in its session or with its mark are killed with it.
         del self._services[key]
         if key in self._ending:
             process_tree.kill(process_tree.of_service(pid, key))
@@ -532,7 +387,7 @@ class Agent:
 
 
 def _wake_on_children() -> int:
-    # The handler does nothing; that there is one makes Python write to the descriptor at once.
+    # The handler does nothing. With a handler, Python writes to the descriptor at once.
     woken, waker = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(waker, False)
@@ -569,18 +424,12 @@ def _holds(pid: int, start: str) -> bool:
     return False
 
 
-def _forget_signals() -> None:
-    signal.set_wakeup_fd(-1)
-    for number in _OWN_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
 def main() -> NoReturn:
     """Serve on the socket that the options name."""
     options = json.loads(sys.argv[-1])
     line = socket.socket(fileno=options["line"])
     os.set_inheritable(options["line"], False)  # noqa: FBT003 - its own signature
-    # Process 1 has no handlers: nobody in the box can make it stop.
+    # Process 1 has no handlers: no process of the box can stop it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if options["alone"]:
         protection.hide()

@@ -25,7 +25,7 @@ _AFTER_LINES = 15
 
 
 class Line(NamedTuple):
-    """A line to type. `number` is None for a line without an answer; `limit` is in seconds."""
+    """A line to type. A line without a number has no answer; `limit` is in seconds."""
 
     number: int | None
     text: bytes
@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The result of a line. `code` is None where the shell ended, or where the line was not done in time."""
+    """The result of a line. It has no `code` where the shell ended, or where the line was not done in time."""
 
     code: int | None
     out: bytes = b""

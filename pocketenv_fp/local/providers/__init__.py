@@ -11,7 +11,7 @@ from pocketenv_fp.local.providers import cloudflare, workers
 from pocketenv_fp.local.providers.workers import Provider, provider
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
-__all__ = ["Provider", "execute", "provider", "run_line", "started"]
+__all__ = ["Provider", "execute", "export_settings", "provider", "run_line"]
 
 
 async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ async def run_line(world: World, sandbox: Sandbox, line: str) -> None:
     await execute(world, sandbox, line)
 
 
-def started(world: World, sandbox: Sandbox) -> None:
+def export_settings(world: World, sandbox: Sandbox) -> None:
     """Pass the variables and secrets of a start to the commands, on the provider that does so."""
     if sandbox.provider == CLOUDFLARE:
-        cloudflare.started(world, sandbox)
+        cloudflare.export_settings(world, sandbox)

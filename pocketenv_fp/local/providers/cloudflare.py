@@ -44,7 +44,7 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
     }
 
 
-def started(world: World, sandbox: Sandbox) -> None:
+def export_settings(world: World, sandbox: Sandbox) -> None:
     """Export the variables and secrets in a shell that runs. A new shell exports them first."""
     world.machine(sandbox.id).type_later([*_exports(world, sandbox), _NOTHING])
 

@@ -54,7 +54,7 @@ class Provider(NamedTuple):
     seconds: float | None = None
     most_bytes: int | None = None
     fails: bool = False
-    told: bool = False
+    has_extra_keys: bool = False
     keeps_files: bool = False
     runs_on: bool = False
     refuses_stopped: bool = False
@@ -75,7 +75,7 @@ _PROVIDERS = {
         ),
         # A guess: the directory of this one, of e2b, of blaxel and of runloop.
         Provider("deno", _sh),
-        Provider("vercel", _sh, home="/vercel/sandbox", directory="/vercel/sandbox", told=True),
+        Provider("vercel", _sh, home="/vercel/sandbox", directory="/vercel/sandbox", has_extra_keys=True),
         Provider(
             "sprites",
             home="/home/sprite",
@@ -84,7 +84,7 @@ _PROVIDERS = {
             keeps_files=True,
             runs_on=True,
         ),
-        Provider("modal", home="/home/modal", directory="/home/modal", told=True),
+        Provider("modal", home="/home/modal", directory="/home/modal", has_extra_keys=True),
         Provider("e2b", _word, seconds=60.0, fails=True),
         Provider("blaxel", _word_of_sh),
         Provider("hopx", directory="/workspace", seconds=30.0, keeps_files=True),
@@ -145,4 +145,4 @@ def _answer(this: Provider, finished: Finished) -> dict[str, Any]:
         return {"stdout": finished.stdout + limited, "exitCode": finished.exit_code}
     answer = {"stdout": finished.stdout, "stderr": finished.stderr + limited, "exitCode": finished.exit_code}
     # The keys of its library are not known. This one shows that there are others.
-    return {**answer, "startedAt": iso(now())} if this.told else answer
+    return {**answer, "startedAt": iso(now())} if this.has_extra_keys else answer

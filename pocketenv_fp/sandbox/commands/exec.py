@@ -1,4 +1,4 @@
-"""Running commands, as a shell line or as a template with fields."""
+"""Run commands, as a shell line or as a template with fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from returns.result import Failure, Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
-from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.models import ExecResult, Piece, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.redaction import HIDDEN
 from pocketenv_fp.sandbox.commands.shell_state import Shell
@@ -26,13 +26,14 @@ from pocketenv_fp.steps.operation import Step, operation
 from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "exec", "finite", "ran", "sh"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]
 
 Env = Mapping[str, str | FromEnv]
+OnOutput = Callable[[Piece], object] | bool
 
 
 class _Answer(msgspec.Struct, rename="camel"):
-    """An answer of exec. Providers leave ``stderr`` out, or add keys of their own, which are not read."""
+    """A response of exec. Some providers omit ``stderr``, or add keys of their own, which are ignored."""
 
     stdout: str
     exit_code: int
@@ -45,7 +46,7 @@ def _result(body: bytes) -> ExecResult:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError as error:
-        # Half of a surrogate pair, which a command may print, is JSON by its grammar, and msgspec does not read it.
+        # A command may print half of a surrogate pair. Its JSON escape is valid JSON, but msgspec refuses it.
         try:
             loose = json.loads(body)
         except ValueError:
@@ -69,38 +70,56 @@ def exec(
     timeout: Seconds | None = None,
     stdin: str | bytes | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    r"""Run a command and wait for its end. Returns an ExecResult: a non-zero exit code is data, not a Failure.
+    r"""Run a command and wait until it ends. Returns an ExecResult. A non-zero exit code is not a Failure.
 
-    ``command`` is a line of bash (of ``sh`` where the sandbox has no bash), so pipes, globs and ``&&`` work. Each of
-    ``args`` is quoted and stays one argument, whatever is in it. The line runs in a shell of its own: ``exit``,
-    ``cd``, ``export`` and an unclosed quote change nothing for the next command. stdout and stderr are exact, but for
-    bytes that are no UTF-8. With ``check=True`` a non-zero exit code is Failure(CommandFailed).
+    The line runs in bash, or in ``sh`` if the sandbox has no bash, so pipes, globs and ``&&`` work. It runs in a shell
+    of its own: ``exit``, ``cd``, ``export`` or an unclosed quote do not affect the next command. stdout and stderr are
+    exact, except for bytes that are not UTF-8.
 
-    ``cwd`` is the directory, ``/workspace`` by default; a relative one is below that. If it cannot be entered, the
-    command does not run, and the exit code is not zero. ``stdin`` is the standard input, empty by default. ``env``
-    adds environment variables. Their values are shown when the step is printed. A `from_env` is read when the step
-    runs and is never shown, but other processes in the sandbox can read it: keep a secret from them with `set_secret`.
+    **Environment.** The values in ``env`` are shown when the step is printed. A `from_env` is read when the step runs
+    and is never shown. Other processes in the sandbox can read it: use `set_secret` for a secret.
 
-    ``timeout`` is in seconds. A command that takes longer gets SIGTERM, and SIGKILL five seconds later. So do its
-    children, in pipelines and in the background, unless they left its process group (``setsid``). That is
-    Failure(CommandTimeout), with what was printed. It needs bash in the sandbox, else the Failure is InvalidInput and
-    nothing runs. The answer is awaited that long, and ``read_timeout`` more.
+    **Timeout.** A command that reaches ``timeout`` gets SIGTERM, and SIGKILL five seconds later. So do its children, in
+    pipelines and in the background, unless they left its process group (``setsid``). The result is
+    Failure(CommandTimeout) with the output so far. It needs bash in the sandbox. Without bash the result is
+    InvalidInput, and nothing runs. The client waits ``read_timeout`` seconds longer for the response.
 
-    A provider ends each request after a while: 300 s on Cloudflare, 60 s on E2B, 30 s on Hopx. A longer ``timeout``
-    is InvalidInput; `spawn` runs a command in the background. A command that reaches the provider's limit is
-    Failure(CommandTimeout) with ``may_run``: its output is lost, and it may run on.
+    A provider ends each request after some time: 300 s on Cloudflare, 60 s on E2B, 30 s on Hopx. A command without a
+    ``timeout`` that reaches this limit is Failure(CommandTimeout) with ``may_run``: its output is lost, and it may still
+    run. So pass a longer ``timeout``, or ``durable=True``, for a longer command. It then runs as a job, as with `submit`
+    and `follow`: in the background, for any time, without blocking the shell. A lost response does not lose the job. A
+    job takes two requests more. Ctrl-C, `within` and an exception of ``on_output`` kill it. `list_jobs` finds a job that
+    could not be reached.
 
-    On Cloudflare one shell runs all commands of a sandbox, one after the other. Failure(ShellLost) says that another
-    client ended that shell; Failure(ShellBusy) says that it did not answer within ``timeout`` and ``read_timeout``.
-    Stop and start heal both, and discard the sandbox's files. Other providers run a command in a new, empty sandbox
-    where this one does not run. So a record that is not RUNNING is InvalidInput there, before anything is sent.
+    **The shell.** On Cloudflare one shell runs all commands of a sandbox, one after the other. Failure(ShellLost) means
+    that another client ended that shell. Failure(ShellBusy) means that it did not respond within ``timeout`` and
+    ``read_timeout``. Stop and start repair both, and delete the sandbox's files. Other providers run the command in a
+    new, empty sandbox if this one is not running. So a record that is not RUNNING is InvalidInput there, before a
+    request.
 
-    The command is sent once. Failures: InvalidInput for a name in ``env`` that is none, for a variable that is not
-    set here, and for a line that is too long, about 100,000 bytes; TransportError with ``maybe_sent`` where no answer
-    came: the command may have run; ApiError (400) for a stopped sandbox on Cloudflare.
+    A command that is not a job is sent once. Failures: InvalidInput for a name in ``env`` that is not valid, a variable that is not set
+    on this machine, or a line above about 100,000 bytes; TransportError with ``maybe_sent`` if no response arrived and
+    the command may have run; ApiError (400) for a stopped sandbox on Cloudflare.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        command: Shell line, for instance with pipes, globs and ``&&``.
+        args: Further arguments of the command. Each is quoted and stays one argument. Default: none.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Further environment variables: values, or `from_env`. Default: none.
+        timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
+        stdin: Standard input, as str or bytes. Default: empty.
+        on_output: Function that is called with each Piece of the output while the command runs, as a job. True
+            prints the output. Default: none.
+        durable: True to run the command as a job. Default: False.
+        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, start
     >>> box = create("my-box") | start
@@ -114,33 +133,64 @@ def exec(
     <Success: ExecResult(stdout='/tmp\nhello\n', stderr='', exit_code=0)>
     >>> (box | exec("sort", stdin="b\na\n")).unwrap().stdout
     'a\nb\n'
-    >>> box | exec("echo begun; sleep 60", timeout=0.5)
-    <Failure: the command was ended after 0.5 s. ...>
+    >>> box | exec("echo started; sleep 60", timeout=0.5)
+    <Failure: the command was killed after 0.5 s. ...>
     >>> box | exec("exit 3", check=True)
     <Failure: the command ended with exit code 3. ...>
+    >>> box | exec("echo begun; sleep 0.2; echo done", on_output=True)
+    begun
+    done
+    <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
 
-    def made(values: dict[str, str]) -> Command:
-        given = stdin.encode() if isinstance(stdin, str) else stdin
-        return Command(joined(command, args), cwd, values, given, finite(timeout))
+    def build(values: dict[str, str]) -> Command:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        return Command(joined(command, args), cwd, values, data, finite(timeout))
 
-    return ran(sandbox, made, env=env, check=check)
+    return ran_or_followed(
+        sandbox,
+        build,
+        env=env,
+        check=check,
+        on_output=on_output,
+        durable=durable,
+    )
 
 
-def finite(timeout: float | None) -> float | None:
-    """Return a limit in seconds, None for one that is infinite."""
-    return None if timeout == math.inf else timeout
-
-
-def ran(
+def ran_or_followed(
     sandbox: Sandbox,
     made: Callable[[dict[str, str]], Command],
     *,
     env: Env | None,
     check: bool,
+    on_output: OnOutput | None,
+    durable: bool,
+) -> Result[ExecResult, PocketenvError]:
+    """Run the command in one request, or as a job where that is not enough."""
+    longest, timeout = provider_of(sandbox.provider).exec_seconds, made({}).timeout
+    is_longer = timeout is not None and longest is not None and timeout > longest
+    if not (durable or is_longer or on_output):
+        return ran(sandbox, made, env=env, check=check)
+    # Most programs run no command as a job.
+    from pocketenv_fp.sandbox.commands.durable import run_durably
+
+    return run_durably(sandbox, made({}), env=env, check=check, on_output=on_output)
+
+
+def finite(timeout: float | None) -> float | None:
+    """Return a timeout in seconds, or None for an infinite one."""
+    return None if timeout == math.inf else timeout
+
+
+def ran(
+    sandbox: Sandbox,
+    build: Callable[[dict[str, str]], Command],
+    *,
+    env: Env | None,
+    check: bool,
     work_seconds: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Send the command that ``made`` makes of the environment, once, and judge how it ended.
+    """Send the command that ``build`` returns, once, and evaluate its result.
 
     ``work_seconds`` is how long the command may take, by default as long as its timeout or its provider allows. Its
     answer may take ``read_timeout`` more.
@@ -149,7 +199,7 @@ def ran(
     values = environment(env)
     if isinstance(values, Failure):
         return values
-    command = made(values.unwrap())
+    command = build(values.unwrap())
     hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
     form = wire_form(command, provider)
     if isinstance(form, Failure):
@@ -173,16 +223,18 @@ def _work_seconds(command: Command, provider: Provider) -> float:
     return math.inf if longest is None else longest + GRACE_SECONDS
 
 
-# What the platform is known to say to an exec. Anything else may quote the line that it refuses, in whatever guise.
-PLATFORM_SAYS = re.compile(r"|Unauthorized|Internal Server Error|Sandbox not found|Request failed with status code \d+")
+# The platform's own messages. Any other message may quote the refused line, in any form.
+PLATFORM_MESSAGES = re.compile(
+    r"|Unauthorized|Internal Server Error|Sandbox not found|Request failed with status code \d+"
+)
 
 
 def _hide(error: PocketenvError, values: list[str]) -> PocketenvError:
     if not (values and isinstance(error, ApiError)):
         return error
-    # A new one: an exception keeps what it was made of in its args, too.
+    # A new error: an exception also keeps its constructor's arguments in `args`.
     kept_name = re.fullmatch(r"\w{0,40}", error.error) and not any(value in error.error for value in values)
-    kept_message = PLATFORM_SAYS.fullmatch(error.message)
+    kept_message = PLATFORM_MESSAGES.fullmatch(error.message)
     return replace(error, error=error.error if kept_name else HIDDEN, message=error.message if kept_message else HIDDEN)
 
 
@@ -195,6 +247,8 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: Value,
@@ -209,33 +263,46 @@ def sh(
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: Value,
 ) -> Result[ExecResult, PocketenvError]: ...
 def sh(
-    *given: object,
+    *arguments: object,
     cwd: str | None = None,
     env: Env | None = None,
     timeout: float | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: str | None = None,
     config: Config | None = None,
     **values: object,
 ) -> Step[Sandbox, ExecResult] | Result[ExecResult, PocketenvError]:
-    r"""Run a command line that is a template: every ``{field}`` becomes its value, quoted. Gives what `exec` gives.
+    r"""Run a command line that is a template: each ``{field}`` becomes its quoted value. Returns what `exec` returns.
 
-    A value is a str, an int, a float or a path, and stays one argument whatever is in it. Of a sequence of those each
-    becomes an argument; an empty one, none. Braces of the shell's own are written ``{{`` and ``}}``. The options are
-    those of `exec`, ``timeout`` in seconds among them, and so are the failures; without a sandbox it is the step that
-    `exec` makes of the finished line.
+    A value is a str, an int, a float or a path, and is always one argument. Each item of a sequence becomes one
+    argument. Write the shell's own braces as ``{{`` and ``}}``. The options are those of `exec`, with ``timeout`` in
+    seconds, and so are the failures. Without a sandbox it returns the step that `exec` makes of the finished line.
 
-    Raises TypeError at once, and says what to write instead, for a field without a value and a value without a field,
-    for a value of another type, and for a field in a place where quoting does not hold: between quotes (take them
-    away), in a comment or here-document, in ``${…}``, arithmetic, a subscript, ``[[ … ]]`` or backticks. Values for
-    those go through ``env=``, and so do secrets: a value is shown when the step is printed.
+    Raises TypeError at once, with advice, for a field without a value, a value without a field, or a value of another
+    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them), a comment, a
+    here-document, ``${…}``, arithmetic, a subscript, ``[[ … ]]`` or backticks. Pass such values with ``env=``, and
+    secrets too: a value is shown when the step is printed.
 
-    A program that is told to run one of its arguments (``eval``, ``sh -c``, ``ssh``, ``xargs``) still runs it.
+    A program that runs one of its arguments as a command (``eval``, ``sh -c``, ``ssh``, ``xargs``) still does so.
+
+    Args:
+        *arguments: The template. To run it at once, the Sandbox or a Result of one comes before it.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Environment variables of the command: values, or `from_env`. Default: none.
+        timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
+        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        **values: The value of each field.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, sh, start
     >>> box = create("my-box") | start
@@ -248,25 +315,27 @@ def sh(
     >>> sh("grep '{pattern}' {file}", pattern="x", file="data.txt")
     Traceback (most recent call last):
         ...
-    TypeError: sh: {pattern} stands inside single quotes: remove them, the value is quoted already
+    TypeError: sh: {pattern} is inside single quotes: remove them, the value is quoted already
     """
-    if not 1 <= len(given) <= 2 or not isinstance(given[-1], str):
-        raise TypeError('sh takes a template, and a sandbox before it if it is to run: sh("grep {word} log", word=…)')
+    if not 1 <= len(arguments) <= 2 or not isinstance(arguments[-1], str):
+        raise TypeError('sh takes a template: sh("grep {word} log", word=…). To run it at once, pass the sandbox first')
     try:
-        line = _filled(given[-1], values)
+        line = _filled(arguments[-1], values)
     except TypeError as error:
         raise TypeError(f"sh: {error}") from None
     options = {"cwd": cwd, "env": env, "timeout": timeout, "check": check or None, "token": token, "config": config}
     wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
+    wanted |= {"on_output": on_output} if on_output else {}
+    wanted |= {"durable": True} if durable else {}
     step: Step[Sandbox, ExecResult] = exec(line, **wanted)
-    return step if len(given) == 1 else step(cast("Sandbox", given[0]))
+    return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))
 
 
-OPTIONS = frozenset({"cwd", "env", "timeout", "check", "token", "config"})
+OPTIONS = frozenset({"cwd", "env", "timeout", "check", "on_output", "durable", "token", "config"})
 
 
 def _filled(template: str, values: Mapping[str, object]) -> str:
     for name in fields(template):
         if name in OPTIONS:
-            raise TypeError(f"{{{name}}} has the name of an option: call the field otherwise")
+            raise TypeError(f"{{{name}}} has the name of an option: rename the field")
     return fill(template, values)

@@ -1,4 +1,4 @@
-"""Running whole scripts."""
+"""Run complete scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from returns.result import Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.sandbox.commands.exec import finite, ran
+from pocketenv_fp.sandbox.commands.exec import OnOutput, finite, ran_or_followed
 from pocketenv_fp.sandbox.commands.wire_form import Command, joined
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Seconds, Text
@@ -28,18 +28,32 @@ def exec_script(
     env: Mapping[str, str | FromEnv] | None = None,
     timeout: Seconds | None = None,
     check: bool = False,
+    on_output: OnOutput | None = None,
+    durable: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    r"""Run a script that is given as text. Gives an ExecResult, as `exec` does, with the same options and failures.
+    r"""Run a script that you pass as a string. Returns an ExecResult, as `exec` does. Options and failures are equal.
 
-    The text is written to a file in the sandbox as it is, and removed when the script has ended or its time is over.
-    ``interpreter`` is the shell words that run it, such as ``"bash -eu"``; the file and then ``args`` follow them. The
-    script may import nothing that lies beside it; it runs in ``/workspace`` or in ``cwd``, and ``timeout`` is in seconds.
+    The script is written to a file in the sandbox, unchanged. The file is deleted when the script ends or is killed.
+    The script cannot import modules next to it. The script is shown when the step is printed.
 
-    Failures, besides those of `exec`: InvalidInput for a script of more than about 100,000 bytes, which is the most
-    that the platform takes in one request; on its way a line break, a double quote and a backslash count twice, and a
-    single quote five times. Upload such a one, and run it with `exec`. The text is shown when the step is printed.
+    Further Failures: InvalidInput for a script above about 100,000 bytes, the limit of one request. In the request, a
+    newline, a double quote and a backslash count as two bytes, a single quote as five. Upload a longer script, and run
+    it with `exec`. ``timeout`` is in seconds.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        text: The script.
+        interpreter: Shell words that run the script, such as ``"bash -eu"``. The file and ``args`` follow them.
+            Default: ``"python3"``.
+        args: Further arguments of the command. Each is quoted and stays one argument. Default: none.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Environment variables of the command: values, or `from_env`. Default: none.
+        timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
+        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec_script, start
     >>> box = create("my-box") | start
@@ -49,7 +63,7 @@ def exec_script(
     3
     """
 
-    def made(values: dict[str, str]) -> Command:
+    def command(values: dict[str, str]) -> Command:
         return Command(joined(f'{interpreter} "$1"', args), cwd, values, None, finite(timeout), text)
 
-    return ran(sandbox, made, env=env, check=check)
+    return ran_or_followed(sandbox, command, env=env, check=check, on_output=on_output, durable=durable)

@@ -1,6 +1,6 @@
-"""Whether a sandbox's shell can take a command, and why it did not.
+"""Check whether a sandbox's shell can take a command, and find out why it did not.
 
-The platform answers most failures with a 500 that hides the cause. Another look finds it.
+The platform answers most failures with a 500 without a cause. A second request finds the cause.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ EXEC = "sandbox.exec"
 
 
 class Shell(NamedTuple):
-    """What runs the commands of a sandbox, and how to ask for it."""
+    """The shell of a sandbox, with the login to reach it."""
 
     sandbox: Sandbox
     provider: Provider
 
     def refusal(self) -> PocketenvError | None:
-        """Return why no command may be sent now: it would run in a new sandbox, where the provider's does not run.
+        """Return an error if the command must not be sent, because the provider would run it in a new sandbox.
 
-        A record without a status is looked at once. On Cloudflare the platform itself refuses.
+        A record without a status is looked up first. On Cloudflare the platform itself refuses such a command.
         """
         if self.provider.running_on_create or self.sandbox.status is Status.RUNNING:
             return None
@@ -47,21 +47,21 @@ class Shell(NamedTuple):
         match look(self.sandbox):
             case Success(Sandbox(status=Status.RUNNING)):
                 return None
-            case Success(seen):
-                return self._not_running(seen.status)
-            case failed:
-                return failed.failure()
+            case Success(latest):
+                return self._not_running(latest.status)
+            case failure:
+                return failure.failure()
 
     def _not_running(self, status: Status) -> PocketenvError:
         first = "wait_until_running" if status is Status.INITIALIZING else "start it and wait_until_running"
         reason = (
-            f"is {status.name} in this record, and {self.provider.name} would run the command in a new, empty one: "
-            f"{first} first, or look with refresh"
+            f"is {status.name} in this record, and {self.provider.name} would run the command in a new, empty sandbox: "
+            f"{first} first, or look it up with refresh"
         )
         return InvalidInput("sandbox", reason)
 
     def cause(self, error: PocketenvError, command: Command, seconds: float) -> PocketenvError:
-        """Return what lies behind the error that a command got after so many seconds."""
+        """Return the cause of the error that a command got after ``seconds``."""
         match error:
             case ServerError(status=500, error="InternalServerError"):
                 return self._hidden_cause(error, command, seconds)
@@ -73,7 +73,7 @@ class Shell(NamedTuple):
     def _hidden_cause(self, error: ServerError, command: Command, seconds: float) -> PocketenvError:
         longest = self.provider.exec_seconds
         if longest is not None and seconds >= longest:
-            # It cannot have taken so long by itself: it waited for an earlier one.
+            # With this timeout the command itself cannot take so long: it waited for an earlier one.
             was_waiting = command.timeout is not None and command.timeout + GRACE_SECONDS < longest
             if was_waiting and self.provider.persistent:
                 return ShellBusy(longest, EXEC)
@@ -87,7 +87,7 @@ class Shell(NamedTuple):
         return isinstance(seen, Success) and seen.unwrap().status is Status.RUNNING
 
     def _refuses_all(self) -> bool:
-        # Once is no proof: the platform's database may have failed. A dead shell refuses the smallest command, too.
+        # One 500 proves nothing: the platform's database may have failed. An ended shell refuses every command.
         smallest = wire_form(Command("true"), self.provider).bind(self._probe)
         return isinstance(smallest, Failure) and isinstance(smallest.failure(), ServerError)
 

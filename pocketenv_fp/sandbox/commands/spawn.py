@@ -1,4 +1,4 @@
-"""Running commands in the background."""
+"""Run commands in the background."""
 
 from __future__ import annotations
 
@@ -36,20 +36,27 @@ def spawn(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Service, PocketenvError]:
-    """Run a command in the background, as a service, and do not wait for it. Returns its Service.
+    """Start a command in the background, as a service, and do not wait for it. Returns its Service.
 
-    ``command`` and ``args`` are those of `exec`, and so are ``cwd`` and ``env``. The Service's ``command`` is the line
-    that the platform keeps: the command in its directory and with its environment. It runs until it ends or
-    `stop_service` stops it, and again after every start of the sandbox. `stop_service` and `get_service` take the
-    service's ``name``, which is made up where it is not given.
+    The Service's ``command`` is the line that the platform stores: the command with its directory and environment. It
+    runs until it ends or `stop_service` stops it. It starts again at each start of the sandbox.
 
-    A command that ends within a third of a second is STOPPED in the result: one more request asks the sandbox. The
-    platform itself says RUNNING of each service until it is stopped, and so does `get_service`.
+    One more request checks the sandbox, so a command that ends within a third of a second is STOPPED in the result. The
+    platform itself, and so `get_service`, reports RUNNING until a service is stopped.
 
-    The platform keeps the command, in clear. So `from_env` is refused in ``env``: use `set_secret` for a secret, from
-    the next start on. Failures: InvalidInput for that, for a name in ``env`` that is none, for a NUL character, and
-    for a sandbox that does not run; NotSupported where the provider runs no services; ServerError for a name that
-    another service of the sandbox has.
+    The platform stores the command unencrypted. So a `from_env` in ``env`` is refused: use `set_secret`, and start
+    again. Failures: InvalidInput for a `from_env`, a name in ``env`` that is not valid, a NUL character, or a sandbox
+    that is not running; NotSupported if the provider runs no services; ServerError for a name that is taken.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        command: Shell line, for instance with pipes, globs and ``&&``.
+        args: Further arguments of the command. Each is quoted and stays one argument. Default: none.
+        name: Name of the service. Default: a generated name.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
+            entered, the command does not run, and the exit code is not zero.
+        env: Environment variables of the command: values only. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, get_service, spawn, start, stop_service
     >>> box = create("my-box") | start
@@ -62,7 +69,7 @@ def spawn(
     """
     provider = provider_of(sandbox.provider)
     if not provider.services:
-        instead = "Run it with exec, as `nohup … > file 2>&1 &`, and read the file."
+        instead = "Run it as a job, with submit."
         return Failure(NotSupported("spawn", provider.name, instead))
     if sandbox.status is Status.STOPPED:
         return Failure(InvalidInput("sandbox", NOT_RUNNING))
@@ -78,14 +85,14 @@ def spawn(
     return added.bind(lambda _: started.service())
 
 
-# In the environment of a service and all that it starts, so that they are found.
+# Set in the environment of the service and its children, so that a search in /proc finds them.
 MARK = "POCKETENV_SPAWNED"
-NOT_RUNNING = "does not run: start it first. set_service keeps a command for the next start"
-# The answer is of use for so long. An earlier command may hold the shell for longer.
+NOT_RUNNING = "is not running: start it first. set_service stores a command for the next start"
+# The check is useful for this many seconds. An earlier command may block the shell for longer.
 PATIENCE = 3.0
 ENDED = 3
-# The brackets keep the line from finding itself: the mark stands in the environment, and before that in the arguments
-# of the shell that the platform starts. Without /proc nothing is known.
+# The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
+# the shell that the platform starts. Without /proc the state is unknown.
 _LOOK = """[ -e /proc/self/environ ] || exit 0
 n=0
 while grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do
@@ -95,14 +102,14 @@ exit {ended}"""
 
 
 class _Spawned(NamedTuple):
-    """A service that was added just now."""
+    """A service that was just added."""
 
     sandbox: Sandbox
     name: str
     mark: str
 
     def service(self) -> Result[Service, PocketenvError]:
-        """Return it as it is. Failures: InvalidInput where the platform did not start it: then it is deleted again."""
+        """Return the current Service. Failures: InvalidInput if the platform did not start it. Then it is deleted."""
         match get_service(self.sandbox, self.name):
             case Success(Service(status=Status.STOPPED) as service):
                 pocketenv.delete_service(service.id)
@@ -121,6 +128,6 @@ class _Spawned(NamedTuple):
 
 def _visible(env: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:
     if any(isinstance(value, FromEnv) for value in (env or {}).values()):
-        reason = "a service is kept in clear, where a from_env would be read: store it with set_secret, and start again"
+        reason = "a service is stored unencrypted, with the value of a from_env: use set_secret, and start again"
         return Failure(InvalidInput("env", reason))
     return environment(env)

@@ -1,8 +1,8 @@
-r"""Text for a POSIX shell: quoting, and command lines with fields for values.
+r"""Quote strings for a POSIX shell, and fill command lines that have fields for values.
 
-A value is put between single quotes, where no shell sees anything in it. That holds only in certain places: between
-quotes of the template's own, in arithmetic or in a here-document it would be read anew. So a template is scanned as a
-shell reads it, and a field in such a place is refused. Where the scanner cannot be sure, it refuses as well.
+A value is put in single quotes, where a shell expands nothing. That is safe only in certain places. Inside quotes,
+arithmetic or a here-document of the template, the shell would interpret the value. So the template is scanned as a
+shell reads it, and a field in such a place is refused. If the scanner is not sure, it refuses too.
 
 >>> from pocketenv_fp.sandbox.commands.template import fill
 >>> print(fill("grep -e {pattern} {files}", {"pattern": "it's", "files": ["a b", "c"]}))
@@ -10,7 +10,7 @@ grep -e 'it'\''s' 'a b' 'c'
 >>> fill("echo '{name}'", {"name": "x"})
 Traceback (most recent call last):
     ...
-TypeError: {name} stands inside single quotes: remove them, the value is quoted already
+TypeError: {name} is inside single quotes: remove them, the value is quoted already
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Value = Word | Sequence[Word]
 
 
 def quote(text: str) -> str:
-    """Put ``text`` between single quotes. Always: a bare ``if`` or ``2`` may mean something where it stands."""
+    """Put ``text`` in single quotes, always: a bare ``if`` or ``2`` may have a meaning in its place."""
     return "'" + text.replace("'", r"'\''") + "'"
 
 
 def fill(template: str, values: Mapping[str, object]) -> str:
-    """Give ``template`` with every ``{field}`` replaced by its value, quoted.
+    """Return ``template`` with each ``{field}`` replaced by its quoted value.
 
-    Raises TypeError, which names the field and never shows its value, for a field or a value that cannot be.
+    Raises TypeError for a wrong field or value. The message has the name of the field, and never its value.
     """
     named = set(fields(template))
     missing, surplus = sorted(named - values.keys()), sorted(values.keys() - named)
@@ -47,11 +47,11 @@ def fill(template: str, values: Mapping[str, object]) -> str:
         line.append(text)
         if name is None:
             continue
-        if trouble := scanner.trouble():
-            raise TypeError(f"{{{name}}} stands {trouble}")
+        if problem := scanner.problem():
+            raise TypeError(f"{{{name}}} is {problem}")
         if name not in missing:
             line.append(_quoted(name, values[name]))
-        scanner.pass_by_a_value()
+        scanner.skip_value()
     if missing:
         raise TypeError(f"{{{missing[0]}}} has no value: pass {missing[0]}=…")
     if surplus:
@@ -60,7 +60,7 @@ def fill(template: str, values: Mapping[str, object]) -> str:
 
 
 def fields(template: str) -> Iterator[str]:
-    """Give the names of the fields of ``template``, in their order."""
+    """Return the names of the fields of ``template``, in their order."""
     return (name for _, name in _parts(template) if name is not None)
 
 
@@ -71,7 +71,7 @@ def _parts(template: str) -> Iterator[tuple[str, str | None]]:
     text = ""
     for piece in _PIECES.finditer(template):
         if piece["single"]:
-            raise TypeError("a brace that belongs to no {name}: for a brace of the shell's own, write {{ or }}")
+            raise TypeError("a brace without a {name}: for a brace of the shell, write {{ or }}")
         if piece["name"]:
             yield text, piece["name"]
             text = ""
@@ -91,7 +91,7 @@ def _is_list(value: object) -> TypeGuard[Sequence[object]]:
 def _word(name: str, value: object) -> str:
     if isinstance(value, FromEnv):
         raise TypeError(
-            f"{{{name}}} is a from_env, which would be shown in the command: "
+            f"{{{name}}} is a from_env, and its value would be visible in the command: "
             f'pass it with env={{"NAME": from_env(…)}} and write "$NAME"'
         )
     if isinstance(value, str):
@@ -100,7 +100,7 @@ def _word(name: str, value: object) -> str:
         return str(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(
-            f"{{{name}}} takes a str, int, float, path, or a sequence of those, not {type(value).__name__}: write str(…)"
+            f"{{{name}}} takes a str, int, float, path, or a sequence of these, not {type(value).__name__}: write str(…)"
         )
     return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
 
@@ -114,27 +114,27 @@ _INSIDE = {
     "double": "inside double quotes: remove them, the value is quoted already",
     "ansi": "inside $'…' quotes: remove them, the value is quoted already",
     "comment": "in a comment: remove it, or the field",
-    "array": 'inside the parentheses of an array: write set -- {…}, and "$@" for it',
-    "parameter": f"inside ${{…}}, where quotes are read otherwise: {USE_ENV}",
+    "array": 'inside the parentheses of an array: write set -- {…}, and use "$@"',
+    "parameter": f"inside ${{…}}, where quotes have another meaning: {USE_ENV}",
     "arithmetic": f"inside arithmetic, which would evaluate it: {USE_ENV}",
 }
 
 
 class _Frame:
-    """One level of nesting: what is being read, until its end."""
+    """One level of nesting: a construct that is still open."""
 
     def __init__(self, kind: str, *, tests: bool = False, brackets: bool = False) -> None:
-        self.kind = kind  # group: (…); code: $(…), and all the rest
+        self.kind = kind  # group: (…); code: $(…) and everything else
         self.tests = tests  # inside [[ … ]]
-        self.brackets = brackets  # inside […], a subscript perhaps
-        self.depth = 0  # parentheses that are open in arithmetic
+        self.brackets = brackets  # inside […], which may be a subscript
+        self.depth = 0  # open parentheses in arithmetic
 
 
 class _Scanner:
-    """Where in a shell's syntax a text has led to.
+    """A scanner that knows the place in a shell's syntax after each string.
 
-    It errs on one side only. After what shells read in different ways, or what takes a whole parser to follow, it is
-    ``lost``: every later field is refused with that reason.
+    It errs on the safe side. After constructs that shells read in different ways, or that need a complete parser, it is
+    ``lost``: then it refuses every later field, with that reason.
     """
 
     def __init__(self) -> None:
@@ -145,38 +145,38 @@ class _Scanner:
         self.escapes = False
 
     def read(self, text: str) -> None:
-        """Go on with ``text``, which is not part of a value."""
+        """Scan ``text``, which is not part of a value."""
         place = 0
         while place < len(text):
             self.escapes = False
             place += getattr(self, f"_{self.frames[-1].kind}")(text, place)
 
-    def pass_by_a_value(self) -> None:
-        """Go on behind a quoted value."""
+    def skip_value(self) -> None:
+        """Continue after a quoted value."""
         self.before, self.escapes = "x", False
         self.word += "''"
 
-    def trouble(self) -> str:
-        """Say where this is, if a quoted value would not stay one word here, and what to do; else give ""."""
+    def problem(self) -> str:
+        """Return the place, and a remedy, if a quoted value would be split here. Else return an empty string."""
         top = self.frames[-1]
         around = {frame.kind for frame in self.frames} & {"parameter", "arithmetic"}
-        found = (
+        candidates = (
             (bool(self.lost), self.lost),
             (top.kind in _INSIDE, _INSIDE.get(top.kind, "")),
             (bool(around), _INSIDE[max(around, default="comment")]),
-            (self.escapes, "after a backslash, which would take its quote away: remove it"),
+            (self.escapes, "after a backslash, which would escape its quote: remove it"),
             (self.before == "$", "after a $: for the shell's own ${NAME}, write ${{NAME}}"),
             (top.tests, "inside [[ … ]], which evaluates some of its words: write [ … ]"),
             (top.brackets, f"inside [ ], which may be a subscript and evaluated: {USE_ENV}"),
         )
-        return next((where for applies, where in found if applies), "")
+        return next((where for applies, where in candidates if applies), "")
 
     def _lose(self, where: str) -> None:
         self.lost = self.lost or f"{where}: {USE_ENV}, or put the field before it"
 
     def _push(self, kind: str, *, tests: bool = False, brackets: bool = False) -> None:
         self.frames.append(_Frame(kind, tests=tests, brackets=brackets))
-        # A parenthesis may be joined with the next one.
+        # Two parentheses together have another meaning.
         self.before = "(" if kind in {"code", "group", "array"} else ""
         self.word = ""
 
@@ -185,7 +185,7 @@ class _Scanner:
         self.before = before
         self.word = "" if before in BLANKS + OPERATORS else "''"
 
-    # Each of these reads what begins at a place, and gives how many characters that was.
+    # Each method reads the construct at a place, and returns its number of characters.
 
     def _single(self, text: str, place: int) -> int:
         if text[place] == "'":
@@ -194,7 +194,7 @@ class _Scanner:
 
     def _ansi(self, text: str, place: int) -> int:
         if text[place] == "\\":
-            self._lose("after a $'…' with a backslash, which shells end at different places")
+            self._lose("after a $'…' with a backslash, which shells end in different places")
         return self._single(text, place)
 
     def _comment(self, text: str, place: int) -> int:
@@ -236,7 +236,7 @@ class _Scanner:
             if text.startswith("))", place):
                 self._pop("x")
                 return 2
-            self._lose("after what may be arithmetic or a command (write a blank between the parentheses)")
+            self._lose("after text that may be arithmetic or a command (write a space between the parentheses)")
             self._pop("x")
         elif c == "$" and text[place + 1 : place + 2] not in {"'", '"'}:
             return self._dollar(text, place, quoted=True)
@@ -262,9 +262,9 @@ class _Scanner:
         if place + 1 == len(text):
             self.escapes = True
         if text.startswith("\\\n", place):
-            # It is as if it were not there: what it joins would be read as one.
+            # A shell removes it. The two parts would be read as one word.
             if (self.before and self.before not in BLANKS) or text.startswith("#", place + 2):
-                self._lose("after a line that is continued inside a word (put a blank before the backslash)")
+                self._lose("after a line that is continued inside a word (put a space before the backslash)")
             return 2
         self.before = "x"
         self.word += "\\"
@@ -282,7 +282,7 @@ class _Scanner:
             self._push("single" if c == "'" else "double")
         elif c == "#" and (not self.before or self.before in BLANKS + OPERATORS):
             if self.frames[-1].brackets or self.before in set(")<>"):
-                self._lose("after a # that may begin a comment (put a blank before it)")
+                self._lose("after a # that may begin a comment (put a space before it)")
             self._push("comment")
         elif c == "`":
             self._lose("after a backtick, which shells read twice (write $( ) for it)")
@@ -297,7 +297,7 @@ class _Scanner:
         if text[place] == "]":
             frame.brackets = False
         if text[place] == "[" and self.word != "[":
-            # `[` and `[[` that stand alone are commands.
+            # `[` and `[[` as separate words are commands.
             alone = re.compile(r"\[\[?[ \t\n]").match(text, place) if not self.word else None
             frame.tests = frame.tests or (alone is not None and len(alone[0]) == 3)
             frame.brackets = frame.brackets or alone is None
@@ -307,9 +307,9 @@ class _Scanner:
         if self.word == "]]":
             frame.tests = False
         if self.word == "case" and len(self.frames) > 1:
-            self._lose("after a case inside parentheses, which only a whole parser can follow")
+            self._lose("after a case inside parentheses, which needs a complete parser")
         if frame.kind == "array" and c in ";&|<>(":
-            self._lose("after an array with an operator in it, which is an error that bash goes on after")
+            self._lose("after an array with an operator in it, which is an error that does not stop bash")
         self.before, self.word = c, ""
         if text.startswith("<<<", place):
             return 3
@@ -321,11 +321,11 @@ class _Scanner:
             return 2
         if c == "(":
             if text[place - 1 : place] in set("?*+@!"):
-                self._lose("after what may be a pattern of bash's")
+                self._lose("after text that may be a bash pattern")
             kind = "array" if text[place - 1 : place] == "=" else "group"
             self._push(kind, tests=frame.tests, brackets=frame.brackets)
         if c == ")" and len(self.frames) > 1:
-            # What follows $(…) goes on with its word.
+            # The word continues after $(…).
             self._pop("x" if frame.kind == "code" else ")")
         return 1
 

@@ -1,8 +1,8 @@
-r"""The command that a sandbox's provider must be sent, so that a shell line runs as it was meant.
+r"""Build the command that a provider must receive, so that it runs a shell line exactly.
 
-Each provider hands a command to a shell in its own way: Cloudflare to one persistent bash, E2B as one unquoted word.
-So a line is never sent as it is. It runs in a child shell, in its own directory and process group, with an empty
-standard input. A mark follows its output, since the platform drops the last newline of what a command prints.
+Each provider passes a command to a shell in its own way. Cloudflare has one persistent bash, E2B an unquoted word. So
+the raw line is never sent. It runs in a child shell with its own directory, process group and empty standard input. A
+mark follows the output, because the platform drops the last newline of the output.
 
 >>> from pocketenv_fp.providers import provider_of
 >>> from pocketenv_fp.sandbox.commands.wire_form import Command, wire_form
@@ -29,13 +29,13 @@ from pocketenv_fp.errors import CommandTimeout, InvalidInput, PocketenvError
 from pocketenv_fp.models import ExecResult
 from pocketenv_fp.providers import Provider
 from pocketenv_fp.sandbox.commands.template import quote
-from pocketenv_fp.validation import wrong_variable_name
+from pocketenv_fp.validation import unsendable, wrong_variable_name
 
 __all__ = ["GRACE_SECONDS", "Command", "environment", "joined", "output", "service_form", "wire_form"]
 
 HOME = "/workspace"
 GRACE_SECONDS = 5
-"""The time between SIGTERM and SIGKILL for a command that is over its limit."""
+"""Seconds between SIGTERM and SIGKILL for a command that reached its timeout."""
 SHORTEST_SECONDS = 0.001
 LARGEST_BODY = 102_400
 
@@ -47,7 +47,7 @@ _CODE = re.compile(rf"{MARK}(\d{{1,3}}){MARK}")
 
 
 class Command(NamedTuple):
-    """What is to run. ``timeout`` is in seconds. The path of a file with the text ``script`` is the line's ``$1``."""
+    """A command to run. ``timeout`` is in seconds. ``$1`` of the line is a file with the string ``script``."""
 
     line: str
     cwd: str | None = None
@@ -58,14 +58,14 @@ class Command(NamedTuple):
 
 
 def joined(command: str, args: Sequence[str]) -> str:
-    """Put quoted arguments behind a command."""
+    """Append quoted arguments to a command."""
     return " ".join((command, *map(shlex.quote, args)))
 
 
-def environment(given: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:
-    """Return names and values, with each `from_env` read now. Failures: InvalidInput, which shows no value."""
+def environment(variables: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:
+    """Return names and values, and read each `from_env`. Failures: InvalidInput, without the value."""
     values: dict[str, str] = {}
-    for name, value in (given or {}).items():
+    for name, value in (variables or {}).items():
         if wrong := wrong_variable_name("env", name):
             return Failure(wrong)
         read = value.read(f"env {name}") if isinstance(value, FromEnv) else Success(value)
@@ -76,7 +76,7 @@ def environment(given: Mapping[str, str | FromEnv] | None) -> Result[dict[str, s
 
 
 def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvError]:
-    """Return the command to send. Failures: InvalidInput for what cannot be sent, which says how long a line may be."""
+    """Return the command to send. Failures: InvalidInput if it cannot be sent; the message has the maximal length."""
     if wrong := _unsendable(command, provider):
         return Failure(wrong)
     plain = _form(command, provider)
@@ -89,19 +89,19 @@ def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvErro
 
 
 def service_form(line: str, cwd: str | None, env: Mapping[str, str]) -> Result[str, PocketenvError]:
-    """Return the command of a service that becomes the shell line: the signal that stops it reaches the line."""
+    """Return the command of a service. The line replaces the shell, so that the stop signal reaches it."""
     command = Command(line, cwd, env)
     if wrong := _unsendable(command):
         return Failure(wrong)
     setting = "".join(f"{name}={_posix(value)} " for name, value in env.items())
-    words = f"{f'env {setting}' if setting else ''}bash -c {_posix(_guarded(line))}"
+    words = f"{f'env {setting}' if setting else ''}bash -c {_posix(guarded(line))}"
     return Success(f"(cd {_place(cwd, _posix)} && exec {words})")
 
 
 def output(answer: ExecResult, command: Command, provider: Provider) -> Result[ExecResult, PocketenvError]:
-    """Return what the command itself printed. Failures: CommandTimeout; InvalidInput where there is no bash for a limit.
+    """Return the output of the command itself. Failures: CommandTimeout; InvalidInput for a timeout without bash.
 
-    Without a mark, as after the sandbox was stopped, everything that came is kept.
+    If the mark is missing, for instance after the sandbox was stopped, the complete output is returned.
     """
     stdout, stderr, exit_code = answer.stdout, answer.stderr, answer.exit_code
     if not provider.has_stderr:
@@ -116,35 +116,32 @@ def output(answer: ExecResult, command: Command, provider: Provider) -> Result[E
     if command.timeout is not None and stderr.endswith(_LATE):
         return Failure(CommandTimeout(command.timeout, stdout, stderr.removesuffix(_LATE)))
     if command.timeout is not None and stderr.endswith(_NO_BASH):
-        reason = "the sandbox has no bash, so the command was not run: install it there, or leave timeout= out"
+        reason = "the sandbox has no bash, so the command was not run: install bash there, or leave out timeout="
         return Failure(InvalidInput("timeout", reason))
     return Success(ExecResult(stdout, stderr, exit_code))
 
 
 def _before_mark(printed: str) -> str:
-    # Some providers wait for children in the background: what these print comes behind the mark, after the command.
+    # Some providers wait for background children: their output comes after the mark, and after the command.
     before, is_marked, after = printed.rpartition(MARK)
     return before if is_marked else after
 
 
-# What is refused
+# Checks before sending
 
 
 def _unsendable(command: Command, provider: Provider | None = None) -> InvalidInput | None:
     texts = {"command": (command.line,), "cwd": (command.cwd or "",), "env": command.env.values()}
     for field, values in (texts | {"text": (command.script or "",)}).items():
         for value in values:
-            if "\0" in value:
+            if wrong := unsendable(field, value):
                 way_out = ": upload it, and run it with exec" if field == "text" else ", which a command line cannot"
-                return InvalidInput(field, f"holds a NUL character{way_out}")
-            if _SURROGATE.search(value):
-                return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+                return InvalidInput(field, f"{wrong.reason}{way_out}") if "\0" in value else wrong
     longest = provider and provider.exec_seconds
     if provider and longest is not None and command.timeout is not None and command.timeout > longest:
-        way_out = "with spawn, or as" if provider.services else "as"
         reason = (
-            f"the provider {provider.name} ends every request after {longest:g} s: run the command in the background, "
-            f"{way_out} `nohup … > file 2>&1 &` in exec, and read the file"
+            f"the provider {provider.name} ends every request after {longest:g} s: run the command as a job, "
+            "with exec(…, durable=True) or submit"
         )
         return InvalidInput("timeout", reason)
     return None
@@ -167,9 +164,9 @@ def _too_long(command: Command, provider: Provider) -> InvalidInput:
     room = max(0, LARGEST_BODY - _body_size(_form(without[field], provider, pack=True)) - 100)
     reason = (
         f"is too long for one request: {field} may have about {room:,} bytes here, "
-        f"and {room * 3 // 4:,} where it is full of quotes, line breaks or signs beyond ASCII"
+        f"or {room * 3 // 4:,} if it has many quotes, newlines or non-ASCII characters"
     )
-    return InvalidInput(field, f"{reason}. Upload a file instead, and use that in the command")
+    return InvalidInput(field, f"{reason}. Upload a file, and use the file in the command")
 
 
 def _body_size(command: str) -> int:
@@ -182,7 +179,7 @@ def _body_size(command: str) -> int:
 def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
     word = _ansi if provider.reader == "bash" else _posix
     big: Callable[[str], str] = partial(_packed, newline=word("\n")) if pack else word
-    words = [big(_guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
+    words = [big(guarded(command.line)), _place(command.cwd, word), *map(word, command.env.values())]
     if command.script is not None:
         words.append(quote(_base64(command.script.encode())) if pack else word(command.script))
     feed = "" if command.stdin is None else f"{_printing(command.stdin)} | "
@@ -192,8 +189,8 @@ def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
         form = f'{feed}"$(command -v bash || echo /bin/sh)" -c {quote(program)} bash {" ".join(words)}'
     elif provider.persistent:
         program = f"({_program(command, provider, words, pack=pack)})"
-        # The persistent shell keeps what an earlier line set: `-e` would end it, `pipefail` would change the exit code.
-        # What it says of a killed child would quote the whole program: it has no stderr meanwhile.
+        # An earlier line's settings last in the persistent shell. `-e` would end it, `pipefail` would change the exit
+        # code. bash's message about a killed child would quote the whole program, so its stderr is closed.
         form = f"set +e; {{ {f'(set +o pipefail; {feed}{program})' if feed else program}; }} 3>&2 2>/dev/null"
     else:
         program = _program(command, provider, words, pack=pack)
@@ -202,7 +199,7 @@ def _form(command: Command, provider: Provider, *, pack: bool = False) -> str:
 
 
 def _program(command: Command, provider: Provider, words: Sequence[str], *, pack: bool) -> str:
-    """Return the program that runs the line. Descriptor 3 is the real stderr: what this shell itself says is dropped."""
+    """Return the program that runs the line. Descriptor 3 is the real stderr. This shell's own messages are dropped."""
     line, directory, *rest = words
     values, script = rest[: len(command.env)], rest[len(command.env) :]
     shell = '"$BASH"' if provider.reader == "bash" else '"${BASH:-/bin/sh}"'
@@ -216,7 +213,7 @@ def _program(command: Command, provider: Provider, words: Sequence[str], *, pack
         *([] if provider.has_stderr else [_KEEP_STDERR]),
         *([] if command.stdin is None else ["exec 5<&0"]),
         *(["pocketenv_script="] if script else []),
-        *([] if provider.persistent or not _is_at_home(command.cwd) else [_MAKE_HOME]),
+        *([] if provider.persistent or not is_at_home(command.cwd) else [MAKE_HOME]),
         " && ".join((f"cd {directory} 2>&3", *keeping, _waiting(command, provider, runs))),
         "e=$?",
         *(['rm -rf "$pocketenv_script"'] if script else []),
@@ -226,7 +223,7 @@ def _program(command: Command, provider: Provider, words: Sequence[str], *, pack
 
 
 _QUIET = "exec 3>&2 2>/dev/null"
-# Job control makes the command the leader of its own process group, which `kill 0` and a time limit then mean.
+# Job control runs the command in its own process group. `kill 0` and a timeout then reach that group only.
 _JOB = "{{ set -m; {runs} {waits}; }}"
 _LIMIT = """\
 p=$!; (sleep {seconds}; trap "" TERM; kill -- -$p; kill -CONT -- -$p; n=0; \
@@ -237,7 +234,7 @@ _KEEP_SCRIPT = """\
 pocketenv_script=$(umask 077; mktemp -d "${{TMPDIR:-/tmp}}/pocketenv.XXXXXXXXXX" 2>&3) \
 && printf %s {text}{decoded} 2>&3 >"$pocketenv_script/script\""""
 _KEEP_STDERR = """t=$(mktemp) || t=/dev/null; exec 3>"$t" 4<"$t"; [ ! -f "$t" ] || rm -f "$t\""""
-_MAKE_HOME = f"""[ -d {HOME} ] || mkdir -p {HOME} || sudo -n install -d -o "$(id -u)" {HOME}"""
+MAKE_HOME = f"""[ -d {HOME} ] || mkdir -p {HOME} || sudo -n install -d -o "$(id -u)" {HOME}"""
 
 
 def _waiting(command: Command, provider: Provider, runs: str) -> str:
@@ -245,7 +242,7 @@ def _waiting(command: Command, provider: Provider, runs: str) -> str:
         return _JOB.format(runs=runs, waits="wait $!")
     seconds = f"{max(command.timeout, SHORTEST_SECONDS):.3f}".rstrip("0").rstrip(".")
     job = _JOB.format(runs=runs, waits=_LIMIT.format(seconds=seconds, tenths=GRACE_SECONDS * 10))
-    # Without bash there are no process groups: nothing is run.
+    # Without bash there are no process groups, so the command is not run.
     no_bash = 'if [ "$BASH" ]; then {}; else printf "\\035bash?" >&3; (exit 127); fi'
     return job if provider.reader == "bash" else no_bash.format(job)
 
@@ -260,7 +257,7 @@ def _ending(provider: Provider) -> Iterator[str]:
     yield "exit 0" if provider.lost_exit_code else "exit $e"
 
 
-# Names that a shell gives a meaning: assigned in the shell, they would change it, or fail.
+# Variables with a meaning for the shell: an assignment in the shell would change the shell, or fail.
 _OF_THE_SHELL = re.compile(
     r"BASH.*|[EU]?UID|PPID|SHELLOPTS|GROUPS|FUNCNAME|DIRSTACK|S?RANDOM|SECONDS|LINENO|EPOCH.*|OPT.*|COMP_.*|HIST.*"
     r"|LC_.*|LANG.*|PATH|POSIXLY_CORRECT|IFS|TMOUT|ENV|PIPESTATUS|MAPFILE|REPLY|TMPDIR"
@@ -268,45 +265,44 @@ _OF_THE_SHELL = re.compile(
 
 
 def _setting(env: Mapping[str, str], words: Sequence[str]) -> str:
-    # An assignment before a command shows in no list of processes, as an argument of `env` does.
+    # `ps` shows the arguments of `env`, but not an assignment before a command.
     named = list(zip(env, words, strict=True))
-    own = [f"{name}={word} " for name, word in named if _is_plain(name)]
-    other = [f"{name}={word} " for name, word in named if not _is_plain(name)]
-    return "".join((*own, *(["env ", *other] if other else [])))
+    direct = [f"{name}={word} " for name, word in named if is_plain(name)]
+    other = [f"{name}={word} " for name, word in named if not is_plain(name)]
+    return "".join((*direct, *(["env ", *other] if other else [])))
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     return _OF_THE_SHELL.fullmatch(name) is None
 
 
-def _directory(cwd: str | None) -> str:
+def directory_of(cwd: str | None) -> str:
     return posixpath.join(HOME, cwd) if cwd else HOME
 
 
 def _place(cwd: str | None, word: Callable[[str], str]) -> str:
-    directory = _directory(cwd)
+    directory = directory_of(cwd)
     return directory if re.fullmatch(r"[\w/.+-]+", directory, re.ASCII) else word(directory)
 
 
-def _is_at_home(cwd: str | None) -> bool:
-    return f"{_directory(cwd)}/".startswith(f"{HOME}/")
+def is_at_home(cwd: str | None) -> bool:
+    return f"{directory_of(cwd)}/".startswith(f"{HOME}/")
 
 
-def _guarded(line: str) -> str:
-    # A shell takes a line that begins so for one of its options.
+def guarded(line: str) -> str:
+    # A shell takes such a line as one of its options.
     return f" {line}" if line.startswith(("-", "+")) else line
 
 
-# Words of a shell
+# Quoting
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 _ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def _ansi(text: str) -> str:
-    """Quote a word for bash, without raw control characters: the platform adds spaces behind a raw newline."""
+    """Quote a word for bash, without raw control characters: the platform adds spaces after a raw newline."""
     escaped = re.sub(r"[\0-\x1f\x7f\\]", lambda sign: _ESCAPES.get(sign[0]) or rf"\{ord(sign[0]):03o}", text)
     return "$'" + escaped.replace("'", r"\'") + "'"
 
@@ -316,19 +312,19 @@ def _posix(text: str) -> str:
     if not _CONTROL.search(text):
         return quote(text)
     kept = text.rstrip("\n")
-    # $( ) drops the last newlines. IFS is space, tab, newline where a shell begins.
+    # $( ) drops trailing newlines. When a shell starts, IFS is space, tab, newline.
     newlines = "${IFS#??}" * (len(text) - len(kept))
     return f'"$(printf %b {_escaped(kept)}){newlines}"'
 
 
 def _escaped(text: str) -> str:
-    """Quote what `printf %b` turns into this text."""
+    """Quote a string so that `printf %b` prints ``text``."""
     return quote(re.sub(r"[\0-\x1f\x7f\\]", lambda sign: _ESCAPES.get(sign[0]) or rf"\0{ord(sign[0]):03o}", text))
 
 
 def _packed(text: str, newline: str) -> str:
     kept = text.rstrip("\n")
-    # Where there is no base64, nothing must look like a command that ended well.
+    # Without base64, the command must not look successful.
     return f'"$(printf %s {_base64(kept.encode())} | base64 -d || echo exit 127)"{newline * (len(text) - len(kept))}'
 
 

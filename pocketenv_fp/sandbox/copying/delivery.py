@@ -1,7 +1,7 @@
-"""The end of a copy in a sandbox: an archive is brought there and put in its place.
+"""The target of a copy: send an archive to a sandbox, and unpack it there.
 
-A small archive travels in the line that puts it there. A large one comes through storage, or in pieces through commands
-where the provider cannot copy.
+A small archive is part of the line that unpacks it. A large one goes through storage. If the provider cannot copy, it
+goes in pieces through commands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 from returns.result import Failure, Result, Success
@@ -19,17 +20,17 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import ApiError, ArchiveError, CommandFailed, InvalidInput, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.runtime.rehearsal import is_rehearsed
-from pocketenv_fp.runtime.signals import guarded, opened
+from pocketenv_fp.runtime.rehearsal import is_rehearsed, note
+from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying import lines
 from pocketenv_fp.sandbox.copying.departure import MOST_THROUGH_COMMANDS, Packed, too_large
 from pocketenv_fp.sandbox.copying.lines import PIECE, PLACE
-from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, succeeded, tag_of, temporary
+from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, staging, succeeded, tag_of, temporary
 
 __all__ = ["Goal", "arrived", "deliver", "wrapped"]
 
 SMALL: int = 48 * 1024
-"""An archive of up to so many bytes fits into a line: a body may have 102,400 bytes, and base64 makes 4 of 3."""
+"""An archive of up to this many bytes fits into a line: a body has at most 102,400 bytes, and base64 adds a third."""
 PIECE_BYTES = SMALL
 MEMBER = 2 * 1024**2
 _RECORD = 512
@@ -37,7 +38,7 @@ _ENDS_OF_THE_LINE = (CommandFailed, InvalidInput, ArchiveError)
 
 
 class Goal(NamedTuple):
-    """Where an archive goes. ``into``: a file goes into the directory ``path`` even where that is not there yet."""
+    """The place for an archive. With ``into``, a file goes into the directory ``path``, which may not exist yet."""
 
     path: str
     kind: Packed
@@ -45,62 +46,55 @@ class Goal(NamedTuple):
 
 
 def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> Result[Sandbox, PocketenvError]:
-    """Bring the archive that ``pieces`` yields to its place. ``pieces`` is called once for each attempt.
+    """Send the archive that ``pieces`` yields, and unpack it. ``pieces`` is called once for each attempt.
 
-    Failures: InvalidInput for a file where a directory should be, or the other way round; ArchiveError where the
-    archive did not arrive; CommandFailed for what the sandbox's tools could not do; NotSupported for more than 64 MiB
-    where the provider cannot copy; those of requests, and what ``pieces`` raises as a PocketenvError. Anything else that
-    it raises comes out.
+    Failures: InvalidInput for a file in the place of a directory, or the reverse; ArchiveError if the archive did not
+    arrive; CommandFailed if a tool in the sandbox fails; NotSupported above 64 MiB if the provider cannot copy; those
+    of requests; a PocketenvError that ``pieces`` raises. Other exceptions of ``pieces`` are raised.
     """
     with closing(pieces()) as archive:
         try:
-            held, is_whole = _beginning(archive)
+            start, is_whole = _beginning(archive)
         except PocketenvError as error:
             return Failure(error)
+        staged = temporary()
         if is_whole:
-            return _placed(end, goal, temporary(), held)
-        first = [_chained(held, archive)]
-
-        def attempt() -> Generator[bytes]:
-            return first.pop() if first else pieces()
-
-        if end.provider.copies:
-            staged = temporary()
-            stored = storage.put(lambda: wrapped(attempt(), tag_of(staged)))
-            return stored.bind(lambda uuid: arrived(end, goal, uuid, staged))
-        return _through_commands(end, goal, attempt(), operation)
+            return _placed(end, goal, staged, start)
+        archives = chain((_chained(start, archive),), iter(pieces, None))
+        if not end.provider.copies:
+            with closing(next(archives)) as whole:
+                return _brought(end, goal, staged, partial(_sent, end, staged, whole, operation))
+        stored = storage.put(lambda: wrapped(next(archives), tag_of(staged)))
+        if isinstance(stored, Failure):
+            return stored
+        return arrived(end, goal, stored.unwrap(), staged)
 
 
 def arrived(end: End, goal: Goal, uuid: str, staged: str) -> Result[Sandbox, PocketenvError]:
-    """Have an archive of storage, in members of a tar with the tag of ``staged``, put in its place."""
-    return _brought(end, goal, staged, lambda: end.pull(uuid, staged))
+    """Unpack an archive from storage. Its tar members have the tag of ``staged``."""
+    return _brought(end, goal, staged, partial(end.pull, uuid, staged))
 
 
 def _brought(
-    end: End, goal: Goal, staged: str, bring: Callable[[], Result[None, PocketenvError]]
+    end: End, goal: Goal, path: str, bring: Callable[[], Result[None, PocketenvError]]
 ) -> Result[Sandbox, PocketenvError]:
-    """Put an archive in its place that ``bring`` brings into ``staged``, of which nothing stays."""
-    is_there, is_under_way = True, True
-    # A shell does not stop where the caller does: what the last line moves is moved before Ctrl-C comes out.
-    with guarded():
-        try:
-            with opened():
-                brought = bring()
-            if isinstance(brought, Failure):
-                is_there = not isinstance(brought.failure(), ApiError) or may_have_run(brought.failure())
-                return Failure(brought.failure())
-            is_under_way = False
-            placed = _placed(end, goal, staged, b"")
-            # The line takes what was staged as its own when it begins. It may not have begun.
-            is_there = isinstance(placed, Failure) and not isinstance(placed.failure(), _ENDS_OF_THE_LINE)
-            return placed
-        finally:
-            if is_there:
-                end.remove(staged, is_under_way=is_under_way)
+    """Put an archive in its place that ``bring`` brings into ``path``, of which nothing stays."""
+    with staging(end, path) as staged:
+        with opened():
+            brought = bring()
+        if isinstance(brought, Failure):
+            error = brought.failure()
+            staged.is_there = not isinstance(error, ApiError) or may_have_run(error)
+            return brought
+        staged.is_under_way = False
+        placed = _placed(end, goal, path, b"")
+        # The line takes what was staged as its own when it begins. It may not have begun.
+        staged.is_there = isinstance(placed, Failure) and not isinstance(placed.failure(), _ENDS_OF_THE_LINE)
+        return placed
 
 
 def wrapped(archive: Generator[bytes], tag: str) -> Generator[bytes]:
-    """Yield a tar.gz whose members ``TAG.00000000``, … are the archive, cut: nothing is compressed again."""
+    """Yield a tar.gz with the archive cut into members ``TAG.00000000``, …, without compressing it again."""
     shell = zlib.compressobj(0, zlib.DEFLATED, 31)
     with closing(archive):
         for number, member in enumerate(_members(archive, MEMBER)):
@@ -113,68 +107,59 @@ def wrapped(archive: Generator[bytes], tag: str) -> Generator[bytes]:
 
 
 def _members(archive: Generator[bytes], size: int) -> Generator[bytes]:
-    held = bytearray()
+    buffer = bytearray()
     for piece in archive:
-        held += piece
-        while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
-    if held:
-        yield bytes(held)
+        buffer += piece
+        while len(buffer) >= size:
+            yield bytes(buffer[:size])
+            del buffer[:size]
+    if buffer:
+        yield bytes(buffer)
 
 
 def _beginning(archive: Generator[bytes]) -> tuple[bytes, bool]:
-    held = bytearray()
+    buffer = bytearray()
     if is_rehearsed():
         return b"", False
     for piece in archive:
-        held += piece
-        if len(held) > SMALL:
-            return bytes(held), False
-    return bytes(held), True
+        buffer += piece
+        if len(buffer) > SMALL:
+            return bytes(buffer), False
+    return bytes(buffer), True
 
 
-def _chained(held: bytes, archive: Generator[bytes]) -> Generator[bytes]:
-    yield held
+def _chained(start: bytes, archive: Generator[bytes]) -> Generator[bytes]:
+    yield start
     yield from archive
 
 
 def _placed(end: End, goal: Goal, staged: str, data: bytes) -> Result[Sandbox, PocketenvError]:
-    def judge(ran: ExecResult) -> Result[Sandbox, PocketenvError]:
-        match ran.exit_code:
-            case lines.INCOMPLETE:
-                reason = "the archive did not arrive in the sandbox: storage lost it, or the sandbox has no curl"
-                return Failure(ArchiveError(reason))
-            case lines.IN_THE_WAY:
-                reason = "a file is in the sandbox where a directory should be, or a directory where a file should"
-                return Failure(InvalidInput(end.field, reason))
-            case _:
-                return succeeded(ran).map(lambda _: end.sandbox)
-
     values: dict[str, str | int] = {
         "kind": goal.kind,
         "into": "1" if goal.into else "",
         "data": base64.b64encode(data).decode(),
     }
-    return end.run(PLACE, is_long=not data, p=goal.path, s=staged, values=values).bind(judge)
-
-
-def _through_commands(
-    end: End, goal: Goal, archive: Generator[bytes], operation: str
-) -> Result[Sandbox, PocketenvError]:
-    staged = temporary()
-    with closing(archive):
-        return _brought(end, goal, staged, lambda: _sent(end, staged, archive, operation))
+    ran = end.run(PLACE, is_long=not data, p=goal.path, s=staged, values=values)
+    match ran:
+        case Success(ExecResult(exit_code=lines.INCOMPLETE)):
+            reason = "the archive did not arrive in the sandbox: storage lost it, or the sandbox has no curl"
+            return Failure(ArchiveError(reason))
+        case Success(ExecResult(exit_code=lines.IN_THE_WAY)):
+            reason = "a file is in the sandbox where a directory should be, or a directory where a file should"
+            return Failure(InvalidInput(end.field, reason))
+        case _:
+            return ran.bind(succeeded).map(lambda _: end.sandbox)
 
 
 def _sent(end: End, staged: str, archive: Generator[bytes], operation: str) -> Result[None, PocketenvError]:
+    note(lambda: "on this provider, one request more before the last for each 48 KiB of the archive")
     total = 0
     try:
         for number, piece in enumerate(_members(archive, PIECE_BYTES)):
             total += len(piece)
             if total > MOST_THROUGH_COMMANDS:
                 return Failure(too_large(end, operation))
-            written = repeated(end, partial(_write, end, staged, number, piece))
+            written = repeated(partial(_write, end, staged, number, piece))
             if isinstance(written, Failure):
                 return written
     except PocketenvError as error:
@@ -183,10 +168,10 @@ def _sent(end: End, staged: str, archive: Generator[bytes], operation: str) -> R
 
 
 def _write(end: End, staged: str, number: int, piece: bytes) -> Result[None, PocketenvError]:
-    def judge(ran: ExecResult) -> Result[None, PocketenvError]:
-        if ran.stdout.strip() == str(len(piece)):
-            return Success(None)
-        return Failure(ArchiveError("a piece of the archive did not arrive whole in the sandbox"))
-
     values: dict[str, str | int] = {"number": f"{number:08}", "data": base64.b64encode(piece).decode()}
-    return end.run(PIECE, s=staged, values=values).bind(succeeded).bind(judge)
+    ran = end.run(PIECE, s=staged, values=values).bind(succeeded)
+    if isinstance(ran, Failure):
+        return ran
+    if ran.unwrap().stdout.strip() != str(len(piece)):
+        return Failure(ArchiveError("a part of the archive arrived incomplete in the sandbox"))
+    return Success(None)

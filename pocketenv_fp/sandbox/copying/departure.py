@@ -1,7 +1,7 @@
-"""The start of a copy: what a sandbox has at a path, and the archive of it, as it comes.
+"""The source of a copy: look at a path in a sandbox, and fetch it as an archive.
 
-A small archive comes with the answer that says what is there. A large one comes through storage, or in pieces through
-commands where the provider cannot copy.
+A small archive comes with the response that describes the path. A large one comes through storage. If the provider
+cannot copy, it comes in pieces through commands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import settings
 from pocketenv_fp.errors import (
     ArchiveError,
     DecodeError,
@@ -25,16 +24,17 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult
-from pocketenv_fp.runtime.signals import guarded, opened
+from pocketenv_fp.runtime.rehearsal import note
+from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying.lines import LOOK, PACK, READ, STAGE
-from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, succeeded, temporary
+from pocketenv_fp.sandbox.copying.remote import End, Staged, may_have_run, repeated, staging, succeeded, temporary
 
 __all__ = ["MOST_THROUGH_COMMANDS", "Look", "Packed", "Pieces", "fetch", "look", "pack", "too_large", "whole"]
 
 T = TypeVar("T")
 
 SMALL: int = 512 * 1024
-"""An archive of up to so many bytes comes with the answer to the look."""
+"""An archive of up to this many bytes comes with the response of the look."""
 PIECE = 512 * 1024
 MOST_THROUGH_COMMANDS = 64 * 1024**2
 NO_LIMIT = 2**62
@@ -44,7 +44,7 @@ Packed = Literal["directory", "file"]
 
 
 class Pieces:
-    """An archive that comes in pieces. ``total`` is its size in bytes."""
+    """An archive that arrives in pieces. ``total`` is its size in bytes."""
 
     def __init__(self, pieces: Generator[bytes], total: int) -> None:
         self.total: int | None = total
@@ -52,7 +52,7 @@ class Pieces:
         self._left = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to ``size`` bytes, and none at the end. Raises PocketenvError where no more can be had."""
+        """Return up to ``size`` bytes, or none at the end. Raises PocketenvError if a piece cannot be read."""
         if not self._left:
             self._left = next(self._pieces, b"")
         taken = self._left if size < 0 else self._left[:size]
@@ -68,50 +68,52 @@ class Look(NamedTuple):
 def fetch(
     end: End, path: str, use: Callable[[Packed, storage.Readable], T], *, operation: str, most: int | None = None
 ) -> Result[T, PocketenvError]:
-    """Return what ``use`` makes of the archive of ``path`` while it arrives. Nothing stays in the sandbox.
+    """Fetch the archive of ``path``, and return the result of ``use`` on it. The sandbox is left clean.
 
-    Failures: PathNotFound where there is nothing; ArchiveError for what is neither file nor directory; CommandFailed
-    for what the sandbox could not read; NotSupported for an archive above 64 MiB where the provider cannot copy; what
-    ``use`` raises as a PocketenvError; those of requests. An archive of up to ``most`` bytes comes with the first answer.
+    Failures: PathNotFound; ArchiveError for something that is not a file or a directory; CommandFailed for a file that
+    the sandbox could not read; NotSupported for an archive above 64 MiB if the provider cannot copy; a PocketenvError
+    that ``use`` raises; those of requests. An archive of up to ``most`` bytes comes with the first response.
     """
-    staged = temporary()
-
-    def carry(seen: Look) -> Result[T, PocketenvError]:
-        if seen.archive is not None:
-            return _used(seen.kind, whole(seen.archive), use)
+    with staging(end, temporary()) as staged, opened():
+        looked = look(end, path, staged, operation, most=most)
+        if isinstance(looked, Failure):
+            return looked
+        kind, archive = looked.unwrap()
+        if archive is not None:
+            return _used(kind, whole(archive), use)
         if end.provider.copies:
-            return _through_storage(end, path, staged, lambda source: use(seen.kind, source))
-        return _through_commands(end, path, staged, operation).bind(lambda source: _used(seen.kind, source, use))
-
-    is_there, is_under_way = True, True
-    with guarded():
-        try:
-            with opened():
-                looked = look(end, path, staged, operation, most=most)
-                is_under_way = isinstance(looked, Failure) and may_have_run(looked.failure())
-                is_there = is_under_way or (isinstance(looked, Success) and looked.unwrap().archive is None)
-                return looked.bind(carry)
-        finally:
-            if is_there:
-                end.remove(staged, is_under_way=is_under_way)
+            return _through_storage(end, path, staged.path, partial(use, kind))
+        pieces = _through_commands(end, path, staged.path, operation)
+        if isinstance(pieces, Failure):
+            return pieces
+        return _used(kind, pieces.unwrap(), use)
 
 
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
-    """Pack ``path`` into the directory ``staged`` of its own sandbox. Returns the size in bytes."""
-
-    def size(ran: ExecResult) -> Result[int, PocketenvError]:
-        return _answer(ran, path, operation).map(lambda found: int(found[1]))
-
-    return end.run(PACK, is_long=True, p=path, s=staged, values={"most": most}).bind(size)
+    """Pack ``path`` into the directory ``staged`` of the same sandbox. Returns the size in bytes."""
+    ran = end.run(PACK, is_long=True, p=path, s=staged, values={"most": most})
+    return ran.bind(lambda ran: _answer(ran, path, operation)).map(lambda found: int(found[1]))
 
 
-def look(end: End, path: str, staged: str, operation: str, *, most: int | None = None) -> Result[Look, PocketenvError]:
-    """Return what there is, with its archive where that has no more than ``most`` bytes: then ``staged`` is not left."""
+def look(
+    end: End, path: str, staged: Staged, operation: str, *, most: int | None = None
+) -> Result[Look, PocketenvError]:
+    """Describe ``path``, with its archive if that has at most ``most`` bytes. In that case ``staged`` is removed."""
+    ran = end.run(LOOK, p=path, s=staged.path, values={"most": SMALL if most is None else most})
+    seen = ran.bind(lambda ran: _seen(ran, path, operation))
+    staged.is_under_way = isinstance(seen, Failure) and may_have_run(seen.failure())
+    staged.is_there = staged.is_under_way or (isinstance(seen, Success) and seen.unwrap().archive is None)
+    return seen
 
-    def read(ran: ExecResult) -> Result[Look, PocketenvError]:
-        return _answer(ran, path, operation).bind(lambda found: _decoded(found, ran.stdout))
 
-    return end.run(LOOK, p=path, s=staged, values={"most": SMALL if most is None else most}).bind(read)
+def _seen(ran: ExecResult, path: str, operation: str) -> Result[Look, PocketenvError]:
+    answer = _answer(ran, path, operation)
+    if isinstance(answer, Failure):
+        return answer
+    kind, size = answer.unwrap()
+    if size == "large":
+        return Success(Look(kind, None))
+    return _bytes(ran.stdout.partition("\n")[2]).map(partial(Look, kind))
 
 
 def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, str], PocketenvError]:
@@ -122,27 +124,20 @@ def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, 
         case "nothing":
             return Failure(PathNotFound(message=f"there is no {path}", operation=operation))
         case "other":
-            return Failure(ArchiveError("it is neither a file nor a directory", path))
+            return Failure(ArchiveError("it is not a file or a directory", path))
         case _:
-            found = _ANSWER.match(ran.stdout)
-    if found is None:
-        return Failure(DecodeError("sandbox.exec", "the shell does not say what is at the path"))
-    kind: Packed = "directory" if found[1] == "directory" else "file"
-    return Success((kind, found[2]))
-
-
-def _decoded(found: tuple[Packed, str], output: str) -> Result[Look, PocketenvError]:
-    kind, size = found
-    if size == "large":
-        return Success(Look(kind, None))
-    return _bytes(output.partition("\n")[2]).map(lambda archive: Look(kind, archive))
+            match = _ANSWER.match(ran.stdout)
+    if match is None:
+        return Failure(DecodeError("sandbox.exec", "the output of the shell does not describe the path"))
+    kind: Packed = "directory" if match[1] == "directory" else "file"
+    return Success((kind, match[2]))
 
 
 def _bytes(text: str) -> Result[bytes, PocketenvError]:
     try:
         return Success(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):
-        return Failure(DecodeError("sandbox.exec", "what the sandbox's base64 printed is not base64"))
+        return Failure(DecodeError("sandbox.exec", "the output of the sandbox's base64 command is not base64"))
 
 
 def _used(
@@ -161,30 +156,29 @@ def whole(archive: bytes) -> Pieces:
 def _through_storage(
     end: End, path: str, staged: str, use: Callable[[storage.Readable], T]
 ) -> Result[T, PocketenvError]:
-    def attempt() -> Result[T, PocketenvError]:
-        pushed = end.push(f"{staged}/it/.")
-        return pushed.bind(lambda uuid: storage.take(uuid, use))
-
-    found = settings()
     prepared = end.run(STAGE, is_long=True, p=path, s=staged).bind(succeeded)
-    return prepared.bind(lambda _: found.bind(lambda known: storage.again(attempt, known)))
+    if isinstance(prepared, Failure):
+        return prepared
+    return storage.again(lambda: end.push(f"{staged}/it/.").bind(lambda uuid: storage.take(uuid, use)))
 
 
 def _through_commands(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
-    def begin(size: int) -> Result[Pieces, PocketenvError]:
-        if size > MOST_THROUGH_COMMANDS:
-            return Failure(too_large(end, operation))
-        return Success(Pieces(_read(end, staged, size), size))
-
-    return pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS).bind(begin)
+    note(lambda: "on this provider, one request more before the last for each 512 KiB of the archive")
+    packed = pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS)
+    if isinstance(packed, Failure):
+        return packed
+    size = packed.unwrap()
+    if size > MOST_THROUGH_COMMANDS:
+        return Failure(too_large(end, operation))
+    return Success(Pieces(_read(end, staged, size), size))
 
 
 def too_large(end: End, operation: str) -> NotSupported:
-    """Return the error of an archive that is too large for commands."""
+    """Return the error for an archive that is too large for commands."""
     most = MOST_THROUGH_COMMANDS // 1024**2
     instead = (
-        f"It cannot copy by itself, so this library does it through commands, up to {most} MiB compressed: "
-        "copy less at once, or let a command in the sandbox fetch or send it, such as curl."
+        f"The provider cannot copy, so the archive goes through commands, up to {most} MiB compressed. "
+        "Copy less at once, or send the data with a command in the sandbox, such as curl."
     )
     return NotSupported(operation, end.provider.name, instead)
 
@@ -192,17 +186,15 @@ def too_large(end: End, operation: str) -> NotSupported:
 def _read(end: End, staged: str, total: int) -> Generator[bytes]:
     for offset in range(0, total, PIECE):
         size = min(PIECE, total - offset)
-        piece = repeated(end, partial(_piece, end, staged, offset, size))
+        piece = repeated(partial(_piece, end, staged, offset, size))
         if isinstance(piece, Failure):
             raise piece.failure()
         yield piece.unwrap()
 
 
 def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, PocketenvError]:
-    def checked(piece: bytes) -> Result[bytes, PocketenvError]:
-        if len(piece) == size:
-            return Success(piece)
-        return Failure(ArchiveError("the archive breaks off: a part of it was not there any more"))
-
     ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
-    return ran.bind(lambda found: _bytes(found.stdout)).bind(checked)
+    piece = ran.bind(lambda ran: _bytes(ran.stdout))
+    if isinstance(piece, Success) and len(piece.unwrap()) != size:
+        return Failure(ArchiveError("the archive is incomplete: a part of it is missing in the sandbox"))
+    return piece

@@ -1,12 +1,12 @@
-r"""Shell lines of copying: what a sandbox has at a path, how it leaves as an archive, and how an archive arrives.
+r"""Shell lines for copying: look at a path in a sandbox, pack it, and unpack an archive there.
 
-Each line is POSIX shell, runs in ``/`` and names all paths from there: ``./workspace/a b``. So no name can be taken for
-an option. The names in ``$p`` (the path of the caller), ``$s`` (a directory of the library's own in ``/tmp``) and the
-other variables are set in front of the line, quoted.
+Each line is POSIX shell and runs in ``/``. All paths are relative to it: ``./workspace/a b``. So a name is never taken
+for an option. ``$p`` is the path of the caller, ``$s`` a directory of this library in ``/tmp``. These and the other
+variables are set before the line, quoted.
 
-An archive is a tar.gz. In a sandbox it lies in ``$s`` as files ``$tag.00000000``, ``$tag.00000001``, …, which are read
-one behind the other: so it is one thing that gzip checks, whether it came through storage or through commands.
-The platform leaves its own copy of what it pulled in ``/tmp``: it is known by ``$tag``, which no other copy has.
+An archive is a tar.gz. In a sandbox it is in ``$s``, as files ``$tag.00000000``, ``$tag.00000001``, …, which are read
+in this order as one stream. So gzip checks the complete archive, whether it came through storage or through commands.
+The platform leaves a copy of each pulled archive in ``/tmp``. ``$tag``, which is unique, identifies that copy.
 """
 
 from __future__ import annotations
@@ -45,17 +45,18 @@ else echo nothing; exit; fi
 {_TOOLS}umask 077
 mkdir "$s" || exit 1
 """
-# GNU tar takes a backslash in a name for the beginning of an escape. Its exit code 1 is a file that changed while it was read, and the archive is whole.
+# GNU tar reads a backslash in a name as an escape. Its exit code 1 means that a file changed while it was read. The
+# archive is complete then.
 _PACK = f"""{_SOURCE}raw=
 case $(tar --version 2>/dev/null) in *GNU*) raw=--no-unquote ;; esac
-{{ (cd "$from" && tar $raw -c${{follow}}zf - "$entry") 2>"$s/said"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0"
+{{ (cd "$from" && tar $raw -c${{follow}}zf - "$entry") 2>"$s/err"; echo $? >"$s/code"; }} | head -c "$((most + 1))" >"$s/$tag.0"
 size=$(wc -c <"$s/$tag.0") code=$(cat "$s/code")
 if [ "$size" -le "$most" ] && [ "$code" -gt 1 ]; then
-  cat "$s/said" >&2
+  cat "$s/err" >&2
   rm -rf "$s"
   exit "$code"
 fi
-rm -f "$s/said" "$s/code"
+rm -f "$s/err" "$s/code"
 """
 
 LOOK = f"""{_PACK}if [ "$size" -le "$most" ]; then
@@ -66,9 +67,9 @@ else
   echo "$kind large"
   rm -f "$s/$tag.0"
 fi"""
-"""Print what is at ``$p``, and the archive of it where that has no more than ``$most`` bytes. Else ``$s`` is left."""
+"""Print the kind of ``$p``, and its archive if that has at most ``$most`` bytes. Otherwise ``$s`` is left."""
 
-# tar follows a link to the directory in which it is to start, so nothing is copied. It does not follow one to a file.
+# tar follows a symlink to its starting directory, so nothing is copied. It does not follow a symlink to a file.
 STAGE = """if [ -d "$p" ]; then
   place=$(cd "$p" && pwd -P && echo .) && ln -s "${place%??}" "$s/it" || exit 1
   if [ "$(id -u)" != 0 ]; then
@@ -79,19 +80,19 @@ else
   mkdir "$s/it" || exit 1
   { [ ! -h "$p" ] && ln "$p" "$s/it/file" 2>/dev/null; } || cp -p "$p" "$s/it/file" || exit 1
 fi"""
-"""Make ``$s/it``, from which the platform can pack what is at ``$p`` without a name that needs quoting."""
+"""Create ``$s/it``. From there the platform can pack ``$p``, with a name that needs no quoting."""
 
 PACK = f"""rm -rf "$s"
 {_PACK}echo "$kind $((size))\""""
-"""Pack what is at ``$p`` into ``$s/$tag.0``, up to ``$most`` bytes and one, and print what it is and how many bytes it has."""
+"""Pack ``$p`` into ``$s/$tag.0``, at most ``$most`` bytes plus one. Print the kind and the size in bytes."""
 
 READ = 'tail -c "+$((offset + 1))" "$s/$tag.0" | head -c "$size" | base64'
-# The platform's own copy of what it pulled, but not the directory in which a line is at work.
+# Remove the platform's own copy of the pulled archive, but not the directory that a line is working in.
 _OTHERS = """for e in ./tmp/*/"$tag".*; do
   if [ -e "$e" ] && [ "${e%/*}" != "$work" ]; then rm -rf "${e%/*}"; fi
 done"""
 REMOVE = f'work=$s-\nrm -rf "$s"\n{_OTHERS}'
-# What is not waited for any more may still be under way, and come when all was removed.
+# The response of a request may be lost while the request still runs. It may create files after the removal.
 REMOVE_LATE = f"""{REMOVE}
 (n=0; while [ $n -lt 60 ]; do
 sleep 1; n=$((n+1))
@@ -104,12 +105,12 @@ if [ ! -e "$s/$tag.$number" ]; then
   printf %s "$data" | base64 -d >"$s/.$$" && mv "$s/.$$" "$s/$tag.$number" || exit 1
 fi
 wc -c <"$s/$tag.$number\""""
-"""Write the piece ``$number``, unless it is there, and print its size. Twice is as good as once."""
+"""Write the piece ``$number`` if it does not exist, and print its size. It can be repeated."""
 
-# Top down, so that no link is followed to what lies below it.
+# Remove symlinks top down, so that no symlink is followed to its content.
 _NO_LINKS = """find . -exec sh -c 'for e; do if [ -h "$0/$e" ]; then rm -f "$0/$e" || exit 1; fi; done' "$goal" {} +"""
 
-# What has the name $work belongs to one line alone: it is done once, and removed by it.
+# The directory $work belongs to one line: the move happens once, and that line removes the directory.
 PLACE = f"""{_TOOLS}work=$s-
 if [ -n "$data" ]; then
   mkdir -p "$s" && printf %s "$data" | base64 -d >"$s/$tag.9" || exit 1
@@ -160,12 +161,12 @@ arrive
 code=$?
 rm -rf "$work" 2>/dev/null || {{ chmod -R u+rwX "$work"; rm -rf "$work"; }}
 exit "$code\""""
-"""Unpack the archive in ``$s``, and ``$data`` behind it, and move what it holds to ``$p``. ``$s`` is gone afterwards.
+"""Unpack the archive in ``$s``, followed by ``$data``, and move its content to ``$p``. ``$s`` is removed.
 
-The target does not change before the archive is known to be whole.
+The target does not change before the complete archive is checked.
 """
 
 
 def with_variables(line: str, variables: Mapping[str, str | int]) -> str:
-    """Return the line with its variables set in front of it."""
+    """Return the line with assignments of its variables before it."""
     return "\n".join([*(f"{name}={quote(str(value))}" for name, value in variables.items()), line])

@@ -1,10 +1,12 @@
-"""A download's end on this machine: what arrives is unpacked beside its place, and moved there when it is whole."""
+"""The local end of a download: unpack next to the target, and move it there when it is complete."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import posixpath
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.landing import land, staging
@@ -15,67 +17,80 @@ from pocketenv_fp.archive.unpack import Limits, unpack
 from pocketenv_fp.errors import ArchiveError
 from pocketenv_fp.http import storage
 from pocketenv_fp.runtime.progress import Track
+from pocketenv_fp.sandbox.copying.departure import Packed
 
-__all__ = ["arriving", "landed", "landed_file"]
+__all__ = ["Arrival", "landed", "landed_file"]
 
 
-def arriving(
-    target: Path,
-    limits: Limits,
-    track: Track,
-    use: Callable[[Path], Path],
-    *,
-    ignore: Ignore,
-    links: LinkRule,
-) -> Callable[[storage.Readable], Path]:
-    """Give what unpacks an archive near ``target`` and then has ``use`` take it from there. It raises ArchiveError."""
+class Arrival(NamedTuple):
+    """What a download does with an archive. ``path`` is where it comes from.
 
-    def arrive(incoming: storage.Readable) -> Path:
-        track.restart(incoming.total)
+    A directory goes to ``target``. A file goes to ``file``, whose directory is there where it goes ``into`` one.
+    """
 
-        def read(size: int) -> bytes:
-            data = incoming.read(size)
-            track.add(len(data))
-            return data
+    path: str
+    target: Path
+    file: Path
+    into: bool
+    limits: Limits
+    ignore: Ignore
+    links: LinkRule
+    track: Track
 
+    def take(self, kind: Packed, source: storage.Readable) -> Path:
+        """Unpack an archive beside its place and move it there. Returns the place. Raises ArchiveError."""
+        is_file = kind == "file"
+        beside = self.file if is_file and not self.into else self.target
+        ignore = Ignore.none() if is_file else self.ignore
         skipped = Skipped()
-        with staging(target, inside=not _has_room_beside(target)) as made:
-            unpack(read, made, strip=False, limits=limits, ignore=ignore, links=links, skipped=skipped)
-            track.finish()
-            arrived = use(made)
+        self.track.restart(source.total)
+        try:
+            with staging(beside, inside=not _has_room_beside(beside)) as made:
+                read = partial(self._read, source)
+                unpack(read, made, strip=False, limits=self.limits, ignore=ignore, links=self.links, skipped=skipped)
+                self.track.finish()
+                arrived = landed_file(made, self.file, into=self.into) if is_file else landed(made, self.target)
+        except ArchiveError as error:
+            entry = error.entry.removeprefix("./")
+            # The name of the one entry of a file's archive was not chosen by the caller.
+            is_whole = is_file and entry in {"file", posixpath.basename(self.path)}
+            raise ArchiveError(error.reason, shown(self.path) if is_whole else entry) from None
         skipped.report("download")
         return arrived
 
-    return arrive
+    def _read(self, source: storage.Readable, size: int) -> bytes:
+        data = source.read(size)
+        self.track.add(len(data))
+        return data
 
 
 def _has_room_beside(target: Path) -> bool:
-    """Tell whether what is made beside it can be moved there. A directory may be a mount, or all that one may write to."""
+    """Return whether a directory next to it can be moved to its place. Not for a mount, or without write permission."""
     try:
         place = os.path.realpath(target)
     except OSError:
-        return True  # a current directory that is gone, for one: `staging` says so
-    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for what cannot be looked at
+        return True  # for instance a deleted current directory: `staging` reports it
+    above = os.path.dirname(place)  # noqa: PTH120  # pathlib's raise for unreadable paths
     return not os.path.isdir(place) or (not os.path.ismount(place) and os.access(above, os.W_OK | os.X_OK))  # noqa: PTH112
 
 
 def landed(made: Path, target: Path) -> Path:
-    """Move what arrived to ``target``. Gives that. Raises ArchiveError."""
+    """Move the unpacked content to ``target``. Returns ``target``. Raises ArchiveError."""
     land(made, target)
     return target
 
 
 def landed_file(arrived: Path, file: Path, *, into: bool) -> Path:
-    """Move the one file in ``arrived`` to the path ``file``, whose directory is there where it goes ``into`` one.
+    """Move the only file in ``arrived`` to the path ``file``. With ``into``, its directory exists already.
 
     Returns the path. Raises ArchiveError.
     """
     made = _only(arrived)
-    if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise where they may not look
-        raise ArchiveError("the archive does not have the file that was asked for")
+    if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise for unreadable paths
+        raise ArchiveError("the archive does not contain the requested file")
     if not into:
         return landed(made, file)
-    # As one of a directory's entries, so that a link in its place is replaced: it may lead out of the directory.
+    # Move it as an entry of a directory: then a symlink in its place is replaced. The symlink may lead outside.
     alone = made.parent.with_name("alone")
     try:
         alone.mkdir()

@@ -1,18 +1,18 @@
-"""A sandbox as one end of a copy: the lines that run in it, and its archives in and out of storage.
+"""A sandbox as one end of a copy: the lines that run in it, and its archives in storage.
 
-The platform pastes a path into its own shell lines without quotes, so it is only ever asked for paths in ``/tmp`` whose
-names were made here. What a caller named is reached by quoted lines of this library.
+The platform pastes paths into its own shell lines without quotes. So it gets only paths in ``/tmp`` with generated
+names. A path of the caller is used only in quoted lines of this library.
 
-How long is waited: a line that looks or cleans up has ``read_timeout``, as every request has. What may take long,
-packing, unpacking and the platform's own work, has the provider's time limit for a command (300 s on Cloudflare, an
-hour where none is known) and ``read_timeout`` more.
+Read timeouts: a line that looks or cleans up has ``read_timeout``. Packing, unpacking and the platform's own work have
+the provider's limit for a command (300 s on Cloudflare, an hour if it is unknown) plus ``read_timeout``.
 """
 
 from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -31,19 +31,24 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, send
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.sandbox.commands.exec import ran
 from pocketenv_fp.sandbox.commands.wire_form import Command
 from pocketenv_fp.sandbox.copying.lines import NO_TOOL, REMOVE, REMOVE_LATE, with_variables
+from pocketenv_fp.validation import unsendable
 
 __all__ = [
     "HOME",
     "STAGED",
     "End",
+    "Staged",
     "may_have_run",
     "names_directory",
     "place",
     "repeated",
+    "staging",
     "succeeded",
     "tag_of",
     "temporary",
@@ -53,7 +58,7 @@ T = TypeVar("T")
 
 HOME = "/workspace"
 STAGED = "/tmp/pocketenv-"  # noqa: S108  # in a sandbox
-# For removing what was staged, where the time of `within` is over.
+# For the cleanup, if the deadline of `within` is over.
 REMOVING = 30.0
 LONGEST = 3600.0
 
@@ -67,38 +72,36 @@ def _uuid(body: bytes) -> str:
 
 
 def place(field: str, path: str) -> Result[str, PocketenvError]:
-    """Return a path of a sandbox in full. Failures: InvalidInput for what cannot be copied from or to."""
-    if "\0" in path:
-        return Failure(InvalidInput(field, "holds a NUL, and no path does"))
+    """Return the absolute path in a sandbox. Failures: InvalidInput for a path that cannot be copied."""
+    if wrong := unsendable(field, path):
+        return Failure(wrong)
     if path.startswith("~"):
-        return Failure(InvalidInput(field, "~ is not replaced: write the path from / on, or ./~ for that name"))
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return Failure(InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair"))
+        return Failure(
+            InvalidInput(field, "starts with ~, which is not expanded: write an absolute path, or ./~ for that name")
+        )
     full = "/" + posixpath.normpath(posixpath.join(HOME, path)).lstrip("/")
     if full == "/":
-        return Failure(InvalidInput(field, "is the root of the sandbox: name a directory in it"))
+        return Failure(InvalidInput(field, "is the root of the sandbox: use a directory in it"))
     return Success(full)
 
 
 def names_directory(path: str) -> bool:
-    """Return whether the path by its end alone means a directory, whatever is there."""
+    """Return whether the end of the path alone shows that it is a directory."""
     return posixpath.basename(path) in {"", ".", ".."}
 
 
 def temporary() -> str:
-    """Return a path in a sandbox that nothing has yet, and whose name no shell changes."""
+    """Return a new path in a sandbox. Its name needs no quoting."""
     return f"{STAGED}{os.urandom(16).hex()}"
 
 
 def tag_of(staged: str) -> str:
-    """Return what the names of the files in a temporary directory begin with, by which they are known elsewhere."""
+    """Return the common prefix of the files in a temporary directory. It identifies them in other places."""
     return posixpath.basename(staged)
 
 
 def may_have_run(error: PocketenvError) -> bool:
-    """Return whether what failed may have been done all the same, or in part."""
+    """Return whether a failed request may have been executed, completely or in part."""
     match error:
         case TransportError(maybe_sent=True) | DeadlineExceeded(maybe_sent=True) | ServerError() | DecodeError():
             return True
@@ -107,7 +110,7 @@ def may_have_run(error: PocketenvError) -> bool:
 
 
 class End:
-    """A sandbox as one end of a copy, and how to reach it. ``field`` is the argument that names the path in it."""
+    """A sandbox as one end of a copy, with its login. ``field`` is the argument with its path."""
 
     def __init__(self, sandbox: Sandbox, field: str = "remote") -> None:
         self.sandbox = sandbox
@@ -115,25 +118,25 @@ class End:
 
     @property
     def provider(self) -> Provider:
-        """What is known of the sandbox's provider."""
+        """The sandbox's provider."""
         return provider_of(self.sandbox.provider)
 
     def push(self, directory: str) -> Result[str, PocketenvError]:
-        """Have a directory packed into storage. Returns the archive's uuid; that of none where there is no directory."""
+        """Pack a directory into storage. Returns the archive's uuid, also if the directory does not exist."""
         body = {"sandboxId": self.sandbox.id, "directoryPath": directory}
         return send(procedure("sandbox.pushDirectory", _uuid, body=body, work_seconds=self._longest))
 
     def pull(self, uuid: str, directory: str) -> Result[None, PocketenvError]:
-        """Have an archive of storage unpacked into a directory. Success says nothing of whether it was."""
+        """Unpack an archive from storage into a directory. A Success does not prove that it was unpacked."""
         body = {"sandboxId": self.sandbox.id, "uuid": uuid, "directoryPath": directory}
         return send(procedure("sandbox.pullDirectory", nothing, body=body, work_seconds=self._longest))
 
     def run(
         self, line: str, *, is_long: bool = False, values: dict[str, str | int] | None = None, **paths: str
     ) -> Result[ExecResult, PocketenvError]:
-        """Run a line of `copy_lines` with these variables; paths are absolute. Its exit code is data.
+        """Run a line of `lines` with these variables; paths are absolute. A non-zero exit code is not a Failure.
 
-        Failures: InvalidInput where the sandbox lacks a tool that the line needs; those of a request.
+        Failures: InvalidInput if the sandbox lacks a tool that the line needs; those of a request.
         """
         variables = {**{name: f".{path}" for name, path in paths.items()}, **(values or {})}
         variables["tag"] = tag_of(paths["s"])
@@ -147,7 +150,7 @@ class End:
         return answer
 
     def remove(self, directory: str, *, is_under_way: bool) -> None:
-        """Remove what was staged, as well as it can be done: for a minute, where it may still be on its way there."""
+        """Remove the staged files. Repeat it for a minute if a request may still create some."""
         with unlimited(), limited(REMOVING):
             self.run(REMOVE_LATE if is_under_way else REMOVE, s=directory)
 
@@ -156,21 +159,43 @@ class End:
         return self.provider.exec_seconds or LONGEST
 
 
+class Staged:
+    """A directory of the library's own in a sandbox, and what is known of it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.is_there = True
+        self.is_under_way = True
+
+
+@contextmanager
+def staging(end: End, path: str) -> Generator[Staged]:
+    """Remove ``path`` after the block, where it may be there. Signals are held, but where the block is `opened`."""
+    staged = Staged(path)
+    # A shell does not stop where the caller does: what the last line moves is moved before Ctrl-C comes out.
+    with guarded():
+        try:
+            yield staged
+        finally:
+            if staged.is_there:
+                end.remove(staged.path, is_under_way=staged.is_under_way)
+
+
 def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
-    """Return the result of a line that ended well. Failures: CommandFailed with what the sandbox's tools printed."""
+    """Return the result of a line with exit code 0. Failures: CommandFailed with the output of the sandbox's tools."""
     if ran.exit_code == 0:
         return Success(ran)
     return Failure(CommandFailed(ran.exit_code, ran.stdout, ran.stderr))
 
 
-def repeated(end: End, attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
-    """Send a line again whose answer is lost, as often as configured. It must do nothing where it ran before."""
+def repeated(attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
+    """Retry a line whose response was lost, up to ``retries`` times. The line must be safe to repeat."""
     known = settings()
     if isinstance(known, Failure):
         return known
-    for pause in range(known.unwrap().retries):
+    for pause in pauses(known.unwrap().retries):
         result = attempt()
         if not isinstance(result, Failure) or not may_have_run(result.failure()) or remaining() <= 0:
             return result
-        nap(min(0.2 * 2**pause, 5.0))
+        nap(pause)
     return attempt()

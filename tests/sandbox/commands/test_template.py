@@ -110,7 +110,7 @@ REFUSED: dict[str, str] = {
     "(({x}))": "inside arithmetic",
     "for ((i={x}; i<3; i++)); do :; done": "inside arithmetic",
     "echo $(( $(echo {x}) ))": "inside arithmetic",
-    "echo $((echo a); echo {x})": "after what may be arithmetic or a command",
+    "echo $((echo a); echo {x})": "after text that may be arithmetic or a command",
     "echo $(( 1 << 2 )) {x}": "after arithmetic",
     "echo $[{x}]": r"after \$\[ \]",
     "echo ${{a:-{x}}}": r"inside \$\{…\}",
@@ -130,13 +130,13 @@ REFUSED: dict[str, str] = {
     "echo a\\\nb {x}": "after a line that is continued inside a word",
     "(\\\n({x}))": "after a line that is continued inside a word",
     "echo $'it\\'s' {x}": r"after a \$'…' with a backslash",
-    "echo @(a|b) {x}": "after what may be a pattern",
+    "echo @(a|b) {x}": "after text that may be a pattern",
 }
 
 
 @pytest.mark.parametrize("template", REFUSED)
 def test_a_field_where_quoting_does_not_hold_is_refused_with_the_reason(template: str) -> None:
-    with pytest.raises(TypeError, match=rf"^sh: \{{x\}} stands ({REFUSED[template]})") as refused:
+    with pytest.raises(TypeError, match=rf"^sh: \{{x\}} is ({REFUSED[template]})") as refused:
         sh(template, x="top-secret")
     assert "top-secret" not in str(refused.value)
 

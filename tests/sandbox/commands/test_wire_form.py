@@ -192,7 +192,7 @@ def test_wire_form_timeout(name: str, somewhere: str) -> None:
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_wire_form_refuses_nul(name: str) -> None:
-    """No command line holds a NUL character, and half of a surrogate pair is no text."""
+    """No command line contains a NUL character, and half of a surrogate pair is no text."""
     for text in ("a\0b", "a\ud83d"):
         for command in (
             Command(text),

@@ -77,7 +77,7 @@ def test_download_skips_links_outside(box: Sandbox, tmp_path: Path, caplog: pyte
     download(box, "skipped", tmp_path / "out", links="skip").unwrap()
     assert names(tmp_path / "out" / "bin") == []
     assert (tmp_path / "out" / "lib64" / "x.py").read_text() == "x\n"
-    assert caplog.messages == ["download skipped 1 link that leads outside (bin/python)"]
+    assert caplog.messages == ["download skipped 1 symlink that leads outside (bin/python)"]
 
 
 def test_download_keeps_links_outside(box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,7 +118,7 @@ def test_upload_keeps_links_by_default(box: Sandbox, tmp_path: Path) -> None:
 def test_upload_skips_links_outside(box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     upload(box, venv(tmp_path / "in"), "up-skipped", links="skip").unwrap()
     assert said(box, "ls up-skipped/bin; readlink up-skipped/lib64").split() == ["lib"]
-    assert caplog.messages == ["upload skipped 1 link that leads outside (bin/python)"]
+    assert caplog.messages == ["upload skipped 1 symlink that leads outside (bin/python)"]
 
 
 def test_upload_refuses_links_outside(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:

@@ -925,7 +925,7 @@ def test_a_directory_that_nobody_may_look_into_has_no_file_for_anybody() -> None
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
         command = [sys.executable, "-c", program, str(place)]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (ran.stdout, ran.stderr) == ("the archive does not have the file that was asked for\n", "")
+    assert (ran.stdout, ran.stderr) == ("the archive does not contain the requested file\n", "")
 
 
 def test_a_shell_that_cannot_is_a_failure_with_its_words(

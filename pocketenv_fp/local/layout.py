@@ -42,14 +42,14 @@ def prepare(root: Path) -> None:
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in OWN:
         with contextlib.suppress(OSError):
-            os.close(_opened(root, name))
+            os.close(_open_directory(root, name))
 
 
 def attach(root: Path, mounts: Iterable[Mount]) -> None:
     """Link folders of this machine into a sandbox that has no box. Raises OSError where a path is taken."""
     for mount in sorted(mounts):
         parent, name = posixpath.split(mount.path.lstrip("/"))
-        folder = _opened(root, parent, replacing=True)
+        folder = _open_directory(root, parent, replacing=True)
         try:
             if _is_there(folder, name):
                 remove = os.unlink if _is_link(folder, name) else os.rmdir
@@ -59,13 +59,13 @@ def attach(root: Path, mounts: Iterable[Mount]) -> None:
             os.close(folder)
 
 
-def linked(root: Path, mounts: Iterable[Mount]) -> dict[str, str]:
+def link_targets(root: Path, mounts: Iterable[Mount]) -> dict[str, str]:
     """Return the folder of each mount by the path of the link that `attach` makes for it."""
     real = os.path.realpath(root)
     return {posixpath.join(real, mount.path.lstrip("/")): str(mount.source) for mount in mounts}
 
 
-def lent(path: str) -> str | None:
+def system_path(path: str) -> str | None:
     """Return the path as the system spells it where the system lends its directory, None elsewhere."""
     first, _, rest = posixpath.normpath(posixpath.join("/workspace", path)).lstrip("/").partition("/")
     if first not in _SYSTEM or not Path(f"/{first}").is_dir():
@@ -88,11 +88,11 @@ def furnish(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> None:
     followed. A link in the way of a mount is removed, and a file in its way is renamed.
     """
     for path in (*_KERNELS, *(mount.path for mount in mounts)):
-        os.close(_opened(root, path, replacing=True))
+        os.close(_open_directory(root, path, replacing=True))
     for place in _places(_ancestors(reach)):
         parent, name = posixpath.split(place.path)
         is_inside = place.kind in {"directory", "own"}
-        folder = _opened(root, place.path if is_inside else parent, replacing=place.kind != "link")
+        folder = _open_directory(root, place.path if is_inside else parent, replacing=place.kind != "link")
         try:
             if place.kind == "link" and not _is_there(folder, name):
                 os.symlink(place.target, name, dir_fd=folder)
@@ -109,7 +109,7 @@ def mounted(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[s
         if place.kind in {"directory", "file"}:
             arguments += ["--ro-bind", place.path, place.path]
         elif place.kind == "hidden":
-            arguments += _covered(Path(place.path))
+            arguments += _cover(Path(place.path))
     arguments += ["--proc", "/proc", *_read_only_settings(), "--dev", "/dev", "--tmpfs", "/run"]
     if Path("/sys").is_dir():
         arguments += ["--ro-bind", "/sys", "/sys"]
@@ -128,7 +128,7 @@ def _read_only_settings() -> Iterator[str]:
                 yield from ("--ro-bind", f"/proc/{name}", f"/proc/{name}")
 
 
-def _opened(root: Path, path: str, *, replacing: bool = False) -> int:
+def _open_directory(root: Path, path: str, *, replacing: bool = False) -> int:
     """Open a directory of a sandbox, make missing ones, and return its descriptor. No link is followed.
 
     With ``replacing``, a directory replaces a link or a file on the way. Raises OSError.
@@ -136,14 +136,14 @@ def _opened(root: Path, path: str, *, replacing: bool = False) -> int:
     folder = os.open(root, _DIRECTORY)
     for name in filter(None, path.split("/")):
         try:
-            inner = _entered(folder, name, replacing=replacing)
+            inner = _enter(folder, name, replacing=replacing)
         finally:
             os.close(folder)
         folder = inner
     return folder
 
 
-def _entered(folder: int, name: str, *, replacing: bool) -> int:
+def _enter(folder: int, name: str, *, replacing: bool) -> int:
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o755, dir_fd=folder)
     try:
@@ -251,17 +251,17 @@ def _system(source: Path, opened: set[str]) -> Iterator[_Place]:
 def _unreadable(source: Path) -> tuple[Path, ...]:
     if source != Path("/etc"):
         return ()
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, names, files in os.walk(source):
         for name in sorted([*names, *files]):
             path = Path(folder) / name
             if not path.is_symlink() and not _others_read(path):
-                found.append(path)
-        names[:] = [name for name in names if Path(folder) / name not in found]
-    return tuple(found)
+                paths.append(path)
+        names[:] = [name for name in names if Path(folder) / name not in paths]
+    return tuple(paths)
 
 
-def _covered(path: Path) -> tuple[str, ...]:
+def _cover(path: Path) -> tuple[str, ...]:
     return ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", os.devnull, str(path))
 
 
@@ -270,5 +270,5 @@ def _others_read(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError:
         return False
-    wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
-    return mode & wanted == wanted
+    bits = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+    return mode & bits == bits

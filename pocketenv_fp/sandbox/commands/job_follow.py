@@ -1,0 +1,142 @@
+"""Following a job: how often is asked, and until when."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.errors import CommandTimeout, JobTimeout, PocketenvError
+from pocketenv_fp.models import ExecResult, Piece
+from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
+from pocketenv_fp.sandbox.commands.job_output import Output
+from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place
+
+__all__ = ["EVERYTHING", "ended", "follow_to_the_end", "seen_so_far", "until_ended"]
+
+DENSE_SECONDS = 1.0
+"""The mean time between the requests of one follower whose job prints all the time."""
+FOLLOWERS_A_SECOND = 10.0
+"""All followers of this process together send no more requests a second: the platform allows 500 in 30 s."""
+AT_ONCE = 4.0
+"""So many requests may follow each other faster than that, so that what is printed now and then comes at once."""
+LONGEST_PAUSE = 4.0
+QUIET_PART = 0.1
+"""A pause is this part of the time for which the job printed nothing."""
+EVERYTHING = 2**62
+
+OnPiece = Callable[[Piece], object]
+
+
+class _Followers:
+    """How many follow in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._number = 0
+
+    @contextmanager
+    def one_more(self) -> Generator[None]:
+        with self._lock:
+            self._number += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._number -= 1
+
+    @property
+    def seconds(self) -> float:
+        """The least time between two requests of one of them."""
+        return max(DENSE_SECONDS, self._number / FOLLOWERS_A_SECOND)
+
+
+_followers = _Followers()
+
+
+class _Pace:
+    """When the next request is sent: at once where more is there already, seldom where nothing comes."""
+
+    def __init__(self) -> None:
+        self._requests = AT_ONCE
+        self._counted = self._printed = time.monotonic()
+
+    def pause(self, look: Look, output: Output) -> float:
+        """Return for how many seconds to wait before the next request."""
+        now = time.monotonic()
+        gained = (now - self._counted) / _followers.seconds
+        self._counted, self._requests = now, min(AT_ONCE, self._requests + gained) - 1.0
+        if not output.is_whole(look):
+            self._requests = max(self._requests, 0.0)
+            return 0.0
+        wait = max(0.0, -self._requests) * _followers.seconds
+        if look.stdout or look.stderr:
+            self._printed = now
+            return wait
+        return max(wait, min((now - self._printed) * QUIET_PART, LONGEST_PAUSE))
+
+
+def follow_to_the_end(
+    asking: Asking,
+    output: Output,
+    on_piece: OnPiece | None,
+    timeout: float | None,
+    first: Callable[[Asking], Result[Look, PocketenvError]] | None = None,
+) -> Result[Look, PocketenvError]:
+    """Read a job's output until it has ended. Returns the last look. ``first`` is the request that starts the job.
+
+    Failures: JobTimeout after ``timeout`` seconds; JobNotFound; those of `within` and of requests.
+    """
+    until = time.monotonic() + (math.inf if timeout is None else timeout)
+    pace = _Pace()
+    with _followers.one_more():
+        while True:
+            if first is not None:
+                looked, first = first(asking), None
+            else:
+                looked = asking.look(output.place, max(0.0, min(until - time.monotonic(), remaining())))
+            if isinstance(looked, Failure):
+                return Failure(asking.found(looked.failure()))
+            look = looked.unwrap()
+            for piece in output.read(look):
+                if on_piece is not None:
+                    on_piece(piece)
+            if look.state == "ended" and output.is_whole(look):
+                return Success(look)
+            if look.state == "lost":
+                return Failure(asking.lost())
+            if over := exceeded("job"):
+                return Failure(over)
+            if time.monotonic() >= until:
+                return Failure(JobTimeout(timeout or 0.0, asking.job.id))
+            nap(max(0.0, min(pace.pause(look, output), until - time.monotonic())))
+
+
+def until_ended(asking: Asking, timeout: float | None) -> Result[Look, PocketenvError]:
+    """Wait for the end of a job without reading what it prints. Failures: those of `follow_to_the_end`."""
+    return follow_to_the_end(asking, Output(Place(EVERYTHING, EVERYTHING), keeps=False), None, timeout)
+
+
+def seen_so_far(asking: Asking) -> Result[tuple[Look, Output], PocketenvError]:
+    """Read all that a job has printed until now."""
+    output = Output(Place())
+    while True:
+        looked = asking.look(output.place, 0.0)
+        if isinstance(looked, Failure):
+            return Failure(asking.found(looked.failure()))
+        look = looked.unwrap()
+        for _ in output.read(look):
+            pass
+        if output.is_whole(look) or not (look.stdout or look.stderr):
+            return Success((look, output))
+
+
+def ended(look: Look, output: Output) -> Result[ExecResult, PocketenvError]:
+    """Return the result of a job that has ended. Failures: CommandTimeout where its own time was over."""
+    if look.late is not None:
+        return Failure(CommandTimeout(look.late, output.stdout, output.stderr))
+    return Success(ExecResult(output.stdout, output.stderr, look.exit_code))

@@ -1,0 +1,255 @@
+"""Requests about a job: lines that may be sent again, since they do nothing where they have run before."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import settings
+from pocketenv_fp.errors import (
+    ApiError,
+    CommandFailed,
+    DeadlineExceeded,
+    DecodeError,
+    InvalidInput,
+    JobNotFound,
+    PocketenvError,
+    ServerError,
+    ShellBusy,
+    ShellLost,
+    TransportError,
+)
+from pocketenv_fp.models import ExecResult, Job
+from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.runtime.deadline import nap, remaining
+from pocketenv_fp.sandbox.commands import job_lines as lines
+from pocketenv_fp.sandbox.commands.exec import Env, finite, ran
+from pocketenv_fp.sandbox.commands.wire_form import (
+    MAKE_HOME,
+    Command,
+    directory_of,
+    environment,
+    guarded,
+    is_at_home,
+    is_plain,
+)
+from pocketenv_fp.sandbox.copying.lines import with_variables
+
+__all__ = ["Asking", "Look", "Place", "Work", "read_look"]
+
+STEP_SECONDS = 0.05
+PIECE_BYTES = 384 * 1024
+"""So much of each stream comes with one request."""
+BUSY_SECONDS = 60.0
+"""On Cloudflare a look may have to wait so long for another command before it is sent again."""
+ATTEMPTS = 3
+"""How many times as often as other requests these are sent again: nothing is lost by it."""
+LONGEST_SECONDS = 1e9
+ON_ENV = "pocketenv_env_"
+
+
+class Place(NamedTuple):
+    """How many bytes of each stream were read."""
+
+    stdout: int = 0
+    stderr: int = 0
+
+
+class Look(NamedTuple):
+    """What one look at a job found. ``sizes`` is how much there was; of an ended job it is how much belongs to it.
+
+    ``late`` is the time limit of a job that was ended by it.
+    """
+
+    state: Literal["runs", "ended", "lost"]
+    exit_code: int
+    sizes: Place
+    late: float | None
+    stdout: bytes
+    stderr: bytes
+
+
+class Work(NamedTuple):
+    """What a job is to do. ``stdin`` is "open" where it is sent later."""
+
+    command: Command
+    env: Env | None = None
+    is_open: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return a hash of what is run, without the environment, whose values may be secrets."""
+        what = (self.command.line, self.command.cwd, self.command.script, self.command.timeout, self.is_open)
+        return hashlib.sha256(msgspec.json.encode([*what, self.command.stdin])).hexdigest()
+
+
+class Asking:
+    """A job, and how to ask for it. ``repeats`` counts the requests that were sent again."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.repeats = 0
+
+    @property
+    def provider(self) -> Provider:
+        """What is known of the sandbox's provider."""
+        return provider_of(self.job.sandbox.provider)
+
+    @property
+    def longest_wait(self) -> float:
+        """Return for how long a request may wait in the sandbox. On Cloudflare it holds the shell of all commands."""
+        return 0.25 if self.provider.persistent else 1.0
+
+    def start(self, work: Work, then: str = "") -> Result[ExecResult, PocketenvError]:
+        """Start it, unless it was started, and run another line. Failures: InvalidInput where the id has other work."""
+        read = environment(work.env)
+        if isinstance(read, Failure):
+            return read
+        values, command = read.unwrap(), work.command
+        if wrong := _half_of_a_character(command):
+            return Failure(wrong)
+        seconds = finite(command.timeout)
+        variables: dict[str, str | int] = {
+            "id": self.job.id,
+            "key": work.key,
+            "line": guarded(command.line),
+            "directory": directory_of(command.cwd),
+            "seconds": "" if seconds is None else f"{min(max(seconds, 0.001), LONGEST_SECONDS):.3f}",
+            "given": "open" if work.is_open else "data" if command.stdin is not None else "none",
+            "has_script": "" if command.script is None else "1",
+            "script": command.script or "",
+            "runner": lines.runner([*values], {name for name in values if is_plain(name)}),
+            "supervisor": lines.SUPERVISOR,
+        }
+        home = f"{{ {MAKE_HOME}; }} 2>/dev/null\n"
+        needs_home = not self.provider.persistent and is_at_home(command.cwd)
+        script = with_variables(f"{home if needs_home else ''}set --\n{lines.START}{then}", variables)
+        sent: Env = {f"{ON_ENV}{at}": value for at, value in enumerate((work.env or {}).values())}
+        return self.repeated(lambda: self._sent(script, command.stdin, sent)).bind(self._judged)
+
+    def run(self, line: str, data: bytes | None = None, **variables: str | int) -> Result[ExecResult, PocketenvError]:
+        """Run a line of `job_lines` in the job's sandbox."""
+        script = with_variables(line, {"id": self.job.id, **variables})
+        return self.repeated(lambda: self._sent(script, data, {})).bind(self._judged)
+
+    def look(self, place: Place, waits: float, most: int = PIECE_BYTES) -> Result[Look, PocketenvError]:
+        """Return the job's state, and what came behind a place. Waits in the sandbox for it, for so many seconds."""
+        return self.run(self.look_line(place, waits, most)).bind(read_look)
+
+    def look_line(self, place: Place, waits: float, most: int = PIECE_BYTES) -> str:
+        """Return the line of a look."""
+        variables: dict[str, str | int] = {"from_o": place.stdout, "from_r": place.stderr, "most": most}
+        return with_variables(lines.LOOK, variables | {"waits": round(min(waits, self.longest_wait) / STEP_SECONDS)})
+
+    def repeated(self, attempt: Callable[[], Result[ExecResult, PocketenvError]]) -> Result[ExecResult, PocketenvError]:
+        """Send a request again while its answer is lost."""
+        known = settings()
+        if isinstance(known, Failure):
+            return known
+        for number in range(known.unwrap().retries * ATTEMPTS):
+            result = attempt()
+            if not isinstance(result, Failure) or not _is_passing(result.failure()) or remaining() <= 0:
+                return result
+            self.repeats += 1
+            nap(min(0.1 * 2**number, 5.0))
+        return attempt()
+
+    def _sent(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
+        return ran(
+            self.job.sandbox,
+            lambda values: Command(script, "/", values, data),
+            env=env,
+            check=False,
+            work_seconds=BUSY_SECONDS if self.provider.persistent else 1.0,
+        )
+
+    def _judged(self, done: ExecResult) -> Result[ExecResult, PocketenvError]:
+        refusals: Mapping[int, PocketenvError] = {
+            lines.GONE: self.not_found(),
+            lines.DIFFERS: InvalidInput("id", "is the id of another job of this sandbox: choose another, or none"),
+            lines.NO_TOOL: InvalidInput("command", f"the sandbox has no `{done.stdout.strip()}`: install it for jobs"),
+            lines.RUNS: InvalidInput("job", "still runs: cancel it first, or wait for its end"),
+            lines.CLOSED: InvalidInput(
+                "job", "reads no input: open_stdin=True keeps it open, and close=True closes it"
+            ),
+            lines.ENDED: InvalidInput("job", "has ended, and reads no input"),
+        }
+        if done.exit_code == 0:
+            return Success(done)
+        return Failure(refusals.get(done.exit_code) or CommandFailed(done.exit_code, done.stdout, done.stderr))
+
+    def not_found(self, message: str = "") -> JobNotFound:
+        """Return the error of a job that is not there."""
+        return JobNotFound(message=message or f"there is no job {self.job.id}", operation="job")
+
+    def lost(self) -> JobNotFound:
+        """Return the error of a job that cannot have ended by itself."""
+        return self.not_found(
+            f"the job {self.job.id} did not end by itself: its sandbox stopped, or its processes were killed"
+        )
+
+    def found(self, error: PocketenvError) -> PocketenvError:
+        """Return the error of a look: a sandbox that does not run has no jobs."""
+        match error:
+            case ApiError(status=400, message="Request failed with status code 400"):
+                return self.not_found(f"there is no job {self.job.id}: the sandbox does not run")
+            case InvalidInput(field="sandbox"):
+                return self.not_found(f"there is no job {self.job.id}: the sandbox {error.reason}")
+            case _:
+                return error
+
+
+def _is_passing(error: PocketenvError) -> bool:
+    match error:
+        case ShellLost() | ShellBusy() | DeadlineExceeded():
+            return False
+        case TransportError(kind="tls" | "proxy"):
+            return False
+        case TransportError() | ServerError(error="InternalServerError") | DecodeError():
+            return True
+        case ServerError(status=502 | 503 | 504):
+            return True
+        case _:
+            return False
+
+
+def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
+    """Read what a look printed."""
+    head, _, rest = done.stdout.partition("\n")
+    out, dot, err = f"\n{rest}".partition("\n.\n")
+    match = _HEAD.fullmatch(head)
+    if match is None or not dot:
+        return Failure(DecodeError("sandbox.exec", "the shell does not say how the job is"))
+    state, code, stdout, stderr, late = match.groups()
+    try:
+        stdout_bytes, stderr_bytes = (base64.b64decode("".join(text.split()), validate=True) for text in (out, err))
+    except (ValueError, binascii.Error):
+        return Failure(DecodeError("sandbox.exec", "what the sandbox's base64 printed is not base64"))
+    sizes = Place(int(stdout), int(stderr))
+    limit = None if late == "-" else float(late)
+    return Success(Look(_STATES[state], -1 if code == "-" else int(code), sizes, limit, stdout_bytes, stderr_bytes))
+
+
+_HEAD = re.compile(r"(runs|ended|lost) (-|\d+) (\d+) (\d+) (-|[\d.]+)")
+_STATES: Mapping[str, Literal["runs", "ended", "lost"]] = {"runs": "runs", "ended": "ended", "lost": "lost"}
+
+
+def _half_of_a_character(command: Command) -> InvalidInput | None:
+    texts: Sequence[tuple[str, str]] = (
+        ("command", command.line),
+        ("cwd", command.cwd or ""),
+        ("text", command.script or ""),
+    )
+    for field, text in texts:
+        if "\0" in text:
+            return InvalidInput(field, "holds a NUL character, which a command line cannot")
+        if any("\ud800" <= sign <= "\udfff" for sign in text):
+            return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+    return None

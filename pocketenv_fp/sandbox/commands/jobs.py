@@ -1,0 +1,280 @@
+"""Jobs: commands that run in the background of a sandbox, and whose output is there until it is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from msgspec import Meta
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.errors import InvalidInput, JobNotFound, PocketenvError
+from pocketenv_fp.models import ExecResult, Job, JobOutput, Sandbox
+from pocketenv_fp.sandbox.commands import job_lines as lines
+from pocketenv_fp.sandbox.commands.durable import new_id
+from pocketenv_fp.sandbox.commands.exec import OnOutput
+from pocketenv_fp.sandbox.commands.job_follow import ended, follow_to_the_end, seen_so_far, until_ended
+from pocketenv_fp.sandbox.commands.job_output import Output, printer
+from pocketenv_fp.sandbox.commands.job_requests import Asking, Place, Work
+from pocketenv_fp.sandbox.commands.wire_form import Command, joined
+from pocketenv_fp.steps.operation import operation, step
+from pocketenv_fp.validation import Offset, Seconds, Text
+
+__all__ = [
+    "cancel",
+    "follow",
+    "forget",
+    "get_job",
+    "job_output",
+    "list_jobs",
+    "send_input",
+    "submit",
+    "wait_for_job",
+]
+
+JobId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+MESSAGE_BYTES = 32 * 1024
+ENDING_SECONDS = 60.0
+
+
+@operation(Sandbox)
+def submit(
+    sandbox: Sandbox,
+    command: str,
+    args: Sequence[str] = (),
+    *,
+    cwd: Text | None = None,
+    env: Mapping[str, str | FromEnv] | None = None,
+    timeout: Seconds | None = None,
+    stdin: str | bytes | None = None,
+    open_stdin: bool = False,
+    id: JobId | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Job, PocketenvError]:
+    r"""Start a command in the background of the sandbox, as a job, and do not wait for it. Returns the Job.
+
+    ``command``, ``args``, ``cwd``, ``env`` and ``stdin`` are those of `exec`. The job runs until it ends, `cancel` ends
+    it, or the sandbox stops. After ``timeout`` seconds it gets SIGTERM, and SIGKILL five seconds later. It may be longer
+    than the provider's limit for a request. With ``open_stdin`` the standard input stays open for `send_input`.
+
+    The job's output is kept in the sandbox, in ``/tmp/.pocketenv-jobs``, until `forget` deletes it. A Job is a value:
+    another process can `follow` it. The values of ``env`` are in no file.
+
+    ``id`` names the job: up to 64 letters, digits, ``.``, ``_`` and ``-``. By default it is a random one. A command is
+    started once for each id. So a request whose answer is lost is sent again, and ``submit`` with the id of a job that
+    was started returns that Job. InvalidInput where it was another command.
+
+    Failures, besides those of `exec`: CommandFailed where the sandbox could not keep the job; InvalidInput for ``id``.
+
+    >>> from pocketenv_fp import create, follow, start, submit
+    >>> box = create("my-box") | start
+    >>> box | submit("echo begun; sleep 0.2; echo done", id="nightly") | follow
+    <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
+    >>> box | submit("echo begun; sleep 0.2; echo done", id="nightly")
+    <Success: Job(sandbox='my-box', id='nightly')>
+    >>> box | submit("echo other", id="nightly")
+    <Failure: id: is the id of another job of this sandbox: choose another, or none.>
+    """
+    if open_stdin and stdin is not None:
+        return Failure(InvalidInput("stdin", "is sent with send_input where open_stdin=True keeps it open"))
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    job = Job(sandbox, id or new_id())
+    work = Work(Command(joined(command, args), cwd, {}, data, timeout), env, open_stdin)
+    return Asking(job).start(work).map(lambda _: job)
+
+
+@step(Job, safe=True)
+def follow(
+    job: Job,
+    *,
+    on_output: OnOutput | None = None,
+    timeout: Seconds | None = None,
+    stdout_from: Offset = 0,
+    stderr_from: Offset = 0,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[ExecResult, PocketenvError]:
+    r"""Read what a job prints until it ends. Returns its ExecResult.
+
+    ``on_output`` is called with each Piece as it comes: its ``stream``, its ``text`` in whole characters, and the
+    ``end``. ``True`` prints the pieces. The order of the pieces of one stream is that of the command. Any number of
+    processes may follow a job. One that goes on where another stopped passes the last ``end`` of each stream as
+    ``stdout_from`` and ``stderr_from``, in bytes. The result then holds what came behind them.
+
+    Requests wait in the sandbox for output, up to a second (0.25 on Cloudflare, where others wait for it). A job that
+    prints all the time costs a request a second, a silent one less. Lost answers are asked for again.
+
+    The result holds up to 64 Mi characters of each stream, of a longer one the last. ``on_output`` gets all.
+
+    ``timeout`` is how many seconds to wait: Failure(JobTimeout), and the job runs on. So it does where `within` or
+    Ctrl-C ends this function. Other failures: CommandTimeout where the job's own ``timeout`` was over, with its output;
+    JobNotFound, also where the sandbox was stopped. What ``on_output`` raises comes out.
+
+    >>> from pocketenv_fp import create, follow, start, submit
+    >>> job = create("my-box") | start | submit("echo to be seen; exit 3")
+    >>> job | follow(on_output=lambda piece: print(piece.stream, repr(piece.text), piece.end))
+    stdout 'to be seen\n' 11
+    <Success: ExecResult(stdout='to be seen\n', stderr='', exit_code=3)>
+    >>> (job | follow(stdout_from=6)).unwrap().stdout
+    'seen\n'
+    """
+    asking, output = Asking(job), Output(Place(stdout_from, stderr_from))
+    seen = follow_to_the_end(asking, output, printer(on_output), timeout)
+    return seen.bind(lambda look: ended(look, output))
+
+
+@step(Job, safe=True)
+def wait_for_job(
+    job: Job, *, timeout: Seconds | None = None, token: Text | None = None, config: Config | None = None
+) -> Result[ExecResult, PocketenvError]:
+    r"""Wait until a job has ended. Returns its ExecResult, as `follow` does, with fewer requests.
+
+    ``timeout`` is in seconds. Failures: JobTimeout where the job runs longer; those of `follow`.
+
+    >>> from pocketenv_fp import create, start, submit, wait_for_job
+    >>> job = create("my-box") | start | submit("sleep 0.2; echo done")
+    >>> job | wait_for_job(timeout=60)
+    <Success: ExecResult(stdout='done\n', stderr='', exit_code=0)>
+    """
+    return _result(Asking(job), timeout)
+
+
+def _result(asking: Asking, timeout: float | None) -> Result[ExecResult, PocketenvError]:
+    return until_ended(asking, timeout).bind(
+        lambda _: seen_so_far(asking).bind(lambda seen: ended(*seen)),
+    )
+
+
+@step(Job, safe=True)
+def job_output(
+    job: Job, *, token: Text | None = None, config: Config | None = None
+) -> Result[JobOutput, PocketenvError]:
+    r"""Read what a job has printed so far. Returns a JobOutput, whose ``exit_code`` is None while the job runs.
+
+    Failures: JobNotFound.
+
+    >>> from pocketenv_fp import create, job_output, start, submit, wait_for_job
+    >>> job = create("my-box") | start | submit("echo done")
+    >>> _ = job | wait_for_job
+    >>> job | job_output
+    <Success: JobOutput(stdout='done\n', stderr='', exit_code=0)>
+    """
+    asking = Asking(job)
+    seen = seen_so_far(asking)
+    if isinstance(seen, Failure):
+        return seen
+    look, output = seen.unwrap()
+    if look.state == "lost":
+        return Failure(asking.lost())
+    return Success(JobOutput(output.stdout, output.stderr, look.exit_code if look.state == "ended" else None))
+
+
+@step(Job, safe=True)
+def cancel(job: Job, *, token: Text | None = None, config: Config | None = None) -> Result[ExecResult, PocketenvError]:
+    r"""End a job, and wait for its end. Returns its ExecResult with what it had printed; the exit code is often 143.
+
+    The command and its process group get SIGTERM, and SIGKILL five seconds later. A job that has ended stays as it is.
+    Failures: JobNotFound; JobTimeout where it did not end in a minute.
+
+    >>> from pocketenv_fp import cancel, create, start, submit
+    >>> create("my-box") | start | submit("echo begun; sleep 600") | cancel
+    <Success: ExecResult(stdout='...', stderr='', exit_code=143)>
+    """
+    asking = Asking(job)
+    sent = asking.run(lines.CANCEL).alt(asking.found)
+    return sent.bind(lambda _: _result(asking, ENDING_SECONDS))
+
+
+@operation(Job)
+def send_input(
+    job: Job,
+    data: str | bytes = b"",
+    *,
+    close: bool = False,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Job, PocketenvError]:
+    r"""Send text or bytes to the standard input of a job that was submitted with ``open_stdin=True``. Returns the Job.
+
+    With ``close=True`` the input ends behind it. A lost answer is asked for again, and the job reads the data once. It
+    is not waited for until the job reads. Failures: InvalidInput for a job that reads no input, or has ended;
+    JobNotFound.
+
+    >>> from pocketenv_fp import create, follow, send_input, start, submit
+    >>> job = create("my-box") | start | submit("sort", open_stdin=True)
+    >>> job | send_input("b\n") | send_input("a\n", close=True) | follow
+    <Success: ExecResult(stdout='a\nb\n', stderr='', exit_code=0)>
+    """
+    asking = Asking(job)
+    sent = data.encode() if isinstance(data, str) else data
+    parts = [sent[at : at + MESSAGE_BYTES] for at in range(0, len(sent), MESSAGE_BYTES)] or [b""]
+    for number, part in enumerate(parts, 1):
+        is_last = close and number == len(parts)
+        done = asking.run(lines.INPUT, part, message=new_id(), closes="1" if is_last else "")
+        if isinstance(done, Failure):
+            return Failure(asking.found(done.failure()))
+    return Success(job)
+
+
+@step(Job, safe=True)
+def forget(job: Job, *, token: Text | None = None, config: Config | None = None) -> Result[Sandbox, PocketenvError]:
+    r"""Delete a job that has ended, with its output. Returns its Sandbox.
+
+    Its id is free again. A job that is not there is no failure. Failures: InvalidInput where it still runs.
+
+    >>> from pocketenv_fp import create, follow, forget, job_output, start, submit
+    >>> job = create("my-box") | start | submit("sleep 600", id="nap")
+    >>> job | forget
+    <Failure: job: still runs: cancel it first, or wait for its end.>
+    >>> job = create("other-box") | start | submit("true", id="short")
+    >>> _ = job | follow
+    >>> (job | forget).map(lambda box: box.name)
+    <Success: other-box>
+    >>> job | job_output
+    <Failure: job: there is no job short (404 JobNotFound). Check the id with list_jobs. ...>
+    """
+    asking = Asking(job)
+    done = asking.run(lines.FORGET, keeps="").alt(asking.found)
+    if isinstance(done, Failure) and isinstance(done.failure(), JobNotFound):
+        return Success(job.sandbox)
+    return done.map(lambda _: job.sandbox)
+
+
+@operation(Sandbox, safe=True)
+def get_job(
+    sandbox: Sandbox, id: JobId, *, token: Text | None = None, config: Config | None = None
+) -> Result[Job, PocketenvError]:
+    r"""Look for a job of the sandbox by its id. Returns the Job. Failures: JobNotFound.
+
+    >>> from pocketenv_fp import create, get_job, start, submit
+    >>> box = create("my-box") | start
+    >>> _ = box | submit("sleep 600", id="nap")
+    >>> box | get_job("nap")
+    <Success: Job(sandbox='my-box', id='nap')>
+    >>> box | get_job("walk")
+    <Failure: job: there is no job walk (404 JobNotFound). ...>
+    """
+    job = Job(sandbox, id)
+    asking = Asking(job)
+    return asking.look(Place(), 0.0, 0).map(lambda _: job).alt(asking.found)
+
+
+@step(Sandbox, safe=True)
+def list_jobs(
+    sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
+) -> Result[list[Job], PocketenvError]:
+    r"""List the jobs of the sandbox, running and ended, by their ids. Returns a list of Job.
+
+    Failures: those of a request. A sandbox that does not run has no jobs: JobNotFound.
+
+    >>> from pocketenv_fp import create, list_jobs, start, submit
+    >>> box = create("my-box") | start
+    >>> _ = box | submit("sleep 600", id="nap")
+    >>> box | list_jobs
+    <Success: [Job(sandbox='my-box', id='nap')]>
+    """
+    asking = Asking(Job(sandbox, "*"))
+    listed = asking.run(lines.LIST).alt(asking.found)
+    return listed.map(lambda done: [Job(sandbox, id) for id in done.stdout.split()])

@@ -1,0 +1,57 @@
+"""What callers pass to copies: paths of this machine, and what to leave out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.validation import unsendable
+
+if TYPE_CHECKING:
+    from pocketenv_fp.archive.ignore import Ignore
+
+__all__ = ["ignore_rules", "is_directory", "local_path"]
+
+
+def local_path(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
+    """Return the Path of the argument ``local``. Failures: InvalidInput for what is no path here."""
+    text = os.fspath(path)
+    if "\0" in text:
+        return Failure(InvalidInput("local", "holds a NUL character, and no path does"))
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        reason = f"cannot be written in the encoding of this machine's names, {encoding}"
+        wrong = unsendable("local", text) if encoding == "utf-8" else None
+        return Failure(wrong or InvalidInput("local", reason))
+    whole = os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises
+    if whole.startswith("~"):
+        return Failure(
+            InvalidInput("local", "starts with ~ but is not a user's home directory: write ./~ for that name")
+        )
+    return Success(Path(whole))
+
+
+def ignore_rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
+    """Return the rules of the argument ``ignore``. Failures: InvalidInput for a pattern that is no valid Unicode."""
+    from pocketenv_fp.archive.ignore import Ignore
+
+    if isinstance(ignore, bool):
+        return Success(Ignore.files() if ignore else Ignore.none())
+    try:
+        return Success(Ignore.patterns(list(ignore)))
+    except UnicodeEncodeError:
+        return Failure(InvalidInput("ignore", "is not valid Unicode: it holds half of a surrogate pair"))
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether there is a directory. Where nothing can be looked at, there is none."""
+    return os.path.isdir(path)  # noqa: PTH112  # pathlib's raises

@@ -1,0 +1,125 @@
+"""What help() and a notebook's `?` show of the public functions: readable signatures, and each parameter."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from IPython.core.oinspect import Inspector
+
+import pocketenv_fp
+from pocketenv_fp import pocketenv, sandbox
+from pocketenv_fp.steps.operation import Curried
+from pocketenv_fp.steps.signature import readable
+
+LOGIN = {"token", "config"}
+
+
+def functions() -> Iterator[tuple[str, Any]]:
+    for module in (pocketenv_fp, pocketenv, sandbox):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if hasattr(value, "__name__") and not isinstance(value, (type, ModuleType)):
+                yield f"{module.__name__}.{name}", value
+
+
+EACH = pytest.mark.parametrize(("name", "function"), tuple(functions()), ids=[name for name, _ in functions()])
+
+
+def described(function: Any) -> list[str]:
+    """The names in the list of parameters, in its order."""
+    text = inspect.getdoc(function) or ""
+    block = re.search(r"^Args:\n((?: +.*\n?)+)", text, re.MULTILINE)
+    rows = re.findall(r"^    ([*\w][\w, *]*): ", block[1], re.MULTILINE) if block else []
+    return [name.strip("* ") for row in rows for name in row.split(",")]
+
+
+@EACH
+def test_help_lists_each_parameter(name: str, function: Any) -> None:
+    if function.__module__.startswith("pocketenv_fp.explaining"):
+        pytest.skip("explaining has a page of its own")
+    parameters = [each for each in inspect.signature(function).parameters if each not in LOGIN]
+    login = [each for each in inspect.signature(function).parameters if each in LOGIN]
+    if name == "pocketenv_fp.using":
+        parameters, login = ["config"], []
+    assert described(function) == [*parameters, *login]
+
+
+OPERATIONS = [(name, function) for name, function in functions() if isinstance(function, Curried)]
+
+
+@pytest.mark.parametrize(("name", "function"), OPERATIONS, ids=[name for name, _ in OPERATIONS])
+def test_help_shows_a_readable_signature(name: str, function: Any) -> None:
+    text = pydoc.plain(pydoc.render_doc(function))
+    heading = text.partition("\n\n")[2]
+    assert heading.startswith(f"{function.__name__}(") or f" = {function.__name__}(" in heading.partition("\n")[0]
+    shown = heading.partition(f"\n    {(function.__doc__ or '').splitlines()[0]}")[0]
+    assert max(map(len, shown.splitlines())) <= 120, name
+    assert not re.search(r": '", shown)
+
+
+def test_help_create_has_units_and_defaults() -> None:
+    text = pydoc.plain(pydoc.render_doc(pocketenv_fp.wait_until_running))
+    assert "    timeout: Annotated" not in text
+    assert "timeout: Wait = 60" in text
+    assert "timeout: Seconds to wait. 0 looks once. Default: 60." in text
+
+
+def test_ipython_shows_the_signature() -> None:
+    shown = Inspector(theme_name="linux").info(pocketenv_fp.exec, oname="exec")
+    assert "command: str" in str(shown["definition"])
+    assert "Args:" in str(shown["docstring"])
+
+
+def test_readable_keeps_the_signature() -> None:
+    def function(
+        one: int, /, two: str, *rest: int, three: float = 1.0, four: str | None = None, **more: int
+    ) -> None: ...
+
+    signature = inspect.signature(function)
+    assert readable(signature) == signature
+    assert str(readable(signature)).split() == (
+        [
+            "(",
+            "one:",
+            "int,",
+            "/,",
+            "two:",
+            "str,",
+            "*rest:",
+            "int,",
+            "three:",
+            "float",
+            "=",
+            "1.0,",
+            "four:",
+            "str",
+            "|",
+            "None",
+            "=",
+            "None,",
+            "**more:",
+            "int,",
+            ")",
+            "->",
+            "None",
+        ]
+    )
+
+
+def test_readable_marks_keyword_only_parameters() -> None:
+    def function(one: int, *, a_long_name_for_the_second: str = "", a_long_name_for_the_third: str = "") -> None: ...
+
+    assert str(readable(inspect.signature(function))).splitlines()[1:3] == ["    one: int,", "    *,"]
+
+
+def test_an_operation_in_a_class_is_itself() -> None:
+    class Programs:
+        run = pocketenv_fp.exec
+
+    assert Programs().run is Programs.run is pocketenv_fp.exec

@@ -130,6 +130,7 @@ def test_page_of_a_notebook_is_what_it_shows(name: str) -> None:
         assert (notebooks.PAGES / file).read_bytes() == content, f"{file}: python -m tests.notebooks writes it"
 
 
+@pytest.mark.slow
 @each_notebook
 def test_cells_run_twice(name: str, tmp_path: Path) -> None:
     """A reader runs a cell again: no cell raises then, or after that."""

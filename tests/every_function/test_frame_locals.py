@@ -146,6 +146,7 @@ def test_rich_shows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Authorization" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [CALLS["query"], CALLS["secret"]], ids=["query", "secret"])
 @pytest.mark.parametrize("place", TLS.values(), ids=TLS)
 def test_no_frame_shows_the_token_over_tls(

@@ -317,6 +317,7 @@ class Window:
         return reply(VIEW, headers=shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 8])
 @pytest.mark.parametrize("moment", [True, False], ids=["moment of the reset", "seconds until it"])
 def test_no_thread_is_ever_refused(workers: int, *, moment: bool) -> None:
@@ -362,6 +363,7 @@ def test_the_embedded_platform_with_a_limit_never_has_to_refuse(monkeypatch: pyt
         assert [status for _, status in platform.calls] == [200] * 20
 
 
+@pytest.mark.slow
 def test_many_threads_at_the_limit_of_a_window_that_slides_are_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "WINDOW_SECONDS", 2)
     with local.platform(rate_limit=20) as platform:

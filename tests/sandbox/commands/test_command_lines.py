@@ -165,6 +165,7 @@ def _is_as_recorded(case: dict[str, object], result: ExecResult, provider: str) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_exec_options_on_each_provider(provider: str) -> None:

@@ -261,6 +261,7 @@ LINGERING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", LINGERING.values(), ids=LINGERING)
 def test_when_its_time_is_over_a_command_and_all_that_it_started_is_dead(box: Sandbox, command: str) -> None:
     error = ended(box, command)

@@ -83,6 +83,7 @@ def made(provider: str) -> Sandbox:
 HARD = 'printf \'%s|\' "it\'s" "$A" "$LC_X" "$PATH_"; printf \'e\\n\\n\' >&2; cat; exit 3'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.usefixtures("login")
 def test_jobs_each_provider(provider: str) -> None:
@@ -286,6 +287,7 @@ def test_other_commands_run_beside_a_job(box: Sandbox) -> None:
     assert (job | follow).unwrap().stdout == "went\n"
 
 
+@pytest.mark.slow
 def test_cancel_kills(box: Sandbox) -> None:
     """A command that ignores SIGTERM is killed, with its children."""
     job = (box | submit("trap '' TERM; echo on; sleep 600 & while :; do sleep 1; done")).unwrap()
@@ -294,6 +296,7 @@ def test_cancel_kills(box: Sandbox) -> None:
     assert job | cancel == Success(ExecResult("on\n", "", 137))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", ["cloudflare", "sprites", "daytona", "modal"])
 @pytest.mark.usefixtures("login")
 def test_jobs_end_with_the_sandbox(provider: str) -> None:

@@ -327,9 +327,8 @@ def sh(
     except TypeError as error:
         raise TypeError(f"sh: {error}") from None
     options = {"cwd": cwd, "env": env, "timeout": timeout, "check": check or None, "token": token, "config": config}
+    options |= {"on_output": on_output or None, "durable": durable or None}
     wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
-    wanted |= {"on_output": on_output} if on_output else {}
-    wanted |= {"durable": True} if durable else {}
     step: Step[Sandbox, ExecResult] = exec(line, **wanted)
     return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))
 

@@ -20,7 +20,7 @@ from tests.every_function.test_functions import ACCOUNT, KEY, NAMED, OPERATIONS,
 from tests.examples import examples
 from tests.figures import Figures
 from tests.http.test_transport import HEADERS
-from tests.servers import BOX, TOKEN, Reply, Server, client
+from tests.servers import TOKEN, Reply, Server, client
 
 EXAMPLES = examples(12)
 TAKEN = 25

@@ -326,8 +326,16 @@ def sh(
         line = _filled(arguments[-1], values)
     except TypeError as error:
         raise TypeError(f"sh: {error}") from None
-    options = {"cwd": cwd, "env": env, "timeout": timeout, "check": check or None, "token": token, "config": config}
-    options |= {"on_output": on_output or None, "durable": durable or None}
+    options: dict[str, object] = {
+        "cwd": cwd,
+        "env": env,
+        "timeout": timeout,
+        "check": check or None,
+        "on_output": on_output or None,
+        "durable": durable or None,
+        "token": token,
+        "config": config,
+    }
     wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
     step: Step[Sandbox, ExecResult] = exec(line, **wanted)
     return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))

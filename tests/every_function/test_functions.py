@@ -370,7 +370,9 @@ def test_a_secret_may_come_from_the_environment(mine: Sandbox, monkeypatch: pyte
     assert pocketenv.put_ssh_keys(mine.id, from_env("MY_KEY"), PUBLIC) == Success(None)
     assert pocketenv.put_tailscale_auth_key(mine.id, from_env("MY_AUTH")) == Success(None)
     assert (mine | start | exec("printenv VALUE")).unwrap().stdout == "from the environment\n"
-    assert (mine | exec("cat ~/.ssh/id_ed25519")).unwrap().stdout == KEY
+    # The platform responds to a start before it writes the keys.
+    wait = "for n in $(seq 300); do test -s ~/.ssh/id_ed25519 && break; sleep 0.1; done"
+    assert (mine | exec(f"{wait}; cat ~/.ssh/id_ed25519")).unwrap().stdout.rstrip() == KEY.rstrip()
     assert pocketenv.get_tailscale_auth_key(mine.id).unwrap().auth_key.endswith("*ijk")
 
 

@@ -16,6 +16,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp import (
     ApiError,
     Config,
+    Job,
     MalformedToken,
     NotLoggedIn,
     ProfileNotFound,
@@ -103,6 +104,7 @@ ACCOUNT: dict[str, tuple[Any, ...]] = {
     "update_volume": ("3f2a", "name", "/models"),
 }
 OPERATIONS: dict[str, tuple[Any, ...]] = {
+    "cancel": (),
     "claim": (),
     "copy_to": (BOX, "/workspace/a", "/workspace/b"),
     "create_backup": ("/workspace",),
@@ -117,7 +119,10 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "exec": ("true",),
     "exec_script": ("pass",),
     "expose": (8080,),
+    "follow": (),
+    "forget": (),
     "get_file": ("/workspace/a",),
+    "get_job": ("job",),
     "get_preferences": (),
     "get_secret": ("NAME",),
     "get_service": ("web",),
@@ -129,9 +134,11 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "iter_secrets": (),
     "iter_variables": (),
     "iter_volumes": (),
+    "job_output": (),
     "list_backups": (),
     "list_files": (),
     "list_integrations": (),
+    "list_jobs": (),
     "list_ports": (),
     "list_secrets": (),
     "list_services": (),
@@ -141,6 +148,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "rename": ("name",),
     "restart_service": ("web",),
     "restore_backup": ("3f2a",),
+    "send_input": ("data",),
     "set_file": ("/workspace/a", "content"),
     "set_secret": ("NAME", "value"),
     "set_service": ("web", "true"),
@@ -154,12 +162,23 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "start_service": ("web",),
     "stop": (),
     "stop_service": ("web",),
+    "submit": ("true",),
     "unexpose": (8080,),
     "update_settings": (),
     "upload": (TESTS / "typing", "/workspace/a"),
     "vscode": (),
+    "wait_for_job": (),
     "wait_until_running": (),
 }
+# These take a Job in place of a Sandbox.
+OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
+
+
+def target_of(name: str) -> Any:
+    """Return a value of the type that the operation takes."""
+    return Job(BOX, "job") if name in OF_A_JOB else BOX
+
+
 # What they need by name.
 NAMED = {"put_preferences": {"description": "d"}, "sh": {"word": "a b"}, "update_settings": {"description": "d"}}
 # It asks nobody.
@@ -177,6 +196,7 @@ COPIES = {"sandbox.copy_to", "sandbox.download", "sandbox.upload"}
 LOOKING = {
     *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
     *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
+    *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "submit")),
 }
 
 Function = Callable[..., Result[Any, Exception]]
@@ -201,7 +221,10 @@ ALL: dict[str, tuple[Function, tuple[Any, ...]]] = {
     name: each
     for name, each in {
         **{f"pocketenv.{name}": (the_function(pocketenv, name), given) for name, given in ACCOUNT.items()},
-        **{f"sandbox.{name}": (the_function(sandbox, name), (BOX, *given)) for name, given in OPERATIONS.items()},
+        **{
+            f"sandbox.{name}": (the_function(sandbox, name), (target_of(name), *given))
+            for name, given in OPERATIONS.items()
+        },
     }.items()
     if name.partition(".")[2] not in UNSUPPORTED
 }
@@ -347,7 +370,9 @@ def test_a_secret_may_come_from_the_environment(mine: Sandbox, monkeypatch: pyte
     assert pocketenv.put_ssh_keys(mine.id, from_env("MY_KEY"), PUBLIC) == Success(None)
     assert pocketenv.put_tailscale_auth_key(mine.id, from_env("MY_AUTH")) == Success(None)
     assert (mine | start | exec("printenv VALUE")).unwrap().stdout == "from the environment\n"
-    assert (mine | exec("cat ~/.ssh/id_ed25519")).unwrap().stdout == KEY
+    # The platform responds to a start before it writes the keys.
+    wait = "for n in $(seq 300); do test -s ~/.ssh/id_ed25519 && break; sleep 0.1; done"
+    assert (mine | exec(f"{wait}; cat ~/.ssh/id_ed25519")).unwrap().stdout.rstrip() == KEY.rstrip()
     assert pocketenv.get_tailscale_auth_key(mine.id).unwrap().auth_key.endswith("*ijk")
 
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from returns.result import Result
 
 from pocketenv_fp import Config, PocketenvError, pocketenv, sandbox
-from tests.every_function.test_functions import ACCOUNT, KEY, NAMED, OPERATIONS, TAILSCALE
+from tests.every_function.test_functions import ACCOUNT, KEY, NAMED, OPERATIONS, TAILSCALE, target_of
 from tests.examples import examples
 from tests.figures import Figures
 from tests.http.test_transport import HEADERS
-from tests.servers import BOX, TOKEN, Reply, Server, client
+from tests.servers import TOKEN, Reply, Server, client
 
 EXAMPLES = examples(12)
 TAKEN = 25
@@ -192,7 +192,10 @@ def hostile(figures: Figures) -> Iterator[tuple[Hostile, str]]:
 
 FUNCTIONS = [
     *(pytest.param(pocketenv, name, given, id=f"pocketenv.{name}") for name, given in ACCOUNT.items()),
-    *(pytest.param(sandbox, name, (BOX, *given), id=f"sandbox.{name}") for name, given in OPERATIONS.items()),
+    *(
+        pytest.param(sandbox, name, (target_of(name), *given), id=f"sandbox.{name}")
+        for name, given in OPERATIONS.items()
+    ),
 ]
 
 

@@ -26,6 +26,7 @@ from pocketenv_fp import (
     ApiError,
     Config,
     FromEnv,
+    Job,
     NotLoggedIn,
     PocketenvError,
     Sandbox,
@@ -305,6 +306,16 @@ ON_THE_PLATFORM = settings(
     max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 GONE = Sandbox(id="00000000-0000-0000-0000-000000000000", name="gone")
+OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
+
+
+def target_of(name: str) -> st.SearchStrategy[Any]:
+    """A value of the type that the operation takes."""
+    if name in {"create", "get_sandbox"}:
+        return st.text("abc", min_size=1)
+    return st.just(Job(GONE, "gone") if name in OF_A_JOB else GONE)
+
+
 # These would leave the loopback, or wait.
 ELSEWHERE = frozenset({"config", "repo", "timeout", "interval"})
 
@@ -326,7 +337,7 @@ def test_data_first_is_curried_is_the_operator(
     for value in held(given):
         if isinstance(value, FromEnv):
             monkeypatch.setenv(value.name, "tskey-auth-kMade")
-    target = data.draw(st.text("abc", min_size=1)) if name in {"create", "get_sandbox"} else GONE
+    target = data.draw(target_of(name))
     ways: list[Callable[[], Result[Any, PocketenvError]]] = [
         lambda: given.operation(target, *given.args, **given.kwargs),
         lambda: given.operation(Success(target), *given.args, **given.kwargs),

@@ -126,7 +126,17 @@ STEPS: list[Step[Any, Any]] = [
     sandbox.upload("no/such/directory", ignore=["*.log"]),
     vscode(),
     wait_until_running(timeout=3),
+    sandbox.submit("true"),
+    sandbox.get_job("a"),
+    sandbox.list_jobs(),
+    sandbox.follow(stdout_from=3),
+    sandbox.wait_for_job(timeout=3),
+    sandbox.job_output(),
+    sandbox.cancel(),
+    sandbox.send_input("a"),
+    sandbox.forget(),
 ]
+OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
 OF_A_NAME = {"create", "get_sandbox"}
 EACH = pytest.mark.parametrize("step", STEPS, ids=name_of)
 
@@ -173,6 +183,9 @@ def test_no_sandbox_is_a_failure_that_names_the_operation_and_nothing_is_sent(
     for nobody in (None, Success(None)):
         if name_of(step) in OF_A_NAME:
             with pytest.raises(TypeError, match="takes a str"):
+                step(nobody)
+        elif name_of(step) in OF_A_JOB:
+            with pytest.raises(TypeError, match="takes a Job"):
                 step(nobody)
         else:
             found = step(nobody).failure()

@@ -115,10 +115,10 @@ def exec(
         env: Further environment variables: values, or `from_env`. Default: none.
         timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
         stdin: Standard input, as str or bytes. Default: empty.
+        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
         on_output: Function that is called with each Piece of the output while the command runs, as a job. True
             prints the output. Default: none.
         durable: True to run the command as a job. Default: False.
-        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, start
@@ -301,6 +301,9 @@ def sh(
         env: Environment variables of the command: values, or `from_env`. Default: none.
         timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
         check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        on_output: Function that is called with each Piece of the output while the command runs, as a job. True
+            prints the output. Default: none.
+        durable: True to run the command as a job. Default: False.
         **values: The value of each field.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
@@ -323,10 +326,17 @@ def sh(
         line = _filled(arguments[-1], values)
     except TypeError as error:
         raise TypeError(f"sh: {error}") from None
-    options = {"cwd": cwd, "env": env, "timeout": timeout, "check": check or None, "token": token, "config": config}
+    options: dict[str, object] = {
+        "cwd": cwd,
+        "env": env,
+        "timeout": timeout,
+        "check": check or None,
+        "on_output": on_output or None,
+        "durable": durable or None,
+        "token": token,
+        "config": config,
+    }
     wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
-    wanted |= {"on_output": on_output} if on_output else {}
-    wanted |= {"durable": True} if durable else {}
     step: Step[Sandbox, ExecResult] = exec(line, **wanted)
     return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))
 

@@ -53,6 +53,9 @@ def exec_script(
         env: Environment variables of the command: values, or `from_env`. Default: none.
         timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
         check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
+        on_output: Function that is called with each Piece of the output while the command runs, as a job. True
+            prints the output. Default: none.
+        durable: True to run the command as a job. Default: False.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec_script, start

@@ -68,6 +68,18 @@ def submit(
 
     Failures, besides those of `exec`: CommandFailed where the sandbox could not keep the job; InvalidInput for ``id``.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        command: Shell line, for instance with pipes, globs and ``&&``.
+        args: Further arguments of the command. Each is quoted and stays one argument. Default: none.
+        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``.
+        env: Further environment variables: values, or `from_env`. Default: none.
+        timeout: Seconds until the command is killed. Default: no limit.
+        stdin: Standard input, as str or bytes. Default: empty.
+        open_stdin: True to keep the standard input open for `send_input`. Default: False.
+        id: Name of the job in its sandbox. Default: a random one.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, follow, start, submit
     >>> box = create("my-box") | start
     >>> box | submit("echo begun; sleep 0.2; echo done", id="nightly") | follow
@@ -112,6 +124,14 @@ def follow(
     Ctrl-C ends this function. Other failures: CommandTimeout where the job's own ``timeout`` was over, with its output;
     JobNotFound, also where the sandbox was stopped. What ``on_output`` raises comes out.
 
+    Args:
+        job: The Job, or a Result of one. Without it, the call returns a step.
+        on_output: Function that is called with each Piece of the output. True prints the output. Default: none.
+        timeout: Seconds to wait for the end of the job. Default: no limit.
+        stdout_from: Bytes of stdout to skip. Default: 0.
+        stderr_from: Bytes of stderr to skip. Default: 0.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, follow, start, submit
     >>> job = create("my-box") | start | submit("echo to be seen; exit 3")
     >>> job | follow(on_output=lambda piece: print(piece.stream, repr(piece.text), piece.end))
@@ -132,6 +152,11 @@ def wait_for_job(
     r"""Wait until a job has ended. Returns its ExecResult, as `follow` does, with fewer requests.
 
     ``timeout`` is in seconds. Failures: JobTimeout where the job runs longer; those of `follow`.
+
+    Args:
+        job: The Job, or a Result of one. Without it, the call returns a step.
+        timeout: Seconds to wait for the end of the job. Default: no limit.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start, submit, wait_for_job
     >>> job = create("my-box") | start | submit("sleep 0.2; echo done")
@@ -155,6 +180,10 @@ def job_output(
 
     Failures: JobNotFound.
 
+    Args:
+        job: The Job, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, job_output, start, submit, wait_for_job
     >>> job = create("my-box") | start | submit("echo done")
     >>> _ = job | wait_for_job
@@ -177,6 +206,10 @@ def cancel(job: Job, *, token: Text | None = None, config: Config | None = None)
 
     The command and its process group get SIGTERM, and SIGKILL five seconds later. A job that has ended stays as it is.
     Failures: JobNotFound; JobTimeout where it did not end in a minute.
+
+    Args:
+        job: The Job, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import cancel, create, start, submit
     >>> create("my-box") | start | submit("echo begun; sleep 600") | cancel
@@ -202,6 +235,12 @@ def send_input(
     is not waited for until the job reads. Failures: InvalidInput for a job that reads no input, or has ended;
     JobNotFound.
 
+    Args:
+        job: The Job, or a Result of one. Without it, the call returns a step.
+        data: Text or bytes to send. Default: empty.
+        close: True to close the standard input after the data. Default: False.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, follow, send_input, start, submit
     >>> job = create("my-box") | start | submit("sort", open_stdin=True)
     >>> job | send_input("b\n") | send_input("a\n", close=True) | follow
@@ -223,6 +262,10 @@ def forget(job: Job, *, token: Text | None = None, config: Config | None = None)
     r"""Delete a job that has ended, with its output. Returns its Sandbox.
 
     Its id is free again. A job that is not there is no failure. Failures: InvalidInput where it still runs.
+
+    Args:
+        job: The Job, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, follow, forget, job_output, start, submit
     >>> job = create("my-box") | start | submit("sleep 600", id="nap")
@@ -248,6 +291,11 @@ def get_job(
 ) -> Result[Job, PocketenvError]:
     r"""Look for a job of the sandbox by its id. Returns the Job. Failures: JobNotFound.
 
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        id: Name of the job.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
     >>> from pocketenv_fp import create, get_job, start, submit
     >>> box = create("my-box") | start
     >>> _ = box | submit("sleep 600", id="nap")
@@ -268,6 +316,10 @@ def list_jobs(
     r"""List the jobs of the sandbox, running and ended, by their ids. Returns a list of Job.
 
     Failures: those of a request. A sandbox that does not run has no jobs: JobNotFound.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, list_jobs, start, submit
     >>> box = create("my-box") | start

@@ -383,7 +383,7 @@ def test_exec_the_providers_limit(provider: str, monkeypatch: pytest.MonkeyPatch
     late = INTERNAL._replace(wait=0.4)
     error, verbs = judged(late, sandbox=there)
     assert (error, verbs) == (CommandTimeout(0.3, may_run=True), ["POST"])
-    assert "may run on" in str(error)
+    assert "may still run" in str(error)
     assert "durable=True" in str(error)
 
 

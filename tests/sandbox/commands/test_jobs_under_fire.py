@@ -41,6 +41,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
 from pocketenv_fp.sandbox.commands import job_requests
+from tests.figures import Figures
 
 RUNS = int(os.environ.get("POCKETENV_JOB_RUNS", "20"))
 EXACT = Slow(0)
@@ -187,7 +188,7 @@ def test_many_followers_one_job(login: local.Platform) -> None:
     assert login.faults.worked("sandbox.exec") > 0
 
 
-def test_many_streams(told: dict[str, list[str]]) -> None:
+def test_many_streams(figures: Figures) -> None:
     """Sixteen commands that print all the time stay below the platform's limit of requests."""
     line = "for n in $(seq 40); do echo $n; sleep 0.1; done"
     with local.platform(rate_limit=500) as platform, using(Config(api_url=platform.url, token=platform.token)):
@@ -197,8 +198,9 @@ def test_many_streams(told: dict[str, list[str]]) -> None:
         seconds, calls = time.monotonic() - began, list(platform.calls)[before:]
     assert [len(result.unwrap().stdout.split()) for result in results] == [40] * 16
     assert [call for call in calls if 429 in call] == []
-    told.setdefault("jobs", []).append(
-        f"16 streams: {len(calls)} requests in {seconds:.1f} s, {len(calls) / seconds / 16:.2f} a second and stream"
+    figures.line(
+        "jobs",
+        f"16 streams: {len(calls)} requests in {seconds:.1f} s, {len(calls) / seconds / 16:.2f} a second and stream",
     )
 
 

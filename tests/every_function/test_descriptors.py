@@ -20,7 +20,8 @@ PROGRAM = """
 import os, resource, sys
 from pathlib import Path
 import pocketenv_fp
-from pocketenv_fp import Config, sandbox, storage
+from pocketenv_fp import Config, sandbox
+from pocketenv_fp.http import storage
 from returns.result import Failure, Result, Success
 
 name, url, folder, is_warm = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "warm"
@@ -45,7 +46,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.R
 failed = 0
 for free in range(10):
     if is_warm:
-        from pocketenv_fp import transport
+        from pocketenv_fp.http import transport
         for route in transport._routes.values():
             route.close()
         transport._forget()

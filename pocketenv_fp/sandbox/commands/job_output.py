@@ -15,7 +15,7 @@ from pocketenv_fp.sandbox.commands.job_requests import Look, Place
 __all__ = ["MOST_KEPT", "Output", "printer"]
 
 MOST_KEPT = 64 * 1024 * 1024
-"""A result has so many characters of each stream. Of longer ones it has the last, and a line that says so."""
+"""The maximum characters of a stream in a result. A longer stream keeps its end, and a line says so."""
 
 
 def printer(on_output: OnOutput | None) -> Callable[[Piece], object] | None:

@@ -77,7 +77,7 @@ class Look(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a job is to do. ``stdin`` is "open" where it is sent later."""
+    """The command of a job and its environment. ``is_open``: standard input is sent later."""
 
     command: Command
     env: Env | None = None
@@ -85,13 +85,13 @@ class Work(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Return a hash of what is run, without the environment, whose values may be secrets."""
+        """Return a hash of the command, without the environment: its values may be secrets."""
         what = (self.command.line, self.command.cwd, self.command.script, self.command.timeout, self.is_open)
         return hashlib.sha256(msgspec.json.encode([*what, self.command.stdin])).hexdigest()
 
 
 class Asking:
-    """A job, and how to ask for it. ``repeats`` counts the requests that were sent again."""
+    """The requests about one job. ``repeats`` counts the requests that were sent again."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -99,12 +99,12 @@ class Asking:
 
     @property
     def provider(self) -> Provider:
-        """What is known of the sandbox's provider."""
+        """The capabilities of the sandbox's provider."""
         return provider_of(self.job.sandbox.provider)
 
     @property
     def longest_wait(self) -> float:
-        """Return for how long a request may wait in the sandbox. On Cloudflare it holds the shell of all commands."""
+        """Return the seconds that a request may wait in the sandbox. On Cloudflare it blocks the one shell."""
         return 0.25 if self.provider.persistent else 1.0
 
     def start(self, work: Work, then: str = "") -> Result[ExecResult, PocketenvError]:
@@ -140,7 +140,7 @@ class Asking:
         return self.repeated(lambda: self._sent(script, data, {})).bind(self._judged)
 
     def look(self, place: Place, waits: float, most: int = PIECE_BYTES) -> Result[Look, PocketenvError]:
-        """Return the job's state, and what came behind a place. Waits in the sandbox for it, for so many seconds."""
+        """Return the job's state and the output after a place. Wait up to ``waits`` seconds for new output."""
         return self.run(self.look_line(place, waits, most)).bind(read_look)
 
     def look_line(self, place: Place, waits: float, most: int = PIECE_BYTES) -> str:
@@ -149,7 +149,7 @@ class Asking:
         return with_variables(lines.LOOK, variables | {"waits": round(min(waits, self.longest_wait) / STEP_SECONDS)})
 
     def repeated(self, attempt: Callable[[], Result[ExecResult, PocketenvError]]) -> Result[ExecResult, PocketenvError]:
-        """Send a request again while its answer is lost."""
+        """Repeat a request whose response is lost."""
         known = settings()
         if isinstance(known, Failure):
             return known
@@ -186,7 +186,7 @@ class Asking:
         return Failure(refusals.get(done.exit_code) or CommandFailed(done.exit_code, done.stdout, done.stderr))
 
     def not_found(self, message: str = "") -> JobNotFound:
-        """Return the error of a job that is not there."""
+        """Return the error for a job that does not exist."""
         return JobNotFound(message=message or f"there is no job {self.job.id}", operation="job")
 
     def lost(self) -> JobNotFound:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from returns.result import Success
 
 from pocketenv_fp import Config, ephemeral, exec, local, start, stdout, using
+from pocketenv_fp.extras import install_command
 
 PIPELINE = ephemeral(start | exec("python3 -c", ["print(6 * 7)"], check=True) | stdout.map(int))
 
@@ -30,7 +31,7 @@ def demo() -> int:
 
         platform = local.platform()
     except ModuleNotFoundError as missing:
-        sys.stderr.write(f"pocketenv: {missing.name} is missing: pip install 'pocketenv-fp[local]'\n")
+        sys.stderr.write(f"pocketenv: {missing.name} is missing: {install_command('local')}\n")
         return 1
     # Every field, so that no variable of the caller's leads to another platform.
     config = Config(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pocketenv_fp.config import Config, using
+from pocketenv_fp.extras import install_command
 
 if TYPE_CHECKING:
     from pocketenv_fp.local import Platform
@@ -141,6 +142,6 @@ def _started(isolation: Isolation | None) -> Platform:
 
         return local.platform(isolation=isolation)
     except ModuleNotFoundError as error:
-        pytest.fail(f"pocketenv_local needs {error.name}: pip install 'pocketenv-fp[local]'", pytrace=False)
+        pytest.fail(f"pocketenv_local needs {error.name}: {install_command('local')}", pytrace=False)
     except OSError as error:
         pytest.fail(f"pocketenv_local cannot start: {error}", pytrace=False)

@@ -44,7 +44,10 @@ class Installed:
 
 
 def test_install_command_from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Installed(None))
+    def installed(_: str) -> Installed:
+        return Installed(None)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", installed)
     assert install_command("keys") == "pip install 'pocketenv-fp[keys]'"
 
 

@@ -19,16 +19,10 @@ __all__ = ["metadata_faults", "sdist_faults", "wheel_faults"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 VERSION = pocketenv_fp.__version__
 # What a contributor needs besides the package, and what no user needs.
-SOURCES = (
-    ".ci/run",
-    ".docs/start.md",
-    ".github/CONTRIBUTING.md",
-    ".mkdocs.yml",
-    "CHANGELOG.md",
-    "LICENSE",
-    "README.md",
-)
-SOURCES += ("notebooks/picture.png", "tests/conftest.py", "pyproject.toml", "pocketenv_fp/py.typed")
+SOURCES = [
+    *(".ci/run", ".docs/start.md", ".github/CONTRIBUTING.md", ".mkdocs.yml", "CHANGELOG.md", "LICENSE", "README.md"),
+    *("notebooks/picture.png", "tests/conftest.py", "pyproject.toml", "pocketenv_fp/py.typed"),
+]
 
 
 def metadata_faults(text: str) -> list[str]:

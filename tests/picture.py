@@ -74,7 +74,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         source, drawn = Path(folder, "page.html"), Path(folder, "picture.png")
         source.write_text(page(), encoding="utf-8")
-        flags = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--force-device-scale-factor={SCALE}"]
+        flags = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=3000"]
+        flags.append(f"--force-device-scale-factor={SCALE}")
         subprocess.run(
             [browser, *flags, f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={drawn}", source.as_uri()],
             env={"HOME": folder, "PATH": "/usr/bin:/bin"},

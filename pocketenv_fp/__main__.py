@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from returns.result import Success
 
 from pocketenv_fp import Config, ephemeral, exec, local, start, stdout, using
-from pocketenv_fp.extras import install_command
 
 PIPELINE = ephemeral(start | exec("python3 -c", ["print(6 * 7)"], check=True) | stdout.map(int))
 
@@ -26,12 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def demo() -> int:
     """Run `PIPELINE` in a sandbox of an embedded platform of its own. Returns the exit code."""
     try:
-        # The server misses it only in its own thread.
-        import httptools  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
         platform = local.platform()
     except ModuleNotFoundError as missing:
-        sys.stderr.write(f"pocketenv: {missing.name} is missing: {install_command('local')}\n")
+        sys.stderr.write(f"pocketenv: {missing}\n")
         return 1
     # Every field, so that no variable of the caller's leads to another platform.
     config = Config(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -71,3 +74,14 @@ def test_extras_of_the_messages_exist() -> None:
     for extra in ("local", "keys", "progress"):
         assert extra in project["optional-dependencies"]
         assert f'"{extra}")' in text or f"install_command('{extra}')" in text
+
+
+def test_local_without_its_extra() -> None:
+    """The embedded platform says so, wherever it is started from."""
+    code = "import sys; sys.modules['uvicorn'] = None; from pocketenv_fp import me; me()"
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "POCKETENV_API_URL": "local"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last == f"ModuleNotFoundError: uvicorn is missing: {install_command('local')}"

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pocketenv_fp.extras import install_command
 from pocketenv_fp.local import platform
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         server = _start(options)
     except ModuleNotFoundError as missing:
-        return _fail(f"{missing.name} is missing: {install_command('local')}")
+        return _fail(str(missing))
     except OSError as error:
         if error.errno in {errno.EADDRINUSE, errno.EACCES}:
             return _fail(f"cannot serve on 127.0.0.1:{options.port}: {error.strerror}; --port 0 takes any free port")

@@ -23,7 +23,8 @@ from pocketenv_fp.http.xrpc import NAMESPACE, Call, answered_by
 from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
-from pocketenv_fp.steps.operation import Applied, Step, demand_step, is_step
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Applied, Step, is_step
 
 __all__ = ["Recorder", "explain"]
 

@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from pocketenv_fp.jupyter.markup import plain
-from pocketenv_fp.steps.operation import Applied
+from pocketenv_fp.steps.step import Applied
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -18,7 +18,7 @@ from pocketenv_fp.models import ExecResult, Sandbox, Status
 from pocketenv_fp.pocketenv import create, get_sandbox
 from pocketenv_fp.sandbox import exec_script, refresh, start, wait_until_running
 from pocketenv_fp.sandbox.managed import managed
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -18,7 +18,7 @@ from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
 from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Text
 
 __all__ = ["ephemeral", "managed"]

@@ -14,8 +14,9 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
-from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
+from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.signature import readable
+from pocketenv_fp.steps.step import Applied, Step, is_step
 from pocketenv_fp.validation import wrong_value
 
 __all__ = ["combinator"]

@@ -15,18 +15,14 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.steps.step import Applied, Step, identity, is_step
+from pocketenv_fp.steps.step import Applied, Step, is_step
 from pocketenv_fp.validation import Arguments
 
 __all__ = [
-    "Applied",
     "Curried",
     "Operation",
-    "Step",
     "StepOperation",
     "demand_step",
-    "identity",
-    "is_step",
     "operation",
     "step",
 ]

@@ -78,7 +78,8 @@ from pocketenv_fp.observing import observing
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Applied, step
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.step import Applied
 from tests.conformance import contract
 from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.every_function.test_laws import NAMES, arguments

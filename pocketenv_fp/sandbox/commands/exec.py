@@ -22,8 +22,9 @@ from pocketenv_fp.redaction import HIDDEN
 from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
-from pocketenv_fp.steps.operation import Step, operation
+from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.steps.output import ended_well
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text
 
 __all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]

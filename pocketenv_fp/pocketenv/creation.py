@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from returns.result import Failure, Result, Success
@@ -21,14 +22,13 @@ from pocketenv_fp.errors import (
     RepositoryTaken,
     SandboxNotFound,
     SessionLost,
-    hides_its_cause,
 )
 from pocketenv_fp.http.xrpc import procedure, send, token_did
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
 from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
-from pocketenv_fp.pocketenv.records import text
+from pocketenv_fp.pocketenv.records import Unit, add_or_update, named, text
 from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
@@ -50,8 +50,6 @@ CLOCKS_APART = 30.0
 
 # When two threads create with one repo, the second must see the first one's sandbox as an older one.
 _turns = Turns()
-
-Unit = Result[None, PocketenvError]
 
 
 @step(str, secret=("secrets", "provider_credentials"))
@@ -191,6 +189,11 @@ class _Setters(NamedTuple):
     add: Callable[..., Unit]
     each: Callable[..., Iterator[Result[Any, PocketenvError]]]
     update: Callable[..., Unit]
+
+    def set(self, sandbox_id: str, name: str, value: str, add: Callable[[], Unit]) -> Unit:
+        return add_or_update(
+            add, lambda: named(self.each(sandbox_id), name), lambda old: self.update(old.id, name, value)
+        )
 
 
 _VARIABLES = _Setters(add_variable, iter_variables, update_variable)
@@ -344,22 +347,11 @@ class _Creation:
 
     def _set_all(self, sandbox_id: str) -> Unit:
         for kind, name, value in self._settings:
-            done = kind.add(sandbox_id, name, value)
-            if self._made is None and not isinstance(done, Success):
-                done = self._updated(done, kind, sandbox_id, name, value)
+            add = partial(kind.add, sandbox_id, name, value)
+            done = add() if self._made else kind.set(sandbox_id, name, value, add)
             if not isinstance(done, Success):
                 return done
         return Success(None)
-
-    def _updated(self, refused: Unit, kind: _Setters, sandbox_id: str, name: str, value: str) -> Unit:
-        # A name that is taken is a 500 without a cause: look it up in the list.
-        error = refused.failure()
-        if not hides_its_cause(error):
-            return refused
-        for found in kind.each(sandbox_id):
-            if isinstance(found, Success) and found.unwrap().name == name:
-                return kind.update(found.unwrap().id, name, value)
-        return refused
 
     def _as_asked(self, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
         # putPreferences returns the same response whether it changed something or not.

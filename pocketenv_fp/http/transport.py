@@ -43,6 +43,7 @@ from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, 
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.observing import Done, begin, reporting
+from pocketenv_fp.runtime import backoff
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.forking import after_fork
@@ -241,9 +242,9 @@ class Transport:
             status_forcelist={502, 503, 504},
             other=0,
             redirect=0,
-            backoff_factor=0.2,
-            backoff_max=5.0,
-            backoff_jitter=0.2,
+            backoff_factor=backoff.FACTOR,
+            backoff_max=backoff.LONGEST,
+            backoff_jitter=backoff.FACTOR,
             raise_on_status=False,
         )
         self._policy.limiter = self.limiter

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from rich.ansi import AnsiDecoder
 from rich.color import Color
@@ -82,8 +83,13 @@ def ansi_html(text: str) -> str:
 
 
 def _span(text: str, style: Style) -> str:
-    css = ";".join(_css(style))
+    css = _css(style)
     return f'<span style="{css}">{escaped(text)}</span>' if css else escaped(text)
+
+
+@lru_cache
+def _css(style: Style) -> str:
+    return ";".join(_declarations(style))
 
 
 def _readable(codes: str) -> str:
@@ -94,7 +100,7 @@ def _readable(codes: str) -> str:
     return _UNDERLINE_KIND.sub(lambda kind: "24" if kind[1] == "0" else "4", codes).replace(":", ";")
 
 
-def _css(style: Style) -> Iterator[str]:
+def _declarations(style: Style) -> Iterator[str]:
     colour, behind = _colour(style.color), _colour(style.bgcolor)
     if style.reverse:
         colour, behind = behind, colour

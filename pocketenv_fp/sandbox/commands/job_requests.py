@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -39,6 +39,7 @@ from pocketenv_fp.sandbox.commands.wire_form import (
     guarded,
     is_at_home,
     is_plain,
+    unsendable_part,
 )
 from pocketenv_fp.sandbox.copying.lines import with_variables
 
@@ -113,7 +114,7 @@ class Asking:
         if isinstance(read, Failure):
             return read
         values, command = read.unwrap(), work.command
-        if wrong := _half_of_a_character(command):
+        if wrong := unsendable_part(command):
             return Failure(wrong)
         seconds = finite(command.timeout)
         variables: dict[str, str | int] = {
@@ -239,17 +240,3 @@ def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
 
 _HEAD = re.compile(r"(runs|ended|lost) (-|\d+) (\d+) (\d+) (-|[\d.]+)")
 _STATES: Mapping[str, Literal["runs", "ended", "lost"]] = {"runs": "runs", "ended": "ended", "lost": "lost"}
-
-
-def _half_of_a_character(command: Command) -> InvalidInput | None:
-    texts: Sequence[tuple[str, str]] = (
-        ("command", command.line),
-        ("cwd", command.cwd or ""),
-        ("text", command.script or ""),
-    )
-    for field, text in texts:
-        if "\0" in text:
-            return InvalidInput(field, "holds a NUL character, which a command line cannot")
-        if any("\ud800" <= sign <= "\udfff" for sign in text):
-            return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
-    return None

@@ -23,6 +23,7 @@ from pocketenv_fp.errors import (
     SandboxNotFound,
     SessionLost,
 )
+from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.xrpc import procedure, send, token_did
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
@@ -139,13 +140,14 @@ def create(
         creation.clones(clone, repo)
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
-    return (
-        _sendable([*texts, *(("topics", topic) for topic in topics or ())])
-        .bind(lambda _: _supported(provider, env, secrets))
-        .bind(lambda _: creation.take(env or {}, secrets or {}))
-        .bind(lambda _: sealed_credentials(provider, provider_credentials))
-        .bind(lambda credentials: creation.run({**body, **credentials}, None if shared is None else (shared, base)))
-    )
+    wrong = _unsendable([*texts, *(("topics", topic) for topic in topics or ())])
+    if refusal := wrong or _unsupported(provider, env, secrets):
+        return Failure(refusal)
+    taken = creation.take(env or {}, secrets or {})
+    credentials = taken if isinstance(taken, Failure) else sealed_credentials(provider, provider_credentials)
+    if isinstance(credentials, Failure):
+        return credentials
+    return creation.run({**body, **credentials.unwrap()}, None if shared is None else (shared, base))
 
 
 create_sandbox = create
@@ -250,20 +252,24 @@ class _Creation:
     def _read(self, field: str, value: str | FromEnv, *, is_secret: bool) -> Result[str, PocketenvError]:
         if not isinstance(value, (str, FromEnv)):  # pyright: ignore[reportUnnecessaryIsInstance]  # a dict passes for one
             raise TypeError(f"create: {field}: expected str or from_env(…), got {type(value).__name__}")
-        if not is_secret:
-            return text(value, field).bind(lambda read: _sendable([(field, read)]).map(lambda _: read))
+        read = plain(value, field) if is_secret else text(value, field)
+        if isinstance(read, Failure):
+            return read
+        if wrong := unsendable(field, read.unwrap()):
+            return Failure(wrong)
         # Seal once as a check: a key or value that cannot be used is reported before the sandbox exists.
-        return plain(value, field).bind(
-            lambda read: _sendable([(field, read)]).bind(lambda _: seal(read)).map(lambda _: read)
-        )
+        sealed = seal(read.unwrap()) if is_secret else read
+        return sealed if isinstance(sealed, Failure) else read
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         # An interrupt or deadline before the response would leave a sandbox with an unknown id.
         began = time.time()
         with guarded(), patient():
             created = send(procedure("sandbox.createSandbox", self._noted, body=body))
+            if isinstance(created, Success):
+                return created
             # Look for the leftover sandbox inside `guarded`, so that an interrupt cannot come between.
-            return created.lash(lambda error: Failure(self._without_left(error, str(body["provider"]), began)))
+            return Failure(self._without_left(created.failure(), str(body["provider"]), began))
 
     def _without_left(self, error: PocketenvError, provider: str, began: float) -> PocketenvError:
         """Delete the sandbox that the platform made before it found no session. Returns an error that names what is left."""
@@ -310,16 +316,12 @@ class _Creation:
     def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         self._is_shared = True
         # The response does not say whether the sandbox is new. Compare with the sandboxes from before.
-        return me().bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
-
-    def _remember(self, did: str) -> Unit:
-        there: set[str] = set()
-        for box in iter_sandboxes_by_actor(did):
-            if not isinstance(box, Success):
-                return Failure(box.failure())
-            there.add(box.unwrap().id)
-        self._there = frozenset(there)
-        return Success(None)
+        my = me()
+        there = my if isinstance(my, Failure) else collected(iter_sandboxes_by_actor(my.unwrap().did))
+        if isinstance(there, Failure):
+            return there
+        self._there = frozenset(box.id for box in there.unwrap())
+        return self._created(body)
 
     def _furnished(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if self._made is None:
@@ -333,14 +335,15 @@ class _Creation:
             topics=wanted.topics,
             repo=wanted.repo,
         )
-        set_all = named.bind(lambda _: self._set_all(box.id))
-        return set_all.bind(lambda _: self._last(box)).bind(self._as_asked)
+        done = named if isinstance(named, Failure) else self._set_all(box.id)
+        return done if isinstance(done, Failure) else self._last(box).bind(self._as_asked)
 
     def _older(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if box.name != self._wanted.name and not self._reuse:
             message = f"your sandbox {box.name} has this repository and base"
             return Failure(RepositoryTaken(message=message, operation=CREATE))
-        return self._set_all(box.id).bind(lambda _: self._looked(box))
+        done = self._set_all(box.id)
+        return done if isinstance(done, Failure) else self._looked(box)
 
     def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         return look(box)
@@ -381,22 +384,20 @@ class _Creation:
         )
 
 
-def _supported(
+def _unsupported(
     provider: str, env: Mapping[str, str | FromEnv] | None, secrets: Mapping[str, str | FromEnv] | None
-) -> Unit:
+) -> NotSupported | None:
     name = "env" if env else "secrets" if secrets else None
     if name is None or provider_of(provider).variables:
-        return Success(None)
+        return None
     instead = f"Leave out {name}=, and pass it to each command with exec(…, env={{…}}). No start sets variables there."
-    return Failure(NotSupported(f"create({name}=…)", provider, instead))
+    return NotSupported(f"create({name}=…)", provider, instead)
 
 
 def _is_gone(result: Result[Any, PocketenvError]) -> bool:
     return isinstance(result.swap().value_or(None), SandboxNotFound)
 
 
-def _sendable(texts: Iterable[tuple[str, str | None]]) -> Unit:
-    for field, value in texts:
-        if wrong := unsendable(field, value or ""):
-            return Failure(wrong)
-    return Success(None)
+def _unsendable(texts: Iterable[tuple[str, str | None]]) -> InvalidInput | None:
+    wrong = (unsendable(field, value or "") for field, value in texts)
+    return next(filter(None, wrong), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
@@ -15,7 +16,7 @@ from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Offset, Text
@@ -137,12 +138,9 @@ def set_file(
             add=lambda: pocketenv.add_file(sandbox.id, path, clear),
         )
 
-    return (
-        supported(sandbox, "writes", "set_file")
-        .bind(lambda _: text(content, "content"))
-        .bind(lambda clear: _written_exactly(sandbox, stored_path(path), clear))
-        .bind(put)
-    )
+    if refusal := unsupported(sandbox, "writes", "set_file"):
+        return Failure(refusal)
+    return text(content, "content").bind(partial(_written_exactly, sandbox, stored_path(path))).bind(put)
 
 
 # Providers other than Cloudflare write a file with the shell line `echo 'CONTENT' > PATH`.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, SshKey, TailscaleAuthKey
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Text
 
@@ -59,11 +59,10 @@ def set_ssh_keys(
     >>> create("my-box") | set_ssh_keys("ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
     <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
     """
-    return (
-        supported(sandbox, "writes", "set_ssh_keys")
-        .bind(lambda _: pocketenv.put_ssh_keys(sandbox.id, private_key, public_key))
-        .bind(lambda _: pocketenv.get_ssh_keys(sandbox.id))
-    )
+    if refusal := unsupported(sandbox, "writes", "set_ssh_keys"):
+        return Failure(refusal)
+    put = pocketenv.put_ssh_keys(sandbox.id, private_key, public_key)
+    return put if isinstance(put, Failure) else pocketenv.get_ssh_keys(sandbox.id)
 
 
 @step(Sandbox, safe=True)
@@ -102,4 +101,4 @@ def set_tailscale_auth_key(
     <Success: *abc>
     """
     put = pocketenv.put_tailscale_auth_key(sandbox.id, auth_key)
-    return put.bind(lambda _: pocketenv.get_tailscale_auth_key(sandbox.id))
+    return put if isinstance(put, Failure) else pocketenv.get_tailscale_auth_key(sandbox.id)

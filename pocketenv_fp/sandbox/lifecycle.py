@@ -52,8 +52,9 @@ def start(
     >>> (create("my-box") | start).map(lambda box: box.status)
     <Success: Status.RUNNING>
     """
-    asked = procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, {"repo": repo, "keepAlive": keep_alive})
-    return send(asked).bind(lambda _: look(sandbox))
+    options = {"repo": repo, "keepAlive": keep_alive}
+    started = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
+    return started if isinstance(started, Failure) else look(sandbox)
 
 
 @step(Sandbox, safe=True)
@@ -74,8 +75,8 @@ def stop(
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
     <Success: Status.STOPPED>
     """
-    asked = procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id})
-    return send(asked).bind(lambda _: look(sandbox))
+    stopped = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
+    return stopped if isinstance(stopped, Failure) else look(sandbox)
 
 
 @step(Sandbox)

@@ -87,7 +87,8 @@ def _lease(
             _release(made, release, stopped.add_note)
             raise
         if isinstance(result, Success):
-            return _release(made, release, None).bind(lambda _: result)
+            released = _release(made, release, None)
+            return released if isinstance(released, Failure) else result
         _release(made, release, result.failure().add_note)
         return result
 

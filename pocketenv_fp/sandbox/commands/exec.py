@@ -212,10 +212,10 @@ def ran(
     body = {"command": form.unwrap()}
     call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, work_seconds=most)
     began = time.monotonic()
-    answer = send(call).lash(
-        lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
-    )
-    ended = answer.bind(lambda result: output(result, command, provider))
+    answer = send(call)
+    if isinstance(answer, Failure):
+        return Failure(_hide(shell.cause(answer.failure(), command, time.monotonic() - began), hidden))
+    ended = output(answer.unwrap(), command, provider)
     return ended.bind(ended_well) if check else ended
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
@@ -142,7 +143,7 @@ def follow(
     """
     asking, output = Asking(job), Output(Place(stdout_from, stderr_from))
     seen = follow_to_the_end(asking, output, printer(on_output), timeout)
-    return seen.bind(lambda look: ended(look, output))
+    return seen.bind(partial(ended, output=output))
 
 
 @step(Job, safe=True)
@@ -167,9 +168,11 @@ def wait_for_job(
 
 
 def _result(asking: Asking, timeout: float | None) -> Result[ExecResult, PocketenvError]:
-    return until_ended(asking, timeout).bind(
-        lambda _: seen_so_far(asking).bind(lambda seen: ended(*seen)),
-    )
+    waited = until_ended(asking, timeout)
+    if isinstance(waited, Failure):
+        return waited
+    seen = seen_so_far(asking)
+    return seen if isinstance(seen, Failure) else ended(*seen.unwrap())
 
 
 @step(Job, safe=True)
@@ -217,7 +220,7 @@ def cancel(job: Job, *, token: Text | None = None, config: Config | None = None)
     """
     asking = Asking(job)
     sent = asking.run(lines.CANCEL).alt(asking.found)
-    return sent.bind(lambda _: _result(asking, ENDING_SECONDS))
+    return sent if isinstance(sent, Failure) else _result(asking, ENDING_SECONDS)
 
 
 @operation(Job)

@@ -159,7 +159,7 @@ class Job(Record, frozen=True):
 
 
 class JobOutput(Record, frozen=True):
-    """What a job printed so far. ``exit_code`` is None while it runs."""
+    """The output of a job until now. A running job has no ``exit_code``."""
 
     stdout: str
     stderr: str

@@ -81,8 +81,8 @@ class _Left(Timeout):
 class _Policy(Retry):
     """The retry rules: queries after a broken connection or a 502-504; any request after a 429 or a refused connection.
 
-    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out. Repetitions
-    stop, and pauses end, when the time of `within` is over.
+    A procedure whose request may have arrived is never repeated. No request is repeated after a read timeout.
+    Repetitions stop, and pauses end, when the time of `within` is over.
     """
 
     limiter: Limiter
@@ -100,7 +100,7 @@ class _Policy(Retry):
         if isinstance(error, ReadTimeoutError):
             raise error
         if remaining() <= 0:
-            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
+            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         if response is not None and self._seconds(response) > LONGEST_WAIT:
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         return super().increment(*args, **kwargs)

@@ -41,7 +41,7 @@ TURNS = 8
 # How often to look for a missing record that another process may be replacing.
 CHANCES = 3
 PAUSE = 0.1
-# The pause doubles so many times at the most.
+# The pause doubles at most this many times.
 LONGEST = 5
 # How often one that was added and is gone is looked for: the other process is about to add its own.
 LOOKS = 6

@@ -1,4 +1,4 @@
-"""`explain` and `as_curl`: what is told is what is sent, nothing is done, and no secret is told."""
+"""`explain` and `as_curl`: they list the requests that a run sends, send none, and show no secret."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def never(_: object) -> Any:
     raise AssertionError("no function of the program is called")
 
 
-# What is told is what is sent
+# The listed requests are those that are sent
 
 
 def told_of(platform: local.Platform, before: int) -> list[str]:

@@ -309,7 +309,7 @@ def test_what_is_not_this_librarys_keeps_its_own_picture() -> None:
 
 
 class Broken:
-    """Somebody else's value that shows nothing of itself."""
+    """A value of another library, whose repr and HTML raise."""
 
     def __repr__(self) -> str:
         raise ValueError("<broken>")

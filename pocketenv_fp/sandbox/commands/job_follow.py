@@ -23,7 +23,7 @@ DENSE_SECONDS = 1.0
 FOLLOWERS_A_SECOND = 10.0
 """All followers of this process together send no more requests a second: the platform allows 500 in 30 s."""
 AT_ONCE = 4.0
-"""So many requests may follow each other faster than that, so that what is printed now and then comes at once."""
+"""The number of requests that may follow each other faster than that, so that occasional output comes at once."""
 LONGEST_PAUSE = 4.0
 QUIET_PART = 0.1
 """A pause is this part of the time for which the job printed nothing."""

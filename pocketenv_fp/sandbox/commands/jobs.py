@@ -179,7 +179,7 @@ def _result(asking: Asking, timeout: float | None) -> Result[ExecResult, Pockete
 def job_output(
     job: Job, *, token: Text | None = None, config: Config | None = None
 ) -> Result[JobOutput, PocketenvError]:
-    r"""Read what a job has printed so far. Returns a JobOutput, whose ``exit_code`` is None while the job runs.
+    r"""Read the output of a job until now. Returns a JobOutput. While the job runs, its ``exit_code`` contains None.
 
     Failures: JobNotFound.
 

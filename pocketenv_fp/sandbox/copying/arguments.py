@@ -53,5 +53,5 @@ def ignore_rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]
 
 
 def is_directory(path: Path) -> bool:
-    """Return whether there is a directory. Where nothing can be looked at, there is none."""
+    """Return whether there is a directory. A path that cannot be looked at counts as no directory."""
     return os.path.isdir(path)  # noqa: PTH112  # pathlib's raises

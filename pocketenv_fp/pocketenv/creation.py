@@ -34,6 +34,7 @@ from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.providers import provider_of
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
@@ -53,7 +54,7 @@ CLOCKS_APART = 30.0
 _turns = Turns()
 
 
-@step(str, secret=("secrets", "provider_credentials"))
+@step(str)
 def create(
     name: SandboxName,
     *,
@@ -62,10 +63,10 @@ def create(
     repo: Text | None = None,
     keep_alive: bool | None = None,
     env: Mapping[VariableName, str | FromEnv] | None = None,
-    secrets: Mapping[VariableName, str | FromEnv] | None = None,
+    secrets: Mapping[VariableName, SecretText | FromEnv] | None = None,
     description: Text | None = None,
     topics: Sequence[Topic] | None = None,
-    provider_credentials: Mapping[str, str | FromEnv] | None = None,
+    provider_credentials: Mapping[str, SecretText | FromEnv] | None = None,
     reuse: bool = False,
     token: Text | None = None,
     config: Config | None = None,

@@ -15,6 +15,7 @@ from pocketenv_fp.models import File, Page, Sandbox
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
@@ -93,11 +94,11 @@ def get_file(
     return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
-@operation(Sandbox, secret=("content",))
+@operation(Sandbox)
 def set_file(
     sandbox: Sandbox,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,

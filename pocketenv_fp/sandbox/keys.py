@@ -8,6 +8,7 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, SshKey, TailscaleAuthKey
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Text
@@ -32,10 +33,10 @@ def get_ssh_keys(
     return pocketenv.get_ssh_keys(sandbox.id)
 
 
-@operation(Sandbox, secret=("private_key",))
+@operation(Sandbox)
 def set_ssh_keys(
     sandbox: Sandbox,
-    private_key: str | FromEnv,
+    private_key: SecretText | FromEnv,
     public_key: str,
     *,
     token: Text | None = None,
@@ -82,9 +83,9 @@ def get_tailscale_auth_key(
     return pocketenv.get_tailscale_auth_key(sandbox.id)
 
 
-@operation(Sandbox, secret=("auth_key",))
+@operation(Sandbox)
 def set_tailscale_auth_key(
-    sandbox: Sandbox, auth_key: str | FromEnv, *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, auth_key: SecretText | FromEnv, *, token: Text | None = None, config: Config | None = None
 ) -> Result[TailscaleAuthKey, PocketenvError]:
     """Store a Tailscale auth key, or replace the stored one. Returns the stored TailscaleAuthKey, masked.
 

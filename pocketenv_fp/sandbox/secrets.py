@@ -10,6 +10,7 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
@@ -88,11 +89,11 @@ def get_secret(
     return _SECRETS.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, secret=("value",))
+@operation(Sandbox)
 def set_secret(
     sandbox: Sandbox,
     name: VariableName,
-    value: str | FromEnv,
+    value: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,

@@ -21,7 +21,7 @@ class _Method(Curried):
     """A method of steps that takes a function of the caller: ``step.map(f)`` and others."""
 
     def __init__(self, function: Callable[..., Any], rehearsed: str, *, safe: bool) -> None:
-        super().__init__(function, object, frozenset({"token"}), repeatable=safe)
+        super().__init__(function, object, repeatable=safe)
         self._rehearsed = rehearsed
 
     @property

@@ -43,7 +43,7 @@ class _Between(Operation[Sandbox, P, B]):
 
 
 def _between(function: Callable[Concatenate[Sandbox, P], Result[B, PocketenvError]]) -> Operation[Sandbox, P, B]:
-    return _Between(function, Sandbox, frozenset({"token"}))
+    return _Between(function, Sandbox)
 
 
 @_between

@@ -151,10 +151,16 @@ def comparable(result: Result[Any, PocketenvError], name: str) -> object:
         error = result.failure()
         return type(error), str(error).replace(name, "NAME")[:40]
     value: object = result.unwrap()
-    boxes = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
-    if not all(isinstance(box, Sandbox) for box in boxes):
-        return type(value), getattr(value, "stdout", None), getattr(value, "name", None)
-    return [shared(box, name) for box in boxes if isinstance(box, Sandbox)]
+    boxes = (
+        [value]
+        if isinstance(value, Sandbox)
+        else list(cast("tuple[Sandbox, ...]", value))
+        if type(value) is tuple
+        else []
+    )
+    if boxes:
+        return [shared(box, name) for box in boxes]
+    return type(value), getattr(value, "stdout", None), getattr(value, "name", None)
 
 
 def shared(box: Sandbox, name: str) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,15 +150,9 @@ def comparable(result: Result[Any, PocketenvError], name: str) -> object:
     if isinstance(result, Failure):
         error = result.failure()
         return type(error), str(error).replace(name, "NAME")[:40]
-    value: object = result.unwrap()
-    boxes = (
-        [value]
-        if isinstance(value, Sandbox)
-        else list(cast("tuple[Sandbox, ...]", value))
-        if type(value) is tuple
-        else []
-    )
-    if boxes:
+    value: Any = result.unwrap()
+    boxes: list[Any] = list(value) if type(value) is tuple else [value]
+    if all(isinstance(box, Sandbox) for box in boxes):
         return [shared(box, name) for box in boxes]
     return type(value), getattr(value, "stdout", None), getattr(value, "name", None)
 

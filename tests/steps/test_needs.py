@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,11 +150,12 @@ def comparable(result: Result[Any, PocketenvError], name: str) -> object:
     if isinstance(result, Failure):
         error = result.failure()
         return type(error), str(error).replace(name, "NAME")[:40]
-    value: Any = result.unwrap()
-    boxes: list[Any] = list(value) if type(value) is tuple else [value]
-    if all(isinstance(box, Sandbox) for box in boxes):
+    value: object = result.unwrap()
+    held: list[object] = list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else [value]
+    boxes = [box for box in held if isinstance(box, Sandbox)]
+    if len(boxes) == len(held):
         return [shared(box, name) for box in boxes]
-    return type(value), getattr(value, "stdout", None), getattr(value, "name", None)
+    return [(type(each), getattr(each, "stdout", None), getattr(each, "name", None)) for each in held]
 
 
 def shared(box: Sandbox, name: str) -> object:

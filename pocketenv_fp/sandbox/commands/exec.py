@@ -144,39 +144,29 @@ def exec(
     done
     <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
-
-    def build(values: dict[str, str]) -> Command:
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        return Command(joined(command, args), cwd, values, data, finite(timeout))
-
-    return ran_or_followed(
-        sandbox,
-        build,
-        env=env,
-        check=check,
-        on_output=on_output,
-        durable=durable,
-    )
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    whole = Command(joined(command, args), cwd, stdin=data, timeout=finite(timeout))
+    return ran_or_followed(sandbox, whole, env=env, check=check, on_output=on_output, durable=durable)
 
 
 def ran_or_followed(
     sandbox: Sandbox,
-    made: Callable[[dict[str, str]], Command],
+    command: Command,
     *,
     env: Env | None,
     check: bool,
     on_output: OnOutput | None,
     durable: bool,
 ) -> Result[ExecResult, PocketenvError]:
-    """Run the command in one request, or as a job where that is not enough."""
-    longest, timeout = provider_of(sandbox.provider).exec_seconds, made({}).timeout
-    is_longer = timeout is not None and longest is not None and timeout > longest
+    """Run the command in one request, or as a job where that is not enough. ``env`` is its environment."""
+    longest = provider_of(sandbox.provider).exec_seconds
+    is_longer = command.timeout is not None and longest is not None and command.timeout > longest
     if not (durable or is_longer or on_output):
-        return ran(sandbox, made, env=env, check=check)
+        return ran(sandbox, command, env=env, check=check)
     # Most programs run no command as a job.
     from pocketenv_fp.sandbox.commands.durable import run_durably
 
-    return run_durably(sandbox, made({}), env=env, check=check, on_output=on_output)
+    return run_durably(sandbox, command, env=env, check=check, on_output=on_output)
 
 
 def finite(timeout: float | None) -> float | None:
@@ -186,13 +176,13 @@ def finite(timeout: float | None) -> float | None:
 
 def ran(
     sandbox: Sandbox,
-    build: Callable[[dict[str, str]], Command],
+    command: Command,
     *,
     env: Env | None,
     check: bool,
     work_seconds: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Send the command that ``build`` returns, once, and evaluate its result.
+    """Send the command once, with the environment ``env``, and evaluate its result.
 
     ``work_seconds`` is how long the command may take, by default as long as its timeout or its provider allows. Its
     answer may take ``read_timeout`` more.
@@ -201,7 +191,7 @@ def ran(
     values = environment(env)
     if isinstance(values, Failure):
         return values
-    command = build(values.unwrap())
+    command = command._replace(env=values.unwrap())
     hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
     form = wire_form(command, provider)
     if isinstance(form, Failure):

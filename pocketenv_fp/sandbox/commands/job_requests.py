@@ -27,6 +27,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.models import ExecResult, Job
 from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import nap, remaining
 from pocketenv_fp.sandbox.commands import job_lines as lines
 from pocketenv_fp.sandbox.commands.exec import Env, finite, ran
@@ -155,18 +156,18 @@ class Asking:
         known = settings()
         if isinstance(known, Failure):
             return known
-        for number in range(known.unwrap().retries * ATTEMPTS):
+        for pause in pauses(known.unwrap().retries * ATTEMPTS):
             result = attempt()
             if not isinstance(result, Failure) or not _is_passing(result.failure()) or remaining() <= 0:
                 return result
             self.repeats += 1
-            nap(min(0.1 * 2**number, 5.0))
+            nap(pause)
         return attempt()
 
     def _sent(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
         return ran(
             self.job.sandbox,
-            lambda values: Command(script, "/", values, data),
+            Command(script, "/", stdin=data),
             env=env,
             check=False,
             work_seconds=BUSY_SECONDS if self.provider.persistent else 1.0,

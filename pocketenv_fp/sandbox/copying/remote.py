@@ -142,7 +142,7 @@ class End:
         variables["tag"] = tag_of(paths["s"])
         command = Command(with_variables(line, variables), cwd="/")
         most = self._longest if is_long else 0.0
-        answer = ran(self.sandbox, lambda _: command, env=None, check=False, work_seconds=most)
+        answer = ran(self.sandbox, command, env=None, check=False, work_seconds=most)
         if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
             tool = answer.unwrap().stderr.strip()
             reason = f"the sandbox has no `{tool}`, which copying needs: install it there"

@@ -280,9 +280,9 @@ def sh(
     seconds, and so are the failures. Without a sandbox it returns the step that `exec` makes of the finished line.
 
     Raises TypeError at once, with advice, for a field without a value, a value without a field, or a value of another
-    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them), a comment, a
-    here-document, ``${…}``, arithmetic, a subscript, ``[[ … ]]`` or backticks. Pass such values with ``env=``, and
-    secrets too: a value is shown when the step is printed.
+    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them) or a comment, and
+    after the start of a here-document, ``${…}`` with quotes in it, arithmetic, an array, a subscript, ``[[ … ]]`` or
+    backticks. Pass such values with ``env=``, and secrets too: a value is shown when the step is printed.
 
     A program that runs one of its arguments as a command (``eval``, ``sh -c``, ``ssh``, ``xargs``) still does so.
 

@@ -115,7 +115,7 @@ class Entries:
 
     def next(self) -> Entry | None:
         """Return the next entry, or None at the end of the archive."""
-        said, spent, announced = dict[bytes, bytes](), 0, False
+        fields, spent, announced = dict[bytes, bytes](), 0, False
         for _ in range(_HEADERS_BEFORE):
             header = self._header()
             if header is None:
@@ -124,12 +124,12 @@ class Entries:
                 return None
             if header.type in _LONG:
                 body = self._body(header)
-                said[_LONG[header.type]] = body.removesuffix(b"\0")
+                fields[_LONG[header.type]] = body.removesuffix(b"\0")
             elif header.type in _HEADERS:
                 body = self._body(header)
-                (self._defaults if header.type == tarfile.XGLTYPE else said).update(_records(body))
+                (self._defaults if header.type == tarfile.XGLTYPE else fields).update(_records(body))
             else:
-                return _understood(header, {**self._defaults, **said}, max(0, spent - _FREE_HEADER))
+                return _understood(header, {**self._defaults, **fields}, max(0, spent - _FREE_HEADER))
             spent, announced = spent + len(body), announced or header.type != tarfile.XGLTYPE
         raise ArchiveError("an entry with too many headers")
 
@@ -165,17 +165,17 @@ def _check_kind(entry: Entry) -> None:
         raise ArchiveError("an entry of a size that it cannot have", shown(entry.name))
 
 
-def _understood(header: tarfile.TarInfo, said: dict[bytes, bytes], excess: int) -> Entry:
-    name = decoded(said[b"path"]) if said.get(b"path") else header.name
-    link = decoded(said[b"linkpath"]) if said.get(b"linkpath") else header.linkname
+def _understood(header: tarfile.TarInfo, fields: dict[bytes, bytes], excess: int) -> Entry:
+    name = decoded(fields[b"path"]) if fields.get(b"path") else header.name
+    link = decoded(fields[b"linkpath"]) if fields.get(b"linkpath") else header.linkname
     size, time = header.size, int(header.mtime) * 10**9
-    if _SPARSE in said:
+    if _SPARSE in fields:
         raise ArchiveError(_SPARSE_FILE, shown(name))
-    if text := said.get(b"size"):
+    if text := fields.get(b"size"):
         if not _SIZE.fullmatch(text):
             raise ArchiveError("a size that is no number", shown(name))
         size = int(text)
-    if text := said.get(b"mtime"):
+    if text := fields.get(b"mtime"):
         if (found := _TIME.fullmatch(text)) is None:
             raise ArchiveError("a time that is no number", shown(name))
         sign, seconds, part = found.groups(b"")

@@ -1,4 +1,4 @@
-"""Requests about a job: lines that may be sent again, since they do nothing where they have run before."""
+"""Requests about a job. Each line may be sent again: a second run of it changes nothing."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ __all__ = ["Asking", "Look", "Place", "Work", "read_look"]
 
 STEP_SECONDS = 0.05
 PIECE_BYTES = 384 * 1024
-"""So much of each stream comes with one request."""
+"""One request returns at most this many bytes of each stream."""
 BUSY_SECONDS = 60.0
-"""On Cloudflare a look may have to wait so long for another command before it is sent again."""
+"""On Cloudflare a request may wait this many seconds for another command, before it is sent again."""
 ATTEMPTS = 3
-"""How many times as often as other requests these are sent again: nothing is lost by it."""
+"""These requests are retried this many times as often as others, because they are safe to repeat."""
 LONGEST_SECONDS = 1e9
 ON_ENV = "pocketenv_env_"
 
 
 class Place(NamedTuple):
-    """How many bytes of each stream were read."""
+    """A position in the output: the number of bytes of each stream that were read."""
 
     stdout: int = 0
     stderr: int = 0
 
 
 class Look(NamedTuple):
-    """What one look at a job found. ``sizes`` is how much there was; of an ended job it is how much belongs to it.
+    """The state and output of a job at one time. ``sizes`` are the bytes of each stream, at the job's end if it has ended.
 
-    ``late`` is the time limit of a job that was ended by it.
+    ``late`` is the time limit of a job that reached it and was killed.
     """
 
     state: Literal["runs", "ended", "lost"]
@@ -111,7 +111,7 @@ class Asking:
         return 0.25 if self.provider.persistent else 1.0
 
     def start(self, work: Work, then: str = "") -> Result[ExecResult, PocketenvError]:
-        """Start it, unless it was started, and run another line. Failures: InvalidInput where the id has other work."""
+        """Start it, if it was not started before, and run another line. Failures: InvalidInput if the id has other work."""
         read = environment(work.env)
         if isinstance(read, Failure):
             return read
@@ -224,7 +224,7 @@ def _is_passing(error: PocketenvError) -> bool:
 
 
 def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
-    """Read what a look printed."""
+    """Parse the output of a look."""
     head, _, rest = done.stdout.partition("\n")
     out, dot, err = f"\n{rest}".partition("\n.\n")
     match = _HEAD.fullmatch(head)

@@ -1,4 +1,4 @@
-"""Jobs: commands that run in the background of a sandbox, and whose output is there until it is deleted."""
+"""Jobs: commands that run in the background of a sandbox. Their output stays there until it is deleted."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def follow(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    r"""Read what a job prints until it ends. Returns its ExecResult.
+    r"""Read the output of a job until it ends. Returns its ExecResult.
 
     ``on_output`` is called with each Piece as it comes: its ``stream``, its ``text`` in whole characters, and the
     ``end``. ``True`` prints the pieces. The order of the pieces of one stream is that of the command. Any number of

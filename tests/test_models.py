@@ -349,7 +349,9 @@ def test_a_page_is_walked_searched_and_unpacked() -> None:
 
 
 KEYS: list[Record] = [
-    SshKey(id="k1", public_key="ssh-ed25519 AAAA", private_key=SECRET, created_at=dt.datetime(2026, 4, 1, tzinfo=dt.UTC)),
+    SshKey(
+        id="k1", public_key="ssh-ed25519 AAAA", private_key=SECRET, created_at=dt.datetime(2026, 4, 1, tzinfo=dt.UTC)
+    ),
     SshKey(id="k1", public_key="ssh-ed25519 AAAA", private_key=SECRET),
     TailscaleAuthKey("t1", SECRET),
 ]

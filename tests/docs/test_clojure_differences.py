@@ -69,7 +69,7 @@ CHECKS = {
         fails(get_sandbox("no-such-box") | start, SandboxNotFound)
     """,
     "`me`, `get-profile` with no answer": """
-        fails(pocketenv.get_profile("did:plc:nobody"), ProfileNotFound)
+        fails(pocketenv.get_profile("did:plc:missing"), ProfileNotFound)
     """,
     "without a login": """
         del os.environ["POCKETENV_TOKEN"]

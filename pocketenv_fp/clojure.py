@@ -95,9 +95,9 @@ def _record(value: Any) -> Any:
 def _data(value: Any) -> Any:
     # As Clojure has it: names in kebab-case, lists, statuses in small letters.
     if isinstance(value, msgspec.Struct):
-        return _data(list(cast("Page[Any]", value)) if isinstance(value, Page) else msgspec.to_builtins(value))
+        return _data(list(cast("Page[object]", value)) if isinstance(value, Page) else msgspec.to_builtins(value))
     if isinstance(value, list):
-        return [_data(each) for each in cast("list[Any]", value)]
+        return [_data(each) for each in cast("list[object]", value)]
     if not isinstance(value, dict):
         return value
     names = cast("Map", value).items()

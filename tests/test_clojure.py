@@ -113,7 +113,7 @@ def kind(value: Any) -> str:
     if value is None:
         return "nil"
     if isinstance(value, list):
-        kinds = {kind(each) for each in cast("list[Any]", value)}
+        kinds = {kind(each) for each in cast("list[object]", value)}
         return f"[{' or '.join(kinds)}]"
     if not isinstance(value, dict):
         return "url" if re.match("(?:http|vscode):", value) else repr(value)

@@ -24,6 +24,7 @@ from returns.result import Failure
 __all__ = [
     "HIDDEN",
     "NOT_PICKLED",
+    "NOT_SHOWN",
     "HiddenBytes",
     "HiddenText",
     "MaskedText",

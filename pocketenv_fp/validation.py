@@ -18,6 +18,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import chain, repeat
 from os import PathLike
 from types import UnionType
 from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -28,9 +29,11 @@ from returns.result import Result
 
 from pocketenv_fp.errors import InvalidInput
 from pocketenv_fp.plain_types import mismatch, normalize
+from pocketenv_fp.redaction import hidden
 
 __all__ = [
     "CONTROL_PORT",
+    "TOKEN",
     "Arguments",
     "Id",
     "Limit",
@@ -81,6 +84,10 @@ Limit = Annotated[int, Meta(ge=1)]
 Offset = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 Wait = Annotated[float, Meta(ge=0)]
+
+
+TOKEN = frozenset({"token"})
+"""The secret argument of every function. It has no position."""
 
 
 def wrong_value(field: str, value: Any, exact: Any, loose: Any) -> InvalidInput | None:
@@ -213,6 +220,18 @@ class Arguments:
     def _words(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         # The message names the type of the caller's value, and every accepted type.
         return mismatch(name, dict(zip(self.names, args, strict=False), **kwargs)[name], self.types[name])
+
+    def hide(self, secret: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return ``args`` with a masked repr of each argument in ``secret``. In ``kwargs``, it replaces them.
+
+        A caller assigns the result to its own ``args``: no frame then shows a secret to tools that show locals.
+        """
+        for name in secret.intersection(kwargs):
+            kwargs[name] = hidden(kwargs[name])
+        if args and secret != TOKEN:
+            names = chain(self.names, repeat(""))
+            return tuple(hidden(value) if name in secret else value for name, value in zip(names, args, strict=False))
+        return args
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
         """Assign the arguments to parameters. Raise TypeError for a missing, unknown or wrongly typed argument."""

@@ -14,7 +14,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import File, Page
-from pocketenv_fp.pocketenv.decorators import checked, iterates
+from pocketenv_fp.pocketenv.decorators import checked, checked_with_secret, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
@@ -124,7 +124,7 @@ def get_file(id: Id, *, token: Text | None = None, config: Config | None = None)
     return send(query("file.getFile", _one, {"id": id})).bind(known("file", id))
 
 
-@checked
+@checked_with_secret("content")
 def add_file(
     sandbox_id: Id,
     path: Text,
@@ -161,7 +161,7 @@ def add_file(
     return wrong_path(path).bind(lambda _: _sealed(content)).bind(add)
 
 
-@checked
+@checked_with_secret("content")
 def update_file(
     id: Id,
     path: Text,

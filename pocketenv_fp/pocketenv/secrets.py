@@ -13,7 +13,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Secret
-from pocketenv_fp.pocketenv.decorators import checked, iterates
+from pocketenv_fp.pocketenv.decorators import checked, checked_with_secret, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of
 from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
@@ -94,7 +94,7 @@ def get_secret(id: Id, *, token: Text | None = None, config: Config | None = Non
     return send(query("secret.getSecret", _one, {"id": id})).bind(known("secret", id))
 
 
-@checked
+@checked_with_secret("value")
 def add_secret(
     sandbox_id: Id,
     name: VariableName,
@@ -130,7 +130,7 @@ def add_secret(
     return plain(value, "value").bind(seal).bind(add)
 
 
-@checked
+@checked_with_secret("value")
 def update_secret(
     id: Id,
     name: VariableName,

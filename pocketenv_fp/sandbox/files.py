@@ -129,19 +129,20 @@ def set_file(
     >>> set_file("/workspace/.env", "STAGE=test\n")
     set_file('/workspace/.env', '***')
     """
-
-    def put(clear: str) -> Result[File, PocketenvError]:
-        # Before anything is deleted, the same content has been sealed and sent once.
-        return _FILES.of(sandbox).replace(
-            stored_path(path),
-            add=lambda: pocketenv.add_file(sandbox.id, path, clear),
-        )
-
-    return (
+    read = (
         supported(sandbox, "writes", "set_file")
         .bind(lambda _: text(content, "content"))
         .bind(lambda clear: _written_exactly(sandbox, stored_path(path), clear))
-        .bind(put)
+    )
+    if isinstance(read, Failure):
+        return read
+    clear = read.unwrap()
+    # The repr of a Result shows its value.
+    del read
+    # Before anything is deleted, the same content has been sealed and sent once.
+    return _FILES.of(sandbox).replace(
+        stored_path(path),
+        add=lambda: pocketenv.add_file(sandbox.id, path, clear),
     )
 
 

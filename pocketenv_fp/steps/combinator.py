@@ -16,7 +16,7 @@ from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
 from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.validation import wrong_value
+from pocketenv_fp.validation import TOKEN, wrong_value
 
 __all__ = ["combinator"]
 
@@ -36,7 +36,7 @@ class _Combinator(Curried):
         *,
         repeatable: bool,
     ) -> None:
-        super().__init__(function, object, frozenset({"token", *secret}), repeatable=repeatable)
+        super().__init__(function, object, TOKEN.union(secret), repeatable=repeatable)
         self.refuse = check
 
     @cached_property
@@ -91,6 +91,7 @@ class _Combinator(Curried):
             self.refuse(*args, **kwargs)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Applied:
+        args = self.hide(args, kwargs)
         try:
             self._check(args, kwargs)
         except TypeError as error:

@@ -16,7 +16,7 @@ from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, identity, is_step
-from pocketenv_fp.validation import Arguments
+from pocketenv_fp.validation import TOKEN, Arguments
 
 __all__ = [
     "Applied",
@@ -106,6 +106,13 @@ class Curried:
         """Return whether the first argument is the target, so that the operation runs now."""
         return bool(args) and (args[0] is None or isinstance(args[0], (self.accepts, Result)))
 
+    def hide(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return ``args`` with its secrets masked in their repr, and replace those in ``kwargs``."""
+        if self.secret == TOKEN and "token" not in kwargs:
+            return args
+        arguments = self.whole if self.has_target(args, kwargs) else self.arguments
+        return arguments.hide(self.secret, args, kwargs)
+
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
             return Applied(self, args[1:], kwargs)(args[0])
@@ -140,6 +147,7 @@ class Operation(Curried, Generic[A, P, B]):
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = self.hide(args, kwargs)
         return self._call(args, kwargs)
 
     def __repr__(self) -> str:
@@ -171,6 +179,7 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = self.hide(args, kwargs)
         return self._call(args, kwargs)
 
     def __init__(
@@ -207,7 +216,7 @@ def operation(
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
-        return Operation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
+        return Operation(function, accepts, TOKEN.union(secret), repeatable=safe)
 
     return decorate
 
@@ -218,6 +227,6 @@ def step(
     """Decorator for a function whose further arguments are all optional. The result is a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
-        return StepOperation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
+        return StepOperation(function, accepts, TOKEN.union(secret), repeatable=safe)
 
     return decorate

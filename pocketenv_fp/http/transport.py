@@ -43,7 +43,7 @@ from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, 
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.observing import Done, begin, reporting
-from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
+from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.forking import after_fork
 
@@ -100,7 +100,7 @@ class _Policy(Retry):
             raise error
         if remaining() <= 0:
             raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
-        if response is not None and self._seconds(response) > LONGEST_WAIT:
+        if response is not None and self._seconds(response) > min(LONGEST_WAIT, longest_wait()):
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         return super().increment(*args, **kwargs)
 

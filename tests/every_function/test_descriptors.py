@@ -47,7 +47,7 @@ calls = {
     "durable command": lambda: pocketenv_fp.exec(box, "ls", durable=True, config=config),
     "wait": lambda: pocketenv_fp.wait_until_running(box, timeout=0.2, config=config),
     "service": lambda: pocketenv_fp.spawn(box, "ls", config=config),
-    "fan_out": lambda: pocketenv_fp.fan_out(pocketenv_fp.exec("ls", config=config), [box]).results[0],
+    "fan_out": lambda: pocketenv_fp.fan_out(pocketenv_fp.exec("ls", config=config), [box])[0],
     "managed": lambda: pocketenv_fp.managed(pocketenv_fp.exec("ls", config=config))("my-box"),
 }
 call = calls[name]

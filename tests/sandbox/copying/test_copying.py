@@ -832,7 +832,7 @@ def test_what_a_sandbox_was_asked_for_is_asked_for_once(
 
 @pytest.mark.usefixtures("by_storage")
 @pytest.mark.parametrize("seconds", [3600, 45])
-def test_download_refused_for_long_ends_at_once(
+def test_download_refused_for_long_ends_at_once(  # noqa: PLR0917  # fixtures
     place: local.Platform, box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     """The cleanup does not wait for the end of a refusal that is longer than the cleanup may take."""

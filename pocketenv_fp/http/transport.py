@@ -189,6 +189,16 @@ class _Adapter(requests.adapters.HTTPAdapter):
         pools.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
 
     def proxy_manager_for(self, proxy: str, **pool: Any) -> Any:
+        if proxy.lower().startswith("socks"):
+            # Without PySocks, requests raises InvalidSchema here.
+            try:
+                socks = super().proxy_manager_for(proxy, ssl_context=self._context, **pool)
+            except ValueError as error:  # an unknown version of SOCKS
+                raise requests.exceptions.ProxyError from error
+            from pocketenv_fp.http.socks_connections import POOLS
+
+            socks.pool_classes_by_scheme = POOLS
+            return socks
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         return manager

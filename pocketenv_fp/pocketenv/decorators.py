@@ -10,6 +10,7 @@ from returns.result import Failure, Result
 
 from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.validation import TOKEN, Arguments
 
 __all__ = ["checked", "checked_with_secret", "iterates"]
@@ -45,7 +46,12 @@ def _checked(
         # Assigned to the same name: tools that show locals would show the secrets of another.
         args = arguments.hide(secret, args, kwargs)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
         given = arguments.read(args, kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else logged_in(function, *given)
+        if isinstance(given, InvalidInput):
+            return Failure(given)
+        try:
+            return logged_in(function, *given)
+        except (OSError, ImportError) as error:
+            return unopened_failure(error, function.__name__)
 
     return call
 

@@ -30,6 +30,7 @@ by_name = Config(api_url=url.replace("127.0.0.1", "localhost"), token="t0", retr
 private = "-----BEGIN OPENSSH PRIVATE KEY-----\\nabc\\n-----END OPENSSH PRIVATE KEY-----"
 config = Config(api_url=url, storage_url=url, token="t0", retries=1)
 box = pocketenv_fp.Sandbox(id="3f2a", name="brave-otter-x1y2")
+e2b = pocketenv_fp.Sandbox(id="3f2b", name="brave-otter-x1y3", provider="e2b", status=pocketenv_fp.Status.RUNNING)
 calls = {
     "query": lambda: pocketenv_fp.get_sandbox("3f2a", config=config),
     "token file": lambda: pocketenv_fp.get_sandbox("3f2a", config=Config(api_url=url, retries=0)),
@@ -38,6 +39,8 @@ calls = {
     "command": lambda: pocketenv_fp.exec(box, "ls", config=config),
     "upload": lambda: sandbox.upload(box, str(folder), "/workspace", config=config),
     "download": lambda: sandbox.download(box, "/workspace", str(folder / "down"), config=config),
+    "file": lambda: sandbox.set_file(box, ".env", "x", config=config),
+    "copy through this machine": lambda: sandbox.copy_to(e2b, e2b, "/workspace", "/tmp", config=config),
     "copy": lambda: sandbox.copy_to(box, box, "/workspace", "/tmp", config=config),
     "secret": lambda: sandbox.set_secret(box, "NAME", "value", config=config),
     "SSH keys": lambda: sandbox.set_ssh_keys(box, private, "ssh-ed25519 AAAA", config=config),
@@ -104,7 +107,7 @@ def server() -> Iterator[Server]:
         *((name, state) for name in ("query", "token file", "TLS", "name", "command") for state in ("warm", "cold")),
         *((name, state) for name in ("upload", "download", "copy", "secret") for state in ("warm", "cold")),
         *((name, "cold") for name in ("SSH keys", "new SSH keys", "create", "job", "durable command", "wait")),
-        *((name, "cold") for name in ("service", "fan_out", "managed")),
+        *((name, "cold") for name in ("service", "fan_out", "managed", "file", "copy through this machine")),
     ],
 )
 def test_a_call_without_descriptors_is_a_failure(name: str, state: str, server: Server, tmp_path: Path) -> None:

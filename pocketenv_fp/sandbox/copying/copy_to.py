@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
@@ -122,6 +121,8 @@ def _once(archive: bytes) -> Generator[bytes]:
 def _through_this_machine(
     source: End, target: End, path: str, goal: str, *, into: bool
 ) -> Result[Sandbox, PocketenvError]:
+    import tempfile  # most programs copy nothing between sandboxes
+
     try:
         with tempfile.TemporaryFile() as file:
             kept = fetch(source, path, partial(_kept, file), operation=OPERATION)

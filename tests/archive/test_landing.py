@@ -237,6 +237,19 @@ def test_land_replaces_a_file_without_a_gap(tmp_path: Path, monkeypatch: pytest.
     assert (seen, contents(target)) == (["old"], {"a": "new"})
 
 
+def test_land_on_a_disk_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, follow_symlinks: bool) -> None:
+        raise PermissionError(1, "Operation not permitted", follow_symlinks)
+
+    target = tmp_path / "out"
+    fill(target, a="old", d__b="old")
+    monkeypatch.setattr(os, "link", link)
+    with staging(target) as made:
+        fill(made, a="new", d__b="new")
+        land(made, target)
+    assert contents(target) == {"a": "new", "d": None, "d/b": "new"}
+
+
 def test_land_directory_in_the_way_of_a_link(tmp_path: Path) -> None:
     """A link to a directory is no directory."""
     target = tmp_path / "out"

@@ -11,9 +11,9 @@ from returns.result import Failure, Result
 from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.runtime.first_use import unopened_failure
-from pocketenv_fp.validation import TOKEN, Arguments
+from pocketenv_fp.validation import Arguments
 
-__all__ = ["checked", "checked_with_secret", "iterates"]
+__all__ = ["checked", "iterates"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,30 +21,12 @@ T = TypeVar("T")
 
 def checked(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Result[T, PocketenvError]]:
     """Check a function's arguments against its annotations before it runs."""
-    return checked_with_secret()(function)
-
-
-def checked_with_secret(
-    *names: str,
-) -> Callable[[Callable[P, Result[T, PocketenvError]]], Callable[P, Result[T, PocketenvError]]]:
-    """Decorator as `checked`, for a function whose arguments ``names`` are secret."""
-    secret = TOKEN.union(names)
-
-    def decorate(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Result[T, PocketenvError]]:
-        return _checked(function, secret)
-
-    return decorate
-
-
-def _checked(
-    function: Callable[P, Result[T, PocketenvError]], secret: frozenset[str]
-) -> Callable[P, Result[T, PocketenvError]]:
     arguments = Arguments(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result[T, PocketenvError]:
         # Assigned to the same name: tools that show locals would show the secrets of another.
-        args = arguments.hide(secret, args, kwargs)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+        args = arguments.hide(args, kwargs)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
         given = arguments.read(args, kwargs)
         if isinstance(given, InvalidInput):
             return Failure(given)
@@ -64,7 +46,7 @@ def iterates(
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[Result[T, PocketenvError]]:
-        arguments.hide(TOKEN, args, kwargs)
+        arguments.hide(args, kwargs)
         given = arguments.read(args, kwargs)
         return iter((Failure(given),)) if isinstance(given, InvalidInput) else logged_in(function, *given)
 

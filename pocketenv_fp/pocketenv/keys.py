@@ -12,8 +12,8 @@ from pocketenv_fp.crypto import generate_ssh_keys, is_masked, mask_ssh_private_k
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import SshKey, TailscaleAuthKey
-from pocketenv_fp.pocketenv.decorators import checked, checked_with_secret
-from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.pocketenv.decorators import checked
+from pocketenv_fp.redaction import HIDDEN, SecretText
 from pocketenv_fp.validation import Id, Text
 
 __all__ = ["generate_ssh_keys", "get_ssh_keys", "get_tailscale_auth_key", "put_ssh_keys", "put_tailscale_auth_key"]
@@ -58,17 +58,17 @@ def _private(text: str) -> Result[str, PocketenvError]:
     )
 
 
-def _public(text: str) -> Result[str, PocketenvError]:
+def _wrong_public(text: str) -> InvalidInput | None:
     if re.fullmatch(_PUBLIC_KEY, text):
-        return Success(text)
+        return None
     # A private key in this argument would be stored unencrypted.
-    return Failure(InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…"))
+    return InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…")
 
 
-@checked_with_secret("private_key")
+@checked
 def put_ssh_keys(
     sandbox_id: Id,
-    private_key: str | FromEnv,
+    private_key: SecretText | FromEnv,
     public_key: str,
     *,
     token: Text | None = None,
@@ -97,8 +97,10 @@ def put_ssh_keys(
         shown = {"publicKey": public_key.removesuffix("\n"), "redacted": mask_ssh_private_key(private)}
         return seal(private.removesuffix("\n")).map(lambda sealed: {"id": sandbox_id, **shown, "privateKey": sealed})
 
+    if wrong := _wrong_public(public_key):
+        return Failure(wrong)
     # The key is sealed before the request: no frame of the request holds it.
-    sealed = _public(public_key).bind(lambda _: plain(private_key, "private_key")).bind(_private).bind(body)
+    sealed = plain(private_key, "private_key").bind(_private).bind(body)
     return sealed.bind(lambda fields: send(procedure("sandbox.putSshKeys", nothing, body=fields)))
 
 
@@ -130,10 +132,10 @@ def _auth_key(text: str) -> Result[str, PocketenvError]:
     return Failure(InvalidInput("auth_key", f"must start with {TAILSCALE_PREFIX}: an auth key, not an API key"))
 
 
-@checked_with_secret("auth_key")
+@checked
 def put_tailscale_auth_key(
     sandbox_id: Id,
-    auth_key: str | FromEnv,
+    auth_key: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,

@@ -13,8 +13,9 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Secret
-from pocketenv_fp.pocketenv.decorators import checked, checked_with_secret, iterates
+from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
 __all__ = ["add_secret", "delete_secret", "get_secret", "iter_secrets", "list_secrets", "update_secret"]
@@ -94,11 +95,11 @@ def get_secret(id: Id, *, token: Text | None = None, config: Config | None = Non
     return send(query("secret.getSecret", _one, {"id": id})).bind(known("secret", id))
 
 
-@checked_with_secret("value")
+@checked
 def add_secret(
     sandbox_id: Id,
     name: VariableName,
-    value: str | FromEnv,
+    value: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -130,11 +131,11 @@ def add_secret(
     return plain(value, "value").bind(seal).bind(add)
 
 
-@checked_with_secret("value")
+@checked
 def update_secret(
     id: Id,
     name: VariableName,
-    value: str | FromEnv,
+    value: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,

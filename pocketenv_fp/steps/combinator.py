@@ -15,9 +15,10 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
-from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
+from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.validation import TOKEN, wrong_value
+from pocketenv_fp.steps.step import Applied, Step, is_step
+from pocketenv_fp.validation import wrong_value
 
 __all__ = ["combinator"]
 
@@ -32,12 +33,11 @@ class _Combinator(Curried):
     def __init__(
         self,
         function: Callable[..., Result[Any, PocketenvError]],
-        secret: tuple[str, ...],
         check: Callable[..., None] | None,
         *,
         repeatable: bool,
     ) -> None:
-        super().__init__(function, object, TOKEN.union(secret), repeatable=repeatable)
+        super().__init__(function, object, repeatable=repeatable)
         self.refuse = check
 
     @cached_property
@@ -150,7 +150,7 @@ def _copied(value: Any) -> Any:
 
 
 def combinator(
-    *, secret: tuple[str, ...] = (), safe: bool = True, check: Callable[..., None] | None = None
+    *, safe: bool = True, check: Callable[..., None] | None = None
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Callable[P, Step[A, B]]]:
     """Decorator for a function of a target and steps: the result takes the steps, and returns a step for a target.
 
@@ -159,6 +159,6 @@ def combinator(
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Callable[P, Step[A, B]]:
-        return cast("Callable[P, Step[A, B]]", _Combinator(function, secret, check, repeatable=safe))
+        return cast("Callable[P, Step[A, B]]", _Combinator(function, check, repeatable=safe))
 
     return decorate

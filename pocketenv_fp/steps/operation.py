@@ -17,18 +17,14 @@ from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.steps.step import Applied, Step, identity, is_step
-from pocketenv_fp.validation import TOKEN, Arguments
+from pocketenv_fp.steps.step import Applied, Step, is_step
+from pocketenv_fp.validation import Arguments
 
 __all__ = [
-    "Applied",
     "Curried",
     "Operation",
-    "Step",
     "StepOperation",
     "demand_step",
-    "identity",
-    "is_step",
     "operation",
     "step",
 ]
@@ -55,7 +51,6 @@ class Curried:
         self,
         function: Callable[..., Result[Any, PocketenvError]],
         accepts: type,
-        secret: frozenset[str],
         *,
         repeatable: bool = False,
         reads: Need = Need.RECORD,
@@ -63,13 +58,17 @@ class Curried:
     ) -> None:
         self.function = function
         self.accepts = accepts
-        self.secret = secret
         self.repeatable = repeatable
         self.reads = reads
         self.returns_target = returns_target
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
         update_wrapper(cast("Callable[..., Any]", self), function)
+
+    @cached_property
+    def secret(self) -> frozenset[str]:
+        """The names of the arguments that are masked."""
+        return self.whole.secret
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
@@ -119,10 +118,8 @@ class Curried:
 
     def hide(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Return ``args`` with its secrets masked in their repr, and replace those in ``kwargs``."""
-        if self.secret == TOKEN and "token" not in kwargs:
-            return args
         arguments = self.whole if self.has_target(args, kwargs) else self.arguments
-        return arguments.hide(self.secret, args, kwargs)
+        return arguments.hide(args, kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
@@ -197,13 +194,12 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
         self,
         function: Callable[..., Result[Any, PocketenvError]],
         accepts: type,
-        secret: frozenset[str],
         *,
         repeatable: bool = False,
         reads: Need = Need.RECORD,
         returns_target: bool = False,
     ) -> None:
-        super().__init__(function, accepts, secret, repeatable=repeatable, reads=reads, returns_target=returns_target)
+        super().__init__(function, accepts, repeatable=repeatable, reads=reads, returns_target=returns_target)
         self._alone = (Applied(self, (), {}),)
 
     @property
@@ -223,20 +219,18 @@ def demand_step(value: object, subject: str) -> None:
 def operation(
     accepts: type[A],
     *,
-    secret: tuple[str, ...] = (),
     safe: bool = False,
     reads: Need = Need.RECORD,
     returns_target: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
     """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
-    ``secret`` names the arguments to mask. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
+    An argument with a secret has the type `SecretText`. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
     of a Sandbox, and ``returns_target`` says that its result is, or contains, its target (see `pocketenv_fp.steps.needs`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
-        secrets = TOKEN.union(secret)
-        return Operation(function, accepts, secrets, repeatable=safe, reads=reads, returns_target=returns_target)
+        return Operation(function, accepts, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate
 
@@ -244,7 +238,6 @@ def operation(
 def step(
     accepts: type[A],
     *,
-    secret: tuple[str, ...] = (),
     safe: bool = False,
     reads: Need = Need.RECORD,
     returns_target: bool = False,
@@ -252,7 +245,6 @@ def step(
     """Decorator for a function whose further arguments are all optional. The result is a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
-        secrets = TOKEN.union(secret)
-        return StepOperation(function, accepts, secrets, repeatable=safe, reads=reads, returns_target=returns_target)
+        return StepOperation(function, accepts, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate

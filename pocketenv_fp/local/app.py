@@ -77,6 +77,7 @@ class App:
         self._window = RateWindow(rate_limit)
         self._names = request_log.Names(world)
         self._storage = storage.Storage(world)
+        self._login = login.Login(world)
         self._complained = 0.0
         page = Page(world, self.recent, self._names)
         self._pages = Starlette(routes=[Route("/", page.show, methods=["GET"])])
@@ -129,8 +130,9 @@ class App:
             await self._storage.answer(exchange.scope, exchange.receive, self._to_storage(exchange, target), headers)
         elif target.method is not None:
             await _reply(exchange, headers, *await self._answer(target.method, exchange, headers))
-        elif target.path in login.PATHS and (page := await login.answer(exchange.scope, exchange.receive, headers)):
-            await _reply(exchange, headers, page.status, _HTML, _page(page.text) if page.page else page.text.encode())
+        elif (page := await self._login.answer(exchange.scope, exchange.receive, headers)) is not None:
+            body = _page(page.text) if page.is_error else page.text.encode()
+            await _reply(exchange, headers, page.status, [*page.headers], body)
         else:
             await _reply(exchange, headers, *self._missing(exchange.scope["method"], target.path))
 

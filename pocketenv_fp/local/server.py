@@ -166,6 +166,21 @@ class Platform:
             user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
         return actors.token(self._world, user)
 
+    def app_password(self, handle: str) -> str:
+        """Return the app password of the user with this handle. It is the same at every start on the same folder.
+
+        `POST /login` takes it, as `pocketenv_fp.login` sends it. Raises ValueError for an unknown handle.
+        """
+        if self._closed:
+            raise RuntimeError("this platform is closed")
+        if threading.current_thread() is self._thread:
+            user = actors.by_identifier(self._world.store, handle)
+        else:
+            user = asyncio.run_coroutine_threadsafe(self._find_user(handle), self._loop).result()
+        if user is None:
+            raise ValueError(f"handle: there is no {handle!r}")
+        return self._world.vault.app_password(user.did)
+
     def new_ownerless_sandbox(self, provider: str = CLOUDFLARE) -> str:
         """Make a running sandbox without an owner and return its id. The first call of claimSandbox takes it.
 
@@ -251,6 +266,9 @@ class Platform:
 
     async def _add_user(self, handle: str) -> User:
         return actors.add_user(self._world.store, handle)
+
+    async def _find_user(self, handle: str) -> User | None:
+        return actors.by_identifier(self._world.store, handle)
 
     async def _add_ownerless(self, provider: str) -> str:
         return claims.add_ownerless(self._world, provider).id

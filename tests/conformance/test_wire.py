@@ -8,9 +8,7 @@ from pocketenv_fp import local
 from tests.conformance import wire_replay
 from tests.figures import Figures
 
-_ACCOUNTS = (
-    "the text of a failure inside the recorded server's login, which needs the network; there are no accounts here"
-)
+_ACCOUNTS = "a failure inside the recorded server's login, with its stack: it had no network to reach the account"
 _TERMINAL = "a page of the terminal service, which the embedded platform does not have"
 UNEQUAL = {
     192: "GET / is a page for the person at this machine",
@@ -19,7 +17,7 @@ UNEQUAL = {
     593: _ACCOUNTS,
     594: _ACCOUNTS,
     595: _ACCOUNTS,
-    597: "there is no web site here to redirect to",
+    597: "the web site to which the login returns is the platform itself here",
     598: _TERMINAL,
     599: _TERMINAL,
     600: _TERMINAL,

@@ -24,6 +24,8 @@ from pocketenv_fp.errors import (
     InvalidInput,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -167,6 +169,7 @@ from pocketenv_fp.steps.operation import Step, identity
 from pocketenv_fp.steps.output import check, json_output, lines, stdout
 
 if TYPE_CHECKING:
+    from pocketenv_fp.account import login, logout, whoami
     from pocketenv_fp.explaining.curl import as_curl
     from pocketenv_fp.explaining.explanation import Explanation
     from pocketenv_fp.explaining.rehearsal import explain
@@ -195,6 +198,8 @@ __all__ = [
     "JobNotFound",
     "JobOutput",
     "JobTimeout",
+    "LoginFailed",
+    "LoginTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
@@ -297,6 +302,8 @@ __all__ = [
     "list_services",
     "list_variables",
     "list_volumes",
+    "login",
+    "logout",
     "managed",
     "me",
     "or_else",
@@ -338,6 +345,7 @@ __all__ = [
     "wait_for_job",
     "wait_until_running",
     "when",
+    "whoami",
     "within",
 ]
 
@@ -348,8 +356,11 @@ _LATER = {
     "aio": "steps.aio",
     "as_curl": "explaining",
     "explain": "explaining",
+    "login": "account",
+    "logout": "account",
     "trace": "steps.trace",
     "tracing": "steps.trace",
+    "whoami": "account",
 }
 
 

@@ -18,7 +18,7 @@ import trustme
 from rich.console import Console
 from rich.traceback import Traceback
 
-from pocketenv_fp import Config, exec, from_env, get_sandbox, pocketenv, sandbox
+from pocketenv_fp import Config, exec, from_env, get_sandbox, login, pocketenv, sandbox
 from pocketenv_fp import config as config_module
 from pocketenv_fp.config import settings
 from pocketenv_fp.http import storage
@@ -52,6 +52,7 @@ def stopping(place: tuple[type, str]) -> Callable[..., Any]:
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("THE_SECRET", SECRET)
+    monkeypatch.setenv("POCKETENV_APP_PASSWORD", SECRET)
     servers.forget()
     yield
     servers.forget()
@@ -89,6 +90,7 @@ CALLS: dict[str, Callable[[Config], object]] = {
     "secret": lambda config: sandbox.set_secret(BOX, "NAME", from_env("THE_SECRET"), config=config),
     "low secret": lambda config: pocketenv.add_secret("3f2a", "NAME", from_env("THE_SECRET"), config=config),
     "upload": lambda config: under(config, storage.put, pieces),
+    "login": lambda config: login("alice.test", app_password=True, config=config),
 }
 PLACES: dict[str, tuple[type, str]] = {
     "connecting": (socket.socket, "connect"),

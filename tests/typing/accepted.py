@@ -71,6 +71,8 @@ from pocketenv_fp import (
     list_sandboxes,
     list_sandboxes_by_actor,
     list_secrets,
+    login,
+    logout,
     managed,
     me,
     or_else,
@@ -96,6 +98,7 @@ from pocketenv_fp import (
     wait_for_job,
     wait_until_running,
     when,
+    whoami,
     within,
 )
 from pocketenv_fp.observing import logged, observing
@@ -144,6 +147,9 @@ def what_each_operation_gives(box: Sandbox, options: Config) -> None:
     assert_type(list_sandboxes(limit=3, offset=1, token="…"), Result[Page[Sandbox], PocketenvError])
     assert_type(list_sandboxes_by_actor("did:plc:x"), Result[Page[Sandbox], PocketenvError])
     assert_type(me(), Result[Profile, PocketenvError])
+    assert_type(whoami(), Result[Profile, PocketenvError])
+    assert_type(login("alice.test", app_password=True), Result[Profile, PocketenvError])
+    assert_type(logout(), Result[bool, PocketenvError])
     assert_type(get_profile("did:plc:x"), Result[Profile, PocketenvError])
     assert_type(box | stop, Boxed)
     assert_type(box | delete, Boxed)

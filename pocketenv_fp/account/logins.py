@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +28,9 @@ from pocketenv_fp.pocketenv.decorators import checked
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 from pocketenv_fp.runtime.deadline import exceeded, remaining
 from pocketenv_fp.validation import Name, Seconds, Text
+
+if TYPE_CHECKING:
+    from pocketenv_fp.http.transport import Answer
 
 __all__ = ["APP_PASSWORD", "login", "logout", "whoami"]
 
@@ -199,7 +203,7 @@ def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | P
     )
     if isinstance(received, Failure):
         return received.failure()
-    answer = received.unwrap()
+    answer: Answer = received.unwrap()
     # These two have no JSON.
     if answer.status == 400 and answer.body == b"Invalid handle":
         return LoginFailed("the platform does not accept this handle")

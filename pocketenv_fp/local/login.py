@@ -10,7 +10,7 @@ A script of another web site gets a 403. On the platform it would need the user'
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
 from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.requests import ClientDisconnect, Request
@@ -186,7 +186,7 @@ async def _form(scope: Scope, receive: Receive) -> Fields:
     return {name: values[0] for name, values in parse_qs(raw.decode("latin-1")).items()}
 
 
-def _is_handle(handle: object) -> bool:
+def _is_handle(handle: object) -> TypeGuard[str]:
     return isinstance(handle, str) and len(handle) <= 253 and _HANDLE.fullmatch(handle) is not None
 
 

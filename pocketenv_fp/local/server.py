@@ -53,6 +53,8 @@ AT_ONCE = 32
 COMPLAINT_SECONDS = 30.0
 # The time for open requests to end once their processes are gone.
 GRACE_SECONDS = 0.5
+# Of a WebSocket. Keys are short, and a client may paste a file.
+LARGEST_MESSAGE = 1024 * 1024
 
 
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
@@ -104,7 +106,8 @@ class Platform:
             uvicorn.Config(
                 self._app,
                 http=Connection,
-                ws="none",
+                ws=_web_socket(),
+                ws_max_size=LARGEST_MESSAGE,
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
@@ -261,6 +264,7 @@ class Platform:
         reviving.cancel()
         await asyncio.wait([reviving])
         await self._world.drop_tasks()
+        self._app.terminals.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
@@ -329,6 +333,15 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _web_socket() -> Any:
+    # Without the package the platform serves everything but terminals.
+    try:
+        from pocketenv_fp.local.terminal_connection import TerminalConnection
+    except ModuleNotFoundError:
+        return "none"
+    return TerminalConnection
 
 
 def _listen(port: int) -> socket.socket:

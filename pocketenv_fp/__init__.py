@@ -175,6 +175,7 @@ if TYPE_CHECKING:
     from pocketenv_fp.explaining.rehearsal import explain
     from pocketenv_fp.steps.aio import aio
     from pocketenv_fp.steps.trace import Trace, trace, tracing
+    from pocketenv_fp.terminal import console
 
 __version__ = "0.1.0"
 
@@ -244,6 +245,7 @@ __all__ = [
     "claim",
     "claim_sandbox",
     "collect",
+    "console",
     "copy_to",
     "create",
     "create_backup",
@@ -355,6 +357,7 @@ _LATER = {
     "Trace": "steps.trace",
     "aio": "steps.aio",
     "as_curl": "explaining",
+    "console": "terminal",
     "explain": "explaining",
     "login": "account",
     "logout": "account",

@@ -17,8 +17,10 @@ from pocketenv_fp import (
     Config,
     PocketenvError,
     Profile,
+    console,
     ephemeral,
     exec,
+    get_sandbox,
     iter_sandboxes_by_actor,
     local,
     login,
@@ -101,6 +103,17 @@ def _ls(_: argparse.Namespace) -> int:
     return 0
 
 
+def _console(options: argparse.Namespace) -> int:
+    try:
+        result = console(get_sandbox(options.name))
+    except ImportError as missing:
+        sys.stderr.write(f"pocketenv: {missing}\n")
+        return 1
+    if isinstance(result, Failure):
+        return _printed(result)
+    return 0
+
+
 def _named(profile: Profile) -> str:
     return f"{profile.handle} ({profile.did})"
 
@@ -154,6 +167,14 @@ def _parser() -> argparse.ArgumentParser:
     who.set_defaults(command=_whoami)
     listing = commands.add_parser("ls", help="list your sandboxes", description="List your sandboxes, newest first.")
     listing.set_defaults(command=_ls)
+
+    inside = commands.add_parser(
+        "console",
+        help="open a terminal in a sandbox; Ctrl-] leaves",
+        description="Open a terminal in a sandbox that runs. Ctrl-] leaves. All other keys go to the sandbox.",
+    )
+    inside.add_argument("name", metavar="NAME", help="name or id of the sandbox")
+    inside.set_defaults(command=_console)
 
     trial = commands.add_parser(
         "demo",

@@ -118,7 +118,7 @@ def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
         command.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("login", "logout", "whoami", "ls", "demo"):
+    for name in ("login", "logout", "whoami", "ls", "console", "demo"):
         assert f"    {name} " in shown
         with pytest.raises(SystemExit):
             command.main([name, "--help"])

@@ -202,7 +202,8 @@ def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | P
         lambda line: exchanged(line.send, Request("POST", "/login", headers, body), platform.read_timeout, OPERATION)
     )
     if isinstance(received, Failure):
-        return received.failure()
+        failed: PocketenvError = received.failure()
+        return failed
     answer: Answer = received.unwrap()
     # These two have no JSON.
     if answer.status == 400 and answer.body == b"Invalid handle":

@@ -116,6 +116,7 @@ class Terminals:
         query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
         visit = _Visit(query, receive, send, note)
         # Browsers let a script of any web site open a WebSocket to this machine.
+        refusal: Reply | None
         if not hosts.is_here(headers) or hosts.is_foreign(headers):
             refusal = Reply(403, "Forbidden")
         elif match := _OF_CLOUDFLARE.fullmatch(scope["path"]):

@@ -85,8 +85,8 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def choose(decision: str) -> None:
         monkeypatch.setenv("BROWSER", f"{sys.executable} {FOLLOW} {decision} %s")
         # The standard library reads the variable once.
-        for name, value in (("_tryorder", None), ("_browsers", {})):
-            monkeypatch.setattr(f"webbrowser.{name}", value)
+        monkeypatch.setattr("webbrowser._tryorder", None)
+        monkeypatch.setattr("webbrowser._browsers", dict[str, object]())
 
     return choose
 
@@ -179,7 +179,10 @@ def test_login_of_another_account_is_refused(here: local.Platform, monkeypatch: 
 
 @pytest.mark.usefixtures("port", "here")
 def test_login_of_a_token_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logins, "_show", lambda *_, **__: send(b'{"token": "none.of.theirs"}'))
+    def show(_address: str, **_: object) -> None:
+        send(b'{"token": "none.of.theirs"}')
+
+    monkeypatch.setattr(logins, "_show", show)
     assert isinstance(login(HANDLE, timeout=60).failure(), ServerError)
     assert not path().exists()
 
@@ -295,8 +298,12 @@ def test_login_asks_for_the_app_password(here: local.Platform, monkeypatch: pyte
     monkeypatch.setattr(getpass, "getpass", answer)
     assert login(HANDLE, app_password=True).unwrap().handle == HANDLE
     assert asked == [f"App password of {HANDLE}: "]
-    monkeypatch.setattr(getpass, "getpass", lambda _: "")
+    monkeypatch.setattr(getpass, "getpass", empty)
     assert login(HANDLE, app_password=True) == Failure(InvalidInput("app_password", "is empty"))
+
+
+def empty(_prompt: str) -> str:
+    return ""
 
 
 @pytest.mark.usefixtures("here")
@@ -360,7 +367,11 @@ def test_login_odd_answer_to_a_password(monkeypatch: pytest.MonkeyPatch, body: b
 )
 def test_login_opens_web_addresses_only(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(logins, "_show", lambda address, **_: opened.append(address))
+
+    def show(address: str, **_: object) -> None:
+        opened.append(address)
+
+    monkeypatch.setattr(logins, "_show", show)
     with Server(servers.always(reply(body))) as server:
         assert isinstance(login(HANDLE, timeout=1, config=client(server.url)).failure(), DecodeError)
     assert opened == []

@@ -119,7 +119,7 @@ def test_login_app_password(place: local.Platform, browser: Wire) -> None:
     answer = post(browser, handle=HANDLE, password=password)
     kind, _, token = answer.raw.decode().partition(":")
     assert (answer.status, kind) == (200, "jwt")
-    claims = place._world.vault.claims(token)
+    claims = place._world.vault.claims(token)  # pyright: ignore[reportPrivateUsage]
     assert claims is not None
     assert abs(claims["exp"] - time.time() - 7 * 24 * 3600) < 60
     with Wire(place, token) as alice:
@@ -172,7 +172,7 @@ def test_login_of_another_web_site_is_refused(browser: Wire, origin: str) -> Non
 def test_login_leaves_no_token_in_the_lists(place: local.Platform, browser: Wire) -> None:
     password = place.app_password(HANDLE)
     token = post(browser, handle=HANDLE, password=password).raw.decode()[4:]
-    shown = f"{list(place.calls)} {list(place._app.recent)} {browser.raw('GET', '/').raw.decode()}"
+    shown = f"{list(place.calls)} {list(place._app.recent)} {browser.raw('GET', '/').raw.decode()}"  # pyright: ignore[reportPrivateUsage]
     assert token not in shown
     assert password not in shown
 

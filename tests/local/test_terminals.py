@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -45,7 +45,7 @@ def box(wire: Wire) -> str:
 
 
 @contextlib.contextmanager
-def opened(place: local.Platform, path: str, host: str = "localhost", **headers: str) -> Iterator[ClientConnection]:
+def opened(place: local.Platform, path: str, host: str = "localhost", **headers: str) -> Generator[ClientConnection]:
     port = urlsplit(place.url).port
     with (
         socket.create_connection(("127.0.0.1", port)) as near,
@@ -97,8 +97,8 @@ def test_terminal_of_cloudflare(place: local.Platform, wire: Wire, box: str) -> 
         resize(line, 40, 10)
         line.send(b"stty size; echo again''\r")
         assert "10 40\r\n" in until(line, "again\r\n")
-        line.send(b"sleep 600\r")
-        until(line, "sleep 600")
+        line.send(b"sh -c 'echo run\"\"ning; exec sleep 600'\r")
+        until(line, "running\r\n")
         line.send(b"\x03")
         line.send("echo h\u00e9''llo\r".encode())
         until(line, "h\u00e9llo")
@@ -117,7 +117,7 @@ def test_terminal_session_is_kept(place: local.Platform, wire: Wire, box: str) -
         line.send(b"word=spoken; echo f''irst\r")
         until(line, "first")
     with opened(place, path_of(wire, box, "kept")) as line:
-        assert b"first" in bytes(line.recv(timeout=SECONDS))  # type: ignore[arg-type]  # output
+        assert b"first" in bytes(line.recv(timeout=SECONDS, decode=False))
         assert line.recv(timeout=SECONDS) == '{"type":"ready"}'
         line.send(b"echo $word''again\r")
         until(line, "spokenagain")
@@ -128,6 +128,8 @@ def test_terminal_after_exit_is_silent(place: local.Platform, wire: Wire, box: s
     with opened(place, path_of(wire, box, "ended")) as line:
         line.send(b"exit 3\r")
         until(line, "exit\r\n")
+        # Until the shell has ended, its terminal shows what is typed.
+        assert eventually(lambda: (box, "ended") not in place._app.terminals._named, SECONDS)  # pyright: ignore[reportPrivateUsage]
         line.send(b"echo x\r")
         with pytest.raises(TimeoutError):
             line.recv(timeout=0.3)
@@ -204,17 +206,28 @@ def test_terminal_of_a_web_site_is_refused(place: local.Platform, box: str, head
     assert refused.value.response.status_code == 403
 
 
+def plain(message: Any) -> str:
+    return str(message)
+
+
+def decoded(message: Any) -> str:
+    return base64.b64decode(message).decode()
+
+
 @pytest.mark.parametrize("provider", ["daytona", "deno", "sprites", "vercel", "modal", "e2b", "hopx", "runloop"])
 def test_terminal_of_the_others(place: local.Platform, wire: Wire, provider: str) -> None:
     """Output is text, or base64 in text. The WebSocket ends with the shell."""
     box = wire.create(provider=provider)
-    path, text_of = f"/pty/{box}/ws", str
+    path = f"/pty/{box}/ws"
+    text_of = plain
     if provider == "sprites":
         path = f"/tty/{box}/ws"
     if provider in {"daytona", "deno"}:
         headers = {**JSON, "X-Sandbox-Id": box}
         answer = wire.raw("POST", "/ssh/connect", b'{"cols": 100, "rows": 30}', headers)
-        path, text_of = f"/ssh/{answer.json['sessionId']}/ws", lambda text: base64.b64decode(text).decode()
+        path = f"/ssh/{answer.json['sessionId']}/ws"
+        text_of = decoded
+
     with opened(place, f"{path}?token={place.token}") as line:
         resize(line, 90, 20)
         line.send("stty size; echo h\u00e9''llo\r")
@@ -288,5 +301,5 @@ def test_terminal_leaves_no_token_in_logs(
         with pytest.raises(InvalidStatus), opened(place, f"/v1/sandboxes/none/ws/terminal?t={token}"):
             pass
     shown = [record.getMessage() for record in caplog.records if not record.name.startswith("websockets")]
-    assert token not in f"{shown} {list(place.calls)} {list(place._app.recent)}"
+    assert token not in f"{shown} {list(place.calls)} {list(place._app.recent)}"  # pyright: ignore[reportPrivateUsage]
     assert place.calls[-1][1] == 404

@@ -41,6 +41,7 @@ from pocketenv_fp import (
     cancel,
     check,
     collect,
+    console,
     create,
     create_backup,
     create_sandbox,
@@ -221,6 +222,11 @@ def what_a_login_gives(handle: str) -> None:
     assert_type(login(handle, app_password=True, timeout=5), Result[Profile, PocketenvError])
     assert_type(logout(), Result[bool, PocketenvError])
     assert_type(whoami(), Result[Profile, PocketenvError])
+
+
+def what_a_console_gives(box: Sandbox) -> None:
+    assert_type(console(box), Result[Sandbox, PocketenvError])
+    assert_type(create | start | console, Step[str, Sandbox])
 
 
 def what_the_account_functions_give(id: str) -> None:

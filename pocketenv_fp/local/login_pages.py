@@ -11,12 +11,13 @@ form { display: flex; gap: .5rem; margin: 1.5rem 0; }
 button { border: 1px solid GrayText; border-radius: .4rem; font: inherit; padding: .4rem 1.2rem; }
 button[value=allow] { background: #1d4ed8; border-color: #1d4ed8; color: #fff; }
 """
+# With "no-referrer" a browser would send "Origin: null" with the form, as another web site does.
 _DOCUMENT = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<meta name="referrer" content="no-referrer">
+<meta name="referrer" content="same-origin">
 <title>{title}</title>
 <style>{style}</style>
 </head>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pocketenv_fp.terminal.links import Link
 
 __all__ = ["console"]
+
+Connect = Callable[..., Any]
 
 CLOSE_SECONDS = 2.0
 LARGEST_MESSAGE = 16 * 1024 * 1024
@@ -72,7 +75,7 @@ def console(
     mine = own_terminal()
     if isinstance(mine, Failure):
         return mine
-    needed("websockets.sync.client", "console")
+    connect = needed("websockets.sync.client", "console").connect
     known = look(sandbox, login=True).bind(_running).bind(lambda box: settings().map(lambda known: (box, known)))
     if isinstance(known, Failure):
         return known
@@ -81,7 +84,7 @@ def console(
     if isinstance(link, Failure):
         return link
     try:
-        error = _talked(link.unwrap(), login, terminal, box.name)
+        error = _talked(connect, link.unwrap(), login, terminal, box.name)
     finally:
         disconnect(link.unwrap(), login)
     return Failure(error) if error else Success(sandbox)
@@ -100,39 +103,42 @@ def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     return Failure(InvalidInput("sandbox", f"is {sandbox.status.name}: start it and wait_until_running first"))
 
 
-def _talked(link: Link, known: Settings, terminal: Terminal, name: str) -> PocketenvError | None:
+def _talked(connect: Connect, link: Link, known: Settings, terminal: Terminal, name: str) -> PocketenvError | None:
     from pocketenv_fp.terminal.conversation import Conversation
 
     with ExitStack() as stack:
-        line = _connected(stack, link, known)
+        line = _connected(connect, stack, link, known)
         if isinstance(line, PocketenvError):
             return line
-        terminal.write(f"Connected to {printable(name)}. Ctrl-] leaves.\n".encode())
-        return Conversation(line, link, terminal).run()
+        try:
+            terminal.write(f"Connected to {printable(name)}. Ctrl-] leaves.\n".encode())
+            return Conversation(line, link, terminal).run()
+        except OSError as error:
+            return InvalidInput("stdin", f"the terminal cannot be used: {error.strerror}")
 
 
-def _connected(stack: ExitStack, link: Link, known: Settings) -> ClientConnection | PocketenvError:
+def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) -> ClientConnection | PocketenvError:
     from websockets.exceptions import WebSocketException
-    from websockets.sync.client import connect
 
     from pocketenv_fp.http.transport import tls_context
 
     is_here = is_loopback(urlsplit(str(link.address)).hostname or "")
     try:
         options: dict[str, Any] = {"ssl": tls_context(known)} if link.address.startswith("wss:") else {}
-        # Its type is another one from version 17 on.
-        connecting: Any = connect(
-            str(link.address),
-            **options,
-            proxy=None if is_here else True,
-            compression=None,
-            open_timeout=known.connect_timeout,
-            close_timeout=CLOSE_SECONDS,
-            max_size=LARGEST_MESSAGE,
-            user_agent_header="pocketenv-fp",
-            logger=_silent,
+        # The type of this function is another one from version 17 on.
+        line: ClientConnection = stack.enter_context(
+            connect(
+                str(link.address),
+                **options,
+                proxy=None if is_here else True,
+                compression=None,
+                open_timeout=known.connect_timeout,
+                close_timeout=CLOSE_SECONDS,
+                max_size=LARGEST_MESSAGE,
+                user_agent_header="pocketenv-fp",
+                logger=_silent,
+            )
         )
-        line: ClientConnection = stack.enter_context(connecting)
     except (WebSocketException, OSError, ValueError, EOFError, ImportError) as error:
         return _failure(error, known)
     except KeyboardInterrupt:

@@ -48,10 +48,15 @@ class Terminal:
 
     @contextlib.contextmanager
     def raw(self) -> Generator[None]:
-        """Send each key at once and as it is, Ctrl-C too. The end of the block restores the terminal."""
-        before = termios.tcgetattr(self.keyboard)
+        """Send each key at once and as it is, Ctrl-C too. The end of the block restores the terminal. Raises OSError."""
         try:
-            tty.setraw(self.keyboard, termios.TCSADRAIN)
+            before = termios.tcgetattr(self.keyboard)
+        except termios.error as error:
+            # It is no OSError, and has the same arguments.
+            raise OSError(*error.args) from None
+        try:
+            with contextlib.suppress(termios.error):
+                tty.setraw(self.keyboard, termios.TCSADRAIN)
             yield
         finally:
             # Not TCSADRAIN: a terminal that takes no output would never be restored.

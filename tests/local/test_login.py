@@ -107,6 +107,8 @@ def test_login_consent_is_asked_once(browser: Wire) -> None:
     address = post(browser, handle=HANDLE).raw.decode()
     page = browser.raw("GET", path(address)).raw.decode()
     assert HANDLE in page
+    # With "no-referrer" a browser sends the origin of the form as null, and the platform refuses it.
+    assert 'name="referrer" content="same-origin"' in page
     consent(browser, address, "deny")
     assert browser.raw("GET", path(address)).status == 400
     assert browser.raw("POST", "/oauth/authorize", b"request_uri=none&decision=allow", FORM).status == 400

@@ -14,7 +14,9 @@ import subprocess
 import sys
 import termios
 import time
+import traceback
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 from returns.result import Failure
@@ -35,7 +37,12 @@ from pocketenv_fp import (
     using,
     wait_until_running,
 )
+from pocketenv_fp.config import settings
+from pocketenv_fp.redaction import HiddenText
+from pocketenv_fp.terminal.consoles import _connected  # pyright: ignore[reportPrivateUsage]
 from pocketenv_fp.terminal.conversation import LEAVE
+from pocketenv_fp.terminal.links import Link
+from tests import servers
 from tests.places import ROOT
 
 pytest.importorskip("websockets")
@@ -299,3 +306,76 @@ def test_console_needs_its_extra(place: local.Platform, box: Sandbox) -> None:
         assert "pip install 'pocketenv-fp[console]'" in opened.shown
     finally:
         opened.close()
+
+
+def python(place: local.Platform, code: str) -> Window:
+    """A window in which a program with the names of the library runs."""
+    environment = {"POCKETENV_API_URL": place.url, "POCKETENV_TOKEN": place.token}
+    return Window([sys.executable, "-c", f"from pocketenv_fp import *\n{code}"], environment)
+
+
+def test_console_ends_with_the_deadline(place: local.Platform, box: Sandbox) -> None:
+    opened = python(place, f"print(get_sandbox({box.id!r}) | within(2, console))")
+    try:
+        assert opened.ended() == 0
+        assert "sandbox.console: not done within 2 s" in opened.shown
+        assert opened.is_restored
+    finally:
+        opened.close()
+
+
+def test_console_leaves_no_token_in_logs(place: local.Platform, box: Sandbox) -> None:
+    """The package logs each request at DEBUG, and its address has the token in it."""
+    with using(Config(api_url=place.url, token=place.token)):
+        other = (create("box-logs", provider="modal") | wait_until_running).unwrap()
+    for target in (box, other):
+        code = f"import logging\nlogging.basicConfig(level=logging.DEBUG)\nget_sandbox({target.id!r}) | console"
+        opened = python(place, code)
+        try:
+            opened.until(PROMPT)
+            opened.type("echo d''one\r")
+            opened.until("done")
+            opened.type(LEAVE)
+            opened.ended()
+            assert place.token not in opened.shown
+            assert "token=" not in opened.shown
+        finally:
+            opened.close()
+
+
+def test_console_interrupted_shows_no_token() -> None:
+    """Ctrl-C while it connects: no frame of the traceback has the address in it."""
+
+    def connect(address: str, **_: object) -> None:
+        assert "top-secret" in address
+        raise KeyboardInterrupt
+
+    with using(Config(api_url="http://127.0.0.1:1", token="top-secret-token")):
+        known = settings().unwrap()
+    link = Link(HiddenText("ws://127.0.0.1:1/pty/1/ws?token=top-secret-token"), bytes, bytes)  # type: ignore[arg-type]  # not used
+    with pytest.raises(KeyboardInterrupt) as caught, ExitStack() as stack:
+        _connected(connect, stack, link, known)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.tb)][1:]
+    assert frames
+    assert "top-secret" not in "".join(
+        f"{name}={value!r}" for frame in frames for name, value in frame.f_locals.items()
+    )
+    assert caught.value.__context__ is None
+
+
+def test_console_without_a_terminal_service(place: local.Platform, box: Sandbox) -> None:
+    with window(place, box.id, POCKETENV_CF_URL=f"http://127.0.0.1:{servers.free_port()}") as opened:
+        assert opened.ended() == 1
+        assert "sandbox.console: no connection: Connection refused" in opened.shown
+    for answer, words in (
+        (servers.reply(b"<html>"), r"\(200\)"),
+        (servers.reply(b"busy", 503), r"busy \(503\)"),
+        (servers.Reply(b"nonsense\r\n\r\n", then="close"), "not that of a WebSocket"),
+    ):
+        with (
+            servers.Server(servers.always(answer)) as server,
+            window(place, box.id, POCKETENV_CF_URL=server.url) as opened,
+        ):
+            assert opened.ended() == 1
+            assert re.search(f"sandbox.console: .*{words}", opened.shown), opened.shown
+            assert opened.is_restored

@@ -165,13 +165,13 @@ class Login:
         consent = self._consents.pop(form.get("request_uri", ""), None)
         if consent is None:
             return Reply(400, login_pages.unknown())
-        told = {"iss": self._world.url, "state": consent.state}
+        fields = {"iss": self._world.url, "state": consent.state}
         if form.get("decision") != "allow":
-            told |= {"error": "access_denied"}
+            fields |= {"error": "access_denied"}
         else:
-            told |= {"code": f"cod-{secrets.token_hex(32)}"}
-            _keep(self._codes, told["code"], consent)
-        return _redirect(f"{self._world.url}/oauth/callback?{urlencode(told, quote_via=quote)}")
+            fields |= {"code": f"cod-{secrets.token_hex(32)}"}
+            _keep(self._codes, fields["code"], consent)
+        return _redirect(f"{self._world.url}/oauth/callback?{urlencode(fields, quote_via=quote)}")
 
 
 async def _form(scope: Scope, receive: Receive) -> Fields:

@@ -46,12 +46,12 @@ async function finish() {
   if (!response.ok) return "This login has ended already. Start it again.";
   const { token } = await response.json();
   if (query.get("cli") !== "1") return "You are logged in.";
-  const told = await fetch("http://localhost:6997/token", {
+  const sent = await fetch("http://localhost:6997/token", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token }),
   });
-  return told.ok ? "You are logged in. You can close this page." : "The program did not accept the login.";
+  return sent.ok ? "You are logged in. You can close this page." : "The program did not accept the login.";
 }
 finish().then(
   (text) => { status.textContent = text; },

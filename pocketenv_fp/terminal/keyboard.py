@@ -37,7 +37,7 @@ class Terminal:
             columns, rows = os.get_terminal_size(self.screen)
         except OSError:
             return USUAL
-        # A terminal that nobody has sized has 0 of both.
+        # A terminal without a size reports 0 of both.
         return columns or USUAL[0], rows or USUAL[1]
 
     def write(self, data: bytes) -> None:

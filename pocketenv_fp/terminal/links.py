@@ -177,7 +177,7 @@ def _base64_output(message: Message) -> bytes:
         return _text_output(message)
 
 
-class _Told(msgspec.Struct):
+class _ControlMessage(msgspec.Struct):
     type: str = ""
     message: str = ""
 
@@ -186,7 +186,7 @@ def _cloudflare_output(message: Message) -> bytes | Control:
     if isinstance(message, bytes):
         return message
     try:
-        told = msgspec.json.decode(message, type=_Told)
+        control = msgspec.json.decode(message, type=_ControlMessage)
     except (msgspec.MsgspecError, RecursionError):
         return Control("")
-    return Control(told.type, told.message)
+    return Control(control.type, control.message)

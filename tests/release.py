@@ -61,8 +61,10 @@ def wheel_faults(wheel: Path) -> list[str]:
         names = set(archive.namelist())
         info = f"pocketenv_fp-{VERSION}.dist-info"
         faults = metadata_faults(archive.read(f"{info}/METADATA").decode())
-        if b"pocketenv_fp = pocketenv_fp.pytest_plugin" not in archive.read(f"{info}/entry_points.txt"):
-            faults.append("the pytest plugin is no entry point")
+        points = archive.read(f"{info}/entry_points.txt").decode()
+        for point in ("pocketenv_fp = pocketenv_fp.pytest_plugin", "pocketenv-fp = pocketenv_fp.__main__:main"):
+            if point not in points.splitlines():
+                faults.append(f"{point} is no entry point")
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pocketenv_fp").rglob("*.py")} | {
         "pocketenv_fp/py.typed"
     }

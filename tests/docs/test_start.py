@@ -62,4 +62,4 @@ def test_start_first_program_fails(change: tuple[str, str], message: str, tmp_pa
 def test_start_first_program_without_a_login(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     done = run(tmp_path, "program.py")
-    assert (done.returncode, done.stderr) == (1, "set POCKETENV_TOKEN, or POCKETENV_API_URL=local\n")
+    assert (done.returncode, done.stderr) == (1, "log in first, or set POCKETENV_API_URL=local\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ FIGURES = pytest.StashKey[Figures]()
 # A shell starts what runs in the background with these ignored, and children inherit it: the tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 VARIABLES = ("POCKETENV_TOKEN", "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
 LIVE = places.TESTS / "live"
@@ -42,14 +45,25 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.getoption("pocketenv_live")
     if is_whole and not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", 0) is None:
-        config.option.numprocesses = "logical"
-        # Each process has half of the tests, in their order: what a module sets up is set up once.
+        # Tests wait for sandboxes, servers and pauses: two more processes have work for the processors meanwhile.
+        config.option.numprocesses = _processors() + 2
+        # Each process has a part of the tests, in their order: what a module sets up is set up once.
         config.option.dist = "worksteal"
 
 
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Start with no figures."""
+    """Start with no figures, and have the processes of a run share compiled modules."""
     config.stash[FIGURES] = Figures()
+    cache = getattr(config, "cache", None)
+    if sys.dont_write_bytecode and cache and getattr(config.option, "numprocesses", None):
+        # Else each of hundreds compiles each module for itself, which is seconds for a process that runs tests.
+        sys.dont_write_bytecode = False
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(cache.mkdir("bytecode"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

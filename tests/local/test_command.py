@@ -20,6 +20,7 @@ from pocketenv_fp import local
 from pocketenv_fp.local.__main__ import _bytes, _port, _seconds  # pyright: ignore[reportPrivateUsage]
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.request_log import Answered, Log, line, sandbox
+from tests.levels import LEVELS
 from tests.local.wire import Place, Wire, eventually
 
 LINE = re.compile(r"\d\d:\d\d:\d\d  (\S+(?: \S+)?) +(\d{3}|---) +([\d,.]+ ms)(?:  (.+))?")
@@ -94,7 +95,7 @@ def sleepers(seconds: str) -> int:
     return listed.stdout.splitlines().count(f"sleep {seconds}")
 
 
-@pytest.mark.parametrize("isolation", ["bubblewrap", "processes"])
+@pytest.mark.parametrize("isolation", LEVELS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_command_ends_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: str, number: signal.Signals

@@ -156,6 +156,7 @@ def test_exec_commands_take_turns(wire: Wire) -> None:
         running = [pool.submit(add, number) for number in range(50)]
         while not all(task.done() for task in running):
             assert wire.status(sandbox) == "RUNNING"
+            time.sleep(0.05)
         assert [task.result() for task in running] == [f"0\n{number}\n" for number in range(50)]
 
 

@@ -50,12 +50,13 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.sandbox.commands import job_output as outputs
+from tests.levels import LEVELS
 
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 PATIENCE = 60.0
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "processes"])
+@pytest.fixture(scope="module", params=LEVELS)
 def played(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
     """A platform of each isolation level."""
     if request.param == "bubblewrap" and bubblewrap() is None:

@@ -62,6 +62,7 @@ from pocketenv_fp.sandbox.copying import remote as transfer
 from tests import servers
 from tests.archive.trees import TREES, Node, look, write
 from tests.examples import examples
+from tests.levels import PLAIN
 
 PUT, TAKE = "POST /cp", "GET /cp"
 PUSH, PULL = "sandbox.pushDirectory", "sandbox.pullDirectory"
@@ -87,8 +88,6 @@ HARDEST = Node(
 numbers = itertools.count()
 
 
-# Plain processes have the disk, tar and shell of boxes: where there are boxes, they are tried with what is slow.
-PLAIN = [pytest.mark.slow] if bubblewrap() is not None else []
 WAYS = [
     pytest.param(("bubblewrap", "line"), id="bubblewrap-line"),
     pytest.param(("bubblewrap", "storage"), id="bubblewrap-storage"),

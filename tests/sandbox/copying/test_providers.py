@@ -33,7 +33,8 @@ from pocketenv_fp.local.faults import Drop, Fault, Garbage, Slow
 from pocketenv_fp.sandbox.copying import delivery, departure, lines, remote
 from tests.archive.trees import look, write
 from tests.figures import Figures
-from tests.sandbox.copying.test_copying import HARDEST, PLAIN, client, hidden, names, said, through
+from tests.levels import LEVELS
+from tests.sandbox.copying.test_copying import HARDEST, client, hidden, names, said, through
 
 HOSTILE = [
     "a b",
@@ -76,7 +77,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("isolation", ["bubblewrap", pytest.param("processes", marks=PLAIN)])
+@pytest.mark.parametrize("isolation", LEVELS)
 def test_copies_hostile_names(isolation: Any, tmp_path: Path) -> None:
     """Every name arrives where it was asked to, of directories and of files, each way, and nothing is run."""
     if isolation == "bubblewrap" and bubblewrap() is None:

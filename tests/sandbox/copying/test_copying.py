@@ -95,6 +95,10 @@ WAYS = [
     pytest.param(("processes", "line"), id="processes-line", marks=PLAIN),
     pytest.param(("processes", "storage"), id="processes-storage", marks=PLAIN),
 ]
+BY_STORAGE = pytest.mark.parametrize("place", [WAYS[1], WAYS[4]], indirect=True)
+# What does one thing many times does so at one level of isolation, and what copies nothing runs once.
+HERE = WAYS[:3] if PLAIN else WAYS[3:]
+ONCE = pytest.mark.parametrize("place", HERE[:1], indirect=True)
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -116,15 +120,6 @@ def through(patch: pytest.MonkeyPatch, way: str) -> None:
     if way == "commands":
         no_copies = providers.provider_of("cloudflare")._replace(copies=False)
         patch.setattr(transfer.End, "provider", no_copies)
-
-
-@pytest.fixture
-def by_storage(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every copy go through storage, once on each level of isolation."""
-    if delivery.SMALL == 0:
-        pytest.skip("done where copies travel in lines")
-    assert place
-    through(monkeypatch, "storage")
 
 
 def client(place: local.Platform, retries: int = 3) -> Config:
@@ -457,6 +452,7 @@ def test_ignore_files_are_followed_unless_it_is_said_otherwise(box: Sandbox, the
 # What is refused and what fails
 
 
+@ONCE
 @pytest.mark.parametrize("path", ["/", "..", "//", "/..", "a/../..", "~", "~/a", "a\0b", ""])
 def test_paths_that_cannot_be_are_invalid_and_nothing_is_sent(
     place: local.Platform, box: Sandbox, path: str, tmp_path: Path
@@ -473,6 +469,7 @@ def test_paths_that_cannot_be_are_invalid_and_nothing_is_sent(
     assert list(place.calls) == []
 
 
+@ONCE
 def test_half_a_surrogate_pair_is_invalid_wherever_it_stands(
     place: local.Platform, box: Sandbox, tmp_path: Path
 ) -> None:
@@ -507,6 +504,7 @@ def test_a_current_directory_that_is_gone_is_a_failure(
         assert isinstance(download(box, there, target).failure(), ArchiveError)
 
 
+@ONCE
 def test_what_is_not_on_this_machine_is_not_sent(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:
     place.calls.clear()
     os.mkfifo(tmp_path / "pipe")
@@ -574,7 +572,7 @@ EVIL: dict[str, bytes] = {
 }
 
 
-@pytest.mark.usefixtures("by_storage")
+@BY_STORAGE
 @pytest.mark.parametrize("name", EVIL)
 def test_an_evil_archive_is_refused_and_nothing_is_changed(
     box: Sandbox, there: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -596,7 +594,7 @@ def test_an_evil_archive_is_refused_and_nothing_is_changed(
     assert look(tmp_path) == before
 
 
-@pytest.mark.usefixtures("by_storage")
+@BY_STORAGE
 def test_an_archive_of_a_file_holds_one_file(
     box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -647,7 +645,7 @@ def test_a_mount_gets_what_it_should_whatever_its_entries_are_called(box: Sandbo
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("by_storage")
+@pytest.mark.parametrize("place", HERE[1:2], indirect=True)
 @pytest.mark.parametrize("method", ["run", "push", "pull"])
 @pytest.mark.parametrize("when", ["after", "before"])
 def test_ctrl_c_leaves_nothing_in_a_sandbox(  # noqa: PLR0917  # fixtures
@@ -681,7 +679,7 @@ def test_ctrl_c_leaves_nothing_in_a_sandbox(  # noqa: PLR0917  # fixtures
     assert set(names(tmp_path)) <= {"in", "out"}
 
 
-@pytest.mark.usefixtures("by_storage")
+@BY_STORAGE
 @pytest.mark.parametrize("method", ["run", "pull"])
 def test_what_comes_when_it_is_not_waited_for_is_removed(
     boxes: tuple[Sandbox, Sandbox], there: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -726,6 +724,7 @@ LOST: list[Fault] = [Drop(after_work=True), Garbage(after_work=True), Refuse(502
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("place", HERE, indirect=True)
 @pytest.mark.parametrize("fault", LOST, ids=repr)
 @pytest.mark.parametrize("number", range(4))
 def test_a_lost_answer_of_a_line_leaves_nothing(  # fixtures
@@ -767,7 +766,7 @@ def test_a_lost_answer_of_a_line_leaves_nothing(  # fixtures
         (each | delete).unwrap()
 
 
-@pytest.mark.usefixtures("by_storage")
+@BY_STORAGE
 @pytest.mark.parametrize(
     "fault", [Drop(), Drop(reset=True, after_work=True), Cut(), Cut(bytes=0), Refuse(503)], ids=repr
 )
@@ -794,7 +793,7 @@ def test_a_download_that_breaks_off_begins_anew(
     assert hidden(box) == ""
 
 
-@pytest.mark.usefixtures("by_storage")
+@BY_STORAGE
 @pytest.mark.parametrize("fault", [Drop(after_work=True), Garbage(after_work=True), Refuse(502)], ids=repr)
 def test_what_a_sandbox_was_asked_for_is_asked_for_once(
     place: local.Platform, boxes: tuple[Sandbox, Sandbox], there: str, fault: Fault, tmp_path: Path
@@ -815,7 +814,7 @@ def test_what_a_sandbox_was_asked_for_is_asked_for_once(
     assert said(other, f"ls -d {there} || true") == ""
 
 
-@pytest.mark.usefixtures("by_storage")
+@BY_STORAGE
 def test_an_upload_that_breaks_off_is_repeated_and_unpacked_once(
     place: local.Platform, box: Sandbox, there: str, tmp_path: Path
 ) -> None:
@@ -843,7 +842,7 @@ def test_a_sandbox_that_does_not_run_is_a_400(place: local.Platform, box: Sandbo
     assert place
 
 
-@pytest.mark.usefixtures("by_storage")
+@BY_STORAGE
 @pytest.mark.parametrize("size", [0, 60, -1500])
 def test_an_archive_that_is_lost_is_a_failure(  # fixtures
     there: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -889,6 +888,7 @@ def test_a_link_that_leads_outside_is_refused_with_a_way_out_and_sent_as_it_is(
     assert said(box, f"cd {there}/up && readlink absolute up") == "/usr/bin/env\n../../x\n"
 
 
+@ONCE
 def test_a_directory_that_nobody_may_look_into_has_no_file_for_anybody() -> None:
     program = (
         "import os, sys\n"
@@ -946,6 +946,7 @@ def test_a_destination_is_a_sandbox_a_result_or_an_id(box: Sandbox, other: Sandb
     assert said(other, f"ls {there}").split() == [str(number) for number in range(1, 10)]
 
 
+@ONCE
 def test_a_failure_of_either_end_passes_by(place: local.Platform, box: Sandbox) -> None:
     place.calls.clear()
     failed: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
@@ -960,6 +961,7 @@ def test_a_failure_of_either_end_passes_by(place: local.Platform, box: Sandbox) 
         assert isinstance(missing.failure(), SandboxNotFound)
 
 
+@ONCE
 def test_what_is_wrong_in_the_program_is_a_type_error(box: Sandbox) -> None:
     wrong: Any = copy_to
     calls: list[Callable[[], object]] = [
@@ -982,6 +984,7 @@ def test_what_is_wrong_in_the_program_is_a_type_error(box: Sandbox) -> None:
             taken("a", **options)
 
 
+@ONCE
 def test_a_step_prints_as_its_source_and_is_a_value() -> None:
     step = upload(Path("a"), "b", ignore=["*.log"]) | download("b", Path("c"), max_bytes=5)
     assert repr(step) == "upload('a', 'b', ignore=['*.log']) | download('b', 'c', max_bytes=5)"

@@ -45,7 +45,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.getoption("pocketenv_live")
     if is_whole and not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", 0) is None:
-        # Tests wait for sandboxes, servers and pauses: two more processes have work for the processors meanwhile.
+        # Tests wait for sandboxes, servers and pauses: two more processes keep the processors busy.
         config.option.numprocesses = _processors() + 2
         # Each process has a part of the tests, in their order: what a module sets up is set up once.
         config.option.dist = "worksteal"

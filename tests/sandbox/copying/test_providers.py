@@ -106,10 +106,12 @@ def test_copies_hostile_names(isolation: Any, tmp_path: Path) -> None:
         assert hidden(box) == ""
 
 
-PROVIDERS = ["cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop"]
+# Those that copy through storage, and through commands, in a shell that stays and in one for each command.
+PROVIDERS = ["cloudflare", "daytona", "e2b"]
+ALIKE = ["deno", "vercel", "sprites", "modal", "hopx", "runloop"]
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", [*PROVIDERS, *(pytest.param(each, marks=pytest.mark.slow) for each in ALIKE)])
 def test_copies_each_provider(provider: str, platform: local.Platform, tmp_path: Path) -> None:
     """Trees and files, small and large, arrive the same on every provider that is played."""
     write(HARDEST, tmp_path / "in")

@@ -130,7 +130,7 @@ def test_stop_ends_the_commands_that_run(wire: Wire) -> None:
     running.start()
     assert eventually(lambda: living(wire, sandbox) >= 2)
     wire.post("sandbox.stopSandbox", id=sandbox)
-    running.join(5)
+    running.join(60)
     assert statuses == [500]
 
 

@@ -80,7 +80,7 @@ def _lease(
     with guarded():
         try:
             with noting(made), own_sandboxes.wanted(), opened():
-                acquired = Success(target) | acquire
+                acquired = acquire.run_before(use, Success(target))
             with opened():
                 result = acquired | use
         except BaseException as stopped:

@@ -54,6 +54,12 @@ from tests.levels import LEVELS
 
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 PATIENCE = 60.0
+# Plain processes with the two shells that there are: one that stays, and one for each command.
+EACH_PROVIDER = pytest.mark.parametrize(
+    ("played", "provider"),
+    [*(("bubblewrap", name) for name in PROVIDERS), ("processes", "cloudflare"), ("processes", "daytona")],
+    indirect=["played"],
+)
 
 
 @pytest.fixture(scope="module", params=LEVELS)
@@ -85,7 +91,7 @@ HARD = 'printf \'%s|\' "it\'s" "$A" "$LC_X" "$PATH_"; printf \'e\\n\\n\' >&2; ca
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("provider", PROVIDERS)
+@EACH_PROVIDER
 @pytest.mark.usefixtures("login")
 def test_jobs_each_provider(provider: str) -> None:
     """The whole life of jobs, the same on each provider."""

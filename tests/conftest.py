@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -91,12 +92,22 @@ def platform() -> Iterator[local.Platform]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Paths of directories that are not there, for tests without a directory of their own."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _nobody(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _homes: Iterator[Path]) -> None:
     """No test sees the person who runs it: neither the environment's token nor the home directory's."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # A new directory among thousands takes longer than most tests, which need none.
+    has_own = "tmp_path" in request.fixturenames
+    home = request.getfixturevalue("tmp_path") / "home" if has_own else next(_homes)
+    monkeypatch.setenv("HOME", str(home))
 
 
 @pytest.fixture

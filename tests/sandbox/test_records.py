@@ -110,7 +110,11 @@ EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.noun)
 @pytest.fixture
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a set that is tried again wait for nothing: no other process sets the same."""
-    monkeypatch.setattr(records, "nap", lambda _: None)
+
+    def no_pause(_: float) -> None:
+        pass
+
+    monkeypatch.setattr(records, "nap", no_pause)
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pocketenv_fp import local
-from tests import places
+from tests import bytecode, places
 from tests.examples import register
 from tests.figures import Figures
 
@@ -59,12 +58,17 @@ def _processors() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Start with no figures, and have the processes of a run share compiled modules."""
     config.stash[FIGURES] = Figures()
-    cache = getattr(config, "cache", None)
-    if sys.dont_write_bytecode and cache and getattr(config.option, "numprocesses", None):
-        # Else each of hundreds compiles each module for itself, which is seconds for a process that runs tests.
-        sys.dont_write_bytecode = False
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(cache.mkdir("bytecode"))
+    if getattr(config.option, "numprocesses", None):
+        bytecode.share(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Have one of several processes compile the tests."""
+    if not hasattr(session.config, "workerinput"):
+        return (yield)
+    with bytecode.first_alone(session.config):
+        return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -207,7 +207,15 @@ def test_exec_long_line(box: Sandbox, letter: str) -> None:
 # Exit codes
 
 
-@pytest.mark.parametrize(("cwd", "timeout"), [(None, None), ("/tmp", 20.0)])
+@pytest.mark.parametrize(
+    ("cwd", "timeout"),
+    [
+        (None, None),
+        ("/tmp", 20.0),
+        pytest.param("/tmp", None, marks=pytest.mark.slow),
+        pytest.param(None, 20.0, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("code", [0, 1, 3, 124, 125, 126, 127, 137, 143, 255])
 def test_an_exit_code_is_the_commands_own(box: Sandbox, code: int, cwd: str | None, timeout: float | None) -> None:
     assert exec(box, f"exit {code}", cwd=cwd, timeout=timeout) == Success(ExecResult("", "", code))

@@ -105,7 +105,7 @@ def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _nobody(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _homes: Iterator[Path]) -> None:
-    """No test sees the person who runs it: neither the environment's token nor the home directory's."""
+    """No test sees the login of this machine's user: neither the environment's token nor the home directory's."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     # A new directory among thousands takes longer than most tests, which need none.
@@ -116,7 +116,7 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _ho
 
 @pytest.fixture
 def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """The environment of somebody who is logged in to the embedded platform, and has no sandbox there yet.
+    """The environment of a user that is logged in to the embedded platform, and has no sandbox there yet.
 
     Names are unique on a platform: what a test leaves behind would be in the way of the next one.
     """

@@ -54,8 +54,9 @@ def start(
     >>> (create("my-box") | start).map(lambda box: box.status)
     <Success: Status.RUNNING>
     """
-    asked = procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, {"repo": repo, "keepAlive": keep_alive})
-    return send(asked).bind(lambda _: look_if_needed(started(sandbox)))
+    options = {"repo": repo, "keepAlive": keep_alive}
+    done = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
+    return done if isinstance(done, Failure) else look_if_needed(started(sandbox))
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -76,8 +77,8 @@ def stop(
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
     <Success: Status.STOPPED>
     """
-    asked = procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id})
-    return send(asked).bind(lambda _: look_if_needed(replace(sandbox, status=Status.UNKNOWN)))
+    done = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
+    return done if isinstance(done, Failure) else look_if_needed(replace(sandbox, status=Status.UNKNOWN))
 
 
 @step(Sandbox, reads=Need.ID, returns_target=True)

@@ -28,7 +28,8 @@ from returns.result import Result
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.observing.timeline import CallRecord, StepRecord, end_of, timeline
-from pocketenv_fp.steps.operation import Step, demand_step
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Step
 
 __all__ = ["CallRecord", "StepRecord", "Trace", "Traced", "Tracer", "on_lane", "recording", "trace", "tracing"]
 

@@ -1,4 +1,4 @@
-"""`explain` and `as_curl`: what is told is what is sent, nothing is done, and no secret is told."""
+"""`explain` and `as_curl`: they list the requests that a run sends, send none, and show no secret."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ from pocketenv_fp.observing import observing
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Applied, step
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.step import Applied
 from tests.conformance import contract
 from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.every_function.test_laws import NAMES, arguments
@@ -108,7 +109,7 @@ def never(_: object) -> Any:
     raise AssertionError("no function of the program is called")
 
 
-# What is told is what is sent
+# The listed requests are those that are sent
 
 
 def told_of(platform: local.Platform, before: int) -> list[str]:

@@ -83,7 +83,7 @@ def spawn(
         return line
     started = _Spawned(sandbox, name or mark, mark)
     added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
-    return added.bind(lambda _: started.service())
+    return added if isinstance(added, Failure) else started.service()
 
 
 # Set in the environment of the service and its children, so that a search in /proc finds them.

@@ -131,4 +131,4 @@ def _rehearsed(end: End, remote: str, local: str | PathLike[str]) -> Result[Path
 
     with rehearsal.copying(os.fspath(local)):
         path = place("remote", remote)
-        return path.bind(lambda known: fetch(end, known, arrive, operation="download", most=-1))
+        return path if isinstance(path, Failure) else fetch(end, path.unwrap(), arrive, operation="download", most=-1)

@@ -136,5 +136,8 @@ def _rehearsed(end: End, local: str | PathLike[str], remote: str) -> Result[Sand
         lambda: "as for a large directory, since no file is read here; a small one needs the last request only"
     )
     with rehearsal.copying(os.fspath(local)):
-        goal = place("remote", remote).map(lambda path: Goal(path, "directory", into=names_directory(remote)))
-        return goal.bind(lambda known: deliver(end, known, unread, operation="upload"))
+        path = place("remote", remote)
+        if isinstance(path, Failure):
+            return path
+        goal = Goal(path.unwrap(), "directory", into=names_directory(remote))
+        return deliver(end, goal, unread, operation="upload")

@@ -5,7 +5,9 @@ The random ones run a few times, and often with what is slow: ``POCKETENV_JOB_RU
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import itertools
 import json
 import os
 import random
@@ -43,6 +45,7 @@ from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, S
 from pocketenv_fp.sandbox.commands import job_requests
 from tests.figures import Figures
 
+KILLS = 4
 RUNS = max(int(os.environ.get("POCKETENV_JOB_RUNS", "20")) // 2, 1)
 EACH = pytest.mark.parametrize(
     ("provider", "runs"),
@@ -146,19 +149,24 @@ def test_follow_killed(provider: str, runs: int, login: local.Platform, tmp_path
         for run in range(runs):
             path = tmp_path / f"{run}"
             job = (box | submit('python3 -c "$PRINTER"', [str(run)], env={"PRINTER": PRINTER})).unwrap()
-            is_done, patience = False, 0.3
-            while not is_done:
+            for number in itertools.count():
                 ends = {stream: end for stream, _, end in kept(path)}
                 places = [str(ends.get(name, 0)) for name in ("stdout", "stderr")]
                 print(json.dumps([box.id, job.id, str(path), *places]), file=followers.stdin, flush=True)
                 pid = int(followers.stdout.readline())
-                ended = pool.submit(followers.stdout.readline)
-                try:
-                    is_done = ended.result(choose.uniform(0.5, 1) * patience) == "0\n"
-                except TimeoutError:
-                    os.kill(pid, signal.SIGKILL)
-                    is_done = ended.result() == "0\n"
-                    kills, patience = kills + 1, patience * 1.2
+                ended, before = pool.submit(followers.stdout.readline), len(kept(path))
+                if number < KILLS:
+                    # One before anything came, perhaps, and the next one in the midst of it.
+                    while number % 2 and len(kept(path)) == before and not ended.done():
+                        time.sleep(0.01)
+                    time.sleep(choose.uniform(0, 0.1))
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                code = int(ended.result())
+                assert code in {0, -signal.SIGKILL}
+                if code == 0:
+                    break
+                kills += 1
             texts = {
                 name: "".join(text for stream, text, _ in kept(path) if stream == name) for name in ("stdout", "stderr")
             }

@@ -20,7 +20,6 @@ FIGURES = pytest.StashKey[Figures]()
 # A shell starts what runs in the background with these ignored, and children inherit it: the tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 VARIABLES = ("POCKETENV_TOKEN", "POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
 LIVE = places.TESTS / "live"

@@ -44,6 +44,7 @@ API_URL = "https://api.pocketenv.io"
 STORAGE_URL = "https://sandbox.pocketenv.io"
 PUBLIC_KEY = "2bf96e12d109e6948046a7803ef1696e12c11f04f20a6ce64dbd4bcd93db9341"
 LOCAL = "local"
+TOKEN_FILE = "~/.pocketenv/token.json"  # noqa: S105  # a path
 
 T = TypeVar("T")
 
@@ -292,17 +293,16 @@ class _TokenFile(msgspec.Struct):
 
 
 def _token_file() -> HiddenText | InvalidInput | None:
-    path = "~/.pocketenv/token.json"
     try:
         # pathlib would be a tenth of this library's import time.
-        with open(os.path.expanduser(path), "rb") as file:  # noqa: PTH111, PTH123
+        with open(os.path.expanduser(TOKEN_FILE), "rb") as file:  # noqa: PTH111, PTH123
             return HiddenText(msgspec.json.decode(file.read(), type=_TokenFile).token)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        return InvalidInput("token", f"{path} cannot be read: {error.strerror}")
+        return InvalidInput("token", f"{TOKEN_FILE} cannot be read: {error.strerror}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return InvalidInput("token", f'{path} does not contain {{"token": "…"}}')
+        return InvalidInput("token", f'{TOKEN_FILE} does not contain {{"token": "…"}}')
 
 
 # Every call asks for the settings, and they seldom change.

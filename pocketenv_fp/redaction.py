@@ -32,6 +32,7 @@ __all__ = [
     "Source",
     "counted",
     "function_name",
+    "hidden",
     "is_secret",
     "printable",
     "secret_names",
@@ -87,6 +88,24 @@ class HiddenBytes(bytes):
     def __getitem__(self, key: Any, /) -> Any:
         part = cast("int | bytes", super().__getitem__(key))
         return part if isinstance(part, int) else HiddenBytes(part)
+
+
+def hidden(value: Any) -> Any:
+    """Return an equal value with a masked repr: a string, bytes, or a list, tuple or dict of them.
+
+    >>> from pocketenv_fp.redaction import hidden
+    >>> hidden({"API_KEY": "sk-12345"}), hidden(None)
+    ({'API_KEY': '***'}, None)
+    """
+    if isinstance(value, str):
+        return HiddenText(str.__str__(value))
+    if isinstance(value, bytes):
+        return HiddenBytes(value)
+    if isinstance(value, Mapping):
+        return {key: hidden(each) for key, each in cast("Mapping[object, object]", value).items()}
+    if type(value) in {list, tuple}:
+        return type(value)(map(hidden, value))
+    return value
 
 
 @cache

@@ -49,6 +49,7 @@ __all__ = [
     "answered_by",
     "connected",
     "decode",
+    "delivered",
     "exchanged",
     "has_door",
     "nothing",
@@ -196,13 +197,16 @@ def send(call: Call[T]) -> Result[T, PocketenvError]:
     request = _request(call, login)
     if isinstance(request, Failure):
         return request
-    line = connected(login, call.nsid)
+    answer = delivered(request.unwrap(), login, _read_timeout(call, login), call.nsid)
+    return answer if isinstance(answer, Failure) else _read(call, answer.unwrap(), login)
+
+
+def delivered(request: Request, known: Settings, read_timeout: float, operation: str) -> Result[Answer, PocketenvError]:
+    """Return the answer to a request, whatever its status. Failures: those of `connected` and `exchanged`."""
+    line = connected(known, operation)
     if isinstance(line, Failure):
         return line
-    answer = exchanged(line.unwrap().send, request.unwrap(), _read_timeout(call, login), call.nsid)
-    if isinstance(answer, Failure):
-        return answer
-    return _read(call, answer.unwrap(), login)
+    return exchanged(line.unwrap().send, request, read_timeout, operation)
 
 
 def exchanged(

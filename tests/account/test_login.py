@@ -47,7 +47,7 @@ from pocketenv_fp import (
 from pocketenv_fp.account import logins, token_file
 from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.redaction import HiddenText
-from pocketenv_fp.steps.operation import identity
+from pocketenv_fp.steps.step import identity
 from tests import servers
 from tests.servers import Server, client, reply
 

@@ -50,7 +50,6 @@ __all__ = [
     "connected",
     "decode",
     "delivered",
-    "exchanged",
     "has_door",
     "nothing",
     "procedure",
@@ -201,21 +200,17 @@ def send(call: Call[T]) -> Result[T, PocketenvError]:
     return answer if isinstance(answer, Failure) else _read(call, answer.unwrap(), login)
 
 
-def delivered(request: Request, known: Settings, read_timeout: float, operation: str) -> Result[Answer, PocketenvError]:
-    """Return the answer to a request, whatever its status. Failures: those of `connected` and `exchanged`."""
+def delivered(
+    request: Request, known: Settings, read_timeout: float, operation: str, *, whole: bool = True
+) -> Result[Answer, PocketenvError]:
+    """Send a request and return its answer, whatever its status. ``whole`` reads the body too.
+
+    Failures: those of `connected`; TransportError where no answer came; DeadlineExceeded.
+    """
     line = connected(known, operation)
     if isinstance(line, Failure):
         return line
-    return exchanged(line.unwrap().send, request, read_timeout, operation)
-
-
-def exchanged(
-    exchange: Callable[[Request, float, str], Answer], request: Request, read_timeout: float, operation: str
-) -> Result[Answer, PocketenvError]:
-    """Return the answer that a method of `Transport` returns for a request, whatever its status.
-
-    Failures: TransportError where no answer came; DeadlineExceeded.
-    """
+    exchange = line.unwrap().send if whole else line.unwrap().open
     # requests is slow to import: a program that only composes steps does not wait for it.
     from pocketenv_fp.http.failures import TROUBLE, trouble
 

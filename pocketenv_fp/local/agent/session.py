@@ -210,7 +210,7 @@ class Session:
             current.alone_at = None
             return
         # The size is read after the look: a killed process writes until it is gone, and the shell reports its death. So
-        # some growth is none of the shell's own output.
+        # some growth is not the shell's own output.
         size = current.written()
         if current.alone_at is None:
             current.alone_at = size

@@ -76,6 +76,16 @@ def test_it_tells_what_it_read_and_the_survey_knew_it(tmp_path: Path) -> None:
     assert survey(tmp_path / "d" / "b", ignore=NO_IGNORE) == Survey(entries=1, bytes=1)
 
 
+def test_pack_keeps_all_mode_bits(tmp_path: Path) -> None:
+    (tmp_path / "program").write_bytes(b"")
+    (tmp_path / "shared").mkdir()
+    modes = {"program": 0o4751, "shared": 0o1777}
+    for name, mode in modes.items():
+        (tmp_path / name).chmod(mode)
+    with tarfile.open(fileobj=BytesIO(packed(tmp_path))) as archive:
+        assert {entry.name: entry.mode for entry in archive} == modes
+
+
 def test_nothing_is_left_when_it_is_closed_early(tmp_path: Path) -> None:
     noise(tmp_path / "noise", 16 * MEBI)
     before = open_files()

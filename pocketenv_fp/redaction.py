@@ -24,11 +24,13 @@ from returns.result import Failure
 __all__ = [
     "HIDDEN",
     "NOT_PICKLED",
+    "NOT_SHOWN",
     "HiddenBytes",
     "HiddenText",
     "MaskedText",
     "SecretText",
     "Source",
+    "counted",
     "function_name",
     "hidden",
     "is_secret",
@@ -215,6 +217,11 @@ def _has_secret_names(mapping: Mapping[object, object]) -> bool:
 
 def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
     return type(value) is tuple  # not a named tuple, which prints itself
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: ``1 step``, ``1,000 steps``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shorten(text: str, longest: int) -> str:

@@ -374,6 +374,12 @@ def _context(bundle: str) -> ssl.SSLContext:
     return _contexts[key]
 
 
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context of requests with these settings. Raises OSError for a CA bundle that cannot be read."""
+    with _making:
+        return _context(_bundle(settings.verify))
+
+
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
 # One for each host, for all settings: the platform counts requests by address.
 _limiters: dict[str, Limiter] = {}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from pocketenv_fp.local.box import Box, Kind, Plan, Refused
 
 __all__ = ["Finished", "Lost", "Machine", "Refused"]
 
+TERMINAL = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 LIMITED = "the output was cut: the command wrote more than it may\n"
 
 
@@ -135,6 +137,23 @@ class Machine:
         """Type these before the next line, if the shell runs."""
         if self.box is not None and self.box is self._typed_in:
             self._later += lines
+
+    async def open_terminal(self, size: tuple[int, int], *, directory: str, home: str) -> int:
+        """Start an interactive bash in a terminal of (columns, rows). Return the descriptor of the terminal's other end.
+
+        It does not block. Reading it raises OSError once the shell and its children have ended. Raises Refused.
+        """
+        box = await self._boot()
+        columns, rows = size
+        request = {"do": "terminal", "columns": columns, "rows": rows, "cwd": directory, "home": home, "env": TERMINAL}
+        near, far = socket.socketpair()
+        with near, far:
+            await box.ask(request, descriptor=far.fileno())
+            near.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            _, descriptors, _, _ = socket.recv_fds(near, 1, 1)
+        os.set_inheritable(descriptors[0], False)  # noqa: FBT003 - its own signature
+        os.set_blocking(descriptors[0], False)
+        return descriptors[0]
 
     @contextlib.asynccontextmanager
     async def hold(self, archive: Path, *, writing: bool = False) -> AsyncGenerator[str]:

@@ -26,6 +26,7 @@ from pocketenv_fp import (
     exec_script,
     from_env,
     get_sandbox,
+    login,
     pocketenv,
     sandbox,
     sh,
@@ -67,6 +68,7 @@ def stopping(place: tuple[type, str]) -> Callable[..., Any]:
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("THE_SECRET", SECRET)
+    monkeypatch.setenv("POCKETENV_APP_PASSWORD", SECRET)
     servers.forget()
     yield
     servers.forget()
@@ -104,6 +106,7 @@ CALLS: dict[str, Callable[[Config], object]] = {
     "secret": lambda config: sandbox.set_secret(BOX, "NAME", from_env("THE_SECRET"), config=config),
     "low secret": lambda config: pocketenv.add_secret("3f2a", "NAME", from_env("THE_SECRET"), config=config),
     "upload": lambda config: under(config, storage.put, pieces),
+    "login": lambda config: login("alice.test", app_password=True, config=config),
 }
 # What a caller writes into the call itself. The tests look at the library's frames, not at the caller's.
 LITERALS: dict[str, Callable[[Config], object]] = {

@@ -165,6 +165,23 @@ def test_pack_refuses_a_file_that_becomes_a_pipe(tmp_path: Path) -> None:
     assert caught.value.entry == "b"
 
 
+def test_pack_refuses_a_file_that_becomes_a_link(tmp_path: Path) -> None:
+    """A link that replaces a file during the walk is not followed out of the tree."""
+    (tmp_path / "outside").write_bytes(b"not to be read")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_bytes(bytes(compression.BLOCK))
+    (tree / "b").write_bytes(b"b")
+
+    def count(_: int) -> None:
+        (tree / "b").unlink(missing_ok=True)
+        (tree / "b").symlink_to("../outside")
+
+    with pytest.raises(ArchiveError, match="symbolic links") as caught:
+        list(pack(tree, ignore=NO_IGNORE, count=count))
+    assert caught.value.entry == "b"
+
+
 def test_skipped_names_only_the_first() -> None:
     skipped = Skipped()
     for number in range(1000):

@@ -51,7 +51,9 @@ def opened(place: local.Platform, path: str, host: str = "localhost", **headers:
     port = urlsplit(place.url).port
     with (
         socket.create_connection(("127.0.0.1", port)) as near,
-        connect(f"ws://{host}:{port}{path}", sock=near, additional_headers=headers, close_timeout=5) as line,
+        connect(
+            f"ws://{host}:{port}{path}", sock=near, additional_headers=headers, close_timeout=5, compression=None
+        ) as line,
     ):
         yield line
 

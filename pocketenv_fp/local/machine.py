@@ -42,7 +42,7 @@ class Machine:
     so that no command gets into a machine that was halted in between.
     `turn` is a lock for changes of the whole machine (start, stop, delete, backup). Commands do not wait for it.
     `variables` is the environment of the last start; None until it is read again after a restart.
-    `early`: its content is from before the sandbox was ready.
+    `early`: its content is from before the sandbox was ready. `is_retired`: its sandbox is deleted.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Machine:
         self.generation = 0
         self.variables: dict[str, str] | None = None
         self.early = False
+        self.is_retired = False
         self.turn = asyncio.Lock()
         self.box: Box | None = None
         self._trash = trash
@@ -231,6 +232,11 @@ class Machine:
         if self._kind.isolation == "processes":
             await aside(processes.end_marked, self.folder)
 
+    async def retire(self) -> None:
+        """Kill every process as `halt` does, and refuse each later operation: the sandbox is deleted."""
+        self.is_retired = True
+        await self.halt()
+
     async def discard(self) -> None:
         """Remove the file system. A crash half way leaves nothing of it in place."""
         await aside(trash, self.folder, self._trash)
@@ -240,7 +246,7 @@ class Machine:
         if self.box is not None:
             return self.box
         async with self._building:
-            if generation != self.generation or self._closed.is_set():
+            if generation != self.generation or self.is_retired or self._closed.is_set():
                 raise Refused("halted")
             if self.box is not None:
                 return self.box

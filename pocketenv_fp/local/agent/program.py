@@ -426,11 +426,12 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _curb(log: str, shell: int, is_growing: bool) -> None:  # noqa: FBT001 - called by position
+def _curb(log: str, shell: int) -> bool:
     holders = {pid for pid in process_tree.living() if pid not in {shell, os.getpid()} and _holds(pid, f"{log}.")}
-    for pid in holders or ({shell} if is_growing else set[int]()):
+    for pid in holders:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+    return bool(holders)
 
 
 def _holds(pid: int, start: str) -> bool:

@@ -232,7 +232,7 @@ def test_without_the_extra_it_says_what_to_install(run: Run, pytester: pytest.Py
             pass
     """)
     result.assert_outcomes(errors=2, passed=1)
-    result.stdout.fnmatch_lines(["pocketenv_local needs uvicorn: pip install 'pocketenv-fp[[]local]'"])
+    result.stdout.fnmatch_lines(["pocketenv_local: uvicorn is missing: pip install *[[]local]*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("pocketenv_local: isolation*")
 

@@ -52,7 +52,7 @@ def console(
     end the terminal is restored. On Cloudflare the platform does not report the end of the shell: leave with Ctrl-]
     after ``exit``. A shell that is left there runs on until the sandbox stops. The shell is not the one of `exec`.
 
-    Needs the extra ``pocketenv-fp[console]``, and raises ImportError without it.
+    Needs the extra ``console``, and raises ImportError without it.
 
     Failures: NotSupported for a provider whose terminal is not known; InvalidInput if standard input or output is not a
     terminal, and for a sandbox that does not run; SandboxNotFound, also for a sandbox of another user; TransportError.

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.extras import install_command
 from pocketenv_fp.local.__main__ import _bytes, _port, _seconds  # pyright: ignore[reportPrivateUsage]
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.request_log import Answered, Log, line, sandbox
@@ -256,7 +257,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "pocketenv: uvicorn is missing: pip install 'pocketenv-fp[local]'\n"
+    assert done.stderr == f"pocketenv: uvicorn is missing: {install_command('local')}\n"
 
 
 @pytest.mark.parametrize(

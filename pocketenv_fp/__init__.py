@@ -49,6 +49,7 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.errors.maps import from_map, to_map
 from pocketenv_fp.models import (
     Backup,
+    DirectoryEntry,
     ExecResult,
     File,
     Integration,
@@ -99,6 +100,7 @@ from pocketenv_fp.sandbox import (
     download,
     exec,
     exec_script,
+    exists,
     expose,
     follow,
     forget,
@@ -117,6 +119,7 @@ from pocketenv_fp.sandbox import (
     iter_volumes,
     job_output,
     list_backups,
+    list_directory,
     list_files,
     list_integrations,
     list_jobs,
@@ -125,6 +128,8 @@ from pocketenv_fp.sandbox import (
     list_services,
     list_variables,
     list_volumes,
+    read_bytes,
+    read_text,
     refresh,
     rename,
     restart_service,
@@ -150,6 +155,7 @@ from pocketenv_fp.sandbox import (
     vscode,
     wait_for_job,
     wait_until_running,
+    write_file,
 )
 from pocketenv_fp.sandbox.managed import ephemeral, managed
 from pocketenv_fp.steps.combinators import (
@@ -184,6 +190,7 @@ __all__ = [
     "Config",
     "DeadlineExceeded",
     "DecodeError",
+    "DirectoryEntry",
     "EncryptionError",
     "ExecResult",
     "Explanation",
@@ -254,6 +261,7 @@ __all__ = [
     "ephemeral",
     "exec",
     "exec_script",
+    "exists",
     "explain",
     "expose",
     "fan_out",
@@ -287,6 +295,7 @@ __all__ = [
     "keep",
     "lines",
     "list_backups",
+    "list_directory",
     "list_files",
     "list_integrations",
     "list_jobs",
@@ -303,6 +312,8 @@ __all__ = [
     "partition",
     "pocketenv",
     "raise_for",
+    "read_bytes",
+    "read_text",
     "recover",
     "refresh",
     "rename",
@@ -339,6 +350,7 @@ __all__ = [
     "wait_until_running",
     "when",
     "within",
+    "write_file",
 ]
 
 # Imported on first use: few programs need these, and they are a tenth of the import time.

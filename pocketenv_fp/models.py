@@ -17,6 +17,8 @@ from pocketenv_fp.redaction import HIDDEN, without_passwords
 
 __all__ = [
     "Backup",
+    "DirectoryEntry",
+    "EntryKind",
     "ExecResult",
     "File",
     "Integration",
@@ -213,6 +215,24 @@ class File(Record, frozen=True):
     path: str
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+EntryKind = Literal["file", "directory", "symlink", "other"]
+"""The kind of an entry of a directory. A pipe, a socket and a device are other."""
+
+
+class DirectoryEntry(Record, frozen=True, kw_only=True):
+    """An entry of a directory of a sandbox. ``size`` is in bytes, ``mode`` its permission bits.
+
+    ``modified`` is the time of its last change, in whole seconds. ``target`` is the path that a symlink holds.
+    """
+
+    name: str
+    kind: EntryKind
+    size: int
+    mode: int
+    modified: datetime
+    target: str | None = None
 
 
 class Volume(Record, frozen=True):

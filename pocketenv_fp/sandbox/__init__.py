@@ -25,6 +25,9 @@ from pocketenv_fp.sandbox.commands.spawn import spawn
 from pocketenv_fp.sandbox.copying.copy_to import copy_to
 from pocketenv_fp.sandbox.copying.download import download
 from pocketenv_fp.sandbox.copying.upload import upload
+from pocketenv_fp.sandbox.file_system.directory import list_directory
+from pocketenv_fp.sandbox.file_system.reading import exists, read_bytes, read_text
+from pocketenv_fp.sandbox.file_system.writing import write_file
 from pocketenv_fp.sandbox.files import delete_file, get_file, iter_files, list_files, set_file
 from pocketenv_fp.sandbox.integrations import create_integration, list_integrations
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
@@ -60,6 +63,7 @@ __all__ = [
     "download",
     "exec",
     "exec_script",
+    "exists",
     "expose",
     "follow",
     "forget",
@@ -78,6 +82,7 @@ __all__ = [
     "iter_volumes",
     "job_output",
     "list_backups",
+    "list_directory",
     "list_files",
     "list_integrations",
     "list_jobs",
@@ -86,6 +91,8 @@ __all__ = [
     "list_services",
     "list_variables",
     "list_volumes",
+    "read_bytes",
+    "read_text",
     "refresh",
     "rename",
     "restart_service",
@@ -111,6 +118,7 @@ __all__ = [
     "vscode",
     "wait_for_job",
     "wait_until_running",
+    "write_file",
 ]
 
 # `create` is below this package. In `managed` and `fan_out` it needs operations on the new sandbox.

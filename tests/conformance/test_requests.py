@@ -71,6 +71,16 @@ def run_jobs(box: Sandbox) -> None:
     sandbox.forget(job).unwrap()
 
 
+def use_files(box: Sandbox) -> None:
+    sandbox.write_file(box, "a", "b").unwrap()
+    sandbox.read_text(box, "a").unwrap()
+    sandbox.exists(box, "a").unwrap()
+    sandbox.list_directory(box).unwrap()
+    large = os.urandom(700_000)
+    sandbox.write_file(box, "a", large).unwrap()
+    assert sandbox.read_bytes(box, "a") == Success(large)
+
+
 def call_everything() -> None:
     box = create("my-box", keep_alive=True).unwrap()
     create("other-box", provider="daytona", repo="file:///no/such/repository")
@@ -86,6 +96,7 @@ def call_everything() -> None:
     sandbox.sh(box, "echo {word}", word="a b").unwrap()
     sandbox.exec_script(box, "print()").unwrap()
     run_jobs(box)
+    use_files(box)
     sandbox.spawn(box, "sleep", ["60"]).unwrap()
     sandbox.set_secret(box, "API_KEY", from_env("MY_SECRET")).unwrap()
     secret = sandbox.set_secret(box, "OTHER", "value").unwrap()

@@ -118,6 +118,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "download": ("/workspace/a", "no/such/directory"),
     "exec": ("true",),
     "exec_script": ("pass",),
+    "exists": ("/workspace/a",),
     "expose": (8080,),
     "follow": (),
     "forget": (),
@@ -136,6 +137,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "iter_volumes": (),
     "job_output": (),
     "list_backups": (),
+    "list_directory": (),
     "list_files": (),
     "list_integrations": (),
     "list_jobs": (),
@@ -144,6 +146,8 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "list_services": (),
     "list_variables": (),
     "list_volumes": (),
+    "read_bytes": ("/workspace/a",),
+    "read_text": ("/workspace/a",),
     "refresh": (),
     "rename": ("name",),
     "restart_service": ("web",),
@@ -169,6 +173,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "vscode": (),
     "wait_for_job": (),
     "wait_until_running": (),
+    "write_file": ("/workspace/a", "content"),
 }
 # These take a Job in place of a Sandbox.
 OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
@@ -192,11 +197,12 @@ PUBLIC_QUERIES = {
 
 # A name that is taken is a 500 like any other: these look whether it is one.
 # It may also mean that the sandbox's shell has ended: the others look whether it has.
-COPIES = {"sandbox.copy_to", "sandbox.download", "sandbox.upload"}
+COPIES = {"sandbox.copy_to", "sandbox.download", "sandbox.read_bytes", "sandbox.read_text", "sandbox.upload"}
 LOOKING = {
     *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
     *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
     *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "submit")),
+    *(f"sandbox.{name}" for name in ("exists", "list_directory", "write_file")),
 }
 
 Function = Callable[..., Result[Any, Exception]]

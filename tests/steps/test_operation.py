@@ -135,6 +135,11 @@ STEPS: list[Step[Any, Any]] = [
     sandbox.cancel(),
     sandbox.send_input("a"),
     sandbox.forget(),
+    sandbox.read_text("a"),
+    sandbox.read_bytes("a"),
+    sandbox.write_file("a", from_env("HOME"), mode=0o600),
+    sandbox.list_directory("a"),
+    sandbox.exists("a"),
 ]
 OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
 OF_A_NAME = {"create", "get_sandbox"}

@@ -12,6 +12,7 @@ from returns.result import Result, Success
 from pocketenv_fp import (
     Backup,
     Config,
+    DirectoryEntry,
     ExecResult,
     Explanation,
     File,
@@ -48,6 +49,7 @@ from pocketenv_fp import (
     delete_secret,
     ephemeral,
     exec,
+    exists,
     explain,
     expose,
     fan_out,
@@ -66,6 +68,7 @@ from pocketenv_fp import (
     keep,
     lines,
     list_backups,
+    list_directory,
     list_jobs,
     list_ports,
     list_sandboxes,
@@ -76,6 +79,8 @@ from pocketenv_fp import (
     or_else,
     partition,
     pocketenv,
+    read_bytes,
+    read_text,
     recover,
     restore_backup,
     retrying,
@@ -97,6 +102,7 @@ from pocketenv_fp import (
     wait_until_running,
     when,
     within,
+    write_file,
 )
 from pocketenv_fp.observing import logged, observing
 from pocketenv_fp.steps.aio import Pending
@@ -342,6 +348,16 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     assert_type(explain(start | exec("ls"), made), Explanation)
     assert_type(as_curl(start | exec("ls"), box), str)
     assert_type(as_curl(get_sandbox | start), str)
+
+
+def what_files_give(box: Sandbox, made: Boxed) -> None:
+    assert_type(box | read_text("a", encoding="latin-1"), Result[str, PocketenvError])
+    assert_type(read_bytes(made, "a"), Result[bytes, PocketenvError])
+    assert_type(made | write_file("a", b"x", mode=0o600) | exec("cat a"), Ran)
+    assert_type(write_file("a", "x"), Step[Sandbox, Sandbox])
+    assert_type(box | list_directory, Result[list[DirectoryEntry], PocketenvError])
+    assert_type(list_directory("a").map(len), Step[Sandbox, int])
+    assert_type(exists("a"), Step[Sandbox, bool])
 
 
 def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:

@@ -26,7 +26,7 @@ from pocketenv_fp.steps.operation import Step, operation
 from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh", "without_values"]
 
 Env = Mapping[str, str | FromEnv]
 OnOutput = Callable[[Piece], object] | bool
@@ -212,7 +212,7 @@ def ran(
     call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, work_seconds=most)
     began = time.monotonic()
     answer = send(call).lash(
-        lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
+        lambda error: Failure(without_values(shell.cause(error, command, time.monotonic() - began), hidden))
     )
     ended = answer.bind(lambda result: output(result, command, provider))
     return ended.bind(ended_well) if check else ended
@@ -229,7 +229,8 @@ PLATFORM_MESSAGES = re.compile(
 )
 
 
-def _hide(error: PocketenvError, values: list[str]) -> PocketenvError:
+def without_values(error: PocketenvError, values: Sequence[str]) -> PocketenvError:
+    """Return the error without the platform's words if they may quote one of the values."""
     if not (values and isinstance(error, ApiError)):
         return error
     # A new error: an exception also keeps its constructor's arguments in `args`.

@@ -27,6 +27,7 @@ from pocketenv_fp.errors import (
     MalformedToken,
     NameTaken,
     NotLoggedIn,
+    NotRestored,
     NotSupported,
     PathNotFound,
     PathTaken,
@@ -35,6 +36,7 @@ from pocketenv_fp.errors import (
     RateLimited,
     RecordNotFound,
     RepositoryTaken,
+    ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
@@ -61,6 +63,7 @@ KINDS: dict[str, type[PocketenvError]] = {
     "job_timeout": JobTimeout,
     "malformed_token": MalformedToken,
     "name_taken": NameTaken,
+    "not_restored": NotRestored,
     "not_supported": NotSupported,
     "path_not_found": PathNotFound,
     "path_taken": PathTaken,
@@ -71,6 +74,7 @@ KINDS: dict[str, type[PocketenvError]] = {
     "shell_busy": ShellBusy,
     "shell_lost": ShellLost,
     "transport_error": TransportError,
+    "server_timeout": ServerTimeout,
     "worker_lost": WorkerLost,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}

@@ -109,6 +109,7 @@ COPYING = {
     "whole $((size))": "whole 0\n",
     "echo entries": "entries\nAAA=\n",
     "say yes": "yes\n",
+    "echo ready": "ready\n",
     # A job has ended.
     "part stdout": "ended 0 0 0 -\n.\n",
 }

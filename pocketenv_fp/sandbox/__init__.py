@@ -33,6 +33,7 @@ from pocketenv_fp.sandbox.integrations import create_integration, list_integrati
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
 from pocketenv_fp.sandbox.lifecycle import claim, delete, refresh, start, stop, wait_until_running
 from pocketenv_fp.sandbox.ports import expose, list_ports, unexpose, vscode
+from pocketenv_fp.sandbox.readiness import wait_for_http, wait_for_port
 from pocketenv_fp.sandbox.repository import clone
 from pocketenv_fp.sandbox.secrets import delete_secret, get_secret, iter_secrets, list_secrets, set_secret
 from pocketenv_fp.sandbox.services import (
@@ -116,7 +117,9 @@ __all__ = [
     "update_settings",
     "upload",
     "vscode",
+    "wait_for_http",
     "wait_for_job",
+    "wait_for_port",
     "wait_until_running",
     "write_file",
 ]

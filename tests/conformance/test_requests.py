@@ -76,6 +76,8 @@ def use_files(box: Sandbox) -> None:
     sandbox.read_text(box, "a").unwrap()
     sandbox.exists(box, "a").unwrap()
     sandbox.list_directory(box).unwrap()
+    sandbox.wait_for_port(box, 9, timeout=0).failure()
+    sandbox.wait_for_http(box, port=9, timeout=0).failure()
     large = os.urandom(700_000)
     sandbox.write_file(box, "a", large).unwrap()
     assert sandbox.read_bytes(box, "a") == Success(large)

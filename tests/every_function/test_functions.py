@@ -171,7 +171,9 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "update_settings": (),
     "upload": (TESTS / "typing", "/workspace/a"),
     "vscode": (),
+    "wait_for_http": (),
     "wait_for_job": (),
+    "wait_for_port": (8080,),
     "wait_until_running": (),
     "write_file": ("/workspace/a", "content"),
 }
@@ -185,7 +187,12 @@ def target_of(name: str) -> Any:
 
 
 # What they need by name.
-NAMED = {"put_preferences": {"description": "d"}, "sh": {"word": "a b"}, "update_settings": {"description": "d"}}
+NAMED = {
+    "put_preferences": {"description": "d"},
+    "sh": {"word": "a b"},
+    "update_settings": {"description": "d"},
+    "wait_for_http": {"port": 8080},
+}
 # It asks nobody.
 OFFLINE = {"generate_ssh_keys"}
 # The platform has no handler for these, and nobody is asked.
@@ -202,7 +209,7 @@ LOOKING = {
     *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
     *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
     *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "submit")),
-    *(f"sandbox.{name}" for name in ("exists", "list_directory", "write_file")),
+    *(f"sandbox.{name}" for name in ("exists", "list_directory", "wait_for_http", "wait_for_port", "write_file")),
 }
 
 Function = Callable[..., Result[Any, Exception]]

@@ -98,7 +98,9 @@ from pocketenv_fp import (
     tracing,
     unexpose,
     vscode,
+    wait_for_http,
     wait_for_job,
+    wait_for_port,
     wait_until_running,
     when,
     within,
@@ -358,6 +360,12 @@ def what_files_give(box: Sandbox, made: Boxed) -> None:
     assert_type(box | list_directory, Result[list[DirectoryEntry], PocketenvError])
     assert_type(list_directory("a").map(len), Step[Sandbox, int])
     assert_type(exists("a"), Step[Sandbox, bool])
+
+
+def what_servers_give(box: Sandbox, made: Boxed) -> None:
+    assert_type(box | wait_for_port(8080, timeout=5), Boxed)
+    assert_type(made | wait_for_http("/health", port=8080, status=204) | exec("ls"), Ran)
+    assert_type(wait_for_http(port=8080), Step[Sandbox, Sandbox])
 
 
 def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:

@@ -41,7 +41,7 @@ from pocketenv_fp import (
     write_file,
 )
 from pocketenv_fp.local.faults import Drop, Garbage
-from pocketenv_fp.sandbox.copying import delivery, departure, remote
+from pocketenv_fp.sandbox.copying import delivery, departure, lines, remote
 from pocketenv_fp.sandbox.file_system import reading
 from tests import servers
 from tests.sandbox.copying.test_providers import HOSTILE
@@ -71,7 +71,7 @@ def counted(platform: local.Platform, number: int) -> Iterator[None]:
     """Check how many requests the block sends."""
     before = len(platform.calls)
     yield
-    assert len(platform.calls) - before == number, platform.calls[before:]
+    assert len(platform.calls) - before == number, list(platform.calls)[before:]
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_write_file_disk_full(box: Sandbox) -> None:
     output(box, "echo old >file")
     limited = "trap '' XFSZ; ulimit -f 1; "
     with pytest.MonkeyPatch.context() as patch:
-        known = remote.with_variables
+        known = lines.with_variables
         patch.setattr(remote, "with_variables", lambda line, values: limited + known(line, values))
         error = (box | write_file("file", os.urandom(20_000))).failure()
     assert isinstance(error, CommandFailed)
@@ -210,7 +210,7 @@ def test_read_unreadable(box: Sandbox) -> None:
     is_root = output(box, "id -u") == "0\n"
     if is_root and exec(box, f"{drop} true").unwrap().exit_code != 0:
         pytest.skip("root cannot give up its rights here")
-    known = remote.with_variables
+    known = lines.with_variables
 
     def dropped(line: str, values: Any) -> str:
         return f"exec {drop if is_root else ''} bash -c {shlex.quote(known(line, values))}"
@@ -306,7 +306,7 @@ def test_files_too_large_for_commands(login: local.Platform, monkeypatch: pytest
 def test_files_missing_tools(box: Sandbox) -> None:
     """A sandbox without base64 is named as such."""
     output(box, "echo x >file; mkdir bin; ln -s $(command -v bash) $(command -v sleep) bin")
-    known = remote.with_variables
+    known = lines.with_variables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(remote, "with_variables", lambda line, values: f"PATH=./workspace/bin\n{known(line, values)}")
         for step in (read_bytes("file"), write_file("file", "y"), sandbox.list_directory):

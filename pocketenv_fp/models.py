@@ -33,6 +33,7 @@ __all__ = [
     "Sandbox",
     "Secret",
     "Service",
+    "ServiceLogs",
     "SshKey",
     "SshKeyPair",
     "Status",
@@ -254,6 +255,13 @@ class Service(Record, frozen=True):
     description: str | None = None
     status: Status = Status.UNKNOWN
     created_at: datetime | None = None
+
+
+class ServiceLogs(Record, frozen=True):
+    """What a service of `spawn` printed so far."""
+
+    stdout: str
+    stderr: str
 
 
 class Preferences(Record, frozen=True, kw_only=True):

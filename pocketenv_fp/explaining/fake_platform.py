@@ -110,7 +110,7 @@ COPYING = {
     "echo entries": "entries\nAAA=\n",
     "say yes": "yes\n",
     "echo ready": "ready\n",
-    # A job has ended.
+    # A job or a service has ended.
     "part stdout": "ended 0 0 0 -\n.\n",
 }
 

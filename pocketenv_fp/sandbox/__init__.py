@@ -21,6 +21,7 @@ from pocketenv_fp.sandbox.commands.jobs import (
     submit,
     wait_for_job,
 )
+from pocketenv_fp.sandbox.commands.service_logs import service_logs
 from pocketenv_fp.sandbox.commands.spawn import spawn
 from pocketenv_fp.sandbox.copying.copy_to import copy_to
 from pocketenv_fp.sandbox.copying.download import download
@@ -99,6 +100,7 @@ __all__ = [
     "restart_service",
     "restore_backup",
     "send_input",
+    "service_logs",
     "set_file",
     "set_secret",
     "set_service",

@@ -99,7 +99,7 @@ def call_everything() -> None:
     sandbox.exec_script(box, "print()").unwrap()
     run_jobs(box)
     use_files(box)
-    sandbox.spawn(box, "sleep", ["60"]).unwrap()
+    sandbox.service_logs(box, sandbox.spawn(box, "sleep", ["60"]).unwrap().name).unwrap()
     sandbox.set_secret(box, "API_KEY", from_env("MY_SECRET")).unwrap()
     secret = sandbox.set_secret(box, "OTHER", "value").unwrap()
     sandbox.set_secret(box, "OTHER", "another value").unwrap()

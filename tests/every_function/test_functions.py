@@ -153,6 +153,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "restart_service": ("web",),
     "restore_backup": ("3f2a",),
     "send_input": ("data",),
+    "service_logs": ("web",),
     "set_file": ("/workspace/a", "content"),
     "set_secret": ("NAME", "value"),
     "set_service": ("web", "true"),
@@ -209,7 +210,10 @@ LOOKING = {
     *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
     *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
     *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "submit")),
-    *(f"sandbox.{name}" for name in ("exists", "list_directory", "wait_for_http", "wait_for_port", "write_file")),
+    *(
+        f"sandbox.{name}"
+        for name in ("exists", "list_directory", "service_logs", "wait_for_http", "wait_for_port", "write_file")
+    ),
 }
 
 Function = Callable[..., Result[Any, Exception]]

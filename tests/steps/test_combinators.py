@@ -312,6 +312,7 @@ def test_the_operations_that_are_marked_safe() -> None:
         "read_bytes",
         "read_text",
         "refresh",
+        "service_logs",
         "start",
         "stop",
         "wait_for_http",
@@ -327,7 +328,7 @@ NO_QUERIES = {"start", "stop", "list_integrations"}
 OF_A_JOB = {"cancel", "follow", "forget", "job_output", "wait_for_job"}
 OF_JOBS = {*OF_A_JOB, "get_job", "list_jobs"}
 # So do these.
-OF_FILES = {"exists", "list_directory", "read_bytes", "read_text", "wait_for_http", "wait_for_port"}
+OF_FILES = {"exists", "list_directory", "read_bytes", "read_text", "service_logs", "wait_for_http", "wait_for_port"}
 
 
 @pytest.mark.parametrize("name", [name for name in MARKED if name not in NO_QUERIES | OF_JOBS | OF_FILES])

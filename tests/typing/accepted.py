@@ -28,6 +28,7 @@ from pocketenv_fp import (
     Sandbox,
     Secret,
     Service,
+    ServiceLogs,
     SshKey,
     SshKeyPair,
     Step,
@@ -86,6 +87,7 @@ from pocketenv_fp import (
     retrying,
     sandbox,
     send_input,
+    service_logs,
     set_secret,
     set_ssh_keys,
     set_tailscale_auth_key,
@@ -366,6 +368,7 @@ def what_servers_give(box: Sandbox, made: Boxed) -> None:
     assert_type(box | wait_for_port(8080, timeout=5), Boxed)
     assert_type(made | wait_for_http("/health", port=8080, status=204) | exec("ls"), Ran)
     assert_type(wait_for_http(port=8080), Step[Sandbox, Sandbox])
+    assert_type(box | service_logs("web", follow=print, timeout=5), Result[ServiceLogs, PocketenvError])
 
 
 def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:

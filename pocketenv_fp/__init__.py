@@ -87,6 +87,7 @@ from pocketenv_fp.pocketenv import (
     list_sandboxes,
     list_sandboxes_by_actor,
     me,
+    sweep,
 )
 from pocketenv_fp.sandbox import (
     cancel,
@@ -347,6 +348,7 @@ __all__ = [
     "stop",
     "stop_service",
     "submit",
+    "sweep",
     "tap",
     "to_map",
     "trace",

@@ -97,6 +97,7 @@ ACCOUNT: dict[str, tuple[Any, ...]] = {
     "restart_service": ("3f2a",),
     "start_service": ("3f2a",),
     "stop_service": ("3f2a",),
+    "sweep": (),
     "update_file": ("3f2a", "/workspace/a", "content"),
     "update_secret": ("3f2a", "NAME", "value"),
     "update_service": ("3f2a", "web", "true"),
@@ -191,6 +192,7 @@ def target_of(name: str) -> Any:
 NAMED = {
     "put_preferences": {"description": "d"},
     "sh": {"word": "a b"},
+    "sweep": {"older_than": 3600},
     "update_settings": {"description": "d"},
     "wait_for_http": {"port": 8080},
 }

@@ -95,6 +95,7 @@ from pocketenv_fp import (
     stdout,
     stop,
     submit,
+    sweep,
     tap,
     trace,
     tracing,
@@ -330,6 +331,8 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(managed(start | exec("ls")), Step[str, ExecResult])
     assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
     assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)
+    assert_type(ephemeral(start, ttl=3600)("x"), Boxed)
+    assert_type(sweep(older_than=3600), Result[Page[Boxed], PocketenvError])
     assert_type(ephemeral(start | exec("ls"), env={"A": "b"}, keep_alive=True)("x"), Ran)
 
 

@@ -503,7 +503,7 @@ class NotRestored(PocketenvError):
     ``reason`` is the message of the error that came between.
     """
 
-    advice: ClassVar[str] = "Nothing of it is lost: put it back with restore_backup, or upload what tar unpacks of it."
+    advice: ClassVar[str] = "Nothing of it is lost: unpack it with tar -xzf, and put it back with upload."
 
     directory: str
     place: str

@@ -36,6 +36,7 @@ from pocketenv_fp.sandbox.lifecycle import claim, delete, refresh, start, stop, 
 from pocketenv_fp.sandbox.ports import expose, list_ports, unexpose, vscode
 from pocketenv_fp.sandbox.readiness import wait_for_http, wait_for_port
 from pocketenv_fp.sandbox.repository import clone
+from pocketenv_fp.sandbox.restarting import restart
 from pocketenv_fp.sandbox.secrets import delete_secret, get_secret, iter_secrets, list_secrets, set_secret
 from pocketenv_fp.sandbox.services import (
     delete_service,
@@ -97,6 +98,7 @@ __all__ = [
     "read_text",
     "refresh",
     "rename",
+    "restart",
     "restart_service",
     "restore_backup",
     "send_input",

@@ -131,6 +131,7 @@ def call_everything() -> None:
     pocketenv.get_sandbox(box.id).unwrap()
     pocketenv.get_sandbox("no-such-box").unwrap()
     sandbox.exec(box, "true", token="not-a-token").failure()
+    sandbox.restart(box, keep="/workspace").unwrap()
     sandbox.stop(box).unwrap()
     sandbox.exec(box, "true").failure()
     sandbox.delete(box).unwrap()

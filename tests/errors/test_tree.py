@@ -62,7 +62,7 @@ EXAMPLES: list[PocketenvError] = [
     JobNotFound(message="there is no job x", operation="job"),
     JobTimeout(2.0, "nightly"),
     ServerTimeout(2.0, 8080, "the status was 503"),
-    NotRestored("/workspace", "the backup x", "the platform failed"),
+    NotRestored("/workspace", "the archive x", "the platform failed"),
     PathNotFound(message="there is no /workspace/output", operation="download"),
     NameTaken(message="my-box is taken", operation="sandbox.putPreferences"),
     PathTaken(message="/models is taken", operation="volume.addVolume"),

@@ -151,6 +151,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "read_text": ("/workspace/a",),
     "refresh": (),
     "rename": ("name",),
+    "restart": (),
     "restart_service": ("web",),
     "restore_backup": ("3f2a",),
     "send_input": ("data",),

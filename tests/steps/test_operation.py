@@ -140,6 +140,7 @@ STEPS: list[Step[Any, Any]] = [
     sandbox.write_file("a", from_env("HOME"), mode=0o600),
     sandbox.list_directory("a"),
     sandbox.exists("a"),
+    sandbox.restart(keep="a"),
     sandbox.service_logs("web"),
     sandbox.wait_for_port(8080, timeout=3),
     sandbox.wait_for_http("/a", port=8080, timeout=3),

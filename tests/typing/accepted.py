@@ -83,6 +83,7 @@ from pocketenv_fp import (
     read_bytes,
     read_text,
     recover,
+    restart,
     restore_backup,
     retrying,
     sandbox,
@@ -371,6 +372,8 @@ def what_servers_give(box: Sandbox, made: Boxed) -> None:
     assert_type(box | wait_for_port(8080, timeout=5), Boxed)
     assert_type(made | wait_for_http("/health", port=8080, status=204) | exec("ls"), Ran)
     assert_type(wait_for_http(port=8080), Step[Sandbox, Sandbox])
+    assert_type(box | restart(keep="/workspace") | exec("ls"), Ran)
+    assert_type(made | restart, Boxed)
     assert_type(box | service_logs("web", follow=print, timeout=5), Result[ServiceLogs, PocketenvError])
 
 

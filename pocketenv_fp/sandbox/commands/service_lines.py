@@ -8,6 +8,7 @@ with empty files.
 from __future__ import annotations
 
 import hashlib
+import re
 
 __all__ = ["GONE", "LOOK", "MARK", "NO_TOOL", "keeping", "key_of"]
 
@@ -23,9 +24,12 @@ _KEEP = """cd /tmp; m=$(umask); umask 077; { mkdir -p %(at)s && cd %(at)s && \
 && exec >>stdout 2>>stderr; umask $m; """
 
 
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
 def key_of(name: str) -> str:
     """Return the name of the directory of a service's output."""
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
+    return name if _PLAIN.fullmatch(name) else f"+{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def keeping(name: str, mark: str) -> str:

@@ -131,7 +131,13 @@ def call_everything() -> None:
     pocketenv.get_sandbox(box.id).unwrap()
     pocketenv.get_sandbox("no-such-box").unwrap()
     sandbox.exec(box, "true", token="not-a-token").failure()
+    end(box)
+
+
+def end(box: Sandbox) -> None:
     sandbox.restart(box, keep="/workspace").unwrap()
+    create("left", topics=["scratch"]).unwrap()
+    assert len(pocketenv.sweep(older_than=0.001, topic="scratch").unwrap()) == 1
     sandbox.stop(box).unwrap()
     sandbox.exec(box, "true").failure()
     sandbox.delete(box).unwrap()

@@ -190,7 +190,7 @@ def target_of(name: str) -> Any:
 
 
 # What they need by name.
-NAMED = {
+NAMED: dict[str, dict[str, Any]] = {
     "put_preferences": {"description": "d"},
     "sh": {"word": "a b"},
     "sweep": {"older_than": 3600},

@@ -128,7 +128,7 @@ def test_sweep_list_fails(platform: local.Platform) -> None:
 
 def test_sweep_refuses() -> None:
     for wrong in ({"older_than": 0}, {"older_than": -1}, {"older_than": 1, "topic": ""}):
-        assert isinstance(sweep(**wrong).failure(), InvalidInput)  # type: ignore[arg-type]
+        assert isinstance(sweep(**wrong).failure(), InvalidInput)
     with pytest.raises(TypeError, match="older_than"):
         sweep()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -153,7 +153,7 @@ def test_ephemeral_marks() -> None:
 def test_ephemeral_wrong_ttl() -> None:
     assert isinstance(ephemeral(start, ttl=-1)("box").failure(), InvalidInput)
     with pytest.raises(TypeError, match="ttl"):
-        ephemeral(start, ttl="60")  # type: ignore[call-arg]  # pyright: ignore[reportArgumentType]
+        ephemeral(start, ttl="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_ephemeral_ttl_explained() -> None:

@@ -180,7 +180,7 @@ def test_wait_each_tool(tools: str, port: int, tmp_path: Path) -> None:
 
     def said(line: str, port: int, path: str = "/200", wanted: str = "") -> str:
         script = f"port={port} waits=0 most=2 path={path} wanted={wanted}\n{line}"
-        argv = [tmp_path / shell, "-c", script]
+        argv = [str(tmp_path / shell), "-c", script]
         ran = subprocess.run(argv, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=True)
         assert ran.stderr == ""
         return ran.stdout.strip()

@@ -13,13 +13,14 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.creation import create, noting
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
 from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text, wrong_value
 
 __all__ = ["ephemeral", "managed"]
@@ -88,14 +89,15 @@ def _lease(
     with guarded():
         try:
             with noting(made), marks.marking(topics), own_sandboxes.wanted(), opened():
-                acquired = Success(target) | acquire
+                acquired = acquire.run_before(use, Success(target))
             with opened():
                 result = acquired | use
         except BaseException as stopped:
             _release(made, release, stopped.add_note)
             raise
         if isinstance(result, Success):
-            return _release(made, release, None).bind(lambda _: result)
+            released = _release(made, release, None)
+            return released if isinstance(released, Failure) else result
         _release(made, release, result.failure().add_note)
         return result
 
@@ -142,10 +144,10 @@ class Options(TypedDict, total=False):
     repo: Text | None
     keep_alive: bool | None
     env: Mapping[str, str | FromEnv] | None
-    secrets: Mapping[str, str | FromEnv] | None
+    secrets: Mapping[str, SecretText | FromEnv] | None
     description: Text | None
     topics: Sequence[str] | None
-    provider_credentials: Mapping[str, str | FromEnv] | None
+    provider_credentials: Mapping[str, SecretText | FromEnv] | None
     reuse: bool
     token: Text | None
     config: Config | None
@@ -156,7 +158,7 @@ def _are_options(_: object, *, ttl: Seconds | None = None, **options: Unpack[Opt
     create(**options)
 
 
-@combinator(secret=("secrets", "provider_credentials"), safe=False, check=_are_options)
+@combinator(safe=False, check=_are_options)
 def ephemeral(
     target: str, use: Step[Sandbox, C], *, ttl: Seconds | None = None, **options: Unpack[Options]
 ) -> Result[C, PocketenvError]:

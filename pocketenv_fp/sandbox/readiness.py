@@ -22,6 +22,7 @@ from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.copying.remote import repeated, succeeded
 from pocketenv_fp.sandbox.lifecycle import delays
 from pocketenv_fp.sandbox.readiness_lines import HTTP, NO_TOOL, PORT
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text, Wait
 
@@ -40,7 +41,7 @@ LOOK_SECONDS = 2
 TICK = 0.1
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.STATUS, returns_target=True)
 def wait_for_port(
     sandbox: Sandbox,
     port: AnyPort,
@@ -75,7 +76,7 @@ def wait_for_port(
     return _waited(sandbox, PORT, port, timeout, {})
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.STATUS, returns_target=True)
 def wait_for_http(
     sandbox: Sandbox,
     path: HttpPath = "/",
@@ -141,7 +142,7 @@ def _look(
     command = Command(script, cwd="/")
     # Each of the two addresses may take its time, once more after the wait.
     most = seconds + 4 * LOOK_SECONDS
-    return repeated(lambda: ran(sandbox, lambda _: command, env=None, check=False, work_seconds=most)).bind(_seen)
+    return repeated(lambda: ran(sandbox, command, env=None, check=False, work_seconds=most)).bind(_seen)
 
 
 def _seen(done: ExecResult) -> Result[str | None, PocketenvError]:

@@ -20,6 +20,7 @@ from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, may_have_run, place
 from pocketenv_fp.sandbox.lifecycle import start, stop, wait_until_running
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
@@ -30,7 +31,7 @@ OPERATION = "restart"
 END_OF_TAR = bytes(1024)
 
 
-@step(Sandbox)
+@step(Sandbox, reads=Need.STATUS)
 def restart(
     sandbox: Sandbox,
     *,
@@ -82,7 +83,7 @@ def restart(
 
 
 def _started_again(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-    return stop(sandbox).bind(start).bind(_running)
+    return (stop | start)(sandbox).bind(_running)
 
 
 def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
@@ -119,7 +120,7 @@ def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
             return fetched
         kept = _Kept(end, path, fetched.unwrap(), archive)
         is_needed = True
-        stopped = stop(end.sandbox)
+        stopped = stop.run_before(start, Success(end.sandbox))
         if isinstance(stopped, Failure) and not may_have_run(stopped.failure()):
             is_needed = False
             return stopped

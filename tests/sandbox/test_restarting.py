@@ -69,8 +69,8 @@ def test_restart_each_provider(any_box: Sandbox, login: local.Platform, here: Pa
     keeps = any_box.provider in {"daytona", "sprites", "hopx"}
     requests = len(login.calls)
     again = (any_box | restart(keep="/workspace")).unwrap()
-    # A look, stop, start and unpack; the stop and the start look up the record.
-    assert len(login.calls) - requests == (4 if keeps else 6)
+    # A look, stop, start and unpack; the start looks up the record.
+    assert len(login.calls) - requests == (3 if keeps else 5)
     assert again.status is Status.RUNNING
     assert output(again, LIST) == before
     plain = (again | restart).unwrap()
@@ -85,7 +85,7 @@ def test_restart_large(box: Sandbox, login: local.Platform, here: Path, monkeypa
     (box | write_file("data/large", content)).unwrap()
     before = len(login.calls)
     again = (box | restart(keep="data")).unwrap()
-    assert len(login.calls) - before == 5 + 4 + 3
+    assert len(login.calls) - before == 5 + 3 + 3
     assert again | read_text("data/large") == Success(content)
     assert left(here) == []
 
@@ -188,5 +188,5 @@ def test_restart_explained() -> None:
     stops = [number for number, request in enumerate(requests) if "stopSandbox" in request.path]
     pushes = [number for number, request in enumerate(requests) if "pushDirectory" in request.path]
     assert pushes < stops
-    assert len(explain(restart).requests) == 4
-    assert len(explain(create(provider="daytona") | restart(keep="/workspace")).requests) == 7
+    assert len(explain(restart).requests) == 3
+    assert len(explain(create(provider="daytona") | restart(keep="/workspace")).requests) == 6

@@ -14,13 +14,14 @@ from pocketenv_fp.sandbox.commands.job_output import Output, printer
 from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, STEP_SECONDS, Asking, Place
 from pocketenv_fp.sandbox.commands.service_lines import LOOK, key_of
 from pocketenv_fp.sandbox.copying.lines import with_variables
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Name, Seconds, Text
 
 __all__ = ["service_logs"]
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.STATUS)
 def service_logs(
     sandbox: Sandbox,
     name: Name,

@@ -19,13 +19,14 @@ from pocketenv_fp.sandbox.commands.exec import exec
 from pocketenv_fp.sandbox.commands.service_lines import MARK, keeping
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
 from pocketenv_fp.sandbox.services import get_service
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Name, Text
 
 __all__ = ["spawn"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def spawn(
     sandbox: Sandbox,
     command: Text,
@@ -85,7 +86,7 @@ def spawn(
     if isinstance(line, Failure):
         return line
     added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
-    return added.bind(lambda _: started.service())
+    return added if isinstance(added, Failure) else started.service()
 
 
 NOT_RUNNING = "is not running: start it first. set_service stores a command for the next start"

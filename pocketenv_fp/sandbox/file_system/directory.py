@@ -15,13 +15,14 @@ from pocketenv_fp.models import DirectoryEntry, EntryKind, Sandbox
 from pocketenv_fp.sandbox.copying.remote import HOME, repeated
 from pocketenv_fp.sandbox.file_system.lines import LIST
 from pocketenv_fp.sandbox.file_system.requests import Location, bytes_of, location
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
 __all__ = ["list_directory"]
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.STATUS)
 def list_directory(
     sandbox: Sandbox, path: Text = HOME, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[DirectoryEntry], PocketenvError]:

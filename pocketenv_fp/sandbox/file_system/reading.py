@@ -18,6 +18,7 @@ from pocketenv_fp.sandbox.copying.departure import through_commands, through_sto
 from pocketenv_fp.sandbox.copying.remote import Staged, may_have_run, repeated, staging, temporary
 from pocketenv_fp.sandbox.file_system.lines import EXISTS, READ
 from pocketenv_fp.sandbox.file_system.requests import Answer, Location, bytes_of, location
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
 
@@ -27,7 +28,7 @@ SMALL: int = 512 * 1024
 """A file of up to this many bytes comes with the first response."""
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.STATUS)
 def read_bytes(
     sandbox: Sandbox, path: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[bytes, PocketenvError]:
@@ -56,7 +57,7 @@ def read_bytes(
     return location(sandbox, path, "read_bytes").bind(_content)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.STATUS)
 def read_text(
     sandbox: Sandbox,
     path: Text,
@@ -89,7 +90,7 @@ def read_text(
     return location(sandbox, path, "read_text").bind(_content).bind(partial(_text, encoding))
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.STATUS)
 def exists(
     sandbox: Sandbox, path: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[bool, PocketenvError]:

@@ -15,13 +15,14 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.records import text
-from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.redaction import HIDDEN, SecretText
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.sandbox.commands.exec import without_values
 from pocketenv_fp.sandbox.copying.delivery import carry
 from pocketenv_fp.sandbox.copying.remote import names_directory, temporary
 from pocketenv_fp.sandbox.file_system.lines import WRITE
 from pocketenv_fp.sandbox.file_system.requests import Location, location
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text, unsendable
 
@@ -31,11 +32,11 @@ Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
 BLOCK = 512 * 1024
 
 
-@operation(Sandbox, secret=("content",))
+@operation(Sandbox, reads=Need.STATUS, returns_target=True)
 def write_file(
     sandbox: Sandbox,
     path: Text,
-    content: str | bytes | FromEnv,
+    content: SecretText | bytes | FromEnv,
     *,
     mode: Mode | None = None,
     parents: bool = True,

@@ -155,7 +155,7 @@ def test_restart_interrupted(box: Sandbox, here: Path, monkeypatch: pytest.Monke
     def interrupted(_: Sandbox) -> Success[Sandbox]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(restarting, "start", interrupted)
+    monkeypatch.setattr(restarting, "_running", interrupted)
     with pytest.raises(KeyboardInterrupt) as stopped:
         restart(box, keep="/workspace")
     (archive,) = left(here)

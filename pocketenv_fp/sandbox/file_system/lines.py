@@ -48,6 +48,7 @@ if [ "$size" -le "$most" ]; then
 fi
 if [ "$stages" ]; then
 umask 077
+rm -rf "$s"
 mkdir "$s" || exit 1
 {STAGE}
 fi

@@ -143,8 +143,8 @@ def _content(at: Location) -> Result[bytes, PocketenvError]:
 def _look(at: Location, staged: Staged) -> Result[Answer, PocketenvError]:
     stages = at.end.provider.copies
     values: dict[str, str | int] = {"most": SMALL, "stages": "1" if stages else ""}
-    # What it prepares is a link, or a copy: it may take its time, and it is not sent again.
-    ran = at.end.run(READ, is_long=stages, p=at.path, s=staged.path, values=values)
+    # It prepares a link, or a copy, which takes longer.
+    ran = repeated(lambda: at.end.run(READ, is_long=stages, p=at.path, s=staged.path, values=values))
     staged.is_under_way = stages and isinstance(ran, Failure) and may_have_run(ran.failure())
     answer = ran.bind(at.judged)
     is_large = isinstance(answer, Success) and answer.unwrap().words[0] == "large"

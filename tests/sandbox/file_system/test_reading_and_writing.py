@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from returns.result import Failure, Result, Success
+from returns.result import Result, Success
 
 from pocketenv_fp import (
     ArchiveError,
@@ -250,7 +250,7 @@ def test_large_read_lost_answers(box: Sandbox, login: local.Platform) -> None:
         assert box | read_bytes("large") == Success(content)
     for fault in (Drop(after_work=True), Garbage(after_work=True)):
         with login.faults.on("sandbox.exec", fault, times=1):
-            assert isinstance(box | read_bytes("large"), Failure)
+            assert box | read_bytes("large") == Success(content)
         with login.faults.on("sandbox.exec", fault, times=1):
             assert (box | exists("large")).unwrap() is True
     assert left(box, login) == ""

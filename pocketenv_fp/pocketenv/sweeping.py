@@ -17,7 +17,7 @@ from pocketenv_fp.pocketenv.sandboxes import look, remove
 from pocketenv_fp.runtime.marks import EPHEMERAL, expiry_of
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["sweep"]
+__all__ = ["sweep", "swept"]
 
 
 @checked
@@ -69,12 +69,12 @@ def sweep(
         if isinstance(each, Failure):
             return each
         listed.append(each.unwrap())
-    swept = [_swept(box, topic, older_than, mine.unwrap()) for box in listed]
-    done = tuple(each for each in swept if each is not None)
+    results = [swept(box, topic, older_than, mine.unwrap()) for box in listed]
+    done = tuple(each for each in results if each is not None)
     return Success(Page(done, len(done)))
 
 
-def _swept(box: Sandbox, topic: str, older_than: float, did: str) -> Result[Sandbox, PocketenvError] | None:
+def swept(box: Sandbox, topic: str, older_than: float, did: str) -> Result[Sandbox, PocketenvError] | None:
     """Delete the sandbox if it is to be deleted. Returns None if it is not."""
     looked = look(box)
     if isinstance(looked, Failure):

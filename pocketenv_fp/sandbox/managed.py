@@ -23,7 +23,7 @@ from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text, wrong_value
 
-__all__ = ["ephemeral", "managed"]
+__all__ = ["ephemeral", "managed", "topics_for"]
 
 A = TypeVar("A")
 C = TypeVar("C")
@@ -192,7 +192,7 @@ def ephemeral(
     login = {name: value for name, value in options.items() if name in {"token", "config"}}
     name = f"{target}-{stand_in('RANDOM_HEX') if is_rehearsed() else os.urandom(4).hex()}"
     acquire = create(**options) if options else create
-    return _lease(name, use, acquire, delete(**cast("Any", login)) if login else delete, _topics(ttl))
+    return _lease(name, use, acquire, delete(**cast("Any", login)) if login else delete, topics_for(ttl))
 
 
 def _wrong_ttl(ttl: float | None) -> InvalidInput | None:
@@ -203,7 +203,8 @@ def _wrong_ttl(ttl: float | None) -> InvalidInput | None:
         raise TypeError(f"ephemeral: {error}") from None
 
 
-def _topics(ttl: float | None) -> tuple[str, ...]:
+def topics_for(ttl: float | None) -> tuple[str, ...]:
+    """Return the topics of a sandbox that its program deletes, and that may be deleted after ``ttl`` seconds."""
     if ttl is None:
         return (marks.EPHEMERAL,)
     expiry = stand_in("EXPIRY_TOPIC") if is_rehearsed() else marks.expiry_topic(time.time() + ttl)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
-__all__ = ["restart"]
+__all__ = ["check_archive", "restart"]
 
 BLOCK = 256 * 1024
 OPERATION = "restart"
@@ -105,6 +104,8 @@ class _Kept(NamedTuple):
 
 
 def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
+    import tempfile
+
     from pocketenv_fp.archive.names import broken
 
     is_needed = False
@@ -147,11 +148,12 @@ def _saved(archive: Path, kind: Packed, source: storage.Readable) -> Packed:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
-    _check(archive)
+    check_archive(archive)
     return kind
 
 
-def _check(archive: Path) -> None:
+def check_archive(archive: Path) -> None:
+    """Read an archive to its end. Raises ArchiveError if it is not whole."""
     from pocketenv_fp.archive.compression import expand
 
     last = b""

@@ -37,10 +37,10 @@ from pocketenv_fp import (
     using,
 )
 from pocketenv_fp.local.faults import Refuse
-from pocketenv_fp.pocketenv.sweeping import _swept
+from pocketenv_fp.pocketenv.sweeping import swept
 from pocketenv_fp.runtime.marks import EPHEMERAL, expiry_of, marking
 from pocketenv_fp.sandbox import update_settings
-from pocketenv_fp.sandbox.managed import _topics
+from pocketenv_fp.sandbox.managed import topics_for
 from tests.local.wire import eventually
 
 OLD = 0.001
@@ -53,7 +53,7 @@ def names(page: Any) -> list[str]:
 
 def left(name: str, **options: Any) -> Sandbox:
     """Return a sandbox as a killed program leaves it."""
-    with marking(_topics(options.pop("ttl", None))):
+    with marking(topics_for(options.pop("ttl", None))):
         return create(name, **options).unwrap()
 
 
@@ -116,7 +116,7 @@ def test_sweep_gone_meanwhile() -> None:
     """One that another program deletes first is no item."""
     box = left("one")
     (box | delete).unwrap()
-    assert _swept(box, EPHEMERAL, OLD, "did") is None
+    assert swept(box, EPHEMERAL, OLD, "did") is None
 
 
 def test_sweep_list_fails(platform: local.Platform) -> None:
@@ -127,8 +127,8 @@ def test_sweep_list_fails(platform: local.Platform) -> None:
 
 
 def test_sweep_refuses() -> None:
-    for wrong in ({"older_than": 0}, {"older_than": -1}, {"older_than": 1, "topic": ""}):
-        assert isinstance(sweep(**wrong).failure(), InvalidInput)
+    for older_than, topic in ((0, "a"), (-1, "a"), (1, ""), (1, "a" * 51)):
+        assert isinstance(sweep(older_than=older_than, topic=topic).failure(), InvalidInput)
     with pytest.raises(TypeError, match="older_than"):
         sweep()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -139,9 +139,10 @@ def test_ephemeral_marks() -> None:
     for step in (ephemeral(look), ephemeral(look, topics=["a"], ttl=60), managed(look), managed(look, release=delete)):
         step("box").unwrap()
     assert topics[0] == topics[2] == topics[3] == (EPHEMERAL,)
-    first, mark, until = topics[1] or ()
-    assert (first, mark) == ("a", EPHEMERAL)
-    expiry = expiry_of([until])
+    marked = topics[1]
+    assert marked is not None
+    assert marked[:2] == ("a", EPHEMERAL)
+    expiry = expiry_of(marked[2:])
     assert expiry is not None
     assert abs(expiry - time.time()) < 120
     # What another release keeps is kept.
@@ -175,5 +176,5 @@ def test_sweep_after_kill(environment: dict[str, str]) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert names(sweep(older_than=3600)) == []
-    (swept,) = names(sweep(older_than=OLD))
-    assert swept.startswith("left-")
+    (found,) = names(sweep(older_than=OLD))
+    assert found.startswith("left-")

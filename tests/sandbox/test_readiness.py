@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(int(self.path[1:]))
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *_: object) -> None:
         pass
 
 

@@ -37,7 +37,7 @@ from pocketenv_fp import (
 from pocketenv_fp.local.faults import Drop, Fault, Refuse
 from pocketenv_fp.sandbox import restarting
 from pocketenv_fp.sandbox.copying import delivery, departure
-from pocketenv_fp.sandbox.restarting import _check
+from pocketenv_fp.sandbox.restarting import check_archive
 
 MAKE = """mkdir -p 'a b/deep' empty; echo text >'a b/deep/file'; chmod 640 'a b/deep/file'; chmod 700 'a b'
 ln -s 'a b' link; ln -s /none dangling; printf x >.hidden; chmod 755 .hidden"""
@@ -172,14 +172,14 @@ def test_restart_cut_archive(size: int, tmp_path: Path) -> None:
         tar.addfile(member, io.BytesIO(b"x" * 5000))
     archive = tmp_path / "archive.tar.gz"
     archive.write_bytes(gzip.compress(whole.getvalue()))
-    _check(archive)
+    check_archive(archive)
     data = whole.getvalue()[:size] if size < 10_239 else whole.getvalue()[:5632]
     archive.write_bytes(gzip.compress(data))
     with pytest.raises(ArchiveError):
-        _check(archive)
+        check_archive(archive)
     archive.write_bytes(gzip.compress(whole.getvalue())[:-1])
     with pytest.raises(ArchiveError):
-        _check(archive)
+        check_archive(archive)
 
 
 def test_restart_explained() -> None:

@@ -7,7 +7,6 @@ with empty files.
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 __all__ = ["GONE", "LOOK", "MARK", "NO_TOOL", "keeping", "key_of"]
@@ -29,6 +28,8 @@ _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 def key_of(name: str) -> str:
     """Return the name of the directory of a service's output."""
+    import hashlib
+
     return name if _PLAIN.fullmatch(name) else f"+{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 

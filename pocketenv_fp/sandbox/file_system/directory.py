@@ -19,7 +19,7 @@ from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
-__all__ = ["list_directory"]
+__all__ = ["list_directory", "read_entries"]
 
 
 @step(Sandbox, safe=True, reads=Need.STATUS)
@@ -58,7 +58,7 @@ def _listed(at: Location) -> Result[list[DirectoryEntry], PocketenvError]:
         return answer
     if answer.unwrap().words != ("entries",):
         return Failure(at.unclear())
-    return bytes_of(answer.unwrap().rest).bind(_entries)
+    return bytes_of(answer.unwrap().rest).bind(read_entries)
 
 
 _ENTRY = re.compile(rb"([0-9a-f]+) ([0-9]+) (-?[0-9]+) \./([^/\0]+)/\n")
@@ -66,7 +66,8 @@ _KINDS: dict[int, EntryKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory",
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def _entries(printed: bytes) -> Result[list[DirectoryEntry], PocketenvError]:
+def read_entries(printed: bytes) -> Result[list[DirectoryEntry], PocketenvError]:
+    """Read what the line printed. Failures: DecodeError for an output that is not whole."""
     listed, _, rest = printed.partition(b"\0")
     links = rest.split(b"\0")
     matches = list(_ENTRY.finditer(listed))

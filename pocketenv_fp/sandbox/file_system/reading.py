@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Generator
 from functools import partial
+from io import BufferedIOBase
 
 from returns.result import Failure, Result, Success
 
@@ -159,29 +159,32 @@ def _whole(size: int, content: bytes) -> Result[bytes, PocketenvError]:
     return Success(content)
 
 
-class _Blocks:
+class _Blocks(BufferedIOBase):
     """A file of the bytes that an iterator yields."""
 
     def __init__(self, blocks: Generator[bytes]) -> None:
         self._blocks = blocks
         self._left = b""
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         if not self._left:
             self._left = next(self._blocks, b"")
-        taken, self._left = self._left[:size], self._left[size:]
+        end = len(self._left) if size is None or size < 0 else size
+        taken, self._left = self._left[:end], self._left[end:]
         return taken
 
 
 def _unpacked(source: storage.Readable) -> bytes:
     """Return the content of the only file in a tar.gz. Raises ArchiveError."""
+    import tarfile
+
     from pocketenv_fp.archive.compression import BLOCK, expand
 
     blocks = expand(source.read)
     contents: list[bytes] = []
     try:
         # tarfile reads no more than 10 KiB at once by itself.
-        with tarfile.open(fileobj=_Blocks(blocks), mode="r|", bufsize=BLOCK) as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=_Blocks(blocks), mode="r|", bufsize=BLOCK) as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() else None
                 contents += [file.read()] if file else []

@@ -22,7 +22,7 @@ from pocketenv_fp import (
     local,
     write_file,
 )
-from pocketenv_fp.sandbox.file_system.directory import _entries
+from pocketenv_fp.sandbox.file_system.directory import read_entries
 from pocketenv_fp.sandbox.file_system.lines import LIST
 from tests.sandbox.copying.test_providers import HOSTILE
 
@@ -83,12 +83,12 @@ def test_list_directory_refuses(box: Sandbox) -> None:
 )
 def test_list_directory_cut_answers(printed: bytes) -> None:
     """An answer that breaks off is no list."""
-    assert isinstance(_entries(printed).failure(), DecodeError)
+    assert isinstance(read_entries(printed).failure(), DecodeError)
 
 
 def test_list_directory_time_too_large() -> None:
-    assert isinstance(_entries(b"81a4 1 99999999999999999999 ./a/\n\0\0").failure(), DecodeError)
-    (early,) = _entries(b"81a4 1 -1 ./a/\n\0\0").unwrap()
+    assert isinstance(read_entries(b"81a4 1 99999999999999999999 ./a/\n\0\0").failure(), DecodeError)
+    (early,) = read_entries(b"81a4 1 -1 ./a/\n\0\0").unwrap()
     assert early.modified == datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
@@ -102,4 +102,4 @@ def test_list_directory_names(shell: str, tmp_path: os.PathLike[str]) -> None:
     ran = subprocess.run([shell, "-c", f"p=.\n{LIST}"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
     word, _, rest = ran.stdout.partition(b"\n")
     assert word == b"entries"
-    assert [each.name for each in _entries(base64.b64decode(rest)).unwrap()] == names
+    assert [each.name for each in read_entries(base64.b64decode(rest)).unwrap()] == names

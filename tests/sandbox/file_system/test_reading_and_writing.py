@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,8 +66,14 @@ def devices(platform: local.Platform) -> list[str]:
     return [] if "processes" in repr(platform) else ["/dev/null"]
 
 
+def behind(text: str) -> Callable[[str, Mapping[str, str | int]], str]:
+    """Return a `with_variables` that begins with more shell text."""
+    known = lines.with_variables
+    return lambda line, values: text + known(line, values)
+
+
 @contextmanager
-def counted(platform: local.Platform, number: int) -> Iterator[None]:
+def counted(platform: local.Platform, number: int) -> Generator[None]:
     """Check how many requests the block sends."""
     before = len(platform.calls)
     yield
@@ -166,8 +172,7 @@ def test_write_file_disk_full(box: Sandbox) -> None:
     output(box, "echo old >file")
     limited = "trap '' XFSZ; ulimit -f 1; "
     with pytest.MonkeyPatch.context() as patch:
-        known = lines.with_variables
-        patch.setattr(remote, "with_variables", lambda line, values: limited + known(line, values))
+        patch.setattr(remote, "with_variables", behind(limited))
         error = (box | write_file("file", os.urandom(20_000))).failure()
     assert isinstance(error, CommandFailed)
     assert output(box, "cat file; ls -A") == "old\nfile\n"
@@ -306,9 +311,8 @@ def test_files_too_large_for_commands(login: local.Platform, monkeypatch: pytest
 def test_files_missing_tools(box: Sandbox) -> None:
     """A sandbox without base64 is named as such."""
     output(box, "echo x >file; mkdir bin; ln -s $(command -v bash) $(command -v sleep) bin")
-    known = lines.with_variables
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote, "with_variables", lambda line, values: f"PATH=./workspace/bin\n{known(line, values)}")
+        patch.setattr(remote, "with_variables", behind("PATH=./workspace/bin\n"))
         for step in (read_bytes("file"), write_file("file", "y"), sandbox.list_directory):
             error = (box | step).failure()
             assert isinstance(error, InvalidInput)

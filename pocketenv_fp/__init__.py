@@ -24,6 +24,8 @@ from pocketenv_fp.errors import (
     InvalidInput,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -181,11 +183,13 @@ from pocketenv_fp.steps.output import check, json_output, lines, stdout
 from pocketenv_fp.steps.step import Step, identity
 
 if TYPE_CHECKING:
+    from pocketenv_fp.account import login, logout, whoami
     from pocketenv_fp.explaining.curl import as_curl
     from pocketenv_fp.explaining.explanation import Explanation
     from pocketenv_fp.explaining.rehearsal import explain
     from pocketenv_fp.steps.aio import aio
     from pocketenv_fp.steps.trace import Trace, trace, tracing
+    from pocketenv_fp.terminal import console
 
 __version__ = "0.1.0"
 
@@ -210,6 +214,8 @@ __all__ = [
     "JobNotFound",
     "JobOutput",
     "JobTimeout",
+    "LoginFailed",
+    "LoginTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
@@ -257,6 +263,7 @@ __all__ = [
     "claim",
     "claim_sandbox",
     "collect",
+    "console",
     "copy_to",
     "create",
     "create_backup",
@@ -317,6 +324,8 @@ __all__ = [
     "list_services",
     "list_variables",
     "list_volumes",
+    "login",
+    "logout",
     "managed",
     "me",
     "or_else",
@@ -365,6 +374,7 @@ __all__ = [
     "wait_for_port",
     "wait_until_running",
     "when",
+    "whoami",
     "within",
     "write_file",
 ]
@@ -375,9 +385,13 @@ _LATER = {
     "Trace": "steps.trace",
     "aio": "steps.aio",
     "as_curl": "explaining",
+    "console": "terminal",
     "explain": "explaining",
+    "login": "account",
+    "logout": "account",
     "trace": "steps.trace",
     "tracing": "steps.trace",
+    "whoami": "account",
 }
 
 

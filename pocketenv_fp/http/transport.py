@@ -44,7 +44,7 @@ from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.runtime import backoff
-from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
+from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.forking import after_fork
 
@@ -101,7 +101,7 @@ class _Policy(Retry):
             raise error
         if remaining() <= 0:
             raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
-        if response is not None and self._seconds(response) > LONGEST_WAIT:
+        if response is not None and self._seconds(response) > min(LONGEST_WAIT, longest_wait()):
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         return super().increment(*args, **kwargs)
 
@@ -190,6 +190,16 @@ class _Adapter(requests.adapters.HTTPAdapter):
         pools.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
 
     def proxy_manager_for(self, proxy: str, **pool: Any) -> Any:
+        if proxy.lower().startswith("socks"):
+            # Without PySocks, requests raises InvalidSchema here.
+            try:
+                socks = super().proxy_manager_for(proxy, ssl_context=self._context, **pool)
+            except ValueError as error:  # an unknown version of SOCKS
+                raise requests.exceptions.ProxyError from error
+            from pocketenv_fp.http.socks_connections import POOLS
+
+            socks.pool_classes_by_scheme = POOLS
+            return socks
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         return manager
@@ -362,6 +372,12 @@ def _context(bundle: str) -> ssl.SSLContext:
             del _contexts[next(iter(_contexts))]
         _contexts[key] = context
     return _contexts[key]
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context of requests with these settings. Raises OSError for a CA bundle that cannot be read."""
+    with _making:
+        return _context(_bundle(settings.verify))
 
 
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}

@@ -229,8 +229,8 @@ class _Creation:
         for field, kind, values in (("env", _VARIABLES, env), ("secrets", _SECRETS, secrets)):
             for name, value in values.items():
                 read = self._read(f"{field}[{name!r}]", value, is_secret=kind is _SECRETS)
-                if not isinstance(read, Success):
-                    return Failure(read.failure())
+                if isinstance(read, Failure):
+                    return read
                 self._settings.append((kind, name, read.unwrap()))
         return Success(None)
 
@@ -248,7 +248,7 @@ class _Creation:
         except BaseException as stopped:
             self._undo(stopped)
             raise
-        if not isinstance(result, Success):
+        if isinstance(result, Failure):
             self._undo(result.failure())
         return result
 
@@ -360,7 +360,7 @@ class _Creation:
         for kind, name, value in self._settings:
             add = partial(kind.add, sandbox_id, name, value)
             done = add() if self._made else kind.set(sandbox_id, name, value, add)
-            if not isinstance(done, Success):
+            if isinstance(done, Failure):
                 return done
         return Success(None)
 

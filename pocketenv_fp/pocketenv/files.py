@@ -16,6 +16,7 @@ from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import File, Page
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
 __all__ = [
@@ -136,7 +137,7 @@ def get_file(id: Id, *, token: Text | None = None, config: Config | None = None)
 def add_file(
     sandbox_id: Id,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -175,7 +176,7 @@ def add_file(
 def update_file(
     id: Id,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,

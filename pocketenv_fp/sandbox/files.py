@@ -140,17 +140,19 @@ def set_file(
     >>> set_file("/workspace/.env", "STAGE=test\n")
     set_file('/workspace/.env', '***')
     """
-
-    def put(clear: str) -> Result[File, PocketenvError]:
-        # Before anything is deleted, the same content has been sealed and sent once.
-        return _FILES.of(sandbox).replace(
-            stored_path(path),
-            add=lambda: pocketenv.add_file(sandbox.id, path, clear),
-        )
-
     if refusal := unsupported(sandbox, "writes", "set_file"):
         return Failure(refusal)
-    return text(content, "content").bind(partial(_written_exactly, sandbox, stored_path(path))).bind(put)
+    read = text(content, "content").bind(partial(_written_exactly, sandbox, stored_path(path)))
+    if isinstance(read, Failure):
+        return read
+    clear = read.unwrap()
+    # The repr of a Result shows its value.
+    del read
+    # Before anything is deleted, the same content has been sealed and sent once.
+    return _FILES.of(sandbox).replace(
+        stored_path(path),
+        add=lambda: pocketenv.add_file(sandbox.id, path, clear),
+    )
 
 
 # Providers other than Cloudflare write a file with the shell line `echo 'CONTENT' > PATH`.

@@ -178,7 +178,7 @@ def wait_until_running(
             if status in {None, Status.RUNNING}:
                 # A look that hangs must not outlast the wait by the read time-out.
                 looked = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
-                if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
+                if isinstance(looked, Failure) or looked.unwrap().status is Status.RUNNING:
                     return looked
                 waiter.saw(looked.unwrap())
                 note(partial("{0.name} {0.status.name}".format, looked.unwrap()))

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
-from pocketenv_fp.errors import PocketenvError, WorkerLost
+from pocketenv_fp.errors import PocketenvError, TransportError, WorkerLost
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.runtime import own_sandboxes
+from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.runtime.signals import guarded, opened
 from pocketenv_fp.steps.operation import Curried, demand_step
@@ -113,9 +114,6 @@ def fan_out(
     >>> [record["value"] for record in shards.to_records()]
     ['a\n', 'b\n']
     """
-    # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
-    from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-
     candidate: object = pipeline
     if isinstance(candidate, Curried) or not callable(candidate):
         demand_step(candidate, "fan_out")
@@ -126,6 +124,12 @@ def fan_out(
         raise ValueError("fan_out: max_workers must be at least 1")
     waiting = list(targets)
     steps = [_step_for(pipeline, target) for target in waiting]
+    # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
+    if reason := unopened("concurrent.futures.thread", "pocketenv_fp.steps.trace"):
+        error = TransportError("connect", f"no thread was started: {reason}")
+        return Results(Outcome(target, Failure(error), 0.0, 0) for target in waiting)
+    from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
         futures: list[Future[Ran[B]]] = []

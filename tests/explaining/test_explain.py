@@ -810,6 +810,17 @@ def test_the_script_does_what_the_pipeline_does() -> None:
     assert (get_sandbox("my-box") | exec("cat made")).unwrap().stdout == "it's\n"
 
 
+@pytest.mark.parametrize("provider", ["e2b", "blaxel", "runloop", "deno", "vercel"])
+@pytest.mark.parametrize("copy", [upload("a", "b"), download("a", "b")], ids=["upload", "download"])
+def test_as_curl_copy_through_commands(provider: str, copy: Step[Sandbox, object]) -> None:
+    """A copy in pieces through commands is no script: it fails before it sends anything."""
+    script = as_curl(create(provider=provider) | start | wait_until_running | copy, "my-box")
+    assert "/xrpc/" not in script
+    ran = run(script)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "cannot copy" in ran.stderr
+
+
 @needs_curl
 @pytest.mark.usefixtures("environment")
 def test_secrets_are_taken_from_variables_and_sealed() -> None:

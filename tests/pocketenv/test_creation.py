@@ -518,6 +518,14 @@ def test_an_older_sandbox_gets_the_variables_and_the_new_values() -> None:
     assert [printed(again, name) for name in "ABCDE"] == ["1", "2", "2", "2", "2"]
 
 
+def test_create_reuse_adds_a_variable_deleted_in_between(place: local.Platform) -> None:
+    older(env={"A": "1"})
+    with place.faults.on("variable.updateVariable", Refuse(404), times=1) as planned:
+        again = create("newer", repo=REPO, env={"A": "2"}, reuse=True)
+    assert planned.played == 1
+    assert printed(again, "A") == "2"
+
+
 def test_another_base_or_another_repo_is_another_sandbox() -> None:
     first = older()
     other = create("other", repo=f"{REPO}-2").unwrap()

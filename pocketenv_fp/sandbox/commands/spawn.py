@@ -14,7 +14,7 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, NotSupported, PocketenvError
 from pocketenv_fp.models import Sandbox, Service, Status
 from pocketenv_fp.providers import provider_of
-from pocketenv_fp.runtime.deadline import limited
+from pocketenv_fp.runtime.deadline import brief, limited
 from pocketenv_fp.sandbox.commands.exec import exec
 from pocketenv_fp.sandbox.commands.service_lines import MARK, keeping
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
@@ -123,7 +123,7 @@ class _Spawned(NamedTuple):
 
     def _has_ended(self) -> bool:
         line = _LOOK.format(name=f"{MARK[:-1]}[{MARK[-1]}]", mark=self.mark, ended=ENDED)
-        with limited(PATIENCE):
+        with limited(PATIENCE), brief():
             looked = exec(self.sandbox, line, cwd="/")
         return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
 

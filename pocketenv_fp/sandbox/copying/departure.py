@@ -24,7 +24,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult
-from pocketenv_fp.runtime.rehearsal import note
+from pocketenv_fp.runtime.rehearsal import IN_PIECES, note
 from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying.lines import LOOK, PACK, READ, STAGE
 from pocketenv_fp.sandbox.copying.remote import End, Staged, may_have_run, repeated, staging, succeeded, temporary
@@ -187,7 +187,7 @@ def whole(archive: bytes) -> Pieces:
 
 
 def _packed_pieces(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
-    note(lambda: "on this provider, one request more before the last for each 512 KiB of the archive")
+    note(lambda: f"{IN_PIECES} 512 KiB of the archive")
     packed = pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS)
     if isinstance(packed, Failure):
         return packed

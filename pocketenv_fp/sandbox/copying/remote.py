@@ -32,7 +32,7 @@ from pocketenv_fp.http.xrpc import decode, nothing, procedure, send
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.runtime.backoff import pauses
-from pocketenv_fp.runtime.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.runtime.deadline import brief, limited, nap, remaining, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.sandbox.commands.exec import ran
 from pocketenv_fp.sandbox.commands.wire_form import Command
@@ -152,7 +152,7 @@ class End:
 
     def remove(self, directory: str, *, is_under_way: bool) -> None:
         """Remove the staged files. Repeat it for a minute if a request may still create some."""
-        with unlimited(), limited(REMOVING):
+        with unlimited(), limited(REMOVING), brief():
             self.run(REMOVE_LATE if is_under_way else REMOVE, s=directory)
 
     @property

@@ -34,6 +34,7 @@ from pocketenv_fp import (
     NotLoggedIn,
     PathNotFound,
     PocketenvError,
+    RateLimited,
     Sandbox,
     SandboxNotFound,
     ServerError,
@@ -54,7 +55,7 @@ from pocketenv_fp import (
     upload,
     using,
 )
-from pocketenv_fp.http import storage
+from pocketenv_fp.http import rate_limit, storage, transport
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Refuse, Slow
 from pocketenv_fp.sandbox.copying import delivery, departure, lines
@@ -827,6 +828,24 @@ def test_what_a_sandbox_was_asked_for_is_asked_for_once(
     assert not (tmp_path / "out").exists()
     assert hidden(box) == hidden(other) == ""
     assert said(other, f"ls -d {there} || true") == ""
+
+
+@pytest.mark.usefixtures("by_storage")
+@pytest.mark.parametrize("seconds", [3600, 45])
+def test_download_refused_for_long_ends_at_once(  # noqa: PLR0917  # fixtures
+    place: local.Platform, box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """The cleanup does not wait for the end of a refusal that is longer than the cleanup may take."""
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    naps: list[float] = []
+    for module in (rate_limit, storage, transport):
+        monkeypatch.setattr(module, "nap", naps.append)
+    with place.faults.on(TAKE, Refuse(429, retry_after=seconds)):
+        error = download(box, there, tmp_path / "out", config=client(place, retries=0)).failure()
+    assert isinstance(error, RateLimited)
+    assert naps == []
+    servers.forget()
+    said(box, "rm -rf /tmp/pocketenv-*")
 
 
 @pytest.mark.usefixtures("by_storage")

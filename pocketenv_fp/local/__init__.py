@@ -85,8 +85,8 @@ Some things cannot work on one machine, or would put it at risk:
 - **Accounts.** The login is the platform's, in the browser and with an app password. But the server of the account is a
   stand-in: a page with two buttons, which asks for no password. `Platform.app_password` is the app password of a user. The
   picture of a profile is a blank one.
-- **Terminals.** They are at the address of the API, also Cloudflare's. Terminals without a WebSocket (`/tty/ID/stream` and the
-  like) are not served. The package `websockets` is needed.
+- **Terminals.** They are at the address of the API, also Cloudflare's: other clients find those with `POCKETENV_CF_URL`.
+  Terminals without a WebSocket (`/tty/ID/stream` and the like) are not served. The package `websockets` is needed.
 - **Unknown facts.** Where the behaviour of a provider is not known, it is a guess. `pocketenv_fp.local.providers.workers`
   marks each guess.
 

@@ -39,6 +39,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.config import settings
+from pocketenv_fp.extras import install_command
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.terminal.consoles import _connected  # pyright: ignore[reportPrivateUsage]
 from pocketenv_fp.terminal.conversation import LEAVE
@@ -307,7 +308,7 @@ def test_console_needs_its_extra(place: local.Platform, box: Sandbox) -> None:
     opened = Window([sys.executable, "-c", code, "console", box.id], environment)
     try:
         assert opened.ended() == 1
-        assert "pip install 'pocketenv-fp[console]'" in opened.shown
+        assert install_command("console") in opened.shown
     finally:
         opened.close()
 

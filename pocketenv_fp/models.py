@@ -17,6 +17,8 @@ from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, MaskedText, SecretText, 
 
 __all__ = [
     "Backup",
+    "DirectoryEntry",
+    "EntryKind",
     "ExecResult",
     "File",
     "Integration",
@@ -31,6 +33,7 @@ __all__ = [
     "Sandbox",
     "Secret",
     "Service",
+    "ServiceLogs",
     "SshKey",
     "SshKeyPair",
     "Status",
@@ -222,6 +225,24 @@ class File(Record, frozen=True):
     updated_at: datetime | None = None
 
 
+EntryKind = Literal["file", "directory", "symlink", "other"]
+"""The kind of an entry of a directory. A pipe, a socket and a device are other."""
+
+
+class DirectoryEntry(Record, frozen=True, kw_only=True):
+    """An entry of a directory of a sandbox. ``size`` is in bytes, ``mode`` its permission bits.
+
+    ``modified`` is the time of its last change, in whole seconds. ``target`` is the path that a symlink holds.
+    """
+
+    name: str
+    kind: EntryKind
+    size: int
+    mode: int
+    modified: datetime
+    target: str | None = None
+
+
 class Volume(Record, frozen=True):
     """Storage that survives stops, attached at ``path``."""
 
@@ -241,6 +262,13 @@ class Service(Record, frozen=True):
     description: str | None = None
     status: Status = Status.UNKNOWN
     created_at: datetime | None = None
+
+
+class ServiceLogs(Record, frozen=True):
+    """What a service of `spawn` printed so far."""
+
+    stdout: str
+    stderr: str
 
 
 class Preferences(Record, frozen=True, kw_only=True):

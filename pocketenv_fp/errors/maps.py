@@ -29,6 +29,7 @@ from pocketenv_fp.errors import (
     MalformedToken,
     NameTaken,
     NotLoggedIn,
+    NotRestored,
     NotSupported,
     PathNotFound,
     PathTaken,
@@ -37,6 +38,7 @@ from pocketenv_fp.errors import (
     RateLimited,
     RecordNotFound,
     RepositoryTaken,
+    ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
@@ -65,6 +67,7 @@ KINDS: dict[str, type[PocketenvError]] = {
     "login_timeout": LoginTimeout,
     "malformed_token": MalformedToken,
     "name_taken": NameTaken,
+    "not_restored": NotRestored,
     "not_supported": NotSupported,
     "path_not_found": PathNotFound,
     "path_taken": PathTaken,
@@ -75,6 +78,7 @@ KINDS: dict[str, type[PocketenvError]] = {
     "shell_busy": ShellBusy,
     "shell_lost": ShellLost,
     "transport_error": TransportError,
+    "server_timeout": ServerTimeout,
     "worker_lost": WorkerLost,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}

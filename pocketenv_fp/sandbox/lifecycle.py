@@ -66,9 +66,9 @@ def stop(
 ) -> Result[Sandbox, PocketenvError]:
     """Stop the sandbox: **on Cloudflare this deletes its files**. A stopped sandbox stays stopped. Returns the Sandbox.
 
-    On Cloudflare, deno, vercel, modal, e2b and runloop the complete file system is deleted, except volumes. Daytona,
-    sprites and hopx keep the files. Processes end, except on sprites, where only the status changes. Exposed ports stay
-    listed.
+    `restart` with ``keep=`` carries a directory over a stop and a start. On Cloudflare, deno, vercel, modal, e2b and
+    runloop the complete file system is deleted, except volumes. Daytona, sprites and hopx keep the files. Processes end,
+    except on sprites, where only the status changes. Exposed ports stay listed.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

@@ -34,6 +34,7 @@ from pocketenv_fp import (
     MalformedToken,
     NameTaken,
     NotLoggedIn,
+    NotRestored,
     NotSupported,
     PathNotFound,
     PathTaken,
@@ -44,6 +45,7 @@ from pocketenv_fp import (
     RepositoryTaken,
     SandboxNotFound,
     ServerError,
+    ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
@@ -71,6 +73,8 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     RecordNotFound: st.builds(RecordNotFound, message=texts, operation=texts),
     JobNotFound: st.builds(JobNotFound, message=texts, operation=texts),
     JobTimeout: st.builds(JobTimeout, st.floats(0.1, 1e6), texts),
+    ServerTimeout: st.builds(ServerTimeout, st.floats(0.1, 1e6), st.integers(1, 65535), texts),
+    NotRestored: st.builds(NotRestored, texts, texts, texts),
     PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
     NameTaken: st.builds(NameTaken, message=texts, operation=texts),
     PathTaken: st.builds(PathTaken, message=texts, operation=texts),
@@ -218,7 +222,12 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third) == tuple(values(error).values())
         case CommandTimeout(first, second, third, fourth):
             assert (first, second, third, fourth) == tuple(values(error).values())
-        case DeadlineExceeded(first, second, third) | NotSupported(first, second, third):
+        case (
+            DeadlineExceeded(first, second, third)
+            | NotSupported(first, second, third)
+            | ServerTimeout(first, second, third)
+            | NotRestored(first, second, third)
+        ):
             assert (first, second, third) == tuple(values(error).values())
         case ArchiveError(first, second) | ShellBusy(first, second) | JobTimeout(first, second):
             assert (first, second) == tuple(values(error).values())
@@ -239,6 +248,8 @@ EXAMPLES: list[PocketenvError] = [
     PathNotFound(message="none"),
     JobNotFound(message="none"),
     JobTimeout(2.0, "nightly"),
+    ServerTimeout(2.0, 8080, "the status was 503"),
+    NotRestored("/workspace", "the archive x", "the platform failed"),
     NameTaken(message="taken"),
     PathTaken(message="taken"),
     MalformedToken(message="Internal Server Error"),
@@ -280,8 +291,10 @@ REMEDIES: dict[type[PocketenvError], str] = {
     LoginTimeout: r"--app-password",
     SandboxNotFound: r"Check the id or name",
     RecordNotFound: r"List the sandbox.s records",
+    ServerTimeout: r"read its output with service_logs",
     JobNotFound: r"Check the id with list_jobs",
     JobTimeout: r"end it with cancel",
+    NotRestored: r"put it back with upload",
     PathNotFound: r"A relative path starts at /workspace",
     NameTaken: r"Choose another name",
     PathTaken: r"Choose another path",

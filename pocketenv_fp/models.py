@@ -47,7 +47,12 @@ T = TypeVar("T")
 
 
 class Status(enum.Enum):
-    """A sandbox's state. UNKNOWN means a new state of the platform, or a response without a state."""
+    """A sandbox's state. UNKNOWN means a new state of the platform, or a response without a state.
+
+    >>> from pocketenv_fp import Status
+    >>> Status("running"), Status("PAUSED")
+    (Status.RUNNING, Status.UNKNOWN)
+    """
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
@@ -55,8 +60,8 @@ class Status(enum.Enum):
     UNKNOWN = "UNKNOWN"
 
     @classmethod
-    def _missing_(cls, value: object) -> Status:  # noqa: ARG003  # enum's own signature
-        return cls.UNKNOWN
+    def _missing_(cls, value: object) -> Status:
+        return cls.__members__.get(value.upper(), cls.UNKNOWN) if isinstance(value, str) else cls.UNKNOWN
 
     def __repr__(self) -> str:
         return f"Status.{self.name}"
@@ -304,7 +309,7 @@ class SshKeyPair(Record, frozen=True):
         return iter((self.private_key, self.public_key))
 
 
-class SshKey(Record, frozen=True):
+class SshKey(Record, frozen=True, kw_only=True):  # the Clojure SDK has another order of fields
     """A stored key pair. ``private_key`` is the platform's masked form. It is never shown."""
 
     id: str

@@ -379,7 +379,8 @@ def test_an_error_that_a_worker_process_raises_is_raised_here_with_all_its_field
 ACCOUNT = """create-sandbox get-sandbox list-sandboxes list-sandboxes-by-actor me get-profile list-secrets add-secret
     delete-secret get-ssh-keys put-ssh-keys get-tailscale-auth-key put-tailscale-auth-key"""
 SANDBOX = """start stop delete wait-until-running exec expose unexpose list-ports vscode list-secrets set-secret
-    delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key upload download copy-to"""
+    delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key upload download copy-to
+    create-backup list-backups restore-backup"""
 
 
 def in_python(names: str) -> set[str]:

@@ -94,13 +94,18 @@ NOT_RUNNING = "is not running: start it first. set_service stores a command for 
 PATIENCE = 3.0
 ENDED = 3
 # The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
-# the shell that the platform starts. Without /proc the state is unknown.
+# the shell that the platform starts. Without /proc the state is unknown. One miss proves nothing: the process may have ended
+# after the list of /proc was made, and its child may be new.
 _LOOK = """[ -e /proc/self/environ ] || exit 0
-n=0
-while grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do
-    n=$((n+1)); [ $n -lt 7 ] || exit 0; sleep 0.05
+n=0 missed=0
+while [ $n -lt 6 ] && [ $missed -lt 2 ]; do
+    if grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+    then n=$((n+1)) missed=0
+    else missed=$((missed+1))
+    fi
+    sleep 0.05
 done
-exit {ended}"""
+[ $missed -lt 2 ] || exit {ended}"""
 
 
 class _Spawned(NamedTuple):

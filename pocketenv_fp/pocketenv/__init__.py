@@ -17,6 +17,7 @@ from pocketenv_fp.pocketenv.actors import (
     list_sandboxes_by_actor,
     me,
 )
+from pocketenv_fp.pocketenv.backups import restore_backup
 from pocketenv_fp.pocketenv.creation import create, create_sandbox
 from pocketenv_fp.pocketenv.files import add_file, delete_file, get_file, iter_files, list_files, update_file
 from pocketenv_fp.pocketenv.integrations import create_integration, list_integrations
@@ -108,6 +109,7 @@ __all__ = [
     "put_ssh_keys",
     "put_tailscale_auth_key",
     "restart_service",
+    "restore_backup",
     "start_service",
     "stop_service",
     "update_file",

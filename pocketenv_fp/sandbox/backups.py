@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from returns.result import Result
 
+from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
@@ -86,7 +87,8 @@ def restore_backup(
 ) -> Result[None, PocketenvError]:
     """Restore a backup to its original directory. Returns None.
 
-    Failures: NotSupported on every provider except Cloudflare; ApiError for an unknown backup.
+    Without the sandbox, the call returns a step, and restores nothing. `pocketenv.restore_backup` takes the id alone,
+    and restores at once. Failures: NotSupported on every provider except Cloudflare; ApiError for an unknown backup.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -97,5 +99,4 @@ def restore_backup(
     >>> (create("my-box") | start | restore_backup("no-such-backup")).failure().status
     404
     """
-    asked = procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id})
-    return supported(sandbox, "backups", "restore_backup").bind(lambda _: send(asked))
+    return supported(sandbox, "backups", "restore_backup").bind(lambda _: pocketenv.restore_backup(backup_id))

@@ -109,8 +109,27 @@ class Curried:
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
             return Applied(self, args[1:], kwargs)(args[0])
-        args, kwargs = self.arguments.bind(args, kwargs)
+        try:
+            args, kwargs = self.arguments.bind(args, kwargs)
+        except TypeError as error:
+            if self._begins_with_id(args, kwargs):
+                raise TypeError(f"{error}. {self._needs_target()}") from None
+            raise
         return Applied(self, tuple(map(_stored, args)), {name: _stored(value) for name, value in kwargs.items()})
+
+    def _begins_with_id(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        # Without the string, the rest is a call with a target.
+        if self.accepts is not Sandbox or not args or not isinstance(args[0], str):
+            return False
+        try:
+            self.arguments.bind(args[1:], kwargs)
+        except TypeError:
+            return False
+        return True
+
+    def _needs_target(self) -> str:
+        call = f"{self.__name__}(…)" if isinstance(self, Operation) else self.__name__
+        return f"If the first argument is the id or name of a sandbox, write get_sandbox(…) | {call}"
 
     @property
     def is_method(self) -> bool:

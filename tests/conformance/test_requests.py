@@ -111,6 +111,7 @@ def call_everything() -> None:
     backups = sandbox.list_backups(box).unwrap()
     sandbox.restore_backup(box, backups[0].id).unwrap()
     sandbox.restore_backup(box, "no-such-backup").failure()
+    pocketenv.restore_backup(backups[0].id).unwrap()
     copy(box)
     settle(box)
     serve(box)

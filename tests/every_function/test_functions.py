@@ -95,6 +95,7 @@ ACCOUNT: dict[str, tuple[Any, ...]] = {
     "put_ssh_keys": ("3f2a", KEY, PUBLIC),
     "put_tailscale_auth_key": ("3f2a", TAILSCALE),
     "restart_service": ("3f2a",),
+    "restore_backup": ("3f2a",),
     "start_service": ("3f2a",),
     "stop_service": ("3f2a",),
     "update_file": ("3f2a", "/workspace/a", "content"),

@@ -227,6 +227,7 @@ def what_the_account_functions_give(id: str) -> None:
         Result[SshKey, PocketenvError],
     )
     assert_type(pocketenv.claim_sandbox(id), Boxed)
+    assert_type(pocketenv.restore_backup(id), Result[None, PocketenvError])
     assert_type(pocketenv.get_terminal_token(), Result[TerminalToken, PocketenvError])
     assert_type(pocketenv.iter_sandboxes(limit=3), Iterator[Result[Sandbox, PocketenvError]])
     assert_type(pocketenv.iter_sandboxes_by_actor(id, is_running=True), Iterator[Result[Sandbox, PocketenvError]])

@@ -319,12 +319,19 @@ class ServerError(ApiError):
 
 @dataclass(eq=False, repr=False)
 class NameTaken(ServerError):
-    """Another sandbox has that name. It may be another user's."""
+    """Another sandbox has that name. ``is_yours`` says whether it is yours. None means that this is not known."""
 
     advice: ClassVar[str] = "Choose another name, or use the sandbox that has it: get_sandbox(name)."
 
     status: int = 500
     error: str = "NameTaken"
+    is_yours: bool | None = None
+
+    def __str__(self) -> str:
+        if self.is_yours is None:
+            return super().__str__()
+        advice = "or use your sandbox of that name: create(name, exist_ok=True)" if self.is_yours else "it is not yours"
+        return f"{self.summary()}. Choose another name, {advice}."
 
 
 @dataclass(eq=False, repr=False)

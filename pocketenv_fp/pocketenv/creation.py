@@ -27,6 +27,8 @@ from pocketenv_fp.http.xrpc import procedure, send, token_did
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
+from pocketenv_fp.pocketenv.existing import existing_or
+from pocketenv_fp.pocketenv.options import creation
 from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
@@ -37,7 +39,6 @@ from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
-from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
 __all__ = ["Clone", "clone_by", "create", "create_sandbox", "noting"]
@@ -54,7 +55,7 @@ _turns = Turns()
 Unit = Result[None, PocketenvError]
 
 
-@step(str, secret=("secrets", "provider_credentials"))
+@creation
 def create(
     name: SandboxName,
     *,
@@ -68,6 +69,7 @@ def create(
     topics: Sequence[Topic] | None = None,
     provider_credentials: Mapping[str, str | FromEnv] | None = None,
     reuse: bool = False,
+    exist_ok: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
@@ -101,8 +103,11 @@ def create(
     the same time may both get the sandbox. **Inside `managed`, `ephemeral` and `fan_out`**, a create with a repo and
     without ``reuse=True`` always makes a new sandbox: a start clones the repository, and the record has no repo.
 
+    **In a notebook cell that runs twice**, use ``exist_ok=True``. If you have a sandbox of that name, it is the result,
+    and nothing is sent to it. It may be stopped, and it does not get the other options. `managed` does not delete it.
+
     Failures: InvalidInput; NotSupported; EncryptionError; NameTaken if a sandbox or base image of any owner has the
-    name; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
+    name: ``is_yours`` says whether it is yours; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
     platform's AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that
     and deleted, or the error names it.
 
@@ -121,6 +126,7 @@ def create(
         topics: Topics, at most 50 characters each, visible to every user of the sandbox. Default: none.
         provider_credentials: Credentials by name: values, or `from_env`. None: those in the environment.
         reuse: True to accept an older sandbox with the same repo and base. Default: False.
+        exist_ok: True to return your sandbox of that name, if there is one. Default: False.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, from_env, start
@@ -128,6 +134,8 @@ def create(
     <Success: ExecResult(stdout='test\n', stderr='', exit_code=0)>
     >>> create("my-box")
     <Failure: sandbox.putPreferences: the name my-box is taken (500 NameTaken). Choose another name, ...>
+    >>> create(name="my-box", exist_ok=True).map(lambda box: box.name)
+    <Success: my-box>
     >>> create(provider="daytona", secrets={"API_KEY": "sk-12345", "OTHER": from_env("MY_OTHER_KEY")})
     create(provider='daytona', secrets={'API_KEY': '***', 'OTHER': from_env('MY_OTHER_KEY')})
     >>> create("")
@@ -136,18 +144,24 @@ def create(
     clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
     wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=shared)
-    creation = _Creation(wanted, reuse=reuse)
+    work = _Creation(wanted, reuse=reuse)
     if clone is not None and repo is not None:
-        creation.clones(clone, repo)
+        work.clones(clone, repo)
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
-    return (
+    checked = (
         _sendable([*texts, *(("topics", topic) for topic in topics or ())])
         .bind(lambda _: _supported(provider, env, secrets))
-        .bind(lambda _: creation.take(env or {}, secrets or {}))
+        .bind(lambda _: work.take(env or {}, secrets or {}))
         .bind(lambda _: sealed_credentials(provider, provider_credentials))
-        .bind(lambda credentials: creation.run({**body, **credentials}, None if shared is None else (shared, base)))
     )
+
+    def made() -> Result[Sandbox, PocketenvError]:
+        return checked.bind(
+            lambda credentials: work.run({**body, **credentials}, None if shared is None else (shared, base))
+        )
+
+    return checked.bind(lambda _: existing_or(name, made)) if exist_ok else made()
 
 
 create_sandbox = create

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.creation import create, noting
+from pocketenv_fp.pocketenv.options import Options
 from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
@@ -19,7 +19,6 @@ from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import Step
-from pocketenv_fp.validation import Text
 
 __all__ = ["ephemeral", "managed"]
 
@@ -124,23 +123,6 @@ def _release(
     if raised is not None:
         raise raised
     return Success(None) if first is None else Failure(first)
-
-
-class Options(TypedDict, total=False):
-    """The options of `create`, without the name."""
-
-    base: Text
-    provider: Text
-    repo: Text | None
-    keep_alive: bool | None
-    env: Mapping[str, str | FromEnv] | None
-    secrets: Mapping[str, str | FromEnv] | None
-    description: Text | None
-    topics: Sequence[str] | None
-    provider_credentials: Mapping[str, str | FromEnv] | None
-    reuse: bool
-    token: Text | None
-    config: Config | None
 
 
 def _are_options(_: object, **options: Unpack[Options]) -> None:

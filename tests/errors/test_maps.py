@@ -68,7 +68,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     JobNotFound: st.builds(JobNotFound, message=texts, operation=texts),
     JobTimeout: st.builds(JobTimeout, st.floats(0.1, 1e6), texts),
     PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
-    NameTaken: st.builds(NameTaken, message=texts, operation=texts),
+    NameTaken: st.builds(NameTaken, message=texts, operation=texts, is_yours=st.none() | st.booleans()),
     PathTaken: st.builds(PathTaken, message=texts, operation=texts),
     MalformedToken: st.builds(MalformedToken, message=texts, operation=texts),
     RepositoryTaken: st.builds(RepositoryTaken, message=texts, operation=texts),

@@ -221,6 +221,8 @@ def what_the_account_functions_give(id: str) -> None:
         ),
         Boxed,
     )
+    assert_type(create(name="x", description="…", exist_ok=True), Boxed)
+    assert_type(create(exist_ok=True), Step[str, Sandbox])
     assert_type(pocketenv.generate_ssh_keys("me@here"), Result[SshKeyPair, PocketenvError])
     assert_type(
         pocketenv.generate_ssh_keys().bind(lambda pair: set_ssh_keys(create("x"), *pair)),

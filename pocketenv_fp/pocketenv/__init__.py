@@ -28,6 +28,7 @@ from pocketenv_fp.pocketenv.keys import (
     put_ssh_keys,
     put_tailscale_auth_key,
 )
+from pocketenv_fp.pocketenv.own import iter_my_sandboxes, my_sandboxes
 from pocketenv_fp.pocketenv.preferences import get_preferences, put_preferences
 from pocketenv_fp.pocketenv.sandboxes import claim_sandbox, get_sandbox, iter_sandboxes, list_sandboxes
 from pocketenv_fp.pocketenv.secrets import (
@@ -91,6 +92,7 @@ __all__ = [
     "get_variable",
     "get_volume",
     "iter_files",
+    "iter_my_sandboxes",
     "iter_sandboxes",
     "iter_sandboxes_by_actor",
     "iter_secrets",
@@ -105,6 +107,7 @@ __all__ = [
     "list_variables",
     "list_volumes",
     "me",
+    "my_sandboxes",
     "put_preferences",
     "put_ssh_keys",
     "put_tailscale_auth_key",

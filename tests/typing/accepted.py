@@ -29,6 +29,7 @@ from pocketenv_fp import (
     Service,
     SshKey,
     SshKeyPair,
+    Status,
     Step,
     TailscaleAuthKey,
     TerminalToken,
@@ -232,6 +233,8 @@ def what_the_account_functions_give(id: str) -> None:
     assert_type(pocketenv.restore_backup(id), Result[None, PocketenvError])
     assert_type(pocketenv.get_terminal_token(), Result[TerminalToken, PocketenvError])
     assert_type(pocketenv.iter_sandboxes(limit=3), Iterator[Result[Sandbox, PocketenvError]])
+    assert_type(pocketenv.my_sandboxes(status=Status.STOPPED, topic="ci"), Result[Page[Sandbox], PocketenvError])
+    assert_type(pocketenv.iter_my_sandboxes(), Iterator[Result[Sandbox, PocketenvError]])
     assert_type(pocketenv.iter_sandboxes_by_actor(id, is_running=True), Iterator[Result[Sandbox, PocketenvError]])
     assert_type(pocketenv.get_preferences(id), Result[Preferences, PocketenvError])
     assert_type(pocketenv.put_preferences(id, name="another", topics=()), Result[None, PocketenvError])

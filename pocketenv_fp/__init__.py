@@ -153,7 +153,7 @@ from pocketenv_fp.sandbox import (
     wait_for_job,
     wait_until_running,
 )
-from pocketenv_fp.sandbox.managed import ephemeral, managed
+from pocketenv_fp.sandbox.managed import ephemeral, managed, sandbox_of
 from pocketenv_fp.steps.combinators import (
     gather,
     keep,
@@ -314,6 +314,7 @@ __all__ = [
     "restore_backup",
     "retrying",
     "sandbox",
+    "sandbox_of",
     "send_input",
     "set_file",
     "set_secret",

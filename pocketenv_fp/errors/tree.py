@@ -51,7 +51,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, cast
 
 import msgspec
 from returns.result import Failure, Result
@@ -71,6 +71,7 @@ __all__ = [
     "JobTimeout",
     "MalformedToken",
     "NameTaken",
+    "Named",
     "NotLoggedIn",
     "NotSupported",
     "PathNotFound",
@@ -118,6 +119,15 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.step}{which}, after {self.seconds:.3f} s"
 
 
+class Named(Protocol):
+    """A Sandbox, as far as errors know it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
 # Not frozen: contextmanager and add_note assign to an exception. Equality, hash and repr are written once here.
 # Generating them for each class would take a fifth of this library's import time.
 @dataclass(eq=False, repr=False)
@@ -144,10 +154,27 @@ class PocketenvError(Exception):
         """
         return cast("tuple[Place, ...]", self.__dict__.get("_where", ()))
 
-    def at(self, place: Place) -> Self:
-        """Return a copy of the error with ``place`` added. One error may be the result of several calls."""
+    @property
+    def sandbox(self) -> Named | None:
+        """The Sandbox of the step that failed, or None. It may still exist, also after a create of this program.
+
+        Equality ignores it. `sandbox_of` returns it as the target of a cleanup.
+
+        >>> from pocketenv_fp import create, exec
+        >>> (create | exec("make test", check=True))("my-box").failure().sandbox.name
+        'my-box'
+        """
+        return cast("Named | None", self.__dict__.get("_sandbox"))
+
+    def at(self, place: Place, sandbox: Named | None = None) -> Self:
+        """Return a copy of the error with ``place`` added, and with ``sandbox`` if it has none.
+
+        One error may be the result of several calls.
+        """
         moved = copy(self)
         moved.__dict__["_where"] = (*self.where, place)
+        if sandbox is not None:
+            moved.__dict__.setdefault("_sandbox", sandbox)
         return moved
 
     def __str__(self) -> str:
@@ -171,7 +198,9 @@ class PocketenvError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception.__reduce__ rebuilds from `args`, which lack keyword arguments.
-        state: dict[str, object] = {"_where": self.where} if self.where else {}
+        state: dict[str, object] = {
+            name: self.__dict__[name] for name in ("_where", "_sandbox") if name in self.__dict__
+        }
         if notes := getattr(self, "__notes__", None):
             state["__notes__"] = list(notes)
         return (type(self), self._fields(), state) if state else (type(self), self._fields())
@@ -574,17 +603,17 @@ class ShellBusy(PocketenvError, TimeoutError):
 class SessionLost(ServerError):
     """The platform's AT Protocol session of this login is gone (500 AgentCreationError).
 
-    ``sandbox`` is the id of a sandbox that the create left and that could not be deleted. Otherwise it is empty.
+    ``left`` is the id of a sandbox that the create left and that could not be deleted. Otherwise it is empty.
     """
 
     advice: ClassVar[str] = "Log in to Pocketenv again, and set the new token."
 
     status: int = 500
     error: str = "AgentCreationError"
-    sandbox: str = ""
+    left: str = ""
 
     def __str__(self) -> str:
-        left = f" The sandbox {self.sandbox} was created and still exists: delete it." if self.sandbox else ""
+        left = f" The sandbox {self.left} was created and still exists: delete it." if self.left else ""
         return f"{super().__str__()}{left}"
 
 

@@ -289,7 +289,7 @@ class _Creation:
                 "The platform may have created a sandbox with a random name and without an at-URI: "
                 "look for it in your list."
             )
-        return error if is_gone or not left else replace(error, sandbox=", ".join(box.id for box in left))
+        return error if is_gone or not left else replace(error, left=", ".join(box.id for box in left))
 
     def _left(self, provider: str, since: float) -> list[Sandbox]:
         token = settings().map(lambda found: found.token or "")

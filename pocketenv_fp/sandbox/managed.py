@@ -10,6 +10,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
+from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.pocketenv.creation import create, noting
 from pocketenv_fp.pocketenv.options import Options
 from pocketenv_fp.runtime import own_sandboxes
@@ -20,10 +21,11 @@ from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import Step
 
-__all__ = ["ephemeral", "managed"]
+__all__ = ["ephemeral", "managed", "sandbox_of"]
 
 A = TypeVar("A")
 C = TypeVar("C")
+E = TypeVar("E")
 
 
 @overload
@@ -156,3 +158,28 @@ def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) ->
     return _lease(
         name, use, create(**options) if options else create, delete(**cast("Any", login)) if login else delete
     )
+
+
+def sandbox_of(result: Result[Sandbox, E]) -> Result[Sandbox, E]:
+    """Return the Sandbox of a Success, or that of the step that failed. Use it to clean up after either.
+
+    A step skips a Failure, so ``box | delete`` deletes nothing after a start that failed. `managed` and `ephemeral` need
+    no such care: they also delete after an exception. Failures: the Failure itself, if no step on a sandbox failed, for
+    instance the create.
+
+    Args:
+        result: The Result of a pipeline to a Sandbox.
+
+    >>> from pocketenv_fp import create, delete, get_sandbox, sandbox_of, wait_until_running
+    >>> box = create("my-box", provider="daytona") | wait_until_running(timeout=0) | delete | wait_until_running
+    >>> box | delete
+    <Failure: sandbox.getSandbox: my-box is gone (404 SandboxNotFound). ...>
+    >>> sandbox_of(box).map(lambda box: box.name)
+    <Success: my-box>
+    """
+    demand_type("sandbox_of", "result", result, Result)
+    if isinstance(result, Success):
+        demand_type("sandbox_of", "the value of result", result.unwrap(), Sandbox)
+        return result
+    box = getattr(result.failure(), "sandbox", None)
+    return Success(box) if isinstance(box, Sandbox) else result

@@ -15,7 +15,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.steps.step import Applied, Step, identity, is_step
+from pocketenv_fp.steps.step import Applied, Step, has_run, identity, is_step
 from pocketenv_fp.validation import Arguments
 
 __all__ = [
@@ -214,7 +214,8 @@ def demand_step(value: object, subject: str) -> None:
         return
     if isinstance(value, Curried):
         raise TypeError(f"{subject}: {value.needs_arguments()}")
-    raise TypeError(f"{subject}: expected a step, got {type(value).__name__}")
+    got = has_run(cast("Result[object, object]", value)) if isinstance(value, Result) else type(value).__name__
+    raise TypeError(f"{subject}: expected a step, got {got}")
 
 
 def operation(

@@ -88,7 +88,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     NotSupported: st.builds(NotSupported, texts, texts, texts),
     ShellLost: st.builds(ShellLost, texts),
     ShellBusy: st.builds(ShellBusy, st.floats(0.1, 1e6), texts),
-    SessionLost: st.builds(SessionLost, message=texts, operation=texts, sandbox=texts),
+    SessionLost: st.builds(SessionLost, message=texts, operation=texts, left=texts),
     ArchiveError: st.builds(ArchiveError, texts, texts),
     EncryptionError: st.builds(EncryptionError, texts),
 }
@@ -251,7 +251,7 @@ EXAMPLES: list[PocketenvError] = [
     NotSupported("vscode", "daytona", "Run an editor in the sandbox."),
     ShellLost("sandbox.exec"),
     ShellBusy(40.0, "sandbox.exec"),
-    SessionLost(message="no session", sandbox="sandbox_1"),
+    SessionLost(message="no session", left="sandbox_1"),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the value is not valid Unicode"),
 ]

@@ -724,19 +724,19 @@ def test_create_without_a_session_deletes_what_was_made() -> None:
     ]
     platform = Lost([shown_as(1), *others])
     error = lost(platform, token_of(did=DID))
-    assert (error.sandbox, error.operation) == ("", CREATE)
+    assert (error.left, error.operation) == ("", CREATE)
     assert platform.asked == [CREATE, LIST, f"{DELETE}?id=sandbox_1"]
 
 
 def test_create_without_a_session_names_what_stays() -> None:
     error = lost(Lost([shown_as(1)], deletes=502), token_of(did=DID))
-    assert error.sandbox == "sandbox_1"
+    assert error.left == "sandbox_1"
     assert "sandbox_1 was created and still exists" in str(error)
 
 
 def test_create_without_a_session_deletes_none_of_several() -> None:
     platform = Lost([shown_as(1), shown_as(2)])
-    assert lost(platform, token_of(did=DID)).sandbox == "sandbox_1, sandbox_2"
+    assert lost(platform, token_of(did=DID)).left == "sandbox_1, sandbox_2"
     assert platform.asked == [CREATE, LIST]
 
 

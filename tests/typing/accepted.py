@@ -81,6 +81,7 @@ from pocketenv_fp import (
     restore_backup,
     retrying,
     sandbox,
+    sandbox_of,
     send_input,
     set_secret,
     set_ssh_keys,
@@ -324,6 +325,7 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(within(5, start) | exec("ls"), Step[Sandbox, ExecResult])
     assert_type(create("x") | within(0.5, start | exec("ls") | stdout), Result[str, PocketenvError])
     assert_type(managed(start | exec("ls")), Step[str, ExecResult])
+    assert_type(sandbox_of(made) | delete, Boxed)
     assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
     assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)
     assert_type(ephemeral(start | exec("ls"), env={"A": "b"}, keep_alive=True)("x"), Ran)

@@ -38,7 +38,7 @@ from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
 from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
 
-__all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "logged_in", "settings", "using"]
+__all__ = ["Config", "FromEnv", "Settings", "from_env", "hides_output", "in_use", "logged_in", "settings", "using"]
 
 API_URL = "https://api.pocketenv.io"
 STORAGE_URL = "https://sandbox.pocketenv.io"
@@ -97,6 +97,9 @@ def _masked(name: str, value: object) -> str:
     return "float('inf')" if value == float("inf") else repr(_visible(name, value))
 
 
+_LOOSE = {"retries": int, "connect_timeout": float, "read_timeout": float, "hide_output": bool}
+
+
 class Config(_Masked, frozen=True, kw_only=True):
     """Settings of a caller. A field with None is taken from the next source.
 
@@ -109,6 +112,7 @@ class Config(_Masked, frozen=True, kw_only=True):
         read_timeout: Seconds until a response is complete. Default: 30.
         retries: Number of retries of a request that is safe to repeat. Default: 3.
         verify: Path of a CA bundle to trust instead of the usual one.
+        hide_output: True to leave the output of a failed command out of the message of CommandFailed. Default: False.
 
     """
 
@@ -119,6 +123,7 @@ class Config(_Masked, frozen=True, kw_only=True):
     read_timeout: Seconds | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] | None = None
     verify: Text | None = None
+    hide_output: bool | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -130,7 +135,7 @@ class Config(_Masked, frozen=True, kw_only=True):
         """Return an error for the first field with a wrong value, or None. Raise TypeError for a wrong type."""
         for field in msgspec.structs.fields(Config):
             value = getattr(self, field.name)
-            loose = {"retries": int, "connect_timeout": float, "read_timeout": float}.get(field.name, str)
+            loose = _LOOSE.get(field.name, str)
             if value is not None and (wrong := wrong_value(field.name, value, field.type, loose)):
                 return wrong
         return None
@@ -146,6 +151,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
     read_timeout: float = 30.0
     retries: int = 3
     verify: str | None = None
+    hide_output: bool = False
 
 
 class FromEnv(msgspec.Struct, Source, frozen=True):
@@ -217,6 +223,11 @@ def using(config: Config) -> Generator[None]:
 def in_use() -> tuple[Config, ...]:
     """Return the configurations of the surrounding `using` blocks, the innermost first."""
     return _using.get()
+
+
+def hides_output() -> bool:
+    """Return whether messages must not quote the output of commands."""
+    return next((config.hide_output for config in _using.get() if config.hide_output is not None), False)
 
 
 class _Source(NamedTuple):

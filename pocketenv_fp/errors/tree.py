@@ -199,7 +199,7 @@ class PocketenvError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception.__reduce__ rebuilds from `args`, which lack keyword arguments.
         state: dict[str, object] = {
-            name: self.__dict__[name] for name in ("_where", "_sandbox") if name in self.__dict__
+            name: self.__dict__[name] for name in ("_where", "_sandbox", "_tail") if name in self.__dict__
         }
         if notes := getattr(self, "__notes__", None):
             state["__notes__"] = list(notes)
@@ -485,13 +485,36 @@ class WorkerLost(PocketenvError):
 
 @dataclass(eq=False, repr=False)
 class CommandFailed(PocketenvError):
-    """A command ended with a non-zero ``exit_code``. Its output is in the fields, not in the message."""
+    """A command ended with a non-zero ``exit_code``. Its output is in the fields.
+
+    The message names the step and the sandbox. It ends with the last lines of stderr: see ``tail``.
+    """
 
     advice: ClassVar[str] = "Its output is in .stdout and .stderr."
 
     exit_code: int
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
+
+    @property
+    def tail(self) -> str:
+        """The last lines of stderr, as the message quotes them. Equality ignores it.
+
+        Passwords in URLs and the values of `from_env` are masked. It is empty with ``Config(hide_output=True)``.
+        """
+        return cast("str", self.__dict__.get("_tail", ""))
+
+    def quoting(self, tail: str) -> Self:
+        """Return a copy of the error whose message ends with ``tail``."""
+        quoted = copy(self)
+        quoted.__dict__["_tail"] = tail
+        return quoted
+
+    def __str__(self) -> str:
+        on = f", on the sandbox {self.sandbox.name}" if self.sandbox else ""
+        step = f" The step was {self.where[0].step}{on}." if self.where else ""
+        quoted = "".join(f"\n    {line}" for line in self.tail.split("\n")) if self.tail else ""
+        return f"{super().__str__()}{step}{f' The end of stderr:{quoted}' if quoted else ''}"
 
     def summary(self) -> str:
         return f"the command ended with exit code {self.exit_code}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 from collections.abc import Generator
@@ -47,7 +48,7 @@ from pocketenv_fp import (
     raise_for,
     to_map,
 )
-from pocketenv_fp.errors import tree
+from pocketenv_fp.errors import Place, tree
 
 EXAMPLES: list[PocketenvError] = [
     NotLoggedIn(),
@@ -188,6 +189,23 @@ def test_a_commands_output_is_in_its_fields_and_in_no_text() -> None:
     error = CommandFailed(1, "top-secret", "top-secret")
     assert error.stdout == error.stderr == "top-secret"
     assert "top-secret" not in f"{error}{error!r}{error.summary()}"
+    assert "top-secret" not in f"{error.quoting('top-secret')!r}{error.quoting('top-secret').summary()}"
+
+
+def test_command_failed_quotes_its_tail() -> None:
+    """The message ends with the tail, which is copied and pickled, and not compared."""
+    error = CommandFailed(2, "out", "a\nb\n")
+    quoted = error.quoting("a\nb")
+    assert str(quoted) == f"{error} The end of stderr:\n    a\n    b"
+    assert quoted == error
+    for twin in (
+        pickle.loads(pickle.dumps(quoted)),
+        copy.copy(quoted),
+        quoted.at(Place("exec('a')", 1, "exec('a')", 1)),
+    ):
+        assert twin.tail == "a\nb"
+    with pytest.raises(CommandFailed, match=r"The end of stderr:\n    a\n    b$"):
+        raise_for(Failure(quoted))
 
 
 LOSSLESS = [

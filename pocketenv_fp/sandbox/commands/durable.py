@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from returns.result import Failure, Result
 
@@ -11,11 +12,11 @@ from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.runtime.deadline import limited, unlimited
 from pocketenv_fp.runtime.signals import guarded, opened, sealed
 from pocketenv_fp.sandbox.commands import job_lines as lines
-from pocketenv_fp.sandbox.commands.exec import Env, OnOutput
+from pocketenv_fp.sandbox.commands.exec import Env, OnOutput, hidden_values
 from pocketenv_fp.sandbox.commands.job_follow import ended, follow_to_the_end
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place, Work, read_look
-from pocketenv_fp.sandbox.commands.wire_form import Command
+from pocketenv_fp.sandbox.commands.wire_form import Command, environment
 from pocketenv_fp.steps.output import ended_well
 
 __all__ = ["new_id", "run_durably"]
@@ -58,4 +59,7 @@ def run_durably(
             with sealed(), limited(CLEANING_SECONDS):
                 asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
     result = looked.bind(lambda look: ended(look, output))
-    return result.bind(ended_well) if check else result
+    if not check:
+        return result
+    hidden = environment(env).map(partial(hidden_values, env)).value_or([])
+    return result.bind(lambda ended: ended_well(ended, hidden))

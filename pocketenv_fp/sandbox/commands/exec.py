@@ -26,7 +26,7 @@ from pocketenv_fp.steps.operation import Step, operation
 from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "sh"]
 
 Env = Mapping[str, str | FromEnv]
 OnOutput = Callable[[Piece], object] | bool
@@ -200,7 +200,7 @@ def ran(
     if isinstance(values, Failure):
         return values
     command = build(values.unwrap())
-    hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
+    hidden = hidden_values(env, values.unwrap())
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form
@@ -215,7 +215,12 @@ def ran(
         lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
     )
     ended = answer.bind(lambda result: output(result, command, provider))
-    return ended.bind(ended_well) if check else ended
+    return ended.bind(lambda result: ended_well(result, hidden)) if check else ended
+
+
+def hidden_values(env: Env | None, values: Mapping[str, str]) -> list[str]:
+    """Return the values in ``env`` that were read from the environment of this machine. They may be secret."""
+    return [values[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
 
 
 def _work_seconds(command: Command, provider: Provider) -> float:

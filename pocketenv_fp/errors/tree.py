@@ -243,7 +243,8 @@ class ApiError(PocketenvError):
         text = self.message or self.error or "the platform refused the request"
         name = f" {self.error}" if self.error and self.error != text else ""
         where = f"{self.operation}: " if self.operation else ""
-        return f"{where}{text} ({self.status}{name})"
+        # An error of another program may be words alone: see `from_map`.
+        return f"{where}{text} ({self.status}{name})" if self.status else f"{where}{text}"
 
     def __str__(self) -> str:
         # The platform's only message when a provider refuses, for instance a command in a stopped sandbox.

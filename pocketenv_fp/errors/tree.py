@@ -158,7 +158,8 @@ class PocketenvError(Exception):
     def sandbox(self) -> Named | None:
         """The Sandbox of the step that failed, or None. It may still exist, also after a create of this program.
 
-        Equality ignores it. `sandbox_of` returns it as the target of a cleanup.
+        Its id, name and provider are sure. The rest may be older, or missing. `sandbox_of` returns it as the target of a
+        cleanup. Equality ignores it.
 
         >>> from pocketenv_fp import create, exec
         >>> (create | exec("make test", check=True))("my-box").failure().sandbox.name

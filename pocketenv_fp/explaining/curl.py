@@ -94,7 +94,6 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN" -X POST -w '\n' "$api/xrpc/io.pocketenv.sandbox.startSandbox?id=${SANDBOX_ID}" \
         -H 'Content-Type: application/json' \
         -d '{}'
-    curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN" -w '\n' "$api/xrpc/io.pocketenv.sandbox.getSandbox?id=${SANDBOX_ID}"
     <BLANKLINE>
     # exec('make', ['test'])
     curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN" -X POST -w '\n' "$api/xrpc/io.pocketenv.sandbox.exec?id=${SANDBOX_ID}" \

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import structs
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv, settings
@@ -31,7 +32,7 @@ from pocketenv_fp.pocketenv.existing import existing_or
 from pocketenv_fp.pocketenv.options import creation
 from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
 from pocketenv_fp.pocketenv.records import text
-from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
+from pocketenv_fp.pocketenv.sandboxes import look, look_if_needed, remove, shown, started
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.providers import provider_of
@@ -351,10 +352,15 @@ class _Creation:
         if box.name != self._wanted.name and not self._reuse:
             message = f"your sandbox {box.name} has this repository and base"
             return Failure(RepositoryTaken(message=message, operation=CREATE))
-        return self._set_all(box.id).bind(lambda _: self._looked(box))
+        return self._set_all(box.id).bind(lambda _: look(box))
 
     def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-        return look(box)
+        # The rename of a new sandbox of one's own fails only with an error. So a pipeline may leave the lookup out.
+        wanted = self._wanted
+        known = structs.replace(
+            started(box), name=wanted.name or box.name, description=wanted.description, topics=wanted.topics
+        )
+        return look_if_needed(known)
 
     def _set_all(self, sandbox_id: str) -> Unit:
         for kind, name, value in self._settings:

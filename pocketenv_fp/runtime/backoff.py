@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 __all__ = ["pauses"]
@@ -20,6 +19,8 @@ def pauses(retries: int) -> Iterator[float]:
     >>> [round(pause) for pause in pauses(8)][-3:]
     [5, 5, 5]
     """
+    import random
+
     for attempt in range(retries):
         jitter = random.uniform(0, FACTOR)  # noqa: S311  # no secret hangs on it
         yield min(FACTOR * 2**attempt + jitter, LONGEST) if attempt else 0.0

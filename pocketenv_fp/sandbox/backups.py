@@ -13,6 +13,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Backup, Sandbox
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Id, Text
 
@@ -29,7 +30,7 @@ def _backups(body: bytes) -> list[Backup]:
     return decode(body, _Backups).backups
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def create_backup(
     sandbox: Sandbox,
     directory: Text,
@@ -60,7 +61,7 @@ def create_backup(
     return supported(sandbox, "backups", "create_backup").bind(lambda _: send(asked))
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_backups(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Backup], PocketenvError]:
@@ -77,7 +78,7 @@ def list_backups(
     return send(query("sandbox.getBackups", _backups, {"id": sandbox.id}))
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def restore_backup(
     sandbox: Sandbox,
     backup_id: Id,

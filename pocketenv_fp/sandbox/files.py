@@ -17,6 +17,7 @@ from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Offset, Text
 
@@ -25,7 +26,7 @@ __all__ = ["delete_file", "get_file", "iter_files", "list_files", "set_file"]
 _FILES = RecordKind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_files(
     sandbox: Sandbox,
     *,
@@ -72,7 +73,7 @@ def iter_files(
     return pocketenv.iter_files(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[File, PocketenvError]:
@@ -92,7 +93,7 @@ def get_file(
     return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
-@operation(Sandbox, secret=("content",))
+@operation(Sandbox, secret=("content",), reads=Need.ID)
 def set_file(
     sandbox: Sandbox,
     path: Text,
@@ -162,7 +163,7 @@ def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, P
     return Success(content)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -9,13 +9,14 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, SshKey, TailscaleAuthKey
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Text
 
 __all__ = ["get_ssh_keys", "get_tailscale_auth_key", "set_ssh_keys", "set_tailscale_auth_key"]
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def get_ssh_keys(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[SshKey, PocketenvError]:
@@ -32,7 +33,7 @@ def get_ssh_keys(
     return pocketenv.get_ssh_keys(sandbox.id)
 
 
-@operation(Sandbox, secret=("private_key",))
+@operation(Sandbox, secret=("private_key",), reads=Need.ID)
 def set_ssh_keys(
     sandbox: Sandbox,
     private_key: str | FromEnv,
@@ -66,7 +67,7 @@ def set_ssh_keys(
     )
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def get_tailscale_auth_key(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[TailscaleAuthKey, PocketenvError]:
@@ -83,7 +84,7 @@ def get_tailscale_auth_key(
     return pocketenv.get_tailscale_auth_key(sandbox.id)
 
 
-@operation(Sandbox, secret=("auth_key",))
+@operation(Sandbox, secret=("auth_key",), reads=Need.ID)
 def set_tailscale_auth_key(
     sandbox: Sandbox, auth_key: str | FromEnv, *, token: Text | None = None, config: Config | None = None
 ) -> Result[TailscaleAuthKey, PocketenvError]:

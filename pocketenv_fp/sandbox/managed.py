@@ -81,7 +81,7 @@ def _lease(
     with guarded():
         try:
             with noting(made), own_sandboxes.wanted(), opened():
-                acquired = Success(target) | acquire
+                acquired = acquire.run_before(use, Success(target))
             with opened():
                 result = acquired | use
         except BaseException as stopped:
@@ -164,7 +164,8 @@ def sandbox_of(result: Result[Sandbox, E]) -> Result[Sandbox, E]:
     """Return the Sandbox of a Success, or that of the step that failed. Use it to clean up after either.
 
     A step skips a Failure, so ``box | delete`` deletes nothing after a start that failed. `managed` and `ephemeral` need
-    no such care: they also delete after an exception. Failures: the Failure itself, if no step on a sandbox failed, for
+    no such care: they also delete after an exception. Of a Failure, the Sandbox has its id, name and provider. The rest may
+    be older: use `refresh` before a command. Failures: the Failure itself, if no step on a sandbox failed, for
     instance the create.
 
     Args:

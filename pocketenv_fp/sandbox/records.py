@@ -6,7 +6,6 @@ also keeps a wrong id from changing another sandbox's record.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -136,6 +135,8 @@ class Records(Generic[T]):
             return Failure(late) if late else self._replaced(name, add)
 
     def _replaced(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
+        import random
+
         is_gone = False
         for turn in count(1):
             begun = time.monotonic()

@@ -13,6 +13,7 @@ from pocketenv_fp.models import Page, Sandbox, Secret
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 
@@ -21,7 +22,7 @@ __all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_s
 _SECRETS = RecordKind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_secrets(
     sandbox: Sandbox,
     *,
@@ -68,7 +69,7 @@ def iter_secrets(
     return pocketenv.iter_secrets(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Secret, PocketenvError]:
@@ -88,7 +89,7 @@ def get_secret(
     return _SECRETS.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, secret=("value",))
+@operation(Sandbox, secret=("value",), reads=Need.ID)
 def set_secret(
     sandbox: Sandbox,
     name: VariableName,
@@ -131,7 +132,7 @@ def set_secret(
     )
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

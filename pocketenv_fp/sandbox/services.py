@@ -13,6 +13,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Name, PortNumber, Text
 
@@ -54,7 +55,7 @@ def _changed(change: Change, sandbox: Sandbox, name_or_id: str) -> Result[Servic
     return services.find(name_or_id).bind(lambda service: change(service.id).bind(lambda _: services.find(service.id)))
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_services(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Service], PocketenvError]:
@@ -73,7 +74,7 @@ def list_services(
     return pocketenv.list_services(sandbox.id)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -91,7 +92,7 @@ def get_service(
     return _SERVICES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def set_service(
     sandbox: Sandbox,
     name: Name,
@@ -137,7 +138,7 @@ def set_service(
     return supported(sandbox, "services", "set_service").bind(lambda _: _SERVICES.of(sandbox).set(name, add, update))
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def start_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -162,7 +163,7 @@ def start_service(
     )
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def stop_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -184,7 +185,7 @@ def stop_service(
     return _changed(pocketenv.stop_service, sandbox, name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def restart_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -207,7 +208,7 @@ def restart_service(
     )
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

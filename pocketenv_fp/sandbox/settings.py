@@ -12,13 +12,14 @@ from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.preferences import Topic
 from pocketenv_fp.pocketenv.sandboxes import look
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import SandboxName, Text
 
 __all__ = ["get_preferences", "rename", "update_settings"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def rename(
     sandbox: Sandbox, new_name: SandboxName, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -42,7 +43,7 @@ def rename(
     return _settled(sandbox, Preferences(name=new_name))
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def update_settings(
     sandbox: Sandbox,
     *,
@@ -82,7 +83,7 @@ def update_settings(
     return _settled(sandbox, wanted)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def get_preferences(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:

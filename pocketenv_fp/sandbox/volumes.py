@@ -15,6 +15,7 @@ from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import supported
 from pocketenv_fp.steps.iteration import iterates_over
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Name, Offset, Text
 
@@ -27,7 +28,7 @@ _turns = Turns()
 _VOLUMES = RecordKind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_volumes(
     sandbox: Sandbox,
     *,
@@ -74,7 +75,7 @@ def iter_volumes(
     return pocketenv.iter_volumes(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:
@@ -94,7 +95,7 @@ def get_volume(
     return _VOLUMES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def set_volume(
     sandbox: Sandbox,
     name: Name,
@@ -231,7 +232,7 @@ class _Attaching:
         return PathTaken(message=f"the volume {volume.name} is at {self._path}", operation=ADD)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

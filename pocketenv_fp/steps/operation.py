@@ -14,6 +14,7 @@ from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, has_run, identity, is_step
 from pocketenv_fp.validation import Arguments
@@ -56,11 +57,15 @@ class Curried:
         secret: frozenset[str],
         *,
         repeatable: bool = False,
+        reads: Need = Need.RECORD,
+        returns_target: bool = False,
     ) -> None:
         self.function = function
         self.accepts = accepts
         self.secret = secret
         self.repeatable = repeatable
+        self.reads = reads
+        self.returns_target = returns_target
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
         update_wrapper(cast("Callable[..., Any]", self), function)
@@ -199,8 +204,10 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
         secret: frozenset[str],
         *,
         repeatable: bool = False,
+        reads: Need = Need.RECORD,
+        returns_target: bool = False,
     ) -> None:
-        super().__init__(function, accepts, secret, repeatable=repeatable)
+        super().__init__(function, accepts, secret, repeatable=repeatable, reads=reads, returns_target=returns_target)
         self._alone = (Applied(self, (), {}),)
 
     @property
@@ -219,25 +226,38 @@ def demand_step(value: object, subject: str) -> None:
 
 
 def operation(
-    accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
+    accepts: type[A],
+    *,
+    secret: tuple[str, ...] = (),
+    safe: bool = False,
+    reads: Need = Need.RECORD,
+    returns_target: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
     """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
-    ``secret`` names the arguments to mask. ``safe`` says that the operation is safe to repeat.
+    ``secret`` names the arguments to mask. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
+    of a Sandbox, and ``returns_target`` says that its result is, or contains, its target (see `pocketenv_fp.steps.needs`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
-        return Operation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
+        secrets = frozenset({"token", *secret})
+        return Operation(function, accepts, secrets, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate
 
 
 def step(
-    accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
+    accepts: type[A],
+    *,
+    secret: tuple[str, ...] = (),
+    safe: bool = False,
+    reads: Need = Need.RECORD,
+    returns_target: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], StepOperation[A, P, B]]:
     """Decorator for a function whose further arguments are all optional. The result is a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
-        return StepOperation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
+        secrets = frozenset({"token", *secret})
+        return StepOperation(function, accepts, secrets, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate

@@ -683,7 +683,7 @@ def test_it_is_printed_with_long_texts_cut() -> None:
     explanation = explain(exec(f"echo {'x' * 1199}"), BOX)
     assert re.search(r"-c \$'echo xxx.*… ‹1,\d{3} characters›", str(explanation))
     assert f"echo {'x' * 1199}" in (explanation.requests[0].body or "")
-    assert repr(explain(create | start, "b")) == "<Explanation of create() | start(): 5 requests>"
+    assert repr(explain(create | start, "b")) == "<Explanation of create() | start(): 4 requests>"
     assert len(repr(explanation)) < 300
 
 

@@ -22,6 +22,7 @@ from pocketenv_fp.redaction import HIDDEN
 from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import Step, operation
 from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
@@ -59,7 +60,7 @@ def _without_halves(answer: object) -> object:
     return cast("object", json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(answer, ensure_ascii=False))))
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def exec(
     sandbox: Sandbox,
     command: str,

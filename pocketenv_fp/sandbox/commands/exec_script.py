@@ -11,13 +11,14 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.sandbox.commands.exec import OnOutput, finite, ran_or_followed
 from pocketenv_fp.sandbox.commands.wire_form import Command, joined
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Seconds, Text
 
 __all__ = ["exec_script"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def exec_script(
     sandbox: Sandbox,
     text: str,

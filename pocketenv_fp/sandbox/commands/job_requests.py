@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -87,6 +86,8 @@ class Work(NamedTuple):
     def key(self) -> str:
         """Return a hash of the command, without the environment: its values may be secrets."""
         what = (self.command.line, self.command.cwd, self.command.script, self.command.timeout, self.is_open)
+        import hashlib
+
         return hashlib.sha256(msgspec.json.encode([*what, self.command.stdin])).hexdigest()
 
 

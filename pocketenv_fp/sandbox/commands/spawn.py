@@ -18,13 +18,14 @@ from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.sandbox.commands.exec import exec
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
 from pocketenv_fp.sandbox.services import get_service
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Name, Text
 
 __all__ = ["spawn"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def spawn(
     sandbox: Sandbox,
     command: Text,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
@@ -121,6 +120,8 @@ def _once(archive: bytes) -> Generator[bytes]:
 def _through_this_machine(
     source: End, target: End, path: str, goal: str, *, into: bool
 ) -> Result[Sandbox, PocketenvError]:
+    import tempfile  # most programs copy nothing between sandboxes
+
     from pocketenv_fp.archive.names import broken
 
     try:

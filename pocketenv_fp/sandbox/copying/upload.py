@@ -24,6 +24,7 @@ from pocketenv_fp.runtime.progress import Progress, Track, tracking
 from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
 from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
 from pocketenv_fp.sandbox.copying.remote import HOME, End, names_directory, place
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["upload"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS, returns_target=True)
 def upload(
     sandbox: Sandbox,
     local: Text | PathLike[str],

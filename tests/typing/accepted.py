@@ -305,6 +305,7 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(create("x") | tap(exec("make") | check) | tap(list_ports) | exec("ls"), Ran)
     assert_type(get_sandbox("x") | tap(start) | exec("ls"), Ran)
     assert_type(gather(start), Step[Sandbox, tuple[Sandbox]])
+    assert_type(gather(start, list_ports, parallel=True), Step[Sandbox, tuple[Sandbox, list[Port]]])
     assert_type(
         box | gather(exec("a"), exec("b") | stdout, list_ports, start, exec("c") | lines),
         Result[tuple[ExecResult, str, list[Port], Sandbox, list[str]], PocketenvError],

@@ -14,6 +14,7 @@ from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.steps.advice import for_target
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, has_run, identity, is_step
@@ -94,7 +95,10 @@ class Curried:
         if not isinstance(target, self.accepts):
             raise TypeError(
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
+                f"{for_target(target)}"
             )
+        if not args and not kwargs and isinstance(self, Operation):
+            raise TypeError(self.needs_arguments())
         given = self.whole.read((target, *args), kwargs)
         return Failure(given) if isinstance(given, InvalidInput) else logged_in(self.function, *given)
 
@@ -117,6 +121,8 @@ class Curried:
         try:
             args, kwargs = self.arguments.bind(args, kwargs)
         except TypeError as error:
+            if args and (form := for_target(args[0])):
+                raise TypeError(f"{self.__name__} takes no {type(args[0]).__name__}{form}") from None
             if self._begins_with_id(args, kwargs):
                 raise TypeError(f"{error}. {self._needs_target()}") from None
             raise

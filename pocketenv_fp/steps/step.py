@@ -33,6 +33,7 @@ from pocketenv_fp.models import Job, Sandbox
 from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.redaction import Source, function_name, is_secret, shorten, shown, without_passwords
 from pocketenv_fp.runtime.rehearsal import rehearsing
+from pocketenv_fp.steps.advice import for_method
 from pocketenv_fp.steps.needs import Need, current, needs_of
 
 if TYPE_CHECKING:
@@ -194,6 +195,17 @@ class Step(Source, Generic[A_contra, B_co]):
         from pocketenv_fp.steps import functions
 
         return functions.called(functions.lash, self, function)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"a step has no {name!r}{for_method(name)}")
+
+        def __rshift__(self, other: object) -> Any:
+            raise TypeError("steps are composed with |: write step | other")
+
+        def __rrshift__(self, other: object) -> Any:
+            raise TypeError("a step runs with |: write target | step")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):

@@ -251,7 +251,7 @@ def test_a_mistake_with_a_secret_does_not_quote_it(call: Any) -> None:
     [
         ((3,), "command: expected str, got int"),
         (("ls", "-la"), "args: expected a list of str, got str"),
-        ((), "'command'"),
+        ((), "command"),
         (("ls", (), "/tmp"), "positional"),
     ],
     ids=["wrong type", "text for a list", "missing", "surplus"],

@@ -1,7 +1,7 @@
 """Find the settings of a call: the platform's address and the login. They are read at call time, in this order:
 
 1. ``token=`` and ``config=`` on the call,
-2. ``with using(Config(...)):``,
+2. ``with using(Config(...)):``, then ``with local.platform():``,
 3. the environment: ``POCKETENV_TOKEN``, ``POCKETENV_API_URL``, ``POCKETENV_STORAGE_URL``, ``POCKETENV_PUBLIC_KEY``,
 4. ``~/.pocketenv/token.json``, for the token,
 5. the real platform's defaults.
@@ -22,11 +22,12 @@ Config(token='***', read_timeout=5)
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -37,6 +38,9 @@ from pocketenv_fp.redaction import HIDDEN, HiddenText, Source
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
 from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
+
+if TYPE_CHECKING:
+    from pocketenv_fp.local import Platform
 
 __all__ = ["Config", "FromEnv", "Settings", "from_env", "hides_output", "in_use", "logged_in", "settings", "using"]
 
@@ -265,6 +269,8 @@ def settings() -> Result[Settings, PocketenvError]:
     """
     layers = _using.get()
     api_url = next((layer.api_url for layer in layers if layer.api_url), None)
+    if api_url is None and (platform := _entered()) is not None:
+        return _settled(layers, _source_of(platform))
     url_of_environment, storage_url, public_key = _variables.values()
     api_url = api_url or url_of_environment or API_URL
     if api_url == LOCAL:
@@ -288,11 +294,20 @@ def _token_of_environment() -> HiddenText | None:
     return HiddenText(value) if value else None
 
 
+def _entered() -> Platform | None:
+    # Not imported here: a program without the embedded platform does not pay for it.
+    local = sys.modules.get("pocketenv_fp.local")
+    return None if local is None else local.entered.get()
+
+
 def _embedded() -> _Source:
     # Imported here: only the embedded platform needs its packages.
     from pocketenv_fp import local
 
-    platform = local.shared()
+    return _source_of(local.shared())
+
+
+def _source_of(platform: Platform) -> _Source:
     return _Source(platform.url, platform.storage_url, platform.public_key, HiddenText(platform.token))
 
 

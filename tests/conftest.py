@@ -78,11 +78,15 @@ def platform() -> Iterator[local.Platform]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test sees the person who runs it: neither the environment's token nor the home directory's."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # A fixture of more than one test has entered a platform.
+    mark = local.entered.set(None)
+    yield
+    local.entered.reset(mark)
 
 
 @pytest.fixture

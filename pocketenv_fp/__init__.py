@@ -24,6 +24,8 @@ from pocketenv_fp.errors import (
     InvalidInput,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -165,15 +167,17 @@ from pocketenv_fp.steps.combinators import (
     within,
 )
 from pocketenv_fp.steps.fan_out import collect, fan_out, partition
-from pocketenv_fp.steps.operation import Step, identity
 from pocketenv_fp.steps.output import check, json_output, lines, stdout
+from pocketenv_fp.steps.step import Step, identity
 
 if TYPE_CHECKING:
+    from pocketenv_fp.account import login, logout, whoami
     from pocketenv_fp.explaining.curl import as_curl
     from pocketenv_fp.explaining.explanation import Explanation
     from pocketenv_fp.explaining.rehearsal import explain
     from pocketenv_fp.steps.aio import aio
     from pocketenv_fp.steps.trace import Trace, trace, tracing
+    from pocketenv_fp.terminal import console
 
 __version__ = "0.1.0"
 
@@ -197,6 +201,8 @@ __all__ = [
     "JobNotFound",
     "JobOutput",
     "JobTimeout",
+    "LoginFailed",
+    "LoginTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
@@ -241,6 +247,7 @@ __all__ = [
     "claim",
     "claim_sandbox",
     "collect",
+    "console",
     "copy_to",
     "create",
     "create_backup",
@@ -300,6 +307,8 @@ __all__ = [
     "list_services",
     "list_variables",
     "list_volumes",
+    "login",
+    "logout",
     "managed",
     "me",
     "my_sandboxes",
@@ -343,6 +352,7 @@ __all__ = [
     "wait_for_job",
     "wait_until_running",
     "when",
+    "whoami",
     "within",
 ]
 
@@ -352,9 +362,13 @@ _LATER = {
     "Trace": "steps.trace",
     "aio": "steps.aio",
     "as_curl": "explaining",
+    "console": "terminal",
     "explain": "explaining",
+    "login": "account",
+    "logout": "account",
     "trace": "steps.trace",
     "tracing": "steps.trace",
+    "whoami": "account",
 }
 
 

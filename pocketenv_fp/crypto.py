@@ -18,6 +18,7 @@ from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
 from pocketenv_fp.models import SshKeyPair
 from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, HiddenText
+from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.optional import needed
 from pocketenv_fp.validation import unsendable
 
@@ -51,7 +52,13 @@ def seal(text: str) -> Result[str, PocketenvError]:
     >>> len(sealed), "hello" in sealed
     (71, False)
     """
-    return settings().bind(lambda found: _box(found.public_key)).bind(lambda box: _sealed(box, text))
+    if reason := unopened("nacl.exceptions", "nacl.public"):
+        return Failure(EncryptionError(reason))
+    known = settings()
+    if isinstance(known, Failure):
+        return known
+    box = _box(known.unwrap().public_key)
+    return box if isinstance(box, Failure) else _sealed(box.unwrap(), text)
 
 
 @lru_cache(maxsize=8)
@@ -110,6 +117,9 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
         return Failure(InvalidInput("comment", "contains a line break or another control character"))
     if wrong := unsendable("comment", comment):
         return Failure(wrong)
+    names = ("serialization", "asymmetric.ed25519")
+    if reason := unopened(*(f"cryptography.hazmat.primitives.{name}" for name in names)):
+        return Failure(EncryptionError(reason))
     needed("cryptography", "keys")
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

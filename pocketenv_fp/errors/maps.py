@@ -41,6 +41,8 @@ from pocketenv_fp.errors import (
     InvalidInput,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -61,7 +63,7 @@ from pocketenv_fp.errors import (
     api_error_kind,
 )
 from pocketenv_fp.plain_types import demand_type
-from pocketenv_fp.redaction import HIDDEN, shorten
+from pocketenv_fp.redaction import HIDDEN, secret_names, shorten
 
 __all__ = ["ErrorMap", "OkMap", "from_map", "to_map"]
 
@@ -78,6 +80,8 @@ KINDS: dict[str, type[PocketenvError]] = {
     "invalid_input": InvalidInput,
     "job_not_found": JobNotFound,
     "job_timeout": JobTimeout,
+    "login_failed": LoginFailed,
+    "login_timeout": LoginTimeout,
     "malformed_token": MalformedToken,
     "name_taken": NameTaken,
     "not_supported": NotSupported,
@@ -145,7 +149,7 @@ def _data(value: Any) -> Any:  # noqa: PLR0911  # a kind of value each
 
 
 def _record(record: msgspec.Struct) -> dict[str, Any]:
-    hidden = getattr(type(record), "_hidden", ())
+    hidden = secret_names(type(record))
     return {
         name.replace("_", "-"): HIDDEN if name in hidden else _data(getattr(record, name))
         for name in record.__struct_fields__

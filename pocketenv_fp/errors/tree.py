@@ -4,6 +4,8 @@
 
     PocketenvError
     ├── NotLoggedIn                     a token is needed and was not found
+    ├── LoginFailed                     `login` did not succeed: ``reason`` says why
+    ├── LoginTimeout                    a login in the browser was not finished in time  (a TimeoutError)
     ├── InvalidInput                    a value was refused before the request was sent  (a ValueError)
     ├── ApiError                        the platform returned an error
     │   ├── SandboxNotFound             the sandbox does not exist, or is not yours
@@ -69,6 +71,8 @@ __all__ = [
     "InvalidInput",
     "JobNotFound",
     "JobTimeout",
+    "LoginFailed",
+    "LoginTimeout",
     "MalformedToken",
     "NameTaken",
     "Named",
@@ -212,12 +216,39 @@ class NotLoggedIn(PocketenvError):
     """A token is needed, and none was found. No request was sent."""
 
     advice: ClassVar[str] = (
-        'Set POCKETENV_TOKEN, pass token=, or write {"token": "…"} to ~/.pocketenv/token.json. '
+        "Log in: python -m pocketenv_fp login HANDLE. Or set POCKETENV_TOKEN, or pass token=. "
         "POCKETENV_API_URL=local needs no token."
     )
 
     def summary(self) -> str:
         return "not logged in"
+
+
+@dataclass(eq=False, repr=False)
+class LoginFailed(PocketenvError):
+    """A login or logout did not succeed. ``reason`` says why. The token file is unchanged."""
+
+    advice: ClassVar[str] = "The token file is unchanged. Try again: python -m pocketenv_fp login HANDLE."
+
+    reason: str
+
+    def summary(self) -> str:
+        return f"no login: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class LoginTimeout(PocketenvError, TimeoutError):
+    """A login in the browser was not finished after ``seconds``. The token file is unchanged."""
+
+    advice: ClassVar[str] = (
+        "Try again, and allow the login in the browser. On a machine without a browser use an app password: "
+        "python -m pocketenv_fp login HANDLE --app-password."
+    )
+
+    seconds: float
+
+    def summary(self) -> str:
+        return f"the login in the browser was not finished after {self.seconds:g} s"
 
 
 @dataclass(eq=False, repr=False)
@@ -325,7 +356,8 @@ class Unauthorized(ApiError):
     """401: the platform needs a login, or does not accept this one."""
 
     advice: ClassVar[str] = (
-        "The token is missing, expired or from another platform. Log in again and set POCKETENV_TOKEN."
+        "The token is missing, expired or from another platform. Log in again: python -m pocketenv_fp login HANDLE. "
+        "If POCKETENV_TOKEN is set, set it to the new token."
     )
 
 
@@ -689,7 +721,7 @@ def raise_for(result: Result[T, PocketenvError]) -> T:
     >>> raise_for(Failure(NotLoggedIn()))
     Traceback (most recent call last):
         ...
-    pocketenv_fp.errors.tree.NotLoggedIn: not logged in. Set POCKETENV_TOKEN, ...
+    pocketenv_fp.errors.tree.NotLoggedIn: not logged in. Log in: python -m pocketenv_fp login HANDLE. ...
 
     The traceback ends with a note for each place of the failure.
 

@@ -24,7 +24,9 @@ from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
 from pocketenv_fp.steps.needs import Need, current
-from pocketenv_fp.steps.operation import Applied, Step, demand_step, is_step
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Applied, Step, is_step
+from pocketenv_fp.validation import not_unicode
 
 __all__ = ["Recorder", "explain"]
 
@@ -214,7 +216,7 @@ class Recorder:
         try:
             request = self._request(call)
         except UnicodeEncodeError:
-            return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+            return Failure(not_unicode("text"))
         if _NUL.search(request.body or "") or "%00" in request.path:
             return Failure(InvalidInput("text", "holds a NUL character"))
         is_archive = call.nsid in {storage.PUT, storage.TAKE}

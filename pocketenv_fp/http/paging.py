@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from typing import Protocol, TypeVar
@@ -21,7 +21,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import DecodeError, PocketenvError
 from pocketenv_fp.models import Page
 
-__all__ = ["Fetch", "Identified", "walk"]
+__all__ = ["Fetch", "Identified", "collected", "walk"]
 
 
 class Identified(Protocol):
@@ -57,14 +57,24 @@ def walk(nsid: str, fetch: Fetch[T], *, limit: int) -> Iterator[Result[T, Pocket
     return _walk(nsid, fetch_as_now, limit)
 
 
+def collected(items: Iterable[Result[T, PocketenvError]]) -> Result[tuple[T, ...], PocketenvError]:
+    """Return all items of an iterator of Results, or its Failure."""
+    values: list[T] = []
+    for item in items:
+        if isinstance(item, Failure):
+            return item
+        values.append(item.unwrap())
+    return Success(tuple(values))
+
+
 def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, PocketenvError]]:
     seen: set[str] = set()
     totals: set[int] = set()
     offset = 0
     while True:
         page = fetch(limit=limit, offset=offset)
-        if not isinstance(page, Success):
-            yield Failure(page.failure())
+        if isinstance(page, Failure):
+            yield page
             return
         records = page.unwrap()
         totals.add(records.total)
@@ -78,8 +88,8 @@ def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, Pocketen
         # More than the total, because the list may be growing.
         asked = max(totals) + limit
         page = fetch(limit=asked, offset=0)
-        if not isinstance(page, Success):
-            yield Failure(page.failure())
+        if isinstance(page, Failure):
+            yield page
             return
         records = page.unwrap()
         yield from map(Success, _new(records, seen))

@@ -43,7 +43,8 @@ from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, 
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.observing import Done, begin, reporting
-from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
+from pocketenv_fp.runtime import backoff
+from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.forking import after_fork
 
@@ -80,8 +81,8 @@ class _Left(Timeout):
 class _Policy(Retry):
     """The retry rules: queries after a broken connection or a 502-504; any request after a 429 or a refused connection.
 
-    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out. Repetitions
-    stop, and pauses end, when the time of `within` is over.
+    A procedure whose request may have arrived is never repeated. No request is repeated after a read timeout.
+    Repetitions stop, and pauses end, when the time of `within` is over.
     """
 
     limiter: Limiter
@@ -99,8 +100,8 @@ class _Policy(Retry):
         if isinstance(error, ReadTimeoutError):
             raise error
         if remaining() <= 0:
-            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
-        if response is not None and self._seconds(response) > LONGEST_WAIT:
+            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
+        if response is not None and self._seconds(response) > min(LONGEST_WAIT, longest_wait()):
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         return super().increment(*args, **kwargs)
 
@@ -189,6 +190,16 @@ class _Adapter(requests.adapters.HTTPAdapter):
         pools.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
 
     def proxy_manager_for(self, proxy: str, **pool: Any) -> Any:
+        if proxy.lower().startswith("socks"):
+            # Without PySocks, requests raises InvalidSchema here.
+            try:
+                socks = super().proxy_manager_for(proxy, ssl_context=self._context, **pool)
+            except ValueError as error:  # an unknown version of SOCKS
+                raise requests.exceptions.ProxyError from error
+            from pocketenv_fp.http.socks_connections import POOLS
+
+            socks.pool_classes_by_scheme = POOLS
+            return socks
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         return manager
@@ -241,9 +252,9 @@ class Transport:
             status_forcelist={502, 503, 504},
             other=0,
             redirect=0,
-            backoff_factor=0.2,
-            backoff_max=5.0,
-            backoff_jitter=0.2,
+            backoff_factor=backoff.FACTOR,
+            backoff_max=backoff.LONGEST,
+            backoff_jitter=backoff.FACTOR,
             raise_on_status=False,
         )
         self._policy.limiter = self.limiter
@@ -361,6 +372,12 @@ def _context(bundle: str) -> ssl.SSLContext:
             del _contexts[next(iter(_contexts))]
         _contexts[key] = context
     return _contexts[key]
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context of requests with these settings. Raises OSError for a CA bundle that cannot be read."""
+    with _making:
+        return _context(_bundle(settings.verify))
 
 
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}

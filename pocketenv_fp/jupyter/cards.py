@@ -24,7 +24,7 @@ from pocketenv_fp.jupyter.markup import clipped, escaped, linked, shortened
 from pocketenv_fp.jupyter.style import STYLE
 from pocketenv_fp.models import ExecResult, Page, Record, Sandbox, Status
 from pocketenv_fp.redaction import shorten
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.steps.trace import Traced
 
 __all__ = ["CARDS", "card", "list_card"]

@@ -8,6 +8,7 @@ import math
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from returns.result import Failure, Result, Success
@@ -18,7 +19,7 @@ from pocketenv_fp.models import ExecResult, Sandbox, Status
 from pocketenv_fp.pocketenv import create, get_sandbox
 from pocketenv_fp.sandbox import exec_script, refresh, start, wait_until_running
 from pocketenv_fp.sandbox.managed import managed
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -150,10 +151,10 @@ def _variable_value(ipython: InteractiveShell, name: str) -> Result[Sandbox | No
 def _show(ipython: InteractiveShell, line: str) -> Result[Sandbox, PocketenvError]:
     name: str = _options(line, lines=False).name
     value = _variable_value(ipython, name)
-    return get_sandbox(name).bind(lambda box: _there(box, name)) if value is None else value | refresh
+    return get_sandbox(name).bind(partial(_there, name)) if value is None else value | refresh
 
 
-def _there(box: Sandbox | None, name: str) -> Result[Sandbox, PocketenvError]:
+def _there(name: str, box: Sandbox | None) -> Result[Sandbox, PocketenvError]:
     if box is None:
         return Failure(SandboxNotFound(message=f"there is no sandbox {name}"))
     return Success(box)
@@ -167,7 +168,7 @@ def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[ExecResult, 
         raise UsageError(f"%%{NAME}: there is nothing to run: write shell lines below the first one")
     use = exec_script(cell, "sh", cwd=asked.cwd, timeout=asked.timeout, check=asked.check)
     value = _variable_value(ipython, asked.name)
-    result = _in(asked, use) if value is None else value.bind(lambda box: _up(box, use))
+    result = _in(asked, use) if value is None else value.bind(partial(_up, use))
     if asked.out:
         cast("Any", ipython).push({asked.out: result})
     return result
@@ -176,7 +177,7 @@ def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[ExecResult, 
 def _in(asked: argparse.Namespace, use: Step[Sandbox, ExecResult]) -> Result[ExecResult, PocketenvError]:
     def reached(box: Sandbox | None) -> Result[ExecResult, PocketenvError]:
         if box is not None:
-            return _up(box, use)
+            return _up(use, box)
         _say(f"There is no sandbox {asked.name}: creating it{', for this cell' if asked.rm else ''}.")
         creation = create(provider=asked.provider) if asked.provider else create()
         running = start | wait_until_running | use
@@ -185,7 +186,7 @@ def _in(asked: argparse.Namespace, use: Step[Sandbox, ExecResult]) -> Result[Exe
     return get_sandbox(asked.name).bind(reached)
 
 
-def _up(box: Sandbox | None, use: Step[Sandbox, ExecResult]) -> Result[ExecResult, PocketenvError]:
+def _up(use: Step[Sandbox, ExecResult], box: Sandbox | None) -> Result[ExecResult, PocketenvError]:
     def seen(now: Sandbox) -> Result[ExecResult, PocketenvError]:
         if now.status is Status.RUNNING:
             return now | use

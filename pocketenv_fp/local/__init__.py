@@ -85,8 +85,11 @@ Some things cannot work on one machine, or would put it at risk:
 - **Services.** A service of a stopped sandbox is added without a start. startService and restartService are a 400 there.
 - **Restarts.** A platform that starts again on the same folder starts the services again. Shells are new ones.
 - **Storage.** It has the address of the API and keeps an archive for a day. Brotli bodies are refused (415).
-- **Login.** There are no pages for login and terminals. `POST /login` explains where the token is. The picture of a profile is
-  a blank one.
+- **Accounts.** The login is the platform's, in the browser and with an app password. But the server of the account is a
+  stand-in: a page with two buttons, which asks for no password. `Platform.app_password` is the app password of a user. The
+  picture of a profile is a blank one.
+- **Terminals.** They are at the address of the API, also Cloudflare's. Terminals without a WebSocket (`/tty/ID/stream` and the
+  like) are not served. The package `websockets` is needed.
 - **Unknown facts.** Where the behaviour of a provider is not known, it is a guess. `pocketenv_fp.local.providers.workers`
   marks each guess.
 
@@ -96,7 +99,7 @@ Some things cannot work on one machine, or would put it at risk:
   list of requests counts it.
 - `Platform.new_user` adds a user. `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
 - Web sites cannot use it: a Host header that does not name this machine is a 403 (DNS rebinding). So is a request of another
-  web site's script without a token.
+  web site's script without a token, and every request of it for a login or a terminal.
 """
 
 import atexit

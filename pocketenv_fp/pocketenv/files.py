@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from functools import partial
 
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import seal
@@ -16,6 +16,7 @@ from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import File, Page
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "list_files",
     "stored_path",
     "update_file",
-    "wrong_path",
 ]
 
 _page = page_of("files", File)
@@ -44,16 +44,19 @@ def stored_path(path: str) -> str:
     return f"/{posixpath.normpath(posixpath.join(HOME, path)).lstrip('/')}"
 
 
-def wrong_path(path: str) -> Result[str, PocketenvError]:
-    """Return the path, or Failure(InvalidInput) if it is a directory."""
+def _wrong_path(path: str) -> InvalidInput | None:
+    """Return the error of a path that is a directory, or None."""
     if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
-        return Failure(InvalidInput("path", "is a directory: start writes a file there"))
-    return Success(path)
+        return InvalidInput("path", "is a directory: start writes a file there")
+    return None
 
 
-def _sealed(content: str | FromEnv) -> Result[str, PocketenvError]:
+def _sealed(path: str, content: str | FromEnv) -> Result[str, PocketenvError]:
+    if wrong := _wrong_path(path):
+        return Failure(wrong)
+    clear = text(content, "content")
     # The platform appends a newline to each file that it writes.
-    return text(content, "content").bind(lambda clear: seal(clear.removesuffix("\n")))
+    return clear if isinstance(clear, Failure) else seal(clear.unwrap().removesuffix("\n"))
 
 
 @checked
@@ -128,7 +131,7 @@ def get_file(id: Id, *, token: Text | None = None, config: Config | None = None)
 def add_file(
     sandbox_id: Id,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -158,14 +161,14 @@ def add_file(
         body = {"file": {"sandboxId": sandbox_id, "path": stored_path(path), "content": sealed}}
         return send(procedure("file.addFile", nothing, body=body))
 
-    return wrong_path(path).bind(lambda _: _sealed(content)).bind(add)
+    return _sealed(path, content).bind(add)
 
 
 @checked
 def update_file(
     id: Id,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -194,7 +197,7 @@ def update_file(
         body = {"id": id, "file": {"path": stored_path(path), "content": sealed}}
         return send(procedure("file.updateFile", nothing, body=body))
 
-    return wrong_path(path).bind(lambda _: _sealed(content)).bind(update)
+    return _sealed(path, content).bind(update)
 
 
 @checked

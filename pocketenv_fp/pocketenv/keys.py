@@ -13,7 +13,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import SshKey, TailscaleAuthKey
 from pocketenv_fp.pocketenv.decorators import checked
-from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.redaction import HIDDEN, SecretText
 from pocketenv_fp.validation import Id, Text
 
 __all__ = ["generate_ssh_keys", "get_ssh_keys", "get_tailscale_auth_key", "put_ssh_keys", "put_tailscale_auth_key"]
@@ -58,17 +58,17 @@ def _private(text: str) -> Result[str, PocketenvError]:
     )
 
 
-def _public(text: str) -> Result[str, PocketenvError]:
+def _wrong_public(text: str) -> InvalidInput | None:
     if re.fullmatch(_PUBLIC_KEY, text):
-        return Success(text)
+        return None
     # A private key in this argument would be stored unencrypted.
-    return Failure(InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…"))
+    return InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…")
 
 
 @checked
 def put_ssh_keys(
     sandbox_id: Id,
-    private_key: str | FromEnv,
+    private_key: SecretText | FromEnv,
     public_key: str,
     *,
     token: Text | None = None,
@@ -93,17 +93,15 @@ def put_ssh_keys(
     <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
     """
 
-    def put(private: str) -> Result[None, PocketenvError]:
-        body = {
-            "id": sandbox_id,
-            "publicKey": public_key.removesuffix("\n"),
-            "redacted": mask_ssh_private_key(private),
-        }
-        return seal(private.removesuffix("\n")).bind(
-            lambda sealed: send(procedure("sandbox.putSshKeys", nothing, body=body | {"privateKey": sealed}))
-        )
+    def body(private: str) -> Result[dict[str, str], PocketenvError]:
+        shown = {"publicKey": public_key.removesuffix("\n"), "redacted": mask_ssh_private_key(private)}
+        return seal(private.removesuffix("\n")).map(lambda sealed: {"id": sandbox_id, **shown, "privateKey": sealed})
 
-    return _public(public_key).bind(lambda _: plain(private_key, "private_key")).bind(_private).bind(put)
+    if wrong := _wrong_public(public_key):
+        return Failure(wrong)
+    # The key is sealed before the request: no frame of the request holds it.
+    sealed = plain(private_key, "private_key").bind(_private).bind(body)
+    return sealed.bind(lambda fields: send(procedure("sandbox.putSshKeys", nothing, body=fields)))
 
 
 def _tailscale(body: bytes) -> TailscaleAuthKey:
@@ -137,7 +135,7 @@ def _auth_key(text: str) -> Result[str, PocketenvError]:
 @checked
 def put_tailscale_auth_key(
     sandbox_id: Id,
-    auth_key: str | FromEnv,
+    auth_key: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -156,10 +154,9 @@ def put_tailscale_auth_key(
     <Failure: auth_key: must start with tskey-auth-: an auth key, not an API key.>
     """
 
-    def put(key: str) -> Result[None, PocketenvError]:
-        body = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
-        return seal(key).bind(
-            lambda sealed: send(procedure("sandbox.putTailscaleAuthKey", nothing, body=body | {"authKey": sealed}))
-        )
+    def body(key: str) -> Result[dict[str, str], PocketenvError]:
+        shown = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
+        return seal(key).map(lambda sealed: {**shown, "authKey": sealed})
 
-    return plain(auth_key, "auth_key").bind(_auth_key).bind(put)
+    sealed = plain(auth_key, "auth_key").bind(_auth_key).bind(body)
+    return sealed.bind(lambda fields: send(procedure("sandbox.putTailscaleAuthKey", nothing, body=fields)))

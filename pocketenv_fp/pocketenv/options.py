@@ -10,7 +10,9 @@ from returns.result import Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.steps.operation import Step, StepOperation
+from pocketenv_fp.redaction import SecretText
+from pocketenv_fp.steps.operation import StepOperation
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Text
 
 __all__ = ["Creation", "Options", "creation"]
@@ -26,10 +28,10 @@ class Options(TypedDict, total=False):
     repo: Text | None
     keep_alive: bool | None
     env: Mapping[str, str | FromEnv] | None
-    secrets: Mapping[str, str | FromEnv] | None
+    secrets: Mapping[str, SecretText | FromEnv] | None
     description: Text | None
     topics: Sequence[str] | None
-    provider_credentials: Mapping[str, str | FromEnv] | None
+    provider_credentials: Mapping[str, SecretText | FromEnv] | None
     reuse: bool
     exist_ok: bool
     token: Text | None
@@ -56,4 +58,4 @@ class Creation(StepOperation[str, ..., Sandbox]):
 
 def creation(function: Callable[..., Result[Sandbox, PocketenvError]]) -> Creation:
     """Decorator for `create`."""
-    return Creation(function, str, frozenset({"token", "secrets", "provider_credentials"}))
+    return Creation(function, str)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["pauses"]
+__all__ = ["FACTOR", "LONGEST", "pauses"]
 
 FACTOR = 0.2
 LONGEST = 5.0
 
 
 def pauses(retries: int) -> Iterator[float]:
-    """Yield the seconds to wait before each of so many repetitions, as urllib3 does for requests.
+    """Yield the seconds to wait before each of ``retries`` repetitions, as urllib3 does for requests.
 
     The first comes at once. Then it is 0.4 and up to 0.2 more, doubled each time, at most 5.
 

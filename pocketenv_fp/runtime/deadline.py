@@ -16,8 +16,10 @@ from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = [
     "TimeIsOver",
+    "brief",
     "exceeded",
     "limited",
+    "longest_wait",
     "nap",
     "over",
     "patient",
@@ -32,6 +34,7 @@ LONGEST_SLEEP = 3600.0
 # The deadline, and its length in seconds.
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("pocketenv_fp.runtime.deadline", default=None)
 _is_patient: ContextVar[bool] = ContextVar("pocketenv_fp.patient", default=False)
+_is_brief: ContextVar[bool] = ContextVar("pocketenv_fp.brief", default=False)
 
 
 class TimeIsOver(Exception):
@@ -72,6 +75,21 @@ def patient() -> Generator[None]:
         _is_patient.reset(mark)
 
 
+@contextmanager
+def brief() -> Generator[None]:
+    """Do not begin a pause in the block that the deadline would end. For a cleanup: the caller waits for it."""
+    mark = _is_brief.set(True)
+    try:
+        yield
+    finally:
+        _is_brief.reset(mark)
+
+
+def longest_wait() -> float:
+    """Return the seconds that a pause may have: infinite outside of a `brief` block."""
+    return remaining() if _is_brief.get() else math.inf
+
+
 def remaining() -> float:
     """Return the remaining seconds: negative after the deadline, infinite without one."""
     deadline = _deadline.get()
@@ -99,7 +117,7 @@ def over(operation: str) -> DeadlineExceeded:
 
 
 def nap(seconds: float) -> None:
-    """Sleep for so many seconds, or until the time is over. A rehearsal does not sleep."""
+    """Sleep for ``seconds``, or until the time is over. A rehearsal does not sleep."""
     if is_rehearsed():
         return
     until = time.monotonic() + min(seconds, remaining())

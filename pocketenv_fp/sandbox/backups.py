@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Backup, Sandbox
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Id, Text
@@ -56,9 +56,10 @@ def create_backup(
     >>> create("my-box") | start | create_backup("/workspace", description="before the upgrade", ttl=3600)
     <Success: None>
     """
+    if refusal := unsupported(sandbox, "backups", "create_backup"):
+        return Failure(refusal)
     body = {"directory": directory, "description": description, "ttl": ttl}
-    asked = procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body)
-    return supported(sandbox, "backups", "create_backup").bind(lambda _: send(asked))
+    return send(procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body))
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -100,4 +101,6 @@ def restore_backup(
     >>> (create("my-box") | start | restore_backup("no-such-backup")).failure().status
     404
     """
-    return supported(sandbox, "backups", "restore_backup").bind(lambda _: pocketenv.restore_backup(backup_id))
+    if refusal := unsupported(sandbox, "backups", "restore_backup"):
+        return Failure(refusal)
+    return pocketenv.restore_backup(backup_id)

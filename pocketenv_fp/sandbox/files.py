@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
@@ -14,8 +15,9 @@ from pocketenv_fp.models import File, Page, Sandbox
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
@@ -93,11 +95,11 @@ def get_file(
     return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
-@operation(Sandbox, secret=("content",), reads=Need.ID)
+@operation(Sandbox, reads=Need.ID)
 def set_file(
     sandbox: Sandbox,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -130,19 +132,18 @@ def set_file(
     >>> set_file("/workspace/.env", "STAGE=test\n")
     set_file('/workspace/.env', '***')
     """
-
-    def put(clear: str) -> Result[File, PocketenvError]:
-        # Before anything is deleted, the same content has been sealed and sent once.
-        return _FILES.of(sandbox).replace(
-            stored_path(path),
-            add=lambda: pocketenv.add_file(sandbox.id, path, clear),
-        )
-
-    return (
-        supported(sandbox, "writes", "set_file")
-        .bind(lambda _: text(content, "content"))
-        .bind(lambda clear: _written_exactly(sandbox, stored_path(path), clear))
-        .bind(put)
+    if refusal := unsupported(sandbox, "writes", "set_file"):
+        return Failure(refusal)
+    read = text(content, "content").bind(partial(_written_exactly, sandbox, stored_path(path)))
+    if isinstance(read, Failure):
+        return read
+    clear = read.unwrap()
+    # The repr of a Result shows its value.
+    del read
+    # Before anything is deleted, the same content has been sealed and sent once.
+    return _FILES.of(sandbox).replace(
+        stored_path(path),
+        add=lambda: pocketenv.add_file(sandbox.id, path, clear),
     )
 
 

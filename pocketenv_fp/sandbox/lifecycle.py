@@ -54,8 +54,9 @@ def start(
     >>> (create("my-box") | start).map(lambda box: box.status)
     <Success: Status.RUNNING>
     """
-    asked = procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, {"repo": repo, "keepAlive": keep_alive})
-    return send(asked).bind(lambda _: look_if_needed(started(sandbox)))
+    options = {"repo": repo, "keepAlive": keep_alive}
+    done = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
+    return done if isinstance(done, Failure) else look_if_needed(started(sandbox))
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -76,8 +77,8 @@ def stop(
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
     <Success: Status.STOPPED>
     """
-    asked = procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id})
-    return send(asked).bind(lambda _: look_if_needed(replace(sandbox, status=Status.UNKNOWN)))
+    done = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
+    return done if isinstance(done, Failure) else look_if_needed(replace(sandbox, status=Status.UNKNOWN))
 
 
 @step(Sandbox, reads=Need.ID, returns_target=True)
@@ -177,7 +178,7 @@ def wait_until_running(
             if status in {None, Status.RUNNING}:
                 # A look that hangs must not outlast the wait by the read time-out.
                 looked = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
-                if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
+                if isinstance(looked, Failure) or looked.unwrap().status is Status.RUNNING:
                     return looked
                 waiter.saw(looked.unwrap())
                 note(partial("{0.name} {0.status.name}".format, looked.unwrap()))

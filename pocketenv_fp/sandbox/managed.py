@@ -19,7 +19,7 @@ from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
 from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 
 __all__ = ["ephemeral", "managed", "sandbox_of"]
 
@@ -88,7 +88,8 @@ def _lease(
             _release(made, release, stopped.add_note)
             raise
         if isinstance(result, Success):
-            return _release(made, release, None).bind(lambda _: result)
+            released = _release(made, release, None)
+            return released if isinstance(released, Failure) else result
         _release(made, release, result.failure().add_note)
         return result
 
@@ -131,7 +132,7 @@ def _are_options(_: object, **options: Unpack[Options]) -> None:
     create(**options)
 
 
-@combinator(secret=("secrets", "provider_credentials"), safe=False, check=_are_options)
+@combinator(safe=False, check=_are_options)
 def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) -> Result[C, PocketenvError]:
     """Create a sandbox with a random name, use it, delete it. Returns a step from a prefix to the output of ``use``.
 

@@ -12,7 +12,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Port, Sandbox
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import CONTROL_PORT, PortNumber, Text
@@ -131,5 +131,6 @@ def vscode(
     >>> (create("my-box") | start | vscode).map(lambda url: url is not None)
     <Success: True>
     """
-    asked = procedure("sandbox.exposeVscode", _url, {"id": sandbox.id})
-    return supported(sandbox, "vscode", "vscode").bind(lambda _: send(asked))
+    if refusal := unsupported(sandbox, "vscode", "vscode"):
+        return Failure(refusal)
+    return send(procedure("sandbox.exposeVscode", _url, {"id": sandbox.id}))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
@@ -89,11 +90,11 @@ def get_secret(
     return _SECRETS.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, secret=("value",), reads=Need.ID)
+@operation(Sandbox, reads=Need.ID)
 def set_secret(
     sandbox: Sandbox,
     name: VariableName,
-    value: str | FromEnv,
+    value: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -123,12 +124,12 @@ def set_secret(
     >>> set_secret("API_KEY", "sk-12345")
     set_secret('API_KEY', '***')
     """
-    return supported(sandbox, "variables", "set_secret").bind(
-        lambda _: _SECRETS.of(sandbox).set(
-            name,
-            add=lambda: pocketenv.add_secret(sandbox.id, name, value),
-            update=lambda old: pocketenv.update_secret(old.id, name, value),
-        )
+    if refusal := unsupported(sandbox, "variables", "set_secret"):
+        return Failure(refusal)
+    return _SECRETS.of(sandbox).set(
+        name,
+        add=lambda: pocketenv.add_secret(sandbox.id, name, value),
+        update=lambda old: pocketenv.update_secret(old.id, name, value),
     )
 
 

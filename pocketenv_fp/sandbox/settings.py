@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
@@ -115,8 +116,9 @@ def _settled(sandbox: Sandbox, wanted: Preferences) -> Result[Sandbox, Pocketenv
 
     # If no field is set, the error needs no request. If all are set, no field must be read first.
     stays = wanted != Preferences() and None in {wanted.description, wanted.topics, wanted.repo}
-    whole = seen().map(lambda before: _beside(wanted, before)) if stays else Success(wanted)
-    return whole.bind(put).bind(lambda _: seen()).bind(lambda after: _kept(sandbox, after, wanted))
+    whole = seen().map(partial(_beside, wanted)) if stays else Success(wanted)
+    done = whole.bind(put)
+    return done if isinstance(done, Failure) else seen().bind(partial(_kept, sandbox, wanted))
 
 
 def _beside(wanted: Preferences, before: Sandbox) -> Preferences:
@@ -126,7 +128,7 @@ def _beside(wanted: Preferences, before: Sandbox) -> Preferences:
     return Preferences(**(kept | changed))
 
 
-def _kept(sandbox: Sandbox, seen: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
+def _kept(sandbox: Sandbox, wanted: Preferences, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
     # putPreferences returns the same response for an unknown sandbox: only a lookup shows the difference.
     missed = [
         field

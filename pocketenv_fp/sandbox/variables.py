@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Variable
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
@@ -127,12 +127,12 @@ def set_variable(
     >>> (box | start | exec("printenv STAGE")).map(lambda result: result.stdout.strip())
     <Success: production>
     """
-    return supported(sandbox, "variables", "set_variable").bind(
-        lambda _: _VARIABLES.of(sandbox).set(
-            name,
-            add=lambda: pocketenv.add_variable(sandbox.id, name, value),
-            update=lambda old: pocketenv.update_variable(old.id, name, value),
-        )
+    if refusal := unsupported(sandbox, "variables", "set_variable"):
+        return Failure(refusal)
+    return _VARIABLES.of(sandbox).set(
+        name,
+        add=lambda: pocketenv.add_variable(sandbox.id, name, value),
+        update=lambda old: pocketenv.update_variable(old.id, name, value),
     )
 
 

@@ -26,7 +26,8 @@ from returns.result import Failure, Result
 
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.runtime.forking import after_fork
-from pocketenv_fp.steps.operation import Step, demand_step
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Step
 
 __all__ = ["Aio", "Pending", "aio"]
 

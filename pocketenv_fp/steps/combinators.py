@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast, overload
 
-from returns.result import Result, Success
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import PocketenvError, RateLimited, ServerError, TransportError
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.runtime.deadline import limited, nap
 from pocketenv_fp.runtime.rehearsal import Unknown, duration, fallback, is_rehearsed, note, only
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
 
 __all__ = [
@@ -129,7 +129,7 @@ def _gathered(target: Any, steps: Sequence[Step[Any, Any]]) -> Result[tuple[Any,
     values: list[object] = []
     for each in steps:
         result = Success(target) | each
-        if not isinstance(result, Success):
+        if isinstance(result, Failure):
             return result
         values.append(result.unwrap())
     return Success(tuple(values))

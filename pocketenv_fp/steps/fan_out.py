@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
-from pocketenv_fp.errors import PocketenvError, WorkerLost
+from pocketenv_fp.errors import PocketenvError, TransportError, WorkerLost
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.runtime import own_sandboxes
+from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.runtime.signals import guarded, opened
-from pocketenv_fp.steps.operation import Curried, Step, demand_step, is_step
+from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.results import Outcome, Results
+from pocketenv_fp.steps.step import Step, is_step
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -135,6 +137,9 @@ def side_by_side(
 ) -> Results[B]:
     """Run each step on its target, many at once, as `fan_out` describes. Returns the Results in the order of the steps."""
     # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
+    if reason := unopened("concurrent.futures.thread", "pocketenv_fp.steps.trace"):
+        error = TransportError("connect", f"no thread was started: {reason}")
+        return Results(Outcome(target, Failure(error), 0.0, 0) for target in waiting)
     from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
     with guarded(), opened(), ExitStack() as stack:

@@ -14,21 +14,18 @@ from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.steps.advice import for_target
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.steps.step import Applied, Step, has_run, identity, is_step
+from pocketenv_fp.steps.step import Applied, Step, has_run, is_step
 from pocketenv_fp.validation import Arguments
 
 __all__ = [
-    "Applied",
     "Curried",
     "Operation",
-    "Step",
     "StepOperation",
     "demand_step",
-    "identity",
-    "is_step",
     "operation",
     "step",
 ]
@@ -55,7 +52,6 @@ class Curried:
         self,
         function: Callable[..., Result[Any, PocketenvError]],
         accepts: type,
-        secret: frozenset[str],
         *,
         repeatable: bool = False,
         reads: Need = Need.RECORD,
@@ -63,13 +59,17 @@ class Curried:
     ) -> None:
         self.function = function
         self.accepts = accepts
-        self.secret = secret
         self.repeatable = repeatable
         self.reads = reads
         self.returns_target = returns_target
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
         update_wrapper(cast("Callable[..., Any]", self), function)
+
+    @cached_property
+    def secret(self) -> frozenset[str]:
+        """The names of the arguments that are masked."""
+        return self.whole.secret
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
@@ -97,10 +97,19 @@ class Curried:
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
                 f"{for_target(target)}"
             )
-        if not args and not kwargs and isinstance(self, Operation):
+        if not args and not kwargs and isinstance(self, Operation) and self._has_required:
             raise TypeError(self.needs_arguments())
         given = self.whole.read((target, *args), kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else logged_in(self.function, *given)
+        if isinstance(given, InvalidInput):
+            return Failure(given)
+        try:
+            return logged_in(self.function, *given)
+        except (OSError, ImportError) as error:
+            return unopened_failure(error, self.__name__)
+
+    @cached_property
+    def _has_required(self) -> bool:
+        return any(each.default is each.empty for each in self.arguments.signature.parameters.values())
 
     @property
     def needs(self) -> type | None:
@@ -114,6 +123,11 @@ class Curried:
     def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         """Return whether the first argument is the target, so that the operation runs now."""
         return bool(args) and (args[0] is None or isinstance(args[0], (self.accepts, Result)))
+
+    def hide(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return ``args`` with its secrets masked in their repr, and replace those in ``kwargs``."""
+        arguments = self.whole if self.has_target(args, kwargs) else self.arguments
+        return arguments.hide(args, kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
@@ -170,6 +184,7 @@ class Operation(Curried, Generic[A, P, B]):
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = self.hide(args, kwargs)
         return self._call(args, kwargs)
 
     def __repr__(self) -> str:
@@ -201,19 +216,19 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = self.hide(args, kwargs)
         return self._call(args, kwargs)
 
     def __init__(
         self,
         function: Callable[..., Result[Any, PocketenvError]],
         accepts: type,
-        secret: frozenset[str],
         *,
         repeatable: bool = False,
         reads: Need = Need.RECORD,
         returns_target: bool = False,
     ) -> None:
-        super().__init__(function, accepts, secret, repeatable=repeatable, reads=reads, returns_target=returns_target)
+        super().__init__(function, accepts, repeatable=repeatable, reads=reads, returns_target=returns_target)
         self._alone = (Applied(self, (), {}),)
 
     @property
@@ -234,20 +249,18 @@ def demand_step(value: object, subject: str) -> None:
 def operation(
     accepts: type[A],
     *,
-    secret: tuple[str, ...] = (),
     safe: bool = False,
     reads: Need = Need.RECORD,
     returns_target: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
     """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
-    ``secret`` names the arguments to mask. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
+    An argument with a secret has the type `SecretText`. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
     of a Sandbox, and ``returns_target`` says that its result is, or contains, its target (see `pocketenv_fp.steps.needs`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
-        secrets = frozenset({"token", *secret})
-        return Operation(function, accepts, secrets, repeatable=safe, reads=reads, returns_target=returns_target)
+        return Operation(function, accepts, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate
 
@@ -255,7 +268,6 @@ def operation(
 def step(
     accepts: type[A],
     *,
-    secret: tuple[str, ...] = (),
     safe: bool = False,
     reads: Need = Need.RECORD,
     returns_target: bool = False,
@@ -263,7 +275,6 @@ def step(
     """Decorator for a function whose further arguments are all optional. The result is a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
-        secrets = frozenset({"token", *secret})
-        return StepOperation(function, accepts, secrets, repeatable=safe, reads=reads, returns_target=returns_target)
+        return StepOperation(function, accepts, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate

@@ -171,6 +171,117 @@ def test_land_removes_new_parents_on_failure(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["out"]
 
 
+def test_staging_inside_the_target(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    fill(target, kept="kept")
+    with staging(target, inside=True) as made:
+        assert made.parent.parent == target
+        fill(made, a="1")
+        land(made, target)
+    assert contents(tmp_path) == {"out": None, "out/a": "1", "out/kept": "kept"}
+
+
+def test_staging_that_fails_removes_new_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(ArchiveError, match="No space left"), staging(tmp_path / "x" / "y" / "out"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_staging_that_stays_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(top: str) -> None:
+        raise OSError(16, "Device or resource busy", top)
+
+    monkeypatch.setattr(landing, "_remove", refused)
+    with pytest.raises(KeyError), staging(tmp_path / "out"):
+        raise KeyError
+
+
+def test_land_stops_at_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C stops the move at once, and what was moved is put back."""
+    target, usual, renamed = tmp_path / "out", os.rename, list[str]()
+    fill(target, old="old")
+    before = look(target)
+
+    def rename(old: str, new: str) -> None:
+        usual(old, new)
+        renamed.append(new)
+        if len(renamed) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with staging(target) as made:
+        fill(made, a="new", b="new", c="new")
+        with pytest.raises(KeyboardInterrupt):
+            land(made, target)
+    # One there, and the same one back.
+    assert len(renamed) == 2
+    assert look(target) == before
+
+
+def test_land_replaces_a_file_without_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, usual, seen = tmp_path / "out", os.rename, list[str]()
+    fill(target, a="old")
+
+    def rename(old: str, new: str) -> None:
+        seen.append((target / "a").read_text())
+        usual(old, new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with staging(target) as made:
+        fill(made, a="new")
+        land(made, target)
+    assert (seen, contents(target)) == (["old"], {"a": "new"})
+
+
+def test_land_on_a_disk_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, follow_symlinks: bool) -> None:
+        raise PermissionError(1, "Operation not permitted", follow_symlinks)
+
+    target = tmp_path / "out"
+    fill(target, a="old", d__b="old")
+    monkeypatch.setattr(os, "link", link)
+    with staging(target) as made:
+        fill(made, a="new", d__b="new")
+        land(made, target)
+    assert contents(target) == {"a": "new", "d": None, "d/b": "new"}
+
+
+def test_land_directory_in_the_way_of_a_link(tmp_path: Path) -> None:
+    """A link to a directory is no directory."""
+    target = tmp_path / "out"
+    fill(target, d__a="old", e=None)
+    before = look(target)
+    for name in ("d", "e"):
+        with staging(target) as made:
+            fill(made, real=None)
+            (made / name).symlink_to("real")
+            with pytest.raises(ArchiveError, match="a directory is where a file should go") as caught:
+                land(made, target)
+            assert caught.value.entry == name
+        assert look(target) == before
+
+
+def test_land_names_the_entry_that_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, usual = tmp_path / "out", os.rename
+
+    def rename(old: str, new: str) -> None:
+        if new.endswith("d/a"):
+            raise OSError(5, "Input/output error")
+        usual(old, new)
+
+    fill(target, d__b="old")
+    monkeypatch.setattr(os, "rename", rename)
+    with staging(target) as made:
+        fill(made, d__a="new")
+        with pytest.raises(ArchiveError) as caught:
+            land(made, target)
+    assert (caught.value.entry, caught.value.reason) == ("d/a", "Input/output error")
+
+
 def test_land_merges_a_directory(tmp_path: Path) -> None:
     """A directory is merged into the one that is there."""
     target = tmp_path / "out"

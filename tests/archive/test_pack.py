@@ -220,8 +220,6 @@ def test_survey_keeps_all_links_by_default(tmp_path: Path) -> None:
     assert (found.entries, found.links_out, found.skipped.count) == (2 + len(OUT) + len(INSIDE), frozenset(), 0)
 
 
-# It is closed in C, and says that it was not closed before.
-@pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")
 def test_pack_loses_no_descriptor_at_any_bytecode(tmp_path: Path) -> None:
     """Interrupt before each bytecode that opens or closes a file, as a signal may."""
     (tmp_path / "d").mkdir()

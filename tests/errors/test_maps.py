@@ -34,6 +34,8 @@ from pocketenv_fp import (
     Job,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -73,6 +75,8 @@ from tests.examples import examples
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     NotLoggedIn: st.builds(NotLoggedIn),
+    LoginFailed: st.builds(LoginFailed, texts),
+    LoginTimeout: st.builds(LoginTimeout, st.floats(0.1, 1e6)),
     InvalidInput: st.builds(InvalidInput, texts, texts),
     ApiError: st.builds(ApiError, st.sampled_from([302, 400, 403, 404, 413, 415]), texts, texts, texts),
     SandboxNotFound: st.builds(SandboxNotFound, message=texts, operation=texts),
@@ -349,7 +353,7 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third) == tuple(values(error).values())
         case ArchiveError(first, second) | ShellBusy(first, second) | JobTimeout(first, second):
             assert (first, second) == tuple(values(error).values())
-        case EncryptionError(first) | ShellLost(first):
+        case EncryptionError(first) | ShellLost(first) | LoginFailed(first) | LoginTimeout(first):
             assert (first,) == tuple(values(error).values())
         case _:
             assert kind in {NotLoggedIn, WorkerLost}
@@ -357,6 +361,8 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
 
 EXAMPLES: list[PocketenvError] = [
     NotLoggedIn(),
+    LoginFailed("port 6997 cannot be used"),
+    LoginTimeout(300.0),
     InvalidInput("port", "is too low"),
     ApiError(400, "InvalidRequest", "no", "sandbox.exec"),
     SandboxNotFound(message="gone"),
@@ -400,7 +406,9 @@ def test_a_copy_has_notes_of_its_own(error: PocketenvError) -> None:
 
 # What a person can do about each. An ApiError without a kind has only the platform's words.
 REMEDIES: dict[type[PocketenvError], str] = {
-    NotLoggedIn: r"Set POCKETENV_TOKEN",
+    NotLoggedIn: r"python -m pocketenv_fp login HANDLE\. Or set POCKETENV_TOKEN",
+    LoginFailed: r"port 6997 cannot be used\. The token file is unchanged",
+    LoginTimeout: r"--app-password",
     SandboxNotFound: r"Check the id or name",
     RecordNotFound: r"List the sandbox.s records",
     JobNotFound: r"Check the id with list_jobs",

@@ -24,6 +24,8 @@ from pocketenv_fp import (
     InvalidInput,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
@@ -52,6 +54,8 @@ from pocketenv_fp.errors import Place, tree
 
 EXAMPLES: list[PocketenvError] = [
     NotLoggedIn(),
+    LoginFailed("port 6997 of this machine cannot be used"),
+    LoginTimeout(300.0),
     InvalidInput("port", "is too low"),
     ApiError(400, "InvalidRequest", "Sandbox is not running", "sandbox.pushDirectory"),
     ApiError(418),

@@ -1,4 +1,4 @@
-"""`explain` and `as_curl`: what is told is what is sent, nothing is done, and no secret is told."""
+"""`explain` and `as_curl`: they list the requests that a run sends, send none, and show no secret."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ from pocketenv_fp.observing import observing
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Applied, step
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.step import Applied
 from tests.conformance import contract
 from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.every_function.test_laws import NAMES, arguments
@@ -108,7 +109,7 @@ def never(_: object) -> Any:
     raise AssertionError("no function of the program is called")
 
 
-# What is told is what is sent
+# The listed requests are those that are sent
 
 
 def told_of(platform: local.Platform, before: int) -> list[str]:
@@ -808,6 +809,17 @@ def test_the_script_does_what_the_pipeline_does() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "\"it's\\nit's\\n\\u001e\"" in ran.stdout
     assert (get_sandbox("my-box") | exec("cat made")).unwrap().stdout == "it's\n"
+
+
+@pytest.mark.parametrize("provider", ["e2b", "blaxel", "runloop", "deno", "vercel"])
+@pytest.mark.parametrize("copy", [upload("a", "b"), download("a", "b")], ids=["upload", "download"])
+def test_as_curl_copy_through_commands(provider: str, copy: Step[Sandbox, object]) -> None:
+    """A copy in pieces through commands is no script: it fails before it sends anything."""
+    script = as_curl(create(provider=provider) | start | wait_until_running | copy, "my-box")
+    assert "/xrpc/" not in script
+    ran = run(script)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "cannot copy" in ran.stderr
 
 
 @needs_curl

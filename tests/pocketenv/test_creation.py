@@ -1,4 +1,4 @@
-"""Creating: the sandbox that was asked for or none, whatever fails and whoever interrupts it."""
+"""Creating: the whole sandbox or none, with every failure and every interrupt."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_an_answer_that_says_renamed_and_did_nothing_is_no_success(place: local.
     assert mine() == []
 
 
-# What cannot be right is told before anything is sent
+# Wrong arguments are refused before a request is sent
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -584,6 +584,14 @@ def test_an_older_sandbox_gets_the_variables_and_the_new_values() -> None:
     assert [printed(again, name) for name in "ABCDE"] == ["1", "2", "2", "2", "2"]
 
 
+def test_create_reuse_adds_a_variable_deleted_in_between(place: local.Platform) -> None:
+    older(env={"A": "1"})
+    with place.faults.on("variable.updateVariable", Refuse(404), times=1) as planned:
+        again = create("newer", repo=REPO, env={"A": "2"}, reuse=True)
+    assert planned.played == 1
+    assert printed(again, "A") == "2"
+
+
 def test_another_base_or_another_repo_is_another_sandbox() -> None:
     first = older()
     other = create("other", repo=f"{REPO}-2").unwrap()
@@ -672,7 +680,7 @@ DID = "did:plc:aliceaaaaaaaaaaaaaaaaaaa"
 
 
 def token_of(**claims: object) -> str:
-    """A token as the platform signs them, with a signature that is none."""
+    """A token in the platform's form, with a wrong signature."""
     head, body = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims))
     return f"{head}.{body}.signature"
 

@@ -1,4 +1,4 @@
-"""Lookups that the next step does not need: which requests pipelines send, and that nobody sees a part of a record."""
+"""Lookups that the next step does not need: which requests pipelines send, and that no caller gets a part of a record."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ from pocketenv_fp import (
     cancel,
     check,
     collect,
+    console,
     create,
     create_backup,
     create_sandbox,
@@ -72,6 +73,8 @@ from pocketenv_fp import (
     list_sandboxes,
     list_sandboxes_by_actor,
     list_secrets,
+    login,
+    logout,
     managed,
     me,
     or_else,
@@ -98,6 +101,7 @@ from pocketenv_fp import (
     wait_for_job,
     wait_until_running,
     when,
+    whoami,
     within,
 )
 from pocketenv_fp.observing import logged, observing
@@ -214,6 +218,17 @@ def commands(box: Sandbox) -> None:
 
 def told(done: int, total: int | None) -> None:
     print(done, total)
+
+
+def what_a_login_gives(handle: str) -> None:
+    assert_type(login(handle, app_password=True, timeout=5), Result[Profile, PocketenvError])
+    assert_type(logout(), Result[bool, PocketenvError])
+    assert_type(whoami(), Result[Profile, PocketenvError])
+
+
+def what_a_console_gives(box: Sandbox) -> None:
+    assert_type(console(box), Result[Sandbox, PocketenvError])
+    assert_type(create | start | console, Step[str, Sandbox])
 
 
 def what_the_account_functions_give(id: str) -> None:

@@ -9,7 +9,7 @@ from returns.result import Failure, Result
 
 from pocketenv_fp.errors import DeadlineExceeded, PocketenvError
 from pocketenv_fp.models import ExecResult, Job, Sandbox
-from pocketenv_fp.runtime.deadline import limited, unlimited
+from pocketenv_fp.runtime.deadline import brief, limited, unlimited
 from pocketenv_fp.runtime.signals import guarded, opened, sealed
 from pocketenv_fp.sandbox.commands import job_lines as lines
 from pocketenv_fp.sandbox.commands.exec import Env, OnOutput, hidden_values
@@ -53,13 +53,13 @@ def run_durably(
             is_left = isinstance(looked, Failure) and isinstance(looked.failure(), DeadlineExceeded)
         finally:
             if is_left:
-                with sealed(), unlimited(), limited(CLEANING_SECONDS):
+                with sealed(), unlimited(), limited(CLEANING_SECONDS), brief():
                     asking.run(lines.REVOKE)
         if not isinstance(looked, Failure):
-            with sealed(), limited(CLEANING_SECONDS):
+            with sealed(), limited(CLEANING_SECONDS), brief():
                 asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
-    result = looked.bind(lambda look: ended(look, output))
+    result = looked.bind(partial(ended, output=output))
     if not check:
         return result
     hidden = environment(env).map(partial(hidden_values, env)).value_or([])
-    return result.bind(lambda ended: ended_well(ended, hidden))
+    return result.bind(partial(ended_well, hidden=hidden))

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast, overload
 
 import msgspec
@@ -18,13 +19,14 @@ from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import ExecResult, Piece, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
-from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.redaction import HIDDEN, HiddenText, hidden
 from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
 from pocketenv_fp.steps.needs import Need
-from pocketenv_fp.steps.operation import Step, operation
+from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.steps.output import ended_well
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text
 
 __all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "sh"]
@@ -143,39 +145,29 @@ def exec(
     done
     <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
-
-    def build(values: dict[str, str]) -> Command:
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        return Command(joined(command, args), cwd, values, data, finite(timeout))
-
-    return ran_or_followed(
-        sandbox,
-        build,
-        env=env,
-        check=check,
-        on_output=on_output,
-        durable=durable,
-    )
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    whole = Command(joined(command, args), cwd, stdin=data, timeout=finite(timeout))
+    return ran_or_followed(sandbox, whole, env=env, check=check, on_output=on_output, durable=durable)
 
 
 def ran_or_followed(
     sandbox: Sandbox,
-    made: Callable[[dict[str, str]], Command],
+    command: Command,
     *,
     env: Env | None,
     check: bool,
     on_output: OnOutput | None,
     durable: bool,
 ) -> Result[ExecResult, PocketenvError]:
-    """Run the command in one request, or as a job where that is not enough."""
-    longest, timeout = provider_of(sandbox.provider).exec_seconds, made({}).timeout
-    is_longer = timeout is not None and longest is not None and timeout > longest
+    """Run the command in one request, or as a job where that is not enough. ``env`` is its environment."""
+    longest = provider_of(sandbox.provider).exec_seconds
+    is_longer = command.timeout is not None and longest is not None and command.timeout > longest
     if not (durable or is_longer or on_output):
-        return ran(sandbox, made, env=env, check=check)
+        return ran(sandbox, command, env=env, check=check)
     # Most programs run no command as a job.
     from pocketenv_fp.sandbox.commands.durable import run_durably
 
-    return run_durably(sandbox, made({}), env=env, check=check, on_output=on_output)
+    return run_durably(sandbox, command, env=env, check=check, on_output=on_output)
 
 
 def finite(timeout: float | None) -> float | None:
@@ -185,13 +177,13 @@ def finite(timeout: float | None) -> float | None:
 
 def ran(
     sandbox: Sandbox,
-    build: Callable[[dict[str, str]], Command],
+    command: Command,
     *,
     env: Env | None,
     check: bool,
     work_seconds: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Send the command that ``build`` returns, once, and evaluate its result.
+    """Send the command once, with the environment ``env``, and evaluate its result.
 
     ``work_seconds`` is how long the command may take, by default as long as its timeout or its provider allows. Its
     answer may take ``read_timeout`` more.
@@ -200,23 +192,25 @@ def ran(
     values = environment(env)
     if isinstance(values, Failure):
         return values
-    command = build(values.unwrap())
+    command = command._replace(env=values.unwrap())
     hidden = hidden_values(env, values.unwrap())
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form
+    # The line holds the values of `from_env`, and the repr of a Result shows its value.
+    body = {"command": HiddenText(form.unwrap())}
+    del form
     shell = Shell(sandbox, provider)
     if refusal := shell.refusal():
         return Failure(refusal)
     most = _work_seconds(command, provider) if work_seconds is None else work_seconds
-    body = {"command": form.unwrap()}
     call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, work_seconds=most)
     began = time.monotonic()
-    answer = send(call).lash(
-        lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
-    )
-    ended = answer.bind(lambda result: output(result, command, provider))
-    return ended.bind(lambda result: ended_well(result, hidden)) if check else ended
+    answer = send(call)
+    if isinstance(answer, Failure):
+        return Failure(_hide(shell.cause(answer.failure(), command, time.monotonic() - began), hidden))
+    ended = output(answer.unwrap(), command, provider)
+    return ended.bind(partial(ended_well, hidden=hidden)) if check else ended
 
 
 def hidden_values(env: Env | None, values: Mapping[str, str]) -> list[str]:
@@ -294,9 +288,9 @@ def sh(
     seconds, and so are the failures. Without a sandbox it returns the step that `exec` makes of the finished line.
 
     Raises TypeError at once, with advice, for a field without a value, a value without a field, or a value of another
-    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them), a comment, a
-    here-document, ``${…}``, arithmetic, a subscript, ``[[ … ]]`` or backticks. Pass such values with ``env=``, and
-    secrets too: a value is shown when the step is printed.
+    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them) or a comment, and
+    after the start of a here-document, ``${…}`` with quotes in it, arithmetic, an array, a subscript, ``[[ … ]]`` or
+    backticks. Pass such values with ``env=``, and secrets too: a value is shown when the step is printed.
 
     A program that runs one of its arguments as a command (``eval``, ``sh -c``, ``ssh``, ``xargs``) still does so.
 
@@ -326,6 +320,7 @@ def sh(
         ...
     TypeError: sh: {pattern} is inside single quotes: remove them, the value is quoted already
     """
+    token = hidden(token)
     if not 1 <= len(arguments) <= 2 or not isinstance(arguments[-1], str):
         raise TypeError('sh takes a template: sh("grep {word} log", word=…). To run it at once, pass the sandbox first')
     try:

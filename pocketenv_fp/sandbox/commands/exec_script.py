@@ -66,8 +66,5 @@ def exec_script(
     >>> (box | exec_script("echo $0 >&2; exit 3", "bash -eu")).unwrap().exit_code
     3
     """
-
-    def command(values: dict[str, str]) -> Command:
-        return Command(joined(f'{interpreter} "$1"', args), cwd, values, None, finite(timeout), text)
-
+    command = Command(joined(f'{interpreter} "$1"', args), cwd, timeout=finite(timeout), script=text)
     return ran_or_followed(sandbox, command, env=env, check=check, on_output=on_output, durable=durable)

@@ -14,7 +14,7 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, NotSupported, PocketenvError
 from pocketenv_fp.models import Sandbox, Service, Status
 from pocketenv_fp.providers import provider_of
-from pocketenv_fp.runtime.deadline import limited
+from pocketenv_fp.runtime.deadline import brief, limited
 from pocketenv_fp.sandbox.commands.exec import exec
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
 from pocketenv_fp.sandbox.services import get_service
@@ -83,7 +83,7 @@ def spawn(
         return line
     started = _Spawned(sandbox, name or mark, mark)
     added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
-    return added.bind(lambda _: started.service())
+    return added if isinstance(added, Failure) else started.service()
 
 
 # Set in the environment of the service and its children, so that a search in /proc finds them.
@@ -122,7 +122,7 @@ class _Spawned(NamedTuple):
 
     def _has_ended(self) -> bool:
         line = _LOOK.format(name=f"{MARK[:-1]}[{MARK[-1]}]", mark=self.mark, ended=ENDED)
-        with limited(PATIENCE):
+        with limited(PATIENCE), brief():
             looked = exec(self.sandbox, line, cwd="/")
         return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
 

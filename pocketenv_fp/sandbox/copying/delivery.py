@@ -19,7 +19,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import ApiError, ArchiveError, CommandFailed, InvalidInput, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.runtime.rehearsal import is_rehearsed, note
+from pocketenv_fp.runtime.rehearsal import IN_PIECES, is_rehearsed, note
 from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying import lines
 from pocketenv_fp.sandbox.copying.departure import MOST_THROUGH_COMMANDS, Packed, too_large
@@ -153,7 +153,7 @@ def _placed(end: End, goal: Goal, staged: str, data: bytes) -> Result[Sandbox, P
 
 
 def _sent(end: End, staged: str, archive: Generator[bytes], operation: str) -> Result[None, PocketenvError]:
-    note(lambda: "on this provider, one request more before the last for each 48 KiB of the archive")
+    note(lambda: f"{IN_PIECES} 48 KiB of the archive")
     total = 0
     try:
         for number, piece in enumerate(_members(archive, PIECE_BYTES)):

@@ -32,7 +32,7 @@ from pocketenv_fp.http.xrpc import decode, nothing, procedure, send
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.runtime.backoff import pauses
-from pocketenv_fp.runtime.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.runtime.deadline import brief, limited, nap, remaining, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.sandbox.commands.exec import ran
 from pocketenv_fp.sandbox.commands.wire_form import Command
@@ -142,7 +142,7 @@ class End:
         variables["tag"] = tag_of(paths["s"])
         command = Command(with_variables(line, variables), cwd="/")
         most = self._longest if is_long else 0.0
-        answer = ran(self.sandbox, lambda _: command, env=None, check=False, work_seconds=most)
+        answer = ran(self.sandbox, command, env=None, check=False, work_seconds=most)
         if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
             tool = answer.unwrap().stderr.strip()
             reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
@@ -151,7 +151,7 @@ class End:
 
     def remove(self, directory: str, *, is_under_way: bool) -> None:
         """Remove the staged files. Repeat it for a minute if a request may still create some."""
-        with unlimited(), limited(REMOVING):
+        with unlimited(), limited(REMOVING), brief():
             self.run(REMOVE_LATE if is_under_way else REMOVE, s=directory)
 
     @property
@@ -160,7 +160,7 @@ class End:
 
 
 class Staged:
-    """A directory of the library's own in a sandbox, and what is known of it."""
+    """A temporary directory in a sandbox, and its state."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -170,7 +170,7 @@ class Staged:
 
 @contextmanager
 def staging(end: End, path: str) -> Generator[Staged]:
-    """Remove ``path`` after the block, where it may be there. Signals are held, but where the block is `opened`."""
+    """Remove ``path`` after the block, if it may exist. Signals are delayed, except in an `opened` block."""
     staged = Staged(path)
     # A shell does not stop where the caller does: what the last line moves is moved before Ctrl-C comes out.
     with guarded():

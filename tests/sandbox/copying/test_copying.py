@@ -34,6 +34,7 @@ from pocketenv_fp import (
     NotLoggedIn,
     PathNotFound,
     PocketenvError,
+    RateLimited,
     Sandbox,
     SandboxNotFound,
     ServerError,
@@ -54,7 +55,7 @@ from pocketenv_fp import (
     upload,
     using,
 )
-from pocketenv_fp.http import storage
+from pocketenv_fp.http import rate_limit, storage, transport
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Refuse, Slow
 from pocketenv_fp.sandbox.copying import delivery, departure, lines
@@ -424,7 +425,7 @@ def test_a_link_in_the_way_here_is_replaced_and_never_followed(box: Sandbox, the
 
 def test_what_forbids_to_be_changed_is_replaced(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
     upload(box, simple(tmp_path / "in"), there).unwrap()
-    # Nobody, not even root, may write to a program that runs.
+    # No user, not even root, may write to a program that runs.
     said(other, f"mkdir {there} && cp $(command -v sleep) {there}/run.sh")
     said(other, f"{there}/run.sh 60 > /dev/null 2>&1 < /dev/null & echo $! > {there}/number")
     try:
@@ -745,7 +746,7 @@ LOST: list[Fault] = [Drop(after_work=True), Garbage(after_work=True), Refuse(502
 def test_a_lost_answer_of_a_line_leaves_nothing(  # fixtures
     place: local.Platform, there: str, number: int, fault: Fault, tmp_path: Path
 ) -> None:
-    # Sandboxes of its own: what a lost cleanup leaves there is nobody else's trouble.
+    # Sandboxes of its own: files that a lost cleanup leaves there disturb no other test.
     box, other = ((create(f"box-{next(numbers)}") | start).unwrap() for _ in range(2))
     upload(box, simple(tmp_path / "in"), there).unwrap()
     never = client(place, retries=0)
@@ -827,6 +828,24 @@ def test_what_a_sandbox_was_asked_for_is_asked_for_once(
     assert not (tmp_path / "out").exists()
     assert hidden(box) == hidden(other) == ""
     assert said(other, f"ls -d {there} || true") == ""
+
+
+@pytest.mark.usefixtures("by_storage")
+@pytest.mark.parametrize("seconds", [3600, 45])
+def test_download_refused_for_long_ends_at_once(  # noqa: PLR0917  # fixtures
+    place: local.Platform, box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """The cleanup does not wait for the end of a refusal that is longer than the cleanup may take."""
+    upload(box, simple(tmp_path / "in"), there).unwrap()
+    naps: list[float] = []
+    for module in (rate_limit, storage, transport):
+        monkeypatch.setattr(module, "nap", naps.append)
+    with place.faults.on(TAKE, Refuse(429, retry_after=seconds)):
+        error = download(box, there, tmp_path / "out", config=client(place, retries=0)).failure()
+    assert isinstance(error, RateLimited)
+    assert naps == []
+    servers.forget()
+    said(box, "rm -rf /tmp/pocketenv-*")
 
 
 @pytest.mark.usefixtures("by_storage")

@@ -53,12 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def demo() -> int:
     """Run `PIPELINE` in a sandbox of an embedded platform of its own. Returns the exit code."""
     try:
-        # The server misses it only in its own thread.
-        import httptools  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
         platform = local.platform()
     except ModuleNotFoundError as missing:
-        sys.stderr.write(f"pocketenv: {missing.name} is missing: pip install 'pocketenv-fp[local]'\n")
+        sys.stderr.write(f"pocketenv: {missing}\n")
         return 1
     # Every field, so that no variable of the caller's leads to another platform.
     config = Config(

@@ -98,7 +98,7 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
 
     The private key is never shown and cannot be pickled, but the program can read it. Failures: InvalidInput for a
     comment with a line break or another control character, or that is not valid Unicode. It needs the package
-    cryptography: ``pip install 'pocketenv-fp[keys]'``.
+    cryptography, which the extra ``keys`` brings.
 
     Args:
         comment: The end of the public key's line, usually its owner. Default: none.

@@ -11,6 +11,7 @@ import pytest
 
 from pocketenv_fp import __main__ as command
 from pocketenv_fp import create, ephemeral, exec, local, start
+from pocketenv_fp.extras import install_command
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,7 +40,7 @@ def test_demo_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_demo_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "httptools", None)
     assert command.main(["demo"]) == 1
-    assert "pip install 'pocketenv-fp[local]'" in capsys.readouterr().err
+    assert f"httptools is missing: {install_command('local')}" in capsys.readouterr().err
 
 
 def test_main_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:

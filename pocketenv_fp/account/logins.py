@@ -21,7 +21,7 @@ from pocketenv_fp.account import token_file
 from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, is_loopback, settings, using
 from pocketenv_fp.errors import DecodeError, InvalidInput, LoginFailed, LoginTimeout, NotSupported, PocketenvError
-from pocketenv_fp.http.xrpc import connected, exchanged, refusal
+from pocketenv_fp.http.xrpc import delivered, refusal
 from pocketenv_fp.models import Profile
 from pocketenv_fp.pocketenv.actors import me
 from pocketenv_fp.pocketenv.decorators import checked
@@ -198,9 +198,8 @@ def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | P
         "Content-Type": "application/json",
         "User-Agent": "pocketenv-fp",
     }
-    received = connected(platform, OPERATION).bind(
-        lambda line: exchanged(line.send, Request("POST", "/login", headers, body), platform.read_timeout, OPERATION)
-    )
+    request = Request("POST", "/login", headers, body)
+    received = delivered(request, platform, platform.read_timeout, OPERATION)
     if isinstance(received, Failure):
         failed: PocketenvError = received.failure()
         return failed

@@ -46,6 +46,7 @@ from pocketenv_fp.errors import (
     MalformedToken,
     NameTaken,
     NotLoggedIn,
+    NotRestored,
     NotSupported,
     PathNotFound,
     PathTaken,
@@ -54,6 +55,7 @@ from pocketenv_fp.errors import (
     RateLimited,
     RecordNotFound,
     RepositoryTaken,
+    ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
@@ -84,6 +86,7 @@ KINDS: dict[str, type[PocketenvError]] = {
     "login_timeout": LoginTimeout,
     "malformed_token": MalformedToken,
     "name_taken": NameTaken,
+    "not_restored": NotRestored,
     "not_supported": NotSupported,
     "path_not_found": PathNotFound,
     "path_taken": PathTaken,
@@ -94,6 +97,7 @@ KINDS: dict[str, type[PocketenvError]] = {
     "shell_busy": ShellBusy,
     "shell_lost": ShellLost,
     "transport_error": TransportError,
+    "server_timeout": ServerTimeout,
     "worker_lost": WorkerLost,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}

@@ -30,6 +30,8 @@
     ├── ShellBusy                       the sandbox's one shell did not take the command in time (a TimeoutError)
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
     ├── JobTimeout                      a job still ran when `follow` stopped waiting     (a TimeoutError)
+    ├── ServerTimeout                   a server in a sandbox was not ready in time      (a TimeoutError)
+    ├── NotRestored                     a directory was not put back after a restart: the error says where it is
     ├── CommandFailed                   a command's exit code was not zero, and ``check`` was set
     ├── CommandTimeout                  a command reached its timeout                    (a TimeoutError)
     ├── ArchiveError                    an archive could not be created, read or trusted
@@ -77,6 +79,7 @@ __all__ = [
     "NameTaken",
     "Named",
     "NotLoggedIn",
+    "NotRestored",
     "NotSupported",
     "PathNotFound",
     "PathTaken",
@@ -88,6 +91,7 @@ __all__ = [
     "RepositoryTaken",
     "SandboxNotFound",
     "ServerError",
+    "ServerTimeout",
     "SessionLost",
     "ShellBusy",
     "ShellLost",
@@ -565,6 +569,41 @@ class JobTimeout(PocketenvError, TimeoutError):
 
     def summary(self) -> str:
         return f"the job {self.id} still runs after {self.seconds:g} s"
+
+
+@dataclass(eq=False, repr=False)
+class ServerTimeout(PocketenvError, TimeoutError):
+    """No server in the sandbox was ready on ``port`` after ``seconds``. ``last_seen`` says what the last look saw."""
+
+    advice: ClassVar[str] = (
+        "Raise timeout=, or read its output with service_logs or job_output. It must listen on this port of "
+        "127.0.0.1, ::1 or all addresses."
+    )
+
+    seconds: float
+    port: int
+    last_seen: str = ""
+
+    def summary(self) -> str:
+        seen = f": {self.last_seen}" if self.last_seen else ""
+        return f"no server was ready on port {self.port} after {self.seconds:g} s{seen}"
+
+
+@dataclass(eq=False, repr=False)
+class NotRestored(PocketenvError):
+    """`restart` stopped the sandbox, and could not put back the content of ``directory``. It is in ``place``.
+
+    ``reason`` is the message of the error that came between.
+    """
+
+    advice: ClassVar[str] = "Nothing of it is lost: unpack it with tar -xzf, and put it back with upload."
+
+    directory: str
+    place: str
+    reason: str
+
+    def summary(self) -> str:
+        return f"the content of {self.directory} is in {self.place}, and not in the sandbox: {self.reason}"
 
 
 @dataclass(eq=False, repr=False)

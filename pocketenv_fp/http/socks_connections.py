@@ -1,38 +1,51 @@
-"""Connections through a SOCKS proxy. They need the package PySocks: this module is imported only with it."""
+"""Connections through a SOCKS proxy, with the package PySocks."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+import socket
+from collections.abc import Mapping
+from typing import Any
 
-from urllib3.contrib.socks import SOCKSConnection
+from urllib3.exceptions import NewConnectionError
 
 from pocketenv_fp.http.connections import FreshHTTP, FreshHTTPS, HTTPPool, HTTPSPool
 from pocketenv_fp.runtime.deadline import remaining
+from pocketenv_fp.runtime.optional import needed
 
 __all__ = ["POOLS"]
 
+PORT = 1080
 
-class _SocksHTTP(SOCKSConnection, FreshHTTP):
+
+class _SocksHTTP(FreshHTTP):
     _has_proxy = True
 
-    def _new_conn(self) -> Any:
-        name, limit, options = self._dns_host, self.timeout, self._socks_options
-        if limit is not None and remaining() < limit:
-            self.timeout = max(remaining(), 0.001)
+    def __init__(self, _socks_options: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        # urllib3 passes its options by this name.
+        self._options = _socks_options
+        super().__init__(*args, **kwargs)
+
+    def _new_conn(self) -> socket.socket:
+        limit, host, port = self.timeout, str(self._options["proxy_host"]), self._options["proxy_port"] or PORT
+        left = remaining()
+        timeout = limit if limit is None or limit < left else max(left, 0.001)
+        # PySocks looks names up without a timeout. With socks5h and socks4a, the proxy looks up the target.
+        proxy = self._addresses_of(host, port, timeout)[0]
+        target = self.host if self._options["rdns"] else self._addresses_of(self.host, self.port, timeout)[0]
         try:
-            # PySocks looks names up without a timeout. With socks5h and socks4a, the proxy looks up the target.
-            host = str(options["proxy_host"])
-            proxy = self._addresses_of(host, int(options["proxy_port"] or 1080), limit)[0]
-            self._socks_options = {
-                **options,
-                "proxy_host": proxy,
-                "proxy_port": cast("Any", options["proxy_port"] or 1080),
-            }
-            if not options["rdns"]:
-                self._dns_host = self._addresses_of(name, self.port, limit)[0]
-            made = super()._new_conn()
-        finally:
-            self._dns_host, self.timeout, self._socks_options = name, limit, options
+            made: socket.socket = needed("socks", "").create_connection(
+                (target, self.port),
+                timeout=timeout,
+                proxy_type=self._options["socks_version"],
+                proxy_addr=proxy,
+                proxy_port=port,
+                proxy_rdns=self._options["rdns"],
+                proxy_username=self._options["username"],
+                proxy_password=self._options["password"],
+                socket_options=self.socket_options,
+            )
+        except OSError as error:
+            raise NewConnectionError(self, "the SOCKS proxy made no connection") from error
         made.settimeout(limit)
         self._has_tunnel = True
         return made

@@ -88,8 +88,8 @@ Some things cannot work on one machine, or would put it at risk:
 - **Accounts.** The login is the platform's, in the browser and with an app password. But the server of the account is a
   stand-in: a page with two buttons, which asks for no password. `Platform.app_password` is the app password of a user. The
   picture of a profile is a blank one.
-- **Terminals.** They are at the address of the API, also Cloudflare's. Terminals without a WebSocket (`/tty/ID/stream` and the
-  like) are not served. The package `websockets` is needed.
+- **Terminals.** They are at the address of the API, also Cloudflare's: other clients find those with `POCKETENV_CF_URL`.
+  Terminals without a WebSocket (`/tty/ID/stream` and the like) are not served. The package `websockets` is needed.
 - **Unknown facts.** Where the behaviour of a provider is not known, it is a guess. `pocketenv_fp.local.providers.workers`
   marks each guess.
 
@@ -107,6 +107,8 @@ import os
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from pocketenv_fp.extras import install_command
 
 if TYPE_CHECKING:
     from pocketenv_fp.local.box import Container, Isolation, Limits, Network
@@ -160,7 +162,7 @@ def platform(
     command. 0.7.18 does not.
     `exec_seconds`: time limit of a command on Cloudflare. A longer command is a 500 and runs on.
 
-    Raises OSError if the port is taken, another platform uses the folder, or this machine lacks the isolation or network.
+    Raises ModuleNotFoundError without the extra ``local``. Raises OSError if the port is taken, another platform uses the folder, or this machine lacks the isolation or network.
 
     >>> with platform(rate_limit=500) as p:
     ...     p.isolation in {"bubblewrap", "processes"}
@@ -168,7 +170,13 @@ def platform(
     """
     # Imported here: `import pocketenv_fp.local` should not wait for a web server.
     from pocketenv_fp.local.box import Limits
-    from pocketenv_fp.local.server import Platform
+
+    try:
+        import httptools  # noqa: F401  # pyright: ignore[reportUnusedImport]  # the server's thread would miss it later
+
+        from pocketenv_fp.local.server import Platform
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(f"{missing.name} is missing: {install_command('local')}", name=missing.name) from None
 
     return Platform(
         data=data,

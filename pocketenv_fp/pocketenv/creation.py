@@ -38,7 +38,7 @@ from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secr
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.redaction import SecretText
-from pocketenv_fp.runtime import own_sandboxes
+from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
@@ -144,7 +144,8 @@ def create(
     """
     clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
-    wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=shared)
+    marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
+    wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
     work = _Creation(wanted, reuse=reuse)
     if clone is not None and repo is not None:
         work.clones(clone, repo)

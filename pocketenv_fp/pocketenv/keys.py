@@ -101,7 +101,9 @@ def put_ssh_keys(
         return Failure(wrong)
     # The key is sealed before the request: no frame of the request holds it.
     sealed = plain(private_key, "private_key").bind(_private).bind(body)
-    return sealed.bind(lambda fields: send(procedure("sandbox.putSshKeys", nothing, body=fields)))
+    if isinstance(sealed, Failure):
+        return sealed
+    return send(procedure("sandbox.putSshKeys", nothing, body=sealed.unwrap()))
 
 
 def _tailscale(body: bytes) -> TailscaleAuthKey:
@@ -159,4 +161,6 @@ def put_tailscale_auth_key(
         return seal(key).map(lambda sealed: {**shown, "authKey": sealed})
 
     sealed = plain(auth_key, "auth_key").bind(_auth_key).bind(body)
-    return sealed.bind(lambda fields: send(procedure("sandbox.putTailscaleAuthKey", nothing, body=fields)))
+    if isinstance(sealed, Failure):
+        return sealed
+    return send(procedure("sandbox.putTailscaleAuthKey", nothing, body=sealed.unwrap()))

@@ -1,8 +1,7 @@
 """Import modules on first use. An import opens files, so it fails when the process has too many open files.
 
 >>> from pocketenv_fp.runtime.first_use import unopened
->>> unopened("json", "no_such_package") is None
-True
+>>> unopened("json", "no_such_package")
 """
 
 from __future__ import annotations

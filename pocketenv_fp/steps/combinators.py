@@ -336,9 +336,9 @@ def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, Pocketenv
 
     >>> from pocketenv_fp import create, exec, or_else, start, stdout, within
     >>> box = create("my-box") | start
-    >>> box | within(0.2, exec("sleep 5"))
+    >>> box | within(0.2, exec("sleep 1"))
     <Failure: sandbox.exec: not done within 0.2 s. The platform may have executed it, ...>
-    >>> (box | or_else(within(0.2, exec("sleep 5")), exec("echo late")) | stdout).unwrap()
+    >>> (box | or_else(within(0.2, exec("sleep 1")), exec("echo late")) | stdout).unwrap()
     'late\n'
     >>> within(60, start | exec("make test", check=True))
     within(60, start() | exec('make test', check=True))

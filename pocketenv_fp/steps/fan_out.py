@@ -84,8 +84,8 @@ def fan_out(
     POCKETENV_TOKEN from this program's environment; set it for other workers. Each process has its own request limit.
     To use an embedded platform of this process there, set its ``platform.environment``.
 
-    **Dask.** ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and for
-    example ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
+    **Dask.** ``Client.get_executor()`` of Dask is such an executor. The extra ``dask`` brings it. For
+    example, ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
     a command. Set ``distributed.scheduler.allowed-failures`` to 0 to prevent that. Dask does not report which pipelines
     have started. So after an interrupt this function does not wait: leave the workers time to release their sandboxes.
     Dask can pickle lambdas, as in ``recover(step, lambda error: …)``. Other processes need named functions.

@@ -126,6 +126,9 @@ class Curried:
 
     def hide(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Return ``args`` with its secrets masked in their repr, and replace those in ``kwargs``."""
+        # Most calls have no secret.
+        if len(self.secret) == 1 and "token" not in kwargs:
+            return args
         arguments = self.whole if self.has_target(args, kwargs) else self.arguments
         return arguments.hide(args, kwargs)
 

@@ -1,4 +1,4 @@
-"""Open an interactive terminal in a sandbox: `console`. It needs the extra ``pocketenv-fp[console]``."""
+"""Open an interactive terminal in a sandbox: `console`. It needs the extra ``console``."""
 
 from pocketenv_fp.terminal.consoles import console
 

@@ -52,7 +52,7 @@ def console(
     end the terminal is restored. On Cloudflare the platform does not report the end of the shell: leave with Ctrl-]
     after ``exit``. A shell that is left there runs on until the sandbox stops. The shell is not the one of `exec`.
 
-    Needs the extra ``pocketenv-fp[console]``, and raises ImportError without it.
+    Needs the extra ``console``, and raises ImportError without it.
 
     Failures: NotSupported for a provider whose terminal is not known; InvalidInput if standard input or output is not a
     terminal, and for a sandbox that does not run; SandboxNotFound, also for a sandbox of another user; TransportError.
@@ -76,7 +76,7 @@ def console(
     if isinstance(mine, Failure):
         return mine
     connect = needed("websockets.sync.client", "console").connect
-    known = look(sandbox, login=True).bind(_running).bind(lambda box: settings().map(lambda known: (box, known)))
+    known = look(sandbox, login=True).bind(_running).bind(_with_settings)
     if isinstance(known, Failure):
         return known
     (box, login), terminal = known.unwrap(), mine.unwrap()
@@ -93,8 +93,14 @@ def console(
 def _rehearsed(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     seen = look(sandbox, login=True)
     if provider_of(sandbox.provider).name == CLOUDFLARE:
-        seen = seen.bind(lambda box: get_terminal_token().map(lambda _: box))
+        made = seen if isinstance(seen, Failure) else get_terminal_token()
+        return made.map(lambda _: sandbox)
     return seen.map(lambda _: sandbox)
+
+
+def _with_settings(box: Sandbox) -> Result[tuple[Sandbox, Settings], PocketenvError]:
+    known = settings()
+    return known if isinstance(known, Failure) else Success((box, known.unwrap()))
 
 
 def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:

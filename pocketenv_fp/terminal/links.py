@@ -17,7 +17,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import API_URL, Settings, is_loopback
 from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
 from pocketenv_fp.http.transport import Request
-from pocketenv_fp.http.xrpc import connected, decode, exchanged, refusal
+from pocketenv_fp.http.xrpc import decode, delivered, refusal
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.actors import get_terminal_token
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
@@ -75,7 +75,7 @@ def disconnect(link: Link, known: Settings) -> None:
         return
     request = Request("DELETE", f"/ssh/disconnect/{link.session}", _headers(known))
     with unlimited():
-        connected(known, OPERATION).bind(lambda line: exchanged(line.send, request, known.read_timeout, OPERATION))
+        delivered(request, known, known.read_timeout, OPERATION)
 
 
 def _cloudflare(sandbox: Sandbox, known: Settings) -> Result[Link, PocketenvError]:
@@ -126,9 +126,7 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
         "X-Sandbox-Id": sandbox.id,
     }
     request = Request("POST", "/ssh/connect", headers, body)
-    received = connected(known, OPERATION).bind(
-        lambda line: exchanged(line.send, request, known.read_timeout, OPERATION)
-    )
+    received = delivered(request, known, known.read_timeout, OPERATION)
     if isinstance(received, Failure):
         return received
     answer = received.unwrap()

@@ -17,8 +17,10 @@ import sys
 import tempfile
 import threading
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
@@ -36,6 +38,7 @@ from pocketenv_fp import (
     NotSupported,
     ServerError,
     TransportError,
+    identity,
     local,
     login,
     logout,
@@ -47,7 +50,6 @@ from pocketenv_fp import (
 from pocketenv_fp.account import logins, token_file
 from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.redaction import HiddenText
-from pocketenv_fp.steps.step import identity
 from tests import servers
 from tests.servers import Server, client, reply
 
@@ -202,6 +204,25 @@ def test_login_port_is_in_use() -> None:
     assert "port 6997" in error.reason
 
 
+@pytest.mark.parametrize(("name", "is_opened"), [("lynx", False), ("w3m", False), ("firefox", True)])
+def test_login_opens_no_text_browser(monkeypatch: pytest.MonkeyPatch, name: str, is_opened: bool) -> None:  # noqa: FBT001
+    """Such a browser would take over the terminal, and runs no script."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.get", lambda: SimpleNamespace(name=name))
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    logins._show("https://pocketenv.example/", browser=True)  # pyright: ignore[reportPrivateUsage]
+    assert opened == (["https://pocketenv.example/"] if is_opened else [])
+
+
+def test_login_without_any_browser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def none() -> None:
+        raise webbrowser.Error
+
+    monkeypatch.setattr("webbrowser.get", none)
+    logins._show("https://pocketenv.example/", browser=True)  # pyright: ignore[reportPrivateUsage]
+    assert "https://pocketenv.example/" in capsys.readouterr().err
+
+
 # The port of the browser.
 
 
@@ -263,11 +284,9 @@ def test_listener_is_not_held_up_by_a_silent_client() -> None:
 
 @pytest.mark.usefixtures("port")
 def test_listener_is_on_loopback_only_and_ends() -> None:
-    with Listener():
-        for each in {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), PORT)}:
-            if not str(each).startswith(("127.", "::1")):
-                with pytest.raises(OSError, match="refused"):
-                    socket.create_connection((str(each), PORT), 5)
+    """A server on every address would accept 127.0.0.2 too."""
+    with Listener(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", PORT), 5)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", PORT))
 

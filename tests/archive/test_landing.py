@@ -438,14 +438,31 @@ def test_a_target_that_cannot_be_is_an_archive_error(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_land_read_only_directories() -> None:
-    """Read-only directories of an ordinary user land and are removed."""
-    program = (
+def as_ordinary_user(program: str) -> str:
+    """Return the output of a program in an empty directory. Root may write where others may not."""
+    # Another user may not read the modules.
+    first = (
         "import os, sys\n"
         "from pathlib import Path\n"
         "from pocketenv_fp.archive.landing import land, staging\n"
+        "from pocketenv_fp.errors import ArchiveError\n"
         "os.chdir(sys.argv[1])\n"
         "os.getuid() or os.setuid(65534)\n"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        # Another user could not write the measurements.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+        command = [sys.executable, "-c", first + program, place]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        subprocess.run(["chmod", "-R", "u+rwX", place], check=True)
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def test_land_read_only_directories() -> None:
+    """Read-only directories of an ordinary user land and are removed."""
+    program = (
         "target = Path('out')\n"
         "for turn in range(2):\n"
         "    with staging(target) as made:\n"
@@ -459,11 +476,25 @@ def test_land_read_only_directories() -> None:
         "        land(made, target)\n"
         "print(sorted(os.listdir('.')), sorted(os.listdir('out')), sorted(os.listdir('out/d/e')))\n"
     )
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o777)
-        # Another user could not write the measurements.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-        command = [sys.executable, "-c", program, place]
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        subprocess.run(["chmod", "-R", "u+rwX", place], check=True)
-    assert (ran.stdout, ran.stderr) == ("['out'] ['d', 'only0', 'only1'] ['0', '1']\n", "")
+    assert as_ordinary_user(program) == "['out'] ['d', 'only0', 'only1'] ['0', '1']\n"
+
+
+def test_land_puts_read_only_directories_back() -> None:
+    """Read-only directories of an ordinary user are moved back after a failure, and removed with the rest."""
+    program = (
+        "usual = os.listdir\n"
+        "os.listdir = lambda path: sorted(usual(path), reverse=True)\n"  # so that the last entry is the one in the way
+        "Path('out').mkdir()\n"
+        "Path('out/z').write_text('old')\n"
+        "try:\n"
+        "    with staging(Path('out')) as made:\n"
+        "        (made / 'r' / 'e').mkdir(parents=True)\n"
+        "        (made / 'r' / 'e' / 'f').write_text('x')\n"
+        "        (made / 'z').mkdir()\n"
+        "        for name in ('r/e', 'r'):\n"
+        "            (made / name).chmod(0o555)\n"
+        "        land(made, Path('out'))\n"
+        "except ArchiveError as error:\n"
+        "    print(error.entry, usual('.'), usual('out'))\n"
+    )
+    assert as_ordinary_user(program) == "z ['out'] ['z']\n"

@@ -39,6 +39,7 @@ from pocketenv_fp import (
     MalformedToken,
     NameTaken,
     NotLoggedIn,
+    NotRestored,
     NotSupported,
     Page,
     PathNotFound,
@@ -52,6 +53,7 @@ from pocketenv_fp import (
     Sandbox,
     SandboxNotFound,
     ServerError,
+    ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
@@ -83,6 +85,8 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     RecordNotFound: st.builds(RecordNotFound, message=texts, operation=texts),
     JobNotFound: st.builds(JobNotFound, message=texts, operation=texts),
     JobTimeout: st.builds(JobTimeout, st.floats(0.1, 1e6), texts),
+    ServerTimeout: st.builds(ServerTimeout, st.floats(0.1, 1e6), st.integers(1, 65535), texts),
+    NotRestored: st.builds(NotRestored, texts, texts, texts),
     PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
     NameTaken: st.builds(NameTaken, message=texts, operation=texts, is_yours=st.none() | st.booleans()),
     PathTaken: st.builds(PathTaken, message=texts, operation=texts),
@@ -206,7 +210,13 @@ def test_to_map_of_a_sandbox_has_clojures_keywords() -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [TerminalToken("top-secret"), SshKeyPair("top-secret", "b"), SshKey("1", "b", "top-secret")], ids=repr
+    "record",
+    [
+        TerminalToken("top-secret"),
+        SshKeyPair("top-secret", "b"),
+        SshKey(id="1", public_key="b", private_key="top-secret"),
+    ],
+    ids=repr,
 )
 def test_to_map_masks_what_a_record_hides(record: object) -> None:
     """A stored map has no key in it."""
@@ -349,7 +359,12 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third) == tuple(values(error).values())
         case CommandTimeout(first, second, third, fourth):
             assert (first, second, third, fourth) == tuple(values(error).values())
-        case DeadlineExceeded(first, second, third) | NotSupported(first, second, third):
+        case (
+            DeadlineExceeded(first, second, third)
+            | NotSupported(first, second, third)
+            | ServerTimeout(first, second, third)
+            | NotRestored(first, second, third)
+        ):
             assert (first, second, third) == tuple(values(error).values())
         case ArchiveError(first, second) | ShellBusy(first, second) | JobTimeout(first, second):
             assert (first, second) == tuple(values(error).values())
@@ -370,6 +385,8 @@ EXAMPLES: list[PocketenvError] = [
     PathNotFound(message="none"),
     JobNotFound(message="none"),
     JobTimeout(2.0, "nightly"),
+    ServerTimeout(2.0, 8080, "the status was 503"),
+    NotRestored("/workspace", "the archive x", "the platform failed"),
     NameTaken(message="taken"),
     PathTaken(message="taken"),
     MalformedToken(message="Internal Server Error"),
@@ -411,8 +428,10 @@ REMEDIES: dict[type[PocketenvError], str] = {
     LoginTimeout: r"--app-password",
     SandboxNotFound: r"Check the id or name",
     RecordNotFound: r"List the sandbox.s records",
+    ServerTimeout: r"read its output with service_logs",
     JobNotFound: r"Check the id with list_jobs",
     JobTimeout: r"end it with cancel",
+    NotRestored: r"put it back with upload",
     PathNotFound: r"A relative path starts at /workspace",
     NameTaken: r"Choose another name",
     PathTaken: r"Choose another path",
@@ -497,7 +516,8 @@ def test_an_error_that_a_worker_process_raises_is_raised_here_with_all_its_field
 ACCOUNT = """create-sandbox get-sandbox list-sandboxes list-sandboxes-by-actor me get-profile list-secrets add-secret
     delete-secret get-ssh-keys put-ssh-keys get-tailscale-auth-key put-tailscale-auth-key"""
 SANDBOX = """start stop delete wait-until-running exec expose unexpose list-ports vscode list-secrets set-secret
-    delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key upload download copy-to"""
+    delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key upload download copy-to
+    create-backup list-backups restore-backup"""
 
 
 def in_python(names: str) -> set[str]:

@@ -360,11 +360,11 @@ def test_two_settings_for_one_host_share_its_limit() -> None:
 
 def test_two_hosts_do_not_share_a_limit() -> None:
     servers.forget()
-    with Server(servers.always(reply(VIEW, headers=headers(1, 0, 30)))) as full, Server(servers.ordinary) as other:
+    with Server(servers.always(reply(VIEW, headers=headers(1, 0, 90)))) as full, Server(servers.ordinary) as other:
         get_sandbox("x", config=client(full.url)).unwrap()
         began = time.monotonic()
         get_sandbox("x", config=client(other.url)).unwrap()
-        assert time.monotonic() - began < 20  # and not the 30 seconds of the other host
+        assert time.monotonic() - began < 50  # and not the minute of the other host
 
 
 def test_the_embedded_platform_with_a_limit_never_has_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:

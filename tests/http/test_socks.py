@@ -1,4 +1,4 @@
-"""A SOCKS proxy: requests go through it, and its errors are told from those of the platform."""
+"""A SOCKS proxy: requests go through it, and its errors differ from those of the platform."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import socket
+import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.local.terminal_session import MOST_WAITING
 from tests.local.wire import Wire, eventually
 
 pytest.importorskip("websockets")
@@ -49,7 +51,9 @@ def opened(place: local.Platform, path: str, host: str = "localhost", **headers:
     port = urlsplit(place.url).port
     with (
         socket.create_connection(("127.0.0.1", port)) as near,
-        connect(f"ws://{host}:{port}{path}", sock=near, additional_headers=headers, close_timeout=5) as line,
+        connect(
+            f"ws://{host}:{port}{path}", sock=near, additional_headers=headers, close_timeout=5, compression=None
+        ) as line,
     ):
         yield line
 
@@ -160,6 +164,21 @@ def test_terminal_much_output_arrives_whole(place: local.Platform, wire: Wire, b
         line.send(b"stty -onlcr; PS1=; seq 200000; echo e''nd\r")
         shown = until(line, "end\n")
     assert [each for each in shown.splitlines() if each.isdecimal()] == [str(number) for number in range(1, 200_001)]
+
+
+def test_terminal_holds_the_shell_up_for_a_slow_client(place: local.Platform, wire: Wire, box: str) -> None:
+    """Output without an end does not fill the memory of the platform."""
+    with opened(place, path_of(wire, box, "slow")) as line:
+        assert control(line) == {"type": "ready"}
+        line.send(b"yes\r")
+        session = place._app.terminals._named[(box, "slow")]  # pyright: ignore[reportPrivateUsage]
+
+        def waiting() -> int:
+            return max(listener.qsize() for listener in session._listeners)  # pyright: ignore[reportPrivateUsage]
+
+        assert eventually(lambda: waiting() > MOST_WAITING, SECONDS)
+        time.sleep(0.5)
+        assert waiting() <= MOST_WAITING + 1
 
 
 def test_terminal_refusals(place: local.Platform, wire: Wire, box: str) -> None:

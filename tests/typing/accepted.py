@@ -12,6 +12,7 @@ from returns.result import Result, Success
 from pocketenv_fp import (
     Backup,
     Config,
+    DirectoryEntry,
     ExecResult,
     Explanation,
     File,
@@ -27,6 +28,7 @@ from pocketenv_fp import (
     Sandbox,
     Secret,
     Service,
+    ServiceLogs,
     SshKey,
     SshKeyPair,
     Status,
@@ -50,6 +52,7 @@ from pocketenv_fp import (
     delete_secret,
     ephemeral,
     exec,
+    exists,
     explain,
     expose,
     fan_out,
@@ -68,6 +71,7 @@ from pocketenv_fp import (
     keep,
     lines,
     list_backups,
+    list_directory,
     list_jobs,
     list_ports,
     list_sandboxes,
@@ -80,12 +84,16 @@ from pocketenv_fp import (
     or_else,
     partition,
     pocketenv,
+    read_bytes,
+    read_text,
     recover,
+    restart,
     restore_backup,
     retrying,
     sandbox,
     sandbox_of,
     send_input,
+    service_logs,
     set_secret,
     set_ssh_keys,
     set_tailscale_auth_key,
@@ -93,16 +101,20 @@ from pocketenv_fp import (
     stdout,
     stop,
     submit,
+    sweep,
     tap,
     trace,
     tracing,
     unexpose,
     vscode,
+    wait_for_http,
     wait_for_job,
+    wait_for_port,
     wait_until_running,
     when,
     whoami,
     within,
+    write_file,
 )
 from pocketenv_fp.observing import logged, observing
 from pocketenv_fp.steps.aio import Pending
@@ -344,6 +356,8 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(sandbox_of(made) | delete, Boxed)
     assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
     assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)
+    assert_type(ephemeral(start, ttl=3600)("x"), Boxed)
+    assert_type(sweep(older_than=3600), Result[Page[Boxed], PocketenvError])
     assert_type(ephemeral(start | exec("ls"), env={"A": "b"}, keep_alive=True)("x"), Ran)
 
 
@@ -366,6 +380,25 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     assert_type(explain(start | exec("ls"), made), Explanation)
     assert_type(as_curl(start | exec("ls"), box), str)
     assert_type(as_curl(get_sandbox | start), str)
+
+
+def what_files_give(box: Sandbox, made: Boxed) -> None:
+    assert_type(box | read_text("a", encoding="latin-1"), Result[str, PocketenvError])
+    assert_type(read_bytes(made, "a"), Result[bytes, PocketenvError])
+    assert_type(made | write_file("a", b"x", mode=0o600) | exec("cat a"), Ran)
+    assert_type(write_file("a", "x"), Step[Sandbox, Sandbox])
+    assert_type(box | list_directory, Result[list[DirectoryEntry], PocketenvError])
+    assert_type(list_directory("a").map(len), Step[Sandbox, int])
+    assert_type(exists("a"), Step[Sandbox, bool])
+
+
+def what_servers_give(box: Sandbox, made: Boxed) -> None:
+    assert_type(box | wait_for_port(8080, timeout=5), Boxed)
+    assert_type(made | wait_for_http("/health", port=8080, status=204) | exec("ls"), Ran)
+    assert_type(wait_for_http(port=8080), Step[Sandbox, Sandbox])
+    assert_type(box | restart(keep="/workspace") | exec("ls"), Ran)
+    assert_type(made | restart, Boxed)
+    assert_type(box | service_logs("web", follow=print, timeout=5), Result[ServiceLogs, PocketenvError])
 
 
 def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:

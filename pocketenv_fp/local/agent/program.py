@@ -452,7 +452,9 @@ def main() -> NoReturn:
     line = socket.socket(fileno=options["line"])
     os.set_inheritable(options["line"], False)  # noqa: FBT003 - its own signature
     # Process 1 has no handlers: no process of the box can stop it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Nor does a sandbox ignore what a shell ignores for a platform in its background.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     if options["alone"]:
         protection.hide()
     else:

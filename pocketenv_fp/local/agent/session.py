@@ -209,8 +209,8 @@ class Session:
         if self._curb(current.log, shell):
             current.alone_at = None
             return
-        # The size is read after the look: a killed process writes until it is gone, and the shell reports its death. So
-        # some growth is none of the shell's own output.
+        # The size is read after the look: a killed process writes until it is gone. The shell reports its death, so a
+        # little growth is not its own output.
         size = current.written()
         if current.alone_at is None:
             current.alone_at = size

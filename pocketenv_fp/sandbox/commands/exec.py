@@ -29,7 +29,7 @@ from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "sh"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "sh", "without_values"]
 
 Env = Mapping[str, str | FromEnv]
 OnOutput = Callable[[Piece], object] | bool
@@ -208,7 +208,7 @@ def ran(
     began = time.monotonic()
     answer = send(call)
     if isinstance(answer, Failure):
-        return Failure(_hide(shell.cause(answer.failure(), command, time.monotonic() - began), hidden))
+        return Failure(without_values(shell.cause(answer.failure(), command, time.monotonic() - began), hidden))
     ended = output(answer.unwrap(), command, provider)
     return ended.bind(partial(ended_well, hidden=hidden)) if check else ended
 
@@ -229,7 +229,8 @@ PLATFORM_MESSAGES = re.compile(
 )
 
 
-def _hide(error: PocketenvError, values: list[str]) -> PocketenvError:
+def without_values(error: PocketenvError, values: Sequence[str]) -> PocketenvError:
+    """Return the error without the platform's words if they may quote one of the values."""
     if not (values and isinstance(error, ApiError)):
         return error
     # A new error: an exception also keeps its constructor's arguments in `args`.

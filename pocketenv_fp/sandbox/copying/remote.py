@@ -139,13 +139,14 @@ class End:
         Failures: InvalidInput if the sandbox lacks a tool that the line needs; those of a request.
         """
         variables = {**{name: f".{path}" for name, path in paths.items()}, **(values or {})}
-        variables["tag"] = tag_of(paths["s"])
+        if "s" in paths:
+            variables["tag"] = tag_of(paths["s"])
         command = Command(with_variables(line, variables), cwd="/")
         most = self._longest if is_long else 0.0
         answer = ran(self.sandbox, command, env=None, check=False, work_seconds=most)
         if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
             tool = answer.unwrap().stderr.strip()
-            reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
+            reason = f"the sandbox has no `{tool}`, which is needed here: install it there"
             return Failure(InvalidInput(self.field, reason))
         return answer
 

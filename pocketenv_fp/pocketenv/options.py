@@ -50,10 +50,11 @@ class Creation(StepOperation[str, ..., Sandbox]):
     @overload
     def __call__(self, /, **options: Unpack[Options]) -> Step[str, Sandbox]: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if not args and "name" in kwargs:
-            name = kwargs.pop("name")
-            return self._call((), kwargs)(name)
-        return self._call(args, kwargs)
+        is_named = not args and "name" in kwargs
+        name = kwargs.pop("name") if is_named else None
+        args = self.hide(args, kwargs)
+        called = self._call(args, kwargs)
+        return called(name) if is_named else called
 
 
 def creation(function: Callable[..., Result[Sandbox, PocketenvError]]) -> Creation:

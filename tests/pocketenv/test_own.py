@@ -34,7 +34,7 @@ NAMES = ["five", "four", "three", "two", "one"]
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[local.Platform]:
-    """A platform with five sandboxes of the caller and one of somebody else."""
+    """A platform with five sandboxes of the caller and one of another user."""
     with local.platform() as running:
         with using(Config(api_url=running.url, token=running.token)):
             for number, name in enumerate(reversed(NAMES)):
@@ -114,7 +114,7 @@ def test_my_sandboxes_of_an_opaque_token_asks_for_the_profile() -> None:
 
 
 def test_my_sandboxes_needs_a_login(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a token nobody's sandboxes are listed."""
+    """Without a token no sandboxes are listed."""
     monkeypatch.setenv("POCKETENV_API_URL", place.url)
     from contextvars import Context
 

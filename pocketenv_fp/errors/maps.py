@@ -16,8 +16,11 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import (
     ApiError,
     ArchiveError,
+    CodeFailed,
+    CodeTimeout,
     CommandFailed,
     CommandTimeout,
+    ContextLost,
     DeadlineExceeded,
     DecodeError,
     EncryptionError,
@@ -51,8 +54,11 @@ T = TypeVar("T")
 
 KINDS: dict[str, type[PocketenvError]] = {
     "archive_error": ArchiveError,
+    "code_failed": CodeFailed,
+    "code_timeout": CodeTimeout,
     "command_failed": CommandFailed,
     "command_timeout": CommandTimeout,
+    "context_lost": ContextLost,
     "deadline_exceeded": DeadlineExceeded,
     "decode_error": DecodeError,
     "encryption_error": EncryptionError,

@@ -146,8 +146,10 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "list_volumes": (),
     "refresh": (),
     "rename": ("name",),
+    "restart_context": (),
     "restart_service": ("web",),
     "restore_backup": ("3f2a",),
+    "run_code": ("1",),
     "send_input": ("data",),
     "set_file": ("/workspace/a", "content"),
     "set_secret": ("NAME", "value"),
@@ -196,7 +198,7 @@ COPIES = {"sandbox.copy_to", "sandbox.download", "sandbox.upload"}
 LOOKING = {
     *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
     *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
-    *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "submit")),
+    *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "restart_context", "run_code", "submit")),
 }
 
 Function = Callable[..., Result[Any, Exception]]

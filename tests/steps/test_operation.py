@@ -135,6 +135,8 @@ STEPS: list[Step[Any, Any]] = [
     sandbox.cancel(),
     sandbox.send_input("a"),
     sandbox.forget(),
+    sandbox.run_code("1"),
+    sandbox.restart_context("a"),
 ]
 OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
 OF_A_NAME = {"create", "get_sandbox"}

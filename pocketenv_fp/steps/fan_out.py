@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
 from pocketenv_fp.errors import PocketenvError, WorkerLost
+from pocketenv_fp.models import Piece
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.runtime.signals import guarded, opened
+from pocketenv_fp.steps.listening import listening, prefixed
 from pocketenv_fp.steps.operation import Curried, Step, demand_step, is_step
 from pocketenv_fp.steps.results import Outcome, Results
 
@@ -41,6 +44,8 @@ B = TypeVar("B")
 # The Result of a pipeline, its duration, its number of requests, and the trace of another process.
 Ran: TypeAlias = "tuple[Result[B, PocketenvError], float, int, Trace | None]"
 
+OnOutput: TypeAlias = bool | Callable[[Any, Piece], object]
+
 WORKERS = 32
 
 
@@ -52,6 +57,7 @@ def fan_out(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
+    on_output: OnOutput = False,
 ) -> Results[B]: ...
 @overload
 def fan_out(
@@ -61,6 +67,7 @@ def fan_out(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
+    on_output: OnOutput = False,
 ) -> Results[B]: ...
 def fan_out(
     pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]],
@@ -69,6 +76,7 @@ def fan_out(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
+    on_output: OnOutput = False,
 ) -> Results[B]:
     r"""Run ``pipeline`` on each target, many at once. Returns the `Results`, a list in the order of the targets.
 
@@ -81,6 +89,9 @@ def fan_out(
     and the configurations by pickle. A token is never pickled. Workers of a ``ProcessPoolExecutor`` inherit
     POCKETENV_TOKEN from this program's environment; set it for other workers. Each process has its own request limit.
     To use an embedded platform of this process there, set its ``platform.environment``.
+
+    **Output.** With ``on_output``, each `exec`, `sh`, `exec_script`, `run_code` and `follow` without an ``on_output`` of
+    its own reports what it prints. The commands then run as jobs. It works with threads only.
 
     **Dask.** ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and for
     example ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
@@ -100,6 +111,8 @@ def fan_out(
         max_workers: Number of threads, at least 1. Ignored with ``executor``. Default: 32.
         executor: An executor of `concurrent.futures`. None: threads of this process.
         progress: Function of the finished targets and the total, or True for a bar. Default: False.
+        on_output: Function of a target and a Piece, which is called with the output of its commands while they run.
+            True prints it in lines, each after the target's name. Default: False.
 
     >>> from pocketenv_fp import create, delete, exec, fan_out, start, stdout
     >>> names = ["one", "two", "one"]
@@ -108,6 +121,10 @@ def fan_out(
     ['up\n', 'up\n', 'failed']
     >>> results.failed[0][0]
     'one'
+    >>> boxes = [box.unwrap() for box in fan_out(create | start, ["six", "seven"])]
+    >>> _ = fan_out(exec("echo tested"), boxes, max_workers=1, on_output=True)
+    six | tested
+    seven | tested
     >>> shards = fan_out(lambda name: create(env={"SHARD": name}) | start | exec("echo $SHARD") | stdout, ["a", "b"])
     >>> [record["value"] for record in shards.to_records()]
     ['a\n', 'b\n']
@@ -121,8 +138,11 @@ def fan_out(
     demand_type("fan_out", "targets", targets, Iterable[Any])
     demand_type("fan_out", "max_workers", max_workers, int)
     demand_type("fan_out", "progress", progress, bool | Progress)
+    demand_type("fan_out", "on_output", on_output, bool | Callable[..., Any])
     if max_workers < 1:
         raise ValueError("fan_out: max_workers must be at least 1")
+    if on_output and executor is not None and not isinstance(executor, ThreadPoolExecutor):
+        raise ValueError("fan_out: on_output works with threads only: leave out executor=")
     waiting = list(targets)
     steps = [_step_for(pipeline, target) for target in waiting]
     with guarded(), opened(), ExitStack() as stack:
@@ -132,7 +152,10 @@ def fan_out(
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
             run = os.urandom(8)
             for number, (step, target) in enumerate(zip(steps, waiting, strict=True)):
-                futures.append(_submit(pool, (run, number), step, target))
+                with _heard(target, on_output) as close:
+                    future = _submit(pool, (run, number), step, target)
+                futures.append(future)
+                future.add_done_callback(close)
             for future in as_completed(futures):
                 _keep(_outcome(future)[-1])
                 track.add(1)
@@ -144,6 +167,21 @@ def fan_out(
                 # All futures are done or cancelled. After a second signal, do not wait.
                 pool.shutdown(wait=False, cancel_futures=True)
         return Results(Outcome(target, *_outcome(future)[:-1]) for target, future in zip(waiting, futures, strict=True))
+
+
+@contextmanager
+def _heard(target: object, on_output: OnOutput) -> Generator[Callable[[object], None]]:
+    """Set the listener for what is submitted in the block. Yields how to close it."""
+    inside: object = target.value_or(None) if isinstance(target, Success) else target
+    if not on_output:
+        yield lambda _: None
+    elif on_output is True:
+        printed = prefixed(inside)
+        with listening(printed):
+            yield lambda _: printed.close()
+    else:
+        with listening(partial(on_output, inside)):
+            yield lambda _: None
 
 
 def _step_for(pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]], target: object) -> Step[Any, B]:

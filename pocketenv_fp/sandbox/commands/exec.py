@@ -22,6 +22,7 @@ from pocketenv_fp.redaction import HIDDEN
 from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
+from pocketenv_fp.steps.listening import listener
 from pocketenv_fp.steps.operation import Step, operation
 from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.validation import Seconds, Text
@@ -169,7 +170,7 @@ def ran_or_followed(
     """Run the command in one request, or as a job where that is not enough."""
     longest, timeout = provider_of(sandbox.provider).exec_seconds, made({}).timeout
     is_longer = timeout is not None and longest is not None and timeout > longest
-    if not (durable or is_longer or on_output):
+    if not (durable or is_longer or on_output or (on_output is None and listener())):
         return ran(sandbox, made, env=env, check=check)
     # Most programs run no command as a job.
     from pocketenv_fp.sandbox.commands.durable import run_durably

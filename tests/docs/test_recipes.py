@@ -48,7 +48,7 @@ def run(word: str) -> dict[str, Any]:
     return names
 
 
-exec_program = __builtins__["exec"] if isinstance(__builtins__, dict) else __builtins__.exec  # type: ignore[attr-defined]
+exec_program = __builtins__["exec"] if isinstance(__builtins__, dict) else __builtins__.exec
 
 
 @pytest.fixture(autouse=True)

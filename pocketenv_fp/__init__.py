@@ -171,8 +171,8 @@ from pocketenv_fp.steps.combinators import (
     within,
 )
 from pocketenv_fp.steps.fan_out import collect, fan_out, partition
-from pocketenv_fp.steps.operation import Step, identity
 from pocketenv_fp.steps.output import check, json_output, lines, stdout
+from pocketenv_fp.steps.step import Step, identity
 
 if TYPE_CHECKING:
     from pocketenv_fp.explaining.curl import as_curl

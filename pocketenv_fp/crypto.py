@@ -51,7 +51,11 @@ def seal(text: str) -> Result[str, PocketenvError]:
     >>> len(sealed), "hello" in sealed
     (71, False)
     """
-    return settings().bind(lambda found: _box(found.public_key)).bind(lambda box: _sealed(box, text))
+    known = settings()
+    if isinstance(known, Failure):
+        return known
+    box = _box(known.unwrap().public_key)
+    return box if isinstance(box, Failure) else _sealed(box.unwrap(), text)
 
 
 @lru_cache(maxsize=8)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar, cast, overload
+from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 
 import msgspec
 
-from pocketenv_fp.redaction import HIDDEN, without_passwords
+from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, MaskedText, SecretText, secret_names, without_passwords
 
 __all__ = [
     "Backup",
@@ -66,15 +66,24 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
     """The base of all records: camelCase in JSON, a repr without empty fields and passwords, a table in notebooks."""
 
     def __repr__(self) -> str:
-        return without_passwords(super().__repr__())
+        return without_passwords(msgspec.Struct.__repr__(self._masked()))
+
+    def __reduce__(self) -> Any:
+        if secret_names(type(self), NOT_PICKLED):
+            import pickle
+
+            raise pickle.PicklingError(f"a {type(self).__name__} cannot be pickled: it contains a secret")
+        return super().__reduce__()
 
     def html(self) -> str:
         """Return the record as an HTML table, escaped."""
         from html import escape
 
+        shown = ((name, value if isinstance(value, str) else repr(value)) for name, value in self.__rich_repr__())
         rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'><code>{escape(text)}</code></td></tr>"
-            for name, text in self._shown()
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>"
+            f"<code>{escape(without_passwords(text))}</code></td></tr>"
+            for name, text in shown
         )
         return f"<table><caption style='text-align:left'>{escape(type(self).__name__)}</caption>{rows}</table>"
 
@@ -83,24 +92,17 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # msgspec's own method would show the fields that the repr hides.
-        hidden = getattr(type(self), "_hidden", ())
-        shown = ((name, HIDDEN if name in hidden else getattr(self, name)) for name in self.__struct_fields__)
+        masked = self._masked()
+        fields = ((name, getattr(masked, name)) for name in self.__struct_fields__)
         return [
             (name, without_passwords(value) if isinstance(value, str) else value)
-            for name, value in shown
+            for name, value in fields
             if value is not None
         ]
 
-    def _shown(self) -> Iterator[tuple[str, str]]:
-        # Fields that the repr hides are hidden here too.
-        hidden = getattr(type(self), "_hidden", ())
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None:
-                yield (
-                    name,
-                    without_passwords(HIDDEN if name in hidden else value if isinstance(value, str) else repr(value)),
-                )
+    def _masked(self) -> Self:
+        hidden = secret_names(type(self))
+        return msgspec.structs.replace(self, **dict.fromkeys(hidden, HIDDEN)) if hidden else self
 
 
 class Profile(Record, frozen=True, kw_only=True):
@@ -162,7 +164,7 @@ class Job(Record, frozen=True):
 
 
 class JobOutput(Record, frozen=True):
-    """What a job printed so far. ``exit_code`` is None while it runs."""
+    """The output of a job until now. A running job has no ``exit_code``."""
 
     stdout: str
     stderr: str
@@ -304,49 +306,30 @@ class Preferences(Record, frozen=True, kw_only=True):
     repo: str | None = None
 
 
-class _Secretive(Record, frozen=True):
-    """A record with a secret field. A program can read it, but it is not shown and not pickled."""
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={text!r}" for name, text in self._shown())
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        import pickle
-
-        raise pickle.PicklingError(f"a {type(self).__name__} cannot be pickled: it contains a secret")
-
-
-class Integration(_Secretive, frozen=True):
+class Integration(Record, frozen=True):
     """A service that is connected with a sandbox. ``webhook_url`` can be called without a login, so it is not shown."""
 
     id: str
     name: str
-    webhook_url: str = ""
+    webhook_url: SecretText = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
-    _hidden = ("webhook_url",)
 
-
-class TerminalToken(_Secretive, frozen=True):
+class TerminalToken(Record, frozen=True):
     """A short-lived token for the terminal service. ``token`` is never shown."""
 
-    token: str
-
-    _hidden = ("token",)
+    token: SecretText
 
 
-class SshKeyPair(_Secretive, frozen=True):
+class SshKeyPair(Record, frozen=True):
     """A new key pair from this machine, in the order of `set_ssh_keys`: ``set_ssh_keys(box, *pair)``.
 
     ``private_key`` is never shown.
     """
 
-    private_key: str
+    private_key: SecretText
     public_key: str
-
-    _hidden = ("private_key",)
 
     def __iter__(self) -> Iterator[str]:
         return iter((self.private_key, self.public_key))
@@ -357,26 +340,16 @@ class SshKey(Record, frozen=True):
 
     id: str
     public_key: str
-    private_key: str = ""
+    private_key: MaskedText = ""
     created_at: datetime | None = None
-
-    _hidden = ("private_key",)
-
-    def __repr__(self) -> str:
-        return f"SshKey(id={self.id!r}, public_key={self.public_key!r}, private_key={HIDDEN!r}, created_at={self.created_at!r})"
 
 
 class TailscaleAuthKey(Record, frozen=True):
     """A stored Tailscale key. ``auth_key`` is the platform's masked form. It is never shown."""
 
     id: str
-    auth_key: str = ""
+    auth_key: MaskedText = ""
     created_at: datetime | None = None
-
-    _hidden = ("auth_key",)
-
-    def __repr__(self) -> str:
-        return f"TailscaleAuthKey(id={self.id!r}, auth_key={HIDDEN!r}, created_at={self.created_at!r})"
 
 
 class Backup(Record, frozen=True):

@@ -1,5 +1,7 @@
 """Show a value as source code, with its secrets masked.
 
+A field or an argument with a secret is declared by its type, `SecretText`. Records, steps and `explain` read that.
+
 >>> from pocketenv_fp.redaction import shown, without_passwords
 >>> shown({"API_KEY": "sk-12345"}, is_secret_by_name=True)
 "{'API_KEY': '***'}"
@@ -14,24 +16,35 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, TypeGuard, cast
+from functools import cache
+from typing import Annotated, Any, TypeGuard, Unpack, cast, get_args, get_origin, get_type_hints
 
 from returns.result import Failure
 
 __all__ = [
     "HIDDEN",
+    "NOT_PICKLED",
     "HiddenBytes",
     "HiddenText",
+    "MaskedText",
+    "SecretText",
     "Source",
     "function_name",
     "is_secret",
     "printable",
+    "secret_names",
     "shorten",
     "shown",
     "without_passwords",
 ]
 
 HIDDEN = "***"
+
+NOT_SHOWN, NOT_PICKLED = "not shown", "not pickled"
+SecretText = Annotated[str, NOT_SHOWN, NOT_PICKLED]
+"""A string that is not shown and not pickled."""
+MaskedText = Annotated[str, NOT_SHOWN]
+"""A string that is not shown. It may be pickled, because the platform masked it."""
 
 # Everything up to the last @ of a host: a pasted password may contain an @.
 _USER = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#'"\\]+)@""", re.IGNORECASE)
@@ -72,6 +85,27 @@ class HiddenBytes(bytes):
     def __getitem__(self, key: Any, /) -> Any:
         part = cast("int | bytes", super().__getitem__(key))
         return part if isinstance(part, int) else HiddenBytes(part)
+
+
+@cache
+def secret_names(annotated: Any, mark: str = NOT_SHOWN) -> frozenset[str]:
+    """Return the names of the fields or arguments that are declared with `SecretText` or `MaskedText`.
+
+    >>> from pocketenv_fp.models import TailscaleAuthKey
+    >>> secret_names(TailscaleAuthKey), secret_names(TailscaleAuthKey, NOT_PICKLED)
+    (frozenset({'auth_key'}), frozenset())
+    """
+    names: set[str] = set()
+    for name, hint in get_type_hints(annotated, include_extras=True).items():
+        if get_origin(hint) is Unpack:  # `**options`, with the names of a TypedDict
+            names |= secret_names(get_args(hint)[0], mark)
+        elif _has(hint, mark):
+            names.add(name)
+    return frozenset(names)
+
+
+def _has(hint: Any, mark: str) -> bool:
+    return mark in getattr(hint, "__metadata__", ()) or any(_has(each, mark) for each in get_args(hint))
 
 
 class Source:

@@ -42,6 +42,7 @@ __all__ = [
     "Text",
     "VariableName",
     "Wait",
+    "not_unicode",
     "unsendable",
     "wrong_value",
     "wrong_variable_name",
@@ -126,16 +127,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def unsendable(field: str, text: str) -> InvalidInput | None:
     r"""Return the error of a string that no request can hold, or None.
 
-    >>> unsendable("text", "plain") is None
-    True
+    >>> unsendable("text", "plain")
     >>> unsendable("text", "a\0b")
     InvalidInput(field='text', reason='holds a NUL character')
     """
     if "\0" in text:
         return InvalidInput(field, "holds a NUL character")
     if _SURROGATE.search(text):
-        return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+        return not_unicode(field)
     return None
+
+
+def not_unicode(field: str) -> InvalidInput:
+    """Return the error of a string with half of a surrogate pair."""
+    return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
 
 
 # Types that msgspec does not support inside a union. A value of these types is accepted without another check.

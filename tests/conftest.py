@@ -79,7 +79,7 @@ def platform() -> Iterator[local.Platform]:
 
 @pytest.fixture(autouse=True)
 def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the person who runs it: neither the environment's token nor the home directory's."""
+    """No test sees the login of this machine's user: neither the environment's token nor the home directory's."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -87,7 +87,7 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """The environment of somebody who is logged in to the embedded platform, and has no sandbox there yet.
+    """The environment of a user that is logged in to the embedded platform, and has no sandbox there yet.
 
     Names are unique on a platform: what a test leaves behind would be in the way of the next one.
     """

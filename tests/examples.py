@@ -28,5 +28,5 @@ def register() -> None:
 
 
 def examples(many: int) -> int:
-    """Return how many of so many examples to try."""
+    """Return the number of examples to try in this run, of ``many`` in a whole one."""
     return many if settings.get_current_profile_name() == MANY else max(LEAST, many // SHARE)

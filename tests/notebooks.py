@@ -1,6 +1,6 @@
 """Run the notebooks and write what they print into them: ``python -m tests.notebooks``, or with the names of some.
 
-What is kept is what every machine would show: not when it ran, nothing of who ran it, and of a progress bar its last
+The stored outputs are those that every machine would show: no times, no user's name, and of a progress bar its last
 state. They run in an empty folder and in a home of their own. A page of the documentation is written for each.
 """
 
@@ -33,17 +33,17 @@ Output = Mapping[str, Any]
 
 
 def names() -> list[str]:
-    """Give the names of the notebooks, in the order of reading."""
+    """Return the names of the notebooks, in the order of reading."""
     return sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
 def read(name: str) -> Any:
-    """Give a notebook as it is kept."""
+    """Return a notebook as it is stored."""
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
 
 
 def cells(notebook: Any) -> list[Cell]:
-    """Give the cells that are code."""
+    """Return the cells that are code."""
     return [cell for cell in cast("list[Cell]", notebook.cells) if cell["cell_type"] == "code"]
 
 
@@ -101,7 +101,7 @@ def _settled(output: Any) -> Any:
 
 
 def text(output: Output) -> str:
-    """Give what an output says without a picture."""
+    """Return the text of an output, without a picture."""
     return str(output["text"] if output["output_type"] == "stream" else output["data"].get("text/plain", ""))
 
 

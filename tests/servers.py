@@ -44,7 +44,7 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """What to do with a request: wait, send these bytes, then keep the connection, end it or break it.
 
-    What is in ``later`` comes in a packet of its own; ``slowly`` comes after the rest, byte by byte, ten of them a second.
+    ``later`` comes in a packet of its own. ``slowly`` comes after the rest, byte by byte, ten of them a second.
     """
 
     raw: bytes = b""
@@ -87,18 +87,18 @@ def always(answer: Reply) -> Answer:
 
 
 def in_turn(*answers: Reply) -> Answer:
-    """One after the other, the last for ever."""
+    """One after the other. The last one repeats."""
     left = list(answers)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 def ordinary(request: Request) -> Reply:
-    """A sandbox to who asks, a result to who runs."""
+    """A sandbox for a lookup, a result for an exec."""
     return reply(VIEW if request.verb == "GET" else RAN)
 
 
 class Server:
-    """An HTTP server that reads requests properly and answers as it is told.
+    """An HTTP server that reads requests properly and sends the replies of the test.
 
     `idle` is after how many seconds without a request it ends a connection; `tls` what it speaks HTTP over.
     """
@@ -263,14 +263,14 @@ def deaf() -> Generator[str]:
 
 
 def free_port() -> int:
-    """A port where nobody listens."""
+    """A port where no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def client(url: str, *, read_timeout: float = 5.0, retries: int = 0, verify: str | None = None) -> Config:
-    """The Config of a caller who is logged in at ``url`` and does not wait for long."""
+    """The Config of a caller that is logged in at ``url`` and does not wait for long."""
     return Config(
         api_url=url,
         storage_url=url,

@@ -174,7 +174,7 @@ def test_of_a_key_of_another_format_nothing_but_header_and_footer_is_shown(key: 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
 def test_of_an_encrypted_key_nothing_but_header_and_footer_is_shown(form: PrivateFormat) -> None:
-    # The older form has lines of its own before the body, which tell how it is encrypted.
+    # The older form has lines of its own before the body, which name its encryption.
     text = KEYS["rsa"].private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"a passphrase")).decode()
     check_nothing_is_shown(text)
     assert "DEK-Info" not in mask_ssh_private_key(text)

@@ -110,8 +110,8 @@ def test_the_environment_is_the_platforms_during_the_test_and_as_it_was_after_it
                 "POCKETENV_TOKEN": pocketenv_local.token,
             }
             code = "from pocketenv_fp import me; print(me().unwrap().handle)"
-            told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-            assert told.strip() == pocketenv_local.handle
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            assert done.stdout.strip() == pocketenv_local.handle
 
         test_after = test_before
     """)
@@ -252,7 +252,7 @@ def test_nothing_it_shows_has_the_token(run: Run) -> None:
 
         def test_one(pocketenv_local):
             Path("token").write_text(pocketenv_local.token.rpartition(".")[2])
-            assert pocketenv_local is None
+            assert not pocketenv_local
         """,
         "--showlocals",
     )

@@ -49,7 +49,8 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.redaction import HiddenText, shown
-from pocketenv_fp.steps.operation import Curried, Step
+from pocketenv_fp.steps.operation import Curried
+from pocketenv_fp.steps.step import Step
 
 BOX = Sandbox(id="3f", name="calm-otter")
 NOWHERE = Config(api_url="http://127.0.0.1:9", token="t", retries=0)

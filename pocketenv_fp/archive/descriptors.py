@@ -14,7 +14,7 @@ _PIECE = 64 * 1024
 
 
 class Descriptor(Protocol):
-    """An open file or directory. It is closed at the latest when no reference to it is left."""
+    """An open file or directory. It is closed with its last reference, or before."""
 
     def fileno(self) -> int:
         """Return its number."""

@@ -45,7 +45,7 @@ class Ignore:
 
     @classmethod
     def patterns(cls, lines: Iterable[str]) -> Ignore:
-        """Leave out the entries that these lines name, as if they stood in the only ignore file, at the top.
+        """Leave out the entries that these lines name, as lines of one ignore file at the top of the tree.
 
         Raises UnicodeEncodeError for half of a surrogate pair.
         """

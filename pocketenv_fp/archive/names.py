@@ -11,6 +11,7 @@ import os
 import sys
 
 from pocketenv_fp.errors import ArchiveError
+from pocketenv_fp.redaction import shorten
 
 __all__ = ["broken", "decoded", "encoded", "from_disk", "on_disk", "parts", "shown"]
 
@@ -44,7 +45,7 @@ def shown(name: str) -> str:
     encoding = sys.getfilesystemencoding()
     printable = readable.encode(encoding, "backslashreplace").decode(encoding)
     clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in printable)
-    return clean if len(clean) <= LONGEST_SHOWN else f"{clean[:LONGEST_SHOWN]}…"
+    return shorten(clean, LONGEST_SHOWN + 1)
 
 
 def broken(error: OSError | OverflowError, name: str) -> ArchiveError:

@@ -1,47 +1,26 @@
-"""Unpack an untrusted tar.gz into a new directory.
-
-tarfile's own loop is not used: on Python 3.11 a header can make it hang or fill the memory. Only its parser of a single
-header is used.
-"""
+"""Unpack an untrusted tar.gz into a new directory."""
 
 from __future__ import annotations
 
 import io
 import os
-import re
 import tarfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from pocketenv_fp.archive import compression
+from pocketenv_fp.archive.entries import ODD, Entries, Entry, Stream
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.links import ABSOLUTE, LinkRule, Links, is_absolute, way_out
-from pocketenv_fp.archive.names import broken, decoded, encoded, parts, shown
-from pocketenv_fp.archive.skipped import DEVICE, LINK, PIPE, Skipped
+from pocketenv_fp.archive.names import broken, encoded, parts, shown
+from pocketenv_fp.archive.skipped import LINK, Skipped
 from pocketenv_fp.errors import ArchiveError
 
 __all__ = ["Limits", "Readable", "unpack"]
 
 _Made = TypeVar("_Made")
 
-_RECORD = 512
-_LONGEST_HEADER = 1024 * 1024
-_LONGEST_END = 1024 * 1024
-_FREE_HEADER = 8 * 1024
-_HEADERS_BEFORE = 8
-_SIZE = re.compile(rb"\d{1,18}")
-_TIME = re.compile(rb"(-?)(\d{1,12})(?:\.(\d+))?")
-_FILES = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE})
-_HEADERS = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE})
-_LONG = {tarfile.GNUTYPE_LONGNAME: b"path", tarfile.GNUTYPE_LONGLINK: b"linkpath"}
-_OTHERS = frozenset({tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
-_ODD = {tarfile.CHRTYPE: DEVICE, tarfile.BLKTYPE: DEVICE, tarfile.FIFOTYPE: PIPE}
-_SPARSE_FILE = "a sparse file in the form that only GNU tar reads"
-# The only headers that are read. Nothing else is kept.
-_HEEDED = frozenset({b"path", b"linkpath", b"size", b"mtime"})
-_SPARSE = b"GNU.sparse."
 # The names of directories and links are in memory until the end.
 _MOST_NAMES = 256 * 1024**2
 
@@ -95,7 +74,7 @@ def unpack(
     end. Then, and when reading raises, the entries so far are still in ``target``: the caller removes them (see
     `staging`). Exceptions of ``read`` pass through.
     """
-    stream = _Stream(source if callable(source) else source.read)
+    stream = Stream(source if callable(source) else source.read)
     rules = _Rules(limits, ignore, links, Skipped() if skipped is None else skipped, strip=strip)
     unpacking = _Unpacking(stream, os.fsencode(target), rules)
     try:
@@ -107,66 +86,6 @@ def unpack(
         raise broken(error, unpacking.entry) from None
     finally:
         stream.close()
-
-
-class _Stream:
-    """The uncompressed archive, read forward only."""
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self.failure: BaseException | None = None
-        self._read = read
-        self._blocks = compression.expand(self._watched)
-        self._block = memoryview(b"")
-
-    def close(self) -> None:
-        self._blocks.close()
-
-    def exactly(self, size: int) -> bytes:
-        """Return the next bytes. Raises ArchiveError if the archive ends before."""
-        if len(self._block) >= size:
-            found, self._block = self._block[:size], self._block[size:]
-            return bytes(found)
-        return b"".join(self.pieces(size))
-
-    def pieces(self, size: int, *, may_end: bool = False) -> Generator[memoryview]:
-        """Yield the next bytes as they arrive. Raises ArchiveError if the archive ends before."""
-        while size:
-            if not self._block:
-                self._block = memoryview(next(self._blocks, b""))
-            if not self._block:
-                if may_end:
-                    return
-                raise ArchiveError("the archive breaks off")
-            piece, self._block = self._block[:size], self._block[size:]
-            size -= len(piece)
-            yield piece
-
-    def drain(self) -> None:
-        """Read up to the end. Raises ArchiveError for anything but the zeros that pad an archive."""
-        left = _LONGEST_END
-        for piece in self.pieces(left + 1, may_end=True):
-            left -= len(piece)
-            if left < 0 or piece.tobytes().strip(b"\0"):
-                raise ArchiveError("the archive has something behind its end")
-
-    def _watched(self, size: int) -> bytes:
-        try:
-            return self._read(size)
-        except BaseException as error:
-            self.failure = error
-            raise
-
-
-@dataclass
-class _Entry:
-    """One entry, with the fields of all its headers."""
-
-    name: str
-    link: str
-    kind: bytes
-    size: int
-    mode: int
-    time: int
 
 
 @dataclass(frozen=True)
@@ -183,9 +102,10 @@ class _Rules:
 class _Unpacking:
     """An archive that is being unpacked. No other process changes the target, so these fields describe it truly."""
 
-    def __init__(self, stream: _Stream, target: bytes, rules: _Rules) -> None:
+    def __init__(self, stream: Stream, target: bytes, rules: _Rules) -> None:
         self.entry = ""
         self._stream = stream
+        self._entries = Entries(stream)
         self._target = target
         self._rules = rules
         self._top: str | None = None
@@ -197,7 +117,6 @@ class _Unpacking:
         self._links = Links()
         self._odd: dict[str, str] = {}
         self._ignored: str | None = None
-        self._defaults: dict[bytes, bytes] = {}
 
     def run(self) -> int:
         """Unpack all entries. Return their number."""
@@ -240,48 +159,12 @@ class _Unpacking:
     def _path(self, name: str) -> bytes:
         return self._target + b"/" + encoded(name)
 
-    def _next(self) -> _Entry | None:
-        said, spent, announced = dict[bytes, bytes](), 0, False
+    def _next(self) -> Entry | None:
         self.entry = ""
-        for _ in range(_HEADERS_BEFORE):
-            header = self._header()
-            if header is None:
-                if announced:
-                    raise ArchiveError("the archive breaks off: a header without its entry")
-                return None
-            if header.type in _LONG:
-                body = self._body(header)
-                said[_LONG[header.type]] = body.removesuffix(b"\0")
-            elif header.type in _HEADERS:
-                body = self._body(header)
-                (self._defaults if header.type == tarfile.XGLTYPE else said).update(_records(body))
-            else:
-                self._spend(max(0, spent - _FREE_HEADER))
-                return _understood(header, {**self._defaults, **said})
-            spent, announced = spent + len(body), announced or header.type != tarfile.XGLTYPE
-        raise ArchiveError("an entry with too many headers")
-
-    def _header(self) -> tarfile.TarInfo | None:
-        block = self._stream.exactly(_RECORD)
-        if not any(block):
-            if any(self._stream.exactly(_RECORD)):
-                raise ArchiveError("the archive is damaged: there is something behind half an end mark")
-            return None
-        try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.TarError:
-            raise ArchiveError("the archive is damaged: a header is not understood") from None
-        if block.startswith(b"ustar  \0", 257):
-            # GNU's own format has other fields where POSIX has the beginning of a long name.
-            header.name = decoded(block[:100].partition(b"\0")[0])
-        return header
-
-    def _body(self, header: tarfile.TarInfo) -> bytes:
-        if not 0 <= header.size <= _LONGEST_HEADER:
-            raise ArchiveError("a header that is too long")
-        body = self._stream.exactly(header.size)
-        self._stream.exactly(-header.size % _RECORD)
-        return body
+        entry = self._entries.next()
+        if entry is not None:
+            self._spend(entry.excess)
+        return entry
 
     def _spend(self, size: int) -> None:
         self._bytes += size
@@ -300,22 +183,20 @@ class _Unpacking:
         if self._names > _MOST_NAMES:
             raise ArchiveError("names that take more memory than any tree needs", shown(self.entry))
 
-    def _place(self, entry: _Entry) -> bool:
+    def _place(self, entry: Entry) -> bool:
         # Return whether it was made.
         self.entry = entry.name
         self._count()
         found = parts(entry.name)
-        _check_kind(entry)
         if self._rules.strip:
             found = self._below_top(found)
         if not found and entry.kind != tarfile.DIRTYPE:
             raise ArchiveError("not a directory, where the top directory should be", shown(entry.name))
         name = "/".join(found)
         if self._is_ignored(name, is_directory=entry.kind == tarfile.DIRTYPE):
-            for _ in self._stream.pieces(entry.size + -entry.size % _RECORD):
-                pass
+            self._stream.skip(entry.size)
             return False
-        odd = self._odd.get(self._linked(entry)) if entry.kind == tarfile.LNKTYPE else _ODD.get(entry.kind)
+        odd = self._odd.get(self._linked(entry)) if entry.kind == tarfile.LNKTYPE else ODD.get(entry.kind)
         if odd is not None:
             # Remembered, for it may have another name.
             self._keep(name)
@@ -326,7 +207,7 @@ class _Unpacking:
         self._make(name, entry)
         return True
 
-    def _make(self, name: str, entry: _Entry) -> None:
+    def _make(self, name: str, entry: Entry) -> None:
         match entry.kind:
             case tarfile.DIRTYPE:
                 if name not in self._directories:
@@ -386,7 +267,7 @@ class _Unpacking:
         except FileExistsError:
             raise ArchiveError("an entry that is in the archive twice", shown(self.entry)) from None
 
-    def _file(self, path: bytes, entry: _Entry) -> None:
+    def _file(self, path: bytes, entry: Entry) -> None:
         self._spend(entry.size)
         # An object, not a bare number: that would stay open where Ctrl-C comes before it has a name.
         with self._once(io.FileIO, path, "xb") as file:
@@ -396,9 +277,9 @@ class _Unpacking:
                     rest = rest[file.write(rest) :]
             os.fchmod(file.fileno(), entry.mode)
             os.utime(file.fileno(), ns=(entry.time, entry.time))
-        self._stream.exactly(-entry.size % _RECORD)
+        self._stream.pad(entry.size)
 
-    def _link(self, name: str, entry: _Entry) -> None:
+    def _link(self, name: str, entry: Entry) -> None:
         if not entry.link or "\0" in entry.link:
             raise ArchiveError("a link to what can be no name", shown(entry.name))
         if self._rules.links == "refuse" and is_absolute(entry.link):
@@ -410,7 +291,7 @@ class _Unpacking:
         os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
         self._links.add(name, entry.link)
 
-    def _linked(self, entry: _Entry) -> str:
+    def _linked(self, entry: Entry) -> str:
         # Return the target of a hard link.
         try:
             found = parts(entry.link)
@@ -418,7 +299,7 @@ class _Unpacking:
         except ArchiveError:
             raise ArchiveError("a hard link that leads outside", shown(entry.name)) from None
 
-    def _hard_link(self, name: str, entry: _Entry) -> None:
+    def _hard_link(self, name: str, entry: Entry) -> None:
         known = self._linked(entry)
         if self._is_ignored(known, is_directory=False):
             reason = f"another name of {shown(known)}, which ignore leaves out: leave out both, or neither"
@@ -438,50 +319,6 @@ class _Unpacking:
 
     def _full(self, name: str) -> str:
         return f"{self._top}/{name}" if self._top and name else name or self._top or "."
-
-
-def _check_kind(entry: _Entry) -> None:
-    if entry.kind == tarfile.GNUTYPE_SPARSE:
-        raise ArchiveError(_SPARSE_FILE, shown(entry.name))
-    if entry.kind not in _FILES and entry.kind not in _OTHERS and entry.kind not in _ODD:
-        raise ArchiveError("an entry of an unknown kind", shown(entry.name))
-    if entry.size < 0 or (entry.size and entry.kind not in _FILES):
-        raise ArchiveError("an entry of a size that it cannot have", shown(entry.name))
-
-
-def _understood(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> _Entry:
-    name = decoded(said[b"path"]) if said.get(b"path") else header.name
-    link = decoded(said[b"linkpath"]) if said.get(b"linkpath") else header.linkname
-    size, time = header.size, int(header.mtime) * 10**9
-    if _SPARSE in said:
-        raise ArchiveError(_SPARSE_FILE, shown(name))
-    if text := said.get(b"size"):
-        if not _SIZE.fullmatch(text):
-            raise ArchiveError("a size that is no number", shown(name))
-        size = int(text)
-    if text := said.get(b"mtime"):
-        if (found := _TIME.fullmatch(text)) is None:
-            raise ArchiveError("a time that is no number", shown(name))
-        sign, seconds, part = found.groups(b"")
-        time = (int(seconds) * 10**9 + int(part[:9].ljust(9, b"0"))) * (-1 if sign else 1)
-    # Without setuid, setgid and the sticky bit.
-    return _Entry(name, link, header.type, size, header.mode & 0o777, time)
-
-
-def _records(body: bytes) -> dict[bytes, bytes]:
-    found, at = dict[bytes, bytes](), 0
-    while at < len(body):
-        digits, _, _ = body[at : at + 8].partition(b" ")
-        length = int(digits) if _SIZE.fullmatch(digits) else 0
-        key, equals, value = body[at + len(digits) + 1 : at + length].partition(b"=")
-        if not (equals and key and value.endswith(b"\n") and at + length <= len(body)):
-            raise ArchiveError("the archive is damaged: a header is not understood")
-        if key in _HEEDED:
-            found[key] = value[:-1]
-        elif key.startswith(_SPARSE):
-            found[_SPARSE] = b""
-        at += length
-    return found
 
 
 def _link_itself(known: bytes, path: bytes) -> None:

@@ -13,7 +13,8 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.explaining.explanation import API, FALLBACK, STORAGE, Explanation, Request, stand_ins
 from pocketenv_fp.explaining.rehearsal import explain
 from pocketenv_fp.sandbox.commands.template import quote
-from pocketenv_fp.steps.operation import Step, demand_step
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Step
 
 __all__ = ["as_curl"]
 
@@ -94,7 +95,6 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN" -X POST -w '\n' "$api/xrpc/io.pocketenv.sandbox.startSandbox?id=${SANDBOX_ID}" \
         -H 'Content-Type: application/json' \
         -d '{}'
-    curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN" -w '\n' "$api/xrpc/io.pocketenv.sandbox.getSandbox?id=${SANDBOX_ID}"
     <BLANKLINE>
     # exec('make', ['test'])
     curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN" -X POST -w '\n' "$api/xrpc/io.pocketenv.sandbox.exec?id=${SANDBOX_ID}" \

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import msgspec
 
+from pocketenv_fp.redaction import shorten
+
 __all__ = ["API", "FALLBACK", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json", "stand_ins"]
 
 API, STORAGE = "api", "storage"
@@ -115,8 +117,7 @@ class Explanation(msgspec.Struct, frozen=True):
         return "\n".join((*lines, self._count()))
 
     def __repr__(self) -> str:
-        source = self.source if len(self.source) <= LONG else f"{self.source[: LONG - 1]}…"
-        return f"<Explanation of {source}: {_several(len(self))}>"
+        return f"<Explanation of {shorten(self.source, LONG)}: {_several(len(self))}>"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("source", self.source), ("requests", [str(request) for request in self.requests])]

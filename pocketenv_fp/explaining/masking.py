@@ -18,7 +18,7 @@ from pocketenv_fp.config import FromEnv
 from pocketenv_fp.pocketenv.credentials import CREDENTIALS
 from pocketenv_fp.redaction import HIDDEN, without_passwords
 from pocketenv_fp.runtime.rehearsal import stand_in, variable
-from pocketenv_fp.steps.operation import Applied, is_step
+from pocketenv_fp.steps.step import Applied, is_step
 
 __all__ = ["SHOWN", "MaskedFields", "masked"]
 

@@ -23,7 +23,10 @@ from pocketenv_fp.http.xrpc import NAMESPACE, Call, answered_by
 from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
-from pocketenv_fp.steps.operation import Applied, Step, demand_step, is_step
+from pocketenv_fp.steps.needs import Need, current
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Applied, Step, is_step
+from pocketenv_fp.validation import not_unicode
 
 __all__ = ["Recorder", "explain"]
 
@@ -121,9 +124,9 @@ class Recorder:
 
     # The hooks
 
-    def run(self, steps: Sequence[Applied], target: Outcome) -> Outcome:
+    def run(self, steps: Sequence[Applied], needs: Sequence[Need], target: Outcome) -> Outcome:
         """Run each step on the result of the one before it."""
-        for applied in steps:
+        for applied, need in zip(steps, needs, strict=True):
             # An operation is one part, with the requests of the operations that it calls.
             part = self._open[-1] if self._open and not self._open[-1].holds_steps else self._new_part(applied)
             if isinstance(target, Failure):
@@ -131,9 +134,11 @@ class Recorder:
                     part.notes.append("is skipped: there is a Failure before it")
                 continue
             self._open.append(part)
+            mark = current.set(need)
             try:
                 target = self._one(applied, target.unwrap())
             finally:
+                current.reset(mark)
                 self._open.pop()
             if isinstance(target, Failure) and target.failure() is not self._failed:
                 self._failed = target.failure()
@@ -211,7 +216,7 @@ class Recorder:
         try:
             request = self._request(call)
         except UnicodeEncodeError:
-            return Failure(InvalidInput("text", "is not valid Unicode: it holds half of a surrogate pair"))
+            return Failure(not_unicode("text"))
         if _NUL.search(request.body or "") or "%00" in request.path:
             return Failure(InvalidInput("text", "holds a NUL character"))
         is_archive = call.nsid in {storage.PUT, storage.TAKE}

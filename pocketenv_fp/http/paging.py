@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from typing import Protocol, TypeVar
@@ -21,7 +21,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import DecodeError, PocketenvError
 from pocketenv_fp.models import Page
 
-__all__ = ["Fetch", "Identified", "walk"]
+__all__ = ["Fetch", "Identified", "collected", "walk"]
 
 
 class Identified(Protocol):
@@ -55,6 +55,16 @@ def walk(nsid: str, fetch: Fetch[T], *, limit: int) -> Iterator[Result[T, Pocket
         return context.run(partial(fetch, limit=limit, offset=offset))
 
     return _walk(nsid, fetch_as_now, limit)
+
+
+def collected(items: Iterable[Result[T, PocketenvError]]) -> Result[tuple[T, ...], PocketenvError]:
+    """Return all items of an iterator of Results, or its Failure."""
+    values: list[T] = []
+    for item in items:
+        if isinstance(item, Failure):
+            return item
+        values.append(item.unwrap())
+    return Success(tuple(values))
 
 
 def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, PocketenvError]]:

@@ -43,6 +43,7 @@ from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, 
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
 from pocketenv_fp.observing import Done, begin, reporting
+from pocketenv_fp.runtime import backoff
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.forking import after_fork
@@ -80,8 +81,8 @@ class _Left(Timeout):
 class _Policy(Retry):
     """The retry rules: queries after a broken connection or a 502-504; any request after a 429 or a refused connection.
 
-    A procedure whose request may have arrived is never repeated, nor is anything after a read time-out. Repetitions
-    stop, and pauses end, when the time of `within` is over.
+    A procedure whose request may have arrived is never repeated. No request is repeated after a read timeout.
+    Repetitions stop, and pauses end, when the time of `within` is over.
     """
 
     limiter: Limiter
@@ -99,7 +100,7 @@ class _Policy(Retry):
         if isinstance(error, ReadTimeoutError):
             raise error
         if remaining() <= 0:
-            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then gives the answer back
+            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         if response is not None and self._seconds(response) > LONGEST_WAIT:
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         return super().increment(*args, **kwargs)
@@ -241,9 +242,9 @@ class Transport:
             status_forcelist={502, 503, 504},
             other=0,
             redirect=0,
-            backoff_factor=0.2,
-            backoff_max=5.0,
-            backoff_jitter=0.2,
+            backoff_factor=backoff.FACTOR,
+            backoff_max=backoff.LONGEST,
+            backoff_jitter=backoff.FACTOR,
             raise_on_status=False,
         )
         self._policy.limiter = self.limiter

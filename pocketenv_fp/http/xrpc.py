@@ -37,6 +37,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, printable, without_passwords
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over
+from pocketenv_fp.validation import not_unicode
 
 if TYPE_CHECKING:
     from pocketenv_fp.http.transport import Answer, Request, Transport
@@ -275,7 +276,7 @@ def _request(call: Call[Any], login: Settings) -> Result[Request, PocketenvError
     try:
         request = _written(call, login.token)
     except UnicodeEncodeError:
-        return Failure(InvalidInput("text", "is not valid Unicode: it contains half of a surrogate pair"))
+        return Failure(not_unicode("text"))
     except OSError as error:
         return Failure(_unconnected(error, call.nsid))
     if _has_nul(request):

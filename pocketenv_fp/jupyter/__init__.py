@@ -9,7 +9,7 @@
 - An interrupted step is shown as one line instead of a long traceback. The line says if a command may still run.
 - While a cell runs, a line shows the current steps and their time.
 
-``%unload_ext pocketenv_fp.jupyter`` restores the previous state. It needs the extra ``jupyter``, which is IPython.
+``%unload_ext pocketenv_fp.jupyter`` restores the previous state. It needs the extra ``jupyter``: IPython and rich.
 """
 
 from __future__ import annotations

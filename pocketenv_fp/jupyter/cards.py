@@ -33,7 +33,7 @@ from pocketenv_fp.jupyter.safe_html import safe_html
 from pocketenv_fp.jupyter.style import STYLE
 from pocketenv_fp.models import CodeResult, Display, ExecResult, Page, Record, Sandbox, Status
 from pocketenv_fp.redaction import shorten
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.steps.trace import Traced
 
 __all__ = ["CARDS", "card", "list_card", "output_card"]

@@ -8,7 +8,8 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from pocketenv_fp.jupyter.markup import plain
-from pocketenv_fp.steps.operation import Applied
+from pocketenv_fp.redaction import shorten
+from pocketenv_fp.steps.step import Applied
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -94,5 +95,4 @@ def _function(frames: list[FrameType]) -> str:
 
 
 def _brief(step: Applied) -> str:
-    text = str(step)
-    return text if len(text) <= STEP_CHARACTERS else f"{text[: STEP_CHARACTERS - 1]}…"
+    return shorten(str(step), STEP_CHARACTERS)

@@ -8,6 +8,7 @@ import math
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from returns.result import Failure, Result, Success
@@ -19,7 +20,7 @@ from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv import create, get_sandbox
 from pocketenv_fp.sandbox import exec_script, refresh, run_code, start, wait_until_running
 from pocketenv_fp.sandbox.managed import managed
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -163,10 +164,10 @@ def _variable_value(ipython: InteractiveShell, name: str) -> Result[Sandbox | No
 def _show(ipython: InteractiveShell, line: str) -> Result[Sandbox, PocketenvError]:
     name: str = _options(line, lines=False).name
     value = _variable_value(ipython, name)
-    return get_sandbox(name).bind(lambda box: _there(box, name)) if value is None else value | refresh
+    return get_sandbox(name).bind(partial(_there, name)) if value is None else value | refresh
 
 
-def _there(box: Sandbox | None, name: str) -> Result[Sandbox, PocketenvError]:
+def _there(name: str, box: Sandbox | None) -> Result[Sandbox, PocketenvError]:
     if box is None:
         return Failure(SandboxNotFound(message=f"there is no sandbox {name}"))
     return Success(box)
@@ -183,7 +184,7 @@ def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[Any, Pockete
     value = _variable_value(ipython, asked.name)
     with cell_output(ipython) as output:
         use = _step(asked, cell, output)
-        result = _in(asked, use) if value is None else value.bind(lambda box: _up(box, use))
+        result = _in(asked, use) if value is None else value.bind(partial(_up, use))
     if asked.out:
         cast("Any", ipython).push({asked.out: result})
     return result
@@ -210,7 +211,7 @@ _KEEPING = (
 def _in(asked: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
     def reached(box: Sandbox | None) -> Result[Any, PocketenvError]:
         if box is not None:
-            return _up(box, use)
+            return _up(use, box)
         _say(f"There is no sandbox {asked.name}: creating it{', for this cell' if asked.rm else ''}.")
         creation = create(provider=asked.provider) if asked.provider else create()
         running = start | wait_until_running | use
@@ -219,7 +220,7 @@ def _in(asked: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, Pocke
     return get_sandbox(asked.name).bind(reached)
 
 
-def _up(box: Sandbox | None, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
+def _up(use: Step[Sandbox, Any], box: Sandbox | None) -> Result[Any, PocketenvError]:
     def seen(now: Sandbox) -> Result[Any, PocketenvError]:
         if now.status is Status.RUNNING:
             return now | use

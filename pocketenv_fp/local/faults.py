@@ -1,4 +1,4 @@
-"""Faults on demand: the next answers of a platform go wrong, in the way and as often as a test wants.
+"""Faults on demand: the next answers of a platform go wrong, as a test plans it.
 
     >>> from pocketenv_fp import Config, create, exec, get_sandbox, local, start, using
     >>> from pocketenv_fp.local.faults import Drop, Refuse
@@ -23,7 +23,7 @@ A fault is a value. Its docstring and its `works` say whether the work of the re
 | fault | what the client gets | is the work done? |
 | --- | --- | --- |
 | `Slow(seconds)` | the true answer, late | yes; at once, or with `before_work` after the wait |
-| `Drop()` | the connection ends, not a byte comes | no; with `after_work` yes |
+| `Drop()` | the connection ends before a byte of the answer | no; with `after_work` yes |
 | `Cut(bytes=n)`, `Cut(fraction=f)` | the true head, a part of the body, the end of the connection | yes |
 | `Truncated()` | half of the true body as if it were all | yes |
 | `Refuse(status)` | an error in the platform's own words | no; with `after_work` yes |
@@ -110,7 +110,7 @@ class Slow(_Value, frozen=True):
 
 
 class Drop(_Instead, frozen=True):
-    """The connection ends and not a byte of an answer is sent. **The work is not done**, with `after_work` **it is**.
+    """The connection ends before a byte of the answer. **The work is not done**, with `after_work` **it is**.
 
     An orderly end (FIN), which the client sees as an early end of file; with `reset` a break (RST).
 
@@ -192,7 +192,7 @@ class Html(_Instead, frozen=True):
 
 
 class Garbage(_Instead, frozen=True):
-    """200 and bytes that say they are JSON and are none. **The work is not done**, with `after_work` **it is**."""
+    """200 and a body that is declared as JSON, but is not. **The work is not done**, with `after_work` **it is**."""
 
     body: bytes = _JUNK
 

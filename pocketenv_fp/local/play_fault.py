@@ -213,8 +213,8 @@ class _Shorter:
         if size == 0:
             size, self._spare = len(_EMPTY), _EMPTY
         self._left = self._kept(size)
-        told = (b"content-length", str(self._left if self._honest else size).encode())
-        return {**message, "headers": [*(pair for pair in headers if pair[0] != b"content-length"), told]}
+        length = (b"content-length", str(self._left if self._honest else size).encode())
+        return {**message, "headers": [*(pair for pair in headers if pair[0] != b"content-length"), length]}
 
 
 def _fault_answer(fault: Refuse | Html | Garbage, exchange: Exchange) -> tuple[int, Headers, bytes]:
@@ -238,8 +238,8 @@ def _too_many(fault: Refuse, headers: Headers) -> tuple[int, Headers, bytes]:
     pause = WINDOW_SECONDS if fault.retry_after is UNSET else fault.retry_after
     seconds = pause if isinstance(pause, int) else WINDOW_SECONDS
     full = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": str(math.ceil(now() + seconds)).encode()}
-    told = [(name, full.get(name, value)) for name, value in headers]
-    return 429, [_JSON, *told, *_retry_after(pause)], _encode({"error": fault.error or _TOO_MANY})
+    limits = [(name, full.get(name, value)) for name, value in headers]
+    return 429, [_JSON, *limits, *_retry_after(pause)], _encode({"error": fault.error or _TOO_MANY})
 
 
 def _retry_after(seconds: Any) -> Headers:
@@ -267,5 +267,5 @@ def _phrase(status: int) -> str:
 
 
 def _page(status: int) -> bytes:
-    told = "Welcome" if status == 200 else f"{status} {_phrase(status)}"
-    return f"<!doctype html><html><head><title>{told}</title></head><body><h1>{told}</h1></body></html>\n".encode()
+    title = "Welcome" if status == 200 else f"{status} {_phrase(status)}"
+    return f"<!doctype html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n".encode()

@@ -147,7 +147,7 @@ class Platform:
     def calls(self) -> deque[tuple[str, int]]:
         """The newest requests as (method, status), oldest first: the last 10,000, never a body.
 
-        A status of 0: the connection was dropped without an answer, because `faults` said so.
+        A status of 0: the connection was dropped without an answer, because of a fault.
         """
         return self._app.calls
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import structs
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv, settings
@@ -21,18 +23,19 @@ from pocketenv_fp.errors import (
     RepositoryTaken,
     SandboxNotFound,
     SessionLost,
-    hides_its_cause,
 )
+from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.xrpc import procedure, send, token_did
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
 from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
-from pocketenv_fp.pocketenv.records import text
-from pocketenv_fp.pocketenv.sandboxes import look, remove, shown
+from pocketenv_fp.pocketenv.records import Unit, add_or_update, named, text
+from pocketenv_fp.pocketenv.sandboxes import look, look_if_needed, remove, shown, started
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.providers import provider_of
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
@@ -51,10 +54,8 @@ CLOCKS_APART = 30.0
 # When two threads create with one repo, the second must see the first one's sandbox as an older one.
 _turns = Turns()
 
-Unit = Result[None, PocketenvError]
 
-
-@step(str, secret=("secrets", "provider_credentials"))
+@step(str)
 def create(
     name: SandboxName,
     *,
@@ -63,10 +64,10 @@ def create(
     repo: Text | None = None,
     keep_alive: bool | None = None,
     env: Mapping[VariableName, str | FromEnv] | None = None,
-    secrets: Mapping[VariableName, str | FromEnv] | None = None,
+    secrets: Mapping[VariableName, SecretText | FromEnv] | None = None,
     description: Text | None = None,
     topics: Sequence[Topic] | None = None,
-    provider_credentials: Mapping[str, str | FromEnv] | None = None,
+    provider_credentials: Mapping[str, SecretText | FromEnv] | None = None,
     reuse: bool = False,
     token: Text | None = None,
     config: Config | None = None,
@@ -141,13 +142,14 @@ def create(
         creation.clones(clone, repo)
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
-    return (
-        _sendable([*texts, *(("topics", topic) for topic in topics or ())])
-        .bind(lambda _: _supported(provider, env, secrets))
-        .bind(lambda _: creation.take(env or {}, secrets or {}))
-        .bind(lambda _: sealed_credentials(provider, provider_credentials))
-        .bind(lambda credentials: creation.run({**body, **credentials}, None if shared is None else (shared, base)))
-    )
+    wrong = _unsendable([*texts, *(("topics", topic) for topic in topics or ())])
+    if refusal := wrong or _unsupported(provider, env, secrets):
+        return Failure(refusal)
+    taken = creation.take(env or {}, secrets or {})
+    credentials = taken if isinstance(taken, Failure) else sealed_credentials(provider, provider_credentials)
+    if isinstance(credentials, Failure):
+        return credentials
+    return creation.run({**body, **credentials.unwrap()}, None if shared is None else (shared, base))
 
 
 create_sandbox = create
@@ -191,6 +193,11 @@ class _Setters(NamedTuple):
     add: Callable[..., Unit]
     each: Callable[..., Iterator[Result[Any, PocketenvError]]]
     update: Callable[..., Unit]
+
+    def set(self, sandbox_id: str, name: str, value: str, add: Callable[[], Unit]) -> Unit:
+        return add_or_update(
+            add, lambda: named(self.each(sandbox_id), name), lambda old: self.update(old.id, name, value)
+        )
 
 
 _VARIABLES = _Setters(add_variable, iter_variables, update_variable)
@@ -247,20 +254,24 @@ class _Creation:
     def _read(self, field: str, value: str | FromEnv, *, is_secret: bool) -> Result[str, PocketenvError]:
         if not isinstance(value, (str, FromEnv)):  # pyright: ignore[reportUnnecessaryIsInstance]  # a dict passes for one
             raise TypeError(f"create: {field}: expected str or from_env(…), got {type(value).__name__}")
-        if not is_secret:
-            return text(value, field).bind(lambda read: _sendable([(field, read)]).map(lambda _: read))
+        read = plain(value, field) if is_secret else text(value, field)
+        if isinstance(read, Failure):
+            return read
+        if wrong := unsendable(field, read.unwrap()):
+            return Failure(wrong)
         # Seal once as a check: a key or value that cannot be used is reported before the sandbox exists.
-        return plain(value, field).bind(
-            lambda read: _sendable([(field, read)]).bind(lambda _: seal(read)).map(lambda _: read)
-        )
+        sealed = seal(read.unwrap()) if is_secret else read
+        return sealed if isinstance(sealed, Failure) else read
 
     def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         # An interrupt or deadline before the response would leave a sandbox with an unknown id.
         began = time.time()
         with guarded(), patient():
             created = send(procedure("sandbox.createSandbox", self._noted, body=body))
+            if isinstance(created, Success):
+                return created
             # Look for the leftover sandbox inside `guarded`, so that an interrupt cannot come between.
-            return created.lash(lambda error: Failure(self._without_left(error, str(body["provider"]), began)))
+            return Failure(self._without_left(created.failure(), str(body["provider"]), began))
 
     def _without_left(self, error: PocketenvError, provider: str, began: float) -> PocketenvError:
         """Delete the sandbox that the platform made before it found no session. Returns an error that names what is left."""
@@ -307,16 +318,12 @@ class _Creation:
     def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         self._is_shared = True
         # The response does not say whether the sandbox is new. Compare with the sandboxes from before.
-        return me().bind(lambda my: self._remember(my.did)).bind(lambda _: self._created(body))
-
-    def _remember(self, did: str) -> Unit:
-        there: set[str] = set()
-        for box in iter_sandboxes_by_actor(did):
-            if not isinstance(box, Success):
-                return Failure(box.failure())
-            there.add(box.unwrap().id)
-        self._there = frozenset(there)
-        return Success(None)
+        my = me()
+        there = my if isinstance(my, Failure) else collected(iter_sandboxes_by_actor(my.unwrap().did))
+        if isinstance(there, Failure):
+            return there
+        self._there = frozenset(box.id for box in there.unwrap())
+        return self._created(body)
 
     def _furnished(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if self._made is None:
@@ -330,36 +337,31 @@ class _Creation:
             topics=wanted.topics,
             repo=wanted.repo,
         )
-        set_all = named.bind(lambda _: self._set_all(box.id))
-        return set_all.bind(lambda _: self._last(box)).bind(self._as_asked)
+        done = named if isinstance(named, Failure) else self._set_all(box.id)
+        return done if isinstance(done, Failure) else self._last(box).bind(self._as_asked)
 
     def _older(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if box.name != self._wanted.name and not self._reuse:
             message = f"your sandbox {box.name} has this repository and base"
             return Failure(RepositoryTaken(message=message, operation=CREATE))
-        return self._set_all(box.id).bind(lambda _: self._looked(box))
+        done = self._set_all(box.id)
+        return done if isinstance(done, Failure) else look(box)
 
     def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-        return look(box)
+        # The rename of a new sandbox of one's own fails only with an error. So a pipeline may leave the lookup out.
+        wanted = self._wanted
+        known = structs.replace(
+            started(box), name=wanted.name or box.name, description=wanted.description, topics=wanted.topics
+        )
+        return look_if_needed(known)
 
     def _set_all(self, sandbox_id: str) -> Unit:
         for kind, name, value in self._settings:
-            done = kind.add(sandbox_id, name, value)
-            if self._made is None and not isinstance(done, Success):
-                done = self._updated(done, kind, sandbox_id, name, value)
+            add = partial(kind.add, sandbox_id, name, value)
+            done = add() if self._made else kind.set(sandbox_id, name, value, add)
             if not isinstance(done, Success):
                 return done
         return Success(None)
-
-    def _updated(self, refused: Unit, kind: _Setters, sandbox_id: str, name: str, value: str) -> Unit:
-        # A name that is taken is a 500 without a cause: look it up in the list.
-        error = refused.failure()
-        if not hides_its_cause(error):
-            return refused
-        for found in kind.each(sandbox_id):
-            if isinstance(found, Success) and found.unwrap().name == name:
-                return kind.update(found.unwrap().id, name, value)
-        return refused
 
     def _as_asked(self, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
         # putPreferences returns the same response whether it changed something or not.
@@ -389,22 +391,20 @@ class _Creation:
         )
 
 
-def _supported(
+def _unsupported(
     provider: str, env: Mapping[str, str | FromEnv] | None, secrets: Mapping[str, str | FromEnv] | None
-) -> Unit:
+) -> NotSupported | None:
     name = "env" if env else "secrets" if secrets else None
     if name is None or provider_of(provider).variables:
-        return Success(None)
+        return None
     instead = f"Leave out {name}=, and pass it to each command with exec(…, env={{…}}). No start sets variables there."
-    return Failure(NotSupported(f"create({name}=…)", provider, instead))
+    return NotSupported(f"create({name}=…)", provider, instead)
 
 
 def _is_gone(result: Result[Any, PocketenvError]) -> bool:
     return isinstance(result.swap().value_or(None), SandboxNotFound)
 
 
-def _sendable(texts: Iterable[tuple[str, str | None]]) -> Unit:
-    for field, value in texts:
-        if wrong := unsendable(field, value or ""):
-            return Failure(wrong)
-    return Success(None)
+def _unsendable(texts: Iterable[tuple[str, str | None]]) -> InvalidInput | None:
+    wrong = (unsendable(field, value or "") for field, value in texts)
+    return next(filter(None, wrong), None)

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from functools import partial
 
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import seal
@@ -26,7 +26,6 @@ __all__ = [
     "list_files",
     "stored_path",
     "update_file",
-    "wrong_path",
 ]
 
 _page = page_of("files", File)
@@ -44,16 +43,19 @@ def stored_path(path: str) -> str:
     return f"/{posixpath.normpath(posixpath.join(HOME, path)).lstrip('/')}"
 
 
-def wrong_path(path: str) -> Result[str, PocketenvError]:
-    """Return the path, or Failure(InvalidInput) if it is a directory."""
+def _wrong_path(path: str) -> InvalidInput | None:
+    """Return the error of a path that is a directory, or None."""
     if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
-        return Failure(InvalidInput("path", "is a directory: start writes a file there"))
-    return Success(path)
+        return InvalidInput("path", "is a directory: start writes a file there")
+    return None
 
 
-def _sealed(content: str | FromEnv) -> Result[str, PocketenvError]:
+def _sealed(path: str, content: str | FromEnv) -> Result[str, PocketenvError]:
+    if wrong := _wrong_path(path):
+        return Failure(wrong)
+    clear = text(content, "content")
     # The platform appends a newline to each file that it writes.
-    return text(content, "content").bind(lambda clear: seal(clear.removesuffix("\n")))
+    return clear if isinstance(clear, Failure) else seal(clear.unwrap().removesuffix("\n"))
 
 
 @checked
@@ -158,7 +160,7 @@ def add_file(
         body = {"file": {"sandboxId": sandbox_id, "path": stored_path(path), "content": sealed}}
         return send(procedure("file.addFile", nothing, body=body))
 
-    return wrong_path(path).bind(lambda _: _sealed(content)).bind(add)
+    return _sealed(path, content).bind(add)
 
 
 @checked
@@ -194,7 +196,7 @@ def update_file(
         body = {"id": id, "file": {"path": stored_path(path), "content": sealed}}
         return send(procedure("file.updateFile", nothing, body=body))
 
-    return wrong_path(path).bind(lambda _: _sealed(content)).bind(update)
+    return _sealed(path, content).bind(update)
 
 
 @checked

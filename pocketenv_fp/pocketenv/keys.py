@@ -58,11 +58,11 @@ def _private(text: str) -> Result[str, PocketenvError]:
     )
 
 
-def _public(text: str) -> Result[str, PocketenvError]:
+def _wrong_public(text: str) -> InvalidInput | None:
     if re.fullmatch(_PUBLIC_KEY, text):
-        return Success(text)
+        return None
     # A private key in this argument would be stored unencrypted.
-    return Failure(InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…"))
+    return InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…")
 
 
 @checked
@@ -94,16 +94,20 @@ def put_ssh_keys(
     """
 
     def put(private: str) -> Result[None, PocketenvError]:
+        sealed = seal(private.removesuffix("\n"))
+        if isinstance(sealed, Failure):
+            return sealed
         body = {
             "id": sandbox_id,
+            "privateKey": sealed.unwrap(),
             "publicKey": public_key.removesuffix("\n"),
             "redacted": mask_ssh_private_key(private),
         }
-        return seal(private.removesuffix("\n")).bind(
-            lambda sealed: send(procedure("sandbox.putSshKeys", nothing, body=body | {"privateKey": sealed}))
-        )
+        return send(procedure("sandbox.putSshKeys", nothing, body=body))
 
-    return _public(public_key).bind(lambda _: plain(private_key, "private_key")).bind(_private).bind(put)
+    if wrong := _wrong_public(public_key):
+        return Failure(wrong)
+    return plain(private_key, "private_key").bind(_private).bind(put)
 
 
 def _tailscale(body: bytes) -> TailscaleAuthKey:
@@ -157,9 +161,10 @@ def put_tailscale_auth_key(
     """
 
     def put(key: str) -> Result[None, PocketenvError]:
-        body = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
-        return seal(key).bind(
-            lambda sealed: send(procedure("sandbox.putTailscaleAuthKey", nothing, body=body | {"authKey": sealed}))
-        )
+        sealed = seal(key)
+        if isinstance(sealed, Failure):
+            return sealed
+        body = {"id": sandbox_id, "authKey": sealed.unwrap(), "redacted": mask_tailscale_auth_key(key)}
+        return send(procedure("sandbox.putTailscaleAuthKey", nothing, body=body))
 
     return plain(auth_key, "auth_key").bind(_auth_key).bind(put)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -56,8 +57,11 @@ def get_preferences(
     >>> pocketenv.get_preferences(box.id).map(lambda details: (details.topics, details.description))
     <Success: (('demo',), None)>
     """
-    asked = send(query("sandbox.getPreferences", _preferences, {"id": id}))
-    return asked.bind(lambda said: Success(said) if said else _of_the_sandbox(id))
+    answer = send(query("sandbox.getPreferences", _preferences, {"id": id}))
+    if isinstance(answer, Failure):
+        return answer
+    preferences = answer.unwrap()
+    return Success(preferences) if preferences else _of_the_sandbox(id)
 
 
 def _of_the_sandbox(id: str) -> Result[Preferences, PocketenvError]:
@@ -111,7 +115,7 @@ def put_preferences(
         return Failure(InvalidInput("preferences", "no field to change is set"))
     body = {"sandboxId": sandbox_id, "preferences": [{"$type": DETAILS, **changes}]}
     put = send(procedure("sandbox.putPreferences", nothing, body=body))
-    return put.lash(lambda error: _refused(error, sandbox_id, name))
+    return put.lash(partial(_refused, sandbox_id, name))
 
 
 def _changes(**fields: str | Sequence[str] | None) -> dict[str, object]:
@@ -119,7 +123,7 @@ def _changes(**fields: str | Sequence[str] | None) -> dict[str, object]:
     return {name: (value or None) for name, value in fields.items() if value is not None}
 
 
-def _refused(error: PocketenvError, sandbox_id: str, name: str | None) -> Result[None, PocketenvError]:
+def _refused(sandbox_id: str, name: str | None, error: PocketenvError) -> Result[None, PocketenvError]:
     if name is None or not isinstance(error, ApiError) or not hides_its_cause(error):
         return Failure(error)
     # The platform hides why. Only a look shows whether a sandbox or a base image has the name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
@@ -10,14 +10,17 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import FromEnv
-from pocketenv_fp.errors import PocketenvError, RecordNotFound
+from pocketenv_fp.errors import ApiError, PocketenvError, RecordNotFound, hides_its_cause
 from pocketenv_fp.http.xrpc import decode
 from pocketenv_fp.models import Page
 
-__all__ = ["known", "one_of", "page_of", "text"]
+__all__ = ["Unit", "add_or_update", "known", "named", "one_of", "page_of", "text"]
 
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Unit = Result[None, PocketenvError]
+
+TURNS = 8
 
 
 def page_of(key: str, kind: type[T]) -> Callable[[bytes], Page[T]]:
@@ -62,6 +65,43 @@ def known(noun: str, id: str) -> Callable[[T | None], Result[T, PocketenvError]]
         return Success(record)
 
     return check
+
+
+def named(
+    records: Iterable[Result[T, PocketenvError]], name: str, key: str = "name"
+) -> Result[T | None, PocketenvError]:
+    """Return the first record with this name, or None. ``key`` is the field with the name."""
+    for item in records:
+        if not isinstance(item, Success) or getattr(item.unwrap(), key) == name:
+            return item
+    return Success(None)
+
+
+def add_or_update(
+    add: Callable[[], Unit], there: Callable[[], Result[T | None, PocketenvError]], update: Callable[[T], Unit]
+) -> Unit:
+    """Add a record, or update the one that is ``there``.
+
+    A name that is taken is a 500 without a cause, so the list is read only after that 500. The usual case is one
+    request, and no other program can take the name in between. If another program deletes the record in between, this
+    starts again, at most ``TURNS`` times.
+    """
+    changed: Unit = Success(None)
+    for _ in range(TURNS):
+        added = add()
+        if isinstance(added, Success) or not hides_its_cause(added.failure()):
+            return added
+        record = there().value_or(None)
+        if record is None:
+            return added
+        changed = update(record)
+        if isinstance(changed, Success) or not _has_status(changed.failure(), 404):
+            return changed
+    return changed
+
+
+def _has_status(error: PocketenvError, status: int) -> bool:
+    return isinstance(error, ApiError) and error.status == status
 
 
 def text(value: str | FromEnv, field: str) -> Result[str, PocketenvError]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.http.paging import walk
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
-from pocketenv_fp.models import Page, Sandbox
+from pocketenv_fp.models import Page, Sandbox, Status
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import one_of, page_of
+from pocketenv_fp.providers import provider_of
+from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 
@@ -22,9 +25,11 @@ __all__ = [
     "iter_sandboxes",
     "list_sandboxes",
     "look",
+    "look_if_needed",
     "page_of_sandboxes",
     "remove",
     "shown",
+    "started",
 ]
 
 
@@ -76,6 +81,22 @@ def look(
 
     asked = query("sandbox.getSandbox", _found, {"id": sandbox.id}, login=login, read_timeout=read_timeout)
     return send(asked).bind(still_there)
+
+
+def look_if_needed(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
+    """Return the current state of the sandbox, or ``sandbox`` itself if the next step reads no more of it.
+
+    The status of ``sandbox`` must be RUNNING where that is sure, and UNKNOWN otherwise.
+    """
+    need = needed()
+    is_enough = need is Need.ID or (need is Need.STATUS and sandbox.status is Status.RUNNING)
+    return Success(sandbox) if is_enough else look(sandbox)
+
+
+def started(sandbox: Sandbox) -> Sandbox:
+    """Return ``sandbox`` as it is known to be after a start or a create, without a lookup."""
+    runs = provider_of(sandbox.provider).running_on_create
+    return replace(sandbox, status=Status.RUNNING if runs else Status.UNKNOWN)
 
 
 def remove(sandbox: Sandbox) -> Result[None, PocketenvError]:

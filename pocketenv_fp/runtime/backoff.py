@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
-__all__ = ["pauses"]
+__all__ = ["FACTOR", "LONGEST", "pauses"]
 
 FACTOR = 0.2
 LONGEST = 5.0
 
 
 def pauses(retries: int) -> Iterator[float]:
-    """Yield the seconds to wait before each of so many repetitions, as urllib3 does for requests.
+    """Yield the seconds to wait before each of ``retries`` repetitions, as urllib3 does for requests.
 
     The first comes at once. Then it is 0.4 and up to 0.2 more, doubled each time, at most 5.
 
@@ -20,6 +19,8 @@ def pauses(retries: int) -> Iterator[float]:
     >>> [round(pause) for pause in pauses(8)][-3:]
     [5, 5, 5]
     """
+    import random
+
     for attempt in range(retries):
         jitter = random.uniform(0, FACTOR)  # noqa: S311  # no secret hangs on it
         yield min(FACTOR * 2**attempt + jitter, LONGEST) if attempt else 0.0

@@ -117,7 +117,7 @@ def over(operation: str) -> DeadlineExceeded:
 
 
 def nap(seconds: float) -> None:
-    """Sleep for so many seconds, or until the time is over. A rehearsal does not sleep."""
+    """Sleep for ``seconds``, or until the time is over. A rehearsal does not sleep."""
     if is_rehearsed():
         return
     until = time.monotonic() + min(seconds, remaining())

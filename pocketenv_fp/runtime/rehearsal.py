@@ -61,8 +61,8 @@ class Unknown:
 class Rehearsal(Protocol):
     """An object that runs steps on a fake platform and records them."""
 
-    def run(self, steps: Sequence[Any], target: Any) -> Any:
-        """Run ``steps``, each an Applied, on ``target``, a Result. Return the last Result."""
+    def run(self, steps: Sequence[Any], needs: Sequence[Any], target: Any) -> Any:
+        """Run ``steps``, each an Applied, on ``target``, a Result. ``needs`` is what is read of each result."""
         ...
 
     def note(self, text: str) -> None:

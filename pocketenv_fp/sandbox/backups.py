@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Backup, Sandbox
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Id, Text
 
@@ -28,7 +29,7 @@ def _backups(body: bytes) -> list[Backup]:
     return decode(body, _Backups).backups
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def create_backup(
     sandbox: Sandbox,
     directory: Text,
@@ -54,12 +55,13 @@ def create_backup(
     >>> create("my-box") | start | create_backup("/workspace", description="before the upgrade", ttl=3600)
     <Success: None>
     """
+    if refusal := unsupported(sandbox, "backups", "create_backup"):
+        return Failure(refusal)
     body = {"directory": directory, "description": description, "ttl": ttl}
-    asked = procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body)
-    return supported(sandbox, "backups", "create_backup").bind(lambda _: send(asked))
+    return send(procedure("sandbox.createBackup", nothing, {"id": sandbox.id}, body))
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_backups(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Backup], PocketenvError]:
@@ -76,7 +78,7 @@ def list_backups(
     return send(query("sandbox.getBackups", _backups, {"id": sandbox.id}))
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def restore_backup(
     sandbox: Sandbox,
     backup_id: Id,
@@ -97,5 +99,6 @@ def restore_backup(
     >>> (create("my-box") | start | restore_backup("no-such-backup")).failure().status
     404
     """
-    asked = procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id})
-    return supported(sandbox, "backups", "restore_backup").bind(lambda _: send(asked))
+    if refusal := unsupported(sandbox, "backups", "restore_backup"):
+        return Failure(refusal)
+    return send(procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id}))

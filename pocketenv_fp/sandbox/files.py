@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
@@ -14,9 +15,11 @@ from pocketenv_fp.models import File, Page, Sandbox
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Offset, Text
 
@@ -25,7 +28,7 @@ __all__ = ["delete_file", "get_file", "iter_files", "list_files", "set_file"]
 _FILES = RecordKind[File]("file", "path", pocketenv.iter_files, pocketenv.delete_file)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_files(
     sandbox: Sandbox,
     *,
@@ -72,7 +75,7 @@ def iter_files(
     return pocketenv.iter_files(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[File, PocketenvError]:
@@ -92,11 +95,11 @@ def get_file(
     return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
-@operation(Sandbox, secret=("content",))
+@operation(Sandbox, reads=Need.ID)
 def set_file(
     sandbox: Sandbox,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -137,12 +140,9 @@ def set_file(
             add=lambda: pocketenv.add_file(sandbox.id, path, clear),
         )
 
-    return (
-        supported(sandbox, "writes", "set_file")
-        .bind(lambda _: text(content, "content"))
-        .bind(lambda clear: _written_exactly(sandbox, stored_path(path), clear))
-        .bind(put)
-    )
+    if refusal := unsupported(sandbox, "writes", "set_file"):
+        return Failure(refusal)
+    return text(content, "content").bind(partial(_written_exactly, sandbox, stored_path(path))).bind(put)
 
 
 # Providers other than Cloudflare write a file with the shell line `echo 'CONTENT' > PATH`.
@@ -162,7 +162,7 @@ def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, P
     return Success(content)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -8,13 +8,14 @@ from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Integration, Sandbox
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Name, Text
 
 __all__ = ["create_integration", "list_integrations"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def create_integration(
     sandbox: Sandbox, name: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Integration, PocketenvError]:
@@ -32,7 +33,7 @@ def create_integration(
     return pocketenv.create_integration(sandbox.id, name)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_integrations(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Integration], PocketenvError]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, SshKey, TailscaleAuthKey
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.redaction import SecretText
+from pocketenv_fp.sandbox.support import unsupported
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Text
 
 __all__ = ["get_ssh_keys", "get_tailscale_auth_key", "set_ssh_keys", "set_tailscale_auth_key"]
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def get_ssh_keys(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[SshKey, PocketenvError]:
@@ -32,10 +34,10 @@ def get_ssh_keys(
     return pocketenv.get_ssh_keys(sandbox.id)
 
 
-@operation(Sandbox, secret=("private_key",))
+@operation(Sandbox, reads=Need.ID)
 def set_ssh_keys(
     sandbox: Sandbox,
-    private_key: str | FromEnv,
+    private_key: SecretText | FromEnv,
     public_key: str,
     *,
     token: Text | None = None,
@@ -59,14 +61,13 @@ def set_ssh_keys(
     >>> create("my-box") | set_ssh_keys("ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
     <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
     """
-    return (
-        supported(sandbox, "writes", "set_ssh_keys")
-        .bind(lambda _: pocketenv.put_ssh_keys(sandbox.id, private_key, public_key))
-        .bind(lambda _: pocketenv.get_ssh_keys(sandbox.id))
-    )
+    if refusal := unsupported(sandbox, "writes", "set_ssh_keys"):
+        return Failure(refusal)
+    put = pocketenv.put_ssh_keys(sandbox.id, private_key, public_key)
+    return put if isinstance(put, Failure) else pocketenv.get_ssh_keys(sandbox.id)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def get_tailscale_auth_key(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[TailscaleAuthKey, PocketenvError]:
@@ -83,9 +84,9 @@ def get_tailscale_auth_key(
     return pocketenv.get_tailscale_auth_key(sandbox.id)
 
 
-@operation(Sandbox, secret=("auth_key",))
+@operation(Sandbox, reads=Need.ID)
 def set_tailscale_auth_key(
-    sandbox: Sandbox, auth_key: str | FromEnv, *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, auth_key: SecretText | FromEnv, *, token: Text | None = None, config: Config | None = None
 ) -> Result[TailscaleAuthKey, PocketenvError]:
     """Store a Tailscale auth key, or replace the stored one. Returns the stored TailscaleAuthKey, masked.
 
@@ -102,4 +103,4 @@ def set_tailscale_auth_key(
     <Success: *abc>
     """
     put = pocketenv.put_tailscale_auth_key(sandbox.id, auth_key)
-    return put.bind(lambda _: pocketenv.get_tailscale_auth_key(sandbox.id))
+    return put if isinstance(put, Failure) else pocketenv.get_tailscale_auth_key(sandbox.id)

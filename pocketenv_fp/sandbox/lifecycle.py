@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count, repeat
 
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
@@ -15,17 +16,18 @@ from pocketenv_fp.errors import PocketenvError, WaitTimeout
 from pocketenv_fp.http.xrpc import nothing, procedure, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.observing import note
-from pocketenv_fp.pocketenv.sandboxes import look, remove
+from pocketenv_fp.pocketenv.sandboxes import look, look_if_needed, remove, started
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.deadline import exceeded, remaining
 from pocketenv_fp.sandbox.shared_polling import SHORTEST_READ, Waiter
+from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Seconds, Text, Wait
 
 __all__ = ["claim", "delays", "delete", "refresh", "start", "stop", "wait_until_running"]
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def start(
     sandbox: Sandbox,
     *,
@@ -52,11 +54,12 @@ def start(
     >>> (create("my-box") | start).map(lambda box: box.status)
     <Success: Status.RUNNING>
     """
-    asked = procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, {"repo": repo, "keepAlive": keep_alive})
-    return send(asked).bind(lambda _: look(sandbox))
+    options = {"repo": repo, "keepAlive": keep_alive}
+    done = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
+    return done if isinstance(done, Failure) else look_if_needed(started(sandbox))
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def stop(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -74,11 +77,11 @@ def stop(
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
     <Success: Status.STOPPED>
     """
-    asked = procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id})
-    return send(asked).bind(lambda _: look(sandbox))
+    done = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
+    return done if isinstance(done, Failure) else look_if_needed(replace(sandbox, status=Status.UNKNOWN))
 
 
-@step(Sandbox)
+@step(Sandbox, reads=Need.ID, returns_target=True)
 def delete(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -95,7 +98,7 @@ def delete(
     return remove(sandbox).map(lambda _: sandbox)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def refresh(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -114,7 +117,7 @@ def refresh(
     return look(sandbox)
 
 
-@step(Sandbox)
+@step(Sandbox, reads=Need.ID)
 def claim(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -130,11 +133,10 @@ def claim(
     >>> (create("my-box") | claim).failure().status
     404
     """
-    claimed = pocketenv.claim_sandbox(sandbox.id)
-    return claimed.bind(look)
+    return pocketenv.claim_sandbox(sandbox.id).bind(look_if_needed)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def wait_until_running(
     sandbox: Sandbox,
     *,
@@ -171,6 +173,8 @@ def wait_until_running(
     with rehearsal.polling(timeout), Waiter(sandbox, interval) as waiter:
         for delay in delays() if interval is None else repeat(interval):
             status = waiter.wait(due, deadline)
+            if status is Status.RUNNING and needed() is not Need.RECORD:
+                return Success(replace(sandbox, status=status))
             if status in {None, Status.RUNNING}:
                 # A look that hangs must not outlast the wait by the read time-out.
                 looked = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))

@@ -12,13 +12,14 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.creation import create, noting
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
 from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Text
 
 __all__ = ["ephemeral", "managed"]
@@ -80,14 +81,15 @@ def _lease(
     with guarded():
         try:
             with noting(made), own_sandboxes.wanted(), opened():
-                acquired = Success(target) | acquire
+                acquired = acquire.run_before(use, Success(target))
             with opened():
                 result = acquired | use
         except BaseException as stopped:
             _release(made, release, stopped.add_note)
             raise
         if isinstance(result, Success):
-            return _release(made, release, None).bind(lambda _: result)
+            released = _release(made, release, None)
+            return released if isinstance(released, Failure) else result
         _release(made, release, result.failure().add_note)
         return result
 
@@ -134,10 +136,10 @@ class Options(TypedDict, total=False):
     repo: Text | None
     keep_alive: bool | None
     env: Mapping[str, str | FromEnv] | None
-    secrets: Mapping[str, str | FromEnv] | None
+    secrets: Mapping[str, SecretText | FromEnv] | None
     description: Text | None
     topics: Sequence[str] | None
-    provider_credentials: Mapping[str, str | FromEnv] | None
+    provider_credentials: Mapping[str, SecretText | FromEnv] | None
     reuse: bool
     token: Text | None
     config: Config | None
@@ -147,7 +149,7 @@ def _are_options(_: object, **options: Unpack[Options]) -> None:
     create(**options)
 
 
-@combinator(secret=("secrets", "provider_credentials"), safe=False, check=_are_options)
+@combinator(safe=False, check=_are_options)
 def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) -> Result[C, PocketenvError]:
     """Create a sandbox with a random name, use it, delete it. Returns a step from a prefix to the output of ``use``.
 

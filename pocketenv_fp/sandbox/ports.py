@@ -12,7 +12,8 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Port, Sandbox
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import CONTROL_PORT, PortNumber, Text
 
@@ -38,7 +39,7 @@ def _ports(body: bytes) -> list[Port]:
     return decode(body, _Ports).ports
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def expose(
     sandbox: Sandbox,
     port: PortNumber,
@@ -74,7 +75,7 @@ def expose(
     return send(asked)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def unexpose(
     sandbox: Sandbox, port: ListedPort, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -95,7 +96,7 @@ def unexpose(
     return send(asked).map(lambda _: sandbox)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_ports(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Port], PocketenvError]:
@@ -114,7 +115,7 @@ def list_ports(
     return send(query("sandbox.getExposedPorts", _ports, {"id": sandbox.id}))
 
 
-@step(Sandbox)
+@step(Sandbox, reads=Need.ID)
 def vscode(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[str | None, PocketenvError]:
@@ -130,5 +131,6 @@ def vscode(
     >>> (create("my-box") | start | vscode).map(lambda url: url is not None)
     <Success: True>
     """
-    asked = procedure("sandbox.exposeVscode", _url, {"id": sandbox.id})
-    return supported(sandbox, "vscode", "vscode").bind(lambda _: send(asked))
+    if refusal := unsupported(sandbox, "vscode", "vscode"):
+        return Failure(refusal)
+    return send(procedure("sandbox.exposeVscode", _url, {"id": sandbox.id}))

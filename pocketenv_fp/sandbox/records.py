@@ -6,7 +6,6 @@ also keeps a wrong id from changing another sandbox's record.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +16,6 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import (
-    ApiError,
     DeadlineExceeded,
     PocketenvError,
     RecordNotFound,
@@ -27,6 +25,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
+from pocketenv_fp.pocketenv.records import Unit, add_or_update, named
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.runtime.turns import Turns
@@ -35,14 +34,13 @@ __all__ = ["Delete", "Each", "RecordKind", "Records"]
 
 T = TypeVar("T", bound=Identified)
 T_co = TypeVar("T_co", covariant=True)
-Unit = Result[None, PocketenvError]
 
 LONGEST_SHOWN = 100
 TURNS = 8
 # How often to look for a missing record that another process may be replacing.
 CHANCES = 3
 PAUSE = 0.1
-# The pause doubles so many times at the most.
+# The pause doubles at most this many times.
 LONGEST = 5
 # How often one that was added and is gone is looked for: the other process is about to add its own.
 LOOKS = 6
@@ -100,30 +98,12 @@ class Records(Generic[T]):
         return Failure(self._missing(name_or_id)) if named is None else Success(named)
 
     def set(self, name: str, add: Callable[[], Unit], update: Callable[[T], Unit]) -> Result[T, PocketenvError]:
-        """Add a record, or update the one with this name. Returns the stored record.
-
-        A name that is taken is a 500 without a cause, so the list is read only after that 500. The usual case is two
-        requests, and no other program can take the name in between. If another program deletes the record in between,
-        this starts again, at most ``TURNS`` times.
-        """
+        """Add a record, or update the one with this name. Returns the stored record."""
         with self._turn(name) as late:
-            return Failure(late) if late else self._set(name, add, update)
-
-    def _set(self, name: str, add: Callable[[], Unit], update: Callable[[T], Unit]) -> Result[T, PocketenvError]:
-        for turn in count(1):
-            added = add()
-            if isinstance(added, Success):
-                return self._named(name)
-            refused = added.failure()
-            there = self._named(name) if hides_its_cause(refused) and turn <= TURNS else Failure(refused)
-            if not isinstance(there, Success):
-                return Failure(refused)
-            changed = there.bind(update)
-            if isinstance(changed, Success):
-                return self._named(name)
-            if turn >= TURNS or not _has_status(changed.failure(), 404):
-                return Failure(changed.failure())
-        raise AssertionError("the turns have no end")
+            if late:
+                return Failure(late)
+            done = add_or_update(add, lambda: named(self._each(), name, self._kind.key), update)
+            return self._named(name) if isinstance(done, Success) else Failure(done.failure())
 
     def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         """Delete the record with this name, and add a new one. Returns the stored record.
@@ -136,6 +116,8 @@ class Records(Generic[T]):
             return Failure(late) if late else self._replaced(name, add)
 
     def _replaced(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
+        import random
+
         is_gone = False
         for turn in count(1):
             begun = time.monotonic()
@@ -204,10 +186,8 @@ class Records(Generic[T]):
         return cast("str", getattr(record, self._kind.key))
 
     def _named(self, name: str) -> Result[T, PocketenvError]:
-        for item in self._each():
-            if not isinstance(item, Success) or self._name(item.unwrap()) == name:
-                return item
-        return Failure(self._missing(name))
+        record = named(self._each(), name, self._kind.key)
+        return Failure(self._missing(name)) if record == Success(None) else cast("Result[T, PocketenvError]", record)
 
     def _missing(self, wanted: str) -> RecordNotFound:
         noun = self._kind.noun
@@ -221,7 +201,3 @@ class Records(Generic[T]):
 
 def _is_passing(error: PocketenvError) -> bool:
     return type(error) is ServerError or isinstance(error, TransportError)
-
-
-def _has_status(error: PocketenvError, status: int) -> bool:
-    return isinstance(error, ApiError) and error.status == status

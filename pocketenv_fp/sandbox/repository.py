@@ -28,4 +28,4 @@ def clone(sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]:
     """
     runs = provider_of(sandbox.provider).running_on_create
     running = Success(sandbox) if runs else wait_until_running(sandbox, timeout=LONGEST_WAIT)
-    return running.bind(lambda box: start(box, repo=repo))
+    return running.bind(start(repo=repo))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 
@@ -21,7 +23,7 @@ __all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_s
 _SECRETS = RecordKind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_secrets(
     sandbox: Sandbox,
     *,
@@ -68,7 +70,7 @@ def iter_secrets(
     return pocketenv.iter_secrets(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Secret, PocketenvError]:
@@ -88,11 +90,11 @@ def get_secret(
     return _SECRETS.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, secret=("value",))
+@operation(Sandbox, reads=Need.ID)
 def set_secret(
     sandbox: Sandbox,
     name: VariableName,
-    value: str | FromEnv,
+    value: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -122,16 +124,16 @@ def set_secret(
     >>> set_secret("API_KEY", "sk-12345")
     set_secret('API_KEY', '***')
     """
-    return supported(sandbox, "variables", "set_secret").bind(
-        lambda _: _SECRETS.of(sandbox).set(
-            name,
-            add=lambda: pocketenv.add_secret(sandbox.id, name, value),
-            update=lambda old: pocketenv.update_secret(old.id, name, value),
-        )
+    if refusal := unsupported(sandbox, "variables", "set_secret"):
+        return Failure(refusal)
+    return _SECRETS.of(sandbox).set(
+        name,
+        add=lambda: pocketenv.add_secret(sandbox.id, name, value),
+        update=lambda old: pocketenv.update_secret(old.id, name, value),
     )
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -12,7 +12,8 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Name, PortNumber, Text
 
@@ -50,11 +51,15 @@ _SERVICES = RecordKind[Service]("service", "name", _each, pocketenv.delete_servi
 
 def _changed(change: Change, sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
     services = _SERVICES.of(sandbox)
+    service = services.find(name_or_id)
+    if isinstance(service, Failure):
+        return service
+    changed = change(service.unwrap().id)
     # Look it up by id afterwards: another program may have renamed it.
-    return services.find(name_or_id).bind(lambda service: change(service.id).bind(lambda _: services.find(service.id)))
+    return changed if isinstance(changed, Failure) else services.find(service.unwrap().id)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_services(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Service], PocketenvError]:
@@ -73,7 +78,7 @@ def list_services(
     return pocketenv.list_services(sandbox.id)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -91,7 +96,7 @@ def get_service(
     return _SERVICES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def set_service(
     sandbox: Sandbox,
     name: Name,
@@ -134,10 +139,12 @@ def set_service(
     def update(old: Service) -> Unit:
         return pocketenv.update_service(old.id, name, command, description=description, ports=ports)
 
-    return supported(sandbox, "services", "set_service").bind(lambda _: _SERVICES.of(sandbox).set(name, add, update))
+    if refusal := unsupported(sandbox, "services", "set_service"):
+        return Failure(refusal)
+    return _SERVICES.of(sandbox).set(name, add, update)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def start_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -157,12 +164,12 @@ def start_service(
     >>> [(box | change("clock")).unwrap().status for change in (stop_service, start_service)]
     [Status.STOPPED, Status.RUNNING]
     """
-    return supported(sandbox, "services", "start_service").bind(
-        lambda _: _changed(pocketenv.start_service, sandbox, name_or_id)
-    )
+    if refusal := unsupported(sandbox, "services", "start_service"):
+        return Failure(refusal)
+    return _changed(pocketenv.start_service, sandbox, name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def stop_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -184,7 +191,7 @@ def stop_service(
     return _changed(pocketenv.stop_service, sandbox, name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def restart_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -202,12 +209,12 @@ def restart_service(
     >>> create("my-box") | restart_service("web")
     <Failure: service.getServices: the sandbox ... has no service 'web' (404 RecordNotFound). ...>
     """
-    return supported(sandbox, "services", "restart_service").bind(
-        lambda _: _changed(pocketenv.restart_service, sandbox, name_or_id)
-    )
+    if refusal := unsupported(sandbox, "services", "restart_service"):
+        return Failure(refusal)
+    return _changed(pocketenv.restart_service, sandbox, name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
@@ -12,13 +13,14 @@ from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.preferences import Topic
 from pocketenv_fp.pocketenv.sandboxes import look
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import SandboxName, Text
 
 __all__ = ["get_preferences", "rename", "update_settings"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def rename(
     sandbox: Sandbox, new_name: SandboxName, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
@@ -42,7 +44,7 @@ def rename(
     return _settled(sandbox, Preferences(name=new_name))
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def update_settings(
     sandbox: Sandbox,
     *,
@@ -82,7 +84,7 @@ def update_settings(
     return _settled(sandbox, wanted)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def get_preferences(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Preferences, PocketenvError]:
@@ -114,8 +116,9 @@ def _settled(sandbox: Sandbox, wanted: Preferences) -> Result[Sandbox, Pocketenv
 
     # If no field is set, the error needs no request. If all are set, no field must be read first.
     stays = wanted != Preferences() and None in {wanted.description, wanted.topics, wanted.repo}
-    whole = seen().map(lambda before: _beside(wanted, before)) if stays else Success(wanted)
-    return whole.bind(put).bind(lambda _: seen()).bind(lambda after: _kept(sandbox, after, wanted))
+    whole = seen().map(partial(_beside, wanted)) if stays else Success(wanted)
+    done = whole.bind(put)
+    return done if isinstance(done, Failure) else seen().bind(partial(_kept, sandbox, wanted))
 
 
 def _beside(wanted: Preferences, before: Sandbox) -> Preferences:
@@ -125,7 +128,7 @@ def _beside(wanted: Preferences, before: Sandbox) -> Preferences:
     return Preferences(**(kept | changed))
 
 
-def _kept(sandbox: Sandbox, seen: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
+def _kept(sandbox: Sandbox, wanted: Preferences, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
     # putPreferences returns the same response for an unknown sandbox: only a lookup shows the difference.
     missed = [
         field

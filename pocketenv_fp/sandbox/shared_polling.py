@@ -3,8 +3,8 @@
 The list is used if at least `CROWD` threads wait with the same user and settings. A single waiter looks up its own
 sandbox. There is no polling thread: the first waiter that is due requests the list, and the others wait for it. If the
 request fails, each waiter looks up its own sandbox. A waiter also does so if its sandbox is missing in the list, since
-only that lookup shows that the sandbox is gone. The list lacks topics, repository and owner. So each waiter ends with
-one lookup of its own sandbox, in place of the first one.
+only that lookup shows that the sandbox is gone. The list lacks topics, repository and owner. So a waiter ends with one
+lookup of its own sandbox, unless the next step of its pipeline reads the id and the status only.
 
 Cost: at most one page every `SPACING` seconds, which is 30 of the 500 requests in 30 seconds, for any number of
 waiters. Separate lookups, every half second at first, would use up all 500 with 8 waiters. More pages are requested
@@ -27,7 +27,7 @@ from typing import Self
 from returns.result import Success
 
 from pocketenv_fp.config import Settings, settings
-from pocketenv_fp.http.xrpc import has_door, send
+from pocketenv_fp.http.xrpc import has_door, send, token_did
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import sandboxes_of
 from pocketenv_fp.runtime.forking import after_fork
@@ -212,11 +212,15 @@ class Waiter:
                 return seen, pages
 
     def _join(self, sandbox: Sandbox) -> None:
-        if self._is_alone or self._crowd is not None or sandbox.owner is None:
+        if self._is_alone or self._crowd is not None:
             return
         found = settings()
-        if isinstance(found, Success):
-            self._crowd = _here.enter((found.unwrap(), sandbox.owner.did), self._id)
+        if not isinstance(found, Success):
+            return
+        # A record without an owner is mostly of a sandbox that this user has just created.
+        did = sandbox.owner.did if sandbox.owner else token_did(found.unwrap().token or "")
+        if did is not None:
+            self._crowd = _here.enter((found.unwrap(), did), self._id)
 
     def _leave(self) -> None:
         if self._crowd is not None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from returns.result import Failure, Result, Success
-
-from pocketenv_fp.errors import NotSupported, PocketenvError
+from pocketenv_fp.errors import NotSupported
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.providers import provider_of
 
-__all__ = ["ENVIRONMENT", "Feature", "supported"]
+__all__ = ["ENVIRONMENT", "Feature", "unsupported"]
 
 Feature = Literal["services", "variables", "vscode", "backups", "writes", "volumes"]
 
@@ -32,8 +30,8 @@ _INSTEAD: dict[Feature, str] = {
 }
 
 
-def supported(sandbox: Sandbox, feature: Feature, operation: str) -> Result[Sandbox, PocketenvError]:
-    """Return the sandbox, or Failure(NotSupported) if its provider does not have ``feature``.
+def unsupported(sandbox: Sandbox, feature: Feature, operation: str) -> NotSupported | None:
+    """Return the error if the sandbox's provider does not have ``feature``, otherwise None.
 
     ``writes`` means that a start writes stored files and keys. ``volumes`` means that a start attaches them. A record
     without a provider counts as Cloudflare's.
@@ -42,6 +40,4 @@ def supported(sandbox: Sandbox, feature: Feature, operation: str) -> Result[Sand
     # A start writes and attaches with a shell line. Two providers quote it wrongly.
     of_a_start = feature in {"writes", "volumes"}
     has_it = provider.quoting != "word" if of_a_start else bool(getattr(provider, feature))
-    if has_it:
-        return Success(sandbox)
-    return Failure(NotSupported(operation, provider.name, _INSTEAD[feature]))
+    return None if has_it else NotSupported(operation, provider.name, _INSTEAD[feature])

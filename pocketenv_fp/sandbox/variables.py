@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Variable
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 
@@ -21,7 +22,7 @@ __all__ = ["delete_variable", "get_variable", "iter_variables", "list_variables"
 _VARIABLES = RecordKind[Variable]("variable", "name", pocketenv.iter_variables, pocketenv.delete_variable)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_variables(
     sandbox: Sandbox,
     *,
@@ -68,7 +69,7 @@ def iter_variables(
     return pocketenv.iter_variables(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_variable(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Variable, PocketenvError]:
@@ -90,7 +91,7 @@ def get_variable(
     return _VARIABLES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def set_variable(
     sandbox: Sandbox,
     name: VariableName,
@@ -126,16 +127,16 @@ def set_variable(
     >>> (box | start | exec("printenv STAGE")).map(lambda result: result.stdout.strip())
     <Success: production>
     """
-    return supported(sandbox, "variables", "set_variable").bind(
-        lambda _: _VARIABLES.of(sandbox).set(
-            name,
-            add=lambda: pocketenv.add_variable(sandbox.id, name, value),
-            update=lambda old: pocketenv.update_variable(old.id, name, value),
-        )
+    if refusal := unsupported(sandbox, "variables", "set_variable"):
+        return Failure(refusal)
+    return _VARIABLES.of(sandbox).set(
+        name,
+        add=lambda: pocketenv.add_variable(sandbox.id, name, value),
+        update=lambda old: pocketenv.update_variable(old.id, name, value),
     )
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_variable(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

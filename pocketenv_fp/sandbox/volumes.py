@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
+from pocketenv_fp.http.paging import collected
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.sandbox.records import RecordKind
-from pocketenv_fp.sandbox.support import supported
+from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Limit, Name, Offset, Text
 
@@ -27,7 +30,7 @@ _turns = Turns()
 _VOLUMES = RecordKind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.ID)
 def list_volumes(
     sandbox: Sandbox,
     *,
@@ -74,7 +77,7 @@ def iter_volumes(
     return pocketenv.iter_volumes(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.ID)
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:
@@ -94,7 +97,7 @@ def get_volume(
     return _VOLUMES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID)
 def set_volume(
     sandbox: Sandbox,
     name: Name,
@@ -136,8 +139,9 @@ def set_volume(
     one_spelling = None if path is None else _spelled(path)
     if one_spelling == "/":
         return Failure(InvalidInput("path", "is /, the root of the sandbox's own file system"))
-    change = _Attaching(sandbox, name, one_spelling, read_only=read_only)
-    return supported(sandbox, "volumes", "set_volume").bind(lambda _: change.run())
+    if refusal := unsupported(sandbox, "volumes", "set_volume"):
+        return Failure(refusal)
+    return _Attaching(sandbox, name, one_spelling, read_only=read_only).run()
 
 
 def _spelled(path: str) -> str:
@@ -171,15 +175,10 @@ class _Attaching:
                 changed = self._listed().bind(self._changed)
             return changed
 
-    def _listed(self) -> Result[list[Volume], PocketenvError]:
-        volumes: list[Volume] = []
-        for found in pocketenv.iter_volumes(self._sandbox.id):
-            if not isinstance(found, Success):
-                return Failure(found.failure())
-            volumes.append(found.unwrap())
-        return Success(volumes)
+    def _listed(self) -> Result[tuple[Volume, ...], PocketenvError]:
+        return collected(pocketenv.iter_volumes(self._sandbox.id))
 
-    def _changed(self, volumes: list[Volume]) -> Result[Volume, PocketenvError]:
+    def _changed(self, volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         holder = self._at_the_path(volumes)
         if holder is not None:
             return Success(holder) if holder.name == self._name else Failure(self._taken(holder))
@@ -195,14 +194,16 @@ class _Attaching:
 
     def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
         done = pocketenv.update_volume(volume.id, self._name, self._path, read_only=self._read_only)
-        return done.lash(self._refused).bind(lambda _: pocketenv.get_volume(volume.id))
+        done = done.lash(self._refused)
+        return done if isinstance(done, Failure) else pocketenv.get_volume(volume.id)
 
-    def _added(self, before: list[Volume]) -> Result[Volume, PocketenvError]:
+    def _added(self, before: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         known = {volume.id for volume in before}
         added = pocketenv.add_volume(self._sandbox.id, self._name, self._path, read_only=self._read_only)
-        return added.lash(self._refused).bind(lambda _: self._listed()).bind(lambda now: self._new(known, now))
+        added = added.lash(self._refused)
+        return added if isinstance(added, Failure) else self._listed().bind(partial(self._new, known))
 
-    def _new(self, known: set[str], volumes: list[Volume]) -> Result[Volume, PocketenvError]:
+    def _new(self, known: set[str], volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         mine = (volume for volume in volumes if volume.id not in known and volume.name == self._name)
         # An older volume may be the right one: another program may have added it in between.
         volume = self._at_the_path(volumes) or next(mine, None)
@@ -223,7 +224,7 @@ class _Attaching:
             return Failure(error)
         return Success(None) if holder.name == self._name else Failure(self._taken(holder))
 
-    def _at_the_path(self, volumes: list[Volume]) -> Volume | None:
+    def _at_the_path(self, volumes: Sequence[Volume]) -> Volume | None:
         same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self._path)
         return next(same, None)
 
@@ -231,7 +232,7 @@ class _Attaching:
         return PathTaken(message=f"the volume {volume.name} is at {self._path}", operation=ADD)
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.ID, returns_target=True)
 def delete_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -29,7 +29,8 @@ from pocketenv_fp.models import Piece
 from pocketenv_fp.runtime.deadline import stoppable
 from pocketenv_fp.runtime.forking import after_fork
 from pocketenv_fp.steps.listening import listening
-from pocketenv_fp.steps.operation import Step, demand_step
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Step
 
 __all__ = ["Aio", "Pending", "Pieces", "aio"]
 

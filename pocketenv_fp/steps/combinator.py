@@ -14,8 +14,9 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
-from pocketenv_fp.steps.operation import Applied, Curried, Step, demand_step, is_step
+from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.signature import readable
+from pocketenv_fp.steps.step import Applied, Step, is_step
 from pocketenv_fp.validation import wrong_value
 
 __all__ = ["combinator"]
@@ -31,12 +32,11 @@ class _Combinator(Curried):
     def __init__(
         self,
         function: Callable[..., Result[Any, PocketenvError]],
-        secret: tuple[str, ...],
         check: Callable[..., None] | None,
         *,
         repeatable: bool,
     ) -> None:
-        super().__init__(function, object, frozenset({"token", *secret}), repeatable=repeatable)
+        super().__init__(function, object, repeatable=repeatable)
         self.refuse = check
 
     @cached_property
@@ -145,7 +145,7 @@ def _copied(value: Any) -> Any:
 
 
 def combinator(
-    *, secret: tuple[str, ...] = (), safe: bool = True, check: Callable[..., None] | None = None
+    *, safe: bool = True, check: Callable[..., None] | None = None
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Callable[P, Step[A, B]]]:
     """Decorator for a function of a target and steps: the result takes the steps, and returns a step for a target.
 
@@ -154,6 +154,6 @@ def combinator(
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Callable[P, Step[A, B]]:
-        return cast("Callable[P, Step[A, B]]", _Combinator(function, secret, check, repeatable=safe))
+        return cast("Callable[P, Step[A, B]]", _Combinator(function, check, repeatable=safe))
 
     return decorate

@@ -24,7 +24,7 @@ from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.runtime.deadline import limited, nap
 from pocketenv_fp.runtime.rehearsal import Unknown, duration, fallback, is_rehearsed, note, only
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Step
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
 
 __all__ = [

@@ -29,8 +29,9 @@ from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.runtime.signals import guarded, opened
 from pocketenv_fp.steps.listening import listening, prefixed
-from pocketenv_fp.steps.operation import Curried, Step, demand_step, is_step
+from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.results import Outcome, Results
+from pocketenv_fp.steps.step import Step, is_step
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future

@@ -21,7 +21,7 @@ class _Method(Curried):
     """A method of steps that takes a function of the caller: ``step.map(f)`` and others."""
 
     def __init__(self, function: Callable[..., Any], rehearsed: str, *, safe: bool) -> None:
-        super().__init__(function, object, frozenset({"token"}), repeatable=safe)
+        super().__init__(function, object, repeatable=safe)
         self._rehearsed = rehearsed
 
     @property
@@ -127,4 +127,5 @@ def alt(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Res
 
 @_method("where the step fails, the Result of a function of yours replaces the Failure", safe=False)
 def lash(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
-    return (Success(value) | step).lash(lambda error: _result_of(function, error, "lash"))
+    result = Success(value) | step
+    return _result_of(function, result.failure(), "lash") if isinstance(result, Failure) else result

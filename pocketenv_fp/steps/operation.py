@@ -14,19 +14,17 @@ from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.redaction import secret_names
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.steps.step import Applied, Step, identity, is_step
+from pocketenv_fp.steps.step import Applied, Step, is_step
 from pocketenv_fp.validation import Arguments
 
 __all__ = [
-    "Applied",
     "Curried",
     "Operation",
-    "Step",
     "StepOperation",
     "demand_step",
-    "identity",
-    "is_step",
     "operation",
     "step",
 ]
@@ -53,17 +51,24 @@ class Curried:
         self,
         function: Callable[..., Result[Any, PocketenvError]],
         accepts: type,
-        secret: frozenset[str],
         *,
         repeatable: bool = False,
+        reads: Need = Need.RECORD,
+        returns_target: bool = False,
     ) -> None:
         self.function = function
         self.accepts = accepts
-        self.secret = secret
         self.repeatable = repeatable
+        self.reads = reads
+        self.returns_target = returns_target
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
         update_wrapper(cast("Callable[..., Any]", self), function)
+
+    @cached_property
+    def secret(self) -> frozenset[str]:
+        """The names of the arguments that are masked."""
+        return secret_names(self.function) | {"token"}
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
@@ -177,11 +182,12 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
         self,
         function: Callable[..., Result[Any, PocketenvError]],
         accepts: type,
-        secret: frozenset[str],
         *,
         repeatable: bool = False,
+        reads: Need = Need.RECORD,
+        returns_target: bool = False,
     ) -> None:
-        super().__init__(function, accepts, secret, repeatable=repeatable)
+        super().__init__(function, accepts, repeatable=repeatable, reads=reads, returns_target=returns_target)
         self._alone = (Applied(self, (), {}),)
 
     @property
@@ -199,25 +205,34 @@ def demand_step(value: object, subject: str) -> None:
 
 
 def operation(
-    accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
+    accepts: type[A],
+    *,
+    safe: bool = False,
+    reads: Need = Need.RECORD,
+    returns_target: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
     """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
-    ``secret`` names the arguments to mask. ``safe`` says that the operation is safe to repeat.
+    An argument with a secret has the type `SecretText`. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
+    of a Sandbox, and ``returns_target`` says that its result is, or contains, its target (see `pocketenv_fp.steps.needs`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
-        return Operation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
+        return Operation(function, accepts, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate
 
 
 def step(
-    accepts: type[A], *, secret: tuple[str, ...] = (), safe: bool = False
+    accepts: type[A],
+    *,
+    safe: bool = False,
+    reads: Need = Need.RECORD,
+    returns_target: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], StepOperation[A, P, B]]:
     """Decorator for a function whose further arguments are all optional. The result is a StepOperation."""
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> StepOperation[A, P, B]:
-        return StepOperation(function, accepts, frozenset({"token", *secret}), repeatable=safe)
+        return StepOperation(function, accepts, repeatable=safe, reads=reads, returns_target=returns_target)
 
     return decorate

@@ -32,6 +32,7 @@ from pocketenv_fp.errors import Place, PocketenvError
 from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.redaction import Source, function_name, is_secret, shorten, shown, without_passwords
 from pocketenv_fp.runtime.rehearsal import rehearsing
+from pocketenv_fp.steps.needs import Need, current, needs_of
 
 if TYPE_CHECKING:
     from pocketenv_fp.steps.operation import Curried
@@ -47,6 +48,7 @@ A_contra = TypeVar("A_contra", contravariant=True)
 B_co = TypeVar("B_co", covariant=True)
 
 BRIEF = 200
+ALONE = (Need.RECORD,)
 
 
 class Step(Source, Generic[A_contra, B_co]):
@@ -60,6 +62,9 @@ class Step(Source, Generic[A_contra, B_co]):
     @property
     def _steps(self) -> tuple[Applied, ...]:
         raise NotImplementedError
+
+    def _needs(self) -> tuple[Need, ...]:
+        return needs_of(self._steps)
 
     @property
     def safe(self) -> bool:
@@ -80,15 +85,24 @@ class Step(Source, Generic[A_contra, B_co]):
     def __ror__(self, target: object, /) -> Result[Any, Any]:
         return self._run(target)
 
-    def _run(self, target: object) -> Result[Any, PocketenvError]:
+    def run_before(self, following: Step[B_co, Any], target: object) -> Result[B_co, PocketenvError]:
+        """Run on ``target``, and let the caller run ``following`` on the result. No other code may see that result.
+
+        Its Sandbox may lack what ``following`` does not read, as between two steps of a pipeline.
+        """
+        all_needs = needs_of((*self._steps, *following._steps))
+        return self._run(target, all_needs[: len(self._steps)])
+
+    def _run(self, target: object, needs: tuple[Need, ...] | None = None) -> Result[Any, PocketenvError]:
+        needs = needs or self._needs()
         result = cast("Result[Any, PocketenvError]", target if isinstance(target, Result) else Success(target))
         if (rehearsal := rehearsing()) is not None:
-            return cast("Result[Any, PocketenvError]", rehearsal.run(self._steps, result))
+            return cast("Result[Any, PocketenvError]", rehearsal.run(self._steps, needs, result))
         if isinstance(result, Failure):
             return result
         began = time.perf_counter()
-        for position, applied in enumerate(self._steps, 1):
-            result = applied.perform(result)
+        for position, (applied, need) in enumerate(zip(self._steps, needs, strict=True), 1):
+            result = applied.perform(result, need)
             if isinstance(result, Failure):
                 return self._placed(result.failure(), applied, position, time.perf_counter() - began)
         return result
@@ -222,10 +236,16 @@ def _brief(step: Step[Any, Any]) -> str:
 class _Pipeline(Step[A, B]):
     """Steps in sequence, flattened: ``(a | b) | c`` and ``a | (b | c)`` are equal."""
 
-    __slots__ = ("_sequence",)
+    __slots__ = ("_known_needs", "_sequence")
 
     def __init__(self, sequence: tuple[Applied, ...]) -> None:
         self._sequence = sequence
+        self._known_needs: tuple[Need, ...] = ()
+
+    def _needs(self) -> tuple[Need, ...]:
+        # A pipeline runs many times.
+        self._known_needs = self._known_needs or needs_of(self._sequence)
+        return self._known_needs
 
     @property
     def _steps(self) -> tuple[Applied, ...]:
@@ -249,8 +269,21 @@ class Applied(Step[Any, Any]):
     def _steps(self) -> tuple[Applied, ...]:
         return (self,)
 
-    def perform(self, target: Result[Any, PocketenvError]) -> Result[Any, PocketenvError]:
-        """Run the operation on ``target``, which is not a Failure, and report it to all watchers."""
+    def _needs(self) -> tuple[Need, ...]:
+        return ALONE
+
+    def perform(self, target: Result[Any, PocketenvError], need: Need) -> Result[Any, PocketenvError]:
+        """Run the operation on ``target``, which is not a Failure. ``need`` is what is read of its result."""
+        if current.get() is need:
+            return self._reported(target)
+        mark = current.set(need)
+        try:
+            return self._reported(target)
+        finally:
+            current.reset(mark)
+
+    def _reported(self, target: Result[Any, PocketenvError]) -> Result[Any, PocketenvError]:
+        """Run the operation, and report it to all watchers."""
         ended = begin("step", self.__str__)
         if ended is None:
             return self.operation.run(target, self.args, self.kwargs)

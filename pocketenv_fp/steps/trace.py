@@ -7,10 +7,10 @@
 <Failure: the command ended with exit code 2. ...>
 >>> print(seen)
 began s  took s  requests  outcome        step
-  0.000   0...         3  ok             create()
-  0...   0...         2  ok             start()
+  0.000   0...         2  ok             create()
+  0...   0...         1  ok             start()
   0...   0...         1  CommandFailed  exec('make test', check=True)
-3 steps, 1 failed, 6 requests, ... s
+3 steps, 1 failed, 4 requests, ... s
 
 A notebook shows a picture. `tracing` traces a block of a program, including each `fan_out` in it.
 """
@@ -28,7 +28,8 @@ from returns.result import Result
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.observing.timeline import CallRecord, StepRecord, end_of, timeline
-from pocketenv_fp.steps.operation import Step, demand_step
+from pocketenv_fp.steps.operation import demand_step
+from pocketenv_fp.steps.step import Step
 
 __all__ = ["CallRecord", "StepRecord", "Trace", "Traced", "Tracer", "on_lane", "recording", "trace", "tracing"]
 
@@ -260,7 +261,7 @@ def tracing() -> Generator[Trace]:
     >>> sorted({record.lane for record in seen.steps})
     ['a', 'b']
     >>> seen
-    <trace of 10 steps, 14 requests, ... s>
+    <trace of 10 steps, 10 requests, ... s>
     """
     seen = Trace()
     mark = _recording.set((*_recording.get(), seen))

@@ -3,7 +3,7 @@
 Both sides talk to the same embedded platform, which runs in a process of its own, and take turns. This library's side
 is a new process for each measurement, so that its peak of memory is its own: it times the call and not its imports.
 
-What is measured is this machine's side: to storage and from it. With ``--whole`` there are two rows more, in which the
+The rows measure this machine's side: to storage and from it. With ``--whole`` there are two rows more, in which the
 sandbox unpacks and packs as well; that takes each side the same time. It needs bash, GNU tar, gzip and curl.
 """
 

@@ -1,9 +1,9 @@
 """A fleet at the platform's request limit: ``python -m tests.benchmarks.bench_fleet [--pipelines 500]``.
 
 The embedded platform counts as the real one does, 500 requests in 30 seconds, refused ones included, and boots a
-sandbox for 2 seconds. The fleet is this library's `fan_out`; beside it stand the bound, which is the time that the
-platform gives so many requests, and clients without a limiter that look every half a second, each by itself. Those run
-for as long as the fleet did, at most ``--naive-seconds``.
+sandbox for 2 seconds. The fleet is this library's `fan_out`. The other rows are the bound, which is the time in which
+the platform allows as many requests, and clients without a limiter that look every half a second, each by itself.
+Those run for as long as the fleet did, at most ``--naive-seconds``.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def fleet(pipelines: int, workers: int, limit: int | None = LIMIT) -> Outcome:
 
 
 class Naive:
-    """A client of a few lines, with a session of its own. After a 429 it tries again, at once or when it was told to."""
+    """A client of a few lines, with a session of its own. After a 429 it tries again, at once or after Retry-After."""
 
     def __init__(self, platform: local.Platform, ends: float, *, polite: bool) -> None:
         self._url = f"{platform.url}/xrpc/io.pocketenv.sandbox."

@@ -16,7 +16,7 @@ PROGRAM = "import time; began = time.process_time(); {}; print(time.process_time
 
 
 def seconds(statement: str) -> float:
-    """Import in a fresh interpreter and give the processor seconds that it took there."""
+    """Import in a fresh interpreter and return the processor seconds that it took there."""
     command = [sys.executable, "-c", PROGRAM.format(statement)]
     return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 

@@ -4,7 +4,7 @@
 nothing but the network to wait for, all of it takes 250 ms: that is the ideal. Bare pools of 200 threads do the same
 five requests in the same run, in turns, so that a busy machine slows all alike; the one with http.client and nothing
 else is the floor that Python's threads stand on. Warm, the connections are there, as in a fleet that has been running.
-Cold, a new process makes them and all else, and tells by how much its memory grew. Warnings of full pools are counted.
+Cold, a new process makes them and all else, and prints by how much its memory grew. Warnings of full pools are counted.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ FULL = Full()
 
 
 def bare(url: str, token: str, *, prepared: bool) -> Callable[[], object]:
-    """The same requests by requests: each made anew, or all prepared once."""
+    """The same requests by requests: each made for its call, or all prepared once."""
     session = requests.Session()
     session.mount("http://", HTTPAdapter(pool_maxsize=WORKERS))
     headers = {"Authorization": f"Bearer {token}"}

@@ -104,7 +104,7 @@ def start_here(isolation: Isolation) -> float:
 
 
 def start_command(isolation: Isolation) -> float:
-    """From the start of Python to the first line that tells where the platform is."""
+    """From the start of Python to the first line, which has the platform's address."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "pocketenv_fp.local", "--quiet", "--isolation", isolation]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -189,7 +189,7 @@ def measure(isolation: Isolation) -> None:
         tell(f"one exec of true, median of {ROUNDS}", *one)
         together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, 15, 50)
         tell(f"one of {CLIENTS} execs of true at once, wall time of all / {CLIENTS}", *together)
-        # The platform hangs up on who was idle for some seconds.
+        # The platform closes connections that were idle for some seconds.
         line.close()
         line = Line(platform)
         life = in_turns(lambda: taken(lambda: whole_life(line)), BOXES)

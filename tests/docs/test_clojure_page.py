@@ -1,4 +1,4 @@
-"""The tables for those who come from Clojure: each line of their Python runs, and no function of the SDK is missing."""
+"""The tables for users of the Clojure SDK: each line of their Python runs, and no function of the SDK is missing."""
 
 from __future__ import annotations
 

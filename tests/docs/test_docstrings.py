@@ -111,7 +111,7 @@ def test_every_notebook_is_in_the_list() -> None:
 def test_every_function_of_both_namespaces_is_on_the_page_of_methods() -> None:
     text = (ROOT / ".docs" / "methods.md").read_text(encoding="utf-8")
     public = {f"{module.__name__.split('.')[-1]}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
-    # Another name for the same, and what asks nobody.
+    # The page has each public name, and no other.
     assert public - set(re.findall(r"`(\w+\.\w+)`", text)) == set()
     assert set(re.findall(r"`((?:pocketenv|sandbox)\.[a-z_]+)`", text)) <= public
 

@@ -1,4 +1,4 @@
-"""The notebooks as they are kept: what they show is what they do, and nothing of who ran them.
+"""The notebooks as they are kept: what they show is what they do, and nothing of the machine that ran them.
 
 After a change, ``python -m tests.notebooks`` runs them and writes their outputs.
 """
@@ -20,7 +20,7 @@ NAMES = notebooks.names()
 each_notebook = pytest.mark.parametrize("name", NAMES)
 
 MACHINE = re.compile(
-    r"(?<![\w.])/(?:home|root|Users|tmp|var|opt|mnt|private|usr/local|work)/"  # a path of whoever ran it
+    r"(?<![\w.])/(?:home|root|Users|tmp|var|opt|mnt|private|usr/local|work)/"  # a path of the machine that ran it
     r"|(?:127\.0\.0\.1|localhost):\d"  # a port of that run
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # an id
     r"| at 0x[0-9a-f]{6,}"  # an address in memory

@@ -58,13 +58,13 @@ def public() -> set[str]:
         home = inspect.getmodule(getattr(pocketenv_fp, name))
         # `identity` is a value, of a module's own.
         found.add(f"{home.__name__ if home else 'pocketenv_fp.steps.step'}.{name}")
-    return found - {"pocketenv_fp.pocketenv.create_sandbox"}  # the alias, which its page tells of in words
+    return found - {"pocketenv_fp.pocketenv.create_sandbox"}  # the alias, which its page describes in words
 
 
 def test_every_public_name_has_its_place_with_signature_and_examples(site: Path) -> None:
     text = "\n".join(pages(site).values())
     assert {name for name in public() if f'id="{name}"' not in text} == set()
-    # The prompts of an example are told from its code: it is shown as a session.
+    # The page marks the prompts of an example: it is shown as a session.
     assert pages(site)["api/sandbox.html"].count('<span class="gp">') > len(sandbox.__all__)
     assert "&gt;&gt;&gt;" not in re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
     for name in ("exec", "start", "copy_to"):

@@ -1,7 +1,7 @@
 """Every fault of the embedded platform, met by every kind of operation at each of its requests.
 
-What comes back, how often the platform was asked and how often it did the work, once for a fault that passes and once
-for one that stays. The table of it is printed at the end of the run.
+Each test checks the result, the number of requests and how often the platform did the work, once for a fault that
+passes and once for one that stays. Their table is printed at the end of the run.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def is_repeated(kind: Kind, fault: Fault) -> bool:
 
 
 def expected(kind: Kind, fault: Fault) -> tuple[type[PocketenvError], object]:
-    """An archive that is none is no answer of the platform that could be decoded."""
+    """A download of other bytes is an ArchiveError: there is no response that could be decoded."""
     is_none = isinstance(fault, Truncated | Garbage) or fault == Html()
     return (ArchiveError, None) if kind.is_archive and is_none else FAULTS[fault]
 
@@ -200,9 +200,9 @@ def forget(fault: Fault) -> None:
         servers.forget()
 
 
-# Until the window of a 429 is over nobody sends anything, nor does a create take back what it made.
+# Until the window of a 429 is over, no thread sends a request, and a create does not delete its sandbox.
 HOUR = Refuse(429, retry_after=3600)
-# What has nothing to say may be empty: nothing tells it from the platform's own answer.
+# A response without content may be empty: it looks the same as the platform's own.
 EMPTY = Garbage(body=b"")
 WORDLESS = {"procedure", "create: env", "upload: unpacked"}
 EACH = pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def seen(world: World, name: str) -> set[str]:
 
 
 def assert_sandboxes(world: World, before: set[str], name: str, fault: Fault, result: Result[Any, Any]) -> None:
-    """One that was asked for, none, or the one that nobody was told of."""
+    """The sandbox of the create, none, or the one whose response was lost."""
     untold = name == "create" and fault.works and isinstance(result, Failure)
     made = seen(world, name) - before
     assert len(made) == (name in CREATIONS and (untold or isinstance(result, Success)))
@@ -294,7 +294,7 @@ def test_an_answer_that_is_late_is_waited_for_until_the_time_out_and_work_is_nev
         assert planned.worked <= 1 or kind.repeated
     assert time.monotonic() - began < 2 * fault.seconds + GRACE
     if kind.method in PATIENT or kind.method.endswith("/cp"):
-        # An archive that did not come in time is sent or packed anew.
+        # An archive that did not come in time is sent or packed again.
         assert isinstance(result, Success)
         outcome = "waited" if kind.method in PATIENT else "repeated"
     else:

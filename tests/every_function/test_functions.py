@@ -183,9 +183,9 @@ def target_of(name: str) -> Any:
 
 # What they need by name.
 NAMED = {"put_preferences": {"description": "d"}, "sh": {"word": "a b"}, "update_settings": {"description": "d"}}
-# It asks nobody.
+# It sends no request.
 OFFLINE = {"generate_ssh_keys"}
-# The platform has no handler for these, and nobody is asked.
+# The platform has no handler for these, and no request is sent.
 UNSUPPORTED = {"create_integration", "list_integrations"}
 PUBLIC_QUERIES = {
     *("get_sandbox", "list_sandboxes", "list_sandboxes_by_actor", "get_profile", "wait_until_running"),
@@ -205,7 +205,7 @@ Function = Callable[..., Result[Any, Exception]]
 
 
 def the_function(module: Any, name: str) -> Function:
-    """A public function; of one that gives an iterator, what gives its first item."""
+    """A public function. For one that returns an iterator, a function that returns its first item."""
     function: Any = getattr(module, name)
     if name in NAMED:
         return partial(function, **NAMED[name])

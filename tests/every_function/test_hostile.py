@@ -170,14 +170,14 @@ def results(module: Any, name: str, arguments: tuple[Any, ...], config: Config) 
 
 
 class Hostile:
-    """One server for all, which says what it is told to next, and how often which outcome came."""
+    """One server for all, with the answers that it sends next, and a count of each outcome."""
 
     def __init__(self) -> None:
         self.answers: list[Reply] = [Reply()]
         self.outcomes = Counter[str]()
 
     def answer(self, _: object) -> Reply:
-        """The next of the answers, the last one for ever."""
+        """The next of the answers. The last one repeats."""
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 

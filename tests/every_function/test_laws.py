@@ -93,7 +93,7 @@ COIN: st.SearchStrategy[Any] = st.booleans()
 
 
 class Given(NamedTuple):
-    """An operation's name and what to give it besides its target."""
+    """An operation's name and its arguments besides the target."""
 
     name: str
     args: tuple[Any, ...]

@@ -101,7 +101,7 @@ def guises(text: str) -> Iterator[str]:
 
 
 def slices(name: str, text: str) -> set[str]:
-    """All that may not be seen of a text: every run of so many characters of it, in every guise.
+    """All parts of a text that must stay hidden: every run of SLICE characters of it, in every encoding.
 
     The platform itself shows the first 11 characters of an auth key and the first 10 of a private key.
     """
@@ -172,7 +172,7 @@ def chained(result: Result[Any, PocketenvError]) -> None:
 
 
 def echo(request: Request) -> Reply:
-    """A server that tells everything back that it was told, as some do in their errors."""
+    """A server that repeats each request in its response, as some do in their errors."""
     said = f"{request.verb} {request.path} {request.headers} {request.body.decode()}"
     return reply(json.dumps({"error": "Debug", "message": said}).encode(), 500)
 
@@ -239,7 +239,7 @@ def kept(box: Sandbox) -> Iterator[Act]:
 
 
 def in_wrong_places(box: Sandbox) -> Iterator[Act]:
-    """Mistakes: values in each other's places, and what nobody can take."""
+    """Mistakes: values in each other's places, and values that no function accepts."""
     yield lambda: sandbox.set_ssh_keys(box, PUBLIC, PRIVATE)
     yield lambda: sandbox.set_ssh_keys(box, PRIVATE, PRIVATE)
     yield lambda: sandbox.set_ssh_keys(box, SECRET, PUBLIC)
@@ -601,5 +601,5 @@ def test_nothing_is_printed_by_a_program_nor_by_the_platform_that_it_uses() -> N
     for text in (ran.stdout, ran.stderr, out, err):
         assert token not in text
         assert leaks(text) == set()
-    # The one line that must have it, for who is to use the platform.
+    # The one line that must have it, for programs that use the platform.
     assert [line.split("=")[0] for line in lines if token in line] == ["export POCKETENV_TOKEN"]

@@ -1,4 +1,4 @@
-"""`explain` and `as_curl`: what is told is what is sent, nothing is done, and no secret is told."""
+"""`explain` and `as_curl`: they list the requests that a run sends, send none, and show no secret."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ from pocketenv_fp.observing import observing
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.operation import Applied, step
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.step import Applied
 from tests.conformance import contract
 from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.every_function.test_laws import NAMES, arguments
@@ -108,7 +109,7 @@ def never(_: object) -> Any:
     raise AssertionError("no function of the program is called")
 
 
-# What is told is what is sent
+# The listed requests are those that are sent
 
 
 def told_of(platform: local.Platform, before: int) -> list[str]:
@@ -683,7 +684,7 @@ def test_it_is_printed_with_long_texts_cut() -> None:
     explanation = explain(exec(f"echo {'x' * 1199}"), BOX)
     assert re.search(r"-c \$'echo xxx.*… ‹1,\d{3} characters›", str(explanation))
     assert f"echo {'x' * 1199}" in (explanation.requests[0].body or "")
-    assert repr(explain(create | start, "b")) == "<Explanation of create() | start(): 5 requests>"
+    assert repr(explain(create | start, "b")) == "<Explanation of create() | start(): 4 requests>"
     assert len(repr(explanation)) < 300
 
 

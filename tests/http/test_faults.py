@@ -45,7 +45,7 @@ def place() -> Iterator[local.Platform]:
 
 @pytest.fixture(autouse=True)
 def _fresh(place: local.Platform) -> Iterator[None]:
-    """No test waits for the request limit that another was told of."""
+    """No test waits because of a 429 in another test."""
     servers.forget()
     yield
     place.faults.clear()
@@ -67,7 +67,7 @@ def asked(place: local.Platform, method: str) -> int:
 
 
 def shape(error: PocketenvError) -> tuple[type[PocketenvError], object]:
-    """The kind of an error, and what tells it from others of that kind."""
+    """The kind of an error, and the fields that distinguish it from others of that kind."""
     match error:
         case TransportError(kind=kind, maybe_sent=True):
             return TransportError, kind

@@ -1,4 +1,4 @@
-"""Lists read to their end, page after page, although they have no order and change meanwhile."""
+"""Lists read to their end, page after page, although they have no order and change between the pages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def record(number: int) -> Secret:
 
 
 class Shelf:
-    """A list as the platform has them: no order that lasts, and somebody who adds and deletes between the pages."""
+    """A list as the platform has them: no order that lasts, and another program that adds and deletes between the pages."""
 
     def __init__(self, count: int, changes: Callable[[list[Secret]], object] = lambda _: None, seed: int = 0) -> None:
         self.records = [record(number) for number in range(count)]

@@ -35,7 +35,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Fault(NamedTuple):
-    """Where the first connection breaks: after so many bytes of a part."""
+    """Where the first connection breaks: after this number of bytes of a part."""
 
     place: str  # "accept", "hello", "request", "answer" or "tunnel"
     after: int

@@ -39,7 +39,7 @@ def place() -> Iterator[local.Platform]:
 
 @pytest.fixture(autouse=True)
 def _fresh(place: local.Platform) -> Iterator[None]:
-    """No test waits for the request limit that another was told of."""
+    """No test waits because of a 429 in another test."""
     servers.forget()
     yield
     place.faults.clear()

@@ -73,7 +73,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch, small_bundle: str) -> Iterator[None]:
-    """Proxies and certificates are read once a platform: no test sees those of another, or of who runs the tests."""
+    """Proxies and certificates are read once a platform: no test sees those of another, or of this machine's user."""
     for name in (*PROXIES, *map(str.upper, PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", small_bundle)
@@ -418,7 +418,7 @@ def test_an_explicit_bundle_wins_over_the_environments(
 
 
 def test_a_directory_of_certificates_may_be_the_bundle(authority: trustme.CA, tmp_path: Path) -> None:
-    # An empty one trusts nobody; that it is read as a directory shows in the kind of the failure.
+    # An empty one trusts no certificate. The kind of the failure shows that it is read as a directory.
     with secured(authority) as server:
         assert broke(look(client(server.url, verify=str(tmp_path)))).kind == "tls"
 

@@ -351,7 +351,7 @@ def test_a_method_without_output_may_answer_nothing_or_an_object(body: bytes) ->
 
 @pytest.mark.parametrize("body", [PAGE, b"OK", b"null", b"[]"])
 def test_a_method_without_output_that_answers_a_page_did_nothing(body: bytes) -> None:
-    # Somebody's gateway or login page answers 200 to everything.
+    # A gateway or login page may answer 200 to everything.
     with Server(servers.always(reply(body))) as server:
         assert isinstance(pocketenv.delete_secret("1", config=client(server.url)).failure(), DecodeError)
 

@@ -52,6 +52,7 @@ from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.cards import card, list_card
 from pocketenv_fp.jupyter.markup import clipped, escaped, linked, shortened
 from pocketenv_fp.models import CodeError, Display, Record
+from pocketenv_fp.redaction import secret_names
 
 SECRET = "sk-UniqueSecretOfTheCardsTest-91bd7e"
 HOSTILE = (
@@ -317,7 +318,7 @@ def test_what_is_not_this_librarys_keeps_its_own_picture() -> None:
 
 
 class Broken:
-    """Somebody else's value that shows nothing of itself."""
+    """A value of another library, whose repr and HTML raise."""
 
     def __repr__(self) -> str:
         raise ValueError("<broken>")
@@ -593,7 +594,7 @@ def test_a_carriage_return_begins_its_line_anew(text: str, shown: str) -> None:
 
 @EACH_KIND
 def test_no_card_shows_what_a_record_hides(kind: type[Record]) -> None:
-    hidden = getattr(kind, "_hidden", ())
+    hidden = secret_names(kind)
     record = filled(kind, "shown")
     secretive = msgspec.structs.replace(record, **dict.fromkeys(hidden, SECRET))
     shown = [
@@ -614,7 +615,7 @@ def test_no_card_shows_what_a_record_hides(kind: type[Record]) -> None:
 
 
 def test_there_are_records_that_hide_something() -> None:
-    assert sum(bool(getattr(kind, "_hidden", ())) for kind in KINDS) >= 5
+    assert sum(bool(secret_names(kind)) for kind in KINDS) >= 5
     assert SECRET not in card(Success(SshKeyPair(SECRET, "ssh-ed25519 AAAA")))
 
 

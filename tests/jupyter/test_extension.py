@@ -392,7 +392,7 @@ def test_what_is_said_of_a_name_moves_no_cursor(loaded: Shell, capsys: pytest.Ca
     assert "\x1b" not in capsys.readouterr().out
 
 
-# The line that tells what runs
+# The line with the running steps
 
 
 def begun(board: Board, name: str) -> Ended:
@@ -474,14 +474,14 @@ class Kernel:
         self.manager: Any = manager
         self.client: BlockingKernelClient = cast("Any", manager).client()
 
-    def run(self, source: str, told: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
-        """Run a cell and give what it sent, telling ``told`` of each message when it comes."""
+    def run(self, source: str, listen: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
+        """Run a cell and return its messages. ``listen`` is called with each message when it comes."""
         sent: list[dict[str, Any]] = []
 
         def hear(message: dict[str, Any]) -> None:
             sent.append(message)
-            if told is not None:
-                told(message)
+            if listen is not None:
+                listen(message)
 
         # pyright does not see through the client's wrapping of coroutines.
         cast("Any", self.client).execute_interactive(source, store_history=True, timeout=60, output_hook=hear)
@@ -493,7 +493,7 @@ def of_kind(sent: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
 
 
 def lines(sent: list[dict[str, Any]]) -> list[str]:
-    """What the line that tells what runs has said."""
+    """The texts of the line with the running steps."""
     shown = of_kind(sent, "display_data", "update_display_data")
     assert len({content["transient"]["display_id"] for content in shown}) <= 1
     assert len(of_kind(sent, "display_data")) <= 1
@@ -508,7 +508,7 @@ def kernel(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) -
     manager_any = cast("Any", manager)
     variables = {"HOME": home, "PATH": f"{path}:/usr/bin:/bin", **platform.environment}
     with pytest.MonkeyPatch.context() as surroundings:
-        # Who looks for kernels makes this directory, and a module's fixture comes before each test's own home.
+        # The search for kernels makes this directory, and a module's fixture comes before each test's own home.
         surroundings.setenv("IPYTHONDIR", home)
         manager_any.start_kernel(env=variables, cwd=str(ROOT))
     running = Kernel(manager)

@@ -1,4 +1,4 @@
-"""Watching: what watchers are told, in which order, and that they can do no harm."""
+"""Watching: the events of watchers, their order, and that watchers can do no harm."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stumble(name: str) -> Result[str, PocketenvError]:
 
 
 class Notes:
-    """A watcher that writes down what it is told."""
+    """A watcher that records its events."""
 
     def __init__(self) -> None:
         self.begun: list[Begun] = []

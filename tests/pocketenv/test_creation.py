@@ -1,4 +1,4 @@
-"""Creating: the sandbox that was asked for or none, whatever fails and whoever interrupts it."""
+"""Creating: the whole sandbox or none, with every failure and every interrupt."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_an_answer_that_says_renamed_and_did_nothing_is_no_success(place: local.
     assert mine() == []
 
 
-# What cannot be right is told before anything is sent
+# Wrong arguments are refused before a request is sent
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -606,7 +606,7 @@ DID = "did:plc:aliceaaaaaaaaaaaaaaaaaaa"
 
 
 def token_of(**claims: object) -> str:
-    """A token as the platform signs them, with a signature that is none."""
+    """A token in the platform's form, with a wrong signature."""
     head, body = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims))
     return f"{head}.{body}.signature"
 

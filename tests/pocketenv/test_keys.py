@@ -1,4 +1,4 @@
-"""Key pairs that are made here: what OpenSSH itself says of them, and that nobody sees the private one."""
+"""Key pairs that are made here: OpenSSH accepts them, and the private one is never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: what is told, how often, and what a bar shows."""
+"""Progress: its reports, how often they come, and the text of a bar."""
 
 from __future__ import annotations
 

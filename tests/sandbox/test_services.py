@@ -41,7 +41,7 @@ from tests import servers
 from tests.local.wire import eventually
 from tests.servers import BOX, Server, client, reply
 
-# Tells its process, and waits.
+# Prints its process id, and waits.
 WAITS = "echo $$ >> pids; exec sleep 1000"
 CHANGES: dict[str, Callable[[str], Step[Sandbox, Service] | Step[Sandbox, Sandbox]]] = {
     "get": get_service,

@@ -206,7 +206,7 @@ def test_what_is_not_changed_stays_whether_or_not_the_platform_would_keep_it(
     box: Sandbox, between: Recorder, field: str
 ) -> None:
     said: dict[str, Any] = {"description": "one", "topics": ("a", "b"), "repo": "https://example.com/x.git"}
-    # By somebody else, so that the record in hand knows nothing of it.
+    # By another client, so that the record in hand does not have it.
     assert pocketenv.put_preferences(box.id, **said) == Success(None)
     kept = {name: value for name, value in said.items() if name != field}
 
@@ -367,7 +367,7 @@ def many(platform: local.Platform, config: Config, count: int = MANY) -> list[st
 
 @pytest.fixture
 def owner(environment: dict[str, str], platform: local.Platform) -> tuple[str, Config]:
-    """The handle and the Config of somebody new."""
+    """The handle and the Config of a new user."""
     assert environment
     handle = f"u{uuid4().hex}.test"
     return handle, Config(token=platform.new_user(handle))
@@ -464,7 +464,7 @@ def test_a_terminal_token_can_be_read_and_is_not_shown(environment: dict[str, st
         assert made.token not in shown
     with pytest.raises(pickle.PicklingError):
         pickle.dumps(made)
-    # It is of another kind than the one of the API, which takes it for nobody's.
+    # It is of another kind than the one of the API, which finds no user for it.
     assert isinstance(me(token=made.token).failure(), (ProfileNotFound, Unauthorized))
 
 

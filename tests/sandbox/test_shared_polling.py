@@ -1,7 +1,7 @@
-"""Many who wait for sandboxes of one owner are told together, and none of them is told anything wrong."""
+"""Threads that wait for sandboxes of one owner share a list, and each gets the right status."""
 
 # pyright: reportPrivateUsage=false
-# Whether somebody is still taken for one who waits can be seen nowhere else.
+# Only the private state shows whether a thread still counts as waiting.
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def booting() -> Iterator[local.Platform]:
 
 @pytest.fixture
 def place(booting: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Platform]:
-    """The same, empty and well, for whoever is logged in there. Its lists may be asked for more often than usual."""
+    """The same, empty and well, for every login there. Its lists may be requested more often than usual."""
     monkeypatch.setattr(shared_polling, "SPACING", 0.4)
     booting.remove_sandboxes()
     booting.faults.clear()
@@ -80,7 +80,7 @@ def test_many_who_wait_ask_one_question(place: local.Platform) -> None:
     sent = asked(place)
     assert [box.unwrap().id for box in running] == [box.id for box in boxes]
     assert {box.unwrap().status for box in running} == {Status.RUNNING}
-    # Each looks once at its own in the end, and those who came first before there were others.
+    # Each thread looks once at its own in the end, and the first ones also before there were others.
     assert 1 <= sent[LIST] <= BOOT / shared_polling.SPACING + 2
     assert sent.total() < MANY * 2
 
@@ -151,7 +151,7 @@ def test_sandboxes_of_two_owners_are_not_mixed_up(slow: local.Platform) -> None:
     slow.calls.clear()
     running = fan_out(wait_until_running, [*mine, *foreign])
     assert [box.unwrap().id for box in running] == [box.id for box in (*mine, *foreign)]
-    # Who waits does so as one user, and what somebody else owns is in another list.
+    # A thread waits as one user, and another user's sandboxes are in another list.
     assert asked(slow)[LIST] >= 2
     assert asked(slow)["sandbox.getSandbox"] < 2 * len(running)
 

@@ -27,7 +27,7 @@ ALONE = 6
 PIPELINES = 20
 LONGEST = 1.2
 
-# What becomes of each pipeline hangs on the number of its target. It prints what came back, until somebody stops it.
+# The number of its target decides the fate of each pipeline. It prints the results, until a signal stops it.
 PROGRAM = """
 import sys
 from pocketenv_fp import *
@@ -69,7 +69,7 @@ else:
     fan_out(run, names, max_workers=6)
 """
 
-# A create whose answer is lost leaves a sandbox that nobody can know, and one that cannot be deleted stays: not here.
+# No faults for create and delete: a lost response leaves a sandbox with an unknown id, and a failed delete leaves one.
 FAULTS: tuple[tuple[str, Fault], ...] = (
     ("sandbox.exec", Refuse(500)),
     ("sandbox.exec", Drop(after_work=True)),
@@ -86,7 +86,7 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
 
 
 def run(number: int, seed: int, environment: dict[str, str]) -> tuple[int, list[str], str]:
-    """Run one program and interrupt most of them at some moment. Give how it ended and what it told."""
+    """Run one program and interrupt most of them at some moment. Return its exit and its output."""
     chance = random.Random(seed * 1000 + number)  # no secret hangs on it
     kind = "raises" if number % 5 == 4 else "goes on"
     way = "fleet" if number < FLEETS else "alone"

@@ -369,7 +369,7 @@ def test_who_does_not_use_it_does_not_wait_for_asyncio_to_be_imported() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(platform: local.Platform) -> Iterator[None]:
-    """A coroutine that nobody awaits is warned of when it is collected: here, and not in another test."""
+    """A coroutine that is never awaited causes a warning when it is collected: here, and not in another test."""
     del platform
     yield
     gc.collect()

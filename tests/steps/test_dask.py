@@ -48,7 +48,8 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.errors import Place
 from pocketenv_fp.local.faults import Refuse
-from pocketenv_fp.steps.operation import Step, step
+from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.step import Step
 from tests.places import ROOT
 
 pytestmark = pytest.mark.slow

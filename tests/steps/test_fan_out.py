@@ -215,7 +215,7 @@ def test_a_process_that_dies_is_a_failure_of_what_it_had_and_of_what_comes_after
         assert fan_out(die, ["a"], executor=pool) == [Success("a")]
         results = fan_out(die, ["b", "dies", "c", "d"], executor=pool)
         assert results[1:] == [Failure(WorkerLost())] * 3
-        assert results[0] in {Success("b"), Failure(WorkerLost())}  # it may be done, and not yet told
+        assert results[0] in {Success("b"), Failure(WorkerLost())}  # it may be done, and not yet reported
         # The pool takes nothing any more.
         assert fan_out(die, ["e"], executor=pool) == [Failure(WorkerLost())]
 

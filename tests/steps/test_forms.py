@@ -71,14 +71,17 @@ def pattern_matching() -> Ran:
 FORMS = (operator, flowing, flowing_with_bind, nested_as_clojure_threads_it, pipeline_value, pattern_matching)
 CREATED = ["createSandbox", "putPreferences", "getSandbox"]
 REQUESTS = [*CREATED, "startSandbox", "getSandbox", "getSandbox", "exec"]
+# A pipeline that exists before it runs leaves out the lookups that no step reads.
+AS_DATA = ["createSandbox", "putPreferences", "startSandbox", "getSandbox", "exec"]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 @pytest.mark.usefixtures("environment")
-def test_each_form_runs_the_same_requests_to_the_same_result(form: Callable[[], Ran], platform: local.Platform) -> None:
+def test_forms_have_the_same_result(form: Callable[[], Ran], platform: local.Platform) -> None:
     platform.calls.clear()
     assert form() == HELLO
-    assert [(name.rpartition(".")[2], status) for name, status in platform.calls] == [(each, 200) for each in REQUESTS]
+    requests = AS_DATA if form in {pipeline_value, pattern_matching} else REQUESTS
+    assert [(name.rpartition(".")[2], status) for name, status in platform.calls] == [(each, 200) for each in requests]
 
 
 @pytest.mark.usefixtures("environment")

@@ -170,7 +170,7 @@ def test_a_failure_is_given_back_and_nothing_is_sent(
     assert step(failed) is failed
     assert (failed | step) is failed
     assert (start | step | stop)(failed) is failed
-    # Only all the arguments of copy_to tell whether the first is its target.
+    # Only all the arguments of copy_to show whether the first is its target.
     if name_of(step) != "copy_to":
         assert public(name_of(step))(failed, nonsense=1) is failed, "what was to come does not matter any more"
     assert list(platform.calls) == before
@@ -457,7 +457,7 @@ def test_do_notation_stops_at_the_first_failure(environment: dict[str, str], pla
     assert len(platform.calls) == before + 1
 
 
-# To a person who looks
+# How it looks to a reader
 
 
 @pytest.mark.parametrize("name", sorted({*sandbox.__all__, *OF_A_NAME}))

@@ -78,7 +78,7 @@ def test_there_is_a_record_for_each_step_with_its_calls_and_its_time() -> None:
     assert [(s.step, s.depth, s.outcome, s.requests) for s in seen.steps] == [
         ("create()", 0, "ok", 3),
         ("tap(start() | exec('sleep 0.1'))", 0, "ok", 0),
-        ("start()", 1, "ok", 2),
+        ("start()", 1, "ok", 1),
         ("exec('sleep 0.1')", 1, "ok", 1),
         ("exec('exit 3', check=True)", 0, "CommandFailed", 1),
     ]
@@ -90,7 +90,7 @@ def test_there_is_a_record_for_each_step_with_its_calls_and_its_time() -> None:
     assert slept.began + slept.seconds <= tapped.began + tapped.seconds
     assert all(s.began <= call.began for s in seen.steps for call in s.calls)
     assert all(call.began + call.seconds <= s.began + s.seconds for s in seen.steps for call in s.calls)
-    assert seen.requests == len(seen.calls) == 7
+    assert seen.requests == len(seen.calls) == 6
     assert seen.seconds == pytest.approx(failed.began + failed.seconds)
 
 
@@ -143,7 +143,7 @@ def test_a_fleet_is_told_by_its_targets() -> None:
         fan_out(ephemeral(start | exec("true")), ["a", "b", "c"])
     assert {s.lane for s in seen.steps} == {"a", "b", "c"}
     counts = {lane: sum(s.requests for s in seen.steps if s.lane == lane) for lane in ("a", "b", "c")}
-    assert counts == {"a": 7, "b": 7, "c": 7}
+    assert counts == {"a": 5, "b": 5, "c": 5}
     rows = [line.split(maxsplit=4)[4].split(":")[0] for line in str(seen).splitlines()[1:-1]]
     assert len(rows) == len(seen.steps)
     assert len({(before, after) for before, after in pairwise(rows) if before != after}) == 2
@@ -159,7 +159,7 @@ def test_what_other_executors_did_is_in_the_trace(kind: str) -> None:
     assert {(s.lane, s.step) for s in seen.steps} == {
         (name, step) for name in ("a", "b") for step in ("start()", "exec('echo up')")
     }
-    assert seen.requests == 6
+    assert seen.requests == 4
     assert all(0 <= s.began <= seen.seconds for s in seen.steps)
 
 
@@ -238,7 +238,7 @@ def test_the_picture_of_a_pipeline_has_a_bar_for_each_step_and_call() -> None:
     traced = trace(create | exec("exit 3", check=True))("my-box")
     page = Page(traced.trace.picture())
     assert page.open == []
-    assert page.tags.count("rect") == 2 + 4
+    assert page.tags.count("rect") == 2 + 3
     assert "create()" in page.text
     assert "✕ CommandFailed exec('exit 3', check=True)" in page.text
     assert "sandbox.createSandbox: 200" in page.text
@@ -252,7 +252,7 @@ def test_the_picture_of_a_fleet_has_a_row_for_each_target() -> None:
     page = Page(seen.picture())
     assert page.tags.count("rect") == 2 * 3
     assert "✕ a" in page.text
-    assert page.text.count("5 req") == 2
+    assert page.text.count("4 req") == 2
     assert "failed" in page.text
 
 

@@ -66,7 +66,7 @@ def place() -> Iterator[local.Platform]:
 
 @pytest.fixture
 def config(place: local.Platform) -> Iterator[Config]:
-    """Somebody who is logged in to a platform of this file's own, and whose every call goes there."""
+    """A login to a platform of this file's own, which all calls use."""
     mine = Config(
         api_url=place.url, storage_url=place.storage_url, token=place.token, public_key=place.public_key, retries=3
     )
@@ -360,7 +360,7 @@ def test_the_turn_of_another_create_is_waited_for_no_longer(place: local.Platfor
 
 def test_a_create_is_undone_although_the_time_is_over(place: local.Platform, config: Config) -> None:
     del config
-    # The answer to the deletion is lost: only a look tells that there is nothing to tell of.
+    # The response to the deletion is lost: only a lookup shows that nothing is left to report.
     place.faults.add("sandbox.createSandbox", Slow(SOON + 0.5))
     place.faults.add("sandbox.deleteSandbox", Drop(after_work=True))
     began = time.monotonic()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import base64
-import functools
 import os
 import zlib
+from functools import cache, partial
 from importlib.resources import files
 from typing import Annotated
 
@@ -27,6 +27,7 @@ from pocketenv_fp.sandbox.commands.job_follow import ended
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
 from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, Asking, Place, Work
 from pocketenv_fp.sandbox.commands.wire_form import Command
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Seconds, Text, unsendable
 
@@ -36,7 +37,7 @@ ContextName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _LINE = f'command -v python3 >/dev/null 2>&1 || exit {NO_PYTHON}\nexec python3 "$1" {{}}'
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def run_code(
     sandbox: Sandbox,
     source: str,
@@ -110,7 +111,7 @@ def run_code(
     on_piece = None if own is None else WithoutAnswer(asked.mark, own).take
     work = Work(Command(line, stdin=source.encode(), script=_program()))
     looked = run_to_the_end(asking, work, output, on_piece).alt(_named)
-    done = looked.bind(lambda look: ended(look, output))
+    done = looked.bind(partial(ended, output=output))
     if isinstance(done, Failure):
         return done
     if asking.repeats or output.place.stdout > PIECE_BYTES or output.place.stderr > PIECE_BYTES:
@@ -147,7 +148,7 @@ def restart_context(
     asking, output = _asking(sandbox, os.urandom(10).hex()), Output(Place())
     work = Work(Command(_LINE.format(f"restart {context}"), script=_program()))
     looked = run_to_the_end(asking, work, output, None)
-    return looked.bind(lambda look: ended(look, output)).bind(lambda done: _restarted(done, sandbox))
+    return looked.bind(partial(ended, output=output)).bind(partial(_restarted, sandbox))
 
 
 def _asking(sandbox: Sandbox, run: str) -> Asking:
@@ -155,7 +156,7 @@ def _asking(sandbox: Sandbox, run: str) -> Asking:
     return Asking(Job(sandbox, f".run-{run}"))
 
 
-@functools.cache
+@cache
 def _program() -> str:
     """Return the modules of the program as one file, a third as long by compression."""
     kept: list[ast.stmt] = []
@@ -185,7 +186,7 @@ def _without_error(result: CodeResult) -> Result[CodeResult, PocketenvError]:
     return Failure(CodeFailed(error.kind, error.message, error.traceback, result.stdout, result.stderr))
 
 
-def _restarted(done: ExecResult, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
+def _restarted(sandbox: Sandbox, done: ExecResult) -> Result[Sandbox, PocketenvError]:
     if done.exit_code == NO_PYTHON:
         return Failure(NotSupported("restart_context", instead=INSTALL))
     if done.exit_code:

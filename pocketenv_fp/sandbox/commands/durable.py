@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from returns.result import Failure, Result
 
@@ -43,7 +44,7 @@ def run_durably(
     if not isinstance(looked, Failure):
         with guarded(), sealed(), limited(CLEANING_SECONDS):
             asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
-    result = looked.bind(lambda look: ended(look, output))
+    result = looked.bind(partial(ended, output=output))
     return result.bind(ended_well) if check else result
 
 

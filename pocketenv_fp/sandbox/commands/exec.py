@@ -23,8 +23,10 @@ from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
 from pocketenv_fp.steps.listening import listener
-from pocketenv_fp.steps.operation import Step, operation
+from pocketenv_fp.steps.needs import Need
+from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.steps.output import ended_well
+from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text
 
 __all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]
@@ -60,7 +62,7 @@ def _without_halves(answer: object) -> object:
     return cast("object", json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(answer, ensure_ascii=False))))
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def exec(
     sandbox: Sandbox,
     command: str,
@@ -143,39 +145,29 @@ def exec(
     done
     <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
-
-    def build(values: dict[str, str]) -> Command:
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        return Command(joined(command, args), cwd, values, data, finite(timeout))
-
-    return ran_or_followed(
-        sandbox,
-        build,
-        env=env,
-        check=check,
-        on_output=on_output,
-        durable=durable,
-    )
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    whole = Command(joined(command, args), cwd, stdin=data, timeout=finite(timeout))
+    return ran_or_followed(sandbox, whole, env=env, check=check, on_output=on_output, durable=durable)
 
 
 def ran_or_followed(
     sandbox: Sandbox,
-    made: Callable[[dict[str, str]], Command],
+    command: Command,
     *,
     env: Env | None,
     check: bool,
     on_output: OnOutput | None,
     durable: bool,
 ) -> Result[ExecResult, PocketenvError]:
-    """Run the command in one request, or as a job where that is not enough."""
-    longest, timeout = provider_of(sandbox.provider).exec_seconds, made({}).timeout
-    is_longer = timeout is not None and longest is not None and timeout > longest
+    """Run the command in one request, or as a job where that is not enough. ``env`` is its environment."""
+    longest = provider_of(sandbox.provider).exec_seconds
+    is_longer = command.timeout is not None and longest is not None and command.timeout > longest
     if not (durable or is_longer or on_output or (on_output is None and listener())):
-        return ran(sandbox, made, env=env, check=check)
+        return ran(sandbox, command, env=env, check=check)
     # Most programs run no command as a job.
     from pocketenv_fp.sandbox.commands.durable import run_durably
 
-    return run_durably(sandbox, made({}), env=env, check=check, on_output=on_output)
+    return run_durably(sandbox, command, env=env, check=check, on_output=on_output)
 
 
 def finite(timeout: float | None) -> float | None:
@@ -185,13 +177,13 @@ def finite(timeout: float | None) -> float | None:
 
 def ran(
     sandbox: Sandbox,
-    build: Callable[[dict[str, str]], Command],
+    command: Command,
     *,
     env: Env | None,
     check: bool,
     work_seconds: float | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Send the command that ``build`` returns, once, and evaluate its result.
+    """Send the command once, with the environment ``env``, and evaluate its result.
 
     ``work_seconds`` is how long the command may take, by default as long as its timeout or its provider allows. Its
     answer may take ``read_timeout`` more.
@@ -200,7 +192,7 @@ def ran(
     values = environment(env)
     if isinstance(values, Failure):
         return values
-    command = build(values.unwrap())
+    command = command._replace(env=values.unwrap())
     hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
     form = wire_form(command, provider)
     if isinstance(form, Failure):
@@ -212,10 +204,10 @@ def ran(
     body = {"command": form.unwrap()}
     call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, work_seconds=most)
     began = time.monotonic()
-    answer = send(call).lash(
-        lambda error: Failure(_hide(shell.cause(error, command, time.monotonic() - began), hidden))
-    )
-    ended = answer.bind(lambda result: output(result, command, provider))
+    answer = send(call)
+    if isinstance(answer, Failure):
+        return Failure(_hide(shell.cause(answer.failure(), command, time.monotonic() - began), hidden))
+    ended = output(answer.unwrap(), command, provider)
     return ended.bind(ended_well) if check else ended
 
 
@@ -289,9 +281,9 @@ def sh(
     seconds, and so are the failures. Without a sandbox it returns the step that `exec` makes of the finished line.
 
     Raises TypeError at once, with advice, for a field without a value, a value without a field, or a value of another
-    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them), a comment, a
-    here-document, ``${…}``, arithmetic, a subscript, ``[[ … ]]`` or backticks. Pass such values with ``env=``, and
-    secrets too: a value is shown when the step is printed.
+    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them) or a comment, and
+    after the start of a here-document, ``${…}`` with quotes in it, arithmetic, an array, a subscript, ``[[ … ]]`` or
+    backticks. Pass such values with ``env=``, and secrets too: a value is shown when the step is printed.
 
     A program that runs one of its arguments as a command (``eval``, ``sh -c``, ``ssh``, ``xargs``) still does so.
 

@@ -11,13 +11,14 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.sandbox.commands.exec import OnOutput, finite, ran_or_followed
 from pocketenv_fp.sandbox.commands.wire_form import Command, joined
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Seconds, Text
 
 __all__ = ["exec_script"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def exec_script(
     sandbox: Sandbox,
     text: str,
@@ -65,8 +66,5 @@ def exec_script(
     >>> (box | exec_script("echo $0 >&2; exit 3", "bash -eu")).unwrap().exit_code
     3
     """
-
-    def command(values: dict[str, str]) -> Command:
-        return Command(joined(f'{interpreter} "$1"', args), cwd, values, None, finite(timeout), text)
-
+    command = Command(joined(f'{interpreter} "$1"', args), cwd, timeout=finite(timeout), script=text)
     return ran_or_followed(sandbox, command, env=env, check=check, on_output=on_output, durable=durable)

@@ -1,4 +1,4 @@
-"""Following a job: how often is asked, and until when."""
+"""Follow a job: the pauses between requests, and the end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place
 __all__ = ["EVERYTHING", "ended", "follow_to_the_end", "seen_so_far", "until_ended"]
 
 DENSE_SECONDS = 1.0
-"""The mean time between the requests of one follower whose job prints all the time."""
+"""The mean seconds between the requests of one follower whose job prints all the time."""
 FOLLOWERS_A_SECOND = 10.0
-"""All followers of this process together send no more requests a second: the platform allows 500 in 30 s."""
+"""The limit of requests a second of all followers in this process: the platform allows 500 in 30 s."""
 AT_ONCE = 4.0
-"""So many requests may follow each other faster than that, so that what is printed now and then comes at once."""
+"""The number of requests that may follow each other faster than that, so that occasional output comes at once."""
 LONGEST_PAUSE = 4.0
 QUIET_PART = 0.1
 """A pause is this part of the time for which the job printed nothing."""
@@ -33,7 +33,7 @@ OnPiece = Callable[[Piece], object]
 
 
 class _Followers:
-    """How many follow in this process."""
+    """The number of followers in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class _Followers:
 
     @property
     def seconds(self) -> float:
-        """The least time between two requests of one of them."""
+        """The minimal seconds between two requests of one follower."""
         return max(DENSE_SECONDS, self._number / FOLLOWERS_A_SECOND)
 
 
@@ -59,14 +59,14 @@ _followers = _Followers()
 
 
 class _Pace:
-    """When the next request is sent: at once where more is there already, seldom where nothing comes."""
+    """The pauses between requests: none while more output is there, longer ones while the job prints nothing."""
 
     def __init__(self) -> None:
         self._requests = AT_ONCE
         self._counted = self._printed = time.monotonic()
 
     def pause(self, look: Look, output: Output) -> float:
-        """Return for how many seconds to wait before the next request."""
+        """Return the seconds to wait before the next request."""
         now = time.monotonic()
         gained = (now - self._counted) / _followers.seconds
         self._counted, self._requests = now, min(AT_ONCE, self._requests + gained) - 1.0
@@ -122,7 +122,7 @@ def until_ended(asking: Asking, timeout: float | None) -> Result[Look, Pocketenv
 
 
 def seen_so_far(asking: Asking) -> Result[tuple[Look, Output], PocketenvError]:
-    """Read all that a job has printed until now."""
+    """Read all output of a job until now."""
     output = Output(Place())
     while True:
         looked = asking.look(output.place, 0.0)
@@ -136,7 +136,7 @@ def seen_so_far(asking: Asking) -> Result[tuple[Look, Output], PocketenvError]:
 
 
 def ended(look: Look, output: Output) -> Result[ExecResult, PocketenvError]:
-    """Return the result of a job that has ended. Failures: CommandTimeout where its own time was over."""
+    """Return the result of a job that has ended. Failures: CommandTimeout if the job reached its own timeout."""
     if look.late is not None:
         return Failure(CommandTimeout(look.late, output.stdout, output.stderr))
     return Success(ExecResult(output.stdout, output.stderr, look.exit_code))

@@ -151,7 +151,7 @@ echo "$state $e $((o)) $((r)) ${{late:--}}"
 part stdout "$o" "$from_o"
 echo .
 part stderr "$r" "$from_r\""""
-"""Wait for more than was seen, for so many times 0.05 s, and print the state and what came."""
+"""Wait for more output than was seen, at most ``$waits`` times 0.05 s, and print the state and the output."""
 
 _KILL = """kill -s TERM -- "-$p" 2>/dev/null || kill -s TERM "$p" 2>/dev/null
 kill -s CONT -- "-$p" 2>/dev/null

@@ -1,12 +1,11 @@
-"""Requests about a job: lines that may be sent again, since they do nothing where they have run before."""
+"""Requests about a job. Each line may be sent again: a second run of it changes nothing."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -28,6 +27,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.models import ExecResult, Job
 from pocketenv_fp.providers import Provider, provider_of
+from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import nap, remaining
 from pocketenv_fp.sandbox.commands import job_lines as lines
 from pocketenv_fp.sandbox.commands.exec import Env, finite, ran
@@ -39,6 +39,7 @@ from pocketenv_fp.sandbox.commands.wire_form import (
     guarded,
     is_at_home,
     is_plain,
+    unsendable_part,
 )
 from pocketenv_fp.sandbox.copying.lines import with_variables
 
@@ -46,26 +47,26 @@ __all__ = ["Asking", "Look", "Place", "Work", "read_look"]
 
 STEP_SECONDS = 0.05
 PIECE_BYTES = 384 * 1024
-"""So much of each stream comes with one request."""
+"""One request returns at most this many bytes of each stream."""
 BUSY_SECONDS = 60.0
-"""On Cloudflare a look may have to wait so long for another command before it is sent again."""
+"""On Cloudflare a request may wait this many seconds for another command, before it is sent again."""
 ATTEMPTS = 3
-"""How many times as often as other requests these are sent again: nothing is lost by it."""
+"""These requests are retried this many times as often as others, because they are safe to repeat."""
 LONGEST_SECONDS = 1e9
 ON_ENV = "pocketenv_env_"
 
 
 class Place(NamedTuple):
-    """How many bytes of each stream were read."""
+    """A position in the output: the number of bytes of each stream that were read."""
 
     stdout: int = 0
     stderr: int = 0
 
 
 class Look(NamedTuple):
-    """What one look at a job found. ``sizes`` is how much there was; of an ended job it is how much belongs to it.
+    """The state and output of a job at one time. ``sizes`` are the bytes of each stream, at the job's end if it has ended.
 
-    ``late`` is the time limit of a job that was ended by it.
+    ``late`` is the time limit of a job that reached it and was killed.
     """
 
     state: Literal["runs", "ended", "lost"]
@@ -87,6 +88,8 @@ class Work(NamedTuple):
     def key(self) -> str:
         """Return a hash of the command, without the environment: its values may be secrets."""
         what = (self.command.line, self.command.cwd, self.command.script, self.command.timeout, self.is_open)
+        import hashlib
+
         return hashlib.sha256(msgspec.json.encode([*what, self.command.stdin])).hexdigest()
 
 
@@ -108,12 +111,12 @@ class Asking:
         return 0.25 if self.provider.persistent else 1.0
 
     def start(self, work: Work, then: str = "") -> Result[ExecResult, PocketenvError]:
-        """Start it, unless it was started, and run another line. Failures: InvalidInput where the id has other work."""
+        """Start it, if it was not started before, and run another line. Failures: InvalidInput if the id has other work."""
         read = environment(work.env)
         if isinstance(read, Failure):
             return read
         values, command = read.unwrap(), work.command
-        if wrong := _half_of_a_character(command):
+        if wrong := unsendable_part(command):
             return Failure(wrong)
         seconds = finite(command.timeout)
         variables: dict[str, str | int] = {
@@ -153,18 +156,18 @@ class Asking:
         known = settings()
         if isinstance(known, Failure):
             return known
-        for number in range(known.unwrap().retries * ATTEMPTS):
+        for pause in pauses(known.unwrap().retries * ATTEMPTS):
             result = attempt()
             if not isinstance(result, Failure) or not _is_passing(result.failure()) or remaining() <= 0:
                 return result
             self.repeats += 1
-            nap(min(0.1 * 2**number, 5.0))
+            nap(pause)
         return attempt()
 
     def _sent(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
         return ran(
             self.job.sandbox,
-            lambda values: Command(script, "/", values, data),
+            Command(script, "/", stdin=data),
             env=env,
             check=False,
             work_seconds=BUSY_SECONDS if self.provider.persistent else 1.0,
@@ -221,7 +224,7 @@ def _is_passing(error: PocketenvError) -> bool:
 
 
 def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
-    """Read what a look printed."""
+    """Parse the output of a look."""
     head, _, rest = done.stdout.partition("\n")
     out, dot, err = f"\n{rest}".partition("\n.\n")
     match = _HEAD.fullmatch(head)
@@ -239,17 +242,3 @@ def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
 
 _HEAD = re.compile(r"(runs|ended|lost) (-|\d+) (\d+) (\d+) (-|[\d.]+)")
 _STATES: Mapping[str, Literal["runs", "ended", "lost"]] = {"runs": "runs", "ended": "ended", "lost": "lost"}
-
-
-def _half_of_a_character(command: Command) -> InvalidInput | None:
-    texts: Sequence[tuple[str, str]] = (
-        ("command", command.line),
-        ("cwd", command.cwd or ""),
-        ("text", command.script or ""),
-    )
-    for field, text in texts:
-        if "\0" in text:
-            return InvalidInput(field, "holds a NUL character, which a command line cannot")
-        if any("\ud800" <= sign <= "\udfff" for sign in text):
-            return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
-    return None

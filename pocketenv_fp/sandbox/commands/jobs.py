@@ -1,8 +1,9 @@
-"""Jobs: commands that run in the background of a sandbox, and whose output is there until it is deleted."""
+"""Jobs: commands that run in the background of a sandbox. Their output stays there until it is deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
@@ -108,7 +109,7 @@ def follow(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    r"""Read what a job prints until it ends. Returns its ExecResult.
+    r"""Read the output of a job until it ends. Returns its ExecResult.
 
     ``on_output`` is called with each Piece as it comes: its ``stream``, its ``text`` in whole characters, and the
     ``end``. ``True`` prints the pieces. The order of the pieces of one stream is that of the command. Any number of
@@ -142,7 +143,7 @@ def follow(
     """
     asking, output = Asking(job), Output(Place(stdout_from, stderr_from))
     seen = follow_to_the_end(asking, output, printer(on_output), timeout)
-    return seen.bind(lambda look: ended(look, output))
+    return seen.bind(partial(ended, output=output))
 
 
 @step(Job, safe=True)
@@ -167,16 +168,18 @@ def wait_for_job(
 
 
 def _result(asking: Asking, timeout: float | None) -> Result[ExecResult, PocketenvError]:
-    return until_ended(asking, timeout).bind(
-        lambda _: seen_so_far(asking).bind(lambda seen: ended(*seen)),
-    )
+    waited = until_ended(asking, timeout)
+    if isinstance(waited, Failure):
+        return waited
+    seen = seen_so_far(asking)
+    return seen if isinstance(seen, Failure) else ended(*seen.unwrap())
 
 
 @step(Job, safe=True)
 def job_output(
     job: Job, *, token: Text | None = None, config: Config | None = None
 ) -> Result[JobOutput, PocketenvError]:
-    r"""Read what a job has printed so far. Returns a JobOutput, whose ``exit_code`` is None while the job runs.
+    r"""Read the output of a job until now. Returns a JobOutput. While the job runs, its ``exit_code`` contains None.
 
     Failures: JobNotFound.
 
@@ -217,7 +220,7 @@ def cancel(job: Job, *, token: Text | None = None, config: Config | None = None)
     """
     asking = Asking(job)
     sent = asking.run(lines.CANCEL).alt(asking.found)
-    return sent.bind(lambda _: _result(asking, ENDING_SECONDS))
+    return sent if isinstance(sent, Failure) else _result(asking, ENDING_SECONDS)
 
 
 @operation(Job)

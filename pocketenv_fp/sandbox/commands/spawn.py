@@ -18,13 +18,14 @@ from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.sandbox.commands.exec import exec
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
 from pocketenv_fp.sandbox.services import get_service
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Name, Text
 
 __all__ = ["spawn"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def spawn(
     sandbox: Sandbox,
     command: Text,
@@ -82,7 +83,7 @@ def spawn(
         return line
     started = _Spawned(sandbox, name or mark, mark)
     added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
-    return added.bind(lambda _: started.service())
+    return added if isinstance(added, Failure) else started.service()
 
 
 # Set in the environment of the service and its children, so that a search in /proc finds them.

@@ -31,7 +31,16 @@ from pocketenv_fp.providers import Provider
 from pocketenv_fp.sandbox.commands.template import quote
 from pocketenv_fp.validation import unsendable, wrong_variable_name
 
-__all__ = ["GRACE_SECONDS", "Command", "environment", "joined", "output", "service_form", "wire_form"]
+__all__ = [
+    "GRACE_SECONDS",
+    "Command",
+    "environment",
+    "joined",
+    "output",
+    "service_form",
+    "unsendable_part",
+    "wire_form",
+]
 
 HOME = "/workspace"
 GRACE_SECONDS = 5
@@ -77,7 +86,7 @@ def environment(variables: Mapping[str, str | FromEnv] | None) -> Result[dict[st
 
 def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvError]:
     """Return the command to send. Failures: InvalidInput if it cannot be sent; the message has the maximal length."""
-    if wrong := _unsendable(command, provider):
+    if wrong := unsendable_part(command, provider):
         return Failure(wrong)
     plain = _form(command, provider)
     if _body_size(plain) <= LARGEST_BODY:
@@ -91,7 +100,7 @@ def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvErro
 def service_form(line: str, cwd: str | None, env: Mapping[str, str]) -> Result[str, PocketenvError]:
     """Return the command of a service. The line replaces the shell, so that the stop signal reaches it."""
     command = Command(line, cwd, env)
-    if wrong := _unsendable(command):
+    if wrong := unsendable_part(command):
         return Failure(wrong)
     setting = "".join(f"{name}={_posix(value)} " for name, value in env.items())
     words = f"{f'env {setting}' if setting else ''}bash -c {_posix(guarded(line))}"
@@ -130,7 +139,8 @@ def _before_mark(printed: str) -> str:
 # Checks before sending
 
 
-def _unsendable(command: Command, provider: Provider | None = None) -> InvalidInput | None:
+def unsendable_part(command: Command, provider: Provider | None = None) -> InvalidInput | None:
+    """Return the error of a command with a part that cannot be sent, or None."""
     texts = {"command": (command.line,), "cwd": (command.cwd or "",), "env": command.env.values()}
     for field, values in (texts | {"text": (command.script or "",)}).items():
         for value in values:

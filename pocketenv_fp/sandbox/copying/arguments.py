@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.validation import unsendable
+from pocketenv_fp.validation import not_unicode, unsendable
 
 if TYPE_CHECKING:
     from pocketenv_fp.archive.ignore import Ignore
@@ -49,9 +49,9 @@ def ignore_rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]
     try:
         return Success(Ignore.patterns(list(ignore)))
     except UnicodeEncodeError:
-        return Failure(InvalidInput("ignore", "is not valid Unicode: it holds half of a surrogate pair"))
+        return Failure(not_unicode("ignore"))
 
 
 def is_directory(path: Path) -> bool:
-    """Return whether there is a directory. Where nothing can be looked at, there is none."""
+    """Return whether there is a directory. A path that cannot be looked at counts as no directory."""
     return os.path.isdir(path)  # noqa: PTH112  # pathlib's raises

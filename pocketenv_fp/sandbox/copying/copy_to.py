@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
@@ -43,7 +42,7 @@ class _Between(Operation[Sandbox, P, B]):
 
 
 def _between(function: Callable[Concatenate[Sandbox, P], Result[B, PocketenvError]]) -> Operation[Sandbox, P, B]:
-    return _Between(function, Sandbox, frozenset({"token"}))
+    return _Between(function, Sandbox)
 
 
 @_between
@@ -108,7 +107,7 @@ def _through_storage(source: End, target: End, path: str, goal: str, *, into: bo
         if archive is not None:
             return deliver(target, Goal(goal, kind, into), partial(_once, archive), operation=OPERATION)
         packed = pack(source, path, staged.path, operation=OPERATION)
-        uuid = packed.bind(lambda _: source.push(f"{staged.path}/."))
+        uuid = packed if isinstance(packed, Failure) else source.push(f"{staged.path}/.")
         if isinstance(uuid, Failure):
             return uuid
         return arrived(target, Goal(goal, kind, into), uuid.unwrap(), staged.path)
@@ -121,6 +120,8 @@ def _once(archive: bytes) -> Generator[bytes]:
 def _through_this_machine(
     source: End, target: End, path: str, goal: str, *, into: bool
 ) -> Result[Sandbox, PocketenvError]:
+    import tempfile  # most programs copy nothing between sandboxes
+
     from pocketenv_fp.archive.names import broken
 
     try:

@@ -92,7 +92,7 @@ def fetch(
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
     """Pack ``path`` into the directory ``staged`` of the same sandbox. Returns the size in bytes."""
     ran = end.run(PACK, is_long=True, p=path, s=staged, values={"most": most})
-    return ran.bind(lambda ran: _answer(ran, path, operation)).map(lambda found: int(found[1]))
+    return ran.bind(partial(_answer, path, operation)).map(lambda answer: int(answer[1]))
 
 
 def look(
@@ -100,14 +100,14 @@ def look(
 ) -> Result[Look, PocketenvError]:
     """Describe ``path``, with its archive if that has at most ``most`` bytes. In that case ``staged`` is removed."""
     ran = end.run(LOOK, p=path, s=staged.path, values={"most": SMALL if most is None else most})
-    seen = ran.bind(lambda ran: _seen(ran, path, operation))
+    seen = ran.bind(partial(_seen, path, operation))
     staged.is_under_way = isinstance(seen, Failure) and may_have_run(seen.failure())
     staged.is_there = staged.is_under_way or (isinstance(seen, Success) and seen.unwrap().archive is None)
     return seen
 
 
-def _seen(ran: ExecResult, path: str, operation: str) -> Result[Look, PocketenvError]:
-    answer = _answer(ran, path, operation)
+def _seen(path: str, operation: str, ran: ExecResult) -> Result[Look, PocketenvError]:
+    answer = _answer(path, operation, ran)
     if isinstance(answer, Failure):
         return answer
     kind, size = answer.unwrap()
@@ -116,7 +116,7 @@ def _seen(ran: ExecResult, path: str, operation: str) -> Result[Look, PocketenvE
     return _bytes(ran.stdout.partition("\n")[2]).map(partial(Look, kind))
 
 
-def _answer(ran: ExecResult, path: str, operation: str) -> Result[tuple[Packed, str], PocketenvError]:
+def _answer(path: str, operation: str, ran: ExecResult) -> Result[tuple[Packed, str], PocketenvError]:
     failed = succeeded(ran)
     if isinstance(failed, Failure):
         return failed
@@ -159,7 +159,12 @@ def _through_storage(
     prepared = end.run(STAGE, is_long=True, p=path, s=staged).bind(succeeded)
     if isinstance(prepared, Failure):
         return prepared
-    return storage.again(lambda: end.push(f"{staged}/it/.").bind(lambda uuid: storage.take(uuid, use)))
+
+    def attempt() -> Result[T, PocketenvError]:
+        uuid = end.push(f"{staged}/it/.")
+        return uuid if isinstance(uuid, Failure) else storage.take(uuid.unwrap(), use)
+
+    return storage.again(attempt)
 
 
 def _through_commands(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
@@ -194,7 +199,7 @@ def _read(end: End, staged: str, total: int) -> Generator[bytes]:
 
 def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, PocketenvError]:
     ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
-    piece = ran.bind(lambda ran: _bytes(ran.stdout))
+    piece = ran.map(lambda ran: ran.stdout).bind(_bytes)
     if isinstance(piece, Success) and len(piece.unwrap()) != size:
         return Failure(ArchiveError("the archive is incomplete: a part of it is missing in the sandbox"))
     return piece

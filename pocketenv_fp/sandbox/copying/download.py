@@ -22,6 +22,7 @@ from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, names_directory, place
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
 
@@ -35,7 +36,7 @@ MAX_BYTES = 32 * 1024**3
 MAX_ENTRIES = 1_000_000
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS)
 def download(
     sandbox: Sandbox,
     remote: Text,
@@ -130,4 +131,4 @@ def _rehearsed(end: End, remote: str, local: str | PathLike[str]) -> Result[Path
 
     with rehearsal.copying(os.fspath(local)):
         path = place("remote", remote)
-        return path.bind(lambda known: fetch(end, known, arrive, operation="download", most=-1))
+        return path if isinstance(path, Failure) else fetch(end, path.unwrap(), arrive, operation="download", most=-1)

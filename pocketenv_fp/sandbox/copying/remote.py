@@ -142,7 +142,7 @@ class End:
         variables["tag"] = tag_of(paths["s"])
         command = Command(with_variables(line, variables), cwd="/")
         most = self._longest if is_long else 0.0
-        answer = ran(self.sandbox, lambda _: command, env=None, check=False, work_seconds=most)
+        answer = ran(self.sandbox, command, env=None, check=False, work_seconds=most)
         if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
             tool = answer.unwrap().stderr.strip()
             reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
@@ -160,7 +160,7 @@ class End:
 
 
 class Staged:
-    """A directory of the library's own in a sandbox, and what is known of it."""
+    """A temporary directory in a sandbox, and its state."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -170,7 +170,7 @@ class Staged:
 
 @contextmanager
 def staging(end: End, path: str) -> Generator[Staged]:
-    """Remove ``path`` after the block, where it may be there. Signals are held, but where the block is `opened`."""
+    """Remove ``path`` after the block, if it may exist. Signals are delayed, except in an `opened` block."""
     staged = Staged(path)
     # A shell does not stop where the caller does: what the last line moves is moved before Ctrl-C comes out.
     with guarded():

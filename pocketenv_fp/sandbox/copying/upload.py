@@ -24,6 +24,7 @@ from pocketenv_fp.runtime.progress import Progress, Track, tracking
 from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
 from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
 from pocketenv_fp.sandbox.copying.remote import HOME, End, names_directory, place
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["upload"]
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS, returns_target=True)
 def upload(
     sandbox: Sandbox,
     local: Text | PathLike[str],
@@ -135,5 +136,8 @@ def _rehearsed(end: End, local: str | PathLike[str], remote: str) -> Result[Sand
         lambda: "as for a large directory, since no file is read here; a small one needs the last request only"
     )
     with rehearsal.copying(os.fspath(local)):
-        goal = place("remote", remote).map(lambda path: Goal(path, "directory", into=names_directory(remote)))
-        return goal.bind(lambda known: deliver(end, known, unread, operation="upload"))
+        path = place("remote", remote)
+        if isinstance(path, Failure):
+            return path
+        goal = Goal(path.unwrap(), "directory", into=names_directory(remote))
+        return deliver(end, goal, unread, operation="upload")

@@ -295,7 +295,7 @@ def test_no_time_is_too_short(box: Sandbox, seconds: float) -> None:
 
 @pytest.mark.parametrize("seconds", [300, float("inf")])
 def test_exec_longest_timeout(box: Sandbox, seconds: float) -> None:
-    """The provider's own limit may be asked for, and an infinite one is none."""
+    """The provider's own limit is a valid timeout, and so is an infinite one."""
     assert exec(box, "echo a", timeout=seconds) == Success(ExecResult("a\n", "", 0))
 
 

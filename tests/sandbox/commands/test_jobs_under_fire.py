@@ -54,7 +54,7 @@ LOST: tuple[Fault, ...] = (
 
 @pytest.fixture
 def login(platform: local.Platform) -> Iterator[local.Platform]:
-    """Somebody whose requests are sent again without a pause."""
+    """A login whose requests are sent again without a pause."""
     platform.remove_sandboxes()
     config = Config(api_url=platform.url, storage_url=platform.url, token=platform.token, retries=3)
     with using(config):

@@ -424,7 +424,7 @@ def test_a_link_in_the_way_here_is_replaced_and_never_followed(box: Sandbox, the
 
 def test_what_forbids_to_be_changed_is_replaced(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
     upload(box, simple(tmp_path / "in"), there).unwrap()
-    # Nobody, not even root, may write to a program that runs.
+    # No user, not even root, may write to a program that runs.
     said(other, f"mkdir {there} && cp $(command -v sleep) {there}/run.sh")
     said(other, f"{there}/run.sh 60 > /dev/null 2>&1 < /dev/null & echo $! > {there}/number")
     try:
@@ -745,7 +745,7 @@ LOST: list[Fault] = [Drop(after_work=True), Garbage(after_work=True), Refuse(502
 def test_a_lost_answer_of_a_line_leaves_nothing(  # fixtures
     place: local.Platform, there: str, number: int, fault: Fault, tmp_path: Path
 ) -> None:
-    # Sandboxes of its own: what a lost cleanup leaves there is nobody else's trouble.
+    # Sandboxes of its own: files that a lost cleanup leaves there disturb no other test.
     box, other = ((create(f"box-{next(numbers)}") | start).unwrap() for _ in range(2))
     upload(box, simple(tmp_path / "in"), there).unwrap()
     never = client(place, retries=0)

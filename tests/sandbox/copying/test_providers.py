@@ -156,7 +156,7 @@ def test_copies_lost_piece(fault: Fault, platform: local.Platform, tmp_path: Pat
 
 
 def test_copies_without_tools_are_refused(platform: local.Platform, tmp_path: Path) -> None:
-    """A sandbox without tar, gzip or base64 is told from one that fails."""
+    """A sandbox without tar, gzip or base64 has another error than one that fails."""
     (tmp_path / "file").write_text("x")
     with using(client(platform)):
         box = (create("no-tools") | start).unwrap()

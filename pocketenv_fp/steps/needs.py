@@ -1,0 +1,64 @@
+"""How much of a Sandbox the next step of a pipeline reads, so that a lookup it does not need is not made.
+
+`start` ends with a lookup, because it returns the Sandbox afterwards. In ``start | exec("ls")`` no code of the caller sees
+that Sandbox, and exec reads its id only. So the pipeline leaves the lookup out:
+
+>>> from pocketenv_fp import exec, explain, start
+>>> [request.path.split("?")[0].rpartition(".")[2] for request in explain(start | exec("ls")).requests]
+['startSandbox', 'exec']
+>>> [request.path.split("?")[0].rpartition(".")[2] for request in explain(start).requests]
+['startSandbox', 'getSandbox']
+
+The last step of a pipeline, `tap`, `when`, ``.map`` and every other function of yours get a complete Sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from enum import IntEnum
+from typing import Any, Protocol
+
+__all__ = ["Need", "current", "needed", "needs_of"]
+
+
+class Need(IntEnum):
+    """What a step reads of the Sandbox that it gets."""
+
+    ID = 0
+    """Its id, name and provider, which never change."""
+    STATUS = 1
+    """Also its status: a command runs only in a sandbox that is RUNNING."""
+    RECORD = 2
+    """Everything."""
+
+
+class _Operation(Protocol):
+    @property
+    def reads(self) -> Need: ...
+    @property
+    def returns_target(self) -> bool: ...
+
+
+class _Applied(Protocol):
+    @property
+    def operation(self) -> _Operation: ...
+
+
+current: ContextVar[Need] = ContextVar("pocketenv_fp.need", default=Need.RECORD)
+"""The need of the running operation's result. Only the code that runs steps sets it."""
+
+
+def needed() -> Need:
+    """Return what the step after the running operation reads of its result."""
+    return current.get()
+
+
+def needs_of(steps: Sequence[_Applied | Any], last: Need = Need.RECORD) -> tuple[Need, ...]:
+    """Return for each step what is read of its result. ``last`` is what is read of the last one."""
+    needs: list[Need] = []
+    for applied in reversed(steps):
+        needs.append(last)
+        operation: _Operation = applied.operation
+        last = max(operation.reads, last) if operation.returns_target else operation.reads
+    return tuple(reversed(needs))

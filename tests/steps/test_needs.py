@@ -1,0 +1,202 @@
+"""Lookups that the next step does not need: which requests pipelines send, and that no caller gets a part of a record."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp import (
+    PocketenvError,
+    Sandbox,
+    SandboxNotFound,
+    Status,
+    Step,
+    check,
+    create,
+    delete,
+    ephemeral,
+    exec,
+    explain,
+    expose,
+    gather,
+    get_sandbox,
+    identity,
+    keep,
+    list_ports,
+    local,
+    managed,
+    refresh,
+    rename,
+    retrying,
+    set_variable,
+    start,
+    stdout,
+    stop,
+    tap,
+    trace,
+    unexpose,
+    wait_until_running,
+    when,
+    within,
+)
+from pocketenv_fp.pocketenv import sandboxes
+from pocketenv_fp.sandbox import lifecycle
+from pocketenv_fp.steps.needs import Need
+from tests.examples import examples
+from tests.figures import Figures
+
+pytestmark = pytest.mark.usefixtures("environment")
+NEW, LOOK, START, EXEC, DELETE = (
+    ["createSandbox", "putPreferences"],
+    "getSandbox",
+    "startSandbox",
+    "exec",
+    "deleteSandbox",
+)
+ON_DAYTONA = create(provider="daytona")
+
+
+def is_running(box: Sandbox) -> bool:
+    return box.status is Status.RUNNING
+
+
+def status(box: Sandbox) -> Status:
+    return box.status
+
+
+USUAL: list[tuple[Step[str, Any], list[str]]] = [
+    (create, [*NEW, LOOK]),
+    (create | exec("true"), [*NEW, EXEC]),
+    (create | start, [*NEW, START, LOOK]),
+    (create | start | exec("true"), [*NEW, START, EXEC]),
+    (create | start | wait_until_running, [*NEW, START, LOOK]),
+    (create | start | wait_until_running | exec("true"), [*NEW, START, LOOK, EXEC]),
+    (create | start | exec("echo 1") | check | stdout.map(int), [*NEW, START, EXEC]),
+    (create(env={"A": "b"}) | start | exec("true"), [*NEW, "addVariable", START, EXEC]),
+    (create | start | expose(8080), [*NEW, START, "exposePort"]),
+    (create | start | unexpose(8080) | list_ports, [*NEW, START, "unexposePort", "getExposedPorts"]),
+    (create | stop, [*NEW, "stopSandbox", LOOK]),
+    (create | stop | start | exec("true"), [*NEW, "stopSandbox", START, EXEC]),
+    (create | delete, [*NEW, LOOK, DELETE]),
+    (create | start | refresh, [*NEW, START, LOOK]),
+    (create | tap(start) | exec("true"), [*NEW, LOOK, START, LOOK, EXEC]),
+    (create | tap(start | exec("true")) | delete, [*NEW, LOOK, START, EXEC, DELETE]),
+    (create | when(is_running, exec("true")), [*NEW, LOOK, EXEC]),
+    (create | start.map(status), [*NEW, START, LOOK]),
+    (create | gather(start | exec("true"), list_ports), [*NEW, LOOK, START, EXEC, "getExposedPorts"]),
+    (create | set_variable("A", "b"), [*NEW, "addVariable", "getVariables"]),
+    (create | start | within(60, exec("true")), [*NEW, START, LOOK, EXEC]),
+    (create | retrying(start | wait_until_running) | exec("true"), [*NEW, LOOK, START, LOOK, EXEC]),
+    (ephemeral(start | exec("true")), [*NEW, START, EXEC, DELETE]),
+    (ephemeral(start | wait_until_running | exec("true")), [*NEW, START, LOOK, EXEC, DELETE]),
+    (managed(exec("true"), acquire=create | start), [*NEW, START, EXEC, DELETE]),
+    (ON_DAYTONA | wait_until_running | exec("true"), [*NEW, LOOK, EXEC]),
+    (ON_DAYTONA | start | wait_until_running | exec("true"), [*NEW, START, LOOK, EXEC]),
+]
+
+
+def sent(pipeline: Step[str, Any]) -> list[str]:
+    return [request.path.partition("?")[0].rpartition(".")[2] for request in explain(pipeline, "box").requests]
+
+
+@pytest.mark.parametrize(("pipeline", "requests"), USUAL, ids=[str(pipeline) for pipeline, _ in USUAL])
+def test_pipeline_requests(
+    pipeline: Step[str, Any],
+    requests: list[str],
+    platform: local.Platform,
+    figures: Figures,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    platform.calls.clear()
+    result, seen = trace(pipeline)("box")
+    assert isinstance(result, Success)
+    assert [name.rpartition(".")[2] for name, _ in platform.calls] == requests
+    assert seen.requests == len(requests)
+    assert sent(pipeline) == requests
+    for module in (sandboxes, lifecycle):
+        monkeypatch.setattr(module, "needed", lambda: Need.RECORD)
+    all_lookups = sent(pipeline)
+    assert [each for each in all_lookups if each != LOOK] == [each for each in requests if each != LOOK]
+    figures.cell("requests of a pipeline", str(pipeline), "every lookup", str(len(all_lookups)))
+    figures.cell("requests of a pipeline", str(pipeline), "needed ones", str(len(requests)))
+
+
+STEPS: list[Step[Any, Any]] = [
+    start,
+    stop,
+    wait_until_running(timeout=0),
+    refresh,
+    delete,
+    unexpose(8080),
+    rename("renamed"),
+    tap(exec("true")),
+    exec("echo hello"),
+    set_variable("A", "b"),
+    list_ports,
+    expose(8080).map(bool),
+    within(60, start | stop),
+    keep(start),
+]
+names = count()
+
+
+def comparable(result: Result[Any, PocketenvError], name: str) -> object:
+    """Return what two runs must have in common: all but ids and times."""
+    if isinstance(result, Failure):
+        error = result.failure()
+        return type(error), str(error).replace(name, "NAME")[:40]
+    value: object = result.unwrap()
+    held: list[object] = list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else [value]
+    boxes = [box for box in held if isinstance(box, Sandbox)]
+    if len(boxes) == len(held):
+        return [shared(box, name) for box in boxes]
+    return [(type(each), getattr(each, "stdout", None), getattr(each, "name", None)) for each in held]
+
+
+def shared(box: Sandbox, name: str) -> object:
+    return box.name.replace(name, "NAME"), box.status, box.provider, box.owner, box.base_sandbox
+
+
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_pipeline_law_of_cuts(data: st.DataObject, figures: Figures) -> None:
+    figures.count("law of cuts", "examples")
+    chosen = [*data.draw(st.lists(st.sampled_from(STEPS[:8]), max_size=4)), data.draw(st.sampled_from(STEPS))]
+    made = create(provider=data.draw(st.sampled_from(["cloudflare", "daytona"])))
+    cuts = data.draw(st.lists(st.booleans(), min_size=len(chosen), max_size=len(chosen)))
+    outcomes: list[object] = []
+    for is_whole in (True, False):
+        name = f"cut-{next(names)}"
+        pipeline: Step[str, Any] = made
+        result: Result[Any, PocketenvError] = Success(name)
+        for each, is_cut in zip(chosen, cuts, strict=True):
+            if is_cut and not is_whole:
+                result, pipeline = result | pipeline, identity
+            pipeline = pipeline | each
+        result = result | pipeline
+        outcomes.append(comparable(result, name))
+        get_sandbox("renamed").map(lambda box: box and delete(box))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("provider", ["cloudflare", "daytona"])
+@pytest.mark.parametrize("before", [identity, start, stop, start | wait_until_running, delete | start])
+def test_functions_get_a_true_record(before: Step[Any, Any], provider: str) -> None:
+    seen: list[Sandbox] = []
+
+    def note(box: Sandbox) -> bool:
+        seen.append(box)
+        return True
+
+    uses: list[Step[Any, Any]] = [start.map(note), when(note, identity), identity.map(note), tap(identity.map(note))]
+    for number, use in enumerate(uses):
+        result = create(f"seen-{number}", provider=provider) | refresh
+        ran = result | (before | use)
+        assert isinstance(ran, Success) or isinstance(ran.failure(), SandboxNotFound)
+    assert all(box.owner and box.status is not Status.UNKNOWN and box.base_sandbox for box in seen)
+    assert len(seen) == (0 if "delete" in str(before) else len(uses))

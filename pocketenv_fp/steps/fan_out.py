@@ -173,7 +173,7 @@ def fan_out(
 @contextmanager
 def _heard(target: object, on_output: OnOutput) -> Generator[Callable[[object], None]]:
     """Set the listener for what is submitted in the block. Yields how to close it."""
-    inside: object = target.value_or(None) if isinstance(target, Success) else target
+    inside = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
     if not on_output:
         yield lambda _: None
     elif on_output is True:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,8 @@ def recipe(word: str) -> str:
 
 def run(word: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "recipe"}
-    exec_program(compile(recipe(word), "recipes.md", "exec"), names)
+    builtins.exec(compile(recipe(word), "recipes.md", "exec"), names)
     return names
-
-
-exec_program = __builtins__["exec"] if isinstance(__builtins__, dict) else __builtins__.exec
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +177,7 @@ def test_recipe_of_a_deploy(platform: local.Platform, monkeypatch: pytest.Monkey
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
+def served(app: Any) -> Generator[str]:
     """The address of a real server of an ASGI application."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)

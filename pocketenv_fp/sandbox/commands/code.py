@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import os
 import zlib
 from functools import cache, partial
 from importlib.resources import files
@@ -21,7 +20,7 @@ from pocketenv_fp.runtime.signals import guarded, sealed
 from pocketenv_fp.sandbox import inside
 from pocketenv_fp.sandbox.commands import job_lines as lines
 from pocketenv_fp.sandbox.commands.code_answer import INSTALL, NO_PYTHON, Asked, WithoutAnswer, code_result
-from pocketenv_fp.sandbox.commands.durable import CLEANING_SECONDS, run_to_the_end
+from pocketenv_fp.sandbox.commands.durable import CLEANING_SECONDS, new_id, run_to_the_end
 from pocketenv_fp.sandbox.commands.exec import OnOutput, finite
 from pocketenv_fp.sandbox.commands.job_follow import ended
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
@@ -103,9 +102,9 @@ def run_code(
         return Failure(NotSupported(f"run_code in {language}", instead="Run another language with exec_script."))
     if wrong := unsendable("source", source):
         return Failure(wrong)
-    run = os.urandom(10).hex()
+    run = new_id()
     asked = Asked(context, f"\x1e{run}\x1e", finite(timeout))
-    line = _LINE.format(f"run {context} {run} {asked.timeout or ''}")
+    line = _LINE.format(f"run {context} {asked.timeout or ''}")
     asking, output = _asking(sandbox, run), Output(Place())
     own = printer(on_output)
     on_piece = None if own is None else WithoutAnswer(asked.mark, own).take
@@ -145,7 +144,7 @@ def restart_context(
     >>> result.number, result.error.message
     (1, "name 'x' is not defined")
     """
-    asking, output = _asking(sandbox, os.urandom(10).hex()), Output(Place())
+    asking, output = _asking(sandbox, new_id()), Output(Place())
     work = Work(Command(_LINE.format(f"restart {context}"), script=_program()))
     looked = run_to_the_end(asking, work, output, None)
     return looked.bind(partial(ended, output=output)).bind(partial(_restarted, sandbox))
@@ -153,7 +152,7 @@ def restart_context(
 
 def _asking(sandbox: Sandbox, run: str) -> Asking:
     # `list_jobs` does not show an id with a dot.
-    return Asking(Job(sandbox, f".run-{run}"))
+    return Asking(Job(sandbox, f".{run}"))
 
 
 @cache

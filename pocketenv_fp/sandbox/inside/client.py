@@ -1,4 +1,4 @@
-"""The client: ``python3 FILE run CONTEXT RUN [SECONDS]`` has a context run its standard input.
+"""The client: ``python3 FILE run CONTEXT [SECONDS]`` has a context run its standard input.
 
 It prints the server's answer after a mark with the name of the run. The first client of a context forks the server. Both
 meet at a socket in a directory of mode 700. ``python3 FILE restart CONTEXT`` kills the server.
@@ -41,7 +41,7 @@ def sweep(jobs: str) -> None:
     """Delete what earlier runs left."""
     for entry in os.scandir(jobs):
         try:
-            if entry.name.startswith(".run-") and os.stat(f"{entry.path}/code").st_mtime < time.time() - OLD_SECONDS:
+            if entry.name.startswith(".job-") and os.stat(f"{entry.path}/code").st_mtime < time.time() - OLD_SECONDS:
                 shutil.rmtree(entry.path, ignore_errors=True)
         except OSError:
             continue
@@ -122,6 +122,10 @@ def server_pid() -> int:
     return 0
 
 
+def ignore(_: int, __: object) -> None:
+    """Handle a signal, which the wakeup descriptor reports."""
+
+
 class Client:
     """One run. ``signals`` becomes readable when this process is to end."""
 
@@ -135,7 +139,7 @@ class Client:
         self.wakes = wakes
         signal.set_wakeup_fd(wakes.fileno())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, ignore)
 
     def wait(self, connection: socket.socket, until: float | None) -> bool:
         """Wait until there is something to read. False where it is time to end, or ``until`` is over."""
@@ -213,8 +217,10 @@ def main() -> None:
     if sys.argv[1] == "restart":
         restart(sys.argv[2])
         return
-    context, run, *seconds = sys.argv[2:]
-    mark = f"\x1e{run}\x1e"
+    context, *seconds = sys.argv[2:]
+    # The job's directory has the name of the run, after a dot.
+    job = os.path.basename(os.path.dirname(os.path.abspath(__file__)))
+    mark = f"\x1e{job[1:]}\x1e"
     if sys.version_info < (3, 9):  # it runs in any sandbox
         sys.stdout.write(mark + json.dumps({"old": sys.version.split()[0]}) + "\n")
         return

@@ -103,7 +103,11 @@ class Finder:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         module.FigureCanvas = FigureCanvasAgg
-        module.show = lambda *_, **__: self.displays.figures(None)
+
+        def show(*_: object, **__: object) -> None:
+            self.displays.figures(None)
+
+        module.show = show
 
 
 def bundled(value: object) -> dict[str, Any]:
@@ -115,14 +119,19 @@ def bundled(value: object) -> dict[str, Any]:
     if figures is not None and isinstance(value, figures.Figure):
         forms["image/png"] = png(value)
     elif (whole := called(value, "_repr_mimebundle_")) is not None:
-        forms.update(whole[0] if isinstance(whole, tuple) else whole)
+        # A tuple has metadata too.
+        forms.update(first_of(whole))
     else:
         for kind, method in METHODS.items():
             form = called(value, method)
             if form is not None:
-                forms[kind] = form[0] if isinstance(form, tuple) else form
+                forms[kind] = first_of(form)
     forms.setdefault("text/plain", sendable(repr(value)))
     return forms
+
+
+def first_of(form: Any) -> Any:
+    return form[0] if form.__class__ is tuple else form
 
 
 def called(value: object, name: str) -> Any:

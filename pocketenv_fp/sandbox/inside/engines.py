@@ -106,7 +106,7 @@ def with_ipython(displays: Displays) -> Any:  # noqa: C901  # its classes need I
         def write_output_prompt(self) -> None:
             pass
 
-        def write_format_data(self, *_: object) -> None:
+        def write_format_data(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             pass
 
         def finish_displayhook(self) -> None:
@@ -124,7 +124,7 @@ def with_ipython(displays: Displays) -> Any:  # noqa: C901  # its classes need I
         display_pub_class = Publisher
         trace = ""
 
-        def _showtraceback(self, _: object, __: object, lines: list[str]) -> None:
+        def _showtraceback(self, _: object, __: object, lines: list[str]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             self.trace = "\n".join(lines) + "\n"
 
         def enable_gui(self, gui: object = None) -> None:

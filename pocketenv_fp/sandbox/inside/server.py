@@ -126,19 +126,10 @@ def described(value: object, displays: Displays, bundle: Any) -> dict[str, Any]:
         try:
             written = json.dumps(value, allow_nan=False, ensure_ascii=False)
             written.encode()
-            if is_same(json.loads(written), value):
-                known["json"] = [json.loads(written)]
+            read = json.loads(written)
+            # JSON makes a list of a tuple, and str of keys.
+            if repr(read) == text:
+                known["json"] = [read]
         except (TypeError, ValueError, RecursionError):
             pass
     return known
-
-
-def is_same(left: object, right: object) -> bool:
-    """Return whether JSON has kept a value, with its types."""
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, dict) and isinstance(right, dict):
-        return list(left) == list(right) and all(is_same(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(is_same, left, right))
-    return left == right

@@ -369,13 +369,17 @@ def test_run_code_stopped(box: Sandbox) -> None:
     assert isinstance(stopped | run_code("1"), Failure)
 
 
+def no_pause(_: float) -> None:
+    pass
+
+
 LOST: tuple[Fault, ...] = (Drop(), Drop(after_work=True), Garbage(after_work=True), Truncated(), Refuse(503), Slow(0))
 
 
 @pytest.mark.parametrize("provider", ["cloudflare", "daytona"])
 def test_run_code_lost_answers(provider: str, login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are lost at random: each code ran once, and its output and value came."""
-    monkeypatch.setattr(job_requests, "nap", lambda _: None)
+    monkeypatch.setattr(job_requests, "nap", no_pause)
     box = (create(f"box-{provider}", provider=provider) | start | wait_until_running).unwrap()
     ran(box, "n = 0")
     choose = random.Random(3)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import base64
-import zlib
 from functools import cache, partial
 from importlib.resources import files
 from typing import Annotated
@@ -158,6 +156,10 @@ def _asking(sandbox: Sandbox, run: str) -> Asking:
 @cache
 def _program() -> str:
     """Return the modules of the program as one file, a third as long by compression."""
+    # Imported here: they are slow to import, and most programs run no code.
+    import ast
+    import zlib
+
     kept: list[ast.stmt] = []
     for name in ("displays", "engines", "server", "client"):
         tree = ast.parse(files(inside).joinpath(f"{name}.py").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -125,7 +126,7 @@ def with_ipython(displays: Displays) -> Any:  # noqa: C901  # its classes need I
         trace = ""
 
         def _showtraceback(self, _: object, __: object, lines: list[str]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-            self.trace = "\n".join(lines) + "\n"
+            self.trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines)) + "\n"
 
         def enable_gui(self, gui: object = None) -> None:
             pass

@@ -118,10 +118,11 @@ def described(value: object, displays: Displays, bundle: Any) -> dict[str, Any]:
     if value is None:
         return {}
     forms = bundle(value)
-    if any(kind != "text/plain" for kind in forms):
-        displays.add(forms)
     text = repr(value)
     known: dict[str, Any] = {"repr": sendable(text)}
+    if any(kind != "text/plain" for kind in forms):
+        # By the same text a card knows that the value is shown already.
+        displays.add({**forms, "text/plain": known["repr"]})
     if len(text) <= MOST_JSON:
         try:
             written = json.dumps(value, allow_nan=False, ensure_ascii=False)

@@ -230,6 +230,7 @@ def test_run_code_ipython(login: local.Platform, played: local.Platform) -> None
         pytest.skip("the sandbox's Python does not run it")
     result = ran(box, "from IPython.display import HTML, display\ndisplay(HTML('<i>'))\nprint('out')\nHTML('<b>')")
     assert [each.html() for each in result.displays] == ["<i>", "<b>"]
+    assert result.displays[-1].forms["text/plain"] == result.repr
     assert (result.stdout, result.stderr, result.error) == ("out\n", "", None)
     assert ran(box, "x = !echo shell\nlist(x)").value == ["shell"]
     assert ran(box, "import asyncio\nawait asyncio.sleep(0, 3)").value == 3
@@ -238,6 +239,7 @@ def test_run_code_ipython(login: local.Platform, played: local.Platform) -> None
         assert error is not None
         assert error.kind == kind
         assert kind in error.traceback
+        assert "\x1b" not in error.traceback
     assert (box | run_code("print('on')\nimport time; time.sleep(60)", timeout=1)).failure() == CodeTimeout(1, "on\n")
     figure = ran(box, "import matplotlib.pyplot as plt\nplt.plot([1, 2]);")
     assert [(each.png or b"")[:8] for each in figure.displays] == [PNG]

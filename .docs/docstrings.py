@@ -1,11 +1,25 @@
-"""Docstrings as the pages show them: examples and drawings as code, combinators called as a reader calls them."""
+"""What the pages show of the source: examples as code, combinators as they are called, and types without aliases."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
-from griffe import Attribute, Class, Extension, Function, Object
+from griffe import (
+    AliasResolutionError,
+    Attribute,
+    Class,
+    Expr,
+    ExprCall,
+    ExprName,
+    ExprSubscript,
+    ExprTuple,
+    Extension,
+    Function,
+    Module,
+    Object,
+)
 
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\s*$).*)*(?:\n\s*\n\1>>> .*(?:\n(?!\s*$).*)*)*", re.MULTILINE)
 PARAMETERS = re.compile(r"^Args:\n((?: +.*\n?)+)", re.MULTILINE)
@@ -38,8 +52,53 @@ def fields(of: Class) -> str:
     return "\n".join(["```python", *seen, "```"]) if seen else ""
 
 
+def plain(annotation: Any, package: Module) -> Any:
+    """Return an annotation with each alias of this library replaced: ``Text`` by ``str``, ``LinkRule`` by its words."""
+    if isinstance(annotation, ExprName):
+        inner = meaning(annotation, package)
+        return annotation if inner is None else plain(inner, package)
+    if not isinstance(annotation, Expr):
+        return annotation
+    for field in dataclasses.fields(annotation):
+        value = getattr(annotation, field.name)
+        if isinstance(value, list):
+            setattr(annotation, field.name, [plain(each, package) for each in value])
+        elif isinstance(value, Expr):
+            setattr(annotation, field.name, plain(value, package))
+    return annotation
+
+
+def meaning(name: ExprName, package: Module) -> Any:
+    """Return the expression that an alias stands for, or None for a class, a type variable and another library's name."""
+    path = name.canonical_path
+    try:
+        found = package.modules_collection[path]
+        found = found.final_target if found.is_alias else found
+    except (KeyError, AliasResolutionError):
+        return None
+    if not isinstance(found, Attribute) or not isinstance(found.parent, Module) or isinstance(found.value, ExprCall):
+        return None
+    value = found.value
+    if isinstance(value, ExprSubscript) and str(value.left) == "Annotated" and isinstance(value.slice, ExprTuple):
+        return value.slice.elements[0]
+    return value if isinstance(value, Expr) and path.startswith("pocketenv_fp.") else None
+
+
 class Docstrings(Extension):
     """Change what was read from the source before it is shown."""
+
+    def on_package(self, *, pkg: Module, **_: Any) -> None:
+        waiting: list[Object] = [pkg]
+        while waiting:
+            each = waiting.pop()
+            waiting += [member for member in each.members.values() if not member.is_alias]
+            if isinstance(each, Function):
+                waiting += each.overloads or []
+                each.returns = plain(each.returns, pkg)
+                for parameter in each.parameters:
+                    parameter.annotation = plain(parameter.annotation, pkg)
+            elif isinstance(each, Attribute):
+                each.annotation = plain(each.annotation, pkg)
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring:

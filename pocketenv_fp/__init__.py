@@ -27,9 +27,12 @@ from pocketenv_fp.errors import (
     InvalidInput,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
+    NotRestored,
     NotSupported,
     PathNotFound,
     PathTaken,
@@ -40,6 +43,7 @@ from pocketenv_fp.errors import (
     RepositoryTaken,
     SandboxNotFound,
     ServerError,
+    ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
@@ -54,6 +58,7 @@ from pocketenv_fp.models import (
     Backup,
     CodeError,
     CodeResult,
+    DirectoryEntry,
     Display,
     ExecResult,
     File,
@@ -68,6 +73,7 @@ from pocketenv_fp.models import (
     Sandbox,
     Secret,
     Service,
+    ServiceLogs,
     SshKey,
     SshKeyPair,
     Status,
@@ -89,6 +95,7 @@ from pocketenv_fp.pocketenv import (
     list_sandboxes,
     list_sandboxes_by_actor,
     me,
+    sweep,
 )
 from pocketenv_fp.sandbox import (
     cancel,
@@ -105,6 +112,7 @@ from pocketenv_fp.sandbox import (
     download,
     exec,
     exec_script,
+    exists,
     expose,
     follow,
     forget,
@@ -123,6 +131,7 @@ from pocketenv_fp.sandbox import (
     iter_volumes,
     job_output,
     list_backups,
+    list_directory,
     list_files,
     list_integrations,
     list_jobs,
@@ -131,13 +140,17 @@ from pocketenv_fp.sandbox import (
     list_services,
     list_variables,
     list_volumes,
+    read_bytes,
+    read_text,
     refresh,
     rename,
+    restart,
     restart_context,
     restart_service,
     restore_backup,
     run_code,
     send_input,
+    service_logs,
     set_file,
     set_secret,
     set_service,
@@ -156,8 +169,11 @@ from pocketenv_fp.sandbox import (
     update_settings,
     upload,
     vscode,
+    wait_for_http,
     wait_for_job,
+    wait_for_port,
     wait_until_running,
+    write_file,
 )
 from pocketenv_fp.sandbox.managed import ephemeral, managed
 from pocketenv_fp.steps.combinators import (
@@ -175,11 +191,13 @@ from pocketenv_fp.steps.output import check, json_output, lines, stdout
 from pocketenv_fp.steps.step import Step, identity
 
 if TYPE_CHECKING:
+    from pocketenv_fp.account import login, logout, whoami
     from pocketenv_fp.explaining.curl import as_curl
     from pocketenv_fp.explaining.explanation import Explanation
     from pocketenv_fp.explaining.rehearsal import explain
     from pocketenv_fp.steps.aio import aio
     from pocketenv_fp.steps.trace import Trace, trace, tracing
+    from pocketenv_fp.terminal import console
 
 __version__ = "0.1.0"
 
@@ -197,6 +215,7 @@ __all__ = [
     "ContextLost",
     "DeadlineExceeded",
     "DecodeError",
+    "DirectoryEntry",
     "Display",
     "EncryptionError",
     "ExecResult",
@@ -209,9 +228,12 @@ __all__ = [
     "JobNotFound",
     "JobOutput",
     "JobTimeout",
+    "LoginFailed",
+    "LoginTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
+    "NotRestored",
     "NotSupported",
     "Page",
     "PathNotFound",
@@ -229,7 +251,9 @@ __all__ = [
     "SandboxNotFound",
     "Secret",
     "ServerError",
+    "ServerTimeout",
     "Service",
+    "ServiceLogs",
     "SessionLost",
     "ShellBusy",
     "ShellLost",
@@ -253,6 +277,7 @@ __all__ = [
     "claim",
     "claim_sandbox",
     "collect",
+    "console",
     "copy_to",
     "create",
     "create_backup",
@@ -268,6 +293,7 @@ __all__ = [
     "ephemeral",
     "exec",
     "exec_script",
+    "exists",
     "explain",
     "expose",
     "fan_out",
@@ -301,6 +327,7 @@ __all__ = [
     "keep",
     "lines",
     "list_backups",
+    "list_directory",
     "list_files",
     "list_integrations",
     "list_jobs",
@@ -311,15 +338,20 @@ __all__ = [
     "list_services",
     "list_variables",
     "list_volumes",
+    "login",
+    "logout",
     "managed",
     "me",
     "or_else",
     "partition",
     "pocketenv",
     "raise_for",
+    "read_bytes",
+    "read_text",
     "recover",
     "refresh",
     "rename",
+    "restart",
     "restart_context",
     "restart_service",
     "restore_backup",
@@ -327,6 +359,7 @@ __all__ = [
     "run_code",
     "sandbox",
     "send_input",
+    "service_logs",
     "set_file",
     "set_secret",
     "set_service",
@@ -342,6 +375,7 @@ __all__ = [
     "stop",
     "stop_service",
     "submit",
+    "sweep",
     "tap",
     "to_map",
     "trace",
@@ -351,10 +385,14 @@ __all__ = [
     "upload",
     "using",
     "vscode",
+    "wait_for_http",
     "wait_for_job",
+    "wait_for_port",
     "wait_until_running",
     "when",
+    "whoami",
     "within",
+    "write_file",
 ]
 
 # Imported on first use: few programs need these, and they are a tenth of the import time.
@@ -363,9 +401,13 @@ _LATER = {
     "Trace": "steps.trace",
     "aio": "steps.aio",
     "as_curl": "explaining",
+    "console": "terminal",
     "explain": "explaining",
+    "login": "account",
+    "logout": "account",
     "trace": "steps.trace",
     "tracing": "steps.trace",
+    "whoami": "account",
 }
 
 

@@ -1,36 +1,61 @@
-"""`python -m pocketenv_fp demo`: run a small pipeline on the embedded platform, and print its source and its result."""
+"""`python -m pocketenv_fp`: log in and out, list your sandboxes, open a terminal in one, or run a small pipeline.
+
+Each command prints its result on standard output and its error on standard error. The exit code is 0, 1 for a Failure, or
+2 for wrong arguments.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from returns.result import Success
+from returns.result import Failure, Result, Success
 
-from pocketenv_fp import Config, ephemeral, exec, local, start, stdout, using
+from pocketenv_fp import (
+    Config,
+    PocketenvError,
+    Profile,
+    console,
+    ephemeral,
+    exec,
+    get_sandbox,
+    iter_sandboxes_by_actor,
+    local,
+    login,
+    logout,
+    start,
+    stdout,
+    using,
+    whoami,
+)
 
 PIPELINE = ephemeral(start | exec("python3 -c", ["print(6 * 7)"], check=True) | stdout.map(int))
+
+_EPILOG = """\
+The platform and the login are those of the library: POCKETENV_API_URL, POCKETENV_TOKEN, and ~/.pocketenv/token.json.
+POCKETENV_TOKEN comes before the file.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the named command. Returns the exit code: 0 for a Success, 1 for a Failure or a missing package."""
-    parser = argparse.ArgumentParser(prog="python -m pocketenv_fp", description="Pocketenv as typed pipelines.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("demo", help="run a pipeline on a platform inside this process; it needs no account")
-    parser.parse_args(arguments)
-    return demo()
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 130
 
 
 def demo() -> int:
     """Run `PIPELINE` in a sandbox of an embedded platform of its own. Returns the exit code."""
     try:
-        # The server misses it only in its own thread.
-        import httptools  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
         platform = local.platform()
     except ModuleNotFoundError as missing:
-        sys.stderr.write(f"pocketenv: {missing.name} is missing: pip install 'pocketenv-fp[local]'\n")
+        sys.stderr.write(f"pocketenv: {missing}\n")
         return 1
     # Every field, so that no variable of the caller's leads to another platform.
     config = Config(
@@ -44,6 +69,127 @@ def demo() -> int:
         result = PIPELINE("demo")
         sys.stdout.write(f"{result}\n")
     return 0 if isinstance(result, Success) else 1
+
+
+def _login(options: argparse.Namespace) -> int:
+    result = login(options.handle, app_password=options.app_password, browser=options.browser, timeout=options.timeout)
+    code = _printed(result.map(lambda profile: f"Logged in as {_named(profile)}."))
+    if code == 0:
+        _warn_of_variable()
+    return code
+
+
+def _logout(_: argparse.Namespace) -> int:
+    code = _printed(logout().map(lambda was_there: "Logged out." if was_there else "There was no login."))
+    _warn_of_variable()
+    return code
+
+
+def _whoami(_: argparse.Namespace) -> int:
+    return _printed(whoami().map(_named))
+
+
+def _ls(_: argparse.Namespace) -> int:
+    profile = whoami()
+    if isinstance(profile, Failure):
+        return _printed(profile)
+    for box in iter_sandboxes_by_actor(profile.unwrap().did):
+        code = _printed(box.map(lambda box: f"{box.name:32} {box.status.name:12} {box.provider or ''}".rstrip()))
+        if code != 0:
+            return code
+    return 0
+
+
+def _console(options: argparse.Namespace) -> int:
+    try:
+        result = console(get_sandbox(options.name))
+    except ImportError as missing:
+        sys.stderr.write(f"pocketenv: {missing}\n")
+        return 1
+    if isinstance(result, Failure):
+        return _printed(result)
+    return 0
+
+
+def _named(profile: Profile) -> str:
+    return f"{profile.handle} ({profile.did})"
+
+
+def _printed(result: Result[str, PocketenvError]) -> int:
+    if isinstance(result, Failure):
+        sys.stderr.write(f"pocketenv: {result.failure()}\n")
+        return 1
+    sys.stdout.write(f"{result.unwrap()}\n")
+    return 0
+
+
+def _warn_of_variable() -> None:
+    if os.environ.get("POCKETENV_TOKEN"):
+        sys.stderr.write("pocketenv: POCKETENV_TOKEN is set, and comes before the token file.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    is_module = os.path.basename(sys.argv[0]) == "__main__.py"  # noqa: PTH119  # one word
+    parser = argparse.ArgumentParser(
+        prog="python -m pocketenv_fp" if is_module else "pocketenv-fp",
+        description="Pocketenv as typed pipelines: small commands for your account.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    into = commands.add_parser(
+        "login",
+        help="log in with the browser, or with an app password",
+        description="Log in to Pocketenv with an AT Protocol (Bluesky) account. "
+        "The token is stored in ~/.pocketenv/token.json, readable by you only.",
+    )
+    into.add_argument("handle", metavar="HANDLE", help="handle of the account, such as alice.bsky.social")
+    into.add_argument(
+        "--app-password",
+        action="store_true",
+        help="use an app password of the account, and no browser: it is asked for, or read from POCKETENV_APP_PASSWORD",
+    )
+    into.add_argument(
+        "--no-browser", dest="browser", action="store_false", help="open no browser, and only print the address"
+    )
+    into.add_argument(
+        "--timeout", type=_seconds, default=300.0, metavar="S", help="seconds to wait for the browser (default: 300)"
+    )
+    into.set_defaults(command=_login)
+
+    out = commands.add_parser("logout", help="remove the stored token", description="Remove the stored token.")
+    out.set_defaults(command=_logout)
+    who = commands.add_parser("whoami", help="show the account in use", description="Show the account in use.")
+    who.set_defaults(command=_whoami)
+    listing = commands.add_parser("ls", help="list your sandboxes", description="List your sandboxes, newest first.")
+    listing.set_defaults(command=_ls)
+
+    inside = commands.add_parser(
+        "console",
+        help="open a terminal in a sandbox; Ctrl-] leaves",
+        description="Open a terminal in a sandbox that runs. Ctrl-] leaves. All other keys go to the sandbox.",
+    )
+    inside.add_argument("name", metavar="NAME", help="name or id of the sandbox")
+    inside.set_defaults(command=_console)
+
+    trial = commands.add_parser(
+        "demo",
+        help="run a pipeline on a platform inside this process; it needs no account",
+        description="Run a pipeline on a platform inside this process. It needs no account.",
+    )
+    trial.set_defaults(command=lambda _: demo())
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import demand_type, normalize
-from pocketenv_fp.redaction import HIDDEN, HiddenText, Source
+from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, NOT_SHOWN, HiddenText, Source, secret_names
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
 from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
@@ -44,6 +44,7 @@ API_URL = "https://api.pocketenv.io"
 STORAGE_URL = "https://sandbox.pocketenv.io"
 PUBLIC_KEY = "2bf96e12d109e6948046a7803ef1696e12c11f04f20a6ce64dbd4bcd93db9341"
 LOCAL = "local"
+TOKEN_FILE = "~/.pocketenv/token.json"  # noqa: S105  # a path
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ T = TypeVar("T")
 class _Masked(msgspec.Struct, frozen=True, kw_only=True):
     """A record with a token. It is masked when shown, and cannot be pickled with a token."""
 
-    token: Text | None = None
+    token: Annotated[Text, NOT_SHOWN, NOT_PICKLED] | None = None
 
     def __post_init__(self) -> None:
         # Tools that show the locals of a traceback use the repr of each value: hide the token there too.
@@ -59,13 +60,19 @@ class _Masked(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "token", HiddenText(self.token))
 
     def __repr__(self) -> str:
-        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return f"{type(self).__name__}({', '.join(f'{n}={_masked(n, v)}' for n, v in shown if v is not None)})"
+        shown = ((name, "float('inf')" if value == float("inf") else repr(value)) for name, value in self._fields())
+        return f"{type(self).__name__}({', '.join(f'{name}={text}' for name, text in shown)})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # msgspec's own method would show the token.
-        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return [(name, _visible(name, value)) for name, value in shown if value is not None]
+        return self._fields()
+
+    def _fields(self) -> list[tuple[str, Any]]:
+        hidden = secret_names(type(self))
+        fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [
+            (name, HIDDEN if name in hidden else _shown(name, value)) for name, value in fields if value is not None
+        ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.token is not None:
@@ -81,20 +88,16 @@ def _rebuild(kind: type[_Masked], values: dict[str, Any]) -> _Masked:
     return kind(**values)
 
 
-def _visible(name: str, value: object) -> object:
-    if name == "token":
-        return HIDDEN
-    if name.endswith("_url") and isinstance(value, str):
-        # A URL with a password or a query is refused later. Mask both until then.
-        scheme, slashes, _ = value.rpartition("@")[0].partition("//")
-        host = value.rpartition("@")[2]
-        value = f"{scheme if slashes else ''}{slashes}{HIDDEN}@{host}" if "@" in value else value
-        return f"{value.partition('?')[0]}?{HIDDEN}" if "?" in value else value
-    return value
+def _shown(name: str, value: object) -> object:
+    return _without_login(value) if name.endswith("_url") and isinstance(value, str) else value
 
 
-def _masked(name: str, value: object) -> str:
-    return "float('inf')" if value == float("inf") else repr(_visible(name, value))
+def _without_login(url: str) -> str:
+    # A URL with a password or a query is refused later. Mask both until then.
+    scheme, slashes, _ = url.rpartition("@")[0].partition("//")
+    host = url.rpartition("@")[2]
+    url = f"{scheme if slashes else ''}{slashes}{HIDDEN}@{host}" if "@" in url else url
+    return f"{url.partition('?')[0]}?{HIDDEN}" if "?" in url else url
 
 
 class Config(_Masked, frozen=True, kw_only=True):
@@ -228,7 +231,7 @@ class _Source(NamedTuple):
     token: str | None
 
     def __repr__(self) -> str:
-        return f"_Source(api_url={_masked('api_url', self.api_url)})"
+        return f"_Source(api_url={_without_login(self.api_url)!r})"
 
 
 def logged_in(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
@@ -290,17 +293,16 @@ class _TokenFile(msgspec.Struct):
 
 
 def _token_file() -> HiddenText | InvalidInput | None:
-    path = "~/.pocketenv/token.json"
     try:
         # pathlib would be a tenth of this library's import time.
-        with open(os.path.expanduser(path), "rb") as file:  # noqa: PTH111, PTH123
+        with open(os.path.expanduser(TOKEN_FILE), "rb") as file:  # noqa: PTH111, PTH123
             return HiddenText(msgspec.json.decode(file.read(), type=_TokenFile).token)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        return InvalidInput("token", f"{path} cannot be read: {error.strerror}")
+        return InvalidInput("token", f"{TOKEN_FILE} cannot be read: {error.strerror}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return InvalidInput("token", f'{path} does not contain {{"token": "…"}}')
+        return InvalidInput("token", f'{TOKEN_FILE} does not contain {{"token": "…"}}')
 
 
 # Every call asks for the settings, and they seldom change.

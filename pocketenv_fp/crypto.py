@@ -18,6 +18,7 @@ from pocketenv_fp.errors import EncryptionError, InvalidInput, PocketenvError
 from pocketenv_fp.models import SshKeyPair
 from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, HiddenText
+from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.optional import needed
 from pocketenv_fp.validation import unsendable
 
@@ -51,6 +52,8 @@ def seal(text: str) -> Result[str, PocketenvError]:
     >>> len(sealed), "hello" in sealed
     (71, False)
     """
+    if reason := unopened("nacl.exceptions", "nacl.public"):
+        return Failure(EncryptionError(reason))
     known = settings()
     if isinstance(known, Failure):
         return known
@@ -95,7 +98,7 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
 
     The private key is never shown and cannot be pickled, but the program can read it. Failures: InvalidInput for a
     comment with a line break or another control character, or that is not valid Unicode. It needs the package
-    cryptography: ``pip install 'pocketenv-fp[keys]'``.
+    cryptography, which the extra ``keys`` brings.
 
     Args:
         comment: The end of the public key's line, usually its owner. Default: none.
@@ -114,6 +117,9 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
         return Failure(InvalidInput("comment", "contains a line break or another control character"))
     if wrong := unsendable("comment", comment):
         return Failure(wrong)
+    names = ("serialization", "asymmetric.ed25519")
+    if reason := unopened(*(f"cryptography.hazmat.primitives.{name}" for name in names)):
+        return Failure(EncryptionError(reason))
     needed("cryptography", "keys")
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

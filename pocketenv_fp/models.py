@@ -19,7 +19,9 @@ __all__ = [
     "Backup",
     "CodeError",
     "CodeResult",
+    "DirectoryEntry",
     "Display",
+    "EntryKind",
     "ExecResult",
     "File",
     "Integration",
@@ -34,6 +36,7 @@ __all__ = [
     "Sandbox",
     "Secret",
     "Service",
+    "ServiceLogs",
     "SshKey",
     "SshKeyPair",
     "Status",
@@ -47,7 +50,12 @@ T = TypeVar("T")
 
 
 class Status(enum.Enum):
-    """A sandbox's state. UNKNOWN means a new state of the platform, or a response without a state."""
+    """A sandbox's state. UNKNOWN means a new state of the platform, or a response without a state.
+
+    >>> from pocketenv_fp import Status
+    >>> Status("running"), Status("PAUSED")
+    (Status.RUNNING, Status.UNKNOWN)
+    """
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
@@ -55,8 +63,8 @@ class Status(enum.Enum):
     UNKNOWN = "UNKNOWN"
 
     @classmethod
-    def _missing_(cls, value: object) -> Status:  # noqa: ARG003  # enum's own signature
-        return cls.UNKNOWN
+    def _missing_(cls, value: object) -> Status:
+        return cls.__members__.get(value.upper(), cls.UNKNOWN) if isinstance(value, str) else cls.UNKNOWN
 
     def __repr__(self) -> str:
         return f"Status.{self.name}"
@@ -276,6 +284,24 @@ class File(Record, frozen=True):
     updated_at: datetime | None = None
 
 
+EntryKind = Literal["file", "directory", "symlink", "other"]
+"""The kind of an entry of a directory. A pipe, a socket and a device are other."""
+
+
+class DirectoryEntry(Record, frozen=True, kw_only=True):
+    """An entry of a directory of a sandbox. ``size`` is in bytes, ``mode`` its permission bits.
+
+    ``modified`` is the time of its last change, in whole seconds. ``target`` is the path that a symlink holds.
+    """
+
+    name: str
+    kind: EntryKind
+    size: int
+    mode: int
+    modified: datetime
+    target: str | None = None
+
+
 class Volume(Record, frozen=True):
     """Storage that survives stops, attached at ``path``."""
 
@@ -295,6 +321,13 @@ class Service(Record, frozen=True):
     description: str | None = None
     status: Status = Status.UNKNOWN
     created_at: datetime | None = None
+
+
+class ServiceLogs(Record, frozen=True):
+    """What a service of `spawn` printed so far."""
+
+    stdout: str
+    stderr: str
 
 
 class Preferences(Record, frozen=True, kw_only=True):
@@ -335,7 +368,7 @@ class SshKeyPair(Record, frozen=True):
         return iter((self.private_key, self.public_key))
 
 
-class SshKey(Record, frozen=True):
+class SshKey(Record, frozen=True, kw_only=True):  # the Clojure SDK has another order of fields
     """A stored key pair. ``private_key`` is the platform's masked form. It is never shown."""
 
     id: str

@@ -19,10 +19,12 @@ from typing import Annotated, Any, Literal, SupportsFloat, Union, cast, get_args
 
 import msgspec
 
-from pocketenv_fp.redaction import HiddenText
+from pocketenv_fp.redaction import HiddenBytes, HiddenText
 
 __all__ = ["demand_type", "mismatch", "normalize"]
 
+# A caller gave a str or bytes.
+_HIDDEN: Mapping[type, str] = {HiddenText: "str", HiddenBytes: "bytes"}
 _PLAIN = frozenset({str, int, float, bool, NoneType, bytes})
 
 
@@ -78,7 +80,7 @@ def mismatch(place: str, value: object, hint: Any) -> str | None:
     for member in members:
         if inner := _inside(place, value, member):
             return inner
-    kind = type(value).__name__ if value is not None else "None"
+    kind = "None" if value is None else _HIDDEN.get(type(value), type(value).__name__)
     return f"{place}: expected {_words(members)}, got {kind}{_advice(value, members)}"
 
 

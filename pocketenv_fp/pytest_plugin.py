@@ -137,10 +137,8 @@ def _started(isolation: Isolation | None) -> Platform:
     from pocketenv_fp import local
 
     try:
-        import httptools  # noqa: F401 - without it, the server would fail later, in its own thread  # pyright: ignore[reportUnusedImport]
-
         return local.platform(isolation=isolation)
     except ModuleNotFoundError as error:
-        pytest.fail(f"pocketenv_local needs {error.name}: pip install 'pocketenv-fp[local]'", pytrace=False)
+        pytest.fail(f"pocketenv_local: {error}", pytrace=False)
     except OSError as error:
         pytest.fail(f"pocketenv_local cannot start: {error}", pytrace=False)

@@ -24,12 +24,15 @@ from returns.result import Failure
 __all__ = [
     "HIDDEN",
     "NOT_PICKLED",
+    "NOT_SHOWN",
     "HiddenBytes",
     "HiddenText",
     "MaskedText",
     "SecretText",
     "Source",
+    "counted",
     "function_name",
+    "hidden",
     "is_secret",
     "printable",
     "secret_names",
@@ -85,6 +88,24 @@ class HiddenBytes(bytes):
     def __getitem__(self, key: Any, /) -> Any:
         part = cast("int | bytes", super().__getitem__(key))
         return part if isinstance(part, int) else HiddenBytes(part)
+
+
+def hidden(value: Any) -> Any:
+    """Return an equal value with a masked repr: a string, bytes, or a list, tuple or dict of them.
+
+    >>> from pocketenv_fp.redaction import hidden
+    >>> hidden({"API_KEY": "sk-12345"}), hidden(None)
+    ({'API_KEY': '***'}, None)
+    """
+    if isinstance(value, str):
+        return HiddenText(str.__str__(value))
+    if isinstance(value, bytes):
+        return HiddenBytes(value)
+    if isinstance(value, Mapping):
+        return {key: hidden(each) for key, each in cast("Mapping[object, object]", value).items()}
+    if type(value) in {list, tuple}:
+        return type(value)(map(hidden, value))
+    return value
 
 
 @cache
@@ -196,6 +217,11 @@ def _has_secret_names(mapping: Mapping[object, object]) -> bool:
 
 def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
     return type(value) is tuple  # not a named tuple, which prints itself
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: ``1 step``, ``1,000 steps``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shorten(text: str, longest: int) -> str:

@@ -18,6 +18,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import chain, repeat
 from os import PathLike
 from types import UnionType
 from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -28,6 +29,7 @@ from returns.result import Result
 
 from pocketenv_fp.errors import InvalidInput
 from pocketenv_fp.plain_types import mismatch, normalize
+from pocketenv_fp.redaction import hidden, secret_names
 
 __all__ = [
     "CONTROL_PORT",
@@ -202,6 +204,11 @@ class Arguments:
     def foreign(self) -> Mapping[str, tuple[type, ...]]:
         return {name: kinds for name, hint in self.types.items() if (kinds := _foreign(hint))}
 
+    @cached_property
+    def secret(self) -> frozenset[str]:
+        """The names of the arguments that are masked. ``token`` has no position."""
+        return secret_names(self.function) | {"token"}
+
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given | InvalidInput:
         """Return the arguments as plain types, or an error for a wrong value. Raise TypeError for a wrong type."""
         given = _normalized(args, kwargs)
@@ -218,6 +225,20 @@ class Arguments:
     def _words(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         # The message names the type of the caller's value, and every accepted type.
         return mismatch(name, dict(zip(self.names, args, strict=False), **kwargs)[name], self.types[name])
+
+    def hide(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return ``args`` with a masked repr of each secret argument. In ``kwargs``, it replaces them.
+
+        A caller assigns the result to its own ``args``: no frame then shows a secret to tools that show locals.
+        """
+        for name in self.secret.intersection(kwargs):
+            kwargs[name] = hidden(kwargs[name])
+        if args and len(self.secret) > 1:
+            names = chain(self.names, repeat(""))
+            return tuple(
+                hidden(value) if name in self.secret else value for name, value in zip(names, args, strict=False)
+            )
+        return args
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
         """Assign the arguments to parameters. Raise TypeError for a missing, unknown or wrongly typed argument."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pocketenv_fp import local
-from tests import places
+from tests import bytecode, places
 from tests.examples import register
 from tests.figures import Figures
 
@@ -42,14 +44,30 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.getoption("pocketenv_live")
     if is_whole and not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", 0) is None:
-        config.option.numprocesses = "logical"
-        # Each process has half of the tests, in their order: what a module sets up is set up once.
+        # Tests wait for sandboxes, servers and pauses: two more processes keep the processors busy.
+        config.option.numprocesses = _processors() + 2
+        # Each process has a part of the tests, in their order: what a module sets up is set up once.
         config.option.dist = "worksteal"
 
 
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Start with no figures."""
+    """Start with no figures, and have the processes of a run share compiled modules."""
     config.stash[FIGURES] = Figures()
+    if getattr(config.option, "numprocesses", None):
+        bytecode.share(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Have one of several processes compile the tests."""
+    if not hasattr(session.config, "workerinput"):
+        return (yield)
+    with bytecode.first_alone(session.config):
+        return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -77,12 +95,22 @@ def platform() -> Iterator[local.Platform]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Paths of directories that are not there, for tests without a directory of their own."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _nobody(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _homes: Iterator[Path]) -> None:
     """No test sees the login of this machine's user: neither the environment's token nor the home directory's."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # A new directory among thousands takes longer than most tests, which need none.
+    has_own = "tmp_path" in request.fixturenames
+    home = request.getfixturevalue("tmp_path") / "home" if has_own else next(_homes)
+    monkeypatch.setenv("HOME", str(home))
 
 
 @pytest.fixture

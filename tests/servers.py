@@ -73,11 +73,11 @@ def reply(
 OK = b"HTTP/1.1 200 OK\r\n"
 # Each takes far longer than a second as a whole, and far less from one byte to the next.
 DRIBBLING = {
-    "head": Reply(OK, slowly=b"X-More: and more of it\r\n" * 4),
-    "body": Reply(OK + b"Content-Length: 100\r\n\r\n", slowly=b" " * 100),
-    "chunks": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n", slowly=b"1\r\n \r\n" * 17),
-    "one chunk": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n64\r\n", slowly=b" " * 100),
-    "last connection": Reply(OK + b"Connection: close\r\n\r\n", slowly=b" " * 100, then="close"),
+    "head": Reply(OK, slowly=b"X-More: and more of it\r\n" * 40),
+    "body": Reply(OK + b"Content-Length: 1000\r\n\r\n", slowly=b" " * 1000),
+    "chunks": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n", slowly=b"1\r\n \r\n" * 170),
+    "one chunk": Reply(OK + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n", slowly=b" " * 1000),
+    "last connection": Reply(OK + b"Connection: close\r\n\r\n", slowly=b" " * 1000, then="close"),
 }
 
 

@@ -67,7 +67,7 @@ def test_help_create_has_units_and_defaults() -> None:
     text = pydoc.plain(pydoc.render_doc(pocketenv_fp.wait_until_running))
     assert "    timeout: Annotated" not in text
     assert "timeout: Wait = 60" in text
-    assert "timeout: Seconds to wait. 0 looks once. Default: 60." in text
+    assert "timeout: Seconds to wait, below 10000. 0 looks once." in text
 
 
 def test_ipython_shows_the_signature() -> None:

@@ -1,7 +1,8 @@
-"""`python -m pocketenv_fp`: the demo that the README starts with."""
+"""`python -m pocketenv_fp`: the commands of the account, and the demo that the README starts with."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp import __main__ as command
-from pocketenv_fp import ephemeral, exec, start
+from pocketenv_fp import create, ephemeral, exec, local, start
+from pocketenv_fp.extras import install_command
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +40,7 @@ def test_demo_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_demo_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "httptools", None)
     assert command.main(["demo"]) == 1
-    assert "pip install 'pocketenv-fp[local]'" in capsys.readouterr().err
+    assert f"httptools is missing: {install_command('local')}" in capsys.readouterr().err
 
 
 def test_main_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,3 +57,87 @@ def test_main_as_a_module() -> None:
     )
     assert ran.stdout.endswith("<Success: 42>\n")
     assert ran.stderr == ""
+
+
+@pytest.fixture
+def account(platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> local.Platform:
+    """The embedded platform, with an app password and without a token."""
+    monkeypatch.setenv("POCKETENV_API_URL", platform.url)
+    monkeypatch.setenv("POCKETENV_APP_PASSWORD", platform.app_password("you.localhost"))
+    return platform
+
+
+@pytest.mark.usefixtures("account")
+def test_login_whoami_logout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["login", "you.localhost", "--app-password"]) == 0
+    assert command.main(["whoami"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"Logged in as {second}."
+    assert re.fullmatch(r"you\.localhost \(did:plc:\w+\)", second)
+    assert command.main(["logout"]) == 0
+    assert command.main(["logout"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["Logged out.", "There was no login."]
+    assert command.main(["whoami"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "python -m pocketenv_fp login HANDLE" in shown.err
+
+
+def test_login_with_a_variable_warns(
+    account: local.Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POCKETENV_TOKEN", account.token)
+    assert command.main(["login", "you.localhost", "--app-password"]) == 0
+    assert "POCKETENV_TOKEN is set" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("account")
+def test_login_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("POCKETENV_APP_PASSWORD", "wrong")
+    assert command.main(["login", "you.localhost", "--app-password"]) == 1
+    assert "pocketenv: no login: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("environment")
+def test_ls_lists_own_sandboxes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["ls"]) == 0
+    assert capsys.readouterr().out == ""
+    names = [create(f"box-{provider}", provider=provider).unwrap().name for provider in ("cloudflare", "daytona")]
+    assert command.main(["ls"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [(line[0], line[2]) for line in lines] == [(names[1], "daytona"), (names[0], "cloudflare")]
+
+
+def test_ls_without_a_login(account: local.Platform, capsys: pytest.CaptureFixture[str]) -> None:
+    assert account.url
+    assert command.main(["ls"]) == 1
+    assert "not logged in" in capsys.readouterr().err
+
+
+def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("login", "logout", "whoami", "ls", "console", "demo"):
+        assert f"    {name} " in shown
+        with pytest.raises(SystemExit):
+            command.main([name, "--help"])
+    assert "POCKETENV_APP_PASSWORD" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan"])
+def test_login_timeout_is_a_number_above_0(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["login", "alice.test", "--timeout", seconds])
+    assert ended.value.code == 2
+    assert "seconds above 0" in capsys.readouterr().err
+
+
+def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "whoami", interrupted)
+    assert command.main(["whoami"]) == 130
+    assert capsys.readouterr().err == "\n"

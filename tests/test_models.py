@@ -251,8 +251,8 @@ def test_what_the_platform_may_leave_out_or_answer_with_null_is_none(marker: str
             assert getattr(read({k: v for k, v in shape.items() if k != name}, kind), fields[name]) is None
 
 
-@pytest.mark.parametrize("said", ["running", "", "ERROR", "unknown", "Status.RUNNING"])
-def test_a_state_of_another_spelling_is_unknown(said: str) -> None:
+@pytest.mark.parametrize("said", ["pausing", "", "ERROR", "unknown", "Status.RUNNING"])
+def test_status_that_is_not_known(said: str) -> None:
     assert read({"id": "3f", "name": "n", "status": said}, Sandbox) == Sandbox(id="3f", name="n")
 
 
@@ -349,8 +349,10 @@ def test_a_page_is_walked_searched_and_unpacked() -> None:
 
 
 KEYS: list[Record] = [
-    SshKey("k1", "ssh-ed25519 AAAA", SECRET, dt.datetime(2026, 4, 1, tzinfo=dt.UTC)),
-    SshKey("k1", "ssh-ed25519 AAAA", private_key=SECRET),
+    SshKey(
+        id="k1", public_key="ssh-ed25519 AAAA", private_key=SECRET, created_at=dt.datetime(2026, 4, 1, tzinfo=dt.UTC)
+    ),
+    SshKey(id="k1", public_key="ssh-ed25519 AAAA", private_key=SECRET),
     TailscaleAuthKey("t1", SECRET),
 ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp.local.box import bubblewrap
+from tests.levels import LEVELS
 
 pytest_plugins = ["pytester"]
 
@@ -152,7 +153,7 @@ def test_nothing_around_a_test_leads_it_elsewhere(run: Run, pytester: pytest.Pyt
     result.assert_outcomes(passed=3)
 
 
-@pytest.mark.parametrize("isolation", ["bubblewrap", "processes"])
+@pytest.mark.parametrize("isolation", LEVELS)
 def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: pytest.Pytester, isolation: str) -> None:
     if isolation == "bubblewrap" and bubblewrap() is None:
         pytest.skip("bubblewrap does not work here")
@@ -231,7 +232,7 @@ def test_without_the_extra_it_says_what_to_install(run: Run, pytester: pytest.Py
             pass
     """)
     result.assert_outcomes(errors=2, passed=1)
-    result.stdout.fnmatch_lines(["pocketenv_local needs uvicorn: pip install 'pocketenv-fp[[]local]'"])
+    result.stdout.fnmatch_lines(["pocketenv_local: uvicorn is missing: pip install *[[]local]*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("pocketenv_local: isolation*")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-__all__ = ["Descriptor", "hold", "read_all"]
+__all__ = ["Descriptor", "entries_of", "hold", "read_all"]
 
 _PIECE = 64 * 1024
 
@@ -37,6 +37,13 @@ def hold(path: str | bytes, flags: int, folder: Descriptor | None = None) -> Des
     opening = partial(os.open, dir_fd=None if folder is None else folder.fileno())
     # `map` calls both in C: no bytecode, so no signal, comes between.
     return next(map(_own, map(opening, (path,), (flags,))))
+
+
+def entries_of(directory: str | Descriptor) -> list[os.DirEntry[str]]:
+    """Return the entries of a directory, in no order. Raises OSError."""
+    place = directory if isinstance(directory, str) else directory.fileno()
+    # The iterator is read to its end in C, so no signal leaves it open.
+    return next(map(list, map(os.scandir, (place,))))
 
 
 def read_all(file: Descriptor) -> bytes:

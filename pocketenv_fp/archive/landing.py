@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pocketenv_fp.archive.descriptors import entries_of
 from pocketenv_fp.archive.names import broken, shown
 from pocketenv_fp.errors import ArchiveError
 from pocketenv_fp.runtime.signals import closed, guarded, opened
@@ -196,12 +197,11 @@ def _remove(top: str) -> None:
         directory = waiting.pop()
         directories.append(directory)
         os.chmod(directory, _OPEN_DIRECTORY)
-        with os.scandir(directory) as listing:
-            for entry in listing:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    os.unlink(entry.path)
+        for entry in entries_of(directory):
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            else:
+                os.unlink(entry.path)
     for directory in reversed(directories):
         os.rmdir(directory)
 

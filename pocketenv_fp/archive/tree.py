@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pocketenv_fp.archive.descriptors import Descriptor, hold
+from pocketenv_fp.archive.descriptors import Descriptor, entries_of, hold
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.links import LinkRule, Links, way_out
 from pocketenv_fp.archive.names import broken, encoded, from_disk, shown
@@ -168,8 +168,7 @@ def _listing(
 ) -> tuple[list[os.DirEntry[str]], list[str], Ignore]:
     # Return the other entries, the names of the directories, and the rules for them.
     try:
-        with os.scandir(folder.fileno()) as listing:
-            entries = sorted(listing, key=_by_name)
+        entries = sorted(entries_of(folder), key=_by_name)
         rules = ignore.within(folder, name, entries)
         kept = [entry for entry in entries if not rules.skips(entry, name)]
         directories = [from_disk(entry.name) for entry in kept if entry.is_dir(follow_symlinks=False)]

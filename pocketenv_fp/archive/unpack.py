@@ -122,9 +122,8 @@ class _Unpacking:
         """Unpack all entries. Return their number."""
         self.entry = "."
         os.makedirs(self._target, exist_ok=True)
-        with os.scandir(self._target) as there:
-            if next(there, None) is not None:
-                raise ArchiveError("the directory to unpack into is not empty")
+        if os.listdir(self._target):
+            raise ArchiveError("the directory to unpack into is not empty")
         entries = 0
         while (entry := self._next()) is not None:
             entries += self._place(entry)

@@ -4,6 +4,8 @@
 
     PocketenvError
     ├── NotLoggedIn                     a token is needed and was not found
+    ├── LoginFailed                     `login` did not succeed: ``reason`` says why
+    ├── LoginTimeout                    a login in the browser was not finished in time  (a TimeoutError)
     ├── InvalidInput                    a value was refused before the request was sent  (a ValueError)
     ├── ApiError                        the platform returned an error
     │   ├── SandboxNotFound             the sandbox does not exist, or is not yours
@@ -28,6 +30,8 @@
     ├── ShellBusy                       the sandbox's one shell did not take the command in time (a TimeoutError)
     ├── WaitTimeout                     a sandbox was not running in time                (a TimeoutError)
     ├── JobTimeout                      a job still ran when `follow` stopped waiting     (a TimeoutError)
+    ├── ServerTimeout                   a server in a sandbox was not ready in time      (a TimeoutError)
+    ├── NotRestored                     a directory was not put back after a restart: the error says where it is
     ├── CommandFailed                   a command's exit code was not zero, and ``check`` was set
     ├── CommandTimeout                  a command reached its timeout                    (a TimeoutError)
     ├── CodeFailed                      code of `run_code` raised an exception, and ``check`` was set
@@ -75,9 +79,12 @@ __all__ = [
     "InvalidInput",
     "JobNotFound",
     "JobTimeout",
+    "LoginFailed",
+    "LoginTimeout",
     "MalformedToken",
     "NameTaken",
     "NotLoggedIn",
+    "NotRestored",
     "NotSupported",
     "PathNotFound",
     "PathTaken",
@@ -89,6 +96,7 @@ __all__ = [
     "RepositoryTaken",
     "SandboxNotFound",
     "ServerError",
+    "ServerTimeout",
     "SessionLost",
     "ShellBusy",
     "ShellLost",
@@ -188,12 +196,39 @@ class NotLoggedIn(PocketenvError):
     """A token is needed, and none was found. No request was sent."""
 
     advice: ClassVar[str] = (
-        'Set POCKETENV_TOKEN, pass token=, or write {"token": "…"} to ~/.pocketenv/token.json. '
+        "Log in: python -m pocketenv_fp login HANDLE. Or set POCKETENV_TOKEN, or pass token=. "
         "POCKETENV_API_URL=local needs no token."
     )
 
     def summary(self) -> str:
         return "not logged in"
+
+
+@dataclass(eq=False, repr=False)
+class LoginFailed(PocketenvError):
+    """A login or logout did not succeed. ``reason`` says why. The token file is unchanged."""
+
+    advice: ClassVar[str] = "The token file is unchanged. Try again: python -m pocketenv_fp login HANDLE."
+
+    reason: str
+
+    def summary(self) -> str:
+        return f"no login: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class LoginTimeout(PocketenvError, TimeoutError):
+    """A login in the browser was not finished after ``seconds``. The token file is unchanged."""
+
+    advice: ClassVar[str] = (
+        "Try again, and allow the login in the browser. On a machine without a browser use an app password: "
+        "python -m pocketenv_fp login HANDLE --app-password."
+    )
+
+    seconds: float
+
+    def summary(self) -> str:
+        return f"the login in the browser was not finished after {self.seconds:g} s"
 
 
 @dataclass(eq=False, repr=False)
@@ -300,7 +335,8 @@ class Unauthorized(ApiError):
     """401: the platform needs a login, or does not accept this one."""
 
     advice: ClassVar[str] = (
-        "The token is missing, expired or from another platform. Log in again and set POCKETENV_TOKEN."
+        "The token is missing, expired or from another platform. Log in again: python -m pocketenv_fp login HANDLE. "
+        "If POCKETENV_TOKEN is set, set it to the new token."
     )
 
 
@@ -478,6 +514,41 @@ class JobTimeout(PocketenvError, TimeoutError):
 
     def summary(self) -> str:
         return f"the job {self.id} still runs after {self.seconds:g} s"
+
+
+@dataclass(eq=False, repr=False)
+class ServerTimeout(PocketenvError, TimeoutError):
+    """No server in the sandbox was ready on ``port`` after ``seconds``. ``last_seen`` says what the last look saw."""
+
+    advice: ClassVar[str] = (
+        "Raise timeout=, or read its output with service_logs or job_output. It must listen on this port of "
+        "127.0.0.1, ::1 or all addresses."
+    )
+
+    seconds: float
+    port: int
+    last_seen: str = ""
+
+    def summary(self) -> str:
+        seen = f": {self.last_seen}" if self.last_seen else ""
+        return f"no server was ready on port {self.port} after {self.seconds:g} s{seen}"
+
+
+@dataclass(eq=False, repr=False)
+class NotRestored(PocketenvError):
+    """`restart` stopped the sandbox, and could not put back the content of ``directory``. It is in ``place``.
+
+    ``reason`` is the message of the error that came between.
+    """
+
+    advice: ClassVar[str] = "Nothing of it is lost: unpack it with tar -xzf, and put it back with upload."
+
+    directory: str
+    place: str
+    reason: str
+
+    def summary(self) -> str:
+        return f"the content of {self.directory} is in {self.place}, and not in the sandbox: {self.reason}"
 
 
 @dataclass(eq=False, repr=False)
@@ -686,7 +757,7 @@ def raise_for(result: Result[T, PocketenvError]) -> T:
     >>> raise_for(Failure(NotLoggedIn()))
     Traceback (most recent call last):
         ...
-    pocketenv_fp.errors.tree.NotLoggedIn: not logged in. Set POCKETENV_TOKEN, ...
+    pocketenv_fp.errors.tree.NotLoggedIn: not logged in. Log in: python -m pocketenv_fp login HANDLE. ...
 
     The traceback ends with a note for each place of the failure.
 

@@ -12,6 +12,7 @@ from returns.result import Result
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.explaining.explanation import API, FALLBACK, STORAGE, Explanation, Request, stand_ins
 from pocketenv_fp.explaining.rehearsal import explain
+from pocketenv_fp.runtime.rehearsal import IN_PIECES
 from pocketenv_fp.sandbox.commands.template import quote
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Step
@@ -29,6 +30,7 @@ LONGEST_WAIT = 1e9
 # The name of an environment variable may begin with these words.
 RANDOM_HEX, UUID = re.compile(r"RANDOM_HEX(_\d+)?"), re.compile(r"UUID(_\d+)?")
 CURL = 'curl -fsS -H "Authorization: Bearer $POCKETENV_TOKEN"'
+NO_COPY = "this provider cannot copy: curl cannot send or receive the archive. Run the step with pocketenv_fp"
 END_OF_LINE = " -w '\\n'"
 
 # No standard tool reads JSON. A system with this library has Python.
@@ -74,7 +76,8 @@ def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
     Returns a str: the requests that `explain` lists, as a program. An id in a response is kept in a variable for later
     requests. The script needs a POSIX shell, curl and python3. It reads POCKETENV_TOKEN, and the addresses
     POCKETENV_API_URL and POCKETENV_STORAGE_URL, without a final ``/`` and not ``local``. An upload sends a whole
-    directory and reads no ignore file. A response is printed if no later request needs it. A secret is not in the
+    directory and reads no ignore file. On a provider that cannot copy, an archive goes through commands in pieces, and
+    the script is only an error message: it sends nothing. A response is printed if no later request needs it. A secret is not in the
     script: it is read from a variable of its name, and sealed with this library. A request that is sent only after a
     failure is a comment. The script stops at the first failed request, and undoes nothing.
 
@@ -122,6 +125,9 @@ class _Script:
         self._needed: list[str] = []
 
     def text(self) -> str:
+        if any(note.startswith(IN_PIECES) for part in self._explanation.parts for note in part.notes):
+            lines = ("#!/bin/sh", _comment(self._explanation.source), f"echo {quote(NO_COPY)} >&2", "exit 1")
+            return "\n".join(lines) + "\n"
         commands = "\n".join(self._commands())
         made = [f"{name}={text}" for name, text in self._made.items()]
         calls = "\n".join((*made, commands))

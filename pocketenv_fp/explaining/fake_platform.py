@@ -105,7 +105,12 @@ _PROFILE = {"id": stand_in("PROFILE_ID"), "did": stand_in("DID"), "handle": stan
 COPYING = {
     "$kind whole": "directory large\n",
     "$kind $((size))": "directory 1\n",
-    # A job has ended.
+    # The contents of files are unknown.
+    "whole $((size))": "whole 0\n",
+    "echo entries": "entries\nAAA=\n",
+    "say yes": "yes\n",
+    "echo ready": "ready\n",
+    # A job or a service has ended.
     "part stdout": "ended 0 0 0 -\n.\n",
 }
 

@@ -72,7 +72,7 @@ def _mask(applied: Applied, name: str, value: object) -> object:
         items = cast("list[object]", value)
         return [_mask(applied, name, each) for each in items] if applied.is_secret(name, items) else items
     is_secret_variable = isinstance(value, FromEnv) and name in applied.operation.secret
-    is_secret_text = isinstance(value, str) and applied.is_secret(name, value)
+    is_secret_text = isinstance(value, (str, bytes)) and applied.is_secret(name, value)
     return INSTEAD.get(name, HIDDEN) if is_secret_variable or is_secret_text else value
 
 

@@ -24,7 +24,7 @@ from pocketenv_fp.http.responses import Response
 from pocketenv_fp.redaction import HiddenBytes
 from pocketenv_fp.runtime.deadline import TimeIsOver, remaining
 
-__all__ = ["HTTPPool", "HTTPSPool", "socket_options"]
+__all__ = ["FreshHTTP", "FreshHTTPS", "HTTPPool", "HTTPSPool", "socket_options"]
 
 # The platform closes connections that are idle for 5 s. If it closed one during a create, it would be unknown whether
 # the create arrived. So connections are closed a little earlier.
@@ -32,7 +32,9 @@ IDLE_SECONDS = 4.0
 SMALL = 16 * 1024
 
 
-class _FreshHTTP(HTTPConnection):
+class FreshHTTP(HTTPConnection):
+    """A connection over HTTP. It is fresh where it was not idle for too long."""
+
     response_class = Response
     _used = 0.0
     _response: Response | None = None
@@ -41,6 +43,8 @@ class _FreshHTTP(HTTPConnection):
     _has_small_body = False
     _is_connecting = False
     _has_tunnel = False
+    # urllib3 does not record a SOCKS proxy.
+    _has_proxy = False
     # A byte of the request may have been sent.
     _has_written = False
     # A response came before the request was complete. The server may take the rest for another request.
@@ -52,7 +56,7 @@ class _FreshHTTP(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         name, limit = self._dns_host, self.timeout
         until = math.inf if limit is None else time.monotonic() + limit
-        hosts = self._addresses(limit)
+        hosts = self._addresses_of(name, self.port, limit)
         try:
             for number, host in enumerate(hosts, 1):
                 # If an address does not respond, time must remain for the others. All together have the time of one.
@@ -73,11 +77,11 @@ class _FreshHTTP(HTTPConnection):
             self._dns_host, self.timeout = name, limit
         raise NewConnectionError(self, "the name has no address")
 
-    def _addresses(self, limit: float | None) -> list[str]:
+    def _addresses_of(self, host: str, port: int, limit: float | None) -> list[str]:
         try:
-            return addresses(self._dns_host, self.port, limit)
+            return addresses(host, port, limit)
         except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
+            raise NameResolutionError(host, self, error) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "the name lookup did not end in time") from error
         except OSError as error:
@@ -85,7 +89,7 @@ class _FreshHTTP(HTTPConnection):
 
     def connect(self) -> None:
         self._head, self._has_written, self._has_tunnel, self._is_connecting = None, False, False, True
-        has_proxy = self.proxy is not None
+        has_proxy = self._has_proxy or self.proxy is not None
         try:
             super().connect()
         except (OSError, http.client.HTTPException, HTTPError, ValueError) as error:
@@ -169,14 +173,14 @@ def _is_json(response: Any) -> bool:
     return bool(response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json")
 
 
-class _FreshHTTPS(_FreshHTTP, HTTPSConnection):
+class FreshHTTPS(FreshHTTP, HTTPSConnection):
     """The same over TLS. In its method resolution order, HTTPSConnection comes before HTTPConnection."""
 
 
 class HTTPPool(HTTPConnectionPool):
     """Connections to one host. Connections that are idle too long are closed when another one is returned."""
 
-    ConnectionCls: Any = _FreshHTTP
+    ConnectionCls: Any = FreshHTTP
     _next_sweep = 0.0
 
     def _put_conn(self, conn: Any) -> None:
@@ -199,7 +203,7 @@ class HTTPPool(HTTPConnectionPool):
 class HTTPSPool(HTTPPool, HTTPSConnectionPool):
     """The same over TLS. In its method resolution order, HTTPSConnectionPool comes before HTTPConnectionPool."""
 
-    ConnectionCls: Any = _FreshHTTPS
+    ConnectionCls: Any = FreshHTTPS
 
 
 def socket_options() -> list[tuple[int, int, int]]:

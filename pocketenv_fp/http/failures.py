@@ -62,12 +62,12 @@ _Causes = tuple[type[BaseException], ...]
 
 # Most specific first.
 _TROUBLES: tuple[tuple[_Causes, TransportKind, str, bool], ...] = (
+    # requests raises it for a SOCKS proxy without PySocks, and for nothing else here.
+    ((failed.InvalidSchema,), "proxy", "a SOCKS proxy needs the package PySocks", False),
     (
-        # requests raises InvalidSchema for a SOCKS proxy without PySocks.
         (
             failed.ProxyError,
             failed.InvalidProxyURL,
-            failed.InvalidSchema,
             ProxyError,
             ProxySchemeUnknown,
             ProxySchemeUnsupported,

@@ -73,8 +73,8 @@ def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, Pocketen
     offset = 0
     while True:
         page = fetch(limit=limit, offset=offset)
-        if not isinstance(page, Success):
-            yield Failure(page.failure())
+        if isinstance(page, Failure):
+            yield page
             return
         records = page.unwrap()
         totals.add(records.total)
@@ -88,8 +88,8 @@ def _walk(nsid: str, fetch: Fetch[T], limit: int) -> Iterator[Result[T, Pocketen
         # More than the total, because the list may be growing.
         asked = max(totals) + limit
         page = fetch(limit=asked, offset=0)
-        if not isinstance(page, Success):
-            yield Failure(page.failure())
+        if isinstance(page, Failure):
+            yield page
             return
         records = page.unwrap()
         yield from map(Success, _new(records, seen))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-from pocketenv_fp.runtime.deadline import TimeIsOver, nap, remaining
+from pocketenv_fp.runtime.deadline import TimeIsOver, longest_wait, nap, remaining
 
 __all__ = ["LONGEST_WAIT", "Limiter"]
 
@@ -46,7 +46,7 @@ class Limiter:
         held = 0.0
         while (delay := self._claim()) > 0:
             began = time.monotonic()
-            if remaining() <= 0:
+            if remaining() <= 0 or delay > longest_wait():
                 raise TimeIsOver
             nap(min(delay, LOOK_AGAIN))
             held += time.monotonic() - began

@@ -26,13 +26,13 @@ from pocketenv_fp.errors import (
     TransportError,
 )
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
-from pocketenv_fp.http.xrpc import Call, answered, connected, decode, exchanged, refusal
+from pocketenv_fp.http.xrpc import Call, answered, connected, decode, delivered, refusal
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
 
 if TYPE_CHECKING:
-    from pocketenv_fp.http.transport import Answer, Request, Transport
+    from pocketenv_fp.http.transport import Answer, Request
 
 __all__ = ["Incoming", "Pieces", "Readable", "again", "put", "take"]
 
@@ -151,12 +151,12 @@ def _hold_back(error: RateLimited, known: Settings) -> None:
     from pocketenv_fp.http.transport import RETRY_AFTER
 
     seconds = RETRY_AFTER if error.retry_after is None else error.retry_after
-    _line(known).map(lambda line: line.limiter.pause(seconds))
+    connected(_of_storage(known)).map(lambda line: line.limiter.pause(seconds))
 
 
-def _line(known: Settings) -> Result[Transport, PocketenvError]:
+def _of_storage(known: Settings) -> Settings:
     # No retries in urllib3: an iterator cannot be rewound, and an archive cannot be read twice.
-    return connected(msgspec.structs.replace(known, api_url=known.storage_url, retries=0))
+    return msgspec.structs.replace(known, api_url=known.storage_url, retries=0)
 
 
 def _logged_in() -> Result[Settings, PocketenvError]:
@@ -254,12 +254,9 @@ def _get(uuid: str, use: Callable[[Incoming], T], known: Settings) -> Result[T, 
 def _exchange(
     request: Request, known: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
 ) -> Result[T, PocketenvError]:
-    line = _line(known)
-    if isinstance(line, Failure):
-        return line
-    # What answers an upload is short, and is read at once.
-    exchange = line.unwrap().send if request.verb == "POST" else line.unwrap().open
-    result = exchanged(exchange, request, known.read_timeout, operation)
+    # The response to an upload is short, and is read at once.
+    is_upload = request.verb == "POST"
+    result = delivered(request, _of_storage(known), known.read_timeout, operation, whole=is_upload)
     if isinstance(result, Failure):
         return result
     answer = result.unwrap()

@@ -24,9 +24,6 @@ from urllib.parse import urlsplit
 
 # urllib3 and requests are slow to import. This module is imported only before a request.
 import certifi
-import requests
-import requests.adapters
-import requests.utils
 from urllib3.exceptions import (
     HTTPError,
     InvalidHeader,
@@ -37,25 +34,24 @@ from urllib3.exceptions import (
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
-from pocketenv_fp.config import Settings, is_loopback
-from pocketenv_fp.http.connections import HTTPPool, HTTPSPool, socket_options
+from pocketenv_fp.config import Settings
 from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
+from pocketenv_fp.http.routes import Route
 from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.runtime import backoff
-from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, nap, remaining, remaining_to_answer
+from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.forking import after_fork
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3 import BaseHTTPResponse
 
 __all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
-POOL_SIZE = 256
 MOST_ROUTES = 16
 # A route that was unused for this many seconds is closed when another one is made.
 UNUSED_SECONDS = 60.0
@@ -101,7 +97,7 @@ class _Policy(Retry):
             raise error
         if remaining() <= 0:
             raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
-        if response is not None and self._seconds(response) > LONGEST_WAIT:
+        if response is not None and self._seconds(response) > min(LONGEST_WAIT, longest_wait()):
             raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
         return super().increment(*args, **kwargs)
 
@@ -173,60 +169,6 @@ def _body(response: BaseHTTPResponse) -> bytes:
         # Many methods return zero bytes. A connection that broke after the header looks the same.
         raise ProtocolError("no end of the body", http.client.IncompleteRead(b""))
     return b"".join(pieces)
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """requests' connections, to hosts and through proxies, with one TLS context. Loading the CA file takes 13 ms."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:  # noqa: FBT001, FBT002  # requests'
-        super().init_poolmanager(
-            connections, maxsize, block, ssl_context=self._context, socket_options=socket_options(), **pool
-        )
-        pools: Any = self.poolmanager
-        pools.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
-
-    def proxy_manager_for(self, proxy: str, **pool: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **pool)
-        manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
-        return manager
-
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
-        where, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return where, {}
-
-    def line_to(self, url: str) -> tuple[HTTPConnectionPool, str]:
-        """Return the connections to ``url``, and the prefix of each request's path."""
-        # requests would do this for each request, which takes as long as the rest of a call.
-        request = requests.PreparedRequest()
-        request.url = f"{url}/"
-        proxies = {} if is_loopback(urlsplit(url).hostname or "") else requests.utils.get_environ_proxies(url)
-        pool = self.get_connection_with_tls_context(request, verify=True, proxies=proxies)
-        return pool, self.request_url(request, proxies).removesuffix("/")
-
-
-class Route:
-    """The connections to one URL, with one CA bundle and one proxy."""
-
-    def __init__(self, url: str, context: ssl.SSLContext) -> None:
-        self.used = time.monotonic()
-        self._url = url
-        self._adapter = _Adapter(context)
-        self._line: tuple[HTTPConnectionPool, str] | None = None
-
-    def line(self) -> tuple[HTTPConnectionPool, str]:
-        """Return the connection pool, and the prefix of each request's path."""
-        self.used = time.monotonic()
-        self._line = self._line or self._adapter.line_to(self._url)
-        return self._line
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._line = None
-        self._adapter.close()
 
 
 class Transport:
@@ -362,6 +304,12 @@ def _context(bundle: str) -> ssl.SSLContext:
             del _contexts[next(iter(_contexts))]
         _contexts[key] = context
     return _contexts[key]
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context of requests with these settings. Raises OSError for a CA bundle that cannot be read."""
+    with _making:
+        return _context(_bundle(settings.verify))
 
 
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}

@@ -49,7 +49,7 @@ __all__ = [
     "answered_by",
     "connected",
     "decode",
-    "exchanged",
+    "delivered",
     "has_door",
     "nothing",
     "procedure",
@@ -196,22 +196,21 @@ def send(call: Call[T]) -> Result[T, PocketenvError]:
     request = _request(call, login)
     if isinstance(request, Failure):
         return request
-    line = connected(login, call.nsid)
+    answer = delivered(request.unwrap(), login, _read_timeout(call, login), call.nsid)
+    return answer if isinstance(answer, Failure) else _read(call, answer.unwrap(), login)
+
+
+def delivered(
+    request: Request, known: Settings, read_timeout: float, operation: str, *, whole: bool = True
+) -> Result[Answer, PocketenvError]:
+    """Send a request and return its answer, whatever its status. ``whole`` reads the body too.
+
+    Failures: those of `connected`; TransportError where no answer came; DeadlineExceeded.
+    """
+    line = connected(known, operation)
     if isinstance(line, Failure):
         return line
-    answer = exchanged(line.unwrap().send, request.unwrap(), _read_timeout(call, login), call.nsid)
-    if isinstance(answer, Failure):
-        return answer
-    return _read(call, answer.unwrap(), login)
-
-
-def exchanged(
-    exchange: Callable[[Request, float, str], Answer], request: Request, read_timeout: float, operation: str
-) -> Result[Answer, PocketenvError]:
-    """Return the answer that a method of `Transport` returns for a request, whatever its status.
-
-    Failures: TransportError where no answer came; DeadlineExceeded.
-    """
+    exchange = line.unwrap().send if whole else line.unwrap().open
     # requests is slow to import: a program that only composes steps does not wait for it.
     from pocketenv_fp.http.failures import TROUBLE, trouble
 

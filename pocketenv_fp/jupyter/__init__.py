@@ -17,6 +17,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from pocketenv_fp.runtime.optional import needed
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -27,6 +29,7 @@ _loaded: dict[int, ExitStack] = {}
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
     """Load the extension, for ``%load_ext``. Loading it twice has no further effect."""
+    needed("rich", "jupyter")
     # Imported here, so that importing this module needs no IPython.
     from pocketenv_fp.jupyter.formats import formats
     from pocketenv_fp.jupyter.interruption import interruption

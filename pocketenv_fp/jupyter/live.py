@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pocketenv_fp.jupyter.markup import escaped, plain
 from pocketenv_fp.observing import Begun, Done, Ended, observe
-from pocketenv_fp.redaction import shorten
+from pocketenv_fp.redaction import counted, shorten
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -93,22 +93,18 @@ class Board:
         shown = _one(innermost[0], now) if len(innermost) == 1 else _many(innermost, now)
         # With many threads, the numbers are enough.
         status = self._statuses.get(innermost[0].thread, "") if len(innermost) == 1 else ""
-        return f"▸ {shown}{status and ' · '}{status} · {_counted(sum(self._requests), 'request')}"
+        return f"▸ {shown}{status and ' · '}{status} · {counted(sum(self._requests), 'request')}"
 
     def summary(self) -> str:
         """Return the finished steps in one line."""
         failed = sum(self._ended)
         parts = [
-            _counted(len(self._ended), "step"),
+            counted(len(self._ended), "step"),
             *([f"{failed:,} failed"] if failed else []),
-            _counted(sum(self._requests), "request"),
+            counted(sum(self._requests), "request"),
             f"{max(self._times, default=0.0) - min(self._times, default=0.0):.1f} s",
         ]
         return f"{'✕' if failed else '✓'} {', '.join(parts)}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _one(running: _Running, now: float) -> str:

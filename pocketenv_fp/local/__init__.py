@@ -82,8 +82,11 @@ Some things cannot work on one machine, or would put it at risk:
 - **Services.** A service of a stopped sandbox is added without a start. startService and restartService are a 400 there.
 - **Restarts.** A platform that starts again on the same folder starts the services again. Shells are new ones.
 - **Storage.** It has the address of the API and keeps an archive for a day. Brotli bodies are refused (415).
-- **Login.** There are no pages for login and terminals. `POST /login` explains where the token is. The picture of a profile is
-  a blank one.
+- **Accounts.** The login is the platform's, in the browser and with an app password. But the server of the account is a
+  stand-in: a page with two buttons, which asks for no password. `Platform.app_password` is the app password of a user. The
+  picture of a profile is a blank one.
+- **Terminals.** They are at the address of the API, also Cloudflare's: other clients find those with `POCKETENV_CF_URL`.
+  Terminals without a WebSocket (`/tty/ID/stream` and the like) are not served. The package `websockets` is needed.
 - **Unknown facts.** Where the behaviour of a provider is not known, it is a guess. `pocketenv_fp.local.providers.workers`
   marks each guess.
 
@@ -93,13 +96,15 @@ Some things cannot work on one machine, or would put it at risk:
   list of requests counts it.
 - `Platform.new_user` adds a user. `Platform.new_ownerless_sandbox` makes a sandbox that can be claimed.
 - Web sites cannot use it: a Host header that does not name this machine is a 403 (DNS rebinding). So is a request of another
-  web site's script without a token.
+  web site's script without a token, and every request of it for a login or a terminal.
 """
 
 import atexit
 import os
 import threading
 from typing import TYPE_CHECKING
+
+from pocketenv_fp.extras import install_command
 
 if TYPE_CHECKING:
     from pocketenv_fp.local.box import Container, Isolation, Limits, Network
@@ -150,7 +155,7 @@ def platform(
     command. 0.7.18 does not.
     `exec_seconds`: time limit of a command on Cloudflare. A longer command is a 500 and runs on.
 
-    Raises OSError if the port is taken, another platform uses the folder, or this machine lacks the isolation or network.
+    Raises ModuleNotFoundError without the extra ``local``. Raises OSError if the port is taken, another platform uses the folder, or this machine lacks the isolation or network.
 
     >>> with platform(rate_limit=500) as p:
     ...     p.isolation in {"bubblewrap", "processes"}
@@ -158,7 +163,13 @@ def platform(
     """
     # Imported here: `import pocketenv_fp.local` should not wait for a web server.
     from pocketenv_fp.local.box import Limits
-    from pocketenv_fp.local.server import Platform
+
+    try:
+        import httptools  # noqa: F401  # pyright: ignore[reportUnusedImport]  # the server's thread would miss it later
+
+        from pocketenv_fp.local.server import Platform
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(f"{missing.name} is missing: {install_command('local')}", name=missing.name) from None
 
     return Platform(
         data=data,

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         server = _start(options)
     except ModuleNotFoundError as missing:
-        return _fail(f"{missing.name} is missing: pip install 'pocketenv-fp[local]'")
+        return _fail(str(missing))
     except OSError as error:
         if error.errno in {errno.EADDRINUSE, errno.EACCES}:
             return _fail(f"cannot serve on 127.0.0.1:{options.port}: {error.strerror}; --port 0 takes any free port")

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketenv_fp.local import actors, bodies, hosts, login, request_log, storage
+from pocketenv_fp.local import actors, bodies, hosts, login, request_log, storage, terminals
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
@@ -77,12 +77,17 @@ class App:
         self._window = RateWindow(rate_limit)
         self._names = request_log.Names(world)
         self._storage = storage.Storage(world)
+        self._login = login.Login(world)
+        self.terminals = terminals.Terminals(world)
         self._complained = 0.0
         page = Page(world, self.recent, self._names)
         self._pages = Starlette(routes=[Route("/", page.show, methods=["GET"])])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         verb: str = scope["method"]
@@ -118,6 +123,14 @@ class App:
         else:
             await self._serve(exchange, target, headers)
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.perf_counter()
+
+        def note(status: int) -> None:
+            self._note(scope["path"], status, {**scope, "method": "GET"}, begun)
+
+        await self.terminals.connect(scope, receive, send, _read_headers(scope["headers"]), note)
+
     def _work(self, target: Target, headers: Mapping[bytes, bytes]) -> Any:
         async def work(exchange: Exchange) -> None:
             await self._serve(exchange, target, headers)
@@ -129,10 +142,17 @@ class App:
             await self._storage.answer(exchange.scope, exchange.receive, self._to_storage(exchange, target), headers)
         elif target.method is not None:
             await _reply(exchange, headers, *await self._answer(target.method, exchange, headers))
-        elif target.path in login.PATHS and (page := await login.answer(exchange.scope, exchange.receive, headers)):
-            await _reply(exchange, headers, page.status, _HTML, _page(page.text) if page.page else page.text.encode())
+        elif (page := await self._page_of(exchange, headers)) is not None:
+            body = _page(page.text) if page.is_error else page.text.encode()
+            await _reply(exchange, headers, page.status, [*page.headers], body)
         else:
             await _reply(exchange, headers, *self._missing(exchange.scope["method"], target.path))
+
+    async def _page_of(
+        self, exchange: Exchange, headers: Mapping[bytes, bytes]
+    ) -> login.Reply | terminals.Reply | None:
+        page = await self._login.answer(exchange.scope, exchange.receive, headers)
+        return page or await self.terminals.answer(exchange.scope, exchange.receive, headers)
 
     def _target(self, verb: str, path: str) -> Target:
         if path == STORAGE or path.startswith(f"{STORAGE}/"):

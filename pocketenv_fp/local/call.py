@@ -56,12 +56,17 @@ class World:
     tasks: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
 
     def machine(self, sandbox_id: str) -> Machine:
-        """Return the machine of a sandbox, the same object at every call."""
-        if sandbox_id not in self.machines:
-            folder, trash = self.data / "sandboxes" / sandbox_id, self.data / "trash"
-            plan = partial(self.plan, self, sandbox_id)
-            self.machines[sandbox_id] = Machine(folder, trash, self.closed, self.kind, plan)
-        return self.machines[sandbox_id]
+        """Return the machine of a sandbox, the same object at every call. That of a deleted sandbox refuses all work."""
+        if (known := self.machines.get(sandbox_id)) is not None:
+            return known
+        folder, trash = self.data / "sandboxes" / sandbox_id, self.data / "trash"
+        plan = partial(self.plan, self, sandbox_id)
+        machine = Machine(folder, trash, self.closed, self.kind, plan)
+        if self.store.rows("SELECT 1 FROM sandboxes WHERE id = ?", sandbox_id):
+            self.machines[sandbox_id] = machine
+        else:
+            machine.is_retired = True
+        return machine
 
     def do_later(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start work that the platform does after its answer. A failure is logged."""

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from pocketenv_fp.local import layout, lifecycle, providers, sandboxes, storage
 from pocketenv_fp.local.call import EMPTY, Call, World, invalid, server_error
-from pocketenv_fp.local.machine import Refused
+from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.sandboxes import Sandbox
 
 _STORAGE = "https://sandbox.pocketenv.io/cp"
@@ -57,15 +57,23 @@ async def push(call: Call) -> Any:
     return {"uuid": uuid}
 
 
+async def _pull_line(machine: Machine, generation: int, world: World, sandbox: Sandbox, line: str) -> None:
+    # After a stop or a delete, the next line would run in a new box.
+    if machine.generation != generation:
+        raise Refused("halted")
+    await providers.run_line(world, sandbox, line)
+
+
 async def _pull(world: World, sandbox: Sandbox, uuid: str, archive: Path | None, directory: str) -> None:
-    root = _root(world, sandbox)
+    root, machine = _root(world, sandbox), world.machine(sandbox.id)
+    generation = machine.generation
     if archive is None:
         for line in _pull_lines(root, uuid, None, directory):
-            await providers.run_line(world, sandbox, line)
+            await _pull_line(machine, generation, world, sandbox, line)
         return
-    async with world.machine(sandbox.id).hold(archive) as name:
+    async with machine.hold(archive) as name:
         for line in _pull_lines(root, uuid, name, directory):
-            await providers.run_line(world, sandbox, line)
+            await _pull_line(machine, generation, world, sandbox, line)
 
 
 def _pull_lines(root: str, uuid: str, archive: str | None, directory: str) -> list[str]:

@@ -71,7 +71,8 @@ async def delete_sandbox(call: Call) -> Any:
             raise not_found("Sandbox not found", "SandboxNotFound")
         archives, contents = backups.archives(call.world, sandbox.id), volumes.contents(call.world, sandbox.id)
         call.world.store.write("DELETE FROM sandboxes WHERE id = ?", sandbox.id)
-        await machine.halt()
+        # Another request may still run here: it must not build a box again.
+        await machine.retire()
         await machine.discard()
         for archive in archives:
             archive.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from pocketenv_fp.local.box import Box, Kind, Plan, Refused
 
 __all__ = ["Finished", "Lost", "Machine", "Refused"]
 
+TERMINAL = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 LIMITED = "the output was cut: the command wrote more than it may\n"
 
 
@@ -40,7 +42,7 @@ class Machine:
     so that no command gets into a machine that was halted in between.
     `turn` is a lock for changes of the whole machine (start, stop, delete, backup). Commands do not wait for it.
     `variables` is the environment of the last start; None until it is read again after a restart.
-    `early`: its content is from before the sandbox was ready.
+    `early`: its content is from before the sandbox was ready. `is_retired`: its sandbox is deleted.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Machine:
         self.generation = 0
         self.variables: dict[str, str] | None = None
         self.early = False
+        self.is_retired = False
         self.turn = asyncio.Lock()
         self.box: Box | None = None
         self._trash = trash
@@ -135,6 +138,23 @@ class Machine:
         if self.box is not None and self.box is self._typed_in:
             self._later += lines
 
+    async def open_terminal(self, size: tuple[int, int], *, directory: str, home: str) -> int:
+        """Start an interactive bash in a terminal of (columns, rows). Return the descriptor of the terminal's other end.
+
+        It does not block. Reading it raises OSError once the shell and its children have ended. Raises Refused.
+        """
+        box = await self._boot()
+        columns, rows = size
+        request = {"do": "terminal", "columns": columns, "rows": rows, "cwd": directory, "home": home, "env": TERMINAL}
+        near, far = socket.socketpair()
+        with near, far:
+            await box.ask(request, descriptor=far.fileno())
+            near.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            _, descriptors, _, _ = socket.recv_fds(near, 1, 1)
+        os.set_inheritable(descriptors[0], False)  # noqa: FBT003 - its own signature
+        os.set_blocking(descriptors[0], False)
+        return descriptors[0]
+
     @contextlib.asynccontextmanager
     async def hold(self, archive: Path, *, writing: bool = False) -> AsyncGenerator[str]:
         """Yield the name by which a command opens a file of this machine, also in a box. Raises Refused, OSError."""
@@ -212,6 +232,11 @@ class Machine:
         if self._kind.isolation == "processes":
             await aside(processes.end_marked, self.folder)
 
+    async def retire(self) -> None:
+        """Kill every process as `halt` does, and refuse each later operation: the sandbox is deleted."""
+        self.is_retired = True
+        await self.halt()
+
     async def discard(self) -> None:
         """Remove the file system. A crash half way leaves nothing of it in place."""
         await aside(trash, self.folder, self._trash)
@@ -221,7 +246,7 @@ class Machine:
         if self.box is not None:
             return self.box
         async with self._building:
-            if generation != self.generation or self._closed.is_set():
+            if generation != self.generation or self.is_retired or self._closed.is_set():
                 raise Refused("halted")
             if self.box is not None:
                 return self.box

@@ -53,6 +53,8 @@ AT_ONCE = 32
 COMPLAINT_SECONDS = 30.0
 # The time for open requests to end once their processes are gone.
 GRACE_SECONDS = 0.5
+# Of a WebSocket. Keys are short, and a client may paste a file.
+LARGEST_MESSAGE = 1024 * 1024
 
 
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
@@ -104,7 +106,8 @@ class Platform:
             uvicorn.Config(
                 self._app,
                 http=Connection,
-                ws="none",
+                ws=_web_socket(),
+                ws_max_size=LARGEST_MESSAGE,
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
@@ -165,6 +168,21 @@ class Platform:
         else:
             user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
         return actors.token(self._world, user)
+
+    def app_password(self, handle: str) -> str:
+        """Return the app password of the user with this handle. It is the same at every start on the same folder.
+
+        `POST /login` takes it, as `pocketenv_fp.login` sends it. Raises ValueError for an unknown handle.
+        """
+        if self._closed:
+            raise RuntimeError("this platform is closed")
+        if threading.current_thread() is self._thread:
+            user = actors.by_identifier(self._world.store, handle)
+        else:
+            user = asyncio.run_coroutine_threadsafe(self._find_user(handle), self._loop).result()
+        if user is None:
+            raise ValueError(f"handle: there is no {handle!r}")
+        return self._world.vault.app_password(user.did)
 
     def new_ownerless_sandbox(self, provider: str = CLOUDFLARE) -> str:
         """Make a running sandbox without an owner and return its id. The first call of claimSandbox takes it.
@@ -246,11 +264,15 @@ class Platform:
         reviving.cancel()
         await asyncio.wait([reviving])
         await self._world.drop_tasks()
+        self._app.terminals.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
     async def _add_user(self, handle: str) -> User:
         return actors.add_user(self._world.store, handle)
+
+    async def _find_user(self, handle: str) -> User | None:
+        return actors.by_identifier(self._world.store, handle)
 
     async def _add_ownerless(self, provider: str) -> str:
         return claims.add_ownerless(self._world, provider).id
@@ -311,6 +333,15 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _web_socket() -> Any:
+    # Without the package the platform serves everything but terminals.
+    try:
+        from pocketenv_fp.local.terminal_connection import TerminalConnection
+    except ModuleNotFoundError:
+        return "none"
+    return TerminalConnection
 
 
 def _listen(port: int) -> socket.socket:

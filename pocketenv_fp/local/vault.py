@@ -1,4 +1,4 @@
-"""The platform's own keys: one opens sealed boxes, the other signs tokens."""
+"""The platform's own keys: one opens sealed boxes, the other signs tokens and makes app passwords."""
 
 import base64
 import binascii
@@ -57,6 +57,12 @@ class Vault:
         valid = cast("dict[str, Any]", claims)
         start = valid.get("nbf", 0)
         return valid if isinstance(start, int | float) and start <= time.time() else None
+
+    def app_password(self, did: str) -> str:
+        """Return the app password of a user, four groups of four letters. It is the same at every start on a folder."""
+        digest = hashlib.blake2b(did.encode("utf-8", "replace"), key=self._signing, person=b"pocketenv-app-pw").digest()
+        letters = base64.b32encode(digest).decode().lower()
+        return "-".join(letters[start : start + 4] for start in range(0, 16, 4))
 
     def _mac(self, signed: str) -> str:
         return _encode(hmac.new(self._signing, signed.encode("utf-8", "replace"), hashlib.sha256).digest())

@@ -46,6 +46,7 @@ from pocketenv_fp.pocketenv.services import (
     stop_service,
     update_service,
 )
+from pocketenv_fp.pocketenv.sweeping import sweep
 from pocketenv_fp.pocketenv.variables import (
     add_variable,
     delete_variable,
@@ -110,6 +111,7 @@ __all__ = [
     "restart_service",
     "start_service",
     "stop_service",
+    "sweep",
     "update_file",
     "update_secret",
     "update_service",

@@ -149,7 +149,7 @@ def get_terminal_token(
 ) -> Result[TerminalToken, PocketenvError]:
     """Return a TerminalToken: a short-lived token for the platform's terminal service. It is masked and not pickled.
 
-    The embedded platform has no terminal service. Failures: those of every call.
+    `console` opens a terminal. Failures: those of every call.
 
     Args:
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.

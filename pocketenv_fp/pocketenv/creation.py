@@ -36,7 +36,7 @@ from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secr
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.redaction import SecretText
-from pocketenv_fp.runtime import own_sandboxes
+from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
@@ -136,7 +136,8 @@ def create(
     """
     clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
-    wanted = Preferences(name=name, description=description, topics=tuple(topics or ()) or None, repo=shared)
+    marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
+    wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
     creation = _Creation(wanted, reuse=reuse)
     if clone is not None and repo is not None:
         creation.clones(clone, repo)
@@ -228,8 +229,8 @@ class _Creation:
         for field, kind, values in (("env", _VARIABLES, env), ("secrets", _SECRETS, secrets)):
             for name, value in values.items():
                 read = self._read(f"{field}[{name!r}]", value, is_secret=kind is _SECRETS)
-                if not isinstance(read, Success):
-                    return Failure(read.failure())
+                if isinstance(read, Failure):
+                    return read
                 self._settings.append((kind, name, read.unwrap()))
         return Success(None)
 
@@ -247,7 +248,7 @@ class _Creation:
         except BaseException as stopped:
             self._undo(stopped)
             raise
-        if not isinstance(result, Success):
+        if isinstance(result, Failure):
             self._undo(result.failure())
         return result
 
@@ -359,7 +360,7 @@ class _Creation:
         for kind, name, value in self._settings:
             add = partial(kind.add, sandbox_id, name, value)
             done = add() if self._made else kind.set(sandbox_id, name, value, add)
-            if not isinstance(done, Success):
+            if isinstance(done, Failure):
                 return done
         return Success(None)
 

@@ -93,7 +93,7 @@ def sealed_credentials(
     fields: dict[str, str] = {}
     for name, value in wanted.items():
         made = known[name].fields(value)
-        if not isinstance(made, Success):
+        if isinstance(made, Failure):
             return made
         fields |= made.unwrap()
     return Success(fields)

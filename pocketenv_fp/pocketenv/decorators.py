@@ -10,6 +10,7 @@ from returns.result import Failure, Result
 
 from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.validation import Arguments
 
 __all__ = ["checked", "iterates"]
@@ -24,8 +25,15 @@ def checked(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Res
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result[T, PocketenvError]:
+        # Assigned to the same name: tools that show locals would show the secrets of another.
+        args = arguments.hide(args, kwargs)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
         given = arguments.read(args, kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else logged_in(function, *given)
+        if isinstance(given, InvalidInput):
+            return Failure(given)
+        try:
+            return logged_in(function, *given)
+        except (OSError, ImportError) as error:
+            return unopened_failure(error, function.__name__)
 
     return call
 
@@ -38,6 +46,7 @@ def iterates(
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[Result[T, PocketenvError]]:
+        arguments.hide(args, kwargs)
         given = arguments.read(args, kwargs)
         return iter((Failure(given),)) if isinstance(given, InvalidInput) else logged_in(function, *given)
 

@@ -16,6 +16,7 @@ from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import File, Page
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
 __all__ = [
@@ -67,7 +68,9 @@ def list_files(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[File], PocketenvError]:
-    """List the files that each start writes, in no stable order. Returns a Page of File: paths and ids, no contents.
+    """List the records of files that each start writes. Returns a Page of File: paths and ids, no contents.
+
+    They have no stable order. `sandbox.list_directory` lists the files that are in a sandbox now.
 
     Failures: InvalidInput.
 
@@ -92,7 +95,9 @@ def list_files(
 def iter_files(
     sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[File, PocketenvError]]:
-    """Iterate over all files of a sandbox. Returns an iterator of Results, and requests pages when needed.
+    """Iterate over the records of files that each start writes. Returns an iterator of Results.
+
+    Pages are requested when needed.
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
 
@@ -113,7 +118,9 @@ def iter_files(
 
 @checked
 def get_file(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[File, PocketenvError]:
-    """Look up the file with this id. Returns a File without its content. Failures: InvalidInput; RecordNotFound.
+    """Look up the record of a file that each start writes, by its id. Returns a File without its content.
+
+    Failures: InvalidInput; RecordNotFound.
 
     Args:
         id: Id of the file.
@@ -130,12 +137,14 @@ def get_file(id: Id, *, token: Text | None = None, config: Config | None = None)
 def add_file(
     sandbox_id: Id,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[None, PocketenvError]:
-    """Add a file that each start writes to ``path``. Its content is sealed on this machine. Returns None.
+    """Add the record of a file that each start writes to ``path``. Returns None.
+
+    Nothing is written before the next start: `sandbox.write_file` writes a file now. The content is sealed on this machine.
 
     **The platform appends one newline to the content.** So one final newline of the content is not sent, and the file
     is exact. Content without a final newline gets one, and empty content becomes one newline.
@@ -167,7 +176,7 @@ def add_file(
 def update_file(
     id: Id,
     path: Text,
-    content: str | FromEnv,
+    content: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,

@@ -13,7 +13,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import SshKey, TailscaleAuthKey
 from pocketenv_fp.pocketenv.decorators import checked
-from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.redaction import HIDDEN, SecretText
 from pocketenv_fp.validation import Id, Text
 
 __all__ = ["generate_ssh_keys", "get_ssh_keys", "get_tailscale_auth_key", "put_ssh_keys", "put_tailscale_auth_key"]
@@ -68,7 +68,7 @@ def _wrong_public(text: str) -> InvalidInput | None:
 @checked
 def put_ssh_keys(
     sandbox_id: Id,
-    private_key: str | FromEnv,
+    private_key: SecretText | FromEnv,
     public_key: str,
     *,
     token: Text | None = None,
@@ -93,21 +93,17 @@ def put_ssh_keys(
     <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
     """
 
-    def put(private: str) -> Result[None, PocketenvError]:
-        sealed = seal(private.removesuffix("\n"))
-        if isinstance(sealed, Failure):
-            return sealed
-        body = {
-            "id": sandbox_id,
-            "privateKey": sealed.unwrap(),
-            "publicKey": public_key.removesuffix("\n"),
-            "redacted": mask_ssh_private_key(private),
-        }
-        return send(procedure("sandbox.putSshKeys", nothing, body=body))
+    def body(private: str) -> Result[dict[str, str], PocketenvError]:
+        shown = {"publicKey": public_key.removesuffix("\n"), "redacted": mask_ssh_private_key(private)}
+        return seal(private.removesuffix("\n")).map(lambda sealed: {"id": sandbox_id, **shown, "privateKey": sealed})
 
     if wrong := _wrong_public(public_key):
         return Failure(wrong)
-    return plain(private_key, "private_key").bind(_private).bind(put)
+    # The key is sealed before the request: no frame of the request holds it.
+    sealed = plain(private_key, "private_key").bind(_private).bind(body)
+    if isinstance(sealed, Failure):
+        return sealed
+    return send(procedure("sandbox.putSshKeys", nothing, body=sealed.unwrap()))
 
 
 def _tailscale(body: bytes) -> TailscaleAuthKey:
@@ -141,7 +137,7 @@ def _auth_key(text: str) -> Result[str, PocketenvError]:
 @checked
 def put_tailscale_auth_key(
     sandbox_id: Id,
-    auth_key: str | FromEnv,
+    auth_key: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -160,11 +156,11 @@ def put_tailscale_auth_key(
     <Failure: auth_key: must start with tskey-auth-: an auth key, not an API key.>
     """
 
-    def put(key: str) -> Result[None, PocketenvError]:
-        sealed = seal(key)
-        if isinstance(sealed, Failure):
-            return sealed
-        body = {"id": sandbox_id, "authKey": sealed.unwrap(), "redacted": mask_tailscale_auth_key(key)}
-        return send(procedure("sandbox.putTailscaleAuthKey", nothing, body=body))
+    def body(key: str) -> Result[dict[str, str], PocketenvError]:
+        shown = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
+        return seal(key).map(lambda sealed: {**shown, "authKey": sealed})
 
-    return plain(auth_key, "auth_key").bind(_auth_key).bind(put)
+    sealed = plain(auth_key, "auth_key").bind(_auth_key).bind(body)
+    if isinstance(sealed, Failure):
+        return sealed
+    return send(procedure("sandbox.putTailscaleAuthKey", nothing, body=sealed.unwrap()))

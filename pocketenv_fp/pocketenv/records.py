@@ -72,7 +72,7 @@ def named(
 ) -> Result[T | None, PocketenvError]:
     """Return the first record with this name, or None. ``key`` is the field with the name."""
     for item in records:
-        if not isinstance(item, Success) or getattr(item.unwrap(), key) == name:
+        if isinstance(item, Failure) or getattr(item.unwrap(), key) == name:
             return item
     return Success(None)
 

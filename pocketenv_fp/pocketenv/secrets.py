@@ -15,6 +15,7 @@ from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Secret
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import known, one_of, page_of
+from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
 __all__ = ["add_secret", "delete_secret", "get_secret", "iter_secrets", "list_secrets", "update_secret"]
@@ -98,7 +99,7 @@ def get_secret(id: Id, *, token: Text | None = None, config: Config | None = Non
 def add_secret(
     sandbox_id: Id,
     name: VariableName,
-    value: str | FromEnv,
+    value: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,
@@ -134,7 +135,7 @@ def add_secret(
 def update_secret(
     id: Id,
     name: VariableName,
-    value: str | FromEnv,
+    value: SecretText | FromEnv,
     *,
     token: Text | None = None,
     config: Config | None = None,

@@ -17,8 +17,10 @@ from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = [
     "TimeIsOver",
+    "brief",
     "exceeded",
     "limited",
+    "longest_wait",
     "nap",
     "over",
     "patient",
@@ -35,6 +37,7 @@ LONGEST_SLEEP = 3600.0
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("pocketenv_fp.runtime.deadline", default=None)
 _stop: ContextVar[threading.Event | None] = ContextVar("pocketenv_fp.stop", default=None)
 _is_patient: ContextVar[bool] = ContextVar("pocketenv_fp.patient", default=False)
+_is_brief: ContextVar[bool] = ContextVar("pocketenv_fp.brief", default=False)
 
 
 class TimeIsOver(Exception):
@@ -84,6 +87,21 @@ def patient() -> Generator[None]:
         yield
     finally:
         _is_patient.reset(mark)
+
+
+@contextmanager
+def brief() -> Generator[None]:
+    """Do not begin a pause in the block that the deadline would end. For a cleanup: the caller waits for it."""
+    mark = _is_brief.set(True)
+    try:
+        yield
+    finally:
+        _is_brief.reset(mark)
+
+
+def longest_wait() -> float:
+    """Return the seconds that a pause may have: infinite outside of a `brief` block."""
+    return remaining() if _is_brief.get() else math.inf
 
 
 def remaining() -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from pocketenv_fp.extras import install_command
+
 __all__ = ["needed"]
 
 
@@ -14,5 +16,5 @@ def needed(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        install = f"'pocketenv-fp[{extra}]'" if extra else package
-        raise ImportError(f"{package} is not installed: pip install {install}", name=error.name) from None
+        install = install_command(extra) if extra else f"pip install {package}"
+        raise ImportError(f"{package} is not installed: {install}", name=error.name) from None

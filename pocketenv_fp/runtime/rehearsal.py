@@ -38,6 +38,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 __all__ = [
+    "IN_PIECES",
     "Rehearsal",
     "Unknown",
     "copying",
@@ -52,6 +53,9 @@ __all__ = [
     "stand_in",
     "variable",
 ]
+
+IN_PIECES = "on this provider, one request more before the last for each"
+"""The beginning of the note of a copy through commands. `explain` reads no file, so it lists no such request."""
 
 
 class Unknown:

@@ -22,16 +22,22 @@ from pocketenv_fp.sandbox.commands.jobs import (
     submit,
     wait_for_job,
 )
+from pocketenv_fp.sandbox.commands.service_logs import service_logs
 from pocketenv_fp.sandbox.commands.spawn import spawn
 from pocketenv_fp.sandbox.copying.copy_to import copy_to
 from pocketenv_fp.sandbox.copying.download import download
 from pocketenv_fp.sandbox.copying.upload import upload
+from pocketenv_fp.sandbox.file_system.directory import list_directory
+from pocketenv_fp.sandbox.file_system.reading import exists, read_bytes, read_text
+from pocketenv_fp.sandbox.file_system.writing import write_file
 from pocketenv_fp.sandbox.files import delete_file, get_file, iter_files, list_files, set_file
 from pocketenv_fp.sandbox.integrations import create_integration, list_integrations
 from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
 from pocketenv_fp.sandbox.lifecycle import claim, delete, refresh, start, stop, wait_until_running
 from pocketenv_fp.sandbox.ports import expose, list_ports, unexpose, vscode
+from pocketenv_fp.sandbox.readiness import wait_for_http, wait_for_port
 from pocketenv_fp.sandbox.repository import clone
+from pocketenv_fp.sandbox.restarting import restart
 from pocketenv_fp.sandbox.secrets import delete_secret, get_secret, iter_secrets, list_secrets, set_secret
 from pocketenv_fp.sandbox.services import (
     delete_service,
@@ -61,6 +67,7 @@ __all__ = [
     "download",
     "exec",
     "exec_script",
+    "exists",
     "expose",
     "follow",
     "forget",
@@ -79,6 +86,7 @@ __all__ = [
     "iter_volumes",
     "job_output",
     "list_backups",
+    "list_directory",
     "list_files",
     "list_integrations",
     "list_jobs",
@@ -87,13 +95,17 @@ __all__ = [
     "list_services",
     "list_variables",
     "list_volumes",
+    "read_bytes",
+    "read_text",
     "refresh",
     "rename",
+    "restart",
     "restart_context",
     "restart_service",
     "restore_backup",
     "run_code",
     "send_input",
+    "service_logs",
     "set_file",
     "set_secret",
     "set_service",
@@ -112,8 +124,11 @@ __all__ = [
     "update_settings",
     "upload",
     "vscode",
+    "wait_for_http",
     "wait_for_job",
+    "wait_for_port",
     "wait_until_running",
+    "write_file",
 ]
 
 # `create` is below this package. In `managed` and `fan_out` it needs operations on the new sandbox.

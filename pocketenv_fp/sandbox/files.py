@@ -1,4 +1,7 @@
-"""Files that each start writes into a sandbox. They are sealed on this machine and opened only in the sandbox."""
+"""Records of files that each start writes into a sandbox. They are sealed on this machine, and opened only in it.
+
+Functions for the files that are in a sandbox now are in `pocketenv_fp.sandbox.file_system`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ def list_files(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[File], PocketenvError]:
-    """List the files that each start writes, in no stable order. Returns a Page of File: paths and ids, no contents.
+    """List the records of files that each start writes. Returns a Page of File: paths and ids, no contents.
+
+    They have no stable order. `list_directory` lists the files that are in the sandbox now.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -56,7 +61,9 @@ def list_files(
 def iter_files(
     sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[File, PocketenvError]]:
-    """Iterate over all files of the sandbox. Returns an iterator of Results, and requests pages when needed.
+    """Iterate over the records of files that each start writes. Returns an iterator of Results.
+
+    Pages are requested when needed. `list_directory` lists the files that are in the sandbox now.
 
     It takes a Sandbox or a Result of one, and is not a step. A Failure as argument is the only item. If a page fails,
     its Failure is the last item. An inconsistent list ends with a DecodeError.
@@ -79,9 +86,10 @@ def iter_files(
 def get_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[File, PocketenvError]:
-    """Find a file that each start writes, by id or else by path. Returns a File without its content.
+    """Find the record of a file that each start writes, by id or else by path. Returns a File without its content.
 
-    Other files of the sandbox are not found: look for them with `exec`. Failures: InvalidInput; RecordNotFound.
+    Other files of the sandbox are not found: `read_text`, `read_bytes` and `exists` look at them. Failures:
+    InvalidInput; RecordNotFound.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -104,9 +112,9 @@ def set_file(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[File, PocketenvError]:
-    r"""Set a file that each start writes to ``path``. Returns its File, without the content.
+    r"""Set the record of a file that each start writes to ``path``. Returns its File, without the content.
 
-    The content is sealed on this machine. **The platform appends one newline to it.** So one final newline of the
+    **Nothing is written before the next start**: `write_file` writes a file now. The content is sealed on this machine. **The platform appends one newline to it.** So one final newline of the
     content is not sent, and the file is exact. Content without a final newline gets one, and empty content becomes one
     newline. The next start writes the file, in the background after the response. A step masks plain content when it is
     printed, and cannot be pickled with it.
@@ -132,17 +140,19 @@ def set_file(
     >>> set_file("/workspace/.env", "STAGE=test\n")
     set_file('/workspace/.env', '***')
     """
-
-    def put(clear: str) -> Result[File, PocketenvError]:
-        # Before anything is deleted, the same content has been sealed and sent once.
-        return _FILES.of(sandbox).replace(
-            stored_path(path),
-            add=lambda: pocketenv.add_file(sandbox.id, path, clear),
-        )
-
     if refusal := unsupported(sandbox, "writes", "set_file"):
         return Failure(refusal)
-    return text(content, "content").bind(partial(_written_exactly, sandbox, stored_path(path))).bind(put)
+    read = text(content, "content").bind(partial(_written_exactly, sandbox, stored_path(path)))
+    if isinstance(read, Failure):
+        return read
+    clear = read.unwrap()
+    # The repr of a Result shows its value.
+    del read
+    # Before anything is deleted, the same content has been sealed and sent once.
+    return _FILES.of(sandbox).replace(
+        stored_path(path),
+        add=lambda: pocketenv.add_file(sandbox.id, path, clear),
+    )
 
 
 # Providers other than Cloudflare write a file with the shell line `echo 'CONTENT' > PATH`.
@@ -166,9 +176,9 @@ def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, P
 def delete_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
-    """Delete a stored file, by id or else by path: later starts do not write it. Returns the Sandbox unchanged.
+    """Delete the record of a file, by id or else by path: later starts do not write it. Returns the Sandbox unchanged.
 
-    A file that a start wrote stays in the sandbox. Failures: InvalidInput; RecordNotFound.
+    A file that a start wrote stays in the sandbox: delete it with `exec`. Failures: InvalidInput; RecordNotFound.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

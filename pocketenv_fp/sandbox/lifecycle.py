@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +13,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError, WaitTimeout
+from pocketenv_fp.errors import InvalidInput, PocketenvError, WaitTimeout
 from pocketenv_fp.http.xrpc import nothing, procedure, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.observing import note
@@ -65,9 +66,9 @@ def stop(
 ) -> Result[Sandbox, PocketenvError]:
     """Stop the sandbox: **on Cloudflare this deletes its files**. A stopped sandbox stays stopped. Returns the Sandbox.
 
-    On Cloudflare, deno, vercel, modal, e2b and runloop the complete file system is deleted, except volumes. Daytona,
-    sprites and hopx keep the files. Processes end, except on sprites, where only the status changes. Exposed ports stay
-    listed.
+    `restart` with ``keep=`` carries a directory over a stop and a start. On Cloudflare, deno, vercel, modal, e2b and
+    runloop the complete file system is deleted, except volumes. Daytona, sprites and hopx keep the files. Processes end,
+    except on sprites, where only the status changes. Exposed ports stay listed.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -153,12 +154,12 @@ def wait_until_running(
 
     Threads that wait for one owner's sandboxes share a list request, at most one per second, if there are four or more.
     A call with a shorter ``interval`` polls alone. Failures: WaitTimeout with the last status, after ``timeout``
-    seconds; SandboxNotFound as soon as the sandbox is gone.
+    seconds; SandboxNotFound as soon as the sandbox is gone; InvalidInput for a number that is plainly milliseconds.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
-        timeout: Seconds to wait. 0 looks once. Default: 60.
-        interval: Seconds between lookups. Default: growing from 0.1 to 2.
+        timeout: Seconds to wait, below 10000. 0 looks once. Infinity waits without end. Default: 60.
+        interval: Seconds between lookups, below 500. Default: growing from 0.1 to 2.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, start, wait_until_running
@@ -166,7 +167,11 @@ def wait_until_running(
     <Success: Status.RUNNING>
     >>> create("my-other-box") | wait_until_running(timeout=0) | wait_until_running
     <Success: Sandbox(...status=Status.RUNNING...)>
+    >>> create("my-last-box") | wait_until_running(timeout=120_000)
+    <Failure: timeout: looks like milliseconds, and times are in seconds: divide it by 1000.>
     """
+    if wrong := _milliseconds("timeout", timeout, 10_000) or _milliseconds("interval", interval, 500):
+        return Failure(wrong)
     due = time.monotonic()
     deadline = due + min(timeout, remaining())
     rehearsal.note(lambda: f"is repeated until it runs, for {rehearsal.duration(timeout)} at the most")
@@ -178,7 +183,7 @@ def wait_until_running(
             if status in {None, Status.RUNNING}:
                 # A look that hangs must not outlast the wait by the read time-out.
                 looked = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
-                if not isinstance(looked, Success) or looked.unwrap().status is Status.RUNNING:
+                if isinstance(looked, Failure) or looked.unwrap().status is Status.RUNNING:
                     return looked
                 waiter.saw(looked.unwrap())
                 note(partial("{0.name} {0.status.name}".format, looked.unwrap()))
@@ -188,6 +193,13 @@ def wait_until_running(
                     return Failure(WaitTimeout(timeout, looked.unwrap().status.name))
             due = min(time.monotonic() + delay, deadline)
     raise AssertionError("the delays have no end")
+
+
+def _milliseconds(field: str, number: float | None, least: float) -> InvalidInput | None:
+    """Return an error for a number of the Clojure SDK or the JavaScript SDK, which both count in milliseconds."""
+    if number is None or not least <= number < math.inf:
+        return None
+    return InvalidInput(field, "looks like milliseconds, and times are in seconds: divide it by 1000")
 
 
 def delays() -> Iterator[float]:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv
-from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.creation import create, noting
 from pocketenv_fp.redaction import SecretText
-from pocketenv_fp.runtime import own_sandboxes
+from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
 from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.step import Step
-from pocketenv_fp.validation import Text
+from pocketenv_fp.validation import Seconds, Text, wrong_value
 
-__all__ = ["ephemeral", "managed"]
+__all__ = ["ephemeral", "managed", "topics_for"]
 
 A = TypeVar("A")
 C = TypeVar("C")
@@ -46,7 +47,8 @@ def managed(
 
     ``release`` runs for every sandbox that was created in ``acquire`` or ``use``. It does not run for older sandboxes,
     for instance from get_sandbox or from a create with ``reuse=True``. A create with ``repo=`` always makes a new
-    sandbox here (see `create`).
+    sandbox here (see `create`). With the default ``release`` a new sandbox gets the topic ``pocketenv-fp-ephemeral``, by
+    which `sweep` finds what a killed program left.
 
     ``release`` runs after ``use``, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and on SIGTERM and SIGHUP (a
     terminal sends SIGHUP when it is closed). In the main thread, and without a handler of the program, these signals
@@ -71,16 +73,22 @@ def managed(
     >>> get_sandbox("my-box")
     <Success: None>
     """
-    return _lease(target, use, acquire, release)
+    # Another release may keep the sandbox on purpose.
+    topics = (marks.EPHEMERAL,) if release == delete else ()
+    return _lease(target, use, acquire, release, topics)
 
 
 def _lease(
-    target: Any, use: Step[Sandbox, Any], acquire: Step[Any, Sandbox], release: Step[Sandbox, Any]
+    target: Any,
+    use: Step[Sandbox, Any],
+    acquire: Step[Any, Sandbox],
+    release: Step[Sandbox, Any],
+    topics: tuple[str, ...],
 ) -> Result[Any, PocketenvError]:
     made: list[Sandbox] = []
     with guarded():
         try:
-            with noting(made), own_sandboxes.wanted(), opened():
+            with noting(made), marks.marking(topics), own_sandboxes.wanted(), opened():
                 acquired = acquire.run_before(use, Success(target))
             with opened():
                 result = acquired | use
@@ -145,20 +153,28 @@ class Options(TypedDict, total=False):
     config: Config | None
 
 
-def _are_options(_: object, **options: Unpack[Options]) -> None:
+def _are_options(_: object, *, ttl: Seconds | None = None, **options: Unpack[Options]) -> None:
+    _wrong_ttl(ttl)
     create(**options)
 
 
 @combinator(safe=False, check=_are_options)
-def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) -> Result[C, PocketenvError]:
+def ephemeral(
+    target: str, use: Step[Sandbox, C], *, ttl: Seconds | None = None, **options: Unpack[Options]
+) -> Result[C, PocketenvError]:
     """Create a sandbox with a random name, use it, delete it. Returns a step from a prefix to the output of ``use``.
 
     The step runs on a string, the prefix. A random suffix is added, so one pipeline can run many times at once. The
     rest is as in `managed`. ``token`` and ``config`` are used for the create and the delete only: the steps in ``use``
     have their own.
 
+    Each sandbox gets the topic ``pocketenv-fp-ephemeral``. **A program that is killed leaves its sandbox**: the platform
+    has no lifetime for one, and nothing in a sandbox could delete it. `sweep` deletes it later, after ``ttl`` seconds,
+    or by its age.
+
     Args:
         use: Step that uses the sandbox.
+        ttl: Seconds after which `sweep` deletes a sandbox that is left. Default: its ``older_than``.
         **options: The options of `create`.
 
     >>> from pocketenv_fp import create, ephemeral, exec, start
@@ -170,9 +186,26 @@ def ephemeral(target: str, use: Step[Sandbox, C], **options: Unpack[Options]) ->
     """
     if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
         raise TypeError(f"ephemeral takes the prefix of a name, not a {type(target).__name__}")
+    if wrong := _wrong_ttl(ttl):
+        return Failure(wrong)
     # This step appears in traces and in the places of failures, so it has only the options that were passed.
     login = {name: value for name, value in options.items() if name in {"token", "config"}}
     name = f"{target}-{stand_in('RANDOM_HEX') if is_rehearsed() else os.urandom(4).hex()}"
-    return _lease(
-        name, use, create(**options) if options else create, delete(**cast("Any", login)) if login else delete
-    )
+    acquire = create(**options) if options else create
+    return _lease(name, use, acquire, delete(**cast("Any", login)) if login else delete, topics_for(ttl))
+
+
+def _wrong_ttl(ttl: float | None) -> InvalidInput | None:
+    """Return the error of a wrong value. Raises TypeError for a wrong type."""
+    try:
+        return wrong_value("ttl", ttl, Seconds | None, float | None)
+    except TypeError as error:
+        raise TypeError(f"ephemeral: {error}") from None
+
+
+def topics_for(ttl: float | None) -> tuple[str, ...]:
+    """Return the topics of a sandbox that its program deletes, and that may be deleted after ``ttl`` seconds."""
+    if ttl is None:
+        return (marks.EPHEMERAL,)
+    expiry = stand_in("EXPIRY_TOPIC") if is_rehearsed() else marks.expiry_topic(time.time() + ttl)
+    return (marks.EPHEMERAL, expiry)

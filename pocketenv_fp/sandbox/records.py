@@ -88,7 +88,7 @@ class Records(Generic[T]):
         names = {name_or_id, stored}
         named: T | None = None
         for item in self._each():
-            if not isinstance(item, Success):
+            if isinstance(item, Failure):
                 return item
             record = item.unwrap()
             if record.id == name_or_id:
@@ -133,7 +133,7 @@ class Records(Generic[T]):
                 if not is_conflict:
                     return there  # the add arrived, although its response did not
                 removed = there.bind(self.delete_one)
-                if not isinstance(removed, Success):
+                if isinstance(removed, Failure):
                     error = removed.failure()
                     is_unsure = is_gone or getattr(error, "maybe_sent", False)
                     return Failure(self._without_old(error) if is_unsure else error)

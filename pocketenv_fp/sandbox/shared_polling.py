@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Self
 
-from returns.result import Success
+from returns.result import Failure
 
 from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.http.xrpc import has_door, send, token_did
@@ -202,7 +202,7 @@ class Waiter:
             read_timeout = min(LONGEST_READ, max(deadline - time.monotonic(), SHORTEST_READ))
             asked = sandboxes_of(did, limit=PAGE * GROWTH**pages, offset=offset, read_timeout=read_timeout)
             answer = send(asked)
-            if not isinstance(answer, Success):
+            if isinstance(answer, Failure):
                 return None
             page = answer.unwrap()
             seen |= {box.id: box.status for box in page}
@@ -215,7 +215,7 @@ class Waiter:
         if self._is_alone or self._crowd is not None:
             return
         found = settings()
-        if not isinstance(found, Success):
+        if isinstance(found, Failure):
             return
         # A record without an owner is mostly of a sandbox that this user has just created.
         did = sandbox.owner.did if sandbox.owner else token_did(found.unwrap().token or "")

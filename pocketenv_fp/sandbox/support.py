@@ -21,7 +21,7 @@ ENVIRONMENT = "Pass it to each command with exec(…, env={…}). No start sets 
 """The alternative if variables and secrets reach no command."""
 
 _INSTEAD: dict[Feature, str] = {
-    "services": "Run the command in the background with spawn(…). Services are stored there, but never run.",
+    "services": "Run the command as a job, with submit(…). Services are stored there, but never run.",
     "variables": ENVIRONMENT,
     "vscode": "Run an editor in the sandbox, and expose its port.",
     "backups": "Copy the directory with download(…).",

@@ -13,6 +13,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
+from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
 from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.signature import readable
@@ -91,6 +92,7 @@ class _Combinator(Curried):
             self.refuse(*args, **kwargs)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Applied:
+        args = self.hide(args, kwargs)
         try:
             self._check(args, kwargs)
         except TypeError as error:
@@ -119,7 +121,10 @@ class _Combinator(Curried):
                 self._uncalled(*each) for each in zip(chain(self.arguments.names, repeat("")), args, strict=False)
             )
             kwargs = {name: self._uncalled(name, each) for name, each in kwargs.items()}
-        return self.function(value, *args, **kwargs)
+        try:
+            return self.function(value, *args, **kwargs)
+        except (OSError, ImportError) as error:
+            return unopened_failure(error, self.__name__)
 
     def _uncalled(self, name: str, value: Any) -> Any:
         # A function of the caller's is not called in a rehearsal.

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast, overload
 
-from returns.result import Result, Success
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import PocketenvError, RateLimited, ServerError, TransportError
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
@@ -104,7 +104,7 @@ def _gathered(target: Any, steps: Sequence[Step[Any, Any]]) -> Result[tuple[Any,
     values: list[object] = []
     for each in steps:
         result = Success(target) | each
-        if not isinstance(result, Success):
+        if isinstance(result, Failure):
             return result
         values.append(result.unwrap())
     return Success(tuple(values))
@@ -311,9 +311,9 @@ def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, Pocketenv
 
     >>> from pocketenv_fp import create, exec, or_else, start, stdout, within
     >>> box = create("my-box") | start
-    >>> box | within(0.2, exec("sleep 5"))
+    >>> box | within(0.2, exec("sleep 1"))
     <Failure: sandbox.exec: not done within 0.2 s. The platform may have executed it, ...>
-    >>> (box | or_else(within(0.2, exec("sleep 5")), exec("echo late")) | stdout).unwrap()
+    >>> (box | or_else(within(0.2, exec("sleep 1")), exec("echo late")) | stdout).unwrap()
     'late\n'
     >>> within(60, start | exec("make test", check=True))
     within(60, start() | exec('make test', check=True))

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
-from pocketenv_fp.errors import PocketenvError, WorkerLost
+from pocketenv_fp.errors import PocketenvError, TransportError, WorkerLost
 from pocketenv_fp.models import Piece
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.runtime import own_sandboxes
+from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.runtime.signals import guarded, opened
 from pocketenv_fp.steps.listening import listening, prefixed
@@ -94,8 +95,8 @@ def fan_out(
     **Output.** With ``on_output``, each `exec`, `sh`, `exec_script`, `run_code` and `follow` without an ``on_output`` of
     its own reports what it prints. The commands then run as jobs. It works with threads only.
 
-    **Dask.** ``Client.get_executor()`` of Dask is such an executor: ``pip install 'pocketenv-fp[dask]'``, and for
-    example ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
+    **Dask.** ``Client.get_executor()`` of Dask is such an executor. The extra ``dask`` brings it. For
+    example, ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
     a command. Set ``distributed.scheduler.allowed-failures`` to 0 to prevent that. Dask does not report which pipelines
     have started. So after an interrupt this function does not wait: leave the workers time to release their sandboxes.
     Dask can pickle lambdas, as in ``recover(step, lambda error: …)``. Other processes need named functions.
@@ -130,9 +131,6 @@ def fan_out(
     >>> [record["value"] for record in shards.to_records()]
     ['a\n', 'b\n']
     """
-    # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
-    from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-
     candidate: object = pipeline
     if isinstance(candidate, Curried) or not callable(candidate):
         demand_step(candidate, "fan_out")
@@ -142,10 +140,16 @@ def fan_out(
     demand_type("fan_out", "on_output", on_output, bool | Callable[..., Any])
     if max_workers < 1:
         raise ValueError("fan_out: max_workers must be at least 1")
-    if on_output and executor is not None and not isinstance(executor, ThreadPoolExecutor):
-        raise ValueError("fan_out: on_output works with threads only: leave out executor=")
     waiting = list(targets)
     steps = [_step_for(pipeline, target) for target in waiting]
+    # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
+    if reason := unopened("concurrent.futures.thread", "pocketenv_fp.steps.trace"):
+        error = TransportError("connect", f"no thread was started: {reason}")
+        return Results(Outcome(target, Failure(error), 0.0, 0) for target in waiting)
+    from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+
+    if on_output and executor is not None and not isinstance(executor, ThreadPoolExecutor):
+        raise ValueError("fan_out: on_output works with threads only: leave out executor=")
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
         futures: list[Future[Ran[B]]] = []

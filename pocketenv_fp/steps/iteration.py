@@ -42,6 +42,7 @@ def iterates_over(
         def call(
             target: A | None | Result[A | None, PocketenvError], /, *args: P.args, **kwargs: P.kwargs
         ) -> Iterator[Result[B, PocketenvError]]:
+            begun.hide(args, kwargs)
             result = begun.run(target, args, kwargs)
             return cast(
                 "Iterator[Result[B, PocketenvError]]",

@@ -14,7 +14,7 @@ from pocketenv_fp.config import logged_in
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
-from pocketenv_fp.redaction import secret_names
+from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, is_step
@@ -68,7 +68,7 @@ class Curried:
     @cached_property
     def secret(self) -> frozenset[str]:
         """The names of the arguments that are masked."""
-        return secret_names(self.function) | {"token"}
+        return self.whole.secret
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
@@ -96,7 +96,12 @@ class Curried:
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
             )
         given = self.whole.read((target, *args), kwargs)
-        return Failure(given) if isinstance(given, InvalidInput) else logged_in(self.function, *given)
+        if isinstance(given, InvalidInput):
+            return Failure(given)
+        try:
+            return logged_in(self.function, *given)
+        except (OSError, ImportError) as error:
+            return unopened_failure(error, self.__name__)
 
     @property
     def needs(self) -> type | None:
@@ -110,6 +115,14 @@ class Curried:
     def has_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         """Return whether the first argument is the target, so that the operation runs now."""
         return bool(args) and (args[0] is None or isinstance(args[0], (self.accepts, Result)))
+
+    def hide(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return ``args`` with its secrets masked in their repr, and replace those in ``kwargs``."""
+        # Most calls have no secret.
+        if len(self.secret) == 1 and "token" not in kwargs:
+            return args
+        arguments = self.whole if self.has_target(args, kwargs) else self.arguments
+        return arguments.hide(args, kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
@@ -145,6 +158,7 @@ class Operation(Curried, Generic[A, P, B]):
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = self.hide(args, kwargs)
         return self._call(args, kwargs)
 
     def __repr__(self) -> str:
@@ -176,6 +190,7 @@ class StepOperation(Step[A, B], Curried, Generic[A, P, B]):
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Step[A, B]: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        args = self.hide(args, kwargs)
         return self._call(args, kwargs)
 
     def __init__(

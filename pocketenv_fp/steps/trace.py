@@ -28,6 +28,7 @@ from returns.result import Result
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.observing.timeline import CallRecord, StepRecord, end_of, timeline
+from pocketenv_fp.redaction import counted
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Step
 
@@ -153,9 +154,9 @@ class Trace:
         # If a step fails because of an inner step, that counts as one failure.
         failed = sum(step.failed and step.depth == 0 for step in self._steps)
         parts = [
-            _counted(len(self._steps), "step"),
+            counted(len(self._steps), "step"),
             *([f"{failed:,} failed"] if failed else []),
-            _counted(requests, "request"),
+            counted(requests, "request"),
             *([f"delayed {held:.3f} s in total by the request limit"] if held >= 0.001 else []),  # a millisecond
             f"{self.seconds:.3f} s",
         ]
@@ -170,10 +171,6 @@ class Trace:
 
     def _repr_html_(self) -> str:
         return self.picture()
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _by_lane(steps: tuple[StepRecord, ...]) -> list[StepRecord]:

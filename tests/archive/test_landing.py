@@ -171,6 +171,117 @@ def test_land_removes_new_parents_on_failure(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["out"]
 
 
+def test_staging_inside_the_target(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    fill(target, kept="kept")
+    with staging(target, inside=True) as made:
+        assert made.parent.parent == target
+        fill(made, a="1")
+        land(made, target)
+    assert contents(tmp_path) == {"out": None, "out/a": "1", "out/kept": "kept"}
+
+
+def test_staging_that_fails_removes_new_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(ArchiveError, match="No space left"), staging(tmp_path / "x" / "y" / "out"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_staging_that_stays_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(top: str) -> None:
+        raise OSError(16, "Device or resource busy", top)
+
+    monkeypatch.setattr(landing, "_remove", refused)
+    with pytest.raises(KeyError), staging(tmp_path / "out"):
+        raise KeyError
+
+
+def test_land_stops_at_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C stops the move at once, and what was moved is put back."""
+    target, usual, renamed = tmp_path / "out", os.rename, list[str]()
+    fill(target, old="old")
+    before = look(target)
+
+    def rename(old: str, new: str) -> None:
+        usual(old, new)
+        renamed.append(new)
+        if len(renamed) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with staging(target) as made:
+        fill(made, a="new", b="new", c="new")
+        with pytest.raises(KeyboardInterrupt):
+            land(made, target)
+    # One there, and the same one back.
+    assert len(renamed) == 2
+    assert look(target) == before
+
+
+def test_land_replaces_a_file_without_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, usual, seen = tmp_path / "out", os.rename, list[str]()
+    fill(target, a="old")
+
+    def rename(old: str, new: str) -> None:
+        seen.append((target / "a").read_text())
+        usual(old, new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with staging(target) as made:
+        fill(made, a="new")
+        land(made, target)
+    assert (seen, contents(target)) == (["old"], {"a": "new"})
+
+
+def test_land_on_a_disk_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, follow_symlinks: bool) -> None:
+        raise PermissionError(1, "Operation not permitted", follow_symlinks)
+
+    target = tmp_path / "out"
+    fill(target, a="old", d__b="old")
+    monkeypatch.setattr(os, "link", link)
+    with staging(target) as made:
+        fill(made, a="new", d__b="new")
+        land(made, target)
+    assert contents(target) == {"a": "new", "d": None, "d/b": "new"}
+
+
+def test_land_directory_in_the_way_of_a_link(tmp_path: Path) -> None:
+    """A link to a directory is no directory."""
+    target = tmp_path / "out"
+    fill(target, d__a="old", e=None)
+    before = look(target)
+    for name in ("d", "e"):
+        with staging(target) as made:
+            fill(made, real=None)
+            (made / name).symlink_to("real")
+            with pytest.raises(ArchiveError, match="a directory is where a file should go") as caught:
+                land(made, target)
+            assert caught.value.entry == name
+        assert look(target) == before
+
+
+def test_land_names_the_entry_that_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, usual = tmp_path / "out", os.rename
+
+    def rename(old: str, new: str) -> None:
+        if new.endswith("d/a"):
+            raise OSError(5, "Input/output error")
+        usual(old, new)
+
+    fill(target, d__b="old")
+    monkeypatch.setattr(os, "rename", rename)
+    with staging(target) as made:
+        fill(made, d__a="new")
+        with pytest.raises(ArchiveError) as caught:
+            land(made, target)
+    assert (caught.value.entry, caught.value.reason) == ("d/a", "Input/output error")
+
+
 def test_land_merges_a_directory(tmp_path: Path) -> None:
     """A directory is merged into the one that is there."""
     target = tmp_path / "out"
@@ -327,14 +438,31 @@ def test_a_target_that_cannot_be_is_an_archive_error(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_land_read_only_directories() -> None:
-    """Read-only directories of an ordinary user land and are removed."""
-    program = (
+def as_ordinary_user(program: str) -> str:
+    """Return the output of a program in an empty directory. Root may write where others may not."""
+    # Another user may not read the modules.
+    first = (
         "import os, sys\n"
         "from pathlib import Path\n"
         "from pocketenv_fp.archive.landing import land, staging\n"
+        "from pocketenv_fp.errors import ArchiveError\n"
         "os.chdir(sys.argv[1])\n"
         "os.getuid() or os.setuid(65534)\n"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        # Another user could not write the measurements.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+        command = [sys.executable, "-c", first + program, place]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        subprocess.run(["chmod", "-R", "u+rwX", place], check=True)
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def test_land_read_only_directories() -> None:
+    """Read-only directories of an ordinary user land and are removed."""
+    program = (
         "target = Path('out')\n"
         "for turn in range(2):\n"
         "    with staging(target) as made:\n"
@@ -348,11 +476,25 @@ def test_land_read_only_directories() -> None:
         "        land(made, target)\n"
         "print(sorted(os.listdir('.')), sorted(os.listdir('out')), sorted(os.listdir('out/d/e')))\n"
     )
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o777)
-        # Another user could not write the measurements.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-        command = [sys.executable, "-c", program, place]
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        subprocess.run(["chmod", "-R", "u+rwX", place], check=True)
-    assert (ran.stdout, ran.stderr) == ("['out'] ['d', 'only0', 'only1'] ['0', '1']\n", "")
+    assert as_ordinary_user(program) == "['out'] ['d', 'only0', 'only1'] ['0', '1']\n"
+
+
+def test_land_puts_read_only_directories_back() -> None:
+    """Read-only directories of an ordinary user are moved back after a failure, and removed with the rest."""
+    program = (
+        "usual = os.listdir\n"
+        "os.listdir = lambda path: sorted(usual(path), reverse=True)\n"  # so that the last entry is the one in the way
+        "Path('out').mkdir()\n"
+        "Path('out/z').write_text('old')\n"
+        "try:\n"
+        "    with staging(Path('out')) as made:\n"
+        "        (made / 'r' / 'e').mkdir(parents=True)\n"
+        "        (made / 'r' / 'e' / 'f').write_text('x')\n"
+        "        (made / 'z').mkdir()\n"
+        "        for name in ('r/e', 'r'):\n"
+        "            (made / name).chmod(0o555)\n"
+        "        land(made, Path('out'))\n"
+        "except ArchiveError as error:\n"
+        "    print(error.entry, usual('.'), usual('out'))\n"
+    )
+    assert as_ordinary_user(program) == "z ['out'] ['z']\n"

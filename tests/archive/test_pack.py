@@ -76,6 +76,16 @@ def test_it_tells_what_it_read_and_the_survey_knew_it(tmp_path: Path) -> None:
     assert survey(tmp_path / "d" / "b", ignore=NO_IGNORE) == Survey(entries=1, bytes=1)
 
 
+def test_pack_keeps_all_mode_bits(tmp_path: Path) -> None:
+    (tmp_path / "program").write_bytes(b"")
+    (tmp_path / "shared").mkdir()
+    modes = {"program": 0o4751, "shared": 0o1777}
+    for name, mode in modes.items():
+        (tmp_path / name).chmod(mode)
+    with tarfile.open(fileobj=BytesIO(packed(tmp_path))) as archive:
+        assert {entry.name: entry.mode for entry in archive} == modes
+
+
 def test_nothing_is_left_when_it_is_closed_early(tmp_path: Path) -> None:
     noise(tmp_path / "noise", 16 * MEBI)
     before = open_files()
@@ -155,6 +165,23 @@ def test_pack_refuses_a_file_that_becomes_a_pipe(tmp_path: Path) -> None:
     assert caught.value.entry == "b"
 
 
+def test_pack_refuses_a_file_that_becomes_a_link(tmp_path: Path) -> None:
+    """A link that replaces a file during the walk is not followed out of the tree."""
+    (tmp_path / "outside").write_bytes(b"not to be read")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_bytes(bytes(compression.BLOCK))
+    (tree / "b").write_bytes(b"b")
+
+    def count(_: int) -> None:
+        (tree / "b").unlink(missing_ok=True)
+        (tree / "b").symlink_to("../outside")
+
+    with pytest.raises(ArchiveError, match="symbolic links") as caught:
+        list(pack(tree, ignore=NO_IGNORE, count=count))
+    assert caught.value.entry == "b"
+
+
 def test_skipped_names_only_the_first() -> None:
     skipped = Skipped()
     for number in range(1000):
@@ -220,8 +247,6 @@ def test_survey_keeps_all_links_by_default(tmp_path: Path) -> None:
     assert (found.entries, found.links_out, found.skipped.count) == (2 + len(OUT) + len(INSIDE), frozenset(), 0)
 
 
-# It is closed in C, and says that it was not closed before.
-@pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")
 def test_pack_loses_no_descriptor_at_any_bytecode(tmp_path: Path) -> None:
     """Interrupt before each bytecode that opens or closes a file, as a signal may."""
     (tmp_path / "d").mkdir()

@@ -155,7 +155,6 @@ WITHOUT_HANDLER = {"getTailscaleToken", "putTailscaleToken", "updateSandboxSetti
 ON_PURPOSE = {
     "createSandbox": "a base image is this machine; sizes, keepAlive and credentials have no effect; clones at once",
     "startSandbox": "a repository is cloned before the answer, for at most 20 s",
-    "getTerminalToken": "no terminal service takes the token",
     "addVolume": "what would hide the machine from its own commands is not attached",
     "exposePort": "the preview URL is the port on 127.0.0.1",
     "exposeVscode": "a vscode:// URL for the VS Code of this machine",

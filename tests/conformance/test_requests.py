@@ -73,6 +73,18 @@ def run_jobs(box: Sandbox) -> None:
     sandbox.restart_context(box).unwrap()
 
 
+def use_files(box: Sandbox) -> None:
+    sandbox.write_file(box, "a", "b").unwrap()
+    sandbox.read_text(box, "a").unwrap()
+    sandbox.exists(box, "a").unwrap()
+    sandbox.list_directory(box).unwrap()
+    sandbox.wait_for_port(box, 9, timeout=0).failure()
+    sandbox.wait_for_http(box, port=9, timeout=0).failure()
+    large = os.urandom(700_000)
+    sandbox.write_file(box, "a", large).unwrap()
+    assert sandbox.read_bytes(box, "a") == Success(large)
+
+
 def call_everything() -> None:
     box = create("my-box", keep_alive=True).unwrap()
     create("other-box", provider="daytona", repo="file:///no/such/repository")
@@ -88,7 +100,8 @@ def call_everything() -> None:
     sandbox.sh(box, "echo {word}", word="a b").unwrap()
     sandbox.exec_script(box, "print()").unwrap()
     run_jobs(box)
-    sandbox.spawn(box, "sleep", ["60"]).unwrap()
+    use_files(box)
+    sandbox.service_logs(box, sandbox.spawn(box, "sleep", ["60"]).unwrap().name).unwrap()
     sandbox.set_secret(box, "API_KEY", from_env("MY_SECRET")).unwrap()
     secret = sandbox.set_secret(box, "OTHER", "value").unwrap()
     sandbox.set_secret(box, "OTHER", "another value").unwrap()
@@ -120,6 +133,13 @@ def call_everything() -> None:
     pocketenv.get_sandbox(box.id).unwrap()
     pocketenv.get_sandbox("no-such-box").unwrap()
     sandbox.exec(box, "true", token="not-a-token").failure()
+    end(box)
+
+
+def end(box: Sandbox) -> None:
+    sandbox.restart(box, keep="/workspace").unwrap()
+    create("left", topics=["scratch"]).unwrap()
+    assert len(pocketenv.sweep(older_than=0.001, topic="scratch").unwrap()) == 1
     sandbox.stop(box).unwrap()
     sandbox.exec(box, "true").failure()
     sandbox.delete(box).unwrap()

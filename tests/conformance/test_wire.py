@@ -8,10 +8,8 @@ from pocketenv_fp import local
 from tests.conformance import wire_replay
 from tests.figures import Figures
 
-_ACCOUNTS = (
-    "the text of a failure inside the recorded server's login, which needs the network; there are no accounts here"
-)
-_TERMINAL = "a page of the terminal service, which the embedded platform does not have"
+_ACCOUNTS = "a failure inside the recorded server's login, with its stack: it had no network to reach the account"
+_TERMINAL = "a failure inside the recorded server, which had no provider's terminal; or a page without a WebSocket"
 UNEQUAL = {
     192: "GET / is a page for the person at this machine",
     324: "the recorded server could not reach Daytona; here it is played",
@@ -19,13 +17,12 @@ UNEQUAL = {
     593: _ACCOUNTS,
     594: _ACCOUNTS,
     595: _ACCOUNTS,
-    597: "there is no web site here to redirect to",
+    597: "the web site to which the login returns is the platform itself here",
     598: _TERMINAL,
     599: _TERMINAL,
     600: _TERMINAL,
     601: _TERMINAL,
     602: _TERMINAL,
-    603: _TERMINAL,
     604: "there is no OAuth client here to describe",
     605: "the storage shares its address with the API, and so GET / is the page for the person at this machine",
     606: "the storage shares its address with the API, which answers for all paths but /cp",

@@ -19,6 +19,14 @@ from tests.places import ROOT
 
 PAGE = ROOT / ".docs" / "clojure.md"
 TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """The text below a heading."""
+    return TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+FUNCTIONS, COPIES, DIFFERENCES = map(section, ("Every function", "Where a copy lands", "What differs, and why"))
 PYTHON = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 SETUPS = [block for block in PYTHON if not block.startswith(">>>")]
 OPTION = re.compile(r":([\w-]+) ")
@@ -32,6 +40,7 @@ OPTIONS = {
     "sandbox/wait-until-running": "timeout-ms interval-ms",
     "sandbox/expose": "description",
     "sandbox/list-secrets": "limit offset",
+    "sandbox/create-backup": "description ttl",
 }
 CALL = re.compile(r"\((pocketenv|sandbox)/([\w-]+)")
 PLAIN, PIPELINE = 1, 2
@@ -39,7 +48,7 @@ PLAIN, PIPELINE = 1, 2
 
 def rows(namespace: str) -> list[list[str]]:
     """The rows of the table of a namespace: Clojure, Python as plain calls, Python as a pipeline."""
-    lines = [line for line in TEXT.splitlines() if line.startswith(f"| `({namespace}/")]
+    lines = [line for line in FUNCTIONS.splitlines() if line.startswith(f"| `({namespace}/")]
     # A bar in a cell is an entity: pages and repositories disagree about how else to write it.
     cells = [line.split("|")[1:-1] for line in lines]
     return [[html.unescape(re.sub(r"^ (?:`|<code>)|(?:`|</code>) $", "", cell)) for cell in row] for row in cells]

@@ -50,7 +50,7 @@ def kinds(notebook: Any) -> list[set[str]]:
 
 
 def test_they_are_there_in_the_order_of_reading() -> None:
-    assert [name.split("_")[0] for name in NAMES] == ["01", "02", "03", "04", "05", "06"]
+    assert [name.split("_")[0] for name in NAMES] == ["01", "02", "03", "04", "05", "06", "07"]
 
 
 @each_notebook

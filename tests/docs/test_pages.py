@@ -73,6 +73,20 @@ def test_every_public_name_has_its_place_with_signature_and_examples(site: Path)
         assert re.search(rf"{name}\(\s*sandbox: Sandbox,.*?\) -> Result\[", shown, re.DOTALL)
 
 
+ALIASES = (
+    "Id Lifetime Limit LinkRule ListedPort Most Name Offset OnOutput PortNumber Progress SandboxName Seconds Text Wait"
+)
+
+
+@pytest.mark.parametrize("page", ["pocketenv", "sandbox", "managed", "combinators", "fan_out"])
+def test_signatures_have_no_private_alias(site: Path, page: str) -> None:
+    blocks = re.findall(r'<div class="[^"]*doc-signature.*?</div>', pages(site)[f"api/{page}.html"], re.DOTALL)
+    shown = [html.unescape(re.sub(r"<[^>]+>", "", block)) for block in blocks]
+    assert len(shown) > 0
+    aliases = re.compile(rf"(?:: |\| |\[)({'|'.join(ALIASES.split())})\b")
+    assert {found for text in shown for found in aliases.findall(text)} == set()
+
+
 def test_a_combinator_is_shown_as_it_is_called(site: Path) -> None:
     text = html.unescape(re.sub(r"<[^>]+>", "", pages(site)["api/managed.html"]))
     assert re.search(r"ephemeral\(\s*use: Step\[Sandbox, C\],.*?\) -> Step\[str, C\]", text, re.DOTALL)
@@ -106,7 +120,7 @@ def test_every_notebook_has_a_page(site: Path) -> None:
 
 def test_search_finds_words_of_a_first_hour(site: Path) -> None:
     index = (site / "search.json").read_text(encoding="utf-8").lower()
-    for word in ("token", "persist", "live", "stdin", "wait", "retry", "volume", "timeout"):
+    for word in ("token", "login", "persist", "live", "stdin", "wait", "retry", "volume", "timeout"):
         assert word in index, word
 
 

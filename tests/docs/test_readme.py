@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import doctest
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pocketenv_fp.__main__ import main
+from tests import notebooks, picture
 from tests.conformance import copy_replay, session_replay, wire_replay
 from tests.conformance import test_recorded_copies as copies
 from tests.conformance import test_recorded_sessions as sessions
@@ -84,3 +86,20 @@ def test_its_links_to_files_lead_somewhere() -> None:
     assert {*re.findall(r"\]\[(\w+)\]", TEXT)} == {*defined}
     for target in [*re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT), *defined.values()]:
         assert (README.parent / target).exists(), target
+
+
+def test_its_table_has_every_extra_for_users() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE)) == sorted({*extras} - {"docs", "dev"})
+
+
+def test_its_picture_shows_the_notebook_of_today() -> None:
+    """``python -m tests.picture`` draws it again."""
+    assert f"](notebooks/{picture.PICTURE.name})" in TEXT
+    assert picture.kept_digest() == picture.digest()
+    assert (notebooks.PAGES / picture.PICTURE.name).read_bytes() == picture.PICTURE.read_bytes()
+
+
+def test_it_claims_no_place_on_an_index() -> None:
+    installs = re.findall(r"pip install (?:-q )?(?:-e )?'?([^'`\s]*(?: @ [^'`\s]*)?)", TEXT)
+    assert [each for each in installs if not re.match(r"\./|\.\[|pocketenv-fp\[local\] @ git", each)] == []

@@ -32,9 +32,12 @@ from pocketenv_fp import (
     InvalidInput,
     JobNotFound,
     JobTimeout,
+    LoginFailed,
+    LoginTimeout,
     MalformedToken,
     NameTaken,
     NotLoggedIn,
+    NotRestored,
     NotSupported,
     PathNotFound,
     PathTaken,
@@ -45,6 +48,7 @@ from pocketenv_fp import (
     RepositoryTaken,
     SandboxNotFound,
     ServerError,
+    ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
@@ -64,6 +68,8 @@ from tests.examples import examples
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     NotLoggedIn: st.builds(NotLoggedIn),
+    LoginFailed: st.builds(LoginFailed, texts),
+    LoginTimeout: st.builds(LoginTimeout, st.floats(0.1, 1e6)),
     InvalidInput: st.builds(InvalidInput, texts, texts),
     ApiError: st.builds(ApiError, st.sampled_from([302, 400, 403, 404, 413, 415]), texts, texts, texts),
     SandboxNotFound: st.builds(SandboxNotFound, message=texts, operation=texts),
@@ -73,6 +79,8 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     CodeTimeout: st.builds(CodeTimeout, st.floats(0.1, 1e6), texts, texts, st.booleans()),
     ContextLost: st.builds(ContextLost, texts, texts, texts),
     JobTimeout: st.builds(JobTimeout, st.floats(0.1, 1e6), texts),
+    ServerTimeout: st.builds(ServerTimeout, st.floats(0.1, 1e6), st.integers(1, 65535), texts),
+    NotRestored: st.builds(NotRestored, texts, texts, texts),
     PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
     NameTaken: st.builds(NameTaken, message=texts, operation=texts),
     PathTaken: st.builds(PathTaken, message=texts, operation=texts),
@@ -222,11 +230,16 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second, third) == tuple(values(error).values())
         case CommandTimeout(first, second, third, fourth) | CodeTimeout(first, second, third, fourth):
             assert (first, second, third, fourth) == tuple(values(error).values())
-        case DeadlineExceeded(first, second, third) | NotSupported(first, second, third):
+        case (
+            DeadlineExceeded(first, second, third)
+            | NotSupported(first, second, third)
+            | ServerTimeout(first, second, third)
+            | NotRestored(first, second, third)
+        ):
             assert (first, second, third) == tuple(values(error).values())
         case ArchiveError(first, second) | ShellBusy(first, second) | JobTimeout(first, second):
             assert (first, second) == tuple(values(error).values())
-        case EncryptionError(first) | ShellLost(first):
+        case EncryptionError(first) | ShellLost(first) | LoginFailed(first) | LoginTimeout(first):
             assert (first,) == tuple(values(error).values())
         case _:
             assert kind in {NotLoggedIn, WorkerLost}
@@ -234,6 +247,8 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
 
 EXAMPLES: list[PocketenvError] = [
     NotLoggedIn(),
+    LoginFailed("port 6997 cannot be used"),
+    LoginTimeout(300.0),
     InvalidInput("port", "is too low"),
     ApiError(400, "InvalidRequest", "no", "sandbox.exec"),
     SandboxNotFound(message="gone"),
@@ -241,6 +256,8 @@ EXAMPLES: list[PocketenvError] = [
     PathNotFound(message="none"),
     JobNotFound(message="none"),
     JobTimeout(2.0, "nightly"),
+    ServerTimeout(2.0, 8080, "the status was 503"),
+    NotRestored("/workspace", "the archive x", "the platform failed"),
     NameTaken(message="taken"),
     PathTaken(message="taken"),
     MalformedToken(message="Internal Server Error"),
@@ -281,11 +298,15 @@ def test_a_copy_has_notes_of_its_own(error: PocketenvError) -> None:
 
 # What a person can do about each. An ApiError without a kind has only the platform's words.
 REMEDIES: dict[type[PocketenvError], str] = {
-    NotLoggedIn: r"Set POCKETENV_TOKEN",
+    NotLoggedIn: r"python -m pocketenv_fp login HANDLE\. Or set POCKETENV_TOKEN",
+    LoginFailed: r"port 6997 cannot be used\. The token file is unchanged",
+    LoginTimeout: r"--app-password",
     SandboxNotFound: r"Check the id or name",
     RecordNotFound: r"List the sandbox.s records",
+    ServerTimeout: r"read its output with service_logs",
     JobNotFound: r"Check the id with list_jobs",
     JobTimeout: r"end it with cancel",
+    NotRestored: r"put it back with upload",
     PathNotFound: r"A relative path starts at /workspace",
     NameTaken: r"Choose another name",
     PathTaken: r"Choose another path",
@@ -373,7 +394,8 @@ def test_an_error_that_a_worker_process_raises_is_raised_here_with_all_its_field
 ACCOUNT = """create-sandbox get-sandbox list-sandboxes list-sandboxes-by-actor me get-profile list-secrets add-secret
     delete-secret get-ssh-keys put-ssh-keys get-tailscale-auth-key put-tailscale-auth-key"""
 SANDBOX = """start stop delete wait-until-running exec expose unexpose list-ports vscode list-secrets set-secret
-    delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key upload download copy-to"""
+    delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key upload download copy-to
+    create-backup list-backups restore-backup"""
 
 
 def in_python(names: str) -> set[str]:

@@ -27,8 +27,10 @@ from returns.result import Failure, Result, Success
 name, url, folder, is_warm = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "warm"
 secure = Config(api_url=url.replace("http", "https"), token="t0", retries=0, connect_timeout=0.5, read_timeout=0.5)
 by_name = Config(api_url=url.replace("127.0.0.1", "localhost"), token="t0", retries=0)
+private = "-----BEGIN OPENSSH PRIVATE KEY-----\\nabc\\n-----END OPENSSH PRIVATE KEY-----"
 config = Config(api_url=url, storage_url=url, token="t0", retries=1)
 box = pocketenv_fp.Sandbox(id="3f2a", name="brave-otter-x1y2")
+e2b = pocketenv_fp.Sandbox(id="3f2b", name="brave-otter-x1y3", provider="e2b", status=pocketenv_fp.Status.RUNNING)
 calls = {
     "query": lambda: pocketenv_fp.get_sandbox("3f2a", config=config),
     "token file": lambda: pocketenv_fp.get_sandbox("3f2a", config=Config(api_url=url, retries=0)),
@@ -37,6 +39,19 @@ calls = {
     "command": lambda: pocketenv_fp.exec(box, "ls", config=config),
     "upload": lambda: sandbox.upload(box, str(folder), "/workspace", config=config),
     "download": lambda: sandbox.download(box, "/workspace", str(folder / "down"), config=config),
+    "file": lambda: sandbox.set_file(box, ".env", "x", config=config),
+    "copy through this machine": lambda: sandbox.copy_to(e2b, e2b, "/workspace", "/tmp", config=config),
+    "copy": lambda: sandbox.copy_to(box, box, "/workspace", "/tmp", config=config),
+    "secret": lambda: sandbox.set_secret(box, "NAME", "value", config=config),
+    "SSH keys": lambda: sandbox.set_ssh_keys(box, private, "ssh-ed25519 AAAA", config=config),
+    "new SSH keys": lambda: pocketenv_fp.generate_ssh_keys(),
+    "create": lambda: pocketenv_fp.create("my-box", secrets={"NAME": "value"}, config=config),
+    "job": lambda: pocketenv_fp.submit(box, "ls", config=config),
+    "durable command": lambda: pocketenv_fp.exec(box, "ls", durable=True, config=config),
+    "wait": lambda: pocketenv_fp.wait_until_running(box, timeout=0.2, config=config),
+    "service": lambda: pocketenv_fp.spawn(box, "ls", config=config),
+    "fan_out": lambda: pocketenv_fp.fan_out(pocketenv_fp.exec("ls", config=config), [box])[0],
+    "managed": lambda: pocketenv_fp.managed(pocketenv_fp.exec("ls", config=config))("my-box"),
 }
 call = calls[name]
 if is_warm:
@@ -89,8 +104,10 @@ def server() -> Iterator[Server]:
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        *((name, "warm") for name in ("query", "token file", "TLS", "name", "command", "upload", "download")),
-        *((name, "cold") for name in ("query", "token file", "TLS", "name", "command")),
+        *((name, state) for name in ("query", "token file", "TLS", "name", "command") for state in ("warm", "cold")),
+        *((name, state) for name in ("upload", "download", "copy", "secret") for state in ("warm", "cold")),
+        *((name, "cold") for name in ("SSH keys", "new SSH keys", "create", "job", "durable command", "wait")),
+        *((name, "cold") for name in ("service", "fan_out", "managed", "file", "copy through this machine")),
     ],
 )
 def test_a_call_without_descriptors_is_a_failure(name: str, state: str, server: Server, tmp_path: Path) -> None:

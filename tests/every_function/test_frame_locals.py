@@ -18,7 +18,22 @@ import trustme
 from rich.console import Console
 from rich.traceback import Traceback
 
-from pocketenv_fp import Config, exec, from_env, get_sandbox, pocketenv, sandbox
+from pocketenv_fp import (
+    Config,
+    create,
+    ephemeral,
+    exec,
+    exec_script,
+    from_env,
+    get_sandbox,
+    login,
+    pocketenv,
+    sandbox,
+    sh,
+    submit,
+    upload,
+    wait_until_running,
+)
 from pocketenv_fp import config as config_module
 from pocketenv_fp.config import settings
 from pocketenv_fp.http import storage
@@ -31,6 +46,7 @@ from tests.servers import BOX, RAN, Reply, Server, reply, under
 PART = "tok-En.For-Frames"
 TOKEN = f"{PART}.{'A1b2C3d4' * 30}"
 SECRET = "sk-Frames-0123456789"
+KEY = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
 class Stopped(BaseException):
@@ -52,6 +68,7 @@ def stopping(place: tuple[type, str]) -> Callable[..., Any]:
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("THE_SECRET", SECRET)
+    monkeypatch.setenv("POCKETENV_APP_PASSWORD", SECRET)
     servers.forget()
     yield
     servers.forget()
@@ -89,6 +106,42 @@ CALLS: dict[str, Callable[[Config], object]] = {
     "secret": lambda config: sandbox.set_secret(BOX, "NAME", from_env("THE_SECRET"), config=config),
     "low secret": lambda config: pocketenv.add_secret("3f2a", "NAME", from_env("THE_SECRET"), config=config),
     "upload": lambda config: under(config, storage.put, pieces),
+    "login": lambda config: login("alice.test", app_password=True, config=config),
+}
+# What a caller writes into the call itself. The tests look at the library's frames, not at the caller's.
+LITERALS: dict[str, Callable[[Config], object]] = {
+    "token of an operation": lambda config: exec(BOX, "make", token=TOKEN, config=config),
+    "token of a step": lambda config: BOX | exec("make", token=TOKEN, config=config),
+    "token of a template": lambda config: sh(BOX, "make {what}", what="all", token=TOKEN, config=config),
+    "token of a function": lambda config: get_sandbox("3f2a", token=TOKEN, config=config),
+    "token of an account function": lambda config: pocketenv.get_secret("3f2a", token=TOKEN, config=config),
+    "token of an iterator": lambda config: next(sandbox.iter_secrets(BOX, token=TOKEN, config=config)),
+    "token of an account iterator": lambda config: next(pocketenv.iter_secrets("3f2a", token=TOKEN, config=config)),
+    "token of a combinator": lambda config: ephemeral(exec("make"), token=TOKEN, config=config)("my-box"),
+    "token of a wait": lambda config: wait_until_running(BOX, token=TOKEN, config=config),
+    "token of a copy": lambda config: upload(BOX, __file__, "x", token=TOKEN, config=config),
+    "value": lambda config: sandbox.set_secret(BOX, "NAME", SECRET, config=config),
+    "value of a step": lambda config: BOX | sandbox.set_secret("NAME", SECRET, config=config),
+    "value by name": lambda config: sandbox.set_secret(BOX, "NAME", value=SECRET, config=config),
+    "low value": lambda config: pocketenv.add_secret("3f2a", "NAME", SECRET, config=config),
+    "new low value": lambda config: pocketenv.update_secret("3f2a", "NAME", SECRET, config=config),
+    "content": lambda config: sandbox.set_file(BOX, ".env", SECRET, config=config),
+    "low content": lambda config: pocketenv.add_file("3f2a", ".env", SECRET, config=config),
+    "new low content": lambda config: pocketenv.update_file("3f2a", ".env", SECRET, config=config),
+    "key": lambda config: sandbox.set_ssh_keys(BOX, KEY, "ssh-ed25519 AAAA", config=config),
+    "low key": lambda config: pocketenv.put_ssh_keys("3f2a", KEY, "ssh-ed25519 AAAA", config=config),
+    "auth key": lambda config: sandbox.set_tailscale_auth_key(BOX, f"tskey-auth-{SECRET}", config=config),
+    "low auth key": lambda config: pocketenv.put_tailscale_auth_key("3f2a", f"tskey-auth-{SECRET}", config=config),
+    "secrets": lambda config: create("my-box", secrets={"NAME": SECRET}, config=config),
+    "secrets of a combinator": lambda config: ephemeral(exec("make"), secrets={"NAME": SECRET}, config=config)(
+        "my-box"
+    ),
+    "credentials": lambda config: create(
+        "my-box", provider="daytona", provider_credentials={"daytona_api_key": SECRET}, config=config
+    ),
+    "environment": lambda config: exec(BOX, "make", env={"NAME": from_env("THE_SECRET")}, config=config),
+    "environment of a job": lambda config: submit(BOX, "make", env={"NAME": from_env("THE_SECRET")}, config=config),
+    "environment of code": lambda config: exec_script(BOX, "make", env={"NAME": from_env("THE_SECRET")}, config=config),
 }
 PLACES: dict[str, tuple[type, str]] = {
     "connecting": (socket.socket, "connect"),
@@ -134,6 +187,40 @@ def test_no_frame_shows_the_token(
     assert PART not in shown
     assert SECRET not in shown
     assert "Authorization" in shown
+
+
+@pytest.mark.parametrize("call", LITERALS.values(), ids=LITERALS)
+def test_no_frame_shows_a_literal_secret(call: Callable[[Config], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(answer) as server:
+        config = Config(api_url=server.url, storage_url=server.url, token="another", retries=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(socket.socket, "recv_into", stopping(PLACES["receiving"]), raising=False)
+            patched.setattr(socket.socket, "sendall", stopping(PLACES["sending"]), raising=False)
+            shown = stopped(call, config)
+    assert PART not in shown
+    assert SECRET not in shown
+
+
+WRONG: dict[str, Callable[[], object]] = {
+    "token": lambda: exec(BOX, "make", token=TOKEN, timeout="9"),  # type: ignore[call-overload]
+    "token of a step": lambda: exec("make", token=TOKEN, wrong=9),  # type: ignore[call-overload]
+    "token of a function": lambda: pocketenv.get_secret(9, token=TOKEN),  # type: ignore[arg-type]
+    "value": lambda: sandbox.set_secret("NAME", SECRET, wrong=9),  # type: ignore[call-overload]
+    "value of a wrong type": lambda: sandbox.set_secret(BOX, "NAME", SECRET.encode()),  # type: ignore[call-overload]
+    "value in place of several": lambda: create("my-box", secrets=SECRET),  # type: ignore[call-overload]
+    "value of a combinator": lambda: ephemeral(exec("make"), secrets={"NAME": SECRET}, wrong=9),  # type: ignore[call-arg]
+}
+
+
+@pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
+def test_no_frame_of_a_type_error_shows_a_secret(call: Callable[[], object]) -> None:
+    """A TypeError is raised before the function runs."""
+    with pytest.raises(TypeError) as caught:
+        call()
+    shown = texts(caught.value)
+    assert PART not in shown
+    assert SECRET not in shown
+    assert "Hidden" not in str(caught.value)
 
 
 def test_rich_shows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,7 @@ ACCOUNT: dict[str, tuple[Any, ...]] = {
     "restart_service": ("3f2a",),
     "start_service": ("3f2a",),
     "stop_service": ("3f2a",),
+    "sweep": (),
     "update_file": ("3f2a", "/workspace/a", "content"),
     "update_secret": ("3f2a", "NAME", "value"),
     "update_service": ("3f2a", "web", "true"),
@@ -118,6 +119,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "download": ("/workspace/a", "no/such/directory"),
     "exec": ("true",),
     "exec_script": ("pass",),
+    "exists": ("/workspace/a",),
     "expose": (8080,),
     "follow": (),
     "forget": (),
@@ -136,6 +138,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "iter_volumes": (),
     "job_output": (),
     "list_backups": (),
+    "list_directory": (),
     "list_files": (),
     "list_integrations": (),
     "list_jobs": (),
@@ -144,13 +147,17 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "list_services": (),
     "list_variables": (),
     "list_volumes": (),
+    "read_bytes": ("/workspace/a",),
+    "read_text": ("/workspace/a",),
     "refresh": (),
     "rename": ("name",),
+    "restart": (),
     "restart_context": (),
     "restart_service": ("web",),
     "restore_backup": ("3f2a",),
     "run_code": ("1",),
     "send_input": ("data",),
+    "service_logs": ("web",),
     "set_file": ("/workspace/a", "content"),
     "set_secret": ("NAME", "value"),
     "set_service": ("web", "true"),
@@ -169,8 +176,11 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "update_settings": (),
     "upload": (TESTS / "typing", "/workspace/a"),
     "vscode": (),
+    "wait_for_http": (),
     "wait_for_job": (),
+    "wait_for_port": (8080,),
     "wait_until_running": (),
+    "write_file": ("/workspace/a", "content"),
 }
 # These take a Job in place of a Sandbox.
 OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
@@ -182,7 +192,13 @@ def target_of(name: str) -> Any:
 
 
 # What they need by name.
-NAMED = {"put_preferences": {"description": "d"}, "sh": {"word": "a b"}, "update_settings": {"description": "d"}}
+NAMED: dict[str, dict[str, Any]] = {
+    "put_preferences": {"description": "d"},
+    "sh": {"word": "a b"},
+    "sweep": {"older_than": 3600},
+    "update_settings": {"description": "d"},
+    "wait_for_http": {"port": 8080},
+}
 # It sends no request.
 OFFLINE = {"generate_ssh_keys"}
 # The platform has no handler for these, and no request is sent.
@@ -194,11 +210,15 @@ PUBLIC_QUERIES = {
 
 # A name that is taken is a 500 like any other: these look whether it is one.
 # It may also mean that the sandbox's shell has ended: the others look whether it has.
-COPIES = {"sandbox.copy_to", "sandbox.download", "sandbox.upload"}
+COPIES = {"sandbox.copy_to", "sandbox.download", "sandbox.read_bytes", "sandbox.read_text", "sandbox.upload"}
 LOOKING = {
     *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
     *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
     *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "restart_context", "run_code", "submit")),
+    *(
+        f"sandbox.{name}"
+        for name in ("exists", "list_directory", "service_logs", "wait_for_http", "wait_for_port", "write_file")
+    ),
 }
 
 Function = Callable[..., Result[Any, Exception]]

@@ -118,7 +118,7 @@ def of_kind(hint: object, *, secret: bool) -> st.SearchStrategy[Any]:
     kinds = typing.get_args(hint) if union else (hint,)
     if secret:
         from_the_environment = {**KINDS, OF_NAMES: st.dictionaries(names_of_variables, variables, max_size=3)}
-        return st.one_of([from_the_environment[kind] for kind in kinds if kind is not str])
+        return st.one_of([from_the_environment[kind] for kind in kinds if kind not in {str, bytes}])
     return st.one_of([KINDS[kind] if kind in KINDS else st.sampled_from(typing.get_args(kind)) for kind in kinds])
 
 

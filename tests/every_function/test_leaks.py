@@ -594,7 +594,7 @@ def test_nothing_is_printed_by_a_program_nor_by_the_platform_that_it_uses() -> N
             )
         finally:
             server.send_signal(signal.SIGTERM)
-            out, err = server.communicate(timeout=20)
+            out, err = server.communicate(timeout=120)
     assert ran.stdout.count("Success") == 5, ran.stdout + ran.stderr
     assert "InvalidInput" in ran.stderr
     assert "DEBUG:pocketenv_fp" in ran.stderr

@@ -108,7 +108,7 @@ def test_a_backup_puts_a_directory_back(box: Sandbox) -> None:
     assert (box | create_backup("/workspace/d", description="mine", ttl=3600)) == Success(None)
     assert (box | create_backup("/no/such/directory")) == Success(None)
     # It is made after the answer.
-    assert eventually(lambda: bool((box | list_backups).unwrap()), 30)
+    assert eventually(lambda: bool((box | list_backups).unwrap()))
     (backup,) = (box | list_backups).unwrap()
     assert (backup.directory, backup.description) == ("/workspace/d", "mine")
     (box | exec("echo two > d/a; touch d/b")).unwrap()

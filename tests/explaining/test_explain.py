@@ -81,12 +81,12 @@ from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.steps.step import Applied
 from tests.conformance import contract
-from tests.every_function.test_functions import KEY, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
+from tests.every_function.test_functions import KEY, NAMED, OPERATIONS, PUBLIC, TAILSCALE, UNSUPPORTED
 from tests.every_function.test_laws import NAMES, arguments
 from tests.every_function.test_leaks import HIDDEN_TEXTS, PKCS8, PRIVATE, SECRET, TOKEN, leaks, shows
 from tests.examples import examples
 from tests.places import TESTS
-from tests.steps.test_operation import OF_A_NAME, STEPS, name_of
+from tests.steps.test_operation import OF_A_JOB, OF_A_NAME, STEPS, name_of
 
 BOX = Sandbox(id="3f2a", name="calm-otter")
 
@@ -231,8 +231,7 @@ def test_the_bodies_and_queries_are_those_that_are_sent(environment: dict[str, s
     "name", sorted(name for name in OPERATIONS if not name.startswith("iter_") and name not in UNSUPPORTED)
 )
 def test_each_operation_is_explained_without_a_failure(name: str) -> None:
-    values = {"word": "a"} if name == "sh" else {"description": "d"} if name == "update_settings" else {}
-    made = getattr(sandbox, name)(*OPERATIONS[name], **values)
+    made = getattr(sandbox, name)(*OPERATIONS[name], **NAMED.get(name, {}))
     is_of_a_job = getattr(sandbox, name).accepts is Job if name != "sh" else False
     for target in (Job(BOX, "job-1") if is_of_a_job else BOX, None):
         explanation = explain(made, target)
@@ -652,7 +651,7 @@ def test_what_the_program_says_itself_is_not_taken_for_made_up() -> None:
 # As a value
 
 
-sequences = st.lists(st.sampled_from([each for each in STEPS if name_of(each) not in OF_A_NAME]), max_size=4)
+sequences = st.lists(st.sampled_from([each for each in STEPS if name_of(each) not in OF_A_NAME | OF_A_JOB]), max_size=4)
 
 
 @given(sequences, st.sampled_from([None, BOX, Success(BOX), Failure(NotLoggedIn())]))
@@ -809,6 +808,17 @@ def test_the_script_does_what_the_pipeline_does() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "\"it's\\nit's\\n\\u001e\"" in ran.stdout
     assert (get_sandbox("my-box") | exec("cat made")).unwrap().stdout == "it's\n"
+
+
+@pytest.mark.parametrize("provider", ["e2b", "blaxel", "runloop", "deno", "vercel"])
+@pytest.mark.parametrize("copy", [upload("a", "b"), download("a", "b")], ids=["upload", "download"])
+def test_as_curl_copy_through_commands(provider: str, copy: Step[Sandbox, object]) -> None:
+    """A copy in pieces through commands is no script: it fails before it sends anything."""
+    script = as_curl(create(provider=provider) | start | wait_until_running | copy, "my-box")
+    assert "/xrpc/" not in script
+    ran = run(script)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "cannot copy" in ran.stderr
 
 
 @needs_curl

@@ -166,7 +166,7 @@ def test_an_answer_before_the_whole_request() -> None:
 
     def pieces() -> Iterator[bytes]:
         yield b"x" * 50_000
-        assert is_answered.wait(20)
+        assert is_answered.wait(60)
         yield b"x" * 50_000
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:

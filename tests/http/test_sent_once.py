@@ -64,7 +64,7 @@ class Faulty:
                 held.shutdown(socket.SHUT_RDWR)
             held.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def _accept(self) -> None:
         fault: Fault | None = self._fault if self._fault.place != "tunnel" else None
@@ -207,8 +207,8 @@ def test_nothing_is_sent_twice_wherever_it_breaks(
             api_url=f"{'http' if way == 'plain' else 'https'}://{host}:{server.port}",
             token=TOKEN,
             retries=2,
-            connect_timeout=10,
-            read_timeout=10,
+            connect_timeout=60,
+            read_timeout=60,
             verify=bundle,
         )
         counted: list[int] = []

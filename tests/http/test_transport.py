@@ -255,7 +255,7 @@ def test_an_answer_that_comes_byte_by_byte_has_the_time_of_a_whole_one(answer: R
     with Server(servers.always(answer)) as server:
         began = time.monotonic()
         error = broke(ask(client(server.url, read_timeout=0.5)))
-        assert time.monotonic() - began < 6  # what dribbles does so for eight seconds and more
+        assert time.monotonic() - began < 60  # what dribbles does so for eighty seconds and more
         assert (error.kind, error.maybe_sent) == ("timeout", True)
         assert len(server.seen) == 1
 
@@ -382,7 +382,7 @@ def test_the_ca_file_is_read_once_and_the_context_shared_by_all_connections(auth
 def test_threads_that_begin_at_once_read_the_ca_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     usual = ssl.create_default_context
-    begin = threading.Barrier(20, timeout=20)
+    begin = threading.Barrier(20, timeout=120)
 
     def counted(**given: Any) -> ssl.SSLContext:
         read.append("once")

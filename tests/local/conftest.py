@@ -7,12 +7,13 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local.box import bubblewrap
+from tests.levels import LEVELS
 from tests.local.wire import Wire
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session", params=["bubblewrap", "processes"])
+@pytest.fixture(scope="session", params=LEVELS)
 def place(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
     """Yield a running platform, shared by the whole session: one with boxes, and one without."""
     if request.param == "bubblewrap" and bubblewrap() is None:

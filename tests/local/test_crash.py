@@ -22,6 +22,7 @@ from pocketenv_fp import local
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Isolation, bubblewrap
+from tests.levels import LEVELS
 from tests.local.loader import Client
 from tests.local.wire import Place, Wire, eventually
 
@@ -125,7 +126,7 @@ def check(folder: Path, clients: list[Client], place: Place, pool: ThreadPoolExe
     return wrong
 
 
-@pytest.fixture(params=["bubblewrap", "processes"])
+@pytest.fixture(params=LEVELS)
 def isolation(request: pytest.FixtureRequest) -> Isolation:
     """Yield each level."""
     if request.param == "bubblewrap" and bubblewrap() is None:

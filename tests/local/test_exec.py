@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -130,7 +131,7 @@ def test_stop_ends_the_commands_that_run(wire: Wire) -> None:
     running.start()
     assert eventually(lambda: living(wire, sandbox) >= 2)
     wire.post("sandbox.stopSandbox", id=sandbox)
-    running.join(5)
+    running.join(60)
     assert statuses == [500]
 
 
@@ -156,7 +157,22 @@ def test_exec_commands_take_turns(wire: Wire) -> None:
         running = [pool.submit(add, number) for number in range(50)]
         while not all(task.done() for task in running):
             assert wire.status(sandbox) == "RUNNING"
+            time.sleep(0.05)
         assert [task.result() for task in running] == [f"0\n{number}\n" for number in range(50)]
+
+
+def test_exec_ignores_no_signal(wire: Wire) -> None:
+    """A command has the signals of its shell, also on a platform that a shell started in the background."""
+    sandbox = wire.create()
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    }
+    try:
+        traps = wire.out(sandbox, "trap -p")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "''" not in traps
 
 
 def test_commands_of_a_worker_run_side_by_side(wire: Wire) -> None:

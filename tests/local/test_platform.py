@@ -83,7 +83,7 @@ def test_close_ends_a_command_that_somebody_waits_for() -> None:
         threading.Thread(target=sleeper).start()
         assert eventually(lambda: bool(processes.find_marked(platform.data)))
         platform.close()
-        assert ended.wait(3)
+        assert ended.wait(60)
 
 
 def test_the_repr_has_the_address_and_not_the_token(place: local.Platform) -> None:
@@ -275,7 +275,7 @@ def test_command_prints_variables_and_ends(number: signal.Signals, tmp_path: Pat
         }  # fmt: skip
         children = run_something(variables, folder)
         process.send_signal(number)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         told = process.stderr.read()
         assert variables["POCKETENV_API_URL"] in told

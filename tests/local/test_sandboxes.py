@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.local import providers, volumes
+from pocketenv_fp.local.call import World
+from pocketenv_fp.local.machine import Refused
+from pocketenv_fp.local.sandboxes import Sandbox
 from tests.local.wire import BASE, Wire, eventually
 
 DETAILED = {
@@ -35,6 +39,47 @@ def test_create_echoes_and_stores_no_description(wire: Wire) -> None:
     shown = wire.get("sandbox.getSandbox", id=made["id"]).json["sandbox"]
     assert [shown[name] for name in ("description", "topics", "readme")] == [None] * 3
     assert [shown[name] for name in ("vcpus", "memory", "disk")] == [2, 8, 16]
+
+
+def test_delete_builds_no_box_again(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that still runs in a sandbox builds no box after the delete has killed the last one."""
+    sandbox = wire.create()
+    wire.out(sandbox, "true")
+    usual, refusals = volumes.discard, list[str]()
+
+    async def discard(world: World, contents: list[Path]) -> None:
+        for machine in (before, world.machine(sandbox)):
+            with pytest.raises(Refused) as refused:
+                await machine.run(["true"], {})
+            refusals.append(str(refused.value))
+        await usual(world, contents)
+
+    world = wire.platform._world  # pyright: ignore[reportPrivateUsage]
+    before = world.machine(sandbox)
+    monkeypatch.setattr(volumes, "discard", discard)
+    assert wire.post("sandbox.deleteSandbox", id=sandbox).status == 200
+    assert refusals == ["halted"] * 2
+    assert world.machine(sandbox).is_retired
+    assert before.box is None
+    assert sandbox not in world.machines
+
+
+def test_pull_ends_with_its_sandbox(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next line of a pull does not run in the box of a later start."""
+    sandbox = wire.create()
+    wire.out(sandbox, "true")
+    usual, lines = providers.run_line, list[str]()
+    machine = wire.platform._world.machine(sandbox)  # pyright: ignore[reportPrivateUsage]
+
+    async def run_line(world: World, of: Sandbox, line: str) -> None:
+        lines.append(line)
+        await usual(world, of, line)
+        await machine.halt()
+
+    monkeypatch.setattr(providers, "run_line", run_line)
+    body = {"sandboxId": sandbox, "uuid": "none", "directoryPath": "/workspace"}
+    assert wire.post("sandbox.pullDirectory", body).status == 500
+    assert (len(lines), machine.box) == (1, None)
 
 
 @pytest.mark.parametrize("key", ["secrets", "envs"])

@@ -131,7 +131,7 @@ class Wire:
         """Create a backup, wait until it is listed, and return it."""
         before = [row["id"] for row in self.backups(sandbox)]
         assert self.post("sandbox.createBackup", {"directory": directory, **more}, id=sandbox).empty
-        assert eventually(lambda: len(self.backups(sandbox)) > len(before), 30)
+        assert eventually(lambda: len(self.backups(sandbox)) > len(before))
         (row,) = [row for row in self.backups(sandbox) if row["id"] not in before]
         return row
 

@@ -108,6 +108,16 @@ EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.noun)
 
 
 @pytest.fixture
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a set that is tried again wait for nothing: no other process sets the same."""
+
+    def no_pause(_: float) -> None:
+        pass
+
+    monkeypatch.setattr(records, "nap", no_pause)
+
+
+@pytest.fixture
 def box(environment: dict[str, str]) -> Sandbox:
     assert environment
     return create(f"records-{time.monotonic_ns()}").unwrap()
@@ -508,6 +518,7 @@ def test_a_content_of_75_000_bytes_arrives_whole(box: Sandbox) -> None:
     assert contents(box, "/workspace/large") == content
 
 
+@pytest.mark.usefixtures("_no_pause")
 def test_the_second_add_that_fails_is_told_and_the_path_is_free(box: Sandbox, platform: local.Platform) -> None:
     (box | set_file("/workspace/a", "first")).unwrap()
     with platform.faults.on("file.addFile", Refuse(500)):
@@ -591,6 +602,7 @@ def test_set_file_by_many_processes_sets_it_each_time(box: Sandbox, platform: lo
     [(Refuse(500), ServerError), (Refuse(400), ApiError), (Drop(), TransportError), (Garbage(), DecodeError)],
     ids=repr,
 )
+@pytest.mark.usefixtures("_no_pause")
 def test_set_file_failure_after_the_delete_says_so(
     box: Sandbox, fault: Fault, kind: type[PocketenvError], platform: local.Platform
 ) -> None:

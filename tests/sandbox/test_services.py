@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable
 from uuid import uuid4
 
+import msgspec
 import pytest
 from returns.result import Success
 
@@ -14,6 +15,7 @@ from pocketenv_fp import (
     Config,
     DecodeError,
     InvalidInput,
+    NotSupported,
     RecordNotFound,
     Sandbox,
     Service,
@@ -31,6 +33,7 @@ from pocketenv_fp import (
     pocketenv,
     restart_service,
     set_service,
+    spawn,
     start,
     start_service,
     stop,
@@ -51,6 +54,16 @@ CHANGES: dict[str, Callable[[str], Step[Sandbox, Service] | Step[Sandbox, Sandbo
     "delete": delete_service,
 }
 EACH_CHANGE = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+
+
+@pytest.mark.parametrize("provider", ["daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop"])
+def test_set_service_advice_works_there(provider: str) -> None:
+    """The advice names no operation that the provider does not support either."""
+    box = msgspec.structs.replace(BOX, provider=provider)
+    advice = str(set_service(box, "web", "sleep 9").failure())
+    assert isinstance(spawn(box, "sleep 9").failure(), NotSupported)
+    assert "spawn" not in advice
+    assert "submit(" in advice
 
 
 @pytest.fixture

@@ -169,19 +169,12 @@ def test_a_sandbox_that_the_list_does_not_have_is_looked_at(place: local.Platfor
     assert partition(running)[1] == []
 
 
-BROKEN: list[Fault] = [
-    Refuse(503),
-    Refuse(500),
-    Garbage(),
-    Html(502),
-    Drop(),
-    Drop(reset=True),
-    Truncated(),
-    Slow(30),
-]
+# A refusal, no answer and a late one. The others are the same to it.
+BROKEN: list[Fault] = [Refuse(500), Drop(), Slow(30)]
+ALIKE: list[Fault] = [Refuse(503), Garbage(), Html(502), Drop(reset=True), Truncated()]
 
 
-@pytest.mark.parametrize("fault", BROKEN, ids=repr)
+@pytest.mark.parametrize("fault", [*BROKEN, *(pytest.param(each, marks=pytest.mark.slow) for each in ALIKE)], ids=repr)
 def test_a_list_that_fails_harms_nobody(place: local.Platform, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_polling, "LONGEST_READ", 0.5)
     boxes = made(8)

@@ -305,13 +305,19 @@ def test_the_operations_that_are_marked_safe() -> None:
     # The functions of a job read files, or end or delete one job. The second request finds that done.
     assert [name for name in MARKED if not name.startswith(("get_", "list_"))] == [
         "cancel",
+        "exists",
         "follow",
         "forget",
         "job_output",
+        "read_bytes",
+        "read_text",
         "refresh",
+        "service_logs",
         "start",
         "stop",
+        "wait_for_http",
         "wait_for_job",
+        "wait_for_port",
         "wait_until_running",
     ]
 
@@ -321,9 +327,11 @@ NO_QUERIES = {"start", "stop", "list_integrations"}
 # The platform has no method for jobs: these run a line of the library's own in the sandbox.
 OF_A_JOB = {"cancel", "follow", "forget", "job_output", "wait_for_job"}
 OF_JOBS = {*OF_A_JOB, "get_job", "list_jobs"}
+# So do these.
+OF_FILES = {"exists", "list_directory", "read_bytes", "read_text", "service_logs", "wait_for_http", "wait_for_port"}
 
 
-@pytest.mark.parametrize("name", [name for name in MARKED if name not in NO_QUERIES | OF_JOBS])
+@pytest.mark.parametrize("name", [name for name in MARKED if name not in NO_QUERIES | OF_JOBS | OF_FILES])
 def test_an_operation_that_is_marked_safe_sends_nothing_but_queries(
     environment: dict[str, str], platform: local.Platform, name: str
 ) -> None:

@@ -52,7 +52,7 @@ from pocketenv_fp.steps.operation import step
 
 pytestmark = pytest.mark.usefixtures("environment")
 
-TOGETHER = threading.Barrier(8, timeout=20)
+TOGETHER = threading.Barrier(8, timeout=120)
 
 
 @step(str)

@@ -137,6 +137,15 @@ STEPS: list[Step[Any, Any]] = [
     sandbox.forget(),
     sandbox.run_code("1"),
     sandbox.restart_context("a"),
+    sandbox.read_text("a"),
+    sandbox.read_bytes("a"),
+    sandbox.write_file("a", from_env("HOME"), mode=0o600),
+    sandbox.list_directory("a"),
+    sandbox.exists("a"),
+    sandbox.restart(keep="a"),
+    sandbox.service_logs("web"),
+    sandbox.wait_for_port(8080, timeout=3),
+    sandbox.wait_for_http("/a", port=8080, timeout=3),
 ]
 OF_A_JOB = {"cancel", "follow", "forget", "job_output", "send_input", "wait_for_job"}
 OF_A_NAME = {"create", "get_sandbox"}

@@ -13,6 +13,7 @@ from pocketenv_fp import (
     Backup,
     CodeResult,
     Config,
+    DirectoryEntry,
     ExecResult,
     Explanation,
     File,
@@ -28,6 +29,7 @@ from pocketenv_fp import (
     Sandbox,
     Secret,
     Service,
+    ServiceLogs,
     SshKey,
     SshKeyPair,
     Step,
@@ -42,6 +44,7 @@ from pocketenv_fp import (
     cancel,
     check,
     collect,
+    console,
     create,
     create_backup,
     create_sandbox,
@@ -49,6 +52,7 @@ from pocketenv_fp import (
     delete_secret,
     ephemeral,
     exec,
+    exists,
     explain,
     expose,
     fan_out,
@@ -67,23 +71,30 @@ from pocketenv_fp import (
     keep,
     lines,
     list_backups,
+    list_directory,
     list_jobs,
     list_ports,
     list_sandboxes,
     list_sandboxes_by_actor,
     list_secrets,
+    login,
+    logout,
     managed,
     me,
     or_else,
     partition,
     pocketenv,
+    read_bytes,
+    read_text,
     recover,
+    restart,
     restart_context,
     restore_backup,
     retrying,
     run_code,
     sandbox,
     send_input,
+    service_logs,
     set_secret,
     set_ssh_keys,
     set_tailscale_auth_key,
@@ -91,15 +102,20 @@ from pocketenv_fp import (
     stdout,
     stop,
     submit,
+    sweep,
     tap,
     trace,
     tracing,
     unexpose,
     vscode,
+    wait_for_http,
     wait_for_job,
+    wait_for_port,
     wait_until_running,
     when,
+    whoami,
     within,
+    write_file,
 )
 from pocketenv_fp.observing import logged, observing
 from pocketenv_fp.steps.aio import Pending
@@ -217,6 +233,17 @@ def told(done: int, total: int | None) -> None:
     print(done, total)
 
 
+def what_a_login_gives(handle: str) -> None:
+    assert_type(login(handle, app_password=True, timeout=5), Result[Profile, PocketenvError])
+    assert_type(logout(), Result[bool, PocketenvError])
+    assert_type(whoami(), Result[Profile, PocketenvError])
+
+
+def what_a_console_gives(box: Sandbox) -> None:
+    assert_type(console(box), Result[Sandbox, PocketenvError])
+    assert_type(create | start | console, Step[str, Sandbox])
+
+
 def what_the_account_functions_give(id: str) -> None:
     assert_type(
         create(
@@ -323,6 +350,8 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(managed(start | exec("ls")), Step[str, ExecResult])
     assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
     assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)
+    assert_type(ephemeral(start, ttl=3600)("x"), Boxed)
+    assert_type(sweep(older_than=3600), Result[Page[Boxed], PocketenvError])
     assert_type(ephemeral(start | exec("ls"), env={"A": "b"}, keep_alive=True)("x"), Ran)
 
 
@@ -345,6 +374,25 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     assert_type(explain(start | exec("ls"), made), Explanation)
     assert_type(as_curl(start | exec("ls"), box), str)
     assert_type(as_curl(get_sandbox | start), str)
+
+
+def what_files_give(box: Sandbox, made: Boxed) -> None:
+    assert_type(box | read_text("a", encoding="latin-1"), Result[str, PocketenvError])
+    assert_type(read_bytes(made, "a"), Result[bytes, PocketenvError])
+    assert_type(made | write_file("a", b"x", mode=0o600) | exec("cat a"), Ran)
+    assert_type(write_file("a", "x"), Step[Sandbox, Sandbox])
+    assert_type(box | list_directory, Result[list[DirectoryEntry], PocketenvError])
+    assert_type(list_directory("a").map(len), Step[Sandbox, int])
+    assert_type(exists("a"), Step[Sandbox, bool])
+
+
+def what_servers_give(box: Sandbox, made: Boxed) -> None:
+    assert_type(box | wait_for_port(8080, timeout=5), Boxed)
+    assert_type(made | wait_for_http("/health", port=8080, status=204) | exec("ls"), Ran)
+    assert_type(wait_for_http(port=8080), Step[Sandbox, Sandbox])
+    assert_type(box | restart(keep="/workspace") | exec("ls"), Ran)
+    assert_type(made | restart, Boxed)
+    assert_type(box | service_logs("web", follow=print, timeout=5), Result[ServiceLogs, PocketenvError])
 
 
 def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:

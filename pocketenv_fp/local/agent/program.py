@@ -54,6 +54,7 @@ class Agent:
         self._services: dict[str, Command] = {}
         self._ending: dict[str, tuple[list[int], float]] = {}
         self._crowd = 0
+        self._terminals: set[int] = set()
         self._session: Session | None = None
         self._typed: dict[str, Any] = {}
 
@@ -146,7 +147,7 @@ class Agent:
 
     # The requests.
 
-    def _handle(self, request: dict[str, Any], payload: bytes) -> None:
+    def _handle(self, request: dict[str, Any], payload: bytes) -> None:  # noqa: C901 - a case for each request
         number: int = request["id"]
         try:
             match request["do"]:
@@ -154,6 +155,8 @@ class Agent:
                     self._run(number, request)
                 case "line":
                     self._type(number, request)
+                case "terminal":
+                    self._terminal(number, request, self._descriptors.popleft())
                 case "hold":
                     self._hold(number, self._descriptors.popleft())
                 case "release":
@@ -230,6 +233,19 @@ class Agent:
             return
         message = {"id": number, "code": outcome.code, "out": len(outcome.out), "limited": outcome.limited}
         self._say(message, outcome.out + outcome.err)
+
+    def _terminal(self, number: int, request: dict[str, Any], descriptor: int) -> None:
+        # Made here, so that it has a name in the box. The platform gets the other end over a socket of its own.
+        with socket.socket(fileno=descriptor) as line:
+            near, far = os.openpty()
+            try:
+                fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", request["rows"], request["columns"], 0, 0))
+                self._terminals.add(self._spawner.terminal(request, far).pid)
+                socket.send_fds(line, [b"."], [near])
+            finally:
+                os.close(near)
+                os.close(far)
+        self._say({"id": number})
 
     def _hold(self, number: int, descriptor: int) -> None:
         # A command opens the file by this name, also one in a directory that its box does not have.
@@ -340,6 +356,11 @@ class Agent:
                     os.close(trouble)
                 self._session.died()
                 continue
+            if pid in self._terminals:
+                self._terminals.discard(pid)
+                if (trouble := self._running.pop(pid).trouble) is not None:
+                    os.close(trouble)
+                continue
             command = self._running.get(pid)
             if command is not None:
                 self._finish(command, os.waitstatus_to_exitcode(status))
@@ -405,11 +426,12 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _curb(log: str, shell: int, is_growing: bool) -> None:  # noqa: FBT001 - called by position
+def _curb(log: str, shell: int) -> bool:
     holders = {pid for pid in process_tree.living() if pid not in {shell, os.getpid()} and _holds(pid, f"{log}.")}
-    for pid in holders or ({shell} if is_growing else set[int]()):
+    for pid in holders:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+    return bool(holders)
 
 
 def _holds(pid: int, start: str) -> bool:
@@ -430,7 +452,9 @@ def main() -> NoReturn:
     line = socket.socket(fileno=options["line"])
     os.set_inheritable(options["line"], False)  # noqa: FBT003 - its own signature
     # Process 1 has no handlers: no process of the box can stop it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Nor does a sandbox ignore what a shell ignores for a platform in its background.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     if options["alone"]:
         protection.hide()
     else:

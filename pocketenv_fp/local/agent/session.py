@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import selectors
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -56,7 +57,8 @@ class _Typed:
         self.log = log
         self.most = most
         self.limited = False
-        self.looked_at = 0
+        # The size at the first look that saw only the shell hold the outputs.
+        self.alone_at: int | None = None
         self.deadline = None if line.limit is None else time.monotonic() + line.limit
 
     @property
@@ -85,9 +87,9 @@ class _Typed:
 class Session:
     """The shell, and the lines that wait for it. It is started with the first line.
 
-    `start` makes the shell. `answer` gets each line that has a number with its outcome. `curb` ends what writes to a
-    file of the line that is too large, or the shell where the file is growing and nothing else does. It is
-    called again while that goes on.
+    `start` makes the shell. `answer` gets each line that has a number with its outcome. `curb` kills the processes that
+    hold the outputs of a line, except the shell, and returns whether there were any. It is called again while the
+    outputs are too large.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class Session:
         start: Callable[[], Shell],
         *,
         answer: Callable[[int, Outcome], None],
-        curb: Callable[[str, int, bool], None],
+        curb: Callable[[str, int], bool],
         most: int | None,
     ) -> None:
         self.pid: int | None = None
@@ -141,11 +143,9 @@ class Session:
             self._current = None
             self._tell(current.line, Outcome(None))
             self._proceed()
-        elif current.most is not None and (size := current.written()) > current.most and self.pid is not None:
-            # What has ended already writes no more, and the shell has only not said so yet.
-            is_growing = 0 < current.looked_at < size
-            current.limited, current.looked_at = True, size
-            self._curb(current.log, self.pid, is_growing)
+        elif current.most is not None and current.written() > current.most and self.pid is not None:
+            current.limited = True
+            self._cut(current, self.pid)
 
     def died(self) -> None:
         """Record that the shell's process ended. Every waiting and later line has no answer."""
@@ -204,6 +204,19 @@ class Session:
         current.forget()
         self._tell(current.line, outcome)
         self._proceed()
+
+    def _cut(self, current: _Typed, shell: int) -> None:
+        if self._curb(current.log, shell):
+            current.alone_at = None
+            return
+        # The size is read after the look: a killed process writes until it is gone. The shell reports its death, so a
+        # little growth is not its own output.
+        size = current.written()
+        if current.alone_at is None:
+            current.alone_at = size
+        elif size > current.alone_at + PIECE:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(shell, signal.SIGKILL)
 
     def _tell(self, line: Line, outcome: Outcome) -> None:
         if line.number is not None:

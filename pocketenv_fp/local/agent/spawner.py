@@ -1,10 +1,12 @@
-"""Start the processes of a sandbox: commands, services, the shell, and file work."""
+"""Start the processes of a sandbox: commands, services, the shell, terminals, and file work."""
 
 import contextlib
+import fcntl
 import os
 import resource
 import signal
 import sys
+import termios
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -127,6 +129,22 @@ class Spawner:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
         self._running[pid] = command = Command(number, pid, None, key)
         return command
+
+    def terminal(self, request: dict[str, Any], end: int) -> Command:
+        """Start an interactive bash whose terminal is `end`. Raises OSError."""
+        home = self._place(request["home"].lstrip("/"))
+        environment = {"PATH": self._path, "HOME": home, **request["env"], **self._marks}
+        if not self._alone:
+            environment.setdefault("TMPDIR", self._place("tmp"))
+            # The form in which bash takes a function from the environment. An interactive shell does not read BASH_ENV.
+            environment["BASH_FUNC_cd%%"] = CHANGE_DIRECTORY.removeprefix("cd").rstrip()
+        self._enter(request["cwd"].lstrip("/"), home)
+
+        def body() -> None:
+            fcntl.ioctl(end, termios.TIOCSCTTY, 0)
+            self._become(self._shell, ["bash"], environment, ((end, 0), (end, 1), (end, 2)))
+
+        return self.fork(None, body)
 
     def _enter(self, directory: str, home: str) -> None:
         # A child starts in its parent's directory, and the agent itself needs none.

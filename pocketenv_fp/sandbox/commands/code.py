@@ -11,9 +11,9 @@ from msgspec import Meta
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import CodeFailed, CommandFailed, InvalidInput, NotSupported, PocketenvError
+from pocketenv_fp.errors import CodeFailed, CommandFailed, InvalidInput, NotSupported, PocketenvError, TransportError
 from pocketenv_fp.models import CodeResult, ExecResult, Job, Sandbox
-from pocketenv_fp.runtime.deadline import limited
+from pocketenv_fp.runtime.deadline import brief, limited
 from pocketenv_fp.runtime.signals import guarded, sealed
 from pocketenv_fp.sandbox import inside
 from pocketenv_fp.sandbox.commands import job_lines as lines
@@ -106,14 +106,17 @@ def run_code(
     asking, output = _asking(sandbox, run), Output(Place())
     own = printer(on_output)
     on_piece = None if own is None else WithoutAnswer(asked.mark, own).take
-    work = Work(Command(line, stdin=source.encode(), script=_program()))
+    program = _program()
+    if isinstance(program, Failure):
+        return program
+    work = Work(Command(line, stdin=source.encode(), script=program.unwrap()))
     looked = run_to_the_end(asking, work, output, on_piece).alt(_named)
     done = looked.bind(partial(ended, output=output))
     if isinstance(done, Failure):
         return done
     if asking.repeats or output.place.stdout > PIECE_BYTES or output.place.stderr > PIECE_BYTES:
         # A smaller one is deleted by a later run.
-        with guarded(), sealed(), limited(CLEANING_SECONDS):
+        with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
             asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
     result = code_result(asked, output.stdout, output.stderr, done.unwrap().exit_code)
     return result.bind(_without_error) if check else result
@@ -143,7 +146,10 @@ def restart_context(
     (1, "name 'x' is not defined")
     """
     asking, output = _asking(sandbox, new_id()), Output(Place())
-    work = Work(Command(_LINE.format(f"restart {context}"), script=_program()))
+    program = _program()
+    if isinstance(program, Failure):
+        return program
+    work = Work(Command(_LINE.format(f"restart {context}"), script=program.unwrap()))
     looked = run_to_the_end(asking, work, output, None)
     return looked.bind(partial(ended, output=output)).bind(partial(_restarted, sandbox))
 
@@ -153,8 +159,16 @@ def _asking(sandbox: Sandbox, run: str) -> Asking:
     return Asking(Job(sandbox, f".{run}"))
 
 
+def _program() -> Result[str, PocketenvError]:
+    try:
+        return Success(_packed())
+    except OSError as error:
+        # With too many open files, a program goes on with Failures.
+        return Failure(TransportError("connect", f"the program for the sandbox was not read: {error.strerror}"))
+
+
 @cache
-def _program() -> str:
+def _packed() -> str:
     """Return the modules of the program as one file, a third as long by compression."""
     # Imported here: they are slow to import, and most programs run no code.
     import ast

@@ -10,7 +10,7 @@ from returns.result import Failure, Result
 
 from pocketenv_fp.errors import DeadlineExceeded, PocketenvError
 from pocketenv_fp.models import ExecResult, Job, Piece, Sandbox
-from pocketenv_fp.runtime.deadline import limited, unlimited
+from pocketenv_fp.runtime.deadline import brief, limited, unlimited
 from pocketenv_fp.runtime.signals import guarded, opened, sealed
 from pocketenv_fp.sandbox.commands import job_lines as lines
 from pocketenv_fp.sandbox.commands.exec import Env, OnOutput
@@ -42,7 +42,7 @@ def run_durably(
     asking, output = Asking(Job(sandbox, new_id())), Output(Place())
     looked = run_to_the_end(asking, Work(command, env), output, printer(on_output))
     if not isinstance(looked, Failure):
-        with guarded(), sealed(), limited(CLEANING_SECONDS):
+        with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
             asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
     result = looked.bind(partial(ended, output=output))
     return result.bind(ended_well) if check else result
@@ -65,6 +65,6 @@ def run_to_the_end(
             is_left = isinstance(looked, Failure) and isinstance(looked.failure(), DeadlineExceeded)
         finally:
             if is_left:
-                with sealed(), unlimited(), limited(CLEANING_SECONDS):
+                with sealed(), unlimited(), limited(CLEANING_SECONDS), brief():
                     asking.run(lines.REVOKE)
         return looked

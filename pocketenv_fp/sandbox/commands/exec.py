@@ -18,7 +18,7 @@ from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import ExecResult, Piece, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
-from pocketenv_fp.redaction import HIDDEN
+from pocketenv_fp.redaction import HIDDEN, HiddenText, hidden
 from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
@@ -29,7 +29,7 @@ from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh", "without_values"]
 
 Env = Mapping[str, str | FromEnv]
 OnOutput = Callable[[Piece], object] | bool
@@ -193,20 +193,22 @@ def ran(
     if isinstance(values, Failure):
         return values
     command = command._replace(env=values.unwrap())
-    hidden = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
+    read = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form
+    # The line holds the values of `from_env`, and the repr of a Result shows its value.
+    body = {"command": HiddenText(form.unwrap())}
+    del form
     shell = Shell(sandbox, provider)
     if refusal := shell.refusal():
         return Failure(refusal)
     most = _work_seconds(command, provider) if work_seconds is None else work_seconds
-    body = {"command": form.unwrap()}
     call = procedure("sandbox.exec", _result, {"id": sandbox.id}, body, work_seconds=most)
     began = time.monotonic()
     answer = send(call)
     if isinstance(answer, Failure):
-        return Failure(_hide(shell.cause(answer.failure(), command, time.monotonic() - began), hidden))
+        return Failure(without_values(shell.cause(answer.failure(), command, time.monotonic() - began), read))
     ended = output(answer.unwrap(), command, provider)
     return ended.bind(ended_well) if check else ended
 
@@ -222,7 +224,8 @@ PLATFORM_MESSAGES = re.compile(
 )
 
 
-def _hide(error: PocketenvError, values: list[str]) -> PocketenvError:
+def without_values(error: PocketenvError, values: Sequence[str]) -> PocketenvError:
+    """Return the error without the platform's words if they may quote one of the values."""
     if not (values and isinstance(error, ApiError)):
         return error
     # A new error: an exception also keeps its constructor's arguments in `args`.
@@ -313,6 +316,7 @@ def sh(
         ...
     TypeError: sh: {pattern} is inside single quotes: remove them, the value is quoted already
     """
+    token = hidden(token)
     if not 1 <= len(arguments) <= 2 or not isinstance(arguments[-1], str):
         raise TypeError('sh takes a template: sh("grep {word} log", word=…). To run it at once, pass the sandbox first')
     try:

@@ -14,8 +14,9 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, NotSupported, PocketenvError
 from pocketenv_fp.models import Sandbox, Service, Status
 from pocketenv_fp.providers import provider_of
-from pocketenv_fp.runtime.deadline import limited
+from pocketenv_fp.runtime.deadline import brief, limited
 from pocketenv_fp.sandbox.commands.exec import exec
+from pocketenv_fp.sandbox.commands.service_lines import MARK, keeping
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
 from pocketenv_fp.sandbox.services import get_service
 from pocketenv_fp.steps.needs import Need
@@ -40,7 +41,8 @@ def spawn(
     """Start a command in the background, as a service, and do not wait for it. Returns its Service.
 
     The Service's ``command`` is the line that the platform stores: the command with its directory and environment. It
-    runs until it ends or `stop_service` stops it. It starts again at each start of the sandbox.
+    runs until it ends or `stop_service` stops it. It starts again at each start of the sandbox. Its output is kept in the
+    sandbox: `service_logs` reads it.
 
     One more request checks the sandbox, so a command that ends within a third of a second is STOPPED in the result. The
     platform itself, and so `get_service`, reports RUNNING until a service is stopped.
@@ -62,7 +64,7 @@ def spawn(
     >>> from pocketenv_fp import create, get_service, spawn, start, stop_service
     >>> box = create("my-box") | start
     >>> box | spawn("sleep", ["60"], name="nap")
-    <Success: Service(id='...', name='nap', command="(cd /workspace && exec ... 'sleep 60')", status=Status.RUNNING, ...)>
+    <Success: Service(id='...', name='nap', command='(cd /tmp; ... cd /workspace && exec ..., status=Status.RUNNING, ...)>
     >>> [(box | ask("nap")).unwrap().status for ask in (get_service, stop_service)]
     [Status.RUNNING, Status.STOPPED]
     >>> (box | spawn("no-such-command")).unwrap().status
@@ -78,28 +80,32 @@ def spawn(
     if isinstance(values, Failure):
         return values
     mark = f"spawn-{os.urandom(6).hex()}"
-    line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark})
+    started = _Spawned(sandbox, name or mark, mark)
+    kept = keeping(started.name, mark)
+    line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark}, kept)
     if isinstance(line, Failure):
         return line
-    started = _Spawned(sandbox, name or mark, mark)
     added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
     return added if isinstance(added, Failure) else started.service()
 
 
-# Set in the environment of the service and its children, so that a search in /proc finds them.
-MARK = "POCKETENV_SPAWNED"
 NOT_RUNNING = "is not running: start it first. set_service stores a command for the next start"
 # The check is useful for this many seconds. An earlier command may block the shell for longer.
 PATIENCE = 3.0
 ENDED = 3
 # The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
-# the shell that the platform starts. Without /proc the state is unknown.
+# the shell that the platform starts. Without /proc the state is unknown. One miss proves nothing: the process may have ended
+# after the list of /proc was made, and its child may be new.
 _LOOK = """[ -e /proc/self/environ ] || exit 0
-n=0
-while grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do
-    n=$((n+1)); [ $n -lt 7 ] || exit 0; sleep 0.05
+n=0 missed=0
+while [ $n -lt 6 ] && [ $missed -lt 2 ]; do
+    if grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+    then n=$((n+1)) missed=0
+    else missed=$((missed+1))
+    fi
+    sleep 0.05
 done
-exit {ended}"""
+[ $missed -lt 2 ] || exit {ended}"""
 
 
 class _Spawned(NamedTuple):
@@ -122,7 +128,7 @@ class _Spawned(NamedTuple):
 
     def _has_ended(self) -> bool:
         line = _LOOK.format(name=f"{MARK[:-1]}[{MARK[-1]}]", mark=self.mark, ended=ENDED)
-        with limited(PATIENCE):
+        with limited(PATIENCE), brief():
             looked = exec(self.sandbox, line, cwd="/")
         return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
 

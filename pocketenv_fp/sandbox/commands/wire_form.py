@@ -97,14 +97,17 @@ def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvErro
     return Failure(_too_long(command, provider))
 
 
-def service_form(line: str, cwd: str | None, env: Mapping[str, str]) -> Result[str, PocketenvError]:
-    """Return the command of a service. The line replaces the shell, so that the stop signal reaches it."""
+def service_form(line: str, cwd: str | None, env: Mapping[str, str], before: str = "") -> Result[str, PocketenvError]:
+    """Return the command of a service. The line replaces the shell, so that the stop signal reaches it.
+
+    ``before`` is shell text that runs in that shell first.
+    """
     command = Command(line, cwd, env)
     if wrong := unsendable_part(command):
         return Failure(wrong)
     setting = "".join(f"{name}={_posix(value)} " for name, value in env.items())
     words = f"{f'env {setting}' if setting else ''}bash -c {_posix(guarded(line))}"
-    return Success(f"(cd {_place(cwd, _posix)} && exec {words})")
+    return Success(f"({before}cd {_place(cwd, _posix)} && exec {words})")
 
 
 def output(answer: ExecResult, command: Command, provider: Provider) -> Result[ExecResult, PocketenvError]:

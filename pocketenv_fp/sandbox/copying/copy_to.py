@@ -10,6 +10,7 @@ from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv
+from pocketenv_fp.archive.names import broken
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.http import storage
@@ -121,8 +122,6 @@ def _through_this_machine(
     source: End, target: End, path: str, goal: str, *, into: bool
 ) -> Result[Sandbox, PocketenvError]:
     import tempfile  # most programs copy nothing between sandboxes
-
-    from pocketenv_fp.archive.names import broken
 
     try:
         with tempfile.TemporaryFile() as file:

@@ -16,24 +16,27 @@ from typing import NamedTuple
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.errors import ApiError, ArchiveError, CommandFailed, InvalidInput, PocketenvError
+from pocketenv_fp.errors import ApiError, ArchiveError, CommandFailed, InvalidInput, PathNotFound, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult, Sandbox
-from pocketenv_fp.runtime.rehearsal import is_rehearsed, note
+from pocketenv_fp.runtime.rehearsal import IN_PIECES, is_rehearsed, note
 from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying import lines
 from pocketenv_fp.sandbox.copying.departure import MOST_THROUGH_COMMANDS, Packed, too_large
 from pocketenv_fp.sandbox.copying.lines import PIECE, PLACE
 from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, staging, succeeded, tag_of, temporary
 
-__all__ = ["Goal", "arrived", "deliver", "wrapped"]
+__all__ = ["SMALL", "Goal", "Placing", "arrived", "carry", "deliver", "wrapped"]
 
 SMALL: int = 48 * 1024
 """An archive of up to this many bytes fits into a line: a body has at most 102,400 bytes, and base64 adds a third."""
 PIECE_BYTES = SMALL
 MEMBER = 2 * 1024**2
 _RECORD = 512
-_ENDS_OF_THE_LINE = (CommandFailed, InvalidInput, ArchiveError)
+_ENDS_OF_THE_LINE = (CommandFailed, InvalidInput, ArchiveError, PathNotFound)
+
+Placing = Callable[[str, bytes], Result[Sandbox, PocketenvError]]
+"""Puts content in its place: from a directory of the sandbox, or from the bytes."""
 
 
 class Goal(NamedTuple):
@@ -51,6 +54,15 @@ def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> 
     arrive; CommandFailed if a tool in the sandbox fails; NotSupported above 64 MiB if the provider cannot copy; those
     of requests; a PocketenvError that ``pieces`` raises. Other exceptions of ``pieces`` are raised.
     """
+    return carry(end, pieces, partial(_placed, end, goal), operation=operation)
+
+
+def carry(end: End, pieces: storage.Pieces, placing: Placing, *, operation: str) -> Result[Sandbox, PocketenvError]:
+    """Send what ``pieces`` yields, and put it in its place with ``placing``. Failures: those of `deliver`.
+
+    ``placing`` gets a path in the sandbox, and what fits into its line. If that is empty, the content is in files of
+    that directory, as `lines` says. Its line removes them, also where it ends with one of `_ENDS_OF_THE_LINE`.
+    """
     with closing(pieces()) as archive:
         try:
             start, is_whole = _beginning(archive)
@@ -58,24 +70,24 @@ def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> 
             return Failure(error)
         staged = temporary()
         if is_whole:
-            return _placed(end, goal, staged, start)
+            return placing(staged, start)
         archives = chain((_chained(start, archive),), iter(pieces, None))
         if not end.provider.copies:
             with closing(next(archives)) as whole:
-                return _brought(end, goal, staged, partial(_sent, end, staged, whole, operation))
+                return _brought(end, placing, staged, partial(_sent, end, staged, whole, operation))
         stored = storage.put(lambda: wrapped(next(archives), tag_of(staged)))
         if isinstance(stored, Failure):
             return stored
-        return arrived(end, goal, stored.unwrap(), staged)
+        return _brought(end, placing, staged, partial(end.pull, stored.unwrap(), staged))
 
 
 def arrived(end: End, goal: Goal, uuid: str, staged: str) -> Result[Sandbox, PocketenvError]:
     """Unpack an archive from storage. Its tar members have the tag of ``staged``."""
-    return _brought(end, goal, staged, partial(end.pull, uuid, staged))
+    return _brought(end, partial(_placed, end, goal), staged, partial(end.pull, uuid, staged))
 
 
 def _brought(
-    end: End, goal: Goal, path: str, bring: Callable[[], Result[None, PocketenvError]]
+    end: End, placing: Placing, path: str, bring: Callable[[], Result[None, PocketenvError]]
 ) -> Result[Sandbox, PocketenvError]:
     """Put an archive in its place that ``bring`` brings into ``path``, of which nothing stays."""
     with staging(end, path) as staged:
@@ -86,7 +98,7 @@ def _brought(
             staged.is_there = not isinstance(error, ApiError) or may_have_run(error)
             return brought
         staged.is_under_way = False
-        placed = _placed(end, goal, path, b"")
+        placed = placing(path, b"")
         # The line takes what was staged as its own when it begins. It may not have begun.
         staged.is_there = isinstance(placed, Failure) and not isinstance(placed.failure(), _ENDS_OF_THE_LINE)
         return placed
@@ -153,7 +165,7 @@ def _placed(end: End, goal: Goal, staged: str, data: bytes) -> Result[Sandbox, P
 
 
 def _sent(end: End, staged: str, archive: Generator[bytes], operation: str) -> Result[None, PocketenvError]:
-    note(lambda: "on this provider, one request more before the last for each 48 KiB of the archive")
+    note(lambda: f"{IN_PIECES} 48 KiB of the archive")
     total = 0
     try:
         for number, piece in enumerate(_members(archive, PIECE_BYTES)):

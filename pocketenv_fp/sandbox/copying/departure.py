@@ -24,12 +24,24 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import ExecResult
-from pocketenv_fp.runtime.rehearsal import note
+from pocketenv_fp.runtime.rehearsal import IN_PIECES, note
 from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying.lines import LOOK, PACK, READ, STAGE
 from pocketenv_fp.sandbox.copying.remote import End, Staged, may_have_run, repeated, staging, succeeded, temporary
 
-__all__ = ["MOST_THROUGH_COMMANDS", "Look", "Packed", "Pieces", "fetch", "look", "pack", "too_large", "whole"]
+__all__ = [
+    "MOST_THROUGH_COMMANDS",
+    "Look",
+    "Packed",
+    "Pieces",
+    "fetch",
+    "look",
+    "pack",
+    "through_commands",
+    "through_storage",
+    "too_large",
+    "whole",
+]
 
 T = TypeVar("T")
 
@@ -82,11 +94,32 @@ def fetch(
         if archive is not None:
             return _used(kind, whole(archive), use)
         if end.provider.copies:
-            return _through_storage(end, path, staged.path, partial(use, kind))
-        pieces = _through_commands(end, path, staged.path, operation)
-        if isinstance(pieces, Failure):
-            return pieces
-        return _used(kind, pieces.unwrap(), use)
+            prepared = end.run(STAGE, is_long=True, p=path, s=staged.path).bind(succeeded)
+            return prepared if isinstance(prepared, Failure) else through_storage(end, staged.path, partial(use, kind))
+        return through_commands(end, path, staged.path, partial(use, kind), operation)
+
+
+def through_storage(end: End, staged: str, use: Callable[[storage.Readable], T]) -> Result[T, PocketenvError]:
+    """Fetch the archive of what `STAGE` prepared, and return the result of ``use`` on it."""
+
+    def attempt() -> Result[T, PocketenvError]:
+        uuid = end.push(f"{staged}/it/.")
+        return uuid if isinstance(uuid, Failure) else storage.take(uuid.unwrap(), use)
+
+    return storage.again(attempt)
+
+
+def through_commands(
+    end: End, path: str, staged: str, use: Callable[[storage.Readable], T], operation: str
+) -> Result[T, PocketenvError]:
+    """Fetch the archive of ``path`` in pieces, and return the result of ``use`` on it."""
+    pieces = _packed_pieces(end, path, staged, operation)
+    if isinstance(pieces, Failure):
+        return pieces
+    try:
+        return Success(use(pieces.unwrap()))
+    except PocketenvError as error:
+        return Failure(error)
 
 
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
@@ -153,22 +186,8 @@ def whole(archive: bytes) -> Pieces:
     return Pieces((piece for piece in [archive]), len(archive))
 
 
-def _through_storage(
-    end: End, path: str, staged: str, use: Callable[[storage.Readable], T]
-) -> Result[T, PocketenvError]:
-    prepared = end.run(STAGE, is_long=True, p=path, s=staged).bind(succeeded)
-    if isinstance(prepared, Failure):
-        return prepared
-
-    def attempt() -> Result[T, PocketenvError]:
-        uuid = end.push(f"{staged}/it/.")
-        return uuid if isinstance(uuid, Failure) else storage.take(uuid.unwrap(), use)
-
-    return storage.again(attempt)
-
-
-def _through_commands(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
-    note(lambda: "on this provider, one request more before the last for each 512 KiB of the archive")
+def _packed_pieces(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
+    note(lambda: f"{IN_PIECES} 512 KiB of the archive")
     packed = pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS)
     if isinstance(packed, Failure):
         return packed

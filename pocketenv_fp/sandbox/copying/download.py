@@ -14,10 +14,11 @@ from returns.result import Failure, Result
 
 from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.errors import ArchiveError, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
+from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
@@ -100,6 +101,8 @@ def download(
     """
     if rehearsal.is_rehearsed():
         return _rehearsed(End(sandbox), remote, local)
+    if reason := unopened("pocketenv_fp.archive.ignore", "pocketenv_fp.sandbox.copying.local"):
+        return Failure(ArchiveError(reason))
     from pocketenv_fp.archive.names import on_disk, shown
     from pocketenv_fp.archive.unpack import Limits
     from pocketenv_fp.sandbox.copying.local import Arrival

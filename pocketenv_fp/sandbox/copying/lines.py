@@ -168,5 +168,16 @@ The target does not change before the complete archive is checked.
 
 
 def with_variables(line: str, variables: Mapping[str, str | int]) -> str:
-    """Return the line with assignments of its variables before it."""
-    return "\n".join([*(f"{name}={quote(str(value))}" for name, value in variables.items()), line])
+    """Return the line with assignments of its variables before it.
+
+    A byte that is no UTF-8 is in a value as half of a surrogate pair, as in Python's names of files.
+    """
+    return "\n".join([*(_assigned(name, str(value)) for name, value in variables.items()), line])
+
+
+def _assigned(name: str, value: str) -> str:
+    if not any("\udc80" <= sign <= "\udcff" for sign in value):
+        return f"{name}={quote(value)}"
+    octal = "".join(f"\\0{byte:03o}" for byte in value.encode("utf-8", "surrogateescape"))
+    # A shell drops the last newlines of $( ).
+    return f"{name}=$(printf %b '{octal}.') {name}=${{{name}%.}}"

@@ -32,7 +32,7 @@ from pocketenv_fp.http.xrpc import decode, nothing, procedure, send
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.runtime.backoff import pauses
-from pocketenv_fp.runtime.deadline import limited, nap, remaining, unlimited
+from pocketenv_fp.runtime.deadline import brief, limited, nap, remaining, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.sandbox.commands.exec import ran
 from pocketenv_fp.sandbox.commands.wire_form import Command
@@ -139,19 +139,20 @@ class End:
         Failures: InvalidInput if the sandbox lacks a tool that the line needs; those of a request.
         """
         variables = {**{name: f".{path}" for name, path in paths.items()}, **(values or {})}
-        variables["tag"] = tag_of(paths["s"])
+        if "s" in paths:
+            variables["tag"] = tag_of(paths["s"])
         command = Command(with_variables(line, variables), cwd="/")
         most = self._longest if is_long else 0.0
         answer = ran(self.sandbox, command, env=None, check=False, work_seconds=most)
         if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
             tool = answer.unwrap().stderr.strip()
-            reason = f"the sandbox has no `{tool}`, which copying needs: install it there"
+            reason = f"the sandbox has no `{tool}`, which is needed here: install it there"
             return Failure(InvalidInput(self.field, reason))
         return answer
 
     def remove(self, directory: str, *, is_under_way: bool) -> None:
         """Remove the staged files. Repeat it for a minute if a request may still create some."""
-        with unlimited(), limited(REMOVING):
+        with unlimited(), limited(REMOVING), brief():
             self.run(REMOVE_LATE if is_under_way else REMOVE, s=directory)
 
     @property

@@ -20,6 +20,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ArchiveError, PocketenvError
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
+from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, Track, tracking
 from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
 from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
@@ -94,6 +95,8 @@ def upload(
     """
     if rehearsal.is_rehearsed():
         return _rehearsed(End(sandbox), local, remote)
+    if reason := unopened("pocketenv_fp.archive.ignore", "pocketenv_fp.archive.pack"):
+        return Failure(ArchiveError(reason))
     from pocketenv_fp.archive.names import shown
     from pocketenv_fp.archive.pack import survey
 

@@ -15,6 +15,11 @@ from tests.places import RECORDED
 
 # The platform refuses to make a sandbox of blaxel: its form is run in test_wire_form.
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
+# One for each way to hand a line to a shell. The others hand it over as one of these does, and are tried with what is slow.
+WAYS = {"cloudflare", "daytona", "e2b", "runloop"}
+EACH = pytest.mark.parametrize(
+    "provider", [pytest.param(name, marks=[] if name in WAYS else pytest.mark.slow) for name in PROVIDERS]
+)
 
 
 class Line(NamedTuple):
@@ -112,7 +117,7 @@ def running(provider: str) -> Sandbox:
 
 
 @pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("provider", PROVIDERS)
+@EACH
 def test_exec_lines(provider: str, figures: Figures) -> None:
     """Each line in one sandbox, one after the other: its own exit code and output, and the next one runs."""
     box = running(provider)
@@ -138,7 +143,7 @@ def test_exec_lines_are_the_same() -> None:
 
 @pytest.mark.contract
 @pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("provider", PROVIDERS)
+@EACH
 def test_exec_recorded_lines(provider: str, figures: Figures) -> None:
     """The lines that were tried on the real platform, on every provider, with their exact output."""
     box = running(provider)

@@ -50,12 +50,19 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.sandbox.commands import job_output as outputs
+from tests.levels import LEVELS
 
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 PATIENCE = 60.0
+# Plain processes with the two shells that there are: one that stays, and one for each command.
+EACH_PROVIDER = pytest.mark.parametrize(
+    ("played", "provider"),
+    [*(("bubblewrap", name) for name in PROVIDERS), ("processes", "cloudflare"), ("processes", "daytona")],
+    indirect=["played"],
+)
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "processes"])
+@pytest.fixture(scope="module", params=LEVELS)
 def played(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
     """A platform of each isolation level."""
     if request.param == "bubblewrap" and bubblewrap() is None:
@@ -84,7 +91,7 @@ HARD = 'printf \'%s|\' "it\'s" "$A" "$LC_X" "$PATH_"; printf \'e\\n\\n\' >&2; ca
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("provider", PROVIDERS)
+@EACH_PROVIDER
 @pytest.mark.usefixtures("login")
 def test_jobs_each_provider(provider: str) -> None:
     """The whole life of jobs, the same on each provider."""

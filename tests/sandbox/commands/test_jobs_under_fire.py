@@ -1,11 +1,13 @@
 """Jobs whose followers are killed, whose answers are lost, and many of them at once.
 
-``POCKETENV_JOB_RUNS`` says how often the random ones run: 20 by default.
+The random ones run a few times, and often with what is slow: ``POCKETENV_JOB_RUNS`` says how often, 20 by default.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import itertools
 import json
 import os
 import random
@@ -43,7 +45,15 @@ from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, S
 from pocketenv_fp.sandbox.commands import job_requests
 from tests.figures import Figures
 
-RUNS = int(os.environ.get("POCKETENV_JOB_RUNS", "20"))
+KILLS = 4
+RUNS = max(int(os.environ.get("POCKETENV_JOB_RUNS", "20")) // 2, 1)
+EACH = pytest.mark.parametrize(
+    ("provider", "runs"),
+    [
+        *(pytest.param(name, 2, id=f"{name}, few") for name in ("cloudflare", "daytona")),
+        *(pytest.param(name, RUNS, id=name, marks=pytest.mark.slow) for name in ("cloudflare", "daytona")),
+    ],
+)
 EXACT = Slow(0)
 """The true answer."""
 LOST: tuple[Fault, ...] = (
@@ -71,15 +81,28 @@ def no_pause(_: float) -> None:
     pass
 
 
-# Its arguments: the sandbox, the job, a file for what came, and where to go on.
-FOLLOWER = """
+# It imports once, and forks a follower for each line that it reads: the sandbox, the job, a file for what came, and where
+# to go on. It prints the follower's number, and how it ended.
+FOLLOWERS = """
 import json, os, sys
+import pocketenv_fp.http.transport
 from pocketenv_fp import follow, get_job, get_sandbox
-box, job, path, out, err = sys.argv[1:]
-file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-def keep(piece):
-    os.write(file, json.dumps([piece.stream, piece.text, piece.end]).encode() + b"\\n")
-(get_sandbox(box) | get_job(job) | follow(on_output=keep, stdout_from=int(out), stderr_from=int(err))).unwrap()
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        box, job, path, out, err = json.loads(line)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        def keep(piece):
+            os.write(file, json.dumps([piece.stream, piece.text, piece.end]).encode() + b"\\n")
+        try:
+            seen = get_sandbox(box) | get_job(job)
+            (seen | follow(on_output=keep, stdout_from=int(out), stderr_from=int(err))).unwrap()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 PRINTER = """
 import os, random, sys, time
@@ -115,41 +138,56 @@ def kept(path: Path) -> list[tuple[str, str, int]]:
     return [tuple(json.loads(line)) for line in whole.splitlines()]
 
 
-@pytest.mark.parametrize("provider", ["cloudflare", "daytona"])
-def test_follow_killed(provider: str, login: local.Platform, tmp_path: Path) -> None:
+@EACH
+def test_follow_killed(provider: str, runs: int, login: local.Platform, tmp_path: Path) -> None:
     """A follower is killed with -9 at any moment, and another goes on: no character is lost, and none comes twice."""
     box = made(provider)
     env = {**os.environ, **login.environment, "HOME": str(tmp_path)}
     choose, kills = random.Random(7), 0
-    for run in range(max(RUNS // 2, 1)):
-        path = tmp_path / f"{run}"
-        job = (box | submit('python3 -c "$PRINTER"', [str(run)], env={"PRINTER": PRINTER})).unwrap()
-        is_done, patience = False, 0.6
-        while not is_done:
-            ends = {stream: end for stream, _, end in kept(path)}
-            places = [str(ends.get(name, 0)) for name in ("stdout", "stderr")]
-            follower = subprocess.Popen([sys.executable, "-c", FOLLOWER, box.id, job.id, str(path), *places], env=env)
-            try:
-                is_done = follower.wait(choose.uniform(0.5, 1) * patience) == 0
-            except subprocess.TimeoutExpired:
-                follower.send_signal(signal.SIGKILL)
-                follower.wait()
-                kills, patience = kills + 1, patience * 1.2
-        texts = {
-            name: "".join(text for stream, text, _ in kept(path) if stream == name) for name in ("stdout", "stderr")
-        }
-        assert texts == printed(run)
+    command = [sys.executable, "-c", FOLLOWERS]
+    with (
+        subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as followers,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert followers.stdin is not None
+        assert followers.stdout is not None
+        for run in range(runs):
+            path = tmp_path / f"{run}"
+            job = (box | submit('python3 -c "$PRINTER"', [str(run)], env={"PRINTER": PRINTER})).unwrap()
+            for number in itertools.count():
+                ends = {stream: end for stream, _, end in kept(path)}
+                places = [str(ends.get(name, 0)) for name in ("stdout", "stderr")]
+                print(json.dumps([box.id, job.id, str(path), *places]), file=followers.stdin, flush=True)
+                pid = int(followers.stdout.readline())
+                ended, before = pool.submit(followers.stdout.readline), len(kept(path))
+                if number < KILLS:
+                    # One before anything came, perhaps, and the next one in the midst of it.
+                    while number % 2 and len(kept(path)) == before and not ended.done():
+                        time.sleep(0.01)
+                    time.sleep(choose.uniform(0, 0.1))
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                code = int(ended.result())
+                assert code in {0, -signal.SIGKILL}
+                if code == 0:
+                    break
+                kills += 1
+            texts = {
+                name: "".join(text for stream, text, _ in kept(path) if stream == name) for name in ("stdout", "stderr")
+            }
+            assert texts == printed(run)
+        followers.stdin.close()
     assert kills > 0
 
 
-@pytest.mark.parametrize("provider", ["cloudflare", "daytona"])
-def test_lost_answers(provider: str, login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+@EACH
+def test_lost_answers(provider: str, runs: int, login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are lost at random, of starts and of looks: every command ran once, and its whole output came."""
     monkeypatch.setattr(job_requests, "nap", no_pause)
     box = made(provider)
     choose, played = random.Random(11), 0
     expected = ExecResult("".join(f"{number}\n" for number in range(1, 2001)), "é\n", 4)
-    for run in range(max(RUNS // 2, 1)):
+    for run in range(runs):
         plans = [
             login.faults.add("sandbox.exec", fault)
             for fault in (choose.choice((EXACT, *LOST)) for _ in range(choose.randrange(2, 8)))
@@ -163,7 +201,7 @@ def test_lost_answers(provider: str, login: local.Platform, monkeypatch: pytest.
         played += sum(plan.played for plan in plans)
         login.faults.clear()
         assert (box | exec("cat ran; rm ran")).unwrap().stdout == f"{run}\n"
-    assert played >= RUNS
+    assert played >= runs
 
 
 def test_late_start_runs_nothing(login: local.Platform) -> None:
@@ -195,13 +233,13 @@ def test_many_followers_one_job(login: local.Platform) -> None:
 
 def test_many_streams(figures: Figures) -> None:
     """Sixteen commands that print all the time stay below the platform's limit of requests."""
-    line = "for n in $(seq 40); do echo $n; sleep 0.1; done"
+    line = "for n in $(seq 20); do echo $n; sleep 0.1; done"
     with local.platform(rate_limit=500) as platform, using(Config(api_url=platform.url, token=platform.token)):
         boxes = [(create(f"box-{number}") | start).unwrap() for number in range(16)]
         before, began = len(list(platform.calls)), time.monotonic()
         results = fan_out(exec(line, on_output=lambda _: None), boxes, max_workers=16)
         seconds, calls = time.monotonic() - began, list(platform.calls)[before:]
-    assert [len(result.unwrap().stdout.split()) for result in results] == [40] * 16
+    assert [len(result.unwrap().stdout.split()) for result in results] == [20] * 16
     assert [call for call in calls if 429 in call] == []
     figures.line(
         "jobs",

@@ -266,11 +266,22 @@ def test_persistent_shell_is_as_before(somewhere: str) -> None:
     typed = "\n".join(
         ["set -u -o pipefail", *(f"{each}\necho code $?" for each in sent), "echo ${A-none}${B-none} $PWD"]
     )
-    done = subprocess.run(
-        ["bash", "--norc"], input=typed, capture_output=True, text=True, check=False, timeout=60, cwd=somewhere
-    )
-    codes = [line for line in done.stdout.replace(MARK, "").splitlines() if line.startswith("code")]
+    # Into files: a watch that was killed with its shell leaves its `sleep` behind, which would hold a pipe open.
+    out, err = Path(somewhere, "out"), Path(somewhere, "err")
+    with out.open("w") as stdout, err.open("w") as stderr:
+        subprocess.run(
+            ["bash", "--norc"],
+            input=typed,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=somewhere,
+        )
+    printed = out.read_text()
+    codes = [line for line in printed.replace(MARK, "").splitlines() if line.startswith("code")]
     assert len(codes) == len(commands)
     assert codes[:10] == [f"code {code}" for code in (3, 3, 1, 1, 0, 0, 137, 137, 137, 137)]
-    assert done.stdout.endswith(f"nonenone {somewhere}\n")
-    assert "Killed" not in done.stderr
+    assert printed.endswith(f"nonenone {somewhere}\n")
+    assert "Killed" not in err.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ from pocketenv_fp.local.faults import Drop, Fault, Garbage, Slow
 from pocketenv_fp.sandbox.copying import delivery, departure, lines, remote
 from tests.archive.trees import look, write
 from tests.figures import Figures
+from tests.levels import LEVELS
 from tests.sandbox.copying.test_copying import HARDEST, client, hidden, names, said, through
 
 HOSTILE = [
@@ -75,25 +77,27 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("isolation", ["bubblewrap", "processes"])
+@pytest.mark.parametrize("isolation", LEVELS)
 def test_copies_hostile_names(isolation: Any, tmp_path: Path) -> None:
-    """Every name arrives where it was asked to, of directories and of files, and nothing is run."""
+    """Every name arrives where it was asked to, of directories and of files, each way, and nothing is run."""
     if isolation == "bubblewrap" and bubblewrap() is None:
         pytest.skip("no bubblewrap that works here")
     (tmp_path / "in").mkdir()
+    ways, kinds = itertools.cycle(("line", "storage", "commands")), itertools.cycle(("file", "file", "tree", "tree"))
     with local.platform(isolation=isolation) as platform, using(client(platform)):
         box = (create("hostile") | start).unwrap()
-        for number, name in enumerate(HOSTILE):
+        for name, way, kind in zip(HOSTILE, ways, kinds, strict=False):
             (tmp_path / "in" / name).write_bytes(name.encode())
             with pytest.MonkeyPatch.context() as patch:
-                if number % 2:
-                    through(patch, "storage")
+                if way != "line":
+                    through(patch, way)
                 upload(box, tmp_path / "in" / name, f"./{name}/").unwrap()
                 copy_to(box, box, f"./{name}", f"copies/{name}").unwrap()
-                back = download(box, f"copies/{name}/{name}", tmp_path / "back" / name).unwrap()
+                if kind == "file":
+                    back = download(box, f"copies/{name}/{name}", tmp_path / "back" / name).unwrap()
+                else:
+                    back = download(box, f"copies/{name}", tmp_path / "trees" / name).unwrap() / name
                 assert back.read_bytes() == name.encode()
-                tree = download(box, f"copies/{name}", tmp_path / f"tree-{number}").unwrap()
-                assert (tree / name).read_bytes() == name.encode()
         upload(box, tmp_path / "in", "all").unwrap()
         assert sorted(names(download(box, "all", tmp_path / "all").unwrap())) == sorted(HOSTILE)
         listed = exec(box, "printf '%s/' *", cwd="copies").unwrap().stdout
@@ -102,10 +106,12 @@ def test_copies_hostile_names(isolation: Any, tmp_path: Path) -> None:
         assert hidden(box) == ""
 
 
-PROVIDERS = ["cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop"]
+# Those that copy through storage, and through commands, in a shell that stays and in one for each command.
+PROVIDERS = ["cloudflare", "daytona", "e2b"]
+ALIKE = ["deno", "vercel", "sprites", "modal", "hopx", "runloop"]
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", [*PROVIDERS, *(pytest.param(each, marks=pytest.mark.slow) for each in ALIKE)])
 def test_copies_each_provider(provider: str, platform: local.Platform, tmp_path: Path) -> None:
     """Trees and files, small and large, arrive the same on every provider that is played."""
     write(HARDEST, tmp_path / "in")

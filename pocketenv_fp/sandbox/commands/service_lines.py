@@ -1,0 +1,69 @@
+"""Shell lines that keep the output of a service, and read it.
+
+A service that `spawn` starts writes to ``stdout`` and ``stderr`` in ``/tmp/.pocketenv-services/KEY``. ``mark`` there is
+the value of an environment variable of its processes. Another service of the same name has another mark, and begins
+with empty files.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["GONE", "LOOK", "MARK", "NO_TOOL", "keeping", "key_of"]
+
+GONE = 96
+NO_TOOL = 95
+MARK = "POCKETENV_SPAWNED"
+"""The variable. It is set in the environment of the service and its children, so that a search in /proc finds them."""
+
+_DIRECTORY = ".pocketenv-services"
+# One line: the platform changes newlines. Without the files, the service runs all the same.
+_KEEP = """cd /tmp; m=$(umask); umask 077; { mkdir -p %(at)s && cd %(at)s && \
+{ [ "$(cat mark)" = %(mark)s ] || { rm -f stdout stderr; echo %(mark)s >mark; }; } && : >>stdout && : >>stderr; } 2>/dev/null \
+&& exec >>stdout 2>>stderr; umask $m; """
+
+
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+def key_of(name: str) -> str:
+    """Return the name of the directory of a service's output."""
+    import hashlib
+
+    return name if _PLAIN.fullmatch(name) else f"+{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def keeping(name: str, mark: str) -> str:
+    """Return the shell text that sends the output of what follows it to files."""
+    return _KEEP % {"at": f"{_DIRECTORY}/{key_of(name)}", "mark": mark}
+
+
+# The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
+# the shell that the platform starts. Without /proc the state is unknown.
+LOOK = f"""cd ./tmp/{_DIRECTORY}/"$key" 2>/dev/null && [ -e stdout ] && [ -e stderr ] && read -r mark <mark || exit {GONE}
+command -v base64 >/dev/null || {{ printf base64; exit {NO_TOOL}; }}
+ends() {{
+  [ -e /proc/self/environ ] && ! grep -qsaE "{MARK[:-1]}[{MARK[-1]}]='?$mark" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+}}
+n=0 state=runs e=-
+while :; do
+  set -- $(wc -c stdout stderr)
+  o=$1 r=$3
+  [ "$o" -le "$from_o" ] && [ "$r" -le "$from_r" ] && [ "$n" -lt "$waits" ] || break
+  sleep .05
+  n=$((n+1))
+done
+if ends; then
+  set -- $(wc -c stdout stderr)
+  state=ended e=0 o=$1 r=$3
+fi
+part() {{
+  size=$(($2-$3))
+  [ $size -le "$most" ] || size=$most
+  [ $size -le 0 ] || tail -c "+$(($3+1))" "$1" | head -c $size | base64
+}}
+echo "$state $e $((o)) $((r)) -"
+part stdout "$o" "$from_o"
+echo .
+part stderr "$r" "$from_r\""""
+"""Wait for more than was seen, for so many times 0.05 s. Print whether the service runs, and its further output."""

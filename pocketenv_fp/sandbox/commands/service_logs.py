@@ -1,0 +1,104 @@
+"""Read what a service has printed."""
+
+from __future__ import annotations
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import Config
+from pocketenv_fp.errors import JobNotFound, JobTimeout, NotSupported, PocketenvError, RecordNotFound
+from pocketenv_fp.models import Job, Sandbox, ServiceLogs
+from pocketenv_fp.providers import provider_of
+from pocketenv_fp.sandbox.commands.exec import OnOutput
+from pocketenv_fp.sandbox.commands.job_follow import follow_to_the_end, seen_so_far
+from pocketenv_fp.sandbox.commands.job_output import Output, printer
+from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, STEP_SECONDS, Asking, Place
+from pocketenv_fp.sandbox.commands.service_lines import LOOK, key_of
+from pocketenv_fp.sandbox.copying.lines import with_variables
+from pocketenv_fp.steps.needs import Need
+from pocketenv_fp.steps.operation import operation
+from pocketenv_fp.validation import Name, Seconds, Text
+
+__all__ = ["service_logs"]
+
+
+@operation(Sandbox, safe=True, reads=Need.STATUS)
+def service_logs(
+    sandbox: Sandbox,
+    name: Name,
+    *,
+    follow: OnOutput | None = None,
+    timeout: Seconds | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[ServiceLogs, PocketenvError]:
+    r"""Read what a service of `spawn` has printed so far. Returns a ServiceLogs: its stdout and its stderr.
+
+    Without ``follow`` one request is sent, or more for more than 384 KiB. With ``follow`` it reads on until the service
+    ends or ``timeout`` seconds are over, and calls the function with each Piece of the output. A service that is started
+    again, also by a start of the sandbox, adds to its output. The output is kept in the sandbox: on Cloudflare a stop
+    deletes it. A result holds up to 64 Mi characters of each, of more the last.
+
+    Failures: RecordNotFound if the sandbox has no output of a service of this name: only `spawn` keeps it, and
+    `set_service` does not; NotSupported on providers that run no services: there, `submit` a job, and read `job_output`
+    or `follow` it; ApiError (400) for a sandbox that is not running.
+
+    Args:
+        sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
+        name: Name of the service.
+        follow: Function that is called with each Piece of the output. True prints the output. Default: none.
+        timeout: Seconds to follow it. Default: no limit.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
+    >>> from pocketenv_fp import create, service_logs, spawn, start
+    >>> box = create("my-box") | start
+    >>> service = box | spawn("echo begun; sleep 0.5; echo done; echo bad >&2", name="web")
+    >>> box | service_logs("web", follow=lambda piece: print(piece.stream, repr(piece.text)))
+    stdout 'begun\n'
+    ...
+    <Success: ServiceLogs(stdout='begun\ndone\n', stderr='bad\n')>
+    >>> box | service_logs("no-such-service")
+    <Failure: service_logs: there is no output of a service 'no-such-service'... (404 RecordNotFound). ...>
+    """
+    provider = provider_of(sandbox.provider)
+    if not provider.services:
+        instead = "Run the command as a job, with submit, and read its output with job_output or follow."
+        return Failure(NotSupported("service_logs", provider.name, instead))
+    asking = _Logs(sandbox, name)
+    on_piece = printer(follow)
+    if on_piece is None:
+        seen = seen_so_far(asking).map(lambda seen: seen[1])
+        return seen.bind(_logs).lash(asking.in_words)
+    output = Output(Place())
+    followed = follow_to_the_end(asking, output, on_piece, timeout)
+    if isinstance(followed, Failure) and not isinstance(followed.failure(), JobTimeout):
+        return asking.in_words(followed.failure())
+    return _logs(output)
+
+
+def _logs(output: Output) -> Result[ServiceLogs, PocketenvError]:
+    return Success(ServiceLogs(output.stdout, output.stderr))
+
+
+class _Logs(Asking):
+    """The requests about the output of a service. It looks like that of a job."""
+
+    def __init__(self, sandbox: Sandbox, name: str) -> None:
+        super().__init__(Job(sandbox, key_of(name)))
+        self._name = name
+
+    def look_line(self, place: Place, waits: float, most: int = PIECE_BYTES) -> str:
+        """Return the line of a look."""
+        seconds = min(waits, self.longest_wait)
+        variables: dict[str, str | int] = {"key": self.job.id, "from_o": place.stdout, "from_r": place.stderr}
+        return with_variables(LOOK, variables | {"most": most, "waits": round(seconds / STEP_SECONDS)})
+
+    def found(self, error: PocketenvError) -> PocketenvError:
+        """Return the error of a look."""
+        return error
+
+    def in_words(self, error: PocketenvError) -> Result[ServiceLogs, PocketenvError]:
+        """Return the Failure of a look, in the words of a service."""
+        if not isinstance(error, JobNotFound):
+            return Failure(error)
+        message = f"there is no output of a service {self._name!r}: only spawn keeps it, until the sandbox stops"
+        return Failure(RecordNotFound(message=message, operation="service_logs"))

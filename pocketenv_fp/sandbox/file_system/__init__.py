@@ -1,0 +1,1 @@
+"""Reading, writing and listing files of a sandbox, now."""

@@ -1,0 +1,190 @@
+"""Where the terminal of a sandbox is, and the form of its messages. Each provider has one of three forms."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import os
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import API_URL, Settings, is_loopback
+from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
+from pocketenv_fp.http.transport import Request
+from pocketenv_fp.http.xrpc import decode, delivered, refusal
+from pocketenv_fp.models import Sandbox
+from pocketenv_fp.pocketenv.actors import get_terminal_token
+from pocketenv_fp.providers import CLOUDFLARE, provider_of
+from pocketenv_fp.redaction import HiddenText
+from pocketenv_fp.runtime.deadline import unlimited
+from pocketenv_fp.terminal.routes import OPERATION, ROUTES
+
+__all__ = ["TERMINAL_URL", "Control", "Link", "Message", "Size", "disconnect", "link_to"]
+
+TERMINAL_URL = "https://sbx.pocketenv.io"
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+Message = str | bytes
+Size = tuple[int, int]
+
+
+class Control(NamedTuple):
+    """A message that is not output: ``kind`` is ``ready``, ``error``, ``exit``, or unknown."""
+
+    kind: str
+    text: str = ""
+
+
+class Link(NamedTuple):
+    """The address of a terminal, and the form of its messages.
+
+    ``keys`` makes a message of typed bytes, and ``output`` reads one. With ``has_ready`` no key may be sent before the
+    message ``ready``. ``session`` is what `disconnect` ends.
+    """
+
+    address: HiddenText
+    keys: Callable[[bytes], Message]
+    output: Callable[[Message], bytes | Control]
+    has_ready: bool = False
+    session: str = ""
+
+
+def link_to(sandbox: Sandbox, known: Settings, size: Size) -> Result[Link, PocketenvError]:
+    """Return the link to a terminal of (columns, rows). It asks the platform for a token or a session."""
+    provider = provider_of(sandbox.provider).name
+    if known.token is None:
+        return Failure(NotLoggedIn())
+    if provider == CLOUDFLARE:
+        return _cloudflare(sandbox, known)
+    route = ROUTES[provider]
+    if route == "ssh":
+        return _session(sandbox, known, size).map(lambda session: _ssh(known, session))
+    address = f"{_web_socket(known.api_url)}/{route}/{quote(sandbox.id, safe='')}/ws?token={quote(known.token)}"
+    return Success(Link(HiddenText(address), _text_keys(), _text_output))
+
+
+def disconnect(link: Link, known: Settings) -> None:
+    """End the session of a link. A failure is ignored: the platform ends a session without a client by itself."""
+    if not link.session:
+        return
+    request = Request("DELETE", f"/ssh/disconnect/{link.session}", _headers(known))
+    with unlimited():
+        delivered(request, known, known.read_timeout, OPERATION)
+
+
+def _cloudflare(sandbox: Sandbox, known: Settings) -> Result[Link, PocketenvError]:
+    from uuid import uuid4
+
+    base = sandbox.base_sandbox or ""
+    if not _WORD.fullmatch(base):
+        return Failure(DecodeError("sandbox.getSandbox", "it does not name the base image of the sandbox"))
+    place = _terminal_url(base, known)
+    if isinstance(place, Failure):
+        return place
+    path = f"{_web_socket(place.unwrap())}/v1/sandboxes/{quote(sandbox.id, safe='')}/ws/terminal"
+    return get_terminal_token().map(
+        lambda made: Link(
+            HiddenText(f"{path}?t={quote(made.token)}&session={uuid4()}"), bytes, _cloudflare_output, has_ready=True
+        )
+    )
+
+
+def _terminal_url(base: str, known: Settings) -> Result[str, PocketenvError]:
+    """Return the address of the terminals of a base image: each image has a host of its own."""
+    chosen = os.environ.get("POCKETENV_CF_URL", "").rstrip("/")
+    if not chosen and known.api_url != API_URL:
+        # Another platform has its terminals at its API, as the embedded one does. Its token is for no other host.
+        return Success(known.api_url)
+    place = (chosen or TERMINAL_URL).replace("sbx", base).replace("claude-code", "claudecode")
+    try:
+        url = urlsplit(place)
+        is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+    except ValueError:
+        is_safe = False
+    if not is_safe or not place.isprintable() or " " in place:
+        return Failure(InvalidInput("POCKETENV_CF_URL", "must be an https:// URL, because a token is sent"))
+    return Success(place)
+
+
+class _Session(msgspec.Struct, rename="camel"):
+    session_id: str
+
+
+def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, PocketenvError]:
+    columns, rows = size
+    body = msgspec.json.encode({"cols": columns, "rows": rows})
+    headers = {
+        **_headers(known),
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "X-Sandbox-Id": sandbox.id,
+    }
+    request = Request("POST", "/ssh/connect", headers, body)
+    received = delivered(request, known, known.read_timeout, OPERATION)
+    if isinstance(received, Failure):
+        return received
+    answer = received.unwrap()
+    if not answer.is_good:
+        return Failure(refusal(OPERATION, answer, known.token))
+    try:
+        session = decode(answer.body, _Session).session_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        session = ""
+    if not _WORD.fullmatch(session):
+        return Failure(DecodeError(OPERATION, "it does not name the session"))
+    return Success(session)
+
+
+def _headers(known: Settings) -> dict[str, str]:
+    return {
+        "Accept-Encoding": "identity",
+        "Authorization": HiddenText(f"Bearer {known.token}"),
+        "User-Agent": "pocketenv-fp",
+    }
+
+
+def _ssh(known: Settings, session: str) -> Link:
+    address = f"{_web_socket(known.api_url)}/ssh/{session}/ws?token={quote(known.token or '')}"
+    return Link(HiddenText(address), _text_keys(), _base64_output, session=session)
+
+
+def _web_socket(url: str) -> str:
+    return url.replace("http", "ws", 1)
+
+
+def _text_keys() -> Callable[[bytes], str]:
+    # A read may end in the middle of a character.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return decoder.decode
+
+
+def _text_output(message: Message) -> bytes:
+    return message.encode("utf-8", "replace") if isinstance(message, str) else message
+
+
+def _base64_output(message: Message) -> bytes:
+    try:
+        return base64.b64decode(message, validate=True) if isinstance(message, str) else message
+    except (binascii.Error, ValueError):
+        return _text_output(message)
+
+
+class _ControlMessage(msgspec.Struct):
+    type: str = ""
+    message: str = ""
+
+
+def _cloudflare_output(message: Message) -> bytes | Control:
+    if isinstance(message, bytes):
+        return message
+    try:
+        control = msgspec.json.decode(message, type=_ControlMessage)
+    except (msgspec.MsgspecError, RecursionError):
+        return Control("")
+    return Control(control.type, control.message)

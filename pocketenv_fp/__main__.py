@@ -71,6 +71,10 @@ def demo() -> int:
     return 0 if isinstance(result, Success) else 1
 
 
+def _demo(_: argparse.Namespace) -> int:
+    return demo()
+
+
 def _login(options: argparse.Namespace) -> int:
     result = login(options.handle, app_password=options.app_password, browser=options.browser, timeout=options.timeout)
     code = _printed(result.map(lambda profile: f"Logged in as {_named(profile)}."))
@@ -178,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run a pipeline on a platform inside this process; it needs no account",
         description="Run a pipeline on a platform inside this process. It needs no account.",
     )
-    trial.set_defaults(command=lambda _: demo())
+    trial.set_defaults(command=_demo)
     return parser
 
 

@@ -138,7 +138,6 @@ def test_recipe_of_a_service(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     )
     run("web service")
     printed = capsys.readouterr().out
-    assert "health: <Success: ExecResult(stdout='well'" in printed
     assert "address: <Success: " in printed
     assert "listening" in printed.partition("logs:")[2]
     assert "GET /health" in printed.partition("logs:")[2]

@@ -51,7 +51,7 @@ def run_code(
 
     The result has the value of a last expression, as at Python's prompt: its ``repr``, and the ``value`` itself if it
     is JSON. It has stdout and stderr, the ``error`` that the code raised, with its traceback, and ``displays``: open
-    figures of matplotlib as PNG, the rich forms of the value (HTML of a table), and what the code passed to
+    figures of matplotlib as PNG, the rich forms of the value (HTML of a table), and the arguments of
     ``display``. An error of the code is not a Failure.
 
     **Contexts.** Each ``context`` is a process with its own variables. The first run starts it, in ``/workspace``. It

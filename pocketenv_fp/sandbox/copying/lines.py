@@ -11,6 +11,7 @@ The platform leaves a copy of each pulled archive in ``/tmp``. ``$tag``, which i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pocketenv_fp.sandbox.commands.template import quote
@@ -175,8 +176,11 @@ def with_variables(line: str, variables: Mapping[str, str | int]) -> str:
     return "\n".join([*(_assigned(name, str(value)) for name, value in variables.items()), line])
 
 
+_BYTE = re.compile("[\udc80-\udcff]")
+
+
 def _assigned(name: str, value: str) -> str:
-    if not any("\udc80" <= sign <= "\udcff" for sign in value):
+    if not _BYTE.search(value):
         return f"{name}={quote(value)}"
     octal = "".join(f"\\0{byte:03o}" for byte in value.encode("utf-8", "surrogateescape"))
     # A shell drops the last newlines of $( ).

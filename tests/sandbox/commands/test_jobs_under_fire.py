@@ -46,7 +46,7 @@ from pocketenv_fp.sandbox.commands import job_requests
 from tests.figures import Figures
 
 KILLS = 4
-RUNS = max(int(os.environ.get("POCKETENV_JOB_RUNS", "10")) // 2, 1)
+RUNS = max(int(os.environ.get("POCKETENV_JOB_RUNS", "20")) // 2, 1)
 EACH = pytest.mark.parametrize(
     ("provider", "runs"),
     [

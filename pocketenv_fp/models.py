@@ -17,7 +17,10 @@ from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, MaskedText, SecretText, 
 
 __all__ = [
     "Backup",
+    "CodeError",
+    "CodeResult",
     "DirectoryEntry",
+    "Display",
     "EntryKind",
     "ExecResult",
     "File",
@@ -188,6 +191,62 @@ class Piece(Record, frozen=True):
 
     def __str__(self) -> str:
         return self.text
+
+
+class Display(Record, frozen=True):
+    """What code showed: ``forms`` of one thing by their media types, with images in base64, as Jupyter has them."""
+
+    forms: dict[str, Any]
+
+    @property
+    def png(self) -> bytes | None:
+        """Return the PNG image, or None."""
+        from base64 import b64decode
+
+        form = self.forms.get("image/png")
+        return b64decode(form) if isinstance(form, str) else None
+
+    def html(self) -> str:
+        """Return its HTML as it came from the sandbox. Empty where it has none."""
+        form = self.forms.get("text/html")
+        return form if isinstance(form, str) else ""
+
+    def __repr__(self) -> str:
+        return f"Display({', '.join(self.forms)})"
+
+    def __hash__(self) -> int:
+        return hash((Display, *self.forms))
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return dict(self.forms)
+
+
+class CodeError(Record, frozen=True):
+    """The exception that code raised: its class as ``kind``, its message, and the traceback as Python prints it."""
+
+    kind: str
+    message: str
+    traceback: str
+
+
+class CodeResult(Record, frozen=True, kw_only=True):
+    """The result of code that ran in a sandbox. An ``error`` of the code is not a Failure.
+
+    ``repr`` is the repr of the value of a last expression, None without one. ``value`` is that value, if it is JSON: a
+    str, a number, a bool, a list, or a dict with str keys; otherwise None. ``number`` counts the runs of the context
+    since it was started, from 1.
+    """
+
+    stdout: str = ""
+    stderr: str = ""
+    repr: str | None = None
+    value: Any = None
+    error: CodeError | None = None
+    displays: tuple[Display, ...] = ()
+    number: int = 1
+
+    def __hash__(self) -> int:
+        return hash((self.stdout, self.stderr, self.repr, self.error, self.displays, self.number))
 
 
 class Port(Record, frozen=True):

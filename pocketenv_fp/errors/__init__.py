@@ -5,8 +5,11 @@ from __future__ import annotations
 from pocketenv_fp.errors.tree import (
     ApiError,
     ArchiveError,
+    CodeFailed,
+    CodeTimeout,
     CommandFailed,
     CommandTimeout,
+    ContextLost,
     DeadlineExceeded,
     DecodeError,
     EncryptionError,
@@ -48,8 +51,11 @@ from pocketenv_fp.errors.tree import (
 __all__ = [
     "ApiError",
     "ArchiveError",
+    "CodeFailed",
+    "CodeTimeout",
     "CommandFailed",
     "CommandTimeout",
+    "ContextLost",
     "DeadlineExceeded",
     "DecodeError",
     "EncryptionError",

@@ -33,8 +33,11 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import (
     ApiError,
     ArchiveError,
+    CodeFailed,
+    CodeTimeout,
     CommandFailed,
     CommandTimeout,
+    ContextLost,
     DeadlineExceeded,
     DecodeError,
     EncryptionError,
@@ -74,8 +77,11 @@ MESSAGE_LENGTH = 500
 
 KINDS: dict[str, type[PocketenvError]] = {
     "archive_error": ArchiveError,
+    "code_failed": CodeFailed,
+    "code_timeout": CodeTimeout,
     "command_failed": CommandFailed,
     "command_timeout": CommandTimeout,
+    "context_lost": ContextLost,
     "deadline_exceeded": DeadlineExceeded,
     "decode_error": DecodeError,
     "encryption_error": EncryptionError,

@@ -34,6 +34,9 @@
     ├── NotRestored                     a directory was not put back after a restart: the error says where it is
     ├── CommandFailed                   a command's exit code was not zero, and ``check`` was set
     ├── CommandTimeout                  a command reached its timeout                    (a TimeoutError)
+    ├── CodeFailed                      code of `run_code` raised an exception, and ``check`` was set
+    ├── CodeTimeout                     code reached its timeout, and was interrupted    (a TimeoutError)
+    ├── ContextLost                     the process that ran the code ended, with its state
     ├── ArchiveError                    an archive could not be created, read or trusted
     └── EncryptionError                 a value could not be sealed
 
@@ -65,8 +68,11 @@ from pocketenv_fp.plain_types import demand_type
 __all__ = [
     "ApiError",
     "ArchiveError",
+    "CodeFailed",
+    "CodeTimeout",
     "CommandFailed",
     "CommandTimeout",
+    "ContextLost",
     "DeadlineExceeded",
     "DecodeError",
     "EncryptionError",
@@ -633,6 +639,58 @@ class CommandTimeout(PocketenvError, TimeoutError):
             f"{self.summary()}. It may still run, and later commands may wait for it. Run a long command as a job: "
             "exec(…, durable=True), or submit."
         )
+
+
+@dataclass(eq=False, repr=False)
+class CodeFailed(PocketenvError):
+    """Code raised an exception of the class ``kind``. The message, traceback and output are in the fields only."""
+
+    advice: ClassVar[str] = "The traceback is in .traceback, and the output in .stdout and .stderr."
+
+    kind: str
+    message: str = field(default="", repr=False)
+    traceback: str = field(default="", repr=False)
+    stdout: str = field(default="", repr=False)
+    stderr: str = field(default="", repr=False)
+
+    def summary(self) -> str:
+        return f"the code raised {self.kind}"
+
+
+@dataclass(eq=False, repr=False)
+class CodeTimeout(PocketenvError, TimeoutError):
+    """Code still ran after ``seconds``, and was interrupted. Its context keeps its state.
+
+    With ``is_lost`` the code ignored the interrupt. Then its process was killed, and the state is lost.
+    """
+
+    seconds: float
+    stdout: str = field(default="", repr=False)
+    stderr: str = field(default="", repr=False)
+    is_lost: bool = False
+
+    def summary(self) -> str:
+        return f"the code was {'killed' if self.is_lost else 'interrupted'} after {self.seconds:g} s"
+
+    def __str__(self) -> str:
+        state = "Its context has lost its state" if self.is_lost else "Its context keeps its state"
+        return f"{self.summary()}. {state}. Raise timeout=. The output so far is in .stdout and .stderr."
+
+
+@dataclass(eq=False, repr=False)
+class ContextLost(PocketenvError):
+    """The process of a ``context`` ended while it ran code: it crashed, was killed, or was restarted."""
+
+    advice: ClassVar[str] = (
+        "Its state is lost, and the next run_code starts a new one. os._exit, a crash or too little memory ends it."
+    )
+
+    context: str
+    stdout: str = field(default="", repr=False)
+    stderr: str = field(default="", repr=False)
+
+    def summary(self) -> str:
+        return f"the process of the context {self.context} ended while the code ran"
 
 
 @dataclass(eq=False, repr=False)

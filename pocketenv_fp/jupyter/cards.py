@@ -11,6 +11,7 @@ Values that a repr masks are masked here too. Long strings and lists are shorten
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pprint import pformat
@@ -18,16 +19,24 @@ from typing import Any, TypeGuard, cast
 
 from returns.result import Failure, Result
 
-from pocketenv_fp.errors import CommandFailed, CommandTimeout, PocketenvError
+from pocketenv_fp.errors import (
+    CodeFailed,
+    CodeTimeout,
+    CommandFailed,
+    CommandTimeout,
+    ContextLost,
+    PocketenvError,
+)
 from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.markup import clipped, escaped, linked, shortened
+from pocketenv_fp.jupyter.safe_html import safe_html
 from pocketenv_fp.jupyter.style import STYLE
-from pocketenv_fp.models import ExecResult, Page, Record, Sandbox, Status
+from pocketenv_fp.models import CodeResult, Display, ExecResult, Page, Record, Sandbox, Status
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.steps.trace import Traced
 
-__all__ = ["CARDS", "card", "list_card"]
+__all__ = ["CARDS", "card", "list_card", "output_card"]
 
 ROWS = 100
 STEP_CHARACTERS = 2_000
@@ -35,6 +44,7 @@ LINE_CHARACTERS = 120
 READABLE = 100_000
 
 TONES = {Status.RUNNING: "good", Status.INITIALIZING: "busy", Status.STOPPED: "idle", Status.UNKNOWN: "idle"}
+WITH_OUTPUT = (CodeFailed, CodeTimeout, CommandFailed, CommandTimeout, ContextLost)
 TITLES = ("name", "port", "handle", "path", "directory")
 # The columns that distinguish the items of a list. The card of one item shows the rest.
 COLUMNS: Mapping[type, tuple[str, ...]] = {
@@ -45,6 +55,11 @@ COLUMNS: Mapping[type, tuple[str, ...]] = {
 def card(value: object) -> str:
     """Return the card of any value: a special one for values of this library, otherwise its repr."""
     return _framed(_part(value))
+
+
+def output_card(text: str) -> str:
+    """Return the card of the output of a command that runs."""
+    return _framed(_box(_pane("", text)))
 
 
 def list_card(values: Sequence[object]) -> str | None:
@@ -145,8 +160,8 @@ def _result(result: Result[Any, Any]) -> str:
             return _error(error, "Failure")
         return _box(_head("bad", "Failure", type(error).__name__), _pane("", _readable(error)))
     value: object = result.unwrap()
-    if isinstance(value, ExecResult):
-        return _ran(value, "Success")
+    if isinstance(value, ExecResult | CodeResult):
+        return _ran(value, "Success") if isinstance(value, ExecResult) else _code(value, "Success")
     if value is None:
         return _box(_head("good", "Success", "None"))
     if _is_tuple(value) and any(map(_has_card, value)):
@@ -201,7 +216,8 @@ def _error(error: PocketenvError, title: str = "") -> str:
         _head("bad", title or name, name if title else "", badge),
         f'<div class="pe-text">{shortened(summary)}</div>',
         f'<div class="pe-text pe-quiet">{escaped(advice)}</div>' if advice else "",
-        _output(error.stdout, error.stderr) if isinstance(error, CommandFailed | CommandTimeout) else "",
+        _output(error.stdout, error.stderr) if isinstance(error, WITH_OUTPUT) else "",
+        _pane("error", error.traceback, error=True) if isinstance(error, CodeFailed) else "",
         *(f'<div class="pe-text pe-quiet">{shortened(note)}</div>' for note in _notes(error)),
     )
 
@@ -218,6 +234,52 @@ def _ran(result: ExecResult, title: str = "") -> str:
     tone = "bad" if result.exit_code and not title else "good"
     head = _head(tone, title or "ExecResult", "ExecResult" if title else "", _exit(result.exit_code))
     return _box(head, _output(result.stdout, result.stderr))
+
+
+def _code(result: CodeResult, title: str = "") -> str:
+    # Code that raised an error is a Success, as is a command with any exit code.
+    error = result.error
+    tone = "bad" if error and not title else "good"
+    badge = f' <span class="pe-badge pe-bad">{shortened(error.kind, LINE_CHARACTERS)}</span>' if error else ""
+    head = _head(tone, title or "CodeResult", f"{'CodeResult ' if title else ''}[{result.number}]", badge)
+    shown = [_output(result.stdout, result.stderr)] if result.stdout or result.stderr else []
+    shown += map(_display, result.displays)
+    # A value with a rich form is among the displays.
+    if result.repr is not None and not (result.displays and _text(result.displays[-1]) == result.repr):
+        shown.append(_pane("value", result.repr))
+    if error:
+        shown.append(_pane("error", error.traceback or f"{error.kind}: {error.message}", error=True))
+    return _box(head, "".join(shown) or '<div class="pe-more">No output.</div>')
+
+
+def _display(display: Display) -> str:
+    for kind in ("image/png", "image/jpeg", "image/svg+xml"):
+        form: object = display.forms.get(kind)
+        if isinstance(form, str):
+            # Scripts of an image do not run in an <img>.
+            data = form.encode() if kind == "image/svg+xml" else _decoded(form)
+            if data is not None:
+                source = f"data:{kind};base64,{b64encode(data).decode()}"
+                return f'<div class="pe-wide"><img class="pe-image" alt="{escaped(kind)}" src="{source}"></div>'
+    if html := display.html():
+        return f'<div class="pe-wide pe-html">{safe_html(html)}</div>'
+    return _pane("display", _text(display) or _readable(display.forms))
+
+
+def _decoded(form: str) -> bytes | None:
+    try:
+        return b64decode("".join(form.split()), validate=True)
+    except ValueError:
+        return None
+
+
+def _text(display: Display) -> str:
+    form: object = display.forms.get("text/plain")
+    return form if isinstance(form, str) else ""
+
+
+def _shown_alone(display: Display) -> str:
+    return _box(_head("idle", "Display", ", ".join(map(str, display.forms))), _display(display))
 
 
 def _record(record: Record) -> str:
@@ -319,6 +381,8 @@ def _traced(traced: Traced[Any]) -> str:
 
 
 CARDS: Mapping[type, Callable[[Any], str]] = {
+    CodeResult: _code,
+    Display: _shown_alone,
     ExecResult: _ran,
     Page: _page,
     PocketenvError: _error,

@@ -67,7 +67,9 @@ def interruption_line(error: BaseException, trace: TracebackType | None) -> str 
     # A deleted sandbox runs nothing. A note says that a deletion failed.
     has_sandbox = bool(notes) or not RELEASING.intersection(names)
     jobs = [step for step in steps if step.kwargs.get("durable") or step.kwargs.get("on_output")]
-    if jobs and has_sandbox:
+    if "run_code" in names and has_sandbox:
+        parts.append("The code in the sandbox was interrupted, and its context keeps its variables.")
+    elif jobs and has_sandbox:
         parts.append("The command in the sandbox was killed. Use submit for a command that runs on.")
     elif COMMANDS.intersection(names) and has_sandbox:
         parts.append("The command may still run in the sandbox: exec(timeout=…) kills a command after a time.")

@@ -15,9 +15,10 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.jupyter.markup import plain
-from pocketenv_fp.models import ExecResult, Sandbox, Status
+from pocketenv_fp.jupyter.output import CellOutput, cell_output
+from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv import create, get_sandbox
-from pocketenv_fp.sandbox import exec_script, refresh, start, wait_until_running
+from pocketenv_fp.sandbox import exec_script, refresh, run_code, start, wait_until_running
 from pocketenv_fp.sandbox.managed import managed
 from pocketenv_fp.steps.step import Step
 
@@ -28,7 +29,7 @@ __all__ = ["magic"]
 
 NAME = "sandbox"
 
-ABOUT = """Run the lines of a cell in a sandbox, as one script of sh:
+ABOUT = """Run the lines of a cell in a sandbox, as one script of sh, and show the output while it runs:
 
     %%sandbox my-box --timeout 60
     cd /tmp
@@ -37,6 +38,11 @@ ABOUT = """Run the lines of a cell in a sandbox, as one script of sh:
 NAME is a variable with a Sandbox or a Result of one. Any other NAME is the name or id of a sandbox on the platform. An
 existing sandbox is used, and started if it is not running. If it does not exist, it is created, with a message. The
 value is the Result with the ExecResult. `%sandbox NAME` shows the current sandbox.
+
+With --python the cell is Python code, which keeps its variables from cell to cell, as `run_code` does. Its value is the
+Result with the CodeResult, whose card shows figures and tables. HTML is shown without scripts and styles. With --keep
+the next cell begins in the directory and with the exported variables of this one, in a file of the sandbox.
+Interrupting a cell ends its command, or interrupts its code, which keeps its variables.
 """
 
 
@@ -74,7 +80,9 @@ def _name(text: str) -> str:
 
 def _parser(*, lines: bool) -> _Parser:
     prog = f"%%{NAME}" if lines else f"%{NAME}"
-    options = " [--provider P] [--rm | --keep] [--timeout S] [--cwd D] [--check] [--out VAR]" if lines else ""
+    options = (
+        " [--provider P] [--rm | --keep] [--python] [--timeout S] [--cwd D] [--check] [--out VAR]" if lines else ""
+    )
     parser = _Parser(
         prog=prog,
         usage=f"{prog} NAME{options}".replace("%", "%%"),
@@ -97,7 +105,12 @@ def _parser(*, lines: bool) -> _Parser:
     after.add_argument(
         "--rm", action="store_true", help="delete the sandbox afterwards, if it was created for this cell"
     )
-    after.add_argument("--keep", action="store_true", help="do not delete it (the default)")
+    after.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the directory and the exported variables for the next cell with --keep",
+    )
+    add("--python", action="store_true", help="run Python code that keeps its variables")
     add("--timeout", metavar="S", type=_seconds, help="kill the lines after S seconds")
     add("--cwd", metavar="D", help="the working directory (default: /workspace)")
     add("--check", action="store_true", help="turn a non-zero exit code into a Failure")
@@ -160,22 +173,43 @@ def _there(name: str, box: Sandbox | None) -> Result[Sandbox, PocketenvError]:
     return Success(box)
 
 
-def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[ExecResult, PocketenvError]:
+def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[Any, PocketenvError]:
     from IPython.core.error import UsageError
 
     asked = _options(line, lines=True)
     if not cell.strip():
         raise UsageError(f"%%{NAME}: there is nothing to run: write shell lines below the first one")
-    use = exec_script(cell, "sh", cwd=asked.cwd, timeout=asked.timeout, check=asked.check)
+    if asked.python and (asked.keep or asked.cwd):
+        raise UsageError(f"%%{NAME}: --python keeps its variables and its directory: leave out --keep and --cwd")
     value = _variable_value(ipython, asked.name)
-    result = _in(asked, use) if value is None else value.bind(partial(_up, use))
+    with cell_output(ipython) as output:
+        use = _step(asked, cell, output)
+        result = _in(asked, use) if value is None else value.bind(partial(_up, use))
     if asked.out:
         cast("Any", ipython).push({asked.out: result})
     return result
 
 
-def _in(asked: argparse.Namespace, use: Step[Sandbox, ExecResult]) -> Result[ExecResult, PocketenvError]:
-    def reached(box: Sandbox | None) -> Result[ExecResult, PocketenvError]:
+def _step(asked: argparse.Namespace, cell: str, output: CellOutput | None) -> Step[Sandbox, Any]:
+    if asked.python:
+        return run_code(cell, timeout=asked.timeout, check=asked.check, on_output=output)
+    script = f"{_KEEPING}\n{cell}" if asked.keep else cell
+    # As a job, it is ended where the cell is interrupted.
+    return exec_script(
+        script, "sh", cwd=asked.cwd, timeout=asked.timeout, check=asked.check, on_output=output, durable=True
+    )
+
+
+# One line, so that messages about the cell's lines have few more. `trap` keeps the exit code.
+_KEEPING = (
+    'pocketenv_cell="$HOME/.pocketenv-cell"; '
+    'if [ -r "$pocketenv_cell" ]; then . "$pocketenv_cell"; cd "$PWD"; fi; '
+    'trap \'(umask 077; export PWD; export -p >"$pocketenv_cell.new" && mv "$pocketenv_cell.new" "$pocketenv_cell")\' EXIT'
+)
+
+
+def _in(asked: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
+    def reached(box: Sandbox | None) -> Result[Any, PocketenvError]:
         if box is not None:
             return _up(use, box)
         _say(f"There is no sandbox {asked.name}: creating it{', for this cell' if asked.rm else ''}.")
@@ -186,8 +220,8 @@ def _in(asked: argparse.Namespace, use: Step[Sandbox, ExecResult]) -> Result[Exe
     return get_sandbox(asked.name).bind(reached)
 
 
-def _up(use: Step[Sandbox, ExecResult], box: Sandbox | None) -> Result[ExecResult, PocketenvError]:
-    def seen(now: Sandbox) -> Result[ExecResult, PocketenvError]:
+def _up(use: Step[Sandbox, Any], box: Sandbox | None) -> Result[Any, PocketenvError]:
+    def seen(now: Sandbox) -> Result[Any, PocketenvError]:
         if now.status is Status.RUNNING:
             return now | use
         _say(f"The sandbox {now.name} is not running: starting it.")

@@ -41,6 +41,8 @@ SHEET = """
 .pe-card .pe-chain {padding:5px 10px; line-height:2.1}
 .pe-card .pe-step {border:1px solid rgba(128,128,128,.5); border-radius:4px; padding:2px 7px; overflow-wrap:anywhere;
   background:rgba(128,128,128,.09); box-decoration-break:clone; -webkit-box-decoration-break:clone}
+.pe-card .pe-html {padding:4px 10px; unicode-bidi:isolate}
+.pe-card .pe-image {display:block; max-width:100%; margin:4px 10px; background:#ffffff}
 .pe-card a {color:var(--jp-content-link-color,#3b7dc9)}
 """
 

@@ -6,6 +6,7 @@ Deadlines can be nested: the earliest one counts. Threads of a `fan_out` and asy
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ __all__ = [
     "patient",
     "remaining",
     "remaining_to_answer",
+    "stoppable",
     "unlimited",
 ]
 
@@ -33,6 +35,7 @@ LONGEST_SLEEP = 3600.0
 
 # The deadline, and its length in seconds.
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("pocketenv_fp.runtime.deadline", default=None)
+_stop: ContextVar[threading.Event | None] = ContextVar("pocketenv_fp.stop", default=None)
 _is_patient: ContextVar[bool] = ContextVar("pocketenv_fp.patient", default=False)
 _is_brief: ContextVar[bool] = ContextVar("pocketenv_fp.brief", default=False)
 
@@ -58,11 +61,22 @@ def limited(seconds: float) -> Generator[None]:
 @contextmanager
 def unlimited() -> Generator[None]:
     """Remove the deadline in the block. For work that must be finished, such as a cleanup."""
-    mark = _deadline.set(None)
+    mark, stop_mark = _deadline.set(None), _stop.set(None)
     try:
         yield
     finally:
+        _stop.reset(stop_mark)
         _deadline.reset(mark)
+
+
+@contextmanager
+def stoppable(stop: threading.Event) -> Generator[None]:
+    """End the time of the block when another thread sets ``stop``."""
+    mark = _stop.set(stop)
+    try:
+        yield
+    finally:
+        _stop.reset(mark)
 
 
 @contextmanager
@@ -92,6 +106,8 @@ def longest_wait() -> float:
 
 def remaining() -> float:
     """Return the remaining seconds: negative after the deadline, infinite without one."""
+    if _is_stopped():
+        return -1.0
     deadline = _deadline.get()
     return math.inf if deadline is None else deadline[0] - time.monotonic()
 
@@ -104,6 +120,8 @@ def remaining_to_answer() -> float:
 
 def exceeded(operation: str, *, maybe_sent: bool = False) -> DeadlineExceeded | None:
     """Return the error for ``operation`` after the deadline, or None before it."""
+    if _is_stopped():
+        return DeadlineExceeded(0.0, operation, maybe_sent)
     deadline = _deadline.get()
     if deadline is None or time.monotonic() < deadline[0]:
         return None
@@ -121,5 +139,11 @@ def nap(seconds: float) -> None:
     if is_rehearsed():
         return
     until = time.monotonic() + min(seconds, remaining())
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, LONGEST_SLEEP))
+    stop = _stop.get()
+    while (left := until - time.monotonic()) > 0 and not _is_stopped():
+        (time.sleep if stop is None else stop.wait)(min(left, LONGEST_SLEEP))
+
+
+def _is_stopped() -> bool:
+    stop = _stop.get()
+    return stop is not None and stop.is_set()

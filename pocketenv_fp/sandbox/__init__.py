@@ -8,6 +8,7 @@ Unauthorized, RateLimited, ServerError, TransportError or DecodeError.
 
 from pocketenv_fp.pocketenv.creation import clone_by
 from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_backup
+from pocketenv_fp.sandbox.commands.code import restart_context, run_code
 from pocketenv_fp.sandbox.commands.exec import exec, sh
 from pocketenv_fp.sandbox.commands.exec_script import exec_script
 from pocketenv_fp.sandbox.commands.jobs import (
@@ -99,8 +100,10 @@ __all__ = [
     "refresh",
     "rename",
     "restart",
+    "restart_context",
     "restart_service",
     "restore_backup",
+    "run_code",
     "send_input",
     "service_logs",
     "set_file",

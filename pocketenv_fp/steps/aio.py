@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -25,17 +25,21 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.models import Piece
+from pocketenv_fp.runtime.deadline import stoppable
 from pocketenv_fp.runtime.forking import after_fork
+from pocketenv_fp.steps.listening import listening
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Step
 
-__all__ = ["Aio", "Pending", "aio"]
+__all__ = ["Aio", "Pending", "Pieces", "aio"]
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 # Equal to the number of pooled connections to one host. A waiting thread costs very little.
 WORKERS = 256
+LOOK_SECONDS = 0.1
 
 
 class _Threads:
@@ -87,6 +91,65 @@ class Pending(Generic[B]):
                     raise
 
 
+PIECES = 16
+
+
+class Pieces(Generic[B]):
+    """The output of a step while it runs, as an async iterator. Await it for the Result. It is read once."""
+
+    def __init__(self, work: Callable[[], Result[B, PocketenvError]]) -> None:
+        self._work = work
+        self._context = copy_context()
+        self._future: Future[Result[B, PocketenvError]] | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        if self._future is not None:
+            raise RuntimeError("the pieces of a step are read once: call .pieces(…) again to run it again")
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+        queue: asyncio.Queue[Piece] = asyncio.Queue(PIECES)
+
+        def put(piece: Piece) -> None:
+            putting = asyncio.run_coroutine_threadsafe(queue.put(piece), loop)
+            while not stop.is_set():
+                try:
+                    putting.result(LOOK_SECONDS)
+                except TimeoutError:
+                    continue
+                return
+            putting.cancel()
+
+        def work() -> Result[B, PocketenvError]:
+            with listening(put), stoppable(stop):
+                return self._work()
+
+        self._future = _threads.pool().submit(self._context.run, work)
+        running = asyncio.wrap_future(self._future)
+        try:
+            while not running.done():
+                getting = asyncio.ensure_future(queue.get())
+                awaited: set[asyncio.Future[Any]] = {getting, running}
+                try:
+                    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not getting.done():
+                        getting.cancel()
+                if getting.done() and not getting.cancelled():
+                    yield getting.result()
+            while not queue.empty():
+                yield queue.get_nowait()
+        finally:
+            stop.set()
+
+    def __await__(self) -> Generator[Any, None, Result[B, PocketenvError]]:
+        return self._result().__await__()
+
+    async def _result(self) -> Result[B, PocketenvError]:
+        if self._future is None:
+            async for _ in self:
+                pass
+        return await asyncio.wrap_future(cast("Future[Result[B, PocketenvError]]", self._future))
+
+
 class Aio(Generic[A, B]):
     """An awaitable form of a step: the result of `aio`."""
 
@@ -116,6 +179,27 @@ class Aio(Generic[A, B]):
         <IOResult: <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>>
         """
         return FutureResult(self(target))
+
+    def pieces(self, target: A | None | Result[A | None, PocketenvError], /) -> Pieces[B]:
+        r"""Return an async iterator over what the commands of the step print on ``target``. Await it for the Result.
+
+        Commands with an ``on_output`` of their own are left out. A loop that is slow slows down the reading. Leaving the
+        loop early, or cancelling its task, ends the step as `within` does: a command is killed, and the job of a
+        `follow` runs on.
+
+        >>> import asyncio
+        >>> from pocketenv_fp import aio, create, exec, start
+        >>> async def main():
+        ...     pieces = aio(create | start | exec("echo begun; sleep 0.3; echo done")).pieces("my-box")
+        ...     async for piece in pieces:
+        ...         print(piece, end="")
+        ...     return await pieces
+        >>> asyncio.run(main())
+        begun
+        done
+        <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
+        """
+        return Pieces(partial(self._step, target))
 
     def __eq__(self, other: object) -> bool:
         return self._step == other._step if isinstance(other, Aio) else NotImplemented

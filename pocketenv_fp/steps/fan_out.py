@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
 from pocketenv_fp.errors import PocketenvError, TransportError, WorkerLost
+from pocketenv_fp.models import Piece
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.runtime import own_sandboxes
 from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.runtime.signals import guarded, opened
+from pocketenv_fp.steps.listening import listening, prefixed
 from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.results import Outcome, Results
 from pocketenv_fp.steps.step import Step, is_step
@@ -43,6 +46,8 @@ B = TypeVar("B")
 # The Result of a pipeline, its duration, its number of requests, and the trace of another process.
 Ran: TypeAlias = "tuple[Result[B, PocketenvError], float, int, Trace | None]"
 
+OnOutput: TypeAlias = bool | Callable[[Any, Piece], object]
+
 WORKERS = 32
 
 
@@ -54,6 +59,7 @@ def fan_out(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
+    on_output: OnOutput = False,
 ) -> Results[B]: ...
 @overload
 def fan_out(
@@ -63,6 +69,7 @@ def fan_out(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
+    on_output: OnOutput = False,
 ) -> Results[B]: ...
 def fan_out(
     pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]],
@@ -71,6 +78,7 @@ def fan_out(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
+    on_output: OnOutput = False,
 ) -> Results[B]:
     r"""Run ``pipeline`` on each target, many at once. Returns the `Results`, a list in the order of the targets.
 
@@ -83,6 +91,9 @@ def fan_out(
     and the configurations by pickle. A token is never pickled. Workers of a ``ProcessPoolExecutor`` inherit
     POCKETENV_TOKEN from this program's environment; set it for other workers. Each process has its own request limit.
     To use an embedded platform of this process there, set its ``platform.environment``.
+
+    **Output.** With ``on_output``, each `exec`, `sh`, `exec_script`, `run_code` and `follow` without an ``on_output`` of
+    its own reports what it prints. The commands then run as jobs. It works with threads only.
 
     **Dask.** ``Client.get_executor()`` of Dask is such an executor. The extra ``dask`` brings it. For
     example, ``LocalCluster(env={"POCKETENV_TOKEN": …})``. If a worker dies, Dask repeats its pipelines, also a create or
@@ -102,6 +113,8 @@ def fan_out(
         max_workers: Number of threads, at least 1. Ignored with ``executor``. Default: 32.
         executor: An executor of `concurrent.futures`. None: threads of this process.
         progress: Function of the finished targets and the total, or True for a bar. Default: False.
+        on_output: Function of a target and a Piece, which is called with the output of its commands while they run.
+            True prints it in lines, each after the target's name. Default: False.
 
     >>> from pocketenv_fp import create, delete, exec, fan_out, start, stdout
     >>> names = ["one", "two", "one"]
@@ -110,6 +123,10 @@ def fan_out(
     ['up\n', 'up\n', 'failed']
     >>> results.failed[0][0]
     'one'
+    >>> boxes = [box.unwrap() for box in fan_out(create | start, ["six", "seven"])]
+    >>> _ = fan_out(exec("echo tested"), boxes, max_workers=1, on_output=True)
+    six | tested
+    seven | tested
     >>> shards = fan_out(lambda name: create(env={"SHARD": name}) | start | exec("echo $SHARD") | stdout, ["a", "b"])
     >>> [record["value"] for record in shards.to_records()]
     ['a\n', 'b\n']
@@ -120,11 +137,14 @@ def fan_out(
     demand_type("fan_out", "targets", targets, Iterable[Any])
     demand_type("fan_out", "max_workers", max_workers, int)
     demand_type("fan_out", "progress", progress, bool | Progress)
+    demand_type("fan_out", "on_output", on_output, bool | Callable[..., Any])
     if max_workers < 1:
         raise ValueError("fan_out: max_workers must be at least 1")
     waiting = list(targets)
     steps = [_step_for(pipeline, target) for target in waiting]
-    return side_by_side(steps, waiting, max_workers=max_workers, executor=executor, progress=progress)
+    return side_by_side(
+        steps, waiting, max_workers=max_workers, executor=executor, progress=progress, on_output=on_output
+    )
 
 
 def side_by_side(
@@ -134,6 +154,7 @@ def side_by_side(
     max_workers: int = WORKERS,
     executor: Executor | None = None,
     progress: bool | Progress = False,
+    on_output: OnOutput = False,
 ) -> Results[B]:
     """Run each step on its target, many at once, as `fan_out` describes. Returns the Results in the order of the steps."""
     # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
@@ -142,6 +163,8 @@ def side_by_side(
         return Results(Outcome(target, Failure(error), 0.0, 0) for target in waiting)
     from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
+    if on_output and executor is not None and not isinstance(executor, ThreadPoolExecutor):
+        raise ValueError("fan_out: on_output works with threads only: leave out executor=")
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
         futures: list[Future[Ran[B]]] = []
@@ -149,7 +172,10 @@ def side_by_side(
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
             run = os.urandom(8)
             for number, (step, target) in enumerate(zip(steps, waiting, strict=True)):
-                futures.append(_submit(pool, (run, number), step, target))
+                with _heard(target, on_output) as close:
+                    future = _submit(pool, (run, number), step, target)
+                futures.append(future)
+                future.add_done_callback(close)
             for future in as_completed(futures):
                 _keep(_outcome(future)[-1])
                 track.add(1)
@@ -161,6 +187,21 @@ def side_by_side(
                 # All futures are done or cancelled. After a second signal, do not wait.
                 pool.shutdown(wait=False, cancel_futures=True)
         return Results(Outcome(target, *_outcome(future)[:-1]) for target, future in zip(waiting, futures, strict=True))
+
+
+@contextmanager
+def _heard(target: object, on_output: OnOutput) -> Generator[Callable[[object], None]]:
+    """Set the listener for what is submitted in the block. Yields how to close it."""
+    inside = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
+    if not on_output:
+        yield lambda _: None
+    elif on_output is True:
+        printed = prefixed(inside)
+        with listening(printed):
+            yield lambda _: printed.close()
+    else:
+        with listening(partial(on_output, inside)):
+            yield lambda _: None
 
 
 def _step_for(pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]], target: object) -> Step[Any, B]:

@@ -69,6 +69,8 @@ def run_jobs(box: Sandbox) -> None:
     sandbox.get_job(box, job.id).unwrap()
     sandbox.list_jobs(box).unwrap()
     sandbox.forget(job).unwrap()
+    sandbox.run_code(box, "1").unwrap()
+    sandbox.restart_context(box).unwrap()
 
 
 def use_files(box: Sandbox) -> None:

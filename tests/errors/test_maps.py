@@ -24,8 +24,11 @@ import pocketenv_fp
 from pocketenv_fp import (
     ApiError,
     ArchiveError,
+    CodeFailed,
+    CodeTimeout,
     CommandFailed,
     CommandTimeout,
+    ContextLost,
     DeadlineExceeded,
     DecodeError,
     EncryptionError,
@@ -84,6 +87,9 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     SandboxNotFound: st.builds(SandboxNotFound, message=texts, operation=texts),
     RecordNotFound: st.builds(RecordNotFound, message=texts, operation=texts),
     JobNotFound: st.builds(JobNotFound, message=texts, operation=texts),
+    CodeFailed: st.builds(CodeFailed, texts, texts, texts, texts, texts),
+    CodeTimeout: st.builds(CodeTimeout, st.floats(0.1, 1e6), texts, texts, st.booleans()),
+    ContextLost: st.builds(ContextLost, texts, texts, texts),
     JobTimeout: st.builds(JobTimeout, st.floats(0.1, 1e6), texts),
     ServerTimeout: st.builds(ServerTimeout, st.floats(0.1, 1e6), st.integers(1, 65535), texts),
     NotRestored: st.builds(NotRestored, texts, texts, texts),
@@ -355,9 +361,11 @@ def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[Pocket
             assert (first, second) == tuple(values(error).values())
         case TransportError(first, second, third, fourth):
             assert (first, second, third, fourth) == tuple(values(error).values())
-        case CommandFailed(first, second, third):
+        case CodeFailed(first, second, third, fourth, fifth):
+            assert (first, second, third, fourth, fifth) == tuple(values(error).values())
+        case CommandFailed(first, second, third) | ContextLost(first, second, third):
             assert (first, second, third) == tuple(values(error).values())
-        case CommandTimeout(first, second, third, fourth):
+        case CommandTimeout(first, second, third, fourth) | CodeTimeout(first, second, third, fourth):
             assert (first, second, third, fourth) == tuple(values(error).values())
         case (
             DeadlineExceeded(first, second, third)
@@ -400,6 +408,10 @@ EXAMPLES: list[PocketenvError] = [
     WaitTimeout(60.0, "INITIALIZING"),
     CommandFailed(2, "output", "trouble"),
     CommandTimeout(1.5, "output", "trouble"),
+    CodeFailed("ZeroDivisionError", "division by zero", "Traceback", "output", "trouble"),
+    CodeTimeout(1.5, "output", "trouble"),
+    CodeTimeout(1.5, is_lost=True),
+    ContextLost("main", "output", "trouble"),
     DeadlineExceeded(1.5, "sandbox.exec", maybe_sent=True),
     WorkerLost(),
     NotSupported("vscode", "daytona", "Run an editor in the sandbox."),
@@ -446,6 +458,9 @@ REMEDIES: dict[type[PocketenvError], str] = {
     WaitTimeout: r"Raise timeout=",
     CommandFailed: r"Its output is in \.stdout and \.stderr",
     CommandTimeout: r"Raise timeout=",
+    CodeFailed: r"The traceback is in \.traceback",
+    CodeTimeout: r"Raise timeout=",
+    ContextLost: r"the next run_code starts a new one",
     DeadlineExceeded: r"sandbox\.exec: not done within 1\.5 s\. The platform may have executed it",
     NotSupported: r"vscode: the provider daytona does not support it. Run an editor",
     ShellLost: r"Stop and start the sandbox",

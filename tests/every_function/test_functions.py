@@ -155,8 +155,10 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "refresh": (),
     "rename": ("name",),
     "restart": (),
+    "restart_context": (),
     "restart_service": ("web",),
     "restore_backup": ("3f2a",),
+    "run_code": ("1",),
     "send_input": ("data",),
     "service_logs": ("web",),
     "set_file": ("/workspace/a", "content"),
@@ -215,7 +217,7 @@ COPIES = {"sandbox.copy_to", "sandbox.download", "sandbox.read_bytes", "sandbox.
 LOOKING = {
     *(f"sandbox.set_{noun}" for noun in ("file", "secret", "service", "variable")),
     *(f"sandbox.{name}" for name in ("copy_to", "exec", "exec_script", "sh")),
-    *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "submit")),
+    *(f"sandbox.{name}" for name in (*OF_A_JOB, "get_job", "list_jobs", "restart_context", "run_code", "submit")),
     *(
         f"sandbox.{name}"
         for name in ("exists", "list_directory", "service_logs", "wait_for_http", "wait_for_port", "write_file")

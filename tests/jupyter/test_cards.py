@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 import pytest
@@ -47,10 +47,11 @@ from pocketenv_fp import (
     trace,
 )
 from pocketenv_fp.errors import Place
+from pocketenv_fp.jupyter import safe_html
 from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.cards import card, list_card
 from pocketenv_fp.jupyter.markup import clipped, escaped, linked, shortened
-from pocketenv_fp.models import Record
+from pocketenv_fp.models import CodeError, Display, Record
 from pocketenv_fp.redaction import secret_names
 
 SECRET = "sk-UniqueSecretOfTheCardsTest-91bd7e"
@@ -69,8 +70,8 @@ HOSTILE = (
     "\u202egnp.exe\u2066",
     "half \ud83d a sign \udc80",
 )
-TAGS = {"a", "b", "div", "pre", "span", "style", "table", "tbody", "td", "th", "thead", "tr"}
-ATTRIBUTES = {"aria-hidden", "class", "href", "rel", "style", "target"}
+TAGS = {"a", "b", "div", "pre", "span", "style", "table", "tbody", "td", "th", "thead", "tr", *safe_html.TAGS}
+ATTRIBUTES = {"aria-hidden", "class", "colspan", "href", "rel", "rowspan", "style", "target"}
 CSS = re.compile(
     r"(color|background):#[0-9a-f]{6}|color:color-mix\(in srgb,#[0-9a-f]{6} 80%,currentColor\)|font-weight:bold"
     r"|font-style:italic|opacity:\.7|text-decoration:(underline|line-through|underline line-through)"
@@ -90,7 +91,8 @@ class Seen(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open.append(tag)
+        if tag not in safe_html.VOID:
+            self.open.append(tag)
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
@@ -152,7 +154,13 @@ def sample(wanted: Any, text: str) -> Any:
         Status: Status.RUNNING,
         dt.datetime: dt.datetime(2026, 4, 1, 12, 30, tzinfo=dt.UTC),
     }
+    if get_origin(wanted) is dict:
+        return {"text/html": text, "text/plain": text, "image/png": text, "image/jpeg": 3, text: [text]}
     for kind in get_args(wanted) or (wanted,):
+        if kind is Display:
+            return (filled(Display, text), Display({"text/plain": text}), Display({text: text}))
+        if kind is CodeError:
+            return filled(CodeError, text)
         if kind in of_kind:
             return of_kind[kind]
         if kind is Profile:
@@ -434,6 +442,25 @@ def test_no_text_in_an_error_a_step_or_an_output_is_ever_markup(text: str) -> No
         seen(card(Success(value)))
         seen(card(Failure(value)))
         seen(list_card([Success(value), Failure(value)]))
+
+
+@pytest.mark.parametrize(
+    ("html", "kept"),
+    [
+        ("<table border=1 onclick=x><tr><th rowspan=2>a<td colspan='x'>b", '<tr><th rowspan="2">a<td>b</td></th></tr>'),
+        ("a<script>x</script>b<style>c</style>d", "abd"),
+        ("<img src=x onerror=y>t<a href='javascript:x'>u</a>", "tu"),
+        ("<svg><script>x</script></svg>after<br/>", "after<br>"),
+        ("</div></td>&lt;b&gt;<!-- x --><?php y ?><b>c", "&lt;b&gt;<b>c</b>"),
+    ],
+)
+def test_safe_html_keeps_tables_and_text(html: str, kept: str) -> None:
+    assert safe_html.safe_html(html).removeprefix('<table class="pe-table pe-list">').removesuffix("</table>") == kept
+
+
+@given(st.text(st.characters(codec=None)) | st.text("<>/\"'=! -abtdscript&;#", max_size=200))
+def test_safe_html_of_any_text(text: str) -> None:
+    seen(safe_html.safe_html(text))
 
 
 @given(st.text(st.characters(codec=None)))

@@ -20,12 +20,15 @@ from returns.result import Failure, Success
 from traitlets.config import Config as Settings
 
 from pocketenv_fp import (
+    CodeFailed,
+    CodeTimeout,
     CommandFailed,
     CommandTimeout,
     ExecResult,
     NameTaken,
     NotLoggedIn,
     Page,
+    Piece,
     Port,
     Sandbox,
     SandboxNotFound,
@@ -44,6 +47,7 @@ from pocketenv_fp import (
     when,
 )
 from pocketenv_fp.jupyter.live import Board
+from pocketenv_fp.jupyter.output import CellOutput
 from pocketenv_fp.models import Record
 from pocketenv_fp.observing import Begun, Done, Ended
 from tests.places import ROOT
@@ -246,7 +250,7 @@ def test_the_lines_of_a_cell_are_one_script(loaded: Shell, capsys: pytest.Captur
 def test_a_sandbox_that_is_not_there_is_created_and_one_that_is_there_used(
     loaded: Shell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert loaded.run("%%sandbox my-box --provider daytona --keep\necho a > kept").unwrap().exit_code == 0
+    assert loaded.run("%%sandbox my-box --provider daytona\necho a > kept").unwrap().exit_code == 0
     assert "There is no sandbox my-box: creating it.\n" in capsys.readouterr().out
     assert cast("Sandbox", get_sandbox("my-box").unwrap()).provider == "daytona"
     assert loaded.run("%%sandbox my-box --provider e2b --rm\ncat kept").unwrap().stdout == "a\n"
@@ -320,6 +324,28 @@ def test_options_say_where_for_how_long_and_what_counts(loaded: Shell) -> None:
 
 
 @pytest.mark.usefixtures("environment")
+def test_python_keeps_its_variables(loaded: Shell) -> None:
+    loaded.shell.user_ns["box"] = create("my-box").bind(start)
+    assert loaded.run("%%sandbox box --python\nx = 6\nprint('set')").unwrap().stdout == "set\n"
+    assert loaded.run("%%sandbox my-box --python --out kept\nx * 7").unwrap().value == 42
+    assert loaded.shell.user_ns["kept"].unwrap().repr == "42"
+    assert isinstance(loaded.run("%%sandbox box --python --check\n1 / 0").failure(), CodeFailed)
+    assert isinstance(loaded.run("%%sandbox box --python --timeout 0.3\nwhile True: pass").failure(), CodeTimeout)
+
+
+@pytest.mark.usefixtures("environment")
+def test_keep_keeps_directory_and_variables(loaded: Shell) -> None:
+    """What a cell exports and where it goes is there in the next one, however it ends."""
+    loaded.shell.user_ns["box"] = create("my-box").bind(start)
+    first = loaded.run("%%sandbox box --keep --cwd /tmp\nmkdir -p 'a b'; cd 'a b'; export A=\"it's\n2\"; B=3; exit 4")
+    assert first.unwrap().exit_code == 4
+    second = loaded.run('%%sandbox box --keep\nprintf %s "$A$B"; basename "$PWD"; cd ..')
+    assert second == Success(ExecResult("it's\n2a b\n", "", 0))
+    assert loaded.run('%%sandbox box --keep\nbasename "$PWD"').unwrap().stdout == "tmp\n"
+    assert loaded.run('%%sandbox box\nbasename "$PWD"; printf %s "$A"').unwrap().stdout == "workspace\n"
+
+
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
@@ -337,6 +363,8 @@ def test_options_say_where_for_how_long_and_what_counts(loaded: Shell) -> None:
         ("%%sandbox $missing\nls", "there is no variable for '$missing'"),
         ("%sandbox $missing", "there is no variable for '$missing'"),
         ("%%sandbox a --rm --keep\nls", "not allowed with"),
+        ("%%sandbox a --python --keep\n1", "leave out --keep and --cwd"),
+        ("%%sandbox a --python --cwd /\n1", "leave out --keep and --cwd"),
         ("%%sandbox 'a\nls", "a quotation mark is not closed"),
         ("%%sandbox a\n  \n", "there is nothing to run: write shell lines below the first one"),
         ("%sandbox", "NAME"),
@@ -347,7 +375,7 @@ def test_a_mistake_is_a_usage_error_that_says_what_to_write(loaded: Shell, cell:
     with pytest.raises(UsageError) as raised:
         loaded.run(cell)
     assert said in str(raised.value)
-    if "nothing to run" not in said:
+    if "nothing to run" not in said and "leave out" not in said:
         usage = "%%sandbox NAME [--provider P] [--rm | --keep]" if cell.startswith("%%") else "%sandbox NAME"
         assert f"Write: {usage}" in str(raised.value)
     assert [get_sandbox(name) for name in ("a", "{missing}", "$missing")] == [Success(None)] * 3
@@ -546,6 +574,57 @@ def test_a_cell_without_long_steps_tells_nothing(kernel: Kernel) -> None:
     assert lines(kernel.run("start(None); when(bool, start)(0); time.sleep(0.6)")) == []
 
 
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("cell", ["%%sandbox my-box\n", "create('my-box') | start | exec(on_output=True, command="])
+def test_output_is_shown_while_it_comes(kernel: Kernel, cell: str) -> None:
+    """It is coloured and escaped. A cell with a card ends with the card alone."""
+    code = r"printf '\033[31m<b>one</b>\033[0m\n'; sleep 1.5; seq 3000"
+    sent = kernel.run(f"{cell}{code}" if cell.startswith("%%") else f"{cell}{code!r})")
+    shown = [content["data"] for content in of_kind(sent, "display_data", "update_display_data")]
+    panes = [data["text/html"] for data in shown if "pe-card" in data["text/html"] or not data["text/html"]]
+    assert 'style="color:#d1495b' in panes[0]
+    assert "&lt;b&gt;one&lt;/b&gt;" in panes[0]
+    assert "3000" not in panes[0]
+    if cell.startswith("%%"):
+        assert panes[-1] == ""
+    else:
+        assert "more lines" in panes[-1]
+        assert "3000" in panes[-1]
+    assert max(map(len, panes)) < 100_000
+    (result,) = of_kind(sent, "execute_result")
+    assert "3000" in result["data"]["text/html"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_python_shows_tables_and_pictures(kernel: Kernel) -> None:
+    """HTML of the sandbox is shown without its scripts."""
+    code = (
+        "class T:\n  def _repr_html_(self): return '<table><tr><td>cell<script>x</script></table>'\n"
+        "class P:\n  def _repr_png_(self): return b'PNG'\ndisplay(P())\nprint('out')\nT()"
+    )
+    (result,) = of_kind(kernel.run(f"%%sandbox my-box --python\n{code}"), "execute_result")
+    html = result["data"]["text/html"]
+    assert 'src="data:image/png;base64,UE5H"' in html
+    assert "<td>cell</td>" in html
+    assert "script" not in html
+    assert "out" in html
+
+
+def test_cell_output_is_bounded() -> None:
+    """However much comes, few characters are kept and shown."""
+    shown: list[str] = []
+    output = CellOutput(lambda html, _: shown.append(html))
+    for _ in range(200):
+        output(Piece("stdout", "x" * 99 + "\n", 0) if _ else Piece("stdout", "first\n", 0))
+        output(Piece("stderr", "y" * 9_999 + "\n", 0))
+    output(Piece("stdout", "last\n", 0))
+    output.close(keeps=True)
+    assert max(map(len, shown)) < 300_000
+    assert "first" in shown[-1]
+    assert "last" in shown[-1]
+    assert "characters are left out" in shown[-1]
+
+
 def interrupt_a_command(kernel: Kernel) -> Callable[[dict[str, Any]], None]:
     """Interrupt the kernel once the line of its cell shows that a command runs."""
     interrupted = threading.Event()
@@ -572,12 +651,28 @@ def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("cell", ["create('a') | start | exec('sleep 60')", "%%sandbox a\nsleep 60"])
-def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str) -> None:
+@pytest.mark.parametrize(
+    ("cell", "end"),
+    [
+        (
+            "create('a') | start | exec('sleep 60')",
+            "The command may still run in the sandbox: exec(timeout=…) kills a command after a time.",
+        ),
+        (
+            "%%sandbox a\nsleep 60",
+            "The command in the sandbox was killed. Use submit for a command that runs on.",
+        ),
+        (
+            "%%sandbox a --python\n'exec'; import time; time.sleep(60)",
+            "The code in the sandbox was interrupted, and its context keeps its variables.",
+        ),
+    ],
+)
+def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str, end: str) -> None:
     (error,) = of_kind(kernel.run(cell, interrupt_a_command(kernel)), "error")
     (line,) = error["traceback"]
-    assert line.startswith("KeyboardInterrupt: interrupted in exec")
-    assert line.endswith("The command may still run in the sandbox: exec(timeout=…) kills a command after a time.")
+    assert line.startswith(("KeyboardInterrupt: interrupted in exec", "KeyboardInterrupt: interrupted in run_code"))
+    assert line.endswith(end)
     assert "\n" not in line
 
 

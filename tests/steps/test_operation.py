@@ -135,6 +135,8 @@ STEPS: list[Step[Any, Any]] = [
     sandbox.cancel(),
     sandbox.send_input("a"),
     sandbox.forget(),
+    sandbox.run_code("1"),
+    sandbox.restart_context("a"),
     sandbox.read_text("a"),
     sandbox.read_bytes("a"),
     sandbox.write_file("a", from_env("HOME"), mode=0o600),

@@ -11,6 +11,7 @@ from returns.result import Result, Success
 
 from pocketenv_fp import (
     Backup,
+    CodeResult,
     Config,
     DirectoryEntry,
     ExecResult,
@@ -88,8 +89,10 @@ from pocketenv_fp import (
     read_text,
     recover,
     restart,
+    restart_context,
     restore_backup,
     retrying,
+    run_code,
     sandbox,
     sandbox_of,
     send_input,
@@ -415,5 +418,9 @@ def what_jobs_give(box: Sandbox, made: Boxed, job: Job) -> None:
     assert_type(job | forget, Boxed)
     assert_type(get_job("x") | cancel, Step[Sandbox, ExecResult])
     assert_type(made | list_jobs, Result[list[Job], PocketenvError])
+    assert_type(made | run_code("1", "mine", timeout=3, check=True, on_output=came), Result[CodeResult, PocketenvError])
+    assert_type(run_code("1"), Step[Sandbox, CodeResult])
+    assert_type(box | restart_context, Boxed)
+    assert_type(start | restart_context("mine") | run_code("1"), Step[Sandbox, CodeResult])
     assert_type(box | exec("make", on_output=came, durable=True), Ran)
     assert_type(sandbox.sh("make {name}", name="x", on_output=print), Step[Sandbox, ExecResult])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import DeadlineExceeded, PocketenvError
-from pocketenv_fp.models import ExecResult, Job, Sandbox
+from pocketenv_fp.models import ExecResult, Job, Piece, Sandbox
 from pocketenv_fp.runtime.deadline import brief, limited, unlimited
 from pocketenv_fp.runtime.signals import guarded, opened, sealed
 from pocketenv_fp.sandbox.commands import job_lines as lines
@@ -19,7 +20,7 @@ from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place, Work
 from pocketenv_fp.sandbox.commands.wire_form import Command, environment
 from pocketenv_fp.steps.output import ended_well
 
-__all__ = ["new_id", "run_durably"]
+__all__ = ["CLEANING_SECONDS", "new_id", "run_durably", "run_to_the_end"]
 
 CLEANING_SECONDS = 30.0
 
@@ -38,8 +39,22 @@ def run_durably(
     on_output: OnOutput | None,
 ) -> Result[ExecResult, PocketenvError]:
     """Run a command as a job. It is ended where the caller does not wait for its end: by Ctrl-C, or `within`."""
-    asking = Asking(Job(sandbox, new_id()))
-    work, output, on_piece = Work(command, env), Output(Place()), printer(on_output)
+    asking, output = Asking(Job(sandbox, new_id())), Output(Place())
+    looked = run_to_the_end(asking, Work(command, env), output, printer(on_output))
+    if not isinstance(looked, Failure):
+        with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
+            asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
+    result = looked.bind(partial(ended, output=output))
+    if not check:
+        return result
+    hidden = environment(env).map(partial(hidden_values, env)).value_or([])
+    return result.bind(partial(ended_well, hidden=hidden))
+
+
+def run_to_the_end(
+    asking: Asking, work: Work, output: Output, on_piece: Callable[[Piece], object] | None
+) -> Result[Look, PocketenvError]:
+    """Start a job and read its output until it has ended. A job that the caller leaves early is ended."""
 
     def first(asking: Asking) -> Result[Look, PocketenvError]:
         return asking.start(work, asking.look_line(Place(), asking.longest_wait)).bind(read_look)
@@ -55,11 +70,4 @@ def run_durably(
             if is_left:
                 with sealed(), unlimited(), limited(CLEANING_SECONDS), brief():
                     asking.run(lines.REVOKE)
-        if not isinstance(looked, Failure):
-            with sealed(), limited(CLEANING_SECONDS), brief():
-                asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
-    result = looked.bind(partial(ended, output=output))
-    if not check:
-        return result
-    hidden = environment(env).map(partial(hidden_values, env)).value_or([])
-    return result.bind(partial(ended_well, hidden=hidden))
+        return looked

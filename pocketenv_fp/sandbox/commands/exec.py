@@ -23,6 +23,7 @@ from pocketenv_fp.redaction import HIDDEN, HiddenText, hidden
 from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
+from pocketenv_fp.steps.listening import listener
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.steps.output import ended_well
@@ -162,7 +163,7 @@ def ran_or_followed(
     """Run the command in one request, or as a job where that is not enough. ``env`` is its environment."""
     longest = provider_of(sandbox.provider).exec_seconds
     is_longer = command.timeout is not None and longest is not None and command.timeout > longest
-    if not (durable or is_longer or on_output):
+    if not (durable or is_longer or on_output or (on_output is None and listener())):
         return ran(sandbox, command, env=env, check=check)
     # Most programs run no command as a job.
     from pocketenv_fp.sandbox.commands.durable import run_durably

@@ -11,6 +11,7 @@ from typing import Literal
 from pocketenv_fp.models import Piece
 from pocketenv_fp.sandbox.commands.exec import OnOutput
 from pocketenv_fp.sandbox.commands.job_requests import Look, Place
+from pocketenv_fp.steps.listening import listener, printing
 
 __all__ = ["MOST_KEPT", "Output", "printer"]
 
@@ -19,8 +20,15 @@ MOST_KEPT = 64 * 1024 * 1024
 
 
 def printer(on_output: OnOutput | None) -> Callable[[Piece], object] | None:
-    """Return the function that gets the pieces. ``True`` and ``print`` print them as they come, without more newlines."""
-    if on_output is True or on_output is print:
+    """Return the function that gets the pieces. ``True`` and ``print`` print them as they come, without more newlines.
+
+    ``True`` uses the printer of a notebook. None is the listener of this thread.
+    """
+    if on_output is None:
+        return listener()
+    if on_output is True:
+        return printing() or _print
+    if on_output is print:
         return _print
     return None if isinstance(on_output, bool) else on_output
 

@@ -130,7 +130,12 @@ def printed(seed: int) -> dict[str, str]:
 
 
 def kept(path: Path) -> list[tuple[str, str, int]]:
-    return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    whole, _, torn = path.read_bytes().rpartition(b"\n")
+    # The kernel may write a part of a line, where -9 comes in between.
+    os.truncate(path, path.stat().st_size - len(torn))
+    return [tuple(json.loads(line)) for line in whole.splitlines()]
 
 
 @EACH

@@ -1,0 +1,118 @@
+"""The answer of a run of code: it comes after a mark, at the end of the job's stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.errors import (
+    CodeTimeout,
+    CommandFailed,
+    ContextLost,
+    DecodeError,
+    InvalidInput,
+    NotSupported,
+    PocketenvError,
+)
+from pocketenv_fp.models import CodeError, CodeResult, Display, Piece
+from pocketenv_fp.runtime.rehearsal import is_rehearsed
+
+__all__ = ["NO_PYTHON", "Asked", "WithoutAnswer", "code_result"]
+
+NO_PYTHON = 121
+INSTALL = "The sandbox has no python3 on its PATH: install it there, or create the sandbox from a base that has it."
+
+
+class _Answer(msgspec.Struct):
+    error: CodeError | None
+    displays: tuple[dict[str, Any], ...]
+    number: int
+    repr: str | None = None
+    json: tuple[Any, ...] = ()
+
+
+class _Report(msgspec.Struct):
+    """``old`` is the version of a Python that is too old. Without an ``answer`` the process of the context ended."""
+
+    late: bool = False
+    answer: _Answer | None = None
+    old: str | None = None
+
+
+class Asked:
+    """What was asked: the context, its time limit, and the mark before the answer."""
+
+    def __init__(self, context: str, mark: str, timeout: float | None) -> None:
+        self.context = context
+        self.mark = mark
+        self.timeout = timeout
+
+
+def code_result(  # noqa: PLR0911  # a line for each way in which it ends
+    asked: Asked, printed: str, stderr: str, exit_code: int
+) -> Result[CodeResult, PocketenvError]:
+    """Read the output of a run. Failures: CodeTimeout, ContextLost, NotSupported, CommandFailed, DecodeError."""
+    stdout, is_marked, report = printed.rpartition(asked.mark)
+    if not is_marked:
+        if is_rehearsed():
+            return Success(CodeResult())
+        if exit_code == NO_PYTHON:
+            return Failure(NotSupported("run_code", instead=INSTALL))
+        return Failure(CommandFailed(exit_code, printed, stderr))
+    try:
+        # A process that the code left may print after it.
+        read = msgspec.json.decode(report.partition("\n")[0], type=_Report)
+    except msgspec.DecodeError:
+        return Failure(DecodeError("sandbox.exec", "the program in the sandbox does not say how the code ended"))
+    if read.old is not None:
+        return Failure(InvalidInput("sandbox", f"has Python {read.old}, and run_code needs 3.9"))
+    if read.late:
+        return Failure(CodeTimeout(asked.timeout or 0.0, stdout, stderr, is_lost=read.answer is None))
+    if read.answer is None:
+        return Failure(ContextLost(asked.context, stdout, stderr))
+    return Success(_result(read.answer, stdout, stderr))
+
+
+def _result(answer: _Answer, stdout: str, stderr: str) -> CodeResult:
+    return CodeResult(
+        stdout=stdout,
+        stderr=stderr,
+        repr=answer.repr,
+        value=answer.json[0] if answer.json else None,
+        error=answer.error,
+        displays=tuple(map(Display, answer.displays)),
+        number=answer.number,
+    )
+
+
+class WithoutAnswer:
+    """Passes on the pieces of the code's own output, without the mark and the answer."""
+
+    def __init__(self, mark: str, on_piece: Callable[[Piece], object]) -> None:
+        self._mark = mark
+        self._on_piece = on_piece
+        self._held = ""
+        self._is_over = False
+
+    def take(self, piece: Piece) -> None:
+        if piece.stream == "stderr":
+            self._on_piece(piece)
+            return
+        if self._is_over:
+            return
+        text, is_marked, rest = f"{self._held}{piece.text}".partition(self._mark)
+        self._is_over = bool(is_marked)
+        # The mark may come in two pieces.
+        self._held = "" if is_marked else _beginning(text, self._mark)
+        own = text.removesuffix(self._held)
+        after = len(f"{self._held}{is_marked}{rest}".encode())
+        if own:
+            self._on_piece(Piece("stdout", own, piece.end - after))
+
+
+def _beginning(text: str, mark: str) -> str:
+    """Return the end of a text that may be the beginning of the mark."""
+    return next((mark[:size] for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])), "")

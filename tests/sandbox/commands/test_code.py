@@ -1,0 +1,421 @@
+"""Code that remembers, on every provider that is played, at both isolation levels."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import pickle
+import random
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from returns.result import Failure, Success
+
+from pocketenv_fp import (
+    CodeFailed,
+    CodeResult,
+    CodeTimeout,
+    Config,
+    ContextLost,
+    DeadlineExceeded,
+    InvalidInput,
+    NotSupported,
+    Piece,
+    Sandbox,
+    create,
+    exec,
+    fan_out,
+    list_jobs,
+    local,
+    restart_context,
+    run_code,
+    set_variable,
+    start,
+    stop,
+    using,
+    wait_until_running,
+    within,
+)
+from pocketenv_fp.local.box import bubblewrap
+from pocketenv_fp.local.faults import Drop, Fault, Garbage, Refuse, Slow, Truncated
+from pocketenv_fp.models import Display
+from pocketenv_fp.sandbox.commands import job_requests
+from pocketenv_fp.sandbox.commands.code_answer import WithoutAnswer
+
+PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "processes"])
+def played(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
+    """A platform of each isolation level."""
+    if request.param == "bubblewrap" and bubblewrap() is None:
+        pytest.skip("bubblewrap does not run here")
+    with local.platform(isolation=request.param) as platform:
+        yield platform
+
+
+@pytest.fixture
+def login(played: local.Platform) -> Iterator[local.Platform]:
+    with using(Config(api_url=played.url, storage_url=played.url, token=played.token)):
+        yield played
+    played.faults.clear()
+    played.remove_sandboxes()
+
+
+@pytest.fixture
+def box(login: local.Platform) -> Sandbox:  # noqa: ARG001  # it is logged in there
+    return (create("box") | start).unwrap()
+
+
+def with_variable(name: str, value: str) -> Sandbox:
+    box = create("box").unwrap()
+    (box | set_variable(name, value)).unwrap()
+    return (box | start).unwrap()
+
+
+def ran(box: Sandbox, source: str) -> CodeResult:
+    return (box | run_code(source)).unwrap()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.usefixtures("login")
+def test_run_code_each_provider(provider: str) -> None:
+    """State, value, both outputs, errors, the time limit and a restart are the same on each provider."""
+    box = (create(f"box-{provider}", provider=provider) | start | wait_until_running).unwrap()
+    assert ran(box, "import os, sys\nx = {'it\\'s': [1, 2.5, None, True, 'é\"$HOME`\\n']}") == CodeResult()
+    pieces: list[Piece] = []
+    source = "print('out\\n'); print('err', file=sys.stderr); os.system('echo sh; pwd'); x"
+    result = (box | run_code(source, on_output=pieces.append)).unwrap()
+    there = (box | exec("pwd")).unwrap().stdout
+    assert result.stdout == f"out\n\nsh\n{there}"
+    assert (result.stderr, result.number, result.error) == ("err\n", 2, None)
+    assert result.value == {"it's": [1, 2.5, None, True, 'é"$HOME`\n']}
+    assert result.repr == repr(result.value)
+    assert "".join(piece.text for piece in pieces if piece.stream == "stdout") == result.stdout
+    late = (box | run_code("print('on', end='')\nwhile True: pass", timeout=0.5)).failure()
+    assert late == CodeTimeout(0.5, "on", "")
+    failed = (box | run_code("print(x['none'])", check=True)).failure()
+    assert isinstance(failed, CodeFailed)
+    assert (failed.kind, failed.message) == ("KeyError", "'none'")
+    assert (box | restart_context).unwrap() == box
+    assert ran(box, "x").number == 1
+    assert box | list_jobs == Success([])
+
+
+def test_run_code_value(box: Sandbox) -> None:
+    """The last expression has a repr, and a value where it is JSON."""
+    for source, value in (("1 + 1", 2), ("[1, {'a': None}]", [1, {"a": None}]), ("'\\0é🐙'", "\0é🐙"), ("1.5", 1.5)):
+        result = ran(box, source)
+        assert (result.value, type(result.value)) == (value, type(value))
+        assert result.repr == repr(value)
+    for source in ("(1, 2)", "{1: 2}", "float('nan')", "b'x'", "object", "'\\ud800'", "{1}", "[(1,)]"):
+        result = ran(box, source)
+        assert result.value is None
+        assert result.repr
+    for source in ("None", "x = 1", "", "# nothing", "1;", "def f(): pass"):
+        assert (ran(box, source).repr, ran(box, source).value) == (None, None)
+    assert ran(box, "7") != ran(box, "_ * 6")
+    assert ran(box, "a = []; a.append(a); a").repr == "[[...]]"
+
+
+def test_run_code_state(box: Sandbox) -> None:
+    """Names, imports, the directory and threads stay. Contexts do not see each other."""
+    ran(box, "import os, threading\nos.makedirs('d', exist_ok=True); os.chdir('d')\nclass A:\n  x = 1")
+    assert ran(box, "os.path.basename(os.getcwd())").value == "d"
+    assert ran(box, "import pickle; pickle.loads(pickle.dumps(A())).x").value == 1
+    assert ran(box, "__name__").value == "__main__"
+    other = (box | run_code("A", "other")).unwrap()
+    assert other.error is not None
+    assert (other.error.kind, other.number) == ("NameError", 1)
+    assert (box | restart_context("other") | run_code("A.x")).unwrap().value == 1
+
+
+def test_run_code_errors(box: Sandbox) -> None:
+    """An error has its class, message and traceback, with the lines of this run and of earlier ones."""
+    ran(box, "def f(x):\n    return 1 / x")
+    error = ran(box, "print('before')\nf(0)").error
+    assert error is not None
+    assert (error.kind, error.message) == ("ZeroDivisionError", "division by zero")
+    assert "    return 1 / x\n" in error.traceback
+    assert "    f(0)\n" in error.traceback
+    assert "script" not in error.traceback
+    for source, kind in (
+        ("1 +", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("exit()", "SystemExit"),
+        ("input()", "EOFError"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("def r(): r()\nr()", "RecursionError"),
+        ("class E(Exception):\n  def __str__(self): 1/0\nraise E", "E"),
+        ("class R:\n  def __repr__(self): raise ValueError\nR()", "ValueError"),
+        ("raise BaseException('é\\ud800')", "BaseException"),
+        ("import signal, os\nos.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(9)", "KeyboardInterrupt"),
+    ):
+        error = ran(box, source).error
+        assert error is not None, source
+        assert error.kind == kind
+    assert ran(box, "f(1)").value == 1
+
+
+def test_run_code_outputs(box: Sandbox) -> None:
+    """Bytes that are not UTF-8, half characters, and prints without a newline come through."""
+    result = ran(box, "import os, sys\nos.write(1, b'\\xff\\n'); print('\\ud800é', end=''); sys.stderr.write('x')")
+    assert (result.stdout, result.stderr) == ("�\n\\ud800é", "x")
+    assert ran(box, "sys.stdout.close()").error is None
+    assert ran(box, "1").value == 1
+
+
+def test_run_code_await(box: Sandbox) -> None:
+    assert ran(box, "import asyncio\nasync def f(): return 3\nawait f()").value == 3
+    assert (box | run_code("await asyncio.sleep(60)", timeout=0.3)).failure() == CodeTimeout(0.3)
+    assert ran(box, "asyncio.run(f())").value == 3
+
+
+def test_run_code_displays(box: Sandbox) -> None:
+    """Rich forms of the value, and what display gets, are displays."""
+    ran(
+        box,
+        "class Table:\n  def _repr_html_(self): return '<table>é</table>'\n"
+        "class Picture:\n  def _repr_png_(self): return b'\\x89PNG'\n"
+        "class Both:\n  def _repr_mimebundle_(self, **_): return {'application/json': {'a': [1]}, 'text/plain': 'both'}\n"
+        "class Broken:\n  def _repr_html_(self): raise ValueError\n",
+    )
+    result = ran(box, "display(Picture(), Both(), 1)\nTable()")
+    picture, both, one, table = result.displays
+    assert picture.png == b"\x89PNG"
+    assert both.forms == {"application/json": {"a": [1]}, "text/plain": "both"}
+    assert one.forms == {"text/plain": "1"}
+    assert table.html() == "<table>é</table>"
+    assert (result.value, (result.repr or "")[:10]) == (None, "<__main__.")
+    assert ran(box, "Broken()").displays == ()
+    assert ran(box, "Table").displays == ()
+    assert repr(table) == "Display(text/html, text/plain)"
+    assert pickle.loads(pickle.dumps(result)) == result
+
+
+SITE = str(Path(str(pytest.importorskip("matplotlib").__file__)).parents[1])
+
+
+def test_run_code_figures(box: Sandbox, played: local.Platform) -> None:
+    """Open figures are PNGs, at show and at the end, and are closed."""
+    if played.isolation == "bubblewrap":
+        pytest.skip("its sandbox does not see the matplotlib of this machine")
+    first = ran(box, f"import sys; sys.path.append({SITE!r})\nimport matplotlib.pyplot as plt")
+    if first.error is not None:
+        pytest.skip(f"the sandbox's Python does not run it: {first.error.message}")
+    result = ran(box, "plt.plot([1, 2])\nplt.show()\nprint('shown')\nplt.figure(); plt.plot([2, 1]);")
+    assert [(each.png or b"")[:8] for each in result.displays] == [PNG, PNG]
+    assert (result.stdout, result.stderr) == ("shown\n", "")
+    assert ran(box, "plt.get_fignums()").value == []
+    figure = ran(box, "fig, axes = plt.subplots()\nfig")
+    assert [(each.png or b"")[:8] for each in figure.displays] == [PNG]
+    broken = ran(box, "plt.plot([1]); 1 / 0")
+    assert len(broken.displays) == 1
+    assert broken.error is not None
+
+
+def test_run_code_ipython(login: local.Platform, played: local.Platform) -> None:
+    """A sandbox with IPython runs magics, and shows what its display gets."""
+    pytest.importorskip("IPython")
+    if played.isolation == "bubblewrap":
+        pytest.skip("its sandbox does not see the IPython of this machine")
+    box = with_variable("PYTHONPATH", SITE)
+    if (box | exec("python3 -c 'import IPython'")).unwrap().exit_code:
+        pytest.skip("the sandbox's Python does not run it")
+    result = ran(box, "from IPython.display import HTML, display\ndisplay(HTML('<i>'))\nprint('out')\nHTML('<b>')")
+    assert [each.html() for each in result.displays] == ["<i>", "<b>"]
+    assert result.displays[-1].forms["text/plain"] == result.repr
+    assert (result.stdout, result.stderr, result.error) == ("out\n", "", None)
+    assert ran(box, "x = !echo shell\nlist(x)").value == ["shell"]
+    assert ran(box, "import asyncio\nawait asyncio.sleep(0, 3)").value == 3
+    for source, kind in (("1 +", "SyntaxError"), ("1 / 0", "ZeroDivisionError"), ("input()", "EOFError")):
+        error = ran(box, source).error
+        assert error is not None
+        assert error.kind == kind
+        assert kind in error.traceback
+        assert "\x1b" not in error.traceback
+    assert (box | run_code("print('on')\nimport time; time.sleep(60)", timeout=1)).failure() == CodeTimeout(1, "on\n")
+    figure = ran(box, "import matplotlib.pyplot as plt\nplt.plot([1, 2]);")
+    assert [(each.png or b"")[:8] for each in figure.displays] == [PNG]
+    assert ran(box, "list(x)").value == ["shell"]
+    assert login.url
+
+
+def test_run_code_huge(box: Sandbox) -> None:
+    """Much output comes whole. A long repr and large displays are cut."""
+    pieces: list[Piece] = []
+    result = (box | run_code("for n in range(200_000): print(n)", on_output=pieces.append)).unwrap()
+    assert result.stdout == "".join(f"{number}\n" for number in range(200_000))
+    assert "".join(map(str, pieces)) == result.stdout
+    cut = ran(box, "'x' * 3_000_000")
+    assert len(cut.repr or "") < 101_000
+    assert "2,900,002 characters" in (cut.repr or "")
+    assert cut.value is None
+    big = ran(box, "class B:\n  def _repr_html_(self): return 'x' * 9_000_000\ndisplay(B())\ndisplay(B())")
+    assert [list(each.forms) for each in big.displays] == [["text/html", "text/plain"], ["text/plain"]]
+    assert (box | run_code("#" + "x" * 150_000)).failure() == InvalidInput(
+        "source", "is too long for one request: upload it as a file, and import it, or use exec"
+    )
+
+
+def test_run_code_timeout(box: Sandbox) -> None:
+    """Code is interrupted with its commands, and its context goes on. Code that ignores it is killed."""
+    ran(box, "import subprocess, time, os; x = 1")
+    began = time.monotonic()
+    assert (box | run_code("os.system('sleep 600')", timeout=0.3)).failure() == CodeTimeout(0.3)
+    assert (box | run_code("print(1); subprocess.run(['sleep', '600'])", timeout=0.3)).failure() == CodeTimeout(
+        0.3, "1\n"
+    )
+    assert time.monotonic() - began < 300
+    assert (box | run_code("x", timeout=math.inf)).unwrap().value == 1
+    deaf = "while True:\n  try:\n    while True: time.sleep(1)\n  except KeyboardInterrupt: pass"
+    assert (box | run_code(deaf, timeout=0.3)).failure() == CodeTimeout(0.3, is_lost=True)
+    assert ran(box, "x").number == 1
+
+
+def test_run_code_lost(box: Sandbox) -> None:
+    assert (box | run_code("print('x')\nimport os; os._exit(3)")).failure() == ContextLost("main", "x\n")
+    assert ran(box, "1").number == 1
+    assert ran(box, "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nelse: print('child')").stdout == "child\n"
+    assert ran(box, "1").number == 3
+
+
+def test_run_code_serialized(box: Sandbox) -> None:
+    """Two callers of one context wait for each other, the first use too."""
+    source = "import time\nn = globals().get('n', 0)\nm = n\ntime.sleep(0.05)\nn = m + 1\nn"
+    results = fan_out(run_code(source), [box] * 8)
+    assert sorted(result.unwrap().value for result in results) == list(range(1, 9))
+    assert sorted(result.unwrap().number for result in results) == list(range(1, 9))
+
+
+def test_run_code_interrupted(box: Sandbox) -> None:
+    """Ctrl-C, `within` and an exception of on_output interrupt the code, and its context keeps its state."""
+
+    def broken(_: Piece) -> None:
+        raise KeyboardInterrupt
+
+    ran(box, "x, seen = 1, []")
+    loop = "import time\nprint('on')\ntry:\n  time.sleep(600)\nexcept BaseException as e: seen.append(type(e).__name__); raise"
+    with pytest.raises(KeyboardInterrupt):
+        run_code(box, loop, on_output=broken)
+    assert ran(box, "seen").value == ["KeyboardInterrupt"]
+    assert isinstance((box | within(1.5, run_code(loop))).failure(), DeadlineExceeded)
+    assert ran(box, "x, len(seen)").repr == "(1, 2)"
+
+
+def test_run_code_revoked_while_it_waits(box: Sandbox) -> None:
+    """Code that is revoked before its turn never runs."""
+    ran(box, "import time; x = 0")
+    context = contextvars.copy_context()
+    busy = threading.Thread(target=context.run, args=(run_code, box, "print('on', flush=True); time.sleep(4)"))
+    busy.start()
+    time.sleep(1)
+    assert isinstance((box | within(1, run_code("x += 1"))).failure(), DeadlineExceeded)
+    busy.join()
+    assert ran(box, "x").value == 0
+
+
+def test_restart_context_while_it_runs(box: Sandbox) -> None:
+    ran(box, "import time")
+    failures: list[object] = []
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        failures.append(context.run(run_code, box, "print('on'); time.sleep(600)").failure())
+
+    busy = threading.Thread(target=work)
+    busy.start()
+    time.sleep(1.5)
+    assert (box | restart_context).unwrap() == box
+    busy.join()
+    assert failures == [ContextLost("main", "on\n")]
+    assert (box | restart_context("none")).unwrap() == box
+
+
+def test_run_code_refuses(box: Sandbox) -> None:
+    assert isinstance((box | run_code("1", language="r")).failure(), NotSupported)
+    for wrong in ("", "a/b", "..", "-a", "a b", "x" * 65):
+        assert isinstance((box | run_code("1", wrong)).failure(), InvalidInput)
+    for source in ("a\0", "\ud800"):
+        assert isinstance((box | run_code(source)).failure(), InvalidInput)
+    with pytest.raises(TypeError, match="source"):
+        run_code(box, b"1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def test_run_code_without_python(login: local.Platform, tmp_path: Path) -> None:
+    """A sandbox without python3 says so."""
+    if login.isolation == "bubblewrap":
+        pytest.skip("its sandbox does not see a directory of this machine")
+    for tool in ("base64", "bash", "cat", "env", "grep", "head", "mkdir", "mv", "rm", "setsid", "sleep", "tail", "wc"):
+        if path := shutil.which(tool):
+            (tmp_path / tool).symlink_to(path)
+    box = with_variable("PATH", str(tmp_path))
+    for step in (run_code("1"), restart_context):
+        failure = (box | step).failure()
+        assert isinstance(failure, NotSupported)
+        assert "python3" in str(failure)
+
+
+def test_run_code_stopped(box: Sandbox) -> None:
+    """A context ends with its sandbox."""
+    ran(box, "x = 1")
+    again = (box | stop | start).unwrap()
+    assert ran(again, "1").number == 1
+    stopped = (again | stop).unwrap()
+    assert isinstance(stopped | run_code("1"), Failure)
+
+
+def no_pause(_: float) -> None:
+    pass
+
+
+LOST: tuple[Fault, ...] = (Drop(), Drop(after_work=True), Garbage(after_work=True), Truncated(), Refuse(503), Slow(0))
+
+
+@pytest.mark.parametrize("provider", ["cloudflare", "daytona"])
+def test_run_code_lost_answers(provider: str, login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are lost at random: each code ran once, and its output and value came."""
+    monkeypatch.setattr(job_requests, "nap", no_pause)
+    box = (create(f"box-{provider}", provider=provider) | start | wait_until_running).unwrap()
+    ran(box, "n = 0")
+    choose = random.Random(3)
+    for run in range(1, 7):
+        for fault in (choose.choice(LOST) for _ in range(choose.randrange(1, 5))):
+            login.faults.add("sandbox.exec", fault)
+        result = ran(box, "n += 1\nprint('é' * 1000)\nn")
+        login.faults.clear()
+        assert (result.value, result.stdout) == (run, "é" * 1000 + "\n")
+
+
+def test_run_code_one_request(box: Sandbox, played: local.Platform) -> None:
+    ran(box, "1")
+    before = played.faults.worked("sandbox.exec")
+    count = 5
+    for _ in range(count):
+        ran(box, "1")
+    # A slow machine may need a second look.
+    assert count <= played.faults.worked("sandbox.exec") - before <= 3 * count
+
+
+def test_answer_is_not_output() -> None:
+    """The mark and the answer do not reach on_output, wherever they are cut."""
+    whole = "out\x1e no\x1emark\x1e{}"
+    for size in range(1, len(whole)):
+        pieces: list[Piece] = []
+        parts = WithoutAnswer("\x1emark\x1e", pieces.append)
+        for at in range(0, len(whole), size):
+            text = whole[at : at + size]
+            parts.take(Piece("stdout", text, at + len(text)))
+        assert "".join(map(str, pieces)) == "out\x1e no"
+        assert pieces[-1].end == 7
+
+
+def test_display_values() -> None:
+    assert (Display({}).png, Display({}).html()) == (None, "")
+    assert hash(Display({"a": []})) == hash(Display({"a": [1]}))

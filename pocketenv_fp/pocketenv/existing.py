@@ -20,7 +20,10 @@ def existing_or(name: str, create: Callable[[], Result[Sandbox, PocketenvError]]
     found = _existing(name)
     if found is not None and not rehearsal.is_rehearsed():
         return found
-    return create().lash(lambda error: (_is_own_name(error) and _existing(name)) or Failure(error))
+    created = create()
+    if isinstance(created, Failure) and _is_own_name(created.failure()):
+        return _existing(name) or created
+    return created
 
 
 def _existing(name: str) -> Result[Sandbox, PocketenvError] | None:

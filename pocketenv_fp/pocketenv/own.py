@@ -54,10 +54,11 @@ def my_sandboxes(
     """
     _demand_status("my_sandboxes", status)
     if topic is None and status in {None, Status.RUNNING}:
+        did = _own_did()
+        if isinstance(did, Failure):
+            return did
         is_running = status is Status.RUNNING
-        return _own_did().bind(
-            lambda did: list_sandboxes_by_actor(did, limit=limit, offset=offset, is_running=is_running)
-        )
+        return list_sandboxes_by_actor(did.unwrap(), limit=limit, offset=offset, is_running=is_running)
     found: list[Sandbox] = []
     for box in iter_my_sandboxes(status=status, topic=topic):
         if not isinstance(box, Success):

@@ -90,11 +90,13 @@ from pocketenv_fp.pocketenv import (
     get_profile,
     get_sandbox,
     get_terminal_token,
+    iter_my_sandboxes,
     iter_sandboxes,
     iter_sandboxes_by_actor,
     list_sandboxes,
     list_sandboxes_by_actor,
     me,
+    my_sandboxes,
     sweep,
 )
 from pocketenv_fp.sandbox import (
@@ -175,7 +177,7 @@ from pocketenv_fp.sandbox import (
     wait_until_running,
     write_file,
 )
-from pocketenv_fp.sandbox.managed import ephemeral, managed
+from pocketenv_fp.sandbox.managed import ephemeral, managed, sandbox_of
 from pocketenv_fp.steps.combinators import (
     gather,
     keep,
@@ -317,6 +319,7 @@ __all__ = [
     "get_volume",
     "identity",
     "iter_files",
+    "iter_my_sandboxes",
     "iter_sandboxes",
     "iter_sandboxes_by_actor",
     "iter_secrets",
@@ -342,6 +345,7 @@ __all__ = [
     "logout",
     "managed",
     "me",
+    "my_sandboxes",
     "or_else",
     "partition",
     "pocketenv",
@@ -358,6 +362,7 @@ __all__ = [
     "retrying",
     "run_code",
     "sandbox",
+    "sandbox_of",
     "send_input",
     "service_logs",
     "set_file",

@@ -140,10 +140,6 @@ def _delete_secret(box: Box, id: str, **options: Any) -> Result[None, PocketenvE
     return box if isinstance(box, Failure) else account.delete_secret(id, **options)
 
 
-def _restore_backup(backup_id: str, **options: Any) -> Result[None, PocketenvError]:
-    return ops.restore_backup(Sandbox(id="", name=""), backup_id, **options)  # the backup knows its sandbox
-
-
 # What runs, its parameters, its options besides `token`.
 _ACCOUNT: dict[str, tuple[Call, str, str]] = {
     "create_sandbox": (account.create_sandbox, "name", "base provider repo keep-alive"),
@@ -182,7 +178,7 @@ _SANDBOX: dict[str, tuple[Call, str, str]] = {
     "copy_to": (_copy(ops.copy_to), "box other-id source target", ""),
     "create_backup": (ops.create_backup, "box directory", "description ttl"),
     "list_backups": (ops.list_backups, "box", ""),
-    "restore_backup": (_restore_backup, "backup-id", ""),
+    "restore_backup": (account.restore_backup, "backup-id", ""),
 }
 pocketenv = SimpleNamespace(**{name: _function(f"pocketenv.{name}", *row) for name, row in _ACCOUNT.items()})
 sandbox = SimpleNamespace(**{name: _function(f"sandbox.{name}", *row) for name, row in _SANDBOX.items()})

@@ -1,7 +1,7 @@
 """Find the settings of a call: the platform's address and the login. They are read at call time, in this order:
 
 1. ``token=`` and ``config=`` on the call,
-2. ``with using(Config(...)):``,
+2. ``with using(Config(...)):``, then ``with local.platform():``,
 3. the environment: ``POCKETENV_TOKEN``, ``POCKETENV_API_URL``, ``POCKETENV_STORAGE_URL``, ``POCKETENV_PUBLIC_KEY``,
 4. ``~/.pocketenv/token.json``, for the token,
 5. the real platform's defaults.
@@ -22,11 +22,12 @@ Config(token='***', read_timeout=5)
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -38,7 +39,10 @@ from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
 from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
 
-__all__ = ["Config", "FromEnv", "Settings", "from_env", "in_use", "logged_in", "settings", "using"]
+if TYPE_CHECKING:
+    from pocketenv_fp.local import Platform
+
+__all__ = ["Config", "FromEnv", "Settings", "from_env", "hides_output", "in_use", "logged_in", "settings", "using"]
 
 API_URL = "https://api.pocketenv.io"
 STORAGE_URL = "https://sandbox.pocketenv.io"
@@ -100,6 +104,9 @@ def _without_login(url: str) -> str:
     return f"{url.partition('?')[0]}?{HIDDEN}" if "?" in url else url
 
 
+_LOOSE = {"retries": int, "connect_timeout": float, "read_timeout": float, "hide_output": bool}
+
+
 class Config(_Masked, frozen=True, kw_only=True):
     """Settings of a caller. A field with None is taken from the next source.
 
@@ -112,6 +119,7 @@ class Config(_Masked, frozen=True, kw_only=True):
         read_timeout: Seconds until a response is complete. Default: 30.
         retries: Number of retries of a request that is safe to repeat. Default: 3.
         verify: Path of a CA bundle to trust instead of the usual one.
+        hide_output: True to leave the output of a failed command out of the message of CommandFailed. Default: False.
 
     """
 
@@ -122,6 +130,7 @@ class Config(_Masked, frozen=True, kw_only=True):
     read_timeout: Seconds | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] | None = None
     verify: Text | None = None
+    hide_output: bool | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -133,7 +142,7 @@ class Config(_Masked, frozen=True, kw_only=True):
         """Return an error for the first field with a wrong value, or None. Raise TypeError for a wrong type."""
         for field in msgspec.structs.fields(Config):
             value = getattr(self, field.name)
-            loose = {"retries": int, "connect_timeout": float, "read_timeout": float}.get(field.name, str)
+            loose = _LOOSE.get(field.name, str)
             if value is not None and (wrong := wrong_value(field.name, value, field.type, loose)):
                 return wrong
         return None
@@ -149,6 +158,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
     read_timeout: float = 30.0
     retries: int = 3
     verify: str | None = None
+    hide_output: bool = False
 
 
 class FromEnv(msgspec.Struct, Source, frozen=True):
@@ -222,6 +232,11 @@ def in_use() -> tuple[Config, ...]:
     return _using.get()
 
 
+def hides_output() -> bool:
+    """Return whether messages must not quote the output of commands."""
+    return next((config.hide_output for config in _using.get() if config.hide_output is not None), False)
+
+
 class _Source(NamedTuple):
     """The values of the environment and the token file, or of the embedded platform."""
 
@@ -257,6 +272,8 @@ def settings() -> Result[Settings, PocketenvError]:
     """
     layers = _using.get()
     api_url = next((layer.api_url for layer in layers if layer.api_url), None)
+    if api_url is None and (platform := _entered()) is not None:
+        return _settled(layers, _source_of(platform))
     url_of_environment, storage_url, public_key = _variables.values()
     api_url = api_url or url_of_environment or API_URL
     if api_url == LOCAL:
@@ -280,11 +297,20 @@ def _token_of_environment() -> HiddenText | None:
     return HiddenText(value) if value else None
 
 
+def _entered() -> Platform | None:
+    # Not imported here: a program without the embedded platform does not pay for it.
+    local = sys.modules.get("pocketenv_fp.local")
+    return None if local is None else local.entered.get()
+
+
 def _embedded() -> _Source:
     # Imported here: only the embedded platform needs its packages.
     from pocketenv_fp import local
 
-    platform = local.shared()
+    return _source_of(local.shared())
+
+
+def _source_of(platform: Platform) -> _Source:
     return _Source(platform.url, platform.storage_url, platform.public_key, HiddenText(platform.token))
 
 

@@ -103,7 +103,7 @@ def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _homes: Iterator[Path]) -> None:
+def _nobody(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _homes: Iterator[Path]) -> Iterator[None]:
     """No test sees the login of this machine's user: neither the environment's token nor the home directory's."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -111,6 +111,10 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _ho
     has_own = "tmp_path" in request.fixturenames
     home = request.getfixturevalue("tmp_path") / "home" if has_own else next(_homes)
     monkeypatch.setenv("HOME", str(home))
+    # A fixture of more than one test has entered a platform.
+    mark = local.entered.set(None)
+    yield
+    local.entered.reset(mark)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.places import ROOT, TESTS
 pytestmark = pytest.mark.slow
 
 CASES = TESTS / "typing"
-PROGRAMS = ("accepted.py", "flow.py", "interop.py")
+PROGRAMS = ("accepted.py", "flow.py", "forms.py", "interop.py")
 MISTAKES = ("misuse.txt", "refused.txt")
 Places = set[tuple[str, int]]
 

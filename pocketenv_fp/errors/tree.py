@@ -58,7 +58,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, cast
 
 import msgspec
 from returns.result import Failure, Result
@@ -83,6 +83,7 @@ __all__ = [
     "LoginTimeout",
     "MalformedToken",
     "NameTaken",
+    "Named",
     "NotLoggedIn",
     "NotRestored",
     "NotSupported",
@@ -132,6 +133,15 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.step}{which}, after {self.seconds:.3f} s"
 
 
+class Named(Protocol):
+    """A Sandbox, as far as errors know it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
 # Not frozen: contextmanager and add_note assign to an exception. Equality, hash and repr are written once here.
 # Generating them for each class would take a fifth of this library's import time.
 @dataclass(eq=False, repr=False)
@@ -158,10 +168,28 @@ class PocketenvError(Exception):
         """
         return cast("tuple[Place, ...]", self.__dict__.get("_where", ()))
 
-    def at(self, place: Place) -> Self:
-        """Return a copy of the error with ``place`` added. One error may be the result of several calls."""
+    @property
+    def sandbox(self) -> Named | None:
+        """The Sandbox of the step that failed, or None. It may still exist, also after a create of this program.
+
+        Its id, name and provider are sure. The rest may be older, or missing. `sandbox_of` returns it as the target of a
+        cleanup. Equality ignores it.
+
+        >>> from pocketenv_fp import create, exec
+        >>> (create | exec("make test", check=True))("my-box").failure().sandbox.name
+        'my-box'
+        """
+        return cast("Named | None", self.__dict__.get("_sandbox"))
+
+    def at(self, place: Place, sandbox: Named | None = None) -> Self:
+        """Return a copy of the error with ``place`` added, and with ``sandbox`` if it has none.
+
+        One error may be the result of several calls.
+        """
         moved = copy(self)
         moved.__dict__["_where"] = (*self.where, place)
+        if sandbox is not None:
+            moved.__dict__.setdefault("_sandbox", sandbox)
         return moved
 
     def __str__(self) -> str:
@@ -185,7 +213,9 @@ class PocketenvError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception.__reduce__ rebuilds from `args`, which lack keyword arguments.
-        state: dict[str, object] = {"_where": self.where} if self.where else {}
+        state: dict[str, object] = {
+            name: self.__dict__[name] for name in ("_where", "_sandbox", "_tail") if name in self.__dict__
+        }
         if notes := getattr(self, "__notes__", None):
             state["__notes__"] = list(notes)
         return (type(self), self._fields(), state) if state else (type(self), self._fields())
@@ -255,7 +285,8 @@ class ApiError(PocketenvError):
         text = self.message or self.error or "the platform refused the request"
         name = f" {self.error}" if self.error and self.error != text else ""
         where = f"{self.operation}: " if self.operation else ""
-        return f"{where}{text} ({self.status}{name})"
+        # An error of another program may be words alone: see `from_map`.
+        return f"{where}{text} ({self.status}{name})" if self.status else f"{where}{text}"
 
     def __str__(self) -> str:
         # The platform's only message when a provider refuses, for instance a command in a stopped sandbox.
@@ -361,12 +392,19 @@ class ServerError(ApiError):
 
 @dataclass(eq=False, repr=False)
 class NameTaken(ServerError):
-    """Another sandbox has that name. It may be another user's."""
+    """Another sandbox has that name. ``is_yours`` says whether it is yours. None means that this is not known."""
 
     advice: ClassVar[str] = "Choose another name, or use the sandbox that has it: get_sandbox(name)."
 
     status: int = 500
     error: str = "NameTaken"
+    is_yours: bool | None = None
+
+    def __str__(self) -> str:
+        if self.is_yours is None:
+            return super().__str__()
+        advice = "or use your sandbox of that name: create(name, exist_ok=True)" if self.is_yours else "it is not yours"
+        return f"{self.summary()}. Choose another name, {advice}."
 
 
 @dataclass(eq=False, repr=False)
@@ -491,13 +529,36 @@ class WorkerLost(PocketenvError):
 
 @dataclass(eq=False, repr=False)
 class CommandFailed(PocketenvError):
-    """A command ended with a non-zero ``exit_code``. Its output is in the fields, not in the message."""
+    """A command ended with a non-zero ``exit_code``. Its output is in the fields.
+
+    The message names the step and the sandbox. It ends with the last lines of stderr: see ``tail``.
+    """
 
     advice: ClassVar[str] = "Its output is in .stdout and .stderr."
 
     exit_code: int
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
+
+    @property
+    def tail(self) -> str:
+        """The last lines of stderr, as the message quotes them. Equality ignores it.
+
+        Passwords in URLs and the values of `from_env` are masked. It is empty with ``Config(hide_output=True)``.
+        """
+        return cast("str", self.__dict__.get("_tail", ""))
+
+    def quoting(self, tail: str) -> Self:
+        """Return a copy of the error whose message ends with ``tail``."""
+        quoted = copy(self)
+        quoted.__dict__["_tail"] = tail
+        return quoted
+
+    def __str__(self) -> str:
+        on = f", on the sandbox {self.sandbox.name}" if self.sandbox else ""
+        step = f" The step was {self.where[0].step}{on}." if self.where else ""
+        quoted = "".join(f"\n    {line}" for line in self.tail.split("\n")) if self.tail else ""
+        return f"{super().__str__()}{step}{f' The end of stderr:{quoted}' if quoted else ''}"
 
     def summary(self) -> str:
         return f"the command ended with exit code {self.exit_code}"
@@ -696,17 +757,17 @@ class ShellBusy(PocketenvError, TimeoutError):
 class SessionLost(ServerError):
     """The platform's AT Protocol session of this login is gone (500 AgentCreationError).
 
-    ``sandbox`` is the id of a sandbox that the create left and that could not be deleted. Otherwise it is empty.
+    ``left`` is the id of a sandbox that the create left and that could not be deleted. Otherwise it is empty.
     """
 
     advice: ClassVar[str] = "Log in to Pocketenv again, and set the new token."
 
     status: int = 500
     error: str = "AgentCreationError"
-    sandbox: str = ""
+    left: str = ""
 
     def __str__(self) -> str:
-        left = f" The sandbox {self.sandbox} was created and still exists: delete it." if self.sandbox else ""
+        left = f" The sandbox {self.left} was created and still exists: delete it." if self.left else ""
         return f"{super().__str__()}{left}"
 
 

@@ -208,7 +208,9 @@ def _has_card(value: object) -> bool:
 def _error(error: PocketenvError, title: str = "") -> str:
     name = type(error).__name__
     summary = error.summary()
-    advice = str(error).removeprefix(summary).removeprefix(".").strip()
+    # The card of a command shows its place and its output below.
+    is_command = isinstance(error, CommandFailed)
+    advice = error.advice if is_command else str(error).removeprefix(summary).removeprefix(".").strip()
     badge = _exit(error.exit_code) if isinstance(error, CommandFailed) else ""
     return _box(
         _head("bad", title or name, name if title else "", badge),

@@ -3,10 +3,13 @@ r"""The Pocketenv platform on this machine, for tests, demos and offline work.
 It is a real HTTP server on loopback with the platform's API and storage. State is in SQLite, commands are real processes, and
 secrets are really sealed. No account and no network is needed.
 
-    >>> from pocketenv_fp import Config, create, exec, local, start, using
-    >>> with local.platform() as p, using(Config(api_url=p.url, token=p.token)):
+    >>> from pocketenv_fp import create, exec, local, start
+    >>> with local.platform():
     ...     (create("box") | start | exec("echo hello")).unwrap().stdout
     'hello\n'
+
+Every call inside the block uses the platform and its token, in this thread or task, before the environment. Only a `using`
+block or a ``config=`` with an ``api_url`` comes first. Other processes get `Platform.environment`.
 
 `platform(...)` starts a platform of your own, with the options that it lists. `shared()` returns one platform for the whole
 process. The pytest fixture `pocketenv_local` uses it. `python -m pocketenv_fp.local` serves until Ctrl-C and prints the
@@ -102,6 +105,7 @@ Some things cannot work on one machine, or would put it at risk:
 import atexit
 import os
 import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from pocketenv_fp.extras import install_command
@@ -110,7 +114,10 @@ if TYPE_CHECKING:
     from pocketenv_fp.local.box import Container, Isolation, Limits, Network
     from pocketenv_fp.local.server import Platform
 
-__all__ = ["Platform", "platform", "shared"]
+__all__ = ["Platform", "entered", "platform", "shared"]
+
+entered: "ContextVar[Platform | None]" = ContextVar("pocketenv_fp.local.entered", default=None)
+"""The platform of the innermost `with` block, or None."""
 
 
 class _Shared:
@@ -140,7 +147,7 @@ def platform(
     container: "Container" = "0.7.8",
     exec_seconds: float = 300.0,
 ) -> "Platform":
-    """Start a platform. It runs until `Platform.close`, or until the end of its `with` block.
+    """Start a platform. It runs until `Platform.close`, or until the end of its `with` block, whose calls use it.
 
     `data`: folder for the state. By default a temporary one, removed at the end.
     `boot_delay`: seconds that a new sandbox stays INITIALIZING. Cloudflare has no delay.

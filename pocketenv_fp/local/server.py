@@ -13,13 +13,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from contextvars import Token
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
 
-from pocketenv_fp.local import actors, catalogue, claims, lifecycle, processes, services, storage
+from pocketenv_fp.local import actors, catalogue, claims, entered, lifecycle, processes, services, storage
 from pocketenv_fp.local.app import App
 from pocketenv_fp.local.box import (
     EXEC_SECONDS,
@@ -81,6 +82,7 @@ class Platform:
         exec_seconds: float = EXEC_SECONDS,
     ) -> None:
         self._closed = False
+        self._marks: list[Token[Platform | None]] = []
         self._pid = os.getpid()
         self._closing = threading.Lock()
         self._temporary = data is None
@@ -230,11 +232,15 @@ class Platform:
         self._let_go()
 
     def __enter__(self) -> Self:
+        self._marks.append(entered.set(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A block may end in another context, for instance that of a generator.
+        with contextlib.suppress(ValueError):
+            entered.reset(self._marks.pop())
         self.close()
 
     def __repr__(self) -> str:

@@ -17,6 +17,7 @@ from pocketenv_fp.pocketenv.actors import (
     list_sandboxes_by_actor,
     me,
 )
+from pocketenv_fp.pocketenv.backups import restore_backup
 from pocketenv_fp.pocketenv.creation import create, create_sandbox
 from pocketenv_fp.pocketenv.files import add_file, delete_file, get_file, iter_files, list_files, update_file
 from pocketenv_fp.pocketenv.integrations import create_integration, list_integrations
@@ -27,6 +28,7 @@ from pocketenv_fp.pocketenv.keys import (
     put_ssh_keys,
     put_tailscale_auth_key,
 )
+from pocketenv_fp.pocketenv.own import iter_my_sandboxes, my_sandboxes
 from pocketenv_fp.pocketenv.preferences import get_preferences, put_preferences
 from pocketenv_fp.pocketenv.sandboxes import claim_sandbox, get_sandbox, iter_sandboxes, list_sandboxes
 from pocketenv_fp.pocketenv.secrets import (
@@ -91,6 +93,7 @@ __all__ = [
     "get_variable",
     "get_volume",
     "iter_files",
+    "iter_my_sandboxes",
     "iter_sandboxes",
     "iter_sandboxes_by_actor",
     "iter_secrets",
@@ -105,10 +108,12 @@ __all__ = [
     "list_variables",
     "list_volumes",
     "me",
+    "my_sandboxes",
     "put_preferences",
     "put_ssh_keys",
     "put_tailscale_auth_key",
     "restart_service",
+    "restore_backup",
     "start_service",
     "stop_service",
     "sweep",

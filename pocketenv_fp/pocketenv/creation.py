@@ -29,6 +29,8 @@ from pocketenv_fp.http.xrpc import procedure, send, token_did
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
+from pocketenv_fp.pocketenv.existing import existing_or
+from pocketenv_fp.pocketenv.options import creation
 from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
 from pocketenv_fp.pocketenv.records import Unit, add_or_update, named, text
 from pocketenv_fp.pocketenv.sandboxes import look, look_if_needed, remove, shown, started
@@ -40,7 +42,6 @@ from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
-from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
 __all__ = ["Clone", "clone_by", "create", "create_sandbox", "noting"]
@@ -55,7 +56,7 @@ CLOCKS_APART = 30.0
 _turns = Turns()
 
 
-@step(str)
+@creation
 def create(
     name: SandboxName,
     *,
@@ -69,6 +70,7 @@ def create(
     topics: Sequence[Topic] | None = None,
     provider_credentials: Mapping[str, SecretText | FromEnv] | None = None,
     reuse: bool = False,
+    exist_ok: bool = False,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
@@ -102,8 +104,11 @@ def create(
     the same time may both get the sandbox. **Inside `managed`, `ephemeral` and `fan_out`**, a create with a repo and
     without ``reuse=True`` always makes a new sandbox: a start clones the repository, and the record has no repo.
 
+    **In a notebook cell that runs twice**, use ``exist_ok=True``. If you have a sandbox of that name, it is the result,
+    and nothing is sent to it. It may be stopped, and it does not get the other options. `managed` does not delete it.
+
     Failures: InvalidInput; NotSupported; EncryptionError; NameTaken if a sandbox or base image of any owner has the
-    name; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
+    name: ``is_yours`` says whether it is yours; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
     platform's AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that
     and deleted, or the error names it.
 
@@ -122,6 +127,7 @@ def create(
         topics: Topics, at most 50 characters each, visible to every user of the sandbox. Default: none.
         provider_credentials: Credentials by name: values, or `from_env`. None: those in the environment.
         reuse: True to accept an older sandbox with the same repo and base. Default: False.
+        exist_ok: True to return your sandbox of that name, if there is one. Default: False.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, exec, from_env, start
@@ -129,6 +135,8 @@ def create(
     <Success: ExecResult(stdout='test\n', stderr='', exit_code=0)>
     >>> create("my-box")
     <Failure: sandbox.putPreferences: the name my-box is taken (500 NameTaken). Choose another name, ...>
+    >>> create(name="my-box", exist_ok=True).map(lambda box: box.name)
+    <Success: my-box>
     >>> create(provider="daytona", secrets={"API_KEY": "sk-12345", "OTHER": from_env("MY_OTHER_KEY")})
     create(provider='daytona', secrets={'API_KEY': '***', 'OTHER': from_env('MY_OTHER_KEY')})
     >>> create("")
@@ -138,19 +146,20 @@ def create(
     shared = None if clone else repo
     marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
     wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
-    creation = _Creation(wanted, reuse=reuse)
+    work = _Creation(wanted, reuse=reuse)
     if clone is not None and repo is not None:
-        creation.clones(clone, repo)
+        work.clones(clone, repo)
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
     wrong = _unsendable([*texts, *(("topics", topic) for topic in topics or ())])
     if refusal := wrong or _unsupported(provider, env, secrets):
         return Failure(refusal)
-    taken = creation.take(env or {}, secrets or {})
+    taken = work.take(env or {}, secrets or {})
     credentials = taken if isinstance(taken, Failure) else sealed_credentials(provider, provider_credentials)
     if isinstance(credentials, Failure):
         return credentials
-    return creation.run({**body, **credentials.unwrap()}, None if shared is None else (shared, base))
+    made = partial(work.run, {**body, **credentials.unwrap()}, None if shared is None else (shared, base))
+    return existing_or(name, made) if exist_ok else made()
 
 
 create_sandbox = create
@@ -287,7 +296,7 @@ class _Creation:
                 "The platform may have created a sandbox with a random name and without an at-URI: "
                 "look for it in your list."
             )
-        return error if is_gone or not left else replace(error, sandbox=", ".join(box.id for box in left))
+        return error if is_gone or not left else replace(error, left=", ".join(box.id for box in left))
 
     def _left(self, provider: str, since: float) -> list[Sandbox]:
         token = settings().map(lambda found: found.token or "")

@@ -15,7 +15,7 @@ from pocketenv_fp.errors import ApiError, InvalidInput, NameTaken, PocketenvErro
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.decorators import checked
-from pocketenv_fp.pocketenv.sandboxes import get_sandbox
+from pocketenv_fp.pocketenv.sandboxes import get_sandbox, is_yours
 from pocketenv_fp.validation import Id, SandboxName, Text
 
 __all__ = ["Topic", "get_preferences", "put_preferences"]
@@ -129,5 +129,6 @@ def _refused(sandbox_id: str, name: str | None, error: PocketenvError) -> Result
     # The platform hides why. Only a look shows whether a sandbox or a base image has the name.
     looked = get_sandbox(name).value_or(None)
     if isinstance(looked, Sandbox) and looked.name == name and looked.id != sandbox_id:
-        return Failure(NameTaken(message=f"the name {name} is taken", operation=error.operation))
+        taken = f"the name {name} is taken"
+        return Failure(NameTaken(message=taken, operation=error.operation, is_yours=is_yours(looked)))
     return Failure(error)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config
+from pocketenv_fp.config import Config, settings
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.http.paging import walk
-from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send, token_did
 from pocketenv_fp.models import Page, Sandbox, Status
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import one_of, page_of
@@ -22,6 +22,7 @@ from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 __all__ = [
     "claim_sandbox",
     "get_sandbox",
+    "is_yours",
     "iter_sandboxes",
     "list_sandboxes",
     "look",
@@ -63,6 +64,14 @@ def get_sandbox(
     <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>
     """
     return send(query("sandbox.getSandbox", _found, {"id": id}, login=False))
+
+
+def is_yours(sandbox: Sandbox) -> bool | None:
+    """Return whether the current login owns the sandbox. None means that the answer or the token does not say it."""
+    # The DID is in the token, so no request is needed.
+    token = settings().map(lambda known: known.token or "").value_or("")
+    did = token_did(token)
+    return None if did is None or sandbox.owner is None else sandbox.owner.did == did
 
 
 def look(

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from returns.result import Failure, Result
 
+from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
@@ -88,7 +89,8 @@ def restore_backup(
 ) -> Result[None, PocketenvError]:
     """Restore a backup to its original directory. Returns None.
 
-    Failures: NotSupported on every provider except Cloudflare; ApiError for an unknown backup.
+    Without the sandbox, the call returns a step, and restores nothing. `pocketenv.restore_backup` takes the id alone,
+    and restores at once. Failures: NotSupported on every provider except Cloudflare; ApiError for an unknown backup.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -101,4 +103,4 @@ def restore_backup(
     """
     if refusal := unsupported(sandbox, "backups", "restore_backup"):
         return Failure(refusal)
-    return send(procedure("sandbox.restoreBackup", nothing, body={"backupId": backup_id}))
+    return pocketenv.restore_backup(backup_id)

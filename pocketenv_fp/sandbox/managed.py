@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
+from pocketenv_fp.plain_types import demand_type
 from pocketenv_fp.pocketenv.creation import create, noting
-from pocketenv_fp.redaction import SecretText
+from pocketenv_fp.pocketenv.options import Options
 from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, only, stand_in
@@ -21,12 +21,13 @@ from pocketenv_fp.runtime.signals import guarded, is_hurried, opened, sealed
 from pocketenv_fp.sandbox.lifecycle import delete
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.step import Step
-from pocketenv_fp.validation import Seconds, Text, wrong_value
+from pocketenv_fp.validation import Seconds, wrong_value
 
-__all__ = ["ephemeral", "managed", "topics_for"]
+__all__ = ["ephemeral", "managed", "sandbox_of", "topics_for"]
 
 A = TypeVar("A")
 C = TypeVar("C")
+E = TypeVar("E")
 
 
 @overload
@@ -136,23 +137,6 @@ def _release(
     return Success(None) if first is None else Failure(first)
 
 
-class Options(TypedDict, total=False):
-    """The options of `create`, without the name."""
-
-    base: Text
-    provider: Text
-    repo: Text | None
-    keep_alive: bool | None
-    env: Mapping[str, str | FromEnv] | None
-    secrets: Mapping[str, SecretText | FromEnv] | None
-    description: Text | None
-    topics: Sequence[str] | None
-    provider_credentials: Mapping[str, SecretText | FromEnv] | None
-    reuse: bool
-    token: Text | None
-    config: Config | None
-
-
 def _are_options(_: object, *, ttl: Seconds | None = None, **options: Unpack[Options]) -> None:
     _wrong_ttl(ttl)
     create(**options)
@@ -209,3 +193,29 @@ def topics_for(ttl: float | None) -> tuple[str, ...]:
         return (marks.EPHEMERAL,)
     expiry = stand_in("EXPIRY_TOPIC") if is_rehearsed() else marks.expiry_topic(time.time() + ttl)
     return (marks.EPHEMERAL, expiry)
+
+
+def sandbox_of(result: Result[Sandbox, E]) -> Result[Sandbox, E]:
+    """Return the Sandbox of a Success, or that of the step that failed. Use it to clean up after either.
+
+    A step skips a Failure, so ``box | delete`` deletes nothing after a start that failed. `managed` and `ephemeral` need
+    no such care: they also delete after an exception. Of a Failure, the Sandbox has its id, name and provider. The rest may
+    be older: use `refresh` before a command. Failures: the Failure itself, if no step on a sandbox failed, for
+    instance the create.
+
+    Args:
+        result: The Result of a pipeline to a Sandbox.
+
+    >>> from pocketenv_fp import create, delete, get_sandbox, sandbox_of, wait_until_running
+    >>> box = create("my-box", provider="daytona") | wait_until_running(timeout=0) | delete | wait_until_running
+    >>> box | delete
+    <Failure: sandbox.getSandbox: my-box is gone (404 SandboxNotFound). ...>
+    >>> sandbox_of(box).map(lambda box: box.name)
+    <Success: my-box>
+    """
+    demand_type("sandbox_of", "result", result, Result)
+    if isinstance(result, Success):
+        demand_type("sandbox_of", "the value of result", result.unwrap(), Sandbox)
+        return result
+    box = getattr(result.failure(), "sandbox", None)
+    return Success(box) if isinstance(box, Sandbox) else result

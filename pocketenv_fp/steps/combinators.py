@@ -67,36 +67,61 @@ def tap(target: A, step: Step[A, Any]) -> Result[A, PocketenvError]:
 
 
 @overload
-def gather(first: Step[A, B], /) -> Step[A, tuple[B]]: ...
+def gather(first: Step[A, B], /, *, parallel: bool = False) -> Step[A, tuple[B]]: ...
 @overload
-def gather(first: Step[A, B], second: Step[A, C], /) -> Step[A, tuple[B, C]]: ...
-@overload
-def gather(first: Step[A, B], second: Step[A, C], third: Step[A, D], /) -> Step[A, tuple[B, C, D]]: ...
+def gather(first: Step[A, B], second: Step[A, C], /, *, parallel: bool = False) -> Step[A, tuple[B, C]]: ...
 @overload
 def gather(
-    first: Step[A, B], second: Step[A, C], third: Step[A, D], fourth: Step[A, E], /
+    first: Step[A, B], second: Step[A, C], third: Step[A, D], /, *, parallel: bool = False
+) -> Step[A, tuple[B, C, D]]: ...
+@overload
+def gather(
+    first: Step[A, B], second: Step[A, C], third: Step[A, D], fourth: Step[A, E], /, *, parallel: bool = False
 ) -> Step[A, tuple[B, C, D, E]]: ...
 @overload
 def gather(
-    first: Step[A, B], second: Step[A, C], third: Step[A, D], fourth: Step[A, E], fifth: Step[A, F], /
+    first: Step[A, B],
+    second: Step[A, C],
+    third: Step[A, D],
+    fourth: Step[A, E],
+    fifth: Step[A, F],
+    /,
+    *,
+    parallel: bool = False,
 ) -> Step[A, tuple[B, C, D, E, F]]: ...
 @overload
-def gather(first: Step[A, B], /, *more: Step[A, B]) -> Step[A, tuple[B, ...]]: ...
+def gather(first: Step[A, B], /, *more: Step[A, B], parallel: bool = False) -> Step[A, tuple[B, ...]]: ...
 @combinator()
-def gather(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result[Any, PocketenvError]:
-    r"""Run steps one after the other on the same target. Returns a step to the tuple of their values.
+def gather(
+    target: Any, first: Step[Any, Any], /, *more: Step[Any, Any], parallel: bool = False
+) -> Result[Any, PocketenvError]:
+    r"""Run steps on the same target, one after the other. Returns a step to the tuple of their values.
 
-    The first Failure is the result, and the following steps are skipped.
+    The first Failure is the result, and the following steps are skipped. With ``parallel=True`` the steps run at the
+    same time, in threads. Then all of them run, and the result is the first Failure in their order. On Cloudflare, the
+    commands of one sandbox still run one after the other.
 
     Args:
         first: The first step.
         *more: Further steps.
+        parallel: True to run the steps at the same time. Default: False.
 
-    >>> from pocketenv_fp import create, exec, gather, list_ports, start, stdout
+    >>> from pocketenv_fp import create, exec, gather, get_sandbox, list_ports, start, stdout
     >>> create("my-box") | start | gather(exec("echo a") | stdout, list_ports)
     <Success: ('a\n', [])>
+    >>> "my-box" | gather(get_sandbox | exec("echo a") | stdout, get_sandbox | list_ports, parallel=True)
+    <Success: ('a\n', [])>
     """
-    return _gathered(target, (first, *more))
+    if not parallel:
+        return _gathered(target, (first, *more))
+    note(lambda: "the steps run at the same time")
+    if is_rehearsed():
+        return _gathered(target, (first, *more))
+    # Few programs run steps side by side.
+    from pocketenv_fp.steps.fan_out import collect, side_by_side
+
+    steps = (first, *more)
+    return collect(side_by_side(steps, [Success(target)] * len(steps))).map(tuple)
 
 
 def _gathered(target: Any, steps: Sequence[Step[Any, Any]]) -> Result[tuple[Any, ...], PocketenvError]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
 from functools import partial
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from pocketenv_fp.steps.trace import Trace
 
-__all__ = ["collect", "fan_out", "partition"]
+__all__ = ["collect", "fan_out", "partition", "side_by_side"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -142,6 +142,21 @@ def fan_out(
         raise ValueError("fan_out: max_workers must be at least 1")
     waiting = list(targets)
     steps = [_step_for(pipeline, target) for target in waiting]
+    return side_by_side(
+        steps, waiting, max_workers=max_workers, executor=executor, progress=progress, on_output=on_output
+    )
+
+
+def side_by_side(
+    steps: Sequence[Step[Any, B]],
+    waiting: Sequence[Any],
+    *,
+    max_workers: int = WORKERS,
+    executor: Executor | None = None,
+    progress: bool | Progress = False,
+    on_output: OnOutput = False,
+) -> Results[B]:
+    """Run each step on its target, many at once, as `fan_out` describes. Returns the Results in the order of the steps."""
     # Imported here: concurrent.futures is slow to import, and most programs use one sandbox.
     if reason := unopened("concurrent.futures.thread", "pocketenv_fp.steps.trace"):
         error = TransportError("connect", f"no thread was started: {reason}")

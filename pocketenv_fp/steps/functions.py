@@ -12,7 +12,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.redaction import function_name
 from pocketenv_fp.runtime.rehearsal import Unknown, note, rehearsing
 from pocketenv_fp.steps.operation import Curried
-from pocketenv_fp.steps.step import Applied, Step, is_step
+from pocketenv_fp.steps.step import Applied, Step, has_run, is_step
 
 __all__ = ["alt", "bind", "called", "lash", "map"]
 
@@ -69,8 +69,12 @@ def _method(rehearsed: str, *, safe: bool) -> Callable[[Callable[..., Any]], _Me
 
 def called(method: _Method, *args: Any) -> Step[Any, Any]:
     if not callable(args[-1]):
-        name = method.__name__
-        raise TypeError(f"{name}: expected a function, got {type(args[-1]).__name__}")
+        got = (
+            has_run(cast("Result[object, object]", args[-1]))
+            if isinstance(args[-1], Result)
+            else type(args[-1]).__name__
+        )
+        raise TypeError(f"{method.__name__}: expected a function, got {got}")
     return _CalledMethod(method, args, {})
 
 

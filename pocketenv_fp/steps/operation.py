@@ -15,9 +15,10 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.first_use import unopened_failure
+from pocketenv_fp.steps.advice import for_target
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
-from pocketenv_fp.steps.step import Applied, Step, is_step
+from pocketenv_fp.steps.step import Applied, Step, has_run, is_step
 from pocketenv_fp.validation import Arguments
 
 __all__ = [
@@ -94,7 +95,10 @@ class Curried:
         if not isinstance(target, self.accepts):
             raise TypeError(
                 f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
+                f"{for_target(target)}"
             )
+        if not args and not kwargs and isinstance(self, Operation) and self._has_required:
+            raise TypeError(self.needs_arguments())
         given = self.whole.read((target, *args), kwargs)
         if isinstance(given, InvalidInput):
             return Failure(given)
@@ -102,6 +106,10 @@ class Curried:
             return logged_in(self.function, *given)
         except (OSError, ImportError) as error:
             return unopened_failure(error, self.__name__)
+
+    @cached_property
+    def _has_required(self) -> bool:
+        return any(each.default is each.empty for each in self.arguments.signature.parameters.values())
 
     @property
     def needs(self) -> type | None:
@@ -127,8 +135,29 @@ class Curried:
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self.has_target(args, kwargs):
             return Applied(self, args[1:], kwargs)(args[0])
-        args, kwargs = self.arguments.bind(args, kwargs)
+        try:
+            args, kwargs = self.arguments.bind(args, kwargs)
+        except TypeError as error:
+            if args and (form := for_target(args[0])):
+                raise TypeError(f"{self.__name__} takes no {type(args[0]).__name__}{form}") from None
+            if self._begins_with_id(args, kwargs):
+                raise TypeError(f"{error}. {self._needs_target()}") from None
+            raise
         return Applied(self, tuple(map(_stored, args)), {name: _stored(value) for name, value in kwargs.items()})
+
+    def _begins_with_id(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        # Without the string, the rest is a call with a target.
+        if self.accepts is not Sandbox or not args or not isinstance(args[0], str):
+            return False
+        try:
+            self.arguments.bind(args[1:], kwargs)
+        except TypeError:
+            return False
+        return True
+
+    def _needs_target(self) -> str:
+        call = f"{self.__name__}(…)" if isinstance(self, Operation) else self.__name__
+        return f"If the first argument is the id or name of a sandbox, write get_sandbox(…) | {call}"
 
     @property
     def is_method(self) -> bool:
@@ -216,7 +245,8 @@ def demand_step(value: object, subject: str) -> None:
         return
     if isinstance(value, Curried):
         raise TypeError(f"{subject}: {value.needs_arguments()}")
-    raise TypeError(f"{subject}: expected a step, got {type(value).__name__}")
+    got = has_run(cast("Result[object, object]", value)) if isinstance(value, Result) else type(value).__name__
+    raise TypeError(f"{subject}: expected a step, got {got}")
 
 
 def operation(

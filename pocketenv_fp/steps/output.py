@@ -7,23 +7,44 @@ r"""Steps for the output of a command: as a string, as lines, as JSON, and a che
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp.config import hides_output
 from pocketenv_fp.errors import CommandFailed, DecodeError, PocketenvError
 from pocketenv_fp.models import ExecResult
+from pocketenv_fp.redaction import HIDDEN, printable, shorten, without_passwords
 from pocketenv_fp.steps.operation import step
 
 __all__ = ["check", "ended_well", "json_output", "lines", "stdout"]
 
 
-def ended_well(result: ExecResult) -> Result[ExecResult, PocketenvError]:
-    """Return the result of a command with exit code 0, else Failure(CommandFailed)."""
+TAIL_LINES = 5
+TAIL_CHARACTERS = 300
+
+
+def ended_well(result: ExecResult, hidden: Sequence[str] = ()) -> Result[ExecResult, PocketenvError]:
+    """Return the result of a command with exit code 0, else Failure(CommandFailed).
+
+    Its message ends with the last lines of stderr, in which the values of ``hidden`` are masked.
+    """
     if result.exit_code == 0:
         return Success(result)
-    return Failure(CommandFailed(result.exit_code, result.stdout, result.stderr))
+    error = CommandFailed(result.exit_code, result.stdout, result.stderr)
+    return Failure(error if hides_output() else error.quoting(_tail(result.stderr, hidden)))
+
+
+def _tail(text: str, hidden: Sequence[str]) -> str:
+    if "PRIVATE KEY" in text:
+        return HIDDEN
+    # The longest first: one value may be a part of another.
+    for value in sorted(hidden, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    last = without_passwords(text).rstrip().split("\n")[-TAIL_LINES:]
+    return "\n".join(shorten(printable(line), TAIL_CHARACTERS) for line in last)
 
 
 @step(ExecResult, safe=True)
@@ -37,8 +58,9 @@ def check(result: ExecResult) -> Result[ExecResult, PocketenvError]:
     >>> box = create("my-box") | start
     >>> box | exec("true") | check
     <Success: ExecResult(stdout='', stderr='', exit_code=0)>
-    >>> box | exec("ls /missing") | check
-    <Failure: the command ended with exit code 2. Its output is in .stdout and .stderr.>
+    >>> print((box | exec("ls /missing") | check).failure())
+    the command ended with exit code 2. Its output is in .stdout and .stderr. The step was check(). The end of stderr:
+        ls: cannot access '/missing': No such file or directory
     """
     return ended_well(result)
 

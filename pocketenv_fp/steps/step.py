@@ -29,15 +29,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overlo
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import Place, PocketenvError
+from pocketenv_fp.models import Job, Sandbox
 from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.redaction import Source, function_name, is_secret, shorten, shown, without_passwords
 from pocketenv_fp.runtime.rehearsal import rehearsing
+from pocketenv_fp.steps.advice import for_method
 from pocketenv_fp.steps.needs import Need, current, needs_of
 
 if TYPE_CHECKING:
     from pocketenv_fp.steps.operation import Curried
 
-__all__ = ["Applied", "Step", "identity", "is_step"]
+__all__ = ["Applied", "Step", "has_run", "identity", "is_step"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -101,22 +103,21 @@ class Step(Source, Generic[A_contra, B_co]):
         if isinstance(result, Failure):
             return result
         began = time.perf_counter()
+        sandbox: Sandbox | None = None
         for position, (applied, need) in enumerate(zip(self._steps, needs, strict=True), 1):
+            sandbox = _sandbox_in(result) or sandbox
             result = applied.perform(result, need)
             if isinstance(result, Failure):
-                return self._placed(result.failure(), applied, position, time.perf_counter() - began)
+                place = Place(_brief(applied), position, _brief(self), time.perf_counter() - began)
+                return _placed(result.failure(), place, sandbox)
         return result
-
-    def _placed(
-        self, error: PocketenvError, applied: Applied, position: int, seconds: float
-    ) -> Result[Any, PocketenvError]:
-        # With `bind` and `lash`, the error may be the caller's own.
-        is_ours = isinstance(cast("object", error), PocketenvError)
-        return Failure(error.at(Place(_brief(applied), position, _brief(self), seconds)) if is_ours else error)
 
     def __or__(self: Step[A, X | None], after: Step[X, C], /) -> Step[A, C]:
         following: object = after
         steps = getattr(following, "_steps", None)
+        if isinstance(following, Result):
+            got = has_run(cast("Result[object, object]", following))
+            raise TypeError(f"expected a step after |, got {got}")
         if steps is None and callable(following):
             from pocketenv_fp.steps.operation import Operation
 
@@ -195,6 +196,17 @@ class Step(Source, Generic[A_contra, B_co]):
 
         return functions.called(functions.lash, self, function)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"a step has no {name!r}{for_method(name)}")
+
+        def __rshift__(self, other: object) -> Any:
+            raise TypeError("steps are composed with |: write step | other")
+
+        def __rrshift__(self, other: object) -> Any:
+            raise TypeError("a step runs with |: write target | step")
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):
             return NotImplemented
@@ -224,8 +236,31 @@ class Step(Source, Generic[A_contra, B_co]):
         return source or "identity"
 
 
+def has_run(result: Result[object, object]) -> str:
+    """Return words for a Result in the place of a step: the call has run, and may have created a sandbox."""
+    if isinstance(result, Failure):
+        error = result.failure()
+        kind, box = f"a Failure ({type(error).__name__})", error.sandbox if isinstance(error, PocketenvError) else None
+    else:
+        kind, box = "a Success", _sandbox_in(result)
+    there = "" if box is None else f", and the sandbox {box.name} may exist"
+    return f"{kind}: the call has run already{there}. For a step, call it without its target: create, not create(name)"
+
+
 def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
     return isinstance(value, Step)
+
+
+def _sandbox_in(result: Result[object, object]) -> Sandbox | None:
+    value = result.unwrap()
+    if isinstance(value, Sandbox):
+        return value
+    return value.sandbox if isinstance(value, Job) else None
+
+
+def _placed(error: PocketenvError, place: Place, sandbox: Sandbox | None) -> Result[Any, PocketenvError]:
+    # With `bind` and `lash`, the error may be the caller's own.
+    return Failure(error.at(place, sandbox) if isinstance(cast("object", error), PocketenvError) else error)
 
 
 def _brief(step: Step[Any, Any]) -> str:

@@ -126,6 +126,7 @@ def call_everything() -> None:
     backups = sandbox.list_backups(box).unwrap()
     sandbox.restore_backup(box, backups[0].id).unwrap()
     sandbox.restore_backup(box, "no-such-backup").failure()
+    pocketenv.restore_backup(backups[0].id).unwrap()
     copy(box)
     settle(box)
     serve(box)
@@ -179,6 +180,8 @@ def list_people_and_sandboxes() -> None:
     pocketenv.list_sandboxes_by_actor(mine.did, is_running=True).unwrap()
     assert all(isinstance(item, Success) for item in pocketenv.iter_sandboxes(limit=1))
     assert all(isinstance(item, Success) for item in pocketenv.iter_sandboxes_by_actor(mine.did, limit=1))
+    pocketenv.my_sandboxes(topic="a").unwrap()
+    assert all(isinstance(item, Success) for item in pocketenv.iter_my_sandboxes(limit=1))
     pocketenv.get_terminal_token().unwrap()
 
 

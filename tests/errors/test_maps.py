@@ -9,13 +9,16 @@ import pickle
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Success
+from toolz import get_in  # pyright: ignore[reportUnknownVariableType]  # toolz has no types
 
 import pocketenv_fp
 from pocketenv_fp import (
@@ -29,7 +32,9 @@ from pocketenv_fp import (
     DeadlineExceeded,
     DecodeError,
     EncryptionError,
+    ExecResult,
     InvalidInput,
+    Job,
     JobNotFound,
     JobTimeout,
     LoginFailed,
@@ -39,19 +44,26 @@ from pocketenv_fp import (
     NotLoggedIn,
     NotRestored,
     NotSupported,
+    Page,
     PathNotFound,
     PathTaken,
     PocketenvError,
+    Port,
     ProfileNotFound,
     RateLimited,
     RecordNotFound,
     RepositoryTaken,
+    Sandbox,
     SandboxNotFound,
     ServerError,
     ServerTimeout,
     SessionLost,
     ShellBusy,
     ShellLost,
+    SshKey,
+    SshKeyPair,
+    Status,
+    TerminalToken,
     TransportError,
     Unauthorized,
     WaitTimeout,
@@ -82,7 +94,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     ServerTimeout: st.builds(ServerTimeout, st.floats(0.1, 1e6), st.integers(1, 65535), texts),
     NotRestored: st.builds(NotRestored, texts, texts, texts),
     PathNotFound: st.builds(PathNotFound, message=texts, operation=texts),
-    NameTaken: st.builds(NameTaken, message=texts, operation=texts),
+    NameTaken: st.builds(NameTaken, message=texts, operation=texts, is_yours=st.none() | st.booleans()),
     PathTaken: st.builds(PathTaken, message=texts, operation=texts),
     MalformedToken: st.builds(MalformedToken, message=texts, operation=texts),
     RepositoryTaken: st.builds(RepositoryTaken, message=texts, operation=texts),
@@ -102,7 +114,7 @@ KINDS: dict[type[PocketenvError], st.SearchStrategy[Any]] = {
     NotSupported: st.builds(NotSupported, texts, texts, texts),
     ShellLost: st.builds(ShellLost, texts),
     ShellBusy: st.builds(ShellBusy, st.floats(0.1, 1e6), texts),
-    SessionLost: st.builds(SessionLost, message=texts, operation=texts, sandbox=texts),
+    SessionLost: st.builds(SessionLost, message=texts, operation=texts, left=texts),
     ArchiveError: st.builds(ArchiveError, texts, texts),
     EncryptionError: st.builds(EncryptionError, texts),
 }
@@ -155,11 +167,130 @@ def test_a_map_of_a_failure_is_plain_data_that_json_carries(kind: type[Pocketenv
     assert json.loads(json.dumps(shape)) == shape
 
 
-@pytest.mark.parametrize("value", [None, 0, "", [], {"error": "not_logged_in"}, NotLoggedIn(), Success(1)], ids=repr)
-def test_any_value_is_carried_as_it_is(value: object) -> None:
+@pytest.mark.parametrize("value", [None, 0, 1.5, "", [], {"error": "not_logged_in"}, {"a": [1, {"b": None}]}], ids=repr)
+def test_plain_data_is_carried_as_it_is(value: object) -> None:
     shape = to_map(Success(value))
     assert shape == {"ok": value}
-    assert from_map(shape).unwrap() is value
+    assert from_map(shape).unwrap() == value
+
+
+MOMENT = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
+BOX = Sandbox(id="1", name="a", status=Status.RUNNING, topics=("x",), created_at=MOMENT, display_name="A")
+RAN = ExecResult("out\n", "", 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (RAN, {"stdout": "out\n", "stderr": "", "exit-code": 3}),
+        (
+            Port(8080, None, "https://a.example"),
+            {"port": 8080, "description": None, "preview-url": "https://a.example"},
+        ),
+        (Status.STOPPED, "stopped"),
+        (MOMENT, "2026-04-01T12:30:00Z"),
+        (Path("a/b"), "a/b"),
+        (Page((Port(1),), 7), [{"port": 1, "description": None, "preview-url": None}]),
+        ((1, [RAN]), [1, [{"stdout": "out\n", "stderr": "", "exit-code": 3}]]),
+        ({"ran": RAN}, {"ran": {"stdout": "out\n", "stderr": "", "exit-code": 3}}),
+        (Success(1), {"ok": 1}),
+        ([Failure(NotLoggedIn())], [{"error": "not_logged_in"}]),
+        (InvalidInput("a", "b"), {"type": "invalid_input", "field": "a", "reason": "b"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_to_map_is_deep(value: object, plain: object) -> None:
+    """Records, pages, lists and dicts become data that JSON can hold."""
+    shape = to_map(Success(value))
+    assert shape == {"ok": plain}
+    assert json.loads(json.dumps(shape)) == shape
+
+
+def test_to_map_of_a_sandbox_has_clojures_keywords() -> None:
+    """Names have hyphens, a status is in small letters, times are strings."""
+    shape = to_map(Success(BOX))
+    assert get_in(["ok", "status"], shape) == "running"
+    assert get_in(["ok", "created-at"], shape) == "2026-04-01T12:30:00Z"
+    assert get_in(["ok", "display-name"], shape) == "A"
+    assert get_in(["ok", "topics"], shape) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        TerminalToken("top-secret"),
+        SshKeyPair("top-secret", "b"),
+        SshKey(id="1", public_key="b", private_key="top-secret"),
+    ],
+    ids=repr,
+)
+def test_to_map_masks_what_a_record_hides(record: object) -> None:
+    """A stored map has no key in it."""
+    shape = to_map(Success([record]))
+    assert "top-secret" not in repr(shape)
+    assert "***" in repr(shape)
+
+
+KINDS_OF_VALUES: list[tuple[object, Any]] = [
+    (BOX, Sandbox),
+    (RAN, ExecResult),
+    ([Port(1), Port(2, "web")], list[Port]),
+    (Page((BOX,), 1), Page[Sandbox]),
+    (Job(BOX, "x"), Job),
+    (Status.INITIALIZING, Status),
+    ("text", str),
+    (None, None),
+    ({"exit_code": [1]}, dict[str, list[int]]),
+]
+
+
+@pytest.mark.parametrize(("value", "kind"), KINDS_OF_VALUES, ids=lambda each: repr(each)[:20])
+def test_from_map_of_a_kind_is_the_record(value: object, kind: Any) -> None:
+    """A map that went through JSON is read back as the record that it was."""
+    shape = json.loads(json.dumps(to_map(Success(value))))
+    assert from_map(shape, kind) == Success(value)
+
+
+def test_from_map_reads_other_spellings() -> None:
+    """Clojure has a map of sandboxes, keywords may have their colon, and the platform writes camelCase."""
+    listed = {"sandboxes": [{"id": "1", "name": "a", "status": ":running"}], "total": 3}
+    assert from_map({"ok": listed}, Page[Sandbox]) == Success(
+        Page((Sandbox(id="1", name="a", status=Status.RUNNING),), 3)
+    )
+    assert from_map({"ok": {"port": 1, "previewUrl": "u"}}, Port) == Success(Port(1, None, "u"))
+    assert from_map({"ok": {"stdout": "", "stderr": "", "exit_code": 1}}, ExecResult) == Success(ExecResult("", "", 1))
+
+
+@pytest.mark.parametrize(("value", "kind"), [({"id": 3}, Sandbox), ([], Sandbox), ("a", int), (3, Page[Sandbox])])
+def test_from_map_of_another_kind_raises(value: object, kind: Any) -> None:
+    """A value of another shape is not taken for the kind."""
+    with pytest.raises(ValueError, match="from_map: the value has another type"):
+        from_map({"ok": value}, kind)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("not_logged_in", NotLoggedIn()),
+        (":not-logged-in", NotLoggedIn()),
+        (":timeout", WaitTimeout()),
+        ("no route to host", ApiError(0, message="no route to host")),
+    ],
+)
+def test_from_map_of_a_string(words: str, error: PocketenvError) -> None:
+    """A plain string is a Failure with these words, and goes back as it came."""
+    assert from_map({"error": words}) == Failure(error)
+    if isinstance(error, ApiError):
+        assert to_map(Failure(error)) == {"error": words}
+        assert str(error) == "no route to host."
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if issubclass(kind, ApiError)])
+def test_to_map_of_every_api_error_has_status_and_body(kind: type[ApiError]) -> None:
+    """The place of the status and the message does not depend on the class."""
+    shape = to_map(Failure(kind(status=418, error="Teapot", message="short")))
+    assert get_in(["error", "status"], shape) == 418
+    assert get_in(["error", "body"], shape) == {"error": "Teapot", "message": "short"}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +321,13 @@ def test_keys_that_a_platform_adds_to_a_body_do_no_harm() -> None:
     assert from_map(shape) == Failure(SandboxNotFound(message="gone"))
 
 
-@pytest.mark.parametrize("body", [None, "gone", b"gone", ["gone"], 3], ids=repr)
+@pytest.mark.parametrize("body", ["gone", '{"message": "gone"}', {"message": "gone"}], ids=repr)
+def test_a_body_may_be_a_string(body: object) -> None:
+    """It is JSON, or the message itself."""
+    assert from_map({"error": {"status": 400, "body": body}}) == Failure(ApiError(400, "", "gone"))
+
+
+@pytest.mark.parametrize("body", [None, b"gone", ["gone"], {"message": 3}, 3], ids=repr)
 def test_a_body_that_is_no_map_leaves_the_status(body: object) -> None:
     assert from_map({"error": {"status": 400, "body": body}}) == Failure(ApiError(400))
 
@@ -280,7 +417,7 @@ EXAMPLES: list[PocketenvError] = [
     NotSupported("vscode", "daytona", "Run an editor in the sandbox."),
     ShellLost("sandbox.exec"),
     ShellBusy(40.0, "sandbox.exec"),
-    SessionLost(message="no session", sandbox="sandbox_1"),
+    SessionLost(message="no session", left="sandbox_1"),
     ArchiveError("leads outside", "../x"),
     EncryptionError("the value is not valid Unicode"),
 ]

@@ -114,6 +114,9 @@ def test_a_backup_puts_a_directory_back(box: Sandbox) -> None:
     (box | exec("echo two > d/a; touch d/b")).unwrap()
     assert (box | restore_backup(backup.id)) == Success(None)
     assert (box | exec("cat d/*")).unwrap().stdout == "one\n"
+    (box | exec("rm d/a")).unwrap()
+    assert pocketenv.restore_backup(backup.id) == Success(None)
+    assert (box | exec("cat d/*")).unwrap().stdout == "one\n"
     assert isinstance((create(provider="daytona")("x") | create_backup("/workspace")).failure(), NotSupported)
 
 

@@ -170,6 +170,72 @@ def test_the_same_name_again_is_taken_whoever_has_it(place: local.Platform) -> N
         assert mine() == []
 
 
+def test_create_takes_the_name_by_keyword() -> None:
+    """The name may stand anywhere, and must be a string."""
+    assert create(description="d", name="by-name").map(lambda box: (box.name, box.description)) == Success(
+        ("by-name", "d")
+    )
+    with pytest.raises(TypeError, match="create takes a str or a Result of one, not int"):
+        create(name=cast("Any", 3))
+    with pytest.raises(TypeError, match="argument"):
+        cast("Any", create)("by-position", name="by-name")
+
+
+def test_name_taken_says_whose_it_is(place: local.Platform) -> None:
+    """The owner of a sandbox or base image is compared with the token. A sandbox without an owner may be anyone's."""
+    create("wanted").unwrap()
+    somebody = Config(token=place.new_user("another.test"))
+    for config, is_yours in ((None, True), (somebody, False)):
+        error = create("wanted", config=config).failure()
+        assert isinstance(error, NameTaken)
+        assert error.is_yours is is_yours
+        assert ("exist_ok=True" in str(error)) is is_yours
+    unowned = get_sandbox(place.new_ownerless_sandbox()).unwrap()
+    assert unowned is not None
+    for name, whose in (("openclaw", False), (unowned.name, None)):
+        taken = create(name).failure()
+        assert isinstance(taken, NameTaken)
+        assert taken.is_yours is whose
+
+
+def test_create_exist_ok_twice_is_one_sandbox(place: local.Platform) -> None:
+    """The second create finds the sandbox as it is, and sends one look."""
+    first = create("cell", exist_ok=True, env={"STAGE": "test"}).unwrap()
+    stopped = (Success(first) | stop).unwrap()
+    place.calls.clear()
+    assert create("cell", exist_ok=True, env={"STAGE": "live"}) == Success(stopped)
+    assert [name.removeprefix("io.pocketenv.") for name, _ in place.calls] == [LOOK]
+    assert mine() == ["cell"]
+
+
+def test_create_exist_ok_takes_no_other_owner(place: local.Platform) -> None:
+    """A sandbox of another user, and a base image, are no sandbox of the caller."""
+    create("wanted", config=Config(token=place.new_user("third.test"))).unwrap()
+    place.calls.clear()
+    for name in ("wanted", "openclaw"):
+        error = create(name, exist_ok=True).failure()
+        assert isinstance(error, NameTaken)
+        assert not error.is_yours
+    assert {name.removeprefix("io.pocketenv.") for name, _ in place.calls} == {LOOK}
+
+
+def test_create_exist_ok_after_another_create(place: local.Platform) -> None:
+    """Another program may create the sandbox between the look and the create."""
+    box = create("raced").unwrap()
+    with place.faults.on(LOOK, Garbage(body=b"{}"), times=1) as planned:
+        assert create("raced", exist_ok=True).map(lambda found: found.id) == Success(box.id)
+    assert planned.played == 1
+    assert mine() == ["raced"]
+
+
+@pytest.mark.parametrize("fault", [Refuse(502), Drop()], ids=["502", "dropped"])
+def test_create_exist_ok_needs_the_look(place: local.Platform, fault: Fault) -> None:
+    """Without an answer of the look nothing is created."""
+    with place.faults.on(LOOK, fault):
+        assert isinstance(create("unseen", exist_ok=True).failure(), (ServerError, TransportError))
+    assert mine() == []
+
+
 def test_an_answer_that_says_renamed_and_did_nothing_is_no_success(place: local.Platform) -> None:
     with place.faults.on(PUT, Garbage(body=b"")):
         error = create("silent").failure()
@@ -670,19 +736,19 @@ def test_create_without_a_session_deletes_what_was_made() -> None:
     ]
     platform = Lost([shown_as(1), *others])
     error = lost(platform, token_of(did=DID))
-    assert (error.sandbox, error.operation) == ("", CREATE)
+    assert (error.left, error.operation) == ("", CREATE)
     assert platform.asked == [CREATE, LIST, f"{DELETE}?id=sandbox_1"]
 
 
 def test_create_without_a_session_names_what_stays() -> None:
     error = lost(Lost([shown_as(1)], deletes=502), token_of(did=DID))
-    assert error.sandbox == "sandbox_1"
+    assert error.left == "sandbox_1"
     assert "sandbox_1 was created and still exists" in str(error)
 
 
 def test_create_without_a_session_deletes_none_of_several() -> None:
     platform = Lost([shown_as(1), shown_as(2)])
-    assert lost(platform, token_of(did=DID)).sandbox == "sandbox_1, sandbox_2"
+    assert lost(platform, token_of(did=DID)).left == "sandbox_1, sandbox_2"
     assert platform.asked == [CREATE, LIST]
 
 
@@ -769,10 +835,10 @@ def test_a_step_shows_names_and_hides_secrets() -> None:
 
 @pytest.mark.parametrize("place_of_it", ["secrets", "provider_credentials"])
 def test_a_step_with_a_secret_under_a_name_is_not_pickled(place_of_it: str) -> None:
-    step: Any = create(**{place_of_it: {"A": from_env("MY_A"), "B": SECRET}})  # type: ignore[call-overload]
+    step = cast("Any", create)(**{place_of_it: {"A": from_env("MY_A"), "B": SECRET}})
     with pytest.raises(pickle.PicklingError, match=rf"{place_of_it} is a secret: use {place_of_it}=\{{…: from_env"):
         pickle.dumps(step | start)
-    kept: Any = create(**{place_of_it: {"A": from_env("MY_A")}})  # type: ignore[call-overload]
+    kept = cast("Any", create)(**{place_of_it: {"A": from_env("MY_A")}})
     assert pickle.loads(pickle.dumps(kept)) == kept
     assert eval(repr(kept), {"create": create, "from_env": from_env}) == kept
 

@@ -52,7 +52,7 @@ from pocketenv_fp import (
     when,
 )
 from pocketenv_fp.local.faults import Refuse, Slow
-from pocketenv_fp.sandbox.managed import Options
+from pocketenv_fp.pocketenv.options import Options
 from pocketenv_fp.steps.operation import step
 
 REPO = "file:///no/such/repository"

@@ -145,6 +145,21 @@ def test_pipelines_run_in_the_workers_and_come_back_in_order(pool: Executor) -> 
     assert os.getpid() not in workers
 
 
+def double(text: str) -> int:
+    """A function of this module."""
+    return 2 * int(text)
+
+
+def test_dask_runs_named_functions(pool: Executor) -> None:
+    """A pipeline with .map and .bind of named functions crosses to the workers."""
+    parsed = create | start | exec("echo 21") | stdout.map(double).map(str)
+    assert fan_out(parsed, ["a", "b"], executor=pool) == [Success("42")] * 2
+    failed = create | start | exec("exit 3", check=True)
+    (error,) = [error for _, error in fan_out(failed, ["c"], executor=pool).failed]
+    assert error.sandbox is not None
+    assert error.sandbox.name == "c"
+
+
 def test_a_failure_crosses_with_its_notes_and_where_it_happened(pool: Executor, platform: local.Platform) -> None:
     fails: Step[Sandbox, object] = tap(exec("test $NAME != b", env={"NAME": "b"}, check=True))
     with platform.faults.on("sandbox.deleteSandbox", Refuse(502)):

@@ -262,7 +262,7 @@ def test_a_mistake_with_a_secret_does_not_quote_it(call: Any) -> None:
     [
         ((3,), "command: expected str, got int"),
         (("ls", "-la"), "args: expected a list of str, got str"),
-        ((), "'command'"),
+        ((), "command"),
         (("ls", (), "/tmp"), "positional"),
     ],
     ids=["wrong type", "text for a list", "missing", "surplus"],
@@ -272,6 +272,34 @@ def test_a_data_first_call_checks_its_arguments_like_a_curried_one(arguments: An
         exec(*arguments)
     with pytest.raises(TypeError, match=field):
         exec(BOX, *arguments)
+
+
+PLAIN_IDS: dict[str, Any] = {
+    "delete": lambda: delete("my-box"),  # type: ignore[call-overload]
+    "exec": lambda: exec("my-box", "ls"),
+    "start": lambda: start("my-box", repo="https://example.org/a.git"),  # type: ignore[call-overload]
+    "restore_backup": lambda: restore_backup("my-box", "bk-1"),  # type: ignore[call-overload]
+}
+
+
+@pytest.mark.parametrize("name", PLAIN_IDS)
+def test_operation_of_an_id_says_what_to_write(name: str) -> None:
+    """A string in the place of a sandbox is a TypeError with the form that looks the sandbox up."""
+    with pytest.raises(TypeError, match=rf"^{name}: .*write get_sandbox\(…\) \| {name}"):
+        PLAIN_IDS[name]()
+
+
+def test_operation_of_another_type_is_no_id() -> None:
+    """The advice is for strings, and only where the rest is a whole call."""
+    calls: list[Any] = [
+        lambda: delete(3),  # type: ignore[call-overload]
+        lambda: exec("ls", (), "/tmp"),  # type: ignore[call-overload]
+        lambda: exec(3, "ls"),  # type: ignore[call-overload]
+    ]
+    for call in calls:
+        with pytest.raises(TypeError) as raised:
+            call()
+        assert "get_sandbox" not in str(raised.value)
 
 
 class Cloud(enum.StrEnum):

@@ -103,6 +103,18 @@ def test_alt_is_a_functor_of_errors(step: Step[Count, Count], target: Any) -> No
     assert outcome(twice(target)) == outcome(step.alt(lambda _: 1)(target))
 
 
+@given(steps, functions, targets)
+def test_map_and_alt_are_a_bifunctor(step: Step[Count, Count], f: Any, target: Any) -> None:
+    """One changes the value and the other the error, so their order does not matter."""
+
+    def name(error: object) -> str:
+        return f"error of {type(error).__name__}"
+
+    assert outcome(step.map(f).alt(name)(target)) == outcome(step.alt(name).map(f)(target))
+    assert outcome(step.map(lambda value: value).alt(lambda error: error)(target)) == outcome(step(target))
+    assert outcome(step.map(f).alt(name)(target)) == outcome(passed_by(target) or step(target).map(f).alt(name))
+
+
 @given(steps, handlers, targets)
 def test_lash_is_that_of_a_result(step: Step[Count, Count], handler: Any, target: Any) -> None:
     """Lash answers the step's own failure, and no failure from before it."""

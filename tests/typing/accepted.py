@@ -32,6 +32,7 @@ from pocketenv_fp import (
     ServiceLogs,
     SshKey,
     SshKeyPair,
+    Status,
     Step,
     TailscaleAuthKey,
     TerminalToken,
@@ -93,6 +94,7 @@ from pocketenv_fp import (
     retrying,
     run_code,
     sandbox,
+    sandbox_of,
     send_input,
     service_logs,
     set_secret,
@@ -251,14 +253,19 @@ def what_the_account_functions_give(id: str) -> None:
         ),
         Boxed,
     )
+    assert_type(create(name="x", description="…", exist_ok=True), Boxed)
+    assert_type(create(exist_ok=True), Step[str, Sandbox])
     assert_type(pocketenv.generate_ssh_keys("me@here"), Result[SshKeyPair, PocketenvError])
     assert_type(
         pocketenv.generate_ssh_keys().bind(lambda pair: set_ssh_keys(create("x"), *pair)),
         Result[SshKey, PocketenvError],
     )
     assert_type(pocketenv.claim_sandbox(id), Boxed)
+    assert_type(pocketenv.restore_backup(id), Result[None, PocketenvError])
     assert_type(pocketenv.get_terminal_token(), Result[TerminalToken, PocketenvError])
     assert_type(pocketenv.iter_sandboxes(limit=3), Iterator[Result[Sandbox, PocketenvError]])
+    assert_type(pocketenv.my_sandboxes(status=Status.STOPPED, topic="ci"), Result[Page[Sandbox], PocketenvError])
+    assert_type(pocketenv.iter_my_sandboxes(), Iterator[Result[Sandbox, PocketenvError]])
     assert_type(pocketenv.iter_sandboxes_by_actor(id, is_running=True), Iterator[Result[Sandbox, PocketenvError]])
     assert_type(pocketenv.get_preferences(id), Result[Preferences, PocketenvError])
     assert_type(pocketenv.put_preferences(id, name="another", topics=()), Result[None, PocketenvError])
@@ -328,6 +335,7 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(create("x") | tap(exec("make") | check) | tap(list_ports) | exec("ls"), Ran)
     assert_type(get_sandbox("x") | tap(start) | exec("ls"), Ran)
     assert_type(gather(start), Step[Sandbox, tuple[Sandbox]])
+    assert_type(gather(start, list_ports, parallel=True), Step[Sandbox, tuple[Sandbox, list[Port]]])
     assert_type(
         box | gather(exec("a"), exec("b") | stdout, list_ports, start, exec("c") | lines),
         Result[tuple[ExecResult, str, list[Port], Sandbox, list[str]], PocketenvError],
@@ -348,6 +356,7 @@ def what_the_combinators_give(box: Sandbox, made: Boxed) -> None:
     assert_type(within(5, start) | exec("ls"), Step[Sandbox, ExecResult])
     assert_type(create("x") | within(0.5, start | exec("ls") | stdout), Result[str, PocketenvError])
     assert_type(managed(start | exec("ls")), Step[str, ExecResult])
+    assert_type(sandbox_of(made) | delete, Boxed)
     assert_type(managed(exec("ls"), acquire=create(provider="daytona") | start)("x"), Ran)
     assert_type(managed(exec("ls"), release=stop | delete)("x"), Ran)
     assert_type(ephemeral(start, ttl=3600)("x"), Boxed)

@@ -78,6 +78,9 @@ def results(box: Sandbox) -> None:
     assert_type((box | start).failure(), PocketenvError)
     assert_type(to_map(box | stop), OkMap | ErrorMap)
     assert_type(raise_for(from_map({"ok": 3})) is None, bool)
+    assert_type(from_map({"ok": {}}, ExecResult), Ran)
+    assert_type(from_map({"ok": []}, Page[Secret]), Result[Page[Secret], PocketenvError])
+    assert_type(from_map({"ok": []}, list[str]), Result[list[str], PocketenvError])
     done: Result[int, PocketenvError] = Result.do(
         ran.exit_code + again.exit_code for ran in exec(box, "a") for again in exec(box, "b")
     )

@@ -13,11 +13,11 @@ from pocketenv_fp.models import ExecResult, Job, Piece, Sandbox
 from pocketenv_fp.runtime.deadline import brief, limited, unlimited
 from pocketenv_fp.runtime.signals import guarded, opened, sealed
 from pocketenv_fp.sandbox.commands import job_lines as lines
-from pocketenv_fp.sandbox.commands.exec import Env, OnOutput
+from pocketenv_fp.sandbox.commands.exec import Env, OnOutput, hidden_values
 from pocketenv_fp.sandbox.commands.job_follow import ended, follow_to_the_end
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place, Work, read_look
-from pocketenv_fp.sandbox.commands.wire_form import Command
+from pocketenv_fp.sandbox.commands.wire_form import Command, environment
 from pocketenv_fp.steps.output import ended_well
 
 __all__ = ["CLEANING_SECONDS", "new_id", "run_durably", "run_to_the_end"]
@@ -45,7 +45,10 @@ def run_durably(
         with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
             asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
     result = looked.bind(partial(ended, output=output))
-    return result.bind(ended_well) if check else result
+    if not check:
+        return result
+    hidden = environment(env).map(partial(hidden_values, env)).value_or([])
+    return result.bind(partial(ended_well, hidden=hidden))
 
 
 def run_to_the_end(

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast, overload
 
 import msgspec
@@ -29,7 +30,7 @@ from pocketenv_fp.steps.output import ended_well
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "OnOutput", "exec", "finite", "ran", "ran_or_followed", "sh", "without_values"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "sh", "without_values"]
 
 Env = Mapping[str, str | FromEnv]
 OnOutput = Callable[[Piece], object] | bool
@@ -193,7 +194,7 @@ def ran(
     if isinstance(values, Failure):
         return values
     command = command._replace(env=values.unwrap())
-    read = [values.unwrap()[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
+    hidden = hidden_values(env, values.unwrap())
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form
@@ -208,9 +209,14 @@ def ran(
     began = time.monotonic()
     answer = send(call)
     if isinstance(answer, Failure):
-        return Failure(without_values(shell.cause(answer.failure(), command, time.monotonic() - began), read))
+        return Failure(without_values(shell.cause(answer.failure(), command, time.monotonic() - began), hidden))
     ended = output(answer.unwrap(), command, provider)
-    return ended.bind(ended_well) if check else ended
+    return ended.bind(partial(ended_well, hidden=hidden)) if check else ended
+
+
+def hidden_values(env: Env | None, values: Mapping[str, str]) -> list[str]:
+    """Return the values in ``env`` that were read from the environment of this machine. They may be secret."""
+    return [values[name] for name, value in (env or {}).items() if isinstance(value, FromEnv)]
 
 
 def _work_seconds(command: Command, provider: Provider) -> float:

@@ -34,6 +34,7 @@ from pocketenv_fp import (
     ShellLost,
     Status,
     TransportError,
+    check,
     create,
     delete_service,
     exec,
@@ -47,6 +48,7 @@ from pocketenv_fp import (
     start,
     stop,
     stop_service,
+    using,
 )
 from pocketenv_fp.local.faults import Slow
 from pocketenv_fp.providers import Provider, provider_of
@@ -224,6 +226,51 @@ def test_an_exit_code_is_the_commands_own(box: Sandbox, code: int, cwd: str | No
         assert checked == Success(ExecResult("out\n", "err\n", 0))
     else:
         assert checked == Failure(CommandFailed(code, "out\n", "err\n"))
+
+
+# The message of a command that failed
+
+
+def test_exec_failure_shows_command_and_sandbox(box: Sandbox) -> None:
+    """The message has the step as it prints, the sandbox and the last lines of stderr."""
+    error = exec(box, "seq 9 >&2; echo out; exit 3", check=True).failure()
+    assert isinstance(error, CommandFailed)
+    assert str(error) == (
+        "the command ended with exit code 3. Its output is in .stdout and .stderr. The step was "
+        f"exec('seq 9 >&2; echo out; exit 3', check=True), on the sandbox {box.name}. The end of stderr:\n"
+        "    5\n    6\n    7\n    8\n    9"
+    )
+    assert "stderr:" not in str(exec(box, "echo out; exit 3", check=True).failure())
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_exec_failure_masks_in_the_tail(box: Sandbox, monkeypatch: pytest.MonkeyPatch, *, durable: bool) -> None:
+    """Values from the environment, passwords in URLs, keys and control characters are not quoted."""
+    monkeypatch.setenv("MY_KEY", "sk-12345")
+    monkeypatch.setenv("MY_LONG_KEY", "sk-12345-long")
+    env = {"KEY": from_env("MY_KEY"), "LONG": from_env("MY_LONG_KEY")}
+    line = "echo key $KEY $LONG >&2; echo 'https://me:pw@example.com \\033[31m' >&2; exit 3"
+    error = exec(box, line, env=env, check=True, durable=durable).failure()
+    assert isinstance(error, CommandFailed)
+    assert error.tail.split("\n") == ["key *** ***", "https://***@example.com \\033[31m"]
+    assert "sk-12345" in error.stderr
+    assert "sk-12345" not in f"{error}{error!r}"
+    key = exec(box, "echo '-----BEGIN PRIVATE KEY-----' >&2; echo body >&2; exit 3", check=True).failure()
+    assert str(key).endswith("The end of stderr:\n    ***")
+
+
+def test_exec_failure_without_output(box: Sandbox) -> None:
+    """With hide_output the message has no output, for a call, a block and a check."""
+    line, hidden = "echo top-secret >&2; exit 3", Config(hide_output=True)
+    with using(hidden):
+        errors = [exec(box, line, check=True).failure(), (box | exec(line) | check).failure()]
+        shown = exec(box, line, check=True, config=Config(hide_output=False)).failure()
+    errors.append(exec(box, line, check=True, config=hidden).failure())
+    for error in errors:
+        assert isinstance(error, CommandFailed)
+        assert (error.tail, error.stderr) == ("", "top-secret\n")
+        assert "top-secret" not in str(error).replace("echo top-secret", "")
+    assert str(shown).endswith("The end of stderr:\n    top-secret")
 
 
 @pytest.mark.parametrize("signal", ["KILL", "TERM", "HUP", "SEGV"])

@@ -1,0 +1,134 @@
+"""Your own sandboxes, by status and topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from returns.result import Failure, Result, Success
+
+from pocketenv_fp.config import Config, settings
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.http.xrpc import token_did
+from pocketenv_fp.models import Page, Sandbox, Status
+from pocketenv_fp.plain_types import demand_type
+from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.decorators import checked, iterates
+from pocketenv_fp.pocketenv.sandboxes import look
+from pocketenv_fp.validation import Limit, Offset, Text
+
+__all__ = ["iter_my_sandboxes", "my_sandboxes"]
+
+
+@checked
+def my_sandboxes(
+    *,
+    limit: Limit = 30,
+    offset: Offset = 0,
+    status: Status | None = None,
+    topic: Text | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Result[Page[Sandbox], PocketenvError]:
+    """List your own sandboxes, newest first. Returns a Page of Sandbox.
+
+    It is one request without a filter, and for RUNNING. The platform has no other filter. So for another ``status`` all
+    your sandboxes are requested, and for a ``topic`` each of them is looked up. ``total`` is then the number of matches.
+    Failures: InvalidInput for a limit below 1 or an offset below 0.
+
+    Args:
+        limit: Maximal number of records, at least 1. Default: 30.
+        offset: Number of records to skip, at least 0. Default: 0.
+        status: Status of the sandboxes. Default: any.
+        topic: A topic that they must have. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
+    >>> from pocketenv_fp import Status, create, my_sandboxes, stop
+    >>> (create("one"), create("two", topics=["demo"]), create("three") | stop)
+    (<Success: ...>, <Success: ...>, <Success: ...>)
+    >>> my_sandboxes().map(lambda page: [box.name for box in page])
+    <Success: ['three', 'two', 'one']>
+    >>> my_sandboxes(status=Status.STOPPED).map(lambda page: ([box.name for box in page], page.total))
+    <Success: (['three'], 1)>
+    >>> my_sandboxes(topic="demo").map(lambda page: [box.topics for box in page])
+    <Success: [('demo',)]>
+    """
+    _demand_status("my_sandboxes", status)
+    if topic is None and status in {None, Status.RUNNING}:
+        is_running = status is Status.RUNNING
+        return _own_did().bind(
+            lambda did: list_sandboxes_by_actor(did, limit=limit, offset=offset, is_running=is_running)
+        )
+    found: list[Sandbox] = []
+    for box in iter_my_sandboxes(status=status, topic=topic):
+        if not isinstance(box, Success):
+            return Failure(box.failure())
+        found.append(box.unwrap())
+    return Success(Page(tuple(found[offset : offset + limit]), len(found)))
+
+
+@iterates
+def iter_my_sandboxes(
+    *,
+    limit: Limit = 100,
+    status: Status | None = None,
+    topic: Text | None = None,
+    token: Text | None = None,
+    config: Config | None = None,
+) -> Iterator[Result[Sandbox, PocketenvError]]:
+    """Iterate over all your sandboxes. Returns an iterator of Results, and requests pages when needed.
+
+    With a ``topic``, each sandbox is looked up. If a request fails, its Failure is the last item. An inconsistent list
+    ends with a DecodeError.
+
+    Args:
+        limit: Records per request, at least 1. Default: 100.
+        status: Status of the sandboxes. Default: any.
+        topic: A topic that they must have. Default: none.
+        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
+
+    >>> from pocketenv_fp import create, iter_my_sandboxes
+    >>> (create("one"), create("two", topics=["demo"]))
+    (<Success: ...>, <Success: ...>)
+    >>> [box.unwrap().name for box in iter_my_sandboxes(topic="demo")]
+    ['two']
+    """
+    _demand_status("iter_my_sandboxes", status)
+    did = _own_did()
+    if not isinstance(did, Success):
+        return iter((Failure(did.failure()),))
+    boxes = iter_sandboxes_by_actor(did.unwrap(), limit=limit, is_running=status is Status.RUNNING)
+    return _matching(boxes, status, topic)
+
+
+def _demand_status(function: str, status: object) -> None:
+    # A string would be read as a status, and a misspelt one as UNKNOWN.
+    demand_type(function, "status", status, Status | None)
+
+
+def _own_did() -> Result[str, PocketenvError]:
+    """Return the DID in the token, or that of your profile."""
+    did = token_did(settings().map(lambda known: known.token or "").value_or(""))
+    return me().map(lambda profile: profile.did) if did is None else Success(did)
+
+
+def _matching(
+    boxes: Iterator[Result[Sandbox, PocketenvError]], status: Status | None, topic: str | None
+) -> Iterator[Result[Sandbox, PocketenvError]]:
+    for each in boxes:
+        if not isinstance(each, Success):
+            yield each
+            return
+        box = each.unwrap()
+        if status is not None and box.status is not status:
+            continue
+        if topic is None:
+            yield each
+            continue
+        # The list leaves the topics out.
+        looked = look(box)
+        if isinstance(looked, Success):
+            if topic in (looked.unwrap().topics or ()):
+                yield looked
+        elif not isinstance(looked.failure(), SandboxNotFound):
+            yield looked
+            return

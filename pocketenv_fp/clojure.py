@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, TypeAlias, cast
@@ -64,7 +65,7 @@ def _function(name: str, call: Call, words: str, more: str) -> Callable[..., Map
 
 def _box(name: str, value: Any) -> Box:
     if isinstance(value, Result):
-        return cast("Result[Any, PocketenvError]", value).bind(lambda inner: _box(name, inner))
+        return cast("Result[Any, PocketenvError]", value).bind(partial(_box, name))
     if isinstance(value, Sandbox):
         return Success(value)
     fields = cast("Map", value).get("ok", value) if isinstance(value, Mapping) else value
@@ -132,11 +133,11 @@ def _exec(box: Box, cmd: str, args: Sequence[str] = (), **options: Any) -> Resul
 
 
 def _set_secret(box: Box, name: str, value: Any, **options: Any) -> Result[None, PocketenvError]:
-    return box.bind(lambda at: account.add_secret(at.id, name, value, **options))
+    return box if isinstance(box, Failure) else account.add_secret(box.unwrap().id, name, value, **options)
 
 
 def _delete_secret(box: Box, id: str, **options: Any) -> Result[None, PocketenvError]:
-    return box.bind(lambda _: account.delete_secret(id, **options))
+    return box if isinstance(box, Failure) else account.delete_secret(id, **options)
 
 
 def _restore_backup(backup_id: str, **options: Any) -> Result[None, PocketenvError]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 __all__ = ["Descriptor", "entries_of", "hold", "read_all"]
 
@@ -30,6 +30,7 @@ class Descriptor(Protocol):
 # it in C. `io.FileIO` would do for files, but refuses directories.
 _OWNER: Any = getattr(select, "epoll", None) or getattr(select, "kqueue")  # noqa: B009  # each is on some systems only
 _own: Callable[[int], Descriptor] = _OWNER.fromfd
+_scan = cast("Callable[[str | int], Iterable[os.DirEntry[str]]]", os.scandir)
 
 
 def hold(path: str | bytes, flags: int, folder: Descriptor | None = None) -> Descriptor:
@@ -43,7 +44,7 @@ def entries_of(directory: str | Descriptor) -> list[os.DirEntry[str]]:
     """Return the entries of a directory, in no order. Raises OSError."""
     place = directory if isinstance(directory, str) else directory.fileno()
     # The iterator is read to its end in C, so no signal leaves it open.
-    return next(map(list, map(os.scandir, (place,))))
+    return next(map(list, map(_scan, (place,))))
 
 
 def read_all(file: Descriptor) -> bytes:

@@ -28,12 +28,12 @@ def sweep(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Page[Result[Sandbox, PocketenvError]], PocketenvError]:
-    """Delete your sandboxes that have a topic and are older than so many seconds. Returns a Page of Results.
+    """Delete your sandboxes that have a topic and are older than an age in seconds. Returns a Page of Results.
 
     Each item is a Success with a deleted Sandbox, or the Failure of one that could not be looked up or deleted. Other
     sandboxes are never deleted.
 
-    `ephemeral` and `managed` give each new sandbox the topic ``pocketenv-fp-ephemeral``, and delete the sandbox
+    `ephemeral` and `managed` mark each new sandbox with the topic ``pocketenv-fp-ephemeral``, and delete the sandbox
     themselves. A program that is killed leaves it, and ``sweep`` deletes it. The platform itself has no lifetime for a
     sandbox. **A sandbox may still be in use**: pass more seconds than your longest program takes. A sandbox of
     ``ephemeral(…, ttl=…)`` is deleted when its own seconds are over, whatever ``older_than`` says. To keep a sandbox,

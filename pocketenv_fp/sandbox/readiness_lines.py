@@ -65,7 +65,7 @@ _HTTP = """looks() {
 """
 
 PORT = f"{_CONNECTS}{_PORT}{_LOOP}"
-"""Wait until something accepts connections on ``$port``, for so many times 0.1 s."""
+"""Wait until a server accepts connections on ``$port``, ``$waits`` times 0.1 s at most."""
 
 HTTP = f"{_CONNECTS}{_STATUS}{_HTTP}{_LOOP}"
 """Wait until a GET of ``$path`` has the status ``$wanted``, or one from 200 to 399."""

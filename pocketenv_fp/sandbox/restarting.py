@@ -183,5 +183,7 @@ def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         if isinstance(fetched, Failure):
             return fetched
         again = _started_again(end.sandbox)
+        if isinstance(again, Failure):
+            return again
         goal = Goal(path, "directory", into=False)
-        return again.bind(lambda box: deliver(End(box, "keep"), goal, unread, operation=OPERATION))
+        return deliver(End(again.unwrap(), "keep"), goal, unread, operation=OPERATION)

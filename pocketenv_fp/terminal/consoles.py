@@ -21,7 +21,7 @@ from pocketenv_fp.redaction import HIDDEN, printable
 from pocketenv_fp.runtime.optional import needed
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 from pocketenv_fp.steps.operation import step
-from pocketenv_fp.terminal.routes import OPERATION, supported
+from pocketenv_fp.terminal.routes import OPERATION, unsupported
 from pocketenv_fp.validation import Text
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def console(
     from pocketenv_fp.terminal.keyboard import own_terminal
     from pocketenv_fp.terminal.links import disconnect, link_to
 
-    if isinstance(refused := supported(sandbox), Failure):
-        return refused
+    if refusal := unsupported(sandbox):
+        return Failure(refusal)
     if is_rehearsed():
         return _rehearsed(sandbox)
     mine = own_terminal()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from returns.result import Failure, Result, Success
-
-from pocketenv_fp.errors import NotSupported, PocketenvError
+from pocketenv_fp.errors import NotSupported
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
 
-__all__ = ["OPERATION", "ROUTES", "supported"]
+__all__ = ["OPERATION", "ROUTES", "unsupported"]
 
 OPERATION = "sandbox.console"
 # The names of the routes. Blaxel is not among them: the platform has no terminal for it.
@@ -20,9 +18,9 @@ ROUTES = {
 }
 
 
-def supported(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-    """Return the sandbox, or Failure(NotSupported) if its provider has no known terminal."""
+def unsupported(sandbox: Sandbox) -> NotSupported | None:
+    """Return the error if the sandbox's provider has no known terminal, otherwise None."""
     provider = provider_of(sandbox.provider).name
     if provider == CLOUDFLARE or provider in ROUTES:
-        return Success(sandbox)
-    return Failure(NotSupported("console", provider, "Run single commands with exec(…)."))
+        return None
+    return NotSupported("console", provider, "Run single commands with exec(…).")

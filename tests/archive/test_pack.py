@@ -66,14 +66,27 @@ def test_it_tells_what_it_read_and_the_survey_knew_it(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_bytes(bytes(3 * MEBI + 1))
     (tmp_path / "d" / "b").write_bytes(b"b")
-    os.link(tmp_path / "d" / "b", tmp_path / "d" / "c")
+    for name in ("c", "e"):
+        os.link(tmp_path / "d" / "b", tmp_path / "d" / name)
     (tmp_path / "l").symlink_to("d/a")
     told: list[int] = []
     for _ in pack(tmp_path, ignore=NO_IGNORE, count=told.append):
         pass
-    assert survey(tmp_path, ignore=NO_IGNORE) == Survey(entries=5, bytes=3 * MEBI + 2)
+    assert survey(tmp_path, ignore=NO_IGNORE) == Survey(entries=6, bytes=3 * MEBI + 2)
     assert sum(told) == 3 * MEBI + 2
     assert survey(tmp_path / "d" / "b", ignore=NO_IGNORE) == Survey(entries=1, bytes=1)
+
+
+def test_pack_order_and_times(tmp_path: Path) -> None:
+    """Entries are in the order of the bytes of their names, files first. Times are whole seconds, rounded down."""
+    for name in ("b/y", "b/X", "B/x", "a/c/x", "z", "Z"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (1_600_000_000.9, 1_600_000_000.9))
+    with tarfile.open(fileobj=BytesIO(packed(tmp_path))) as archive:
+        entries = archive.getmembers()
+    assert [entry.name for entry in entries] == ["Z", "z", "B", "B/x", "a", "a/c", "a/c/x", "b", "b/X", "b/y"]
+    assert {entry.mtime for entry in entries if entry.isfile()} == {1_600_000_000}
 
 
 def test_pack_keeps_all_mode_bits(tmp_path: Path) -> None:

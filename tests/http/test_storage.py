@@ -243,14 +243,14 @@ def test_pieces_are_closed_whatever_happens(place: local.Platform) -> None:
     closed: list[int] = []
 
     def endless() -> Generator[bytes]:
+        # The server reads to the end of the pieces. They have none, so the line breaks when it stops.
+        threading.Timer(0.2, server.__exit__).start()
         try:
             yield from repeat(b"x" * 100_000)
         finally:
             closed.append(1)
 
     with Server(lambda _: reply(b'{"error": "no"}', 400), idle=5) as server:
-        # It reads to the end what has none; the line breaks when it gives up.
-        threading.Timer(0.2, server.__exit__).start()
         assert isinstance(under(servers.client(server.url), storage.put, endless), Failure)
     assert closed == [1]
     assert place

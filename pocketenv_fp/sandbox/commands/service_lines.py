@@ -66,4 +66,4 @@ echo "$state $e $((o)) $((r)) -"
 part stdout "$o" "$from_o"
 echo .
 part stderr "$r" "$from_r\""""
-"""Wait for more than was seen, for so many times 0.05 s. Print whether the service runs, and its further output."""
+"""Wait for further output, ``$waits`` times 0.05 s at most. Print whether the service runs, and its further output."""

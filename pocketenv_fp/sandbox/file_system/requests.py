@@ -66,7 +66,7 @@ class Location(NamedTuple):
         return PathNotFound(message=f"there is no {shown(self.path)}", operation=self.operation)
 
     def unclear(self) -> DecodeError:
-        """Return the error of an output that is none of the line's own."""
+        """Return the error of an output that the line does not print."""
         return DecodeError("sandbox.exec", "the output of the shell does not describe the path")
 
 

@@ -241,7 +241,7 @@ _JOB = "{{ set -m; {runs} {waits}; }}"
 _LIMIT = """\
 p=$!; (sleep {seconds}; trap "" TERM; kill -- -$p; kill -CONT -- -$p; n=0; \
 while kill -0 -- -$p && [ $n -lt {tenths} ]; do sleep .1; n=$((n+1)); done; kill -9 -- -$p; :) \
-</dev/null >/dev/null 3>&- & while wait $p; e=$?; kill -0 $p; do sleep .1; done; \
+</dev/null >/dev/null 3>&- 5<&- & while wait $p; e=$?; kill -0 $p; do sleep .1; done; \
 kill -- -$!; wait $! && printf "\\035late" >&3; (exit $e)"""
 _KEEP_SCRIPT = """\
 pocketenv_script=$(umask 077; mktemp -d "${{TMPDIR:-/tmp}}/pocketenv.XXXXXXXXXX" 2>&3) \

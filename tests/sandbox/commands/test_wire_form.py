@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -188,6 +191,23 @@ def test_wire_form_timeout(name: str, somewhere: str) -> None:
     assert ran(name, Command("kill -9 0", somewhere, timeout=20)).unwrap().exit_code == 137
     stopped = ran(name, Command("echo a; kill -STOP $$; echo b", somewhere, timeout=0.3)).failure()
     assert isinstance(stopped, CommandTimeout)
+
+
+@pytest.mark.parametrize("name", ["cloudflare", "daytona", "runloop"])
+def test_wire_form_watch_holds_no_input(name: str, somewhere: str) -> None:
+    """Input that is not read holds no answer up, where the sleep of the time limit outlives its end."""
+    fake, pids = Path(somewhere, "sleep"), Path(somewhere, "pids")
+    fake.write_text(f"#!/bin/sh\ntrap '' TERM\necho $$ >>{pids}\nexec {shutil.which('sleep')} \"$@\"\n")
+    fake.chmod(0o755)
+    # It ends before `played` loses its patience, or the sleep is over.
+    command = Command(f"until [ -s {pids} ]; do :; done; exit 3", somewhere, {}, b"x" * 70_000, 90)
+    try:
+        answer = ran(name, command, {"PATH": f"{somewhere}:{os.environ['PATH']}"})
+    finally:
+        for pid in pids.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    assert answer.unwrap().exit_code == 3
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

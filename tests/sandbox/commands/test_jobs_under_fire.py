@@ -130,12 +130,12 @@ def printed(seed: int) -> dict[str, str]:
 
 
 def kept(path: Path) -> list[tuple[str, str, int]]:
-    if not path.exists():
-        return []
-    whole, _, torn = path.read_bytes().rpartition(b"\n")
-    # The kernel may write a part of a line, where -9 comes in between.
-    os.truncate(path, path.stat().st_size - len(torn))
-    return [tuple(json.loads(line)) for line in whole.splitlines()]
+    """Return the pieces that were written whole: a follower may be killed while it writes one."""
+    pieces: list[tuple[str, str, int]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            pieces.append(tuple(json.loads(line)))
+    return pieces
 
 
 def size(path: Path) -> int:

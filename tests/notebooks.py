@@ -116,6 +116,8 @@ def page(name: str, notebook: Any) -> dict[str, bytes]:
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.outputs:
             picture = output.get("data", {}).get("image/png")
+            if picture is None and not text(output).strip():
+                continue  # live output that has made way for the result
             if picture is None:
                 parts.append(f"````text\n{text(output).rstrip()}\n````")
             else:

@@ -87,8 +87,10 @@ def cleaned(notebook: Any) -> Any:
 
 
 def _is_chatter(output: Any) -> bool:
-    # What comes where a machine is slow: the line about a cell that takes a while, and, once, about the fonts.
-    return bool(CHATTER.match(text(output)))
+    # What comes where a machine is slow: the line about a cell that takes a while, and, once, about the fonts. And live
+    # output that has made way for the result.
+    is_empty = not text(output).strip() and "image/png" not in output.get("data", {})
+    return is_empty or bool(CHATTER.match(text(output)))
 
 
 def _settled(output: Any) -> Any:
@@ -116,8 +118,6 @@ def page(name: str, notebook: Any) -> dict[str, bytes]:
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.outputs:
             picture = output.get("data", {}).get("image/png")
-            if picture is None and not text(output).strip():
-                continue  # live output that has made way for the result
             if picture is None:
                 parts.append(f"````text\n{text(output).rstrip()}\n````")
             else:

@@ -28,6 +28,7 @@ MACHINE = re.compile(
     r"|Warning\b|Traceback"
 )
 NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
+RANDOM = re.compile(r"-[0-9a-f]{8}\b")  # the end of the name of an ephemeral sandbox
 FILLED = re.compile(r"[ ▏▎▍▌▋▊▉█]+")
 PACE = re.compile(r"\[\d+:.*\]|held back for .* limit, ")  # of a progress bar, and of a fleet's first requests
 LINK = re.compile(r"\]\((?!https:)([^)#]+)")
@@ -40,7 +41,10 @@ def outputs(notebook: Any) -> list[notebooks.Output]:
 def said(notebook: Any) -> list[list[str]]:
     """What each cell says, without the numbers in it: times are new in each run, and what fills the room of digits."""
     return [
-        [FILLED.sub(" ", NUMBERS.sub("0", PACE.sub("", notebooks.text(output)))) for output in cell["outputs"]]
+        [
+            FILLED.sub(" ", NUMBERS.sub("0", RANDOM.sub("-RANDOM", PACE.sub("", notebooks.text(output)))))
+            for output in cell["outputs"]
+        ]
         for cell in notebooks.cells(notebook)
     ]
 

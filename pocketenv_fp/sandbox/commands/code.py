@@ -122,7 +122,7 @@ def run_code(
     return result.bind(_without_error) if check else result
 
 
-@step(Sandbox)
+@step(Sandbox, reads=Need.STATUS, returns_target=True)
 def restart_context(
     sandbox: Sandbox, context: ContextName = "main", *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -1,0 +1,119 @@
+"""The base of all errors, and the places of a failure."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, Self, cast
+
+import msgspec
+
+__all__ = [
+    "Named",
+    "Place",
+    "PocketenvError",
+]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The place of a failure: a step of a pipeline, ``seconds`` after the pipeline began.
+
+    Steps are shown as source code. Secrets are masked, and long steps are shortened. ``position`` counts from 1.
+    """
+
+    step: str
+    position: int
+    pipeline: str
+    seconds: float
+
+    def __str__(self) -> str:
+        which = "" if self.pipeline == self.step else f", step {self.position} of {self.pipeline}"
+        return f"{self.step}{which}, after {self.seconds:.3f} s"
+
+
+class Named(Protocol):
+    """A Sandbox, as far as errors know it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+# Not frozen: contextmanager and add_note assign to an exception. Equality, hash and repr are written once here.
+# Generating them for each class would take a fifth of this library's import time.
+@dataclass(eq=False, repr=False)
+class PocketenvError(Exception):
+    """The root of the tree. ``except PocketenvError`` catches every error that this library reports."""
+
+    advice: ClassVar[str] = ""
+
+    def summary(self) -> str:
+        """Return a clause that says what happened."""
+        return type(self).__name__
+
+    @property
+    def where(self) -> tuple[Place, ...]:
+        """The places of the failure: first the step that failed, then the step around it, and so on.
+
+        Equality ignores it. It is empty for an error that no step returned.
+
+        >>> from pocketenv_fp import create, exec
+        >>> ci = create | exec("make test", check=True)
+        >>> place = ci("my-box").failure().where[0]
+        >>> place.step, place.position, place.pipeline
+        ("exec('make test', check=True)", 2, "create() | exec('make test', check=True)")
+        """
+        return cast("tuple[Place, ...]", self.__dict__.get("_where", ()))
+
+    @property
+    def sandbox(self) -> Named | None:
+        """The Sandbox of the step that failed, or None. It may still exist, also after a create of this program.
+
+        Its id, name and provider are sure. The rest may be older, or missing. `sandbox_of` returns it as the target of a
+        cleanup. Equality ignores it.
+
+        >>> from pocketenv_fp import create, exec
+        >>> (create | exec("make test", check=True))("my-box").failure().sandbox.name
+        'my-box'
+        """
+        return cast("Named | None", self.__dict__.get("_sandbox"))
+
+    def at(self, place: Place, sandbox: Named | None = None) -> Self:
+        """Return a copy of the error with ``place`` added, and with ``sandbox`` if it has none.
+
+        One error may be the result of several calls.
+        """
+        moved = copy(self)
+        moved.__dict__["_where"] = (*self.where, place)
+        if sandbox is not None:
+            moved.__dict__.setdefault("_sandbox", sandbox)
+        return moved
+
+    def __str__(self) -> str:
+        return f"{self.summary()}. {self.advice}" if self.advice else f"{self.summary()}."
+
+    def _fields(self) -> tuple[object, ...]:
+        names: tuple[str, ...] = type(self).__match_args__
+        return tuple(getattr(self, name) for name in names)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PocketenvError) or type(self) is not type(other):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._fields()))
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self) if field.repr)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception.__reduce__ rebuilds from `args`, which lack keyword arguments.
+        state: dict[str, object] = {
+            name: self.__dict__[name] for name in ("_where", "_sandbox", "_tail") if name in self.__dict__
+        }
+        if notes := getattr(self, "__notes__", None):
+            state["__notes__"] = list(notes)
+        return (type(self), self._fields(), state) if state else (type(self), self._fields())

@@ -47,12 +47,15 @@ def test_start_first_program(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (("print(6 * 7)", "raise SystemExit(3)"), "main.py ended with 3"),
-        (("timeout=60", "timeout=0.01"), "main.py took too long"),
+        (("print(6 * 7)", "import time; time.sleep(60)"), "main.py took too long"),
         (('"app", "app")', '"nowhere", "app")'), "nowhere"),
     ],
 )
 def test_start_first_program_fails(change: tuple[str, str], message: str, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM.replace(*change), encoding="utf-8")
+    changed = PROGRAM.replace(*change)
+    if "sleep" in changed:
+        changed = changed.replace("timeout=60", "timeout=0.5")
+    (tmp_path / "program.py").write_text(changed, encoding="utf-8")
     done = run(tmp_path, "program.py", POCKETENV_API_URL="local")
     assert done.returncode == 1
     assert message in done.stderr

@@ -153,7 +153,8 @@ def test_sandboxes_of_two_owners_are_not_mixed_up(slow: local.Platform) -> None:
     assert [box.unwrap().id for box in running] == [box.id for box in (*mine, *foreign)]
     # A thread waits as one user, and another user's sandboxes are in another list.
     assert asked(slow)[LIST] >= 2
-    assert asked(slow)["sandbox.getSandbox"] < 2 * len(running)
+    # Each by itself would ask ten times and more. A few do, before and after there are enough of them for a list.
+    assert asked(slow)["sandbox.getSandbox"] < 5 * len(running)
 
 
 def test_a_sandbox_that_the_list_does_not_have_is_looked_at(place: local.Platform) -> None:

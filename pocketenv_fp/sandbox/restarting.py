@@ -112,7 +112,8 @@ def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
     try:
         descriptor, name = tempfile.mkstemp(prefix="pocketenv-restart-", suffix=".tar.gz")
     except OSError as error:
-        return Failure(broken(error, tempfile.gettempdir()))
+        # `gettempdir` itself may fail, without a free descriptor.
+        return Failure(broken(error, tempfile.tempdir or "the temporary directory"))
     os.close(descriptor)
     archive = Path(name)
     try:

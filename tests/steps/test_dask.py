@@ -253,7 +253,7 @@ def test_progress_is_told_and_a_trace_has_what_the_workers_did(pool: Executor) -
     assert told[0] == (0, 2)
     assert told[-1] == (2, 2)
     assert {record.lane for record in seen.steps} == {"a", "b"}
-    assert seen.requests == 14
+    assert seen.requests == 10
 
 
 def test_a_mistake_in_a_pipeline_comes_out_of_the_cluster(pool: Executor) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
 from returns.result import Failure, Result, Success
@@ -130,7 +129,8 @@ def _through_this_machine(
                 return kept
             return deliver(target, Goal(goal, kept.unwrap(), into), partial(_pieces, file), operation=OPERATION)
     except OSError as error:
-        return Failure(broken(error, str(Path(tempfile.gettempdir()))))
+        # `gettempdir` itself may fail, without a free descriptor.
+        return Failure(broken(error, tempfile.tempdir or "the temporary directory"))
 
 
 def _kept(file: IO[bytes], kind: Packed, archive: storage.Readable) -> Packed:

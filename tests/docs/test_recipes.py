@@ -164,9 +164,10 @@ def test_recipe_of_a_deploy(platform: local.Platform, monkeypatch: pytest.Monkey
     assert with_script("echo no >&2; exit 3", "two") == "deploy.sh ended with 3: no\n"
     assert with_script("echo up", "one") == "one is taken: choose another name"
     faults: dict[str, Fault] = {
-        "too many requests: try again in 3600 s": Refuse(429, retry_after=3600),
         "it may have happened, so look first:": Drop(after_work=True),
         "nothing was deployed:": Refuse(404),
+        # The last one: later requests would be held.
+        "too many requests: try again in 3600 s": Refuse(429, retry_after=3600),
     }
     for number, (answer, fault) in enumerate(faults.items()):
         with platform.faults.on("sandbox.createSandbox", fault):

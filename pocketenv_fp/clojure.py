@@ -31,6 +31,7 @@ from pocketenv_fp import sandbox as ops
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.errors.maps import to_map
 from pocketenv_fp.models import ExecResult, Page, Sandbox
+from pocketenv_fp.plain_types import built
 
 __all__ = ["pocketenv", "sandbox"]
 
@@ -72,7 +73,7 @@ def _box(name: str, value: Any) -> Box:
     if fields is None:
         return Failure(SandboxNotFound(404, "SandboxNotFound", "the function before returned no sandbox", name))
     try:
-        return Success(msgspec.convert(_record(fields), Sandbox))
+        return Success(msgspec.convert(_record(fields), built(Sandbox)))
     except msgspec.ValidationError as error:
         raise TypeError(f"{name}: expected a map of a sandbox, or {{'ok': …}} with one: {error}") from None
 

@@ -33,7 +33,7 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.plain_types import demand_type, normalize
+from pocketenv_fp.plain_types import built, demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, NOT_SHOWN, HiddenText, Source, secret_names
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
@@ -322,7 +322,7 @@ def _token_file() -> HiddenText | InvalidInput | None:
     try:
         # pathlib would be a tenth of this library's import time.
         with open(os.path.expanduser(TOKEN_FILE), "rb") as file:  # noqa: PTH111, PTH123
-            return HiddenText(msgspec.json.decode(file.read(), type=_TokenFile).token)
+            return HiddenText(msgspec.json.decode(file.read(), type=built(_TokenFile)).token)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -12,7 +12,10 @@
 from __future__ import annotations
 
 import numbers
+import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, SupportsFloat, Union, cast, get_args, get_origin
@@ -21,11 +24,37 @@ import msgspec
 
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 
-__all__ = ["demand_type", "mismatch", "normalize"]
+__all__ = ["built", "demand_type", "mismatch", "normalize"]
 
 # A caller gave a str or bytes.
 _HIDDEN: Mapping[type, str] = {HiddenText: "str", HiddenBytes: "bytes"}
+_building = threading.RLock()
 _PLAIN = frozenset({str, int, float, bool, NoneType, bytes})
+
+
+def _forget_builders() -> None:
+    # The thread that holds the lock is the parent's.
+    global _building  # noqa: PLW0603  # replaced in a forked child only
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_builders)
+
+
+def built(kind: Any) -> Any:
+    """Let msgspec build what it needs for ``kind``, in one thread at a time. Returns ``kind``.
+
+    On its first use, msgspec stores an unfinished description on a Struct's class. A second thread that uses the class at
+    that moment crashes the process. So each type of this library is built here before its first use.
+
+    >>> from pocketenv_fp.plain_types import built
+    >>> built(list[int])
+    list[int]
+    """
+    with _building, suppress(TypeError):  # the use of the type raises the same
+        msgspec.json.Decoder(kind)
+    return kind
 
 
 def normalize(value: Any) -> Any:

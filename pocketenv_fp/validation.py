@@ -28,7 +28,7 @@ from msgspec import Meta
 from returns.result import Result
 
 from pocketenv_fp.errors import InvalidInput
-from pocketenv_fp.plain_types import mismatch, normalize
+from pocketenv_fp.plain_types import built, mismatch, normalize
 from pocketenv_fp.redaction import hidden, secret_names
 
 __all__ = [
@@ -190,7 +190,9 @@ class Arguments:
 
     @cached_property
     def exact(self) -> Mapping[str, Any]:
-        return {name: _supported(hint) for name, hint in get_type_hints(self.function, include_extras=True).items()}
+        return {
+            name: built(_supported(hint)) for name, hint in get_type_hints(self.function, include_extras=True).items()
+        }
 
     @cached_property
     def types(self) -> Mapping[str, Any]:

@@ -67,7 +67,7 @@ from pocketenv_fp.errors import (
     WorkerLost,
     api_error_kind,
 )
-from pocketenv_fp.plain_types import demand_type
+from pocketenv_fp.plain_types import built, demand_type
 from pocketenv_fp.redaction import HIDDEN, secret_names, shorten
 
 __all__ = ["ErrorMap", "OkMap", "from_map", "to_map"]
@@ -232,7 +232,7 @@ def _typed(value: Any, kind: Any) -> Any:
     if _is_a(kind, enum.Enum):
         value = _capitals(value)
     try:
-        return msgspec.convert(_for_records(value) if _has_record(kind) else value, kind)
+        return msgspec.convert(_for_records(value) if _has_record(kind) else value, built(kind))
     except msgspec.ValidationError as error:
         raise ValueError(f"from_map: the value has another type: {error}") from None
 

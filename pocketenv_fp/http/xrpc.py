@@ -35,6 +35,7 @@ from pocketenv_fp.errors import (
     TransportError,
     api_error_kind,
 )
+from pocketenv_fp.plain_types import built
 from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, printable, without_passwords
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over
 from pocketenv_fp.validation import not_unicode
@@ -121,7 +122,7 @@ def procedure(
 
 @cache
 def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(cast("Any", kind))
+    return msgspec.json.Decoder(cast("Any", built(kind)))
 
 
 def decode(body: bytes, kind: type[T]) -> T:

@@ -19,6 +19,7 @@ from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, Pocketen
 from pocketenv_fp.http.transport import Request
 from pocketenv_fp.http.xrpc import decode, delivered, refusal
 from pocketenv_fp.models import Sandbox
+from pocketenv_fp.plain_types import built
 from pocketenv_fp.pocketenv.actors import get_terminal_token
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.redaction import HiddenText
@@ -184,7 +185,7 @@ def _cloudflare_output(message: Message) -> bytes | Control:
     if isinstance(message, bytes):
         return message
     try:
-        control = msgspec.json.decode(message, type=_ControlMessage)
+        control = msgspec.json.decode(message, type=built(_ControlMessage))
     except (msgspec.MsgspecError, RecursionError):
         return Control("")
     return Control(control.type, control.message)

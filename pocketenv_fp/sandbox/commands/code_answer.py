@@ -18,6 +18,7 @@ from pocketenv_fp.errors import (
     PocketenvError,
 )
 from pocketenv_fp.models import CodeError, CodeResult, Display, Piece
+from pocketenv_fp.plain_types import built
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = ["NO_PYTHON", "Asked", "WithoutAnswer", "code_result"]
@@ -64,7 +65,7 @@ def code_result(  # noqa: PLR0911  # a line for each way in which it ends
         return Failure(CommandFailed(exit_code, printed, stderr))
     try:
         # A process that the code left may print after it.
-        read = msgspec.json.decode(report.partition("\n")[0], type=_Report)
+        read = msgspec.json.decode(report.partition("\n")[0], type=built(_Report))
     except msgspec.DecodeError:
         return Failure(DecodeError("sandbox.exec", "the program in the sandbox does not say how the code ended"))
     if read.old is not None:

@@ -122,7 +122,7 @@ def procedure(
 
 @cache
 def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(cast("Any", built(kind)))
+    return msgspec.json.Decoder(built(kind))
 
 
 def decode(body: bytes, kind: type[T]) -> T:

@@ -137,4 +137,5 @@ def test_hundreds_of_pipelines_under_fire_leave_nothing(
     assert ended[0] > 0
     assert ended[1] > 0
     for code, _, wrong in programs:
-        assert code != 1 or "ZeroDivisionError" in wrong
+        # On a busy machine, Python itself once ended with 1 after a KeyboardInterrupt, and not by the signal.
+        assert code != 1 or "ZeroDivisionError" in wrong or wrong.rstrip().endswith("KeyboardInterrupt"), wrong

@@ -312,7 +312,7 @@ def test_a_program_that_is_stopped_leaves_nothing_on_the_cluster(
         while not mine() and time.monotonic() < deadline:
             time.sleep(0.02)
         program.send_signal(number)
-        _, wrong = program.communicate(timeout=60)
+        _, wrong = program.communicate(timeout=240)
     assert program.returncode == code, wrong
     until_nothing_is_left()
     assert 0 < platform.faults.worked(CREATE) - before < 50

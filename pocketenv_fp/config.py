@@ -321,7 +321,7 @@ class _TokenFile(msgspec.Struct):
 def _token_file() -> HiddenText | InvalidInput | None:
     try:
         # pathlib would be a tenth of this library's import time.
-        with open(os.path.expanduser(TOKEN_FILE), "rb") as file:  # noqa: PTH111, PTH123
+        with open(os.path.expanduser(TOKEN_FILE), "rb") as file:  # noqa: PTH111, PTH123  # pathlib is slow to import
             return HiddenText(msgspec.json.decode(file.read(), type=built(_TokenFile)).token)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -1,4 +1,4 @@
-"""Convert values of subclasses to Python's own types, and write the message of a TypeError.
+"""Convert values of subclasses to Python's own types, write the message of a TypeError, and build types of msgspec.
 
 >>> from pocketenv_fp.plain_types import mismatch, normalize
 >>> class Label(str):

@@ -32,6 +32,7 @@ class Identified(Protocol):
 
 
 T = TypeVar("T", bound=Identified)
+V = TypeVar("V")
 
 
 class Fetch(Protocol[T]):
@@ -57,9 +58,9 @@ def walk(nsid: str, fetch: Fetch[T], *, limit: int) -> Iterator[Result[T, Pocket
     return _walk(nsid, fetch_as_now, limit)
 
 
-def collected(items: Iterable[Result[T, PocketenvError]]) -> Result[tuple[T, ...], PocketenvError]:
+def collected(items: Iterable[Result[V, PocketenvError]]) -> Result[tuple[V, ...], PocketenvError]:
     """Return all items of an iterator of Results, or its Failure."""
-    values: list[T] = []
+    values: list[V] = []
     for item in items:
         if isinstance(item, Failure):
             return item

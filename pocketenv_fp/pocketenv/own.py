@@ -8,6 +8,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, settings
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
+from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.xrpc import token_did
 from pocketenv_fp.models import Page, Sandbox, Status
 from pocketenv_fp.plain_types import demand_type
@@ -59,12 +60,8 @@ def my_sandboxes(
             return did
         is_running = status is Status.RUNNING
         return list_sandboxes_by_actor(did.unwrap(), limit=limit, offset=offset, is_running=is_running)
-    found: list[Sandbox] = []
-    for box in iter_my_sandboxes(status=status, topic=topic):
-        if not isinstance(box, Success):
-            return Failure(box.failure())
-        found.append(box.unwrap())
-    return Success(Page(tuple(found[offset : offset + limit]), len(found)))
+    boxes = collected(iter_my_sandboxes(status=status, topic=topic))
+    return boxes.map(lambda mine: Page(mine[offset : offset + limit], len(mine)))
 
 
 @iterates

@@ -22,6 +22,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, in_use, using
 from pocketenv_fp.errors import PocketenvError, TransportError, WorkerLost
+from pocketenv_fp.http.paging import collected
 from pocketenv_fp.models import Piece
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.plain_types import demand_type
@@ -328,12 +329,7 @@ def collect(results: Iterable[Result[B, PocketenvError]]) -> Result[list[B], Poc
     >>> collect([Success(1), Failure(NotLoggedIn())])
     <Failure: not logged in. ...>
     """
-    values: list[B] = []
-    for result in _results("collect", results):
-        if isinstance(result, Failure):
-            return Failure(result.failure())
-        values.append(result.unwrap())
-    return Success(values)
+    return collected(_results("collect", results)).map(list)
 
 
 def partition(results: Iterable[Result[B, PocketenvError]]) -> tuple[list[B], list[PocketenvError]]:

@@ -96,7 +96,7 @@ class Naive:
         raise TimeoutError
 
     def run(self) -> None:
-        """One pipeline. It asks for no name and looks after no change: three requests less than the fleet's."""
+        """One pipeline. It sets no name: one request less than the fleet's."""
         box = self._ask("POST", "createSandbox", json={"base": BASE, "provider": "daytona"})["id"]
         self._ask("POST", "startSandbox", params={"id": box}, json={})
         while self._ask("GET", "getSandbox", params={"id": box})["sandbox"]["status"] != "RUNNING":

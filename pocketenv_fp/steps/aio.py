@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Generator
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from returns.future import FutureResult
 from returns.result import Failure, Result
@@ -64,19 +66,32 @@ _threads = _Threads()
 after_fork(_threads.forget)
 
 
-class Pending(Generic[B]):
-    """A step on its target, to be awaited for its Result. It runs once, also if it is awaited several times."""
+class Pending(Coroutine[Any, Any, Result[B, PocketenvError]]):
+    """A step on its target, to be awaited for its Result. It runs once, also if it is awaited several times.
 
-    def __init__(self, work: Callable[[], Result[B, PocketenvError]]) -> None:
+    It is a coroutine to asyncio: ``asyncio.run``, ``create_task`` and a TaskGroup take it. Unlike a coroutine, several
+    tasks may await it. One that is never awaited runs nothing, and Python shows a RuntimeWarning.
+    """
+
+    def __init__(self, step: object, work: Callable[[], Result[B, PocketenvError]]) -> None:
+        self._step = step
         self._work = work
         self._future: Future[Result[B, PocketenvError]] | None = None
+        self._is_used = False
+        # Each task of asyncio drives an await of its own.
+        self._awaits: WeakKeyDictionary[asyncio.Task[Any], Generator[Any, Any, Result[B, PocketenvError]]]
+        self._awaits = WeakKeyDictionary()
 
     def answer(self, result: Result[B, PocketenvError]) -> None:
         """Set the Result without running the step."""
         self._future = Future()
         self._future.set_result(result)
 
-    def __await__(self) -> Generator[Any, None, Result[B, PocketenvError]]:
+    def __await__(self) -> Generator[Any, Any, Result[B, PocketenvError]]:
+        self._is_used = True
+        return self._awaited()
+
+    def _awaited(self) -> Generator[Any, Any, Result[B, PocketenvError]]:
         while True:
             # Only a future that still waits for a thread can be cancelled: its work has not started.
             if self._future is None or self._future.cancelled():
@@ -89,6 +104,43 @@ class Pending(Generic[B]):
                 # Another task that awaits the same future may have been cancelled.
                 if not future.cancelled() or task is None or task.cancelling():
                     raise
+
+    def send(self, value: Any, /) -> Any:
+        """Go on with the await of the current task. asyncio calls this."""
+        return self._of_task().send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        """Raise an exception in the await of the current task. asyncio calls this."""
+        if isinstance(typ, BaseException) and val is None and tb is None:
+            return self._of_task().throw(typ)
+        return self._of_task().throw(typ, val, tb)
+
+    def close(self) -> None:
+        """End the awaits of tasks. A step that has started runs to its end."""
+        self._is_used = True
+        for each in list(self._awaits.values()):
+            each.close()
+
+    def _of_task(self) -> Generator[Any, Any, Result[B, PocketenvError]]:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError(f"{self!r} is awaited outside of a task: write asyncio.run(…), or await it")
+        if task not in self._awaits:
+            self._awaits[task] = self.__await__()
+        return self._awaits[task]
+
+    @property
+    def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # nothing sets it
+        # asyncio shows it in the repr of a task.
+        return repr(self._step)
+
+    def __repr__(self) -> str:
+        return f"<awaitable of {self._step!r}>"
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        if not self._is_used:
+            text = f"{self._step!r} was never awaited, so it did not run: write await aio(step)(target)"
+            warn(text, RuntimeWarning, stacklevel=2, source=self)
 
 
 PIECES = 16
@@ -162,7 +214,7 @@ class Aio(Generic[A, B]):
         def work() -> Result[B, PocketenvError]:
             return self._step(target)
 
-        pending: Pending[B] = Pending(partial(copy_context().run, work))
+        pending: Pending[B] = Pending(self, partial(copy_context().run, work))
         if isinstance(target, Failure):
             # A Failure is passed on without a thread.
             pending.answer(cast("Failure[PocketenvError]", target))
@@ -215,7 +267,8 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     """Make a step or a pipeline awaitable. Returns a function of the target. Await its value for the Result.
 
     The step starts when it is awaited, in a thread, with the configuration of the `using` blocks around the call. Up to
-    256 steps run at once in a process. All awaits of one value yield the same Result. For chains of `returns`,
+    256 steps run at once in a process. All awaits of one value yield the same Result. ``asyncio.run``, ``create_task``
+    and a TaskGroup take the value as they take a coroutine. For chains of `returns`,
     ``aio(step).future(target)`` returns a FutureResult: continue with ``.bind(aio(…).future)``.
 
     Cancelling a task, or a timeout of asyncio, stops the waiting and not the work. A step that has started runs to its

@@ -278,6 +278,55 @@ def _wait_until_nothing_is_left() -> None:
         threading.Event().wait(0.05)
 
 
+def test_pending_in_task_group() -> None:
+    """A TaskGroup takes awaitables as it takes coroutines. Several tasks may await one."""
+
+    async def main() -> list[Result[str, PocketenvError]]:
+        shared = aio(create | start | exec("echo shared") | stdout)("shared")
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in (shared, aio(where)("own"), shared)]
+            assert "aio(where())" in repr(tasks[1])
+        return [task.result() for task in tasks]
+
+    first, own, second = asyncio.run(main())
+    assert first == second == Success("shared\n")
+    assert own.unwrap().startswith("own in pocketenv-aio")
+
+
+def test_pending_in_run() -> None:
+    """`asyncio.run` takes it without an async function."""
+    assert asyncio.run(aio(create | start | exec("echo hello") | stdout)("my-box")) == Success("hello\n")
+
+
+def test_pending_task_cancelled() -> None:
+    """A task that is cancelled before it starts runs nothing, and the value can be awaited later."""
+
+    async def main() -> object:
+        pending = aio(where)("later")
+        task = asyncio.create_task(pending)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        return await pending
+
+    assert str(asyncio.run(main())).startswith("<Success: later in")
+
+
+def test_pending_outside_of_a_task() -> None:
+    """It has no await of its own without a loop."""
+    pending = aio(where)("nowhere")
+    with pytest.raises(RuntimeError):
+        pending.send(None)
+    pending.close()
+
+
+def test_pending_never_awaited() -> None:
+    """A forgotten await is no silence."""
+    pending = aio(where)("forgotten")
+    with pytest.warns(RuntimeWarning, match=r"aio\(where\(\)\) was never awaited, so it did not run: write await"):
+        del pending
+
+
 def test_within_ends_the_work_itself() -> None:
     async def main() -> object:
         return await aio(within(0.2, ephemeral(start | exec("sleep 20"))))("short")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, assert_type
@@ -378,6 +379,8 @@ def what_looks_at_pipelines_gives(box: Sandbox, made: Boxed) -> None:
     assert_type(aio(create | start)("x"), Pending[Sandbox])
     assert_type(aio(create | start).future("x"), FutureResult[Sandbox, PocketenvError])
     assert_type(aio(exec("ls"))(made), Pending[ExecResult])
+    assert_type(asyncio.run(aio(exec("ls"))(made)), Ran)
+    assert_type(asyncio.create_task(aio(exec("ls"))(made)), asyncio.Task[Ran])
     assert_type(explain(create | start, "x"), Explanation)
     assert_type(explain(exec("ls")).requests[0].verb, str)
     assert_type(explain(start | exec("ls"), made), Explanation)

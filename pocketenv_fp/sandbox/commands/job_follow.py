@@ -70,7 +70,7 @@ class _Pace:
         now = time.monotonic()
         gained = (now - self._counted) / _followers.seconds
         self._counted, self._requests = now, min(AT_ONCE, self._requests + gained) - 1.0
-        if not output.is_whole(look):
+        if not output.is_whole(look) and (look.stdout or look.stderr):
             self._requests = max(self._requests, 0.0)
             return 0.0
         wait = max(0.0, -self._requests) * _followers.seconds

@@ -124,12 +124,14 @@ while [ ! -e "$id/key" ] && [ $n -lt 100 ]; do sleep .02; n=$((n+1)); done
 """
 """Start the command, once: where the directory is there already, only look whether it is this command's."""
 
+# The command may have shortened its output, or written its own end.
 LOOK = f"""{_FIND}command -v base64 >/dev/null || {{ printf base64; exit {NO_TOOL}; }}
-n=0 e=- late=
+n=0 e=- late= state=runs
 while :; do
-  if [ -e code ]; then state=ended; read -r e o r late <code; break; fi
+  if [ -e code ]; then state=ended; read -r e o r late <code; fi
   set -- $(wc -c stdout stderr)
-  state=runs o=$1 r=$3
+  if [ $state = ended ]; then [ "$1" -ge "$o" ] || o=$1; [ "$3" -ge "$r" ] || r=$3; break; fi
+  o=$1 r=$3
   [ "$o" -le "$from_o" ] && [ "$r" -le "$from_r" ] || break
   if [ "$n" -ge "$waits" ]; then
     if [ -e supervisor ]; then

@@ -231,6 +231,8 @@ def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
     if match is None or not dot:
         return Failure(DecodeError("sandbox.exec", "the shell does not say how the job is"))
     state, code, stdout, stderr, late = match.groups()
+    if (state == "ended") is (code == "-"):
+        return Failure(DecodeError("sandbox.exec", "the shell does not say how the job ended"))
     try:
         stdout_bytes, stderr_bytes = (base64.b64decode("".join(text.split()), validate=True) for text in (out, err))
     except (ValueError, binascii.Error):
@@ -240,5 +242,6 @@ def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
     return Success(Look(_STATES[state], -1 if code == "-" else int(code), sizes, limit, stdout_bytes, stderr_bytes))
 
 
-_HEAD = re.compile(r"(runs|ended|lost) (-|\d+) (\d+) (\d+) (-|[\d.]+)")
+# The command itself may have written the numbers: they must be ones that `int` and `float` take.
+_HEAD = re.compile(r"(runs|ended|lost) (-|\d{1,3}) (\d{1,18}) (\d{1,18}) (-|\d{1,18}(?:\.\d{1,18})?)", re.ASCII)
 _STATES: Mapping[str, Literal["runs", "ended", "lost"]] = {"runs": "runs", "ended": "ended", "lost": "lost"}

@@ -27,11 +27,19 @@ class Server:
         sys.argv[:] = [""]
         os.environ.setdefault("MPLBACKEND", f"module://{BACKEND}")
         self.listener = listener
+        self.connection: socket.socket | None = None
         self.number = 0
         self.displays = Displays()
         self.pid = os.getpid()
         sys.meta_path.append(Finder(self.displays))
         self.engine: Any = None
+        os.register_at_fork(after_in_child=self.leave)
+
+    def leave(self) -> None:
+        """Close the sockets in a child that the code forked. Clients would wait until it ends."""
+        self.listener.close()
+        if self.connection is not None:
+            self.connection.close()
 
     def open_streams(self) -> None:
         """Open the standard streams that the code has closed: ``exit()`` closes stdin."""
@@ -46,7 +54,7 @@ class Server:
 
     def serve(self) -> None:
         while True:
-            connection = self.listener.accept()[0]
+            connection = self.connection = self.listener.accept()[0]
             with connection:
                 try:
                     connection.sendall(b"%d\n" % self.pid)

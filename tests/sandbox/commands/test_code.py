@@ -286,6 +286,13 @@ def test_run_code_lost(box: Sandbox) -> None:
     assert ran(box, "1").number == 3
 
 
+def test_run_code_lost_with_children(box: Sandbox) -> None:
+    """A child that the code forked outlives the context, and keeps no later run waiting."""
+    forked = "import os, time\nif os.fork() == 0:\n    time.sleep(150)\n    os._exit(0)\nos._exit(1)"
+    assert isinstance((box | within(60, run_code(forked))).failure(), ContextLost)
+    assert (box | within(60, run_code("6 * 7"))).unwrap().value == 42
+
+
 def test_run_code_serialized(box: Sandbox) -> None:
     """Two callers of one context wait for each other, the first use too."""
     source = "import time\nn = globals().get('n', 0)\nm = n\ntime.sleep(0.05)\nn = m + 1\nn"
@@ -301,7 +308,7 @@ def test_run_code_interrupted(box: Sandbox) -> None:
         raise KeyboardInterrupt
 
     ran(box, "x, seen = 1, []")
-    loop = "import time\nprint('on')\ntry:\n  time.sleep(600)\nexcept BaseException as e: seen.append(type(e).__name__); raise"
+    loop = "import time\nprint('on')\ntry:\n  time.sleep(60)\nexcept BaseException as e: seen.append(type(e).__name__); raise"
     with pytest.raises(KeyboardInterrupt):
         run_code(box, loop, on_output=broken)
     assert ran(box, "seen").value == ["KeyboardInterrupt"]
@@ -327,7 +334,7 @@ def test_restart_context_while_it_runs(box: Sandbox) -> None:
     context = contextvars.copy_context()
 
     def work() -> None:
-        failures.append(context.run(run_code, box, "print('on'); time.sleep(600)").failure())
+        failures.append(context.run(run_code, box, "print('on'); time.sleep(60)").failure())
 
     busy = threading.Thread(target=work)
     busy.start()

@@ -15,6 +15,7 @@ from pocketenv_fp import (
     CommandTimeout,
     Config,
     DeadlineExceeded,
+    DecodeError,
     ExecResult,
     FromEnv,
     InvalidInput,
@@ -319,3 +320,24 @@ def test_jobs_end_with_the_sandbox(provider: str) -> None:
     (sandbox | delete).unwrap()
     gone: Any = (job | job_output).failure()
     assert isinstance(gone, SandboxNotFound)
+
+
+@pytest.mark.parametrize("late", ["..", "1.5.5"])
+def test_follow_forged_time(box: Sandbox, late: str) -> None:
+    """The command may write the file of its own end: an impossible time is a DecodeError, and no exception."""
+    job = _forged(box, f"0 2 0 {late}")
+    for step in (follow, wait_for_job, job_output):
+        assert isinstance((job | step).failure(), DecodeError)
+
+
+def test_follow_forged_size(box: Sandbox) -> None:
+    """A job whose output is shorter than its end says is read as far as it goes, and no longer asked for."""
+    job = _forged(box, "0 999999 0 ")
+    assert (job | within(60, follow)).unwrap().stdout == "a\n"
+
+
+def _forged(box: Sandbox, code: str) -> Job:
+    job = (box | submit("echo a")).unwrap()
+    assert (job | wait_for_job).unwrap().stdout == "a\n"
+    assert (box | exec(f"cat > tmp/.pocketenv-jobs/{job.id}/code", cwd="/", stdin=f"{code}\n", check=True)).unwrap()
+    return job

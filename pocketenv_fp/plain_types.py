@@ -110,7 +110,7 @@ def mismatch(place: str, value: object, hint: Any) -> str | None:
         if inner := _inside(place, value, member):
             return inner
     kind = "None" if value is None else _HIDDEN.get(type(value), type(value).__name__)
-    return f"{place}: expected {_words(members)}, got {kind}{_advice(value, members)}"
+    return f"{place}: expected {_words(members)}, got {kind}{_advice(value, members, place)}"
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
@@ -189,8 +189,12 @@ def _word(member: Any) -> str:  # noqa: PLR0911  # a kind of type each
     return f"a {name} of {_words(_members(hints[0]))}" if hints and name == "Result" else name
 
 
-def _advice(value: object, members: tuple[Any, ...]) -> str:
+def _advice(value: object, members: tuple[Any, ...], place: str) -> str:  # noqa: PLR0911  # a kind of type each
     kinds = {_kind(member) for member in members}
+    if place == "mode" and isinstance(value, str):
+        return ": write an octal number, such as 0o755"
+    if bytes in kinds and (form := _bytes_advice(value)):
+        return form
     if any(map(_is_sequence, members)) or Iterable in kinds:
         return _list_advice(value)
     if str in kinds:
@@ -211,6 +215,14 @@ def _list_advice(value: object) -> str:
     return (
         ": write list(…)" if hasattr(value, "__iter__") and not isinstance(value, (bytes, bytearray, Mapping)) else ""
     )
+
+
+def _bytes_advice(value: object) -> str:
+    if isinstance(value, (bytearray, memoryview)):
+        return ": write bytes(…)"
+    if isinstance(value, PathLike):
+        return ": write ….read_bytes()"
+    return ": write ….read()" if hasattr(value, "read") else ""
 
 
 def _str_advice(value: object) -> str:

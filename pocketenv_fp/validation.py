@@ -34,7 +34,9 @@ from pocketenv_fp.redaction import hidden, secret_names
 __all__ = [
     "CONTROL_PORT",
     "Arguments",
+    "HttpPath",
     "Id",
+    "Identifier",
     "Limit",
     "Name",
     "Offset",
@@ -68,7 +70,19 @@ _VARIABLE_NAME = r"^(?!(?:BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID|_)\Z)[A
 VariableName = Annotated[str, Meta(min_length=1, pattern=_VARIABLE_NAME)]
 """The name of a variable or secret. One rule for records and for ``env=``: every command can read the variable."""
 
+_IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+Identifier = Annotated[str, Meta(pattern=_IDENTIFIER)]
+"""The id of a job, or the name of a context."""
+
+_HTTP_PATH = r"^/[!-~]*\Z"
+HttpPath = Annotated[str, Meta(pattern=_HTTP_PATH)]
+"""The path and query of a URL."""
+
 _WORDS = {
+    _IDENTIFIER: "Expected up to 64 letters, digits, ., _ and -, that begin with a letter or a digit",
+    _HTTP_PATH: "Expected a path in ASCII without spaces, that begins with /",
+    r"^\S+\Z": "Expected text without spaces",
+    r"^\S(.*\S)?\Z": "Expected a name without spaces at its ends",
     _SANDBOX_NAME: ("Expected a name without spaces, of at most 255 characters, that is not an at-URI or an id"),
     _VARIABLE_NAME: (
         "Expected a name of letters, digits and _, that does not start with a digit and is not reserved by bash"
@@ -120,7 +134,9 @@ def wrong_variable_name(field: str, name: str) -> InvalidInput | None:
     >>> wrong_variable_name("env", "A-B")
     InvalidInput(field='env', reason='Expected a name of letters, digits and _, ...')
     """
-    return wrong_value(field, name, VariableName, str)
+    wrong = wrong_value(field, name, VariableName, str)
+    # Text that is not a name may be a secret in the wrong place.
+    return InvalidInput(field, f"{wrong.reason}: not {name}") if wrong and name.isidentifier() else wrong
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

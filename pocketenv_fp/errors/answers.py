@@ -141,7 +141,7 @@ class ServerError(ApiError):
 
     advice: ClassVar[str] = (
         "The platform hides the cause. Common causes: a token with a bad signature, a name that is taken, "
-        "a secret that cannot be read."
+        "an unknown base, a secret that cannot be read."
     )
 
 

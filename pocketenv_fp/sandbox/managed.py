@@ -181,10 +181,7 @@ def ephemeral(
 
 def _wrong_ttl(ttl: float | None) -> InvalidInput | None:
     """Return the error of a wrong value. Raises TypeError for a wrong type."""
-    try:
-        return wrong_value("ttl", ttl, Seconds | None, float | None)
-    except TypeError as error:
-        raise TypeError(f"ephemeral: {error}") from None
+    return wrong_value("ttl", ttl, Seconds | None, float | None)
 
 
 def topics_for(ttl: float | None) -> tuple[str, ...]:

@@ -24,13 +24,12 @@ from pocketenv_fp.sandbox.lifecycle import delays
 from pocketenv_fp.sandbox.readiness_lines import HTTP, NO_TOOL, PORT
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
-from pocketenv_fp.validation import Text, Wait
+from pocketenv_fp.validation import HttpPath, Text, Wait
 
 __all__ = ["wait_for_http", "wait_for_port"]
 
 AnyPort = Annotated[int, Meta(ge=1, le=65535)]
 HttpStatus = Annotated[int, Meta(ge=100, le=599)]
-HttpPath = Annotated[str, Meta(pattern=r"^/[!-~]*\Z")]
 
 SHELL_SECONDS = 0.25
 """How long a request waits in Cloudflare's one shell: other commands wait for it."""

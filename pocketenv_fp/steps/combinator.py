@@ -85,7 +85,7 @@ class _Combinator(Curried):
         for name, value in self._arguments(args, kwargs):
             if name in steps:
                 demand_step(value, name)
-            if name in functions and not callable(value):
+            if name in functions and (is_step(value) or not callable(value)):
                 raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
         self._wrong_value(args, kwargs)
         if self.refuse is not None:

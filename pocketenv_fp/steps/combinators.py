@@ -14,7 +14,7 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast, overload
 
 from returns.result import Failure, Result, Success
@@ -253,7 +253,13 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
     >>> when(stopped, start)
     when(stopped, start())
     """
-    if target is None or predicate(target):
+    answer = cast("object", target is None or predicate(target))
+    if isinstance(answer, (Result, Coroutine)):
+        # Both are true, whatever is in them.
+        if isinstance(answer, Coroutine):
+            answer.close()
+        raise TypeError(f"when: predicate: returned a {type(answer).__name__}, not a bool")
+    if answer:
         with only(lambda: f"if {getattr(predicate, '__qualname__', predicate)} returns True"):
             return cast("Result[A | B, PocketenvError]", Success(target) | step)
     return Success(target)

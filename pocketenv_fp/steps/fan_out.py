@@ -310,6 +310,9 @@ class _Counter:
 
 
 def _results(function: str, results: Iterable[Result[B, PocketenvError]]) -> Iterator[Result[B, PocketenvError]]:
+    if isinstance(results, Result):
+        # A Result is an iterable itself.
+        raise TypeError(f"{function}: results: expected a list of Result, got one Result: write […]")
     demand_type(function, "results", results, Iterable[Result[Any, Any]])
     for number, result in enumerate(results):
         demand_type(function, f"results[{number}]", result, Result)

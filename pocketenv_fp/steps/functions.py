@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeGuard, cast
 
 from returns.result import Failure, Result, Success
@@ -15,6 +15,8 @@ from pocketenv_fp.steps.operation import Curried
 from pocketenv_fp.steps.step import Applied, Step, has_run, is_step
 
 __all__ = ["alt", "bind", "called", "lash", "map"]
+
+AWAITED = "a step awaits nothing. Write await aio(step)(target), and await the function with its value"
 
 
 class _Method(Curried):
@@ -104,6 +106,9 @@ def _result_of(function: Callable[[Any], object], value: object, method: str) ->
     if not _is_result(result):
         name = function_name(function)
         kind = type(result).__name__
+        if isinstance(result, Coroutine):
+            result.close()
+            raise TypeError(f"{method}: {name} returned a {kind}: {AWAITED}")
         other = f"write .map({name})" if method == "bind" else "return Success(…) or Failure(…)"
         advice = "unwrap it, for instance with unsafe_perform_io" if kind.startswith(("IO", "Future")) else other
         raise TypeError(f"{method}: {name} returned a {kind}, not a Result: {advice}")

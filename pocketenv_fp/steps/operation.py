@@ -15,7 +15,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.first_use import unopened_failure
-from pocketenv_fp.steps.advice import for_target
+from pocketenv_fp.steps.advice import a_kind, for_arguments, for_value, for_words
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, has_run, is_step
@@ -94,8 +94,8 @@ class Curried:
             )
         if not isinstance(target, self.accepts):
             raise TypeError(
-                f"{self.__name__} takes a {self.accepts.__name__} or a Result of one, not {type(target).__name__}"
-                f"{for_target(target)}"
+                f"{self.__name__} takes {a_kind(self.accepts)} or a Result of one, not {type(target).__name__}"
+                f"{for_value(target, self.accepts, self.__name__)}"
             )
         if not args and not kwargs and isinstance(self, Operation) and self._has_required:
             raise TypeError(self.needs_arguments())
@@ -138,11 +138,11 @@ class Curried:
         try:
             args, kwargs = self.arguments.bind(args, kwargs)
         except TypeError as error:
-            if args and (form := for_target(args[0])):
-                raise TypeError(f"{self.__name__} takes no {type(args[0]).__name__}{form}") from None
+            if form := for_arguments(self, args, str(error)):
+                raise TypeError(form) from None
             if self._begins_with_id(args, kwargs):
                 raise TypeError(f"{error}. {self._needs_target()}") from None
-            raise
+            raise TypeError(f"{error}{for_words(self, args)}") from None
         return Applied(self, tuple(map(_stored, args)), {name: _stored(value) for name, value in kwargs.items()})
 
     def _begins_with_id(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -559,7 +559,7 @@ def test_json_output_as_python_reads_it(printed: str, value: str) -> None:
 def test_an_end_takes_a_result_of_a_command_and_nothing_else() -> None:
     text: Any = "a text"
     for end in (check, stdout, lines, json_output):
-        with pytest.raises(TypeError, match="takes a ExecResult or a Result of one, not str"):
+        with pytest.raises(TypeError, match="takes an ExecResult or a Result of one, not str"):
             _ = Success(text) | end
 
 

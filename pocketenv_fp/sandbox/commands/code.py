@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 from functools import cache, partial
 from importlib.resources import files
-from typing import Annotated
 
-from msgspec import Meta
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
@@ -26,11 +24,10 @@ from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, Asking, Plac
 from pocketenv_fp.sandbox.commands.wire_form import Command
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
-from pocketenv_fp.validation import Seconds, Text, unsendable
+from pocketenv_fp.validation import Identifier, Seconds, Text, unsendable
 
 __all__ = ["restart_context", "run_code"]
 
-ContextName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 _LINE = f'command -v python3 >/dev/null 2>&1 || exit {NO_PYTHON}\nexec python3 "$1" {{}}'
 
 
@@ -38,7 +35,7 @@ _LINE = f'command -v python3 >/dev/null 2>&1 || exit {NO_PYTHON}\nexec python3 "
 def run_code(
     sandbox: Sandbox,
     source: str,
-    context: ContextName = "main",
+    context: Identifier = "main",
     language: Text = "python",
     *,
     timeout: Seconds | None = None,
@@ -124,7 +121,7 @@ def run_code(
 
 @step(Sandbox, reads=Need.STATUS, returns_target=True)
 def restart_context(
-    sandbox: Sandbox, context: ContextName = "main", *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, context: Identifier = "main", *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
     r"""Kill the process of a context of `run_code`, with its variables. Returns the Sandbox.
 

@@ -95,12 +95,10 @@ def follow_to_the_end(
     pace = _Pace()
     with _followers.one_more():
         while True:
-            if first is not None:
-                looked, first = first(asking), None
-            else:
-                looked = asking.look(output.place, max(0.0, min(until - time.monotonic(), remaining())))
+            looked = _next_look(asking, output, until, first)
+            first = None
             if isinstance(looked, Failure):
-                return Failure(asking.found(looked.failure()))
+                return looked
             look = looked.unwrap()
             for piece in output.read(look):
                 if on_piece is not None:
@@ -114,6 +112,16 @@ def follow_to_the_end(
             if time.monotonic() >= until:
                 return Failure(JobTimeout(timeout or 0.0, asking.job.id))
             nap(max(0.0, min(pace.pause(look, output), until - time.monotonic())))
+
+
+def _next_look(
+    asking: Asking, output: Output, until: float, first: Callable[[Asking], Result[Look, PocketenvError]] | None
+) -> Result[Look, PocketenvError]:
+    if first is not None:
+        # The error of a start is that of a command: there is no job to look for.
+        return first(asking)
+    waits = max(0.0, min(until - time.monotonic(), remaining()))
+    return asking.look(output.place, waits).alt(asking.found)
 
 
 def until_ended(asking: Asking, timeout: float | None) -> Result[Look, PocketenvError]:

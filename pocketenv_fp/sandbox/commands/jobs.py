@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated
 
-from msgspec import Meta
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv
@@ -20,7 +18,7 @@ from pocketenv_fp.sandbox.commands.job_output import Output, printer
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Place, Work
 from pocketenv_fp.sandbox.commands.wire_form import Command, joined
 from pocketenv_fp.steps.operation import operation, step
-from pocketenv_fp.validation import Offset, Seconds, Text
+from pocketenv_fp.validation import Identifier, Offset, Seconds, Text
 
 __all__ = [
     "cancel",
@@ -34,7 +32,6 @@ __all__ = [
     "wait_for_job",
 ]
 
-JobId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 MESSAGE_BYTES = 32 * 1024
 ENDING_SECONDS = 60.0
 
@@ -50,7 +47,7 @@ def submit(
     timeout: Seconds | None = None,
     stdin: str | bytes | None = None,
     open_stdin: bool = False,
-    id: JobId | None = None,
+    id: Identifier | None = None,
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Job, PocketenvError]:
@@ -290,7 +287,7 @@ def forget(job: Job, *, token: Text | None = None, config: Config | None = None)
 
 @operation(Sandbox, safe=True)
 def get_job(
-    sandbox: Sandbox, id: JobId, *, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, id: Identifier, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Job, PocketenvError]:
     r"""Look for a job of the sandbox by its id. Returns the Job. Failures: JobNotFound.
 

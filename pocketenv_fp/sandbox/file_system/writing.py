@@ -77,6 +77,8 @@ def write_file(
     """
     if names_directory(path):
         return Failure(InvalidInput("path", "ends as a directory does: write the name of the file"))
+    if mode is not None and 0o777 < mode <= 777 and set(str(mode)) <= set("01234567"):
+        return Failure(InvalidInput("mode", f"is octal: write 0o{mode}, and not {mode}"))
     at = location(sandbox, path, "write_file")
     if isinstance(at, Failure):
         return at

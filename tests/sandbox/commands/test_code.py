@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Success
 
 from pocketenv_fp import (
     CodeFailed,
@@ -375,7 +375,9 @@ def test_run_code_stopped(box: Sandbox) -> None:
     again = (box | stop | start).unwrap()
     assert ran(again, "1").number == 1
     stopped = (again | stop).unwrap()
-    assert isinstance(stopped | run_code("1"), Failure)
+    # The error is that of a command: the caller knows of no job.
+    for step in (run_code("1"), exec("ls", durable=True)):
+        assert "If the sandbox is stopped, start it." in str((stopped | step).failure())
 
 
 def no_pause(_: float) -> None:

@@ -57,12 +57,16 @@ class Readable(Protocol):
         ...
 
 
+# `int` raises for a number of thousands of digits.
+DIGITS = 20
+
+
 class Incoming:
     """An archive that is being received. ``total`` is its size in bytes, or None if the host did not send it."""
 
     def __init__(self, answer: Answer) -> None:
         length = answer.headers.get("Content-Length", "")
-        self.total: int | None = int(length) if length.isdecimal() else None
+        self.total: int | None = int(length) if length.isdecimal() and len(length) < DIGITS else None
         self.broken: TransportError | None = None
         self._raw = answer.raw
 

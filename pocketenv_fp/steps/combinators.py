@@ -256,9 +256,10 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
     answer = cast("object", target is None or predicate(target))
     if isinstance(answer, (Result, Coroutine)):
         # Both are true, whatever is in them.
+        got = type(cast("object", answer)).__name__
         if isinstance(answer, Coroutine):
             answer.close()
-        raise TypeError(f"when: predicate: returned a {type(answer).__name__}, not a bool")
+        raise TypeError(f"when: predicate: returned a {got}, not a bool")
     if answer:
         with only(lambda: f"if {getattr(predicate, '__qualname__', predicate)} returns True"):
             return cast("Result[A | B, PocketenvError]", Success(target) | step)

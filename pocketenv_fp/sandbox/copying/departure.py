@@ -51,7 +51,7 @@ PIECE = 512 * 1024
 MOST_THROUGH_COMMANDS = 64 * 1024**2
 NO_LIMIT = 2**62
 
-_ANSWER = re.compile(r"(directory|file) (whole|large|\d+)\n")
+_ANSWER = re.compile(r"(directory|file) (whole|large|\d{1,18})\n")
 Packed = Literal["directory", "file"]
 
 

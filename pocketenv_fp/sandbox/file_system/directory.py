@@ -61,7 +61,7 @@ def _listed(at: Location) -> Result[list[DirectoryEntry], PocketenvError]:
     return bytes_of(answer.unwrap().rest).bind(read_entries)
 
 
-_ENTRY = re.compile(rb"([0-9a-f]+) ([0-9]+) (-?[0-9]+) \./([^/\0]+)/\n")
+_ENTRY = re.compile(rb"([0-9a-f]{1,8}) ([0-9]{1,20}) (-?[0-9]{1,20}) \./([^/\0]+)/\n")
 _KINDS: dict[int, EntryKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

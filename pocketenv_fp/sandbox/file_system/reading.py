@@ -26,6 +26,8 @@ __all__ = ["exists", "read_bytes", "read_text"]
 
 SMALL: int = 512 * 1024
 """A file of up to this many bytes comes with the first response."""
+DIGITS = 20
+"""`int` raises for a number of thousands of digits, which a program of the sandbox may print."""
 
 
 @operation(Sandbox, safe=True, reads=Need.STATUS)
@@ -129,7 +131,7 @@ def _content(at: Location) -> Result[bytes, PocketenvError]:
         if isinstance(answer, Failure):
             return answer
         match answer.unwrap().words:
-            case ("whole", size) if size.isdecimal():
+            case ("whole", size) if size.isdecimal() and len(size) < DIGITS:
                 return bytes_of(answer.unwrap().rest).bind(partial(_whole, int(size)))
             case ("large", size) if size.isdecimal() and at.end.provider.copies:
                 return through_storage(at.end, staged.path, _unpacked)

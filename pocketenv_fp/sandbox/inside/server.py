@@ -138,7 +138,8 @@ def described(value: object, displays: Displays, bundle: Any) -> dict[str, Any]:
             read = json.loads(written)
             # JSON makes a list of a tuple, and str of keys.
             if repr(read) == text:
-                known["json"] = [read]
+                # As text: a value may be too deep to read on the other side.
+                known["json"] = written
         except (TypeError, ValueError, RecursionError):
             pass
     return known

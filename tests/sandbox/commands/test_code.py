@@ -124,6 +124,15 @@ def test_run_code_value(box: Sandbox) -> None:
     assert ran(box, "a = []; a.append(a); a").repr == "[[...]]"
 
 
+def test_run_code_deep_value(box: Sandbox) -> None:
+    """A value that is too deep for this machine has its repr only."""
+    deep = "import sys\nsys.setrecursionlimit(10**5)\nvalue = 1\nfor _ in range(4000): value = [value]\nvalue"
+    result = ran(box, deep)
+    assert result.error is None
+    assert result.value is None
+    assert (result.repr or "").startswith("[[[[")
+
+
 def test_run_code_state(box: Sandbox) -> None:
     """Names, imports, the directory and threads stay. Contexts do not see each other."""
     ran(box, "import os, threading\nos.makedirs('d', exist_ok=True); os.chdir('d')\nclass A:\n  x = 1")

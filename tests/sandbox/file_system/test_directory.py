@@ -103,3 +103,9 @@ def test_list_directory_names(shell: str, tmp_path: os.PathLike[str]) -> None:
     word, _, rest = ran.stdout.partition(b"\n")
     assert word == b"entries"
     assert [each.name for each in read_entries(base64.b64decode(rest)).unwrap()] == names
+
+
+def test_read_entries_huge_numbers() -> None:
+    """A program in the place of `stat` may print any number."""
+    for entry in (b"81a4 %s 1 ./a/\n", b"81a4 1 %s ./a/\n", b"%s 1 1 ./a/\n"):
+        assert isinstance(read_entries(entry % (b"1" * 5000) + b"\0\0").failure(), DecodeError)

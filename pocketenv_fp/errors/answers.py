@@ -203,12 +203,18 @@ class SessionLost(ServerError):
         return f"{super().__str__()}{left}"
 
 
-def api_error_kind(status: int, error: str) -> type[ApiError]:
-    """Return the error class for this HTTP status and error name."""
+# Most methods answer XRPCNotSupported for what is missing. Only the message says what it is.
+_RECORDS = frozenset(f"{noun} not found" for noun in ("File", "Secret", "Service", "Variable", "Volume"))
+
+
+def api_error_kind(status: int, error: str, message: str = "") -> type[ApiError]:
+    """Return the error class for this HTTP status, error name and message."""
     if status == 401:
         return Unauthorized
-    if status == 404 and error == "SandboxNotFound":
+    if status == 404 and (error == "SandboxNotFound" or message == "Sandbox not found"):
         return SandboxNotFound
+    if status == 404 and message in _RECORDS:
+        return RecordNotFound
     if status == 500 and error == "AgentCreationError":
         return SessionLost
     return ServerError if status >= 500 else ApiError

@@ -305,4 +305,4 @@ def _api_error(status: int, body: object, retry_after: float | None) -> ApiError
     error, message = _texts(body)
     if status == 429:
         return RateLimited(status, error, message, retry_after=retry_after)
-    return api_error_kind(status, error)(status, error, message)
+    return api_error_kind(status, error, message)(status, error, message)

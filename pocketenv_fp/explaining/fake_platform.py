@@ -20,7 +20,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 from returns.result import Success
 
-from pocketenv_fp.errors import ApiError, PocketenvError, SandboxNotFound, ServerError
+from pocketenv_fp.errors import PocketenvError, SandboxNotFound, ServerError
 from pocketenv_fp.http.xrpc import Call
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.redaction import HIDDEN
@@ -207,7 +207,7 @@ class FakePlatform:
     def _claim(self, given: Fields) -> Any:
         box = self._find(given)
         return (
-            ApiError(404, "XRPCNotSupported", "Sandbox not found", "sandbox.claimSandbox")
+            SandboxNotFound(404, "XRPCNotSupported", "Sandbox not found", "sandbox.claimSandbox")
             if box is None
             else _bare(box)
         )

@@ -344,7 +344,7 @@ def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
     error, message = (_printable(text, token) for text in (refused.error, refused.message))
     if status == 429:
         return RateLimited(status, error, message, operation, _seconds(answer.headers.get("Retry-After", "")))
-    error_class = api_error_kind(status, error)
+    error_class = api_error_kind(status, error, message)
     if (
         error_class is ServerError
         and (status, refused.error) == (500, "InternalServerError")

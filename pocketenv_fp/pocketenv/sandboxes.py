@@ -119,7 +119,7 @@ def claim_sandbox(
 ) -> Result[Sandbox, PocketenvError]:
     """Take ownership of an unowned sandbox, by id. Returns the Sandbox. Its status is UNKNOWN until the next lookup.
 
-    Failures: InvalidInput; ApiError (404) if the sandbox does not exist or has an owner.
+    Failures: InvalidInput; SandboxNotFound if the sandbox does not exist or has an owner.
 
     Args:
         id: Id of the sandbox.
@@ -131,7 +131,7 @@ def claim_sandbox(
     ...     pocketenv.claim_sandbox(unowned).map(lambda box: box.id == unowned)
     ...     pocketenv.claim_sandbox(unowned)
     <Success: True>
-    <Failure: sandbox.claimSandbox: ... (404 XRPCNotSupported).>
+    <Failure: sandbox.claimSandbox: ... (404 XRPCNotSupported). ...>
     """
     return send(procedure("sandbox.claimSandbox", shown, {"id": id}))
 

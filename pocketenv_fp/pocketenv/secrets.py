@@ -142,7 +142,7 @@ def update_secret(
 ) -> Result[None, PocketenvError]:
     """Change the name and the value of the secret with this id. Returns None. The value is sealed on this machine.
 
-    When commands see it: as for `add_secret`. Failures: the same, and ApiError (404) for an unknown id.
+    When commands see it: as for `add_secret`. Failures: the same, and RecordNotFound for an unknown id.
 
     Args:
         id: Id of the secret.
@@ -165,7 +165,7 @@ def update_secret(
 
 @checked
 def delete_secret(id: Id, *, token: Text | None = None, config: Config | None = None) -> Result[None, PocketenvError]:
-    """Delete the secret with this id. Returns None. Failures: InvalidInput; ApiError (404) for an unknown id.
+    """Delete the secret with this id. Returns None. Failures: InvalidInput; RecordNotFound for an unknown id.
 
     Args:
         id: Id of the secret.

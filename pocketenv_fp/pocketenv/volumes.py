@@ -138,7 +138,7 @@ def update_volume(
     """Change the name, and with ``path`` also the path, of the volume with this id. Returns None. Its content stays.
 
     The change takes effect at the next start. **The platform ignores** ``read_only``. Failures: as for `add_volume`,
-    and ApiError (404) for an unknown id.
+    and RecordNotFound for an unknown id.
 
     Args:
         id: Id of the volume.

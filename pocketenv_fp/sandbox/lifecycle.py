@@ -124,7 +124,7 @@ def claim(
 ) -> Result[Sandbox, PocketenvError]:
     """Take ownership of an unowned sandbox. Returns the Sandbox afterwards.
 
-    Failures: ApiError (404) if the sandbox is gone or has an owner.
+    Failures: SandboxNotFound if the sandbox is gone or has an owner.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

@@ -19,6 +19,7 @@ from pocketenv_fp.errors import (
     DeadlineExceeded,
     PocketenvError,
     RecordNotFound,
+    SandboxNotFound,
     ServerError,
     TransportError,
     hides_its_cause,
@@ -26,6 +27,7 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.records import Unit, add_or_update, named
+from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.runtime.turns import Turns
@@ -103,7 +105,7 @@ class Records(Generic[T]):
             if late:
                 return Failure(late)
             done = add_or_update(add, lambda: named(self._each(), name, self._kind.key), update)
-            return self._named(name) if isinstance(done, Success) else Failure(done.failure())
+            return self._named(name) if isinstance(done, Success) else Failure(self._cause(done.failure()))
 
     def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         """Delete the record with this name, and add a new one. Returns the stored record.
@@ -139,7 +141,7 @@ class Records(Generic[T]):
                     return Failure(self._without_old(error) if is_unsure else error)
                 is_gone = True
             elif not isinstance(there.failure(), RecordNotFound) or (turn >= CHANCES and not is_gone):
-                return Failure(self._without_old(refused) if is_gone else refused)
+                return Failure(self._without_old(refused) if is_gone else self._cause(refused))
             if turn > 1:
                 # As long as a turn takes here, and longer each time: one process comes through while the others wait.
                 took = time.monotonic() - begun
@@ -155,6 +157,12 @@ class Records(Generic[T]):
             nap(PAUSE * turn)
             record = self._named(name)
         return record
+
+    def _cause(self, error: PocketenvError) -> PocketenvError:
+        # A sandbox that is gone is one cause of a 500 for secrets and variables.
+        looked = look(self._sandbox) if hides_its_cause(error) else None
+        is_gone = isinstance(looked, Failure) and isinstance(looked.failure(), SandboxNotFound)
+        return looked.failure() if looked is not None and is_gone else error
 
     def _turn(self, name: str) -> AbstractContextManager[DeadlineExceeded | None]:
         noun = self._kind.noun

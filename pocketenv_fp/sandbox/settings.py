@@ -91,7 +91,7 @@ def get_preferences(
     """Return the Preferences of the sandbox. A field without a value contains None.
 
     The platform's list of preferences may lack these fields. Then they are read from the sandbox's record.
-    Failures: SandboxNotFound, or ApiError (404), if the sandbox is gone or not yours.
+    Failures: SandboxNotFound if the sandbox is gone or not yours.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

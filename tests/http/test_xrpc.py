@@ -19,6 +19,7 @@ from pocketenv_fp import (
     NotLoggedIn,
     ProfileNotFound,
     RateLimited,
+    RecordNotFound,
     Sandbox,
     SandboxNotFound,
     ServerError,
@@ -264,6 +265,27 @@ KINDS: list[tuple[int, str, type[ApiError]]] = [
     (503, "ServiceUnavailable", ServerError),
     (599, "Whatever", ServerError),
 ]
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Sandbox not found", SandboxNotFound),
+        ("Secret not found", RecordNotFound),
+        ("Variable not found", RecordNotFound),
+        ("File not found", RecordNotFound),
+        ("Volume not found", RecordNotFound),
+        ("Service not found", RecordNotFound),
+        ("Not found", ApiError),
+    ],
+)
+def test_send_missing(message: str, kind: type[ApiError]) -> None:
+    """Most methods say only in the message what is missing."""
+    body = json.dumps({"error": "XRPCNotSupported", "message": message}).encode()
+    with Server(servers.always(reply(body, 404))) as server:
+        error = exec(BOX, "ls", config=client(server.url)).failure()
+        assert type(error) is kind
+        assert (error.error, error.message) == ("XRPCNotSupported", message)
 
 
 @pytest.mark.parametrize(("status", "name", "kind"), KINDS)

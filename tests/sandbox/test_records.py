@@ -222,7 +222,9 @@ def test_a_500_for_a_name_that_is_not_there_is_the_failure_that_it_is(
     added, listed = (kind.method("add"), 500), (kind.method("list"), 200)
     # Another process may be between its delete and its add: a file is tried again.
     tries = {"file": [added, listed] * 3, "volume": [listed, added, listed]}
-    assert methods(platform) == tries.get(kind.noun, [added, listed])
+    # A sandbox that is gone may be the cause. A volume has a 404 for that.
+    looked = [] if kind.noun == "volume" else [("sandbox.getSandbox", 200)]
+    assert methods(platform) == [*tries.get(kind.noun, [added, listed]), *looked]
 
 
 @EACH

@@ -257,7 +257,7 @@ def test_the_functions_that_take_ids_do_the_same(box: Sandbox) -> None:
         assert change(clock.id) == Success(None)
         assert [service.status for service in pocketenv.list_services(box.id).unwrap()] == [status]
     assert pocketenv.delete_service(clock.id) == Success(None)
-    assert pocketenv.delete_service(clock.id).failure() == ApiError(
+    assert pocketenv.delete_service(clock.id).failure() == RecordNotFound(
         404, "XRPCNotSupported", "Service not found", "service.deleteService"
     )
 

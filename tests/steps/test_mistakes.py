@@ -17,6 +17,7 @@ from pocketenv_fp import (
     Sandbox,
     aio,
     create,
+    create_backup,
     delete,
     ephemeral,
     exec,
@@ -26,13 +27,28 @@ from pocketenv_fp import (
     get_sandbox,
     keep,
     lines,
+    list_backups,
     my_sandboxes,
+    read_text,
+    refresh,
+    rename,
     restart,
     run_code,
+    set_file,
+    set_secret,
+    set_service,
+    set_variable,
+    set_volume,
+    spawn,
     start,
     stdout,
+    stop,
     submit,
+    vscode,
+    wait_for_port,
+    wait_until_running,
     when,
+    write_file,
 )
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -145,6 +161,43 @@ def test_modes_with_a_meaning(box: Sandbox) -> None:
         assert not isinstance(box | fp.write_file("a", "x", mode=mode), Failure)
     made = fp.write_file(box, "a", "x", mode=644)
     assert isinstance(made.failure(), InvalidInput)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        exec("ls"),
+        exec("ls", durable=True),
+        run_code("1"),
+        submit("ls"),
+        start,
+        stop,
+        restart,
+        delete,
+        refresh,
+        rename("other"),
+        expose(8080),
+        vscode,
+        read_text("a"),
+        write_file("a", "b"),
+        set_secret("A", "b"),
+        set_variable("A", "b"),
+        set_file("/a", "b"),
+        set_volume("v", "/v"),
+        set_service("s", "true"),
+        spawn("true"),
+        create_backup("/workspace"),
+        list_backups,
+        wait_until_running,
+        wait_for_port(8080),
+    ],
+    ids=str,
+)
+def test_deleted_sandbox(step: Any, box: Sandbox) -> None:
+    """Each function says that it is gone, in the one type that programs match."""
+    assert not isinstance(box | delete, Failure)
+    result: Any = box | step
+    assert type(result.failure()) is pocketenv_fp.SandboxNotFound
 
 
 def test_mistakes_are_checked_before_a_request(box: Sandbox) -> None:

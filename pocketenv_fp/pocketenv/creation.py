@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from msgspec import structs
 from returns.result import Failure, Result, Success
@@ -28,6 +28,7 @@ from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.xrpc import procedure, send, token_did
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.cloning import Clone, cloner
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
 from pocketenv_fp.pocketenv.existing import existing_or
 from pocketenv_fp.pocketenv.options import creation
@@ -44,7 +45,7 @@ from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
-__all__ = ["Clone", "clone_by", "create", "create_sandbox", "noting"]
+__all__ = ["create", "create_sandbox", "noting"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
@@ -142,7 +143,7 @@ def create(
     >>> create("")
     <Failure: name: Expected `str` of length >= 1.>
     """
-    clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
+    clone = cloner() if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
     marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
     wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
@@ -175,26 +176,6 @@ def noting(made: list[Sandbox]) -> Generator[None, None, None]:
         yield
     finally:
         _made.reset(before)
-
-
-class Clone(Protocol):
-    """A function that clones a repository into a sandbox. Returns the Sandbox afterwards."""
-
-    def __call__(self, sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]: ...
-
-
-class _Cloner:
-    """The function that clones a repository. It needs modules above this one, so they register it here."""
-
-    clone: Clone | None = None
-
-
-_cloner = _Cloner()
-
-
-def clone_by(clone: Clone) -> None:
-    """Set the function that clones a repository into a new sandbox."""
-    _cloner.clone = clone
 
 
 class _Setters(NamedTuple):

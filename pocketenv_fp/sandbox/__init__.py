@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from pocketenv_fp.models import Sandbox
     from pocketenv_fp.sandbox.backups import *
     from pocketenv_fp.sandbox.commands.code import *
-    from pocketenv_fp.sandbox.commands.exec import exec as exec, sh as sh
+    from pocketenv_fp.sandbox.commands.exec import exec as exec
     from pocketenv_fp.sandbox.commands.exec_script import *
     from pocketenv_fp.sandbox.commands.jobs import *
     from pocketenv_fp.sandbox.commands.service_logs import *
+    from pocketenv_fp.sandbox.commands.sh import *
     from pocketenv_fp.sandbox.commands.spawn import *
     from pocketenv_fp.sandbox.copying.copy_to import *
     from pocketenv_fp.sandbox.copying.download import *
@@ -56,10 +57,11 @@ else:
         {
             "backups": "create_backup list_backups restore_backup",
             "commands.code": "restart_context run_code",
-            "commands.exec": "exec sh",
+            "commands.exec": "exec",
             "commands.exec_script": "exec_script",
             "commands.jobs": "cancel follow forget get_job job_output list_jobs send_input submit wait_for_job",
             "commands.service_logs": "service_logs",
+            "commands.sh": "sh",
             "commands.spawn": "spawn",
             "copying.copy_to": "copy_to",
             "copying.download": "download",

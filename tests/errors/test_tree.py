@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import inspect
 import pickle
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from returns.primitives.exceptions import UnwrapFailedError
@@ -284,3 +287,30 @@ def test_both_namespaces_have_the_clojure_functions() -> None:
         delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key"""
     assert {name.replace("-", "_") for name in pocketenv.split()} <= set(public_names(pocketenv_fp.pocketenv))
     assert {name.replace("-", "_") for name in sandbox.split()} <= set(public_names(pocketenv_fp.sandbox))
+
+
+@EACH
+def test_typed_error_has_the_signature_of_a_dataclass(error: PocketenvError) -> None:
+    kind = type(error)
+    subclass: type = type(kind.__name__, (kind,), {})
+    like: type = dataclasses.dataclass(eq=False, repr=False)(subclass)
+    assert inspect.signature(kind) == inspect.signature(like)
+    assert str(inspect.signature(kind)) == str(inspect.signature(like))
+
+
+def test_typed_error_refuses_wrong_arguments() -> None:
+    wrong: Any = InvalidInput
+    with pytest.raises(TypeError, match=r"^InvalidInput: missing a required argument: 'reason'$"):
+        wrong("name")
+    with pytest.raises(TypeError, match=r"^InvalidInput: got an unexpected keyword argument 'value'$"):
+        wrong("name", "reason", value="x")
+
+
+def test_typed_error_with_a_subclass_of_the_caller() -> None:
+    @dataclasses.dataclass(eq=False, repr=False)
+    class Slow(InvalidInput):
+        hints: list[str] = dataclasses.field(default_factory=list[str])
+
+    assert Slow("name", "reason").hints == []
+    assert repr(Slow("name", reason="no", hints=["a"])) == "Slow(field='name', reason='no', hints=['a'])"
+    assert list(inspect.signature(Slow).parameters) == ["field", "reason", "hints"]

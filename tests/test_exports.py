@@ -115,6 +115,27 @@ def test_first_use_in_threads() -> None:
     assert in_a_new_process(IN_THREADS) == "[]\n"
 
 
+INTERRUPTED = """
+import sys
+import pocketenv_fp
+def interrupt(box):
+    before.update(sys.modules)
+    raise KeyboardInterrupt
+before = {}
+try:
+    pocketenv_fp.managed(pocketenv_fp.start.map(interrupt))("interrupted")
+except KeyboardInterrupt:
+    print(*(name for name in sys.modules if name.startswith("pocketenv_fp") and name not in before))
+print(pocketenv_fp.get_sandbox("interrupted"))
+"""
+
+
+@pytest.mark.usefixtures("environment")
+def test_release_loads_no_module() -> None:
+    """An import in a release could wait for the thread, or be inside of the import, that a signal interrupted."""
+    assert in_a_new_process(INTERRUPTED) == "\n<Success: None>\n"
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 import msgspec
 from returns.result import Failure, Result
@@ -49,16 +47,15 @@ def _result(body: bytes) -> ExecResult:
         raise
     except msgspec.DecodeError as error:
         # A command may print half of a surrogate pair. Its JSON escape is valid JSON, but msgspec refuses it.
+        import json
+
         try:
             loose = json.loads(body)
         except ValueError:
             raise error from None
-        answer = msgspec.convert(_without_halves(loose), _Answer)
+        whole = re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(loose, ensure_ascii=False))
+        answer = msgspec.convert(json.loads(whole), _Answer)
     return ExecResult(answer.stdout, answer.stderr or "", answer.exit_code)
-
-
-def _without_halves(answer: object) -> object:
-    return cast("object", json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(answer, ensure_ascii=False))))
 
 
 @operation(Sandbox, reads=Need.STATUS)

@@ -7,6 +7,7 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 
 import msgspec
 
+from pocketenv_fp.elements import element, markup
 from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, secret_names, without_passwords
 
 __all__ = [
@@ -32,15 +33,13 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
 
     def html(self) -> str:
         """Return the record as an HTML table, escaped."""
-        from html import escape
-
+        left = {"style": "text-align:left"}
         shown = ((name, value if isinstance(value, str) else repr(value)) for name, value in self.__rich_repr__())
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>"
-            f"<code>{escape(without_passwords(text))}</code></td></tr>"
+        rows = (
+            element("tr", element("th", name, **left), element("td", element("code", without_passwords(text)), **left))
             for name, text in shown
         )
-        return f"<table><caption style='text-align:left'>{escape(type(self).__name__)}</caption>{rows}</table>"
+        return element("table", element("caption", type(self).__name__, **left), *rows)
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -96,12 +95,8 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
         return self.items[index]
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        shown = "".join(
-            item.html() if isinstance(item, Record) else f"<pre>{escape(repr(item))}</pre>" for item in self.items
-        )
-        return f"<p>{len(self.items)} of {self.total}</p>{shown}"
+        shown = (item.html() if isinstance(item, Record) else element("pre", repr(item)) for item in self.items)
+        return markup(element("p", f"{len(self.items)} of {self.total}"), *shown)
 
 
 cast("Any", Sequence).register(Page)  # for `case [first, *rest]`

@@ -98,7 +98,7 @@ def look_if_needed(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     The status of ``sandbox`` must be RUNNING where that is sure, and UNKNOWN otherwise.
     """
     need = needed()
-    is_enough = need is Need.ID or (need is Need.STATUS and sandbox.status is Status.RUNNING)
+    is_enough = need <= Need.ID or (need is Need.STATUS and sandbox.status is Status.RUNNING)
     return Success(sandbox) if is_enough else look(sandbox)
 
 

@@ -103,7 +103,7 @@ def get_file(
     return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, looks_up_record=True)
 def set_file(
     sandbox: Sandbox,
     path: Text,

@@ -90,7 +90,7 @@ def get_secret(
     return _SECRETS.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, looks_up_record=True)
 def set_secret(
     sandbox: Sandbox,
     name: VariableName,

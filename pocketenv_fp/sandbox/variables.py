@@ -91,7 +91,7 @@ def get_variable(
     return _VARIABLES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, looks_up_record=True)
 def set_variable(
     sandbox: Sandbox,
     name: VariableName,

@@ -90,6 +90,7 @@ def test_a_watcher_is_told_of_each_step_and_each_call_from_the_inside_out() -> N
     assert notes.outcomes == [
         ("call", "sandbox.createSandbox", "200"),
         ("call", "sandbox.putPreferences", "200"),
+        ("call", "sandbox.getSandbox", "200"),
         ("step", "create()", "ok"),
         ("call", "sandbox.startSandbox", "200"),
         ("step", "start()", "ok"),

@@ -1,10 +1,11 @@
 """The function that clones a repository into a new sandbox.
 
-It needs modules above this room, so `pocketenv_fp.sandbox` registers it here, before anything else is imported.
+It is above this room, so `pocketenv_fp.sandbox` registers a function that imports it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -22,18 +23,18 @@ class Clone(Protocol):
     def __call__(self, sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]: ...
 
 
-class _Cloner:
-    clone: Clone | None = None
+class _Registered:
+    load: Callable[[], Clone] | None = None
 
 
-_registered = _Cloner()
+_registered = _Registered()
 
 
-def clone_by(clone: Clone) -> None:
-    """Set the function that clones a repository into a new sandbox."""
-    _registered.clone = clone
+def clone_by(load: Callable[[], Clone]) -> None:
+    """Set the function that imports and returns the function that clones."""
+    _registered.load = load
 
 
 def cloner() -> Clone | None:
-    """Return the function that clones a repository into a new sandbox."""
-    return _registered.clone
+    """Return the function that clones a repository into a new sandbox. It is imported here, before the create is sent."""
+    return None if _registered.load is None else _registered.load()

@@ -11,13 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pocketenv_fp.exports import exports
-from pocketenv_fp.pocketenv.cloning import clone_by
+from pocketenv_fp.pocketenv.cloning import Clone, clone_by
 
 if TYPE_CHECKING:
-    from returns.result import Result
-
-    from pocketenv_fp.errors import PocketenvError
-    from pocketenv_fp.models import Sandbox
     from pocketenv_fp.sandbox.backups import *
     from pocketenv_fp.sandbox.commands.code import *
     from pocketenv_fp.sandbox.commands.exec import exec as exec
@@ -85,11 +81,11 @@ else:
     )
 
 
-def _clone(sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]:
+def _cloner() -> Clone:
     from pocketenv_fp.sandbox.repository import clone
 
-    return clone(sandbox, repo)
+    return clone
 
 
 # `create` is below this package. In `managed` and `fan_out` it needs operations on the new sandbox.
-clone_by(_clone)
+clone_by(_cloner)

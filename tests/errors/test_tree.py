@@ -292,8 +292,7 @@ def test_both_namespaces_have_the_clojure_functions() -> None:
 @EACH
 def test_typed_error_has_the_signature_of_a_dataclass(error: PocketenvError) -> None:
     kind = type(error)
-    subclass: type = type(kind.__name__, (kind,), {})
-    like: type = dataclasses.dataclass(eq=False, repr=False)(subclass)
+    like = dataclasses.make_dataclass(kind.__name__, [], bases=(kind,), eq=False, repr=False)
     assert inspect.signature(kind) == inspect.signature(like)
     assert str(inspect.signature(kind)) == str(inspect.signature(like))
 

@@ -206,7 +206,7 @@ def test_recipe_of_a_stream() -> None:
         with requests.get(f"{address}/build/box", stream=True, timeout=60) as response:
             assert next(response.iter_lines()) == b"one"
         until = time.monotonic() + 60
-        while not (jobs := (box | list_jobs).unwrap()) or time.monotonic() > until:
+        while not (jobs := (box | list_jobs).unwrap()) and time.monotonic() < until:
             time.sleep(0.1)
         assert (jobs[0] | wait_for_job(timeout=60)).map(lambda result: result.exit_code) == Success(143)
 

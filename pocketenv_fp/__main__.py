@@ -1,7 +1,7 @@
 """`python -m pocketenv_fp`: log in and out, list your sandboxes, open a terminal in one, or run a small pipeline.
 
-Each command prints its result on standard output and its error on standard error. The exit code is 0, 1 for a Failure, or
-2 for wrong arguments.
+Each command prints its result on standard output and its error on standard error. The exit code is 0, 1 for a Failure, 2
+for wrong arguments, 130 after Ctrl-C, or 141 after the reader of a pipe has ended.
 """
 
 from __future__ import annotations
@@ -40,14 +40,18 @@ POCKETENV_TOKEN comes before the file.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named command. Returns the exit code: 0 for a Success, 1 for a Failure or a missing package."""
+    """Run the named command. Returns the exit code."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return 130
+    except OSError as error:
+        return _not_written(error)
+    return code
 
 
 def demo() -> int:
@@ -125,6 +129,15 @@ def _printed(result: Result[str, PocketenvError]) -> int:
         return 1
     sys.stdout.write(f"{result.unwrap()}\n")
     return 0
+
+
+def _not_written(error: OSError) -> int:
+    # At its end Python flushes standard output once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 141
+    sys.stderr.write(f"pocketenv: cannot write the output: {error.strerror}.\n")
+    return 1
 
 
 def _warn_of_variable() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -141,3 +143,35 @@ def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(command, "whoami", interrupted)
     assert command.main(["whoami"]) == 130
     assert capsys.readouterr().err == "\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_closed_pipe_is_exit_code_141(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader has ended before the first line, as in `... | head -0`."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = run("demo", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_full_disk_is_exit_code_1() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ran = run("demo", stdout=full)
+    assert (ran.returncode, ran.stderr) == (1, "pocketenv: cannot write the output: No space left on device.\n")
+
+
+def run(name: str, stdout: int | IO[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pocketenv_fp", name],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )

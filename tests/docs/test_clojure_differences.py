@@ -63,6 +63,10 @@ CHECKS = {
     "wrong types of arguments": """
         raises(lambda: box | exec(3))
         raises(lambda: pocketenv.list_sandboxes(limit="3"))
+        raises(lambda: box | exec("echo", ["a", 1]))
+    """,
+    "an unknown option": """
+        raises(lambda: box | start(keepalive=True))
     """,
     "`get-sandbox` of a missing one": """
         get_sandbox("no-such-box") == Success(None)
@@ -96,6 +100,7 @@ CHECKS = {
         (box | exec("echo", ["a  b", "$HOME", "; exit 3"])).unwrap().stdout == "a  b $HOME ; exit 3\\n"
     """,
     "an answer without an exit code": "tests/sandbox/commands/test_commands.py::test_exec_unreadable_answer",
+    "an answer that is not JSON": "tests/http/test_xrpc.py::test_a_200_that_is_no_object_is_a_decode_error",
     "how long `exec` may take": """
         fails(box | exec("sleep 60", timeout=0.2), CommandTimeout)
     """,
@@ -198,6 +203,11 @@ CHECKS = {
         Path("a").write_text("a")
         up = box | upload("a", "b") | upload("a", "c/")
         (box | exec("find . -type f | sort")).unwrap().stdout == "./b\\n./c/a\\n"
+    """,
+    "an `upload` of a path that does not exist": """
+        before = sent()
+        fails(box | upload("missing", "x"), ArchiveError)
+        sent() == before
     """,
     "files that are left out": """
         Path("app").mkdir()

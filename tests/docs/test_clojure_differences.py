@@ -108,6 +108,10 @@ CHECKS = {
         ran = box | exec("cd /tmp; export A=1; exit 3")
         (box | exec("pwd; echo ${A-unset}")).unwrap().stdout == "/workspace\\nunset\\n"
     """,
+    "where a command runs on Cloudflare": """
+        Path("a").write_text("a")
+        (box | upload("a", "x/") | exec("pwd")).unwrap().stdout == "/workspace\\n"
+    """,
     "the output of a command": """
         (box | exec("printf 'a\\n\\n'")).unwrap().stdout == "a\\n\\n"
     """,

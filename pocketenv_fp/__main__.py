@@ -17,11 +17,12 @@ from pocketenv_fp import (
     Config,
     PocketenvError,
     Profile,
+    __version__,
     console,
     ephemeral,
     exec,
     get_sandbox,
-    iter_sandboxes_by_actor,
+    iter_my_sandboxes,
     local,
     login,
     logout,
@@ -41,7 +42,11 @@ POCKETENV_TOKEN comes before the file.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the named command. Returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
+        parser.exit(2, parser.format_help())
+    options = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         code = command(options)
@@ -98,10 +103,7 @@ def _whoami(_: argparse.Namespace) -> int:
 
 
 def _ls(_: argparse.Namespace) -> int:
-    profile = whoami()
-    if isinstance(profile, Failure):
-        return _printed(profile)
-    for box in iter_sandboxes_by_actor(profile.unwrap().did):
+    for box in iter_my_sandboxes():
         code = _printed(box.map(lambda box: f"{box.name:32} {box.status.name:12} {box.provider or ''}".rstrip()))
         if code != 0:
             return code
@@ -153,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"pocketenv_fp {__version__}", help="show the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     into = commands.add_parser(

@@ -12,10 +12,11 @@ from typing import IO
 import pytest
 
 from pocketenv_fp import __main__ as command
-from pocketenv_fp import create, ephemeral, exec, local, start
+from pocketenv_fp import __version__, create, ephemeral, exec, local, start
 from pocketenv_fp.extras import install_command
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = ("login", "logout", "whoami", "ls", "console", "demo")
 
 
 def test_demo_prints_source_and_result(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +50,14 @@ def test_main_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.main([])
     assert ended.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert all(f"    {name} " in shown for name in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"pocketenv_fp {__version__}\n")
 
 
 def test_main_as_a_module() -> None:
@@ -121,7 +129,7 @@ def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
         command.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("login", "logout", "whoami", "ls", "console", "demo"):
+    for name in COMMANDS:
         assert f"    {name} " in shown
         with pytest.raises(SystemExit):
             command.main([name, "--help"])

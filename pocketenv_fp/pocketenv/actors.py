@@ -67,7 +67,7 @@ def sandboxes_of(
 
 @iterates
 def iter_sandboxes_by_actor(
-    did: Id, *, limit: Limit = 100, is_running: bool = False, token: Text | None = None, config: Config | None = None
+    did: Id, *, limit: Limit = 1000, is_running: bool = False, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Sandbox, PocketenvError]]:
     """Iterate over all sandboxes of an actor. Returns an iterator of Results, and requests pages when needed.
 
@@ -75,7 +75,7 @@ def iter_sandboxes_by_actor(
 
     Args:
         did: DID or handle of the actor.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         is_running: True for running sandboxes only. The platform has no filter for stopped ones. Default: False.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 

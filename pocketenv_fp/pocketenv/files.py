@@ -92,7 +92,7 @@ def list_files(
 
 @iterates
 def iter_files(
-    sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    sandbox_id: Id, *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[File, PocketenvError]]:
     """Iterate over the records of files that each start writes. Returns an iterator of Results.
 
@@ -102,7 +102,7 @@ def iter_files(
 
     Args:
         sandbox_id: Id of the sandbox.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv

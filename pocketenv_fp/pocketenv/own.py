@@ -66,7 +66,7 @@ def my_sandboxes(
 @iterates
 def iter_my_sandboxes(
     *,
-    limit: Limit = 100,
+    limit: Limit = 1000,
     status: Status | None = None,
     topic: Text | None = None,
     token: Text | None = None,
@@ -78,7 +78,7 @@ def iter_my_sandboxes(
     ends with a DecodeError.
 
     Args:
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         status: Status of the sandboxes. Default: any.
         topic: A topic that they must have. Default: none.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.

@@ -97,7 +97,7 @@ def look_if_needed(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     The status of ``sandbox`` must be RUNNING where that is sure, and UNKNOWN otherwise.
     """
     need = needed()
-    is_enough = need is Need.ID or (need is Need.STATUS and sandbox.status is Status.RUNNING)
+    is_enough = need <= Need.ID or (need is Need.STATUS and sandbox.status is Status.RUNNING)
     return Success(sandbox) if is_enough else look(sandbox)
 
 
@@ -159,14 +159,14 @@ def list_sandboxes(
 
 @iterates
 def iter_sandboxes(
-    *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Sandbox, PocketenvError]]:
     """Iterate over the public catalogue. Returns an iterator of Results, and requests pages when needed.
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError. Works without a login.
 
     Args:
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import iter_sandboxes

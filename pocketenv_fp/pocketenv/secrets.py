@@ -58,7 +58,7 @@ def list_secrets(
 
 @iterates
 def iter_secrets(
-    sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    sandbox_id: Id, *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Secret, PocketenvError]]:
     """Iterate over all secrets of a sandbox. Returns an iterator of Results, and requests pages when needed.
 
@@ -66,7 +66,7 @@ def iter_secrets(
 
     Args:
         sandbox_id: Id of the sandbox.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv

@@ -56,7 +56,7 @@ def list_variables(
 
 @iterates
 def iter_variables(
-    sandbox_id: Id, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    sandbox_id: Id, *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Variable, PocketenvError]]:
     """Iterate over all variables of a sandbox. Returns an iterator of Results, and requests pages when needed.
 
@@ -64,7 +64,7 @@ def iter_variables(
 
     Args:
         sandbox_id: Id of the sandbox.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, pocketenv

@@ -96,7 +96,7 @@ def get_service(
     return _SERVICES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, looks_up_record=True)
 def set_service(
     sandbox: Sandbox,
     name: Name,

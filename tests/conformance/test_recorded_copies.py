@@ -31,8 +31,8 @@ OTHERWISE: dict[str, str] = {
     "pullDirectory 0.7.18: existing directory: merge, files overwritten": _AFTER,
     "pullDirectory 0.7.18: target exists as a file": _AFTER,
 }
-# Whether tar sees its own archive grow is left to chance, on the platform too.
-CHANCE = "pushDirectory 0.7.18: dot: that is /tmp itself"
+# Left to chance, on the platform too: whether tar sees its own archive grow, and whether the mkdir before "&" is faster than the cp.
+CHANCE = {"pushDirectory 0.7.18: dot: that is /tmp itself", 'pullDirectory 0.7.18: name "am&p"'}
 _PAGE = "one address serves the API and the storage here, and its root is a page for people"
 OTHERWISE_STORED: dict[str, str] = {
     "storage : root": _PAGE,
@@ -68,7 +68,7 @@ def play(rows: list[dict[str, Any]]) -> list[Played]:
 
         with ThreadPoolExecutor(THREADS) as pool:
             tasks = [pool.submit(one, name, calls) for name, calls in copy_replay.series(rows).items()]
-            return [played for task in tasks for played in task.result() if played.name != CHANCE]
+            return [played for task in tasks for played in task.result() if played.name not in CHANCE]
 
 
 def report(played: list[Played], otherwise: dict[str, str], what: str, figures: Figures) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
@@ -118,12 +118,8 @@ def add_variable(
     >>> pocketenv.add_variable(create("my-box").unwrap().id, "STAGE", "test")
     <Success: None>
     """
-
-    def add(clear: str) -> Result[None, PocketenvError]:
-        body = {"variable": {"sandboxId": sandbox_id, "name": name, "value": clear}}
-        return send(procedure("variable.addVariable", nothing, body=body))
-
-    return text(value, "value").bind(add)
+    body = text(value, "value").map(lambda clear: {"variable": {"sandboxId": sandbox_id, "name": name, "value": clear}})
+    return body if isinstance(body, Failure) else send(procedure("variable.addVariable", nothing, body=body.unwrap()))
 
 
 @checked
@@ -152,12 +148,10 @@ def update_variable(
     >>> pocketenv.get_variable(stage.id).map(lambda variable: variable.value)
     <Success: production>
     """
-
-    def update(clear: str) -> Result[None, PocketenvError]:
-        body = {"id": id, "variable": {"name": name, "value": clear}}
-        return send(procedure("variable.updateVariable", nothing, body=body))
-
-    return text(value, "value").bind(update)
+    body = text(value, "value").map(lambda clear: {"id": id, "variable": {"name": name, "value": clear}})
+    if isinstance(body, Failure):
+        return body
+    return send(procedure("variable.updateVariable", nothing, body=body.unwrap()))
 
 
 @checked

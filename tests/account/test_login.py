@@ -10,6 +10,7 @@ import html
 import io
 import json
 import os
+import pwd
 import re
 import socket
 import stat
@@ -454,6 +455,21 @@ def test_login_keeps_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("password")
+@pytest.mark.parametrize("app_password", [False, True])
+def test_login_without_a_home(monkeypatch: pytest.MonkeyPatch, app_password: bool) -> None:  # noqa: FBT001
+    """A user id of a container may have no home directory."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    error = login(HANDLE, app_password=app_password).failure()
+    assert isinstance(error, LoginFailed)
+    assert "no home directory: set HOME" in str(error)
+    assert logout().unwrap() is False
+
+
 def test_login_folder_is_a_file(place: local.Platform) -> None:
     """No request is sent for a login that could not be stored."""
     path().parent.parent.mkdir(parents=True)

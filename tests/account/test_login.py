@@ -51,6 +51,7 @@ from pocketenv_fp import (
 from pocketenv_fp.account import logins, token_file
 from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.redaction import HiddenText
+from pocketenv_fp.runtime.deadline import limited
 from tests import servers
 from tests.servers import Server, client, reply
 
@@ -195,6 +196,38 @@ def test_login_ends_with_the_deadline() -> None:
     waiting = identity.map(lambda _: login(HANDLE, browser=False, timeout=60))
     inner = within(1, waiting)(3).unwrap()
     assert isinstance(inner.failure(), DeadlineExceeded)
+
+
+@pytest.mark.usefixtures("port", "here")
+def test_login_waits_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Listener, "wait", lambda _, seconds: waits.append(seconds))
+    within(60, identity.map(lambda _: login(HANDLE, browser=False, timeout=3600)))(3).unwrap()
+    login(HANDLE, browser=False, timeout=70)
+    assert waits[0] <= 60
+    assert waits[1] == 70
+
+
+@pytest.mark.usefixtures("port", "here", "password")
+def test_login_after_the_deadline(place: local.Platform) -> None:
+    """No login begins, and no password is sent."""
+    before = len(place.calls)
+    with limited(0.0):
+        for app_password in (False, True):
+            error = login(HANDLE, browser=False, app_password=app_password).failure()
+            assert isinstance(error, DeadlineExceeded)
+            assert not error.maybe_sent
+    assert len(place.calls) == before
+
+
+def test_login_profile_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETENV_APP_PASSWORD", "wrong-wrong-wrong")
+    known = {"id": "rec_a", "did": "did:plc:a", "handle": "Alice.Test", "avatar": None}
+    dates = {"createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}
+    profile = reply(json.dumps({**known, **dates}).encode())
+    with Server(lambda request: reply(b"jwt:a.b.c") if request.path == "/login" else profile) as server:
+        config = client(server.url)
+        assert login("alice.test", app_password=True, config=config).map(lambda who: who.did) == Success("did:plc:a")
 
 
 @pytest.mark.usefixtures("port", "here")

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import numbers
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,9 +21,13 @@ from typing import Annotated, Any, Literal, SupportsFloat, Union, cast, get_args
 
 import msgspec
 
+from pocketenv_fp.forking import after_fork
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 
-__all__ = ["built", "demand_type", "mismatch", "normalize"]
+__all__ = ["UNDECODABLE", "built", "demand_type", "mismatch", "normalize"]
+
+UNDECODABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""The exceptions of a decoder of JSON, for bytes that it cannot decode."""
 
 # A caller gave a str or bytes.
 _HIDDEN: Mapping[type, str] = {HiddenText: "str", HiddenBytes: "bytes"}
@@ -38,8 +41,7 @@ def _forget_builders() -> None:
     _building = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_builders)
+after_fork(_forget_builders)
 
 
 def built(kind: Any) -> Any:

@@ -22,6 +22,7 @@ from pocketenv_fp.http import storage
 from pocketenv_fp.http.xrpc import NAMESPACE, Call, answered_by
 from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
+from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
 from pocketenv_fp.steps.needs import Need, current
 from pocketenv_fp.steps.operation import demand_step
@@ -60,16 +61,14 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
             {"name": "my-box", "base": "at://...", "provider": "cloudflare"}
         POST /xrpc/io.pocketenv.sandbox.putPreferences
             {"sandboxId": "‹SANDBOX_ID›", "preferences": [{"$type": "...", "name": "my-box"}]}
-        GET /xrpc/io.pocketenv.sandbox.getSandbox?id=‹SANDBOX_ID›
     tap(set_secret('API_KEY', '***'))
         set_secret('API_KEY', '***')
             POST /xrpc/io.pocketenv.secret.addSecret
                 {"secret": {"sandboxId": "‹SANDBOX_ID›", "name": "API_KEY", "value": "‹SEALED_API_KEY›"}}
-            GET /xrpc/io.pocketenv.secret.getSecrets?sandboxId=‹SANDBOX_ID›&limit=100&offset=0
     exec('make', ['test'])
         POST /xrpc/io.pocketenv.sandbox.exec?id=‹SANDBOX_ID›
             {"command": "set +e; { (cd /workspace ... -c $'make test' bash ...}
-    6 requests, each with Authorization: Bearer $POCKETENV_TOKEN; nothing was sent.
+    4 requests, each with Authorization: Bearer $POCKETENV_TOKEN; nothing was sent.
     >>> [request.verb for request in explain(start).requests]
     ['POST', 'GET']
     """
@@ -258,7 +257,7 @@ def _decoded(call: Call[Any], response: Any) -> Outcome:
         return Failure(response)
     try:
         return Success(call.decode(b"" if response is None else msgspec.json.encode(response)))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNDECODABLE:
         return Failure(
             DecodeError(call.nsid, "this version does not know the response, so nothing after it is explained")
         )

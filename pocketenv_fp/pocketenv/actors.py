@@ -9,6 +9,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, ProfileNotFound
 from pocketenv_fp.http.paging import walk
+from pocketenv_fp.http.tokens import login_did
 from pocketenv_fp.http.xrpc import Call, decode, query, send
 from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
 from pocketenv_fp.pocketenv.decorators import checked, iterates
@@ -21,6 +22,7 @@ __all__ = [
     "iter_sandboxes_by_actor",
     "list_sandboxes_by_actor",
     "me",
+    "own_did",
     "sandboxes_of",
 ]
 
@@ -65,7 +67,7 @@ def sandboxes_of(
 
 @iterates
 def iter_sandboxes_by_actor(
-    did: Id, *, limit: Limit = 100, is_running: bool = False, token: Text | None = None, config: Config | None = None
+    did: Id, *, limit: Limit = 1000, is_running: bool = False, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Sandbox, PocketenvError]]:
     """Iterate over all sandboxes of an actor. Returns an iterator of Results, and requests pages when needed.
 
@@ -73,7 +75,7 @@ def iter_sandboxes_by_actor(
 
     Args:
         did: DID or handle of the actor.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         is_running: True for running sandboxes only. The platform has no filter for stopped ones. Default: False.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
@@ -119,6 +121,12 @@ def me(*, token: Text | None = None, config: Config | None = None) -> Result[Pro
     <Success: True>
     """
     return send(query("actor.getProfile", _profile)).bind(_known("this token"))
+
+
+def own_did() -> Result[str, PocketenvError]:
+    """Return the DID in the token, or that of your profile."""
+    did = login_did()
+    return me().map(lambda profile: profile.did) if did is None else Success(did)
 
 
 @checked

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, settings
+from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.http.paging import walk
-from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send, token_did
+from pocketenv_fp.http.tokens import login_did
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Page, Sandbox, Status
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import one_of, page_of
@@ -68,9 +69,7 @@ def get_sandbox(
 
 def is_yours(sandbox: Sandbox) -> bool | None:
     """Return whether the current login owns the sandbox. None means that the answer or the token does not say it."""
-    # The DID is in the token, so no request is needed.
-    token = settings().map(lambda known: known.token or "").value_or("")
-    did = token_did(token)
+    did = login_did()
     return None if did is None or sandbox.owner is None else sandbox.owner.did == did
 
 
@@ -98,7 +97,7 @@ def look_if_needed(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     The status of ``sandbox`` must be RUNNING where that is sure, and UNKNOWN otherwise.
     """
     need = needed()
-    is_enough = need is Need.ID or (need is Need.STATUS and sandbox.status is Status.RUNNING)
+    is_enough = need <= Need.ID or (need is Need.STATUS and sandbox.status is Status.RUNNING)
     return Success(sandbox) if is_enough else look(sandbox)
 
 
@@ -160,14 +159,14 @@ def list_sandboxes(
 
 @iterates
 def iter_sandboxes(
-    *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Sandbox, PocketenvError]]:
     """Iterate over the public catalogue. Returns an iterator of Results, and requests pages when needed.
 
     If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError. Works without a login.
 
     Args:
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import iter_sandboxes

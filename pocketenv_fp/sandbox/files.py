@@ -11,10 +11,10 @@ from functools import partial
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import NotSupported, PocketenvError
 from pocketenv_fp.models import File, Page, Sandbox
+from pocketenv_fp.pocketenv import files as pocketenv
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
@@ -59,7 +59,7 @@ def list_files(
 
 @iterates_over(Sandbox)
 def iter_files(
-    sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[File, PocketenvError]]:
     """Iterate over the records of files that each start writes. Returns an iterator of Results.
 
@@ -70,7 +70,7 @@ def iter_files(
 
     Args:
         sandbox: The Sandbox, or a Result of one.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_files, set_file
@@ -103,7 +103,7 @@ def get_file(
     return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, looks_up_record=True)
 def set_file(
     sandbox: Sandbox,
     path: Text,

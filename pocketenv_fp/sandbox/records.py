@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
+from functools import partial
 from itertools import count
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp.config import settings
 from pocketenv_fp.errors import (
     DeadlineExceeded,
     PocketenvError,
@@ -29,6 +31,8 @@ from pocketenv_fp.pocketenv.records import Unit, add_or_update, named
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.runtime.turns import Turns
+from pocketenv_fp.steps.later import Later
+from pocketenv_fp.steps.needs import Need, needed
 
 __all__ = ["Delete", "Each", "RecordKind", "Records"]
 
@@ -103,7 +107,7 @@ class Records(Generic[T]):
             if late:
                 return Failure(late)
             done = add_or_update(add, lambda: named(self._each(), name, self._kind.key), update)
-            return self._named(name) if isinstance(done, Success) else Failure(done.failure())
+            return self._looked_up(name, self._named) if isinstance(done, Success) else Failure(done.failure())
 
     def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         """Delete the record with this name, and add a new one. Returns the stored record.
@@ -123,7 +127,7 @@ class Records(Generic[T]):
             begun = time.monotonic()
             added = add()
             if isinstance(added, Success):
-                return self._settled(name)
+                return self._looked_up(name, self._settled)
             refused = added.failure()
             is_conflict = hides_its_cause(refused)
             if turn > TURNS or not (is_conflict or (is_gone and _is_passing(refused))):
@@ -145,6 +149,21 @@ class Records(Generic[T]):
                 took = time.monotonic() - begun
                 nap(random.uniform(0, max(PAUSE, took) * 2 ** min(turn, LONGEST)))  # noqa: S311  # no secret hangs on it
         raise AssertionError("the turns have no end")
+
+    def _looked_up(self, name: str, look: Callable[[str], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
+        """Return the stored record, or less if the caller of the operation reads less."""
+        need = needed()
+        if need is Need.NOTHING:
+            return cast("Result[T, PocketenvError]", Success(None))
+        if need is not Need.LATER:
+            return look(name)
+        source = (self._kind.noun, self._sandbox.id, settings().value_or(None))
+        later = Later(source, self._kind.key, name, self._each, partial(self._in_turn, name, look))
+        return cast("Result[T, PocketenvError]", Success(later))
+
+    def _in_turn(self, name: str, look: Callable[[str], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
+        with self._turn(name) as late:
+            return Failure(late) if late else look(name)
 
     def _settled(self, name: str) -> Result[T, PocketenvError]:
         # Another process may have just deleted it, to add its own.

@@ -19,7 +19,7 @@ from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, may_have_run, place
 from pocketenv_fp.sandbox.lifecycle import start, stop, wait_until_running
-from pocketenv_fp.steps.needs import Need
+from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
@@ -82,7 +82,12 @@ def restart(
 
 
 def _started_again(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-    return (stop | start)(sandbox).bind(_running)
+    return (stop | start).run_for(_own_need(), sandbox).bind(_running)
+
+
+def _own_need() -> Need:
+    """Return what is read of the started sandbox, here and by the next step."""
+    return max(needed(), Need.STATUS)
 
 
 def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
@@ -126,7 +131,7 @@ def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         if isinstance(stopped, Failure) and not may_have_run(stopped.failure()):
             is_needed = False
             return stopped
-        back = stopped.bind(start).bind(_running).bind(kept.put_back)
+        back = start.run_for(_own_need(), stopped).bind(_running).bind(kept.put_back)
         if isinstance(back, Failure):
             return Failure(NotRestored(path, f"the archive {archive} of this machine", back.failure().summary()))
         is_needed = False

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
+from pocketenv_fp.pocketenv import secrets as pocketenv
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
@@ -49,7 +49,7 @@ def list_secrets(
 
 @iterates_over(Sandbox)
 def iter_secrets(
-    sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Secret, PocketenvError]]:
     """Iterate over all secrets of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
@@ -58,7 +58,7 @@ def iter_secrets(
 
     Args:
         sandbox: The Sandbox, or a Result of one.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_secrets, set_secret
@@ -90,7 +90,7 @@ def get_secret(
     return _SECRETS.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, looks_up_record=True)
 def set_secret(
     sandbox: Sandbox,
     name: VariableName,

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Variable
+from pocketenv_fp.pocketenv import variables as pocketenv
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over
@@ -48,7 +48,7 @@ def list_variables(
 
 @iterates_over(Sandbox)
 def iter_variables(
-    sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Variable, PocketenvError]]:
     """Iterate over all variables of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
@@ -57,7 +57,7 @@ def iter_variables(
 
     Args:
         sandbox: The Sandbox, or a Result of one.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_variables, set_variable
@@ -91,7 +91,7 @@ def get_variable(
     return _VARIABLES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, looks_up_record=True)
 def set_variable(
     sandbox: Sandbox,
     name: VariableName,

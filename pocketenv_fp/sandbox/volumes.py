@@ -8,11 +8,11 @@ from functools import partial
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
 from pocketenv_fp.http.paging import collected
 from pocketenv_fp.models import Page, Sandbox, Volume
+from pocketenv_fp.pocketenv import volumes as pocketenv
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
@@ -56,7 +56,7 @@ def list_volumes(
 
 @iterates_over(Sandbox)
 def iter_volumes(
-    sandbox: Sandbox, *, limit: Limit = 100, token: Text | None = None, config: Config | None = None
+    sandbox: Sandbox, *, limit: Limit = 1000, token: Text | None = None, config: Config | None = None
 ) -> Iterator[Result[Volume, PocketenvError]]:
     """Iterate over all volumes of the sandbox. Returns an iterator of Results, and requests pages when needed.
 
@@ -65,7 +65,7 @@ def iter_volumes(
 
     Args:
         sandbox: The Sandbox, or a Result of one.
-        limit: Records per request, at least 1. Default: 100.
+        limit: Records per request, at least 1. Default: 1000.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, iter_volumes, set_volume

@@ -15,6 +15,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.first_use import unopened_failure
 from pocketenv_fp.runtime.rehearsal import Unknown, is_rehearsed
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, is_step
@@ -34,11 +35,14 @@ class _Combinator(Curried):
         self,
         function: Callable[..., Result[Any, PocketenvError]],
         check: Callable[..., None] | None,
+        inner_needs: Callable[[Need], Need] | None,
         *,
         repeatable: bool,
+        returns_target: bool,
     ) -> None:
-        super().__init__(function, object, repeatable=repeatable)
+        super().__init__(function, object, repeatable=repeatable, returns_target=returns_target)
         self.refuse = check
+        self._inner_needs = inner_needs
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
@@ -130,6 +134,14 @@ class _Combinator(Curried):
         # A function of the caller's is not called in a rehearsal.
         return _Uncalled(value) if name in self.inner[1] else value
 
+    def reads_before(self, applied: Applied, last: Need) -> Need:
+        """Return what it reads of its target: with ``inner_needs``, that is what its inner steps read."""
+        if self._inner_needs is None:
+            return self.reads
+        need = self._inner_needs(last)
+        steps = (each for each in (*applied.args, *applied.kwargs.values()) if is_step(each))
+        return max(*(each.reads_first(need) for each in steps), last if self.returns_target else Need.NOTHING)
+
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Return whether all inner steps are safe to repeat."""
         return self.repeatable and all(value.safe for value in (*args, *kwargs.values()) if is_step(value))
@@ -150,15 +162,24 @@ def _copied(value: Any) -> Any:
 
 
 def combinator(
-    *, safe: bool = True, check: Callable[..., None] | None = None
+    *,
+    safe: bool = True,
+    check: Callable[..., None] | None = None,
+    inner_needs: Callable[[Need], Need] | None = None,
+    returns_target: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Callable[P, Step[A, B]]]:
     """Decorator for a function of a target and steps: the result takes the steps, and returns a step for a target.
 
     ``check`` gets the arguments at once, and raises TypeError for a mistake. The returned step is safe to repeat if
     ``safe`` is true and all inner steps are safe.
+
+    ``inner_needs`` returns what is read of the inner steps' results, from what is read of the result of the whole. It
+    is set if only inner steps read the target. Without it, the target is always a complete record. ``returns_target``
+    says that the target is, or is a part of, the result (see `pocketenv_fp.steps.needs`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Callable[P, Step[A, B]]:
-        return cast("Callable[P, Step[A, B]]", _Combinator(function, check, repeatable=safe))
+        made = _Combinator(function, check, inner_needs, repeatable=safe, returns_target=returns_target)
+        return cast("Callable[P, Step[A, B]]", made)
 
     return decorate

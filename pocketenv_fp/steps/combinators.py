@@ -14,16 +14,18 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
 
-from returns.result import Failure, Result, Success
+from returns.result import Result, Success
 
 from pocketenv_fp.errors import PocketenvError, RateLimited, ServerError, TransportError
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.runtime.deadline import limited, nap
 from pocketenv_fp.runtime.rehearsal import Unknown, duration, fallback, is_rehearsed, note, only
 from pocketenv_fp.steps.combinator import combinator
+from pocketenv_fp.steps.later import gathered
+from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
 
@@ -48,7 +50,19 @@ F = TypeVar("F")
 Errors = type[PocketenvError] | tuple[type[PocketenvError], ...]
 
 
-@combinator()
+def _nothing(_: Need) -> Need:
+    return Need.NOTHING
+
+
+def _part(need: Need) -> Need:
+    return need if need is Need.NOTHING else Need.RECORD
+
+
+def _same(need: Need) -> Need:
+    return need
+
+
+@combinator(inner_needs=_nothing, returns_target=True)
 def tap(target: A, step: Step[A, Any]) -> Result[A, PocketenvError]:
     r"""Run ``step`` for its side effect. Returns a step from the target to the same target.
 
@@ -63,7 +77,7 @@ def tap(target: A, step: Step[A, Any]) -> Result[A, PocketenvError]:
     >>> tap(exec("make"))
     tap(exec('make'))
     """
-    return (Success(target) | step).map(lambda _: target)
+    return step.run_for(Need.NOTHING, Success(target)).map(lambda _: target)
 
 
 @overload
@@ -91,7 +105,7 @@ def gather(
 ) -> Step[A, tuple[B, C, D, E, F]]: ...
 @overload
 def gather(first: Step[A, B], /, *more: Step[A, B], parallel: bool = False) -> Step[A, tuple[B, ...]]: ...
-@combinator()
+@combinator(inner_needs=_part)
 def gather(
     target: Any, first: Step[Any, Any], /, *more: Step[Any, Any], parallel: bool = False
 ) -> Result[Any, PocketenvError]:
@@ -113,26 +127,15 @@ def gather(
     <Success: ('a\n', [])>
     """
     if not parallel:
-        return _gathered(target, (first, *more))
+        return gathered(target, (first, *more), _part(needed()))
     note(lambda: "the steps run at the same time")
     if is_rehearsed():
-        return _gathered(target, (first, *more))
+        return gathered(target, (first, *more), _part(needed()))
     # Few programs run steps side by side.
     from pocketenv_fp.steps.fan_out import collect, side_by_side
 
     steps = (first, *more)
     return collect(side_by_side(steps, [Success(target)] * len(steps))).map(tuple)
-
-
-def _gathered(target: Any, steps: Sequence[Step[Any, Any]]) -> Result[tuple[Any, ...], PocketenvError]:
-    # `|` and not a call: an operation takes a target of another type as an argument.
-    values: list[object] = []
-    for each in steps:
-        result = Success(target) | each
-        if isinstance(result, Failure):
-            return result
-        values.append(result.unwrap())
-    return Success(tuple(values))
 
 
 @overload
@@ -149,7 +152,7 @@ def keep(
 def keep(
     first: Step[A, B], second: Step[A, C], third: Step[A, D], fourth: Step[A, E], fifth: Step[A, F], /
 ) -> Step[A, tuple[A, B, C, D, E, F]]: ...
-@combinator()
+@combinator(inner_needs=_part, returns_target=True)
 def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result[Any, PocketenvError]:
     r"""Run steps as `gather` does. Returns a step to the tuple of the target and their values.
 
@@ -162,7 +165,7 @@ def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result
     >>> box.name, printed
     ('my-box', 'a\n')
     """
-    return _gathered(target, (first, *more)).map(lambda given: (target, *given))
+    return gathered(target, (first, *more), _part(needed())).map(lambda given: (target, *given))
 
 
 def _names(on: Errors) -> str:
@@ -181,7 +184,7 @@ def recover(
 ) -> Step[A, B | C]: ...
 @overload
 def recover(step: Step[A, B], instead: C, *, on: Errors = PocketenvError) -> Step[A, B | C]: ...
-@combinator(check=_are_errors)
+@combinator(check=_are_errors, inner_needs=_same)
 def recover(
     target: Any, step: Step[Any, Any], instead: Any, *, on: Errors = PocketenvError
 ) -> Result[Any, PocketenvError]:
@@ -201,7 +204,7 @@ def recover(
     recover(exec('ls', check=True), None, on=(PathNotFound,))
     """
     note(lambda: f"where the step fails with {_names(on)}, the value is returned in its place")
-    result = Success(target) | step
+    result = step.run_for(needed(), Success(target))
     if isinstance(result, Success) or not isinstance(result.failure(), on):
         return result
     if is_rehearsed() and callable(instead):
@@ -209,7 +212,7 @@ def recover(
     return Success(instead(result.failure()) if callable(instead) else instead)
 
 
-@combinator(check=_are_errors)
+@combinator(check=_are_errors, inner_needs=_same)
 def or_else(
     target: A, step: Step[A, B], other: Step[A, C], *, on: Errors = PocketenvError
 ) -> Result[B | C, PocketenvError]:
@@ -227,11 +230,11 @@ def or_else(
     >>> (box | or_else(exec("cat a") | check, exec("echo none")) | stdout).unwrap()
     'none\n'
     """
-    result = Success(target) | step
+    result = step.run_for(needed(), Success(target))
     if isinstance(result, Success) or not isinstance(result.failure(), on):
-        fallback(lambda: Success(target) | other)
+        fallback(lambda: other.run_for(needed(), Success(target)))
         return cast("Result[B | C, PocketenvError]", result)
-    return cast("Result[B | C, PocketenvError]", Success(target) | other)
+    return cast("Result[B | C, PocketenvError]", other.run_for(needed(), Success(target)))
 
 
 @combinator()
@@ -255,7 +258,7 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
     """
     if target is None or predicate(target):
         with only(lambda: f"if {getattr(predicate, '__qualname__', predicate)} returns True"):
-            return cast("Result[A | B, PocketenvError]", Success(target) | step)
+            return cast("Result[A | B, PocketenvError]", step.run_for(needed(), Success(target)))
     return Success(target)
 
 
@@ -265,7 +268,7 @@ def _may_be_repeated(step: Step[Any, Any], *_: object, unsafe: bool = False, **n
         raise TypeError(f"{step} may not be safe to repeat: its work may be done twice. Pass unsafe=True to allow it")
 
 
-@combinator(check=_may_be_repeated)
+@combinator(check=_may_be_repeated, inner_needs=_same)
 def retrying(
     target: A,
     step: Step[A, B],
@@ -303,7 +306,7 @@ def retrying(
     TypeError: retrying: exec('make publish') may not be safe to repeat: ... Pass unsafe=True to allow it
     """
     note(lambda: f"is tried up to {attempts} times, while it fails with {_names(on)}")
-    result = Success(target) | step
+    result = step.run_for(needed(), Success(target))
     for _ in range(0 if is_rehearsed() else attempts - 1):
         if isinstance(result, Success) or not isinstance(error := result.failure(), on):
             break
@@ -311,11 +314,11 @@ def retrying(
         if asked > LONGEST_WAIT:
             break
         nap(max(delay, asked))
-        result = Success(target) | step
+        result = step.run_for(needed(), Success(target))
     return result
 
 
-@combinator()
+@combinator(inner_needs=_same)
 def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, PocketenvError]:
     r"""Limit the time of ``step``, including all requests and pauses. Returns a step to its value.
 
@@ -345,4 +348,4 @@ def within(target: A, seconds: Seconds, step: Step[A, B]) -> Result[B, Pocketenv
     """
     note(lambda: f"within {duration(seconds)}")
     with limited(seconds):
-        return Success(target) | step
+        return step.run_for(needed(), Success(target))

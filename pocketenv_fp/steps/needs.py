@@ -9,7 +9,8 @@ that Sandbox, and exec reads its id only. So the pipeline leaves the lookup out:
 >>> [request.path.split("?")[0].rpartition(".")[2] for request in explain(start).requests]
 ['startSandbox', 'getSandbox']
 
-The last step of a pipeline, `tap`, `when`, ``.map`` and every other function of yours get a complete Sandbox.
+The last step of a pipeline, `when`, ``.map`` and every other function of yours get a complete Sandbox. A combinator
+such as `tap` needs what its inner steps need. `tap` itself reads no result, so its last lookup is left out too.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any, Protocol
 
-__all__ = ["Need", "current", "needed", "needs_of"]
+__all__ = ["Need", "current", "needed", "needs_of", "read_before"]
 
 
 class Need(IntEnum):
-    """What a step reads of the Sandbox that it gets."""
+    """What a step reads of the Sandbox, or of the record, that it gets."""
 
+    NOTHING = -2
+    """The result is dropped."""
+    LATER = -1
+    """The record is looked up by the caller, together with others: see `pocketenv_fp.steps.later`."""
     ID = 0
     """Its id, name and provider, which never change."""
     STATUS = 1
@@ -34,10 +39,7 @@ class Need(IntEnum):
 
 
 class _Operation(Protocol):
-    @property
-    def reads(self) -> Need: ...
-    @property
-    def returns_target(self) -> bool: ...
+    def reads_before(self, applied: Any, last: Need) -> Need: ...
 
 
 class _Applied(Protocol):
@@ -59,6 +61,17 @@ def needs_of(steps: Sequence[_Applied | Any], last: Need = Need.RECORD) -> tuple
     needs: list[Need] = []
     for applied in reversed(steps):
         needs.append(last)
-        operation: _Operation = applied.operation
-        last = max(operation.reads, last) if operation.returns_target else operation.reads
+        last = _reads(applied, last)
     return tuple(reversed(needs))
+
+
+def read_before(steps: Sequence[_Applied | Any], last: Need) -> Need:
+    """Return what the first of ``steps`` reads of its target. ``last`` is what is read of the last one."""
+    for applied in reversed(steps):
+        last = _reads(applied, last)
+    return last
+
+
+def _reads(applied: _Applied | Any, last: Need) -> Need:
+    operation: _Operation = applied.operation
+    return operation.reads_before(applied, last)

@@ -56,12 +56,14 @@ class Curried:
         repeatable: bool = False,
         reads: Need = Need.RECORD,
         returns_target: bool = False,
+        looks_up_record: bool = False,
     ) -> None:
         self.function = function
         self.accepts = accepts
         self.repeatable = repeatable
         self.reads = reads
         self.returns_target = returns_target
+        self.looks_up_record = looks_up_record
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
         update_wrapper(cast("Callable[..., Any]", self), function)
@@ -115,6 +117,10 @@ class Curried:
     def needs(self) -> type | None:
         """The type of target that it needs itself, None where it only passes its target on."""
         return self.accepts
+
+    def reads_before(self, applied: Applied, last: Need) -> Need:  # noqa: ARG002  # for combinators
+        """Return what it reads of its target. ``last`` is what is read of its result."""
+        return max(self.reads, last) if self.returns_target else self.reads
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for combinators
         """Return whether it is safe to repeat with these arguments."""
@@ -255,15 +261,25 @@ def operation(
     safe: bool = False,
     reads: Need = Need.RECORD,
     returns_target: bool = False,
+    looks_up_record: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
     """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
     An argument with a secret has the type `SecretText`. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
     of a Sandbox, and ``returns_target`` says that its result is, or contains, its target (see `pocketenv_fp.steps.needs`).
+    ``looks_up_record`` says that it ends with a lookup of the record that its first argument names (see
+    `pocketenv_fp.steps.later`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
-        return Operation(function, accepts, repeatable=safe, reads=reads, returns_target=returns_target)
+        return Operation(
+            function,
+            accepts,
+            repeatable=safe,
+            reads=reads,
+            returns_target=returns_target,
+            looks_up_record=looks_up_record,
+        )
 
     return decorate
 

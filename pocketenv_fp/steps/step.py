@@ -34,7 +34,7 @@ from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.redaction import Source, function_name, is_secret, shorten, shown, without_passwords
 from pocketenv_fp.runtime.rehearsal import rehearsing
 from pocketenv_fp.steps.advice import for_method
-from pocketenv_fp.steps.needs import Need, current, needs_of
+from pocketenv_fp.steps.needs import Need, current, needs_of, read_before
 
 if TYPE_CHECKING:
     from pocketenv_fp.steps.operation import Curried
@@ -94,6 +94,19 @@ class Step(Source, Generic[A_contra, B_co]):
         """
         all_needs = needs_of((*self._steps, *following._steps))
         return self._run(target, all_needs[: len(self._steps)])
+
+    @property
+    def alone(self) -> Applied | None:
+        """The operation, if this is one operation and no pipeline."""
+        return self._steps[0] if len(self._steps) == 1 else None
+
+    def run_for(self, need: Need, target: object) -> Result[B_co, PocketenvError]:
+        """Run on ``target``. The caller, and no other code, reads ``need`` of the result."""
+        return self._run(target, needs_of(self._steps, need))
+
+    def reads_first(self, last: Need) -> Need:
+        """Return what the first step reads of its target. ``last`` is what is read of the last one's result."""
+        return read_before(self._steps, last)
 
     def _run(self, target: object, needs: tuple[Need, ...] | None = None) -> Result[Any, PocketenvError]:
         needs = needs or self._needs()
@@ -327,6 +340,16 @@ class Applied(Step[Any, Any]):
             if isinstance(result, Failure):
                 report(Done(0.0, result.failure()))
         return result
+
+    def placed(self, error: PocketenvError, target: object, began: float) -> PocketenvError:
+        """Return ``error`` with this step as its place, and with ``target`` if that is a Sandbox."""
+        place = Place(_brief(self), 1, _brief(self), time.perf_counter() - began)
+        return error.at(place, target if isinstance(target, Sandbox) else None)
+
+    @property
+    def first(self) -> object:
+        """The first argument after the target."""
+        return next(iter(self.operation.arguments.signature.bind(*self.args, **self.kwargs).arguments.values()), None)
 
     @property
     def is_method(self) -> bool:

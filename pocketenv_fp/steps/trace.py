@@ -242,7 +242,7 @@ def trace(step: Step[A, B]) -> Tracer[A, B]:
     >>> [(record.step, record.depth, record.outcome) for record in seen.steps]
     [('create()', 0, 'ok'), ('tap(start())', 0, 'ok'), ('start()', 1, 'ok')]
     >>> [call.name for call in seen.steps[2].calls]
-    ['sandbox.startSandbox', 'sandbox.getSandbox']
+    ['sandbox.startSandbox']
     """
     demand_step(step, "trace")
     return Tracer(step)

@@ -166,14 +166,18 @@ def test_recipe_of_a_deploy(platform: local.Platform, monkeypatch: pytest.Monkey
     faults: dict[str, Fault] = {
         "it may have happened, so look first:": Drop(after_work=True),
         "nothing was deployed:": Refuse(404),
-        # The last one: later requests would be held.
-        "too many requests: try again in 3600 s": Refuse(429, retry_after=3600),
     }
     for number, (answer, fault) in enumerate(faults.items()):
         with platform.faults.on("sandbox.createSandbox", fault):
             assert with_script("echo up", f"three-{number}").startswith(answer)
+    # A platform of its own: the limiter holds later requests for a minute.
+    with local.platform() as own, own.faults.on("sandbox.createSandbox", Refuse(429, retry_after=3600)) as planned:
+        for name, value in own.environment.items():
+            monkeypatch.setenv(name, value)
+        assert with_script("echo up", "four") == "too many requests: try again in 3600 s"
+        assert planned.played == 1
     monkeypatch.delenv("POCKETENV_TOKEN")
-    assert with_script("echo up", "four") == "log in, and set POCKETENV_TOKEN"
+    assert with_script("echo up", "five") == "log in, and set POCKETENV_TOKEN"
 
 
 @contextmanager
@@ -206,7 +210,7 @@ def test_recipe_of_a_stream() -> None:
         with requests.get(f"{address}/build/box", stream=True, timeout=60) as response:
             assert next(response.iter_lines()) == b"one"
         until = time.monotonic() + 60
-        while not (jobs := (box | list_jobs).unwrap()) or time.monotonic() > until:
+        while not (jobs := (box | list_jobs).unwrap()) and time.monotonic() < until:
             time.sleep(0.1)
         assert (jobs[0] | wait_for_job(timeout=60)).map(lambda result: result.exit_code) == Success(143)
 

@@ -93,7 +93,6 @@ def test_a_watcher_is_told_of_each_step_and_each_call_from_the_inside_out() -> N
         ("call", "sandbox.getSandbox", "200"),
         ("step", "create()", "ok"),
         ("call", "sandbox.startSandbox", "200"),
-        ("call", "sandbox.getSandbox", "200"),
         ("step", "start()", "ok"),
         ("step", "tap(start())", "ok"),
         ("call", "sandbox.exec", "200"),

@@ -19,6 +19,7 @@ from pocketenv_fp.sandbox.commands.job_follow import ended, follow_to_the_end, s
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Place, Work
 from pocketenv_fp.sandbox.commands.wire_form import Command, joined
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Offset, Seconds, Text
 
@@ -39,7 +40,7 @@ MESSAGE_BYTES = 32 * 1024
 ENDING_SECONDS = 60.0
 
 
-@operation(Sandbox)
+@operation(Sandbox, reads=Need.STATUS, returns_target=True)
 def submit(
     sandbox: Sandbox,
     command: str,
@@ -100,7 +101,7 @@ def submit(
     return Asking(job).start(work).map(lambda _: job)
 
 
-@step(Job, safe=True)
+@step(Job, safe=True, reads=Need.STATUS)
 def follow(
     job: Job,
     *,
@@ -148,7 +149,7 @@ def follow(
     return seen.bind(partial(ended, output=output))
 
 
-@step(Job, safe=True)
+@step(Job, safe=True, reads=Need.STATUS)
 def wait_for_job(
     job: Job, *, timeout: Seconds | None = None, token: Text | None = None, config: Config | None = None
 ) -> Result[ExecResult, PocketenvError]:
@@ -177,7 +178,7 @@ def _result(asking: Asking, timeout: float | None) -> Result[ExecResult, Pockete
     return seen if isinstance(seen, Failure) else ended(*seen.unwrap())
 
 
-@step(Job, safe=True)
+@step(Job, safe=True, reads=Need.STATUS)
 def job_output(
     job: Job, *, token: Text | None = None, config: Config | None = None
 ) -> Result[JobOutput, PocketenvError]:
@@ -205,7 +206,7 @@ def job_output(
     return Success(JobOutput(output.stdout, output.stderr, look.exit_code if look.state == "ended" else None))
 
 
-@step(Job, safe=True)
+@step(Job, safe=True, reads=Need.STATUS)
 def cancel(job: Job, *, token: Text | None = None, config: Config | None = None) -> Result[ExecResult, PocketenvError]:
     r"""End a job, and wait for its end. Returns its ExecResult with what it had printed; the exit code is often 143.
 
@@ -225,7 +226,7 @@ def cancel(job: Job, *, token: Text | None = None, config: Config | None = None)
     return sent if isinstance(sent, Failure) else _result(asking, ENDING_SECONDS)
 
 
-@operation(Job)
+@operation(Job, reads=Need.STATUS, returns_target=True)
 def send_input(
     job: Job,
     data: str | bytes = b"",
@@ -264,7 +265,7 @@ def send_input(
     return Success(job)
 
 
-@step(Job, safe=True)
+@step(Job, safe=True, reads=Need.STATUS, returns_target=True)
 def forget(job: Job, *, token: Text | None = None, config: Config | None = None) -> Result[Sandbox, PocketenvError]:
     r"""Delete a job that has ended, with its output. Returns its Sandbox.
 
@@ -292,7 +293,7 @@ def forget(job: Job, *, token: Text | None = None, config: Config | None = None)
     return done.map(lambda _: job.sandbox)
 
 
-@operation(Sandbox, safe=True)
+@operation(Sandbox, safe=True, reads=Need.STATUS, returns_target=True)
 def get_job(
     sandbox: Sandbox, id: JobId, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Job, PocketenvError]:
@@ -316,7 +317,7 @@ def get_job(
     return asking.look(Place(), 0.0, 0).map(lambda _: job).alt(asking.found)
 
 
-@step(Sandbox, safe=True)
+@step(Sandbox, safe=True, reads=Need.STATUS, returns_target=True)
 def list_jobs(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Job], PocketenvError]:

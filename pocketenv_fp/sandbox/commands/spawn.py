@@ -19,7 +19,7 @@ from pocketenv_fp.sandbox.commands.exec import exec
 from pocketenv_fp.sandbox.commands.service_lines import MARK, keeping
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
 from pocketenv_fp.sandbox.services import get_service
-from pocketenv_fp.steps.needs import Need
+from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Name, Text
 
@@ -121,7 +121,7 @@ class _Spawned(NamedTuple):
             case Success(Service(status=Status.STOPPED) as service):
                 pocketenv.delete_service(service.id)
                 return Failure(InvalidInput("sandbox", NOT_RUNNING))
-            case Success(service) if self._has_ended():
+            case Success(service) if needed() is not Need.NOTHING and self._has_ended():
                 return Success(msgspec.structs.replace(service, status=Status.STOPPED))
             case other:
                 return other

@@ -18,6 +18,7 @@ from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying.delivery import Goal, arrived, deliver
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch, look, pack
 from pocketenv_fp.sandbox.copying.remote import End, names_directory, place, staging, temporary
+from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import Operation
 from pocketenv_fp.validation import Text
 
@@ -42,7 +43,7 @@ class _Between(Operation[Sandbox, P, B]):
 
 
 def _between(function: Callable[Concatenate[Sandbox, P], Result[B, PocketenvError]]) -> Operation[Sandbox, P, B]:
-    return _Between(function, Sandbox)
+    return _Between(function, Sandbox, reads=Need.STATUS)
 
 
 @_between

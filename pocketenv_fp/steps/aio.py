@@ -231,7 +231,7 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     Cancelling a task, or a timeout of asyncio, stops the waiting and not the work. A step that has started runs to its
     end, so that `managed` and `ephemeral` release their sandboxes. Await the value again for its Result. A step that
     has not started is never run. `within` limits the work itself. When Python exits, also after Ctrl-C, it waits for
-    started steps. SIGTERM does not wait, unless the program handles it: ``loop.add_signal_handler(signal.SIGTERM,
+    started steps. SIGTERM and SIGHUP do not wait, unless the program handles it: ``loop.add_signal_handler(signal.SIGTERM,
     task.cancel)``.
 
     Args:

@@ -289,7 +289,16 @@ def test_listener_allows_the_page_to_send() -> None:
 @pytest.mark.usefixtures("port")
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b"[", b'{"token": 7}', b'{"token": ""}', b'{"token": "a b"}', b'{"token": "\xff"}', b" " * 70_000],
+    [
+        b"",
+        b"{}",
+        b"[",
+        b'{"token": 7}',
+        b'{"token": ""}',
+        b'{"token": "a b"}',
+        b'{"token": "\xff"}',
+        b'{"token": "%b"}' % (b"x" * 70_000),
+    ],
 )
 def test_listener_ignores_what_is_no_token(body: bytes) -> None:
     with Listener() as listener:
@@ -323,6 +332,17 @@ def test_listener_is_on_loopback_only_and_ends() -> None:
         socket.create_connection(("127.0.0.2", PORT), 5)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", PORT))
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.usefixtures("port")
+def test_listener_shares_localhost_with_no_other() -> None:
+    """A browser may try ::1 first: another program there would get the token."""
+    other = socket.create_server(("::1", PORT), family=socket.AF_INET6)
+    with other, pytest.raises(OSError, match="in use"), Listener():
+        pass
+    with Listener():
+        pass
 
 
 # The app password.

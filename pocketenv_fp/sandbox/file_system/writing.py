@@ -100,9 +100,12 @@ def _data(content: str | bytes | FromEnv) -> bytes | PocketenvError:
         return content
     read = text(content, "content")
     if isinstance(read, Failure):
-        return read.failure()
+        failed: PocketenvError = read.failure()
+        return failed
     # A NUL is a character of a file as any other.
-    return unsendable("content", read.unwrap().replace("\0", "")) or read.unwrap().encode()
+    if wrong := unsendable("content", read.unwrap().replace("\0", "")):
+        return wrong
+    return read.unwrap().encode()
 
 
 def _compressed(content: bytes) -> Generator[bytes]:

@@ -74,6 +74,16 @@ class _Left(Timeout):
         return Timeout(total=left, connect=self._connect, read=self._read)
 
 
+class _Lasting(Timeout):
+    """A Timeout without a total. It does not count, so that requests share it. urllib3 clones a usual one twice."""
+
+    def clone(self) -> Timeout:
+        return self
+
+    def start_connect(self) -> float:
+        return 0.0
+
+
 class _Policy(Retry):
     """The retry rules: queries after a broken connection or a 502-504; any request after a 429 or a refused connection.
 
@@ -178,6 +188,8 @@ class Transport:
         self.limiter = _limiters.setdefault(urlsplit(settings.api_url).netloc, Limiter())
         self.route = route
         self._connect_timeout = min(settings.connect_timeout, LONGEST_TIMEOUT)
+        # The last one. Most requests have the same.
+        self._lasting = _Lasting(connect=self._connect_timeout, read=settings.read_timeout)
         self._policy = _Policy(
             total=settings.retries,
             allowed_methods={"GET"},
@@ -265,11 +277,18 @@ class Transport:
             retries,
             redirect=False,
             assert_same_host=False,
-            timeout=(Timeout if remaining() == math.inf else _Left)(connect=self._connect_timeout, read=limit),
+            timeout=self._timeout(limit),
             chunked="Transfer-Encoding" in request.headers,
             preload_content=False,
             decode_content=False,
         )
+
+    def _timeout(self, limit: float | None) -> Timeout:
+        if remaining() < math.inf:
+            return _Left(connect=self._connect_timeout, read=limit)
+        if (lasting := self._lasting).read_timeout != limit:
+            lasting = self._lasting = _Lasting(connect=self._connect_timeout, read=limit)
+        return lasting
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -21,11 +21,12 @@ from urllib.parse import urlsplit
 from pocketenv_fp import local
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.box import Isolation, bubblewrap
+from tests.benchmarks.rows import row, shorter
 
-ROUNDS = 300
-STARTS = 7
+ROUNDS = shorter(300, 40)
+STARTS = shorter(7, 3)
 CLIENTS = 200
-BOXES = 200
+BOXES = shorter(200, 20)
 NEW_SANDBOX = b'{"base": "openclaw"}'
 TRUE = b'{"command": "true"}'
 
@@ -164,12 +165,13 @@ def memory(platform: local.Platform, line: Line) -> str:
     for box in boxes:
         for pid in processes.find_marked(platform.data / "sandboxes" / box):
             count += 1
-            for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                name, _, size = row.partition(":")
+            for line_of in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                name, _, size = line_of.partition(":")
                 if name in sums:
                     sums[name] += int(size.split()[0])
         line.post(f"deleteSandbox?id={box}")
     mega = {name: size / 1024 / len(boxes) for name, size in sums.items()}
+    row(f"memory of {CLIENTS} idle sandboxes, {platform.isolation}", mega["Pss"] * CLIENTS, "MB", aim=400)
     return f"{count / len(boxes):.0f} processes, PSS {mega['Pss']:.1f} MB, RSS {mega['Rss']:.1f} MB"
 
 
@@ -177,17 +179,19 @@ def measure(isolation: Isolation) -> None:
     print(f"\nisolation {isolation!r}")
     start_here(isolation)
     tell("start-up in a process that has loaded it", *in_turns(lambda: start_here(isolation), STARTS))
-    tell("start-up of the command, to its first export", *in_turns(lambda: start_command(isolation), STARTS))
+    begun = in_turns(lambda: start_command(isolation), STARTS)
+    tell("start-up of the command, to its first export", *begun)
+    row(f"python -m pocketenv_fp.local, to its first line, {isolation}", begun[0], "s", aim=0.5)
     with local.platform(isolation=isolation) as platform:
         line = Line(platform)
         sandbox = line.create()
         query = f"/xrpc/io.pocketenv.sandbox.getSandbox?id={sandbox}"
         tell("a query, for comparison: getSandbox", *in_turns(lambda: taken(lambda: line.get(query)), ROUNDS))
-        tell("first exec of true in a new sandbox", *in_turns(lambda: first_exec(line), 30))
+        tell("first exec of true in a new sandbox", *in_turns(lambda: first_exec(line), shorter(30, 10)))
         line.post(f"exec?id={sandbox}", TRUE)
         one = in_turns(lambda: taken(lambda: line.post(f"exec?id={sandbox}", TRUE)), ROUNDS)
         tell(f"one exec of true, median of {ROUNDS}", *one)
-        together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, 15, 50)
+        together = in_turns(lambda: at_once(platform, sandbox) / CLIENTS, shorter(15, 3), 50)
         tell(f"one of {CLIENTS} execs of true at once, wall time of all / {CLIENTS}", *together)
         # The platform closes connections that were idle for some seconds.
         line.close()
@@ -203,9 +207,9 @@ def main() -> None:
     """Measure at each level that can be had here."""
     seconds = statistics.median(plain() for _ in range(100))
     print(f'subprocess.run(["true"]): {seconds * 1e3:.2f} ms here, {os.cpu_count()} processors')
-    if bubblewrap() is not None:
-        measure("bubblewrap")
-    measure("processes")
+    levels: list[Isolation] = ["processes"] if bubblewrap() is None else ["bubblewrap", "processes"]
+    for isolation in levels[: shorter(2, 1)]:
+        measure(isolation)
 
 
 if __name__ == "__main__":

@@ -9,40 +9,35 @@ argument may be a dict of options with Clojure's names. Times in it are millisec
 >>> sandbox.exec(box, "echo abc", ["|", "wc", "-c"])
 {'ok': {'stdout': '4\n', 'stderr': '', 'exit-code': 0}}
 
-`exec` joins its arguments unquoted, and a copy lands where Clojure puts it. Five things are those of this library. An
-error passes through the next functions, where Clojure throws. A missing sandbox is ``{"ok": None}``. A copy returns
-``{"ok": None}``, not the keyword alone. A status may be ``"initializing"``. An unknown option raises TypeError.
+`exec` joins its arguments unquoted, and a copy lands where Clojure puts it. Five things differ. An error passes through
+the next functions, and Clojure throws. A missing sandbox is ``{"ok": None}``. A copy returns ``{"ok": None}``, not the
+keyword alone. A status may be ``"initializing"``. An unknown option raises TypeError, and Clojure ignores it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, TypeAlias, cast
 
-import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import pocketenv as account
 from pocketenv_fp import sandbox as ops
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
-from pocketenv_fp.errors.maps import to_map
-from pocketenv_fp.models import ExecResult, Page, Sandbox
-from pocketenv_fp.plain_types import built
+from pocketenv_fp.errors.maps import from_map, to_map
+from pocketenv_fp.models import ExecResult, Sandbox
 
 __all__ = ["pocketenv", "sandbox"]
 
 Map: TypeAlias = dict[str, Any]
-Box: TypeAlias = Result[Sandbox, PocketenvError]
 Call: TypeAlias = Callable[..., Result[Any, PocketenvError]]
 
 
-def _function(name: str, call: Call, words: str, more: str) -> Callable[..., Map]:
-    parameters, options = words.split(), [*more.split(), "token"]
-    least = len([each for each in parameters if not each.endswith("?")])
+def _function(name: str, call: Call, words: str, more: str, answer: str) -> Callable[..., Map]:
+    parameters, options, least = words.split(), [*more.split(), "token"], len(words.split()) - words.count("?")
     signature = f"({', '.join([*parameters, 'options?'])})"
 
     def function(*args: Any) -> Map:
@@ -55,131 +50,99 @@ def _function(name: str, call: Call, words: str, more: str) -> Callable[..., Map
         if parameters[:1] == ["box"]:
             if isinstance(values[0], Mapping) and "error" in values[0]:
                 return cast("Map", values[0])
-            values[0] = _box(name, values[0])
+            box = _box(name, values[0])
+            if isinstance(box, Failure):
+                return {**to_map(box)}
+            values[0] = box.unwrap()
         result = call(*values, **dict(_keyword(name, *each) for each in given.items() if each[1] is not None))
-        return {"ok": _data(result.unwrap())} if isinstance(result, Success) else {**to_map(result)}
+        return {**to_map(result.map(_ANSWERS[answer]) if answer in _ANSWERS else result)}
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Take {signature}, and return a map. Options: {', '.join(options)}."
+    function.__doc__ = f"Take {signature}, and return {answer} in a map. Options: {', '.join(options)}."
     return function
 
 
-def _box(name: str, value: Any) -> Box:
+def _box(name: str, value: Any) -> Result[Sandbox, PocketenvError]:
     if isinstance(value, Result):
         return cast("Result[Any, PocketenvError]", value).bind(partial(_box, name))
-    if isinstance(value, Sandbox):
-        return Success(value)
-    fields = cast("Map", value).get("ok", value) if isinstance(value, Mapping) else value
-    if fields is None:
+    box = cast("Map", value).get("ok", value) if isinstance(value, Mapping) else value
+    if box is None:
         return Failure(SandboxNotFound(404, "SandboxNotFound", "the function before returned no sandbox", name))
     try:
-        return Success(msgspec.convert(_record(fields), built(Sandbox)))
-    except msgspec.ValidationError as error:
-        raise TypeError(f"{name}: expected a map of a sandbox, or {{'ok': …}} with one: {error}") from None
+        return Success(box) if isinstance(box, Sandbox) else from_map({"ok": box}, Sandbox)
+    except ValueError as error:
+        reason = str(error).removeprefix("from_map: ")
+        raise TypeError(f"{name}: expected a map of a sandbox, or {{'ok': …}} with one: {reason}") from None
 
 
 def _keyword(name: str, option: str, value: Any) -> tuple[str, Any]:
-    if not option.endswith("-ms"):
-        return option.replace("-", "_"), value
-    if not isinstance(value, (int, float)):
+    if option.endswith("-ms") and not isinstance(value, (int, float)):
         raise TypeError(f"{name}: {option}: expected milliseconds, got {type(value).__name__}")
-    return option.removesuffix("-ms"), value / 1000
+    return option.removesuffix("-ms").replace("-", "_"), value / 1000 if option.endswith("-ms") else value
 
 
-def _record(value: Any) -> Any:
-    # As the platform sends a record: names in camelCase.
-    if not isinstance(value, Mapping):
-        return value
-    fields = cast("Map", value).items()
-    return {re.sub("-([a-z])", lambda found: found[1].upper(), key): _record(inner) for key, inner in fields}
+def _exec(box: Sandbox, cmd: str, args: Sequence[Any] = (), **options: Any) -> Result[ExecResult, PocketenvError]:
+    return ops.exec(box, " ".join([cmd, *map(str, args)]), **options)
 
 
-def _data(value: Any) -> Any:
-    # As Clojure has it: names in kebab-case, lists, statuses in small letters.
-    if isinstance(value, msgspec.Struct):
-        return _data(list(cast("Page[object]", value)) if isinstance(value, Page) else msgspec.to_builtins(value))
-    if isinstance(value, list):
-        return [_data(each) for each in cast("list[object]", value)]
-    if not isinstance(value, dict):
-        return value
-    names = cast("Map", value).items()
-    fields = {re.sub("[A-Z]", lambda found: f"-{found[0].lower()}", name): _data(each) for name, each in names}
-    return fields | ({"status": fields["status"].lower()} if "status" in fields else {})
+def _secret(call: Call, box: Sandbox, *args: Any, **options: Any) -> Result[None, PocketenvError]:
+    # The id of a secret is enough to delete it.
+    return call(*args, **options) if call is account.delete_secret else call(box.id, *args, **options)
 
 
-def _giving(value: Any, call: Call) -> Call:
-    return lambda *args, **options: call(*args, **options).map(lambda _: value)
-
-
-def _listed(call: Call) -> Call:
-    def form(page: Page[Sandbox]) -> Map:
-        return {"sandboxes": list(page), "total": page.total}
-
-    return lambda *args, **options: call(*args, **options).map(form)
-
-
-def _copy(call: Call, **always: Any) -> Call:
+def _copy(call: Call, box: Sandbox, *paths: str, **options: Any) -> Result[Any, PocketenvError]:
     # A copy lands in the target, under its own name. Only the contents of an uploaded directory land there directly.
-    def copy(box: Box, *paths: str, **options: Any) -> Result[None, PocketenvError]:
-        *other, source, target = paths
-        if call is not ops.upload or not Path(source).is_dir():
-            target = f"{target.rstrip('/')}/{PurePosixPath(source).name}"
-        return call(box, *other, source, target, **always, **options).map(lambda _: None)
-
-    return copy
+    *other, source, target = paths
+    if call is not ops.upload or not Path(source).is_dir():
+        target = f"{target.rstrip('/')}/{PurePosixPath(source).name}"
+    return call(box, *other, source, target, **options)
 
 
-def _exec(box: Box, cmd: str, args: Sequence[str] = (), **options: Any) -> Result[ExecResult, PocketenvError]:
-    return ops.exec(box, " ".join([cmd, *args]), **options)
-
-
-def _set_secret(box: Box, name: str, value: Any, **options: Any) -> Result[None, PocketenvError]:
-    return box if isinstance(box, Failure) else account.add_secret(box.unwrap().id, name, value, **options)
-
-
-def _delete_secret(box: Box, id: str, **options: Any) -> Result[None, PocketenvError]:
-    return box if isinstance(box, Failure) else account.delete_secret(id, **options)
-
-
-# What runs, its parameters, its options besides `token`.
-_ACCOUNT: dict[str, tuple[Call, str, str]] = {
-    "create_sandbox": (account.create_sandbox, "name", "base provider repo keep-alive"),
-    "get_sandbox": (account.get_sandbox, "id", ""),
-    "list_sandboxes": (_listed(account.list_sandboxes), "", "limit offset"),
-    "list_sandboxes_by_actor": (_listed(account.list_sandboxes_by_actor), "did", "limit offset"),
-    "me": (account.me, "", ""),
-    "get_profile": (account.get_profile, "did", ""),
-    "list_secrets": (account.list_secrets, "id", "limit offset"),
-    "add_secret": (account.add_secret, "id name value", ""),
-    "delete_secret": (account.delete_secret, "id", ""),
-    "get_ssh_keys": (account.get_ssh_keys, "id", ""),
-    "put_ssh_keys": (_giving({}, account.put_ssh_keys), "id private public", ""),
-    "get_tailscale_auth_key": (account.get_tailscale_auth_key, "id", ""),
-    "put_tailscale_auth_key": (_giving({}, account.put_tailscale_auth_key), "id key", ""),
+# What is in the map, where it is not the value itself.
+_ANSWERS: dict[str, Callable[[Any], Any]] = {
+    "nil": lambda _: None,
+    "{}": lambda _: {},
+    "{:sandboxes :total}": lambda page: {"sandboxes": list(page), "total": page.total},
 }
-_SANDBOX: dict[str, tuple[Call, str, str]] = {
-    "start": (ops.start, "box", "repo keep-alive"),
-    "stop": (ops.stop, "box", ""),
-    "delete": (ops.delete, "box", ""),
-    "wait_until_running": (ops.wait_until_running, "box", "timeout-ms interval-ms"),
-    "exec": (_exec, "box cmd args?", ""),
-    "expose": (ops.expose, "box port", "description"),
-    "unexpose": (ops.unexpose, "box port", ""),
-    "list_ports": (ops.list_ports, "box", ""),
-    "vscode": (ops.vscode, "box", ""),
-    "list_secrets": (ops.list_secrets, "box", "limit offset"),
-    "set_secret": (_set_secret, "box name value", ""),
-    "delete_secret": (_delete_secret, "box id", ""),
-    "get_ssh_keys": (ops.get_ssh_keys, "box", ""),
-    "set_ssh_keys": (_giving({}, ops.set_ssh_keys), "box private public", ""),
-    "get_tailscale_auth_key": (ops.get_tailscale_auth_key, "box", ""),
-    "set_tailscale_auth_key": (_giving({}, ops.set_tailscale_auth_key), "box key", ""),
-    "upload": (_copy(ops.upload, ignore=False), "box local remote", ""),
-    "download": (_copy(ops.download), "box remote local", ""),
-    "copy_to": (_copy(ops.copy_to), "box other-id source target", ""),
-    "create_backup": (ops.create_backup, "box directory", "description ttl"),
-    "list_backups": (ops.list_backups, "box", ""),
-    "restore_backup": (account.restore_backup, "backup-id", ""),
+# The function that runs, its parameters, its options besides `token`, and what Clojure has below `:ok`.
+_ACCOUNT: dict[str, tuple[Call, str, str, str]] = {
+    "create_sandbox": (account.create_sandbox, "name", "base provider repo keep-alive", "Sandbox"),
+    "get_sandbox": (account.get_sandbox, "id", "", "Sandbox"),
+    "list_sandboxes": (account.list_sandboxes, "", "limit offset", "{:sandboxes :total}"),
+    "list_sandboxes_by_actor": (account.list_sandboxes_by_actor, "did", "limit offset", "{:sandboxes :total}"),
+    "me": (account.me, "", "", "Profile"),
+    "get_profile": (account.get_profile, "did", "", "Profile"),
+    "list_secrets": (account.list_secrets, "id", "limit offset", "[Secret]"),
+    "add_secret": (account.add_secret, "id name value", "", "nil"),
+    "delete_secret": (account.delete_secret, "id", "", "nil"),
+    "get_ssh_keys": (account.get_ssh_keys, "id", "", "SshKey"),
+    "put_ssh_keys": (account.put_ssh_keys, "id private public", "", "{}"),
+    "get_tailscale_auth_key": (account.get_tailscale_auth_key, "id", "", "TailscaleAuthKey"),
+    "put_tailscale_auth_key": (account.put_tailscale_auth_key, "id key", "", "{}"),
+}
+_SANDBOX: dict[str, tuple[Call, str, str, str]] = {
+    "start": (ops.start, "box", "repo keep-alive", "Sandbox"),
+    "stop": (ops.stop, "box", "", "Sandbox"),
+    "delete": (ops.delete, "box", "", "Sandbox"),
+    "wait_until_running": (ops.wait_until_running, "box", "timeout-ms interval-ms", "Sandbox"),
+    "exec": (_exec, "box cmd args?", "", "ExecResult"),
+    "expose": (ops.expose, "box port", "description", "url"),
+    "unexpose": (ops.unexpose, "box port", "", "Sandbox"),
+    "list_ports": (ops.list_ports, "box", "", "[Port]"),
+    "vscode": (ops.vscode, "box", "", "url"),
+    "list_secrets": (ops.list_secrets, "box", "limit offset", "[Secret]"),
+    "set_secret": (partial(_secret, account.add_secret), "box name value", "", "nil"),
+    "delete_secret": (partial(_secret, account.delete_secret), "box id", "", "nil"),
+    "get_ssh_keys": (ops.get_ssh_keys, "box", "", "SshKey"),
+    "set_ssh_keys": (ops.set_ssh_keys, "box private public", "", "{}"),
+    "get_tailscale_auth_key": (ops.get_tailscale_auth_key, "box", "", "TailscaleAuthKey"),
+    "set_tailscale_auth_key": (ops.set_tailscale_auth_key, "box key", "", "{}"),
+    "upload": (partial(_copy, ops.upload, ignore=False), "box local remote", "", "nil"),
+    "download": (partial(_copy, ops.download), "box remote local", "", "nil"),
+    "copy_to": (partial(_copy, ops.copy_to), "box other-id source target", "", "nil"),
+    "create_backup": (ops.create_backup, "box directory", "description ttl", "nil"),
+    "list_backups": (ops.list_backups, "box", "", "[Backup]"),
+    "restore_backup": (account.restore_backup, "backup-id", "", "nil"),
 }
 pocketenv = SimpleNamespace(**{name: _function(f"pocketenv.{name}", *row) for name, row in _ACCOUNT.items()})
 sandbox = SimpleNamespace(**{name: _function(f"sandbox.{name}", *row) for name, row in _SANDBOX.items()})

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import numbers
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from typing import Annotated, Any, Literal, SupportsFloat, Union, cast, get_args
 
 import msgspec
 
+from pocketenv_fp.forking import after_fork
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 
 __all__ = ["built", "demand_type", "mismatch", "normalize"]
@@ -38,8 +38,7 @@ def _forget_builders() -> None:
     _building = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_builders)
+after_fork(_forget_builders)
 
 
 def built(kind: Any) -> Any:

@@ -141,11 +141,12 @@ def test_every_function_of_the_sdk() -> None:
 
 
 @pytest.mark.parametrize("form", [f"{space}/{name}" for space in NAMESPACES for name in vars(NAMESPACES[space])])
-def test_options_of_the_sdk(form: str) -> None:
+def test_help_of_a_function(form: str) -> None:
     space, _, name = form.partition("/")
     text = inspect.getdoc(getattr(NAMESPACES[space], name)) or ""
-    wanted = [*OPTIONS.get(form.replace("_", "-"), "").split(), "token"]
-    assert text.endswith(f"Options: {', '.join(wanted)}.")
+    options = [*OPTIONS.get(form.replace("_", "-"), "").split(), "token"]
+    answer = KINDS.get(name.replace("_", "-"), "nil").replace("page", "{:sandboxes :total}")
+    assert text.endswith(f", and return {answer} in a map. Options: {', '.join(options)}.")
 
 
 LANDING = [
@@ -225,6 +226,12 @@ def test_arguments_are_joined() -> None:
     box = clojure.sandbox.start(clojure.pocketenv.create_sandbox("my-box"))
     assert clojure.sandbox.exec(box, "echo abc", ["|", "wc", "-c"])["ok"]["stdout"] == "4\n"
     assert clojure.sandbox.exec(box, "echo", ["$HOME"])["ok"]["stdout"] != "$HOME\n"
+    assert clojure.sandbox.exec(box, "echo", ["a", 1, 2.5])["ok"]["stdout"] == "a 1 2.5\n"
+
+
+def test_length_of_the_layer() -> None:
+    """The layer is a table and little code: a page of it can be read whole."""
+    assert len(inspect.getsource(clojure).splitlines()) < 150
 
 
 @pytest.mark.usefixtures("environment")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from html import escape
 from typing import Any, cast
 
 import msgspec
 
+from pocketenv_fp.elements import Html, element
 from pocketenv_fp.redaction import shorten
 
 __all__ = ["API", "FALLBACK", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json", "stand_ins"]
@@ -127,32 +127,29 @@ class Explanation(msgspec.Struct, frozen=True):
         return f"{_several(len(self))}{with_login}; nothing was sent."
 
     def _repr_html_(self) -> str:
-        rows = "".join(map(_row, self.parts))
-        return (
-            "<table style='border-collapse:collapse;color:inherit'>"
-            f"<caption style='text-align:left;caption-side:bottom;opacity:.75'>{escape(self._count())}</caption>"
-            f"{rows}</table>"
-        )
+        count = element("caption", self._count(), style="text-align:left;caption-side:bottom;opacity:.75")
+        return element("table", count, *map(_row, self.parts), style="border-collapse:collapse;color:inherit")
 
 
-def _row(part: Part) -> str:
-    code = "white-space:pre-wrap;word-break:break-word;background:transparent;color:inherit"
-    notes = "".join(f"<div style='opacity:.75'>{escape(note)}</div>" for note in part.notes)
-    requests = "".join(
-        f"<div><code style='{code}'>{escape(str(request))}</code>{_body(request, code)}</div>"
-        for request in part.requests
-    )
+def _row(part: Part) -> Html:
+    notes = (element("div", note, style="opacity:.75") for note in part.notes)
+    requests = (element("div", _code(str(request)), *_body(request)) for request in part.requests)
     cell = "text-align:left;vertical-align:top;border-top:1px solid currentColor;padding:.3em"
-    first = f"<code style='{code}'>{escape(part.source)}</code>"
-    return (
-        f"<tr><td style='{cell};padding-left:{0.3 + 1.2 * part.depth:.1f}em'>{first}{notes}</td>"
-        f"<td style='{cell}'>{requests}</td></tr>"
-    )
+    indented = f"{cell};padding-left:{0.3 + 1.2 * part.depth:.1f}em"
+    source = element("td", _code(part.source), *notes, style=indented)
+    return element("tr", source, element("td", *requests, style=cell))
 
 
-def _body(request: Request, code: str) -> str:
+def _body(request: Request) -> Iterator[Html]:
     body = request.brief()
-    return "" if body is None else f"<div style='padding-left:1.2em'><code style='{code}'>{escape(body)}</code></div>"
+    if body is not None:
+        yield element("div", _code(body), style="padding-left:1.2em")
+
+
+def _code(text: str) -> Html:
+    return element(
+        "code", text, style="white-space:pre-wrap;word-break:break-word;background:transparent;color:inherit"
+    )
 
 
 def _brief(value: object) -> object:

@@ -12,7 +12,7 @@ import threading
 
 from urllib3.util.connection import allowed_gai_family
 
-from pocketenv_fp.runtime.forking import after_fork
+from pocketenv_fp.forking import after_fork
 
 __all__ = ["addresses"]
 

@@ -35,6 +35,7 @@ from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
 from pocketenv_fp.config import Settings
+from pocketenv_fp.forking import after_fork
 from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
@@ -43,7 +44,6 @@ from pocketenv_fp.observing import Done, begin, reporting
 from pocketenv_fp.runtime import backoff
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
-from pocketenv_fp.runtime.forking import after_fork
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse

@@ -22,6 +22,7 @@ from rich.color import Color
 from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 
+from pocketenv_fp.elements import Html, element, markup
 from pocketenv_fp.jupyter.markup import escaped
 
 __all__ = ["ansi_html"]
@@ -58,12 +59,12 @@ _UNDERLINE_KIND = re.compile(r"(?<![\d:])4:(\d)")
 _COLOUR_SPACE = re.compile(r"([34]8:2):\d*(?=(?::\d+){3})")
 
 
-def ansi_html(text: str) -> str:
+def ansi_html(text: str) -> Html:
     """Return ``text`` as HTML for a ``<pre>``."""
     if "\x1b" not in text and "\r" not in text:
         return escaped(text)
-    done: list[str] = []
-    line: list[str] = []
+    done: list[Html] = []
+    line: list[Html] = []
     decoder, again = AnsiDecoder(), False
     for token in TOKEN.finditer(text):
         if token["text"] is not None:
@@ -72,19 +73,19 @@ def ansi_html(text: str) -> str:
             again = False
             line.append(_span(token["text"], decoder.style))
         elif token["line"] is not None:
-            done += [*line, "\n"]
+            done += [*line, Html("\n")]
             line.clear()
             again = False
         elif token["again"] is not None:
             again = True
         elif token["sgr"] is not None:
             decoder.decode_line(f"\x1b[{_readable(token['sgr'])}m")
-    return "".join((*done, *line))
+    return markup(*done, *line)
 
 
-def _span(text: str, style: Style) -> str:
+def _span(text: str, style: Style) -> Html:
     css = _css(style)
-    return f'<span style="{css}">{escaped(text)}</span>' if css else escaped(text)
+    return element("span", escaped(text), style=css) if css else escaped(text)
 
 
 @lru_cache

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from pocketenv_fp.elements import element
+from pocketenv_fp.jupyter.display import display_in_place
 from pocketenv_fp.jupyter.markup import escaped, plain
 from pocketenv_fp.observing import Begun, Done, Ended, observe
 from pocketenv_fp.redaction import counted, shorten
@@ -22,8 +24,6 @@ QUIET_SECONDS = 0.3
 INTERVAL_SECONDS = 0.25
 STEP_CHARACTERS = 80
 KINDS = 4
-
-Show = Callable[[str], None]
 
 
 class _Running(NamedTuple):
@@ -123,7 +123,7 @@ def _many(running: Iterable[_Running], now: float) -> str:
 class _Reporter:
     """Shows the board's line four times a second, as soon as steps run longer than a moment."""
 
-    def __init__(self, board: Board, show: Show) -> None:
+    def __init__(self, board: Board, show: Callable[[str], None]) -> None:
         self._board = board
         self._show = show
         self._over = threading.Event()
@@ -154,23 +154,14 @@ class _Reporter:
             self._update(self._board.summary())
 
 
-def _display() -> Show:
+def _line_display() -> Callable[[str], None]:
     """Return a function that shows a line, always at the same place of the current cell."""
-    from IPython import display
+    show = display_in_place()
 
-    handles: list[Any] = []
+    def show_line(line: str) -> None:
+        show(element("div", escaped(line), style="font-size:12px;opacity:.75;unicode-bidi:isolate"), plain(line))
 
-    def show(line: str) -> None:
-        bundle = {
-            "text/plain": plain(line),
-            "text/html": f'<div style="font-size:12px;opacity:.75;unicode-bidi:isolate">{escaped(line)}</div>',
-        }
-        if handles:
-            handles[0].update(bundle, raw=True)
-        else:
-            handles.append(cast("Any", display).display(bundle, raw=True, display_id=True))
-
-    return show
+    return show_line
 
 
 @contextmanager
@@ -186,7 +177,7 @@ def live(ipython: InteractiveShell) -> Generator[None]:
     def begins(*_: object) -> None:
         ends()
         board.clear()
-        reporters.append(_Reporter(board, _display()))
+        reporters.append(_Reporter(board, _line_display()))
 
     def ends(*_: object) -> None:
         while reporters:

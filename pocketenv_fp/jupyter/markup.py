@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from html import escape
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from pocketenv_fp.elements import Html, element, markup
 
 __all__ = ["Clipped", "clipped", "escaped", "linked", "plain", "shortened"]
 
@@ -21,14 +22,14 @@ HARMFUL = re.compile(
 ADDRESS = re.compile(r"https?://[^\s<>\"'`\\@/?#]+([/?#][^\s<>\"'`\\]*)?", re.IGNORECASE)
 
 
-def escaped(text: str) -> str:
+def escaped(text: str) -> Html:
     r"""Return ``text`` as HTML. Characters that HTML cannot contain, or that change the order of text, are written out.
 
     >>> from pocketenv_fp.jupyter.markup import escaped
     >>> escaped("<b> & 'c'\0\u202e")
     '&lt;b&gt; &amp; &#x27;c&#x27;␀\\u202e'
     """
-    return escape(plain(text))
+    return markup(plain(text))
 
 
 def plain(text: str) -> str:
@@ -43,7 +44,7 @@ def _written_out(match: re.Match[str]) -> str:
     return chr(0x2400 + code) if code < 0x20 else f"\\u{code:04x}"
 
 
-def linked(text: str) -> str:
+def linked(text: str) -> Html:
     """Return ``text`` as HTML. It is a link if it is only an http or https URL.
 
     >>> from pocketenv_fp.jupyter.markup import linked
@@ -52,10 +53,9 @@ def linked(text: str) -> str:
     >>> linked("javascript:alert(1)")
     'javascript:alert(1)'
     """
-    shown = escaped(text)
     if not _is_address(text):
         return shortened(text)
-    return f'<a href="{shown}" target="_blank" rel="noopener noreferrer">{shown}</a>'
+    return element("a", text, href=text, target="_blank", rel="noopener noreferrer")
 
 
 def _is_address(text: str) -> bool:
@@ -67,14 +67,14 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def shortened(text: str, most: int = FIELD_CHARACTERS) -> str:
+def shortened(text: str, most: int = FIELD_CHARACTERS) -> Html:
     """Return ``text`` as HTML, at most ``most`` characters of it, with the number of hidden characters.
 
     >>> from pocketenv_fp.jupyter.markup import shortened
     >>> shortened("abcdef", 4)
     'abcd… 2 more characters'
     """
-    return escaped(text) if len(text) <= most else f"{escaped(text[:most])}… {len(text) - most:,} more characters"
+    return escaped(text if len(text) <= most else f"{text[:most]}… {len(text) - most:,} more characters")
 
 
 class Clipped(NamedTuple):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from pocketenv_fp.jupyter.cards import output_card
+from pocketenv_fp.jupyter.display import Show, display_in_place
 from pocketenv_fp.jupyter.markup import plain
 from pocketenv_fp.models import Piece
 from pocketenv_fp.steps.listening import print_with
@@ -21,8 +22,6 @@ __all__ = ["CellOutput", "cell_output", "output_in_cells"]
 INTERVAL_SECONDS = 0.25
 LIVE_CHARACTERS = 20_000
 HEAD_CHARACTERS, TAIL_CHARACTERS = 40_000, 160_000
-
-Show = Callable[[str, str], None]
 
 
 class CellOutput:
@@ -87,28 +86,13 @@ class CellOutput:
             self._draw(f"{note}{self._head}{self._tail}")
 
 
-def _display() -> Show:
-    from IPython import display
-
-    handles: list[Any] = []
-
-    def show(html: str, text: str) -> None:
-        bundle = {"text/plain": text, "text/html": html}
-        if handles:
-            handles[0].update(bundle, raw=True)
-        else:
-            handles.append(cast("Any", display).display(bundle, raw=True, display_id=True))
-
-    return show
-
-
 @contextmanager
 def cell_output(ipython: InteractiveShell) -> Generator[CellOutput | None]:
     """Yield a function for the pieces of a command whose card follows. None in a terminal."""
     if getattr(ipython, "kernel", None) is None:
         yield None
         return
-    output = CellOutput(_display())
+    output = CellOutput(display_in_place())
     keeps = True
     try:
         yield output
@@ -127,7 +111,7 @@ def output_in_cells(ipython: InteractiveShell) -> Generator[None]:
     events = cast("Any", ipython).events
 
     def printer() -> CellOutput:
-        open_outputs.append(CellOutput(_display()))
+        open_outputs.append(CellOutput(display_in_place()))
         return open_outputs[-1]
 
     def ends(*_: object) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+from pocketenv_fp.elements import Html
 from pocketenv_fp.jupyter.markup import escaped
 
 __all__ = ["safe_html"]
@@ -67,7 +68,7 @@ NUMBERS = frozenset({"colspan", "rowspan"})
 MOST_CHARACTERS = 1_000_000
 
 
-def safe_html(text: str) -> str:
+def safe_html(text: str) -> Html:
     """Return ``text`` as HTML of few tags. Unclosed tags are closed, and what follows a million characters is cut."""
     parser = _Rewriter()
     parser.feed(text[:MOST_CHARACTERS])
@@ -116,5 +117,5 @@ class _Rewriter(HTMLParser):
         if not self._dropped:
             self._parts.append(escaped(data))
 
-    def finish(self) -> str:
-        return "".join((*self._parts, *(f"</{tag}>" for tag in reversed(self._open))))
+    def finish(self) -> Html:
+        return Html("".join((*self._parts, *(f"</{tag}>" for tag in reversed(self._open)))))

@@ -6,6 +6,8 @@ a light page and lighter on a dark one. So the style sheet does not need to know
 
 from __future__ import annotations
 
+from pocketenv_fp.elements import Html, element
+
 __all__ = ["STYLE"]
 
 SHEET = """
@@ -48,4 +50,4 @@ SHEET = """
 
 # A repeated class counts twice for specificity: JupyterLab's own rules for outputs have a high specificity.
 STRONG = SHEET.replace(".pe-card ", ".pe-card.pe-card ")
-STYLE = f"<style>{' '.join(STRONG.split())}</style>"
+STYLE = element("style", Html(" ".join(STRONG.split())))

@@ -109,6 +109,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from pocketenv_fp.extras import install_command
+from pocketenv_fp.forking import after_fork
 
 if TYPE_CHECKING:
     from pocketenv_fp.local.box import Container, Isolation, Limits, Network
@@ -203,8 +204,7 @@ def shared() -> "Platform":
         return _state.platform
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_state.forget)
+after_fork(_state.forget)
 
 
 def __getattr__(name: str) -> object:

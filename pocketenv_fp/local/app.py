@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -17,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from pocketenv_fp.elements import markup
 from pocketenv_fp.local import actors, bodies, hosts, login, request_log, storage, terminals
 from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
 from pocketenv_fp.local.faults import STORAGE, Faults
@@ -339,7 +339,7 @@ def _allowed(headers: Mapping[bytes, bytes]) -> Headers:
 
 
 def _page(text: str) -> bytes:
-    return _PAGE.format(escape(text)).encode()
+    return _PAGE.format(markup(text)).encode()
 
 
 def _error(refusal: Refusal) -> bytes:

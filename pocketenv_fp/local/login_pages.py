@@ -1,6 +1,6 @@
 """The two pages of the login: the consent of the user, and the end of a login from a command line."""
 
-from html import escape
+from pocketenv_fp.elements import markup
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -62,7 +62,7 @@ finish().then(
 
 def consent(handle: str, request: str) -> str:
     """Return the page that asks for the user's consent."""
-    return _page("Log in", _CONSENT.format(handle=escape(handle), request=escape(request)))
+    return _page("Log in", _CONSENT.format(handle=markup(handle), request=markup(request)))
 
 
 def unknown() -> str:

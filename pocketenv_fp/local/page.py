@@ -8,19 +8,17 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable
-from html import escape
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from pocketenv_fp.elements import Html, element, markup, table_row
 from pocketenv_fp.local.call import World, now
 from pocketenv_fp.local.request_log import Answered, Names
 from pocketenv_fp.local.sandboxes import Sandbox
-
-T = TypeVar("T")
 
 MOST_SANDBOXES = 200
 MOST_REQUESTS = 50
@@ -128,91 +126,112 @@ def render(view: View) -> str:
     )
 
 
-def _head(view: View) -> str:
+def _head(view: View) -> Html:
     # A short title: the numbers of sandboxes, readable in a narrow tab.
-    return (
-        f'<header id="head"><h1>Pocketenv <small>on this machine</small></h1><p><code>{escape(view.url)}</code>'
-        f"<span>{_counted(view.total, 'sandbox', 'sandboxes')}, {view.running} running</span>"
-        f"<span>isolation: {escape(view.isolation)}</span>"
-        '<span id="lost" role="status">the platform does not answer any more</span></p></header>'
+    facts = (
+        element("code", view.url),
+        element("span", f"{_counted(view.total, 'sandbox', 'sandboxes')}, {view.running} running"),
+        element("span", f"isolation: {view.isolation}"),
+        element("span", "the platform does not answer any more", id="lost", role="status"),
     )
+    title = element("h1", "Pocketenv ", element("small", "on this machine"))
+    return element("header", title, element("p", *facts), id="head")
 
 
-def _sandboxes(view: View) -> str:
+def _sandboxes(view: View) -> Html:
+    titles = ("Sandbox", "Status", "Provider", "Ports", "Services", "Owner")
     if not view.rows:
-        body = "<p>None yet. The first <code>create</code> makes one.</p>"
-    else:
-        titles = ("Sandbox", "Status", "Provider", "Ports", "Services", "Owner")
-        body = _table(titles, view.rows, _sandbox)
-        if view.total > len(view.rows):
-            body += f"<p>The newest {len(view.rows)} of {view.total}.</p>"
-    return f'<section id="sandboxes"><h2>Sandboxes</h2>{body}</section>'
+        return _section(
+            "sandboxes", "Sandboxes", _note("None yet. The first ", element("code", "create"), " makes one.")
+        )
+    rest = _note(f"The newest {len(view.rows)} of {view.total}.") if view.total > len(view.rows) else ""
+    return _section("sandboxes", "Sandboxes", _table(titles, map(_sandbox, view.rows)), rest)
 
 
 def _sandbox(row: Row) -> tuple[str, ...]:
     sandbox = row.sandbox
     return (
-        f"<strong>{escape(sandbox.name)}</strong><br><code>{escape(sandbox.id)}</code>",
-        f'<span class="status {sandbox.status.lower()}">{sandbox.status}</span>',
-        escape(sandbox.provider),
-        " ".join(_port(*port) for port in row.ports),
-        " ".join(_service(service) for service in row.services),
-        escape(row.owner or "nobody"),
+        markup(element("strong", sandbox.name), element("br"), element("code", sandbox.id)),
+        _status(sandbox.status, sandbox.status.lower()),
+        sandbox.provider,
+        markup(*(_port(*port) for port in row.ports), between=" "),
+        markup(*map(_service, row.services), between=" "),
+        row.owner or "nobody",
     )
 
 
-def _port(number: int, url: str | None) -> str:
+def _port(number: int, url: str | None) -> Html:
     # Only a URL that is known to be harmless becomes a link.
     if url is None or not url.startswith(_LINKS):
-        return f"<span>{number}</span>"
-    return f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{number}</a>'
+        return element("span", f"{number}")
+    return element("a", f"{number}", href=url, target="_blank", rel="noopener noreferrer")
 
 
-def _service(service: Service) -> str:
+def _service(service: Service) -> Html:
     status = "running" if service.running else "stopped"
-    return f'<span class="status {status}">{escape(service.name)} {status}</span>'
+    return _status(f"{service.name} {status}", status)
 
 
-def _requests(view: View) -> str:
-    if not view.requests:
-        body = "<p>None yet.</p>"
-    else:
-        body = _table(("Time", "Method", "Status", "Took", "Sandbox"), view.requests, _request)
-    return f'<section id="requests"><h2>Recent requests</h2>{body}</section>'
+def _status(text: str, status: str) -> Html:
+    return element("span", text, class_=f"status {status}")
+
+
+def _requests(view: View) -> Html:
+    titles = ("Time", "Method", "Status", "Took", "Sandbox")
+    table = _table(titles, map(_request, view.requests)) if view.requests else _note("None yet.")
+    return _section("requests", "Recent requests", table)
 
 
 def _request(answered: Answered) -> tuple[str, ...]:
     kind = "good" if 200 <= answered.status < 400 else "bad"
     return (
         time.strftime("%H:%M:%S", time.localtime(answered.at)),
-        f"<code>{escape(answered.title)}</code>",
-        f'<span class="{kind}">{answered.status or "no answer"}</span>',
-        escape(answered.milliseconds),
-        escape(answered.sandbox or ""),
+        element("code", answered.title),
+        element("span", str(answered.status or "no answer"), class_=kind),
+        answered.milliseconds,
+        answered.sandbox or "",
     )
 
 
-def _about(view: View) -> str:
+def _about(view: View) -> Html:
     meaning = _MEANINGS.get(view.isolation, "")
     lines = (
         f"export POCKETENV_API_URL={view.url}\nexport POCKETENV_STORAGE_URL={view.url}\n"
         f"export POCKETENV_PUBLIC_KEY={view.public_key}\nexport POCKETENV_TOKEN=…"
     )
-    return (
-        '<section id="about"><h2>To use it</h2>'
-        f"<pre>{escape(lines)}</pre>"
-        "<p>The token is not shown here: <code>python -m pocketenv_fp.local</code> printed it where it was started,"
-        " and in a program it is <code>platform.token</code>.</p>"
-        f"<h2>Isolation</h2><p><strong>{escape(view.isolation)}</strong>: {escape(meaning)}</p>"
-        "<h2>Who sees what</h2><p>This page is for whoever works at this machine: it shows the sandboxes of all users."
-        " The API shows each user their own.</p></section>"
+    return _section(
+        "about",
+        "To use it",
+        element("pre", lines),
+        _note(
+            "The token is not shown here: ",
+            element("code", "python -m pocketenv_fp.local"),
+            " printed it where it was started, and in a program it is ",
+            element("code", "platform.token"),
+            ".",
+        ),
+        element("h2", "Isolation"),
+        _note(element("strong", view.isolation), f": {meaning}"),
+        element("h2", "Who sees what"),
+        _note(
+            "This page is for whoever works at this machine: it shows the sandboxes of all users."
+            " The API shows each user their own."
+        ),
     )
 
 
-def _table(titles: Iterable[str], rows: Iterable[T], cells: Callable[[T], tuple[str, ...]]) -> str:
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells(row))}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+def _section(name: str, title: str, *parts: str) -> Html:
+    return element("section", element("h2", title), *parts, id=name)
+
+
+def _note(*parts: str) -> Html:
+    return element("p", *parts)
+
+
+def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Html:
+    head = element("thead", table_row(titles, "th", scope="col"))
+    body = element("tbody", "\n", markup(*map(table_row, rows), between="\n"), "\n")
+    return element("div", element("table", head, body), class_="wide")
 
 
 def _counted(number: int, one: str, many: str) -> str:

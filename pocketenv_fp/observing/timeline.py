@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from typing import NamedTuple
 
+from pocketenv_fp.elements import Html, element, markup
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.redaction import printable, shorten
 
@@ -70,51 +71,62 @@ def end_of(steps: Iterable[StepRecord], calls: Iterable[CallRecord]) -> float:
     return max(ends, default=0.0)
 
 
-def timeline(steps: Sequence[StepRecord], loose: Sequence[CallRecord], summary: str) -> str:
+def timeline(steps: Sequence[StepRecord], loose: Sequence[CallRecord], summary: str) -> Html:
     """Return the picture of these records, with ``summary`` below it."""
     lanes = {step.lane for step in steps}
     last = end_of(steps, loose)
     scale = (WIDTH - LABEL - NOTE) / (last or 1.0)
     rows = list(_fleet(steps, scale) if len(lanes) > 1 else _program(steps, scale))
-    drawn = "".join(f'<g transform="translate(0 {ROW * number})">{row}</g>' for number, row in enumerate(rows[:ROWS]))
+    drawn = (element("g", row, transform=f"translate(0 {ROW * number})") for number, row in enumerate(rows[:ROWS]))
     height = ROW * min(len(rows), ROWS)
     hidden = f"… {len(rows) - ROWS:,} more rows. " if len(rows) > ROWS else ""
-    return (
-        '<div style="font:12px/1.5 system-ui,sans-serif;color:inherit;max-width:960px">'
-        f'<svg role="img" aria-label="{_text(summary)}" viewBox="0 0 {WIDTH} {height + AXIS}" width="100%" '
-        'style="font:12px ui-monospace,Menlo,Consolas,monospace" fill="currentColor">'
-        f"{_axis(last, scale, height)}{drawn}</svg>"
-        f"{_legend(steps) if len(lanes) > 1 else ''}<div>{_text(hidden + summary)}</div></div>"
+    picture = element(
+        "svg",
+        *_axis(last, scale, height),
+        *drawn,
+        role="img",
+        aria_label=_visible(summary),
+        viewBox=f"0 0 {WIDTH} {height + AXIS}",
+        width="100%",
+        style="font:12px ui-monospace,Menlo,Consolas,monospace",
+        fill="currentColor",
+    )
+    return element(
+        "div",
+        picture,
+        _legend(steps) if len(lanes) > 1 else "",
+        element("div", _visible(hidden + summary)),
+        style="font:12px/1.5 system-ui,sans-serif;color:inherit;max-width:960px",
     )
 
 
-def _program(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
+def _program(steps: Sequence[StepRecord], scale: float) -> Iterator[Html]:
     for step in steps:
         colour = FAILED if step.failed else PLAIN
         bar = _bar(step.began, step.seconds, colour, scale, f"{step.step}: {step.outcome}, {step.seconds:.3f} s", 0.45)
-        calls = "".join(_call(call, colour, scale) for call in step.calls)
+        calls = (_call(call, colour, scale) for call in step.calls)
         asked = f" · {step.requests} req" if step.requests else ""
         failed = f"✕ {step.outcome} " if step.failed else ""
         note = _label(WIDTH - NOTE + 8, f"{step.seconds:.3f} s{asked}", 20)
-        yield f"{_label(2 + 10 * step.depth, failed + step.step, CHARACTERS - step.depth)}{bar}{calls}{note}"
+        yield markup(_label(2 + 10 * step.depth, failed + step.step, CHARACTERS - step.depth), bar, *calls, note)
 
 
-def _call(call: CallRecord, colour: str, scale: float) -> str:
+def _call(call: CallRecord, colour: str, scale: float) -> Html:
     # First the delay, then the call.
     title = f"{call.name}: {call.outcome}, {call.seconds:.3f} s" + (
         f", sent {call.requests} times" if call.requests > 1 else ""
     )
     held = _bar(call.began, call.held, HELD, scale, f"{call.name}: delayed {call.held:.3f} s", 1) if call.held else ""
-    return held + _bar(call.began + call.held, max(call.seconds - call.held, 0), colour, scale, title, 1)
+    return markup(held, _bar(call.began + call.held, max(call.seconds - call.held, 0), colour, scale, title, 1))
 
 
-def _fleet(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
+def _fleet(steps: Sequence[StepRecord], scale: float) -> Iterator[Html]:
     colours = _colours(steps)
     # In the order of their start.
     first = {lane: min(step.began for step in own) for lane, own in _by_lane(steps)}
     for lane, own in sorted(_by_lane(steps), key=lambda pair: first[pair[0]]):
         failed = any(step.failed and step.depth == min(s.depth for s in own) for step in own)
-        bars = "".join(
+        bars = (
             _bar(
                 step.began,
                 step.seconds,
@@ -128,7 +140,8 @@ def _fleet(steps: Sequence[StepRecord], scale: float) -> Iterator[str]:
         whole = max(step.began + step.seconds for step in own) - first[lane]
         requests = sum(step.requests for step in own)
         label = f"{'✕ ' if failed else ''}{lane or 'here'}"
-        yield f"{_label(2, label, CHARACTERS)}{bars}{_label(WIDTH - NOTE + 8, f'{whole:.3f} s · {requests} req', 20)}"
+        note = _label(WIDTH - NOTE + 8, f"{whole:.3f} s · {requests} req", 20)
+        yield markup(_label(2, label, CHARACTERS), *bars, note)
 
 
 def _by_lane(steps: Sequence[StepRecord]) -> Iterator[tuple[str, list[StepRecord]]]:
@@ -150,39 +163,48 @@ def _colours(steps: Sequence[StepRecord]) -> dict[str, str]:
     return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
 
 
-def _legend(steps: Sequence[StepRecord]) -> str:
+def _legend(steps: Sequence[StepRecord]) -> Html:
     named = [*_colours(steps).items(), *([("failed", FAILED)] if any(step.failed for step in steps) else [])]
-    return "<div>" + " ".join(
-        f'<span style="white-space:nowrap;margin-right:1em"><span style="display:inline-block;width:.8em;height:.8em;'
-        f'background:{colour}"></span> {_text(name)}</span>'
+    entries = (
+        element("span", _square(colour), f" {_visible(name)}", style="white-space:nowrap;margin-right:1em")
         for name, colour in named
-    ) + "</div>"  # fmt: skip
+    )
+    return element("div", markup(*entries, between=" "))
 
 
-def _bar(began: float, seconds: float, colour: str, scale: float, title: str, opacity: float) -> str:  # noqa: PLR0917  # a bar has that many properties
+def _square(colour: str) -> Html:
+    return element("span", style=f"display:inline-block;width:.8em;height:.8em;background:{colour}")
+
+
+def _bar(began: float, seconds: float, colour: str, scale: float, title: str, opacity: float) -> Html:  # noqa: PLR0917  # a bar has that many properties
     # A very short call must still be visible.
     width = max(seconds * scale, 1.0)
-    return (
-        f'<rect x="{LABEL + began * scale:.2f}" y="{(ROW - BAR) / 2:g}" width="{width:.2f}" height="{BAR}" rx="2" '
-        f'fill="{colour}" fill-opacity="{opacity:g}"><title>{_text(title)}</title></rect>'
+    return element(
+        "rect",
+        element("title", _visible(title)),
+        x=f"{LABEL + began * scale:.2f}",
+        y=f"{(ROW - BAR) / 2:g}",
+        width=f"{width:.2f}",
+        height=f"{BAR}",
+        rx="2",
+        fill=colour,
+        fill_opacity=f"{opacity:g}",
     )
 
 
-def _label(x: float, text: str, characters: int) -> str:
+def _label(x: float, text: str, characters: int) -> Html:
     short = shorten(text, characters)
-    whole = f"<title>{_text(text)}</title>" if short != text else ""
-    return f'<text x="{x:g}" y="{ROW / 2 + 4:g}">{_text(short)}{whole}</text>'
+    whole = element("title", _visible(text)) if short != text else ""
+    return element("text", _visible(short), whole, x=f"{x:g}", y=f"{ROW / 2 + 4:g}")
 
 
-def _axis(last: float, scale: float, height: int) -> str:
+def _axis(last: float, scale: float, height: int) -> Iterator[Html]:
     step = _round(last / TICKS)
-    ticks = (step * number for number in range(int(last / step) + 1))
-    return "".join(
-        f'<line x1="{LABEL + at * scale:.2f}" x2="{LABEL + at * scale:.2f}" y1="0" y2="{height}" '
-        'stroke="currentColor" stroke-opacity="0.15"/>'
-        f'<text x="{LABEL + at * scale:.2f}" y="{height + 16}" text-anchor="middle" fill-opacity="0.7">{at:.3g} s</text>'
-        for at in ticks
-    )
+    for number in range(int(last / step) + 1):
+        at = step * number
+        x = f"{LABEL + at * scale:.2f}"
+        yield element("line", x1=x, x2=x, y1="0", y2=f"{height}", stroke="currentColor", stroke_opacity="0.15")
+        yield element("text", f"{at:.3g} s", x=x, y=f"{height + 16}", text_anchor="middle", fill_opacity="0.7")
 
 
 def _round(seconds: float) -> float:
@@ -193,8 +215,6 @@ def _round(seconds: float) -> float:
     return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= seconds)
 
 
-def _text(text: str) -> str:
-    from html import escape
-
+def _visible(text: str) -> str:
     # A step contains strings of the caller. Characters that HTML cannot contain are shown as a question mark.
-    return escape(printable(text, "?"))
+    return printable(text, "?")

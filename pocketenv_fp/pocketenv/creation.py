@@ -1,59 +1,30 @@
-"""Create a sandbox completely, or not at all."""
+"""`create`: read and check its arguments, then make the sandbox."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
 
-from msgspec import structs
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
-from pocketenv_fp.config import Config, FromEnv, settings
-from pocketenv_fp.crypto import plain, seal
-from pocketenv_fp.errors import (
-    DecodeError,
-    InvalidInput,
-    NotSupported,
-    PocketenvError,
-    RepositoryTaken,
-    SandboxNotFound,
-    SessionLost,
-)
-from pocketenv_fp.http.paging import collected
-from pocketenv_fp.http.xrpc import procedure, send, token_did
+from pocketenv_fp.config import Config, FromEnv
+from pocketenv_fp.errors import InvalidInput, NotSupported, PocketenvError
 from pocketenv_fp.models import Preferences, Sandbox
-from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
 from pocketenv_fp.pocketenv.existing import existing_or
+from pocketenv_fp.pocketenv.first_values import FirstValues
+from pocketenv_fp.pocketenv.new_sandbox import Clone, NewSandbox
 from pocketenv_fp.pocketenv.options import creation
-from pocketenv_fp.pocketenv.preferences import Topic, put_preferences
-from pocketenv_fp.pocketenv.records import Unit, add_or_update, named, text
-from pocketenv_fp.pocketenv.sandboxes import look, look_if_needed, remove, shown, started
-from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
-from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
+from pocketenv_fp.pocketenv.preferences import Topic
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.runtime import marks, own_sandboxes
-from pocketenv_fp.runtime.deadline import patient, unlimited
-from pocketenv_fp.runtime.signals import guarded
-from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
-__all__ = ["Clone", "clone_by", "create", "create_sandbox", "noting"]
+__all__ = ["clone_by", "create", "create_sandbox"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
-CREATE = "sandbox.createSandbox"
-# The platform's clock may be this many seconds behind this machine's.
-CLOCKS_APART = 30.0
-
-# When two threads create with one repo, the second must see the first one's sandbox as an older one.
-_turns = Turns()
 
 
 @creation
@@ -145,42 +116,25 @@ def create(
     clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
     marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
-    wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
-    work = _Creation(wanted, reuse=reuse)
-    if clone is not None and repo is not None:
-        work.clones(clone, repo)
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
-    body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
     wrong = _unsendable([*texts, *(("topics", topic) for topic in topics or ())])
     if refusal := wrong or _unsupported(provider, env, secrets):
         return Failure(refusal)
-    taken = work.take(env or {}, secrets or {})
+    values = FirstValues()
+    taken = values.take(env or {}, secrets or {})
     credentials = taken if isinstance(taken, Failure) else sealed_credentials(provider, provider_credentials)
     if isinstance(credentials, Failure):
         return credentials
-    made = partial(work.run, {**body, **credentials.unwrap()}, None if shared is None else (shared, base))
+    wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
+    new = NewSandbox(wanted, values, reuse=reuse)
+    if clone is not None and repo is not None:
+        new.clones(clone, repo)
+    body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
+    made = partial(new.run, {**body, **credentials.unwrap()}, None if shared is None else (shared, base))
     return existing_or(name, made) if exist_ok else made()
 
 
 create_sandbox = create
-
-_made: ContextVar[list[Sandbox] | None] = ContextVar("made", default=None)
-
-
-@contextmanager
-def noting(made: list[Sandbox]) -> Generator[None, None, None]:
-    """Append each sandbox that a `create` inside the block makes to ``made``, at once. Older sandboxes are not added."""
-    before = _made.set(made)
-    try:
-        yield
-    finally:
-        _made.reset(before)
-
-
-class Clone(Protocol):
-    """A function that clones a repository into a sandbox. Returns the Sandbox afterwards."""
-
-    def __call__(self, sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]: ...
 
 
 class _Cloner:
@@ -197,210 +151,6 @@ def clone_by(clone: Clone) -> None:
     _cloner.clone = clone
 
 
-class _Setters(NamedTuple):
-    """The functions for variables, or for secrets."""
-
-    add: Callable[..., Unit]
-    each: Callable[..., Iterator[Result[Any, PocketenvError]]]
-    update: Callable[..., Unit]
-
-    def set(self, sandbox_id: str, name: str, value: str, add: Callable[[], Unit]) -> Unit:
-        return add_or_update(
-            add, lambda: named(self.each(sandbox_id), name), lambda old: self.update(old.id, name, value)
-        )
-
-
-_VARIABLES = _Setters(add_variable, iter_variables, update_variable)
-_SECRETS = _Setters(add_secret, iter_secrets, update_secret)
-
-
-class _Creation:
-    """One call of `create`, from its arguments to the finished Sandbox."""
-
-    def __init__(self, wanted: Preferences, *, reuse: bool) -> None:
-        self._wanted = wanted
-        self._reuse = reuse
-        self._last: Callable[[Sandbox], Result[Sandbox, PocketenvError]] = self._looked
-        self._settings: list[tuple[_Setters, str, str]] = []
-        self._is_shared = False
-        self._there = frozenset[str]()
-        self._made: Sandbox | None = None
-
-    def clones(self, clone: Clone, repo: str) -> None:
-        """Run ``clone`` as the last request, in place of a look at the sandbox."""
-        self._last = lambda box: clone(box, repo)
-
-    def take(self, env: Mapping[str, str | FromEnv], secrets: Mapping[str, str | FromEnv]) -> Unit:
-        """Read and check the variables and secrets before the create. Failures: InvalidInput, EncryptionError."""
-        both = next((name for name in secrets if name in env), None)
-        if both is not None:
-            return Failure(InvalidInput("secrets", f"{both} is in env too"))
-        for field, kind, values in (("env", _VARIABLES, env), ("secrets", _SECRETS, secrets)):
-            for name, value in values.items():
-                read = self._read(f"{field}[{name!r}]", value, is_secret=kind is _SECRETS)
-                if isinstance(read, Failure):
-                    return read
-                self._settings.append((kind, name, read.unwrap()))
-        return Success(None)
-
-    def run(self, body: Mapping[str, object], shared_by: tuple[str, str] | None) -> Result[Sandbox, PocketenvError]:
-        """Create the sandbox and set it up. ``shared_by`` is repository and base, if an older sandbox may have them."""
-        if shared_by is None:
-            return self._whole_or_none(lambda: self._created(body))
-        # Hold the turn until done: another thread's sandbox counts as existing only once its creation succeeded.
-        with _turns.of(shared_by, CREATE) as late:
-            return Failure(late) if late else self._whole_or_none(lambda: self._created_or_older(body))
-
-    def _whole_or_none(self, created: Callable[[], Result[Sandbox, PocketenvError]]) -> Result[Sandbox, PocketenvError]:
-        try:
-            result = created().bind(self._furnished)
-        except BaseException as stopped:
-            self._undo(stopped)
-            raise
-        if isinstance(result, Failure):
-            self._undo(result.failure())
-        return result
-
-    def _read(self, field: str, value: str | FromEnv, *, is_secret: bool) -> Result[str, PocketenvError]:
-        if not isinstance(value, (str, FromEnv)):  # pyright: ignore[reportUnnecessaryIsInstance]  # a dict passes for one
-            raise TypeError(f"create: {field}: expected str or from_env(…), got {type(value).__name__}")
-        read = plain(value, field) if is_secret else text(value, field)
-        if isinstance(read, Failure):
-            return read
-        if wrong := unsendable(field, read.unwrap()):
-            return Failure(wrong)
-        # Seal once as a check: a key or value that cannot be used is reported before the sandbox exists.
-        sealed = seal(read.unwrap()) if is_secret else read
-        return sealed if isinstance(sealed, Failure) else read
-
-    def _created(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
-        # An interrupt or deadline before the response would leave a sandbox with an unknown id.
-        began = time.time()
-        with guarded(), patient():
-            created = send(procedure("sandbox.createSandbox", self._noted, body=body))
-            if isinstance(created, Success):
-                return created
-            # Look for the leftover sandbox inside `guarded`, so that an interrupt cannot come between.
-            return Failure(self._without_left(created.failure(), str(body["provider"]), began))
-
-    def _without_left(self, error: PocketenvError, provider: str, began: float) -> PocketenvError:
-        """Delete the sandbox that the platform made before it found no session. Returns an error that names what is left."""
-        if not isinstance(error, SessionLost):
-            return error
-        with unlimited():
-            left = self._left(provider, began - CLOCKS_APART)
-            # With several candidates, only their owner knows which program made which.
-            is_gone = len(left) == 1 and isinstance(remove(left[0]), Success)
-        if not left:
-            error.add_note(
-                "The platform may have created a sandbox with a random name and without an at-URI: "
-                "look for it in your list."
-            )
-        return error if is_gone or not left else replace(error, left=", ".join(box.id for box in left))
-
-    def _left(self, provider: str, since: float) -> list[Sandbox]:
-        token = settings().map(lambda found: found.token or "")
-        # `me` needs a session, so the owner's DID comes from the token.
-        did = token_did(token.value_or(""))
-        if did is None:
-            return []
-        newest = list_sandboxes_by_actor(did).map(lambda page: page.items).value_or(())
-        return [
-            box
-            for box in newest
-            if box.uri is None
-            and box.provider == provider
-            and box.created_at is not None
-            and box.created_at.timestamp() >= since
-        ]
-
-    def _noted(self, body: bytes) -> Sandbox:
-        # Recorded at once: an interrupt may come at any moment.
-        box = shown(body)
-        # The answer for an older sandbox contains its sizes. The answer for a new one does not.
-        is_older = box.id in self._there or (self._is_shared and box.vcpus is not None)
-        if not is_older:
-            self._made = box
-            if (noted := _made.get()) is not None:
-                noted.append(box)
-        return box
-
-    def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
-        self._is_shared = True
-        # The response does not say whether the sandbox is new. Compare with the sandboxes from before.
-        my = me()
-        there = my if isinstance(my, Failure) else collected(iter_sandboxes_by_actor(my.unwrap().did))
-        if isinstance(there, Failure):
-            return there
-        self._there = frozenset(box.id for box in there.unwrap())
-        return self._created(body)
-
-    def _furnished(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-        if self._made is None:
-            return self._older(box)
-        wanted = self._wanted
-        # putPreferences may delete an absent repository, so it is sent again.
-        named = put_preferences(
-            box.id,
-            name=wanted.name,
-            description=wanted.description,
-            topics=wanted.topics,
-            repo=wanted.repo,
-        )
-        done = named if isinstance(named, Failure) else self._set_all(box.id)
-        return done if isinstance(done, Failure) else self._last(box).bind(self._as_asked)
-
-    def _older(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-        if box.name != self._wanted.name and not self._reuse:
-            message = f"your sandbox {box.name} has this repository and base"
-            return Failure(RepositoryTaken(message=message, operation=CREATE))
-        done = self._set_all(box.id)
-        return done if isinstance(done, Failure) else look(box)
-
-    def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-        # The rename of a new sandbox of one's own fails only with an error. So a pipeline may leave the lookup out.
-        wanted = self._wanted
-        known = structs.replace(
-            started(box), name=wanted.name or box.name, description=wanted.description, topics=wanted.topics
-        )
-        return look_if_needed(known)
-
-    def _set_all(self, sandbox_id: str) -> Unit:
-        for kind, name, value in self._settings:
-            add = partial(kind.add, sandbox_id, name, value)
-            done = add() if self._made else kind.set(sandbox_id, name, value, add)
-            if isinstance(done, Failure):
-                return done
-        return Success(None)
-
-    def _as_asked(self, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
-        # putPreferences returns the same response whether it changed something or not.
-        missed = [
-            field
-            for field in ("name", "description", "topics")
-            if (value := getattr(self._wanted, field)) is not None and getattr(seen, field) != value
-        ]
-        if missed:
-            reason = f"the sandbox does not have the {' and the '.join(missed)} that was set"
-            return Failure(DecodeError("sandbox.getSandbox", reason))
-        return Success(seen)
-
-    def _undo(self, error: BaseException) -> None:
-        if self._made is None:
-            return
-        with guarded(), unlimited():
-            removed = remove(self._made)
-            is_gone = isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made))
-        if is_gone:
-            if (noted := _made.get()) is not None:
-                noted.remove(self._made)
-            return
-        error.add_note(
-            f"The sandbox {self._made.id}, which this call created, may still exist. "
-            f"Its deletion failed: {removed.failure()}"
-        )
-
-
 def _unsupported(
     provider: str, env: Mapping[str, str | FromEnv] | None, secrets: Mapping[str, str | FromEnv] | None
 ) -> NotSupported | None:
@@ -409,10 +159,6 @@ def _unsupported(
         return None
     instead = f"Leave out {name}=, and pass it to each command with exec(…, env={{…}}). No start sets variables there."
     return NotSupported(f"create({name}=…)", provider, instead)
-
-
-def _is_gone(result: Result[Any, PocketenvError]) -> bool:
-    return isinstance(result.swap().value_or(None), SandboxNotFound)
 
 
 def _unsendable(texts: Iterable[tuple[str, str | None]]) -> InvalidInput | None:

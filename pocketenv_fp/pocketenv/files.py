@@ -11,11 +11,10 @@ from returns.result import Failure, Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.http.paging import walk
-from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import File, Page
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
+from pocketenv_fp.pocketenv.records import text
+from pocketenv_fp.pocketenv.stored_records import StoredRecords
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
@@ -29,8 +28,7 @@ __all__ = [
     "update_file",
 ]
 
-_page = page_of("files", File)
-_one = one_of("file", File)
+_FILES = StoredRecords("file", File)
 
 HOME = "/workspace"
 
@@ -51,12 +49,14 @@ def _wrong_path(path: str) -> InvalidInput | None:
     return None
 
 
-def _sealed(path: str, content: str | FromEnv) -> Result[str, PocketenvError]:
+def _sealed(path: str, content: str | FromEnv) -> Result[dict[str, str], PocketenvError]:
+    """Return the fields of a file, with the content sealed on this machine."""
     if wrong := _wrong_path(path):
         return Failure(wrong)
     clear = text(content, "content")
     # The platform appends a newline to each file that it writes.
-    return clear if isinstance(clear, Failure) else seal(clear.unwrap().removesuffix("\n"))
+    sealed = clear if isinstance(clear, Failure) else seal(clear.unwrap().removesuffix("\n"))
+    return sealed.map(lambda sealed_content: {"path": stored_path(path), "content": sealed_content})
 
 
 @checked
@@ -87,8 +87,7 @@ def list_files(
     >>> pocketenv.list_files(box.id).map(lambda files: [file.path for file in files])
     <Success: ['/workspace/.npmrc']>
     """
-    params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("file.getFiles", _page, params))
+    return _FILES.page(sandbox_id, limit, offset)
 
 
 @iterates
@@ -112,8 +111,7 @@ def iter_files(
     >>> sorted(file.unwrap().path for file in pocketenv.iter_files(box.id, limit=2))
     ['/etc/a', '/etc/b', '/etc/c']
     """
-    fetch = partial(list_files, sandbox_id)
-    return walk("file.getFiles", fetch, limit=limit)
+    return _FILES.each(partial(list_files, sandbox_id), limit)
 
 
 @checked
@@ -130,7 +128,7 @@ def get_file(id: Id, *, token: Text | None = None, config: Config | None = None)
     >>> pocketenv.get_file("no-such-id")
     <Failure: file.getFile: there is no file with the id 'no-such-id' (404 RecordNotFound). ...>
     """
-    return send(query("file.getFile", _one, {"id": id})).bind(known("file", id))
+    return _FILES.get(id)
 
 
 @checked
@@ -164,12 +162,7 @@ def add_file(
     >>> pocketenv.add_file(create("my-box").unwrap().id, "/workspace/.env", "STAGE=test")
     <Success: None>
     """
-
-    def add(sealed: str) -> Result[None, PocketenvError]:
-        body = {"file": {"sandboxId": sandbox_id, "path": stored_path(path), "content": sealed}}
-        return send(procedure("file.addFile", nothing, body=body))
-
-    return _sealed(path, content).bind(add)
+    return _sealed(path, content).bind(partial(_FILES.add, sandbox_id))
 
 
 @checked
@@ -200,12 +193,7 @@ def update_file(
     >>> pocketenv.get_file(stored.id).map(lambda file: file.path)
     <Success: /workspace/b>
     """
-
-    def update(sealed: str) -> Result[None, PocketenvError]:
-        body = {"id": id, "file": {"path": stored_path(path), "content": sealed}}
-        return send(procedure("file.updateFile", nothing, body=body))
-
-    return _sealed(path, content).bind(update)
+    return _sealed(path, content).bind(partial(_FILES.update, id))
 
 
 @checked
@@ -223,4 +211,4 @@ def delete_file(id: Id, *, token: Text | None = None, config: Config | None = No
     >>> stored.bind(lambda file: pocketenv.delete_file(file.id))
     <Success: None>
     """
-    return send(procedure("file.deleteFile", nothing, {"id": id}))
+    return _FILES.delete(id)

@@ -10,11 +10,11 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import FromEnv
-from pocketenv_fp.errors import ApiError, PocketenvError, RecordNotFound, hides_its_cause
+from pocketenv_fp.errors import ApiError, PocketenvError, hides_its_cause
 from pocketenv_fp.http.xrpc import decode
 from pocketenv_fp.models import Page
 
-__all__ = ["Unit", "add_or_update", "known", "named", "one_of", "page_of", "text"]
+__all__ = ["Unit", "add_or_update", "named", "one_of", "page_of", "text"]
 
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -53,18 +53,6 @@ def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
         return None
 
     return one
-
-
-def known(noun: str, id: str) -> Callable[[T | None], Result[T, PocketenvError]]:
-    """Return a function that turns a missing record into Failure(RecordNotFound)."""
-
-    def check(record: T | None) -> Result[T, PocketenvError]:
-        if record is None:
-            asked = f"{noun}.get{noun.capitalize()}"
-            return Failure(RecordNotFound(message=f"there is no {noun} with the id {id!r}", operation=asked))
-        return Success(record)
-
-    return check
 
 
 def named(

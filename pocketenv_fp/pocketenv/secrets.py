@@ -10,18 +10,21 @@ from returns.result import Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.paging import walk
-from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Secret
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.records import known, one_of, page_of
+from pocketenv_fp.pocketenv.stored_records import StoredRecords
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
 __all__ = ["add_secret", "delete_secret", "get_secret", "iter_secrets", "list_secrets", "update_secret"]
 
-_page = page_of("secrets", Secret)
-_one = one_of("secret", Secret)
+_SECRETS = StoredRecords("secret", Secret)
+
+
+def _sealed(name: str, value: SecretText | FromEnv) -> Result[dict[str, str], PocketenvError]:
+    """Return the fields of a secret, with the value sealed on this machine."""
+    sealed = plain(value, "value").bind(seal)
+    return sealed.map(lambda seal_of_value: {"name": name, "value": seal_of_value})
 
 
 @checked
@@ -50,8 +53,7 @@ def list_secrets(
     >>> pocketenv.list_secrets(box.id).map(lambda secrets: [secret.name for secret in secrets])
     <Success: ['API_KEY']>
     """
-    params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("secret.getSecrets", _page, params))
+    return _SECRETS.page(sandbox_id, limit, offset)
 
 
 @iterates
@@ -73,8 +75,7 @@ def iter_secrets(
     >>> sorted(secret.unwrap().name for secret in pocketenv.iter_secrets(box.id, limit=2))
     ['A', 'B', 'C']
     """
-    fetch = partial(list_secrets, sandbox_id)
-    return walk("secret.getSecrets", fetch, limit=limit)
+    return _SECRETS.each(partial(list_secrets, sandbox_id), limit)
 
 
 @checked
@@ -92,7 +93,7 @@ def get_secret(id: Id, *, token: Text | None = None, config: Config | None = Non
     >>> pocketenv.get_secret("no-such-id")
     <Failure: secret.getSecret: there is no secret with the id 'no-such-id' (404 RecordNotFound). ...>
     """
-    return send(query("secret.getSecret", _one, {"id": id})).bind(known("secret", id))
+    return _SECRETS.get(id)
 
 
 @checked
@@ -123,12 +124,7 @@ def add_secret(
     >>> pocketenv.add_secret(create("my-box").unwrap().id, "API_KEY", "")
     <Failure: value: is empty.>
     """
-
-    def add(sealed: str) -> Result[None, PocketenvError]:
-        body = {"secret": {"sandboxId": sandbox_id, "name": name, "value": sealed}}
-        return send(procedure("secret.addSecret", nothing, body=body))
-
-    return plain(value, "value").bind(seal).bind(add)
+    return _sealed(name, value).bind(partial(_SECRETS.add, sandbox_id))
 
 
 @checked
@@ -155,12 +151,7 @@ def update_secret(
     >>> stored.bind(lambda secret: pocketenv.update_secret(secret.id, "API_KEY", "sk-67890"))
     <Success: None>
     """
-
-    def update(sealed: str) -> Result[None, PocketenvError]:
-        body = {"id": id, "secret": {"name": name, "value": sealed}}
-        return send(procedure("secret.updateSecret", nothing, body=body))
-
-    return plain(value, "value").bind(seal).bind(update)
+    return _sealed(name, value).bind(partial(_SECRETS.update, id))
 
 
 @checked
@@ -175,4 +166,4 @@ def delete_secret(id: Id, *, token: Text | None = None, config: Config | None = 
     >>> (create("my-box") | sandbox.set_secret("OLD", "1")).bind(lambda old: pocketenv.delete_secret(old.id))
     <Success: None>
     """
-    return send(procedure("secret.deleteSecret", nothing, {"id": id}))
+    return _SECRETS.delete(id)

@@ -9,17 +9,20 @@ from returns.result import Result
 
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.paging import walk
-from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Variable
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.records import known, one_of, page_of, text
+from pocketenv_fp.pocketenv.records import text
+from pocketenv_fp.pocketenv.stored_records import StoredRecords
 from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
 __all__ = ["add_variable", "delete_variable", "get_variable", "iter_variables", "list_variables", "update_variable"]
 
-_page = page_of("variables", Variable)
-_one = one_of("variable", Variable)
+_VARIABLES = StoredRecords("variable", Variable)
+
+
+def _clear(name: str, value: str | FromEnv) -> Result[dict[str, str], PocketenvError]:
+    """Return the fields of a variable. Its value is stored unencrypted."""
+    return text(value, "value").map(lambda clear: {"name": name, "value": clear})
 
 
 @checked
@@ -48,8 +51,7 @@ def list_variables(
     >>> pocketenv.list_variables(box.id).map(lambda page: [(each.name, each.value) for each in page])
     <Success: [('STAGE', 'test')]>
     """
-    params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("variable.getVariables", _page, params))
+    return _VARIABLES.page(sandbox_id, limit, offset)
 
 
 @iterates
@@ -71,8 +73,7 @@ def iter_variables(
     >>> sorted(variable.unwrap().name for variable in pocketenv.iter_variables(box.id, limit=2))
     ['A', 'B', 'C']
     """
-    fetch = partial(list_variables, sandbox_id)
-    return walk("variable.getVariables", fetch, limit=limit)
+    return _VARIABLES.each(partial(list_variables, sandbox_id), limit)
 
 
 @checked
@@ -89,8 +90,7 @@ def get_variable(
     >>> pocketenv.get_variable("no-such-id")
     <Failure: variable.getVariable: there is no variable with the id 'no-such-id' (404 RecordNotFound). ...>
     """
-    asked = query("variable.getVariable", _one, {"id": id})
-    return send(asked).bind(known("variable", id))
+    return _VARIABLES.get(id)
 
 
 @checked
@@ -118,12 +118,7 @@ def add_variable(
     >>> pocketenv.add_variable(create("my-box").unwrap().id, "STAGE", "test")
     <Success: None>
     """
-
-    def add(clear: str) -> Result[None, PocketenvError]:
-        body = {"variable": {"sandboxId": sandbox_id, "name": name, "value": clear}}
-        return send(procedure("variable.addVariable", nothing, body=body))
-
-    return text(value, "value").bind(add)
+    return _clear(name, value).bind(partial(_VARIABLES.add, sandbox_id))
 
 
 @checked
@@ -152,12 +147,7 @@ def update_variable(
     >>> pocketenv.get_variable(stage.id).map(lambda variable: variable.value)
     <Success: production>
     """
-
-    def update(clear: str) -> Result[None, PocketenvError]:
-        body = {"id": id, "variable": {"name": name, "value": clear}}
-        return send(procedure("variable.updateVariable", nothing, body=body))
-
-    return text(value, "value").bind(update)
+    return _clear(name, value).bind(partial(_VARIABLES.update, id))
 
 
 @checked
@@ -172,4 +162,4 @@ def delete_variable(id: Id, *, token: Text | None = None, config: Config | None 
     >>> (create("my-box") | sandbox.set_variable("OLD", "1")).bind(lambda old: pocketenv.delete_variable(old.id))
     <Success: None>
     """
-    return send(procedure("variable.deleteVariable", nothing, {"id": id}))
+    return _VARIABLES.delete(id)

@@ -9,21 +9,14 @@ from returns.result import Result
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.paging import walk
-from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Page, Volume
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.records import known, one_of, page_of
+from pocketenv_fp.pocketenv.stored_records import StoredRecords
 from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 
 __all__ = ["add_volume", "delete_volume", "get_volume", "iter_volumes", "list_volumes", "update_volume"]
 
-_page = page_of("volumes", Volume)
-_one = one_of("volume", Volume)
-
-
-def _volume(**fields: object) -> dict[str, object]:
-    return {"volume": {name: value for name, value in fields.items() if value is not None}}
+_VOLUMES = StoredRecords("volume", Volume)
 
 
 @checked
@@ -50,8 +43,7 @@ def list_volumes(
     >>> pocketenv.list_volumes(box.id).map(lambda volumes: [(each.name, each.path) for each in volumes])
     <Success: [('models', '/models')]>
     """
-    params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
-    return send(query("volume.getVolumes", _page, params))
+    return _VOLUMES.page(sandbox_id, limit, offset)
 
 
 @iterates
@@ -73,8 +65,7 @@ def iter_volumes(
     >>> sorted(volume.unwrap().name for volume in pocketenv.iter_volumes(box.id, limit=2))
     ['a', 'b', 'c']
     """
-    fetch = partial(list_volumes, sandbox_id)
-    return walk("volume.getVolumes", fetch, limit=limit)
+    return _VOLUMES.each(partial(list_volumes, sandbox_id), limit)
 
 
 @checked
@@ -89,7 +80,7 @@ def get_volume(id: Id, *, token: Text | None = None, config: Config | None = Non
     >>> pocketenv.get_volume("no-such-id")
     <Failure: volume.getVolume: there is no volume with the id 'no-such-id' (404 RecordNotFound). ...>
     """
-    return send(query("volume.getVolume", _one, {"id": id})).bind(known("volume", id))
+    return _VOLUMES.get(id)
 
 
 @checked
@@ -121,8 +112,7 @@ def add_volume(
     >>> pocketenv.add_volume(create("my-box").unwrap().id, "models", "/models", read_only=True)
     <Success: None>
     """
-    body = _volume(sandboxId=sandbox_id, name=name, path=path, readOnly=read_only)
-    return send(procedure("volume.addVolume", nothing, body=body))
+    return _VOLUMES.add(sandbox_id, {"name": name, "path": path, "readOnly": read_only})
 
 
 @checked
@@ -154,8 +144,7 @@ def update_volume(
     >>> pocketenv.get_volume(models.id).map(lambda volume: volume.path)
     <Success: /srv/models>
     """
-    body = {"id": id, **_volume(name=name, path=path, readOnly=read_only)}
-    return send(procedure("volume.updateVolume", nothing, body=body))
+    return _VOLUMES.update(id, {"name": name, "path": path, "readOnly": read_only})
 
 
 @checked
@@ -173,4 +162,4 @@ def delete_volume(id: Id, *, token: Text | None = None, config: Config | None = 
     >>> stored.bind(lambda volume: pocketenv.delete_volume(volume.id))
     <Success: None>
     """
-    return send(procedure("volume.deleteVolume", nothing, {"id": id}))
+    return _VOLUMES.delete(id)

@@ -14,8 +14,8 @@ from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 
 from pocketenv_fp.errors import DeadlineExceeded
+from pocketenv_fp.forking import after_fork
 from pocketenv_fp.runtime.deadline import over, remaining
-from pocketenv_fp.runtime.forking import after_fork
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = ["Turns"]

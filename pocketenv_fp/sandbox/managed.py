@@ -12,7 +12,8 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import demand_type
-from pocketenv_fp.pocketenv.creation import create, noting
+from pocketenv_fp.pocketenv.creation import create
+from pocketenv_fp.pocketenv.new_sandbox import noting
 from pocketenv_fp.pocketenv.options import Options
 from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.runtime.deadline import unlimited

@@ -25,9 +25,9 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.forking import after_fork
 from pocketenv_fp.models import Piece
 from pocketenv_fp.runtime.deadline import stoppable
-from pocketenv_fp.runtime.forking import after_fork
 from pocketenv_fp.steps.listening import listening
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Step

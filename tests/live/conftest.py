@@ -10,7 +10,7 @@ import pytest
 from returns.result import Success
 
 from pocketenv_fp import Config, Sandbox, create, delete, iter_sandboxes_by_actor, local, me, start, using
-from pocketenv_fp.pocketenv.creation import noting
+from pocketenv_fp.pocketenv.new_sandbox import noting
 from tests.figures import Figures
 
 VARIABLES = ("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_TOKEN", "POCKETENV_PUBLIC_KEY")

@@ -51,11 +51,11 @@ def service_logs(
 
     >>> from pocketenv_fp import create, service_logs, spawn, start
     >>> box = create("my-box") | start
-    >>> service = box | spawn("echo begun; sleep 0.5; echo done; echo bad >&2", name="web")
-    >>> box | service_logs("web", follow=lambda piece: print(piece.stream, repr(piece.text)))
-    stdout 'begun\n'
-    ...
-    <Success: ServiceLogs(stdout='begun\ndone\n', stderr='bad\n')>
+    >>> service = box | spawn("echo begun; sleep 0.5; echo done", name="web")
+    >>> box | service_logs("web", follow=lambda piece: print(piece.text, end=""))
+    begun
+    done
+    <Success: ServiceLogs(stdout='begun\ndone\n', stderr='')>
     >>> box | service_logs("no-such-service")
     <Failure: service_logs: there is no output of a service 'no-such-service'... (404 RecordNotFound). ...>
     """

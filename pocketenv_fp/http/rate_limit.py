@@ -100,9 +100,9 @@ class Limiter:
         During a window, missing or invalid headers are ignored. After it they mean that the platform does not count:
         the old limit is dropped.
         """
-        limit, left, reset = (
-            _number(headers.get(f"X-RateLimit-{name}", "")) for name in ("Limit", "Remaining", "Reset")
-        )
+        limit = _number(headers.get("X-RateLimit-Limit", ""))
+        left = None if limit is None else _number(headers.get("X-RateLimit-Remaining", ""))
+        reset = None if left is None else _number(headers.get("X-RateLimit-Reset", ""))
         with self._lock:
             if limit is None or left is None or reset is None:
                 self._feed_nothing(is_good=is_good)

@@ -11,8 +11,6 @@ import io
 import math
 import socket
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -32,14 +30,19 @@ NO_BODY = frozenset({http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED})
 _answer_seconds: ContextVar[float] = ContextVar("pocketenv_fp.answer_seconds", default=math.inf)
 
 
-@contextmanager
-def answered_in(seconds: float) -> Generator[None]:
+class answered_in:  # noqa: N801  # used as a function; a generator would take longer, and each request has one
     """Limit each response in a block to ``seconds``, from its request to its last byte."""
-    mark = _answer_seconds.set(seconds)
-    try:
-        yield
-    finally:
-        _answer_seconds.reset(mark)
+
+    __slots__ = ("_mark", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._mark = _answer_seconds.set(self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        _answer_seconds.reset(self._mark)
 
 
 class _Bytes(io.RawIOBase):

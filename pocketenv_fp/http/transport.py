@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 # urllib3 and requests are slow to import. This module is imported only before a request.
 import certifi
@@ -48,7 +48,7 @@ from pocketenv_fp.runtime.environment import Variables
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "transport"]
+__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "query_string", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -162,6 +162,11 @@ class Answer:
     def close(self) -> None:
         """Discard the unread part."""
         self.raw.close()
+
+
+def query_string(params: Mapping[str, object]) -> str:
+    """Return the parameters as the query of a URL."""
+    return urlencode(params, quote_via=quote)
 
 
 def _body(response: BaseHTTPResponse) -> bytes:

@@ -125,8 +125,9 @@ def compare(bench: Bench, title: str, ours: Callable[[], float], theirs: Callabl
     pairs = [(ours(), theirs()) for _ in range(ROUNDS)]
     own, other = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(one / two for one, two in zip(*zip(*pairs, strict=True), strict=True))
-    row(f"{title}, of {bench.title}", ratio, aim=1.8 if "from" in title else 0.8, floor=1.0, floor_is="tar and curl")
-    row(f"memory of it: {title}, of {bench.title}", bench.peak, "MiB", aim=64)
+    way, _, _ = title.partition(" against")
+    row(f"{way}, {bench.title}", ratio, aim=1.8 if "from" in way else 0.8, floor=1.0, floor_is="tar and curl")
+    row(f"memory of the {way}", bench.peak, "MiB", aim=64)
     print(f"  {own:6.2f} s against {other:6.2f} s  {ratio:5.2f} ×  peak {bench.peak:3d} MiB  {title}", flush=True)
 
 

@@ -23,6 +23,8 @@ from tests.benchmarks.rows import row, shorter
 
 ROUNDS = shorter(100, 40)
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
+# Limits: the form starts a shell, and Daytona's starts two more.
+AIMS = {"cloudflare": 2.5, "daytona": 4.0}
 LINES = {
     "true": Command("true"),
     "80 characters with quotes": Command(
@@ -68,8 +70,8 @@ def main() -> None:
             times = [(seconds(partial(bare, box, "true")), seconds(partial(exec, box, "true"))) for _ in range(ROUNDS)]
             alone, formed = (statistics.median(column) * 1000 for column in zip(*times, strict=True))
             print(f"  {name:12}{alone:8.2f}{formed:8.2f}   x {formed / alone:.2f}")
-            if name in {"cloudflare", "daytona"}:
-                row(f"exec of true in its wire form, {name}, to the bare line", formed / alone, aim=2.0, floor=1.0)
+            if name in AIMS:
+                row(f"exec of true in its wire form, {name}, to the bare line", formed / alone, aim=AIMS[name], floor=1)
     print("bytes that the form adds to a body")
     for text, command in LINES.items():
         sizes = {name: body(wire_form(command, provider_of(name)).unwrap()) - body(command.line) for name in PROVIDERS}

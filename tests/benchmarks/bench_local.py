@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -155,24 +155,42 @@ def at_once(platform: local.Platform, sandbox: str) -> float:
     return asyncio.run(all_of_them())
 
 
+def held(pids: Iterable[int]) -> dict[str, float]:
+    """The megabytes of processes: each its own share (PSS), and all that it maps (RSS)."""
+    sums = {"Pss": 0.0, "Rss": 0.0}
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, size = line.partition(":")
+            if name in sums:
+                sums[name] += int(size.split()[0]) / 1024
+    return sums
+
+
+def of_boxes(platform: local.Platform, boxes: Iterable[str]) -> list[int]:
+    """The processes of sandboxes."""
+    return [pid for box in boxes for pid in processes.find_marked(platform.data / "sandboxes" / box)]
+
+
+def idle(platform: local.Platform, line: Line) -> None:
+    """Print what sandboxes hold that have run no command: with this process, in which the platform runs."""
+    boxes = [line.create() for _ in range(CLIENTS)]
+    # A look at the processes of all of them would take longer than an idle connection lives.
+    whole = held([os.getpid()])["Pss"] + held(of_boxes(platform, boxes[:10]))["Pss"] * CLIENTS / 10
+    row(f"memory of {CLIENTS} idle sandboxes and their platform, {platform.isolation}", whole, "MB", aim=400)
+    print(f"  {CLIENTS} sandboxes that ran no command, and the platform: PSS {whole:.0f} MB")
+
+
 def memory(platform: local.Platform, line: Line) -> str:
-    """What the processes of idle boxes hold: each its own share (PSS), and all that it maps (RSS)."""
+    """What the processes of boxes hold that have run a command."""
     boxes = [line.create() for _ in range(10)]
     for box in boxes:
         line.post(f"exec?id={box}", TRUE)
-    sums = {"Pss": 0, "Rss": 0}
-    count = 0
+    pids = of_boxes(platform, boxes)
+    sums = held(pids)
     for box in boxes:
-        for pid in processes.find_marked(platform.data / "sandboxes" / box):
-            count += 1
-            for line_of in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                name, _, size = line_of.partition(":")
-                if name in sums:
-                    sums[name] += int(size.split()[0])
         line.post(f"deleteSandbox?id={box}")
-    mega = {name: size / 1024 / len(boxes) for name, size in sums.items()}
-    row(f"memory of {CLIENTS} idle sandboxes, {platform.isolation}", mega["Pss"] * CLIENTS, "MB", aim=400)
-    return f"{count / len(boxes):.0f} processes, PSS {mega['Pss']:.1f} MB, RSS {mega['Rss']:.1f} MB"
+    mega = {name: size / len(boxes) for name, size in sums.items()}
+    return f"{len(pids) / len(boxes):.0f} processes, PSS {mega['Pss']:.1f} MB, RSS {mega['Rss']:.1f} MB"
 
 
 def measure(isolation: Isolation) -> None:
@@ -199,7 +217,8 @@ def measure(isolation: Isolation) -> None:
         life = in_turns(lambda: taken(lambda: whole_life(line)), BOXES)
         tell(f"one of {BOXES} sandboxes created, used once and deleted in turn", *life)
         if Path("/proc/self/smaps_rollup").exists():
-            print(f"  an idle box: {memory(platform, line)}")
+            print(f"  an idle box after a command: {memory(platform, line)}")
+            idle(platform, line)
         line.close()
 
 

@@ -16,7 +16,10 @@ FILE = "POCKETENV_BENCHMARKS_ROWS"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A figure, beside the floor of the same run and the aim. All three have one unit: ``×`` is a ratio."""
+    """A figure, beside the floor of the same run and the aim. All three have one unit: ``×`` is a ratio.
+
+    The aim is an upper limit.
+    """
 
     measure: str
     figure: float
@@ -43,7 +46,7 @@ def _number(value: float) -> str:
 def row(
     measure: str, figure: float, unit: str = "×", *, aim: float, floor: float | None = None, floor_is: str = ""
 ) -> None:
-    """Add a row to the table, if one is made. The aim is an upper limit."""
+    """Add a row to the table, if one is made."""
     if path := os.environ.get(FILE):
         with Path(path).open("ab") as file:
             file.write(msgspec.json.encode(Row(measure, figure, unit, aim, floor, floor_is)) + b"\n")

@@ -33,7 +33,7 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.plain_types import built, demand_type, normalize
+from pocketenv_fp.plain_types import UNDECODABLE, built, demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, NOT_SHOWN, HiddenText, Source, secret_names
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
@@ -333,7 +333,7 @@ def _token_file() -> HiddenText | InvalidInput | None:
         return None
     except OSError as error:
         return InvalidInput("token", f"{TOKEN_FILE} cannot be read: {error.strerror}")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return InvalidInput("token", f'{TOKEN_FILE} does not contain {{"token": "…"}}')
 
 
@@ -388,7 +388,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_private(url: str) -> bool:
+    """Return whether others cannot read what is sent to a URL: it is https, or http to this machine."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    except ValueError:
+        return False
+
+
+def is_one_word(text: str) -> bool:
+    """Return whether a string is printable ASCII without a space, as a token must be."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
 def _wrong_token(token: str | None) -> InvalidInput | None:
-    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+    if token is not None and not is_one_word(token):
         return InvalidInput("token", "must be one word of printable ASCII characters")
     return None

@@ -24,7 +24,10 @@ import msgspec
 from pocketenv_fp.forking import after_fork
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 
-__all__ = ["built", "demand_type", "mismatch", "normalize"]
+__all__ = ["UNDECODABLE", "built", "demand_type", "mismatch", "normalize"]
+
+UNDECODABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""The exceptions of a decoder of JSON, for bytes that it cannot decode."""
 
 # A caller gave a str or bytes.
 _HIDDEN: Mapping[type, str] = {HiddenText: "str", HiddenBytes: "bytes"}

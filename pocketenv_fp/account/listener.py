@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import msgspec
 
-from pocketenv_fp.plain_types import built
+from pocketenv_fp.plain_types import UNDECODABLE, built
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 
 __all__ = ["PORT", "Listener"]
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = HiddenBytes(self.rfile.read(int(length)))
         try:
             token = HiddenText(msgspec.json.decode(body, type=built(_Sent)).token)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             return None
         return token if _WORD.fullmatch(token) else None
 

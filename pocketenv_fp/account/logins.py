@@ -12,14 +12,13 @@ import sys
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.account import token_file
 from pocketenv_fp.account.listener import PORT, Listener
-from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, is_loopback, settings, using
+from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, is_one_word, is_private, settings, using
 from pocketenv_fp.errors import DecodeError, InvalidInput, LoginFailed, LoginTimeout, NotSupported, PocketenvError
 from pocketenv_fp.http.xrpc import delivered, refusal
 from pocketenv_fp.models import Profile
@@ -177,7 +176,8 @@ def _by_browser(handle: str, platform: Settings, timeout: float, *, browser: boo
             if isinstance(answer, PocketenvError):
                 return answer
             address = str(answer)
-            if not _is_web(address):
+            # A browser would also open a file.
+            if not is_private(address):
                 return DecodeError(OPERATION, "it is not a web address")
             _show(address, browser=browser)
             token = listener.wait(min(timeout, max(remaining(), 0)))
@@ -214,18 +214,9 @@ def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | P
 
 def _word(body: bytes) -> HiddenText | PocketenvError:
     text = HiddenText(body.decode("latin-1").strip())
-    if text.isascii() and text.isprintable() and " " not in text and text:
+    if text and is_one_word(text):
         return text
     return DecodeError(OPERATION, "it is not one word of printable ASCII characters")
-
-
-def _is_web(address: str) -> bool:
-    # A browser would also open a file.
-    try:
-        url = urlsplit(address)
-        return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
-    except ValueError:
-        return False
 
 
 def _show(address: str, *, browser: bool) -> None:

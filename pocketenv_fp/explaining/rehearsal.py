@@ -22,6 +22,7 @@ from pocketenv_fp.http import storage
 from pocketenv_fp.http.xrpc import NAMESPACE, Call, answered_by
 from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
+from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
 from pocketenv_fp.steps.needs import Need, current
 from pocketenv_fp.steps.operation import demand_step
@@ -256,7 +257,7 @@ def _decoded(call: Call[Any], response: Any) -> Outcome:
         return Failure(response)
     try:
         return Success(call.decode(b"" if response is None else msgspec.json.encode(response)))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNDECODABLE:
         return Failure(
             DecodeError(call.nsid, "this version does not know the response, so nothing after it is explained")
         )

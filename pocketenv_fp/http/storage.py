@@ -27,6 +27,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.http.xrpc import Call, answered, connected, decode, delivered, refusal
+from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
@@ -233,7 +234,7 @@ def _post(uuid: str, pieces: Pieces, known: Settings) -> Result[str, PocketenvEr
 def _stored(answer: Answer) -> Result[str, PocketenvError]:
     try:
         return Success(_uuid(answer.body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return Failure(DecodeError(PUT, "it does not contain the uuid of the stored archive"))
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -35,7 +35,8 @@ from pocketenv_fp.errors import (
     TransportError,
     api_error_kind,
 )
-from pocketenv_fp.plain_types import built
+from pocketenv_fp.http.tokens import is_token
+from pocketenv_fp.plain_types import UNDECODABLE, built
 from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, printable, without_passwords
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over
 from pocketenv_fp.validation import not_unicode
@@ -57,7 +58,6 @@ __all__ = [
     "query",
     "refusal",
     "send",
-    "token_did",
 ]
 
 T = TypeVar("T")
@@ -256,7 +256,7 @@ def _read(call: Call[T], answer: Answer, known: Settings) -> Result[T, Pocketenv
         return Failure(refusal(call.nsid, answer, known.token))
     try:
         return Success(call.decode(answer.body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         answer.distrust()
         return Failure(DecodeError(call.nsid, _unreadable(answer.body, error)))
 
@@ -336,7 +336,7 @@ def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
     status = answer.status
     try:
         refused = decode(answer.body, _Refused)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         kind = _printable(answer.headers.get("Content-Type", "no content type").partition(";")[0], token)[:60]
         refused = _Refused(message=f"a response that is not the platform's ({kind})")
     error, message = (_printable(text, token) for text in (refused.error, refused.message))
@@ -347,34 +347,10 @@ def refusal(operation: str, answer: Answer, token: str | None) -> ApiError:
         error_class is ServerError
         and (status, refused.error) == (500, "InternalServerError")
         and token
-        and not _is_token(token)
+        and not is_token(token)
     ):
         error_class = MalformedToken
     return error_class(status, error, message, operation)
-
-
-class _Claims(msgspec.Struct):
-    did: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-def _is_token(token: str) -> bool:
-    """Return whether a token has a valid form: a JWT with a DID, or a token of an embedded platform."""
-    if re.fullmatch(r"[^.]+\.[0-9a-f]{64}", token):
-        return True
-    return token_did(token) is not None
-
-
-def token_did(token: str) -> str | None:
-    """Return the DID of a JSON Web Token, or None. The signature is not checked."""
-    from base64 import urlsafe_b64decode
-
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        return decode(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), _Claims).did
-    except (ValueError, msgspec.MsgspecError, RecursionError):
-        return None
 
 
 def _printable(text: str, token: str | None) -> str:

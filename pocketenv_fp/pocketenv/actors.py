@@ -9,6 +9,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, ProfileNotFound
 from pocketenv_fp.http.paging import walk
+from pocketenv_fp.http.tokens import login_did
 from pocketenv_fp.http.xrpc import Call, decode, query, send
 from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
 from pocketenv_fp.pocketenv.decorators import checked, iterates
@@ -21,6 +22,7 @@ __all__ = [
     "iter_sandboxes_by_actor",
     "list_sandboxes_by_actor",
     "me",
+    "own_did",
     "sandboxes_of",
 ]
 
@@ -119,6 +121,12 @@ def me(*, token: Text | None = None, config: Config | None = None) -> Result[Pro
     <Success: True>
     """
     return send(query("actor.getProfile", _profile)).bind(_known("this token"))
+
+
+def own_did() -> Result[str, PocketenvError]:
+    """Return the DID in the token, or that of your profile."""
+    did = login_did()
+    return me().map(lambda profile: profile.did) if did is None else Success(did)
 
 
 @checked

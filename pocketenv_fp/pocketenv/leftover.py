@@ -9,9 +9,8 @@ from dataclasses import replace
 
 from returns.result import Success
 
-from pocketenv_fp.config import settings
 from pocketenv_fp.errors import PocketenvError, SessionLost
-from pocketenv_fp.http.xrpc import token_did
+from pocketenv_fp.http.tokens import login_did
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.pocketenv.actors import list_sandboxes_by_actor
 from pocketenv_fp.pocketenv.sandboxes import remove
@@ -40,9 +39,8 @@ def without_leftover(error: PocketenvError, provider: str, began: float) -> Pock
 
 
 def _leftovers(provider: str, since: float) -> list[Sandbox]:
-    token = settings().map(lambda found: found.token or "")
     # `me` needs a session, so the owner's DID comes from the token.
-    did = token_did(token.value_or(""))
+    did = login_did()
     if did is None:
         return []
     newest = list_sandboxes_by_actor(did).map(lambda page: page.items).value_or(())

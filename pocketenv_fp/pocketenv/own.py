@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, settings
+from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.http.paging import collected
-from pocketenv_fp.http.xrpc import token_did
 from pocketenv_fp.models import Page, Sandbox, Status
 from pocketenv_fp.plain_types import demand_type
-from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, own_did
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.validation import Limit, Offset, Text
@@ -55,7 +54,7 @@ def my_sandboxes(
     """
     _demand_status("my_sandboxes", status)
     if topic is None and status in {None, Status.RUNNING}:
-        did = _own_did()
+        did = own_did()
         if isinstance(did, Failure):
             return did
         is_running = status is Status.RUNNING
@@ -91,7 +90,7 @@ def iter_my_sandboxes(
     ['two']
     """
     _demand_status("iter_my_sandboxes", status)
-    did = _own_did()
+    did = own_did()
     if not isinstance(did, Success):
         return iter((Failure(did.failure()),))
     boxes = iter_sandboxes_by_actor(did.unwrap(), limit=limit, is_running=status is Status.RUNNING)
@@ -101,12 +100,6 @@ def iter_my_sandboxes(
 def _demand_status(function: str, status: object) -> None:
     # A string would be read as a status, and a misspelt one as UNKNOWN.
     demand_type(function, "status", status, Status | None)
-
-
-def _own_did() -> Result[str, PocketenvError]:
-    """Return the DID in the token, or that of your profile."""
-    did = token_did(settings().map(lambda known: known.token or "").value_or(""))
-    return me().map(lambda profile: profile.did) if did is None else Success(did)
 
 
 def _matching(

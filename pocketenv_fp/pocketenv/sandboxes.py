@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, settings
+from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.http.paging import walk
-from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send, token_did
+from pocketenv_fp.http.tokens import login_did
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Page, Sandbox, Status
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.records import one_of, page_of
@@ -68,9 +69,7 @@ def get_sandbox(
 
 def is_yours(sandbox: Sandbox) -> bool | None:
     """Return whether the current login owns the sandbox. None means that the answer or the token does not say it."""
-    # The DID is in the token, so no request is needed.
-    token = settings().map(lambda known: known.token or "").value_or("")
-    did = token_did(token)
+    did = login_did()
     return None if did is None or sandbox.owner is None else sandbox.owner.did == did
 
 

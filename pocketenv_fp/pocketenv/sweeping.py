@@ -6,11 +6,11 @@ import time
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, settings
+from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
-from pocketenv_fp.http.xrpc import token_did
+from pocketenv_fp.http.paging import collected
 from pocketenv_fp.models import Page, Sandbox
-from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, own_did
 from pocketenv_fp.pocketenv.decorators import checked
 from pocketenv_fp.pocketenv.preferences import Topic
 from pocketenv_fp.pocketenv.sandboxes import look, remove
@@ -56,20 +56,14 @@ def sweep(
     >>> get_sandbox("old"), get_sandbox("kept").map(lambda box: box.name)
     (<Success: None>, <Success: kept>)
     """
-    known = settings()
-    if isinstance(known, Failure):
-        return known
-    did = token_did(known.unwrap().token or "")
-    mine = me().map(lambda my: my.did) if did is None else Success(did)
+    mine = own_did()
     if isinstance(mine, Failure):
         return mine
     # All are listed first: the pages shift while sandboxes are deleted.
-    listed: list[Sandbox] = []
-    for each in iter_sandboxes_by_actor(mine.unwrap()):
-        if isinstance(each, Failure):
-            return each
-        listed.append(each.unwrap())
-    results = [swept(box, topic, older_than, mine.unwrap()) for box in listed]
+    listed = collected(iter_sandboxes_by_actor(mine.unwrap()))
+    if isinstance(listed, Failure):
+        return listed
+    results = [swept(box, topic, older_than, mine.unwrap()) for box in listed.unwrap()]
     done = tuple(each for each in results if each is not None)
     return Success(Page(done, len(done)))
 

@@ -28,7 +28,8 @@ from returns.result import Failure
 
 from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.forking import after_fork
-from pocketenv_fp.http.xrpc import has_door, send, token_did
+from pocketenv_fp.http.tokens import token_did
+from pocketenv_fp.http.xrpc import has_door, send
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import sandboxes_of
 

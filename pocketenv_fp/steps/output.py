@@ -16,6 +16,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import hides_output
 from pocketenv_fp.errors import CommandFailed, DecodeError, PocketenvError
 from pocketenv_fp.models import ExecResult
+from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.redaction import HIDDEN, printable, shorten, without_passwords
 from pocketenv_fp.steps.operation import step
 
@@ -116,7 +117,7 @@ def json_output(result: ExecResult) -> Result[Any, PocketenvError]:
     text = result.stdout.removeprefix("\ufeff")
     try:
         return Success(msgspec.json.decode(text))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNDECODABLE:
         return _loose_json(text)
 
 

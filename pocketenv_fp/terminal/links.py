@@ -9,17 +9,17 @@ import os
 import re
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import API_URL, Settings, is_loopback
+from pocketenv_fp.config import API_URL, Settings, is_private
 from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
 from pocketenv_fp.http.transport import Request
 from pocketenv_fp.http.xrpc import decode, delivered, refusal
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.plain_types import built
+from pocketenv_fp.plain_types import UNDECODABLE, built
 from pocketenv_fp.pocketenv.actors import get_terminal_token
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.redaction import HiddenText
@@ -103,12 +103,7 @@ def _terminal_url(base: str, known: Settings) -> Result[str, PocketenvError]:
         # Another platform has its terminals at its API, as the embedded one does. Its token is for no other host.
         return Success(known.api_url)
     place = (chosen or TERMINAL_URL).replace("sbx", base).replace("claude-code", "claudecode")
-    try:
-        url = urlsplit(place)
-        is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
-    except ValueError:
-        is_safe = False
-    if not is_safe or not place.isprintable() or " " in place:
+    if not is_private(place) or not place.isprintable() or " " in place:
         return Failure(InvalidInput("POCKETENV_CF_URL", "must be an https:// URL, because a token is sent"))
     return Success(place)
 
@@ -135,7 +130,7 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
         return Failure(refusal(OPERATION, answer, known.token))
     try:
         session = decode(answer.body, _Session).session_id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         session = ""
     if not _WORD.fullmatch(session):
         return Failure(DecodeError(OPERATION, "it does not name the session"))
@@ -186,6 +181,6 @@ def _cloudflare_output(message: Message) -> bytes | Control:
         return message
     try:
         control = msgspec.json.decode(message, type=built(_ControlMessage))
-    except (msgspec.MsgspecError, RecursionError):
+    except UNDECODABLE:
         return Control("")
     return Control(control.type, control.message)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ from tests.benchmarks.rows import row, shorter
 
 ROUNDS = shorter(300, 40)
 STARTS = shorter(7, 3)
+FRESH_STARTS = shorter(10, 3)
+WOKEN = shorter(5, 1)
 CLIENTS = 200
 BOXES = shorter(200, 20)
 NEW_SANDBOX = b'{"base": "openclaw"}'
@@ -116,6 +119,49 @@ def start_command(isolation: Isolation) -> float:
     return seconds
 
 
+def first_answer(isolation: Isolation) -> float:
+    """From the start of Python to the answer of a query."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "pocketenv_fp.local", "--quiet", "--isolation", isolation]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        address = urlsplit(shlex.split(process.stdout.readline())[1].partition("=")[2])
+        query = f"GET /xrpc/io.pocketenv.sandbox.getSandboxes HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n"
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(query.encode())
+            assert connection.recv(1024).startswith(b"HTTP/1.1 200 ")
+        seconds = time.perf_counter() - began
+        process.terminate()
+    return seconds
+
+
+def floor() -> float:
+    """A bare Python that imports the web server of the standard library."""
+    return taken(lambda: subprocess.run([sys.executable, "-c", "import http.server"], check=True))
+
+
+def fresh_starts(isolation: Isolation) -> str:
+    """The shortest and the median of fresh starts to the first answer, and the same of the floor."""
+    answers, floors = zip(*((first_answer(isolation), floor()) for _ in range(FRESH_STARTS)), strict=True)
+    own, floor_of_it = min(answers), min(floors)
+    title = f"python -m pocketenv_fp.local, to its first answer, {isolation}"
+    row(title, own, "s", aim=0.5, floor=floor_of_it, floor_is="http.server")
+    both = (answers, floors)
+    texts = [f"min {min(each) * 1e3:.0f} ms, median {statistics.median(each) * 1e3:.0f} ms" for each in both]
+    return f"{texts[0]} ({texts[1]} for Python with http.server alone)"
+
+
+def woken_exec(platform: local.Platform, sandbox: str) -> float:
+    """One command in a sandbox whose agent rests."""
+    while not agents_rest(platform, [sandbox]):
+        time.sleep(0.1)
+    # The platform has closed an older connection.
+    line = Line(platform)
+    seconds = taken(lambda: line.post(f"exec?id={sandbox}", TRUE))
+    line.close()
+    return seconds
+
+
 def first_exec(line: Line) -> float:
     """One command in a sandbox whose box is not built yet."""
     sandbox = line.create()
@@ -155,51 +201,48 @@ def at_once(platform: local.Platform, sandbox: str) -> float:
     return asyncio.run(all_of_them())
 
 
-def held(pids: Iterable[int]) -> dict[str, float]:
-    """The megabytes of processes: each its own share (PSS), and all that it maps (RSS)."""
-    sums = {"Pss": 0.0, "Rss": 0.0}
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            name, _, size = line.partition(":")
-            if name in sums:
-                sums[name] += int(size.split()[0]) / 1024
-    return sums
+def agents_rest(platform: local.Platform, sandboxes: list[str]) -> bool:
+    """Whether no agent of these sandboxes is a Python program."""
+    pids = [pid for each in sandboxes for pid in processes.find_marked(platform.data / "sandboxes" / each)]
+    return not any(program_of(pid).startswith("python") for pid in pids)
 
 
-def of_boxes(platform: local.Platform, boxes: Iterable[str]) -> list[int]:
-    """The processes of sandboxes."""
-    return [pid for box in boxes for pid in processes.find_marked(platform.data / "sandboxes" / box)]
+def program_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
-def idle(platform: local.Platform, line: Line) -> None:
-    """Print what sandboxes hold that have run no command: with this process, in which the platform runs."""
-    boxes = [line.create() for _ in range(CLIENTS)]
-    # A look at the processes of all of them would take longer than an idle connection lives.
-    whole = held([os.getpid()])["Pss"] + held(of_boxes(platform, boxes[:10]))["Pss"] * CLIENTS / 10
-    row(f"memory of {CLIENTS} idle sandboxes and their platform, {platform.isolation}", whole, "MB", aim=400)
-    print(f"  {CLIENTS} sandboxes that ran no command, and the platform: PSS {whole:.0f} MB")
+def proportional(pids: set[int]) -> float:
+    """The sum of the proportional set sizes (PSS) of processes, in MB."""
+    rows = (row for pid in pids for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
+    return sum(int(row.split()[1]) for row in rows if row.startswith("Pss:")) / 1024
 
 
-def memory(platform: local.Platform, line: Line) -> str:
-    """What the processes of boxes hold that have run a command."""
-    boxes = [line.create() for _ in range(10)]
+def memory(platform: local.Platform) -> str:
+    """The memory of the platform and of its sandboxes, whose agents rest after one command in each."""
+    line = Line(platform)
+    boxes = [line.create() for _ in range(BOXES)]
     for box in boxes:
         line.post(f"exec?id={box}", TRUE)
-    pids = of_boxes(platform, boxes)
-    sums = held(pids)
-    for box in boxes:
-        line.post(f"deleteSandbox?id={box}")
-    mega = {name: size / len(boxes) for name, size in sums.items()}
-    return f"{len(pids) / len(boxes):.0f} processes, PSS {mega['Pss']:.1f} MB, RSS {mega['Rss']:.1f} MB"
+    line.close()
+    while not agents_rest(platform, boxes):
+        time.sleep(1)
+    pids = processes.find_marked(platform.data)
+    size, whole = proportional(pids), proportional(pids | {os.getpid()})
+    platform.remove_sandboxes()
+    many = whole - size + size / BOXES * CLIENTS
+    row(f"memory of {CLIENTS} resting sandboxes and their platform, {platform.isolation}", many, "MB", aim=400)
+    return f"PSS {whole:.0f} MB, {size / BOXES:.2f} MB each and the rest the platform's, {len(pids)} processes"
 
 
 def measure(isolation: Isolation) -> None:
     print(f"\nisolation {isolation!r}")
     start_here(isolation)
     tell("start-up in a process that has loaded it", *in_turns(lambda: start_here(isolation), STARTS))
-    begun = in_turns(lambda: start_command(isolation), STARTS)
-    tell("start-up of the command, to its first export", *begun)
-    row(f"python -m pocketenv_fp.local, to its first line, {isolation}", begun[0], "s", aim=0.5)
+    tell("start-up of the command, to its first export", *in_turns(lambda: start_command(isolation), STARTS))
+    print(f"  {FRESH_STARTS} fresh starts of the command, to its first answer: {fresh_starts(isolation)}")
     with local.platform(isolation=isolation) as platform:
         line = Line(platform)
         sandbox = line.create()
@@ -216,10 +259,10 @@ def measure(isolation: Isolation) -> None:
         line = Line(platform)
         life = in_turns(lambda: taken(lambda: whole_life(line)), BOXES)
         tell(f"one of {BOXES} sandboxes created, used once and deleted in turn", *life)
-        if Path("/proc/self/smaps_rollup").exists():
-            print(f"  an idle box after a command: {memory(platform, line)}")
-            idle(platform, line)
         line.close()
+        if Path("/proc/self/smaps_rollup").exists():
+            tell("one exec of true after a pause", *in_turns(lambda: woken_exec(platform, sandbox), WOKEN))
+            print(f"  {BOXES} sandboxes that were used once: {memory(platform)}")
 
 
 def main() -> None:

@@ -1,0 +1,44 @@
+"""Read the DID in a login token. The platform signs a token, and no signature is checked here."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from pocketenv_fp.config import settings
+from pocketenv_fp.plain_types import built
+
+__all__ = ["is_token", "login_did", "token_did"]
+
+
+class _Claims(msgspec.Struct):
+    did: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+def is_token(token: str) -> bool:
+    """Return whether a token has a valid form: a JWT with a DID, or a token of an embedded platform."""
+    if re.fullmatch(r"[^.]+\.[0-9a-f]{64}", token):
+        return True
+    return token_did(token) is not None
+
+
+def token_did(token: str) -> str | None:
+    """Return the DID of a JSON Web Token, or None."""
+    from base64 import urlsafe_b64decode
+
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        body = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        claims: _Claims = msgspec.json.decode(body, type=built(_Claims))
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return None
+    return claims.did
+
+
+def login_did() -> str | None:
+    """Return the DID in the token of the current login, or None. No request is sent."""
+    return settings().map(lambda known: token_did(known.token or "")).value_or(None)

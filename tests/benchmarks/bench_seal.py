@@ -51,6 +51,7 @@ def measure(title: str, secret: str) -> None:
             measured.setdefault(name, []).append((time.perf_counter() - began) / CALLS)
     base = measured[next(iter(measured))]
     print(f"sealing {title}, medians of {ROUNDS} rounds of {CALLS}, pocketenv_fp {pocketenv_fp.__version__}")
+    ratio = 1.0
     for name, seconds in measured.items():
         ratio = statistics.median(own / other for own, other in zip(seconds, base, strict=True))
         print(f"  {statistics.median(seconds) * 1e6:7.1f} µs  {ratio:5.2f} ×  {name}")

@@ -63,8 +63,8 @@ def demo() -> int:
     """Run `PIPELINE` in a sandbox of an embedded platform of its own. Returns the exit code."""
     try:
         platform = local.platform()
-    except ModuleNotFoundError as missing:
-        sys.stderr.write(f"pocketenv: {missing}\n")
+    except (ModuleNotFoundError, OSError) as error:
+        sys.stderr.write(f"pocketenv: {error}\n")
         return 1
     # Every field, so that no variable of the caller's leads to another platform.
     config = Config(

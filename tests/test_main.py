@@ -46,6 +46,15 @@ def test_demo_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert f"httptools is missing: {install_command('local')}" in capsys.readouterr().err
 
 
+def test_demo_without_a_platform(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> None:
+        raise OSError("there is no room for a platform")
+
+    monkeypatch.setattr(local, "platform", refused)
+    assert command.main(["demo"]) == 1
+    assert capsys.readouterr().err == "pocketenv: there is no room for a platform\n"
+
+
 def test_main_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.main([])

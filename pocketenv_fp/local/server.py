@@ -315,7 +315,7 @@ def _kind(
     isolation: Isolation | None, network: Network, limits: Limits, container: Container, exec_seconds: float
 ) -> Kind:
     if isolation == "bubblewrap" and bubblewrap() is None:
-        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system lets nobody make namespaces")
+        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system does not allow namespaces")
     chosen = isolation or best_isolation()
     if network == "private" and chosen == "processes":
         raise OSError("network 'private' needs isolation 'bubblewrap', which cannot be had here")

@@ -46,10 +46,11 @@ from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.models import Piece
 from pocketenv_fp.runtime.progress import Progress
 from tests.examples import examples
+from tests.names import public_names
 
 # An iterator is no step: what it gives is not one Result but many. `sh` makes steps of `exec`.
-OTHERS = {"sh", *(name for name in sandbox.__all__ if name.startswith("iter_"))}
-NAMES = sorted({*sandbox.__all__, "create", "get_sandbox"} - OTHERS)
+OTHERS = {"sh", *(name for name in public_names(sandbox) if name.startswith("iter_"))}
+NAMES = sorted({*public_names(sandbox), "create", "get_sandbox"} - OTHERS)
 EACH = pytest.mark.parametrize("name", NAMES)
 FEW = settings(max_examples=examples(20), deadline=None)
 
@@ -169,7 +170,7 @@ errors: st.SearchStrategy[PocketenvError] = st.one_of(
     st.builds(ApiError, st.integers(400, 599), texts, texts, texts),
     st.builds(TransportError, st.sampled_from(["connect", "tls"]), texts, texts, maybe_sent=st.booleans()),
 )
-names_in_scope = {"Failure": Failure, **{name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__}}
+names_in_scope = {"Failure": Failure, **{name: getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)}}
 
 
 def then(earlier: Step[Any, Any], later: Step[Any, Any]) -> Step[Any, Any]:

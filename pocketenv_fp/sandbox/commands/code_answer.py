@@ -32,7 +32,7 @@ class _Answer(msgspec.Struct):
     displays: tuple[dict[str, Any], ...]
     number: int
     repr: str | None = None
-    json: str = "null"
+    json: str | None = None
 
 
 class _Report(msgspec.Struct):
@@ -66,7 +66,7 @@ def code_result(  # noqa: PLR0911  # a line for each way in which it ends
     try:
         # A process that the code left may print after it.
         read = msgspec.json.decode(report.partition("\n")[0], type=built(_Report))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         return Failure(DecodeError("sandbox.exec", "the program in the sandbox does not say how the code ended"))
     if read.old is not None:
         return Failure(InvalidInput("sandbox", f"has Python {read.old}, and run_code needs 3.9"))
@@ -74,10 +74,7 @@ def code_result(  # noqa: PLR0911  # a line for each way in which it ends
         return Failure(CodeTimeout(asked.timeout or 0.0, stdout, stderr, is_lost=read.answer is None))
     if read.answer is None:
         return Failure(ContextLost(asked.context, stdout, stderr))
-    try:
-        return Success(_result(read.answer, stdout, stderr))
-    except msgspec.MsgspecError:
-        return Failure(DecodeError("sandbox.exec", "the value of the code is not JSON"))
+    return Success(_result(read.answer, stdout, stderr))
 
 
 def _result(answer: _Answer, stdout: str, stderr: str) -> CodeResult:
@@ -85,18 +82,18 @@ def _result(answer: _Answer, stdout: str, stderr: str) -> CodeResult:
         stdout=stdout,
         stderr=stderr,
         repr=answer.repr,
-        value=_value(answer.json),
+        value=None if answer.json is None else _value(answer.json),
         error=answer.error,
         displays=tuple(map(Display, answer.displays)),
         number=answer.number,
     )
 
 
-def _value(json: str) -> Any:
+def _value(text: str) -> Any:
     try:
-        return msgspec.json.decode(json)
-    except RecursionError:
-        # A value may be deeper than this machine can read. Its repr is there.
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        # Nested too deeply, or with a number of too many digits. Its repr is there.
         return None
 
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.errors import CommandTimeout, JobTimeout, PocketenvError
+from pocketenv_fp.errors import CommandTimeout, DeadlineExceeded, JobTimeout, PocketenvError
 from pocketenv_fp.models import ExecResult, Piece
-from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
+from pocketenv_fp.runtime.deadline import exceeded, limited, nap, remaining
 from pocketenv_fp.sandbox.commands.job_output import Output
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place
 
@@ -28,6 +28,8 @@ LONGEST_PAUSE = 4.0
 QUIET_PART = 0.1
 """A pause is this part of the time for which the job printed nothing."""
 EVERYTHING = 2**62
+ANSWER_SECONDS = 30.0
+"""The seconds that a request may take after the caller's timeout: another command may hold the one shell."""
 
 OnPiece = Callable[[Piece], object]
 
@@ -95,7 +97,7 @@ def follow_to_the_end(
     pace = _Pace()
     with _followers.one_more():
         while True:
-            looked = _next_look(asking, output, until, first)
+            looked = _next_look(asking, output.place, until, timeout, first)
             first = None
             if isinstance(looked, Failure):
                 return looked
@@ -115,13 +117,28 @@ def follow_to_the_end(
 
 
 def _next_look(
-    asking: Asking, output: Output, until: float, first: Callable[[Asking], Result[Look, PocketenvError]] | None
+    asking: Asking,
+    place: Place,
+    until: float,
+    timeout: float | None,
+    first: Callable[[Asking], Result[Look, PocketenvError]] | None,
 ) -> Result[Look, PocketenvError]:
     if first is not None:
         # The error of a start is that of a command: there is no job to look for.
         return first(asking)
-    waits = max(0.0, min(until - time.monotonic(), remaining()))
-    return asking.look(output.place, waits).alt(asking.found)
+    looked = _look(asking, place, until)
+    return Failure(_cause(asking, looked.failure(), until, timeout)) if isinstance(looked, Failure) else looked
+
+
+def _look(asking: Asking, place: Place, until: float) -> Result[Look, PocketenvError]:
+    left = max(0.0, min(until - time.monotonic(), remaining()))
+    with limited(left + ANSWER_SECONDS):
+        return asking.look(place, left)
+
+
+def _cause(asking: Asking, error: PocketenvError, until: float, timeout: float | None) -> PocketenvError:
+    is_own_limit = isinstance(error, DeadlineExceeded) and exceeded("job") is None and time.monotonic() >= until
+    return JobTimeout(timeout or 0.0, asking.job.id) if is_own_limit else asking.found(error)
 
 
 def until_ended(asking: Asking, timeout: float | None) -> Result[Look, PocketenvError]:

@@ -95,7 +95,10 @@ class Server:
                 stream.flush()
             except Exception:  # the code may have closed it
                 pass
-        nothing = os.open(os.devnull, os.O_WRONLY)
+        # The code may have closed a standard stream. The next connection must not get its number.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        while nothing < 3:
+            nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
         os.close(nothing)
@@ -138,7 +141,7 @@ def described(value: object, displays: Displays, bundle: Any) -> dict[str, Any]:
             read = json.loads(written)
             # JSON makes a list of a tuple, and str of keys.
             if repr(read) == text:
-                # As text: a value may be too deep to read on the other side.
+                # As a string: it may be nested deeper, or have longer numbers, than the other side reads.
                 known["json"] = written
         except (TypeError, ValueError, RecursionError):
             pass

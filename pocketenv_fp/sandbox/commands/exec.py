@@ -22,7 +22,15 @@ from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.redaction import HIDDEN, HiddenText, hidden
 from pocketenv_fp.sandbox.commands.shell_state import Shell
 from pocketenv_fp.sandbox.commands.template import Value, fields, fill
-from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
+from pocketenv_fp.sandbox.commands.wire_form import (
+    GRACE_SECONDS,
+    Command,
+    as_bytes,
+    environment,
+    joined,
+    output,
+    wire_form,
+)
 from pocketenv_fp.steps.listening import listener
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
@@ -146,8 +154,7 @@ def exec(
     done
     <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
-    data = stdin.encode() if isinstance(stdin, str) else stdin
-    whole = Command(joined(command, args), cwd, stdin=data, timeout=finite(timeout))
+    whole = Command(joined(command, args), cwd, stdin=as_bytes(stdin), timeout=finite(timeout))
     return ran_or_followed(sandbox, whole, env=env, check=check, on_output=on_output, durable=durable)
 
 

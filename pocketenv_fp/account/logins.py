@@ -20,6 +20,7 @@ from pocketenv_fp.account import token_file
 from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, is_one_word, is_private, settings, using
 from pocketenv_fp.errors import DecodeError, InvalidInput, LoginFailed, LoginTimeout, NotSupported, PocketenvError
+from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.xrpc import delivered, refusal
 from pocketenv_fp.models import Profile
 from pocketenv_fp.pocketenv.actors import me
@@ -192,12 +193,7 @@ def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | P
 
     if late := exceeded(OPERATION):
         return late
-    headers = {
-        "Accept-Encoding": "identity",
-        "Content-Length": str(len(body)),
-        "Content-Type": "application/json",
-        "User-Agent": "pocketenv-fp",
-    }
+    headers = {**request_headers(None), "Content-Length": str(len(body)), "Content-Type": "application/json"}
     request = Request("POST", "/login", headers, body)
     received = delivered(request, platform, platform.read_timeout, OPERATION)
     if isinstance(received, Failure):

@@ -16,6 +16,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import API_URL, Settings, is_private
 from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
+from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.transport import Request
 from pocketenv_fp.http.xrpc import decode, delivered, refusal
 from pocketenv_fp.models import Sandbox
@@ -74,7 +75,7 @@ def disconnect(link: Link, known: Settings) -> None:
     """End the session of a link. A failure is ignored: the platform ends a session without a client by itself."""
     if not link.session:
         return
-    request = Request("DELETE", f"/ssh/disconnect/{link.session}", _headers(known))
+    request = Request("DELETE", f"/ssh/disconnect/{link.session}", request_headers(known.token))
     with unlimited():
         delivered(request, known, known.read_timeout, OPERATION)
 
@@ -116,7 +117,7 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
     columns, rows = size
     body = msgspec.json.encode({"cols": columns, "rows": rows})
     headers = {
-        **_headers(known),
+        **request_headers(known.token),
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "X-Sandbox-Id": sandbox.id,
@@ -135,14 +136,6 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
     if not _WORD.fullmatch(session):
         return Failure(DecodeError(OPERATION, "it does not name the session"))
     return Success(session)
-
-
-def _headers(known: Settings) -> dict[str, str]:
-    return {
-        "Accept-Encoding": "identity",
-        "Authorization": HiddenText(f"Bearer {known.token}"),
-        "User-Agent": "pocketenv-fp",
-    }
 
 
 def _ssh(known: Settings, session: str) -> Link:

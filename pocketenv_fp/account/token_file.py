@@ -51,5 +51,5 @@ def remove() -> bool:
 
 
 def _path() -> Path:
-    # A link of a collection of settings stays a link.
+    # The file may be a symlink, for instance to a repository of settings. Keep the symlink.
     return Path(os.path.realpath(Path(TOKEN_FILE).expanduser()))

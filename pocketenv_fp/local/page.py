@@ -214,8 +214,7 @@ def _about(view: View) -> Html:
         _note(element("strong", view.isolation), f": {meaning}"),
         element("h2", "Who sees what"),
         _note(
-            "This page is for whoever works at this machine: it shows the sandboxes of all users."
-            " The API shows each user their own."
+            "This page shows the sandboxes of all users to the user of this machine. The API shows each user their own."
         ),
     )
 

@@ -131,7 +131,7 @@ def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) 
     is_here = is_loopback(urlsplit(str(link.address)).hostname or "")
     try:
         options: dict[str, Any] = {"ssl": tls_context(known)} if link.address.startswith("wss:") else {}
-        # The type of this function is another one from version 17 on.
+        # The type of this function changes with version 17.
         line: ClientConnection = stack.enter_context(
             connect(
                 str(link.address),
@@ -151,11 +151,11 @@ def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) 
         pass
     else:
         return line
-    # Raised from here, its traceback has no frame of the package: their locals show the address with the token.
+    # Raise it here: frames of the package are in the other traceback, and their locals show the address with the token.
     raise KeyboardInterrupt
 
 
-def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0911  # a kind of error each
+def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0911  # one line for each kind of error
     from websockets.exceptions import InvalidProxy, InvalidStatus, ProxyError
 
     match error:

@@ -1,4 +1,4 @@
-"""Where the terminal of a sandbox is, and the form of its messages. Each provider has one of three forms."""
+"""The address of a sandbox's terminal, and the form of its messages. Each provider has one of three forms."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _terminal_url(base: str, known: Settings) -> Result[str, PocketenvError]:
     """Return the address of the terminals of a base image: each image has a host of its own."""
     chosen = os.environ.get("POCKETENV_CF_URL", "").rstrip("/")
     if not chosen and known.api_url != API_URL:
-        # Another platform has its terminals at its API, as the embedded one does. Its token is for no other host.
+        # Another platform has its terminals at its API, as the embedded one does. Never send its token to another host.
         return Success(known.api_url)
     place = (chosen or TERMINAL_URL).replace("sbx", base).replace("claude-code", "claudecode")
     if not is_private(place) or not place.isprintable() or " " in place:

@@ -143,7 +143,7 @@ def _content(at: Location) -> Result[bytes, PocketenvError]:
 def _look(at: Location, staged: Staged) -> Result[Answer, PocketenvError]:
     stages = at.end.provider.copies
     values: dict[str, str | int] = {"most": SMALL, "stages": "1" if stages else ""}
-    # It prepares a link, or a copy, which takes longer.
+    # The line prepares a link or a copy, which takes longer.
     ran = repeated(lambda: at.end.run(READ, is_long=stages, p=at.path, s=staged.path, values=values))
     staged.is_under_way = stages and isinstance(ran, Failure) and may_have_run(ran.failure())
     answer = ran.bind(at.judged)
@@ -191,7 +191,7 @@ def _unpacked(source: storage.Readable) -> bytes:
         for _ in blocks:
             pass  # gzip checks the whole archive at its end
     except (tarfile.TarError, EOFError):
-        raise ArchiveError("the archive is damaged: tar does not understand it") from None
+        raise ArchiveError("the archive is damaged: tar cannot read it") from None
     finally:
         blocks.close()
     if len(contents) != 1:
@@ -201,7 +201,7 @@ def _unpacked(source: storage.Readable) -> bytes:
 
 def _wrong_encoding(encoding: str) -> InvalidInput | None:
     try:
-        # Python does not look up the codec of no bytes.
+        # Python looks up no codec for empty bytes.
         b"a".decode(encoding)
     except UnicodeError:
         return None

@@ -76,7 +76,7 @@ def write_file(
     write_file('key', '***')
     """
     if names_directory(path):
-        return Failure(InvalidInput("path", "ends as a directory does: write the name of the file"))
+        return Failure(InvalidInput("path", "names a directory: add the name of the file"))
     at = location(sandbox, path, "write_file")
     if isinstance(at, Failure):
         return at
@@ -100,7 +100,7 @@ def _data(content: str | bytes | FromEnv) -> Result[bytes, PocketenvError]:
     read = text(content, "content")
     if isinstance(read, Failure):
         return read
-    # A NUL is a character of a file as any other.
+    # A file may contain NUL characters.
     wrong = unsendable("content", read.unwrap().replace("\0", ""))
     return Failure(wrong) if wrong else Success(read.unwrap().encode())
 

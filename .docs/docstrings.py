@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from importlib import import_module
 from typing import Any
 
 from griffe import (
@@ -24,6 +25,9 @@ from griffe import (
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\s*$).*)*(?:\n\s*\n\1>>> .*(?:\n(?!\s*$).*)*)*", re.MULTILINE)
 PARAMETERS = re.compile(r"^Args:\n((?: +.*\n?)+)", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. code-block:: *\w*\n", re.MULTILINE)
+
+COMPUTED = {"pocketenv_fp", "pocketenv_fp.pocketenv", "pocketenv_fp.sandbox"}
+"""Packages that compute their ``__all__``: it cannot be read from the source."""
 
 
 def _fenced(found: re.Match[str]) -> str:
@@ -99,6 +103,10 @@ class Docstrings(Extension):
                     parameter.annotation = plain(parameter.annotation, pkg)
             elif isinstance(each, Attribute):
                 each.annotation = plain(each.annotation, pkg)
+
+    def on_module(self, *, mod: Module, **_: Any) -> None:
+        if mod.path in COMPUTED:
+            mod.exports = list(import_module(mod.path).__all__)
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring:

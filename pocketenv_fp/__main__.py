@@ -1,7 +1,7 @@
 """`python -m pocketenv_fp`: log in and out, list your sandboxes, open a terminal in one, or run a small pipeline.
 
-Each command prints its result on standard output and its error on standard error. The exit code is 0, 1 for a Failure, or
-2 for wrong arguments.
+Each command prints its result on standard output and its error on standard error. The exit code is 0, 1 for a Failure, 2
+for wrong arguments, 130 after Ctrl-C, or 141 after the reader of a pipe has ended.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pocketenv_fp import (
     Config,
     PocketenvError,
     Profile,
+    __version__,
     console,
     ephemeral,
     exec,
     get_sandbox,
-    iter_sandboxes_by_actor,
+    iter_my_sandboxes,
     local,
     login,
     logout,
@@ -40,22 +41,30 @@ POCKETENV_TOKEN comes before the file.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named command. Returns the exit code: 0 for a Success, 1 for a Failure or a missing package."""
-    options = _parser().parse_args(arguments)
+    """Run the named command. Returns the exit code."""
+    parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
+        parser.exit(2, parser.format_help())
+    options = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return 130
+    except OSError as error:
+        return _not_written(error)
+    return code
 
 
 def demo() -> int:
     """Run `PIPELINE` in a sandbox of an embedded platform of its own. Returns the exit code."""
     try:
         platform = local.platform()
-    except ModuleNotFoundError as missing:
-        sys.stderr.write(f"pocketenv: {missing}\n")
+    except (ModuleNotFoundError, OSError) as error:
+        sys.stderr.write(f"pocketenv: {error}\n")
         return 1
     # Every field, so that no variable of the caller's leads to another platform.
     config = Config(
@@ -94,10 +103,7 @@ def _whoami(_: argparse.Namespace) -> int:
 
 
 def _ls(_: argparse.Namespace) -> int:
-    profile = whoami()
-    if isinstance(profile, Failure):
-        return _printed(profile)
-    for box in iter_sandboxes_by_actor(profile.unwrap().did):
+    for box in iter_my_sandboxes():
         code = _printed(box.map(lambda box: f"{box.name:32} {box.status.name:12} {box.provider or ''}".rstrip()))
         if code != 0:
             return code
@@ -127,6 +133,15 @@ def _printed(result: Result[str, PocketenvError]) -> int:
     return 0
 
 
+def _not_written(error: OSError) -> int:
+    # At its end Python flushes standard output once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 141
+    sys.stderr.write(f"pocketenv: cannot write the output: {error.strerror}.\n")
+    return 1
+
+
 def _warn_of_variable() -> None:
     if os.environ.get("POCKETENV_TOKEN"):
         sys.stderr.write("pocketenv: POCKETENV_TOKEN is set, and comes before the token file.\n")
@@ -140,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"pocketenv_fp {__version__}", help="show the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     into = commands.add_parser(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -44,8 +45,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.getoption("pocketenv_live")
     if is_whole and not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", 0) is None:
-        # Tests wait for sandboxes, servers and pauses: two more processes keep the processors busy.
-        config.option.numprocesses = _processors() + 2
+        # Half of a test's time is a wait for a sandbox, a server or a pause: more processes keep the processors busy.
+        config.option.numprocesses = _processors() + 4
         # Each process has a part of the tests, in their order: what a module sets up is set up once.
         config.option.dist = "worksteal"
 
@@ -64,10 +65,16 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Have one of several processes compile the tests."""
-    if not hasattr(session.config, "workerinput"):
-        return (yield)
-    with bytecode.first_alone(session.config):
-        return (yield)
+    # Collection makes a million objects that all stay: a search for garbage among them takes seconds and finds none.
+    gc.disable()
+    try:
+        if not hasattr(session.config, "workerinput"):
+            return (yield)
+        with bytecode.first_alone(session.config):
+            return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

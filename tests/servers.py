@@ -286,7 +286,10 @@ def forget() -> None:
     """Close all connections of the library and let it read the environment again."""
     for route in transport._routes.values():  # pyright: ignore[reportPrivateUsage]
         route.close()
+    # A context takes longer to make than most tests run. Its key is the state of the file that it was read from.
+    contexts = dict(transport._contexts)  # pyright: ignore[reportPrivateUsage]
     transport._forget()  # pyright: ignore[reportPrivateUsage]
+    transport._contexts.update(contexts)  # pyright: ignore[reportPrivateUsage]
 
 
 def under(config: Config | None, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

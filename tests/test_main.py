@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from pocketenv_fp import __main__ as command
-from pocketenv_fp import create, ephemeral, exec, local, start
+from pocketenv_fp import __version__, create, ephemeral, exec, local, start
 from pocketenv_fp.extras import install_command
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = ("login", "logout", "whoami", "ls", "console", "demo")
 
 
 def test_demo_prints_source_and_result(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,11 +46,27 @@ def test_demo_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert f"httptools is missing: {install_command('local')}" in capsys.readouterr().err
 
 
+def test_demo_without_a_platform(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> None:
+        raise OSError("there is no room for a platform")
+
+    monkeypatch.setattr(local, "platform", refused)
+    assert command.main(["demo"]) == 1
+    assert capsys.readouterr().err == "pocketenv: there is no room for a platform\n"
+
+
 def test_main_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.main([])
     assert ended.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert all(f"    {name} " in shown for name in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"pocketenv_fp {__version__}\n")
 
 
 def test_main_as_a_module() -> None:
@@ -119,7 +138,7 @@ def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
         command.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("login", "logout", "whoami", "ls", "console", "demo"):
+    for name in COMMANDS:
         assert f"    {name} " in shown
         with pytest.raises(SystemExit):
             command.main([name, "--help"])
@@ -141,3 +160,35 @@ def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(command, "whoami", interrupted)
     assert command.main(["whoami"]) == 130
     assert capsys.readouterr().err == "\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_closed_pipe_is_exit_code_141(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader has ended before the first line, as in `... | head -0`."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = run("demo", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_full_disk_is_exit_code_1() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ran = run("demo", stdout=full)
+    assert (ran.returncode, ran.stderr) == (1, "pocketenv: cannot write the output: No space left on device.\n")
+
+
+def run(name: str, stdout: int | IO[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pocketenv_fp", name],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )

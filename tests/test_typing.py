@@ -18,6 +18,7 @@ import pytest
 
 from pocketenv_fp import pocketenv, sandbox
 from pocketenv_fp.steps.operation import Operation
+from tests.names import public_names
 from tests.places import ROOT, TESTS
 
 pytestmark = pytest.mark.slow
@@ -99,12 +100,14 @@ def test_the_type_of_what_each_public_function_gives_is_asserted() -> None:
         node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "assert_type"
     ]
     used = set[str]().union(*(called(node.args[0]) for node in asserted))
-    account = {name for name in pocketenv.__all__ if name not in used and f"pocketenv.{name}" not in used}
+    account = {name for name in public_names(pocketenv) if name not in used and f"pocketenv.{name}" not in used}
     assert account == set()
-    assert set(sandbox.__all__) - used == set()
+    assert set(public_names(sandbox)) - used == set()
 
 
-@pytest.mark.parametrize("name", [name for name in sandbox.__all__ if isinstance(getattr(sandbox, name), Operation)])
+@pytest.mark.parametrize(
+    "name", [name for name in public_names(sandbox) if isinstance(getattr(sandbox, name), Operation)]
+)
 def test_an_operation_that_needs_arguments_is_among_the_mistakes_bare_and_without_them(name: str) -> None:
     cases = "".join((CASES / file).read_text(encoding="utf-8") for file in ("misuse.txt", "refused.txt"))
     assert f"box | {name}  # error" in cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 from pocketenv_fp.archive.names import shown
-from pocketenv_fp.observing.events import LOG, note
+from pocketenv_fp.observing import LOG, note
 
 __all__ = ["DEVICE", "LINK", "PIPE", "SOCKET", "Skipped", "kind_of"]
 

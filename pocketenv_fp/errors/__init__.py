@@ -17,12 +17,20 @@ from pocketenv_fp.errors.answers import (
     ServerError,
     SessionLost,
     Unauthorized,
-    api_error_kind,
-    hides_its_cause,
+)
+from pocketenv_fp.errors.answers import (
+    api_error_kind as api_error_kind,
+)
+from pocketenv_fp.errors.answers import (
+    hides_its_cause as hides_its_cause,
 )
 from pocketenv_fp.errors.base import (
-    Named,
-    Place,
+    Named as Named,
+)
+from pocketenv_fp.errors.base import (
+    Place as Place,
+)
+from pocketenv_fp.errors.base import (
     PocketenvError,
 )
 from pocketenv_fp.errors.tree import (
@@ -36,10 +44,12 @@ from pocketenv_fp.errors.tree import (
     NotLoggedIn,
     NotSupported,
     TransportError,
-    TransportKind,
     WaitTimeout,
     WorkerLost,
     raise_for,
+)
+from pocketenv_fp.errors.tree import (
+    TransportKind as TransportKind,
 )
 from pocketenv_fp.errors.work import (
     CodeFailed,
@@ -72,13 +82,11 @@ __all__ = [
     "LoginTimeout",
     "MalformedToken",
     "NameTaken",
-    "Named",
     "NotLoggedIn",
     "NotRestored",
     "NotSupported",
     "PathNotFound",
     "PathTaken",
-    "Place",
     "PocketenvError",
     "ProfileNotFound",
     "RateLimited",
@@ -91,11 +99,8 @@ __all__ = [
     "ShellBusy",
     "ShellLost",
     "TransportError",
-    "TransportKind",
     "Unauthorized",
     "WaitTimeout",
     "WorkerLost",
-    "api_error_kind",
-    "hides_its_cause",
     "raise_for",
 ]

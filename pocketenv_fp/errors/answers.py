@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from pocketenv_fp.errors.base import PocketenvError
+from pocketenv_fp.errors.base import PocketenvError, typed_error
 
 __all__ = [
     "ApiError",
@@ -27,7 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ApiError(PocketenvError):
     """The platform returned an error: HTTP ``status``, ``error`` name, ``message`` and the ``operation``."""
 
@@ -54,7 +53,7 @@ class ApiError(PocketenvError):
         )
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class SandboxNotFound(ApiError):
     """The sandbox does not exist, or it is not yours. The platform returns the same error for both."""
 
@@ -64,7 +63,7 @@ class SandboxNotFound(ApiError):
     error: str = "SandboxNotFound"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class RecordNotFound(ApiError):
     """The sandbox has no secret, variable, file, volume or service with that name or id."""
 
@@ -74,7 +73,7 @@ class RecordNotFound(ApiError):
     error: str = "RecordNotFound"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class PathNotFound(ApiError):
     """The sandbox has no such file or directory. The platform itself returns 200 and no archive."""
 
@@ -84,7 +83,7 @@ class PathNotFound(ApiError):
     error: str = "PathNotFound"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class JobNotFound(ApiError):
     """The sandbox does not have this job. A job ends with its sandbox, so a stop removes all jobs."""
 
@@ -94,7 +93,7 @@ class JobNotFound(ApiError):
     error: str = "JobNotFound"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ProfileNotFound(ApiError):
     """The profile is empty. The platform returns 200 and ``{}`` for every failed profile lookup."""
 
@@ -104,7 +103,7 @@ class ProfileNotFound(ApiError):
     error: str = "ProfileNotFound"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class RepositoryTaken(ApiError):
     """The platform answered a create with an older sandbox of yours, which has the same repository and base."""
 
@@ -116,7 +115,7 @@ class RepositoryTaken(ApiError):
     error: str = "RepositoryTaken"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class Unauthorized(ApiError):
     """401: the platform needs a login, or does not accept this one."""
 
@@ -126,7 +125,7 @@ class Unauthorized(ApiError):
     )
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class RateLimited(ApiError):
     """429, after ``retries`` retries. ``retry_after`` is in seconds, or None if the platform did not send it."""
 
@@ -135,7 +134,7 @@ class RateLimited(ApiError):
     retry_after: float | None = None
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ServerError(ApiError):
     """5xx. A create or an exec with this error may have taken effect: check before you retry."""
 
@@ -145,7 +144,7 @@ class ServerError(ApiError):
     )
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class NameTaken(ServerError):
     """Another sandbox has that name. ``is_yours`` says whether it is yours. None means that this is not known."""
 
@@ -162,7 +161,7 @@ class NameTaken(ServerError):
         return f"{self.summary()}. Choose another name, {advice}."
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class PathTaken(ServerError):
     """Another volume of the sandbox is attached at that path."""
 
@@ -172,7 +171,7 @@ class PathTaken(ServerError):
     error: str = "PathTaken"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class MalformedToken(ServerError):
     """The token is not a Pocketenv token. The platform returns a 500 for every request with such a token."""
 
@@ -185,7 +184,7 @@ class MalformedToken(ServerError):
     error: str = "InternalServerError"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class SessionLost(ServerError):
     """The platform's AT Protocol session of this login is gone (500 AgentCreationError).
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, Self, cast
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from inspect import Parameter, Signature
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast, dataclass_transform
 
 import msgspec
 
@@ -12,7 +14,10 @@ __all__ = [
     "Named",
     "Place",
     "PocketenvError",
+    "typed_error",
 ]
+
+E = TypeVar("E", bound="PocketenvError")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -40,13 +45,50 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-# Not frozen: contextmanager and add_note assign to an exception. Equality, hash and repr are written once here.
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
+def typed_error(kind: type[E]) -> type[E]:
+    """Decorator like ``dataclass``, for a class of error. Its methods are those of `PocketenvError`."""
+    return dataclass(init=False, eq=False, repr=False)(kind)
+
+
+@cache
+def _signature(kind: Any) -> Signature:
+    parameters = [
+        Parameter(
+            each.name,
+            Parameter.POSITIONAL_OR_KEYWORD,
+            default=Parameter.empty if each.default is MISSING else each.default,
+            annotation=each.type,
+        )
+        for each in fields(kind)
+    ]
+    return Signature(parameters, return_annotation=None)
+
+
+class _FieldsOfClass:
+    """The ``__signature__`` of a class of error: its fields, or None for a class with an ``__init__`` of its own."""
+
+    def __get__(self, _: object, kind: Any) -> Signature | None:
+        return _signature(kind) if kind.__init__ is PocketenvError.__init__ else None
+
+
+# Not frozen: contextmanager and add_note assign to an exception. All methods are written once here.
 # Generating them for each class would take a fifth of this library's import time.
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class PocketenvError(Exception):
     """The root of the tree. ``except PocketenvError`` catches every error that this library reports."""
 
+    __signature__ = _FieldsOfClass()
+
     advice: ClassVar[str] = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            bound = _signature(cast("Any", type(self))).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
+        bound.apply_defaults()
+        self.__dict__.update(bound.arguments)
 
     def summary(self) -> str:
         """Return a clause that says what happened."""

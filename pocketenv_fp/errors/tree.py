@@ -56,12 +56,11 @@ Their fields can be matched by position:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
 from returns.result import Failure, Result
 
-from pocketenv_fp.errors.base import PocketenvError
+from pocketenv_fp.errors.base import PocketenvError, typed_error
 from pocketenv_fp.plain_types import demand_type
 
 __all__ = [
@@ -87,7 +86,7 @@ TransportKind = Literal["connect", "dropped", "protocol", "proxy", "timeout", "t
 """The stage at which a request failed: connection, broken connection, not HTTP, proxy, timeout or TLS."""
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class NotLoggedIn(PocketenvError):
     """A token is needed, and none was found. No request was sent."""
 
@@ -100,7 +99,7 @@ class NotLoggedIn(PocketenvError):
         return "not logged in"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class LoginFailed(PocketenvError):
     """A login or logout did not succeed. ``reason`` says why. The token file is unchanged."""
 
@@ -112,7 +111,7 @@ class LoginFailed(PocketenvError):
         return f"no login: {self.reason}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class LoginTimeout(PocketenvError, TimeoutError):
     """A login in the browser was not finished after ``seconds``. The token file is unchanged."""
 
@@ -127,7 +126,7 @@ class LoginTimeout(PocketenvError, TimeoutError):
         return f"the login in the browser was not finished after {self.seconds:g} s"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class InvalidInput(PocketenvError, ValueError):
     """A value is not valid. No request was sent. ``reason`` never contains the value itself."""
 
@@ -138,7 +137,7 @@ class InvalidInput(PocketenvError, ValueError):
         return f"{self.field}: {self.reason}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class TransportError(PocketenvError):
     """No response arrived. ``maybe_sent`` says whether the platform may have received the request."""
 
@@ -160,7 +159,7 @@ class TransportError(PocketenvError):
         return f"{self.summary()}. {advice}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class DecodeError(PocketenvError):
     """The response does not match the contract. ``reason`` names the place in it, never its content."""
 
@@ -183,7 +182,7 @@ class DecodeError(PocketenvError):
         )
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class WaitTimeout(PocketenvError, TimeoutError):
     """The sandbox was not running after ``seconds``. ``last_status`` is its last known status."""
 
@@ -198,7 +197,7 @@ class WaitTimeout(PocketenvError, TimeoutError):
         return f"the sandbox was not running {after}{status}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class DeadlineExceeded(PocketenvError, TimeoutError):
     """The time limit of `within`, in ``seconds``, was reached before ``operation`` was done or could begin.
 
@@ -222,7 +221,7 @@ class DeadlineExceeded(PocketenvError, TimeoutError):
         return f"{self.summary()}. {advice}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class WorkerLost(PocketenvError):
     """The process for a pipeline died before it returned a result. Its progress is unknown."""
 
@@ -235,7 +234,7 @@ class WorkerLost(PocketenvError):
         return "the worker process of this pipeline died"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class NotSupported(PocketenvError):
     """The sandbox's ``provider`` does not support ``operation``. No request was sent. ``instead`` is an alternative.
 
@@ -254,7 +253,7 @@ class NotSupported(PocketenvError):
         return f"{self.summary()}. {self.instead}" if self.instead else f"{self.summary()}."
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ArchiveError(PocketenvError):
     """An archive could not be created, read or trusted. ``entry`` is the member with the error."""
 
@@ -265,7 +264,7 @@ class ArchiveError(PocketenvError):
         return f"{self.entry}: {self.reason}" if self.entry else self.reason
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class EncryptionError(PocketenvError):
     """A value could not be sealed. ``reason`` never contains the value."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Self, cast
 
-from pocketenv_fp.errors.base import PocketenvError
+from pocketenv_fp.errors.base import PocketenvError, typed_error
 
 __all__ = [
     "CodeFailed",
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class CommandFailed(PocketenvError):
     """A command ended with a non-zero ``exit_code``. Its output is in the fields.
 
@@ -59,7 +59,7 @@ class CommandFailed(PocketenvError):
         return f"the command ended with exit code {self.exit_code}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class CommandTimeout(PocketenvError, TimeoutError):
     """A command still ran after ``seconds``, and was killed with the processes that it had started.
 
@@ -88,7 +88,7 @@ class CommandTimeout(PocketenvError, TimeoutError):
         )
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class JobTimeout(PocketenvError, TimeoutError):
     """The job with this ``id`` still ran after ``seconds``, and runs on."""
 
@@ -101,7 +101,7 @@ class JobTimeout(PocketenvError, TimeoutError):
         return f"the job {self.id} still runs after {self.seconds:g} s"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class CodeFailed(PocketenvError):
     """Code raised an exception of the class ``kind``. The message, traceback and output are in the fields only."""
 
@@ -117,7 +117,7 @@ class CodeFailed(PocketenvError):
         return f"the code raised {self.kind}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class CodeTimeout(PocketenvError, TimeoutError):
     """Code still ran after ``seconds``, and was interrupted. Its context keeps its state.
 
@@ -137,7 +137,7 @@ class CodeTimeout(PocketenvError, TimeoutError):
         return f"{self.summary()}. {state}. Raise timeout=. The output so far is in .stdout and .stderr."
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ContextLost(PocketenvError):
     """The process of a ``context`` ended while it ran code: it crashed, was killed, or was restarted."""
 
@@ -153,7 +153,7 @@ class ContextLost(PocketenvError):
         return f"the process of the context {self.context} ended while the code ran"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ShellLost(PocketenvError):
     """The one shell that runs all commands of a Cloudflare sandbox has ended. No further command can run.
 
@@ -173,7 +173,7 @@ class ShellLost(PocketenvError):
         return f"{where}the sandbox's shell has ended"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ShellBusy(PocketenvError, TimeoutError):
     """The one shell of a Cloudflare sandbox did not respond in ``seconds``, which is longer than the command's limit.
 
@@ -194,7 +194,7 @@ class ShellBusy(PocketenvError, TimeoutError):
         return f"{where}the sandbox's shell was busy for {self.seconds:g} s"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class ServerTimeout(PocketenvError, TimeoutError):
     """No server in the sandbox was ready on ``port`` after ``seconds``. ``last_seen`` says what the last look saw."""
 
@@ -212,7 +212,7 @@ class ServerTimeout(PocketenvError, TimeoutError):
         return f"no server was ready on port {self.port} after {self.seconds:g} s{seen}"
 
 
-@dataclass(eq=False, repr=False)
+@typed_error
 class NotRestored(PocketenvError):
     """`restart` stopped the sandbox, and could not put back the content of ``directory``. It is in ``place``.
 

@@ -13,7 +13,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.explaining.explanation import API, FALLBACK, STORAGE, Explanation, Request, stand_ins
 from pocketenv_fp.explaining.rehearsal import explain
 from pocketenv_fp.runtime.rehearsal import IN_PIECES
-from pocketenv_fp.sandbox.commands.template import quote
+from pocketenv_fp.sandbox.commands.quoting import quote
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Step
 

@@ -33,6 +33,8 @@ EXEC_SECONDS = 300.0
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SECONDS = 20.0
+# An agent without work rests after this time.
+IDLE_SECONDS = 5.0
 PATIENCE_SECONDS = 3.0
 PIECE = 1 << 18
 _START = "import sys; sys.path.append(sys.argv[1]); from agent.program import main; main()"
@@ -160,7 +162,9 @@ class Box:
         number = next(self._numbers)
         answer: asyncio.Future[tuple[dict[str, Any], bytes]] = self._loop.create_future()
         self._waiting[number] = answer
-        self._sending.append((memoryview(frame({**what, "id": number}, payload)), descriptor))
+        request = memoryview(frame({**what, "id": number}, payload))
+        # The first byte wakes an agent that rests. A descriptor that comes with this byte would be lost.
+        self._sending += [(request, None)] if descriptor is None else [(request[:1], None), (request[1:], descriptor)]
         self._send()
         try:
             message, payload_read = await answer
@@ -244,7 +248,7 @@ class Box:
                 sent = (
                     self._line.send(part) if descriptor is None else socket.send_fds(self._line, [part], [descriptor])
                 )
-                # A descriptor travels with the first byte of its frame.
+                # A descriptor travels with the first byte of its part.
                 self._sending[0] = (part[sent:], None)
                 if sent == len(part):
                     self._sending.popleft()
@@ -275,7 +279,6 @@ async def start(kind: Kind, plan: Plan) -> Box:
 def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[bytes]":
     boxed = kind.isolation == "bubblewrap"
     options = {
-        "line": far.fileno(),
         "root": "/" if boxed else str(plan.root),
         "volumes": {} if boxed else link_targets(plan.root, plan.mounts),
         "alone": boxed,
@@ -283,6 +286,7 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
         "shell": shell(),
         "path": _path() if boxed else f"{PATH}:/opt/homebrew/bin",
         "marks": {} if boxed else {processes.MARK: str(plan.root)},
+        "idle_seconds": IDLE_SECONDS,
     }
     # By the mark a platform finds the processes of a killed one.
     environment = {processes.MARK: str(plan.root)}
@@ -296,10 +300,9 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
     return subprocess.Popen(
         [*built, interpreter, "-I", "-S", "-c", _START, library, json.dumps(options)],
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=far.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        pass_fds=[far.fileno()],
         start_new_session=True,
     )
 

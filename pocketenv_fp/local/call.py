@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local.box import Kind, Plan
-from pocketenv_fp.local.faults import ShellFault
+from pocketenv_fp.local.fault_kinds import ShellFault
 from pocketenv_fp.local.machine import Machine, Refused
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import Vault

@@ -38,15 +38,26 @@ A fault is a value. Its docstring and its `works` say whether the work of the re
 meets no fault.
 """
 
-import difflib
 import threading
 from collections import Counter, deque
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-from msgspec import UNSET, UnsetType
+from pocketenv_fp.local.fault_kinds import (
+    BlockedShell,
+    Cut,
+    DeadShell,
+    Drop,
+    Fault,
+    Garbage,
+    Html,
+    LostSession,
+    NoStderr,
+    Refuse,
+    Slow,
+    Truncated,
+)
 
 __all__ = [
     "BlockedShell",
@@ -71,186 +82,6 @@ PREFIX = "/xrpc/"
 EVERYTHING = "*"
 STORAGE = "/cp"
 PLAYED_KEPT = 10_000
-
-_JUNK = b"\x16\x03\x01 what is this? \xff\xfe\x00"
-
-
-class _Value(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """Base of all faults: they compare, hash, and print as their source."""
-
-
-class _Instead(_Value, frozen=True, kw_only=True):
-    """A fault that replaces the true answer, and by default the work."""
-
-    after_work: bool = False
-
-    @property
-    def works(self) -> bool:
-        """Whether the work of the request is done."""
-        return self.after_work
-
-
-class Slow(_Value, frozen=True):
-    """The true answer, `seconds` later. **The work is done**, even for a client that no longer waits.
-
-    It is done at once and only the answer comes late, or with `before_work` when the time is over: the request waits
-    as it would in a queue, in memory, and is done even if the client has given it up.
-
-        >>> Slow(0.5), Slow(2, before_work=True).works
-        (Slow(seconds=0.5), True)
-    """
-
-    seconds: float
-    before_work: bool = False
-    works: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if not self.seconds >= 0:
-            raise ValueError("seconds: is below 0")
-
-
-class Drop(_Instead, frozen=True):
-    """The connection ends before a byte of the answer. **The work is not done**, with `after_work` **it is**.
-
-    An orderly end (FIN), which the client sees as an early end of file; with `reset` a break (RST).
-
-        >>> Drop().works, Drop(after_work=True).works
-        (False, True)
-    """
-
-    reset: bool = False
-
-
-class Cut(_Value, frozen=True, kw_only=True):
-    """The true head with the full length, a part of the body, then the end of the connection. **The work is done.**
-
-    `bytes`: how many of the body are sent; otherwise `fraction` of it. The last byte is never sent. An answer without
-    a body is taken for `{}`. The connection ends in order (FIN), with `reset` it breaks (RST), and a part that is too
-    long for the client to have got it all may arrive shorter.
-    """
-
-    bytes: int | None = None
-    fraction: float = 0.5
-    reset: bool = False
-    works: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.bytes is not None and self.bytes < 0:
-            raise ValueError("bytes: is below 0")
-        if not 0 <= self.fraction < 1:
-            raise ValueError("fraction: is not between 0 and 1")
-
-    def kept(self, size: int) -> int:
-        """Return how many bytes of a body of this size are sent."""
-        return min(int(size * self.fraction) if self.bytes is None else self.bytes, size - 1)
-
-
-class Truncated(_Value, frozen=True):
-    """The first half of the true body with a head that fits it: an answer that is complete and no JSON.
-
-    **The work is done.** An answer without a body is taken for `{}`.
-    """
-
-    works: ClassVar[bool] = True
-
-
-class Refuse(_Instead, frozen=True):
-    """An error in the platform's own words and shape. **The work is not done**, with `after_work` **it is**.
-
-    `status`: 400 to 599. `error` and `message`: otherwise the platform's own for that status. `retry_after`: what the
-    header of that name says, None for no header; by default 30 for a 429, as the platform has it, and none for others.
-    Texts that are no number may be tried as well.
-
-        >>> Refuse(503), Refuse(429, retry_after=1)
-        (Refuse(status=503), Refuse(status=429, retry_after=1))
-    """
-
-    status: int
-    retry_after: int | str | UnsetType | None = UNSET
-    error: str | None = None
-    message: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 400 <= self.status <= 599:
-            raise ValueError("status: is not between 400 and 599")
-        # uvicorn would refuse the header and answer a 500 in its own words.
-        if isinstance(self.retry_after, str) and not (self.retry_after.isascii() and self.retry_after.isprintable()):
-            raise ValueError("retry_after: is no text for a header")
-
-
-class Html(_Instead, frozen=True):
-    """A page of HTML, as a proxy sends it. **The work is not done**, with `after_work` **it is**.
-
-    502, 503 and 504 are a gateway's, 200 a captive portal's.
-    """
-
-    status: int = 200
-
-    def __post_init__(self) -> None:
-        if not 200 <= self.status <= 599 or self.status in {204, 304}:
-            raise ValueError("status: is none of an answer with a body")
-
-
-class Garbage(_Instead, frozen=True):
-    """200 and a body that is declared as JSON, but is not. **The work is not done**, with `after_work` **it is**."""
-
-    body: bytes = _JUNK
-
-
-class LostSession(_Value, frozen=True):
-    """The user's AT Protocol session is gone: the platform cannot write the user's records until the next login.
-
-    createSandbox, exposePort, addVolume, addSecret and putPreferences with a name answer 500 AgentCreationError, and
-    getProfile answers `{}`. **Their work is not done, with one exception: createSandbox leaves a running sandbox**, under
-    the name that the platform chose and without an at-uri. All other methods answer and work as always.
-    The real platform takes 5 seconds for the error, and 20 for the empty profile. This one does not.
-
-        >>> LostSession().works
-        False
-    """
-
-    works: ClassVar[bool] = False
-
-
-class DeadShell(_Value, frozen=True):
-    """Another client has ended the sandbox's one shell: `sandbox.exec` is a 500. **The command is not run.**
-
-    The shell is really dead: every later command and copy is a 500, while the status stays RUNNING. A start does not heal
-    it. A stop and a start do, without the files. On a provider other than Cloudflare only this one answer is a 500.
-
-        >>> DeadShell().works
-        False
-    """
-
-    works: ClassVar[bool] = False
-
-
-class BlockedShell(_Value, frozen=True):
-    """The sandbox's one shell is held: `sandbox.exec` is not answered, nor are those after it. **The command is not run.**
-
-    It ends with a stop of the sandbox, which is a 500 for those that wait. The platform's time limit of a command is a 500
-    too (`exec_seconds`). On a provider other than Cloudflare the answer is a 500 at once.
-
-        >>> BlockedShell().works
-        False
-    """
-
-    works: ClassVar[bool] = False
-
-
-class NoStderr(_Value, frozen=True):
-    """The true answer of `sandbox.exec` without the key `stderr`, as Daytona's is. **The work is done.**
-
-    >>> NoStderr().works
-    True
-    """
-
-    works: ClassVar[bool] = True
-
-
-ShellFault = DeadShell | BlockedShell | NoStderr
-Fault = Slow | Drop | Cut | Truncated | Refuse | Html | Garbage | LostSession | ShellFault
-"""All faults."""
 
 
 class Played(NamedTuple):
@@ -394,6 +225,9 @@ class Faults:
         for name in (method, f"{NAMESPACE}{method}"):
             if name in self._known:
                 return frozenset([name])
+        # Imported here: a platform without a wrong name does not need it.
+        import difflib
+
         short = [name.removeprefix(NAMESPACE) for name in self._known]
         close = difflib.get_close_matches(method.removeprefix(NAMESPACE), short, 1)
         raise ValueError(f"method: there is no {method!r}" + "".join(f"; {name!r} is one" for name in close))

@@ -156,7 +156,7 @@ def _sandbox(row: Row) -> tuple[str, ...]:
         sandbox.provider,
         markup(*(_port(*port) for port in row.ports), between=" "),
         markup(*map(_service, row.services), between=" "),
-        row.owner or "nobody",
+        row.owner or "no owner",
     )
 
 
@@ -212,9 +212,9 @@ def _about(view: View) -> Html:
         ),
         element("h2", "Isolation"),
         _note(element("strong", view.isolation), f": {meaning}"),
-        element("h2", "Who sees what"),
+        element("h2", "Visibility"),
         _note(
-            "This page shows the sandboxes of all users to the user of this machine. The API shows each user their own."
+            "This page shows the sandboxes of all users to every user of this machine. The API shows a user their own."
         ),
     )
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pocketenv_fp.local.agent import file_operations
-from pocketenv_fp.local.agent.archive import pack
 from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.machine import Machine, Refused, bury
 
@@ -46,6 +45,9 @@ async def _arrive(machine: Machine, repo: str, name: str) -> None:
         line = f"git clone --quiet -- {shlex.quote(repo)} {draft} && mv {draft} {shlex.quote(name)}"
         await machine.run(["bash", "-c", line], environment)
         return
+    # Imported here: `tarfile` would make the start of a platform longer.
+    from pocketenv_fp.local.agent.archive import pack
+
     # A box does not see the rest of this machine: the clone is made outside and unpacked into it.
     with tempfile.TemporaryDirectory(prefix=DRAFT, dir=machine.folder.parent.parent) as folder:
         copy, archive = Path(folder) / name, Path(folder) / "archive"

@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import logging
 import os
 import shutil
-import socket
 import tempfile
 import threading
 import weakref
@@ -16,11 +14,9 @@ from collections.abc import Sequence
 from contextvars import Token
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import uvicorn
-
-from pocketenv_fp.local import actors, catalogue, claims, entered, lifecycle, processes, services, storage
+from pocketenv_fp.local import actors, catalogue, claims, entered, lifecycle, processes, services, storage, web_server
 from pocketenv_fp.local.app import App
 from pocketenv_fp.local.box import (
     EXEC_SECONDS,
@@ -35,7 +31,6 @@ from pocketenv_fp.local.box import (
     bubblewrap,
 )
 from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
-from pocketenv_fp.local.connection import Connection
 from pocketenv_fp.local.faults import Faults
 from pocketenv_fp.local.methods import METHODS, PROVIDERS
 from pocketenv_fp.local.request_log import Listener
@@ -46,19 +41,9 @@ from pocketenv_fp.local.vault import open_vault
 HANDLE = "you.localhost"
 STATE = "state.sqlite3"
 LOCK = "lock"
-IDLE_SECONDS = 5
-BACKLOG = 2048
-# The number of connections that asyncio accepts at once. It goes on after an error, so it is also the number of reports.
-AT_ONCE = 32
-# The interval of log lines about missing file descriptors or memory for new connections.
-COMPLAINT_SECONDS = 30.0
 # The time for open requests to end once their processes are gone.
 GRACE_SECONDS = 0.5
-# Of a WebSocket. Keys are short, and a client may paste a file.
-LARGEST_MESSAGE = 1024 * 1024
 
-
-_EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _log = logging.getLogger("pocketenv_fp.local")
 
 
@@ -86,7 +71,7 @@ class Platform:
         self._pid = os.getpid()
         self._closing = threading.Lock()
         self._temporary = data is None
-        self._socket = _listen(port)
+        self._socket = web_server.listen(port)
         self._lock: int | None = None
         folder = tempfile.mkdtemp(prefix="pocketenv-") if data is None else os.fspath(data)
         self.data = Path(folder).resolve()
@@ -104,22 +89,7 @@ class Platform:
         self.public_key = self._world.vault.public_key
         self.token = actors.token(self._world, actors.add_user(store, HANDLE))
         self._app = App(self._world, METHODS, rate_limit)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._app,
-                http=Connection,
-                ws=_web_socket(),
-                ws_max_size=LARGEST_MESSAGE,
-                loop="asyncio",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=IDLE_SECONDS,
-                backlog=AT_ONCE,
-            )
-        )
+        self._server = web_server.serving(self._app)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="pocketenv-platform", daemon=True)
@@ -249,7 +219,7 @@ class Platform:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(Complaints())
+        self._loop.set_exception_handler(web_server.Complaints())
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -262,8 +232,7 @@ class Platform:
         while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for its start
             await asyncio.sleep(0.001)
         if self._server.started:
-            # uvicorn made the queue of waiting connections as short as AT_ONCE.
-            self._socket.listen(BACKLOG)
+            web_server.lengthen_queue(self._socket)
         self._ready.set()
         reviving = asyncio.create_task(services.revive(self._world))
         await serving
@@ -311,24 +280,6 @@ class Platform:
         os.close(nothing)
 
 
-class Complaints:
-    """Handler for errors of the event loop. Without file descriptors it is called thousands of times a second."""
-
-    def __init__(self) -> None:
-        self._quiet_until = 0.0
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, ValueError) and "_start_serving" in context.get("message", ""):
-            # A pause after such an error is over, and the platform has closed by then.
-            return
-        if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
-            loop.default_exception_handler(context)
-        elif loop.time() >= self._quiet_until:
-            self._quiet_until = loop.time() + COMPLAINT_SECONDS
-            _log.warning("new connections have to wait: %s", error.strerror)
-
-
 _living: "weakref.WeakSet[Platform]" = weakref.WeakSet()
 
 
@@ -339,31 +290,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _web_socket() -> Any:
-    # Without the package the platform serves everything but terminals.
-    try:
-        from pocketenv_fp.local.terminal_connection import TerminalConnection
-    except ModuleNotFoundError:
-        return "none"
-    return TerminalConnection
-
-
-def _listen(port: int) -> socket.socket:
-    # The protocol is named because asyncio turns Nagle's algorithm off only for sockets that say they are TCP;
-    # an answer in two segments would otherwise wait 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(BACKLOG)
-        listener.settimeout(0)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def _claim(data: Path) -> None:
@@ -389,7 +315,7 @@ def _kind(
     isolation: Isolation | None, network: Network, limits: Limits, container: Container, exec_seconds: float
 ) -> Kind:
     if isolation == "bubblewrap" and bubblewrap() is None:
-        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system lets nobody make namespaces")
+        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system does not allow namespaces")
     chosen = isolation or best_isolation()
     if network == "private" and chosen == "processes":
         raise OSError("network 'private' needs isolation 'bubblewrap', which cannot be had here")

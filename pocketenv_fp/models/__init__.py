@@ -9,7 +9,6 @@ from __future__ import annotations
 from pocketenv_fp.models.parts import (
     Backup,
     DirectoryEntry,
-    EntryKind,
     File,
     Integration,
     Port,
@@ -22,7 +21,11 @@ from pocketenv_fp.models.parts import (
     Variable,
     Volume,
 )
-from pocketenv_fp.models.record import Page, Record
+from pocketenv_fp.models.parts import (
+    EntryKind as EntryKind,
+)
+from pocketenv_fp.models.record import Page
+from pocketenv_fp.models.record import Record as Record
 from pocketenv_fp.models.running import (
     CodeError,
     CodeResult,
@@ -41,7 +44,6 @@ __all__ = [
     "CodeResult",
     "DirectoryEntry",
     "Display",
-    "EntryKind",
     "ExecResult",
     "File",
     "Integration",
@@ -52,7 +54,6 @@ __all__ = [
     "Port",
     "Preferences",
     "Profile",
-    "Record",
     "Sandbox",
     "Secret",
     "Service",

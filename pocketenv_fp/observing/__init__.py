@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pocketenv_fp.observing.events import LOG as LOG
 from pocketenv_fp.observing.events import (
     Begun,
     Done,

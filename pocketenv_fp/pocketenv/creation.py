@@ -10,10 +10,11 @@ from returns.result import Failure, Result
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import InvalidInput, NotSupported, PocketenvError
 from pocketenv_fp.models import Preferences, Sandbox
+from pocketenv_fp.pocketenv.cloning import cloner
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
 from pocketenv_fp.pocketenv.existing import existing_or
 from pocketenv_fp.pocketenv.first_values import FirstValues
-from pocketenv_fp.pocketenv.new_sandbox import Clone, NewSandbox
+from pocketenv_fp.pocketenv.new_sandbox import NewSandbox
 from pocketenv_fp.pocketenv.options import creation
 from pocketenv_fp.pocketenv.preferences import Topic
 from pocketenv_fp.providers import provider_of
@@ -21,7 +22,7 @@ from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.runtime import marks, own_sandboxes
 from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
-__all__ = ["clone_by", "create", "create_sandbox"]
+__all__ = ["create", "create_sandbox"]
 
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PROVIDER = "cloudflare"
@@ -113,7 +114,7 @@ def create(
     >>> create("")
     <Failure: name: Expected `str` of length >= 1.>
     """
-    clone = _cloner.clone if repo is not None and not reuse and own_sandboxes.are_wanted() else None
+    clone = cloner() if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
     marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
@@ -135,20 +136,6 @@ def create(
 
 
 create_sandbox = create
-
-
-class _Cloner:
-    """The function that clones a repository. It needs modules above this one, so they register it here."""
-
-    clone: Clone | None = None
-
-
-_cloner = _Cloner()
-
-
-def clone_by(clone: Clone) -> None:
-    """Set the function that clones a repository into a new sandbox."""
-    _cloner.clone = clone
 
 
 def _unsupported(

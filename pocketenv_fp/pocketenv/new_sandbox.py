@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import structs
 from returns.result import Failure, Result, Success
@@ -16,6 +16,7 @@ from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.xrpc import procedure, send
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.cloning import Clone
 from pocketenv_fp.pocketenv.first_values import FirstValues
 from pocketenv_fp.pocketenv.leftover import without_leftover
 from pocketenv_fp.pocketenv.preferences import put_preferences
@@ -25,7 +26,7 @@ from pocketenv_fp.runtime.deadline import patient, unlimited
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
 
-__all__ = ["Clone", "NewSandbox", "noting"]
+__all__ = ["NewSandbox", "noting"]
 
 CREATE = "sandbox.createSandbox"
 
@@ -43,12 +44,6 @@ def noting(made: list[Sandbox]) -> Generator[None, None, None]:
         yield
     finally:
         _made.reset(before)
-
-
-class Clone(Protocol):
-    """A function that clones a repository into a sandbox. Returns the Sandbox afterwards."""
-
-    def __call__(self, sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]: ...
 
 
 class NewSandbox:

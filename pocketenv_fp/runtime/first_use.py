@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-from traceback import walk_tb
 from typing import Any
 
 from returns.result import Failure, Result
@@ -47,7 +46,9 @@ def unopened_failure(error: OSError | ImportError, operation: str) -> Result[Any
 
 def _reason_of_import(error: OSError | ImportError) -> str | None:
     importer, is_import = "", isinstance(error, ImportError)
-    for frame, _ in walk_tb(error.__traceback__):
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame, traceback = traceback.tb_frame, traceback.tb_next
         # The first frame below the import statement. Python removes its own frames from an ImportError.
         if frame.f_code.co_name == "<module>" or "importlib" in frame.f_code.co_filename:
             is_import = True

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from pocketenv_fp.extras import install_command
-
 __all__ = ["needed"]
 
 
@@ -15,6 +13,8 @@ def needed(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        from pocketenv_fp.extras import install_command
+
         package = module.partition(".")[0]
         install = install_command(extra) if extra else f"pip install {package}"
         raise ImportError(f"{package} is not installed: {install}", name=error.name) from None

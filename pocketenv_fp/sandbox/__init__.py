@@ -6,130 +6,86 @@ A docstring names the special failures of its function. Each may also return San
 Unauthorized, RateLimited, ServerError, TransportError or DecodeError.
 """
 
-from pocketenv_fp.pocketenv.creation import clone_by
-from pocketenv_fp.sandbox.backups import create_backup, list_backups, restore_backup
-from pocketenv_fp.sandbox.commands.code import restart_context, run_code
-from pocketenv_fp.sandbox.commands.exec import exec, sh
-from pocketenv_fp.sandbox.commands.exec_script import exec_script
-from pocketenv_fp.sandbox.commands.jobs import (
-    cancel,
-    follow,
-    forget,
-    get_job,
-    job_output,
-    list_jobs,
-    send_input,
-    submit,
-    wait_for_job,
-)
-from pocketenv_fp.sandbox.commands.service_logs import service_logs
-from pocketenv_fp.sandbox.commands.spawn import spawn
-from pocketenv_fp.sandbox.copying.copy_to import copy_to
-from pocketenv_fp.sandbox.copying.download import download
-from pocketenv_fp.sandbox.copying.upload import upload
-from pocketenv_fp.sandbox.file_system.directory import list_directory
-from pocketenv_fp.sandbox.file_system.reading import exists, read_bytes, read_text
-from pocketenv_fp.sandbox.file_system.writing import write_file
-from pocketenv_fp.sandbox.files import delete_file, get_file, iter_files, list_files, set_file
-from pocketenv_fp.sandbox.integrations import create_integration, list_integrations
-from pocketenv_fp.sandbox.keys import get_ssh_keys, get_tailscale_auth_key, set_ssh_keys, set_tailscale_auth_key
-from pocketenv_fp.sandbox.lifecycle import claim, delete, refresh, start, stop, wait_until_running
-from pocketenv_fp.sandbox.ports import expose, list_ports, unexpose, vscode
-from pocketenv_fp.sandbox.readiness import wait_for_http, wait_for_port
-from pocketenv_fp.sandbox.repository import clone
-from pocketenv_fp.sandbox.restarting import restart
-from pocketenv_fp.sandbox.secrets import delete_secret, get_secret, iter_secrets, list_secrets, set_secret
-from pocketenv_fp.sandbox.services import (
-    delete_service,
-    get_service,
-    list_services,
-    restart_service,
-    set_service,
-    start_service,
-    stop_service,
-)
-from pocketenv_fp.sandbox.settings import get_preferences, rename, update_settings
-from pocketenv_fp.sandbox.variables import delete_variable, get_variable, iter_variables, list_variables, set_variable
-from pocketenv_fp.sandbox.volumes import delete_volume, get_volume, iter_volumes, list_volumes, set_volume
+from __future__ import annotations
 
-__all__ = [
-    "cancel",
-    "claim",
-    "copy_to",
-    "create_backup",
-    "create_integration",
-    "delete",
-    "delete_file",
-    "delete_secret",
-    "delete_service",
-    "delete_variable",
-    "delete_volume",
-    "download",
-    "exec",
-    "exec_script",
-    "exists",
-    "expose",
-    "follow",
-    "forget",
-    "get_file",
-    "get_job",
-    "get_preferences",
-    "get_secret",
-    "get_service",
-    "get_ssh_keys",
-    "get_tailscale_auth_key",
-    "get_variable",
-    "get_volume",
-    "iter_files",
-    "iter_secrets",
-    "iter_variables",
-    "iter_volumes",
-    "job_output",
-    "list_backups",
-    "list_directory",
-    "list_files",
-    "list_integrations",
-    "list_jobs",
-    "list_ports",
-    "list_secrets",
-    "list_services",
-    "list_variables",
-    "list_volumes",
-    "read_bytes",
-    "read_text",
-    "refresh",
-    "rename",
-    "restart",
-    "restart_context",
-    "restart_service",
-    "restore_backup",
-    "run_code",
-    "send_input",
-    "service_logs",
-    "set_file",
-    "set_secret",
-    "set_service",
-    "set_ssh_keys",
-    "set_tailscale_auth_key",
-    "set_variable",
-    "set_volume",
-    "sh",
-    "spawn",
-    "start",
-    "start_service",
-    "stop",
-    "stop_service",
-    "submit",
-    "unexpose",
-    "update_settings",
-    "upload",
-    "vscode",
-    "wait_for_http",
-    "wait_for_job",
-    "wait_for_port",
-    "wait_until_running",
-    "write_file",
-]
+from typing import TYPE_CHECKING
+
+from pocketenv_fp.exports import exports
+from pocketenv_fp.pocketenv.cloning import Clone, clone_by
+
+if TYPE_CHECKING:
+    from pocketenv_fp.sandbox.backups import *
+    from pocketenv_fp.sandbox.commands.code import *
+    from pocketenv_fp.sandbox.commands.exec import exec as exec
+    from pocketenv_fp.sandbox.commands.exec_script import *
+    from pocketenv_fp.sandbox.commands.jobs import *
+    from pocketenv_fp.sandbox.commands.service_logs import *
+    from pocketenv_fp.sandbox.commands.sh import *
+    from pocketenv_fp.sandbox.commands.spawn import *
+    from pocketenv_fp.sandbox.copying.copy_to import *
+    from pocketenv_fp.sandbox.copying.download import *
+    from pocketenv_fp.sandbox.copying.upload import *
+    from pocketenv_fp.sandbox.file_system.directory import list_directory as list_directory
+    from pocketenv_fp.sandbox.file_system.reading import *
+    from pocketenv_fp.sandbox.file_system.writing import *
+    from pocketenv_fp.sandbox.files import *
+    from pocketenv_fp.sandbox.integrations import *
+    from pocketenv_fp.sandbox.keys import *
+    from pocketenv_fp.sandbox.lifecycle import (
+        claim as claim,
+        delete as delete,
+        refresh as refresh,
+        start as start,
+        stop as stop,
+        wait_until_running as wait_until_running,
+    )
+    from pocketenv_fp.sandbox.ports import *
+    from pocketenv_fp.sandbox.readiness import *
+    from pocketenv_fp.sandbox.restarting import restart as restart
+    from pocketenv_fp.sandbox.secrets import *
+    from pocketenv_fp.sandbox.services import *
+    from pocketenv_fp.sandbox.settings import *
+    from pocketenv_fp.sandbox.variables import *
+    from pocketenv_fp.sandbox.volumes import *
+else:
+    __all__, __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "backups": "create_backup list_backups restore_backup",
+            "commands.code": "restart_context run_code",
+            "commands.exec": "exec",
+            "commands.exec_script": "exec_script",
+            "commands.jobs": "cancel follow forget get_job job_output list_jobs send_input submit wait_for_job",
+            "commands.service_logs": "service_logs",
+            "commands.sh": "sh",
+            "commands.spawn": "spawn",
+            "copying.copy_to": "copy_to",
+            "copying.download": "download",
+            "copying.upload": "upload",
+            "file_system.directory": "list_directory",
+            "file_system.reading": "exists read_bytes read_text",
+            "file_system.writing": "write_file",
+            "files": "delete_file get_file iter_files list_files set_file",
+            "integrations": "create_integration list_integrations",
+            "keys": "get_ssh_keys get_tailscale_auth_key set_ssh_keys set_tailscale_auth_key",
+            "lifecycle": "claim delete refresh start stop wait_until_running",
+            "ports": "expose list_ports unexpose vscode",
+            "readiness": "wait_for_http wait_for_port",
+            "restarting": "restart",
+            "secrets": "delete_secret get_secret iter_secrets list_secrets set_secret",
+            "services": "delete_service get_service list_services restart_service set_service start_service stop_service",
+            "settings": "get_preferences rename update_settings",
+            "variables": "delete_variable get_variable iter_variables list_variables set_variable",
+            "volumes": "delete_volume get_volume iter_volumes list_volumes set_volume",
+        },
+    )
+
+
+def _cloner() -> Clone:
+    from pocketenv_fp.sandbox.repository import clone
+
+    return clone
+
 
 # `create` is below this package. In `managed` and `fan_out` it needs operations on the new sandbox.
-clone_by(clone)
+clone_by(_cloner)

@@ -11,10 +11,10 @@ from functools import partial
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import NotSupported, PocketenvError
 from pocketenv_fp.models import File, Page, Sandbox
+from pocketenv_fp.pocketenv import files as pocketenv
 from pocketenv_fp.pocketenv.files import stored_path
 from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.providers import CLOUDFLARE, provider_of

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Secret
+from pocketenv_fp.pocketenv import secrets as pocketenv
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
+from pocketenv_fp.pocketenv import services as pocketenv
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.needs import Need

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from returns.result import Failure, Result
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Sandbox, Variable
+from pocketenv_fp.pocketenv import variables as pocketenv
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.iteration import iterates_over

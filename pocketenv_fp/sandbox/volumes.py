@@ -8,11 +8,11 @@ from functools import partial
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
 from pocketenv_fp.http.paging import collected
 from pocketenv_fp.models import Page, Sandbox, Volume
+from pocketenv_fp.pocketenv import volumes as pocketenv
 from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported

@@ -52,6 +52,8 @@ def console(
     end the terminal is restored. On Cloudflare the platform does not report the end of the shell: leave with Ctrl-]
     after ``exit``. A shell that is left there runs on until the sandbox stops. The shell is not the one of `exec`.
 
+    The terminal must be ready within ``Config.read_timeout``, and before the deadline of ``within``.
+
     Needs the extra ``console``, and raises ImportError without it.
 
     Failures: NotSupported for a provider whose terminal is not known; InvalidInput if standard input or output is not a
@@ -118,7 +120,7 @@ def _talked(connect: Connect, link: Link, known: Settings, terminal: Terminal, n
             return line
         try:
             terminal.write(f"Connected to {printable(name)}. Ctrl-] leaves.\n".encode())
-            return Conversation(line, link, terminal).run()
+            return Conversation(line, link, terminal, known.read_timeout).run()
         except OSError as error:
             return InvalidInput("stdin", f"the terminal cannot be used: {error.strerror}")
 

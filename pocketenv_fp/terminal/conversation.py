@@ -29,7 +29,6 @@ LEAVE = b"\x1d"
 """The key that closes the console: Ctrl-]."""
 
 PIECE = 1 << 16
-READY_SECONDS = 30.0
 # After the end of the shell the platform sends nothing more.
 SILENCE_SECONDS = 1.0
 JOIN_SECONDS = 2.0
@@ -41,13 +40,14 @@ class Conversation:
     """The exchange over one WebSocket. `run` returns at its end.
 
     The thread of `run` reads keys and sends them. A second thread shows the output. It wakes the first one with a byte
-    in a pipe.
+    in a pipe. `read_timeout` is the time for the first message, in seconds.
     """
 
-    def __init__(self, line: ClientConnection, link: Link, terminal: Terminal) -> None:
+    def __init__(self, line: ClientConnection, link: Link, terminal: Terminal, read_timeout: float) -> None:
         self._line = line
         self._link = link
         self._terminal = terminal
+        self._read_timeout = read_timeout
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         self._is_ready = not link.has_ready
@@ -82,7 +82,7 @@ class Conversation:
 
     def _until_ready(self) -> PocketenvError | None:
         with self._events() as events:
-            until = time.monotonic() + READY_SECONDS
+            until = time.monotonic() + self._read_timeout
             while not self._is_ready and not self._is_over:
                 if late := exceeded(OPERATION):
                     return late

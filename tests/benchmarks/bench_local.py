@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import socket
 import statistics
 import subprocess
@@ -24,6 +25,8 @@ from pocketenv_fp.local.box import Isolation, bubblewrap
 
 ROUNDS = 300
 STARTS = 7
+FRESH_STARTS = 10
+WOKEN = 5
 CLIENTS = 200
 BOXES = 200
 NEW_SANDBOX = b'{"base": "openclaw"}'
@@ -115,6 +118,45 @@ def start_command(isolation: Isolation) -> float:
     return seconds
 
 
+def first_answer(isolation: Isolation) -> float:
+    """From the start of Python to the answer of a query."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "pocketenv_fp.local", "--quiet", "--isolation", isolation]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        address = urlsplit(shlex.split(process.stdout.readline())[1].partition("=")[2])
+        query = f"GET /xrpc/io.pocketenv.sandbox.getSandboxes HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n"
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(query.encode())
+            assert connection.recv(1024).startswith(b"HTTP/1.1 200 ")
+        seconds = time.perf_counter() - began
+        process.terminate()
+    return seconds
+
+
+def floor() -> float:
+    """A bare Python that imports the web server of the standard library."""
+    return taken(lambda: subprocess.run([sys.executable, "-c", "import http.server"], check=True))
+
+
+def fresh_starts(isolation: Isolation) -> str:
+    """The shortest and the median of fresh starts to the first answer, and the same of the floor."""
+    answers, floors = zip(*((first_answer(isolation), floor()) for _ in range(FRESH_STARTS)), strict=True)
+    texts = [f"min {min(row) * 1e3:.0f} ms, median {statistics.median(row) * 1e3:.0f} ms" for row in (answers, floors)]
+    return f"{texts[0]} ({texts[1]} for Python with http.server alone)"
+
+
+def woken_exec(platform: local.Platform, sandbox: str) -> float:
+    """One command in a sandbox whose agent rests."""
+    while not agents_rest(platform, [sandbox]):
+        time.sleep(0.1)
+    # The platform has closed an older connection.
+    line = Line(platform)
+    seconds = taken(lambda: line.post(f"exec?id={sandbox}", TRUE))
+    line.close()
+    return seconds
+
+
 def first_exec(line: Line) -> float:
     """One command in a sandbox whose box is not built yet."""
     sandbox = line.create()
@@ -154,23 +196,38 @@ def at_once(platform: local.Platform, sandbox: str) -> float:
     return asyncio.run(all_of_them())
 
 
-def memory(platform: local.Platform, line: Line) -> str:
-    """What the processes of idle boxes hold: each its own share (PSS), and all that it maps (RSS)."""
-    boxes = [line.create() for _ in range(10)]
+def agents_rest(platform: local.Platform, sandboxes: list[str]) -> bool:
+    """Whether no agent of these sandboxes is a Python program."""
+    pids = [pid for each in sandboxes for pid in processes.find_marked(platform.data / "sandboxes" / each)]
+    return not any(program_of(pid).startswith("python") for pid in pids)
+
+
+def program_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def proportional(pids: set[int]) -> float:
+    """The sum of the proportional set sizes (PSS) of processes, in MB."""
+    rows = (row for pid in pids for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
+    return sum(int(row.split()[1]) for row in rows if row.startswith("Pss:")) / 1024
+
+
+def memory(platform: local.Platform) -> str:
+    """The memory of the platform and of its sandboxes, whose agents rest after one command in each."""
+    line = Line(platform)
+    boxes = [line.create() for _ in range(BOXES)]
     for box in boxes:
         line.post(f"exec?id={box}", TRUE)
-    sums = {"Pss": 0, "Rss": 0}
-    count = 0
-    for box in boxes:
-        for pid in processes.find_marked(platform.data / "sandboxes" / box):
-            count += 1
-            for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                name, _, size = row.partition(":")
-                if name in sums:
-                    sums[name] += int(size.split()[0])
-        line.post(f"deleteSandbox?id={box}")
-    mega = {name: size / 1024 / len(boxes) for name, size in sums.items()}
-    return f"{count / len(boxes):.0f} processes, PSS {mega['Pss']:.1f} MB, RSS {mega['Rss']:.1f} MB"
+    line.close()
+    while not agents_rest(platform, boxes):
+        time.sleep(1)
+    pids = processes.find_marked(platform.data)
+    size, whole = proportional(pids), proportional(pids | {os.getpid()})
+    platform.remove_sandboxes()
+    return f"PSS {whole:.0f} MB, {size / BOXES:.2f} MB each and the rest the platform's, {len(pids)} processes"
 
 
 def measure(isolation: Isolation) -> None:
@@ -178,6 +235,7 @@ def measure(isolation: Isolation) -> None:
     start_here(isolation)
     tell("start-up in a process that has loaded it", *in_turns(lambda: start_here(isolation), STARTS))
     tell("start-up of the command, to its first export", *in_turns(lambda: start_command(isolation), STARTS))
+    print(f"  {FRESH_STARTS} fresh starts of the command, to its first answer: {fresh_starts(isolation)}")
     with local.platform(isolation=isolation) as platform:
         line = Line(platform)
         sandbox = line.create()
@@ -194,9 +252,10 @@ def measure(isolation: Isolation) -> None:
         line = Line(platform)
         life = in_turns(lambda: taken(lambda: whole_life(line)), BOXES)
         tell(f"one of {BOXES} sandboxes created, used once and deleted in turn", *life)
-        if Path("/proc/self/smaps_rollup").exists():
-            print(f"  an idle box: {memory(platform, line)}")
         line.close()
+        if Path("/proc/self/smaps_rollup").exists():
+            tell("one exec of true after a pause", *in_turns(lambda: woken_exec(platform, sandbox), WOKEN))
+            print(f"  {BOXES} sandboxes that were used once: {memory(platform)}")
 
 
 def main() -> None:

@@ -63,6 +63,10 @@ CHECKS = {
     "wrong types of arguments": """
         raises(lambda: box | exec(3))
         raises(lambda: pocketenv.list_sandboxes(limit="3"))
+        raises(lambda: box | exec("echo", ["a", 1]))
+    """,
+    "an unknown option": """
+        raises(lambda: box | start(keepalive=True))
     """,
     "`get-sandbox` of a missing one": """
         get_sandbox("no-such-box") == Success(None)
@@ -96,12 +100,17 @@ CHECKS = {
         (box | exec("echo", ["a  b", "$HOME", "; exit 3"])).unwrap().stdout == "a  b $HOME ; exit 3\\n"
     """,
     "an answer without an exit code": "tests/sandbox/commands/test_commands.py::test_exec_unreadable_answer",
+    "an answer that is not JSON": "tests/http/test_xrpc.py::test_a_200_that_is_no_object_is_a_decode_error",
     "how long `exec` may take": """
         fails(box | exec("sleep 60", timeout=0.2), CommandTimeout)
     """,
     "what a command leaves in the shell": """
         ran = box | exec("cd /tmp; export A=1; exit 3")
         (box | exec("pwd; echo ${A-unset}")).unwrap().stdout == "/workspace\\nunset\\n"
+    """,
+    "where a command runs on Cloudflare": """
+        Path("a").write_text("a")
+        (box | upload("a", "x/") | exec("pwd")).unwrap().stdout == "/workspace\\n"
     """,
     "the output of a command": """
         (box | exec("printf 'a\\n\\n'")).unwrap().stdout == "a\\n\\n"
@@ -198,6 +207,11 @@ CHECKS = {
         Path("a").write_text("a")
         up = box | upload("a", "b") | upload("a", "c/")
         (box | exec("find . -type f | sort")).unwrap().stdout == "./b\\n./c/a\\n"
+    """,
+    "an `upload` of a path that does not exist": """
+        before = sent()
+        fails(box | upload("missing", "x"), ArchiveError)
+        sent() == before
     """,
     "files that are left out": """
         Path("app").mkdir()

@@ -18,6 +18,7 @@ import pytest
 import pocketenv_fp
 from pocketenv_fp import ApiError, PocketenvError, local, pocketenv, sandbox
 from pocketenv_fp.providers import provider_of
+from tests.names import public_names
 from tests.places import ROOT
 
 PROVIDERS = ["cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "blaxel", "hopx", "runloop"]
@@ -158,7 +159,7 @@ def rows(page: str) -> list[list[str]]:
 
 def test_page_of_errors_has_the_whole_tree() -> None:
     """Every public error has a row, and its dashes are its depth in the tree."""
-    public = [getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__]
+    public = [getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)]
     errors = [each for each in public if isinstance(each, type) and issubclass(each, PocketenvError)]
     depths = {each.__name__: sum(issubclass(base, ApiError) for base in each.__mro__) for each in errors}
     listed = [re.match(r"((?:— )*)`(\w+)`", row[0]) for row in rows("errors.md")]

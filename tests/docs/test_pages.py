@@ -14,6 +14,7 @@ import pytest
 
 import pocketenv_fp
 from pocketenv_fp import pocketenv, sandbox
+from tests.names import public_names
 from tests.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,12 @@ def pages(site: Path) -> dict[str, str]:
 def public() -> set[str]:
     """Where each public name is defined, or, in the two namespaces, where it is found."""
     found = {f"{module.__name__}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
-    for name in {*pocketenv_fp.__all__} - {*pocketenv.__all__, *sandbox.__all__, "pocketenv", "sandbox"}:
+    for name in {*public_names(pocketenv_fp)} - {
+        *public_names(pocketenv),
+        *public_names(sandbox),
+        "pocketenv",
+        "sandbox",
+    }:
         home = inspect.getmodule(getattr(pocketenv_fp, name))
         # `identity` is a value, of a module's own.
         found.add(f"{home.__name__ if home else 'pocketenv_fp.steps.step'}.{name}")
@@ -65,7 +71,7 @@ def test_every_public_name_has_its_place_with_signature_and_examples(site: Path)
     text = "\n".join(pages(site).values())
     assert {name for name in public() if f'id="{name}"' not in text} == set()
     # The page marks the prompts of an example: it is shown as a session.
-    assert pages(site)["api/sandbox.html"].count('<span class="gp">') > len(sandbox.__all__)
+    assert pages(site)["api/sandbox.html"].count('<span class="gp">') > len(public_names(sandbox))
     assert "&gt;&gt;&gt;" not in re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
     for name in ("exec", "start", "copy_to"):
         block = text[text.index(f'id="pocketenv_fp.sandbox.{name}"') :][:20_000]

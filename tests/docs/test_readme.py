@@ -53,11 +53,13 @@ def test_every_block_is_a_snippet_or_a_command() -> None:
 def test_it_starts_with_two_commands_of_one_line_each() -> None:
     assert [language for language, _ in BLOCKS[:2]] == ["sh", "sh"]
     assert [command.count("\n") for command in COMMANDS] == [1, 1]
+    # A code host shows about 96 characters of a line.
+    assert max(map(len, COMMANDS)) <= 96
 
 
 def test_first_command_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """The command runs the demo, and the block below it is what the demo prints."""
-    assert COMMANDS[0].endswith(" && .venv/bin/python -m pocketenv_fp demo\n")
+    assert COMMANDS[0].endswith(" && .venv/bin/pocketenv-fp demo\n")
     assert main(["demo"]) == 0
     assert [capsys.readouterr().out] == PRINTED
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import inspect
 import pickle
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from returns.primitives.exceptions import UnwrapFailedError
@@ -56,6 +59,7 @@ from pocketenv_fp import (
     to_map,
 )
 from pocketenv_fp.errors import Place, tree
+from tests.names import public_names
 
 EXAMPLES: list[PocketenvError] = [
     NotLoggedIn(),
@@ -271,9 +275,9 @@ def test_what_is_no_result_map_is_a_mistake(shape: dict[str, object]) -> None:
 
 
 def test_the_names_that_are_exported() -> None:
-    assert pocketenv_fp.__all__ == sorted(pocketenv_fp.__all__)
-    assert all(hasattr(pocketenv_fp, name) for name in pocketenv_fp.__all__)
-    assert set(pocketenv_fp.sandbox.__all__) <= set(pocketenv_fp.__all__)
+    assert public_names(pocketenv_fp) == sorted(public_names(pocketenv_fp))
+    assert all(hasattr(pocketenv_fp, name) for name in public_names(pocketenv_fp))
+    assert set(public_names(pocketenv_fp.sandbox)) <= set(public_names(pocketenv_fp))
 
 
 def test_both_namespaces_have_the_clojure_functions() -> None:
@@ -281,5 +285,31 @@ def test_both_namespaces_have_the_clojure_functions() -> None:
         delete-secret get-ssh-keys put-ssh-keys get-tailscale-auth-key put-tailscale-auth-key"""
     sandbox = """start stop delete wait-until-running exec expose unexpose list-ports vscode list-secrets set-secret
         delete-secret get-ssh-keys set-ssh-keys get-tailscale-auth-key set-tailscale-auth-key"""
-    assert {name.replace("-", "_") for name in pocketenv.split()} <= set(pocketenv_fp.pocketenv.__all__)
-    assert {name.replace("-", "_") for name in sandbox.split()} <= set(pocketenv_fp.sandbox.__all__)
+    assert {name.replace("-", "_") for name in pocketenv.split()} <= set(public_names(pocketenv_fp.pocketenv))
+    assert {name.replace("-", "_") for name in sandbox.split()} <= set(public_names(pocketenv_fp.sandbox))
+
+
+@EACH
+def test_typed_error_has_the_signature_of_a_dataclass(error: PocketenvError) -> None:
+    kind = type(error)
+    like = dataclasses.make_dataclass(kind.__name__, [], bases=(kind,), eq=False, repr=False)
+    assert inspect.signature(kind) == inspect.signature(like)
+    assert str(inspect.signature(kind)) == str(inspect.signature(like))
+
+
+def test_typed_error_refuses_wrong_arguments() -> None:
+    wrong: Any = InvalidInput
+    with pytest.raises(TypeError, match=r"^InvalidInput: missing a required argument: 'reason'$"):
+        wrong("name")
+    with pytest.raises(TypeError, match=r"^InvalidInput: got an unexpected keyword argument 'value'$"):
+        wrong("name", "reason", value="x")
+
+
+def test_typed_error_with_a_subclass_of_the_caller() -> None:
+    @dataclasses.dataclass(eq=False, repr=False)
+    class Slow(InvalidInput):
+        hints: list[str] = dataclasses.field(default_factory=list[str])
+
+    assert Slow("name", "reason").hints == []
+    assert repr(Slow("name", reason="no", hints=["a"])) == "Slow(field='name', reason='no', hints=['a'])"
+    assert list(inspect.signature(Slow).parameters) == ["field", "reason", "hints"]

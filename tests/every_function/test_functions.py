@@ -43,6 +43,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from tests import servers
+from tests.names import public_names
 from tests.places import TESTS
 from tests.servers import BOX, VIEW, Server, client, reply
 
@@ -256,8 +257,8 @@ ALL: dict[str, tuple[Function, tuple[Any, ...]]] = {
 
 
 def test_these_are_all_functions() -> None:
-    assert sorted({*ACCOUNT, *OFFLINE}) == sorted(pocketenv.__all__)
-    assert sorted(OPERATIONS) == sorted(sandbox.__all__)
+    assert sorted({*ACCOUNT, *OFFLINE}) == sorted(public_names(pocketenv))
+    assert sorted(OPERATIONS) == sorted(public_names(sandbox))
 
 
 @pytest.mark.parametrize("function", [function for function, _ in ALL.values()], ids=ALL)

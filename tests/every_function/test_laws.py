@@ -9,7 +9,7 @@ import copy
 import pickle
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -46,10 +46,11 @@ from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.models import Piece
 from pocketenv_fp.runtime.progress import Progress
 from tests.examples import examples
+from tests.names import public_names
 
 # An iterator is no step: what it gives is not one Result but many. `sh` makes steps of `exec`.
-OTHERS = {"sh", *(name for name in sandbox.__all__ if name.startswith("iter_"))}
-NAMES = sorted({*sandbox.__all__, "create", "get_sandbox"} - OTHERS)
+OTHERS = {"sh", *(name for name in public_names(sandbox) if name.startswith("iter_"))}
+NAMES = sorted({*public_names(sandbox), "create", "get_sandbox"} - OTHERS)
 EACH = pytest.mark.parametrize("name", NAMES)
 FEW = settings(max_examples=examples(20), deadline=None)
 
@@ -136,29 +137,30 @@ def in_its_place(operation: Any, place: str, secret: str) -> object:
     return {"NAME": secret} if mapping else secret
 
 
-def arguments(name: str, without: frozenset[str] = frozenset()) -> st.SearchStrategy[Given]:
+@cache
+def hints_of(name: str) -> dict[str, Any]:
+    return typing.get_type_hints(getattr(pocketenv_fp, name).function)
+
+
+# Defined once: hypothesis reads and parses the source of each composite.
+@st.composite
+def arguments(draw: st.DrawFn, name: str, without: frozenset[str] = frozenset()) -> Given:
     """What the annotations of an operation allow, with every secret taken from the environment."""
-    operation = getattr(pocketenv_fp, name)
-    hints = typing.get_type_hints(operation.function)
-
-    @st.composite
-    def drawn(draw: st.DrawFn) -> Given:
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        for parameter in operation.arguments.signature.parameters.values():
-            needed = parameter.default is parameter.empty
-            if parameter.name in {"token", *without} or not (needed or draw(COIN)):
-                continue
-            value = draw(of_kind(hints[parameter.name], secret=parameter.name in operation.secret))
-            # Positions without a gap, and anything by name: both are how people call.
-            gap = operation.arguments.names.index(parameter.name) > len(args)
-            if parameter.kind is parameter.KEYWORD_ONLY or gap or draw(COIN):
-                kwargs[parameter.name] = value
-            else:
-                args.append(value)
-        return Given(name, tuple(args), kwargs)
-
-    return drawn()
+    operation, hints = getattr(pocketenv_fp, name), hints_of(name)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for parameter in operation.arguments.signature.parameters.values():
+        needed = parameter.default is parameter.empty
+        if parameter.name in {"token", *without} or not (needed or draw(COIN)):
+            continue
+        value = draw(of_kind(hints[parameter.name], secret=parameter.name in operation.secret))
+        # Positions without a gap, and anything by name: both are how people call.
+        gap = operation.arguments.names.index(parameter.name) > len(args)
+        if parameter.kind is parameter.KEYWORD_ONLY or gap or draw(COIN):
+            kwargs[parameter.name] = value
+        else:
+            args.append(value)
+    return Given(name, tuple(args), kwargs)
 
 
 public_steps = st.sampled_from(NAMES).flatmap(arguments).map(lambda given: given.step) | st.just(identity)
@@ -168,7 +170,7 @@ errors: st.SearchStrategy[PocketenvError] = st.one_of(
     st.builds(ApiError, st.integers(400, 599), texts, texts, texts),
     st.builds(TransportError, st.sampled_from(["connect", "tls"]), texts, texts, maybe_sent=st.booleans()),
 )
-names_in_scope = {"Failure": Failure, **{name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__}}
+names_in_scope = {"Failure": Failure, **{name: getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)}}
 
 
 def then(earlier: Step[Any, Any], later: Step[Any, Any]) -> Step[Any, Any]:

@@ -434,7 +434,8 @@ def test_killed_agent_gets_a_new_box(wire: Wire) -> None:
     assert processes.find_marked(folder) == set()
 
 
-def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire) -> None:
+def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pocketenv_fp.local.box.PATIENCE_SECONDS", 0.2)
     sandbox = wire.create()
     wire.out(sandbox, "sleep 1000 &")
     folder = wire.platform.data / "sandboxes" / sandbox

@@ -162,7 +162,7 @@ def test_only_harmless_addresses_become_links(url: str | None) -> None:
     text = render(View("http://127.0.0.1:1", "", "processes", 1, 1, [Row(sandbox, None, [(8000, url)], [])], []))
     assert "<a " not in text
     assert "<span>8000</span>" in text
-    assert "nobody" in text
+    assert "no owner" in text
 
 
 def test_a_request_that_got_no_answer_says_so() -> None:

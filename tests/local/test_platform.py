@@ -23,7 +23,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local import processes
-from pocketenv_fp.local.server import Complaints
+from pocketenv_fp.local.web_server import Complaints
 from tests.local.wire import Wire, commands_alive, eventually
 
 EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")

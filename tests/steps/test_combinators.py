@@ -63,6 +63,7 @@ from pocketenv_fp.local.faults import Drop, Refuse
 from pocketenv_fp.steps import combinators, output
 from pocketenv_fp.steps.operation import Operation, operation, step
 from tests.examples import examples
+from tests.names import public_names
 
 COMBINATORS = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when", "within"]
 ENDS = ["check", "json_output", "lines", "stdout"]
@@ -156,7 +157,7 @@ def ran(made: Step[Any, Any], target: Any) -> tuple[Result[Any, PocketenvError],
 
 
 NAMES: dict[str, Any] = {
-    **{name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__},
+    **{name: getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)},
     **{each.__name__: each for each in (plus, at_most, publish, in_time, is_even, negative, said)},
 }
 
@@ -297,7 +298,7 @@ def test_what_is_safe_may_be_repeated(made: Step[Any, Any]) -> None:
     assert retrying(made).safe
 
 
-MARKED = sorted(name for name in sandbox.__all__ if getattr(getattr(sandbox, name), "repeatable", False))
+MARKED = sorted(name for name in public_names(sandbox) if getattr(getattr(sandbox, name), "repeatable", False))
 
 
 def test_the_operations_that_are_marked_safe() -> None:

@@ -118,21 +118,23 @@ def test_pieces_left_early() -> None:
 def test_pieces_cancelled() -> None:
     """A cancelled task kills the command. The job of a follow runs on."""
     box = made()
-    job = (box | submit("echo on; sleep 3; echo off")).unwrap()
+    job = (box | submit("echo on; while [ ! -e go ]; do sleep 0.05; done; echo off")).unwrap()
 
-    async def read(step: Any, target: Any) -> None:
+    async def read(step: Any, target: Any, begun: asyncio.Event) -> None:
         async for _ in aio(step).pieces(target):
-            pass
+            begun.set()
 
     async def main() -> None:
         for step, target in ((exec("echo on; sleep 600"), box), (follow, job)):
-            task = asyncio.create_task(read(step, target))
-            await asyncio.sleep(1)
+            begun = asyncio.Event()
+            task = asyncio.create_task(read(step, target, begun))
+            await asyncio.wait_for(begun.wait(), 60)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
     asyncio.run(main())
+    (box | exec("touch go")).unwrap()
     assert (job | wait_for_job(timeout=60)).unwrap().stdout == "on\noff\n"
     (killed,) = [each for each in (box | list_jobs).unwrap() if each != job]
     assert (killed | wait_for_job(timeout=60)).unwrap().exit_code == 143

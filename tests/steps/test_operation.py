@@ -66,6 +66,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.steps.operation import Operation
+from tests.names import public_names
 
 BOX = Sandbox(id="3f", name="calm-otter")
 SECRET = "sk-top-secret"
@@ -157,13 +158,13 @@ def public(name: str) -> Any:
 
 
 def evaluated(step: object) -> object:
-    return eval(repr(step), {name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__})
+    return eval(repr(step), {name: getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)})
 
 
 def test_there_is_a_step_of_every_operation() -> None:
     # `sh` makes steps of `exec`.
-    walked = {name for name in sandbox.__all__ if name.startswith("iter_")}
-    assert {name_of(step) for step in STEPS} == {*sandbox.__all__, *OF_A_NAME} - {"sh"} - walked
+    walked = {name for name in public_names(sandbox) if name.startswith("iter_")}
+    assert {name_of(step) for step in STEPS} == {*public_names(sandbox), *OF_A_NAME} - {"sh"} - walked
 
 
 # Targets
@@ -497,7 +498,7 @@ def test_do_notation_stops_at_the_first_failure(environment: dict[str, str], pla
 # How it looks to a reader
 
 
-@pytest.mark.parametrize("name", sorted({*sandbox.__all__, *OF_A_NAME}))
+@pytest.mark.parametrize("name", sorted({*public_names(sandbox), *OF_A_NAME}))
 def test_help_and_inspect_show_the_function_behind_an_operation(name: str) -> None:
     operation = public(name)
     function = inspect.unwrap(operation)
@@ -516,7 +517,9 @@ def test_help_and_inspect_show_the_function_behind_an_operation(name: str) -> No
         assert line.strip() in text
 
 
-@pytest.mark.parametrize("name", [name for name in sandbox.__all__ if isinstance(getattr(sandbox, name), Operation)])
+@pytest.mark.parametrize(
+    "name", [name for name in public_names(sandbox) if isinstance(getattr(sandbox, name), Operation)]
+)
 def test_a_bare_operation_that_needs_arguments_names_itself_and_them(name: str) -> None:
     bare = public(name)
     needed = next(iter(list(inspect.signature(bare).parameters)[1:])) if name != "update_settings" else r"\*, name"

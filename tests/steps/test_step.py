@@ -45,9 +45,10 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.steps.operation import Operation, StepOperation
+from tests.names import public_names
 
 # `sh` makes steps of `exec`.
-OPERATIONS = [getattr(sandbox, name) for name in sandbox.__all__ if name != "sh"] + [create, get_sandbox]
+OPERATIONS = [getattr(sandbox, name) for name in public_names(sandbox) if name != "sh"] + [create, get_sandbox]
 HELLO = Success(ExecResult("hello\n", "", 0))
 
 
@@ -58,7 +59,7 @@ def box(environment: dict[str, str]) -> Sandbox:
 
 
 def evaluated(source: str) -> object:
-    return eval(source, {name: getattr(pocketenv_fp, name) for name in pocketenv_fp.__all__})
+    return eval(source, {name: getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)})
 
 
 def test_curried_data_first_and_operator_are_the_same(box: Sandbox) -> None:

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 import traceback
 from collections.abc import Generator, Iterator
@@ -24,10 +25,12 @@ from returns.result import Failure
 
 from pocketenv_fp import (
     Config,
+    DeadlineExceeded,
     InvalidInput,
     NotLoggedIn,
     NotSupported,
     Sandbox,
+    TransportError,
     console,
     create,
     exec,
@@ -41,8 +44,10 @@ from pocketenv_fp import (
 from pocketenv_fp.config import settings
 from pocketenv_fp.extras import install_command
 from pocketenv_fp.redaction import HiddenText
+from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.terminal.consoles import _connected  # pyright: ignore[reportPrivateUsage]
-from pocketenv_fp.terminal.conversation import LEAVE
+from pocketenv_fp.terminal.conversation import LEAVE, Conversation
+from pocketenv_fp.terminal.keyboard import Terminal
 from pocketenv_fp.terminal.links import Link
 from tests import servers
 from tests.places import ROOT
@@ -327,6 +332,44 @@ def test_console_ends_with_the_deadline(place: local.Platform, box: Sandbox) -> 
         assert opened.is_restored
     finally:
         opened.close()
+
+
+@contextlib.contextmanager
+def silent_terminal() -> Generator[str]:
+    """Yield the address of a WebSocket that sends nothing."""
+    from websockets.sync.server import ServerConnection, serve
+
+    def listen(line: ServerConnection) -> None:
+        for _ in line:
+            pass
+
+    with serve(listen, "127.0.0.1", 0) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+@pytest.mark.parametrize(("read_timeout", "seconds"), [(0.05, 600.0), (600.0, 0.05)])
+def test_console_waits_for_the_first_message(read_timeout: float, seconds: float) -> None:
+    """The setting for the wait, or the deadline, ends a terminal that is never ready."""
+    from websockets.sync.client import connect
+
+    near, far = pty.openpty()
+    link = Link(HiddenText(""), bytes, bytes, has_ready=True)  # type: ignore[arg-type]  # not used
+    try:
+        with silent_terminal() as address, connect(address, proxy=None) as line, limited(seconds):
+            error = Conversation(line, link, Terminal(far, far), read_timeout).run()
+    finally:
+        os.close(near)
+        os.close(far)
+    if read_timeout < seconds:
+        assert error == TransportError("timeout", "the terminal was not ready in time", "sandbox.console")
+    else:
+        assert error == DeadlineExceeded(seconds, "sandbox.console")
 
 
 def test_console_leaves_no_token_in_logs(place: local.Platform, box: Sandbox) -> None:

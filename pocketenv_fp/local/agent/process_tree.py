@@ -5,6 +5,9 @@ import os
 import signal
 import time
 from collections import Counter
+from types import FrameType
+
+from . import protection
 
 MARK = "POCKETENV_SERVICE"
 PATIENCE_SECONDS = 2.0
@@ -13,11 +16,7 @@ _SET_CHILD_SUBREAPER = 36
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends, where the system can (Linux)."""
-    # Loading ctypes takes as long as all the rest of the start. Only an agent that is not process 1 needs it.
-    import ctypes
-
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    protection.prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def descendants(ancestors: set[int]) -> dict[int, tuple[int, int]]:
@@ -29,6 +28,30 @@ def descendants(ancestors: set[int]) -> dict[int, tuple[int, int]]:
         grown = {pid for pid, (parent, _) in processes.items() if parent in grown and pid not in below}
         below.update({pid: processes[pid] for pid in grown})
     return below
+
+
+def wake_on_children() -> int:
+    """Return a descriptor that can be read when a child of this process has ended."""
+    woken, waker = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(waker, False)
+    # The handler does nothing. With a handler, Python writes to the descriptor at once.
+    signal.signal(signal.SIGCHLD, _look)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    return woken
+
+
+def _look(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def children(parent: int) -> set[int] | None:
+    """Return the children of a process that has one thread, zombies included. None where the system does not list them."""
+    try:
+        with open(f"/proc/{parent}/task/{parent}/children", "rb") as file:
+            return {int(pid) for pid in file.read().split()}
+    except OSError:
+        return None
 
 
 def of_service(leader: int, key: str) -> set[int]:
@@ -100,6 +123,27 @@ def living() -> dict[int, tuple[int, int]]:
                 if state != b"Z":
                     processes[int(name)] = int(parent), int(session)
     return processes
+
+
+def kill_holders(start: str, spared: int) -> bool:
+    """Kill the processes with an open file whose path begins with `start`, but for `spared`. Return whether there are any."""
+    pids = {pid for pid in living() if pid not in {spared, os.getpid()} and _holds(pid, start)}
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(pids)
+
+
+def _holds(pid: int, start: str) -> bool:
+    try:
+        ends = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for end in ends:
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{end}").startswith(start):
+                return True
+    return False
 
 
 def environment(pid: int) -> bytes:

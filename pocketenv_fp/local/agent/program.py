@@ -3,8 +3,10 @@
 It imports only the standard library: a box has nothing else. It is process 1 in a box, and an ordinary process where there
 are no boxes. Its options are one argument, a JSON object.
 
-Requests and answers go over one inherited socket. The socket is the life line as well: when it is closed, for any reason,
-process 1 ends, and the kernel kills the rest.
+Requests and answers go over its standard input, a socket. The socket is the life line as well: when it is closed, for any
+reason, process 1 ends, and the kernel kills the rest.
+
+An agent without work becomes a small shell, and the next request makes it an agent again: see `rest`.
 """
 
 import contextlib
@@ -19,72 +21,72 @@ import struct
 import sys
 import termios
 import time
-from collections import deque
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, NoReturn
 
-from . import file_operations, process_tree, protection
-from .frames import Frames, frame
-from .session import Line, Outcome, Session, Shell
+from . import file_operations, process_tree, protection, rest
+from .life_line import LifeLine
+from .services import Services
+from .session import Line, Outcome, Rested, Session, Shell
 from .spawner import PIECE, Command, Spawner
 
-# The time of a service between SIGTERM and SIGKILL.
-GRACE_SECONDS = 3.0
 WATCH_SECONDS = 0.05
 
 
 class Agent:
     """The loop that reads requests and sends answers."""
 
-    def __init__(self, line: socket.socket, options: dict[str, Any]) -> None:
-        self._line = line
+    def __init__(self, connection: socket.socket, options: dict[str, Any]) -> None:
+        self._options = options
         self._root: str = options["root"]
         self._volumes: dict[str, str] = options["volumes"]
         self._alone: bool = options["alone"]
         self._limits: dict[str, int | None] = options["limits"]
         self._shell: str = options["shell"]
         self._selector = selectors.DefaultSelector()
-        self._frames = Frames()
-        self._descriptors: deque[int] = deque()
+        self._line = LifeLine(connection, self._selector, self._handle, self._end, woken="rested" in options)
         self._holders: dict[str, int] = {}
-        self._sending: deque[memoryview] = deque()
         self._running: dict[int, Command] = {}
         self._spawner = Spawner(options, self._running)
-        self._services: dict[str, Command] = {}
-        self._ending: dict[str, tuple[list[int], float]] = {}
+        self._services = Services(self._spawner, self._line.say)
         self._crowd = 0
         self._terminals: set[int] = set()
         self._session: Session | None = None
         self._typed: dict[str, Any] = {}
+        self._rests_at = 0.0
 
     def serve(self) -> NoReturn:
         """Answer requests until the life line is closed."""
-        self._line.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        self._selector.register(self._line, selectors.EVENT_READ, self._receive)
-        woken = _wake_on_children()
+        woken = process_tree.wake_on_children()
         self._selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken))
-        self._say({"ready": True})
+        if "rested" in self._options:
+            self._resume(self._options.pop("rested"), woken)
+        else:
+            self._line.say({"ready": True})
+        self._rests_at = time.monotonic() + self._options["idle_seconds"]
         while True:
-            for key, _ in self._selector.select(self._patience()):
+            if events := self._selector.select(self._patience()):
+                self._rests_at = time.monotonic() + self._options["idle_seconds"]
+            for key, _ in events:
                 key.data()
             self._attend()
 
     def _patience(self) -> float | None:
-        waits = [deadline - time.monotonic() for _, deadline in self._ending.values()]
-        waits += [each.deadline - time.monotonic() for each in self._running.values() if each.deadline is not None]
+        moment = time.monotonic()
+        waits = [each.deadline - moment for each in self._running.values() if each.deadline is not None]
+        if (patience := self._services.patience()) is not None:
+            waits.append(patience)
         if self._session is not None and (patience := self._session.patience()) is not None:
             waits.append(patience)
         if self._limits["processes"] is not None and (self._crowd or self._running):
             waits.append(WATCH_SECONDS)
+        if self._is_idle():
+            waits.append(self._rests_at - moment)
         return max(min(waits), 0.0) if waits else None
 
     def _attend(self) -> None:
         moment = time.monotonic()
-        for key, (waiting, deadline) in list(self._ending.items()):
-            if deadline <= moment:
-                process_tree.kill(process_tree.of_service(self._services[key].pid, key))
-                self._ending[key] = (waiting, moment + WATCH_SECONDS)
+        self._services.attend()
         for command in self._running.values():
             if command.deadline is not None and command.deadline <= moment:
                 command.deadline, command.late = None, True
@@ -95,49 +97,35 @@ class Agent:
         if (most := self._limits["processes"]) is not None:
             spared = None if self._session is None else self._session.pid
             self._crowd = process_tree.thin_out(os.getpid(), most, spared)
+        if self._rests_at <= moment and self._is_idle():
+            self._rest()
 
-    # Receiving and sending.
+    # Rest.
 
-    def _receive(self) -> None:
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self._line, PIECE * 4, 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, descriptors = b"", []
-        for descriptor in descriptors:
-            # It arrives inheritable: a command that starts before its turn would get it.
-            os.set_inheritable(descriptor, False)  # noqa: FBT003 - its own signature
-            self._descriptors.append(descriptor)
-        if not data:
-            self._end()
-        for request, payload in self._frames.feed(data):
-            self._handle(request, payload)
+    @property
+    def _shells(self) -> set[int]:
+        return set() if self._session is None or self._session.pid is None else {self._session.pid}
 
-    def _say(self, message: dict[str, Any], payload: bytes | bytearray = b"") -> None:
-        self._sending.append(memoryview(frame(message, payload)))
-        self._send()
+    def _is_idle(self) -> bool:
+        has_line = self._session is not None and not self._session.is_idle
+        return self._line.is_quiet and self._running.keys() == self._shells and not has_line
 
-    def _send(self) -> None:
-        try:
-            while self._sending:
-                sent = self._line.send(self._sending[0])
-                left = self._sending[0][sent:]
-                if left:
-                    self._sending[0] = left
-                else:
-                    self._sending.popleft()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._end()
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._sending else 0)
-        if self._selector.get_key(self._line).events != events:
-            self._selector.modify(self._line, events, self._exchange if self._sending else self._receive)
+    def _rest(self) -> None:
+        if rest.is_possible(self._shells):
+            with self._spawner.few_descriptors():
+                rest.begin(self._line, self._options, None if self._session is None else self._session.rest())
+        # Something runs in the background, or the system refuses.
+        self._rests_at = time.monotonic() + self._options["idle_seconds"]
 
-    def _exchange(self) -> None:
-        self._send()
-        self._receive()
+    def _resume(self, rested: list[Any] | None, woken: int) -> None:
+        if rested is not None:
+            self._session = self._new_session()
+            self._session.resume(Rested(*rested))
+        self._running.update({pid: Command(None, pid, None) for pid in self._shells})
+        # What ended during the rest has sent no signal to this program.
+        self._reap(woken)
+        if self._session is not None and not self._shells <= (process_tree.children(os.getpid()) or set()):
+            self._lose_shell(self._session)
 
     def _end(self) -> NoReturn:
         # The kernel kills all processes of a box with process 1. Without a box they are killed one by one.
@@ -156,25 +144,26 @@ class Agent:
                 case "line":
                     self._type(number, request)
                 case "terminal":
-                    self._terminal(number, request, self._descriptors.popleft())
+                    self._terminal(number, request, self._line.descriptor())
                 case "hold":
-                    self._hold(number, self._descriptors.popleft())
+                    self._hold(number, self._line.descriptor())
                 case "release":
                     os.kill(self._holders.pop(request["name"]), signal.SIGKILL)
-                    self._say({"id": number})
+                    self._line.say({"id": number})
                 case "launch":
-                    self._launch(number, request)
+                    log = file_operations.place(self._root, request["log"], self._volumes)
+                    self._services.launch(number, request, log)
                 case "end":
-                    self._end_service(number, request["key"])
+                    self._services.end(number, request["key"])
                 case "write":
                     path, mode = request["path"], request["mode"]
                     self._work(number, lambda: file_operations.write(self._root, path, self._volumes, payload, mode))
                 case "pack" | "unpack" as what:
-                    self._archive(number, what, request, self._descriptors.popleft())
+                    self._archive(number, what, request, self._line.descriptor())
                 case unknown:
-                    self._say({"id": number, "error": f"cannot {unknown}"})
+                    self._line.say({"id": number, "error": f"cannot {unknown}"})
         except (OSError, ValueError, file_operations.WorkError) as error:
-            self._say({"id": number, "error": file_operations.reason(error)})
+            self._line.say({"id": number, "error": file_operations.reason(error)})
 
     def _run(self, number: int, request: dict[str, Any]) -> None:
         # Pipes, so that /dev/stderr can be opened by name. They are read to their end, not to the command's: a child in
@@ -200,18 +189,21 @@ class Agent:
 
     def _type(self, number: int, request: dict[str, Any]) -> None:
         if self._session is None:
-            self._session = Session(
-                self._spawner.own,
-                self._selector,
-                self._shell_of_session,
-                answer=self._answer,
-                curb=_curb,
-                most=self._limits["output_bytes"],
-            )
+            self._session = self._new_session()
         self._typed = request
         for text in request["before"]:
             self._session.type(Line(None, _bytes(text), request["limit"]))
         self._session.type(Line(number, _bytes(request["line"]), request["limit"]))
+
+    def _new_session(self) -> Session:
+        return Session(
+            self._spawner.own,
+            self._selector,
+            self._shell_of_session,
+            answer=self._answer,
+            curb=process_tree.kill_holders,
+            most=self._limits["output_bytes"],
+        )
 
     def _shell_of_session(self) -> Shell:
         reading, writing = os.pipe()
@@ -229,10 +221,10 @@ class Agent:
 
     def _answer(self, number: int, outcome: Outcome) -> None:
         if outcome.code is None:
-            self._say({"id": number, "lost": True})
+            self._line.say({"id": number, "lost": True})
             return
         message = {"id": number, "code": outcome.code, "out": len(outcome.out), "limited": outcome.limited}
-        self._say(message, outcome.out + outcome.err)
+        self._line.say(message, outcome.out + outcome.err)
 
     def _terminal(self, number: int, request: dict[str, Any], descriptor: int) -> None:
         # Made here, so that it has a name in the box. The platform gets the other end over a socket of its own.
@@ -245,7 +237,7 @@ class Agent:
             finally:
                 os.close(near)
                 os.close(far)
-        self._say({"id": number})
+        self._line.say({"id": number})
 
     def _hold(self, number: int, descriptor: int) -> None:
         # A command opens the file by this name, also one in a directory that its box does not have.
@@ -255,33 +247,7 @@ class Agent:
             os.close(descriptor)
         name = f"/proc/{pid}/fd/{descriptor}"
         self._holders[name] = pid
-        self._say({"id": number, "name": name})
-
-    def _launch(self, number: int, request: dict[str, Any]) -> None:
-        key: str = request["key"]
-        if key in self._services:
-            self._say({"id": number, "error": "it runs"})
-            return
-        log = file_operations.place(self._root, request["log"], self._volumes)
-        os.makedirs(os.path.dirname(log), exist_ok=True)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        request["env"][process_tree.MARK] = key
-        request["argv"] = ["bash", "-c", request["line"]]
-        try:
-            self._services[key] = self._spawner.start(None, request, output, output, key=key)
-        finally:
-            os.close(output)
-        self._say({"id": number})
-
-    def _end_service(self, number: int, key: str) -> None:
-        service = self._services.get(key)
-        if service is None:
-            self._say({"id": number})
-            return
-        waiting, deadline = self._ending.get(key, ([], time.monotonic() + GRACE_SECONDS))
-        self._ending[key] = ([*waiting, number], deadline)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(service.pid, signal.SIGTERM)
+        self._line.say({"id": number, "name": name})
 
     def _archive(self, number: int, what: str, request: dict[str, Any], file: int) -> None:
         def task() -> bool | None:
@@ -352,9 +318,7 @@ class Agent:
             if pid == 0:
                 return
             if self._session is not None and pid == self._session.pid:
-                if (trouble := self._running.pop(pid).trouble) is not None:
-                    os.close(trouble)
-                self._session.died()
+                self._lose_shell(self._session)
                 continue
             if pid in self._terminals:
                 self._terminals.discard(pid)
@@ -365,6 +329,11 @@ class Agent:
             if command is not None:
                 self._finish(command, os.waitstatus_to_exitcode(status))
 
+    def _lose_shell(self, session: Session) -> None:
+        if session.pid is not None and (trouble := self._running.pop(session.pid).trouble) is not None:
+            os.close(trouble)
+        session.died()
+
     def _finish(self, command: Command, code: int) -> None:
         trouble = ""
         if command.trouble is not None:
@@ -372,20 +341,20 @@ class Agent:
             os.close(command.trouble)
         if command.key is not None:
             del self._running[command.pid]
-            self._lose(command.key, command.pid, code)
+            self._services.lose(command.key, command.pid, code)
             return
         for end in [end for end in command.outputs if end >= 0]:
             self._drain(command, end)
         del self._running[command.pid]
         outputs = list(command.outputs.values())
         if trouble:
-            self._say({"id": command.number, "error": trouble})
+            self._line.say({"id": command.number, "error": trouble})
         elif command.late:
-            self._say({"id": command.number, "lost": True})
+            self._line.say({"id": command.number, "lost": True})
         else:
             exit_code = code if code >= 0 else 128 - code
             message = {"id": command.number, "code": exit_code, "out": len(outputs[0]), "limited": command.limited}
-            self._say(message, b"".join(outputs))
+            self._line.say(message, b"".join(outputs))
 
     def _drain(self, command: Command, end: int) -> None:
         # The whole output of the command is in the pipe by now. Later bytes are another process's.
@@ -396,61 +365,16 @@ class Agent:
         if end not in self._selector.get_map():
             os.close(end)
 
-    def _lose(self, key: str, pid: int, code: int) -> None:
-        # Processes in its session or with its mark are killed with it.
-        del self._services[key]
-        if key in self._ending:
-            process_tree.kill(process_tree.of_service(pid, key))
-        waiting, _ = self._ending.pop(key, ([], 0.0))
-        self._say({"gone": key, "code": code})
-        for number in waiting:
-            self._say({"id": number})
-
-
-def _wake_on_children() -> int:
-    # The handler does nothing. With a handler, Python writes to the descriptor at once.
-    woken, waker = os.pipe()
-    os.set_blocking(woken, False)
-    os.set_blocking(waker, False)
-    signal.signal(signal.SIGCHLD, _look)
-    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    return woken
-
-
-def _look(_number: int, _frame: FrameType | None) -> None:
-    pass
-
 
 def _bytes(text: str) -> bytes:
     # Half of a surrogate pair becomes the replacement character, as JavaScript writes it.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _curb(log: str, shell: int) -> bool:
-    holders = {pid for pid in process_tree.living() if pid not in {shell, os.getpid()} and _holds(pid, f"{log}.")}
-    for pid in holders:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(holders)
-
-
-def _holds(pid: int, start: str) -> bool:
-    try:
-        ends = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return False
-    for end in ends:
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/fd/{end}").startswith(start):
-                return True
-    return False
-
-
 def main() -> NoReturn:
-    """Serve on the socket that the options name."""
+    """Serve on the socket that is the standard input."""
     options = json.loads(sys.argv[-1])
-    line = socket.socket(fileno=options["line"])
-    os.set_inheritable(options["line"], False)  # noqa: FBT003 - its own signature
+    connection = socket.socket(fileno=os.dup(0))
     # Process 1 has no handlers: no process of the box can stop it.
     # Nor does a sandbox ignore what a shell ignores for a platform in its background.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
@@ -461,7 +385,7 @@ def main() -> NoReturn:
         process_tree.adopt_orphans()
     nothing = os.open(os.devnull, os.O_RDWR)
     gc.disable()
-    agent = Agent(line, options)
+    agent = Agent(connection, options)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
     agent.serve()

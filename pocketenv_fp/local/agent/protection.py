@@ -14,7 +14,7 @@ _SET_DUMPABLE = 4
 
 def hide() -> None:
     """Let no command trace this process or take its descriptors. Children inherit this until they execute a program."""
-    _set_dumpable(0)
+    prctl(_SET_DUMPABLE, 0)
 
 
 def hold(descriptor: int) -> int:
@@ -40,7 +40,7 @@ def _keep(descriptor: int, ready: int) -> NoReturn:
         os.closerange(0, first)
         os.closerange(first + 1, last)
         os.closerange(last + 1, 1 << 20)
-        _set_dumpable(1)
+        prctl(_SET_DUMPABLE, 1)
         os.close(ready)
         while True:
             signal.pause()
@@ -48,10 +48,11 @@ def _keep(descriptor: int, ready: int) -> NoReturn:
         os._exit(1)
 
 
-def _set_dumpable(value: int) -> None:
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process, where the system has it (Linux)."""
     # The part below ctypes: to load all of it takes as long as the rest of the agent's start.
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import _ctypes
 
-        prctl = _ctypes.dlsym(_ctypes.dlopen(cast("str", None), 0), "prctl")
-        _ctypes.call_function(prctl, (_SET_DUMPABLE, value, 0, 0, 0))
+        address = _ctypes.dlsym(_ctypes.dlopen(cast("str", None), 0), "prctl")
+        _ctypes.call_function(address, (option, value, 0, 0, 0))

@@ -49,6 +49,15 @@ class Shell(NamedTuple):
     stdin: int
 
 
+class Rested(NamedTuple):
+    """A shell that waits for a line, while its agent rests. Without `pid` it has ended."""
+
+    pid: int | None
+    stdin: int
+    bell: int
+    lines: int
+
+
 class _Typed:
     """A line whose script was sent to the shell."""
 
@@ -123,6 +132,24 @@ class Session:
         self._waiting.append(line)
         self._proceed()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no line runs or waits."""
+        return not (self._current or self._waiting or self._late or self._unsent)
+
+    def rest(self) -> Rested:
+        """Return the shell for `resume`, in the program that this process executes next. No line may run or wait."""
+        return Rested(None, -1, -1, 0) if self._dead else Rested(self.pid, self._stdin, self._signal, self._count)
+
+    def resume(self, rested: Rested) -> None:
+        """Take a shell over from the program that this process was."""
+        self.pid, self._stdin, self._signal, self._count = rested
+        self._dead = self.pid is None
+        if not self._dead:
+            for end in (self._stdin, self._signal):
+                os.set_inheritable(end, False)  # noqa: FBT003 - its own signature
+            self._selector.register(self._signal, selectors.EVENT_READ, self._hear)
+
     def patience(self) -> float | None:
         """Return the seconds until the next call of `attend`; None for no deadline."""
         return WATCH_SECONDS if self._current is not None or self._late else None
@@ -153,6 +180,9 @@ class Session:
         self.pid, self._dead = None, True
         self._unsent.clear()
         self._watch(-1)
+        for late in self._late:
+            late.forget()
+        self._late.clear()
         if current is not None:
             # Where the shell ends after the end of the line, the next line reports it.
             if current.done:
@@ -206,7 +236,7 @@ class Session:
         self._proceed()
 
     def _cut(self, current: _Typed, shell: int) -> None:
-        if self._curb(current.log, shell):
+        if self._curb(f"{current.log}.", shell):
             current.alone_at = None
             return
         # The size is read after the look: a killed process writes until it is gone. The shell reports its death, so a

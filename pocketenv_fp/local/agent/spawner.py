@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NoReturn
 
 from . import file_operations
@@ -114,9 +114,7 @@ class Spawner:
         if self._forks:
             return self.fork(number, lambda: self._become(program, arguments, environment, ends), key)
         # A third faster than a fork, and an error is known at once. But it cannot set limits.
-        try:
-            # Only the agent needs that many descriptors.
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
+        with self.few_descriptors():
             pid = os.posix_spawn(
                 program,
                 arguments,
@@ -125,10 +123,17 @@ class Spawner:
                 setsid=True,
                 setsigdef=_OWN_SIGNALS,
             )
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
         self._running[pid] = command = Command(number, pid, None, key)
         return command
+
+    @contextlib.contextmanager
+    def few_descriptors(self) -> Generator[None]:
+        """Set the limit on descriptors back in the block, for a program that starts there. Only the agent needs many."""
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
 
     def terminal(self, request: dict[str, Any], end: int) -> Command:
         """Start an interactive bash whose terminal is `end`. Raises OSError."""

@@ -1,15 +1,13 @@
-"""Run commands, as a shell line or as a template with fields."""
+"""Run commands as a shell line, or as a program with arguments."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast, overload
 
 import msgspec
 from returns.result import Failure, Result
@@ -19,9 +17,8 @@ from pocketenv_fp.errors import ApiError, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import ExecResult, Piece, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
-from pocketenv_fp.redaction import HIDDEN, HiddenText, hidden
+from pocketenv_fp.redaction import HIDDEN, HiddenText
 from pocketenv_fp.sandbox.commands.shell_state import Shell
-from pocketenv_fp.sandbox.commands.template import Value, fields, fill
 from pocketenv_fp.sandbox.commands.wire_form import (
     GRACE_SECONDS,
     Command,
@@ -35,10 +32,9 @@ from pocketenv_fp.steps.listening import listener
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.steps.output import ended_well
-from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "sh", "without_values"]
+__all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "without_values"]
 
 Env = Mapping[str, str | FromEnv]
 OnOutput = Callable[[Piece], object] | bool
@@ -59,16 +55,15 @@ def _result(body: bytes) -> ExecResult:
         raise
     except msgspec.DecodeError as error:
         # A command may print half of a surrogate pair. Its JSON escape is valid JSON, but msgspec refuses it.
+        import json
+
         try:
             loose = json.loads(body)
         except ValueError:
             raise error from None
-        answer = msgspec.convert(_without_halves(loose), _Answer)
+        whole = re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(loose, ensure_ascii=False))
+        answer = msgspec.convert(json.loads(whole), _Answer)
     return ExecResult(answer.stdout, answer.stderr or "", answer.exit_code)
-
-
-def _without_halves(answer: object) -> object:
-    return cast("object", json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(answer, ensure_ascii=False))))
 
 
 @operation(Sandbox, reads=Need.STATUS)
@@ -245,117 +240,3 @@ def without_values(error: PocketenvError, values: Sequence[str]) -> PocketenvErr
     kept_name = re.fullmatch(r"\w{0,40}", error.error) and not any(value in error.error for value in values)
     kept_message = PLATFORM_MESSAGES.fullmatch(error.message)
     return replace(error, error=error.error if kept_name else HIDDEN, message=error.message if kept_message else HIDDEN)
-
-
-@overload
-def sh(
-    template: str,
-    /,
-    *,
-    cwd: str | None = None,
-    env: Env | None = None,
-    timeout: float | None = None,
-    check: bool = False,
-    on_output: OnOutput | None = None,
-    durable: bool = False,
-    token: str | None = None,
-    config: Config | None = None,
-    **values: Value,
-) -> Step[Sandbox, ExecResult]: ...
-@overload
-def sh(
-    target: Sandbox | None | Result[Sandbox | None, PocketenvError],
-    template: str,
-    /,
-    *,
-    cwd: str | None = None,
-    env: Env | None = None,
-    timeout: float | None = None,
-    check: bool = False,
-    on_output: OnOutput | None = None,
-    durable: bool = False,
-    token: str | None = None,
-    config: Config | None = None,
-    **values: Value,
-) -> Result[ExecResult, PocketenvError]: ...
-def sh(
-    *arguments: object,
-    cwd: str | None = None,
-    env: Env | None = None,
-    timeout: float | None = None,
-    check: bool = False,
-    on_output: OnOutput | None = None,
-    durable: bool = False,
-    token: str | None = None,
-    config: Config | None = None,
-    **values: object,
-) -> Step[Sandbox, ExecResult] | Result[ExecResult, PocketenvError]:
-    r"""Run a command line that is a template: each ``{field}`` becomes its quoted value. Returns what `exec` returns.
-
-    A value is a str, an int, a float or a path, and is always one argument. Each item of a sequence becomes one
-    argument. Write the shell's own braces as ``{{`` and ``}}``. The options are those of `exec`, with ``timeout`` in
-    seconds, and so are the failures. Without a sandbox it returns the step that `exec` makes of the finished line.
-
-    Raises TypeError at once, with advice, for a field without a value, a value without a field, or a value of another
-    type. It also raises TypeError for a field where quoting is not safe: inside quotes (remove them) or a comment, and
-    after the start of a here-document, ``${…}`` with quotes in it, arithmetic, an array, a subscript, ``[[ … ]]`` or
-    backticks. Pass such values with ``env=``, and secrets too: a value is shown when the step is printed.
-
-    A program that runs one of its arguments as a command (``eval``, ``sh -c``, ``ssh``, ``xargs``) still does so.
-
-    Args:
-        *arguments: The template. To run it at once, the Sandbox or a Result of one comes before it.
-        cwd: Working directory. A relative path starts at ``/workspace``. Default: ``/workspace``. If it cannot be
-            entered, the command does not run, and the exit code is not zero.
-        env: Environment variables of the command: values, or `from_env`. Default: none.
-        timeout: Seconds until the command is killed. None or infinity: no limit but the provider's.
-        check: True to turn a non-zero exit code into Failure(CommandFailed). Default: False.
-        on_output: Function that is called with each Piece of the output while the command runs, as a job. True
-            prints the output. Default: none.
-        durable: True to run the command as a job. Default: False.
-        **values: The value of each field.
-        token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
-
-    >>> from pocketenv_fp import create, exec, sh, start
-    >>> box = create("my-box") | start
-    >>> box | sh("printf '%s|' {words} {n} | tee {path}", words=["it's", "$HOME"], n=3, path="a file")
-    <Success: ExecResult(stdout="it's|$HOME|3|", stderr='', exit_code=0)>
-    >>> sh("make -C {place} test", place="my tree", timeout=60)
-    exec("make -C 'my tree' test", timeout=60)
-    >>> sh("awk '{{ print $1 }}' {file}", file="data.txt", check=True)
-    exec("awk '{ print $1 }' 'data.txt'", check=True)
-    >>> sh("grep '{pattern}' {file}", pattern="x", file="data.txt")
-    Traceback (most recent call last):
-        ...
-    TypeError: sh: {pattern} is inside single quotes: remove them, the value is quoted already
-    """
-    token = hidden(token)
-    if not 1 <= len(arguments) <= 2 or not isinstance(arguments[-1], str):
-        raise TypeError('sh takes a template: sh("grep {word} log", word=…). To run it at once, pass the sandbox first')
-    try:
-        line = _filled(arguments[-1], values)
-    except TypeError as error:
-        raise TypeError(f"sh: {error}") from None
-    options: dict[str, object] = {
-        "cwd": cwd,
-        "env": env,
-        "timeout": timeout,
-        "check": check or None,
-        "on_output": on_output or None,
-        "durable": durable or None,
-        "token": token,
-        "config": config,
-    }
-    wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
-    step: Step[Sandbox, ExecResult] = exec(line, **wanted)
-    return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))
-
-
-OPTIONS = frozenset({"cwd", "env", "timeout", "check", "on_output", "durable", "token", "config"})
-
-
-def _filled(template: str, values: Mapping[str, object]) -> str:
-    for name in fields(template):
-        if name in OPTIONS:
-            raise TypeError(f"{{{name}}} has the name of an option: rename the field")
-    return fill(template, values)

@@ -1,4 +1,4 @@
-r"""Quote strings for a POSIX shell, and fill command lines that have fields for values.
+r"""Fill command lines that have fields for values, which are quoted for a POSIX shell.
 
 A value is put in single quotes, where a shell expands nothing. That is safe only where a word may stand. So the quotes,
 comments and parentheses of the template are followed, and a field inside quotes or a comment is refused. After each
@@ -21,16 +21,12 @@ from pathlib import PurePath
 from typing import TypeGuard
 
 from pocketenv_fp.config import FromEnv
+from pocketenv_fp.sandbox.commands.quoting import quote
 
-__all__ = ["Value", "Word", "fields", "fill", "quote"]
+__all__ = ["Value", "Word", "fields", "fill"]
 
 Word = str | int | float | PurePath
 Value = Word | Sequence[Word]
-
-
-def quote(text: str) -> str:
-    """Put ``text`` in single quotes, always: a bare ``if`` or ``2`` may have a meaning in its place."""
-    return "'" + text.replace("'", r"'\''") + "'"
 
 
 def fill(template: str, values: Mapping[str, object]) -> str:

@@ -28,7 +28,7 @@ from pocketenv_fp.config import FromEnv
 from pocketenv_fp.errors import CommandTimeout, InvalidInput, PocketenvError
 from pocketenv_fp.models import ExecResult
 from pocketenv_fp.providers import Provider
-from pocketenv_fp.sandbox.commands.template import quote
+from pocketenv_fp.sandbox.commands.quoting import quote
 from pocketenv_fp.validation import unsendable, wrong_variable_name
 
 __all__ = [

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pocketenv_fp.sandbox.commands.template import quote
+from pocketenv_fp.sandbox.commands.quoting import quote
 
 __all__ = [
     "INCOMPLETE",

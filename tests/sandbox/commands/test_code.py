@@ -9,11 +9,12 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp import (
     CodeFailed,
@@ -25,6 +26,7 @@ from pocketenv_fp import (
     InvalidInput,
     NotSupported,
     Piece,
+    PocketenvError,
     Sandbox,
     create,
     exec,
@@ -39,6 +41,7 @@ from pocketenv_fp import (
     using,
     wait_until_running,
     within,
+    write_file,
 )
 from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.faults import Drop, Fault, Garbage, Refuse, Slow, Truncated
@@ -309,32 +312,37 @@ def test_run_code_interrupted(box: Sandbox) -> None:
     assert ran(box, "x, len(seen)").repr == "(1, 2)"
 
 
+@contextmanager
+def busy_with(box: Sandbox, source: str) -> Generator[list[Result[CodeResult, PocketenvError]]]:
+    """Have a thread run code that prints something, and wait for that. Its result is there after the block."""
+    begun, context = threading.Event(), contextvars.copy_context()
+    results: list[Result[CodeResult, PocketenvError]] = []
+
+    def work() -> None:
+        results.append(run_code(box, source, on_output=lambda _: begun.set()))
+
+    busy = threading.Thread(target=context.run, args=(work,))
+    busy.start()
+    assert begun.wait(60)
+    yield results
+    busy.join()
+
+
 def test_run_code_revoked_while_it_waits(box: Sandbox) -> None:
     """Code that is revoked before its turn never runs."""
-    ran(box, "import time; x = 0")
-    context = contextvars.copy_context()
-    busy = threading.Thread(target=context.run, args=(run_code, box, "print('on', flush=True); time.sleep(4)"))
-    busy.start()
-    time.sleep(1)
-    assert isinstance((box | within(1, run_code("x += 1"))).failure(), DeadlineExceeded)
-    busy.join()
+    ran(box, "import os, time; x = 0")
+    held = "print('on', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.02)"
+    with busy_with(box, held):
+        assert isinstance((box | within(1, run_code("x += 1"))).failure(), DeadlineExceeded)
+        (box | write_file("go", "")).unwrap()
     assert ran(box, "x").value == 0
 
 
 def test_restart_context_while_it_runs(box: Sandbox) -> None:
     ran(box, "import time")
-    failures: list[object] = []
-    context = contextvars.copy_context()
-
-    def work() -> None:
-        failures.append(context.run(run_code, box, "print('on'); time.sleep(600)").failure())
-
-    busy = threading.Thread(target=work)
-    busy.start()
-    time.sleep(1.5)
-    assert (box | restart_context).unwrap() == box
-    busy.join()
-    assert failures == [ContextLost("main", "on\n")]
+    with busy_with(box, "print('on', flush=True); time.sleep(600)") as results:
+        assert (box | restart_context).unwrap() == box
+    assert results == [Failure(ContextLost("main", "on\n"))]
     assert (box | restart_context("none")).unwrap() == box
 
 

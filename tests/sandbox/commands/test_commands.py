@@ -380,8 +380,9 @@ def test_exec_shell_busy(box: Sandbox, platform: local.Platform, monkeypatch: py
     assert "stop | start" in str(error)
 
 
-def test_exec_frozen_platform() -> None:
+def test_exec_frozen_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform that answers nothing is no busy shell."""
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.exec.GRACE_SECONDS", 0)
     with Server(servers.always(reply(wait=60))) as server:
         error = exec(BOX, "true", timeout=0.1, config=client(server.url, read_timeout=0.2)).failure()
     assert isinstance(error, TransportError)
@@ -594,7 +595,10 @@ ENDINGS: dict[str, tuple[str, float | None]] = {
 
 
 @pytest.mark.parametrize(("script", "timeout"), ENDINGS.values(), ids=ENDINGS)
-def test_however_a_script_ends_nothing_of_it_is_left(box: Sandbox, script: str, timeout: float | None) -> None:
+def test_however_a_script_ends_nothing_of_it_is_left(
+    box: Sandbox, script: str, timeout: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pocketenv_fp.sandbox.commands.wire_form.GRACE_SECONDS", 1)
     ran = exec_script(box, script, "bash", timeout=timeout)
     error = ran.failure() if isinstance(ran, Failure) else None
     path = error.stdout.strip() if isinstance(error, CommandTimeout) else ran.unwrap().stdout.strip()

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, assume, example, given, reject, settings
 from hypothesis import strategies as st
 
 from pocketenv_fp import from_env, sh
-from pocketenv_fp.sandbox.commands.template import fill, quote
+from pocketenv_fp.sandbox.commands.quoting import quote
+from pocketenv_fp.sandbox.commands.template import fill
 from tests.examples import examples
 
 # What a platform may run a line with: bash and, as `sh`, whatever there is.

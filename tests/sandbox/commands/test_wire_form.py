@@ -21,7 +21,7 @@ from returns.result import Failure, Success
 
 from pocketenv_fp import CommandTimeout, ExecResult, InvalidInput
 from pocketenv_fp.providers import Provider, provider_of
-from pocketenv_fp.sandbox.commands.template import quote
+from pocketenv_fp.sandbox.commands.quoting import quote
 from pocketenv_fp.sandbox.commands.wire_form import LARGEST_BODY, MARK, Command, output, service_form, wire_form
 from tests.examples import examples
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, Settings, is_loopback, settings
+from pocketenv_fp.config import Config, Settings, settings
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound, TransportError, api_error_kind
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import get_terminal_token
@@ -22,7 +22,7 @@ from pocketenv_fp.runtime.optional import needed
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.terminal.routes import OPERATION, unsupported
-from pocketenv_fp.validation import Text
+from pocketenv_fp.validation import Text, is_loopback
 
 if TYPE_CHECKING:
     from websockets.exceptions import InvalidStatus

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import API_URL, Settings, is_private
+from pocketenv_fp.config import API_URL, Settings
 from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
 from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.transport import Request
@@ -26,6 +26,7 @@ from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.terminal.routes import OPERATION, ROUTES
+from pocketenv_fp.validation import is_private
 
 __all__ = ["TERMINAL_URL", "Control", "Link", "Message", "Size", "disconnect", "link_to"]
 

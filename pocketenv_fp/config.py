@@ -140,12 +140,18 @@ class Config(_Masked, frozen=True, kw_only=True):
 
     def wrong(self) -> InvalidInput | None:
         """Return an error for the first field with a wrong value, or None. Raise TypeError for a wrong type."""
-        for field in msgspec.structs.fields(Config):
+        for field in _config_fields():
             value = getattr(self, field.name)
             loose = _LOOSE.get(field.name, str)
             if value is not None and (wrong := wrong_value(field.name, value, field.type, loose)):
                 return wrong
         return None
+
+
+@lru_cache(maxsize=1)
+def _config_fields() -> tuple[msgspec.structs.FieldInfo, ...]:
+    # msgspec evaluates all annotations each time, and each call with `token=` makes a Config.
+    return msgspec.structs.fields(Config)
 
 
 class Settings(_Masked, frozen=True, kw_only=True):

@@ -59,8 +59,8 @@ def built(kind: Any) -> Any:
     return kind
 
 
-def normalize(value: Any) -> Any:
-    """Return ``value`` with each subclass of str, int and float replaced by its base type.
+def normalize(value: Any) -> Any:  # noqa: PLR0911  # a kind of type each
+    """Return ``value`` with each subclass of str, bytes, int and float replaced by its base type.
 
     Integers and real numbers of other types (numpy's, Fraction, Decimal) become int and float. A list, a tuple or a
     mapping is copied to a list, a tuple or a dict. Any other value is returned unchanged.
@@ -69,6 +69,8 @@ def normalize(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return value if isinstance(value, HiddenText) else str.__str__(value)
+    if isinstance(value, bytes):
+        return value if isinstance(value, HiddenBytes) else bytes.__getitem__(value, slice(None))
     if isinstance(value, msgspec.Struct):
         return value
     if isinstance(value, (list, tuple)):
@@ -195,6 +197,8 @@ def _advice(value: object, members: tuple[Any, ...]) -> str:
     kinds = {_kind(member) for member in members}
     if any(map(_is_sequence, members)) or Iterable in kinds:
         return _list_advice(value)
+    if bytes in kinds and isinstance(value, (bytearray, memoryview)):
+        return ": write bytes(…)"
     if str in kinds:
         return _str_advice(value)
     if float in kinds and hasattr(value, "total_seconds"):

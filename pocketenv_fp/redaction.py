@@ -100,7 +100,7 @@ def hidden(value: Any) -> Any:
     if isinstance(value, str):
         return HiddenText(str.__str__(value))
     if isinstance(value, bytes):
-        return HiddenBytes(value)
+        return HiddenBytes(bytes.__getitem__(value, slice(None)))
     if isinstance(value, Mapping):
         return {key: hidden(each) for key, each in cast("Mapping[object, object]", value).items()}
     if type(value) in {list, tuple}:

@@ -28,13 +28,16 @@ from pocketenv_fp import (
     exec,
     explain,
     expose,
+    follow,
     from_env,
     list_sandboxes,
     pocketenv,
+    read_bytes,
     recover,
     rename,
     retrying,
     sandbox,
+    send_input,
     set_file,
     set_secret,
     set_service,
@@ -43,9 +46,11 @@ from pocketenv_fp import (
     sh,
     spawn,
     start,
+    submit,
     tracing,
     wait_until_running,
     within,
+    write_file,
 )
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.redaction import HiddenText, shown
@@ -121,6 +126,32 @@ def test_a_str_of_a_subclass_works_in_requests(kind: Callable[[str], str], envir
         pocketenv_fp.get_sandbox(kind("renamed")),
     ]
     assert [result for result in done if isinstance(result, Failure)] == []
+
+
+class Bytes(bytes):
+    def __bytes__(self) -> bytes:
+        return b"other bytes"
+
+
+def test_bytes_of_a_subclass_work_in_requests(environment: dict[str, str]) -> None:
+    assert environment
+    box = create("box") | start
+    assert (box | exec("cat", stdin=Bytes(b"x"))).unwrap().stdout == "x"
+    assert (box | submit("cat", stdin=Bytes(b"x")) | follow).unwrap().stdout == "x"
+    assert (box | submit("cat", open_stdin=True) | send_input(Bytes(b"x"), close=True) | follow).unwrap().stdout == "x"
+    assert (box | write_file("f", Bytes(b"x")) | read_bytes("f")).unwrap() == b"x"
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_bytes_of_another_type_are_refused(kind: Callable[[bytes], Any]) -> None:
+    for name, call in (
+        ("exec: stdin", lambda: exec("cat", stdin=kind(b"x"))),
+        ("submit: stdin", lambda: submit("cat", stdin=kind(b"x"))),
+        ("send_input: data", lambda: send_input(kind(b"x"))),
+        ("write_file: content", lambda: write_file("f", kind(b"x"))),
+    ):
+        with pytest.raises(TypeError, match=rf"{name}: expected str.* bytes.*, got {kind.__name__}: write bytes\(…\)"):
+            call()
 
 
 def test_numbers_of_subclasses_work_in_requests(environment: dict[str, str]) -> None:

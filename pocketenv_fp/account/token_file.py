@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -51,5 +52,8 @@ def remove() -> bool:
 
 
 def _path() -> Path:
+    whole = os.path.expanduser(TOKEN_FILE)  # noqa: PTH111  # pathlib's raises RuntimeError
+    if whole == TOKEN_FILE:
+        raise OSError(errno.ENOENT, "this user has no home directory: set HOME, or use POCKETENV_TOKEN")
     # The file may be a symlink, for instance to a repository of settings. Keep the symlink.
-    return Path(os.path.realpath(Path(TOKEN_FILE).expanduser()))
+    return Path(os.path.realpath(whole))

@@ -118,6 +118,9 @@ class FreshHTTP(HTTPConnection):
         self._send_head()
         self._is_reusable = not self._is_answered_early
 
+    # urllib3's own looks for a mark that no header has here.
+    putheader = http.client.HTTPConnection.putheader
+
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         super().endheaders(*args, **kwargs)
         # http.client's frames contain the header as plain bytes, with the token. Send it when these frames are gone.

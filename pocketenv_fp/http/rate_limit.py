@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from pocketenv_fp.runtime.deadline import TimeIsOver, longest_wait, nap, remaining
 
@@ -27,6 +26,21 @@ EPOCH = 1_000_000_000
 DIGITS = 16
 
 
+class _Turn:
+    """The block of `Limiter.turn`: every request enters it, and a generator would take longer."""
+
+    __slots__ = ("_limiter",)
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    def __enter__(self) -> float:
+        return self._limiter.enter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._limiter.leave(is_answered=kind is None)
+
+
 class Limiter:
     """The state of one host's request limit. Times are in seconds of the monotonic clock."""
 
@@ -40,9 +54,12 @@ class Limiter:
         self._paused_until = 0.0
         self._next_ahead = 0.0
 
-    @contextmanager
-    def turn(self) -> Generator[float]:
+    def turn(self) -> _Turn:
         """Wait until a request may be sent, and count it as in flight inside the block. Yields the seconds waited."""
+        return _Turn(self)
+
+    def enter(self) -> float:
+        """Wait until a request may be sent, and count it as in flight. Returns the seconds waited."""
         held = 0.0
         while (delay := self._claim()) > 0:
             began = time.monotonic()
@@ -50,15 +67,15 @@ class Limiter:
                 raise TimeIsOver
             nap(min(delay, LOOK_AGAIN))
             held += time.monotonic() - began
-        try:
-            yield held
-        except BaseException:
+        return held
+
+    def leave(self, *, is_answered: bool) -> None:
+        """Count a request as answered, or as failed."""
+        if not is_answered:
             # The probe failed: another request may be the probe at once.
             self._next_ahead = 0.0
-            raise
-        finally:
-            with self._lock:
-                self._in_flight -= 1
+        with self._lock:
+            self._in_flight -= 1
 
     def _claim(self) -> float:
         """Count one more request as in flight and return 0, or return the seconds to wait first."""
@@ -83,9 +100,9 @@ class Limiter:
         During a window, missing or invalid headers are ignored. After it they mean that the platform does not count:
         the old limit is dropped.
         """
-        limit, left, reset = (
-            _number(headers.get(f"X-RateLimit-{name}", "")) for name in ("Limit", "Remaining", "Reset")
-        )
+        limit = _number(headers.get("X-RateLimit-Limit", ""))
+        left = None if limit is None else _number(headers.get("X-RateLimit-Remaining", ""))
+        reset = None if left is None else _number(headers.get("X-RateLimit-Reset", ""))
         with self._lock:
             if limit is None or left is None or reset is None:
                 self._feed_nothing(is_good=is_good)

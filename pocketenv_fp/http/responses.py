@@ -11,11 +11,10 @@ import io
 import math
 import socket
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
+from pocketenv_fp.http.headers import LONGEST_LINE, MOST_LINES, read_headers
 from pocketenv_fp.runtime.deadline import remaining_to_answer
 
 __all__ = ["LONGEST_TIMEOUT", "Response", "answered_in"]
@@ -26,21 +25,24 @@ LONGEST_TIMEOUT = 2_000_000.0
 SOON = 0.01
 # A platform may send an interim response every few seconds for hours, but not without end.
 MOST_INTERIM = 10_000
-# http.client's own limits for a header.
-MOST_LINES = 100
-LONGEST_LINE = 65536
+NO_BODY = frozenset({http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED})
 
 _answer_seconds: ContextVar[float] = ContextVar("pocketenv_fp.answer_seconds", default=math.inf)
 
 
-@contextmanager
-def answered_in(seconds: float) -> Generator[None]:
+class answered_in:  # noqa: N801  # used as a function; a generator would take longer, and each request has one
     """Limit each response in a block to ``seconds``, from its request to its last byte."""
-    mark = _answer_seconds.set(seconds)
-    try:
-        yield
-    finally:
-        _answer_seconds.reset(mark)
+
+    __slots__ = ("_mark", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._mark = _answer_seconds.set(self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        _answer_seconds.reset(self._mark)
 
 
 class _Bytes(io.RawIOBase):
@@ -115,6 +117,14 @@ def _cut() -> http.client.RemoteDisconnected:
     return http.client.RemoteDisconnected("the connection was closed in the middle of a response")
 
 
+def _length(text: str) -> int | None:
+    try:
+        length = int(text)
+    except ValueError:
+        return None
+    return None if length < 0 else length
+
+
 class Response(http.client.HTTPResponse):
     """A response of http.client. ``has_more`` is True when bytes came after its end."""
 
@@ -124,13 +134,35 @@ class Response(http.client.HTTPResponse):
         self._bytes = _Bytes(sock, self.fp.detach(), seconds)
         self.fp = _Buffer(self._bytes)
         self.has_more = False
+        # A response to HEAD has the header of one with a body.
+        self._is_of_head = (kwargs.get("method") or "GET") == "HEAD"
 
     def begin(self) -> None:
-        super().begin()
+        if cast("Any", self.headers) is not None:
+            return
+        version, self.status, reason = self._read_status()
+        self.code, self.reason = self.status, reason.strip()
+        if not version.startswith(("HTTP/1.", "HTTP/0.9")):
+            raise http.client.UnknownProtocol(version)
+        self.version = 10 if version in {"HTTP/1.0", "HTTP/0.9"} else 11
+        self.headers = self.msg = read_headers(self.fp)
         if self._bytes.has_closed:  # a complete header ends with an empty line
             raise _cut()
+        self._frame()
+
+    def _frame(self) -> None:
+        """Find out where the body ends."""
+        self.chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+        self.will_close = self._check_close()  # type: ignore[attr-defined]  # http.client's; typeshed does not list it
+        self.length = None if self.chunked else _length(self.headers.get("content-length", ""))
+        if self.status in NO_BODY or self._is_of_head:
+            self.length = 0
         if self.chunked:
+            self.chunk_left = None
             self.fp = cast("Any", _Lines(cast("_Buffer", self.fp)))
+        elif self.length is None:
+            # The body ends where the connection does.
+            self.will_close = True
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(MOST_INTERIM):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 # urllib3 and requests are slow to import. This module is imported only before a request.
 import certifi
@@ -48,7 +48,7 @@ from pocketenv_fp.runtime.environment import Variables
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "transport"]
+__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "query_string", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -72,6 +72,16 @@ class _Left(Timeout):
         if remaining_to_answer() == math.inf:
             return Timeout(connect=min(left, cast("float", self._connect)), read=self._read)
         return Timeout(total=left, connect=self._connect, read=self._read)
+
+
+class _Lasting(Timeout):
+    """A Timeout without a total. It does not count, so that requests share it. urllib3 clones a usual one twice."""
+
+    def clone(self) -> Timeout:
+        return self
+
+    def start_connect(self) -> float:
+        return 0.0
 
 
 class _Policy(Retry):
@@ -154,6 +164,11 @@ class Answer:
         self.raw.close()
 
 
+def query_string(params: Mapping[str, object]) -> str:
+    """Return the parameters as the query of a URL."""
+    return urlencode(params, quote_via=quote)
+
+
 def _body(response: BaseHTTPResponse) -> bytes:
     if (response.length_remaining or LARGEST_ANSWER) <= PIECE and "Content-Encoding" not in response.headers:
         return response.read()
@@ -178,6 +193,8 @@ class Transport:
         self.limiter = _limiters.setdefault(urlsplit(settings.api_url).netloc, Limiter())
         self.route = route
         self._connect_timeout = min(settings.connect_timeout, LONGEST_TIMEOUT)
+        # The last one. Most requests have the same.
+        self._lasting = _Lasting(connect=self._connect_timeout, read=settings.read_timeout)
         self._policy = _Policy(
             total=settings.retries,
             allowed_methods={"GET"},
@@ -265,11 +282,18 @@ class Transport:
             retries,
             redirect=False,
             assert_same_host=False,
-            timeout=(Timeout if remaining() == math.inf else _Left)(connect=self._connect_timeout, read=limit),
+            timeout=self._timeout(limit),
             chunked="Transfer-Encoding" in request.headers,
             preload_content=False,
             decode_content=False,
         )
+
+    def _timeout(self, limit: float | None) -> Timeout:
+        if remaining() < math.inf:
+            return _Left(connect=self._connect_timeout, read=limit)
+        if (lasting := self._lasting).read_timeout != limit:
+            lasting = self._lasting = _Lasting(connect=self._connect_timeout, read=limit)
+        return lasting
 
     def close(self) -> None:
         """Close the idle connections."""

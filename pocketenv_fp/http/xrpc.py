@@ -285,13 +285,11 @@ def _request(call: Call[Any], login: Settings) -> Result[Request, PocketenvError
 
 
 def _written(call: Call[Any], token: str | None) -> Request:
-    from urllib.parse import quote, urlencode
-
-    from pocketenv_fp.http.transport import Request
+    from pocketenv_fp.http.transport import Request, query_string
 
     target = f"/xrpc/{NAMESPACE}{call.nsid}"
     if call.params:
-        target += f"?{urlencode(_present(call.params), quote_via=quote)}"
+        target += f"?{query_string(_present(call.params))}"
     headers = {"Accept": "application/json", **request_headers(token)}
     if call.body is not None:
         # The environment of a command may contain a secret.

@@ -151,8 +151,12 @@ class App:
     async def _page_of(
         self, exchange: Exchange, headers: Mapping[bytes, bytes]
     ) -> login.Reply | terminals.Reply | None:
-        page = await self._login.answer(exchange.scope, exchange.receive, headers)
-        return page or await self.terminals.answer(exchange.scope, exchange.receive, headers)
+        try:
+            page = await self._login.answer(exchange.scope, exchange.receive, headers)
+            return page or await self.terminals.answer(exchange.scope, exchange.receive, headers)
+        except Exception:  # noqa: BLE001 - as for the methods
+            self._complain(exchange.scope["path"])
+            return login.Reply(500, "Internal Server Error", is_error=True)
 
     def _target(self, verb: str, path: str) -> Target:
         if path == STORAGE or path.startswith(f"{STORAGE}/"):

@@ -130,7 +130,8 @@ class Login:
     def _callback(self, query: Fields) -> Reply:
         consent = self._codes.pop(query.get("code", ""), None)
         user = None if consent is None else actors.by_identifier(self._world.store, consent.handle)
-        if consent is None or user is None or not secrets.compare_digest(consent.state, query.get("state", "")):
+        state = query.get("state", "").encode("utf-8", "replace")
+        if consent is None or user is None or not secrets.compare_digest(consent.state.encode(), state):
             return _redirect(f"{self._world.url}?error=1")
         cli = self._of_command_lines.pop(consent.handle, "undefined")
         _keep(self._tokens, user.did, self._sign(user.did, CLI_SECONDS if cli == "1" else WEEK_SECONDS))

@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.pocketenv.records import Unit, add_or_update, named, text
+from pocketenv_fp.pocketenv.records import Listing, Unit, add_or_update, text
 from pocketenv_fp.pocketenv.secrets import add_secret, iter_secrets, update_secret
 from pocketenv_fp.pocketenv.variables import add_variable, iter_variables, update_variable
 from pocketenv_fp.validation import unsendable
@@ -26,10 +26,8 @@ class _Setters(NamedTuple):
     each: Callable[..., Iterator[Result[Any, PocketenvError]]]
     update: Callable[..., Unit]
 
-    def set(self, sandbox_id: str, name: str, value: str, add: Callable[[], Unit]) -> Unit:
-        return add_or_update(
-            add, lambda: named(self.each(sandbox_id), name), lambda old: self.update(old.id, name, value)
-        )
+    def set(self, listing: Listing[Any], name: str, value: str, add: Callable[[], Unit]) -> Unit:
+        return add_or_update(add, partial(listing.take, name), lambda old: self.update(old.id, name, value))
 
 
 _VARIABLES = _Setters(add_variable, iter_variables, update_variable)
@@ -57,9 +55,11 @@ class FirstValues:
 
     def set_all(self, sandbox_id: str, *, is_new: bool) -> Unit:
         """Set them. A sandbox that is not new may have some of the names: they get the new values."""
+        # Only a name that is there already needs the list.
+        listings = {kind: Listing(partial(kind.each, sandbox_id)) for kind, *_ in self._values}
         for kind, name, value in self._values:
             add = partial(kind.add, sandbox_id, name, value)
-            done = add() if is_new else kind.set(sandbox_id, name, value, add)
+            done = add() if is_new else kind.set(listings[kind], name, value, add)
             if isinstance(done, Failure):
                 return done
         return Success(None)

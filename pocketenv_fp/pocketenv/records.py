@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import cache
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.errors import ApiError, PocketenvError, hides_its_cause
+from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.xrpc import decode
 from pocketenv_fp.models import Page
 
-__all__ = ["Unit", "add_or_update", "named", "one_of", "page_of", "text"]
+__all__ = ["Listing", "Unit", "add_or_update", "named", "one_of", "page_of", "text"]
 
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -63,6 +64,25 @@ def named(
         if isinstance(item, Failure) or getattr(item.unwrap(), key) == name:
             return item
     return Success(None)
+
+
+class Listing(Generic[T]):
+    """One list for the records of many names. A name that it lacks, or that is taken again, needs a new list."""
+
+    def __init__(self, each: Callable[[], Iterator[Result[T, PocketenvError]]], key: str = "name") -> None:
+        self._each = each
+        self._key = key
+        self._records: dict[str, T] = {}
+
+    def take(self, name: str) -> Result[T | None, PocketenvError]:
+        """Return the record with this name, or None."""
+        if name not in self._records:
+            listed = collected(self._each())
+            if isinstance(listed, Failure):
+                return listed
+            # The first of a name, as in `named`.
+            self._records = {getattr(record, self._key): record for record in reversed(listed.unwrap())}
+        return Success(self._records.pop(name, None))
 
 
 def add_or_update(

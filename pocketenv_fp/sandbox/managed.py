@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.plain_types import demand_type
+from pocketenv_fp.plain_types import demand_type, normalize
 from pocketenv_fp.pocketenv.creation import create
 from pocketenv_fp.pocketenv.new_sandbox import noting
 from pocketenv_fp.pocketenv.options import Options
@@ -173,6 +173,7 @@ def ephemeral(
         raise TypeError(f"ephemeral takes the prefix of a name, not a {type(target).__name__}")
     if wrong := _wrong_ttl(ttl):
         return Failure(wrong)
+    ttl = normalize(ttl)
     # This step appears in traces and in the places of failures, so it has only the options that were passed.
     login = {name: value for name, value in options.items() if name in {"token", "config"}}
     name = f"{target}-{stand_in('RANDOM_HEX') if is_rehearsed() else os.urandom(4).hex()}"
@@ -182,10 +183,7 @@ def ephemeral(
 
 def _wrong_ttl(ttl: float | None) -> InvalidInput | None:
     """Return the error of a wrong value. Raises TypeError for a wrong type."""
-    try:
-        return wrong_value("ttl", ttl, Seconds | None, float | None)
-    except TypeError as error:
-        raise TypeError(f"ephemeral: {error}") from None
+    return wrong_value("ttl", ttl, Seconds | None, float | None)
 
 
 def topics_for(ttl: float | None) -> tuple[str, ...]:

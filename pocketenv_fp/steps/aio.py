@@ -108,18 +108,8 @@ class Pieces(Generic[B]):
         loop, stop = asyncio.get_running_loop(), threading.Event()
         queue: asyncio.Queue[Piece] = asyncio.Queue(PIECES)
 
-        def put(piece: Piece) -> None:
-            putting = asyncio.run_coroutine_threadsafe(queue.put(piece), loop)
-            while not stop.is_set():
-                try:
-                    putting.result(LOOK_SECONDS)
-                except TimeoutError:
-                    continue
-                return
-            putting.cancel()
-
         def work() -> Result[B, PocketenvError]:
-            with listening(put), stoppable(stop):
+            with listening(partial(_put, queue, loop, stop)), stoppable(stop):
                 return self._work()
 
         self._future = _threads.pool().submit(self._context.run, work)
@@ -148,6 +138,26 @@ class Pieces(Generic[B]):
             async for _ in self:
                 pass
         return await asyncio.wrap_future(cast("Future[Result[B, PocketenvError]]", self._future))
+
+
+def _put(queue: asyncio.Queue[Piece], loop: asyncio.AbstractEventLoop, stop: threading.Event, piece: Piece) -> None:
+    """Hand a piece to the loop, from another thread. Wait while the queue is full."""
+    coming = queue.put(piece)
+    try:
+        putting = asyncio.run_coroutine_threadsafe(coming, loop)
+    except RuntimeError:
+        # The loop is closed: nothing reads any more.
+        coming.close()
+        stop.set()
+        return
+    while not (stop.is_set() or loop.is_closed()):
+        try:
+            putting.result(LOOK_SECONDS)
+        except TimeoutError:
+            continue
+        return
+    if not loop.is_closed():
+        putting.cancel()
 
 
 class Aio(Generic[A, B]):
@@ -221,7 +231,7 @@ def aio(step: Step[A, B]) -> Aio[A, B]:
     Cancelling a task, or a timeout of asyncio, stops the waiting and not the work. A step that has started runs to its
     end, so that `managed` and `ephemeral` release their sandboxes. Await the value again for its Result. A step that
     has not started is never run. `within` limits the work itself. When Python exits, also after Ctrl-C, it waits for
-    started steps. SIGTERM does not wait, unless the program handles it: ``loop.add_signal_handler(signal.SIGTERM,
+    started steps. SIGTERM and SIGHUP do not wait, unless the program handles it: ``loop.add_signal_handler(signal.SIGTERM,
     task.cancel)``.
 
     Args:

@@ -10,6 +10,7 @@ import html
 import io
 import json
 import os
+import pwd
 import re
 import socket
 import stat
@@ -50,6 +51,7 @@ from pocketenv_fp import (
 from pocketenv_fp.account import logins, token_file
 from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.redaction import HiddenText
+from pocketenv_fp.runtime.deadline import limited
 from tests import servers
 from tests.servers import Server, client, reply
 
@@ -197,6 +199,38 @@ def test_login_ends_with_the_deadline() -> None:
 
 
 @pytest.mark.usefixtures("port", "here")
+def test_login_waits_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Listener, "wait", lambda _, seconds: waits.append(seconds))
+    within(60, identity.map(lambda _: login(HANDLE, browser=False, timeout=3600)))(3).unwrap()
+    login(HANDLE, browser=False, timeout=70)
+    assert waits[0] <= 60
+    assert waits[1] == 70
+
+
+@pytest.mark.usefixtures("port", "here", "password")
+def test_login_after_the_deadline(place: local.Platform) -> None:
+    """No login begins, and no password is sent."""
+    before = len(place.calls)
+    with limited(0.0):
+        for app_password in (False, True):
+            error = login(HANDLE, browser=False, app_password=app_password).failure()
+            assert isinstance(error, DeadlineExceeded)
+            assert not error.maybe_sent
+    assert len(place.calls) == before
+
+
+def test_login_profile_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETENV_APP_PASSWORD", "wrong-wrong-wrong")
+    known = {"id": "rec_a", "did": "did:plc:a", "handle": "Alice.Test", "avatar": None}
+    dates = {"createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}
+    profile = reply(json.dumps({**known, **dates}).encode())
+    with Server(lambda request: reply(b"jwt:a.b.c") if request.path == "/login" else profile) as server:
+        config = client(server.url)
+        assert login("alice.test", app_password=True, config=config).map(lambda who: who.did) == Success("did:plc:a")
+
+
+@pytest.mark.usefixtures("port", "here")
 def test_login_port_is_in_use() -> None:
     with socket.create_server(("127.0.0.1", PORT)):
         error = login(HANDLE, browser=False, timeout=1).failure()
@@ -255,7 +289,16 @@ def test_listener_allows_the_page_to_send() -> None:
 @pytest.mark.usefixtures("port")
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b"[", b'{"token": 7}', b'{"token": ""}', b'{"token": "a b"}', b'{"token": "\xff"}', b" " * 70_000],
+    [
+        b"",
+        b"{}",
+        b"[",
+        b'{"token": 7}',
+        b'{"token": ""}',
+        b'{"token": "a b"}',
+        b'{"token": "\xff"}',
+        b'{"token": "%b"}' % (b"x" * 70_000),
+    ],
 )
 def test_listener_ignores_what_is_no_token(body: bytes) -> None:
     with Listener() as listener:
@@ -289,6 +332,17 @@ def test_listener_is_on_loopback_only_and_ends() -> None:
         socket.create_connection(("127.0.0.2", PORT), 5)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", PORT))
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.usefixtures("port")
+def test_listener_shares_localhost_with_no_other() -> None:
+    """A browser may try ::1 first: another program there would get the token."""
+    other = socket.create_server(("::1", PORT), family=socket.AF_INET6)
+    with other, pytest.raises(OSError, match="in use"), Listener():
+        pass
+    with Listener():
+        pass
 
 
 # The app password.
@@ -454,6 +508,21 @@ def test_login_keeps_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("password")
+@pytest.mark.parametrize("app_password", [False, True])
+def test_login_without_a_home(monkeypatch: pytest.MonkeyPatch, app_password: bool) -> None:  # noqa: FBT001
+    """A user id of a container may have no home directory."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    error = login(HANDLE, app_password=app_password).failure()
+    assert isinstance(error, LoginFailed)
+    assert "no home directory: set HOME" in str(error)
+    assert logout().unwrap() is False
+
+
 def test_login_folder_is_a_file(place: local.Platform) -> None:
     """No request is sent for a login that could not be stored."""
     path().parent.parent.mkdir(parents=True)

@@ -1,7 +1,11 @@
-"""Run all benchmarks, one after the other: ``python -m tests.benchmarks [NAME …] [--quick]``.
+"""Run all benchmarks, and print one table: ``python -m tests.benchmarks [NAME …] [--quick] [--page]``.
 
-Each line with a ratio is printed under the name of its benchmark, beside a floor of the same run. A name is that of a
-module without ``bench_``. ``--quick`` runs those that take less than two minutes on two processors.
+Each row has a figure, the floor of the same run where there is one, the aim, and the ratio of figure and aim. A figure
+with ``×`` is a ratio to another program in the same run, so that a busy machine slows both. A name is that of a module
+without ``bench_``. What the benchmarks print themselves comes first.
+
+``--quick`` takes less than five minutes on two processors: fewer rounds, and no files of 500 MB. ``--page`` also writes
+the table and the machine to ``.docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -11,33 +15,100 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.benchmarks import rows
 
 # From the quickest to the slowest. The last ones copy large files, or wait for the request limit.
 ALL = ("import", "call", "seal", "exec", "latency", "local", "jobs", "archive", "copy", "fleet")
-QUICK = ALL[:5]
+TITLES = ("benchmark", "measure", "figure", "floor", "aim", "to the aim")
+TOP = Path(__file__).parents[2]
+PAGE = TOP / ".docs" / "benchmarks.md"
+WORDS = """\
+# Benchmarks
+
+`python -m tests.benchmarks --page` has written this page. `--quick` takes less than five minutes. A figure with × is a
+ratio to another program in the same run: `requests`, GNU tar, or the time that the network takes. The floor is what a
+program needs that does nothing else. The last column is figure ÷ aim: up to 1.00, the aim is met.
+
+"""
 
 
 def main() -> int:
-    """Run the benchmarks in processes of their own, and print what they print. Returns an exit status."""
+    """Run the benchmarks in processes of their own, and print the table. Returns an exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ALL)}")
-    parser.add_argument("--quick", action="store_true", help=f"run {', '.join(QUICK)}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and no large files")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(TOP)}")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(ALL)):
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(ALL)}")
-    load = os.getloadavg()[0]
-    print(f"Python {platform.python_version()}, {os.cpu_count()} processors, load {load:.1f}", flush=True)
+    about = machine(quick=options.quick)
+    print(about, flush=True)
+    found, failed = run(options.names or ALL, quick=options.quick)
+    table = lines([(name, *row.cells()) for name, row in found])
+    print("\n" + "\n".join(table))
+    missed = [row.measure for _, row in found if not row.is_met]
+    print(f"\n{len(found) - len(missed)} of {len(found)} aims are met" + "".join(f"\n  not: {each}" for each in missed))
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    if options.page:
+        PAGE.write_text(f"{WORDS}{about}.\n\n" + "\n".join(table) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def run(names: tuple[str, ...] | list[str], *, quick: bool) -> tuple[list[tuple[str, rows.Row]], list[str]]:
+    """Run benchmarks one after the other. Returns their rows, and the names of those that failed."""
+    found: list[tuple[str, rows.Row]] = []
     failed: list[str] = []
-    for name in options.names or (QUICK if options.quick else ALL):
+    for name in names:
         print(f"\n{name}", flush=True)
         began = time.monotonic()
-        if subprocess.run([sys.executable, "-m", f"tests.benchmarks.bench_{name}"], check=False).returncode:
-            failed.append(name)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "rows")
+            environment = os.environ | {rows.FILE: str(file)} | ({rows.QUICK: "1"} if quick else {})
+            command = [sys.executable, "-m", f"tests.benchmarks.bench_{name}"]
+            if subprocess.run(command, env=environment, check=False).returncode:
+                failed.append(name)
+            found += [(name, each) for each in rows.read(file)]
         print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
-    if failed:
-        print(f"\nfailed: {', '.join(failed)}")
-    return 1 if failed else 0
+    return found, failed
+
+
+def machine(*, quick: bool) -> str:
+    """Return words about this machine, and how busy it is."""
+    load = os.getloadavg()[0]
+    kind = " with --quick" if quick else ""
+    when = f"{datetime.now(UTC):%Y-%m-%d}, {revision()}{kind}"
+    return f"{when}: Python {platform.python_version()} on {platform.system()}, {processor()}, load {load:.1f}"
+
+
+def processor() -> str:
+    """Return the number and the model of the processors."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return f"{os.cpu_count()} processors ({models[0] if models else platform.machine()})"
+
+
+def revision() -> str:
+    """Return the commit of this clone."""
+    asked = ["git", "-C", str(TOP), "describe", "--always", "--dirty"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no clone"
+
+
+def lines(cells: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    whole = [TITLES, *cells]
+    widths = [max(len(row[column]) for row in whole) for column in range(len(TITLES))]
+    drawn = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in whole]
+    return [drawn[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *drawn[1:]]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pocketenv_fp import (
     using,
     wait_until_running,
 )
+from tests.benchmarks.rows import row, shorter
 
 TIMES = "import time\nfor _ in range(40):\n print(time.time(), flush=True)\n time.sleep(1.3)"
 
@@ -108,19 +109,28 @@ def memory(size: int) -> None:
 def main(size: int) -> None:
     """Print the figures of a provider with one shell and of one with many."""
     with local.platform() as platform, using(Config(api_url=platform.url, token=platform.token)):
-        for provider in ("cloudflare", "daytona"):
+        for provider in ("cloudflare", "daytona")[: shorter(2, 1)]:
             box = (create(provider, provider=provider) | start | wait_until_running).unwrap()
-            print(f"{provider}: exec {median(box, durable=False):.0f} ms, as a job {median(box, durable=True):.0f} ms")
+            plain, as_job = median(box, durable=False), median(box, durable=True)
+            print(f"{provider}: exec {plain:.0f} ms, as a job {as_job:.0f} ms")
+            row(f"exec of true as a job, {provider}", as_job, "ms", aim=200, floor=plain, floor_is="exec")
             first, later, count = code(platform, box)
             print(f"  run_code: first {first:.0f} ms, later {later:.0f} ms, {count:.1f} requests")
+            row(f"requests of a later run_code, {provider}", count, "", aim=1, floor=1)
+            if shorter(0, 1):
+                continue
             came = latency(box)
             high = came[len(came) * 95 // 100]
             print(f"  print to callback: median {came[len(came) // 2]:.2f} s, 95 % {high:.2f} s, most {came[-1]:.2f} s")
+            row(f"from print to on_output, {provider}", came[len(came) // 2], "s", aim=0.5)
             silent = requests(platform, box, "sleep 60")
             chatty = requests(platform, box, "for n in $(seq 600); do echo $n; sleep 0.1; done")
             print(f"  requests a minute: silent {silent:.0f}, chatty {chatty:.0f}")
-        memory(size)
-    streams(16, 60)
+            row(f"requests a minute of a job that prints all the time, {provider}", chatty, "", aim=66, floor=silent)
+        if not shorter(0, 1):
+            memory(size)
+    if not shorter(0, 1):
+        streams(16, 60)
 
 
 if __name__ == "__main__":

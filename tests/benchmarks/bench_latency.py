@@ -29,6 +29,7 @@ from requests.adapters import HTTPAdapter
 
 from pocketenv_fp import Config, Sandbox, collect, exec, fan_out, refresh, tap, using
 from tests.benchmarks.bench_call import BODY, running
+from tests.benchmarks.rows import row, shorter
 
 PIPELINES = WORKERS = 200
 LATENCY = 0.05
@@ -187,7 +188,7 @@ def _peak() -> float:
 def main() -> None:
     """Take turns, and print the medians over the ideal."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--rounds", type=int, default=9)
+    asked.add_argument("--rounds", type=int, default=shorter(9, 4))
     rounds: int = asked.parse_args().rounds
     logging.getLogger("urllib3.connectionpool").addHandler(FULL)
     with running(serve) as (url, token), using(Config(api_url=url, token=token)):
@@ -213,6 +214,7 @@ def main() -> None:
                 warned[name] += FULL.said - before
     print(f"{PIPELINES} pipelines of {CALLS} calls at {LATENCY * 1000:.0f} ms, {WORKERS} workers, medians of {rounds}")
     print(f"  {IDEAL * 1000:6.0f} ms   1.00 ×  the ideal: nothing but the network")
+    figures: dict[str, tuple[float, float]] = {}
     for name, seconds in warm.items():
         took, best = statistics.median(seconds) / IDEAL, min(seconds) / IDEAL
         first = statistics.median(each.seconds for each in new[name]) / IDEAL
@@ -221,6 +223,14 @@ def main() -> None:
             f"  {took * IDEAL * 1000:6.0f} ms  {took:5.2f} ×  {name} (best {best:.2f} ×, cold {first:.2f} ×, memory + "
             f"{grown:.0f} MiB, {warned[name] + sum(each.warned for each in new[name])} warnings of full pools)"
         )
+        figures[name] = took, first
+    (own, own_cold), (bare_warm, bare_cold) = (
+        figures["pocketenv_fp.fan_out"],
+        figures["http.client and json: the floor"],
+    )
+    title = f"{PIPELINES} pipelines of {CALLS} calls, to the time of the network"
+    row(f"{title}, warm", own, aim=1.3, floor=bare_warm, floor_is="http.client")
+    row(f"{title}, cold", own_cold, aim=1.6, floor=bare_cold, floor_is="http.client")
 
 
 if __name__ == "__main__":

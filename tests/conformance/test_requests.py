@@ -270,8 +270,14 @@ def test_requests_cover_the_librarys_methods(exchanges: list[Exchange]) -> None:
         for file in files
         for name in re.findall(r'\b(?:query|procedure)\(\s*"([\w.]+)"', file.read_text(encoding="utf-8"))
     }
+    nouns = [
+        noun for file in files for noun in re.findall(r'= StoredRecords\(\s*"(\w+)"', file.read_text(encoding="utf-8"))
+    ]
+    kinds = {f"{noun}.{verb}{noun.capitalize()}" for noun in nouns for verb in ("add", "delete", "get", "update")}
+    stored = kinds | {f"{noun}.get{noun.capitalize()}s" for noun in nouns}
     assert len(found) > 20
-    assert {exchange.name for exchange in exchanges} == found
+    assert len(stored) == 20
+    assert {exchange.name for exchange in exchanges} == found | {f"io.pocketenv.{name}" for name in stored}
 
 
 @pytest.mark.usefixtures("exchanges")

@@ -20,19 +20,27 @@ from rich.traceback import Traceback
 
 from pocketenv_fp import (
     Config,
+    Job,
     create,
     ephemeral,
     exec,
     exec_script,
+    follow,
     from_env,
     get_sandbox,
     login,
     pocketenv,
+    restart,
+    run_code,
     sandbox,
+    service_logs,
     sh,
     submit,
+    sweep,
     upload,
+    wait_for_port,
     wait_until_running,
+    write_file,
 )
 from pocketenv_fp import config as config_module
 from pocketenv_fp.config import settings
@@ -132,6 +140,19 @@ LITERALS: dict[str, Callable[[Config], object]] = {
     "low key": lambda config: pocketenv.put_ssh_keys("3f2a", KEY, "ssh-ed25519 AAAA", config=config),
     "auth key": lambda config: sandbox.set_tailscale_auth_key(BOX, f"tskey-auth-{SECRET}", config=config),
     "low auth key": lambda config: pocketenv.put_tailscale_auth_key("3f2a", f"tskey-auth-{SECRET}", config=config),
+    "file": lambda config: write_file(BOX, ".env", SECRET, config=config),
+    "file of bytes": lambda config: write_file(BOX, ".env", SECRET.encode(), config=config),
+    "file of a step": lambda config: BOX | write_file(".env", SECRET, config=config),
+    "file of the environment": lambda config: write_file(BOX, ".env", from_env("THE_SECRET"), config=config),
+    "variable": lambda config: sandbox.set_variable(BOX, "NAME", from_env("THE_SECRET"), config=config),
+    "low variable": lambda config: pocketenv.add_variable("3f2a", "NAME", from_env("THE_SECRET"), config=config),
+    "new low variable": lambda config: pocketenv.update_variable("3f", "NAME", from_env("THE_SECRET"), config=config),
+    "token of code": lambda config: run_code(BOX, "1", token=TOKEN, config=config),
+    "token of a job": lambda config: follow(Job(BOX, "nightly"), token=TOKEN, config=config),
+    "token of a restart": lambda config: restart(BOX, keep="d", token=TOKEN, config=config),
+    "token of a sweep": lambda config: sweep(older_than=1, token=TOKEN, config=config),
+    "token of a look": lambda config: wait_for_port(BOX, 8080, token=TOKEN, config=config),
+    "token of logs": lambda config: service_logs(BOX, "web", token=TOKEN, config=config),
     "secrets": lambda config: create("my-box", secrets={"NAME": SECRET}, config=config),
     "secrets of a combinator": lambda config: ephemeral(exec("make"), secrets={"NAME": SECRET}, config=config)(
         "my-box"

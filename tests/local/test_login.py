@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.local import actors, app
 from tests.local.wire import Answer, Wire
 
 JSON = {"Content-Type": "application/json"}
@@ -100,7 +102,25 @@ def test_login_code_is_read_once_and_with_its_state(place: local.Platform, brows
     first = consent(browser, post(browser, handle=HANDLE).raw.decode(), "allow").headers["location"]
     code = parse_qs(urlsplit(first).query)["code"][0]
     assert browser.raw("GET", f"/oauth/callback?code={code}&state=x").headers["location"] == f"{place.url}?error=1"
+    other = consent(browser, post(browser, handle=HANDLE).raw.decode(), "allow").headers["location"]
+    code = parse_qs(urlsplit(other).query)["code"][0]
+    odd = browser.raw("GET", f"/oauth/callback?code={code}&state=%C3%A9%ff")
+    assert (odd.status, odd.headers["location"]) == (302, f"{place.url}?error=1")
     assert browser.raw("GET", path(first)).headers["location"] == f"{place.url}?error=1"
+
+
+def test_login_broken_store(browser: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A machine without descriptors fails every request. The log does not grow with each."""
+
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(actors, "by_identifier", broken)
+    monkeypatch.setattr(app, "COMPLAINT_SECONDS", 3600.0)
+    for _ in range(3):
+        answer = browser.raw("GET", f"/login?handle={HANDLE}")
+        assert (answer.status, answer.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert [record.name for record in caplog.records] == ["pocketenv_fp.local"]
 
 
 def test_login_consent_is_asked_once(browser: Wire) -> None:

@@ -101,7 +101,7 @@ def test_a_watcher_is_told_of_each_step_and_each_call_from_the_inside_out() -> N
     assert [begun.name for begun in notes.begun][:2] == ["create()", "sandbox.createSandbox"]
     assert notes.done[-1][1].error == result.failure()
     assert all(done.seconds > 0 for _, done in notes.done)
-    assert [done.requests for begun, done in notes.done if begun.kind == "call"] == [1] * 6
+    assert [done.requests for begun, done in notes.done if begun.kind == "call"] == [1] * 5
 
 
 def test_what_is_passed_by_is_not_told_of() -> None:

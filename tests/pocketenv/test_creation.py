@@ -596,6 +596,15 @@ def test_create_reuse_adds_a_variable_deleted_in_between(place: local.Platform) 
     assert printed(again, "A") == "2"
 
 
+def test_create_reuse_lists_the_variables_once(place: local.Platform) -> None:
+    older(env={"A": "1", "B": "1", "C": "1"})
+    place.calls.clear()
+    again = create("newer", repo=REPO, env={"A": "2", "B": "2", "C": "2", "D": "2"}, reuse=True).unwrap()
+    names = [name.rpartition(".")[2] for name, _ in place.calls]
+    assert (names.count("getVariables"), names.count("updateVariable"), names.count("addVariable")) == (1, 3, 4)
+    assert [printed(again, name) for name in "ABCD"] == ["2"] * 4
+
+
 def test_another_base_or_another_repo_is_another_sandbox() -> None:
     first = older()
     other = create("other", repo=f"{REPO}-2").unwrap()

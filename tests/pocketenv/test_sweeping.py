@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, cast
 
 import pytest
 from returns.result import Failure, Success
@@ -149,6 +151,14 @@ def test_ephemeral_marks() -> None:
     kept = managed(identity, release=stop)("kept").unwrap()
     assert (kept | refresh).unwrap().topics is None
     assert names(sweep(older_than=OLD)) == []
+
+
+def test_ephemeral_ttl_of_another_type() -> None:
+    marked: list[list[str]] = []
+    use = refresh.map(lambda box: marked.append(list(box.topics or ())))
+    for ttl in (Decimal(60), Fraction(60)):
+        assert isinstance(ephemeral(use, ttl=cast("float", ttl))("ci"), Success)
+    assert [len(topics) for topics in marked] == [2, 2]
 
 
 def test_ephemeral_wrong_ttl() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from returns.result import Failure, Success
 
 from pocketenv_fp import (
@@ -21,6 +23,7 @@ from pocketenv_fp import (
     InvalidInput,
     Sandbox,
     ServerTimeout,
+    Status,
     exec,
     explain,
     local,
@@ -136,6 +139,24 @@ def test_wait_answers_not_understood(printed: str) -> None:
     with Server(servers.always(reply(body))) as server, using(client(server.url)):
         for step in (wait_for_port(80), wait_for_http(port=80)):
             assert isinstance((BOX | step).failure(), DecodeError)
+
+
+@pytest.mark.parametrize(("provider", "looks"), [("cloudflare", 2), ("daytona", 100)])
+def test_wait_holds_a_request(provider: str, looks: int) -> None:
+    """A request waits in the sandbox: for a moment where it blocks the one shell, elsewhere for less than a limit."""
+    box = replace(BOX, provider=provider, status=Status.RUNNING)
+    bodies = [b"waits refused", b"ready"]
+
+    def answer(_: servers.Request) -> servers.Reply:
+        printed = bodies.pop(0).decode()
+        # The marks are those of Cloudflare.
+        marks = ("\x1e", "\x1e") if provider == "cloudflare" else ("", "")
+        return reply(json.dumps({"stdout": printed + marks[0], "stderr": marks[1], "exitCode": 0}).encode())
+
+    with Server(answer) as server, using(client(server.url)):
+        assert box | wait_for_port(8080) == Success(box)
+        lines = [json.loads(request.body)["command"] for request in server.seen]
+    assert [re.findall(r"waits=\W*(\d+)", line) for line in lines] == [[str(looks)]] * 2
 
 
 def test_wait_explained() -> None:

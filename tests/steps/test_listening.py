@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp import (
+    Config,
     DeadlineExceeded,
     ExecResult,
     NotLoggedIn,
     Piece,
+    PocketenvError,
     Sandbox,
     aio,
     create,
@@ -28,7 +31,10 @@ from pocketenv_fp import (
     tap,
     wait_for_job,
 )
+from pocketenv_fp.runtime.deadline import exceeded
 from pocketenv_fp.steps.listening import listener, listening, prefixed
+from pocketenv_fp.steps.operation import step as as_step
+from tests import servers
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -138,6 +144,44 @@ def test_pieces_cancelled() -> None:
     assert (job | wait_for_job(timeout=60)).unwrap().stdout == "on\noff\n"
     (killed,) = [each for each in (box | list_jobs).unwrap() if each != job]
     assert (killed | wait_for_job(timeout=60)).unwrap().exit_code == 143
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_pieces_of_a_closed_loop(is_late: bool) -> None:  # noqa: FBT001
+    """A step that prints after the end of the loop is ended. Its thread does not wait for a reader."""
+    closed, ended = threading.Event(), threading.Event()
+    heard: list[object] = []
+
+    @as_step(Sandbox)
+    def talk(_: Sandbox, *, token: str | None = None, config: Config | None = None) -> Result[None, PocketenvError]:  # noqa: ARG001
+        tell = listener()
+        assert tell is not None
+        tell(Piece("stdout", "on", 2))
+        if is_late:
+            closed.wait(60)
+        try:
+            # More than the reader takes before the end of the loop.
+            for at in range(40):
+                tell(Piece("stdout", "off", at))
+            heard.append(exceeded("talk"))
+        finally:
+            ended.set()
+        return Success(None)
+
+    async def main() -> object:
+        pieces = aiter(aio(talk).pieces(servers.BOX))
+        assert str(await anext(pieces)) == "on"
+        return pieces
+
+    # A loop of a program, which does not close its generators.
+    loop = asyncio.new_event_loop()
+    kept = loop.run_until_complete(main())
+    loop.close()
+    closed.set()
+    assert ended.wait(60)
+    assert isinstance(heard[0], DeadlineExceeded)
+    del kept
+    gc.collect()
 
 
 def test_pieces_awaited_only() -> None:

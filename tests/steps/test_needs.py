@@ -184,7 +184,7 @@ def test_pipeline_requests_of_small_files(
     assert [name.rpartition(".")[2] for name, _ in platform.calls] == requests
 
 
-STEPS: list[Step[Any, Any]] = [
+TO_SANDBOX: list[Step[Any, Any]] = [
     start,
     stop,
     wait_until_running(timeout=0),
@@ -193,12 +193,25 @@ STEPS: list[Step[Any, Any]] = [
     unexpose(8080),
     rename("renamed"),
     tap(exec("true")),
+    tap(start),
+    tap(stop),
+    tap(set_variable("A", "b")),
+    tap(gather(set_variable("A", "c"), set_secret("B", "d"))),
+    within(60, start | stop),
+    within(60, unexpose(8080)),
+    when(is_running, stop),
+    or_else(wait_until_running(timeout=0), start),
+    retrying(stop, delay=0),
+]
+STEPS: list[Step[Any, Any]] = [
+    *TO_SANDBOX,
     exec("echo hello"),
     set_variable("A", "b"),
     list_ports,
     expose(8080).map(bool),
-    within(60, start | stop),
     keep(start),
+    gather(set_variable("A", "b"), set_variable("C", "d"), set_secret("E", "f")),
+    keep(set_variable("A", "b"), start, set_variable("A", "c")),
 ]
 names = count()
 
@@ -224,7 +237,7 @@ def shared(box: Sandbox, name: str) -> object:
 @given(data=st.data())
 def test_pipeline_law_of_cuts(data: st.DataObject, figures: Figures) -> None:
     figures.count("law of cuts", "examples")
-    chosen = [*data.draw(st.lists(st.sampled_from(STEPS[:8]), max_size=4)), data.draw(st.sampled_from(STEPS))]
+    chosen = [*data.draw(st.lists(st.sampled_from(TO_SANDBOX), max_size=4)), data.draw(st.sampled_from(STEPS))]
     made = create(provider=data.draw(st.sampled_from(["cloudflare", "daytona"])))
     cuts = data.draw(st.lists(st.booleans(), min_size=len(chosen), max_size=len(chosen)))
     outcomes: list[object] = []

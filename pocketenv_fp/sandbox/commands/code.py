@@ -22,7 +22,7 @@ from pocketenv_fp.sandbox.commands.durable import CLEANING_SECONDS, new_id, run_
 from pocketenv_fp.sandbox.commands.exec import OnOutput, finite
 from pocketenv_fp.sandbox.commands.job_follow import ended
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
-from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, Asking, Place, Work
+from pocketenv_fp.sandbox.commands.job_requests import LONGEST_SECONDS, PIECE_BYTES, Asking, Place, Work
 from pocketenv_fp.sandbox.commands.wire_form import Command
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
@@ -102,7 +102,8 @@ def run_code(
         return Failure(wrong)
     run = new_id()
     asked = Asked(context, f"\x1e{run}\x1e", finite(timeout))
-    line = _LINE.format(f"run {context} {asked.timeout or ''}")
+    seconds = "" if asked.timeout is None else min(asked.timeout, LONGEST_SECONDS)
+    line = _LINE.format(f"run {context} {seconds}")
     asking, output = _asking(sandbox, run), Output(Place())
     own = printer(on_output)
     on_piece = None if own is None else WithoutAnswer(asked.mark, own).take

@@ -32,7 +32,7 @@ class _Answer(msgspec.Struct):
     displays: tuple[dict[str, Any], ...]
     number: int
     repr: str | None = None
-    json: tuple[Any, ...] = ()
+    json: str | None = None
 
 
 class _Report(msgspec.Struct):
@@ -66,7 +66,7 @@ def code_result(  # noqa: PLR0911  # a line for each way in which it ends
     try:
         # A process that the code left may print after it.
         read = msgspec.json.decode(report.partition("\n")[0], type=built(_Report))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Failure(DecodeError("sandbox.exec", "the program in the sandbox does not say how the code ended"))
     if read.old is not None:
         return Failure(InvalidInput("sandbox", f"has Python {read.old}, and run_code needs 3.9"))
@@ -82,11 +82,19 @@ def _result(answer: _Answer, stdout: str, stderr: str) -> CodeResult:
         stdout=stdout,
         stderr=stderr,
         repr=answer.repr,
-        value=answer.json[0] if answer.json else None,
+        value=None if answer.json is None else _value(answer.json),
         error=answer.error,
         displays=tuple(map(Display, answer.displays)),
         number=answer.number,
     )
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        # Nested too deeply, or with a number of too many digits. Its repr is there.
+        return None
 
 
 class WithoutAnswer:

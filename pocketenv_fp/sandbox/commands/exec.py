@@ -13,28 +13,30 @@ import msgspec
 from returns.result import Failure, Result
 
 from pocketenv_fp.config import Config, FromEnv
-from pocketenv_fp.errors import ApiError, PocketenvError
+from pocketenv_fp.errors import ApiError, InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import ExecResult, Piece, Sandbox
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.redaction import HIDDEN, HiddenText
 from pocketenv_fp.sandbox.commands.shell_state import Shell
-from pocketenv_fp.sandbox.commands.wire_form import (
-    GRACE_SECONDS,
-    Command,
-    as_bytes,
-    environment,
-    joined,
-    output,
-    wire_form,
-)
+from pocketenv_fp.sandbox.commands.wire_form import GRACE_SECONDS, Command, environment, joined, output, wire_form
 from pocketenv_fp.steps.listening import listener
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.steps.output import ended_well
-from pocketenv_fp.validation import Seconds, Text
+from pocketenv_fp.validation import Seconds, Text, not_unicode
 
-__all__ = ["Env", "OnOutput", "exec", "finite", "hidden_values", "ran", "ran_or_followed", "without_values"]
+__all__ = [
+    "Env",
+    "OnOutput",
+    "encoded",
+    "exec",
+    "finite",
+    "hidden_values",
+    "ran",
+    "ran_or_followed",
+    "without_values",
+]
 
 Env = Mapping[str, str | FromEnv]
 OnOutput = Callable[[Piece], object] | bool
@@ -149,8 +151,21 @@ def exec(
     done
     <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
     """
-    whole = Command(joined(command, args), cwd, stdin=as_bytes(stdin), timeout=finite(timeout))
+    data = None if stdin is None else encoded("stdin", stdin)
+    if isinstance(data, InvalidInput):
+        return Failure(data)
+    whole = Command(joined(command, args), cwd, stdin=data, timeout=finite(timeout))
     return ran_or_followed(sandbox, whole, env=env, check=check, on_output=on_output, durable=durable)
+
+
+def encoded(field: str, data: str | bytes) -> bytes | InvalidInput:
+    """Return the bytes of an argument that is text or bytes."""
+    if isinstance(data, bytes):
+        return data
+    try:
+        return data.encode()
+    except UnicodeEncodeError:
+        return not_unicode(field)
 
 
 def ran_or_followed(

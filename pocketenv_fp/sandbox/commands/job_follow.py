@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.errors import CommandTimeout, JobTimeout, PocketenvError
+from pocketenv_fp.errors import CommandTimeout, DeadlineExceeded, JobTimeout, PocketenvError
 from pocketenv_fp.models import ExecResult, Piece
-from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
+from pocketenv_fp.runtime.deadline import exceeded, limited, nap, remaining
 from pocketenv_fp.sandbox.commands.job_output import Output
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place
 
@@ -28,6 +28,8 @@ LONGEST_PAUSE = 4.0
 QUIET_PART = 0.1
 """A pause is this part of the time for which the job printed nothing."""
 EVERYTHING = 2**62
+ANSWER_SECONDS = 30.0
+"""The seconds that a request may take after the caller's timeout: another command may hold the one shell."""
 
 OnPiece = Callable[[Piece], object]
 
@@ -98,9 +100,9 @@ def follow_to_the_end(
             if first is not None:
                 looked, first = first(asking), None
             else:
-                looked = asking.look(output.place, max(0.0, min(until - time.monotonic(), remaining())))
+                looked = _look(asking, output.place, until)
             if isinstance(looked, Failure):
-                return Failure(asking.found(looked.failure()))
+                return Failure(_cause(asking, looked.failure(), until, timeout))
             look = looked.unwrap()
             for piece in output.read(look):
                 if on_piece is not None:
@@ -114,6 +116,17 @@ def follow_to_the_end(
             if time.monotonic() >= until:
                 return Failure(JobTimeout(timeout or 0.0, asking.job.id))
             nap(max(0.0, min(pace.pause(look, output), until - time.monotonic())))
+
+
+def _look(asking: Asking, place: Place, until: float) -> Result[Look, PocketenvError]:
+    left = max(0.0, min(until - time.monotonic(), remaining()))
+    with limited(left + ANSWER_SECONDS):
+        return asking.look(place, left)
+
+
+def _cause(asking: Asking, error: PocketenvError, until: float, timeout: float | None) -> PocketenvError:
+    is_own_limit = isinstance(error, DeadlineExceeded) and exceeded("job") is None and time.monotonic() >= until
+    return JobTimeout(timeout or 0.0, asking.job.id) if is_own_limit else asking.found(error)
 
 
 def until_ended(asking: Asking, timeout: float | None) -> Result[Look, PocketenvError]:

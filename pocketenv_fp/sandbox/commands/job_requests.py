@@ -26,6 +26,7 @@ from pocketenv_fp.errors import (
     TransportError,
 )
 from pocketenv_fp.models import ExecResult, Job
+from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import nap, remaining
@@ -43,13 +44,14 @@ from pocketenv_fp.sandbox.commands.wire_form import (
 )
 from pocketenv_fp.sandbox.copying.lines import with_variables
 
-__all__ = ["Asking", "Look", "Place", "Work", "read_look"]
+__all__ = ["LONGEST_SECONDS", "PIECE_BYTES", "STEP_SECONDS", "Asking", "Look", "Place", "Work", "read_look"]
 
 STEP_SECONDS = 0.05
 PIECE_BYTES = 384 * 1024
 """One request returns at most this many bytes of each stream."""
 BUSY_SECONDS = 60.0
-"""On Cloudflare a request may wait this many seconds for another command, before it is sent again."""
+"""A request to a busy shell may wait this many seconds for another command, before it is sent again."""
+LINE_SECONDS = 1.0
 ATTEMPTS = 3
 """These requests are retried this many times as often as others, because they are safe to repeat."""
 LONGEST_SECONDS = 1e9
@@ -99,6 +101,7 @@ class Asking:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.repeats = 0
+        self._is_busy = False
 
     @property
     def provider(self) -> Provider:
@@ -152,7 +155,7 @@ class Asking:
         return with_variables(lines.LOOK, variables | {"waits": round(min(waits, self.longest_wait) / STEP_SECONDS)})
 
     def repeated(self, attempt: Callable[[], Result[ExecResult, PocketenvError]]) -> Result[ExecResult, PocketenvError]:
-        """Repeat a request whose response is lost."""
+        """Repeat a request whose response is lost, unless the platform does not answer at all."""
         known = settings()
         if isinstance(known, Failure):
             return known
@@ -160,6 +163,11 @@ class Asking:
             result = attempt()
             if not isinstance(result, Failure) or not _is_passing(result.failure()) or remaining() <= 0:
                 return result
+            if _is_late(result.failure()):
+                # One shell runs all commands of a sandbox. Other requests are answered while it is busy.
+                if not self._is_answered():
+                    return result
+                self._is_busy = self.provider.persistent
             self.repeats += 1
             nap(pause)
         return attempt()
@@ -170,8 +178,12 @@ class Asking:
             Command(script, "/", stdin=data),
             env=env,
             check=False,
-            work_seconds=BUSY_SECONDS if self.provider.persistent else 1.0,
+            work_seconds=BUSY_SECONDS if self._is_busy else LINE_SECONDS,
         )
+
+    def _is_answered(self) -> bool:
+        seen = look(self.job.sandbox)
+        return not (isinstance(seen, Failure) and isinstance(seen.failure(), TransportError))
 
     def _judged(self, done: ExecResult) -> Result[ExecResult, PocketenvError]:
         refusals: Mapping[int, PocketenvError] = {
@@ -207,6 +219,10 @@ class Asking:
                 return self.not_found(f"there is no job {self.job.id}: the sandbox {error.reason}")
             case _:
                 return error
+
+
+def _is_late(error: PocketenvError) -> bool:
+    return isinstance(error, TransportError) and error.kind == "timeout"
 
 
 def _is_passing(error: PocketenvError) -> bool:

@@ -14,11 +14,11 @@ from pocketenv_fp.errors import InvalidInput, JobNotFound, PocketenvError
 from pocketenv_fp.models import ExecResult, Job, JobOutput, Sandbox
 from pocketenv_fp.sandbox.commands import job_lines as lines
 from pocketenv_fp.sandbox.commands.durable import new_id
-from pocketenv_fp.sandbox.commands.exec import OnOutput
+from pocketenv_fp.sandbox.commands.exec import OnOutput, encoded
 from pocketenv_fp.sandbox.commands.job_follow import ended, follow_to_the_end, seen_so_far, until_ended
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Place, Work
-from pocketenv_fp.sandbox.commands.wire_form import Command, as_bytes, joined
+from pocketenv_fp.sandbox.commands.wire_form import Command, joined
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Offset, Seconds, Text
@@ -93,8 +93,11 @@ def submit(
     """
     if open_stdin and stdin is not None:
         return Failure(InvalidInput("stdin", "is sent with send_input if open_stdin=True: leave one of the two out"))
+    data = None if stdin is None else encoded("stdin", stdin)
+    if isinstance(data, InvalidInput):
+        return Failure(data)
     job = Job(sandbox, id or new_id())
-    work = Work(Command(joined(command, args), cwd, {}, as_bytes(stdin), timeout), env, open_stdin)
+    work = Work(Command(joined(command, args), cwd, {}, data, timeout), env, open_stdin)
     return Asking(job).start(work).map(lambda _: job)
 
 
@@ -250,7 +253,9 @@ def send_input(
     <Success: ExecResult(stdout='a\nb\n', stderr='', exit_code=0)>
     """
     asking = Asking(job)
-    sent = as_bytes(data) or b""
+    sent = encoded("data", data)
+    if isinstance(sent, InvalidInput):
+        return Failure(sent)
     parts = [sent[at : at + MESSAGE_BYTES] for at in range(0, len(sent), MESSAGE_BYTES)] or [b""]
     for number, part in enumerate(parts, 1):
         is_last = close and number == len(parts)

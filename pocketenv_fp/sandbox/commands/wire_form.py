@@ -34,7 +34,6 @@ from pocketenv_fp.validation import unsendable, wrong_variable_name
 __all__ = [
     "GRACE_SECONDS",
     "Command",
-    "as_bytes",
     "environment",
     "joined",
     "output",
@@ -65,11 +64,6 @@ class Command(NamedTuple):
     stdin: bytes | None = None
     timeout: float | None = None
     script: str | None = None
-
-
-def as_bytes(data: str | bytes | None) -> bytes | None:
-    """Return the standard input of a command as bytes. A str is sent as UTF-8."""
-    return data.encode() if isinstance(data, str) else data
 
 
 def joined(command: str, args: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pocketenv_fp.sandbox.copying.lines import NO_TOOL, STAGE
 
-__all__ = ["EXISTS", "LIST", "READ", "WRITE"]
+__all__ = ["COPY", "EXISTS", "LIST", "READ", "WRITE"]
 
 # A path that is hidden by a directory without search permission may exist.
 _PATH = """say() { echo "$1"; exit; }
@@ -49,11 +49,18 @@ fi
 if [ "$stages" ]; then
 umask 077
 rm -rf "$s"
-mkdir "$s" || exit 1
-{STAGE}
+mkdir "$s" "$s/it" || exit 1
+if [ ! -h "$p" ] && ln "$p" "$s/it/file" 2>/dev/null; then
+  echo "large $((size)) linked"
+  exit
+fi
 fi
 echo "large $((size))\""""
-"""Print ``$p``, up to ``$most`` bytes. With ``$stages``, a larger file is prepared in ``$s`` for the platform."""
+"""Print ``$p``, up to ``$most`` bytes. With ``$stages``, a larger file is linked into ``$s`` if possible."""
+
+COPY = f"""rm -rf "$s/it"
+{STAGE}"""
+"""Prepare ``$p`` in ``$s`` for the platform. It may take long."""
 
 # Delete the content that came through storage, and the platform's own copy of it.
 _SENT = """is_there() { [ -e "$1" ] || [ -h "$1" ]; }

@@ -15,8 +15,8 @@ from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying.departure import through_commands, through_storage
-from pocketenv_fp.sandbox.copying.remote import Staged, may_have_run, repeated, staging, temporary
-from pocketenv_fp.sandbox.file_system.lines import EXISTS, READ
+from pocketenv_fp.sandbox.copying.remote import Staged, may_have_run, repeated, staging, succeeded, temporary
+from pocketenv_fp.sandbox.file_system.lines import COPY, EXISTS, READ
 from pocketenv_fp.sandbox.file_system.requests import Answer, Location, bytes_of, location
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
@@ -131,8 +131,10 @@ def _content(at: Location) -> Result[bytes, PocketenvError]:
         match answer.unwrap().words:
             case ("whole", size) if size.isdecimal():
                 return bytes_of(answer.unwrap().rest).bind(partial(_whole, int(size)))
-            case ("large", size) if size.isdecimal() and at.end.provider.copies:
+            case ("large", size, "linked") if size.isdecimal():
                 return through_storage(at.end, staged.path, _unpacked)
+            case ("large", size) if size.isdecimal() and at.end.provider.copies:
+                return _copied(at, staged)
             case ("large", size) if size.isdecimal():
                 staged.is_there = True
                 return through_commands(at.end, at.path, staged.path, _unpacked, at.operation)
@@ -143,14 +145,20 @@ def _content(at: Location) -> Result[bytes, PocketenvError]:
 def _look(at: Location, staged: Staged) -> Result[Answer, PocketenvError]:
     stages = at.end.provider.copies
     values: dict[str, str | int] = {"most": SMALL, "stages": "1" if stages else ""}
-    # The line prepares a link or a copy, which takes longer.
-    ran = repeated(lambda: at.end.run(READ, is_long=stages, p=at.path, s=staged.path, values=values))
+    ran = repeated(lambda: at.end.run(READ, p=at.path, s=staged.path, values=values))
     staged.is_under_way = stages and isinstance(ran, Failure) and may_have_run(ran.failure())
     answer = ran.bind(at.judged)
     is_large = isinstance(answer, Success) and answer.unwrap().words[0] == "large"
     is_broken = isinstance(ran, Success) and ran.unwrap().exit_code != 0
     staged.is_there = staged.is_under_way or (stages and (is_large or is_broken))
     return answer
+
+
+def _copied(at: Location, staged: Staged) -> Result[bytes, PocketenvError]:
+    copied = repeated(lambda: at.end.run(COPY, is_long=True, p=at.path, s=staged.path))
+    staged.is_under_way = isinstance(copied, Failure)
+    done = copied.bind(succeeded)
+    return done if isinstance(done, Failure) else through_storage(at.end, staged.path, _unpacked)
 
 
 def _whole(size: int, content: bytes) -> Result[bytes, PocketenvError]:

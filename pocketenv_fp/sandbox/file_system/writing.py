@@ -81,8 +81,8 @@ def write_file(
     if isinstance(at, Failure):
         return at
     data = _data(content)
-    if isinstance(data, Failure):
-        return data
+    if isinstance(data, PocketenvError):
+        return Failure(data)
     values: dict[str, str | int] = {
         "mode": "" if mode is None else f"{mode:o}",
         "parents": "1" if parents else "",
@@ -90,19 +90,22 @@ def write_file(
     place = partial(_placed, at.unwrap(), values)
     if rehearsal.is_rehearsed():
         rehearsal.note(lambda: "content above 48 KiB, compressed, goes through storage, with two requests more")
-        return place(temporary(), data.unwrap())
-    return carry(at.unwrap().end, partial(_compressed, data.unwrap()), place, operation="write_file")
+        return place(temporary(), data)
+    return carry(at.unwrap().end, partial(_compressed, data), place, operation="write_file")
 
 
-def _data(content: str | bytes | FromEnv) -> Result[bytes, PocketenvError]:
+def _data(content: str | bytes | FromEnv) -> bytes | PocketenvError:
+    # Not in a Result: its repr would show the content in a traceback.
     if isinstance(content, bytes):
-        return Success(content)
+        return content
     read = text(content, "content")
     if isinstance(read, Failure):
-        return read
+        failed: PocketenvError = read.failure()
+        return failed
     # A file may contain NUL characters.
-    wrong = unsendable("content", read.unwrap().replace("\0", ""))
-    return Failure(wrong) if wrong else Success(read.unwrap().encode())
+    if wrong := unsendable("content", read.unwrap().replace("\0", "")):
+        return wrong
+    return read.unwrap().encode()
 
 
 def _compressed(content: bytes) -> Generator[bytes]:

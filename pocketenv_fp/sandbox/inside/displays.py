@@ -42,14 +42,16 @@ class Displays:
         self.shown, self.size = [], 0
 
     def add(self, forms: dict[str, Any]) -> None:
-        try:
-            whole = {
-                str(kind): json.loads(json.dumps(form)) if kind.endswith("json") else encoded(form)
-                for kind, form in forms.items()
-            }
-            size = len(json.dumps(whole))
-        except (TypeError, ValueError, RecursionError):
+        whole: dict[str, Any] = {}
+        for kind, form in forms.items():
+            try:
+                name = sendable(kind)
+                whole[name] = plain_json(form) if name.endswith("json") else encoded(form)
+            except Exception:  # other code: there are further forms
+                pass
+        if not whole:
             return
+        size = len(json.dumps(whole))
         if self.size + size > MOST_DISPLAYED:
             whole = {"text/plain": f"[a display of {size:,} bytes was left out: write it to a file]"}
         else:
@@ -67,6 +69,11 @@ class Displays:
             pyplot.close(figure)
             if figure is not value:
                 self.add({"image/png": png(figure), "text/plain": repr(figure)})
+
+
+def plain_json(form: Any) -> Any:
+    """Return a value of JSON. NaN and infinity, as in the data of charts, become None, as in a browser."""
+    return json.loads(json.dumps(form), parse_constant=lambda _: None)
 
 
 def encoded(form: Any) -> str:
@@ -120,7 +127,9 @@ def bundled(value: object) -> dict[str, Any]:
         forms["image/png"] = png(value)
     elif (whole := called(value, "_repr_mimebundle_")) is not None:
         # A tuple has metadata too.
-        forms.update(first_of(whole))
+        known = first_of(whole)
+        if isinstance(known, dict):
+            forms.update(known)
     else:
         for kind, method in METHODS.items():
             form = called(value, method)

@@ -17,15 +17,20 @@ def explained(error: BaseException) -> dict[str, str]:
     trace = error.__traceback__
     while trace and not trace.tb_frame.f_code.co_filename.startswith("<run "):
         trace = trace.tb_next
+    # The code's own methods may raise anything here.
     try:
-        message = str(error)
-    except Exception:  # the code's own method
+        kind = sendable(type(error).__name__)
+    except BaseException:
+        kind = "Exception"
+    try:
+        message = sendable(error)
+    except BaseException:
         message = "its message cannot be read"
     try:
         lines = "".join(traceback.format_exception(type(error), error, trace))
-    except Exception:
-        lines = f"{type(error).__name__}: {message}\n"
-    return {"kind": type(error).__name__, "message": sendable(message), "traceback": sendable(lines)}
+    except BaseException:
+        lines = f"{kind}: {message}\n"
+    return {"kind": kind, "message": message, "traceback": sendable(lines)}
 
 
 class Plain:

@@ -87,7 +87,10 @@ class Server:
                 stream.flush()
             except Exception:  # the code may have closed it
                 pass
-        nothing = os.open(os.devnull, os.O_WRONLY)
+        # The code may have closed a standard stream. The next connection must not get its number.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        while nothing < 3:
+            nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
         os.close(nothing)
@@ -130,7 +133,8 @@ def described(value: object, displays: Displays, bundle: Any) -> dict[str, Any]:
             read = json.loads(written)
             # In JSON a tuple becomes a list, and keys become strings.
             if repr(read) == text:
-                known["json"] = [read]
+                # As a string: it may be nested deeper, or have longer numbers, than the other side reads.
+                known["json"] = written
         except (TypeError, ValueError, RecursionError):
             pass
     return known

@@ -23,6 +23,7 @@ from pocketenv_fp import (
     Config,
     ContextLost,
     DeadlineExceeded,
+    DecodeError,
     InvalidInput,
     NotSupported,
     Piece,
@@ -267,6 +268,58 @@ def test_run_code_huge(box: Sandbox) -> None:
     )
 
 
+DEEP = "import sys\nsys.setrecursionlimit(10**6)\nx = []\nfor _ in range(3000): x = [x]"
+
+
+def test_run_code_value_too_deep(box: Sandbox) -> None:
+    """A value that this machine cannot read has its repr only."""
+    for source in (f"{DEEP}\nx", "import sys; sys.set_int_max_str_digits(0); 10**5000"):
+        result = ran(box, source)
+        assert (result.value, result.error) == (None, None)
+        assert (result.repr or "")[:2] in {"[[", "10"}
+    assert ran(box, "10**30").value == 10**30
+    shown = "class A:\n  def _repr_mimebundle_(self, **_): return {'application/json': x}\nA()"
+    assert isinstance((box | run_code(f"{DEEP}\n{shown}")).failure(), DecodeError)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "kinds"),
+    [
+        ("{'application/json': {'x': [float('nan'), 1.5, float('-inf')]}}", ["application/json", "text/plain"]),
+        ("{1: 'x', 'text/html': '<b>', 'application/json': object()}", ["1", "text/html", "text/plain"]),
+        ("[1]", []),
+    ],
+)
+def test_run_code_odd_bundles(box: Sandbox, bundle: str, kinds: list[str]) -> None:
+    """A form that cannot be sent does not lose the result."""
+    result = ran(box, f"class A:\n  def _repr_mimebundle_(self, **_): return {bundle}\nA()")
+    assert result.error is None
+    assert [sorted(each.forms) for each in result.displays] == ([kinds] if kinds else [])
+    data = [each.forms["application/json"] for each in result.displays if "application/json" in each.forms]
+    assert data in ([], [{"x": [None, 1.5, None]}])
+
+
+def test_run_code_odd_errors(box: Sandbox) -> None:
+    """Methods of an error may raise anything, and its context goes on."""
+    ran(box, "kept = 1")
+    error = ran(box, "class E(Exception):\n  def __str__(self): raise SystemExit\nraise E").error
+    assert (error and (error.kind, error.message)) == ("E", "its message cannot be read")
+    named = "class M(type):\n  @property\n  def __name__(cls): {}\nclass E(Exception, metaclass=M): pass\nraise E"
+    for body, kind in (("return 3", "3"), ("raise SystemExit", "Exception")):
+        error = ran(box, named.format(body)).error
+        assert (error and error.kind) == kind
+    assert ran(box, "kept").value == 1
+
+
+def test_run_code_closes_its_streams(box: Sandbox) -> None:
+    """A context whose code closes its outputs goes on."""
+    ran(box, "import os\nkept = 1")
+    for numbers in ((1, 2), (1,), (0, 1, 2)):
+        ran(box, f"for number in {numbers}: os.close(number)")
+        result = ran(box, "print('on'); kept")
+        assert (result.stdout, result.value) == ("on\n", 1)
+
+
 def test_run_code_timeout(box: Sandbox) -> None:
     """Code is interrupted with its commands, and its context goes on. Code that ignores it is killed."""
     ran(box, "import subprocess, time, os; x = 1")
@@ -276,7 +329,8 @@ def test_run_code_timeout(box: Sandbox) -> None:
         0.3, "1\n"
     )
     assert time.monotonic() - began < 300
-    assert (box | run_code("x", timeout=math.inf)).unwrap().value == 1
+    for seconds in (math.inf, 1e300):
+        assert (box | run_code("x", timeout=seconds)).unwrap().value == 1
     deaf = "while True:\n  try:\n    while True: time.sleep(1)\n  except KeyboardInterrupt: pass"
     assert (box | run_code(deaf, timeout=0.3)).failure() == CodeTimeout(0.3, is_lost=True)
     assert ran(box, "x").number == 1

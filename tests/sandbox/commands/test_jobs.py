@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from returns.result import Failure, Success
 
 from pocketenv_fp import (
@@ -24,6 +25,8 @@ from pocketenv_fp import (
     Piece,
     Sandbox,
     SandboxNotFound,
+    Status,
+    TransportError,
     cancel,
     create,
     delete,
@@ -37,7 +40,9 @@ from pocketenv_fp import (
     job_output,
     list_jobs,
     local,
+    run_code,
     send_input,
+    service_logs,
     sh,
     start,
     stop,
@@ -49,8 +54,11 @@ from pocketenv_fp import (
     within,
 )
 from pocketenv_fp.local.box import bubblewrap
+from pocketenv_fp.sandbox.commands import job_follow, job_requests
 from pocketenv_fp.sandbox.commands import job_output as outputs
+from tests import servers
 from tests.levels import LEVELS
+from tests.servers import Reply, reply
 
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 PATIENCE = 60.0
@@ -157,6 +165,9 @@ def test_submit_refuses(box: Sandbox) -> None:
     for step in (submit("a\0"), submit("\ud800"), submit("x", cwd="a\0"), submit("x", env={"1": "x"})):
         assert isinstance((box | step).failure(), InvalidInput)
     assert isinstance((box | submit("cat", stdin="x", open_stdin=True)).failure(), InvalidInput)
+    for step in (submit("cat", stdin="\ud800"), submit("cat", open_stdin=True) | send_input("\udc80")):
+        assert "not valid Unicode" in str((box | step).failure())
+    assert "not valid Unicode" in str((box | exec("cat", stdin="\ud800")).failure())
     assert isinstance((box | submit("echo " + "x" * 200_000)).failure(), InvalidInput)
 
 
@@ -179,6 +190,54 @@ def test_submit_hides_secrets(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> 
     assert files.stdout.split() == [f"./{job.id}/stdout", "700", "700"]
     assert (box | exec("grep -al 'sesame[-]1234' /proc/[0-9]*/cmdline", cwd="/")).unwrap().stdout == ""
     (job | cancel).unwrap()
+
+
+def silent(request: servers.Request) -> Reply:
+    """Answer nothing, as a platform that is frozen."""
+    return reply(wait=60) if request else reply()
+
+
+def busy(request: servers.Request) -> Reply:
+    """Answer what is not a command, as while the one shell is busy."""
+    return reply(wait=60) if "exec" in request.path else reply(servers.VIEW)
+
+
+JOB = Job(servers.BOX, "nightly")
+
+
+FROZEN: dict[str, tuple[str, Callable[[Job], Any]]] = {
+    "submit": ("cloudflare", lambda job: submit(job.sandbox, "x", stdin=b"x")),
+    "follow": ("cloudflare", follow),
+    "follow elsewhere": ("daytona", follow),
+    "wait_for_job": ("cloudflare", lambda job: wait_for_job(job, timeout=1)),
+    "cancel": ("cloudflare", cancel),
+    "exec": ("cloudflare", lambda job: exec(job.sandbox, "x", durable=True)),
+    "run_code": ("cloudflare", lambda job: run_code(job.sandbox, "1")),
+    "service_logs": ("cloudflare", lambda job: service_logs(job.sandbox, "web")),
+}
+
+
+@pytest.mark.parametrize(("provider", "ask"), FROZEN.values(), ids=FROZEN)
+def test_jobs_frozen_platform(provider: str, ask: Callable[[Job], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform that answers nothing is not asked for minutes."""
+    monkeypatch.setattr(job_requests, "LINE_SECONDS", 0.1)
+    job = Job(replace(JOB.sandbox, provider=provider, status=Status.RUNNING), JOB.id)
+    with servers.Server(silent) as server, using(servers.client(server.url, read_timeout=0.2, retries=2)):
+        error = ask(job).failure()
+        paths = [request.path.partition("?")[0].rpartition(".")[2] for request in server.seen]
+    assert isinstance(error, TransportError)
+    assert (error.kind, error.maybe_sent) == ("timeout", True)
+    # One look at the sandbox shows that it is not its shell alone.
+    assert paths == ["exec", "getSandbox"]
+
+
+def test_follow_busy_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout is over while another command holds the shell."""
+    monkeypatch.setattr(job_follow, "ANSWER_SECONDS", 2.0)
+    job = Job(replace(JOB.sandbox, status=Status.RUNNING), JOB.id)
+    with servers.Server(busy) as server, using(servers.client(server.url, read_timeout=0.2, retries=2)):
+        assert (job | follow(timeout=0.1)).failure() == JobTimeout(0.1, "nightly")
+        assert isinstance((job | within(1, follow(timeout=60))).failure(), DeadlineExceeded)
 
 
 def test_job_pickles(box: Sandbox) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from returns.result import Result, Success
 
 from pocketenv_fp import (
@@ -23,6 +24,7 @@ from pocketenv_fp import (
     PocketenvError,
     Sandbox,
     SandboxNotFound,
+    Status,
     TransportError,
     as_curl,
     create,
@@ -259,6 +261,30 @@ def test_large_read_lost_answers(box: Sandbox, login: local.Platform) -> None:
         with login.faults.on("sandbox.exec", fault, times=1):
             assert (box | exists("large")).unwrap() is True
     assert left(box, login) == ""
+
+
+@pytest.mark.usefixtures("small")
+def test_large_read_of_a_link(box: Sandbox, login: local.Platform) -> None:
+    """What cannot be linked is copied, with one request more. The copy may take its time."""
+    content = os.urandom(50_000)
+    (box | write_file("large", content) | exec("ln -s large link")).unwrap()
+    with counted(login, 5):
+        assert box | read_bytes("link") == Success(content)
+    # The second command is the copy.
+    with login.faults.on("sandbox.exec", Drop(after_work=True), times=1):
+        assert box | read_bytes("link") == Success(content)
+    assert left(box, login) == ""
+
+
+def test_read_frozen_platform() -> None:
+    """The first request has the read timeout, and not the provider's time for a command."""
+    with Server(lambda _: reply(wait=60)) as server:
+        for provider in ("cloudflare", "daytona"):
+            box = replace(BOX, provider=provider, status=Status.RUNNING)
+            with using(client(server.url, read_timeout=0.2, retries=1)):
+                error = (box | read_bytes("file")).failure()
+            assert isinstance(error, TransportError)
+            assert error.kind == "timeout"
 
 
 def test_write_file_sent_once(box: Sandbox, login: local.Platform) -> None:

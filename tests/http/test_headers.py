@@ -1,0 +1,50 @@
+"""The header of a response is the one that http.client reads."""
+
+from __future__ import annotations
+
+import http.client
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pocketenv_fp.http.headers import LONGEST_LINE, MOST_LINES, Headers, read_headers
+
+NAMES = st.sampled_from(["A", "Content-Type", "content-type", "X-RateLimit-Limit", "Set-Cookie", "b c", "", "é"])
+TEXTS = st.text(st.characters(max_codepoint=255), max_size=12)
+SEPARATORS = st.sampled_from([":", ": ", ":\t ", " : ", ""])
+ENDS = st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", "\r\n folded\r\n"])
+LINES = st.builds(lambda *parts: "".join(parts), NAMES, SEPARATORS, TEXTS, ENDS)
+
+
+@given(st.lists(LINES, max_size=5))
+def test_read_headers_equals_http_client(lines: list[str]) -> None:
+    data = ("".join(lines) + "\r\n").encode("latin-1")
+    own, other = read_headers(file := io.BytesIO(data)), http.client.parse_headers(rest := io.BytesIO(data))
+    assert own.items() == other.items()
+    assert file.read() == rest.read()
+    for name in {name for name, _ in other.items()} | {"missing"}:
+        assert own.get(name.upper()) == other.get(name.upper())
+        assert own.get_all(name) == other.get_all(name)
+    assert own.get("missing", "another") == "another"
+
+
+def test_read_headers_of_the_platform_is_quick() -> None:
+    headers = read_headers(io.BytesIO(b'Content-Type: application/json\r\nETag: W/"1"\r\nX: \r\n\r\nbody'))
+    assert isinstance(headers, Headers)
+    assert headers.items() == [("Content-Type", "application/json"), ("ETag", 'W/"1"'), ("X", "")]
+    assert headers["etag"] == 'W/"1"'
+    assert not headers.defects
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"A: " + b"a" * LONGEST_LINE + b"\r\n\r\n", http.client.LineTooLong),
+        (b"A: a\r\n" * (MOST_LINES + 1) + b"\r\n", http.client.HTTPException),
+    ],
+)
+def test_read_headers_too_long(data: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        read_headers(io.BytesIO(data))

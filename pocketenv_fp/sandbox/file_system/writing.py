@@ -76,7 +76,7 @@ def write_file(
     write_file('key', '***')
     """
     if names_directory(path):
-        return Failure(InvalidInput("path", "ends as a directory does: write the name of the file"))
+        return Failure(InvalidInput("path", "names a directory: add the name of the file"))
     at = location(sandbox, path, "write_file")
     if isinstance(at, Failure):
         return at
@@ -102,7 +102,7 @@ def _data(content: str | bytes | FromEnv) -> bytes | PocketenvError:
     if isinstance(read, Failure):
         failed: PocketenvError = read.failure()
         return failed
-    # A NUL is a character of a file as any other.
+    # A file may contain NUL characters.
     if wrong := unsendable("content", read.unwrap().replace("\0", "")):
         return wrong
     return read.unwrap().encode()

@@ -37,7 +37,7 @@ from pocketenv_fp.plain_types import UNDECODABLE, built, demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, NOT_SHOWN, HiddenText, Source, secret_names
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
-from pocketenv_fp.validation import Name, Seconds, Text, wrong_value
+from pocketenv_fp.validation import Name, Seconds, Text, is_loopback, is_one_word, wrong_value
 
 if TYPE_CHECKING:
     from pocketenv_fp.local import Platform
@@ -376,32 +376,6 @@ def _wrong_url(field: str, text: str, token: str | None) -> InvalidInput | None:
     if url.scheme == "http" and token is not None and not is_loopback(host):
         return InvalidInput(field, "must be https://, because a token is sent: others can read plain http:// traffic")
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address means this machine, without a lookup."""
-    import ipaddress
-
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_private(url: str) -> bool:
-    """Return whether others cannot read what is sent to a URL: it is https, or http to this machine."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
-    except ValueError:
-        return False
-
-
-def is_one_word(text: str) -> bool:
-    """Return whether a string is printable ASCII without a space, as a token must be."""
-    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _wrong_token(token: str | None) -> InvalidInput | None:

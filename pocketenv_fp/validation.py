@@ -46,6 +46,9 @@ __all__ = [
     "Text",
     "VariableName",
     "Wait",
+    "is_loopback",
+    "is_one_word",
+    "is_private",
     "not_unicode",
     "unsendable",
     "wrong_value",
@@ -159,6 +162,32 @@ def unsendable(field: str, text: str) -> InvalidInput | None:
 def not_unicode(field: str) -> InvalidInput:
     """Return the error of a string with half of a surrogate pair."""
     return InvalidInput(field, "is not valid Unicode: it holds half of a surrogate pair")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address means this machine, without a lookup."""
+    import ipaddress
+
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_private(url: str) -> bool:
+    """Return whether others cannot read what is sent to a URL: it is https, or http to this machine."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    except ValueError:
+        return False
+
+
+def is_one_word(text: str) -> bool:
+    """Return whether a string is printable ASCII without a space, as a token must be."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 # Types that msgspec does not support inside a union. A value of these types is accepted without another check.

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.local.server import Platform
 from tests import bytecode, places
 from tests.examples import register
 from tests.figures import Figures
@@ -113,7 +114,7 @@ def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Keep a shared platform's list of calls from its limit of 10,000: a test could not count any more calls."""
     for value in getattr(item, "funcargs", {}).values():
-        if isinstance(value, local.Platform) and len(value.calls) > 5_000:
+        if isinstance(value, Platform) and len(value.calls) > 5_000:
             value.calls.clear()
 
 

@@ -32,7 +32,8 @@ from pocketenv_fp import (
     sandbox,
     using,
 )
-from pocketenv_fp.config import Settings, in_use, is_loopback, logged_in, settings
+from pocketenv_fp.config import Settings, in_use, logged_in, settings
+from pocketenv_fp.validation import is_loopback
 from tests.servers import BOX, Server, reply, under
 
 

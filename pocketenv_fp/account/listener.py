@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         return token if _WORD.fullmatch(token) else None
 
     def _reply(self, status: int, body: bytes) -> None:
-        # One request for each connection: nothing is left to wait for.
+        # One request for each connection: the server need not wait for a second one.
         self.close_connection = True
         self.send_response(status)
         self.send_header("Connection", "close")

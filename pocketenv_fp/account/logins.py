@@ -18,15 +18,16 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.account import token_file
 from pocketenv_fp.account.listener import PORT, Listener
-from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, is_one_word, is_private, settings, using
+from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, settings, using
 from pocketenv_fp.errors import DecodeError, InvalidInput, LoginFailed, LoginTimeout, NotSupported, PocketenvError
+from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.xrpc import delivered, refusal
 from pocketenv_fp.models import Profile
 from pocketenv_fp.pocketenv.actors import me
 from pocketenv_fp.pocketenv.decorators import checked
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 from pocketenv_fp.runtime.deadline import exceeded, remaining
-from pocketenv_fp.validation import Name, Seconds, Text
+from pocketenv_fp.validation import Name, Seconds, Text, is_one_word, is_private
 
 if TYPE_CHECKING:
     from pocketenv_fp.http.transport import Answer
@@ -192,12 +193,7 @@ def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | P
 
     if late := exceeded(OPERATION):
         return late
-    headers = {
-        "Accept-Encoding": "identity",
-        "Content-Length": str(len(body)),
-        "Content-Type": "application/json",
-        "User-Agent": "pocketenv-fp",
-    }
+    headers = {**request_headers(None), "Content-Length": str(len(body)), "Content-Type": "application/json"}
     request = Request("POST", "/login", headers, body)
     received = delivered(request, platform, platform.read_timeout, OPERATION)
     if isinstance(received, Failure):

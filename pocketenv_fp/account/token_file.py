@@ -55,5 +55,5 @@ def _path() -> Path:
     whole = os.path.expanduser(TOKEN_FILE)  # noqa: PTH111  # pathlib's raises RuntimeError
     if whole == TOKEN_FILE:
         raise OSError(errno.ENOENT, "this user has no home directory: set HOME, or use POCKETENV_TOKEN")
-    # A link of a collection of settings stays a link.
+    # The file may be a symlink, for instance to a repository of settings. Keep the symlink.
     return Path(os.path.realpath(whole))

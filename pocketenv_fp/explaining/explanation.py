@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from pocketenv_fp.elements import Html, element
-from pocketenv_fp.redaction import shorten
+from pocketenv_fp.redaction import counted, shorten
 
 __all__ = ["API", "FALLBACK", "LOGIN", "STORAGE", "Explanation", "Part", "Request", "as_json", "stand_ins"]
 
@@ -168,4 +168,4 @@ def _cut(text: str, longest: int, kept: int | None = None) -> str:
 
 
 def _several(number: int) -> str:
-    return "1 request" if number == 1 else f"{number or 'no'} requests"
+    return counted(number, "request") if number else "no requests"

@@ -11,8 +11,8 @@ import requests
 import requests.adapters
 import requests.utils
 
-from pocketenv_fp.config import is_loopback
 from pocketenv_fp.http.connections import HTTPPool, HTTPSPool, socket_options
+from pocketenv_fp.validation import is_loopback
 
 if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool

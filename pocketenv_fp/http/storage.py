@@ -26,9 +26,9 @@ from pocketenv_fp.errors import (
     TransportError,
 )
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
+from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.xrpc import Call, answered, connected, decode, delivered, refusal
 from pocketenv_fp.plain_types import UNDECODABLE
-from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
 
@@ -280,11 +280,5 @@ def _request(
 ) -> Request:
     from pocketenv_fp.http.transport import Request
 
-    headers = {
-        "Accept": "*/*",
-        "Accept-Encoding": "identity",
-        "User-Agent": "pocketenv-fp",
-        "Authorization": HiddenText(f"Bearer {known.token}"),
-        **(extra or {}),
-    }
+    headers = {"Accept": "*/*", **request_headers(known.token), **(extra or {})}
     return Request(verb, target, headers, body)

@@ -1,4 +1,7 @@
-"""Read the DID in a login token. The platform signs a token, and no signature is checked here."""
+"""The login token: the DID in it, and the headers that send it.
+
+The platform signs a token. No signature is checked here.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,19 @@ import msgspec
 
 from pocketenv_fp.config import settings
 from pocketenv_fp.plain_types import built
+from pocketenv_fp.redaction import HiddenText
 
-__all__ = ["is_token", "login_did", "token_did"]
+__all__ = ["is_token", "login_did", "request_headers", "token_did"]
 
 
 class _Claims(msgspec.Struct):
     did: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+def request_headers(token: str | None) -> dict[str, str]:
+    """Return the headers of every request, and with a token the one that logs in."""
+    headers = {"Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
+    return headers if token is None else {**headers, "Authorization": HiddenText(f"Bearer {token}")}
 
 
 def is_token(token: str) -> bool:

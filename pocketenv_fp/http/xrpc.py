@@ -35,7 +35,7 @@ from pocketenv_fp.errors import (
     TransportError,
     api_error_kind,
 )
-from pocketenv_fp.http.tokens import is_token
+from pocketenv_fp.http.tokens import is_token, request_headers
 from pocketenv_fp.plain_types import UNDECODABLE, built
 from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, printable, without_passwords
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over
@@ -290,9 +290,7 @@ def _written(call: Call[Any], token: str | None) -> Request:
     target = f"/xrpc/{NAMESPACE}{call.nsid}"
     if call.params:
         target += f"?{query_string(_present(call.params))}"
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
-    if token is not None:
-        headers["Authorization"] = HiddenText(f"Bearer {token}")
+    headers = {"Accept": "application/json", **request_headers(token)}
     if call.body is not None:
         # The environment of a command may contain a secret.
         body = HiddenBytes(msgspec.json.encode(_present(call.body), enc_hook=_plain))

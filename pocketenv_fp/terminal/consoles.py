@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import Config, Settings, is_loopback, settings
+from pocketenv_fp.config import Config, Settings, settings
 from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound, TransportError, api_error_kind
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import get_terminal_token
@@ -22,7 +22,7 @@ from pocketenv_fp.runtime.optional import needed
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.terminal.routes import OPERATION, unsupported
-from pocketenv_fp.validation import Text
+from pocketenv_fp.validation import Text, is_loopback
 
 if TYPE_CHECKING:
     from websockets.exceptions import InvalidStatus
@@ -133,7 +133,7 @@ def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) 
     is_here = is_loopback(urlsplit(str(link.address)).hostname or "")
     try:
         options: dict[str, Any] = {"ssl": tls_context(known)} if link.address.startswith("wss:") else {}
-        # The type of this function is another one from version 17 on.
+        # The type of this function changes with version 17.
         line: ClientConnection = stack.enter_context(
             connect(
                 str(link.address),
@@ -153,11 +153,11 @@ def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) 
         pass
     else:
         return line
-    # Raised from here, its traceback has no frame of the package: their locals show the address with the token.
+    # Raise it here: frames of the package are in the other traceback, and their locals show the address with the token.
     raise KeyboardInterrupt
 
 
-def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0911  # a kind of error each
+def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0911  # one line for each kind of error
     from websockets.exceptions import InvalidProxy, InvalidStatus, ProxyError
 
     match error:

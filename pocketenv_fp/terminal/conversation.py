@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["LEAVE", "Conversation"]
 
 LEAVE = b"\x1d"
-"""The key that leaves: Ctrl-]."""
+"""The key that closes the console: Ctrl-]."""
 
 PIECE = 1 << 16
-# After the shell's last word the platform says nothing more.
+# After the end of the shell the platform sends nothing more.
 SILENCE_SECONDS = 1.0
 JOIN_SECONDS = 2.0
 _LAST_WORDS = (b"exit\r\n", b"logout\r\n")
@@ -119,7 +119,7 @@ class Conversation:
         return bool(ready - {self._woken})
 
     def _pass_keys(self) -> bool:
-        """Send the typed keys. Returns False after the key that leaves."""
+        """Send the typed keys. Returns False after the key that closes the console."""
         try:
             keys = os.read(self._terminal.keyboard, PIECE)
         except OSError:
@@ -135,7 +135,7 @@ class Conversation:
     def _send(self, message: str | bytes) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        # The other thread meets the end as well, and reports it.
+        # The other thread gets the same exception, and reports it.
         with contextlib.suppress(ConnectionClosed, OSError):
             self._line.send(message)
 
@@ -206,6 +206,6 @@ class Conversation:
             self._is_over = True
 
     def _wake(self) -> None:
-        # A full pipe wakes as well.
+        # A full pipe wakes the thread too.
         with contextlib.suppress(OSError):
             os.write(self._waker, b".")

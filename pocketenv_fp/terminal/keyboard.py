@@ -19,7 +19,7 @@ from pocketenv_fp.terminal.links import Size
 
 __all__ = ["Terminal", "own_terminal"]
 
-# What a program in the sandbox may have changed: bracketed paste, a hidden cursor, mouse reports, colours.
+# Undo the changes of a program in the sandbox: bracketed paste, a hidden cursor, mouse reports, colours.
 _RESET = b"\x1b[?2004l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[0m\r\n"
 USUAL = (80, 24)
 
@@ -52,7 +52,7 @@ class Terminal:
         try:
             before = termios.tcgetattr(self.keyboard)
         except termios.error as error:
-            # It is no OSError, and has the same arguments.
+            # termios.error is not an OSError, but has the same arguments.
             raise OSError(*error.args) from None
         try:
             with contextlib.suppress(termios.error):
@@ -67,7 +67,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def resized(self, call: Callable[[], None]) -> Generator[None]:
-        """Call this after each change of the size. Only in the main thread: Python handles signals there."""
+        """Call ``call`` after each change of the size. In other threads it is never called: Python handles signals in the main one."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -79,7 +79,7 @@ class Terminal:
         try:
             yield
         finally:
-            # None is a handler that Python did not set.
+            # None stands for a handler that was not set from Python.
             signal.signal(signal.SIGWINCH, signal.SIG_DFL if before is None else before)
 
 

@@ -1,4 +1,4 @@
-"""Where the terminal of a sandbox is, and the form of its messages. Each provider has one of three forms."""
+"""The address of a sandbox's terminal, and the form of its messages. Each provider has one of three forms."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from urllib.parse import quote
 import msgspec
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.config import API_URL, Settings, is_private
+from pocketenv_fp.config import API_URL, Settings
 from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
+from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.transport import Request
 from pocketenv_fp.http.xrpc import decode, delivered, refusal
 from pocketenv_fp.models import Sandbox
@@ -25,6 +26,7 @@ from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.deadline import unlimited
 from pocketenv_fp.terminal.routes import OPERATION, ROUTES
+from pocketenv_fp.validation import is_private
 
 __all__ = ["TERMINAL_URL", "Control", "Link", "Message", "Size", "disconnect", "link_to"]
 
@@ -74,7 +76,7 @@ def disconnect(link: Link, known: Settings) -> None:
     """End the session of a link. A failure is ignored: the platform ends a session without a client by itself."""
     if not link.session:
         return
-    request = Request("DELETE", f"/ssh/disconnect/{link.session}", _headers(known))
+    request = Request("DELETE", f"/ssh/disconnect/{link.session}", request_headers(known.token))
     with unlimited():
         delivered(request, known, known.read_timeout, OPERATION)
 
@@ -100,7 +102,7 @@ def _terminal_url(base: str, known: Settings) -> Result[str, PocketenvError]:
     """Return the address of the terminals of a base image: each image has a host of its own."""
     chosen = os.environ.get("POCKETENV_CF_URL", "").rstrip("/")
     if not chosen and known.api_url != API_URL:
-        # Another platform has its terminals at its API, as the embedded one does. Its token is for no other host.
+        # Another platform has its terminals at its API, as the embedded one does. Never send its token to another host.
         return Success(known.api_url)
     place = (chosen or TERMINAL_URL).replace("sbx", base).replace("claude-code", "claudecode")
     if not is_private(place) or not place.isprintable() or " " in place:
@@ -116,7 +118,7 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
     columns, rows = size
     body = msgspec.json.encode({"cols": columns, "rows": rows})
     headers = {
-        **_headers(known),
+        **request_headers(known.token),
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "X-Sandbox-Id": sandbox.id,
@@ -135,14 +137,6 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
     if not _WORD.fullmatch(session):
         return Failure(DecodeError(OPERATION, "it does not name the session"))
     return Success(session)
-
-
-def _headers(known: Settings) -> dict[str, str]:
-    return {
-        "Accept-Encoding": "identity",
-        "Authorization": HiddenText(f"Bearer {known.token}"),
-        "User-Agent": "pocketenv-fp",
-    }
 
 
 def _ssh(known: Settings, session: str) -> Link:

@@ -1,4 +1,4 @@
-"""Which providers have a terminal."""
+"""The providers that have a terminal, and its routes."""
 
 from __future__ import annotations
 

@@ -334,6 +334,21 @@ def test_listener_is_on_loopback_only_and_ends() -> None:
         socket.create_connection(("127.0.0.1", PORT))
 
 
+@pytest.mark.usefixtures("port")
+def test_listener_prints_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither a request nor a broken one."""
+
+    def broken(_: object) -> None:
+        raise ConnectionResetError
+
+    with Listener():
+        assert send(b'{"token": "right"}').status_code == 200
+        monkeypatch.setattr("pocketenv_fp.account.listener._Handler._token", broken)
+        with pytest.raises(requests.ConnectionError):
+            send(b'{"token": "right"}')
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.usefixtures("port")
 def test_listener_shares_localhost_with_no_other() -> None:

@@ -65,7 +65,7 @@ def run_code(
     and displays at 16 MB.
 
     Failures: NotSupported in a sandbox without python3, and for another ``language``; CodeFailed with ``check``;
-    CodeTimeout; ContextLost where the process ended while the code ran; InvalidInput for code above about 70,000 bytes.
+    CodeTimeout; ContextLost if the process ended while the code ran; InvalidInput for code above about 70,000 bytes.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

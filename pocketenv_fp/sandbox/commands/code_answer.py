@@ -44,7 +44,7 @@ class _Report(msgspec.Struct):
 
 
 class Asked:
-    """What was asked: the context, its time limit, and the mark before the answer."""
+    """A request: the context, its time limit, and the mark before the answer."""
 
     def __init__(self, context: str, mark: str, timeout: float | None) -> None:
         self.context = context
@@ -123,5 +123,5 @@ class WithoutAnswer:
 
 
 def _beginning(text: str, mark: str) -> str:
-    """Return the end of a text that may be the beginning of the mark."""
+    """Return the end of a string that may be the start of the mark."""
     return next((mark[:size] for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])), "")

@@ -38,7 +38,7 @@ def run_durably(
     check: bool,
     on_output: OnOutput | None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Run a command as a job. It is ended where the caller does not wait for its end: by Ctrl-C, or `within`."""
+    """Run a command as a job. Ctrl-C and `within` kill it, because the caller then does not wait for its end."""
     asking, output = Asking(Job(sandbox, new_id())), Output(Place())
     looked = run_to_the_end(asking, Work(command, env), output, printer(on_output))
     if not isinstance(looked, Failure):
@@ -54,7 +54,7 @@ def run_durably(
 def run_to_the_end(
     asking: Asking, work: Work, output: Output, on_piece: Callable[[Piece], object] | None
 ) -> Result[Look, PocketenvError]:
-    """Start a job and read its output until it has ended. A job that the caller leaves early is ended."""
+    """Start a job and read its output until it has ended. A job that the caller leaves early is killed."""
 
     def first(asking: Asking) -> Result[Look, PocketenvError]:
         return asking.start(work, asking.look_line(Place(), asking.longest_wait)).bind(read_look)

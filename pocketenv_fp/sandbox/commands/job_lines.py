@@ -1,4 +1,4 @@
-r"""Shell lines of jobs: how one is started, looked at, ended and forgotten.
+r"""Shell lines that start, look at, kill and delete jobs.
 
 Each line is POSIX shell, runs in ``/`` and reaches a job's directory from there: ``./tmp/.pocketenv-jobs/ID``, with
 mode 700. A job has these files. ``command``, ``key`` (a hash of what was started), ``supervisor`` and ``pid`` (process
@@ -53,7 +53,7 @@ shift 4
 exec {setting}"$shell" -c "$line" bash "$@"
 """
 
-# It bears the job's id as its name, by which it is known from another process that has got its number.
+# The job's id is its process name. A later process with the same process id has another name.
 _SUPERVISOR = """shell=$1 directory=$2 mask=$3 seconds=$4 new=$5 runner=$6 line=$7
 shift 7
 trap "" HUP
@@ -122,7 +122,7 @@ while [ ! -e "$id/key" ] && [ $n -lt 100 ]; do sleep .02; n=$((n+1)); done
 [ "$(cat "$id/key")" = "$key" ] || exit {DIFFERS}
 ) || exit
 """
-"""Start the command, once: where the directory is there already, only look whether it is this command's."""
+"""Start the command once. If the directory exists already, only check that it is this command's."""
 
 # The command may have shortened its output, or written its own end.
 LOOK = f"""{_FIND}command -v base64 >/dev/null || {{ printf base64; exit {NO_TOOL}; }}
@@ -170,13 +170,13 @@ kill -s KILL -- "-$1" || kill -s KILL "$1"' sh "$p" {_CLOSED} &
 fi
 """
 CANCEL = f"{_FIND}{_END}exit 0"
-"""End the command and its process group: SIGTERM now, SIGKILL after five seconds, which are not waited for."""
+"""Kill the command and its process group: SIGTERM now, SIGKILL after five seconds. The line does not wait for them."""
 
 REVOKE = f"""{_ENTER}umask 077
 if mkdir "$id" 2>/dev/null; then echo revoked >"$id/key"; exit 0; fi
 cd "$id" && [ -e stdout ] || exit 0
 {_END}exit 0"""
-"""End the command, or keep it from being started by a request that is still on its way."""
+"""Kill the command. A request for its start that arrives later starts nothing."""
 
 FORGET = f"""cd {_BASE} 2>/dev/null && [ -d "$id" ] || exit 0
 if [ -e "$id/stdout" ] && [ ! -e "$id/code" ] && [ -e "$id/supervisor" ]; then
@@ -187,7 +187,7 @@ if [ -e "$id/stdout" ] && [ ! -e "$id/code" ] && [ -e "$id/supervisor" ]; then
 fi
 if [ "$keeps" ]; then cd "$id" && rm -rf stdout stderr command code pid supervisor late in input closed in.*
 else rm -rf "$id"; fi"""
-"""Delete a job that has ended. ``keeps``: all but its name, so that a start that is still on its way starts nothing."""
+"""Delete a job that has ended. With ``keeps`` its name stays, so that a start that arrives later starts nothing."""
 
 INPUT = f"""{_FIND}[ -p in ] && [ ! -e closed ] || exit {CLOSED}
 [ ! -e code ] || exit {ENDED}
@@ -195,7 +195,7 @@ umask 077
 mkdir "in.$message" 2>/dev/null || exit 0
 cat >"in.$message/data" && cat "in.$message/data" >>input && rm "in.$message/data" || exit {NO_ROOM}
 [ ! "$closes" ] || : >closed"""
-"""Put the standard input of this line behind what the job was sent before. Twice is as good as once."""
+"""Append the standard input of this line to the input of the job. A second run of the line changes nothing."""
 
 LIST = f"""cd {_BASE} 2>/dev/null || exit 0
 for e in *; do [ ! -e "$e/stdout" ] || echo "$e"; done"""

@@ -1,4 +1,4 @@
-"""What comes of a job while it is followed: bytes become whole characters, and pieces go to the caller."""
+"""The output of a job while it is followed: bytes become whole characters, and the caller gets pieces."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _Stream:
 
 
 class Output:
-    """Both outputs of a job, from a place on."""
+    """Both outputs of a job, from a position on."""
 
     def __init__(self, start: Place, *, keeps: bool = True) -> None:
         self._stdout = _Stream("stdout", start.stdout, keeps=keeps)
@@ -99,7 +99,7 @@ class Output:
         return self._stderr.text
 
     def read(self, look: Look) -> Iterator[Piece]:
-        """Yield the pieces of what a look found."""
+        """Yield the pieces of the new output of a look."""
         for stream, data, size in (
             (self._stdout, look.stdout, look.sizes.stdout),
             (self._stderr, look.stderr, look.sizes.stderr),
@@ -109,5 +109,5 @@ class Output:
                 yield piece
 
     def is_whole(self, look: Look) -> bool:
-        """Return whether all that the look saw was read."""
+        """Return whether all output of the look was read."""
         return self._stdout.end >= look.sizes.stdout and self._stderr.end >= look.sizes.stderr

@@ -63,9 +63,9 @@ def submit(
 
     ``id`` names the job: up to 64 letters, digits, ``.``, ``_`` and ``-``. By default it is a random one. A command is
     started once for each id. So a request whose answer is lost is sent again, and ``submit`` with the id of a job that
-    was started returns that Job. InvalidInput where it was another command.
+    was started returns that Job. The result is InvalidInput if it was another command.
 
-    Failures, besides those of `exec`: CommandFailed where the sandbox could not keep the job; InvalidInput for ``id``.
+    Failures, besides those of `exec`: CommandFailed if the sandbox could not store the job; InvalidInput for ``id``.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -89,7 +89,7 @@ def submit(
     <Failure: id: is the id of another job of this sandbox: choose another, or none.>
     """
     if open_stdin and stdin is not None:
-        return Failure(InvalidInput("stdin", "is sent with send_input where open_stdin=True keeps it open"))
+        return Failure(InvalidInput("stdin", "is sent with send_input if open_stdin=True: leave one of the two out"))
     data = None if stdin is None else encoded("stdin", stdin)
     if isinstance(data, InvalidInput):
         return Failure(data)
@@ -114,16 +114,16 @@ def follow(
     ``on_output`` is called with each Piece as it comes: its ``stream``, its ``text`` in whole characters, and the
     ``end``. ``True`` prints the pieces. The order of the pieces of one stream is that of the command. Any number of
     processes may follow a job. One that goes on where another stopped passes the last ``end`` of each stream as
-    ``stdout_from`` and ``stderr_from``, in bytes. The result then holds what came behind them.
+    ``stdout_from`` and ``stderr_from``, in bytes. The result then contains only the output after them.
 
     Requests wait in the sandbox for output, up to a second (0.25 on Cloudflare, where others wait for it). A job that
-    prints all the time costs a request a second, a silent one less. Lost answers are asked for again.
+    prints all the time costs a request a second, a silent one less. A request whose answer is lost is sent again.
 
-    The result holds up to 64 Mi characters of each stream, of a longer one the last. ``on_output`` gets all.
+    The result contains the last 64 Mi characters of each stream. ``on_output`` gets all of them.
 
-    ``timeout`` is how many seconds to wait: Failure(JobTimeout), and the job runs on. So it does where `within` or
-    Ctrl-C ends this function. Other failures: CommandTimeout where the job's own ``timeout`` was over, with its output;
-    JobNotFound, also where the sandbox was stopped. What ``on_output`` raises comes out.
+    After ``timeout`` seconds the result is Failure(JobTimeout), and the job keeps running. It also keeps running if
+    `within` or Ctrl-C stops this function. Other failures: CommandTimeout if the job reached its own ``timeout``, with
+    its output; JobNotFound, also if the sandbox was stopped. An exception of ``on_output`` is raised.
 
     Args:
         job: The Job, or a Result of one. Without it, the call returns a step.
@@ -152,7 +152,7 @@ def wait_for_job(
 ) -> Result[ExecResult, PocketenvError]:
     r"""Wait until a job has ended. Returns its ExecResult, as `follow` does, with fewer requests.
 
-    ``timeout`` is in seconds. Failures: JobTimeout where the job runs longer; those of `follow`.
+    ``timeout`` is in seconds. Failures: JobTimeout if the job runs longer; those of `follow`.
 
     Args:
         job: The Job, or a Result of one. Without it, the call returns a step.
@@ -205,10 +205,10 @@ def job_output(
 
 @step(Job, safe=True, reads=Need.STATUS)
 def cancel(job: Job, *, token: Text | None = None, config: Config | None = None) -> Result[ExecResult, PocketenvError]:
-    r"""End a job, and wait for its end. Returns its ExecResult with what it had printed; the exit code is often 143.
+    r"""Kill a job, and wait for its end. Returns its ExecResult with the output so far; the exit code is often 143.
 
-    The command and its process group get SIGTERM, and SIGKILL five seconds later. A job that has ended stays as it is.
-    Failures: JobNotFound; JobTimeout where it did not end in a minute.
+    The command and its process group get SIGTERM, and SIGKILL five seconds later. A job that has ended does not change.
+    Failures: JobNotFound; JobTimeout if it did not end in a minute.
 
     Args:
         job: The Job, or a Result of one. Without it, the call returns a step.
@@ -234,9 +234,9 @@ def send_input(
 ) -> Result[Job, PocketenvError]:
     r"""Send text or bytes to the standard input of a job that was submitted with ``open_stdin=True``. Returns the Job.
 
-    With ``close=True`` the input ends behind it. A lost answer is asked for again, and the job reads the data once. It
-    is not waited for until the job reads. Failures: InvalidInput for a job that reads no input, or has ended;
-    JobNotFound.
+    With ``close=True`` the input ends after it. If the answer is lost, the request is sent again, and the job still
+    reads the data once. This function does not wait until the job reads it. Failures: InvalidInput for a job that
+    reads no input, or has ended; JobNotFound.
 
     Args:
         job: The Job, or a Result of one. Without it, the call returns a step.
@@ -266,7 +266,7 @@ def send_input(
 def forget(job: Job, *, token: Text | None = None, config: Config | None = None) -> Result[Sandbox, PocketenvError]:
     r"""Delete a job that has ended, with its output. Returns its Sandbox.
 
-    Its id is free again. A job that is not there is no failure. Failures: InvalidInput where it still runs.
+    Its id can be used again. A job that does not exist is no failure. Failures: InvalidInput if it still runs.
 
     Args:
         job: The Job, or a Result of one. Without it, the call returns a step.

@@ -7,20 +7,39 @@ import sys
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
+from pocketenv_fp.sandbox.copying.remote import place
 from pocketenv_fp.validation import not_unicode, unsendable
 
 if TYPE_CHECKING:
     from pocketenv_fp.archive.ignore import Ignore
 
-__all__ = ["ignore_rules", "is_directory", "local_path"]
+__all__ = ["Places", "is_directory", "places"]
 
 
-def local_path(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
+class Places(NamedTuple):
+    """The two ends of a copy, and what to leave out."""
+
+    remote: str
+    local: Path
+    rules: Ignore
+
+
+def places(remote: str, local: str | PathLike[str], ignore: bool | Sequence[str]) -> Result[Places, PocketenvError]:  # noqa: FBT001  # as the caller gave it
+    """Return the places of an upload or a download. Failures: InvalidInput for an argument that cannot be used."""
+    return Result.do(
+        Places(path, here, rules)
+        for path in place("remote", remote)
+        for here in _local_path(local)
+        for rules in _ignore_rules(ignore)
+    )
+
+
+def _local_path(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
     """Return the Path of the argument ``local``. Failures: InvalidInput for what is no path here."""
     text = os.fspath(path)
     if "\0" in text:
@@ -40,7 +59,7 @@ def local_path(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
     return Success(Path(whole))
 
 
-def ignore_rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
+def _ignore_rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
     """Return the rules of the argument ``ignore``. Failures: InvalidInput for a pattern that is no valid Unicode."""
     from pocketenv_fp.archive.ignore import Ignore
 

@@ -20,7 +20,7 @@ from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, tracking
-from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
+from pocketenv_fp.sandbox.copying.arguments import is_directory, places
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, names_directory, place
 from pocketenv_fp.steps.needs import Need
@@ -28,7 +28,7 @@ from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
 
 if TYPE_CHECKING:
-    from pocketenv_fp.archive.ignore import Ignore
+    pass
 
 __all__ = ["download"]
 
@@ -107,15 +107,10 @@ def download(
     from pocketenv_fp.archive.unpack import Limits
     from pocketenv_fp.sandbox.copying.local import Arrival
 
-    places: Result[tuple[str, Path, Ignore], PocketenvError] = Result.do(
-        (path, target, rules)
-        for path in place("remote", remote)
-        for target in local_path(local)
-        for rules in ignore_rules(ignore)
-    )
-    if isinstance(places, Failure):
-        return places
-    path, target, rules = places.unwrap()
+    given = places(remote, local, ignore)
+    if isinstance(given, Failure):
+        return given
+    path, target, rules = given.unwrap()
     into = is_directory(target)
     file = target / on_disk(posixpath.basename(path)) if into or names_directory(os.fspath(local)) else target
     with tracking(progress, None, shown(posixpath.basename(path))) as track:

@@ -22,7 +22,7 @@ from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, Track, tracking
-from pocketenv_fp.sandbox.copying.arguments import ignore_rules, is_directory, local_path
+from pocketenv_fp.sandbox.copying.arguments import is_directory, places
 from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
 from pocketenv_fp.sandbox.copying.remote import HOME, End, names_directory, place
 from pocketenv_fp.steps.needs import Need
@@ -100,15 +100,10 @@ def upload(
     from pocketenv_fp.archive.names import shown
     from pocketenv_fp.archive.pack import survey
 
-    places: Result[tuple[str, Path, Ignore], PocketenvError] = Result.do(
-        (path, source, rules)
-        for path in place("remote", remote)
-        for source in local_path(local)
-        for rules in ignore_rules(ignore)
-    )
-    if isinstance(places, Failure):
-        return places
-    path, source, rules = places.unwrap()
+    given = places(remote, local, ignore)
+    if isinstance(given, Failure):
+        return given
+    path, source, rules = given.unwrap()
     try:
         found = survey(source, ignore=rules, links=links)
     except ArchiveError as error:

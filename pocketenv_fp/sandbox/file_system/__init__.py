@@ -1,1 +1,1 @@
-"""Reading, writing and listing files of a sandbox, now."""
+"""Read, write and list the files that are in a sandbox now."""

@@ -67,7 +67,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def read_entries(printed: bytes) -> Result[list[DirectoryEntry], PocketenvError]:
-    """Read what the line printed. Failures: DecodeError for an output that is not whole."""
+    """Parse the output of the line. Failures: DecodeError for incomplete output."""
     listed, _, rest = printed.partition(b"\0")
     links = rest.split(b"\0")
     matches = list(_ENTRY.finditer(listed))
@@ -77,7 +77,7 @@ def read_entries(printed: bytes) -> Result[list[DirectoryEntry], PocketenvError]
     try:
         entries = [_entry(match, targets) for match in matches]
     except OverflowError:
-        return Failure(DecodeError("sandbox.exec", "an entry's time is none"))
+        return Failure(DecodeError("sandbox.exec", "an entry has a time that Python cannot represent"))
     return Success(sorted(entries, key=lambda entry: entry.name))
 
 

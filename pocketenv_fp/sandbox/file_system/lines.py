@@ -56,13 +56,13 @@ if [ ! -h "$p" ] && ln "$p" "$s/it/file" 2>/dev/null; then
 fi
 fi
 echo "large $((size))\""""
-"""Print ``$p``, up to ``$most`` bytes. Where ``$stages`` is set, a larger file is linked into ``$s`` if that is possible."""
+"""Print ``$p``, up to ``$most`` bytes. With ``$stages``, a larger file is linked into ``$s`` if possible."""
 
 COPY = f"""rm -rf "$s/it"
 {STAGE}"""
 """Prepare ``$p`` in ``$s`` for the platform. It may take long."""
 
-# Remove the platform's copy of what it brought, and what was brought.
+# Delete the content that came through storage, and the platform's own copy of it.
 _SENT = """is_there() { [ -e "$1" ] || [ -h "$1" ]; }
 clean() {
   rm -rf "$s"
@@ -101,9 +101,9 @@ new=$parent/.$tag
 code=$?
 rm -f "$new"
 exit "$code\""""
-"""Write ``$data``, or what is in ``$s``, beside ``$p``, and rename it to ``$p`` when it is whole."""
+"""Write ``$data``, or the content in ``$s``, to a new file beside ``$p``. Rename it to ``$p`` when it is complete."""
 
-# A name has no slash, so one ends it, whatever else is in it.
+# A name contains no slash, so a slash marks its end.
 LIST = f"""{_PATH}{_MISSING}[ -d "$p" ] || say file
 if [ ! -r "$p" ] || [ ! -x "$p" ]; then say closed; fi
 {_tools("base64", "find", "readlink", "stat")}cd "$p" || exit 1

@@ -201,7 +201,7 @@ def _unpacked(source: storage.Readable) -> bytes:
         for _ in blocks:
             pass  # gzip checks the whole archive at its end
     except (tarfile.TarError, EOFError):
-        raise ArchiveError("the archive is damaged: tar does not understand it") from None
+        raise ArchiveError("the archive is damaged: tar cannot read it") from None
     finally:
         blocks.close()
     if len(contents) != 1:
@@ -211,7 +211,7 @@ def _unpacked(source: storage.Readable) -> bytes:
 
 def _wrong_encoding(encoding: str) -> InvalidInput | None:
     try:
-        # Python does not look up the codec of no bytes.
+        # Python looks up no codec for empty bytes.
         b"a".decode(encoding)
     except UnicodeError:
         return None

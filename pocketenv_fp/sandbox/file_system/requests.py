@@ -1,4 +1,4 @@
-"""Requests about one path of a sandbox, and what their answers mean."""
+"""Requests about one path of a sandbox, and the meaning of their answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WRONG: Mapping[str, str] = {
     "other": "is not a regular file in the sandbox, but a device, a pipe or a socket",
     "closed": "is not accessible in the sandbox: permission denied",
 }
-"""Words of the lines that are a reason why nothing was done."""
+"""Words that a line prints if it did nothing, with the reason."""
 
 
 class Answer(NamedTuple):
@@ -43,7 +43,7 @@ class Location(NamedTuple):
     operation: str
 
     def judged(self, ran: ExecResult) -> Result[Answer, PocketenvError]:
-        """Return what a line printed. Failures: CommandFailed, or the reason why it did nothing."""
+        """Return the output of a line. Failures: CommandFailed, or the reason why the line did nothing."""
         ended = succeeded(ran)
         if isinstance(ended, Failure):
             return ended
@@ -66,13 +66,13 @@ class Location(NamedTuple):
         return PathNotFound(message=f"there is no {shown(self.path)}", operation=self.operation)
 
     def unclear(self) -> DecodeError:
-        """Return the error of an output that the line does not print."""
+        """Return the error of an output that no line prints."""
         return DecodeError("sandbox.exec", "the output of the shell does not describe the path")
 
 
 def location(sandbox: Sandbox, path: str, operation: str) -> Result[Location, PocketenvError]:
     """Return the place of a path. It is resolved in the sandbox, as a command would. Failures: InvalidInput."""
-    # A byte of a name that is no UTF-8 is half of a surrogate pair.
+    # A byte of a name that is not UTF-8 is half of a surrogate pair.
     if wrong := unsendable(FIELD, "".join(sign for sign in path if not "\udc80" <= sign <= "\udcff")):
         return Failure(wrong)
     if path.startswith("~"):
@@ -82,7 +82,7 @@ def location(sandbox: Sandbox, path: str, operation: str) -> Result[Location, Po
 
 
 def bytes_of(text: str) -> Result[bytes, PocketenvError]:
-    """Return what base64 printed."""
+    """Decode the output of the command base64."""
     try:
         return Success(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):

@@ -76,7 +76,7 @@ def write_file(
     write_file('key', '***')
     """
     if names_directory(path):
-        return Failure(InvalidInput("path", "ends as a directory does: write the name of the file"))
+        return Failure(InvalidInput("path", "names a directory: add the name of the file"))
     if mode is not None and 0o777 < mode <= 777 and set(str(mode)) <= set("01234567"):
         return Failure(InvalidInput("mode", f"is octal: write 0o{mode}, and not {mode}"))
     at = location(sandbox, path, "write_file")
@@ -104,7 +104,7 @@ def _data(content: str | bytes | FromEnv) -> bytes | PocketenvError:
     if isinstance(read, Failure):
         failed: PocketenvError = read.failure()
         return failed
-    # A NUL is a character of a file as any other.
+    # A file may contain NUL characters.
     if wrong := unsendable("content", read.unwrap().replace("\0", "")):
         return wrong
     return read.unwrap().encode()

@@ -19,7 +19,7 @@ import time
 from pocketenv_fp.sandbox.inside.server import Server
 
 INTERRUPT_SECONDS = 1.5
-"""After so long a second SIGINT is sent, and after as long again SIGKILL."""
+"""After this many seconds a second SIGINT is sent, and after the same time SIGKILL."""
 OLD_SECONDS = 600.0
 REVOKED = 143
 
@@ -48,7 +48,7 @@ def sweep(jobs: str) -> None:
 
 
 def connect(home: str) -> socket.socket:
-    """Return a connection with the server, which is started if it is not there."""
+    """Return a connection with the server. Start the server if it does not run."""
     connection = socket.socket(socket.AF_UNIX)
     with open("lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -96,7 +96,7 @@ def start(home: str) -> None:
                     os.close(number)
                 except OSError:
                     pass
-        # A lock of this kind is no child's.
+        # A child does not inherit a lock of this kind.
         alive = open("alive", "w")  # held until the process ends
         fcntl.lockf(alive, fcntl.LOCK_EX)
         alive.write(str(os.getpid()))
@@ -142,7 +142,7 @@ class Client:
             signal.signal(number, ignore)
 
     def wait(self, connection: socket.socket, until: float | None) -> bool:
-        """Wait until there is something to read. False where it is time to end, or ``until`` is over."""
+        """Wait until there is something to read. Returns False if this process is to end, or after ``until``."""
         left = None if until is None else max(0.0, until - time.monotonic())
         watched = [connection] if self.is_revoked else [connection, self.signals]
         ready = select.select(watched, [], [], left)[0]
@@ -154,7 +154,7 @@ class Client:
     def run(self, source: bytes) -> None:
         while True:
             connection = connect(self.home)
-            # The server may run another client's code first. If it is killed by then, a new one runs this.
+            # The server may run another client's code first. If that kills the server, a new one runs this.
             if not self.wait(connection, None):
                 sys.exit(REVOKED)
             try:
@@ -175,7 +175,7 @@ class Client:
             data = data[os.write(1, data) :]
 
     def answer(self, connection: socket.socket, pid: int) -> tuple[bytes, bool]:
-        """Read the answer, which is empty where the server died. Interrupt the code when its time is over."""
+        """Read the answer. It is empty if the server died. Interrupt the code when its time is over."""
         parts: list[bytes] = []
         until = None if self.seconds is None else time.monotonic() + self.seconds
         interrupts = 0
@@ -191,7 +191,7 @@ class Client:
                 parts.append(part)
                 continue
             if parts:
-                # It has ended: only its answer is on the way.
+                # The code has ended: only its answer has not arrived yet.
                 until = None
                 continue
             interrupts += 1

@@ -1,4 +1,4 @@
-"""What code shows: bundles of the forms of one thing, by their media types."""
+"""The displays of code: bundles of the forms of one thing, by their media types."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METHODS = {
 
 
 def sendable(text: object, most: int = MOST_CHARACTERS) -> str:
-    """Return text that UTF-8 can hold, of a limited length."""
+    """Return text that UTF-8 can encode, cut at a limit."""
     whole = str(text).encode("utf-8", "backslashreplace").decode()
     return (
         whole
@@ -32,7 +32,7 @@ def sendable(text: object, most: int = MOST_CHARACTERS) -> str:
 
 
 class Displays:
-    """What the code shows: bundles of forms, by their media types."""
+    """The displays of one run: bundles of forms, by their media types."""
 
     def __init__(self) -> None:
         self.shown: list[dict[str, Any]] = []
@@ -118,7 +118,7 @@ class Finder:
 
 
 def bundled(value: object) -> dict[str, Any]:
-    """Return the forms that an object has of itself."""
+    """Return the forms that an object's own methods return."""
     forms: dict[str, Any] = {}
     if isinstance(value, type):
         return {"text/plain": repr(value)}
@@ -147,5 +147,5 @@ def called(value: object, name: str) -> Any:
     method = getattr(type(value), name, None)
     try:
         return method(value) if callable(method) else None
-    except Exception:  # other code: there are further forms
+    except Exception:  # other code: try its other forms
         return None

@@ -1,4 +1,4 @@
-"""What runs code: Python's own compiler as at its prompt, or IPython."""
+"""The engines that run code: Python's own compiler, as at its prompt, or IPython."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pocketenv_fp.sandbox.inside.displays import Displays, bundled, png, sendabl
 
 
 def explained(error: BaseException) -> dict[str, str]:
-    """Return what is known about an exception of the code."""
+    """Return the class, the message and the traceback of an exception."""
     import traceback
 
     trace = error.__traceback__
@@ -87,13 +87,13 @@ class Plain:
 
 
 def engine(displays: Displays) -> Any:
-    """Return what runs code: IPython where it is installed."""
+    """Return the engine: IPython if it is installed, otherwise Python's own compiler."""
     import importlib.util
 
     if importlib.util.find_spec("IPython"):
         try:
             return with_ipython(displays)
-        except Exception:  # another version of it: do without
+        except Exception:  # a version with another interface: use Python's own compiler
             return Plain(displays)
     return Plain(displays)
 

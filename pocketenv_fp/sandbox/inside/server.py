@@ -82,9 +82,9 @@ class Server:
             finally:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 if os.getpid() != self.pid:
-                    # A child that the code forked came here.
+                    # This is a child that the code forked.
                     os._exit(0)
-        except BaseException as broken:  # whatever the code raises is its result
+        except BaseException as broken:  # an exception of the code is its result
             known, error = {}, explained(broken)
             try:
                 self.displays.figures(None)
@@ -106,7 +106,7 @@ class Server:
 
 
 def receive(connection: socket.socket) -> str | None:
-    """Take the client's outputs, and return its source. None where it has gone."""
+    """Take the client's outputs, and return its source. Returns None if the client has gone."""
     head, outputs, *_ = socket.recv_fds(connection, 64, 2)
     if len(outputs) != 2:
         return None
@@ -125,21 +125,21 @@ def receive(connection: socket.socket) -> str | None:
 
 
 def described(value: object, displays: Displays, bundle: Any) -> dict[str, Any]:
-    """Return the text of a value, its JSON where it has one, and show its rich forms."""
+    """Return the repr of a value and its JSON, if it has one. Show its rich forms."""
     if value is None:
         return {}
     forms = bundle(value)
     text = repr(value)
     known: dict[str, Any] = {"repr": sendable(text)}
     if any(kind != "text/plain" for kind in forms):
-        # By the same text a card knows that the value is shown already.
+        # A card compares this text with the repr: if they are equal, the value is shown already.
         displays.add({**forms, "text/plain": known["repr"]})
     if len(text) <= MOST_JSON:
         try:
             written = json.dumps(value, allow_nan=False, ensure_ascii=False)
             written.encode()
             read = json.loads(written)
-            # JSON makes a list of a tuple, and str of keys.
+            # In JSON a tuple becomes a list, and keys become strings.
             if repr(read) == text:
                 # As a string: it may be nested deeper, or have longer numbers, than the other side reads.
                 known["json"] = written

@@ -1014,6 +1014,15 @@ def test_a_forked_child_does_not_wait_for_what_a_thread_of_its_parent_held() -> 
         assert server.seen[1].when - server.seen[0].when < 0.9
 
 
+def opened_for_writing(pipe: Path) -> int:
+    """Open a named pipe once it has a reader. A fork before that could hold a lock of OpenSSL in the child."""
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.005)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent_that_was_reading_the_ca_file(tmp_path: Path) -> None:
     slow = tmp_path / "slow.pem"
@@ -1021,12 +1030,12 @@ def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent_that_was_readin
     with Server(servers.ordinary) as server:
         waiting = threading.Thread(target=look, args=(client(server.url, verify=str(slow)),))
         waiting.start()
-        while not transport._making.locked():  # pyright: ignore[reportPrivateUsage]
-            time.sleep(0.005)
+        writer = opened_for_writing(slow)
+        assert transport._making.locked()  # pyright: ignore[reportPrivateUsage]
         with forked() as in_child:
             if in_child:
-                signal.alarm(20)  # one that waits would do so without end
+                signal.alarm(60)  # one that waits would do so without end
                 assert isinstance(look(client(server.url)), Success)
-        slow.write_bytes(b"")
+        os.close(writer)
         waiting.join()
         assert len(server.seen) == 1

@@ -144,12 +144,13 @@ def test_bytes_of_a_subclass_work_in_requests(environment: dict[str, str]) -> No
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 def test_bytes_of_another_type_are_refused(kind: Callable[[bytes], Any]) -> None:
-    for name, call in (
-        ("exec: stdin", lambda: exec("cat", stdin=kind(b"x"))),
-        ("submit: stdin", lambda: submit("cat", stdin=kind(b"x"))),
-        ("send_input: data", lambda: send_input(kind(b"x"))),
-        ("write_file: content", lambda: write_file("f", kind(b"x"))),
-    ):
+    calls: dict[str, Callable[[], object]] = {
+        "exec: stdin": lambda: exec("cat", stdin=kind(b"x")),
+        "submit: stdin": lambda: submit("cat", stdin=kind(b"x")),
+        "send_input: data": lambda: send_input(kind(b"x")),
+        "write_file: content": lambda: write_file("f", kind(b"x")),
+    }
+    for name, call in calls.items():
         with pytest.raises(TypeError, match=rf"{name}: expected str.* bytes.*, got {kind.__name__}: write bytes\(…\)"):
             call()
 

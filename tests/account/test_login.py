@@ -201,7 +201,11 @@ def test_login_ends_with_the_deadline() -> None:
 @pytest.mark.usefixtures("port", "here")
 def test_login_waits_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(Listener, "wait", lambda _, seconds: waits.append(seconds))
+
+    def waited(_: Listener, seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(Listener, "wait", waited)
     within(60, identity.map(lambda _: login(HANDLE, browser=False, timeout=3600)))(3).unwrap()
     login(HANDLE, browser=False, timeout=70)
     assert waits[0] <= 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, cast
 
 MOST_CHARACTERS = 100_000
 MOST_DISPLAYED = 16_000_000
@@ -129,7 +129,7 @@ def bundled(value: object) -> dict[str, Any]:
         # A tuple has metadata too.
         known = first_of(whole)
         if isinstance(known, dict):
-            forms.update(known)
+            forms.update(cast("dict[str, Any]", known))
     else:
         for kind, method in METHODS.items():
             form = called(value, method)

@@ -121,6 +121,24 @@ class PocketenvError(Exception):
         """
         return cast("Named | None", self.__dict__.get("_sandbox"))
 
+    @property
+    def job_id(self) -> str:
+        """The id of a job that may run although its answers were lost, or an empty string. Equality ignores it.
+
+        ``box | get_job(error.job_id) | follow`` reads it.
+
+        >>> from pocketenv_fp.errors import TransportError
+        >>> TransportError("dropped", "the connection broke").with_job("nightly").job_id
+        'nightly'
+        """
+        return cast("str", self.__dict__.get("_job", ""))
+
+    def with_job(self, id: str) -> Self:
+        """Return a copy of the error of a job, whose message names the job."""
+        named = copy(self)
+        named.__dict__["_job"] = id
+        return named
+
     def at(self, place: Place, sandbox: Named | None = None) -> Self:
         """Return a copy of the error with ``place`` added, and with ``sandbox`` if it has none.
 
@@ -133,7 +151,12 @@ class PocketenvError(Exception):
         return moved
 
     def __str__(self) -> str:
-        return f"{self.summary()}. {self.advice}" if self.advice else f"{self.summary()}."
+        return self.with_advice(self.advice)
+
+    def with_advice(self, advice: str) -> str:
+        """Return the message: what happened, the advice, and the job that may run."""
+        job = f"The job may run: read it with get_job({self.job_id!r}) | follow." if self.job_id else ""
+        return " ".join(filter(None, (f"{self.summary()}.", advice, job)))
 
     def _fields(self) -> tuple[object, ...]:
         names: tuple[str, ...] = type(self).__match_args__
@@ -154,7 +177,7 @@ class PocketenvError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception.__reduce__ rebuilds from `args`, which lack keyword arguments.
         state: dict[str, object] = {
-            name: self.__dict__[name] for name in ("_where", "_sandbox", "_tail") if name in self.__dict__
+            name: self.__dict__[name] for name in ("_where", "_sandbox", "_tail", "_job") if name in self.__dict__
         }
         if notes := getattr(self, "__notes__", None):
             state["__notes__"] = list(notes)

@@ -156,7 +156,7 @@ class TransportError(PocketenvError):
             if self.maybe_sent
             else "The request did not reach the platform: you can retry."
         )
-        return f"{self.summary()}. {advice}"
+        return self.with_advice(advice)
 
 
 @typed_error
@@ -178,7 +178,7 @@ class DecodeError(PocketenvError):
         return (
             super().__str__()
             if is_response
-            else f"{self.summary()}. Check the command's stdout: it must print only this output."
+            else self.with_advice("Check the command's stdout: it must print only this output.")
         )
 
 
@@ -218,7 +218,7 @@ class DeadlineExceeded(PocketenvError, TimeoutError):
             if self.maybe_sent
             else "The request was not sent: raise the limit, or retry."
         )
-        return f"{self.summary()}. {advice}"
+        return self.with_advice(advice)
 
 
 @typed_error

@@ -44,6 +44,8 @@ def run_durably(
     if not isinstance(looked, Failure):
         with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
             asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
+    elif not isinstance(looked.failure(), DeadlineExceeded):
+        looked = looked.alt(asking.named)
     result = looked.bind(partial(ended, output=output))
     if not check:
         return result

@@ -102,8 +102,8 @@ def exec(
     ``timeout`` that reaches this limit is Failure(CommandTimeout) with ``may_run``: its output is lost, and it may still
     run. So pass a longer ``timeout``, or ``durable=True``, for a longer command. It then runs as a job, as with `submit`
     and `follow`: in the background, for any time, without blocking the shell. A lost response does not lose the job. A
-    job takes two requests more. Ctrl-C, `within` and an exception of ``on_output`` kill it. `list_jobs` finds a job that
-    could not be reached.
+    job takes two requests more. Ctrl-C, `within` and an exception of ``on_output`` kill it. If no answer arrives,
+    the job may run: the error's ``job_id`` is its id, for `get_job`.
 
     **The shell.** On Cloudflare one shell runs all commands of a sandbox, one after the other. Failure(ShellLost) means
     that another client ended that shell. Failure(ShellBusy) means that it did not respond within ``timeout`` and

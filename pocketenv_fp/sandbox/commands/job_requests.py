@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -43,6 +44,7 @@ from pocketenv_fp.sandbox.commands.wire_form import (
     unsendable_part,
 )
 from pocketenv_fp.sandbox.copying.lines import with_variables
+from pocketenv_fp.sandbox.copying.remote import may_have_run
 
 __all__ = ["LONGEST_SECONDS", "PIECE_BYTES", "STEP_SECONDS", "Asking", "Look", "Place", "Work", "read_look"]
 
@@ -101,6 +103,7 @@ class Asking:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.repeats = 0
+        self._maybe_started = False
         self._is_busy = False
 
     @property
@@ -160,7 +163,7 @@ class Asking:
         if isinstance(known, Failure):
             return known
         for pause in pauses(known.unwrap().retries * ATTEMPTS):
-            result = attempt()
+            result = self._attempted(attempt)
             if not isinstance(result, Failure) or not _is_passing(result.failure()) or remaining() <= 0:
                 return result
             if _is_late(result.failure()):
@@ -170,7 +173,22 @@ class Asking:
                 self._is_busy = self.provider.persistent
             self.repeats += 1
             nap(pause)
-        return attempt()
+        return self._attempted(attempt)
+
+    def named(self, error: PocketenvError) -> PocketenvError:
+        """Return the error with the id of the job, if the job may run."""
+        if not self._maybe_started or not (_is_passing(error) or isinstance(error, DeadlineExceeded)):
+            return error
+        # The last request may be the only one that was not sent.
+        sent = replace(error, maybe_sent=True) if isinstance(error, TransportError | DeadlineExceeded) else error
+        return sent.with_job(self.job.id)
+
+    def _attempted(
+        self, attempt: Callable[[], Result[ExecResult, PocketenvError]]
+    ) -> Result[ExecResult, PocketenvError]:
+        result = attempt()
+        self._maybe_started = self._maybe_started or not isinstance(result, Failure) or may_have_run(result.failure())
+        return result
 
     def _sent(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
         return ran(

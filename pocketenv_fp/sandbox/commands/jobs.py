@@ -66,6 +66,7 @@ def submit(
     was started returns that Job. The result is InvalidInput if it was another command.
 
     Failures, besides those of `exec`: CommandFailed if the sandbox could not store the job; InvalidInput for ``id``.
+    If no answer arrives, the job may run: the error's ``job_id`` is its id, for `get_job`.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -95,7 +96,8 @@ def submit(
         return Failure(data)
     job = Job(sandbox, id or new_id())
     work = Work(Command(joined(command, args), cwd, {}, data, timeout), env, open_stdin)
-    return Asking(job).start(work).map(lambda _: job)
+    asking = Asking(job)
+    return asking.start(work).map(lambda _: job).alt(asking.named)
 
 
 @step(Job, safe=True, reads=Need.STATUS)

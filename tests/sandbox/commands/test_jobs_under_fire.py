@@ -10,6 +10,7 @@ import contextvars
 import itertools
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from pocketenv_fp import (
     Job,
     Piece,
     Sandbox,
+    TransportError,
     create,
     exec,
     fan_out,
@@ -43,6 +45,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
 from pocketenv_fp.sandbox.commands import job_requests
+from tests import servers
 from tests.figures import Figures
 
 KILLS = 4
@@ -258,3 +261,32 @@ def test_get_job_elsewhere(login: local.Platform) -> None:
     assert get_sandbox(box.id) | get_job("mine") | follow == Success(ExecResult("x\n", "", 0))
     assert isinstance(job, Job)
     assert login.url
+
+
+ALL_LOST: tuple[Fault, ...] = (Drop(after_work=True), Html(502, after_work=True), Garbage(after_work=True))
+
+
+@pytest.mark.parametrize("fault", ALL_LOST, ids=lambda fault: type(fault).__name__)
+def test_exec_durable_names_job(login: local.Platform, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    """The job of an exec whose answers stay lost is in the error, and can be followed."""
+    monkeypatch.setattr(job_requests, "nap", no_pause)
+    box = made()
+    with login.faults.on("sandbox.exec", fault, times=50):
+        error = (box | exec("echo kept", durable=True)).failure()
+    assert box | get_job(error.job_id) | follow == Success(ExecResult("kept\n", "", 0))
+    assert f"get_job({error.job_id!r}) | follow" in str(error)
+    assert pickle.loads(pickle.dumps(error)).job_id == error.job_id
+
+
+def test_submit_names_job(login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the requests may have arrived, although the last one did not."""
+    monkeypatch.setattr(job_requests, "nap", no_pause)
+    box = made()
+    with login.faults.on("sandbox.exec", Drop(after_work=True), times=50):
+        error = (box | submit("echo kept")).failure()
+    assert box | get_job(error.job_id) | follow == Success(ExecResult("kept\n", "", 0))
+    elsewhere = Config(api_url=f"http://127.0.0.1:{servers.free_port()}", token=login.token, retries=1)
+    with using(elsewhere):
+        unsent = (box | submit("echo kept")).failure()
+    assert isinstance(unsent, TransportError)
+    assert (unsent.maybe_sent, unsent.job_id) == (False, "")

@@ -11,11 +11,11 @@ from msgspec import Meta
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import DecodeError, InvalidInput, PocketenvError, ServerTimeout
+from pocketenv_fp.errors import DeadlineExceeded, DecodeError, InvalidInput, PocketenvError, ServerTimeout
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.runtime import rehearsal
-from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
+from pocketenv_fp.runtime.deadline import exceeded, limited, nap, remaining
 from pocketenv_fp.sandbox.commands.exec import ran
 from pocketenv_fp.sandbox.commands.wire_form import Command
 from pocketenv_fp.sandbox.copying.lines import with_variables
@@ -38,6 +38,8 @@ LONGEST_SECONDS = 10.0
 LOOK_SECONDS = 2
 """How long one look waits for an answer of the server."""
 TICK = 0.1
+GRACE_SECONDS = 5.0
+"""How long a request may take after the caller's timeout, so that the last look can end."""
 
 
 @operation(Sandbox, safe=True, reads=Need.STATUS, returns_target=True)
@@ -55,7 +57,8 @@ def wait_for_port(
     nc. A request waits in the sandbox for up to 10 s. On Cloudflare it waits for 0.25 s only, because other commands
     wait for it, and further requests follow, later and later.
 
-    Failures: ServerTimeout after ``timeout`` seconds, with what was seen last; InvalidInput for a sandbox without any
+    Failures: ServerTimeout after ``timeout`` seconds, with what was seen last (a platform that does not answer is waited
+    for up to 5 s longer); InvalidInput for a sandbox without any
     of the tools; ApiError (400) for a sandbox that is not running.
 
     Args:
@@ -117,17 +120,23 @@ def _waited(
     is_shared = provider_of(sandbox.provider).persistent
     longest = SHELL_SECONDS if is_shared else LONGEST_SECONDS
     until = time.monotonic() + timeout
+    operation = "wait_for_http" if variables else "wait_for_port"
+    seen: str | None = "the platform did not answer in time"
     for delay in delays():
-        left = max(0.0, min(until - time.monotonic(), remaining(), longest))
-        answer = _look(sandbox, line, left, {"port": port, **variables})
-        if isinstance(answer, Failure):
+        left = max(0.0, min(until - time.monotonic(), remaining()))
+        with limited(left + GRACE_SECONDS):
+            answer = _look(sandbox, line, min(left, longest), {"port": port, **variables})
+        # The deadline of the request alone, and not that of `within`.
+        is_own_limit = isinstance(answer, Failure) and isinstance(answer.failure(), DeadlineExceeded)
+        if isinstance(answer, Failure) and (not is_own_limit or exceeded(operation)):
             return answer
-        if answer.unwrap() is None:
+        seen = seen if isinstance(answer, Failure) else answer.unwrap()
+        if seen is None:
             return Success(sandbox)
-        if late := exceeded("wait_for_http" if variables else "wait_for_port"):
+        if late := exceeded(operation):
             return Failure(late)
         if time.monotonic() >= until:
-            return Failure(ServerTimeout(timeout, port, answer.unwrap() or ""))
+            return Failure(ServerTimeout(timeout, port, seen))
         # Elsewhere the next request waits in the sandbox, and costs others nothing.
         nap(min(delay if is_shared else TICK, max(0.0, until - time.monotonic())))
     raise AssertionError("the delays have no end")

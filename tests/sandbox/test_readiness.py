@@ -24,6 +24,7 @@ from pocketenv_fp import (
     Sandbox,
     ServerTimeout,
     Status,
+    Step,
     exec,
     explain,
     local,
@@ -35,6 +36,7 @@ from pocketenv_fp import (
     within,
 )
 from pocketenv_fp.local.faults import Drop
+from pocketenv_fp.sandbox import readiness
 from pocketenv_fp.sandbox.readiness_lines import HTTP, PORT
 from tests import servers
 from tests.servers import BOX, Server, client, reply
@@ -229,3 +231,13 @@ def test_wait_without_tools(tmp_path: Path) -> None:
 def test_wait_no_sandbox() -> None:
     failed: Failure[Any] = Failure(InvalidInput("a", "b"))
     assert (failed | wait_for_port(1)) is failed
+
+
+@pytest.mark.parametrize("wait", [wait_for_port(80, timeout=0.1), wait_for_http(port=80, timeout=0.1)])
+def test_wait_frozen_platform(wait: Step[Sandbox, Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout of the wait limits the request too, and not the read timeout alone."""
+    monkeypatch.setattr(readiness, "GRACE_SECONDS", 0.2)
+    with Server(servers.always(reply(wait=30))) as server, using(client(server.url, read_timeout=2, retries=0)):
+        error = (BOX | wait).failure()
+        assert isinstance((BOX | within(0.1, wait)).failure(), DeadlineExceeded)
+    assert error == ServerTimeout(0.1, 80, "the platform did not answer in time")

@@ -28,8 +28,8 @@ LONGEST_PAUSE = 4.0
 QUIET_PART = 0.1
 """A pause is this part of the time for which the job printed nothing."""
 EVERYTHING = 2**62
-ANSWER_SECONDS = 30.0
-"""The seconds that a request may take after the caller's timeout: another command may hold the one shell."""
+ANSWER_SECONDS = 5.0
+"""The seconds that a request may take after the caller's timeout, so that the last look can end."""
 
 OnPiece = Callable[[Piece], object]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
-from pocketenv_fp.errors import JobNotFound, JobTimeout, NotSupported, PocketenvError, RecordNotFound
+from pocketenv_fp.errors import JobNotFound, JobTimeout, NotSupported, PocketenvError, RecordNotFound, TransportError
 from pocketenv_fp.models import Job, Sandbox, ServiceLogs
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.sandbox.commands.exec import OnOutput
 from pocketenv_fp.sandbox.commands.job_follow import follow_to_the_end, seen_so_far
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
-from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, STEP_SECONDS, Asking, Place
+from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, STEP_SECONDS, Asking, Look, Place
 from pocketenv_fp.sandbox.commands.service_lines import LOOK, key_of
 from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.steps.needs import Need
@@ -72,6 +72,8 @@ def service_logs(
     followed = follow_to_the_end(asking, output, on_piece, timeout)
     if isinstance(followed, Failure) and not isinstance(followed.failure(), JobTimeout):
         return asking.in_words(followed.failure())
+    if isinstance(followed, Failure) and not asking.is_answered:
+        return Failure(TransportError("timeout", "no response in time", "service_logs", maybe_sent=True))
     return _logs(output)
 
 
@@ -85,6 +87,13 @@ class _Logs(Asking):
     def __init__(self, sandbox: Sandbox, name: str) -> None:
         super().__init__(Job(sandbox, key_of(name)))
         self._name = name
+        self.is_answered = False
+
+    def look(self, place: Place, waits: float, most: int = PIECE_BYTES) -> Result[Look, PocketenvError]:
+        """Return the output after a place, and remember that there was an answer."""
+        looked = super().look(place, waits, most)
+        self.is_answered = self.is_answered or isinstance(looked, Success)
+        return looked
 
     def look_line(self, place: Place, waits: float, most: int = PIECE_BYTES) -> str:
         """Return the line of a look."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 from returns.result import Success
 
 from pocketenv_fp import (
@@ -15,6 +16,8 @@ from pocketenv_fp import (
     RecordNotFound,
     Sandbox,
     ServiceLogs,
+    Status,
+    TransportError,
     create,
     delete_service,
     exec,
@@ -27,11 +30,14 @@ from pocketenv_fp import (
     start,
     stop,
     stop_service,
+    using,
     wait_until_running,
     within,
 )
 from pocketenv_fp.local.faults import Drop
+from pocketenv_fp.sandbox.commands import job_follow
 from pocketenv_fp.sandbox.commands.service_lines import key_of
+from tests import servers
 from tests.local.wire import eventually
 
 PATIENCE = 60.0
@@ -141,3 +147,14 @@ def test_spawn_without_place_for_logs(box: Sandbox) -> None:
 def test_service_logs_explained() -> None:
     assert len(explain(service_logs("web")).requests) == 1
     assert len(explain(service_logs("web", follow=True)).requests) == 1
+
+
+def test_service_logs_frozen_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform that never answered is no service without output."""
+    monkeypatch.setattr(job_follow, "ANSWER_SECONDS", 0.2)
+    frozen = servers.always(servers.reply(wait=30))
+    box = replace(servers.BOX, provider="cloudflare", status=Status.RUNNING)
+    with servers.Server(frozen) as server, using(servers.client(server.url, read_timeout=5)):
+        error = (box | service_logs("web", follow=True, timeout=0.1)).failure()
+    assert isinstance(error, TransportError)
+    assert error.kind == "timeout"

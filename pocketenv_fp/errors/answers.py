@@ -75,12 +75,13 @@ class RecordNotFound(ApiError):
 
 @typed_error
 class PathNotFound(ApiError):
-    """The sandbox has no such file or directory. The platform itself returns 200 and no archive."""
+    """The sandbox has no file or directory at ``path``. The platform itself returns 200 and no archive."""
 
     advice: ClassVar[str] = "Check the path. A relative path starts at /workspace."
 
     status: int = 404
     error: str = "PathNotFound"
+    path: str = ""
 
 
 @typed_error
@@ -163,12 +164,13 @@ class NameTaken(ServerError):
 
 @typed_error
 class PathTaken(ServerError):
-    """Another volume of the sandbox is attached at that path."""
+    """Another volume of the sandbox is attached at ``path``."""
 
     advice: ClassVar[str] = "Choose another path, or delete that volume: delete_volume(name)."
 
     status: int = 500
     error: str = "PathTaken"
+    path: str = ""
 
 
 @typed_error

@@ -229,7 +229,8 @@ class _Attaching:
         return next(same, None)
 
     def _taken(self, volume: Volume) -> PathTaken:
-        return PathTaken(message=f"the volume {volume.name} is at {self._path}", operation=ADD)
+        message = f"the volume {volume.name} is at {self._path}"
+        return PathTaken(message=message, operation=ADD, path=self._path or "")
 
 
 @operation(Sandbox, reads=Need.ID, returns_target=True)

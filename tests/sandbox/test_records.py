@@ -747,6 +747,7 @@ def test_set_volume_path_of_another_is_taken(box: Sandbox, platform: local.Platf
     for name in ("other", "data"):
         error = (box | set_volume(name, "/models/")).failure()
         assert isinstance(error, PathTaken)
+        assert error.path == "/models"
         assert "the volume models is at /models" in str(error)
     assert methods(platform) == [("volume.getVolumes", 200)] * 2
     assert sorted((box | sandbox.list_volumes).unwrap(), key=lambda each: each.path or "") == [second, first]

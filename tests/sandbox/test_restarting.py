@@ -99,7 +99,9 @@ def test_restart_file(box: Sandbox) -> None:
 def test_restart_refuses(box: Sandbox, here: Path) -> None:
     """Nothing is stopped where there is nothing to carry over."""
     (box | write_file("file", "text")).unwrap()
-    assert isinstance((box | restart(keep="none")).failure(), PathNotFound)
+    missing = (box | restart(keep="none")).failure()
+    assert isinstance(missing, PathNotFound)
+    assert missing.path == "/workspace/none"
     for path in ("/", "~", "a\0"):
         assert isinstance((box | restart(keep=path)).failure(), InvalidInput)
     assert isinstance((box | restart(keep="")).failure(), InvalidInput)

@@ -155,7 +155,7 @@ def _answer(path: str, operation: str, ran: ExecResult) -> Result[tuple[Packed, 
         return failed
     match ran.stdout.strip():
         case "nothing":
-            return Failure(PathNotFound(message=f"there is no {path}", operation=operation))
+            return Failure(PathNotFound(message=f"there is no {path}", operation=operation, path=path))
         case "other":
             return Failure(ArchiveError("it is not a file or a directory", path))
         case _:

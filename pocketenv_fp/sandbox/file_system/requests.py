@@ -63,7 +63,8 @@ class Location(NamedTuple):
         """Return the error of a path that does not exist."""
         from pocketenv_fp.archive.names import shown
 
-        return PathNotFound(message=f"there is no {shown(self.path)}", operation=self.operation)
+        message = f"there is no {shown(self.path)}"
+        return PathNotFound(message=message, operation=self.operation, path=self.path)
 
     def unclear(self) -> DecodeError:
         """Return the error of an output that no line prints."""

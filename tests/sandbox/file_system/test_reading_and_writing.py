@@ -107,7 +107,9 @@ def test_files_each_provider(any_box: Sandbox, login: local.Platform) -> None:
     # Through storage, or in pieces through commands: a look, the packing, three pieces, the removal.
     assert (written, read) == ((4, 6) if any_box.provider in {"deno", "vercel", "e2b", "runloop"} else (3, 4))
     assert output(any_box, "stat -c %a large; ls -A") == "640\na b\nlarge\n"
-    assert isinstance((any_box | read_text("none")).failure(), PathNotFound)
+    missing = (any_box | read_text("none")).failure()
+    assert isinstance(missing, PathNotFound)
+    assert missing.path == "/workspace/none"
     assert isinstance((any_box | write_file("large/x", "")).failure(), InvalidInput)
     assert left(any_box, login) == ""
 

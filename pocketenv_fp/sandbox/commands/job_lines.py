@@ -189,13 +189,25 @@ if [ "$keeps" ]; then cd "$id" && rm -rf stdout stderr command code pid supervis
 else rm -rf "$id"; fi"""
 """Delete a job that has ended. With ``keeps`` its name stays, so that a start that arrives later starts nothing."""
 
-INPUT = f"""{_FIND}[ -p in ] && [ ! -e closed ] || exit {CLOSED}
-[ ! -e code ] || exit {ENDED}
+INPUT = f"""{_FIND}[ -p in ] || exit {CLOSED}
 umask 077
-mkdir "in.$message" 2>/dev/null || exit 0
-cat >"in.$message/data" && cat "in.$message/data" >>input && rm "in.$message/data" || exit {NO_ROOM}
-[ ! "$closes" ] || : >closed"""
-"""Append the standard input of this line to the input of the job. A second run of the line changes nothing."""
+if mkdir "in.$message" 2>/dev/null; then
+  e=0
+  if [ -e closed ]; then e={CLOSED}
+  elif [ -e code ]; then e={ENDED}
+  elif cat >"in.$message/data" && cat "in.$message/data" >>input && rm "in.$message/data"; then
+    [ ! "$closes" ] || : >closed
+  else e={NO_ROOM}; fi
+  echo $e >"in.$message/code.new" && mv "in.$message/code.new" "in.$message/code"
+fi
+n=0
+while [ ! -e "in.$message/code" ] && [ $n -lt 100 ]; do sleep .05; n=$((n+1)); done
+[ -e "in.$message/code" ] && read -r e <"in.$message/code" || exit {NO_ROOM}
+exit $e"""
+"""Append the standard input of this line to the input of the job.
+
+A second run of the line changes nothing. It waits for the first one, and ends with its exit code.
+"""
 
 LIST = f"""cd {_BASE} 2>/dev/null || exit 0
 for e in *; do [ ! -e "$e/stdout" ] || echo "$e"; done"""

@@ -26,6 +26,7 @@ from returns.result import Success
 from pocketenv_fp import (
     Config,
     ExecResult,
+    InvalidInput,
     Job,
     Piece,
     Sandbox,
@@ -38,13 +39,14 @@ from pocketenv_fp import (
     get_sandbox,
     list_jobs,
     local,
+    send_input,
     start,
     submit,
     using,
     wait_until_running,
 )
 from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
-from pocketenv_fp.sandbox.commands import job_requests
+from pocketenv_fp.sandbox.commands import job_lines, job_requests
 from tests import servers
 from tests.figures import Figures
 
@@ -290,3 +292,26 @@ def test_submit_names_job(login: local.Platform, monkeypatch: pytest.MonkeyPatch
         unsent = (box | submit("echo kept")).failure()
     assert isinstance(unsent, TransportError)
     assert (unsent.maybe_sent, unsent.job_id) == (False, "")
+
+
+def test_send_input_closing_answer_lost(login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The repetition finds the input closed by the request whose answer was lost."""
+    monkeypatch.setattr(job_requests, "nap", no_pause)
+    job = (made() | submit("cat", open_stdin=True)).unwrap()
+    with login.faults.on("sandbox.exec", Drop(after_work=True), times=1):
+        sent = job | send_input("once\n", close=True)
+    assert sent == Success(job)
+    assert job | follow == Success(ExecResult("once\n", "", 0))
+    assert isinstance((job | send_input("twice\n")).failure(), InvalidInput)
+
+
+@pytest.mark.usefixtures("login")
+def test_send_input_waits_for_the_first() -> None:
+    """A second request of one message ends after the first, which still writes."""
+    job = (made("daytona") | submit("cat", open_stdin=True)).unwrap()
+    directory = f"./tmp/.pocketenv-jobs/{job.id}"
+    first = "mkdir in.m; (sleep 1; echo late >>input; echo 0 >in.m/code) >/dev/null 2>&1 &"
+    assert (job.sandbox | exec(f"cd {directory} && {{ {first} }}", cwd="/")).unwrap().exit_code == 0
+    second = job_requests.Asking(job).run(job_lines.INPUT, b"again\n", message="m", closes="")
+    assert second.unwrap().exit_code == 0
+    assert (job.sandbox | exec(f"cat {directory}/input", cwd="/")).unwrap().stdout == "late\n"

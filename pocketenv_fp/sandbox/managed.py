@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from returns.result import Failure, Result, Success
@@ -55,8 +57,8 @@ def managed(
     ``release`` runs after ``use``, when ``acquire`` or ``use`` fails or raises, on Ctrl-C, and on SIGTERM and SIGHUP (a
     terminal sends SIGHUP when it is closed). In the main thread, and without a handler of the program, these signals
     become SystemExit(143) and SystemExit(129). A signal waits for the response of a running create, and for
-    ``release``. A second signal does not wait: notes on the exception name the sandboxes that may exist. A process that
-    is killed releases nothing.
+    ``release``. A second signal does not wait: notes on the exception name the sandboxes that may exist. Python prints
+    no notes of SystemExit, so a line on stderr names them too. A process that is killed releases nothing.
 
     The result is the first Failure. If ``release`` fails too, a note on that error, or on the exception, says so. If
     only ``release`` fails, that is the Failure, with a note that names the sandbox. SandboxNotFound counts as released.
@@ -123,6 +125,8 @@ def _release(
             for each in left:
                 add(f"The sandbox {each.id} may still exist. Its release raised {type(error).__name__}")
             if is_last:
+                if isinstance(error, SystemExit):
+                    _print_left(left)
                 raise
             # An exception from a release must not hide the first error, unless it stops the program.
             if note is None or not isinstance(error, Exception):
@@ -136,6 +140,15 @@ def _release(
     if raised is not None:
         raise raised
     return Success(None) if first is None else Failure(first)
+
+
+def _print_left(left: Sequence[Sandbox]) -> None:
+    """Name the sandboxes on stderr: Python prints no notes of a SystemExit."""
+    # By their ids: a new sandbox gets its name later.
+    ids = ", ".join(box.id for box in left)
+    # The program may have closed it, or have none.
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"pocketenv: sandboxes that may still exist: {ids}. Use get_sandbox(id) | delete, or sweep.\n")
 
 
 def _are_options(_: object, *, ttl: Seconds | None = None, **options: Unpack[Options]) -> None:

@@ -524,3 +524,23 @@ def test_they_are_data_like_every_step() -> None:
         assert eval(repr(whole), dict(vars(pocketenv_fp))) == whole
         assert pickle.loads(pickle.dumps(whole)) == whole
     assert managed(start) != managed(stop)
+
+
+def test_managed_second_sigterm_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python prints no notes of SystemExit."""
+    with pytest.raises(SystemExit) as raised:
+        managed(start, release=when(asked_to_stop, start) | when(asked_to_stop, start) | delete)("box")
+    left = get_sandbox("box").unwrap()
+    assert left is not None
+    assert raised.value.code == 143
+    assert len(raised.value.__notes__) == 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert f"may still exist: {left.id}." in printed
+    assert "sweep" in printed
+
+
+def test_managed_one_sigterm_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        managed(start, release=when(asked_to_stop, delete))("box")
+    assert capsys.readouterr().err == ""

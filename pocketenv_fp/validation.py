@@ -126,7 +126,7 @@ def wrong_value(field: str, value: Any, exact: Any, loose: Any) -> InvalidInput 
 def _in_words(reason: str) -> str:
     for pattern, words in _WORDS.items():
         reason = reason.replace(f"Expected `str` matching regex {pattern!r}", words)
-    return reason
+    return reason.replace("Expected `str` of length >= 1", "must not be empty")
 
 
 def wrong_variable_name(field: str, name: str) -> InvalidInput | None:

@@ -192,3 +192,8 @@ def run(name: str, stdout: int | IO[str]) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def test_console_empty_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["console", ""]) == 1
+    assert capsys.readouterr().err == "pocketenv: id: must not be empty.\n"

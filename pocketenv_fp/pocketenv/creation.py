@@ -112,7 +112,7 @@ def create(
     >>> create(provider="daytona", secrets={"API_KEY": "sk-12345", "OTHER": from_env("MY_OTHER_KEY")})
     create(provider='daytona', secrets={'API_KEY': '***', 'OTHER': from_env('MY_OTHER_KEY')})
     >>> create("")
-    <Failure: name: Expected `str` of length >= 1.>
+    <Failure: name: must not be empty.>
     """
     clone = cloner() if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo

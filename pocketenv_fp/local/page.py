@@ -63,6 +63,7 @@ class View(NamedTuple):
     running: int
     rows: list[Row]
     requests: list[Answered]
+    login_failed: bool = False
 
 
 class Page:
@@ -95,7 +96,9 @@ class Page:
         requests = [answered._replace(sandbox=self._names.of(answered.sandbox)) for answered in newest_first]
         kind = self._world.kind.isolation
         url = f"http://127.0.0.1:{request.scope['server'][1]}"
-        return View(url, self._world.vault.public_key, kind, total, running, rows, requests)
+        # The platform sends the browser to this address after a login that failed.
+        failed = request.query_params.get("error") == "1"
+        return View(url, self._world.vault.public_key, kind, total, running, rows, requests, failed)
 
     def _ports(self) -> dict[str, list[tuple[int, str | None]]]:
         ports: dict[str, list[tuple[int, str | None]]] = {}
@@ -135,7 +138,8 @@ def _head(view: View) -> Html:
         element("span", "the platform does not answer any more", id="lost", role="status"),
     )
     title = element("h1", "Pocketenv ", element("small", "on this machine"))
-    return element("header", title, element("p", *facts), id="head")
+    failed = _note("The login was denied, or it had ended: the program is not logged in. Start it again.")
+    return element("header", title, element("p", *facts), *((failed,) if view.login_failed else ()), id="head")
 
 
 def _sandboxes(view: View) -> Html:

@@ -203,3 +203,12 @@ def test_login_forgets_old_ones(browser: Wire, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("pocketenv_fp.local.login.MOST_PENDING", 2)
     first, second, third = (post(browser, handle=HANDLE).raw.decode() for _ in range(3))
     assert [browser.raw("GET", path(each)).status for each in (first, second, third)] == [400, 200, 200]
+
+
+def test_login_denied_in_words(browser: Wire) -> None:
+    """The page after Deny says so, and the same page without the mark does not."""
+    answer = consent(browser, post(browser, handle=HANDLE, cli=True).raw.decode(), "deny")
+    answer = browser.raw("GET", path(answer.headers["location"]))
+    page = browser.raw("GET", "/?" + urlsplit(answer.headers["location"]).query)
+    assert b"The login was denied" in page.raw
+    assert b"The login was denied" not in browser.raw("GET", "/").raw

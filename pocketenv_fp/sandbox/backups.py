@@ -42,7 +42,9 @@ def create_backup(
 ) -> Result[None, PocketenvError]:
     """Request a backup of a directory. Returns None at once. The backup appears in `list_backups` when it is done.
 
-    A directory that does not exist is a Success too, and no backup appears. Failures: NotSupported on every provider
+    The platform returns no id. A backup appears when the platform has stored it, often after seconds. Repeat
+    `list_backups` until it is there, with a limit: a directory that does not exist is a Success too, and no backup
+    appears. Failures: NotSupported on every provider
     except Cloudflare.
 
     Args:
@@ -67,6 +69,8 @@ def list_backups(
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Backup], PocketenvError]:
     """List the sandbox's backups that have not expired. Returns a list of Backup.
+
+    A new backup is missing until the platform has stored it.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

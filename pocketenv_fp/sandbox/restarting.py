@@ -48,6 +48,9 @@ def restart(
     and symlinks stay. What the start itself puts into the directory stays too, unless the content has the same name. A
     file is taken as well. Other directories and all processes are gone.
 
+    The start runs services again **before the content is back**. A service that needs it may end at once, although its
+    status is RUNNING. Use `restart_service` afterwards.
+
     **The content is whole, or it is still there**: the archive is checked before the stop. If a later request fails, the
     result is Failure(NotRestored), which names the archive on this machine: a tar.gz in the directory for temporary
     files. An exception, such as Ctrl-C, has a note that names it. A program that is killed leaves it there too, as

@@ -34,6 +34,8 @@ def list_secrets(
 ) -> Result[Page[Secret], PocketenvError]:
     """List the sandbox's secrets, in no stable order. Returns a Page of Secret: names and ids, never values.
 
+    The platform returns an empty list for a deleted sandbox: the result is then a Success without secrets.
+
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
         limit: Maximal number of records, at least 1. Default: 100.

@@ -55,8 +55,8 @@ def test_gather_returns_the_records(box: Sandbox) -> None:
         set_service("e", "sleep 9"),
     )
     first, secret, third, file, service = (box | setting).unwrap()
-    found = [box | get_variable("A"), box | get_secret("B"), box | get_variable("C"), box | get_file("d")]
-    assert [first, secret, third, file] == [each.unwrap() for each in found]
+    records = [box | get_variable("A"), box | get_secret("B"), box | get_variable("C"), box | get_file("d")]
+    assert [first, secret, third, file] == [each.unwrap() for each in records]
     assert (first.value, third.value, service.command) == ("1", "3", "sleep 9")
 
 

@@ -640,7 +640,7 @@ def test_magic_python_displays(kernel: Kernel) -> None:
     assert "out" in html
 
 
-def test_cell_output_is_bounded() -> None:
+def test_cell_output_bounded() -> None:
     """However much comes, few characters are kept and shown."""
     shown: list[str] = []
     output = CellOutput(lambda html, _: shown.append(html))

@@ -569,7 +569,7 @@ LOOSE: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("printed", "value"), LOOSE.values(), ids=LOOSE)
-def test_json_output_as_python_reads_it(printed: str, value: str) -> None:
+def test_json_output_python_constants(printed: str, value: str) -> None:
     """What programs print as JSON by default is read, although the standard has no word for it."""
     assert repr(json_output(result(printed)).unwrap()) == value
 

@@ -293,7 +293,7 @@ def test_form_works(name: str, box: Result[Sandbox, PocketenvError]) -> None:
 
 
 @pytest.mark.parametrize("name", RAISES)
-def test_form_raises_with_the_form_to_write(name: str, box: Result[Sandbox, PocketenvError]) -> None:
+def test_form_raises(name: str, box: Result[Sandbox, PocketenvError]) -> None:
     """The message says what to write."""
     form, advice = RAISES[name]
     with pytest.raises((TypeError, AttributeError), match=re.escape(advice)):

@@ -139,7 +139,7 @@ def _ended(code: str) -> Step[str, ExecResult]:
     return create | start | exec(f"exit {code}", check=True)
 
 
-def test_fan_out_to_frame_names_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fan_out_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table needs pandas, and the error says so."""
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pandas is not installed: pip install pandas"):
@@ -156,7 +156,7 @@ def test_fan_out_to_frame_names_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
         (str.upper, ["a"], "the function of the target: expected a step, got str"),
     ],
 )
-def test_fan_out_of_wrong_values(pipeline: Any, targets: Any, said: str) -> None:
+def test_fan_out_wrong_values(pipeline: Any, targets: Any, said: str) -> None:
     """A mistake is a TypeError before anything runs."""
     with pytest.raises(TypeError, match=said):
         fan_out(pipeline, targets)

@@ -13,7 +13,7 @@ from tests.servers import BOX
 from tests.steps.test_laws import Count, at_most, plus
 
 
-def test_gather_parallel_runs_at_the_same_time() -> None:
+def test_gather_parallel_at_once() -> None:
     """Each of three steps waits for the others."""
     barrier = threading.Barrier(3)
     together = identity.map(lambda _: barrier.wait(30))

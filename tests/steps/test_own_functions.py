@@ -122,7 +122,7 @@ def test_lash_own_failure(step: Step[Count, Count], handler: Any, target: Any) -
 
 
 @given(steps, steps, functions, targets)
-def test_map_binds_to_the_last_step(a: Step[Count, Count], b: Step[Count, Count], f: Any, target: Any) -> None:
+def test_map_last_step(a: Step[Count, Count], b: Step[Count, Count], f: Any, target: Any) -> None:
     """It is the same value whether the whole pipeline or its last step is mapped."""
     assert (a | b).map(f) == a | b.map(f)
     assert (a | b.map(f))(target) == (a | b).map(f)(target)

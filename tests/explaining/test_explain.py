@@ -932,7 +932,7 @@ def test_as_curl_directories(tmp_path: Path) -> None:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_as_curl_missing_directory(tmp_path: Path) -> None:
+def test_script_missing_directory(tmp_path: Path) -> None:
     """The script stops at a missing directory."""
     is_a_file = tmp_path / "file"
     is_a_file.write_text("content", encoding="utf-8")

@@ -202,15 +202,18 @@ def _put(
     piece: Piece,
 ) -> None:
     """Hand a piece to the loop, from another thread. Wait while the queue has no room."""
-    while not room.acquire(timeout=LOOK_SECONDS):
-        # A closed loop reads no more.
-        if stop.is_set() or loop.is_closed():
+    while not stop.is_set():
+        if room.acquire(timeout=LOOK_SECONDS):
+            break
+        if loop.is_closed():
             stop.set()
-            return
+    else:
+        return
     try:
         # Not queue.put in the loop: a loop that closes before it runs would leave a coroutine that is never awaited.
         loop.call_soon_threadsafe(queue.put_nowait, piece)
     except RuntimeError:
+        # A closed loop reads no more.
         stop.set()
 
 

@@ -71,7 +71,8 @@ def oldest(data: Path) -> Path:
     return sorted(kept, key=lambda path: path.stat().st_mtime_ns)[-2]
 
 
-def test_an_archive_comes_back_as_it_was_and_once(wire: Wire) -> None:
+def test_download_once(wire: Wire) -> None:
+    """A download returns the archive unchanged, once."""
     content = os.urandom(300_000)
     uuid = upload(wire, content)
     answer = wire.raw("GET", f"/cp/{uuid}")
@@ -108,7 +109,8 @@ def test_upload_with_any_uuid(wire: Wire, uuid: str) -> None:
     assert wire.raw("GET", f"/cp/{uuid}").raw == b"x"
 
 
-def test_an_expired_token_is_refused(wire: Wire) -> None:
+def test_download_expired_token(wire: Wire) -> None:
+    """An expired token is a 401."""
     vault = open_vault(wire.platform.data / "key")
     claims = dict(vault.claims(wire.token or "") or {})
     uuid = upload(wire, b"x")
@@ -137,13 +139,15 @@ def test_storage_without_login(place: local.Platform, token: str | None) -> None
     ],
     ids=["no part", "another field", "no file", "no end of the part", "no form", "nothing"],
 )
-def test_without_a_whole_file_nothing_was_uploaded(wire: Wire, body: bytes, status: int) -> None:
+def test_upload_without_whole_file(wire: Wire, body: bytes, status: int) -> None:
+    """A form without a whole file stores nothing."""
     assert wire.raw("POST", "/cp?uuid=none", body, FORM).status == status
     assert told(wire.raw("GET", "/cp/none")) == MISSING
     assert drafts(wire.platform) == []
 
 
-def test_a_body_that_is_no_form_is_an_error(wire: Wire) -> None:
+def test_upload_without_form(wire: Wire) -> None:
+    """A body that is not a form is a 500."""
     for kind in ("application/json", "multipart/form-data"):
         assert wire.raw("POST", "/cp", form(part(b"x")), {"Content-Type": kind}).status == 500
 
@@ -155,7 +159,7 @@ def test_download_by_another_user(wire: Wire, other: Wire) -> None:
     assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
-def test_pages_of_storage_have_no_limit(wire: Wire) -> None:
+def test_storage_without_rate_limit(wire: Wire) -> None:
     """They are another host's on the platform."""
     uuid = upload(wire, b"x")
     for answer in (wire.raw("GET", f"/cp/{uuid}"), wire.raw("GET", f"/cp/{uuid}"), wire.raw("POST", "/cp", b"", FORM)):
@@ -170,12 +174,14 @@ def test_storage_other_verbs(wire: Wire) -> None:
     assert wire.raw("GET", f"/cp/{uuid}").raw == b"x"
 
 
-def test_a_look_at_the_head_takes_the_archive_away(wire: Wire) -> None:
+def test_download_head_consumes_archive(wire: Wire) -> None:
+    """A HEAD request consumes the archive."""
     uuid = upload(wire, b"x")
     assert (wire.raw("HEAD", f"/cp/{uuid}").status, wire.raw("GET", f"/cp/{uuid}").status) == (200, 404)
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire) -> None:
+def test_upload_broken_off(wire: Wire) -> None:
+    """An upload that breaks off leaves no file."""
     place = urlsplit(wire.platform.url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
     connection.putrequest("POST", "/cp?uuid=broken")
@@ -189,7 +195,8 @@ def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire) -> None:
     assert told(wire.raw("GET", "/cp/broken")) == MISSING
 
 
-def test_of_two_readers_at_once_one_gets_it(wire: Wire) -> None:
+def test_download_concurrent_readers(wire: Wire) -> None:
+    """One of several concurrent readers gets the archive."""
     for _ in range(10):
         uuid = upload(wire, b"x" * 1000)
         found: list[int] = []
@@ -284,7 +291,8 @@ def test_pull_reaches_a_system_directory(wire: Wire) -> None:
     assert row["status"] == "RUNNING"
 
 
-def test_pull_leaves_what_was_there(wire: Wire) -> None:
+def test_pull_keeps_other_files(wire: Wire) -> None:
+    """Pull replaces the files of the archive and keeps the others."""
     sandbox = wire.create()
     wire.out(sandbox, "echo old > x; echo kept > y")
     sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="new")), "directoryPath": "/workspace"}
@@ -297,14 +305,16 @@ def test_pull_leaves_what_was_there(wire: Wire) -> None:
     [b"", b"no archive", gzip.compress(b"no tar"), archive(x="y" * 5000)[:30]],
     ids=["empty", "text", "gzip", "cut"],
 )
-def test_pull_says_nothing_of_what_is_no_archive(wire: Wire, content: bytes) -> None:
+def test_pull_invalid_archive(wire: Wire, content: bytes) -> None:
+    """Pull of an invalid archive is a 200 and writes nothing."""
     sandbox = wire.create()
     sent = {"sandboxId": sandbox, "uuid": upload(wire, content), "directoryPath": "/workspace/new"}
     assert wire.post("sandbox.pullDirectory", sent).empty
     assert wire.out(sandbox, "ls -A new") == ""
 
 
-def test_push_packs_a_directory_under_its_last_name(wire: Wire) -> None:
+def test_push_directory_name(wire: Wire) -> None:
+    """Push packs a directory under the last part of its path."""
     sandbox = wire.create()
     wire.out(sandbox, "mkdir -p output/deep; echo one > output/x; echo two > output/deep/y")
     for path, top in (("/workspace/output", "output"), ("/workspace/output/", "output"), ("/workspace/output/.", ".")):
@@ -313,7 +323,8 @@ def test_push_packs_a_directory_under_its_last_name(wire: Wire) -> None:
         assert {f"{top}/x", f"{top}/deep/y"} <= set(names)
 
 
-def test_push_packs_a_file_and_a_link_too(wire: Wire) -> None:
+def test_push_file_and_link(wire: Wire) -> None:
+    """Push packs a file and a link too."""
     sandbox = wire.create()
     wire.out(sandbox, "echo x > file; ln -s file link")
     assert [pushed(wire, sandbox, f"/workspace/{name}") for name in ("file", "link")] == [["file"], ["link"]]
@@ -334,7 +345,8 @@ def test_push_of_a_missing_path(wire: Wire) -> None:
     assert told(wire.raw("GET", f"/cp/{answer.json['uuid']}")) == MISSING
 
 
-def test_copies_leave_the_shell_where_they_were(wire: Wire) -> None:
+def test_copies_change_shell_directory(wire: Wire) -> None:
+    """A copy changes the directory of the shell."""
     sandbox = wire.create()
     wire.out(sandbox, "echo x > x")
     uuid = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace/x"}).json["uuid"]
@@ -358,7 +370,8 @@ def test_copy_waits_for_the_shell(wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("provider", "arrives"), [("sprites", True), ("modal", True), ("hopx", True), ("daytona", True), ("runloop", False)]
 )
-def test_copies_of_a_worker_arrive_or_are_lost(wire: Wire, provider: str, *, arrives: bool) -> None:
+def test_copies_of_worker(wire: Wire, provider: str, *, arrives: bool) -> None:
+    """Copies of a worker arrive on some providers and are lost on others."""
     sandbox = wire.create(provider=provider)
     sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="one")), "directoryPath": "/workspace/in"}
     assert wire.post("sandbox.pullDirectory", sent).empty
@@ -367,13 +380,15 @@ def test_copies_of_a_worker_arrive_or_are_lost(wire: Wire, provider: str, *, arr
     assert (wire.raw("GET", f"/cp/{answer.json['uuid']}").status == 200) is arrives
 
 
-def test_pull_of_e2b_is_a_500(wire: Wire) -> None:
+def test_pull_of_e2b(wire: Wire) -> None:
+    """Pull on E2B is a 500."""
     sandbox = wire.create(provider="e2b")
     sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="one")), "directoryPath": "/workspace/in"}
     assert wire.post("sandbox.pullDirectory", sent).status == 500
 
 
-def test_a_directory_goes_from_one_sandbox_to_another(wire: Wire) -> None:
+def test_copies_between_sandboxes(wire: Wire) -> None:
+    """A pushed directory can be pulled into another sandbox."""
     one, two = wire.create(), wire.create()
     wire.out(one, "mkdir output; head -c 200000 /dev/urandom > output/x")
     uuid = wire.post("sandbox.pushDirectory", {"sandboxId": one, "directoryPath": "/workspace/output"}).json["uuid"]
@@ -381,7 +396,7 @@ def test_a_directory_goes_from_one_sandbox_to_another(wire: Wire) -> None:
     assert wire.out(two, "cksum < output/x") == wire.out(one, "cksum < output/x")
 
 
-def test_copy_needs_ones_own_running_sandbox(wire: Wire, other: Wire, stranger: Wire) -> None:
+def test_copy_needs_own_running_sandbox(wire: Wire, other: Wire, stranger: Wire) -> None:
     """Push and pull need a running sandbox of the caller."""
     sandbox, uuid = wire.create(), upload(wire, archive(x="x"))
     calls = (

@@ -521,14 +521,14 @@ def test_errors_through_context_managers(error: PocketenvError) -> None:
 @EXAMPLE
 def test_errors_in_exception_group(error: PocketenvError) -> None:
     """`except*` catches an error in a group of exceptions."""
-    found: list[object] = []
+    caught: list[object] = []
     try:
         raise ExceptionGroup("several boxes", [ValueError("another"), error])
     except* PocketenvError as group:
-        found += group.exceptions
+        caught += group.exceptions
     except* ValueError:
         pass
-    assert error in found
+    assert error in caught
 
 
 def test_errors_cross_processes() -> None:

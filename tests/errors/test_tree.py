@@ -198,8 +198,8 @@ def test_errors_standard_bases() -> None:
 def test_errors_match_by_parent() -> None:
     """A pattern of the parent class matches an error by position."""
     match Failure(RateLimited(429, "slow", "", "x", 3.0)):
-        case Failure(ApiError(429, _, _, "x") as found):
-            assert isinstance(found, RateLimited)
+        case Failure(ApiError(429, _, _, "x") as error):
+            assert isinstance(error, RateLimited)
         case _:
             pytest.fail("no match")
 
@@ -280,8 +280,8 @@ def test_to_map_clojure_shapes(error: PocketenvError, shape: object) -> None:
 def test_from_map_status_selects_class(status: int) -> None:
     """`from_map` selects the error class by the status."""
     kinds = {401: Unauthorized, 404: SandboxNotFound, 429: RateLimited, 500: ServerError, 502: ServerError}
-    found = from_map({"error": {"status": status, "body": {"error": "SandboxNotFound"}}})
-    assert type(found.failure()) is kinds[status]
+    result = from_map({"error": {"status": status, "body": {"error": "SandboxNotFound"}}})
+    assert type(result.failure()) is kinds[status]
 
 
 @pytest.mark.parametrize("shape", [{}, {"error": ""}, {"error": 3}, {"error": {"type": "unheard_of"}}, {"fine": 1}])

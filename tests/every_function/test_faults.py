@@ -313,10 +313,10 @@ def kind_of(error: PocketenvError) -> str:
     match shape(error):
         case (kind, None):
             return kind.__name__.removesuffix("Error")
-        case (kind, told) if kind is TransportError:
-            return str(told)
-        case (kind, told):
-            return f"{kind.__name__.removesuffix('Error')[:6]} {told}"
+        case (kind, reason) if kind is TransportError:
+            return str(reason)
+        case (kind, reason):
+            return f"{kind.__name__.removesuffix('Error')[:6]} {reason}"
 
 
 def note(figures: Figures, name: str, fault: Fault, cell: str) -> None:

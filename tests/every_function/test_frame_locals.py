@@ -296,8 +296,8 @@ def test_frame_locals_hide_token_from_source(
         monkeypatch.setenv("POCKETENV_TOKEN", TOKEN)
     with Server(answer) as server:
         config = Config(api_url=server.url, storage_url=server.url, token=TOKEN if source == "config" else None)
-        found = under(config, settings).unwrap()
-        assert (str(found.token), type(found.token)) == (TOKEN, HiddenText)
+        resolved = under(config, settings).unwrap()
+        assert (str(resolved.token), type(resolved.token)) == (TOKEN, HiddenText)
         monkeypatch.setattr(config_module, "_wrong_token", stopping((object, "__init__")))
         shown = stopped(lambda config: under(msgspec.structs.replace(config, read_timeout=77), settings), config)
     assert PART not in shown

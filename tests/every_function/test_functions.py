@@ -417,9 +417,9 @@ def test_me_empty_profile() -> None:
     """An empty profile is a ProfileNotFound."""
     with Server(servers.always(reply(b"{}"))) as server:
         assert isinstance(me(config=client(server.url)).failure(), ProfileNotFound)
-        found = pocketenv.get_profile("gone.test", config=client(server.url)).failure()
-        assert isinstance(found, ProfileNotFound)
-        assert "gone.test" in str(found)
+        error = pocketenv.get_profile("gone.test", config=client(server.url)).failure()
+        assert isinstance(error, ProfileNotFound)
+        assert "gone.test" in str(error)
 
 
 # Waiting

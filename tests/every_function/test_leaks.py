@@ -146,7 +146,7 @@ def shows(thing: Any) -> Iterator[str]:
             yield repr(list(made()))
 
 
-def told(result: Result[Any, PocketenvError]) -> Iterator[str]:
+def result_texts(result: Result[Any, PocketenvError]) -> Iterator[str]:
     """The same of a result, of what is in it, and of the exceptions that it can become."""
     yield from shows(result)
     yield repr(to_map(result))
@@ -350,7 +350,7 @@ def perform(config: Config, box: Sandbox) -> str:
         warnings.simplefilter("always")
         with tracing() as trace, observing(logged(level=logging.DEBUG)):
             for act in acts(box):
-                seen += told(act())
+                seen += result_texts(act())
         seen += [trace.picture(), str(trace), repr(trace.steps), pickle.dumps(trace).decode("latin-1")]
         for mistake in mistakes(box):
             try:
@@ -408,7 +408,9 @@ def test_leaks_without_connection(url: str, log: pytest.LogCaptureFixture) -> No
     """Calls without a connection show no secret."""
     config = Config(api_url=url, token=TOKEN, connect_timeout=0.5, retries=1)
     with using(config):
-        shown = "".join(text for act in (me, lambda: sandbox.set_secret(BOX, "A", SECRET)) for text in told(act()))
+        shown = "".join(
+            text for act in (me, lambda: sandbox.set_secret(BOX, "A", SECRET)) for text in result_texts(act())
+        )
     assert "connect" in shown
     assert leaks(shown + written(log)) == set()
 

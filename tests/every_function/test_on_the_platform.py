@@ -101,9 +101,9 @@ def test_set_ssh_keys_masked(box: Sandbox) -> None:
     (box | start).unwrap()
     # A start writes the keys after its answer.
     assert eventually(lambda: (box | exec("cat ~/.ssh/id_*[!b]")).unwrap().stdout.strip() == PRIVATE.strip(), 30)
-    held = (box | set_tailscale_auth_key(TAILSCALE)).unwrap()
-    assert held.auth_key == "tskey-auth-" + "*" * (len(TAILSCALE) - 14) + "ijk"
-    assert (box | get_tailscale_auth_key) == Success(held)
+    tailscale_key = (box | set_tailscale_auth_key(TAILSCALE)).unwrap()
+    assert tailscale_key.auth_key == "tskey-auth-" + "*" * (len(TAILSCALE) - 14) + "ijk"
+    assert (box | get_tailscale_auth_key) == Success(tailscale_key)
 
 
 def test_restore_backup_restores_directory(box: Sandbox) -> None:
@@ -214,10 +214,10 @@ BAD: dict[str, tuple[Step[Sandbox, object], str]] = {
 def test_steps_invalid_values(step: Step[Sandbox, object], field: str, platform: local.Platform) -> None:
     """A step names an invalid value and sends nothing."""
     before = len(platform.calls)
-    found = (Sandbox(id="3f", name="n") | step).failure()
-    assert isinstance(found, InvalidInput)
-    assert found.field == field
-    assert not any(secret in f"{found}{found!r}" for secret in ("top-secret", BODY, "tskey-api"))
+    error = (Sandbox(id="3f", name="n") | step).failure()
+    assert isinstance(error, InvalidInput)
+    assert error.field == field
+    assert not any(secret in f"{error}{error!r}" for secret in ("top-secret", BODY, "tskey-api"))
     assert len(platform.calls) == before
 
 

@@ -265,14 +265,14 @@ def test_upload_reaches_a_system_directory(boxed: Wire) -> None:
 
 def upload(wire: Wire, *entries: tarfile.TarInfo) -> str:
     """Upload an archive with these entries. Return its name."""
-    held = io.BytesIO()
-    with tarfile.open(fileobj=held, mode="w:gz") as tar:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for entry in entries:
             tar.addfile(entry, io.BytesIO(b"x" * entry.size))
     boundary = "ordinary"
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'.encode()
-        + held.getvalue()
+        + buffer.getvalue()
         + f"\r\n--{boundary}--\r\n".encode()
     )
     answer = wire.raw("POST", "/cp", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
@@ -468,9 +468,9 @@ def test_exec_hundred_sandboxes() -> None:
         def one(number: int) -> str:
             with Wire(platform, platform.token) as wire:
                 sandbox = wire.create()
-                told = wire.out(sandbox, f"echo {number} > own; cat own")
+                output = wire.out(sandbox, f"echo {number} > own; cat own")
                 assert wire.out(sandbox, "sleep 1000 & ls") == "own\n"
-                return told
+                return output
 
         with ThreadPoolExecutor(16) as pool:
             assert list(pool.map(one, range(100))) == [f"{number}\n" for number in range(100)]

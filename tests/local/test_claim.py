@@ -46,8 +46,8 @@ def test_claim_of_owned_sandbox(place: local.Platform, wire: Wire, other: Wire) 
     sandbox = place.new_ownerless_sandbox()
     assert wire.post("sandbox.claimSandbox", id=sandbox).status == 200
     for client, where in ((wire, sandbox), (other, sandbox), (other, wire.create()), (wire, "unknown")):
-        told = client.post("sandbox.claimSandbox", id=where).error
-        assert told == (404, "XRPCNotSupported", "Sandbox not found")
+        error = client.post("sandbox.claimSandbox", id=where).error
+        assert error == (404, "XRPCNotSupported", "Sandbox not found")
     assert wire.out(sandbox, "echo mine") == "mine\n"
 
 

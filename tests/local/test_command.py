@@ -39,15 +39,15 @@ class Served:
         self._stderr = stderr
 
     @property
-    def told(self) -> str:
+    def stderr(self) -> str:
         """Its standard error."""
         return self._stderr.read_text()
 
     @property
     def requests(self) -> list[tuple[str, str, str | None]]:
         """Return (method, status, sandbox) of each line about a request."""
-        found = [LINE.fullmatch(each) for each in self.told.splitlines()[1:]]
-        return [(each[1].strip(), each[2], each[4]) for each in found if each]
+        matches = [LINE.fullmatch(each) for each in self.stderr.splitlines()[1:]]
+        return [(each[1].strip(), each[2], each[4]) for each in matches if each]
 
     def wire(self) -> Wire:
         """Return a connection of its first user."""
@@ -114,7 +114,7 @@ def test_command_stops_at_once(
         assert list(temporary.iterdir()) != []
         running.process.send_signal(number)
         assert running.process.wait(120) == 0
-        assert "Traceback" not in running.told
+        assert "Traceback" not in running.stderr
         assert sleepers(seconds) == 0
         assert list(temporary.iterdir()) == []
 
@@ -146,10 +146,10 @@ def test_log_line_for_each_request(tmp_path: Path) -> None:
             ("sandbox.getSandbox", "200", None),
             ("GET /nowhere", "404", None),
         ]
-        assert len(running.told.splitlines()) == 11
-        assert running.variables["POCKETENV_TOKEN"].rpartition(".")[2] not in running.told
+        assert len(running.stderr.splitlines()) == 11
+        assert running.variables["POCKETENV_TOKEN"].rpartition(".")[2] not in running.stderr
         for value in ("hunter2", "sealed", "\x1b"):
-            assert value not in running.told
+            assert value not in running.stderr
 
 
 def test_command_quiet(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_command_quiet(tmp_path: Path) -> None:
     with served(tmp_path, "--quiet") as running, running.wire() as wire:
         wire.create()
         assert running.end() == 0
-        (only,) = running.told.splitlines()
+        (only,) = running.stderr.splitlines()
         assert running.variables["POCKETENV_API_URL"] in only
 
 
@@ -218,7 +218,7 @@ def test_command_isolation_and_limits(tmp_path: Path) -> None:
     """Isolation and limits follow the options."""
     options = "--isolation processes --cpu-seconds 600 --memory-bytes 2G --processes 64 --output-bytes 4K"
     with served(tmp_path, *options.split()) as running, running.wire() as wire:
-        assert "isolation 'processes'" in running.told
+        assert "isolation 'processes'" in running.stderr
         here = wire.create()
         assert wire.out(here, "ulimit -t; ulimit -v").split() == ["600", str(2 * 1024 * 1024)]
         assert wire.exec(here, "head -c 3000 /dev/zero | tr '\\0' x")[2] == 0
@@ -240,7 +240,7 @@ def test_command_failure_line(tmp_path: Path, place: local.Platform) -> None:
     """A failure of the command is one line in plain words."""
     port = place.url.rpartition(":")[2]
     (tmp_path / "work").touch()
-    for options, variables, told in (
+    for options, variables, message in (
         (
             ["--port", port],
             {},
@@ -252,7 +252,7 @@ def test_command_failure_line(tmp_path: Path, place: local.Platform) -> None:
     ):
         done = refused(*options, **variables)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"pocketenv: {told}")
+        assert done.stderr.startswith(f"pocketenv: {message}")
         assert done.stderr.count("\n") == 1
 
 
@@ -319,9 +319,9 @@ def test_log_line_escapes_control_characters() -> None:
 
 def test_log_line_without_answer() -> None:
     """A request without a response is a line too."""
-    found = LINE.fullmatch(line(Answered(0.0, "POST", "io.pocketenv.sandbox.exec", 0, 0.001, "box")))
-    assert found is not None
-    assert (found[2], found[4]) == ("---", "box")
+    match = LINE.fullmatch(line(Answered(0.0, "POST", "io.pocketenv.sandbox.exec", 0, 0.001, "box")))
+    assert match is not None
+    assert (match[2], match[4]) == ("---", "box")
 
 
 class Stuck(io.StringIO):

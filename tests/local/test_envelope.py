@@ -66,8 +66,8 @@ def test_method_without_lexicon(wire: Wire) -> None:
 
 def test_method_wrong_verb(wire: Wire) -> None:
     """The message of a wrong verb names both verbs."""
-    told = (400, "InvalidRequest", "Incorrect HTTP method (GET) expected POST")
-    assert wire.get("sandbox.exec", id="x").error == told
+    error = (400, "InvalidRequest", "Incorrect HTTP method (GET) expected POST")
+    assert wire.get("sandbox.exec", id="x").error == error
     assert wire.post("sandbox.getSandbox", id="x").error == (
         400,
         "InvalidRequest",
@@ -78,8 +78,8 @@ def test_method_wrong_verb(wire: Wire) -> None:
 @pytest.mark.parametrize("name", ["stopSandbox", "deleteSandbox", "exposeVscode"])
 def test_body_refused_without_input(wire: Wire, name: str) -> None:
     """A method without input refuses even an empty object."""
-    told = wire.post(f"sandbox.{name}", {}, id="x").error
-    assert told == (400, "InvalidRequest", "A request body was provided when none was expected")
+    error = wire.post(f"sandbox.{name}", {}, id="x").error
+    assert error == (400, "InvalidRequest", "A request body was provided when none was expected")
 
 
 def test_query_with_body(wire: Wire) -> None:
@@ -122,8 +122,8 @@ def test_body_odd_json(wire: Wire, body: bytes) -> None:
 
 def test_body_key_proto(wire: Wire) -> None:
     """The key `__proto__` is refused at any depth."""
-    told = (400, "InvalidRequest", "Invalid key: __proto__")
-    assert wire.raw("POST", EXEC, b'{"command": "x", "more": [{"__proto__": 1}]}', JSON).error == told
+    error = (400, "InvalidRequest", "Invalid key: __proto__")
+    assert wire.raw("POST", EXEC, b'{"command": "x", "more": [{"__proto__": 1}]}', JSON).error == error
 
 
 def test_body_length_0_with_json_type(wire: Wire) -> None:
@@ -301,8 +301,8 @@ def test_body_errors_in_platform_words(wire: Wire, name: str, body: Any, message
 
 def test_body_errors_name_the_path(wire: Wire) -> None:
     """Objects inside a body are checked under their path."""
-    told = wire.post("secret.addSecret", {"secret": {"sandboxId": "x", "name": "N"}}).error
-    assert told == (400, "InvalidRequest", 'Input/secret must have the property "value"')
+    error = wire.post("secret.addSecret", {"secret": {"sandboxId": "x", "name": "N"}}).error
+    assert error == (400, "InvalidRequest", 'Input/secret must have the property "value"')
 
 
 @pytest.mark.parametrize(
@@ -397,11 +397,11 @@ def test_login_not_required(wire: Wire, stranger: Wire) -> None:
 
 def test_login_required(stranger: Wire) -> None:
     """All other methods without a login are a 401."""
-    told = (401, "AuthenticationRequired", "Unauthorized")
-    assert stranger.get("sandbox.getExposedPorts", id="x").error == told
-    assert stranger.get("secret.getSecrets").error == told
-    assert stranger.get("actor.getTerminalToken").error == told
-    assert stranger.post("sandbox.deleteSandbox", id="x").error == told
+    error = (401, "AuthenticationRequired", "Unauthorized")
+    assert stranger.get("sandbox.getExposedPorts", id="x").error == error
+    assert stranger.get("secret.getSecrets").error == error
+    assert stranger.get("actor.getTerminalToken").error == error
+    assert stranger.post("sandbox.deleteSandbox", id="x").error == error
     assert stranger.post("sandbox.createSandbox", {"base": BASE}).error == (
         401,
         "AuthenticationError",
@@ -452,10 +452,10 @@ def test_handler_error(wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pyte
 def test_idle_connection(wire: Wire) -> None:
     """An idle connection is dropped after 5 seconds."""
     assert wire.get("sandbox.getSandboxes").status == 200
-    held: socket.socket = wire.connection.sock
-    held.settimeout(60)
+    sock: socket.socket = wire.connection.sock
+    sock.settimeout(60)
     begun = time.monotonic()
-    assert held.recv(1) == b""
+    assert sock.recv(1) == b""
     assert time.monotonic() - begun >= 4.0
 
 
@@ -465,7 +465,7 @@ def test_connection_nodelay(wire: Wire) -> None:
     served = wire.platform._server.server_state.connections  # pyright: ignore[reportPrivateUsage]
     sockets = [connection.transport.get_extra_info("socket") for connection in list(served)]
     assert sockets
-    assert all(held.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for held in sockets)
+    assert all(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets)
 
 
 def test_rate_limit_after_pause() -> None:

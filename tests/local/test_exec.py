@@ -88,8 +88,8 @@ def test_exec_in_a_stopped_sandbox(wire: Wire) -> None:
     wire.say(there, "echo kept > /workspace/x")
     for sandbox in (here, there):
         wire.post("sandbox.stopSandbox", id=sandbox)
-    told = wire.say(here, "true").error
-    assert told == (400, "InvalidRequest", "Request failed with status code 400")
+    error = wire.say(here, "true").error
+    assert error == (400, "InvalidRequest", "Request failed with status code 400")
     assert wire.say(there, "cd /workspace; ls; echo runs").json["stdout"] == "runs\n"
     assert wire.status(there) == "STOPPED"
 

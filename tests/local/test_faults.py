@@ -77,10 +77,10 @@ def request(wire: Wire, verb: str, path: str, body: bytes | None = None, *more: 
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
-def hear(held: socket.socket) -> Heard:
+def hear(sock: socket.socket) -> Heard:
     raw = b""
     try:
-        while part := held.recv(65536):
+        while part := sock.recv(65536):
             raw += part
     except ConnectionResetError:
         return Heard(raw, broken=True)
@@ -88,9 +88,9 @@ def hear(held: socket.socket) -> Heard:
 
 
 def ask(wire: Wire, verb: str, path: str, body: bytes | None = None, *more: str) -> Heard:
-    with dial(wire) as held:
-        held.sendall(request(wire, verb, path, body, *more))
-        return hear(held)
+    with dial(wire) as sock:
+        sock.sendall(request(wire, verb, path, body, *more))
+        return hear(sock)
 
 
 def create(wire: Wire, *, pad: int = 0) -> Heard:
@@ -143,18 +143,18 @@ def test_drop_reads_a_long_request(wire: Wire, fault: Drop) -> None:
 
 def test_drop_during_expect_continue(wire: Wire) -> None:
     """A client that waits for "100 Continue" gets no byte."""
-    with wire.platform.faults.on("sandbox.createSandbox", Drop()), dial(wire) as held:
+    with wire.platform.faults.on("sandbox.createSandbox", Drop()), dial(wire) as sock:
         head, _, _ = request(wire, "POST", f"/xrpc/{CREATE}", b"{}", "Expect: 100-continue").partition(b"{}")
-        held.sendall(head)
-        assert hear(held) == Heard(b"", broken=False)
+        sock.sendall(head)
+        assert hear(sock) == Heard(b"", broken=False)
 
 
 def test_fault_disconnected_client(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
     """A fault for a disconnected client logs nothing."""
     for fault in (Drop(), Drop(reset=True), Drop(after_work=True), Cut(), Slow(0.1), Truncated(), Refuse(500)):
         with wire.platform.faults.on("sandbox.getSandboxes", fault, times=1) as planned:
-            with dial(wire) as held:
-                held.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
+            with dial(wire) as sock:
+                sock.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
             assert eventually(lambda planned=planned: planned.played == 1)  # type: ignore[misc]
     assert wire.get("sandbox.getSandboxes").status == 200
     assert caplog.record_tuples == []
@@ -274,11 +274,11 @@ def test_refuse_429_headers(wire: Wire) -> None:
     assert 28 <= int(answer.headers["x-ratelimit-reset"]) - time.time() <= 32
 
 
-@pytest.mark.parametrize(("said", "header"), [(0, "0"), (7, "7"), ("soon", "soon"), (None, None)])
-def test_refuse_retry_after(wire: Wire, said: int | str | None, header: str | None) -> None:
+@pytest.mark.parametrize(("retry_after", "header"), [(0, "0"), (7, "7"), ("soon", "soon"), (None, None)])
+def test_refuse_retry_after(wire: Wire, retry_after: int | str | None, header: str | None) -> None:
     """`retry_after` is the value of the Retry-After header."""
     for status in (429, 503):
-        with wire.platform.faults.on("sandbox.getSandboxes", Refuse(status, retry_after=said)):
+        with wire.platform.faults.on("sandbox.getSandboxes", Refuse(status, retry_after=retry_after)):
             answer = wire.get("sandbox.getSandboxes")
         assert answer.status == status
         assert answer.headers.get("retry-after") == header
@@ -331,12 +331,12 @@ def test_fault_after_the_work(wire: Wire, fault: Fault) -> None:
 def test_refuse_keeps_the_connection(wire: Wire) -> None:
     """A refused request is read, and its connection serves the next one."""
     wire.get("sandbox.getSandboxes")
-    held = wire.connection.sock
+    sock = wire.connection.sock
     for fault in (Refuse(503), Html(), Garbage()):
         with wire.platform.faults.on("sandbox.createSandbox", fault):
             wire.post("sandbox.createSandbox", {"base": BASE, "description": "x" * 3_000_000})
         assert wire.get("sandbox.getSandboxes").status == 200
-    assert wire.connection.sock is held
+    assert wire.connection.sock is sock
 
 
 @pytest.mark.parametrize("fault", [Refuse(503), Html(502), Garbage()], ids=repr)
@@ -356,17 +356,17 @@ def test_slow_before_or_after_the_work(wire: Wire, fault: Slow) -> None:
     """A slow answer is the true one. Its work is done before or after the wait."""
     with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
         begun = time.monotonic()
-        with dial(wire) as held:
-            held.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
+        with dial(wire) as sock:
+            sock.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
             if not fault.before_work:
                 assert eventually(lambda: planned.worked == 1)
                 early = time.monotonic() - begun
-                held.setblocking(False)  # noqa: FBT003 - the socket's own signature
+                sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
                 if early < 0.3:
                     with pytest.raises(BlockingIOError):
-                        held.recv(1)
-                held.settimeout(20)
-            heard = hear(held)
+                        sock.recv(1)
+                sock.settimeout(20)
+            heard = hear(sock)
         assert time.monotonic() - begun >= 0.4
     assert heard.head.startswith(b"HTTP/1.1 200 OK")
     assert len(heard.body) == heard.length
@@ -377,8 +377,8 @@ def test_slow_before_or_after_the_work(wire: Wire, fault: Slow) -> None:
 def test_slow_work_of_disconnected_client(wire: Wire, fault: Slow) -> None:
     """Slow work is done even for a client that has given up."""
     with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
-        with dial(wire) as held:
-            held.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
+        with dial(wire) as sock:
+            sock.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
             assert eventually(lambda: planned.played == 1)
         assert eventually(lambda: planned.worked == 1)
     assert owned(wire) == 1
@@ -399,9 +399,9 @@ def test_slow_delays_no_other_answer(wire: Wire, other: Wire) -> None:
 def test_close_waits_for_no_slow_answer(fault: Slow, caplog: pytest.LogCaptureFixture) -> None:
     """A platform that closes does not wait for a slow answer."""
     platform = local.platform()
-    with Wire(platform, platform.token) as wire, dial(wire) as held:
+    with Wire(platform, platform.token) as wire, dial(wire) as sock:
         planned = platform.faults.add("*", fault)
-        held.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
+        sock.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
         assert eventually(lambda: planned.played == 1)
         # That it waits for none shows in that this test ends.
         platform.close()
@@ -512,9 +512,9 @@ def test_fault_of_storage_kinds(wire: Wire) -> None:
 def upload(wire: Wire, uuid: str, content: bytes) -> Heard:
     part = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + content + b"\r\n--B--\r\n"
     head = request(wire, "POST", f"/cp?uuid={uuid}", None, "Content-Type: multipart/form-data; boundary=B")
-    with dial(wire) as held:
-        held.sendall(head[:-2] + f"Content-Length: {len(part)}\r\n\r\n".encode() + part)
-        return hear(held)
+    with dial(wire) as sock:
+        sock.sendall(head[:-2] + f"Content-Length: {len(part)}\r\n\r\n".encode() + part)
+        return hear(sock)
 
 
 @pytest.mark.parametrize("fault", [Drop(), Drop(after_work=True), Refuse(502), Refuse(502, after_work=True)], ids=repr)

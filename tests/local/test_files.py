@@ -130,10 +130,10 @@ def test_file_with_a_taken_path(wire: Wire) -> None:
     file = {"sandboxId": sandbox, "path": "/workspace/x", "content": wire.seal("two")}
     assert wire.post("file.addFile", {"file": file}).error == SERVER_ERROR
     for where in ({"sandboxId": "unknown"}, {}):
-        told = wire.post("file.addFile", {"file": {**where, "path": "/x", "content": "x"}}).error
-        assert told == (404, "XRPCNotSupported", "Sandbox not found")
-    told = wire.post("file.updateFile", {"id": "unknown", "file": {"path": "/x", "content": "x"}}).error
-    assert told == (404, "XRPCNotSupported", "File not found")
+        error = wire.post("file.addFile", {"file": {**where, "path": "/x", "content": "x"}}).error
+        assert error == (404, "XRPCNotSupported", "Sandbox not found")
+    error = wire.post("file.updateFile", {"id": "unknown", "file": {"path": "/x", "content": "x"}}).error
+    assert error == (404, "XRPCNotSupported", "File not found")
 
 
 @pytest.mark.parametrize("path", ["", "/", "//"])

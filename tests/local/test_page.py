@@ -54,9 +54,9 @@ def page(wire: Wire, **headers: str) -> Answer:
 
 def section(answer: Answer, name: str) -> str:
     """Return one part of the page as plain text."""
-    found = re.search(rf'<section id="{name}">(.*?)</section>', answer.raw.decode(), re.DOTALL)
-    assert found is not None
-    return html.unescape(re.sub(r"<[^>]+>", " ", found[1]))
+    match = re.search(rf'<section id="{name}">(.*?)</section>', answer.raw.decode(), re.DOTALL)
+    assert match is not None
+    return html.unescape(re.sub(r"<[^>]+>", " ", match[1]))
 
 
 def test_page_lists_sandboxes(wire: Wire, other: Wire) -> None:

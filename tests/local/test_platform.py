@@ -194,13 +194,13 @@ def test_platform_refuses_a_foreign_folder(tmp_path: Path) -> None:
 
 def test_shared_many_threads() -> None:
     """All threads get the same shared platform."""
-    found: list[local.Platform] = []
-    threads = [threading.Thread(target=lambda: found.append(local.shared())) for _ in range(8)]
+    platforms: list[local.Platform] = []
+    threads = [threading.Thread(target=lambda: platforms.append(local.shared())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({id(platform) for platform in found}) == 1
+    assert len({id(platform) for platform in platforms}) == 1
 
 
 SHARED_AND_FORKED = """
@@ -286,10 +286,10 @@ def test_command_prints_variables(number: signal.Signals, tmp_path: Path) -> Non
         process.send_signal(number)
         assert process.wait(60) == 0
         assert process.stderr is not None
-        told = process.stderr.read()
-        assert variables["POCKETENV_API_URL"] in told
-        assert variables["POCKETENV_TOKEN"] not in told
-        assert "Traceback" not in told
+        stderr = process.stderr.read()
+        assert variables["POCKETENV_API_URL"] in stderr
+        assert variables["POCKETENV_TOKEN"] not in stderr
+        assert "Traceback" not in stderr
     assert processes.find_marked(folder) == set() != children
 
 
@@ -363,9 +363,9 @@ def test_platform_out_of_descriptors() -> None:
     with served() as (process, variables):
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (40, 40))
         host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as connections:
             for _ in range(100):
-                held.enter_context(socket.create_connection((host, int(port)), timeout=30))
+                connections.enter_context(socket.create_connection((host, int(port)), timeout=30))
         connection = http.client.HTTPConnection(host, int(port), timeout=30)
         connection.request("GET", "/xrpc/io.pocketenv.sandbox.getSandboxes")
         assert connection.getresponse().status == 200

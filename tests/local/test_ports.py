@@ -93,9 +93,9 @@ def test_unexpose_of_an_unexposed_port(wire: Wire) -> None:
 def test_expose_port_3000(wire: Wire) -> None:
     """Port 3000 is refused on Cloudflare and stays listed."""
     sandbox = wire.create()
-    told = wire.post("sandbox.exposePort", {"port": 3000}, id=sandbox).error
-    assert told == (400, "InvalidRequest", "Request failed with status code 400")
-    assert wire.post("sandbox.unexposePort", {"port": 3000}, id=sandbox).error == told
+    error = wire.post("sandbox.exposePort", {"port": 3000}, id=sandbox).error
+    assert error == (400, "InvalidRequest", "Request failed with status code 400")
+    assert wire.post("sandbox.unexposePort", {"port": 3000}, id=sandbox).error == error
     assert wire.get("sandbox.getExposedPorts", id=sandbox).json == {"ports": [{"port": 3000}]}
 
 
@@ -114,6 +114,6 @@ def test_vscode_occupies_port_1024(wire: Wire) -> None:
     assert first.endswith("/workspace")
     assert [row["port"] for row in wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"]] == [1024]
     elsewhere = wire.create(provider="modal")
-    told = (404, "XRPCNotSupported", "Request failed with status code 404")
-    assert wire.post("sandbox.exposeVscode", id=elsewhere).error == told
+    error = (404, "XRPCNotSupported", "Request failed with status code 404")
+    assert wire.post("sandbox.exposeVscode", id=elsewhere).error == error
     assert wire.post("sandbox.exposeVscode", id=elsewhere).json == {"previewUrl": ""}

@@ -85,8 +85,8 @@ def test_pull_stops_with_sandbox(wire: Wire, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("key", ["secrets", "envs"])
 def test_create_refuses_secrets_and_envs(wire: Wire, key: str) -> None:
-    told = f"Lexicon not found: lex:io.pocketenv.sandbox.defs#{key}"
-    assert wire.post("sandbox.createSandbox", {"base": BASE, key: []}).error == (400, "InvalidRequest", told)
+    message = f"Lexicon not found: lex:io.pocketenv.sandbox.defs#{key}"
+    assert wire.post("sandbox.createSandbox", {"base": BASE, key: []}).error == (400, "InvalidRequest", message)
 
 
 def test_create_unknown_base(wire: Wire) -> None:

@@ -18,22 +18,22 @@ def add_service(wire: Wire, sandbox: str, name: str, command: str, **given: obje
     """Add a service. Return its id."""
     service = {"name": name, "command": command, **given}
     assert wire.post("service.addService", {"service": service}, sandboxId=sandbox).empty
-    (found,) = [row["id"] for row in services(wire, sandbox) if row["name"] == name]
-    return str(found)
+    (service_id,) = [row["id"] for row in services(wire, sandbox) if row["name"] == name]
+    return str(service_id)
 
 
 def services(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
     """Return the services of a sandbox."""
-    told = wire.get("service.getServices", sandboxId=sandbox).json
-    assert set(told) == {"services"}
-    rows: list[dict[str, Any]] = told["services"]
+    body = wire.get("service.getServices", sandboxId=sandbox).json
+    assert set(body) == {"services"}
+    rows: list[dict[str, Any]] = body["services"]
     return rows
 
 
 def status(wire: Wire, sandbox: str, service: str) -> str:
     """Return the status of one service."""
-    (found,) = [row["status"] for row in services(wire, sandbox) if row["id"] == service]
-    return str(found)
+    (shown,) = [row["status"] for row in services(wire, sandbox) if row["id"] == service]
+    return str(shown)
 
 
 def lines(wire: Wire, sandbox: str, path: str) -> int:
@@ -201,8 +201,8 @@ def test_service_in_a_stopped_sandbox(wire: Wire) -> None:
     service = add_service(wire, sandbox, "web", "sleep 1000")
     assert status(wire, sandbox, service) == "STOPPED"
     for method in ("startService", "restartService"):
-        told = wire.post(f"service.{method}", serviceId=service).error
-        assert told == (400, "InvalidRequest", "Request failed with status code 400")
+        error = wire.post(f"service.{method}", serviceId=service).error
+        assert error == (400, "InvalidRequest", "Request failed with status code 400")
     assert wire.post("service.stopService", serviceId=service).empty
     wire.start(sandbox)
     assert status(wire, sandbox, service) == "STOPPED"

@@ -69,8 +69,8 @@ def test_secret_with_a_taken_name(wire: Wire, other: Wire) -> None:
     add_secret(wire, sandbox, "A", "1")
     for client, where in ((wire, sandbox), (wire, name), (wire, "nobody"), (other, "nobody")):
         secret = {"sandboxId": where, "name": "A", "value": client.seal("x")}
-        told = client.post("secret.addSecret", {"secret": secret}).error
-        assert told == (500, "InternalServerError", "Internal Server Error")
+        error = client.post("secret.addSecret", {"secret": secret}).error
+        assert error == (500, "InternalServerError", "Internal Server Error")
     assert wire.get("secret.getSecrets", sandboxId=name).json["secrets"] == []
 
 

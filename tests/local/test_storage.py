@@ -27,8 +27,8 @@ NOTHING_SENT = (400, {"error": "No file uploaded"})
 
 def part(content: bytes, name: str = "file", filename: str | None = "a.tar.gz") -> bytes:
     """Return one part of a form."""
-    told = f'; filename="{filename}"' if filename is not None else ""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{told}\r\n'
+    attribute = f'; filename="{filename}"' if filename is not None else ""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{attribute}\r\n'
     return head.encode() + b"Content-Type: application/gzip\r\n\r\n" + content + b"\r\n"
 
 
@@ -44,7 +44,7 @@ def upload(wire: Wire, content: bytes, uuid: str | None = None) -> str:
     return str(answer.json["uuid"])
 
 
-def told(answer: Answer) -> tuple[int, object]:
+def status_and_body(answer: Answer) -> tuple[int, object]:
     """Return the status and body of a refusal."""
     return answer.status, answer.json
 
@@ -78,7 +78,7 @@ def test_download_once(wire: Wire) -> None:
     answer = wire.raw("GET", f"/cp/{uuid}")
     assert (answer.status, answer.headers["content-type"], answer.raw) == (200, "application/gzip", content)
     assert answer.headers["content-length"] == "300000"
-    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_upload_with_a_chosen_uuid(wire: Wire, other: Wire) -> None:
     assert upload(wire, b"one", "my-own-1") == "my-own-1"
     assert upload(other, b"theirs", "my-own-1") == "my-own-1"
     assert wire.raw("GET", "/cp/my-own-1").raw == b"theirs"
-    assert told(wire.raw("GET", "/cp/my-own-1")) == MISSING
+    assert status_and_body(wire.raw("GET", "/cp/my-own-1")) == MISSING
 
 
 @pytest.mark.parametrize("uuid", ["..", "a%2Fb", "..%2F..%2Fkey", ".drafts", "a" * 300, "a_b", "%C3%A9"])
@@ -124,7 +124,7 @@ def test_storage_without_login(place: local.Platform, token: str | None) -> None
     """Storage refuses a request without a login in its own words."""
     with Wire(place, token) as client:
         for answer in (client.raw("POST", "/cp", form(part(b"x")), FORM), client.raw("GET", "/cp/some")):
-            assert told(answer) == (401, {"error": "Unauthorized"})
+            assert status_and_body(answer) == (401, {"error": "Unauthorized"})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_storage_without_login(place: local.Platform, token: str | None) -> None
 def test_upload_without_whole_file(wire: Wire, body: bytes, status: int) -> None:
     """A form without a whole file stores nothing."""
     assert wire.raw("POST", "/cp?uuid=none", body, FORM).status == status
-    assert told(wire.raw("GET", "/cp/none")) == MISSING
+    assert status_and_body(wire.raw("GET", "/cp/none")) == MISSING
     assert drafts(wire.platform) == []
 
 
@@ -156,7 +156,7 @@ def test_download_by_another_user(wire: Wire, other: Wire) -> None:
     """Every user reads an archive whose uuid they know."""
     uuid = upload(wire, b"mine")
     assert other.raw("GET", f"/cp/{uuid}").raw == b"mine"
-    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
 def test_storage_without_rate_limit(wire: Wire) -> None:
@@ -192,25 +192,25 @@ def test_upload_broken_off(wire: Wire) -> None:
     assert eventually(lambda: [path.stat().st_size > 500_000 for path in drafts(wire.platform)] == [True])
     connection.close()
     assert eventually(lambda: drafts(wire.platform) == [])
-    assert told(wire.raw("GET", "/cp/broken")) == MISSING
+    assert status_and_body(wire.raw("GET", "/cp/broken")) == MISSING
 
 
 def test_download_concurrent_readers(wire: Wire) -> None:
     """One of several concurrent readers gets the archive."""
     for _ in range(10):
         uuid = upload(wire, b"x" * 1000)
-        found: list[int] = []
+        statuses: list[int] = []
 
-        def read(uuid: str = uuid, found: list[int] = found) -> None:
+        def read(uuid: str = uuid, statuses: list[int] = statuses) -> None:
             with Wire(wire.platform, wire.token) as client:
-                found.append(client.raw("GET", f"/cp/{uuid}").status)
+                statuses.append(client.raw("GET", f"/cp/{uuid}").status)
 
         readers = [threading.Thread(target=read) for _ in range(4)]
         for reader in readers:
             reader.start()
         for reader in readers:
             reader.join()
-        assert sorted(found) == [200, 404, 404, 404]
+        assert sorted(statuses) == [200, 404, 404, 404]
 
 
 def test_storage_large_archive_flat_memory(wire: Wire) -> None:
@@ -248,7 +248,7 @@ def test_upload_removes_old_archives(wire: Wire) -> None:
     kept = oldest(wire.platform.data)
     os.utime(kept, AN_AGE_AGO)
     upload(wire, b"x")
-    assert told(wire.raw("GET", f"/cp/{old}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{old}")) == MISSING
     assert wire.raw("GET", f"/cp/{new}").raw == b"new"
 
 
@@ -273,7 +273,7 @@ def test_pull_consumes_the_archive(wire: Wire) -> None:
     sent = {"sandboxId": sandbox, "uuid": uuid, "directoryPath": "/workspace/in/here"}
     assert wire.post("sandbox.pullDirectory", sent).empty
     assert wire.out(sandbox, "cat in/here/x in/here/deep/y") == "onetwo"
-    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{uuid}")) == MISSING
     assert wire.post("sandbox.pullDirectory", sent).empty
     assert drafts(wire.platform) == []
 
@@ -342,7 +342,7 @@ def test_push_of_a_missing_path(wire: Wire) -> None:
     sandbox = wire.create()
     answer = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace/missing"})
     assert (answer.status, list(answer.json)) == (200, ["uuid"])
-    assert told(wire.raw("GET", f"/cp/{answer.json['uuid']}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{answer.json['uuid']}")) == MISSING
 
 
 def test_copies_change_shell_directory(wire: Wire) -> None:

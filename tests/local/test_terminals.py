@@ -80,8 +80,8 @@ def control(line: ClientConnection) -> dict[str, Any]:
     """Read until the next control message."""
     while not isinstance(message := line.recv(timeout=SECONDS), str):
         pass
-    told: dict[str, Any] = json.loads(message)
-    return told
+    parsed: dict[str, Any] = json.loads(message)
+    return parsed
 
 
 def resize(line: ClientConnection, columns: int, rows: int) -> None:

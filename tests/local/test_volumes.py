@@ -13,8 +13,8 @@ from tests.local.wire import Wire
 def add_volume(wire: Wire, sandbox: str, name: str, **given: object) -> str:
     """Add a volume. Return its id."""
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": name, **given}}).empty
-    (found,) = [row["id"] for row in volumes(wire, sandbox) if row["name"] == name]
-    return str(found)
+    (volume_id,) = [row["id"] for row in volumes(wire, sandbox) if row["name"] == name]
+    return str(volume_id)
 
 
 def volumes(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
@@ -156,14 +156,14 @@ def test_volume_with_a_taken_path(wire: Wire) -> None:
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path="/data/v")
     add_volume(wire, wire.create(), "data", path="/data/v")
-    told = wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "more", "path": "/data/v"}}).error
-    assert told == (500, "InternalServerError", "Internal Server Error")
+    error = wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "more", "path": "/data/v"}}).error
+    assert error == (500, "InternalServerError", "Internal Server Error")
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "data", "path": "/data/w"}}).empty
     for where in ({"sandboxId": "unknown"}, {}):
-        told = wire.post("volume.addVolume", {"volume": {**where, "name": "x"}}).error
-        assert told == (404, "XRPCNotSupported", "Sandbox not found")
-    told = wire.post("volume.updateVolume", {"id": "unknown", "volume": {"name": "x"}}).error
-    assert told == (404, "XRPCNotSupported", "Volume not found")
+        error = wire.post("volume.addVolume", {"volume": {**where, "name": "x"}}).error
+        assert error == (404, "XRPCNotSupported", "Sandbox not found")
+    error = wire.post("volume.updateVolume", {"id": "unknown", "volume": {"name": "x"}}).error
+    assert error == (404, "XRPCNotSupported", "Volume not found")
 
 
 def test_volume_of_another_user(wire: Wire, other: Wire, stranger: Wire) -> None:

@@ -219,7 +219,7 @@ CHECKS = {
         "a.log" not in (box | upload("app", "x") | exec("ls -A x")).unwrap().stdout
         "a.log" in (box | upload("app", "y", ignore=False) | exec("ls -A y")).unwrap().stdout
     """,
-    "a copy": "tests/sandbox/copying/test_copying.py::test_memory_is_no_matter_of_size",
+    "a copy": "tests/sandbox/copying/test_copying.py::test_copies_memory",
     "an archive that would write outside the target": """
         made = box | exec("mkdir app; ln -s /etc/passwd app/link", check=True)
         fails(box | download("app", "here"), ArchiveError)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
+
+from msgspec.structs import replace
 
 from pocketenv_fp.models.record import Record
 from pocketenv_fp.models.sandboxes import Status
+from pocketenv_fp.models.spawned import command_of
 from pocketenv_fp.redaction import MaskedText, SecretText
 
 __all__ = [
@@ -92,7 +95,11 @@ class Volume(Record, frozen=True):
 
 
 class Service(Record, frozen=True):
-    """A command that runs in the background until it is stopped. Each start of the sandbox starts it again."""
+    """A command that runs in the background until it is stopped. Each start of the sandbox starts it again.
+
+    ``command`` is the line that the platform stores. For a service of `spawn`, the repr and the table show the caller's
+    command in its place, without the directory and the environment.
+    """
 
     id: str
     name: str
@@ -100,6 +107,10 @@ class Service(Record, frozen=True):
     description: str | None = None
     status: Status = Status.UNKNOWN
     created_at: datetime | None = None
+
+    def shown(self) -> Self:
+        """Return the service as its repr and its table show it."""
+        return replace(super().shown(), command=command_of(self.command))
 
 
 class Integration(Record, frozen=True):

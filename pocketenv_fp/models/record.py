@@ -22,7 +22,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
     """The base of all records: camelCase in JSON, a repr without empty fields and passwords, a table in notebooks."""
 
     def __repr__(self) -> str:
-        return without_passwords(msgspec.Struct.__repr__(self._masked()))
+        return without_passwords(msgspec.Struct.__repr__(self.shown()))
 
     def __reduce__(self) -> Any:
         if secret_names(type(self), NOT_PICKLED):
@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # msgspec's own method would show the fields that the repr hides.
-        masked = self._masked()
+        masked = self.shown()
         fields = ((name, getattr(masked, name)) for name in self.__struct_fields__)
         return [
             (name, without_passwords(value) if isinstance(value, str) else value)
@@ -54,7 +54,8 @@ class Record(msgspec.Struct, frozen=True, rename="camel", repr_omit_defaults=Tru
             if value is not None
         ]
 
-    def _masked(self) -> Self:
+    def shown(self) -> Self:
+        """Return the record as its repr and its table show it: with masks in place of secrets."""
         hidden = secret_names(type(self))
         return msgspec.structs.replace(self, **dict.fromkeys(hidden, HIDDEN)) if hidden else self
 

@@ -40,8 +40,8 @@ def spawn(
 ) -> Result[Service, PocketenvError]:
     """Start a command in the background, as a service, and do not wait for it. Returns its Service.
 
-    The Service's ``command`` is the line that the platform stores: the command with its directory and environment. It
-    runs until it ends or `stop_service` stops it. It starts again at each start of the sandbox. Its output is kept in the
+    The Service's ``command`` is the line that the platform stores: the command with its directory and environment. Its
+    repr and its table show the command alone. It runs until it ends or `stop_service` stops it. It starts again at each start of the sandbox. Its output is kept in the
     sandbox: `service_logs` reads it.
 
     One more request checks the sandbox, so a command that ends within a third of a second is STOPPED in the result. The
@@ -64,7 +64,7 @@ def spawn(
     >>> from pocketenv_fp import create, get_service, spawn, start, stop_service
     >>> box = create("my-box") | start
     >>> box | spawn("sleep", ["60"], name="nap")
-    <Success: Service(id='...', name='nap', command='(cd /tmp; ... cd /workspace && exec ..., status=Status.RUNNING, ...)>
+    <Success: Service(id='...', name='nap', command='sleep 60', status=Status.RUNNING, ...)>
     >>> [(box | ask("nap")).unwrap().status for ask in (get_service, stop_service)]
     [Status.RUNNING, Status.STOPPED]
     >>> (box | spawn("no-such-command")).unwrap().status

@@ -19,9 +19,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Success
 
-from pocketenv_fp import CommandTimeout, ExecResult, InvalidInput
+from pocketenv_fp import CommandTimeout, ExecResult, InvalidInput, Service
 from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.sandbox.commands.quoting import quote
+from pocketenv_fp.sandbox.commands.service_lines import MARK as SPAWN_MARK
+from pocketenv_fp.sandbox.commands.service_lines import keeping
 from pocketenv_fp.sandbox.commands.wire_form import LARGEST_BODY, MARK, Command, output, service_form, wire_form
 from tests.examples import examples
 
@@ -305,3 +307,34 @@ def test_wire_form_persistent_shell(somewhere: str) -> None:
     assert codes[:10] == [f"code {code}" for code in (3, 3, 1, 1, 0, 0, 137, 137, 137, 137)]
     assert printed.endswith(f"nonenone {somewhere}\n")
     assert "Killed" not in err.read_text()
+
+
+SPAWNED = ("sleep 60", "echo \"it's\" '$x' `y`; cat <<<'a' | (b)", "-x", "é 名 \\ ' '' '", "bash -c 'x')")
+
+
+@pytest.mark.parametrize("line", SPAWNED)
+@pytest.mark.parametrize("env", [{}, {"A": "it's", "B": "a\nb\n", "C": "POCKETENV_SPAWNED='spawn-0' bash -c 'x'"}])
+@pytest.mark.parametrize("cwd", [None, "a b", "/srv"])
+def test_service_shows_callers_command(line: str, env: dict[str, str], cwd: str | None) -> None:
+    """The repr has the caller's command, and the field the stored one."""
+    mark = "spawn-0123456789ab"
+    stored = service_form(line, cwd, {**env, SPAWN_MARK: mark}, keeping("a/b", mark)).unwrap()
+    service = Service("rec_1", "a/b", stored)
+    assert (service.shown().command.lstrip(), service.command) == (line, stored)
+    assert "umask" not in repr(service) + service.html()
+
+
+@pytest.mark.parametrize("change", ["(true; {0}", "{0}; true", "({0})", "cd /; {0}"])
+def test_service_shows_other_command_whole(change: str) -> None:
+    """A command that only looks like one of spawn may hide something: it is shown as it is stored."""
+    mark = "spawn-0123456789ab"
+    stored = service_form("sleep 60", None, {SPAWN_MARK: mark}, keeping("web", mark)).unwrap()
+    inner = (
+        stored.replace(" && exec env", " && true && exec env"),
+        stored.replace("cd /workspace", "cd $(true)"),
+        stored.replace(mark, "spawn-000000000000", 1),
+        stored.replace("exec env ", "exec env A=$(true) "),
+    )
+    for other in (change.format(stored), *inner):
+        assert other != stored
+        assert Service("rec_1", "web", other).shown().command == other

@@ -34,12 +34,14 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     return running
 
 
-def test_it_is_found_by_whoever_installs_the_library() -> None:
+def test_plugin_entry_point() -> None:
+    """pytest loads the plugin through its entry point."""
     (found,) = [each for each in entry_points(group="pytest11") if each.name == "pocketenv_fp"]
     assert found.value == PLUGIN
 
 
-def test_three_lines_are_a_test_on_a_real_platform(run: Run) -> None:
+def test_plugin_first_test(run: Run) -> None:
+    """A short test with the fixture runs on a platform."""
     result = run("""
         from pocketenv_fp import create, exec, start
 
@@ -51,7 +53,8 @@ def test_three_lines_are_a_test_on_a_real_platform(run: Run) -> None:
     result.stdout.re_match_lines([r"pocketenv_local: isolation '(bubblewrap|processes)'"])
 
 
-def test_a_test_is_alone_on_the_platform_that_all_share(run: Run) -> None:
+def test_plugin_new_user_for_each_test(run: Run) -> None:
+    """Tests share one platform, and each has its own user."""
     result = run("""
         from pocketenv_fp import create, list_sandboxes_by_actor, me
         from pocketenv_fp.local.faults import Refuse
@@ -88,9 +91,8 @@ def test_a_test_is_alone_on_the_platform_that_all_share(run: Run) -> None:
     result.assert_outcomes(passed=3)
 
 
-def test_the_environment_is_the_platforms_during_the_test_and_as_it_was_after_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plugin_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names the platform during the test, and is restored after it."""
     monkeypatch.setenv("POCKETENV_API_URL", "https://elsewhere.example")
     monkeypatch.delenv("POCKETENV_TOKEN", raising=False)
     result = run("""
@@ -119,7 +121,8 @@ def test_the_environment_is_the_platforms_during_the_test_and_as_it_was_after_it
     result.assert_outcomes(passed=3)
 
 
-def test_nothing_around_a_test_leads_it_elsewhere(run: Run, pytester: pytest.Pytester) -> None:
+def test_plugin_overrides_other_logins(run: Run, pytester: pytest.Pytester) -> None:
+    """An outer `using` block and a token file have no effect on the test."""
     folder = pytester.mkdir(".pocketenv")
     (folder / "token.json").write_text("nonsense")
     pytester.makeconftest("""
@@ -154,7 +157,8 @@ def test_nothing_around_a_test_leads_it_elsewhere(run: Run, pytester: pytest.Pyt
 
 
 @pytest.mark.parametrize("isolation", LEVELS)
-def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: pytest.Pytester, isolation: str) -> None:
+def test_plugin_cleanup(run: Run, pytester: pytest.Pytester, isolation: str) -> None:
+    """Processes and files of a test are removed before the next one."""
     if isolation == "bubblewrap" and bubblewrap() is None:
         pytest.skip("bubblewrap does not work here")
     result = run(
@@ -197,7 +201,8 @@ def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: py
 
 
 @pytest.mark.slow
-def test_each_worker_of_xdist_has_its_own_platform(run: Run, pytester: pytest.Pytester) -> None:
+def test_plugin_xdist(run: Run, pytester: pytest.Pytester) -> None:
+    """Each worker of xdist has its own platform."""
     result = run(
         """
         import os
@@ -219,7 +224,8 @@ def test_each_worker_of_xdist_has_its_own_platform(run: Run, pytester: pytest.Py
     assert len({line.split()[0] for line in told}) == len({line.split()[1] for line in told}) == len(told) == 2
 
 
-def test_without_the_extra_it_says_what_to_install(run: Run, pytester: pytest.Pytester) -> None:
+def test_plugin_without_extra(run: Run, pytester: pytest.Pytester) -> None:
+    """Without the extra, the error names the package to install."""
     pytester.makeconftest("import sys; sys.modules['uvicorn'] = None")
     result = run("""
         def test_one(pocketenv_local):
@@ -237,16 +243,16 @@ def test_without_the_extra_it_says_what_to_install(run: Run, pytester: pytest.Py
     result.stdout.no_fnmatch_line("pocketenv_local: isolation*")
 
 
-def test_isolation_that_cannot_be_had_is_said_plainly(
-    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plugin_isolation_not_available(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An isolation that is not available is one line of error."""
     monkeypatch.setenv("PATH", str(pytester.path))
     result = run("def test_one(pocketenv_local): pass", "--pocketenv-isolation=bubblewrap")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["pocketenv_local cannot start: *bubblewrap*"])
 
 
-def test_nothing_it_shows_has_the_token(run: Run) -> None:
+def test_plugin_hides_token(run: Run) -> None:
+    """The output of a failed test does not have the token."""
     result = run(
         """
         from pathlib import Path
@@ -262,7 +268,8 @@ def test_nothing_it_shows_has_the_token(run: Run) -> None:
     result.stdout.no_fnmatch_line(f"*{Path('token').read_text()}*")
 
 
-def test_whoever_does_not_use_it_loads_no_server_and_no_client() -> None:
+def test_plugin_unused_loads_nothing() -> None:
+    """An unused plugin imports neither the server nor the client."""
     heavy = ("uvicorn", "starlette", "nacl", "requests", "urllib3", "toolz", "pocketenv_fp.local.server")
     code = f"import sys, {PLUGIN}; print([name for name in {heavy!r} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -270,7 +277,8 @@ def test_whoever_does_not_use_it_loads_no_server_and_no_client() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_library_itself_never_imports_pytest() -> None:
+def test_library_imports_no_pytest() -> None:
+    """The library does not import pytest."""
     code = "import sys, pocketenv_fp, pocketenv_fp.local.server; print('pytest' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

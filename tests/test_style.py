@@ -22,13 +22,14 @@ def _lambdas(tree: ast.AST) -> list[int]:
     ]
 
 
-def test_bind_and_lash_take_functions_with_a_name() -> None:
+def test_bind_without_lambda() -> None:
+    """`bind` and `lash` take named functions, no lambda."""
     assert _lambdas(ast.parse("a.bind(lambda x: x)")) == [1]
     found = {str(path.relative_to(PACKAGE)): _lambdas(ast.parse(path.read_text("utf-8"))) for path in MODULES}
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
-def test_no_test_deletes_by_an_absolute_pattern() -> None:
+def test_rm_absolute_pattern() -> None:
     """At isolation "processes", the path of a command is this machine's: such a line emptied its /tmp once."""
     pattern = re.compile(r"rm -r\w* +/\S*\*")
     # The replay of recorded copies runs in boxes only.

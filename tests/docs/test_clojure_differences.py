@@ -228,7 +228,7 @@ CHECKS = {
     "`:created-at` and other times": """
         isinstance(its.created_at, dt.datetime)
     """,
-    "the token": "tests/test_config.py::test_a_token_does_not_go_over_plain_http_to_another_machine",
+    "the token": "tests/test_config.py::test_config_token_over_plain_http",
     "links, modes and empty directories": """
         Path("app/empty").mkdir(parents=True)
         Path("app/run").write_text("#!/bin/sh")

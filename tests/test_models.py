@@ -411,8 +411,8 @@ def test_rich_repr_hides_secrets(holder: object) -> None:
     """The values for rich have no secret."""
     # msgspec gives every struct the hook by which rich prints it, in tracebacks with locals too. It is not the repr.
     hook = getattr(holder, "__rich_repr__", None)
-    told = repr(list(hook())) if hook else repr(holder)
-    assert SECRET not in told
+    shown = repr(list(hook())) if hook else repr(holder)
+    assert SECRET not in shown
 
 
 @pytest.mark.parametrize("kind", [Sandbox, Profile])

@@ -83,7 +83,7 @@ def test_plugin_new_user_for_each_test(run: Run) -> None:
         def test_b(pocketenv_local):
             one(pocketenv_local)
 
-        def test_they_had_one_platform_and_two_users():
+        def test_one_platform_two_users():
             (first, second) = seen
             assert first[0] == second[0]
             assert first[1] != second[1] and first[2] != second[2]
@@ -139,18 +139,18 @@ def test_plugin_overrides_other_logins(run: Run, pytester: pytest.Pytester) -> N
         from pocketenv_fp import Config, me, using
         from pocketenv_fp.config import settings
 
-        def test_neither_a_block_nor_the_token_file(pocketenv_local):
+        def test_outer_login(pocketenv_local):
             assert me().unwrap().handle == pocketenv_local.handle
             with ThreadPoolExecutor(1) as pool:
                 assert pool.submit(me).result().unwrap().handle == pocketenv_local.handle
 
-        def test_but_what_the_test_itself_says(pocketenv_local):
+        def test_own_login(pocketenv_local):
             alice = pocketenv_local.new_user("alice.test")
             assert me(token=alice).unwrap().handle == "alice.test"
             with using(Config(token=alice)):
                 assert me().unwrap().handle == "alice.test"
 
-        def test_and_afterwards_the_block_is_back():
+        def test_block_restored():
             assert settings().unwrap().api_url == "http://127.0.0.1:9"
     """)
     result.assert_outcomes(passed=3)
@@ -173,7 +173,7 @@ def test_plugin_cleanup(run: Run, pytester: pytest.Pytester, isolation: str) -> 
             listed = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True)
             return [line for line in listed.stdout.splitlines() if line.startswith(f"sleep {left['number']}")]
 
-        def test_leaves_much(pocketenv_local):
+        def test_leftovers(pocketenv_local):
             left["number"] = f"100.{pocketenv_local.url.rpartition(':')[2]}7"
             left["folder"] = pocketenv_local._platform.data
             alice = pocketenv_local.new_user("alice.test")
@@ -188,7 +188,7 @@ def test_plugin_cleanup(run: Run, pytester: pytest.Pytester, isolation: str) -> 
                 time.sleep(0.05)
             assert len(sleepers()) == 8
 
-        def test_finds_nothing():
+        def test_no_leftovers():
             assert sleepers() == []
             assert list((left["folder"] / "sandboxes").iterdir()) == []
             Path("folder").write_text(str(left["folder"]))
@@ -211,7 +211,7 @@ def test_plugin_xdist(run: Run, pytester: pytest.Pytester) -> None:
         from pocketenv_fp import create, exec, start
 
         @pytest.mark.parametrize("number", range(4))
-        def test_it_runs(pocketenv_local, number):
+        def test_run(pocketenv_local, number):
             result = create("box") | start | exec(f"echo {number}")
             assert result.unwrap().stdout == f"{number}\\n"
             worker = os.environ["PYTEST_XDIST_WORKER"]
@@ -220,8 +220,8 @@ def test_plugin_xdist(run: Run, pytester: pytest.Pytester) -> None:
         *("-p", "xdist", "-n", "2", "--dist", "each"),
     )
     result.assert_outcomes(passed=8)
-    told = {path.read_text() for path in pytester.path.glob("gw*-*")}
-    assert len({line.split()[0] for line in told}) == len({line.split()[1] for line in told}) == len(told) == 2
+    lines = {path.read_text() for path in pytester.path.glob("gw*-*")}
+    assert len({line.split()[0] for line in lines}) == len({line.split()[1] for line in lines}) == len(lines) == 2
 
 
 def test_plugin_without_extra(run: Run, pytester: pytest.Pytester) -> None:
@@ -234,7 +234,7 @@ def test_plugin_without_extra(run: Run, pytester: pytest.Pytester) -> None:
         def test_two(pocketenv_local):
             pass
 
-        def test_that_needs_none():
+        def test_without_fixture():
             pass
     """)
     result.assert_outcomes(errors=2, passed=1)

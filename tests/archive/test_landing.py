@@ -100,7 +100,7 @@ def test_land_interrupt_at_any_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_land_ctrl_c_at_any_line(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
+def test_land_signal_at_any_line(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
     """Raise like a signal, which is held during the undo and the cleanup."""
 
     def landed(number: int) -> bool:
@@ -184,7 +184,7 @@ def test_staging_inside_the_target(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"out": None, "out/a": "1", "out/kept": "kept"}
 
 
-def test_staging_fails_without_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_staging_failure_removes_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A staging that fails removes the parents that it made."""
 
     def full(**_: object) -> str:

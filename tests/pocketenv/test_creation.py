@@ -175,7 +175,7 @@ def test_create_name_taken(place: local.Platform) -> None:
         assert mine() == []
 
 
-def test_create_takes_the_name_by_keyword() -> None:
+def test_create_name_by_keyword() -> None:
     """The name may stand anywhere, and must be a string."""
     assert create(description="d", name="by-name").map(lambda box: (box.name, box.description)) == Success(
         ("by-name", "d")
@@ -234,7 +234,7 @@ def test_create_exist_ok_after_another_create(place: local.Platform) -> None:
 
 
 @pytest.mark.parametrize("fault", [Refuse(502), Drop()], ids=["502", "dropped"])
-def test_create_exist_ok_needs_the_look(place: local.Platform, fault: Fault) -> None:
+def test_create_exist_ok_without_answer(place: local.Platform, fault: Fault) -> None:
     """Without an answer of the look nothing is created."""
     with place.faults.on(LOOK, fault):
         assert isinstance(create("unseen", exist_ok=True).failure(), (ServerError, TransportError))
@@ -938,7 +938,7 @@ def test_claim_sandbox(place: local.Platform) -> None:
         assert refusal(refused.failure()) == ("sandbox.claimSandbox", 404)
 
 
-def test_refresh_name_is_a_deleted_id(place: local.Platform) -> None:
+def test_refresh_deleted_id_as_name(place: local.Platform) -> None:
     """A sandbox named like the id of a deleted one is another sandbox."""
     box, other = create("gone").unwrap(), create("other").unwrap()
     (box | delete).unwrap()

@@ -158,10 +158,11 @@ class Pieces(Generic[B]):
         if self._future is not None:
             raise RuntimeError("the pieces of a step are read once: call .pieces(…) again to run it again")
         loop, stop = asyncio.get_running_loop(), threading.Event()
-        queue: asyncio.Queue[Piece] = asyncio.Queue(PIECES)
+        queue: asyncio.Queue[Piece] = asyncio.Queue()
+        room = threading.Semaphore(PIECES)
 
         def work() -> Result[B, PocketenvError]:
-            with listening(partial(_put, queue, loop, stop)), stoppable(stop):
+            with listening(partial(_put, queue, room, loop, stop)), stoppable(stop):
                 return self._work()
 
         self._future = _threads.pool().submit(self._context.run, work)
@@ -176,6 +177,7 @@ class Pieces(Generic[B]):
                     if not getting.done():
                         getting.cancel()
                 if getting.done() and not getting.cancelled():
+                    room.release()
                     yield getting.result()
             while not queue.empty():
                 yield queue.get_nowait()
@@ -192,24 +194,27 @@ class Pieces(Generic[B]):
         return await asyncio.wrap_future(cast("Future[Result[B, PocketenvError]]", self._future))
 
 
-def _put(queue: asyncio.Queue[Piece], loop: asyncio.AbstractEventLoop, stop: threading.Event, piece: Piece) -> None:
-    """Hand a piece to the loop, from another thread. Wait while the queue is full."""
-    coming = queue.put(piece)
+def _put(
+    queue: asyncio.Queue[Piece],
+    room: threading.Semaphore,
+    loop: asyncio.AbstractEventLoop,
+    stop: threading.Event,
+    piece: Piece,
+) -> None:
+    """Hand a piece to the loop, from another thread. Wait while the queue has no room."""
+    while not stop.is_set():
+        if room.acquire(timeout=LOOK_SECONDS):
+            break
+        if loop.is_closed():
+            stop.set()
+    else:
+        return
     try:
-        putting = asyncio.run_coroutine_threadsafe(coming, loop)
+        # Not queue.put in the loop: a loop that closes before it runs would leave a coroutine that is never awaited.
+        loop.call_soon_threadsafe(queue.put_nowait, piece)
     except RuntimeError:
-        # The loop is closed: nothing reads any more.
-        coming.close()
+        # A closed loop reads no more.
         stop.set()
-        return
-    while not (stop.is_set() or loop.is_closed()):
-        try:
-            putting.result(LOOK_SECONDS)
-        except TimeoutError:
-            continue
-        return
-    if not loop.is_closed():
-        putting.cancel()
 
 
 class Aio(Generic[A, B]):

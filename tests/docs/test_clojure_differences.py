@@ -100,7 +100,7 @@ CHECKS = {
         (box | exec("echo", ["a  b", "$HOME", "; exit 3"])).unwrap().stdout == "a  b $HOME ; exit 3\\n"
     """,
     "an answer without an exit code": "tests/sandbox/commands/test_commands.py::test_exec_unreadable_answer",
-    "an answer that is not JSON": "tests/http/test_xrpc.py::test_a_200_that_is_no_object_is_a_decode_error",
+    "an answer that is not JSON": "tests/http/test_xrpc.py::test_send_200_without_object",
     "how long `exec` may take": """
         fails(box | exec("sleep 60", timeout=0.2), CommandTimeout)
     """,
@@ -132,7 +132,7 @@ CHECKS = {
     "`:timeout-ms 0`": """
         isinstance(box | wait_until_running(timeout=0), Success)
     """,
-    "requests": "tests/http/test_sent_once.py::test_nothing_is_sent_twice_wherever_it_breaks",
+    "requests": "tests/http/test_sent_once.py::test_send_broken_connection",
     "`vscode` where the provider has none": """
         far = create("far", provider="daytona")
         before = sent()
@@ -219,7 +219,7 @@ CHECKS = {
         "a.log" not in (box | upload("app", "x") | exec("ls -A x")).unwrap().stdout
         "a.log" in (box | upload("app", "y", ignore=False) | exec("ls -A y")).unwrap().stdout
     """,
-    "a copy": "tests/sandbox/copying/test_copying.py::test_memory_is_no_matter_of_size",
+    "a copy": "tests/sandbox/copying/test_copying.py::test_copies_memory",
     "an archive that would write outside the target": """
         made = box | exec("mkdir app; ln -s /etc/passwd app/link", check=True)
         fails(box | download("app", "here"), ArchiveError)

@@ -137,7 +137,8 @@ def values(error: PocketenvError) -> dict[str, object]:
     return {field.name: getattr(error, field.name) for field in dataclasses.fields(error)}
 
 
-def test_there_are_examples_of_every_class() -> None:
+def test_kinds_covers_every_class() -> None:
+    """`KINDS` has examples of every exported error class."""
     named = {getattr(errors, name) for name in errors.__all__}
     classes = {each for each in named if isinstance(each, type) and issubclass(each, PocketenvError)}
     assert {*KINDS, PocketenvError} == classes
@@ -149,9 +150,8 @@ def test_there_are_examples_of_every_class() -> None:
 @EACH
 @given(st.data())
 @SOME
-def test_a_map_is_read_back_as_the_error_but_for_what_clojure_has_no_place_for(
-    kind: type[PocketenvError], data: st.DataObject
-) -> None:
+def test_from_map_round_trip_of_errors(kind: type[PocketenvError], data: st.DataObject) -> None:
+    """A map is read back as its error, except for the fields that Clojure's map lacks."""
     error = data.draw(KINDS[kind])
     back = from_map(to_map(Failure(error))).failure()
     assert type(back) is kind
@@ -162,14 +162,16 @@ def test_a_map_is_read_back_as_the_error_but_for_what_clojure_has_no_place_for(
 @EACH
 @given(st.data())
 @SOME
-def test_a_map_of_a_failure_is_plain_data_that_json_carries(kind: type[PocketenvError], data: st.DataObject) -> None:
+def test_to_map_of_failure(kind: type[PocketenvError], data: st.DataObject) -> None:
+    """The map of a failure is plain data, and JSON keeps it unchanged."""
     shape = to_map(Failure(data.draw(KINDS[kind])))
     assert list(shape) == ["error"]
     assert json.loads(json.dumps(shape)) == shape
 
 
 @pytest.mark.parametrize("value", [None, 0, 1.5, "", [], {"error": "not_logged_in"}, {"a": [1, {"b": None}]}], ids=repr)
-def test_plain_data_is_carried_as_it_is(value: object) -> None:
+def test_to_map_plain_data(value: object) -> None:
+    """Plain data in a Success is unchanged in both directions."""
     shape = to_map(Success(value))
     assert shape == {"ok": value}
     assert from_map(shape).unwrap() == value
@@ -200,14 +202,14 @@ RAN = ExecResult("out\n", "", 3)
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_to_map_is_deep(value: object, plain: object) -> None:
+def test_to_map_deep(value: object, plain: object) -> None:
     """Records, pages, lists and dicts become data that JSON can hold."""
     shape = to_map(Success(value))
     assert shape == {"ok": plain}
     assert json.loads(json.dumps(shape)) == shape
 
 
-def test_to_map_of_a_sandbox_has_clojures_keywords() -> None:
+def test_to_map_of_sandbox_keywords() -> None:
     """Names have hyphens, a status is in small letters, times are strings."""
     shape = to_map(Success(BOX))
     assert get_in(["ok", "status"], shape) == "running"
@@ -225,7 +227,7 @@ def test_to_map_of_a_sandbox_has_clojures_keywords() -> None:
     ],
     ids=repr,
 )
-def test_to_map_masks_what_a_record_hides(record: object) -> None:
+def test_to_map_masks_secrets(record: object) -> None:
     """A stored map has no key in it."""
     shape = to_map(Success([record]))
     assert "top-secret" not in repr(shape)
@@ -246,7 +248,7 @@ KINDS_OF_VALUES: list[tuple[object, Any]] = [
 
 
 @pytest.mark.parametrize(("value", "kind"), KINDS_OF_VALUES, ids=lambda each: repr(each)[:20])
-def test_from_map_of_a_kind_is_the_record(value: object, kind: Any) -> None:
+def test_from_map_of_kind(value: object, kind: Any) -> None:
     """A map that went through JSON is read back as the record that it was."""
     shape = json.loads(json.dumps(to_map(Success(value))))
     assert from_map(shape, kind) == Success(value)
@@ -263,7 +265,7 @@ def test_from_map_reads_other_spellings() -> None:
 
 
 @pytest.mark.parametrize(("value", "kind"), [({"id": 3}, Sandbox), ([], Sandbox), ("a", int), (3, Page[Sandbox])])
-def test_from_map_of_another_kind_raises(value: object, kind: Any) -> None:
+def test_from_map_wrong_kind_raises(value: object, kind: Any) -> None:
     """A value of another shape is not taken for the kind."""
     with pytest.raises(ValueError, match="from_map: the value has another type"):
         from_map({"ok": value}, kind)
@@ -278,7 +280,7 @@ def test_from_map_of_another_kind_raises(value: object, kind: Any) -> None:
         ("no route to host", ApiError(0, message="no route to host")),
     ],
 )
-def test_from_map_of_a_string(words: str, error: PocketenvError) -> None:
+def test_from_map_plain_string(words: str, error: PocketenvError) -> None:
     """A plain string is a Failure with these words, and goes back as it came."""
     assert from_map({"error": words}) == Failure(error)
     if isinstance(error, ApiError):
@@ -287,7 +289,7 @@ def test_from_map_of_a_string(words: str, error: PocketenvError) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if issubclass(kind, ApiError)])
-def test_to_map_of_every_api_error_has_status_and_body(kind: type[ApiError]) -> None:
+def test_to_map_of_api_errors(kind: type[ApiError]) -> None:
     """The place of the status and the message does not depend on the class."""
     shape = to_map(Failure(kind(status=418, error="Teapot", message="short")))
     assert get_in(["error", "status"], shape) == 418
@@ -312,24 +314,27 @@ def test_to_map_of_every_api_error_has_status_and_body(kind: type[ApiError]) -> 
     ],
     ids=repr,
 )
-def test_what_is_no_result_map_raises(shape: Any) -> None:
+def test_from_map_invalid_map_raises(shape: Any) -> None:
+    """A value that is not a result map is a TypeError or a ValueError."""
     with pytest.raises((TypeError, ValueError)):
         from_map(shape)
 
 
-def test_keys_that_a_platform_adds_to_a_body_do_no_harm() -> None:
+def test_from_map_ignores_extra_keys() -> None:
+    """Keys that a platform adds to the map or its body are ignored."""
     shape = {"error": {"status": 404, "body": {"error": "SandboxNotFound", "message": "gone", "trace": [1]}, "id": 3}}
     assert from_map(shape) == Failure(SandboxNotFound(message="gone"))
 
 
 @pytest.mark.parametrize("body", ["gone", '{"message": "gone"}', {"message": "gone"}], ids=repr)
-def test_a_body_may_be_a_string(body: object) -> None:
+def test_from_map_string_body(body: object) -> None:
     """It is JSON, or the message itself."""
     assert from_map({"error": {"status": 400, "body": body}}) == Failure(ApiError(400, "", "gone"))
 
 
 @pytest.mark.parametrize("body", [None, b"gone", ["gone"], {"message": 3}, 3], ids=repr)
-def test_a_body_that_is_no_map_leaves_the_status(body: object) -> None:
+def test_from_map_odd_body_keeps_status(body: object) -> None:
+    """An unreadable body leaves an ApiError with the status only."""
     assert from_map({"error": {"status": 400, "body": body}}) == Failure(ApiError(400))
 
 
@@ -339,7 +344,8 @@ def test_a_body_that_is_no_map_leaves_the_status(body: object) -> None:
 @EACH
 @given(st.data())
 @SOME
-def test_errors_compare_hash_copy_and_pickle_by_their_fields(kind: type[PocketenvError], data: st.DataObject) -> None:
+def test_errors_compare_and_copy_by_fields(kind: type[PocketenvError], data: st.DataObject) -> None:
+    """Errors are compared, hashed, copied and pickled by their fields."""
     error, other = data.draw(KINDS[kind]), data.draw(KINDS[kind])
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(twin) is kind
@@ -352,7 +358,8 @@ def test_errors_compare_hash_copy_and_pickle_by_their_fields(kind: type[Pocketen
 @EACH
 @given(st.data())
 @SOME
-def test_errors_match_by_position_in_the_order_of_their_fields(kind: type[PocketenvError], data: st.DataObject) -> None:
+def test_errors_match_by_position(kind: type[PocketenvError], data: st.DataObject) -> None:
+    """A pattern matches the fields of an error by position, in their order."""
     error = data.draw(KINDS[kind])
     assert kind.__match_args__ == tuple(values(error))
     match error:
@@ -426,7 +433,8 @@ EXAMPLE = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(erro
 
 
 @EXAMPLE
-def test_a_copy_has_notes_of_its_own(error: PocketenvError) -> None:
+def test_errors_copy_notes(error: PocketenvError) -> None:
+    """A note on a copy is not on the original."""
     original = copy.copy(error)
     original.add_note("first")
     twin = copy.copy(original)
@@ -476,12 +484,14 @@ REMEDIES: dict[type[PocketenvError], str] = {
 
 
 @EXAMPLE
-def test_the_text_of_an_error_says_what_to_do_or_what_is_wrong(error: PocketenvError) -> None:
+def test_errors_message_names_remedy(error: PocketenvError) -> None:
+    """The message of an error names a remedy or the cause."""
     with pytest.raises(type(error), match=REMEDIES[type(error)]):
         raise_for(Failure(error))
 
 
-def test_a_transport_error_tells_whether_it_is_safe_to_try_again() -> None:
+def test_transport_error_names_safe_retry() -> None:
+    """The message of a TransportError recommends a retry only where a retry is safe."""
     assert "you can retry" in str(TransportError("connect", "refused"))
     assert "you can retry" not in str(TransportError("dropped", "cut", maybe_sent=True))
 
@@ -498,7 +508,8 @@ def cleaning(cleaned: list[str]) -> Generator[None]:
 
 
 @EXAMPLE
-def test_an_error_leaves_nested_context_managers_as_it_is(error: PocketenvError) -> None:
+def test_errors_through_context_managers(error: PocketenvError) -> None:
+    """An error passes nested context managers unchanged, and each of them cleans up."""
     # contextlib sets __traceback__ on what passes: an exception that is frozen would be replaced on its way.
     cleaned: list[str] = []
     with pytest.raises(type(error)) as raised, cleaning(cleaned), cleaning(cleaned):
@@ -508,18 +519,20 @@ def test_an_error_leaves_nested_context_managers_as_it_is(error: PocketenvError)
 
 
 @EXAMPLE
-def test_an_error_is_found_in_a_group_of_exceptions(error: PocketenvError) -> None:
-    found: list[object] = []
+def test_errors_in_exception_group(error: PocketenvError) -> None:
+    """`except*` catches an error in a group of exceptions."""
+    caught: list[object] = []
     try:
         raise ExceptionGroup("several boxes", [ValueError("another"), error])
     except* PocketenvError as group:
-        found += group.exceptions
+        caught += group.exceptions
     except* ValueError:
         pass
-    assert error in found
+    assert error in caught
 
 
-def test_an_error_that_a_worker_process_raises_is_raised_here_with_all_its_fields() -> None:
+def test_errors_cross_processes() -> None:
+    """An error of a worker process is raised in the parent with all its fields."""
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         raised = [pool.submit(raise_for, Failure(error)).exception() for error in EXAMPLES]
     assert raised == EXAMPLES
@@ -540,22 +553,26 @@ def in_python(names: str) -> set[str]:
     return set(names.replace("-", "_").split())
 
 
-def test_the_account_has_clojures_functions_and_the_alias_create() -> None:
+def test_pocketenv_clojure_functions() -> None:
+    """The account namespace has Clojure's functions and the alias `create`."""
     assert in_python(f"{ACCOUNT} create") <= set(public_names(pocketenv))
     assert pocketenv.create is pocketenv.create_sandbox
 
 
-def test_a_sandbox_has_clojures_functions() -> None:
+def test_sandbox_clojure_functions() -> None:
+    """The sandbox namespace has Clojure's functions."""
     assert in_python(SANDBOX) <= set(public_names(sandbox))
 
 
 @pytest.mark.parametrize("namespace", [pocketenv, sandbox, pocketenv_fp, errors], ids=lambda module: module.__name__)
-def test_all_names_are_there_once_and_in_order(namespace: Any) -> None:
+def test_all_unique_and_sorted(namespace: Any) -> None:
+    """Each name in `__all__` exists, once and in order."""
     assert namespace.__all__ == sorted(set(namespace.__all__))
     assert all(hasattr(namespace, name) for name in namespace.__all__)
 
 
-def test_what_is_exported_at_the_top_is_the_same_object_below() -> None:
+def test_all_same_objects_at_the_top() -> None:
+    """A name of the package is the same object in its namespace."""
     for namespace in (sandbox, errors):
         for name in set(namespace.__all__) & set(public_names(pocketenv_fp)):
             assert getattr(pocketenv_fp, name) is getattr(namespace, name)

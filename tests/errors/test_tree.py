@@ -112,12 +112,14 @@ def descendants(kind: type[PocketenvError]) -> set[type[PocketenvError]]:
     return {kind}.union(*(descendants(child) for child in kind.__subclasses__()))
 
 
-def test_there_is_an_example_of_each_and_each_is_public() -> None:
+def test_examples_cover_public_classes() -> None:
+    """`EXAMPLES` covers all error classes, and all of them are public."""
     assert {type(error) for error in EXAMPLES} | {PocketenvError} == descendants(PocketenvError)
     assert all(getattr(pocketenv_fp, kind.__name__) is kind for kind in descendants(PocketenvError))
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_tree_docstring_matches_classes() -> None:
+    """The tree in the docstring shows the real base class of each error."""
     drawn: dict[str, str] = {}
     path: list[str] = ["PocketenvError"]
     for line in (tree.__doc__ or "").splitlines():
@@ -130,14 +132,16 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 
 
 @EACH
-def test_an_error_says_what_happened_and_ends_its_sentences(error: PocketenvError) -> None:
+def test_errors_message_in_full_sentences(error: PocketenvError) -> None:
+    """The message of an error starts with its summary and ends with a full stop."""
     assert str(error).startswith(error.summary())
     assert str(error).endswith((".", "…"))
     assert "None" not in str(error)
 
 
 @EACH
-def test_an_error_is_a_value(error: PocketenvError) -> None:
+def test_errors_as_values(error: PocketenvError) -> None:
+    """Errors with equal fields are equal, have equal hashes and a repr of their class."""
     names: tuple[str, ...] = type(error).__match_args__
     fields = [getattr(error, name) for name in names]
     twin = type(error)(*fields)
@@ -148,7 +152,8 @@ def test_an_error_is_a_value(error: PocketenvError) -> None:
 
 
 @EACH
-def test_an_error_pickles_with_its_notes(error: PocketenvError) -> None:
+def test_errors_pickle_with_notes(error: PocketenvError) -> None:
+    """A pickle keeps the notes of an error."""
     noted = pickle.loads(pickle.dumps(error))
     noted.add_note("while testing")
     twin = pickle.loads(pickle.dumps(noted))
@@ -157,7 +162,9 @@ def test_an_error_pickles_with_its_notes(error: PocketenvError) -> None:
 
 
 @EACH
-def test_an_error_can_be_raised_through_a_context_manager_and_chained(error: PocketenvError) -> None:
+def test_errors_raise_and_chain(error: PocketenvError) -> None:
+    """An error can be raised through a context manager and has its cause."""
+
     @contextmanager
     def passing() -> Generator[None]:
         yield
@@ -168,32 +175,37 @@ def test_an_error_can_be_raised_through_a_context_manager_and_chained(error: Poc
     assert isinstance(error.__cause__, ValueError)
 
 
-def test_a_refusal_that_tells_no_reason_says_what_to_try() -> None:
+def test_api_error_without_reason() -> None:
+    """A refusal without a reason recommends a start of the sandbox."""
     refused = ApiError(400, "InvalidRequest", "Request failed with status code 400", "sandbox.exec")
     assert str(refused).endswith("If the sandbox is stopped, start it.")
     assert "start it" not in str(ApiError(400, "InvalidRequest", "Input/port must be an integer"))
 
 
-def test_errors_of_one_kind_differ_by_their_fields_and_kinds_by_their_kind() -> None:
+def test_errors_unequal() -> None:
+    """Errors with different fields or classes are not equal."""
     assert ApiError(404) != ApiError(400)
     assert ApiError(404, "SandboxNotFound") != SandboxNotFound(404, "SandboxNotFound")
     assert NotLoggedIn() != "not logged in"
 
 
-def test_they_are_the_standard_exceptions_that_a_person_would_catch() -> None:
+def test_errors_standard_bases() -> None:
+    """Timeouts are TimeoutErrors, and invalid input is a ValueError."""
     assert isinstance(WaitTimeout(3, "STOPPED"), TimeoutError)
     assert isinstance(InvalidInput("a", "b"), ValueError)
 
 
-def test_they_match_by_position_and_by_parent() -> None:
+def test_errors_match_by_parent() -> None:
+    """A pattern of the parent class matches an error by position."""
     match Failure(RateLimited(429, "slow", "", "x", 3.0)):
-        case Failure(ApiError(429, _, _, "x") as found):
-            assert isinstance(found, RateLimited)
+        case Failure(ApiError(429, _, _, "x") as error):
+            assert isinstance(error, RateLimited)
         case _:
             pytest.fail("no match")
 
 
-def test_raise_for_raises_the_error_itself_and_unwrap_chains() -> None:
+def test_raise_for_raises_same_error() -> None:
+    """`raise_for` raises the error itself, and `unwrap` raises UnwrapFailedError."""
     error = NotLoggedIn()
     failed: Result[int, PocketenvError] = Failure(error)
     with pytest.raises(NotLoggedIn) as raised:
@@ -204,7 +216,8 @@ def test_raise_for_raises_the_error_itself_and_unwrap_chains() -> None:
         failed.unwrap()
 
 
-def test_a_commands_output_is_in_its_fields_and_in_no_text() -> None:
+def test_command_failed_hides_output() -> None:
+    """The output of a command is in the fields of CommandFailed, and not in its message or repr."""
     error = CommandFailed(1, "top-secret", "top-secret")
     assert error.stdout == error.stderr == "top-secret"
     assert "top-secret" not in f"{error}{error!r}{error.summary()}"
@@ -236,7 +249,8 @@ LOSSLESS = [
 
 
 @pytest.mark.parametrize("error", LOSSLESS, ids=lambda error: type(error).__name__)
-def test_result_maps_lose_nothing(error: PocketenvError) -> None:
+def test_to_map_round_trip(error: PocketenvError) -> None:
+    """An error is equal to itself after `to_map` and `from_map`."""
     assert from_map(to_map(Failure(error))) == Failure(error)
 
 
@@ -254,7 +268,8 @@ def test_result_maps_lose_nothing(error: PocketenvError) -> None:
         (InvalidInput("port", "low"), {"type": "invalid_input", "field": "port", "reason": "low"}),
     ],
 )
-def test_the_shapes_of_failures_are_clojures(error: PocketenvError, shape: object) -> None:
+def test_to_map_clojure_shapes(error: PocketenvError, shape: object) -> None:
+    """The map of a failure has the shape of Clojure's map."""
     assert to_map(Failure(error)) == {"error": shape}
     back = from_map({"error": shape}).failure()
     assert type(back) is type(error)
@@ -262,25 +277,29 @@ def test_the_shapes_of_failures_are_clojures(error: PocketenvError, shape: objec
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 502])
-def test_a_status_is_read_back_as_the_kind_of_error_that_it_was(status: int) -> None:
+def test_from_map_status_selects_class(status: int) -> None:
+    """`from_map` selects the error class by the status."""
     kinds = {401: Unauthorized, 404: SandboxNotFound, 429: RateLimited, 500: ServerError, 502: ServerError}
-    found = from_map({"error": {"status": status, "body": {"error": "SandboxNotFound"}}})
-    assert type(found.failure()) is kinds[status]
+    result = from_map({"error": {"status": status, "body": {"error": "SandboxNotFound"}}})
+    assert type(result.failure()) is kinds[status]
 
 
 @pytest.mark.parametrize("shape", [{}, {"error": ""}, {"error": 3}, {"error": {"type": "unheard_of"}}, {"fine": 1}])
-def test_what_is_no_result_map_is_a_mistake(shape: dict[str, object]) -> None:
+def test_from_map_invalid_map(shape: dict[str, object]) -> None:
+    """A value that is not a result map is a ValueError."""
     with pytest.raises(ValueError, match="not a result map"):
         from_map(shape)
 
 
-def test_the_names_that_are_exported() -> None:
+def test_exports_sorted() -> None:
+    """The exported names are sorted and exist, and the package has all of `sandbox`."""
     assert public_names(pocketenv_fp) == sorted(public_names(pocketenv_fp))
     assert all(hasattr(pocketenv_fp, name) for name in public_names(pocketenv_fp))
     assert set(public_names(pocketenv_fp.sandbox)) <= set(public_names(pocketenv_fp))
 
 
-def test_both_namespaces_have_the_clojure_functions() -> None:
+def test_exports_clojure_functions() -> None:
+    """Both namespaces have the functions of Clojure."""
     pocketenv = """create-sandbox get-sandbox list-sandboxes list-sandboxes-by-actor me get-profile list-secrets add-secret
         delete-secret get-ssh-keys put-ssh-keys get-tailscale-auth-key put-tailscale-auth-key"""
     sandbox = """start stop delete wait-until-running exec expose unexpose list-ports vscode list-secrets set-secret
@@ -290,7 +309,8 @@ def test_both_namespaces_have_the_clojure_functions() -> None:
 
 
 @EACH
-def test_typed_error_has_the_signature_of_a_dataclass(error: PocketenvError) -> None:
+def test_typed_error_signature(error: PocketenvError) -> None:
+    """A typed error has the signature of a dataclass."""
     kind = type(error)
     like = dataclasses.make_dataclass(kind.__name__, [], bases=(kind,), eq=False, repr=False)
     assert inspect.signature(kind) == inspect.signature(like)
@@ -305,7 +325,7 @@ def test_typed_error_refuses_wrong_arguments() -> None:
         wrong("name", "reason", value="x")
 
 
-def test_typed_error_with_a_subclass_of_the_caller() -> None:
+def test_typed_error_subclass() -> None:
     @dataclasses.dataclass(eq=False, repr=False)
     class Slow(InvalidInput):
         hints: list[str] = dataclasses.field(default_factory=list[str])

@@ -110,7 +110,8 @@ def server() -> Iterator[Server]:
         *((name, "cold") for name in ("service", "fan_out", "managed", "file", "copy through this machine")),
     ],
 )
-def test_a_call_without_descriptors_is_a_failure(name: str, state: str, server: Server, tmp_path: Path) -> None:
+def test_calls_without_descriptors(name: str, state: str, server: Server, tmp_path: Path) -> None:
+    """A call without free file descriptors is a Failure, and succeeds when there are some."""
     (tmp_path / "home" / ".pocketenv").mkdir(parents=True)
     (tmp_path / "home" / ".pocketenv" / "token.json").write_text('{"token": "t0"}')
     folder = tmp_path / "folder"

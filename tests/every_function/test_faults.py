@@ -218,7 +218,8 @@ EACH = pytest.mark.parametrize(
 
 @pytest.mark.slow
 @EACH
-def test_a_fault_that_passes(world: World, name: str, fault: Fault) -> None:
+def test_fault_once(world: World, name: str, fault: Fault) -> None:
+    """A fault at one request is retried where a retry is safe."""
     kind = KINDS[name]
     before, began = seen(world, name), time.monotonic()
     with world.place.faults.on(kind.method, fault, times=1) as planned:
@@ -237,7 +238,8 @@ def test_a_fault_that_passes(world: World, name: str, fault: Fault) -> None:
 
 
 @EACH
-def test_a_fault_that_stays(world: World, figures: Figures, name: str, fault: Fault) -> None:
+def test_fault_on_every_request(world: World, figures: Figures, name: str, fault: Fault) -> None:
+    """A fault at every request ends in its Failure, and an unsafe request is sent once."""
     kind = KINDS[name]
     before, began = seen(world, name), time.monotonic()
     with world.place.faults.on(kind.method, fault) as planned:
@@ -274,9 +276,8 @@ PATIENT = {"sandbox.exec", "sandbox.pullDirectory", "sandbox.pushDirectory"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "before_work"), SLOW)
-def test_an_answer_that_is_late_is_waited_for_until_the_time_out_and_work_is_never_asked_for_twice(
-    world: World, figures: Figures, name: str, *, before_work: bool
-) -> None:
+def test_fault_slow_answer(world: World, figures: Figures, name: str, *, before_work: bool) -> None:
+    """A slow response is read until the timeout, and no work is requested twice."""
     # The lines of a copy have the same time-out, and take longer.
     is_copy = name.startswith(("upload", "download"))
     kind, fault = KINDS[name], Slow(4.0 if is_copy else 0.7, before_work=before_work)
@@ -312,10 +313,10 @@ def kind_of(error: PocketenvError) -> str:
     match shape(error):
         case (kind, None):
             return kind.__name__.removesuffix("Error")
-        case (kind, told) if kind is TransportError:
-            return str(told)
-        case (kind, told):
-            return f"{kind.__name__.removesuffix('Error')[:6]} {told}"
+        case (kind, reason) if kind is TransportError:
+            return str(reason)
+        case (kind, reason):
+            return f"{kind.__name__.removesuffix('Error')[:6]} {reason}"
 
 
 def note(figures: Figures, name: str, fault: Fault, cell: str) -> None:

@@ -197,9 +197,10 @@ def stopped(call: Callable[[Config], object], config: Config, show: Callable[[Ba
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
-def test_no_frame_shows_the_token(
+def test_frame_locals_hide_token(
     call: Callable[[Config], object], place: tuple[type, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No frame of a traceback shows the token."""
     with Server(answer) as server:
         config = Config(api_url=server.url, storage_url=server.url, token=TOKEN, retries=0)
         with monkeypatch.context() as patched:
@@ -212,7 +213,8 @@ def test_no_frame_shows_the_token(
 
 
 @pytest.mark.parametrize("call", LITERALS.values(), ids=LITERALS)
-def test_no_frame_shows_a_literal_secret(call: Callable[[Config], object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frame_locals_hide_literal_secret(call: Callable[[Config], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No frame of a traceback shows a secret that is in the call as a literal."""
     with Server(answer) as server:
         config = Config(api_url=server.url, storage_url=server.url, token="another", retries=0)
         with monkeypatch.context() as patched:
@@ -235,7 +237,7 @@ WRONG: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
-def test_no_frame_of_a_type_error_shows_a_secret(call: Callable[[], object]) -> None:
+def test_frame_locals_of_type_error(call: Callable[[], object]) -> None:
     """A TypeError is raised before the function runs."""
     with pytest.raises(TypeError) as caught:
         call()
@@ -258,12 +260,13 @@ def test_rich_shows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("call", [CALLS["query"], CALLS["secret"]], ids=["query", "secret"])
 @pytest.mark.parametrize("place", TLS.values(), ids=TLS)
-def test_no_frame_shows_the_token_over_tls(
+def test_frame_locals_hide_token_over_tls(
     call: Callable[[Config], object],
     place: tuple[type, str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    """No frame of a TLS connection shows the token."""
     authority = trustme.CA()
     bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
     authority.cert_pem.write_to_path(bundle)
@@ -279,9 +282,10 @@ def test_no_frame_shows_the_token_over_tls(
 
 
 @pytest.mark.parametrize("source", ["environment", "file", "config"])
-def test_no_frame_shows_a_token_that_was_read(
+def test_frame_locals_hide_token_from_source(
     source: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """No frame shows a token from the file, the environment or the configuration."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("POCKETENV_TOKEN", raising=False)
@@ -292,14 +296,15 @@ def test_no_frame_shows_a_token_that_was_read(
         monkeypatch.setenv("POCKETENV_TOKEN", TOKEN)
     with Server(answer) as server:
         config = Config(api_url=server.url, storage_url=server.url, token=TOKEN if source == "config" else None)
-        found = under(config, settings).unwrap()
-        assert (str(found.token), type(found.token)) == (TOKEN, HiddenText)
+        resolved = under(config, settings).unwrap()
+        assert (str(resolved.token), type(resolved.token)) == (TOKEN, HiddenText)
         monkeypatch.setattr(config_module, "_wrong_token", stopping((object, "__init__")))
         shown = stopped(lambda config: under(msgspec.structs.replace(config, read_timeout=77), settings), config)
     assert PART not in shown
 
 
-def test_hidden_text_is_the_same_text() -> None:
+def test_hidden_text_equals_its_string() -> None:
+    """HiddenText is equal to its string, and its repr hides it."""
     hidden = HiddenText(TOKEN)
     assert (hidden, hash(hidden), f"{hidden}", str(hidden)) == (TOKEN, hash(TOKEN), TOKEN, TOKEN)
     for each in (hidden, hidden[:80], hidden[0], hidden.encode(), hidden.encode()[:80], [hidden], {"x": hidden}):
@@ -311,7 +316,8 @@ def test_hidden_text_is_the_same_text() -> None:
     assert hidden.encode()[0] == ord(TOKEN[0])
 
 
-def test_hidden_text_is_sent_plain() -> None:
+def test_hidden_text_on_the_wire() -> None:
+    """A request has the plain string of a HiddenText."""
     with Server(servers.ordinary) as server:
         config = Config(api_url=server.url, token=TOKEN)
         asked = procedure("sandbox.exec", bytes, {"id": HiddenText("3f")}, {"command": HiddenText("make")})

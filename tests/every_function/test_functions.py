@@ -256,22 +256,23 @@ ALL: dict[str, tuple[Function, tuple[Any, ...]]] = {
 }
 
 
-def test_these_are_all_functions() -> None:
+def test_functions_all_covered() -> None:
+    """The tables of this module name every public function."""
     assert sorted({*ACCOUNT, *OFFLINE}) == sorted(public_names(pocketenv))
     assert sorted(OPERATIONS) == sorted(public_names(sandbox))
 
 
 @pytest.mark.parametrize("function", [function for function, _ in ALL.values()], ids=ALL)
-def test_every_function_takes_a_token_and_a_config_by_name(function: Function) -> None:
+def test_functions_token_and_config(function: Function) -> None:
+    """Every function has the keyword-only parameters `token` and `config`."""
     parameters = inspect.signature(function).parameters
     for name in ("token", "config"):
         assert (parameters[name].kind, parameters[name].default) == (inspect.Parameter.KEYWORD_ONLY, None)
 
 
 @pytest.mark.parametrize(("name", "function", "given"), [(name, *each) for name, each in ALL.items()], ids=ALL)
-def test_without_a_token_all_but_the_public_queries_send_nothing(
-    name: str, function: Function, given: tuple[Any, ...]
-) -> None:
+def test_functions_without_token(name: str, function: Function, given: tuple[Any, ...]) -> None:
+    """Without a token only the public queries send a request."""
     with Server(servers.ordinary) as server:
         result = function(*given, config=Config(api_url=server.url, retries=0))
         if name.partition(".")[2] in PUBLIC_QUERIES:
@@ -282,7 +283,8 @@ def test_without_a_token_all_but_the_public_queries_send_nothing(
 
 
 @pytest.mark.parametrize(("function", "given"), ALL.values(), ids=ALL)
-def test_the_token_of_the_call_is_the_one_that_is_sent(function: Function, given: tuple[Any, ...]) -> None:
+def test_functions_send_token_of_call(function: Function, given: tuple[Any, ...]) -> None:
+    """The token of the call has precedence over the token of the configuration."""
     with Server(servers.ordinary) as server:
         function(*given, token="of-the-call", config=client(server.url))
         assert server.seen
@@ -290,9 +292,8 @@ def test_the_token_of_the_call_is_the_one_that_is_sent(function: Function, given
 
 
 @pytest.mark.parametrize(("name", "function", "given"), [(name, *each) for name, each in ALL.items()], ids=ALL)
-def test_every_function_gives_a_failure_for_a_server_that_fails(
-    name: str, function: Function, given: tuple[Any, ...]
-) -> None:
+def test_functions_failing_server(name: str, function: Function, given: tuple[Any, ...]) -> None:
+    """Every function returns a Failure for a server that responds with a 500."""
     with Server(
         servers.always(reply(b'{"error": "InternalServerError", "message": "Internal Server Error"}', 500))
     ) as s:
@@ -302,14 +303,14 @@ def test_every_function_gives_a_failure_for_a_server_that_fails(
 
 
 @pytest.mark.parametrize(("function", "given"), ALL.values(), ids=ALL)
-def test_every_function_gives_a_failure_for_a_server_that_is_not_there(
-    function: Function, given: tuple[Any, ...]
-) -> None:
+def test_functions_missing_server(function: Function, given: tuple[Any, ...]) -> None:
+    """Every function returns a Failure where no server listens."""
     config = client(f"http://127.0.0.1:{servers.free_port()}")
     assert isinstance(function(*given, config=config).failure(), TransportError)
 
 
-def test_a_token_of_another_shape_is_named_after_a_500() -> None:
+def test_malformed_token_after_500() -> None:
+    """After a 500 a token of another shape is a MalformedToken, and the message hides it."""
     failing = servers.always(reply(b'{"error": "InternalServerError", "message": "Internal Server Error"}', 500))
     with Server(failing) as server:
         config = Config(api_url=server.url, retries=0)
@@ -322,7 +323,8 @@ def test_a_token_of_another_shape_is_named_after_a_500() -> None:
             assert type(me(token=token, config=config).failure()) is ServerError
 
 
-def test_a_token_of_another_shape_is_not_blamed_for_else() -> None:
+def test_malformed_token_after_other_errors() -> None:
+    """Other errors are not attributed to a token of another shape."""
     for status, body in ((503, b'{"error": "InternalServerError"}'), (500, b"<html>"), (500, b'{"error": "Other"}')):
         with Server(servers.always(reply(body, status))) as server:
             error = me(token="sk-live", config=Config(api_url=server.url, retries=0)).failure()
@@ -344,7 +346,9 @@ def jwt(**claims: object) -> str:
     ],
     ids=repr,
 )
-def test_a_lost_session_says_to_log_in_again(step: Step[Sandbox, Any]) -> None:
+def test_session_lost_names_login(step: Step[Sandbox, Any]) -> None:
+    """The message of SessionLost recommends a new login to Pocketenv."""
+
     def answer(request: servers.Request) -> servers.Reply:
         if request.verb == "POST":
             return reply(b'{"error": "AgentCreationError", "message": "Internal Server Error"}', 500)
@@ -370,7 +374,8 @@ def somebody(platform: local.Platform) -> Config:
     return Config(token=platform.new_user("somebody-else.test"))
 
 
-def test_somebody_elses_sandbox_is_not_found(mine: Sandbox, somebody: Config) -> None:
+def test_functions_foreign_sandbox(mine: Sandbox, somebody: Config) -> None:
+    """The sandbox of another user is a SandboxNotFound."""
     for other in (
         exec("true", config=somebody),
         start(config=somebody),
@@ -388,7 +393,8 @@ def test_somebody_elses_sandbox_is_not_found(mine: Sandbox, somebody: Config) ->
     assert isinstance((mine | sandbox.set_secret("A", "1", config=somebody)).failure(), RecordNotFound)
 
 
-def test_a_secret_may_come_from_the_environment(mine: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_env_secrets(mine: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret can be read from an environment variable."""
     monkeypatch.setenv("MY_VALUE", "from the environment")
     monkeypatch.setenv("MY_KEY", KEY)
     monkeypatch.setenv("MY_AUTH", TAILSCALE)
@@ -402,16 +408,18 @@ def test_a_secret_may_come_from_the_environment(mine: Sandbox, monkeypatch: pyte
     assert pocketenv.get_tailscale_auth_key(mine.id).unwrap().auth_key.endswith("*ijk")
 
 
-def test_an_expired_or_foreign_token_is_a_server_error_as_the_platform_has_it(environment: dict[str, str]) -> None:
+def test_me_invalid_signature(environment: dict[str, str]) -> None:
+    """A token with an invalid signature is a ServerError, as on the platform."""
     assert isinstance(me(token=environment["POCKETENV_TOKEN"] + "0").failure(), ServerError)
 
 
-def test_a_profile_that_is_empty_is_not_found() -> None:
+def test_me_empty_profile() -> None:
+    """An empty profile is a ProfileNotFound."""
     with Server(servers.always(reply(b"{}"))) as server:
         assert isinstance(me(config=client(server.url)).failure(), ProfileNotFound)
-        found = pocketenv.get_profile("gone.test", config=client(server.url)).failure()
-        assert isinstance(found, ProfileNotFound)
-        assert "gone.test" in str(found)
+        error = pocketenv.get_profile("gone.test", config=client(server.url)).failure()
+        assert isinstance(error, ProfileNotFound)
+        assert "gone.test" in str(error)
 
 
 # Waiting
@@ -419,7 +427,8 @@ def test_a_profile_that_is_empty_is_not_found() -> None:
 BOOTING = reply(VIEW.replace(b"RUNNING", b"INITIALIZING"))
 
 
-def test_a_sandbox_that_vanishes_ends_the_wait_at_once() -> None:
+def test_wait_sandbox_not_found() -> None:
+    """A sandbox that no longer exists ends the wait at once."""
     with Server(servers.in_turn(BOOTING, BOOTING, reply(b"{}"))) as server:
         error = (BOX | wait_until_running(timeout=60, config=client(server.url))).failure()
         assert isinstance(error, SandboxNotFound)
@@ -427,7 +436,8 @@ def test_a_sandbox_that_vanishes_ends_the_wait_at_once() -> None:
         assert len(server.seen) == 3
 
 
-def test_a_sandbox_that_is_deleted_meanwhile_ends_the_wait() -> None:
+def test_wait_sandbox_deleted() -> None:
+    """A delete during the wait ends it with SandboxNotFound."""
     with local.platform(boot_delay=30) as slow:
         config = Config(api_url=slow.url, token=slow.token)
         booting = create("slow", provider="e2b", config=config).unwrap()
@@ -437,7 +447,8 @@ def test_a_sandbox_that_is_deleted_meanwhile_ends_the_wait() -> None:
 
 
 @pytest.mark.parametrize(("interval", "looks"), [(0.2, 6), (0.5, 3), (9, 2)])
-def test_a_fixed_interval_is_kept_and_the_end_looked_at(interval: float, looks: int) -> None:
+def test_wait_fixed_interval(interval: float, looks: int) -> None:
+    """A wait with an interval sends one request an interval, and one at its end."""
     with Server(servers.always(BOOTING)) as server:
         waiting = wait_until_running(timeout=1, interval=interval, config=client(server.url))
         assert (BOX | waiting) == Failure(WaitTimeout(1, "INITIALIZING"))
@@ -446,7 +457,8 @@ def test_a_fixed_interval_is_kept_and_the_end_looked_at(interval: float, looks: 
         assert server.seen[-1].when - server.seen[0].when >= (len(server.seen) - 2) * interval * 0.9
 
 
-def test_looking_slows_down_without_an_interval() -> None:
+def test_wait_default_interval() -> None:
+    """Without an interval the pauses between the requests grow."""
     with Server(servers.always(BOOTING)) as server:
         (BOX | wait_until_running(timeout=1.5, config=client(server.url))).failure()
         # That each pause is longer than the one before is in `delays`, which has a test of its own.
@@ -454,20 +466,23 @@ def test_looking_slows_down_without_an_interval() -> None:
 
 
 @pytest.mark.parametrize("status", ["STOPPED", "HIBERNATING"])
-def test_the_last_status_is_told(status: str) -> None:
+def test_wait_timeout_last_status(status: str) -> None:
+    """WaitTimeout has the last status of the sandbox."""
     with Server(servers.always(reply(VIEW.replace(b"RUNNING", status.encode())))) as server:
         error = (BOX | wait_until_running(timeout=0, config=client(server.url))).failure()
         assert error == WaitTimeout(0, "STOPPED" if status == "STOPPED" else "UNKNOWN")
         assert len(server.seen) == 1
 
 
-def test_a_look_that_hangs_does_not_outlast_the_wait() -> None:
+def test_wait_hanging_request() -> None:
+    """A hanging request ends with the timeout of the wait."""
     with Server(servers.always(reply(VIEW, wait=600))) as server:
         error = (BOX | wait_until_running(timeout=0.2, config=client(server.url, read_timeout=500))).failure()
         assert isinstance(error, TransportError)
 
 
-def test_a_look_that_fails_for_a_moment_is_repeated() -> None:
+def test_wait_retries_request() -> None:
+    """A request of the wait is retried after a 503."""
     with Server(servers.in_turn(BOOTING, reply(b"", 503), reply(VIEW))) as server:
         running = (BOX | wait_until_running(timeout=5, config=client(server.url, retries=2))).unwrap()
         assert (running.status, len(server.seen)) == (Status.RUNNING, 3)

@@ -209,7 +209,7 @@ FUNCTIONS = [
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(answers=st.lists(replies(), min_size=1, max_size=4))
-def test_whatever_a_server_says_every_function_gives_a_result(  # noqa: PLR0917  # pytest names them
+def test_functions_hostile_server(  # noqa: PLR0917  # pytest names them
     hostile: tuple[Hostile, str],
     tmp_path: Path,
     module: Any,
@@ -217,6 +217,7 @@ def test_whatever_a_server_says_every_function_gives_a_result(  # noqa: PLR0917 
     arguments: tuple[Any, ...],
     answers: list[Reply],
 ) -> None:
+    """Every function returns a Result for any response of the server."""
     server, url = hostile
     server.answers = list(answers)
     if name == "download":

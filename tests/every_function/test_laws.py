@@ -183,7 +183,8 @@ def then(earlier: Step[Any, Any], later: Step[Any, Any]) -> Step[Any, Any]:
 @EACH
 @given(st.data())
 @FEW
-def test_the_repr_is_source_for_an_equal_step(name: str, data: st.DataObject) -> None:
+def test_step_repr(name: str, data: st.DataObject) -> None:
+    """The repr of a step is source code for an equal step."""
     step = data.draw(arguments(name)).step
     twin = eval(repr(step), dict(names_in_scope))
     assert twin == step
@@ -194,7 +195,8 @@ def test_the_repr_is_source_for_an_equal_step(name: str, data: st.DataObject) ->
 @EACH
 @given(st.data())
 @FEW
-def test_copies_and_pickles_are_equal_steps(name: str, data: st.DataObject) -> None:
+def test_step_copy_and_pickle(name: str, data: st.DataObject) -> None:
+    """A copy or pickle of a step is equal to it."""
     step = data.draw(arguments(name)).step
     for twin in (pickle.loads(pickle.dumps(step)), copy.copy(step), copy.deepcopy(step)):
         assert twin == step
@@ -205,7 +207,8 @@ def test_copies_and_pickles_are_equal_steps(name: str, data: st.DataObject) -> N
 @EACH
 @given(st.data())
 @FEW
-def test_steps_are_equal_when_their_arguments_are_however_they_were_given(name: str, data: st.DataObject) -> None:
+def test_step_equality_by_arguments(name: str, data: st.DataObject) -> None:
+    """Steps with equal arguments are equal, by position or by name."""
     one, other = data.draw(arguments(name)), data.draw(arguments(name))
     assert one.operation(**one.named) == one.step
     assert (one.step == other.step) == (one.named == other.named)
@@ -218,7 +221,8 @@ def test_steps_are_equal_when_their_arguments_are_however_they_were_given(name: 
 @EACH
 @given(data=st.data(), secret=st.from_regex(r"sk-[a-z0-9]{12}", fullmatch=True))
 @FEW
-def test_a_text_in_the_place_of_a_secret_is_masked_and_not_pickled(name: str, data: st.DataObject, secret: str) -> None:
+def test_step_masks_secret(name: str, data: st.DataObject, secret: str) -> None:
+    """A string for a secret is masked in the repr, and the step cannot be pickled."""
     given = data.draw(arguments(name))
     for place in given.operation.secret:
         args, kwargs = list(given.args), dict(given.kwargs)
@@ -239,7 +243,8 @@ def test_a_text_in_the_place_of_a_secret_is_masked_and_not_pickled(name: str, da
 
 @given(pipelines)
 @settings(max_examples=examples(100), deadline=None)
-def test_however_a_pipeline_is_put_together_it_is_the_same_value(steps: list[Step[Any, Any]]) -> None:
+def test_pipeline_associative(steps: list[Step[Any, Any]]) -> None:
+    """A pipeline is equal for every grouping of its steps."""
     from_the_left = reduce(then, steps)
     from_the_right = reduce(lambda later, earlier: earlier | later, reversed(steps))
     assert from_the_left == from_the_right
@@ -251,7 +256,8 @@ def test_however_a_pipeline_is_put_together_it_is_the_same_value(steps: list[Ste
 
 @given(pipelines)
 @settings(max_examples=examples(100), deadline=None)
-def test_identity_is_nowhere_in_a_pipeline(steps: list[Step[Any, Any]]) -> None:
+def test_pipeline_drops_identity(steps: list[Step[Any, Any]]) -> None:
+    """`identity` changes no pipeline and is not in its repr."""
     whole = reduce(then, steps)
     between = reduce(then, [part for step in steps for part in (identity, step)])
     assert between | identity == whole
@@ -260,7 +266,8 @@ def test_identity_is_nowhere_in_a_pipeline(steps: list[Step[Any, Any]]) -> None:
 
 @given(pipelines)
 @settings(max_examples=examples(100), deadline=None)
-def test_pipelines_survive_source_and_pickle(steps: list[Step[Any, Any]]) -> None:
+def test_pipeline_source_and_pickle(steps: list[Step[Any, Any]]) -> None:
+    """The repr, pickle and copy of a pipeline are equal to it."""
     whole = reduce(then, steps)
     assert eval(repr(whole), dict(names_in_scope)) == whole
     assert pickle.loads(pickle.dumps(whole)) == copy.deepcopy(whole) == whole
@@ -268,7 +275,8 @@ def test_pipelines_survive_source_and_pickle(steps: list[Step[Any, Any]]) -> Non
 
 @given(st.lists(st.sampled_from(NAMES).flatmap(arguments).map(lambda given: given.step), min_size=2, max_size=5))
 @settings(max_examples=examples(100), deadline=None)
-def test_order_and_length_make_a_difference(steps: list[Step[Any, Any]]) -> None:
+def test_pipeline_order_and_length(steps: list[Step[Any, Any]]) -> None:
+    """Pipelines with another order or length are not equal."""
     whole = reduce(then, steps)
     assert whole != reduce(then, steps[1:])
     assert whole | steps[0] != whole
@@ -283,9 +291,8 @@ def test_order_and_length_make_a_difference(steps: list[Step[Any, Any]]) -> None
 @EACH
 @given(st.data(), errors)
 @FEW
-def test_a_failure_passes_untouched_whatever_the_arguments(
-    name: str, data: st.DataObject, error: PocketenvError
-) -> None:
+def test_step_passes_failure(name: str, data: st.DataObject, error: PocketenvError) -> None:
+    """A step returns a Failure unchanged, for any arguments."""
     given = data.draw(arguments(name))
     failed: Result[Any, PocketenvError] = Failure(error)
     before = (str(error), dict(vars(error)))
@@ -325,13 +332,14 @@ ELSEWHERE = frozenset({"config", "repo", "timeout", "interval"})
 @EACH
 @given(data=st.data())
 @ON_THE_PLATFORM
-def test_data_first_is_curried_is_the_operator(
+def test_step_ways_to_call(
     name: str,
     data: st.DataObject,
     environment: dict[str, str],
     platform: local.Platform,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The data-first call, the curried call and the operator do the same."""
     assert environment
     given = data.draw(arguments(name, ELSEWHERE))
     # What is in a directory of this machine is not what this is about.
@@ -369,9 +377,10 @@ def status(result: Result[Sandbox, PocketenvError]) -> object:
 
 @given(steps=st.lists(st.sampled_from(LIVELY), max_size=4), cut=st.integers(0, 4))
 @settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_however_it_is_put_together_a_pipeline_leaves_the_sandbox_in_the_same_state(
+def test_pipeline_same_state(
     steps: list[Step[Sandbox, Sandbox]], cut: int, environment: dict[str, str], platform: local.Platform
 ) -> None:
+    """The sandbox has the same state after every grouping of a pipeline."""
     assert environment
     platform.remove_sandboxes()
     whole = reduce(then, steps, identity)

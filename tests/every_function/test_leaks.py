@@ -125,7 +125,8 @@ def leaks(shown: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", HIDDEN_TEXTS)
-def test_the_search_finds_what_it_looks_for(name: str) -> None:
+def test_leaks_finds_secrets(name: str) -> None:
+    """`leaks` finds a secret in each encoding."""
     text = HIDDEN_TEXTS[name]
     for guise in (text, repr(text), json.dumps(text), quote(text), text.encode().hex(), f"x{text[12:36]}y"):
         assert name in leaks(f"GET /path?{guise} HTTP/1.1")
@@ -145,7 +146,7 @@ def shows(thing: Any) -> Iterator[str]:
             yield repr(list(made()))
 
 
-def told(result: Result[Any, PocketenvError]) -> Iterator[str]:
+def result_texts(result: Result[Any, PocketenvError]) -> Iterator[str]:
     """The same of a result, of what is in it, and of the exceptions that it can become."""
     yield from shows(result)
     yield repr(to_map(result))
@@ -349,7 +350,7 @@ def perform(config: Config, box: Sandbox) -> str:
         warnings.simplefilter("always")
         with tracing() as trace, observing(logged(level=logging.DEBUG)):
             for act in acts(box):
-                seen += told(act())
+                seen += result_texts(act())
         seen += [trace.picture(), str(trace), repr(trace.steps), pickle.dumps(trace).decode("latin-1")]
         for mistake in mistakes(box):
             try:
@@ -364,9 +365,10 @@ def perform(config: Config, box: Sandbox) -> str:
     return "\n".join(seen)
 
 
-def test_nothing_is_seen_where_all_goes_well(
+def test_leaks_after_success(
     platform: local.Platform, log: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Successful calls show no secret."""
     config = Config(
         api_url=platform.url,
         storage_url=platform.storage_url,
@@ -386,9 +388,10 @@ def test_nothing_is_seen_where_all_goes_well(
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_nothing_is_seen_where_all_goes_wrong(
+def test_leaks_after_failure(
     answer: servers.Answer, log: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Failed calls show no secret."""
     with Server(answer) as server:
         config = Config(
             api_url=server.url, storage_url=server.url, token=TOKEN, connect_timeout=0.5, read_timeout=1, retries=0
@@ -401,15 +404,19 @@ def test_nothing_is_seen_where_all_goes_wrong(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://127.0.0.1:1", "https://no-such-host.invalid"])
-def test_nothing_is_seen_where_there_is_no_connection(url: str, log: pytest.LogCaptureFixture) -> None:
+def test_leaks_without_connection(url: str, log: pytest.LogCaptureFixture) -> None:
+    """Calls without a connection show no secret."""
     config = Config(api_url=url, token=TOKEN, connect_timeout=0.5, retries=1)
     with using(config):
-        shown = "".join(text for act in (me, lambda: sandbox.set_secret(BOX, "A", SECRET)) for text in told(act()))
+        shown = "".join(
+            text for act in (me, lambda: sandbox.set_secret(BOX, "A", SECRET)) for text in result_texts(act())
+        )
     assert "connect" in shown
     assert leaks(shown + written(log)) == set()
 
 
-def test_what_is_handed_out_is_not_shown() -> None:
+def test_leaks_of_returned_tokens() -> None:
+    """A record with a token hides it and cannot be pickled."""
     with Server(servers.always(reply(json.dumps({"token": TOKEN}).encode()))) as server:
         config = Config(api_url=server.url, token=TOKEN)
         handed = pocketenv.get_terminal_token(config=config).unwrap()
@@ -421,7 +428,8 @@ def test_what_is_handed_out_is_not_shown() -> None:
             pickle.dumps(each)
 
 
-def test_a_new_private_key_is_not_shown() -> None:
+def test_leaks_of_new_private_key() -> None:
+    """A new key pair hides its private key and cannot be pickled."""
     pair = pocketenv.generate_ssh_keys("me").unwrap()
     body = pair.private_key.splitlines()[2]
     shown = "".join(shows(pair))
@@ -470,9 +478,10 @@ def seen_of(result: Result[Any, PocketenvError]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("answer", [None, echo], ids=["well", "wrong"])
-def test_the_password_of_a_url_is_not_shown(
+def test_leaks_of_url_password(
     answer: servers.Answer | None, platform: local.Platform, log: pytest.LogCaptureFixture
 ) -> None:
+    """The password of a URL is shown nowhere."""
     with contextlib.ExitStack() as stack:
         config = Config(
             api_url=platform.url,
@@ -507,7 +516,8 @@ def test_the_password_of_a_url_is_not_shown(
     ],
     ids=str,
 )
-def test_a_step_with_the_password_of_a_url_shows_none_and_is_not_pickled(step: Any) -> None:
+def test_leaks_of_step_with_url_password(step: Any) -> None:
+    """A step masks the password of a URL and cannot be pickled."""
     shown = "".join((str(step), repr(step), as_curl(step), *shows(explain(step))))
     assert "***@127.0.0.1:1/app.git" in shown
     assert PASSWORD not in shown
@@ -533,7 +543,8 @@ def reachable(start_at: object) -> list[object]:
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_no_request_response_or_exception_of_the_libraries_hangs_on_a_failure(answer: servers.Answer) -> None:
+def test_failure_refers_to_no_request(answer: servers.Answer) -> None:
+    """A Failure refers to no request, response or exception of the HTTP libraries."""
     with Server(answer) as server:
         config = Config(api_url=server.url, token=TOKEN, read_timeout=1, retries=0)
         result = sandbox.set_ssh_keys(BOX, PRIVATE, PUBLIC, config=config)
@@ -547,7 +558,8 @@ def test_no_request_response_or_exception_of_the_libraries_hangs_on_a_failure(an
     assert not any(leaks(each) for each in found if isinstance(each, str))
 
 
-def test_the_traceback_of_a_failure_that_is_unwrapped_leads_to_no_frame_that_held_the_token() -> None:
+def test_unwrap_traceback_without_senders() -> None:
+    """The traceback of an unwrapped Failure has no frame with the token."""
     result = get_sandbox("x", config=Config(api_url="http://127.0.0.1:1", token=TOKEN, retries=0))
     with pytest.raises(UnwrapFailedError) as raised:
         result.unwrap()
@@ -575,7 +587,8 @@ print(box | exec("true", token="wrong"))
 """
 
 
-def test_nothing_is_printed_by_a_program_nor_by_the_platform_that_it_uses() -> None:
+def test_leaks_of_program_and_platform() -> None:
+    """Neither a program nor its platform prints a secret."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -71,7 +71,8 @@ def box(environment: dict[str, str]) -> Sandbox:
     return (create("my-box") | start).unwrap()
 
 
-def test_a_secret_is_in_the_environment_after_the_next_start(box: Sandbox) -> None:
+def test_set_secret_after_next_start(box: Sandbox) -> None:
+    """A secret is in the environment after the next start."""
     stored = (box | set_secret("API_KEY", SECRET)).unwrap()
     assert (box | exec("printenv API_KEY")).unwrap().exit_code == 1
     assert (box | start | exec("printenv API_KEY")).unwrap().stdout == f"{SECRET}\n"
@@ -82,7 +83,8 @@ def test_a_secret_is_in_the_environment_after_the_next_start(box: Sandbox) -> No
     assert isinstance((box | delete_secret(stored.id)).failure(), ApiError)
 
 
-def test_secrets_come_in_pages(box: Sandbox) -> None:
+def test_list_secrets_pages(box: Sandbox) -> None:
+    """`list_secrets` returns pages."""
     for number in range(5):
         (box | set_secret(f"S{number}", "x")).unwrap()
     pages = [(box | list_secrets(limit=2, offset=offset)).unwrap() for offset in (0, 2, 4)]
@@ -90,7 +92,8 @@ def test_secrets_come_in_pages(box: Sandbox) -> None:
     assert {secret.name for page in pages for secret in page} == {f"S{number}" for number in range(5)}
 
 
-def test_keys_are_stored_and_come_back_masked(box: Sandbox) -> None:
+def test_set_ssh_keys_masked(box: Sandbox) -> None:
+    """Keys are stored and returned masked."""
     assert isinstance((box | get_ssh_keys).failure(), ApiError)
     key = (box | set_ssh_keys(PRIVATE, PUBLIC)).unwrap()
     assert key.public_key == PUBLIC
@@ -98,12 +101,13 @@ def test_keys_are_stored_and_come_back_masked(box: Sandbox) -> None:
     (box | start).unwrap()
     # A start writes the keys after its answer.
     assert eventually(lambda: (box | exec("cat ~/.ssh/id_*[!b]")).unwrap().stdout.strip() == PRIVATE.strip(), 30)
-    held = (box | set_tailscale_auth_key(TAILSCALE)).unwrap()
-    assert held.auth_key == "tskey-auth-" + "*" * (len(TAILSCALE) - 14) + "ijk"
-    assert (box | get_tailscale_auth_key) == Success(held)
+    tailscale_key = (box | set_tailscale_auth_key(TAILSCALE)).unwrap()
+    assert tailscale_key.auth_key == "tskey-auth-" + "*" * (len(TAILSCALE) - 14) + "ijk"
+    assert (box | get_tailscale_auth_key) == Success(tailscale_key)
 
 
-def test_a_backup_puts_a_directory_back(box: Sandbox) -> None:
+def test_restore_backup_restores_directory(box: Sandbox) -> None:
+    """`restore_backup` restores the directory of the backup."""
     (box | exec("mkdir d && echo one > d/a")).unwrap()
     assert (box | create_backup("/workspace/d", description="mine", ttl=3600)) == Success(None)
     assert (box | create_backup("/no/such/directory")) == Success(None)
@@ -120,7 +124,8 @@ def test_a_backup_puts_a_directory_back(box: Sandbox) -> None:
     assert isinstance((create(provider="daytona")("x") | create_backup("/workspace")).failure(), NotSupported)
 
 
-def test_ports_are_exposed_listed_and_closed(box: Sandbox) -> None:
+def test_expose_lists_and_closes(box: Sandbox) -> None:
+    """Exposed ports are listed until they are closed."""
     url = (box | expose(8080, description="web")).unwrap()
     assert [(port.port, port.description, port.preview_url) for port in (box | list_ports).unwrap()] == [
         (8080, "web", url)
@@ -132,7 +137,8 @@ def test_ports_are_exposed_listed_and_closed(box: Sandbox) -> None:
     assert (box | unexpose(1024) | list_ports) == Success([])
 
 
-def test_a_sandbox_lives_and_dies(box: Sandbox) -> None:
+def test_delete_after_stop(box: Sandbox) -> None:
+    """A stopped sandbox runs no command, and a deleted one is not found."""
     assert box.status is Status.RUNNING
     assert (box | stop).unwrap().status is Status.STOPPED
     assert isinstance((box | exec("true")).failure(), ApiError)
@@ -142,7 +148,8 @@ def test_a_sandbox_lives_and_dies(box: Sandbox) -> None:
     assert get_sandbox(box.id) == get_sandbox(box.name) == Success(None)
 
 
-def test_who_is_who_and_what_is_whose(box: Sandbox) -> None:
+def test_get_profile_and_owned_sandboxes(box: Sandbox) -> None:
+    """Profiles have a did and a handle, and the lists of sandboxes have pages."""
     mine = me().unwrap()
     assert get_profile(mine.did) == get_profile(mine.handle) == Success(mine)
     assert list_sandboxes_by_actor(mine.did, limit=1).unwrap()[0].id == box.id
@@ -151,7 +158,8 @@ def test_who_is_who_and_what_is_whose(box: Sandbox) -> None:
     assert first[0] != second[0]
 
 
-def test_waiting_looks_until_the_sandbox_runs_or_the_time_is_over() -> None:
+def test_wait_until_running_or_timeout() -> None:
+    """A wait ends when the sandbox runs or at the timeout."""
     with local.platform(boot_delay=3) as slow, using(Config(api_url=slow.url, token=slow.token)):
         waiting = create("slow", provider="modal").unwrap()
         assert (waiting | wait_until_running(timeout=0.1)) == Failure(WaitTimeout(0.1, "INITIALIZING"))
@@ -160,7 +168,8 @@ def test_waiting_looks_until_the_sandbox_runs_or_the_time_is_over() -> None:
         assert (waiting | wait_until_running(timeout=0)).unwrap().status is Status.RUNNING
 
 
-def test_looking_is_quick_at_first_and_costs_about_one_call_a_second_over_a_minute() -> None:
+def test_delays_short_at_first() -> None:
+    """Pauses are short at first, and about a second on average over a minute."""
     waited, looks = 0.0, 0
     for delay in delays():
         waited += delay
@@ -202,19 +211,19 @@ BAD: dict[str, tuple[Step[Sandbox, object], str]] = {
 
 @pytest.mark.parametrize(("step", "field"), BAD.values(), ids=BAD)
 @pytest.mark.usefixtures("environment")
-def test_a_value_that_cannot_be_right_is_named_before_anything_is_sent(
-    step: Step[Sandbox, object], field: str, platform: local.Platform
-) -> None:
+def test_steps_invalid_values(step: Step[Sandbox, object], field: str, platform: local.Platform) -> None:
+    """A step names an invalid value and sends nothing."""
     before = len(platform.calls)
-    found = (Sandbox(id="3f", name="n") | step).failure()
-    assert isinstance(found, InvalidInput)
-    assert found.field == field
-    assert not any(secret in f"{found}{found!r}" for secret in ("top-secret", BODY, "tskey-api"))
+    error = (Sandbox(id="3f", name="n") | step).failure()
+    assert isinstance(error, InvalidInput)
+    assert error.field == field
+    assert not any(secret in f"{error}{error!r}" for secret in ("top-secret", BODY, "tskey-api"))
     assert len(platform.calls) == before
 
 
 @pytest.mark.usefixtures("environment")
-def test_account_functions_check_their_values_too(platform: local.Platform) -> None:
+def test_account_functions_invalid_values(platform: local.Platform) -> None:
+    """The functions of the account name an invalid value and send nothing."""
     before = len(platform.calls)
     results: dict[str, Result[object, Exception]] = {
         "name": create(""),
@@ -232,9 +241,10 @@ def test_account_functions_check_their_values_too(platform: local.Platform) -> N
     assert len(platform.calls) == before
 
 
-def test_nothing_secret_is_seen_on_any_way(
+def test_steps_show_no_secret(
     box: Sandbox, environment: dict[str, str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """No result, pickle, traceback or log of a step shows a secret."""
     token = environment["POCKETENV_TOKEN"]
     dead = Config(api_url="http://127.0.0.1:1", token=token, retries=0)
     seen: list[object] = []
@@ -263,7 +273,8 @@ def test_nothing_secret_is_seen_on_any_way(
     assert not [needle[:8] for needle in needles if needle in shown]
 
 
-def test_no_request_with_its_headers_hangs_on_a_failure() -> None:
+def test_failure_refers_to_no_request() -> None:
+    """A Failure refers to no request or exception of the HTTP library."""
     dead = Config(api_url="http://127.0.0.1:1", token="token-0123456789", retries=0)
     error = get_sandbox("x", config=dead).failure()
     assert isinstance(error, TransportError)

@@ -112,7 +112,7 @@ def never(_: object) -> Any:
 # The listed requests are those that are sent
 
 
-def told_of(platform: local.Platform, before: int) -> list[str]:
+def calls_since(platform: local.Platform, before: int) -> list[str]:
     calls = [name for name, _ in list(platform.calls)[before:]]
     return ["/cp/" if name.startswith("/cp/") else name.removeprefix("io.pocketenv.") for name in calls]
 
@@ -162,13 +162,14 @@ TRUE_TO_LIFE: list[Step[str, Any]] = [
 
 
 @pytest.mark.parametrize("pipeline", TRUE_TO_LIFE, ids=repr)
-def test_what_is_told_is_what_is_sent(
+def test_explain_equals_run(
     pipeline: Step[str, Any],
     environment: dict[str, str],
     platform: local.Platform,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The listed requests are those that a run sends."""
     assert environment
     monkeypatch.chdir(tmp_path)
     # A small archive travels in a line, and what is explained is how a large one does.
@@ -177,14 +178,15 @@ def test_what_is_told_is_what_is_sent(
     explanation = explain(pipeline, "my-box")
     before = len(platform.calls)
     pipeline("my-box")
-    sent = told_of(platform, before)
+    sent = calls_since(platform, before)
     assert methods(explanation) == sent
     assert len(explanation) == len(explanation.requests) == len(sent)
 
 
-def test_a_copy_between_sandboxes_is_told_as_it_is_sent(
+def test_explain_copy_to(
     environment: dict[str, str], platform: local.Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The listed requests of a copy between sandboxes are those that a run sends."""
     assert environment
     monkeypatch.setattr(departure, "SMALL", -1)
     one, other = (create("one") | start).unwrap(), (create("other") | start).unwrap()
@@ -193,11 +195,12 @@ def test_a_copy_between_sandboxes_is_told_as_it_is_sent(
         explanation = explain(copied, one)
         before = len(platform.calls)
         assert isinstance(one | copied, Success)
-        assert methods(explanation) == told_of(platform, before)
+        assert methods(explanation) == calls_since(platform, before)
         assert one.id in str(explanation)
 
 
-def test_the_bodies_and_queries_are_those_that_are_sent(environment: dict[str, str]) -> None:
+def test_explain_bodies(environment: dict[str, str]) -> None:
+    """The bodies and queries are those that a run sends."""
     assert environment
     made = create(description='it\'s "so"', topics=["a", "b"])
     first, second, third, *_ = explain(made, "my-box").requests
@@ -220,8 +223,8 @@ def test_the_bodies_and_queries_are_those_that_are_sent(environment: dict[str, s
         "/xrpc/io.pocketenv.sandbox.getSandbox?id=‹SANDBOX_ID›",
         None,
     )
-    (found,) = explain(get_sandbox, "a/b&c").requests
-    assert found.path.endswith("getSandbox?id=a%2Fb%26c")
+    (request,) = explain(get_sandbox, "a/b&c").requests
+    assert request.path.endswith("getSandbox?id=a%2Fb%26c")
     assert explain(stop, BOX).requests[0].body is None
     assert explain(start, BOX).requests[0].body == "{}"
 
@@ -230,7 +233,8 @@ def test_the_bodies_and_queries_are_those_that_are_sent(environment: dict[str, s
 @pytest.mark.parametrize(
     "name", sorted(name for name in OPERATIONS if not name.startswith("iter_") and name not in UNSUPPORTED)
 )
-def test_each_operation_is_explained_without_a_failure(name: str) -> None:
+def test_explain_each_operation(name: str) -> None:
+    """Each operation has requests and no Failure."""
     made = getattr(sandbox, name)(*OPERATIONS[name], **NAMED.get(name, {}))
     is_of_a_job = getattr(sandbox, name).accepts is Job if name != "sh" else False
     for target in (Job(BOX, "job-1") if is_of_a_job else BOX, None):
@@ -258,7 +262,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("pipeline", [*STEPS, *TRUE_TO_LIFE], ids=repr)
-def test_nothing_is_sent_or_read_and_no_token_is_needed(pipeline: Step[Any, Any]) -> None:
+def test_explain_no_side_effects(pipeline: Step[Any, Any]) -> None:
+    """Explaining sends and reads nothing, needs no token and shows no secret."""
     watched: list[object] = []
     with observing(watched.append):
         explanation = explain(pipeline)
@@ -269,7 +274,8 @@ def test_nothing_is_sent_or_read_and_no_token_is_needed(pipeline: Step[Any, Any]
 
 
 @pytest.mark.usefixtures("alone")
-def test_no_function_of_the_program_is_called() -> None:
+def test_explain_calls_no_function() -> None:
+    """No function of the program is called."""
     explanation = explain(
         create
         | when(never, start)
@@ -280,7 +286,7 @@ def test_no_function_of_the_program_is_called() -> None:
         "my-box",
     )
     text = str(explanation)
-    for told in (
+    for note in (
         "if never returns True",
         "up to 5 times, while it fails with PocketenvError",
         "until it runs, for 7 s at the most",
@@ -288,7 +294,7 @@ def test_no_function_of_the_program_is_called() -> None:
         "only if that fails",
         "where the step fails with PocketenvError",
     ):
-        assert told in text
+        assert note in text
     assert [request.notes for request in explanation.requests if "exec" in request.path] == [
         (),
         ("only if that fails",),
@@ -297,7 +303,8 @@ def test_no_function_of_the_program_is_called() -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_the_configuration_and_the_credentials_of_the_surroundings_are_not_looked_at() -> None:
+def test_explain_ignores_environment() -> None:
+    """The Config and the credentials of the environment are not read."""
     at_home = Config(api_url="local")
     own = create(provider="e2b", config=at_home) | tap(set_secret("A", "b", config=at_home))
     explanation = explain(own | exec("true", timeout=3, config=at_home), "my-box")
@@ -305,7 +312,8 @@ def test_the_configuration_and_the_credentials_of_the_surroundings_are_not_looke
     assert "with the credentials for the provider from the environment, if any" in str(explanation)
 
 
-def test_files_are_neither_read_nor_written(tmp_path: Path) -> None:
+def test_explain_files(tmp_path: Path) -> None:
+    """Files are neither read nor written."""
     (tmp_path / "secret.txt").write_text(SECRET, encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     both = explain(upload(tmp_path, "a") | download("a", tmp_path / "new"), BOX)
@@ -314,7 +322,8 @@ def test_files_are_neither_read_nor_written(tmp_path: Path) -> None:
     assert leaks(str(both)) == set()
 
 
-def test_a_lease_around_it_does_not_take_the_imagined_sandboxes_for_its_own(environment: dict[str, str]) -> None:
+def test_explain_inside_managed(environment: dict[str, str]) -> None:
+    """`managed` does not count the fake platform's sandboxes as its own."""
     assert environment
 
     @step(str)
@@ -326,7 +335,8 @@ def test_a_lease_around_it_does_not_take_the_imagined_sandboxes_for_its_own(envi
     assert get_sandbox("my-box") == Success(None)
 
 
-def test_what_is_in_use_around_it_changes_nothing() -> None:
+def test_explain_inside_using() -> None:
+    """The Config of an enclosing `using` changes nothing."""
     plain = explain(create | exec("true", timeout=3), "my-box")
     with using(Config(api_url="local", token="other", public_key="00" * 32, read_timeout=-1)):
         assert explain(create | exec("true", timeout=3), "my-box") == plain
@@ -336,7 +346,7 @@ def test_what_is_in_use_around_it_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "told"),
+    ("pipeline", "expected"),
     [
         (create, "‹NAME›"),
         (managed(start), "‹NAME›"),
@@ -347,11 +357,13 @@ def test_what_is_in_use_around_it_changes_nothing() -> None:
     ],
     ids=repr,
 )
-def test_a_target_that_is_not_given_has_a_stand_in(pipeline: Step[Any, Any], told: str) -> None:
-    assert told in str(explain(pipeline))
+def test_explain_stand_ins(pipeline: Step[Any, Any], expected: str) -> None:
+    """A missing target has a stand-in."""
+    assert expected in str(explain(pipeline))
 
 
-def test_steps_that_send_nothing_are_explained_too() -> None:
+def test_explain_no_requests() -> None:
+    """Steps that send no request are explained too."""
     assert str(explain(check | lines)) == "check()\nlines()\nno requests; nothing was sent."
     assert (len(explain(identity)), bool(explain(identity))) == (0, True)
     assert str(explain(check, ExecResult("", "", 3))).startswith(
@@ -364,14 +376,16 @@ def counted(number: int) -> Result[int, PocketenvError]:
     return Success(number)
 
 
-def test_a_target_without_a_stand_in_has_to_be_given() -> None:
+def test_explain_missing_target() -> None:
+    """A missing target of a type without a stand-in raises TypeError."""
     with pytest.raises(TypeError, match="the step takes a int: pass one as the target"):
         explain(counted)
     assert len(explain(counted, 3)) == 0
 
 
 @pytest.mark.parametrize("target", [3, b"a", ["a"], Success(3)])
-def test_a_target_of_another_type_raises_what_calling_raises(target: Any) -> None:
+def test_explain_wrong_target(target: Any) -> None:
+    """A target of a wrong type raises the same TypeError as a run."""
     pipelines: list[Step[Any, Any]] = [start(), tap(start), create(), managed(start), ephemeral(start)]
     for pipeline in pipelines:
         with pytest.raises(TypeError) as called:
@@ -381,7 +395,8 @@ def test_a_target_of_another_type_raises_what_calling_raises(target: Any) -> Non
         assert str(explained.value) == str(called.value)
 
 
-def test_only_steps_are_explained() -> None:
+def test_explain_wrong_argument() -> None:
+    """An argument that is not a step raises TypeError."""
     badly: Any = explain
     for each in (exec, expose):
         with pytest.raises(TypeError, match=f"{each.__name__} needs arguments: write"):
@@ -396,7 +411,8 @@ def test_only_steps_are_explained() -> None:
             badly(wrong)
 
 
-def test_a_failure_passes_every_step_by() -> None:
+def test_explain_failed_target() -> None:
+    """Every step is skipped for a failed target."""
     failed: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
     explanation = explain(start | tap(stop), failed)
     assert len(explanation) == 0
@@ -405,7 +421,8 @@ def test_a_failure_passes_every_step_by() -> None:
     assert "the step before returned no sandbox" in str(explain(start, missing))
 
 
-def test_a_failure_that_is_sure_is_told_once_where_it_comes() -> None:
+def test_explain_certain_failure() -> None:
+    """A certain Failure is noted once, at its step."""
     explanation = explain(create | tap(expose(80)) | start, "my-box")
     assert str(explanation).count("is a Failure here: port: Expected `int` >= 1025") == 1
     assert methods(explanation)[-1] == "sandbox.putPreferences"
@@ -415,13 +432,15 @@ def test_a_failure_that_is_sure_is_told_once_where_it_comes() -> None:
     assert "is a Failure here: delay" in str(explain(retrying(start, delay=-1), BOX))
 
 
-def test_both_ways_are_told_where_the_first_is_sure_to_fail() -> None:
+def test_explain_or_else_certain_failure() -> None:
+    """The alternative is explained if the first step is certain to fail."""
     explanation = explain(or_else(expose(80), exec("true")), BOX)
     assert methods(explanation) == ["sandbox.exec"]
     assert "is skipped" not in str(explanation)
 
 
-def test_what_would_come_after_a_failure_changes_nothing_for_what_follows() -> None:
+def test_explain_or_else_alternative() -> None:
+    """The alternative does not change what is explained for later steps."""
     explanation = explain(create | or_else(start, tap(delete) | tap(create_other)) | sandbox.refresh | start, "my-box")
     assert "Failure" not in str(explanation)
     assert explanation.requests[-1].path.endswith("id=‹SANDBOX_ID›")
@@ -447,7 +466,8 @@ def twice(target: Any, step: Step[Any, Any]) -> Result[Any, PocketenvError]:
     return Success(target) | step | step
 
 
-def test_a_step_of_somebodys_own_is_run_with_its_requests_noted_and_masked() -> None:
+def test_explain_own_step() -> None:
+    """The caller's own step is run, and its requests are listed and masked."""
     explanation = explain(home_made, BOX)
     first, second = explanation.requests
     assert (first.path, first.body) == (
@@ -458,7 +478,8 @@ def test_a_step_of_somebodys_own_is_run_with_its_requests_noted_and_masked() -> 
     assert "this version does not know the response" in str(explanation)
 
 
-def test_a_combinator_of_somebodys_own_gets_its_steps_without_their_secrets() -> None:
+def test_explain_own_combinator_masked() -> None:
+    """The caller's own combinator gets steps without their secrets."""
     explanation = explain(twice(start | tap(set_secret("A", SECRET))), BOX)
     assert len(explanation) == 8
     assert "***" in str(explanation)
@@ -480,7 +501,8 @@ def locked(
 
 
 @pytest.mark.usefixtures("alone")
-def test_explain_runs_a_combinator_of_the_caller() -> None:
+def test_explain_own_combinator() -> None:
+    """The caller's own combinator is run, and its parts are listed in order."""
     explanation = explain(locked(start, never, "flock"))
     assert [(part.source, part.depth, len(part.requests)) for part in explanation.parts] == [
         ("locked(start(), never, 'flock')", 0, 1),
@@ -493,12 +515,13 @@ def test_explain_runs_a_combinator_of_the_caller() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_explain_of_a_combinator_is_what_it_sends(platform: local.Platform) -> None:
+def test_explain_own_combinator_equals_run(platform: local.Platform) -> None:
+    """The listed requests of the caller's own combinator are those that a run sends."""
     both = create | twice(start | tap(twice(stop)))
     explanation = explain(both, "my-box")
     before = len(platform.calls)
     assert isinstance(both("my-box"), Success)
-    assert methods(explanation) == told_of(platform, before)
+    assert methods(explanation) == calls_since(platform, before)
 
 
 @step(Sandbox)
@@ -508,7 +531,8 @@ def with_a_key(box: Sandbox) -> Result[Sandbox, PocketenvError]:
 
 
 @pytest.mark.usefixtures("alone")
-def test_explain_reads_no_variable_in_a_step_of_the_caller() -> None:
+def test_explain_own_step_variables() -> None:
+    """No environment variable is read in the caller's own step."""
     explanation = explain(with_a_key, BOX)
     assert [part.source for part in explanation.parts] == ["with_a_key()"]
     assert '"value": "‹SEALED_KEY›"' in str(explanation)
@@ -516,7 +540,8 @@ def test_explain_reads_no_variable_in_a_step_of_the_caller() -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_explain_gives_one_unknown_target_one_stand_in() -> None:
+def test_explain_unknown_target() -> None:
+    """An unknown target has one stand-in in all its requests."""
     explanation = explain(create.map(never) | tap(gather(start, tap(stop))) | twice(start), "my-box")
     ids = {name for request in explanation.requests[3:] for _, name in stand_ins(request.path) if name}
     assert ids == {"SANDBOX_ID_2"}
@@ -527,7 +552,8 @@ def failing(_: Sandbox) -> Result[Sandbox, PocketenvError]:
 
 
 @pytest.mark.usefixtures("alone")
-def test_explain_does_not_repeat_a_certain_failure() -> None:
+def test_explain_retrying_certain_failure() -> None:
+    """A certain Failure is noted once, although the step would be retried."""
     fails = step(Sandbox, safe=True)(failing)
     text = str(explain(retrying(fails, 1000, delay=99), BOX))
     assert text.count("is a Failure here") == 1
@@ -535,7 +561,8 @@ def test_explain_does_not_repeat_a_certain_failure() -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_explain_goes_on_after_a_certain_failure() -> None:
+def test_explain_after_certain_failure() -> None:
+    """The steps that handle a certain Failure are explained."""
     fails = step(Sandbox)(failing)
     assert methods(explain(or_else(fails, start) | stop, BOX))[0] == "sandbox.startSandbox"
     assert "# only" not in as_curl(or_else(fails, start), BOX)
@@ -545,14 +572,15 @@ def test_explain_goes_on_after_a_certain_failure() -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_explain_shows_the_release_after_a_failure() -> None:
+def test_explain_release_after_failure() -> None:
+    """The release is listed after a certain Failure."""
     explanation = explain(managed(step(Sandbox)(failing) | start), "my-box")
     *_, last = explanation.parts
     assert (last.source, last.notes) == ("delete()", ("in the end, however the rest goes",))
     assert methods(explanation)[-1] == "sandbox.deleteSandbox"
 
 
-def test_explain_notes_the_pieces_of_a_copy() -> None:
+def test_explain_copy_in_pieces() -> None:
     """A provider that cannot copy gets the archive through commands. Their number depends on its size."""
     explanation = explain(create(provider="e2b") | start | tap(upload("a", "b")) | download("b", "c"), "my-box")
     text = str(explanation)
@@ -562,7 +590,8 @@ def test_explain_notes_the_pieces_of_a_copy() -> None:
     assert "Failure" not in text
 
 
-def test_explain_has_no_deadline() -> None:
+def test_explain_within() -> None:
+    """A deadline does not end the explanation."""
     explanation = explain(within(1e-9, start | wait_until_running | stop), BOX)
     assert "Failure" not in str(explanation)
     assert explanation.parts[0].notes == ("within 1e-09 s",)
@@ -603,7 +632,8 @@ def secret_steps() -> Iterator[Step[Any, Any]]:
 
 
 @pytest.mark.parametrize("made", list(secret_steps()), ids=lambda made: repr(made)[:60])
-def test_no_secret_is_told(made: Step[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_hides_secrets(made: Step[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither an explanation nor its script shows a secret."""
     for name in ("LEAK_SECRET", "E2B_API_KEY", "DAYTONA_API_KEY", "POCKETENV_TOKEN"):
         monkeypatch.setenv(name, SECRET)
     monkeypatch.setenv("LEAK_PRIVATE", PRIVATE)
@@ -615,33 +645,38 @@ def test_no_secret_is_told(made: Step[Any, Any], monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("made", [each for each in secret_steps() if repr(each).startswith("set_")], ids=lambda _: "")
-def test_no_secret_is_in_the_step_that_is_run(made: Step[Any, Any]) -> None:
+def test_masked_hides_secrets(made: Step[Any, Any]) -> None:
+    """The arguments of the step that is run contain no secret."""
     assert isinstance(made, Applied)
     args, kwargs = masked(made)
     assert not any(leaks(value) for value in (*args, *kwargs.values()) if isinstance(value, str))
     assert not any(isinstance(value, FromEnv) for value in (*args, *kwargs.values()))
 
 
-def test_what_the_step_shows_is_shown() -> None:
+def test_explain_shows_variables() -> None:
+    """Values that the step shows are shown."""
     text = str(explain(create(env={"STAGE": "test"}) | sandbox.set_variable("A", "value-of-a"), "my-box"))
     assert '"name": "STAGE", "value": "test"' in text
     assert '"name": "A", "value": "value-of-a"' in text
 
 
-def test_each_secret_has_a_stand_in_of_its_own() -> None:
+def test_explain_secret_stand_ins() -> None:
+    """Each secret has its own stand-in."""
     made = create(secrets={"A": "1", "B": "2"}) | tap(sandbox.set_file("/a", "3")) | sandbox.set_file("/b", "4")
     text = str(explain(made, "my-box"))
     for name in ("SEALED_A", "SEALED_B", "SEALED_CONTENT", "SEALED_CONTENT_2"):
         assert text.count(f"‹{name}›") == 1
 
 
-def test_any_text_may_be_in_it() -> None:
+def test_explain_odd_strings() -> None:
+    """Escapes and stand-ins in the program's strings are no Failure."""
     described = Sandbox(id="3f2a", name="calm-otter", topics=("a", "‹b›"), description="\\u0000 %00 ‹NAME›")
     for made in (exec("printf '\\u0000 %00'"), start | sandbox.rename("\\u0000"), sandbox.refresh):
         assert "Failure" not in str(explain(made, described))
 
 
-def test_what_the_program_says_itself_is_not_taken_for_made_up() -> None:
+def test_explain_random_look_alikes() -> None:
+    """A string of the program is kept, although it resembles a random name."""
     mark = f"pocketenv-{'0f' * 16}"
     assert mark in str(explain(exec(f"echo {mark}"), BOX))
     made = explain(spawn("true"), BOX).requests[0].body
@@ -656,7 +691,8 @@ sequences = st.lists(st.sampled_from([each for each in STEPS if name_of(each) no
 
 @given(sequences, st.sampled_from([None, BOX, Success(BOX), Failure(NotLoggedIn())]))
 @settings(max_examples=examples(60), deadline=None)
-def test_an_explanation_is_a_value(steps: list[Step[Any, Any]], target: Any) -> None:
+def test_explanation_value(steps: list[Step[Any, Any]], target: Any) -> None:
+    """Equal steps and targets have equal explanations, which can be hashed and pickled."""
     made: Step[Any, Any] = identity
     for each in steps:
         made = made | tap(each)
@@ -671,7 +707,8 @@ def test_an_explanation_is_a_value(steps: list[Step[Any, Any]], target: Any) -> 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.data())
 @settings(max_examples=examples(15), deadline=None)
-def test_whatever_the_arguments_are_it_is_explained(name: str, data: st.DataObject) -> None:
+def test_explain_any_arguments(name: str, data: st.DataObject) -> None:
+    """Any arguments of an operation can be explained."""
     made = data.draw(arguments(name)).step
     explanation = explain(made)
     assert explain(made) == explanation
@@ -679,7 +716,8 @@ def test_whatever_the_arguments_are_it_is_explained(name: str, data: st.DataObje
     f"{explanation}{explanation!r}{as_curl(made)}".encode()
 
 
-def test_it_is_printed_with_long_texts_cut() -> None:
+def test_explanation_long_strings() -> None:
+    """Long strings are truncated when an explanation is printed."""
     explanation = explain(exec(f"echo {'x' * 1199}"), BOX)
     assert re.search(r"-c \$'echo xxx.*… ‹1,\d{3} characters›", str(explanation))
     assert f"echo {'x' * 1199}" in (explanation.requests[0].body or "")
@@ -701,18 +739,20 @@ class _Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_text_that_turns_a_line_round_is_written_out_and_means_the_same() -> None:
+def test_explanation_bidi_controls() -> None:
+    """Characters that reverse a line are escaped and keep their meaning."""
     text = "é\u202egnp.exe\u2066 \x9b31m\x7f\u2028"
     made = sandbox.set_variable("NAME", text)
     explanation = explain(made, BOX)
     html = explanation._repr_html_()  # pyright: ignore[reportPrivateUsage]
-    told = str(explanation) + html + as_curl(made, BOX)
-    assert not set(told) & set("\u202e\u2066\x9b\x7f\u2028")
-    assert told.count("é\\u202egnp.exe") >= 3
+    shown = str(explanation) + html + as_curl(made, BOX)
+    assert not set(shown) & set("\u202e\u2066\x9b\x7f\u2028")
+    assert shown.count("é\\u202egnp.exe") >= 3
     assert msgspec.json.decode(explanation.requests[0].body or "")["variable"]["value"] == text
 
 
-def test_in_a_notebook_it_is_a_table_with_all_text_escaped() -> None:
+def test_explanation_html() -> None:
+    """A notebook shows a table whose strings are escaped."""
     html = explain(start | exec("<script>alert('&')</script>"), BOX)._repr_html_()  # pyright: ignore[reportPrivateUsage]  # as notebooks do
     parser = _Balanced()
     parser.feed(html)
@@ -728,7 +768,8 @@ def test_in_a_notebook_it_is_a_table_with_all_text_escaped() -> None:
 
 @pytest.mark.contract
 @pytest.mark.parametrize("name", sorted(FakePlatform.methods))
-def test_what_the_imagined_platform_answers_is_what_the_contract_says(name: str) -> None:
+def test_fake_platform_contract(name: str) -> None:
+    """The responses of the fake platform follow the contract."""
     assert f"io.pocketenv.{name}" in contract.methods()
     declared = contract.given(f"io.pocketenv.{name}")
     platform = FakePlatform()
@@ -760,7 +801,8 @@ KNOWN: dict[str, set[str]] = {
 }
 
 
-def test_every_method_that_is_used_is_answered() -> None:
+def test_fake_platform_methods() -> None:
+    """The fake platform answers every method that is used."""
     used = {
         name
         for made in [*STEPS, *TRUE_TO_LIFE]
@@ -770,7 +812,8 @@ def test_every_method_that_is_used_is_answered() -> None:
     assert used <= set(FakePlatform.methods)
 
 
-def test_a_sandbox_is_as_it_was_put() -> None:
+def test_fake_platform_status() -> None:
+    """A sandbox of the fake platform keeps the status of its last step."""
     states: list[Status] = []
 
     @step(Sandbox)
@@ -802,7 +845,8 @@ def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_the_script_does_what_the_pipeline_does() -> None:
+def test_as_curl_equals_run() -> None:
+    """The script does what the pipeline does."""
     ci = create(env={"STAGE": "it's"}) | start | wait_until_running | exec('echo "$STAGE" >made; cat made', ["made"])
     ran = run(as_curl(ci, "my-box"))
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -823,7 +867,8 @@ def test_as_curl_copy_through_commands(provider: str, copy: Step[Sandbox, object
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_secrets_are_taken_from_variables_and_sealed() -> None:
+def test_as_curl_secrets() -> None:
+    """The script reads secrets from environment variables and seals them."""
     made = create(secrets={"API_KEY": SECRET}) | tap(set_secret("OTHER", SECRET)) | sandbox.delete_secret("OTHER")
     script = as_curl(made | start | exec("true", env={"MORE": from_env("GIVEN"), "B": "$x"}, timeout=9), "my-box")
     assert leaks(script) == set()
@@ -852,7 +897,8 @@ def test_as_curl_value_of_the_environment(provider: str) -> None:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_a_secret_may_have_the_name_of_a_variable_of_the_script() -> None:
+def test_as_curl_variable_names() -> None:
+    """A secret may have the name of a variable of the script."""
     for number, name in enumerate(("api", "answer", "UUID_OF_MINE", "RANDOM_HEX_A")):
         made = create(secrets={"api": SECRET}) | start | exec('printf "$api $A"', env={"A": from_env(name)})
         ran = run(as_curl(made, f"box-{number}"), **{"api": SECRET, name: SECRET})
@@ -862,7 +908,8 @@ def test_a_secret_may_have_the_name_of_a_variable_of_the_script() -> None:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_what_only_an_answer_tells_is_kept_for_what_comes_behind() -> None:
+def test_as_curl_response_values() -> None:
+    """The script keeps values of a response for later requests."""
     web = sandbox.set_service("it's $web", "sleep 99")
     ran = run(as_curl(create | start | tap(web) | tap(sandbox.stop_service("it's $web")) | sandbox.spawn("true"), "b"))
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -873,7 +920,8 @@ def test_what_only_an_answer_tells_is_kept_for_what_comes_behind() -> None:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_directories_travel_with_the_script(tmp_path: Path) -> None:
+def test_as_curl_directories(tmp_path: Path) -> None:
+    """The script copies directories to a sandbox and back."""
     there, back = tmp_path / "it's there", tmp_path / "and back"
     there.mkdir()
     (there / "file").write_text("content", encoding="utf-8")
@@ -884,7 +932,8 @@ def test_directories_travel_with_the_script(tmp_path: Path) -> None:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_a_script_stops_at_a_directory_that_is_not_there(tmp_path: Path) -> None:
+def test_script_missing_directory(tmp_path: Path) -> None:
+    """The script stops at a missing directory."""
     is_a_file = tmp_path / "file"
     is_a_file.write_text("content", encoding="utf-8")
     for number, copy in enumerate([upload(is_a_file, "a"), upload(tmp_path / "none", "a"), download("a", is_a_file)]):
@@ -897,7 +946,8 @@ def test_a_script_stops_at_a_directory_that_is_not_there(tmp_path: Path) -> None
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_a_script_stops_at_what_is_refused() -> None:
+def test_as_curl_refused_request() -> None:
+    """The script stops at a refused request."""
     assert isinstance(create("my-box"), Success)
     ran = run(as_curl(create | start, "my-box"))
     assert ran.returncode != 0
@@ -906,7 +956,8 @@ def test_a_script_stops_at_what_is_refused() -> None:
 
 @needs_curl
 @pytest.mark.usefixtures("environment")
-def test_what_comes_only_after_a_failure_is_a_comment() -> None:
+def test_as_curl_or_else_comment() -> None:
+    """Requests that follow only after a Failure are comments."""
     script = as_curl(create | start | or_else(exec("echo first"), exec("echo\nsecond")), "my-box")
     ran = run(script)
     assert "first" in ran.stdout
@@ -919,7 +970,8 @@ def test_what_comes_only_after_a_failure_is_a_comment() -> None:
 @pytest.mark.parametrize(
     "text", ["'; touch made; '", "$(touch made)", "`touch made`", "\n touch made \n", "a\u2028touch made"]
 )
-def test_no_text_of_a_pipeline_is_run_by_the_shell_that_runs_the_script(text: str, tmp_path: Path) -> None:
+def test_as_curl_shell_injection(text: str, tmp_path: Path) -> None:
+    """The shell that runs the script runs no string of the pipeline."""
     made = exec(text, [text], cwd=text) | tap(check)
     script = as_curl(tap(upload(text, "a")) | tap(download("a", f"-{text}")) | made, Sandbox(id=text, name=text))
     checked = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
@@ -938,7 +990,8 @@ def test_no_text_of_a_pipeline_is_run_by_the_shell_that_runs_the_script(text: st
     assert not (tmp_path / "made").exists()
 
 
-def test_a_script_has_only_what_it_uses() -> None:
+def test_as_curl_used_functions() -> None:
+    """The script has only the functions and variables that it uses."""
     simple = as_curl(stop, BOX)
     assert "python3" not in simple
     assert "storage" not in simple

@@ -58,7 +58,8 @@ def secured(authority: trustme.CA) -> Server:
 # How many are kept
 
 
-def test_configs_of_one_url_share_a_connection() -> None:
+def test_connection_shared_by_configs() -> None:
+    """Configs with one URL share a connection."""
     with Server(servers.ordinary) as server:
         for number in range(40):
             config = Config(
@@ -68,7 +69,8 @@ def test_configs_of_one_url_share_a_connection() -> None:
         assert server.connections == 1
 
 
-def test_configs_of_other_urls_are_bounded() -> None:
+def test_routes_upper_bound() -> None:
+    """The number of routes is bounded, and so are their connections."""
     with ExitStack() as stack:
         made = [stack.enter_context(Server(servers.ordinary)) for _ in range(3 * transport.MOST_ROUTES)]
         before = descriptors()
@@ -81,7 +83,8 @@ def test_configs_of_other_urls_are_bounded() -> None:
         assert kept == set(transport._routes.values())
 
 
-def test_the_route_used_last_is_kept() -> None:
+def test_routes_keep_last_used() -> None:
+    """The route that was used last is kept."""
     with ExitStack() as stack:
         first, *others = (stack.enter_context(Server(servers.ordinary)) for _ in range(2 * transport.MOST_ROUTES))
         for server in others:
@@ -90,7 +93,8 @@ def test_the_route_used_last_is_kept() -> None:
         assert first.connections == 1
 
 
-def test_a_route_that_is_dropped_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_dropped_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request on a dropped route finishes."""
     monkeypatch.setattr(transport, "MOST_ROUTES", 1)
     with (
         Server(servers.always(reply(RAN, wait=0.5))) as slow,
@@ -105,7 +109,8 @@ def test_a_route_that_is_dropped_finishes(monkeypatch: pytest.MonkeyPatch) -> No
         assert running.result().unwrap().stdout == "hello"
 
 
-def test_an_unused_route_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_close_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unused route is closed after a while."""
     monkeypatch.setattr(transport, "UNUSED_SECONDS", 0.0)
     with Server(servers.ordinary) as first, Server(servers.ordinary) as second:
         for server in (first, second):
@@ -114,7 +119,8 @@ def test_an_unused_route_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(get_sandbox("3f2a", config=client(first.url)), Success)
 
 
-def test_transports_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transports_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of transports is bounded."""
     monkeypatch.setattr(transport, "MOST_TRANSPORTS", 5)
     with Server(servers.ordinary) as server:
         for number in range(20):
@@ -123,7 +129,8 @@ def test_transports_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(transport._transports) == 5
 
 
-def test_idle_connections_of_a_burst_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_idle_after_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle connections of a burst are closed."""
     with Server(servers.always(reply(RAN, wait=0.3))) as server:
         config = client(server.url)
         with ThreadPoolExecutor(12) as pool:
@@ -139,7 +146,8 @@ def test_idle_connections_of_a_burst_are_closed(monkeypatch: pytest.MonkeyPatch)
         assert [conn for conn in pool_of_urllib3.pool.queue if conn is not None and conn.sock is not None] == []
 
 
-def test_a_tls_context_is_shared(authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_context_shared(authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transports with one CA bundle share a TLS context."""
     read: list[str] = []
     usual = ssl.create_default_context
 
@@ -156,7 +164,8 @@ def test_a_tls_context_is_shared(authority: tuple[trustme.CA, str], monkeypatch:
     assert read == ["once"]
 
 
-def test_tls_contexts_are_bounded(tmp_path: Path) -> None:
+def test_tls_contexts_upper_bound(tmp_path: Path) -> None:
+    """The number of TLS contexts is bounded."""
     for number in range(3 * transport.MOST_CONTEXTS):
         path = tmp_path / f"{number}.pem"
         trustme.CA(key_type=trustme.KeyType.ECDSA).cert_pem.write_to_path(path)
@@ -168,7 +177,8 @@ def test_tls_contexts_are_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_that_is_set_later_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_changes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of the proxy variables takes effect with the next request."""
     config = Config(api_url="http://pocketenv.invalid", connect_timeout=5, retries=0)
     with Proxy(servers.always(reply(NO_IMAGES))) as first, Proxy(servers.always(reply(NO_IMAGES))) as second:
         assert isinstance(list_sandboxes(config=config).failure(), TransportError)
@@ -187,9 +197,8 @@ def test_a_proxy_that_is_set_later_is_used(name: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_a_bundle_that_is_set_later_is_used(
-    name: str, authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ca_bundle_changes(name: str, authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of the CA bundle variables takes effect with the next request."""
     with secured(authority[0]) as server:
         assert isinstance(get_sandbox("3f2a", config=client(server.url)).failure(), TransportError)
         monkeypatch.setenv(name, authority[1])
@@ -198,13 +207,15 @@ def test_a_bundle_that_is_set_later_is_used(
         assert isinstance(get_sandbox("3f2a", config=client(server.url)).failure(), TransportError)
 
 
-def test_the_environment_may_be_another_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_other_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`os.environ` may be replaced by another mapping."""
     with Proxy(servers.always(reply(NO_IMAGES))) as proxy:
         monkeypatch.setattr(os, "environ", {**os.environ, "http_proxy": proxy.url})
         assert transport._environment.raw()[0] == proxy.url
 
 
-def test_nothing_is_made_while_nothing_changes() -> None:
+def test_transport_reused() -> None:
+    """An unchanged Config reuses its transport and its route."""
     with Server(servers.ordinary) as server:
         for _ in range(3):
             assert isinstance(get_sandbox("3f2a", config=client(server.url)), Success)

@@ -103,9 +103,10 @@ BROKEN: dict[Fault, tuple[type[PocketenvError], object]] = {
 
 
 @pytest.mark.parametrize(("fault", "error"), BROKEN.items(), ids=repr)
-def test_an_exec_is_one_failure_and_never_sent_twice(
+def test_exec_faults(
     place: local.Platform, box: Sandbox, fault: Fault, error: tuple[type[PocketenvError], object]
 ) -> None:
+    """Each fault is one Failure, and the command is sent once."""
     before = asked(place, EXEC)
     with place.faults.on(EXEC, fault) as planned:
         result = exec(box, "true", config=client(place))
@@ -126,7 +127,8 @@ def test_exec_500(place: local.Platform, box: Sandbox, times: int, error: type[P
 
 
 @pytest.mark.parametrize("fault", [*BROKEN, Refuse(500)], ids=repr)
-def test_a_create_is_never_sent_twice_and_makes_one_sandbox_at_most(place: local.Platform, fault: Fault) -> None:
+def test_create_faults(place: local.Platform, fault: Fault) -> None:
+    """A create is sent once and makes one sandbox at most."""
     before = asked(place, CREATE)
     with place.faults.on(CREATE, fault) as planned:
         assert isinstance(create("other", config=client(place)), Failure)
@@ -153,9 +155,8 @@ def test_a_create_is_never_sent_twice_and_makes_one_sandbox_at_most(place: local
     ],
     ids=repr,
 )
-def test_a_query_is_repeated_until_it_is_answered_and_no_more_often_than_configured(
-    place: local.Platform, box: Sandbox, fault: Fault
-) -> None:
+def test_get_sandbox_transient_faults(place: local.Platform, box: Sandbox, fault: Fault) -> None:
+    """A query is sent again after a transient fault, up to the configured retries."""
     with place.faults.on(LOOK, fault, times=2) as planned:
         assert get_sandbox(box.id, config=client(place, retries=2)).unwrap() is not None
         assert planned.played == 2
@@ -167,9 +168,8 @@ def test_a_query_is_repeated_until_it_is_answered_and_no_more_often_than_configu
 @pytest.mark.parametrize(
     "fault", [Truncated(), Garbage(), Html(), Refuse(500), Refuse(400), Refuse(429, retry_after=3600)], ids=repr
 )
-def test_a_query_whose_answer_would_be_no_better_next_time_is_not_repeated(
-    place: local.Platform, box: Sandbox, fault: Fault
-) -> None:
+def test_get_sandbox_permanent_faults(place: local.Platform, box: Sandbox, fault: Fault) -> None:
+    """A query is not sent again after a permanent fault."""
     with place.faults.on(LOOK, fault) as planned:
         assert isinstance(get_sandbox(box.id, config=client(place)), Failure)
         assert planned.played == 1
@@ -187,7 +187,8 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("broken", BREAKS.values(), ids=BREAKS)
-def test_a_query_whose_body_breaks_off_is_repeated_as_often_as_configured_and_no_procedure_is(broken: Reply) -> None:
+def test_send_truncated_body(broken: Reply) -> None:
+    """A query is sent again after a truncated body, and a procedure is not."""
     with Server(servers.in_turn(broken, broken, Reply(BOX))) as server:
         assert isinstance(get_sandbox("3f2a", config=servers.client(server.url, retries=2)), Success)
         assert server.verbs == ["GET"] * 3
@@ -204,7 +205,8 @@ def test_a_query_whose_body_breaks_off_is_repeated_as_often_as_configured_and_no
         assert server.verbs == ["POST"]
 
 
-def test_a_broken_body_and_other_troubles_use_up_the_same_repetitions() -> None:
+def test_get_sandbox_shared_retries() -> None:
+    """Truncated bodies and other faults use up the same retries."""
     troubles = (reply(b"", 503, {"Retry-After": "0"}), BREAKS["closed in the body"], Reply(then="close"))
     for retries, kind in ((3, Success), (2, Failure)):
         with Server(servers.in_turn(*troubles, Reply(BOX))) as server:
@@ -212,14 +214,16 @@ def test_a_broken_body_and_other_troubles_use_up_the_same_repetitions() -> None:
             assert server.verbs == ["GET"] * (retries + 1)
 
 
-def test_a_body_that_stalls_is_waited_for_once() -> None:
+def test_get_sandbox_stalled_body() -> None:
+    """A stalled body is a timeout, and the query is not sent again."""
     with Server(servers.always(Reply(BOX[:-10]))) as server:
         error = get_sandbox("3f2a", config=servers.client(server.url, retries=3, read_timeout=0.2)).failure()
         assert shape(error) == (TransportError, "timeout")
         assert server.verbs == ["GET"]
 
 
-def test_an_answer_too_large_for_memory_is_refused_and_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send_oversized_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response too large for memory is a Failure, and is not requested again."""
     monkeypatch.setattr("pocketenv_fp.http.transport.LARGEST_ANSWER", 1 << 20)
     fits = json.dumps({"stdout": "x" * (1 << 19), "stderr": "", "exitCode": 0}).encode()
     packed = {"Content-Encoding": "gzip"}
@@ -239,7 +243,8 @@ def test_an_answer_too_large_for_memory_is_refused_and_not_asked_for_again(monke
         assert len(exec(servers.BOX, "true", config=config).unwrap().stdout) == 1 << 19
 
 
-def test_anything_is_repeated_after_a_429_and_done_once(place: local.Platform, box: Sandbox) -> None:
+def test_exec_after_429(place: local.Platform, box: Sandbox) -> None:
+    """A command is sent again after a 429, and runs once."""
     with place.faults.on(EXEC, Refuse(429, retry_after=1), times=1) as planned:
         begun = time.monotonic()
         assert exec(box, "echo ran", config=client(place)).unwrap().stdout == "ran\n"
@@ -247,7 +252,8 @@ def test_anything_is_repeated_after_a_429_and_done_once(place: local.Platform, b
     assert (planned.played, planned.worked) == (1, 1)
 
 
-def test_429s_end_as_rate_limited_with_nothing_done(place: local.Platform, box: Sandbox) -> None:
+def test_exec_repeated_429(place: local.Platform, box: Sandbox) -> None:
+    """Repeated 429s end as RateLimited, and the command does not run."""
     with place.faults.on(EXEC, Refuse(429, retry_after=0)) as planned:
         error = exec(box, "true", config=client(place, retries=2)).failure()
     assert shape(error) == (RateLimited, 0.0)
@@ -255,9 +261,10 @@ def test_429s_end_as_rate_limited_with_nothing_done(place: local.Platform, box: 
 
 
 @pytest.mark.parametrize("before_work", [False, True])
-def test_a_slow_answer_is_waited_for_or_given_up_and_never_asked_for_again(
+def test_exec_slow_response(
     place: local.Platform, box: Sandbox, monkeypatch: pytest.MonkeyPatch, *, before_work: bool
 ) -> None:
+    """A slow response is awaited up to the timeout, and the command is sent once."""
     with place.faults.on(EXEC, Slow(0.2, before_work=before_work)) as planned:
         assert isinstance(exec(box, "true", config=client(place)), Success)
         assert (planned.played, planned.worked) == (1, 1)
@@ -271,7 +278,8 @@ def test_a_slow_answer_is_waited_for_or_given_up_and_never_asked_for_again(
         assert planned.played == 1
 
 
-def test_after_every_fault_the_next_call_works(place: local.Platform, box: Sandbox) -> None:
+def test_exec_after_fault(place: local.Platform, box: Sandbox) -> None:
+    """The next call works after each fault."""
     for fault in BROKEN:
         place.faults.add(EXEC, fault)
         exec(box, "true", config=client(place, retries=0))
@@ -279,7 +287,8 @@ def test_after_every_fault_the_next_call_works(place: local.Platform, box: Sandb
         assert exec(box, "echo on", config=client(place, retries=0)).unwrap().stdout == "on\n"
 
 
-def test_a_dropped_connection_is_left_and_the_next_call_opens_another(place: local.Platform, box: Sandbox) -> None:
+def test_exec_after_dropped_connection(place: local.Platform, box: Sandbox) -> None:
+    """The next call opens a new connection after a dropped one."""
     # Without forgetting the pool in between: its broken connection must not be used again.
     for fault in (Drop(), Drop(reset=True), Cut(), Cut(reset=True)):
         place.faults.add(EXEC, fault)
@@ -287,13 +296,15 @@ def test_a_dropped_connection_is_left_and_the_next_call_opens_another(place: loc
         assert isinstance(exec(box, "true", config=client(place)), Success)
 
 
-def test_what_a_fault_says_is_no_secret(place: local.Platform, box: Sandbox) -> None:
+def test_faults_hide_token(place: local.Platform, box: Sandbox) -> None:
+    """Neither a fault nor its error shows the token."""
     for fault in BROKEN:
         with place.faults.on(EXEC, fault):
             error = exec(box, "true", config=client(place)).failure()
         assert place.token not in f"{error!r}{error}{place.faults!r}{place.faults.seen!r}"
 
 
-def test_any_other_client_meets_them_too(place: local.Platform) -> None:
+def test_faults_other_client(place: local.Platform) -> None:
+    """Other clients get the faults too."""
     with place.faults.on("*", Drop()), pytest.raises(requests.ConnectionError):
         requests.get(f"{place.url}/xrpc/io.pocketenv.sandbox.getSandboxes", timeout=20)

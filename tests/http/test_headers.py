@@ -20,6 +20,7 @@ LINES = st.builds(lambda *parts: "".join(parts), NAMES, SEPARATORS, TEXTS, ENDS)
 
 @given(st.lists(LINES, max_size=5))
 def test_read_headers_equals_http_client(lines: list[str]) -> None:
+    """Any header is read as http.client reads it."""
     data = ("".join(lines) + "\r\n").encode("latin-1")
     own, other = read_headers(file := io.BytesIO(data)), http.client.parse_headers(rest := io.BytesIO(data))
     assert own.items() == other.items()
@@ -30,7 +31,8 @@ def test_read_headers_equals_http_client(lines: list[str]) -> None:
     assert own.get("missing", "another") == "another"
 
 
-def test_read_headers_of_the_platform_is_quick() -> None:
+def test_read_headers_usual() -> None:
+    """The usual headers of the platform are read without http.client."""
     headers = read_headers(io.BytesIO(b'Content-Type: application/json\r\nETag: W/"1"\r\nX: \r\n\r\nbody'))
     assert isinstance(headers, Headers)
     assert headers.items() == [("Content-Type", "application/json"), ("ETag", 'W/"1"'), ("X", "")]
@@ -46,5 +48,6 @@ def test_read_headers_of_the_platform_is_quick() -> None:
     ],
 )
 def test_read_headers_too_long(data: bytes, error: type[Exception]) -> None:
+    """A header with a long line or many lines raises the exception of http.client."""
     with pytest.raises(error):
         read_headers(io.BytesIO(data))

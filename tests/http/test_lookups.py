@@ -61,13 +61,15 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     made.may_answer.set()
 
 
-def test_addresses_numeric_needs_no_thread(names: Names) -> None:
+def test_addresses_numeric(names: Names) -> None:
+    """A numeric address needs no thread."""
     for host in ("127.0.0.1", "::1", "[::1]"):
         assert addresses(host, 80, 1) == [host]
     assert names.asked == []
 
 
-def test_addresses_are_those_of_the_system(names: Names) -> None:
+def test_addresses_from_system(names: Names) -> None:
+    """The addresses are those of the system's resolver, and are not cached."""
     names.table["a.test"] = ["127.0.0.2", "127.0.0.1", "127.0.0.2"]
     assert addresses("a.test", 80, None) == ["127.0.0.2", "127.0.0.1"]
     assert addresses("a.test", 80, None) == ["127.0.0.2", "127.0.0.1"]
@@ -75,14 +77,17 @@ def test_addresses_are_those_of_the_system(names: Names) -> None:
 
 
 @pytest.mark.parametrize("host", ["none.test", "empty.test"])
-def test_addresses_of_an_unknown_name(names: Names, host: str) -> None:
+def test_addresses_unknown_name(names: Names, host: str) -> None:
+    """An unknown name raises `socket.gaierror` each time."""
     for _ in range(2):
         with pytest.raises(socket.gaierror):
             addresses(host, 80, 5)
     assert names.asked == [host, host]
 
 
-def test_addresses_late_hold_one_thread(names: Names) -> None:
+def test_addresses_slow_name(names: Names) -> None:
+    """Many callers that wait for a slow name share one thread."""
+
     def ask(_: int) -> str:
         try:
             return str(addresses("slow.test", 80, 0.05))
@@ -99,7 +104,9 @@ def test_addresses_late_hold_one_thread(names: Names) -> None:
     assert addresses("slow.test", 80, 20) == ["127.0.0.1"]
 
 
-def test_addresses_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that cannot start is a connect error."""
+
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -111,14 +118,16 @@ def test_addresses_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lookups._running == {}  # pyright: ignore[reportPrivateUsage]
 
 
-def test_connect_timeout_bounds_a_look_up(names: Names) -> None:
+def test_connect_timeout_slow_name(names: Names) -> None:
+    """The connect timeout bounds a name look-up."""
     error = get_sandbox("x", config=client("https://slow.test", retries=1)).failure()
     assert isinstance(error, TransportError)
     assert (error.kind, error.maybe_sent) == ("connect", False)
     assert names.asked == ["slow.test"]
 
 
-def test_within_bounds_a_look_up(names: Names) -> None:
+def test_limited_slow_name(names: Names) -> None:
+    """A deadline bounds a name look-up."""
     config = Config(api_url="https://slow.test", token="t", connect_timeout=500, retries=0)
     with limited(1.0):
         error = get_sandbox("x", config=config).failure()
@@ -127,7 +136,8 @@ def test_within_bounds_a_look_up(names: Names) -> None:
     assert names.asked == ["slow.test"]
 
 
-def test_a_look_up_of_a_proxy_is_bounded(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_timeout_slow_proxy_name(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connect timeout bounds the look-up of a proxy."""
     monkeypatch.setenv("HTTPS_PROXY", "http://slow.test:3128")
     error = get_sandbox("x", config=client("https://api.test")).failure()
     assert isinstance(error, TransportError)
@@ -135,7 +145,8 @@ def test_a_look_up_of_a_proxy_is_bounded(names: Names, monkeypatch: pytest.Monke
     assert names.asked == ["slow.test"]
 
 
-def test_each_address_is_tried(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_each_address(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses of a host are tried one after the other."""
     with Server(servers.ordinary) as server, Proxy(servers.ordinary) as proxy:
         names.table["proxy.test"] = ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("127.0.0.1", "proxy.test"))

@@ -83,7 +83,8 @@ def ids(results: Iterator[Result[Secret, PocketenvError]]) -> list[str]:
 
 @given(count=st.integers(0, 60), limit=st.integers(1, 25))
 @settings(deadline=None)
-def test_a_list_that_stays_as_it_is_is_read_once_and_in_order(count: int, limit: int) -> None:
+def test_walk_unchanged_list(count: int, limit: int) -> None:
+    """A list that does not change is read once and in order."""
     shelf = Shelf(count)
     assert ids(shelf.walk(limit)) == [str(number) for number in range(count)]
     assert shelf.asked == [(limit, offset) for offset in range(0, max(count, 1), limit)]
@@ -91,48 +92,49 @@ def test_a_list_that_stays_as_it_is_is_read_once_and_in_order(count: int, limit:
 
 @given(count=st.integers(0, 60), limit=st.integers(1, 25), seed=st.integers(0, 999))
 @settings(deadline=None)
-def test_a_list_in_another_order_for_each_page_is_given_whole_and_each_record_once(
-    count: int, limit: int, seed: int
-) -> None:
+def test_walk_shuffled_pages(count: int, limit: int, seed: int) -> None:
+    """Each record is yielded once, although each page has another order."""
     assert sorted(ids(Shelf(count, seed=seed).walk(limit, shuffled=True)), key=int) == [str(n) for n in range(count)]
 
 
 @given(data=st.data(), count=st.integers(1, 60), limit=st.integers(1, 25), shuffled=st.booleans())
 @settings(deadline=None)
-def test_what_was_there_all_the_while_is_given_although_others_are_deleted_meanwhile(
-    data: st.DataObject, count: int, limit: int, *, shuffled: bool
-) -> None:
+def test_walk_deletions(data: st.DataObject, count: int, limit: int, *, shuffled: bool) -> None:
+    """A record that stays in the list is yielded once, although others are deleted."""
+
     def delete(records: list[Secret]) -> None:
         if records and data.draw(COIN):
             del records[data.draw(st.integers(0, len(records) - 1))]
 
     shelf = Shelf(count, delete)
-    found = ids(shelf.walk(limit, shuffled=shuffled))
-    assert {kept.id for kept in shelf.records} <= set(found)
-    assert len(found) == len(set(found))
+    yielded = ids(shelf.walk(limit, shuffled=shuffled))
+    assert {kept.id for kept in shelf.records} <= set(yielded)
+    assert len(yielded) == len(set(yielded))
 
 
 @given(data=st.data(), count=st.integers(0, 60), limit=st.integers(1, 25))
 @settings(deadline=None)
-def test_what_was_there_all_the_while_is_given_although_others_are_added_meanwhile(
-    data: st.DataObject, count: int, limit: int
-) -> None:
+def test_walk_additions(data: st.DataObject, count: int, limit: int) -> None:
+    """A record that stays in the list is yielded once, although others are added."""
+
     def add(records: list[Secret]) -> None:
         if data.draw(COIN):
             records.insert(data.draw(st.integers(0, len(records))), record(1000 + len(records)))
 
-    found = ids(Shelf(count, add).walk(limit))
-    assert {str(number) for number in range(count)} <= set(found)
-    assert len(found) == len(set(found))
+    yielded = ids(Shelf(count, add).walk(limit))
+    assert {str(number) for number in range(count)} <= set(yielded)
+    assert len(yielded) == len(set(yielded))
 
 
-def test_one_deletion_between_two_pages_hides_no_record() -> None:
+def test_walk_one_deletion() -> None:
+    """A deletion between two pages hides no record."""
     shelf = Shelf(45, lambda records: records.pop(0) if len(records) == 45 else None)
     assert ids(shelf.walk(20)) == [*(str(n) for n in range(20)), *(str(n) for n in range(21, 45)), "20"]
     assert shelf.asked == [(20, 0), (20, 20), (20, 40), (65, 0)]
 
 
-def test_a_page_that_fails_is_the_last_item() -> None:
+def test_walk_failed_page() -> None:
+    """The Failure of a page is the last item."""
     shelf, refused = Shelf(30), ApiError(400, "InvalidRequest", "no", "secret.getSecrets")
 
     def fetch(limit: int, offset: int) -> Result[Page[Secret], PocketenvError]:
@@ -143,7 +145,8 @@ def test_a_page_that_fails_is_the_last_item() -> None:
     assert items[-1] == Failure(refused)
 
 
-def test_a_second_reading_that_fails_is_the_last_item() -> None:
+def test_walk_failed_second_reading() -> None:
+    """The Failure of a second reading is the last item."""
     shelf, refused = Shelf(25, lambda records: records.pop()), ApiError(400)
 
     def fetch(limit: int, offset: int) -> Result[Page[Secret], PocketenvError]:
@@ -153,7 +156,8 @@ def test_a_second_reading_that_fails_is_the_last_item() -> None:
 
 
 @pytest.mark.parametrize("most", [0, 1, 20])
-def test_a_platform_that_keeps_records_to_itself_is_not_believed(most: int) -> None:
+def test_walk_withheld_records(most: int) -> None:
+    """A list with fewer records than its total ends with a DecodeError."""
     shelf = Shelf(45)
 
     def fetch(limit: int, offset: int) -> Result[Page[Secret], PocketenvError]:  # noqa: ARG001
@@ -168,7 +172,8 @@ def test_a_platform_that_keeps_records_to_itself_is_not_believed(most: int) -> N
 
 
 @pytest.mark.parametrize("total", [0, 1, 19])
-def test_a_total_that_is_less_than_what_comes_is_not_the_end(total: int) -> None:
+def test_walk_total_too_small(total: int) -> None:
+    """A list with more records than its total ends with a DecodeError."""
     shelf = Shelf(45)
 
     def fetch(limit: int, offset: int) -> Result[Page[Secret], PocketenvError]:
@@ -181,7 +186,8 @@ def test_a_total_that_is_less_than_what_comes_is_not_the_end(total: int) -> None
     )
 
 
-def test_a_total_that_was_counted_before_the_last_was_added_is_no_failure() -> None:
+def test_walk_outdated_total() -> None:
+    """A total that was counted before the last record was added is no Failure."""
     shelf = Shelf(11)
 
     def fetch(limit: int, offset: int) -> Result[Page[Secret], PocketenvError]:
@@ -190,7 +196,8 @@ def test_a_total_that_was_counted_before_the_last_was_added_is_no_failure() -> N
     assert ids(walk("secret.getSecrets", fetch, limit=20)) == [str(number) for number in range(11)]
 
 
-def test_pages_are_asked_for_when_they_are_needed() -> None:
+def test_walk_lazy_pages() -> None:
+    """A page is requested only when its first record is needed."""
     shelf = Shelf(45)
     reading = shelf.walk(20)
     assert shelf.asked == []
@@ -205,7 +212,8 @@ def test_pages_are_asked_for_when_they_are_needed() -> None:
 
 
 @EACH
-def test_a_wrong_type_raises_at_once(iterate: Callable[..., Any]) -> None:
+def test_iter_wrong_type(iterate: Callable[..., Any]) -> None:
+    """An argument of a wrong type raises at once."""
     target = servers.BOX if iterate.__module__.startswith("pocketenv_fp.sandbox") else "3f2a"
     with pytest.raises(TypeError, match="limit"):
         iterate(target, limit="20")
@@ -221,7 +229,8 @@ def test_a_wrong_type_raises_at_once(iterate: Callable[..., Any]) -> None:
 
 @EACH
 @pytest.mark.usefixtures("environment")
-def test_a_wrong_value_is_the_one_item(iterate: Callable[..., Any], platform: local.Platform) -> None:
+def test_iter_wrong_value(iterate: Callable[..., Any], platform: local.Platform) -> None:
+    """A wrong value is the only item, and no request is sent."""
     target = servers.BOX if iterate.__module__.startswith("pocketenv_fp.sandbox") else "3f2a"
     before = len(platform.calls)
     (item,) = iterate(target, limit=0)
@@ -232,7 +241,8 @@ def test_a_wrong_value_is_the_one_item(iterate: Callable[..., Any], platform: lo
 
 @pytest.mark.parametrize("iterate", ITERATORS[4:])
 @pytest.mark.usefixtures("environment")
-def test_a_failure_and_no_sandbox_are_the_one_item(iterate: Callable[..., Any], platform: local.Platform) -> None:
+def test_iter_failed_or_missing_target(iterate: Callable[..., Any], platform: local.Platform) -> None:
+    """A failed or missing sandbox is the only item, and no request is sent."""
     failed: Result[Any, PocketenvError] = Failure(NotLoggedIn())
     (item,) = iterate(failed)
     assert item is failed
@@ -244,7 +254,8 @@ def test_a_failure_and_no_sandbox_are_the_one_item(iterate: Callable[..., Any], 
 
 
 @EACH
-def test_nobody_is_logged_in(iterate: Callable[..., Any]) -> None:
+def test_iter_no_token(iterate: Callable[..., Any]) -> None:
+    """Without a token NotLoggedIn is the only item, and no request is sent."""
     target = servers.BOX if iterate.__module__.startswith("pocketenv_fp.sandbox") else "3f2a"
     with Server(servers.ordinary) as server:
         assert list(iterate(target, config=Config(api_url=server.url))) == [Failure(NotLoggedIn())]
@@ -255,9 +266,8 @@ def test_nobody_is_logged_in(iterate: Callable[..., Any]) -> None:
     ("fault", "kind"), [(Drop(), TransportError), (Refuse(400), ApiError), (Html(), DecodeError)], ids=repr
 )
 @pytest.mark.usefixtures("environment")
-def test_a_page_that_the_platform_fails_to_give_is_the_last_item(
-    fault: Drop | Refuse | Html, kind: type[PocketenvError], platform: local.Platform
-) -> None:
+def test_iter_failed_page(fault: Drop | Refuse | Html, kind: type[PocketenvError], platform: local.Platform) -> None:
+    """A fault of the platform is the last item."""
     box = create("pages").unwrap()
     for number in range(5):
         pocketenv.add_variable(box.id, f"V{number}", "1").unwrap()
@@ -271,7 +281,8 @@ def test_a_page_that_the_platform_fails_to_give_is_the_last_item(
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_page_is_asked_for_again_after_a_broken_connection(platform: local.Platform) -> None:
+def test_iter_retries_page(platform: local.Platform) -> None:
+    """A page is requested again after a broken connection."""
     box = create("pages-again").unwrap()
     for number in range(3):
         pocketenv.add_variable(box.id, f"V{number}", "1").unwrap()
@@ -286,7 +297,8 @@ def answer(request: Request) -> servers.Reply:
     return reply(b'{"secrets": [{"id": "%d", "name": "S"}], "total": 3}' % offset)
 
 
-def test_all_pages_are_asked_of_the_platform_that_was_in_use_when_the_reading_began() -> None:
+def test_iter_keeps_platform() -> None:
+    """All pages come from the platform that was in use at the start."""
     with Server(answer) as mine, Server(servers.ordinary) as other:
         with using(client(mine.url)):
             reading = pocketenv.iter_secrets("3f2a", limit=1)

@@ -31,122 +31,134 @@ def headers(limit: object, remaining: object, reset: object) -> dict[str, str]:
     return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(remaining), "X-RateLimit-Reset": str(reset)}
 
 
-def waited(held: Limiter) -> float:
+def waited(limiter: Limiter) -> float:
     """Seconds until a turn comes."""
     began = time.monotonic()
-    with held.turn():
+    with limiter.turn():
         return time.monotonic() - began
 
 
-def test_who_knows_no_limit_does_not_wait() -> None:
-    held = Limiter()
-    assert all(held._claim() == 0 for _ in range(1000))
+def test_claim_unknown_limit() -> None:
+    """Without a known limit no request waits."""
+    limiter = Limiter()
+    assert all(limiter._claim() == 0 for _ in range(1000))
 
 
-def test_what_is_left_is_spent_and_then_the_window_waited_for() -> None:
-    held = Limiter()
-    held.feed(headers(5, 2, 1))
+def test_turn_spends_quota() -> None:
+    """Requests spend the remaining quota and then wait for the next window."""
+    limiter = Limiter()
+    limiter.feed(headers(5, 2, 1))
     began = time.monotonic()
     spent = 0
-    with held.turn():
+    with limiter.turn():
         spent += 1
-        with held.turn():
+        with limiter.turn():
             spent += 1
-            assert held._claim() > 0
-            with held.turn():
+            assert limiter._claim() > 0
+            with limiter.turn():
                 spent += 1
     assert spent == 3
     assert time.monotonic() - began >= 1.0
 
 
-def test_turn_brief_begins_no_vain_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turn_brief_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cleanup does not wait for a turn that comes after its deadline."""
     naps: list[float] = []
     monkeypatch.setattr(rate_limit, "nap", naps.append)
-    held = Limiter()
-    held.feed(headers(5, 0, 40))
-    with limited(30), brief(), pytest.raises(TimeIsOver), held.turn():
+    limiter = Limiter()
+    limiter.feed(headers(5, 0, 40))
+    with limited(30), brief(), pytest.raises(TimeIsOver), limiter.turn():
         pass
     assert naps == []
-    with limited(0.05), pytest.raises(TimeIsOver), held.turn():
+    with limited(0.05), pytest.raises(TimeIsOver), limiter.turn():
         pass
     assert naps != []
 
 
 @pytest.mark.parametrize("now", [lambda: 1, lambda: int(time.time()) + 1], ids=["seconds until", "moment of"])
-def test_a_reset_is_the_seconds_until_it_or_its_moment(now: Callable[[], int]) -> None:
-    held = Limiter()
-    held.feed(headers(5, 0, now()))
-    assert 0 < held._claim() <= 1.0
+def test_feed_reset_formats(now: Callable[[], int]) -> None:
+    """A reset is a number of seconds or a Unix time."""
+    limiter = Limiter()
+    limiter.feed(headers(5, 0, now()))
+    assert 0 < limiter._claim() <= 1.0
 
 
-def test_a_reset_in_the_past_holds_nobody_back() -> None:
-    held = Limiter()
-    held.feed(headers(5, 0, int(time.time()) - 100))
-    assert held._claim() == 0
+def test_feed_past_reset() -> None:
+    """A reset in the past delays no request."""
+    limiter = Limiter()
+    limiter.feed(headers(5, 0, int(time.time()) - 100))
+    assert limiter._claim() == 0
 
 
 @pytest.mark.parametrize(
     "reset", [10_000, int(time.time()) + 10_000, 999_999_999_999_999], ids=["far", "later", "never"]
 )
-def test_a_reset_far_away_is_waited_for_no_longer_than_a_minute(reset: int) -> None:
-    held = Limiter()
-    held.feed(headers(5, 0, reset))
-    assert 0 < held._claim() <= rate_limit.LONGEST_WAIT
+def test_feed_distant_reset(reset: int) -> None:
+    """A request waits a minute at most for a distant reset."""
+    limiter = Limiter()
+    limiter.feed(headers(5, 0, reset))
+    assert 0 < limiter._claim() <= rate_limit.LONGEST_WAIT
 
 
-def test_answers_that_overtake_each_other_never_raise_what_is_left() -> None:
-    held = Limiter()
+def test_feed_out_of_order() -> None:
+    """Responses out of order never raise the remaining quota."""
+    limiter = Limiter()
     for left in (3, 1, 2):
-        held.feed(headers(5, left, 30))
-    assert held._claim() == 0
-    assert held._claim() > 0
+        limiter.feed(headers(5, left, 30))
+    assert limiter._claim() == 0
+    assert limiter._claim() > 0
 
 
-def test_a_new_window_is_learned_from_its_headers() -> None:
-    held = Limiter()
-    held.feed(headers(5, 0, 100))
-    held.feed(headers(5, 4, 101))
-    assert [held._claim() > 0 for _ in range(5)] == [False] * 4 + [True]
+def test_feed_new_window() -> None:
+    """The headers of a new window replace the quota."""
+    limiter = Limiter()
+    limiter.feed(headers(5, 0, 100))
+    limiter.feed(headers(5, 4, 101))
+    assert [limiter._claim() > 0 for _ in range(5)] == [False] * 4 + [True]
 
 
-def test_an_answer_of_an_older_window_that_comes_late_teaches_nothing() -> None:
-    held = Limiter()
+def test_feed_older_window() -> None:
+    """A late response of an older window changes nothing."""
+    limiter = Limiter()
     later = int(time.time()) + 20
-    held.feed(headers(5, 0, later))
-    held.feed(headers(5, 4, later - 1))
-    assert held._claim() > 0
+    limiter.feed(headers(5, 0, later))
+    limiter.feed(headers(5, 4, later - 1))
+    assert limiter._claim() > 0
 
 
-def test_when_the_window_is_over_one_goes_ahead_and_its_answer_tells_how_many_follow() -> None:
-    held = Limiter()
-    held.feed(headers(9, 0, 0))
-    assert [held._claim() > 0 for _ in range(3)] == [False, True, True]
-    held.feed(headers(9, 3, int(time.time()) + 20))
+def test_claim_probe_after_reset() -> None:
+    """After a reset one probe is sent, and its response sets the quota of the others."""
+    limiter = Limiter()
+    limiter.feed(headers(9, 0, 0))
+    assert [limiter._claim() > 0 for _ in range(3)] == [False, True, True]
+    limiter.feed(headers(9, 3, int(time.time()) + 20))
     # The one that went ahead is on its way still, as far as the limiter knows.
-    assert [held._claim() > 0 for _ in range(4)] == [False, False, True, True]
+    assert [limiter._claim() > 0 for _ in range(4)] == [False, False, True, True]
 
 
-def test_one_that_went_ahead_and_is_never_answered_holds_nobody_back_for_long() -> None:
-    held = Limiter()
-    held.feed(headers(9, 0, 0))
-    with held.turn():
-        assert rate_limit.GOING_AHEAD / 2 < waited(held) < 10 * rate_limit.GOING_AHEAD
+def test_turn_lost_probe() -> None:
+    """A probe without a response delays the other requests only briefly."""
+    limiter = Limiter()
+    limiter.feed(headers(9, 0, 0))
+    with limiter.turn():
+        assert rate_limit.GOING_AHEAD / 2 < waited(limiter) < 10 * rate_limit.GOING_AHEAD
 
 
-def test_requests_on_their_way_count_before_they_are_answered() -> None:
-    held = Limiter()
-    held.feed(headers(10, 3, 30))
-    assert [held._claim() > 0 for _ in range(4)] == [False, False, False, True]
+def test_claim_counts_pending_requests() -> None:
+    """A request counts before its response arrives."""
+    limiter = Limiter()
+    limiter.feed(headers(10, 3, 30))
+    assert [limiter._claim() > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_a_request_that_failed_is_no_longer_on_its_way() -> None:
-    held = Limiter()
-    held.feed(headers(10, 1, 30))
+def test_turn_releases_failed_request() -> None:
+    """A failed request no longer counts as pending."""
+    limiter = Limiter()
+    limiter.feed(headers(10, 1, 30))
     for _ in range(3):
-        with pytest.raises(ConnectionError), held.turn():
+        with pytest.raises(ConnectionError), limiter.turn():
             raise ConnectionError
-    assert held._claim() == 0
+    assert limiter._claim() == 0
 
 
 BAD = st.one_of(
@@ -156,27 +168,29 @@ BAD = st.one_of(
 
 
 @given(place=st.integers(0, 2), bad=BAD)
-def test_a_header_that_is_no_number_teaches_nothing(place: int, bad: str) -> None:
-    held = Limiter()
+def test_feed_invalid_header(place: int, bad: str) -> None:
+    """A header that is not a number changes nothing."""
+    limiter = Limiter()
     values: list[object] = [5, 0, 30]
     values[place] = bad
-    held.feed(headers(*values))
-    assert held._claim() == 0
+    limiter.feed(headers(*values))
+    assert limiter._claim() == 0
 
 
-def test_headers_that_are_missing_teach_nothing() -> None:
-    held = Limiter()
+def test_feed_missing_header() -> None:
+    """Incomplete headers change nothing."""
+    limiter = Limiter()
     for name in headers(5, 0, 30):
-        held.feed({key: value for key, value in headers(5, 0, 30).items() if key != name})
-    assert held._claim() == 0
+        limiter.feed({key: value for key, value in headers(5, 0, 30).items() if key != name})
+    assert limiter._claim() == 0
 
 
 def over(passed: list[float]) -> Limiter:
     """A limiter whose window is over."""
-    held = Limiter()
-    held.feed(headers(9, 1, 2))
+    limiter = Limiter()
+    limiter.feed(headers(9, 1, 2))
     passed.append(3.0)
-    return held
+    return limiter
 
 
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -189,69 +203,76 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return passed
 
 
-def test_headers_that_stop_end_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feed_headers_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit ends when responses stop sending its headers."""
     passed = clock(monkeypatch)
-    held = over(passed)
+    limiter = over(passed)
     for _ in range(50):
-        with held.turn():
-            held.feed({})
+        with limiter.turn():
+            limiter.feed({})
     assert passed == [3.0]
-    assert [held._claim() for _ in range(20)] == [0.0] * 20
+    assert [limiter._claim() for _ in range(20)] == [0.0] * 20
 
 
-def test_a_refusal_without_headers_ends_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feed_refusal_without_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error response without headers keeps the limit."""
     passed = clock(monkeypatch)
-    held = over(passed)
+    limiter = over(passed)
     for _ in range(50):
-        with held.turn():
+        with limiter.turn():
             # A proxy may have written it: still one at a time, but one after the other.
-            assert held._claim() > 0
-            held.feed({}, is_good=False)
+            assert limiter._claim() > 0
+            limiter.feed({}, is_good=False)
     assert passed == [3.0]
 
 
-def test_requests_that_fail_do_not_wait_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turn_failed_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed probe delays no other request."""
     passed = clock(monkeypatch)
-    held = over(passed)
+    limiter = over(passed)
     for _ in range(50):
-        with pytest.raises(ConnectionError), held.turn():
+        with pytest.raises(ConnectionError), limiter.turn():
             raise ConnectionError
     assert passed == [3.0]
 
 
 @pytest.mark.parametrize("behind", [30, 3600])
-def test_a_clock_that_is_ahead_slows_nothing(behind: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Limiter()
+def test_turn_clock_ahead(behind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock ahead of the platform's delays no request."""
+    limiter = Limiter()
     passed = clock(monkeypatch)
     for number in range(100):
-        with held.turn():
-            held.feed(headers(500, 499 - number, int(time.time()) - behind))
+        with limiter.turn():
+            limiter.feed(headers(500, 499 - number, int(time.time()) - behind))
     assert sum(passed) < 1
 
 
-def test_a_reset_of_no_seconds_slows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Limiter()
+def test_turn_zero_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reset of 0 seconds delays no request."""
+    limiter = Limiter()
     passed = clock(monkeypatch)
     for number in range(100):
-        with held.turn():
-            held.feed(headers(500, 499 - number, 0))
+        with limiter.turn():
+            limiter.feed(headers(500, 499 - number, 0))
     assert sum(passed) < 1
 
 
-def test_headers_that_stop_end_the_limit_of_calls() -> None:
+def test_get_sandbox_headers_stop() -> None:
+    """The limit of a transport ends when responses stop sending its headers."""
     servers.forget()
     answers = servers.in_turn(reply(VIEW, headers=headers(5, 1, 0)), reply(VIEW))
     with Server(answers) as server:
         config = client(server.url)
         for _ in range(3):
             assert isinstance(get_sandbox("x", config=config), Success)
-        held = transport(under(config, settings).unwrap()).limiter
-        held._resets_at = 0.0
+        limiter = transport(under(config, settings).unwrap()).limiter
+        limiter._resets_at = 0.0
         assert isinstance(get_sandbox("x", config=config), Success)
-        assert held._limit is None
+        assert limiter._limit is None
 
 
-def test_pause_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pause_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause ends with the deadline of its caller, and goes on for others."""
     naps: list[float] = []
 
     def short(seconds: float) -> None:
@@ -259,44 +280,47 @@ def test_pause_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         usual_nap(0.01)
 
     monkeypatch.setattr(rate_limit, "nap", short)
-    held = Limiter()
+    limiter = Limiter()
     with limited(0.05):
-        held.pause(30.0)
+        limiter.pause(30.0)
     assert naps
     assert all(0 < seconds <= 30.0 for seconds in naps)
     # What sleeps in one piece would have outlasted the deadline by half a minute.
-    assert held._claim() > 20
+    assert limiter._claim() > 20
 
 
-def test_turn_naps_no_longer_than_it_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Limiter()
+def test_turn_short_naps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn waits in short naps, and no longer than the window lasts."""
+    limiter = Limiter()
     passed = clock(monkeypatch)
-    held.feed(headers(5, 0, 3))
-    with held.turn() as seconds:
+    limiter.feed(headers(5, 0, 3))
+    with limiter.turn() as seconds:
         assert seconds == pytest.approx(3.0)
     assert passed == pytest.approx([rate_limit.LOOK_AGAIN] * 3)
 
 
-def test_a_pause_holds_everyone_back_the_caller_included() -> None:
-    held = Limiter()
+def test_pause_all_threads() -> None:
+    """A pause delays every thread, the caller's included."""
+    limiter = Limiter()
     began = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        pausing = pool.submit(held.pause, 0.4)
-        while not held._paused_until and not pausing.done():
+        pausing = pool.submit(limiter.pause, 0.4)
+        while not limiter._paused_until and not pausing.done():
             time.sleep(0.001)
-        others = [pool.submit(waited, held) for _ in range(3)]
+        others = [pool.submit(waited, limiter) for _ in range(3)]
         pausing.result()
         assert time.monotonic() - began >= 0.4
         assert all(other.result() > 0 for other in others)
 
 
-def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
-    held = Limiter()
-    longer = threading.Thread(target=held.pause, args=(0.4,))
+def test_pause_overlapping() -> None:
+    """A shorter pause does not end a longer one."""
+    limiter = Limiter()
+    longer = threading.Thread(target=limiter.pause, args=(0.4,))
     longer.start()
     time.sleep(0.02)
     began = time.monotonic()
-    held.pause(0.01)
+    limiter.pause(0.01)
     assert time.monotonic() - began > 0.3
     longer.join()
 
@@ -334,7 +358,8 @@ class Window:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 8])
 @pytest.mark.parametrize("moment", [True, False], ids=["moment of the reset", "seconds until it"])
-def test_no_thread_is_ever_refused(workers: int, *, moment: bool) -> None:
+def test_get_sandbox_fixed_window(workers: int, *, moment: bool) -> None:
+    """No thread is refused by a server with a fixed window."""
     servers.forget()
     window = Window(12, 1, moment=moment)
     with Server(window) as server:
@@ -349,7 +374,8 @@ def test_no_thread_is_ever_refused(workers: int, *, moment: bool) -> None:
         assert window.windows >= 3
 
 
-def test_two_settings_for_one_host_share_its_limit() -> None:
+def test_limiter_shared_by_configs() -> None:
+    """Two Configs for one host share its limit."""
     servers.forget()
     window = Window(6, 1, moment=True)
     with Server(window) as server:
@@ -358,7 +384,8 @@ def test_two_settings_for_one_host_share_its_limit() -> None:
         assert window.refused == 0
 
 
-def test_two_hosts_do_not_share_a_limit() -> None:
+def test_limiter_per_host() -> None:
+    """Two hosts do not share a limit."""
     servers.forget()
     with Server(servers.always(reply(VIEW, headers=headers(1, 0, 90)))) as full, Server(servers.ordinary) as other:
         get_sandbox("x", config=client(full.url)).unwrap()
@@ -367,7 +394,8 @@ def test_two_hosts_do_not_share_a_limit() -> None:
         assert time.monotonic() - began < 50  # and not the minute of the other host
 
 
-def test_the_embedded_platform_with_a_limit_never_has_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limiter_local_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded platform with a limit refuses no request."""
     # Its real window is the platform's 30 s. A second shows the same thing.
     monkeypatch.setattr(limits, "WINDOW_SECONDS", 1)
     with local.platform(rate_limit=8) as platform:
@@ -378,7 +406,8 @@ def test_the_embedded_platform_with_a_limit_never_has_to_refuse(monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_many_threads_at_the_limit_of_a_window_that_slides_are_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limiter_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread is refused by a server with a sliding window."""
     monkeypatch.setattr(limits, "WINDOW_SECONDS", 2)
     with local.platform(rate_limit=20) as platform:
         config = Config(api_url=platform.url, token=platform.token, retries=0)

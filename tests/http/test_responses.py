@@ -60,7 +60,9 @@ def looked_up(server: Server, ids: str, verify: str | None = None) -> list[str]:
 
 @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
 @pytest.mark.parametrize("is_apart", [False, True], ids=["in one packet", "apart"])
-def test_interim_answers_are_read_past(interim: bytes, *, is_apart: bool) -> None:
+def test_send_skips_interim_responses(interim: bytes, *, is_apart: bool) -> None:
+    """Interim responses are skipped."""
+
     def answer(request: servers.Request) -> Reply:
         whole = reply(view(request)).raw
         if "id=b" not in request.path:
@@ -72,14 +74,16 @@ def test_interim_answers_are_read_past(interim: bytes, *, is_apart: bool) -> Non
         assert server.connections == 1
 
 
-def test_interim_answers_without_end_are_given_up() -> None:
+def test_send_endless_interim_responses() -> None:
+    """Endless interim responses end with a timeout."""
     with Server(servers.always(Reply(INTERIM["102"], slowly=INTERIM["102"] * 9))) as server:
         error = get_sandbox("a", config=client(server.url, read_timeout=0.5)).failure()
         assert isinstance(error, TransportError)
         assert (error.kind, error.maybe_sent) == ("timeout", True)
 
 
-def test_interim_answers_of_an_exec_are_read_past() -> None:
+def test_send_procedure_interim_response() -> None:
+    """An interim response to a procedure is skipped."""
     with Server(servers.always(Reply(HINT, later=reply(RAN).raw))) as server:
         asked = procedure("sandbox.exec", lambda body: decode(body, ExecResult), {"id": "a"}, {"command": "make"})
         assert under(client(server.url), send, asked).unwrap().stdout == "hello"
@@ -97,7 +101,9 @@ MORE = {
 
 @pytest.mark.parametrize("more", MORE.values(), ids=MORE)
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunks"])
-def test_bytes_after_an_answer_are_never_the_next(more: bytes, *, is_chunked: bool) -> None:
+def test_send_surplus_bytes(more: bytes, *, is_chunked: bool) -> None:
+    """Bytes after a response are never read as the next response."""
+
     # The rest of them comes when the next request is on its way.
     def answer(request: servers.Request) -> Reply:
         body = view(request)
@@ -114,7 +120,8 @@ def test_bytes_after_an_answer_are_never_the_next(more: bytes, *, is_chunked: bo
         assert server.connections == 3
 
 
-def test_bytes_after_an_answer_over_tls(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_send_surplus_bytes_over_tls(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Bytes after a response over TLS are never read as the next response."""
     bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
     authority.cert_pem.write_to_path(bundle)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -137,7 +144,9 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
-def test_after_a_strange_answer_comes_a_new_connection(strange: Reply) -> None:
+def test_send_after_strange_response(strange: Reply) -> None:
+    """The request after a response that is not the platform's opens a new connection."""
+
     # The platform's own answer is late, and on the same connection.
     def answer(request: servers.Request) -> Reply:
         return strange._replace(later=reply(VIEW).raw) if "id=b" in request.path else reply(view(request))
@@ -147,21 +156,22 @@ def test_after_a_strange_answer_comes_a_new_connection(strange: Reply) -> None:
         assert server.connections == 2
 
 
-def test_an_answer_before_the_whole_request() -> None:
+def test_send_early_response() -> None:
+    """A response that comes before the whole request is sent is returned, and its connection closed."""
     is_answered = threading.Event()
 
     def serve(listener: socket.socket) -> list[bytes]:
         firsts: list[bytes] = []
         for _ in range(2):
-            with listener.accept()[0] as held:
-                first = held.recv(65536)
+            with listener.accept()[0] as connection:
+                first = connection.recv(65536)
                 firsts.append(first.partition(b"\r\n")[0])
-                held.sendall(reply(b'{"error": "x"}', 413).raw)
+                connection.sendall(reply(b'{"error": "x"}', 413).raw)
                 is_answered.set()
                 if first.startswith(b"POST"):
                     while not first.endswith(b"0\r\n\r\n"):
-                        first = first[-9:] + held.recv(65536)
-                    assert held.recv(1) == b""  # the client hangs up: no second request comes here
+                        first = first[-9:] + connection.recv(65536)
+                    assert connection.recv(1) == b""  # the client hangs up: no second request comes here
         return firsts
 
     def pieces() -> Iterator[bytes]:
@@ -191,9 +201,10 @@ CUT = {
 
 @pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
 @pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
-def test_delete_with_an_answer_cut_is_a_failure(
+def test_delete_truncated_response(
     cut: bytes, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory, *, is_secure: bool
 ) -> None:
+    """A truncated response is a Failure that may have been acted on."""
     bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
     authority.cert_pem.write_to_path(bundle)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -226,13 +237,15 @@ ENDS = {
 
 
 @pytest.mark.parametrize("answer", ENDS.values(), ids=ENDS)
-def test_delete_with_a_proper_end_is_done(answer: bytes) -> None:
+def test_delete_complete_response(answer: bytes) -> None:
+    """A complete response is a Success, although the server then closes the connection."""
     with Server(servers.always(Reply(answer, then="close"))) as server:
         assert isinstance(sandbox.delete(BOX, config=client(server.url)), Success)
 
 
-def test_a_cut_query_is_repeated() -> None:
+def test_get_sandbox_truncated_response() -> None:
+    """A query is sent again after a truncated response."""
     with Server(servers.in_turn(Reply(servers.OK + b"\r\n", then="close"), reply(VIEW))) as server:
-        found = get_sandbox("3f2a", config=Config(api_url=server.url, retries=1)).unwrap()
-        assert isinstance(found, Sandbox)
+        box = get_sandbox("3f2a", config=Config(api_url=server.url, retries=1)).unwrap()
+        assert isinstance(box, Sandbox)
         assert server.verbs == ["GET", "GET"]

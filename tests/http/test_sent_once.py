@@ -59,10 +59,10 @@ class Faulty:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for held in (self._listener, *self._open):
+        for connection in (self._listener, *self._open):
             with contextlib.suppress(OSError):
-                held.shutdown(socket.SHUT_RDWR)
-            held.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
         for thread in self._threads:
             thread.join(60)
 
@@ -70,51 +70,51 @@ class Faulty:
         fault: Fault | None = self._fault if self._fault.place != "tunnel" else None
         while True:
             try:
-                held, _ = self._listener.accept()
+                connection, _ = self._listener.accept()
             except OSError:
                 return
-            self._open.append(held)
-            self._threads.append(threading.Thread(target=self._serve, args=(held, fault), daemon=True))
+            self._open.append(connection)
+            self._threads.append(threading.Thread(target=self._serve, args=(connection, fault), daemon=True))
             self._threads[-1].start()
             fault = None
 
-    def _serve(self, held: socket.socket, fault: Fault | None) -> None:
+    def _serve(self, connection: socket.socket, fault: Fault | None) -> None:
         with contextlib.suppress(OSError, ValueError):
-            held.settimeout(20)
+            connection.settimeout(20)
             if fault and fault.place in {"accept", "hello"}:
                 if fault.place == "hello":
-                    held.recv(max(fault.after, 1), socket.MSG_WAITALL)
-                broken(held, fault)
+                    connection.recv(max(fault.after, 1), socket.MSG_WAITALL)
+                broken(connection, fault)
                 return
             if self._tls:
-                held = self._tls.wrap_socket(held, server_side=True)
-                self._open.append(held)
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._open.append(connection)
             if fault and fault.place == "request":
                 if fault.after:
                     left = fault.after
-                    while left > 0 and (part := held.recv(left)):
+                    while left > 0 and (part := connection.recv(left)):
                         self.begun = 1
                         left -= len(part)
-                broken(held, fault)
+                broken(connection, fault)
                 return
-            while request := read_request(held, 1):
+            while request := read_request(connection, 1):
                 self.begun = 1
                 self.whole.append(request.verb.encode())
                 if fault:
-                    held.sendall(ANSWER[: fault.after])
-                    broken(held, fault)
+                    connection.sendall(ANSWER[: fault.after])
+                    broken(connection, fault)
                     return
-                held.sendall(ANSWER)
+                connection.sendall(ANSWER)
 
 
-def broken(held: socket.socket, fault: Fault) -> None:
+def broken(connection: socket.socket, fault: Fault) -> None:
     """End a connection, or break it."""
     if fault.is_reset:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     else:
         with contextlib.suppress(OSError):
-            held.shutdown(socket.SHUT_RDWR)
-    held.close()
+            connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
 class FaultyProxy(Proxy):
@@ -185,9 +185,10 @@ FAULTS = st.one_of(
 @example(Fault("answer", 0), "tunnel", look)
 @example(Fault("tunnel", 0), "tunnel", run)
 @example(Fault("answer", HEAD - 2), "TLS", make)
-def test_nothing_is_sent_twice_wherever_it_breaks(
+def test_send_broken_connection(
     authority: tuple[ssl.SSLContext, str], fault: Fault, way: str, ask: Callable[[Config], Outcome]
 ) -> None:
+    """A procedure is sent once at most, wherever the connection breaks."""
     context, bundle = authority
     # What a client never sends is not waited for.
     if fault.place == "request" and ask is not run:

@@ -100,7 +100,8 @@ def failure(monkeypatch: pytest.MonkeyPatch, url: str) -> TransportError:
 
 
 @needs_pysocks
-def test_socks_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socks_proxy_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests go through the proxy, which resolves the host name."""
     with Server(servers.ordinary) as server, Socks(server.port) as proxy:
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         assert isinstance(get_sandbox("3f2a", config=client()), Success)
@@ -111,7 +112,8 @@ def test_socks_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_pysocks
-def test_socks_proxy_of_a_tls_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_socks_proxy_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A TLS connection goes through the proxy, and its certificate is verified."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert(NAME).configure_cert(context)
@@ -128,7 +130,8 @@ def test_socks_proxy_of_a_tls_connection(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @needs_pysocks
-def test_socks_proxy_refuses_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socks_proxy_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that the proxy refuses is a proxy error."""
     with Socks(1, code=5) as proxy:
         error = failure(monkeypatch, proxy.url)
         assert proxy.targets == [(NAME, 8080)]
@@ -137,7 +140,8 @@ def test_socks_proxy_refuses_the_target(monkeypatch: pytest.MonkeyPatch) -> None
 
 @needs_pysocks
 @pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h", "SOCKS5H"])
-def test_socks_proxy_is_not_there(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+def test_socks_proxy_unreachable(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """An unreachable proxy is a proxy error that hides its password."""
     error = failure(monkeypatch, f"{scheme}://me:top-secret@127.0.0.1:{free_port()}")
     assert (error.kind, error.maybe_sent) == ("proxy", False)
     assert "top-secret" not in f"{error}{error!r}"
@@ -145,13 +149,14 @@ def test_socks_proxy_is_not_there(monkeypatch: pytest.MonkeyPatch, scheme: str) 
 
 @needs_pysocks
 @pytest.mark.parametrize("url", ["socks5h://no-such-name.invalid:1080", "socks6://127.0.0.1:1", "socks5h://", "socks"])
-def test_socks_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_socks_proxy_unusable_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An unusable proxy URL is a proxy error."""
     error = failure(monkeypatch, url)
     assert (error.kind, error.maybe_sent) == ("proxy", False)
 
 
 @needs_pysocks
-def test_socks_lost_answer_may_have_been_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socks_proxy_lost_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that drops the answer of a command: the command arrived, and is not sent again."""
     with Server(servers.ordinary) as server, Socks(server.port, cuts=True) as proxy:
         monkeypatch.setenv("ALL_PROXY", proxy.url)
@@ -165,6 +170,7 @@ def test_socks_lost_answer_may_have_been_sent(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.skipif(importlib.util.find_spec("socks") is not None, reason="PySocks is installed")
 def test_socks_proxy_without_pysocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PySocks a SOCKS proxy is a proxy error that names it."""
     error = failure(monkeypatch, "socks5h://127.0.0.1:1")
     assert (error.kind, error.maybe_sent) == ("proxy", False)
     assert "PySocks" in str(error)

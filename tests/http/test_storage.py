@@ -82,7 +82,8 @@ def stored(place: local.Platform) -> set[str]:
 SENT = b"".join(bytes([number % 251]) * 97 for number in range(4000))
 
 
-def test_what_was_put_is_taken_as_it_was_and_once(place: local.Platform) -> None:
+def test_take_once(place: local.Platform) -> None:
+    """`take` returns the stored bytes, and only once."""
     config = client(place)
     uuid = under(config, storage.put, pieces(SENT[:1], b"", SENT[1:200_000], SENT[200_000:])).unwrap()
     assert read(uuid, config) == Success(SENT)
@@ -90,7 +91,8 @@ def test_what_was_put_is_taken_as_it_was_and_once(place: local.Platform) -> None
     assert (type(error), error) == (ApiError, ApiError(404, "File not found", "", "storage.take"))
 
 
-def test_an_empty_archive_is_one(place: local.Platform) -> None:
+def test_put_empty_archive(place: local.Platform) -> None:
+    """An empty archive can be stored and read."""
     config = client(place)
     assert under(config, storage.put, pieces()).bind(lambda uuid: read(uuid, config)) == Success(b"")
 
@@ -110,7 +112,8 @@ def test_an_empty_archive_is_one(place: local.Platform) -> None:
     ],
     ids=repr,
 )
-def test_an_upload_is_sent_again_from_its_beginning_under_the_same_uuid(place: local.Platform, fault: Fault) -> None:
+def test_put_retries(place: local.Platform, fault: Fault) -> None:
+    """A failed upload is sent again from its first byte under the same UUID."""
     config = client(place, retries=2)
     begun: list[int] = []
     before = stored(place)
@@ -128,7 +131,8 @@ def test_an_upload_is_sent_again_from_its_beginning_under_the_same_uuid(place: l
 
 
 @pytest.mark.parametrize("fault", [Drop(), Cut(), Refuse(502), Refuse(429, retry_after=0)], ids=repr)
-def test_an_upload_is_given_up_after_the_configured_retries(place: local.Platform, fault: Fault) -> None:
+def test_put_retries_used_up(place: local.Platform, fault: Fault) -> None:
+    """An upload fails after the configured retries."""
     with place.faults.on(PUT, fault) as planned:
         assert isinstance(under(client(place, retries=1), storage.put, pieces(SENT)), Failure)
         assert planned.played == 2
@@ -148,22 +152,23 @@ def test_an_upload_is_given_up_after_the_configured_retries(place: local.Platfor
     ],
     ids=repr,
 )
-def test_what_would_be_no_better_next_time_is_not_sent_again(
-    place: local.Platform, fault: Fault, kind: type[PocketenvError]
-) -> None:
+def test_put_permanent_failure(place: local.Platform, fault: Fault, kind: type[PocketenvError]) -> None:
+    """An upload with a permanent Failure is not sent again."""
     with place.faults.on(PUT, fault) as planned:
         assert type(under(client(place), storage.put, pieces(SENT)).failure()) is kind
         assert planned.played == 1
 
 
-def test_an_answer_that_does_not_come_is_waited_for_and_the_upload_repeated(place: local.Platform) -> None:
+def test_put_read_timeout(place: local.Platform) -> None:
+    """An upload is sent again after a read timeout."""
     with place.faults.on(PUT, Slow(1.5), times=1) as planned:
         assert isinstance(under(client(place, read_timeout=0.5), storage.put, pieces(SENT)), Success)
         assert planned.played == 1
 
 
 @pytest.mark.parametrize("fault", [Drop(), Drop(reset=True), Cut(), Cut(bytes=0), Refuse(503), Html(502)], ids=repr)
-def test_a_download_is_never_asked_for_twice(place: local.Platform, fault: Fault) -> None:
+def test_take_no_retry(place: local.Platform, fault: Fault) -> None:
+    """A download is requested once."""
     config = client(place)
     uuid = under(config, storage.put, pieces(SENT)).unwrap()
     with place.faults.on(TAKE, fault) as planned:
@@ -172,7 +177,8 @@ def test_a_download_is_never_asked_for_twice(place: local.Platform, fault: Fault
 
 
 @pytest.mark.parametrize("kept", [0, 1, 1000, len(SENT) - 1])
-def test_a_download_that_breaks_off_is_noticed_wherever_it_does(place: local.Platform, kept: int) -> None:
+def test_take_truncated(place: local.Platform, kept: int) -> None:
+    """A truncated download is a TransportError."""
     config = client(place)
     uuid = under(config, storage.put, pieces(SENT)).unwrap()
     with place.faults.on(TAKE, Cut(bytes=kept)):
@@ -181,7 +187,8 @@ def test_a_download_that_breaks_off_is_noticed_wherever_it_does(place: local.Pla
     assert (error.kind, error.operation) == ("dropped", "storage.take")
 
 
-def test_a_chunked_download_that_breaks_off_is_noticed_too() -> None:
+def test_take_truncated_chunks() -> None:
+    """A truncated chunked download is a TransportError."""
     half = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     for rest, whole in ((b"", False), (b"5\r\nwor", False), (b"0\r\n\r\n", True)):
         with Server(lambda _, raw=half + rest: Reply(raw, then="close")) as server:  # type: ignore[misc]
@@ -191,7 +198,8 @@ def test_a_chunked_download_that_breaks_off_is_noticed_too() -> None:
         assert whole or isinstance(got.failure(), TransportError)
 
 
-def test_a_broken_line_is_what_is_told_even_where_the_reader_made_something_else_of_it(place: local.Platform) -> None:
+def test_take_reader_hides_error(place: local.Platform) -> None:
+    """A broken connection is the Failure, even if the reader raises another error for it."""
     config = client(place)
     uuid = under(config, storage.put, pieces(SENT)).unwrap()
 
@@ -206,7 +214,8 @@ def test_a_broken_line_is_what_is_told_even_where_the_reader_made_something_else
         assert isinstance(under(config, storage.take, uuid, misread).failure(), TransportError)
 
 
-def test_an_archive_that_cannot_be_made_is_its_failure_and_not_sent_again(place: local.Platform) -> None:
+def test_put_archive_error(place: local.Platform) -> None:
+    """An ArchiveError of the pieces is the Failure, and the upload is not sent again."""
     began: list[int] = []
     before = stored(place)
 
@@ -221,7 +230,9 @@ def test_an_archive_that_cannot_be_made_is_its_failure_and_not_sent_again(place:
 
 
 @pytest.mark.parametrize("error", [KeyError("mine"), OSError("mine"), ValueError("mine"), ConnectionResetError("mine")])
-def test_a_mistake_of_the_caller_comes_out_as_it_is(place: local.Platform, error: Exception) -> None:
+def test_storage_caller_exception(place: local.Platform, error: Exception) -> None:
+    """Another exception of the caller's code is raised unchanged."""
+
     def fail() -> Generator[bytes]:
         yield SENT
         raise error
@@ -239,7 +250,8 @@ def test_a_mistake_of_the_caller_comes_out_as_it_is(place: local.Platform, error
     assert under(config, storage.put, pieces(SENT)).bind(lambda new: read(new, config)) == Success(SENT)
 
 
-def test_pieces_are_closed_whatever_happens(place: local.Platform) -> None:
+def test_put_closes_pieces(place: local.Platform) -> None:
+    """The generator of the pieces is closed after a Failure."""
     closed: list[int] = []
 
     def endless() -> Generator[bytes]:
@@ -256,7 +268,8 @@ def test_pieces_are_closed_whatever_happens(place: local.Platform) -> None:
     assert place
 
 
-def test_a_form_is_what_is_sent() -> None:
+def test_put_form() -> None:
+    """An upload is a multipart form."""
     seen: list[Request] = []
 
     def answer(request: Request) -> Reply:
@@ -280,7 +293,8 @@ def test_a_form_is_what_is_sent() -> None:
     assert request.headers["authorization"] == f"Bearer {servers.TOKEN}"
 
 
-def test_a_refusal_shows_no_token() -> None:
+def test_storage_hides_token() -> None:
+    """An error response shows no token."""
     body = f'{{"error": "bad {servers.TOKEN}"}}'.encode()
     with Server(lambda _: reply(body, 400)) as server:
         config = servers.client(server.url)
@@ -288,7 +302,8 @@ def test_a_refusal_shows_no_token() -> None:
             assert result.failure() == ApiError(400, "bad ***", "", result.failure().operation)  # type: ignore[attr-defined]
 
 
-def test_nothing_is_sent_without_a_login_or_over_a_line_that_others_read() -> None:
+def test_storage_no_token_or_tls() -> None:
+    """No request is sent without a token, and no token over plain HTTP."""
     with Server(lambda _: reply()) as server:
         nobody = Config(api_url=server.url, storage_url=server.url)
         assert under(nobody, storage.put, pieces(SENT)) == Failure(NotLoggedIn())
@@ -298,7 +313,8 @@ def test_nothing_is_sent_without_a_login_or_over_a_line_that_others_read() -> No
         assert server.connections == 0
 
 
-def test_a_host_that_is_not_there_is_tried_again_and_told() -> None:
+def test_put_unreachable_host() -> None:
+    """An unreachable host is a Failure, and no archive is made for it."""
     config = servers.client(f"http://127.0.0.1:{servers.free_port()}", retries=1)
     began: list[int] = []
 
@@ -311,13 +327,14 @@ def test_a_host_that_is_not_there_is_tried_again_and_told() -> None:
     assert (error.kind, error.maybe_sent, began) == ("connect", False, [])
 
 
-def test_uploads_of_many_threads_do_not_mix(place: local.Platform) -> None:
+def test_put_many_threads(place: local.Platform) -> None:
+    """Uploads of many threads do not mix."""
     config = client(place)
-    found: dict[int, Result[bytes, PocketenvError]] = {}
+    results: dict[int, Result[bytes, PocketenvError]] = {}
 
     def work(number: int) -> None:
         own = bytes([number]) * 200_000
-        found[number] = under(config, storage.put, pieces(*chain([own], repeat(b"", 3)))).bind(
+        results[number] = under(config, storage.put, pieces(*chain([own], repeat(b"", 3)))).bind(
             lambda uuid: read(uuid, config)
         )
 
@@ -326,4 +343,4 @@ def test_uploads_of_many_threads_do_not_mix(place: local.Platform) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert found == {number: Success(bytes([number]) * 200_000) for number in range(8)}
+    assert results == {number: Success(bytes([number]) * 200_000) for number in range(8)}

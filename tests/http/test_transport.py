@@ -111,8 +111,8 @@ def broke(outcome: Outcome) -> TransportError:
 
 
 def exceptions_in(module: ModuleType) -> list[type[Exception]]:
-    found = (value for _, value in inspect.getmembers(module, inspect.isclass) if value.__module__ == module.__name__)
-    return [kind for kind in found if issubclass(kind, Exception) and not issubclass(kind, Warning)]
+    classes = (value for _, value in inspect.getmembers(module, inspect.isclass) if value.__module__ == module.__name__)
+    return [kind for kind in classes if issubclass(kind, Exception) and not issubclass(kind, Warning)]
 
 
 LIBRARIES = exceptions_in(requests.exceptions) + exceptions_in(urllib3.exceptions)
@@ -163,7 +163,8 @@ MAYBE_SENT = {
 
 
 @pytest.mark.parametrize("kind", LIBRARIES + STANDARD, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_every_exception_of_the_libraries_below_is_caught_and_named(kind: type[Exception]) -> None:
+def test_trouble_each_exception(kind: type[Exception]) -> None:
+    """Each exception of the libraries below is caught and mapped to a kind."""
     assert issubclass(kind, failures.TROUBLE)
     error = kind.__new__(kind)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -179,7 +180,8 @@ def test_every_exception_of_the_libraries_below_is_caught_and_named(kind: type[E
     assert named.reason
 
 
-def test_the_lists_of_exceptions_are_those_of_the_libraries() -> None:
+def test_trouble_known_exceptions() -> None:
+    """The exceptions that these tests list exist in the libraries."""
     assert len(exceptions_in(requests.exceptions)) >= 20
     assert len(exceptions_in(urllib3.exceptions)) >= 25
     known = {kind.__name__ for kind in LIBRARIES + STANDARD}
@@ -187,7 +189,8 @@ def test_the_lists_of_exceptions_are_those_of_the_libraries() -> None:
 
 
 @pytest.mark.parametrize("kind", exceptions_in(http.client), ids=lambda kind: kind.__name__)
-def test_what_http_client_raises_arrives_wrapped_and_is_told_apart(kind: type[Exception]) -> None:
+def test_trouble_http_client(kind: type[Exception]) -> None:
+    """A wrapped exception of http.client is mapped to a kind."""
     inner = urllib3.exceptions.ProtocolError("Connection aborted.", kind.__new__(kind))
     named = failures.trouble(requests.exceptions.ConnectionError(inner), "x")
     gone = issubclass(kind, ConnectionError | http.client.IncompleteRead)
@@ -196,7 +199,8 @@ def test_what_http_client_raises_arrives_wrapped_and_is_told_apart(kind: type[Ex
 
 @pytest.mark.parametrize("by_proxy", [False, True])
 @pytest.mark.parametrize("kind", LIBRARIES + STANDARD, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_trouble_before_the_request_was_not_sent(kind: type[Exception], *, by_proxy: bool) -> None:
+def test_trouble_not_sent(kind: type[Exception], *, by_proxy: bool) -> None:
+    """An exception before the request means that it was not sent."""
     error = kind.__new__(kind)
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_message = "certificate has expired"
@@ -207,13 +211,15 @@ def test_trouble_before_the_request_was_not_sent(kind: type[Exception], *, by_pr
     assert not by_proxy or named.kind in {"proxy", "tls"}
 
 
-def test_no_text_of_a_cause_gets_into_the_error() -> None:
+def test_trouble_hides_cause() -> None:
+    """The error shows no string of its cause."""
     inner = ValueError(f"Invalid header value b'Bearer {TOKEN}'")
     named = failures.trouble(requests.exceptions.ConnectionError(inner), "x")
     assert TOKEN not in f"{named}{named!r}{named.args}"
 
 
-def test_causes_that_hang_in_a_circle_are_looked_at_once() -> None:
+def test_trouble_circular_causes() -> None:
+    """Circular causes are each examined once."""
     first, second = requests.exceptions.ConnectionError(), ConnectionResetError(104, "Connection reset by peer")
     first.__cause__, second.__cause__ = second, first
     assert failures.trouble(first, "x").kind == "dropped"
@@ -223,24 +229,28 @@ def test_causes_that_hang_in_a_circle_are_looked_at_once() -> None:
 
 
 @pytest.mark.parametrize("ask", [look, run, make])
-def test_a_refused_connection_was_not_sent(ask: Ask) -> None:
+def test_send_connection_refused(ask: Ask) -> None:
+    """A request on a refused connection was not sent."""
     error = broke(ask(client(f"http://127.0.0.1:{servers.free_port()}")))
     assert (error.kind, error.maybe_sent) == ("connect", False)
     assert "refused" in error.reason
 
 
-def test_a_name_that_does_not_resolve() -> None:
+def test_send_unknown_host() -> None:
+    """An unknown host name is a connect error."""
     error = broke(look(client("https://no-such-host.invalid")))
     assert (error.kind, error.maybe_sent) == ("connect", False)
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".invalid", "xn--\u00e9.invalid"])
-def test_a_name_that_is_none(host: str) -> None:
+def test_send_invalid_host(host: str) -> None:
+    """An invalid host name is InvalidInput or was not sent."""
     error = look(client(f"https://{host}")).failure()
     assert isinstance(error, InvalidInput) or (isinstance(error, TransportError) and not error.maybe_sent)
 
 
-def test_a_port_that_does_not_answer() -> None:
+def test_send_silent_port() -> None:
+    """A port that does not answer is a connect error."""
     with servers.deaf() as url:
         error = broke(make(client(url)))
     assert (error.kind, error.maybe_sent) == ("connect", False)
@@ -251,7 +261,8 @@ def test_a_port_that_does_not_answer() -> None:
 
 @pytest.mark.parametrize("ask", [look, run])
 @pytest.mark.parametrize("answer", servers.DRIBBLING.values(), ids=servers.DRIBBLING)
-def test_an_answer_that_comes_byte_by_byte_has_the_time_of_a_whole_one(answer: Reply, ask: Ask) -> None:
+def test_send_slow_response(answer: Reply, ask: Ask) -> None:
+    """The read timeout bounds the whole of a response that comes byte by byte."""
     with Server(servers.always(answer)) as server:
         began = time.monotonic()
         error = broke(ask(client(server.url, read_timeout=0.5)))
@@ -260,13 +271,15 @@ def test_an_answer_that_comes_byte_by_byte_has_the_time_of_a_whole_one(answer: R
         assert len(server.seen) == 1
 
 
-def test_a_command_without_a_limit_is_waited_for_however_little_comes() -> None:
+def test_exec_slow_response() -> None:
+    """A command without a timeout waits for a slow response."""
     slow = Reply(servers.OK + f"Content-Length: {len(RAN) + 10}\r\n\r\n".encode() + RAN, slowly=b" " * 10)
     with Server(servers.always(slow)) as server:
         assert exec(BOX, "make", config=client(server.url, read_timeout=0.3)).unwrap().stdout == "hello"
 
 
-def test_a_download_has_its_time_for_each_part_and_not_for_all(tmp_path: Path) -> None:
+def test_take_slow_download(tmp_path: Path) -> None:
+    """The read timeout of a download bounds each part and not the whole."""
     archive = b"".join(pack(tmp_path, ignore=Ignore.none()))
 
     def take(incoming: storage.Incoming) -> bytes:
@@ -277,13 +290,14 @@ def test_a_download_has_its_time_for_each_part_and_not_for_all(tmp_path: Path) -
         assert under(client(server.url, read_timeout=0.5), storage.take, "3f", take).unwrap() == archive
 
 
-def test_a_small_request_is_one_packet() -> None:
+def test_send_one_packet() -> None:
+    """A small request is one packet."""
     first: list[bytes] = []
 
     def serve(listener: socket.socket) -> None:
-        with listener.accept()[0] as held:
-            first.append(held.recv(65536))
-            held.sendall(reply(RAN).raw)
+        with listener.accept()[0] as connection:
+            first.append(connection.recv(65536))
+            connection.sendall(reply(RAN).raw)
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         served = pool.submit(serve, listener)
@@ -327,7 +341,8 @@ def secured(
     return Server(answer, tls=context)
 
 
-def test_a_trusted_certificate(authority: trustme.CA, bundle: str) -> None:
+def test_tls_trusted_certificate(authority: trustme.CA, bundle: str) -> None:
+    """A server with a trusted certificate is used over one connection."""
     with secured(authority) as server:
         assert isinstance(look(client(server.url, verify=bundle)), Success)
         assert isinstance(run(client(server.url, verify=bundle)), Success)
@@ -335,9 +350,8 @@ def test_a_trusted_certificate(authority: trustme.CA, bundle: str) -> None:
 
 
 @pytest.mark.parametrize("ask", [look, run])
-def test_an_untrusted_certificate_is_refused_before_anything_is_sent(
-    authority: trustme.CA, ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tls_untrusted_certificate(authority: trustme.CA, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrusted certificate is a TLS error, and no request is sent."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with secured(authority) as server:
         error = broke(ask(client(server.url, retries=2)))
@@ -346,28 +360,32 @@ def test_an_untrusted_certificate_is_refused_before_anything_is_sent(
         assert (server.seen, server.connections) == ([], 1)
 
 
-def test_a_certificate_of_another_host_is_refused(authority: trustme.CA, bundle: str) -> None:
+def test_tls_wrong_host(authority: trustme.CA, bundle: str) -> None:
+    """A certificate of another host is a TLS error."""
     with secured(authority, "elsewhere.example") as server:
         error = broke(look(client(server.url, verify=bundle)))
         assert (error.kind, error.maybe_sent, server.seen) == ("tls", False, [])
         assert "mismatch" in error.reason
 
 
-def test_an_expired_certificate_is_refused(authority: trustme.CA, bundle: str) -> None:
+def test_tls_expired_certificate(authority: trustme.CA, bundle: str) -> None:
+    """An expired certificate is a TLS error."""
     with secured(authority, not_after=dt.datetime(2021, 1, 1, tzinfo=dt.UTC)) as server:
         error = broke(look(client(server.url, verify=bundle)))
         assert (error.kind, error.maybe_sent, server.seen) == ("tls", False, [])
         assert "expired" in error.reason
 
 
-def test_plain_http_on_the_tls_port(platform: local.Platform, bundle: str) -> None:
+def test_tls_plain_http_port(platform: local.Platform, bundle: str) -> None:
+    """A server without TLS is a TLS error."""
     before = len(platform.calls)
     error = broke(look(client(platform.url.replace("http", "https"), verify=bundle, retries=2)))
     assert error.kind == "tls"
     assert len(platform.calls) == before
 
 
-def test_the_ca_file_is_read_once_and_the_context_shared_by_all_connections(authority: trustme.CA, bundle: str) -> None:
+def test_tls_context_shared(authority: trustme.CA, bundle: str) -> None:
+    """The CA file is read once, and all connections share the context."""
     answers = servers.in_turn(reply(VIEW)._replace(then="close"))
     with secured(authority, answer=answers) as server, secured(authority, "elsewhere.example") as wrong:
         config = client(server.url, verify=bundle)
@@ -379,7 +397,8 @@ def test_the_ca_file_is_read_once_and_the_context_shared_by_all_connections(auth
         assert isinstance(look(client(wrong.url, verify=bundle)).failure(), InvalidInput)
 
 
-def test_threads_that_begin_at_once_read_the_ca_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_context_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that start at the same time read the CA file once."""
     read: list[str] = []
     usual = ssl.create_default_context
     begin = threading.Barrier(20, timeout=120)
@@ -399,17 +418,17 @@ def test_threads_that_begin_at_once_read_the_ca_file_once(monkeypatch: pytest.Mo
     assert read == ["once"]
 
 
-def test_the_ca_bundle_of_the_environment_is_used(
-    authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tls_environment_bundle(authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CA bundle of the environment is used."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
     with secured(authority) as server:
         assert isinstance(look(client(server.url)), Success)
 
 
-def test_an_explicit_bundle_wins_over_the_environments(
+def test_tls_explicit_bundle(
     authority: trustme.CA, bundle: str, other_bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An explicit CA bundle overrides the environment's."""
     with secured(authority) as server:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", other_bundle)
         assert isinstance(look(client(server.url, verify=bundle)), Success)
@@ -417,14 +436,16 @@ def test_an_explicit_bundle_wins_over_the_environments(
         assert broke(look(client(server.url, verify=other_bundle))).kind == "tls"
 
 
-def test_a_directory_of_certificates_may_be_the_bundle(authority: trustme.CA, tmp_path: Path) -> None:
+def test_tls_bundle_directory(authority: trustme.CA, tmp_path: Path) -> None:
+    """The CA bundle may be a directory of certificates."""
     # An empty one trusts no certificate. The kind of the failure shows that it is read as a directory.
     with secured(authority) as server:
         assert broke(look(client(server.url, verify=str(tmp_path)))).kind == "tls"
 
 
 @pytest.mark.parametrize("name", ["missing.pem", "garbage.pem", "nul\0.pem", "half\ud800.pem"])
-def test_a_bundle_that_cannot_be_read_is_invalid_input(tmp_path: Path, name: str) -> None:
+def test_tls_invalid_bundle(tmp_path: Path, name: str) -> None:
+    """An unreadable CA bundle is InvalidInput."""
     (tmp_path / "garbage.pem").write_text("not a certificate")
     error = look(client("https://127.0.0.1:1", verify=f"{tmp_path}/{name}")).failure()
     assert isinstance(error, InvalidInput)
@@ -434,7 +455,8 @@ def test_a_bundle_that_cannot_be_read_is_invalid_input(tmp_path: Path, name: str
 # Proxies
 
 
-def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy of the environment is used for other hosts."""
     images = b'{"sandboxes": [], "total": 0}'
     with Proxy(servers.always(reply(images))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
@@ -443,9 +465,8 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: pytest.
         assert proxy.seen[0].path.startswith("http://pocketenv.invalid/xrpc/io.pocketenv.sandbox.getSandboxes?")
 
 
-def test_a_proxy_sees_neither_token_nor_request_of_a_tls_connection(
-    authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxy_tls_tunnel(authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy sees neither the token nor the request of a TLS connection."""
     with secured(authority, "pocketenv.invalid") as server, Proxy(servers.ordinary) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         config = client(f"https://pocketenv.invalid:{server.port}", verify=bundle)
@@ -457,7 +478,8 @@ def test_a_proxy_sees_neither_token_nor_request_of_a_tls_connection(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_no_proxy_stands_between_this_machine_and_itself(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_loopback(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy is used for this machine."""
     with Proxy(servers.ordinary) as proxy, Server(servers.ordinary) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
@@ -465,7 +487,8 @@ def test_no_proxy_stands_between_this_machine_and_itself(host: str, monkeypatch:
         assert proxy.seen == []
 
 
-def test_no_proxy_of_the_environment_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_excluded_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy is used for the hosts of NO_PROXY."""
     with Proxy(servers.ordinary) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", ".invalid")
@@ -475,20 +498,23 @@ def test_no_proxy_of_the_environment_is_honoured(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("where", ["http://127.0.0.1:{free}", "nonsense://127.0.0.1:{free}", "http://"])
 @pytest.mark.parametrize("ask", [look, run])
-def test_a_proxy_that_cannot_be_used(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_unusable(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unusable proxy is a proxy error."""
     monkeypatch.setenv("HTTPS_PROXY", where.format(free=servers.free_port()))
     error = broke(ask(client("https://pocketenv.invalid")))
     assert (error.kind, error.maybe_sent) == ("proxy", False)
 
 
-def test_a_proxy_that_refuses_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that refuses to connect is a proxy error."""
     with Server(servers.always(reply(b"", 407))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         error = broke(run(client("https://pocketenv.invalid")))
         assert (error.kind, error.maybe_sent) == ("proxy", False)
 
 
-def test_a_proxy_of_a_kind_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_socks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SOCKS proxy that does not exist is a Failure that was not sent."""
     monkeypatch.setenv("HTTPS_PROXY", f"socks5://127.0.0.1:{servers.free_port()}")
     error = broke(run(client("https://pocketenv.invalid")))
     # With PySocks installed there is still no such proxy to connect to.
@@ -499,7 +525,8 @@ def test_a_proxy_of_a_kind_that_is_not_installed(monkeypatch: pytest.MonkeyPatch
 # What must not be sent, or not elsewhere
 
 
-def test_netrc_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send_ignores_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials of a netrc file are never sent."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password letmein\ndefault login someone password letmein\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -511,7 +538,8 @@ def test_netrc_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("ask", [look, run])
-def test_a_redirect_is_not_followed(ask: Ask, status: int) -> None:
+def test_send_redirect(ask: Ask, status: int) -> None:
+    """A redirect is an ApiError and is not followed."""
     with Server(servers.ordinary) as elsewhere:
         answer = reply(b"", status, {"Location": f"{elsewhere.url}/xrpc/io.pocketenv.sandbox.exec"})
         with Server(servers.always(answer)) as server:
@@ -522,7 +550,8 @@ def test_a_redirect_is_not_followed(ask: Ask, status: int) -> None:
 
 
 @pytest.mark.parametrize("location", ["http://[", "//", "http://a:b:c", "\xff\xfe", "http://127.0.0.1:99999/"])
-def test_a_redirect_to_nowhere_is_an_error_like_others(location: str) -> None:
+def test_send_invalid_redirect(location: str) -> None:
+    """A redirect with an invalid location is an ApiError."""
     with Server(servers.always(reply(b"", 302, {"Location": location}))) as server:
         error = look(client(server.url)).failure()
         assert isinstance(error, ApiError)
@@ -532,7 +561,8 @@ def test_a_redirect_to_nowhere_is_an_error_like_others(location: str) -> None:
 @pytest.mark.parametrize(
     "cookie", ["session=abc; Path=/", "=;;;=", "\xff=\xfe; Max-Age=x; Expires=never", "a=b; Version=9"]
 )
-def test_cookies_are_not_kept(cookie: str) -> None:
+def test_send_drops_cookies(cookie: str) -> None:
+    """Cookies are not sent back."""
     with Server(servers.always(reply(VIEW, headers={"Set-Cookie": cookie}))) as server:
         for _ in range(2):
             assert isinstance(look(client(server.url)), Success)
@@ -592,7 +622,8 @@ BROKEN = {
 
 @pytest.mark.parametrize(("answer", "kind"), BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("ask", [look, run, make])
-def test_a_broken_answer_is_named_and_may_have_been_acted_on(ask: Ask, answer: Reply, kind: str) -> None:
+def test_send_broken_response(ask: Ask, answer: Reply, kind: str) -> None:
+    """A broken response is a TransportError that may have been acted on."""
     with Server(servers.always(answer)) as server:
         error = broke(ask(client(server.url)))
         assert (error.kind, error.maybe_sent) == (kind, True)
@@ -601,7 +632,8 @@ def test_a_broken_answer_is_named_and_may_have_been_acted_on(ask: Ask, answer: R
 
 @pytest.mark.parametrize("ask", [look, run, make])
 @pytest.mark.parametrize("sent", [b"", HALF], ids=["no answer", "half an answer"])
-def test_a_read_time_out_is_named_and_never_repeated(ask: Ask, sent: bytes) -> None:
+def test_send_read_timeout(ask: Ask, sent: bytes) -> None:
+    """A read timeout is a TransportError, and the request is not sent again."""
     stall = servers.always(Reply(sent))
     with Server(stall) as server:
         error = broke(ask(client(server.url, read_timeout=0.2, retries=3)))
@@ -609,14 +641,16 @@ def test_a_read_time_out_is_named_and_never_repeated(ask: Ask, sent: bytes) -> N
         assert len(server.seen) == 1
 
 
-def test_a_server_that_never_finishes_its_handshake(bundle: str) -> None:
+def test_tls_unfinished_handshake(bundle: str) -> None:
+    """An unfinished TLS handshake ends with a timeout."""
     with servers.deaf() as url, socket.create_server(("127.0.0.1", 0)) as silent:
         assert url
         error = broke(look(client(f"https://127.0.0.1:{silent.getsockname()[1]}", verify=bundle)))
         assert error.kind in {"timeout", "connect"}
 
 
-def test_an_answer_that_is_longer_than_it_says_is_cut_and_the_connection_not_used_again() -> None:
+def test_send_surplus_bytes() -> None:
+    """Bytes after the declared length are dropped, and the connection is not used again."""
     longer = reply(VIEW)
     with Server(servers.in_turn(longer._replace(raw=longer.raw + b"HTTP/1.1 200 OK\r\n\r\nbait"), longer)) as server:
         first = look(client(server.url))
@@ -625,7 +659,8 @@ def test_an_answer_that_is_longer_than_it_says_is_cut_and_the_connection_not_use
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300, 1e10, 3_000_000.0])
-def test_a_time_out_longer_than_the_system_can_count_is_none(seconds: float) -> None:
+def test_send_huge_timeout(seconds: float) -> None:
+    """A timeout that is too long for the system is no timeout."""
     with Server(servers.ordinary) as server:
         config = Config(api_url=server.url, token=TOKEN, connect_timeout=seconds, read_timeout=seconds)
         assert isinstance(look(config), Success)
@@ -645,7 +680,8 @@ HALVES: list[Ask] = [
 
 
 @pytest.mark.parametrize("ask", HALVES)
-def test_half_a_surrogate_pair_is_refused_before_anything_is_sent(ask: Ask) -> None:
+def test_send_lone_surrogate(ask: Ask) -> None:
+    """A lone surrogate is a Failure, and no request is sent."""
     with Server(servers.ordinary) as server:
         error = ask(client(server.url)).failure()
         assert error.summary()
@@ -708,7 +744,8 @@ BODIES = st.one_of(
     headers=st.lists(HEADERS, max_size=5),
     body=BODIES,
 )
-def test_whatever_a_server_says_a_result_comes_back(bundle: str, status: str, headers: list[str], body: bytes) -> None:
+def test_send_any_response(bundle: str, status: str, headers: list[str], body: bytes) -> None:
+    """Any response of a server is a Result."""
     # A small CA bundle: each example has a transport of its own, or one's rate limit would hold up the next.
     servers.forget()
     head = "\r\n".join([f"HTTP/1.1 {status} Said", *headers, "", ""])
@@ -737,7 +774,8 @@ TRANSIENT = {
 
 
 @pytest.mark.parametrize("answer", TRANSIENT.values(), ids=TRANSIENT)
-def test_a_query_is_repeated_until_it_is_answered(answer: Reply) -> None:
+def test_query_transient_error(answer: Reply) -> None:
+    """A query is sent again after a transient error."""
     with Server(servers.in_turn(answer, reply(VIEW))) as server:
         assert isinstance(look(client(server.url, retries=1)), Success)
         assert server.verbs == ["GET", "GET"]
@@ -745,7 +783,8 @@ def test_a_query_is_repeated_until_it_is_answered(answer: Reply) -> None:
 
 @pytest.mark.parametrize("answer", [TRANSIENT["closed"], TRANSIENT["502"]], ids=["closed", "502"])
 @pytest.mark.parametrize("retries", [0, 2])
-def test_a_query_is_repeated_as_often_as_configured_and_no_more(answer: Reply, retries: int) -> None:
+def test_query_retries_used_up(answer: Reply, retries: int) -> None:
+    """A query fails after the configured retries."""
     with Server(servers.always(answer)) as server:
         error = look(client(server.url, retries=retries)).failure()
         assert isinstance(error, TransportError if answer.then == "close" else ServerError)
@@ -772,7 +811,8 @@ def assert_paced(naps: list[float]) -> None:
 
 
 @pytest.mark.parametrize("answer", [TRANSIENT["503"], TRANSIENT["closed"]], ids=["503", "closed"])
-def test_repetitions_of_a_query_are_paced(answer: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_retry_pauses(answer: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses between retries of a query become longer."""
     naps = naps_of(monkeypatch)
     with Server(servers.always(answer)) as server:
         look(client(server.url, retries=len(PAUSES)))
@@ -784,7 +824,8 @@ def one_piece() -> Generator[bytes]:
     yield b"x"
 
 
-def test_repetitions_of_a_copy_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_retry_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses between retries of an upload become longer."""
     naps = naps_of(monkeypatch)
     with Server(servers.always(TRANSIENT["503"])) as server:
         config = client(server.url, retries=len(PAUSES))
@@ -792,7 +833,8 @@ def test_repetitions_of_a_copy_are_paced(monkeypatch: pytest.MonkeyPatch) -> Non
     assert_paced(naps)
 
 
-def test_a_repetition_waits_as_long_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry waits for the time of Retry-After."""
     naps = naps_of(monkeypatch)
     with Server(servers.in_turn(reply(b"", 503, {"Retry-After": "7"}), reply(VIEW))) as server:
         assert isinstance(look(client(server.url, retries=1)), Success)
@@ -800,7 +842,8 @@ def test_a_repetition_waits_as_long_as_it_is_asked(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 501])
-def test_a_query_that_was_refused_is_not_repeated(status: int) -> None:
+def test_query_permanent_error(status: int) -> None:
+    """A query is not sent again after a permanent error."""
     with Server(servers.always(reply(b"{}", status))) as server:
         assert isinstance(look(client(server.url, retries=3)).failure(), ApiError)
         assert server.verbs == ["GET"]
@@ -818,14 +861,16 @@ ONCE = {
 
 @pytest.mark.parametrize("answer", ONCE.values(), ids=ONCE)
 @pytest.mark.parametrize("ask", [run, make])
-def test_a_procedure_never_arrives_twice(ask: Ask, answer: Reply) -> None:
+def test_procedure_no_retry(ask: Ask, answer: Reply) -> None:
+    """A procedure that may have arrived is not sent again."""
     with Server(servers.in_turn(answer, reply(RAN))) as server:
         outcome = ask(client(server.url, read_timeout=0.2, retries=3))
         assert isinstance(outcome, Failure)
         assert server.verbs == ["POST"]
 
 
-def test_a_procedure_waits_for_a_server_that_is_coming_up() -> None:
+def test_procedure_late_server() -> None:
+    """A procedure is retried until its server accepts connections."""
     port = servers.free_port()
     config = client(f"http://127.0.0.1:{port}", retries=4)
     given: list[Outcome] = []
@@ -844,7 +889,8 @@ ENOUGH = reply(b'{"error": "Too many requests, please try again later."}', 429, 
 
 
 @pytest.mark.parametrize(("ask", "answer"), [(look, VIEW), (run, RAN)])
-def test_any_call_is_repeated_after_429_and_really_waits(ask: Ask, answer: bytes) -> None:
+def test_send_after_429(ask: Ask, answer: bytes) -> None:
+    """Any call waits after a 429 and is then sent again unchanged."""
     with Server(servers.in_turn(ENOUGH, reply(answer))) as server:
         assert isinstance(ask(client(server.url, retries=1)), Success)
         first, second = server.seen
@@ -852,7 +898,8 @@ def test_any_call_is_repeated_after_429_and_really_waits(ask: Ask, answer: bytes
         assert (first.path, first.body) == (second.path, second.body)
 
 
-def test_the_wait_holds_back_other_threads_and_other_settings() -> None:
+def test_send_429_other_threads() -> None:
+    """The pause after a 429 delays other threads and other Configs."""
     with Server(servers.in_turn(ENOUGH, reply(VIEW))) as server:
         first = threading.Thread(target=look, args=(client(server.url, retries=1),))
         first.start()
@@ -865,7 +912,8 @@ def test_the_wait_holds_back_other_threads_and_other_settings() -> None:
         assert min(request.when for request in server.seen[1:]) - server.seen[0].when >= 1.0
 
 
-def test_429_ends_as_rate_limited_when_the_retries_are_used_up() -> None:
+def test_send_429_retries_used_up() -> None:
+    """A 429 after the last retry is RateLimited."""
     with Server(servers.always(ENOUGH)) as server:
         error = run(client(server.url, retries=1)).failure()
         assert error == RateLimited(429, "Too many requests, please try again later.", "", "sandbox.exec", 1.0)
@@ -873,18 +921,20 @@ def test_429_ends_as_rate_limited_when_the_retries_are_used_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("header", "seconds"),
     [("3600", 3600.0), ("Fri, 31 Dec 2100 23:59:59 GMT", None), ("9" * 30, float("9" * 30))],
 )
-def test_a_wait_that_is_too_long_is_told_at_once(said: str, seconds: float | None) -> None:
-    with Server(servers.always(reply(b"", 429, {"Retry-After": said}))) as server:
+def test_send_429_long_wait(header: str, seconds: float | None) -> None:
+    """A Retry-After that is too long is RateLimited at once."""
+    with Server(servers.always(reply(b"", 429, {"Retry-After": header}))) as server:
         error = look(client(server.url, retries=3)).failure()
         assert isinstance(error, RateLimited)
         assert error.retry_after == seconds
         assert len(server.seen) == 1
 
 
-def test_429_without_a_time_waits_for_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send_429_without_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 429 without Retry-After waits for one window."""
     monkeypatch.setattr(transport, "RETRY_AFTER", 0.3)  # the constant is 30 s: the platform's window
     with Server(servers.in_turn(reply(b"", 429), reply(VIEW))) as server:
         assert isinstance(look(client(server.url, retries=1)), Success)
@@ -894,7 +944,8 @@ def test_429_without_a_time_waits_for_a_window(monkeypatch: pytest.MonkeyPatch) 
 # Connections
 
 
-def test_calls_share_a_connection() -> None:
+def test_connection_shared() -> None:
+    """Calls share a connection."""
     with Server(servers.ordinary) as server:
         config = client(server.url)
         for ask in (look, run, look):
@@ -902,7 +953,8 @@ def test_calls_share_a_connection() -> None:
         assert {request.connection for request in server.seen} == {1}
 
 
-def test_after_its_idle_connections_were_closed_new_ones_are_made() -> None:
+def test_connection_after_close() -> None:
+    """A route opens new connections after it was closed."""
     with Server(servers.ordinary) as server:
         for number in (1, 2):
             assert isinstance(look(client(server.url)), Success)
@@ -911,7 +963,8 @@ def test_after_its_idle_connections_were_closed_new_ones_are_made() -> None:
                 route.close()
 
 
-def test_an_error_answer_gives_its_connection_back() -> None:
+def test_connection_after_error() -> None:
+    """A connection is used again after an error response."""
     answers = servers.in_turn(reply(b"{}", 500), reply(b"", 400), reply(b'{"error": "x"}', 404), reply(VIEW))
     with Server(answers) as server:
         for _ in range(4):
@@ -919,7 +972,8 @@ def test_an_error_answer_gives_its_connection_back() -> None:
         assert server.connections == 1
 
 
-def test_an_idle_connection_is_given_up_before_the_server_does(platform: local.Platform) -> None:
+def test_connection_idle(platform: local.Platform) -> None:
+    """An idle connection is closed before the server closes it."""
     real = Config(api_url=platform.url, token=platform.token, retries=0)
     pocketenv.me(config=real).unwrap()
     with Server(servers.ordinary, idle=5.0) as server:
@@ -938,7 +992,8 @@ def test_an_idle_connection_is_given_up_before_the_server_does(platform: local.P
     assert list(platform.calls)[before:] == [(f"io.pocketenv.sandbox.{method}", 200) for method in asked]
 
 
-def test_a_connection_that_the_server_dropped_is_noticed_before_a_procedure_is_sent_on_it() -> None:
+def test_connection_dropped_by_server() -> None:
+    """A procedure is not sent on a connection that the server dropped."""
     with Server(servers.in_turn(reply(VIEW)._replace(then="close"), reply(RAN))) as server:
         config = client(server.url)
         assert isinstance(look(config), Success)
@@ -948,7 +1003,8 @@ def test_a_connection_that_the_server_dropped_is_noticed_before_a_procedure_is_s
         assert server.connections == 2
 
 
-def test_threads_do_not_wait_for_each_others_answers() -> None:
+def test_send_parallel_threads() -> None:
+    """Threads do not wait for the responses of other threads."""
     together = threading.Barrier(16, timeout=60)
 
     def answer(_: object) -> Reply:
@@ -986,7 +1042,8 @@ def forked() -> Generator[bool]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_forked_child_has_connections_of_its_own() -> None:
+def test_fork_own_connections() -> None:
+    """A forked child opens its own connections."""
     with Server(servers.ordinary) as server:
         config = client(server.url)
         assert isinstance(look(config), Success)
@@ -1000,7 +1057,8 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_forked_child_does_not_wait_for_what_a_thread_of_its_parent_held() -> None:
+def test_fork_during_pause() -> None:
+    """A forked child does not wait for the pause of a thread of its parent."""
     with Server(servers.in_turn(ENOUGH, reply(VIEW))) as server:
         waiting = threading.Thread(target=look, args=(client(server.url, retries=1),))
         waiting.start()
@@ -1024,7 +1082,8 @@ def opened_for_writing(pipe: Path) -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent_that_was_reading_the_ca_file(tmp_path: Path) -> None:
+def test_fork_during_ca_load(tmp_path: Path) -> None:
+    """A forked child does not wait for a thread of its parent that reads the CA file."""
     slow = tmp_path / "slow.pem"
     os.mkfifo(slow)
     with Server(servers.ordinary) as server:

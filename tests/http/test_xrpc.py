@@ -52,7 +52,8 @@ def one(server: Server) -> Request:
     return request
 
 
-def test_a_query_is_a_get_with_the_token_and_without_a_body() -> None:
+def test_query_request() -> None:
+    """A query is a GET with the token and without a body."""
     with Server(servers.ordinary) as server:
         assert isinstance(get_sandbox("3f2a", config=client(server.url)), Success)
         request = one(server)
@@ -71,9 +72,10 @@ def opening(config: Config) -> Step[Sandbox, object]:
 
 
 @pytest.mark.parametrize("make", [stopping, opening])
-def test_a_method_without_input_gets_no_body_and_no_content_type(
+def test_procedure_no_input(
     make: Callable[[Config], Step[Sandbox, object]],
 ) -> None:
+    """A method without input gets no body and no content type."""
     with Server(servers.always(reply(b"{}"))) as server:
         make(client(server.url))(BOX)
         request = server.seen[0]
@@ -82,14 +84,16 @@ def test_a_method_without_input_gets_no_body_and_no_content_type(
         assert not request.headers.keys() & {"content-type", "transfer-encoding"}
 
 
-def test_a_method_with_only_optional_input_gets_an_empty_object() -> None:
+def test_procedure_optional_input() -> None:
+    """A method with optional input only gets an empty object."""
     with Server(servers.always(reply(b"{}"))) as server:
         start(BOX, config=client(server.url))
         request = server.seen[0]
         assert (request.body, request.headers["content-type"]) == (b"{}", "application/json")
 
 
-def test_what_was_not_given_is_left_out_and_not_sent_as_null() -> None:
+def test_create_omits_missing_values() -> None:
+    """Missing values are left out and not sent as null."""
     with Server(
         servers.always(reply(b'{"id": "1", "name": "n", "did": "d", "handle": "h", "sandboxes": [], "total": 0}'))
     ) as server:
@@ -115,7 +119,8 @@ def test_what_was_not_given_is_left_out_and_not_sent_as_null() -> None:
     ],
     ids=repr,
 )
-def test_a_method_with_input_gets_what_was_given_and_the_id(step: Step[Sandbox, object], body: object) -> None:
+def test_procedure_input(step: Step[Sandbox, object], body: object) -> None:
+    """A method with input gets its arguments in the body and the id in the query."""
     with Server(servers.always(reply(b""))) as server, using(client(server.url)):
         step(BOX)
         request = server.seen[0]
@@ -124,7 +129,8 @@ def test_a_method_with_input_gets_what_was_given_and_the_id(step: Step[Sandbox, 
         assert parse_qs(urlsplit(request.path).query) == {"id": [BOX.id]}
 
 
-def test_a_create_asks_for_the_default_base_on_cloudflare() -> None:
+def test_create_defaults() -> None:
+    """A create requests the default base on Cloudflare."""
     shown = {"id": "3f", "name": "my-box"}
     answers = (reply(json.dumps(shown).encode()), reply(b""), reply(json.dumps({"sandbox": shown}).encode()))
     with Server(servers.in_turn(*answers)) as server:
@@ -136,7 +142,8 @@ def test_a_create_asks_for_the_default_base_on_cloudflare() -> None:
 
 
 @pytest.mark.parametrize("text", ["a&b=c", "a/b?c#d", "50%", "a+b", "été", "日本", "a;b", "\U0001f600", "..", "a%2Fb"])
-def test_odd_characters_of_a_parameter_arrive_as_they_are(text: str) -> None:
+def test_query_odd_characters(text: str) -> None:
+    """Odd characters of a parameter arrive unchanged."""
     with Server(servers.ordinary) as server:
         get_sandbox(text, config=client(server.url)).unwrap()
         path = urlsplit(one(server).path)
@@ -146,7 +153,8 @@ def test_odd_characters_of_a_parameter_arrive_as_they_are(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["été 日本 \U0001f600", 'quote " and \\', "line\nline\ttab", "bell \a"])
-def test_odd_characters_of_a_body_arrive_as_they_are(text: str) -> None:
+def test_procedure_odd_characters(text: str) -> None:
+    """Odd characters of a body arrive unchanged."""
     with Server(servers.ordinary) as server, using(client(server.url)):
         send(procedure("x.y", nothing, body={"text": text})).unwrap()
         request = one(server)
@@ -155,7 +163,8 @@ def test_odd_characters_of_a_body_arrive_as_they_are(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "\\\0", '"\0'])
-def test_a_nul_is_refused_before_anything_is_sent(text: str) -> None:
+def test_send_nul(text: str) -> None:
+    """A NUL is InvalidInput, and no request is sent."""
     with Server(servers.ordinary) as server:
         config = client(server.url)
         for result in (
@@ -172,7 +181,8 @@ def test_a_nul_is_refused_before_anything_is_sent(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "%00", "a\\u0000b\\"])
-def test_what_looks_like_a_nul_arrives_as_it_is(text: str) -> None:
+def test_send_nul_look_alikes(text: str) -> None:
+    """A string that resembles an escaped NUL arrives unchanged."""
     with Server(servers.ordinary) as server, using(client(server.url)):
         send(procedure("x.y", nothing, body={"text": text})).unwrap()
         get_sandbox(text, config=client(server.url)).unwrap()
@@ -181,7 +191,8 @@ def test_what_looks_like_a_nul_arrives_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["3f2a\n", "\n", "3f2a\n\n"])
-def test_an_id_with_a_line_break_at_its_end_is_none(id: str) -> None:
+def test_send_id_with_line_break(id: str) -> None:
+    """An id that ends with a line break is InvalidInput."""
     with Server(servers.ordinary) as server:
         for result in (
             get_sandbox(id, config=client(server.url)),
@@ -191,20 +202,23 @@ def test_an_id_with_a_line_break_at_its_end_is_none(id: str) -> None:
         assert server.seen == []
 
 
-def test_each_argument_is_quoted_and_the_command_is_not() -> None:
+def test_exec_quotes_arguments() -> None:
+    """Each argument is quoted, and the command is not."""
     with Server(servers.ordinary) as server:
         exec(BOX, "ls *.py |", ["a b", "$HOME", "it's", ""], config=client(server.url)).unwrap()
         sent = Command("ls *.py | 'a b' '$HOME' 'it'\"'\"'s' ''")
         assert json.loads(one(server).body)["command"] == wire_form(sent, provider_of(None)).unwrap()
 
 
-def test_the_path_of_the_url_is_kept() -> None:
+def test_send_url_path() -> None:
+    """The path of the API URL is kept."""
     with Server(servers.ordinary) as server:
         get_sandbox("x", config=client(f"{server.url}/behind/a/gateway/")).unwrap()
         assert one(server).path.startswith("/behind/a/gateway/xrpc/io.pocketenv.sandbox.getSandbox?")
 
 
-def test_no_other_compression_than_none_is_asked_for() -> None:
+def test_send_headers() -> None:
+    """The client accepts JSON without compression, and sends its name."""
     with Server(servers.ordinary) as server:
         get_sandbox("x", config=client(server.url)).unwrap()
         headers = one(server).headers
@@ -213,7 +227,8 @@ def test_no_other_compression_than_none_is_asked_for() -> None:
         assert headers["user-agent"].startswith("pocketenv-fp")
 
 
-def test_without_a_token_nothing_that_needs_one_is_sent() -> None:
+def test_send_no_token() -> None:
+    """A call that needs a token is not sent without one."""
     with Server(servers.ordinary) as server:
         nobody = Config(api_url=server.url)
         assert exec(BOX, "ls", config=nobody).failure() == NotLoggedIn()
@@ -222,7 +237,8 @@ def test_without_a_token_nothing_that_needs_one_is_sent() -> None:
         assert "authorization" not in one(server).headers
 
 
-def test_a_call_is_a_value_that_shows_names_and_no_values() -> None:
+def test_call_value() -> None:
+    """A Call is an immutable value whose repr shows names and no values."""
     call = procedure("sandbox.exec", decode_nothing, {"id": "3f2a-secret"}, {"command": "echo secret"})
     assert repr(call) == "POST io.pocketenv.sandbox.exec(id) with body (command)"
     assert repr(query("actor.getProfile", decode_nothing)) == "GET io.pocketenv.actor.getProfile()"
@@ -236,7 +252,8 @@ def decode_nothing(body: bytes) -> None:
     nothing(body)
 
 
-def test_a_read_time_out_may_be_shortened_for_a_query_and_lengthened_for_a_procedure() -> None:
+def test_send_read_timeout() -> None:
+    """A query can shorten the read timeout, and a procedure can lengthen it."""
     slow = servers.always(reply(b"{}", wait=0.5))
     with Server(slow) as server:
         config = client(server.url, read_timeout=0.2)
@@ -289,7 +306,8 @@ def test_send_missing(message: str, kind: type[ApiError]) -> None:
 
 
 @pytest.mark.parametrize(("status", "name", "kind"), KINDS)
-def test_an_error_answer_becomes_its_kind(status: int, name: str, kind: type[ApiError]) -> None:
+def test_send_error_kinds(status: int, name: str, kind: type[ApiError]) -> None:
+    """An error response becomes the error of its status and name."""
     body = json.dumps({"error": name, "message": "Because of that"}).encode()
     with Server(servers.always(reply(body, status))) as server:
         error = exec(BOX, "ls", config=client(server.url)).failure()
@@ -302,7 +320,8 @@ def test_an_error_answer_becomes_its_kind(status: int, name: str, kind: type[Api
         )
 
 
-def test_an_error_of_the_storage_kind_has_no_message() -> None:
+def test_send_error_without_message() -> None:
+    """An error response may have no message."""
     with Server(servers.always(reply(b'{"error": "Unauthorized"}', 401))) as server:
         error = exec(BOX, "ls", config=client(server.url)).failure()
         assert error == Unauthorized(401, "Unauthorized", "", "sandbox.exec")
@@ -314,7 +333,8 @@ PAGE = b"<!doctype html><html><body><pre>Cannot GET /secret-path</pre></body></h
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 502])
 @pytest.mark.parametrize("body", [PAGE, b"", b"null", b"[]", b'"text"', b'{"error": 5}', b'{"x":' + b"[" * 60_000])
-def test_an_error_that_is_not_the_platforms_keeps_its_status(status: int, body: bytes) -> None:
+def test_send_foreign_error(status: int, body: bytes) -> None:
+    """An error response that is not the platform's keeps its status."""
     headers = {"Content-Type": "text/html; charset=utf-8"}
     with Server(servers.always(reply(body, status, headers))) as server:
         error = exec(BOX, "ls", config=client(server.url)).failure()
@@ -327,7 +347,8 @@ def test_an_error_that_is_not_the_platforms_keeps_its_status(status: int, body: 
 @pytest.mark.parametrize(
     "body", [b"", b" ", PAGE, b"null", b"[]", b'"x"', b"{", b"[" * 60_000, b"\xff\xfe", b'{"a":\xff}']
 )
-def test_a_200_that_is_no_object_is_a_decode_error(body: bytes) -> None:
+def test_send_200_without_object(body: bytes) -> None:
+    """A 200 whose body is not an object is a DecodeError."""
     with Server(servers.always(reply(body))) as server:
         error = exec(BOX, "ls", config=client(server.url)).failure()
         assert isinstance(error, DecodeError)
@@ -346,40 +367,46 @@ def test_a_200_that_is_no_object_is_a_decode_error(body: bytes) -> None:
         (b"{}", "stdout"),
     ],
 )
-def test_a_result_of_a_wrong_shape_is_a_decode_error_that_names_the_place(body: bytes, place: str) -> None:
+def test_send_wrong_shape(body: bytes, place: str) -> None:
+    """A response of a wrong shape is a DecodeError that names the field."""
     with Server(servers.always(reply(body))) as server:
         error = exec(BOX, "ls", config=client(server.url)).failure()
         assert isinstance(error, DecodeError)
         assert place in error.reason
 
 
-def test_a_decode_error_never_quotes_the_answer() -> None:
+def test_decode_error_hides_response() -> None:
+    """A DecodeError never quotes the response."""
     body = b'{"stdout": "", "stderr": "", "exitCode": "the-answers-own-words"}'
     with Server(servers.always(reply(body))) as server:
         assert "own-words" not in str(exec(BOX, "ls", config=client(server.url)).failure())
 
 
-def test_unknown_keys_of_an_answer_are_ignored() -> None:
+def test_send_unknown_keys() -> None:
+    """Unknown keys of a response are ignored."""
     body = b'{"stdout": "a", "stderr": "b", "exitCode": 3, "duration": 12, "later": {"x": [1]}}'
     with Server(servers.always(reply(body))) as server:
         assert exec(BOX, "ls", config=client(server.url)).unwrap().exit_code == 3
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"success": true}'])
-def test_a_method_without_output_may_answer_nothing_or_an_object(body: bytes) -> None:
+def test_delete_secret_empty_response(body: bytes) -> None:
+    """The response of a method without output is empty or an object."""
     with Server(servers.always(reply(body))) as server:
         assert pocketenv.delete_secret("1", config=client(server.url)) == Success(None)
 
 
 @pytest.mark.parametrize("body", [PAGE, b"OK", b"null", b"[]"])
-def test_a_method_without_output_that_answers_a_page_did_nothing(body: bytes) -> None:
+def test_delete_secret_foreign_response(body: bytes) -> None:
+    """Another response of a method without output is a DecodeError."""
     # A gateway or login page may answer 200 to everything.
     with Server(servers.always(reply(body))) as server:
         assert isinstance(pocketenv.delete_secret("1", config=client(server.url)).failure(), DecodeError)
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"sandbox": null}', b'{"sandbox":null}'])
-def test_a_missing_sandbox_is_none(body: bytes) -> None:
+def test_get_sandbox_missing(body: bytes) -> None:
+    """A response without a sandbox is `None`."""
     with Server(servers.always(reply(body))) as server:
         assert get_sandbox("x", config=client(server.url)) == Success(None)
 
@@ -387,13 +414,15 @@ def test_a_missing_sandbox_is_none(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b'{"id": "1", "name": "n"}', b'{"error": "X"}', b'{"sandbox": {}}', b'{"sandbox": []}']
 )
-def test_an_answer_to_something_else_is_no_missing_sandbox(body: bytes) -> None:
+def test_get_sandbox_other_response(body: bytes) -> None:
+    """A response of another shape is a DecodeError and not a missing sandbox."""
     with Server(servers.always(reply(body))) as server:
         assert isinstance(get_sandbox("x", config=client(server.url)).failure(), DecodeError)
 
 
 @pytest.mark.parametrize("body", [b'{"sandboxes": []}', b'{"total": 0}', b'{"sandboxes": [{}], "total": 1}', b"{}"])
-def test_a_list_without_its_parts_is_a_decode_error(body: bytes) -> None:
+def test_list_sandboxes_missing_keys(body: bytes) -> None:
+    """A list without its records or its total is a DecodeError."""
     # The platform answers a list without a total where its database failed.
     with Server(servers.always(reply(body))) as server:
         config = client(server.url)
@@ -402,7 +431,8 @@ def test_a_list_without_its_parts_is_a_decode_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"id": "1"}', b'{"handle": "a.test"}', b"[]", b""])
-def test_half_a_profile_is_a_decode_error_and_an_empty_one_not_found(body: bytes) -> None:
+def test_me_incomplete_profile(body: bytes) -> None:
+    """An incomplete profile is a DecodeError, and an empty one is ProfileNotFound."""
     with Server(servers.in_turn(reply(body), reply(b"{}"))) as server:
         config = client(server.url)
         assert isinstance(me(config=config).failure(), DecodeError)
@@ -418,18 +448,21 @@ def test_half_a_profile_is_a_decode_error_and_an_empty_one_not_found(body: bytes
         (b'{"previewUrl": "https://x"}', "https://x"),
     ],
 )
-def test_a_port_may_have_no_url(body: bytes, url: str | None) -> None:
+def test_expose_no_url(body: bytes, url: str | None) -> None:
+    """A port may have no URL."""
     with Server(servers.always(reply(body))) as server, using(client(server.url)):
         assert sandbox.expose(BOX, 8080) == Success(url)
         assert sandbox.vscode(BOX) == Success(url)
 
 
-def test_a_url_that_is_no_text_is_a_decode_error() -> None:
+def test_expose_invalid_url() -> None:
+    """A URL that is not a string is a DecodeError."""
     with Server(servers.always(reply(b'{"previewUrl": 3}'))) as server:
         assert isinstance(sandbox.expose(BOX, 8080, config=client(server.url)).failure(), DecodeError)
 
 
-def test_a_key_that_another_client_stored_in_clear_is_masked_on_arrival() -> None:
+def test_get_ssh_keys_clear_text() -> None:
+    """Keys that another client stored in clear text are masked."""
     clear = "-----BEGIN RSA PRIVATE KEY-----\\ntop-secret\\n-----END RSA PRIVATE KEY-----"
     stored = f'{{"id": "k", "publicKey": "p", "privateKey": "{clear}", "authKey": "tskey-auth-clear"}}'
     with Server(servers.always(reply(stored.encode()))) as server, using(client(server.url)):
@@ -437,18 +470,20 @@ def test_a_key_that_another_client_stored_in_clear_is_masked_on_arrival() -> Non
         assert pocketenv.get_tailscale_auth_key("3f").unwrap().auth_key == "***"
 
 
-def test_a_status_that_this_version_does_not_know_is_unknown() -> None:
+def test_get_sandbox_unknown_status() -> None:
+    """A status that this version does not know is UNKNOWN."""
     with Server(servers.always(reply(VIEW.replace(b"RUNNING", b"HIBERNATING")))) as server:
-        found = get_sandbox("x", config=client(server.url)).unwrap()
-        assert found is not None
-        assert found.status.name == "UNKNOWN"
+        box = get_sandbox("x", config=client(server.url)).unwrap()
+        assert box is not None
+        assert box.status.name == "UNKNOWN"
 
 
 # What an answer must not bring in
 
 
 @pytest.mark.parametrize("field", ["error", "message"])
-def test_the_token_is_struck_out_where_the_server_quotes_it(field: str) -> None:
+def test_send_error_masks_token(field: str) -> None:
+    """The token is masked if the server quotes it."""
     body = json.dumps({field: f"bad header: Authorization: Bearer {TOKEN}, and {TOKEN} again"}).encode()
     with Server(servers.always(reply(body, 400))) as server:
         error = exec(BOX, "ls", config=client(server.url)).failure()
@@ -456,14 +491,16 @@ def test_the_token_is_struck_out_where_the_server_quotes_it(field: str) -> None:
         assert "***" in str(error)
 
 
-def test_the_token_is_struck_out_of_a_content_type_too() -> None:
+def test_send_content_type_masks_token() -> None:
+    """The token is masked in a quoted content type."""
     long = Config(token="t" * 100).token
     with Server(servers.always(reply(b"", 400, {"Content-Type": f"x/{long}"}))) as server:
         error = exec(BOX, "ls", token=long, config=client(server.url)).failure()
         assert "t" * 20 not in str(error)
 
 
-def test_a_token_that_is_cut_off_by_the_length_limit_is_struck_out_first() -> None:
+def test_send_long_message_masks_token() -> None:
+    """The token is masked before a long message is truncated."""
     body = json.dumps({"error": "E", "message": "x" * 490 + TOKEN}).encode()
     with Server(servers.always(reply(body, 400))) as server:
         error = exec(BOX, "ls", config=client(server.url)).failure()
@@ -472,7 +509,8 @@ def test_a_token_that_is_cut_off_by_the_length_limit_is_struck_out_first() -> No
         assert TOKEN[:8] not in error.message
 
 
-def test_control_characters_of_a_message_do_not_reach_the_terminal() -> None:
+def test_send_message_control_characters() -> None:
+    """An error shows no control characters of a message."""
     message = "red \x1b[31m, bell \a, line\r\nline, right-to-left \u202e, nul \0"
     body = json.dumps({"error": "E\x1b", "message": message}).encode()
     with Server(servers.always(reply(body, 400))) as server:
@@ -482,26 +520,30 @@ def test_control_characters_of_a_message_do_not_reach_the_terminal() -> None:
         assert "right-to-left" in str(error)
 
 
-def test_an_endless_message_is_cut() -> None:
+def test_send_long_message() -> None:
+    """A long message is truncated."""
     body = json.dumps({"error": "E" * 10**6, "message": "m" * 10**6}).encode()
     with Server(servers.always(reply(body, 400))) as server:
         assert len(str(exec(BOX, "ls", config=client(server.url)).failure())) < 1200
 
 
-def test_decode_reads_one_type_strictly() -> None:
+def test_decode_strict() -> None:
+    """A value of another type is not converted."""
     assert decode(b'{"a": 1}', dict[str, int]) == {"a": 1}
     with pytest.raises(msgspec.ValidationError):
         decode(b'{"a": "1"}', dict[str, int])
 
 
-def test_a_call_with_a_wrong_config_is_a_failure_and_sends_nothing() -> None:
+def test_send_invalid_config() -> None:
+    """A call with a wrong Config is InvalidInput and sends no request."""
     call: Call[None] = query("x.y", nothing, login=False)
     error = under(Config(api_url="ftp://host"), send, call).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "api_url"
 
 
-def test_the_answer_to_a_command_may_be_large() -> None:
+def test_exec_large_response() -> None:
+    """The response to a command may be large."""
     text = "x" * 3_000_000
     with Server(servers.always(reply(RAN.replace(b"hello", text.encode())))) as server:
         assert exec(BOX, "ls", config=client(server.url)).unwrap().stdout == text

@@ -194,7 +194,8 @@ def errors(text: str) -> list[PocketenvError]:
 # What a card shows
 
 
-def test_a_result_of_a_command_shows_its_output_apart_and_its_exit_code() -> None:
+def test_card_exec_result() -> None:
+    """The card of a command shows stdout and stderr apart, and the exit code."""
     shown = card(Success(ExecResult("out\n", "err\n", 3)))
     assert re.search(r"Success.*exit 3.*stdout.*out.*stderr.*err", seen(shown).text, re.DOTALL)
     assert '<pre class="pe-out">out</pre>' in shown
@@ -203,12 +204,14 @@ def test_a_result_of_a_command_shows_its_output_apart_and_its_exit_code() -> Non
     assert "No output" in seen(card(ExecResult("", "", 0))).text
 
 
-def test_the_tone_of_an_exit_code_is_a_word_too() -> None:
+def test_card_exit_code_badge() -> None:
+    """The badge of an exit code has a class for its tone, and the code as a word."""
     assert '<span class="pe-badge pe-good">exit 0</span>' in card(ExecResult("", "", 0))
     assert '<span class="pe-badge pe-bad">exit 1</span>' in card(Success(ExecResult("", "", 1)))
 
 
-def test_a_failure_shows_the_error_its_advice_its_output_and_where_it_happened() -> None:
+def test_card_failure() -> None:
+    """The card of a Failure shows the error, its advice, its output, its place and its notes."""
     error = CommandFailed(2, "before", "no such file").at(Place("exec('make')", 2, "start() | exec('make')", 1.5))
     error.add_note("The sandbox b may still exist.")
     text = seen(card(Failure(error))).text
@@ -226,14 +229,16 @@ def test_a_failure_shows_the_error_its_advice_its_output_and_where_it_happened()
 
 
 @pytest.mark.parametrize("error", errors("told"), ids=lambda error: type(error).__name__)
-def test_all_that_an_error_says_is_on_its_card(error: PocketenvError) -> None:
+def test_card_error_message(error: PocketenvError) -> None:
+    """The card of an error holds its whole message."""
     text = seen(card(Failure(error))).text
     summary = error.summary()
     assert summary in text
     assert str(error).removeprefix(summary).lstrip(". ") in text
 
 
-def test_where_a_raised_error_happened_is_shown_once() -> None:
+def test_card_raised_error_place() -> None:
+    """The place of a raised error is on its card once, although a note repeats it."""
     # Refused before anything is sent.
     result = "box" | create(token="no header\n")
     with pytest.raises(PocketenvError) as raised:
@@ -242,13 +247,15 @@ def test_where_a_raised_error_happened_is_shown_once() -> None:
     assert seen(card(raised.value)).text.count("in create(") == 1
 
 
-def test_a_failure_of_somebody_elses_shows_its_class_and_repr() -> None:
+def test_card_foreign_error() -> None:
+    """The card of another library's exception shows its class and its repr."""
     text = seen(card(Failure(ValueError("<b>")))).text
     assert "Failure ValueError" in text
     assert "ValueError('<b>')" in text
 
 
-def test_a_sandbox_shows_its_name_its_status_and_its_fields() -> None:
+def test_card_sandbox() -> None:
+    """The card of a sandbox shows its name, its status and the fields that have a value."""
     box = Sandbox(
         id="3f",
         name="calm",
@@ -266,13 +273,15 @@ def test_a_sandbox_shows_its_name_its_status_and_its_fields() -> None:
     assert looked.links == ["https://git.example/a/b"]
 
 
-def test_a_port_has_a_link() -> None:
+def test_card_port_link() -> None:
+    """The card of a port links to its address."""
     looked = seen(card(Port(8080, None, "https://8080.example/?a&b")))
     assert "Port 8080" in looked.text
     assert looked.links == ["https://8080.example/?a&b"]
 
 
-def test_a_page_is_a_table_with_a_column_for_what_is_known() -> None:
+def test_card_page() -> None:
+    """A page is a table, with a column for each field that some record has."""
     page = Page((Sandbox(id="1", name="a", vcpus=2), Sandbox(id="2", name="b", status=Status.STOPPED)), 40)
     text = seen(card(Success(page))).text
     assert "Page of Sandbox 2 of 40" in text
@@ -283,7 +292,8 @@ def test_a_page_is_a_table_with_a_column_for_what_is_known() -> None:
     assert "['x', 3]" in seen(card(Page(("x", 3), 2))).text
 
 
-def test_many_rows_are_cut_and_counted() -> None:
+def test_card_page_many_rows() -> None:
+    """A table shows 100 rows and counts the rest."""
     page = Page(tuple(Secret(str(n), f"name{n}") for n in range(130)), 500)
     shown = card(page)
     assert "… 30 more rows" in seen(shown).text
@@ -291,7 +301,8 @@ def test_many_rows_are_cut_and_counted() -> None:
     assert "name100" not in shown
 
 
-def test_a_pipeline_is_a_chain_that_can_be_copied() -> None:
+def test_card_pipeline() -> None:
+    """The text of a pipeline's card is its repr, so that it can be copied."""
     ci = create(provider="daytona") | start | exec("make", ["<all>"]) | stdout
     looked = seen(card(ci))
     assert looked.text == repr(ci)
@@ -300,7 +311,8 @@ def test_a_pipeline_is_a_chain_that_can_be_copied() -> None:
     assert seen(card(identity)).text == "identity"
 
 
-def test_the_items_of_a_tuple_have_cards_of_their_own() -> None:
+def test_card_tuple() -> None:
+    """Each item of a tuple has its own card."""
     text = seen(card(Success((Sandbox(id="1", name="calm"), "printed\n", [Port(80, None, "https://a.example")])))).text
     assert "a tuple of 3" in text
     assert "Sandbox calm" in text
@@ -308,7 +320,9 @@ def test_the_items_of_a_tuple_have_cards_of_their_own() -> None:
     assert "List of Port 1" in text
 
 
-def test_what_is_not_this_librarys_keeps_its_own_picture() -> None:
+def test_card_foreign_html() -> None:
+    """The HTML of another library's value is used as it is."""
+
     class Table:
         def _repr_html_(self) -> str:
             return "<table><tr><td>mine</td></tr></table>"
@@ -327,16 +341,19 @@ class Broken:
         raise ValueError("<broken>")
 
 
-def test_a_value_that_cannot_be_shown_leaves_the_rest_of_the_card() -> None:
-    told = "‹Broken, whose repr raises ValueError›"
+def test_card_broken_repr() -> None:
+    """A value whose repr raises is replaced by a note, and the rest of the card is kept."""
+    note = "‹Broken, whose repr raises ValueError›"
     for value in (Success(Broken()), Failure(Broken()), Success((Broken(), Port(80)))):
-        assert told in seen(card(value)).text
+        assert note in seen(card(value)).text
     fleet = seen(list_card([Success(Broken()), Failure(Broken()), Success("fine")])).text
-    assert fleet.count(told) == 2
+    assert fleet.count(note) == 2
     assert "'fine'" in fleet
 
 
-def test_a_picture_that_cannot_be_made_is_a_repr() -> None:
+def test_card_broken_html() -> None:
+    """A value whose HTML raises is shown by its repr."""
+
     class Picture:
         def __repr__(self) -> str:
             return "a picture of old"
@@ -347,13 +364,15 @@ def test_a_picture_that_cannot_be_made_is_a_repr() -> None:
     assert "a picture of old" in seen(card(Success(Picture()))).text
 
 
-def test_text_is_shown_as_it_was_printed_and_data_so_that_it_can_be_read() -> None:
+def test_card_text_and_data() -> None:
+    """Strings are shown as printed, and other values are formatted over several lines."""
     assert "a\nb" in seen(card(Success("a\nb\n"))).text
     assert "{'a': 1}" in seen(card(Success({"a": 1}))).text
     assert "\n" in seen(card(Success({"long": list(range(60))}))).text
 
 
-def test_the_results_of_a_fleet_are_rows() -> None:
+def test_list_card_results() -> None:
+    """Each result of a fleet is a row, with the state and the last line."""
     looked = seen(
         list_card([
             Success(ExecResult("first\nlast line\n", "", 0)),
@@ -369,11 +388,13 @@ def test_the_results_of_a_fleet_are_rows() -> None:
 
 
 @pytest.mark.parametrize("value", [[], [1, 2], [Success(1), 2], [Port(1), Secret("1", "a")], ["a"]])
-def test_a_list_of_anything_else_has_no_card(value: list[object]) -> None:
+def test_list_card_other_lists(value: list[object]) -> None:
+    """A list that is neither of results nor of records has no card."""
     assert list_card(value) is None
 
 
-def test_a_trace_stands_below_its_result() -> None:
+def test_card_trace() -> None:
+    """The picture of a trace is below its result."""
     shown = card(trace(start | exec("ls"))(Failure(NotLoggedIn())))
     assert re.search("Failure.*NotLoggedIn.*<svg.*0 steps", shown, re.DOTALL)
 
@@ -382,7 +403,8 @@ def test_a_trace_stands_below_its_result() -> None:
 
 
 @given(st.integers(0, 3000), st.integers(0, 300), st.booleans())
-def test_nothing_of_a_long_text_is_left_out_without_a_word(lines: int, width: int, ends: bool) -> None:  # noqa: FBT001
+def test_clipped_counts(lines: int, width: int, ends: bool) -> None:  # noqa: FBT001
+    """The note counts the lines or characters that a clipped text leaves out."""
     text = "\n".join("x" * width for _ in range(lines)) + ("\n" if ends else "")
     head, hidden, tail = clipped(text)
     if not hidden:
@@ -395,13 +417,15 @@ def test_nothing_of_a_long_text_is_left_out_without_a_word(lines: int, width: in
     assert number == (left_out.count("\n") if "lines" in hidden else len(left_out))
 
 
-def test_a_line_without_an_end_is_cut_too() -> None:
+def test_card_long_line() -> None:
+    """One line of a million characters is cut."""
     text = seen(card(ExecResult("x" * 1_000_000, "", 0))).text
     assert "… 800,000 more characters" in text
     assert len(text) < 210_000
 
 
-def test_a_text_that_is_not_too_long_is_shown_whole() -> None:
+def test_clipped_short_text() -> None:
+    """A text of up to 1000 lines is shown whole."""
     printed = "".join(f"{n}\n" for n in range(1000))
     assert clipped(printed) == (printed, "", "")
     head, hidden, tail = clipped(f"{printed}one more\nand one more\n")
@@ -414,7 +438,8 @@ def test_a_text_that_is_not_too_long_is_shown_whole() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 @EACH_KIND
-def test_no_text_in_a_record_is_ever_markup(kind: type[Record], text: str) -> None:
+def test_card_record_hostile_text(kind: type[Record], text: str) -> None:
+    """No field of a record becomes markup, in any card that shows the record."""
     record = filled(kind, text)
     for shown in (
         card(record),
@@ -428,7 +453,8 @@ def test_no_text_in_a_record_is_ever_markup(kind: type[Record], text: str) -> No
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_in_an_error_a_step_or_an_output_is_ever_markup(text: str) -> None:
+def test_card_value_hostile_text(text: str) -> None:
+    """No string in an error, a step or an output becomes markup."""
     values: list[object] = [
         *errors(text),
         ExecResult(text, text, 1),
@@ -464,7 +490,8 @@ def test_safe_html_of_any_text(text: str) -> None:
 
 
 @given(st.text(st.characters(codec=None)))
-def test_any_text_is_text(text: str) -> None:
+def test_escaped_any_text(text: str) -> None:
+    """Any string stays a string, and control characters are written out."""
     for shown in (escaped(text), linked(text), ansi_html(text), card(ExecResult(text, text, 0)), card(Failure(text))):
         seen(shown)
     assert Seen(escaped(text)).text == re.sub(
@@ -494,12 +521,14 @@ def test_any_text_is_text(text: str) -> None:
         "https://a.example/" + "a" * 2000,
     ],
 )
-def test_only_an_address_becomes_a_link(text: str) -> None:
+def test_linked_other_text(text: str) -> None:
+    """Strings that are not web addresses become no link."""
     assert seen(linked(text)).links == []
 
 
 @pytest.mark.parametrize("text", ["https://a.example", "HTTP://127.0.0.1:8080/a?b=c&d#e", "https://a.example/@scope/x"])
-def test_a_link_opens_a_page_that_knows_nothing_of_this_one(text: str) -> None:
+def test_linked_without_referrer(text: str) -> None:
+    """A link opens its page without an opener and without a referrer."""
     looked = Seen(linked(text))
     assert looked.links == [text]
     assert looked.elements[0][1]["rel"] == "noopener noreferrer"
@@ -545,11 +574,13 @@ def styles(text: str) -> list[str]:
         (":::;;:", None),
     ],
 )
-def test_a_sequence_becomes_a_style(codes: str, style: str | None) -> None:
+def test_ansi_html_styles(codes: str, style: str | None) -> None:
+    """An SGR sequence becomes a CSS style."""
     assert styles(f"\x1b[{codes}mtext") == ([style] if style else [])
 
 
-def test_the_sixteen_colours_differ_and_so_do_their_backgrounds() -> None:
+def test_ansi_html_sixteen_colours() -> None:
+    """The sixteen colours differ from each other, and so do their backgrounds."""
     numbers = [*range(30, 38), *range(90, 98)]
     assert len({styles(f"\x1b[{number}mx")[0] for number in numbers}) == 16
     assert len({styles(f"\x1b[{number + 10}mx")[0] for number in numbers}) == 16
@@ -571,7 +602,8 @@ def test_the_sixteen_colours_differ_and_so_do_their_backgrounds() -> None:
         ("a\x1b\x1b[1mb", "ab"),
     ],
 )
-def test_every_other_sequence_is_dropped(text: str, shown: str) -> None:
+def test_ansi_html_other_sequences(text: str, shown: str) -> None:
+    """Sequences other than SGR are dropped."""
     assert Seen(ansi_html(text)).text == shown
 
 
@@ -585,7 +617,8 @@ def test_every_other_sequence_is_dropped(text: str, shown: str) -> None:
         ("first\n 1\r 2", "first\n 2"),
     ],
 )
-def test_a_carriage_return_begins_its_line_anew(text: str, shown: str) -> None:
+def test_ansi_html_carriage_return(text: str, shown: str) -> None:
+    """A carriage return replaces the line before it."""
     assert Seen(ansi_html(text)).text == shown
 
 
@@ -593,7 +626,8 @@ def test_a_carriage_return_begins_its_line_anew(text: str, shown: str) -> None:
 
 
 @EACH_KIND
-def test_no_card_shows_what_a_record_hides(kind: type[Record]) -> None:
+def test_card_record_secrets(kind: type[Record]) -> None:
+    """No card shows a secret field of a record."""
     hidden = secret_names(kind)
     record = filled(kind, "shown")
     secretive = msgspec.structs.replace(record, **dict.fromkeys(hidden, SECRET))
@@ -614,12 +648,14 @@ def test_no_card_shows_what_a_record_hides(kind: type[Record]) -> None:
     assert ("***" in card(secretive)) == bool(hidden)
 
 
-def test_there_are_records_that_hide_something() -> None:
+def test_card_secret_kinds() -> None:
+    """At least five kinds of record have secret fields."""
     assert sum(bool(secret_names(kind)) for kind in KINDS) >= 5
     assert SECRET not in card(Success(SshKeyPair(SECRET, "ssh-ed25519 AAAA")))
 
 
-def test_no_card_shows_a_secret_of_a_step() -> None:
+def test_card_step_secrets() -> None:
+    """No card shows a secret argument of a step."""
     keeps = set_secret("A", SECRET)
     steps: list[Any] = [
         keeps,
@@ -635,7 +671,8 @@ def test_no_card_shows_a_secret_of_a_step() -> None:
             assert "***" in seen(shown).text
 
 
-def test_every_kind_of_card_has_the_same_frame() -> None:
+def test_card_frame() -> None:
+    """Cards of all kinds have the same short frame."""
     values = [Port(1), NotLoggedIn(), Success(1), Page((), 0), start, ExecResult("", "", 0), "text"]
     frames = {card(value).partition("</style>")[0] for value in values}
     assert [len(frame) < 5_000 for frame in frames] == [True]

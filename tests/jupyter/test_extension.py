@@ -115,7 +115,8 @@ def loaded(shell: Shell) -> Iterator[Shell]:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_value_is_a_card_and_its_text_stays_as_it_was(shell: Shell, name: str) -> None:
+def test_load_cards(shell: Shell, name: str) -> None:
+    """The extension adds a card to a value, and its plain text stays the same."""
     before = shell.shown(VALUES[name])
     shell.run(f"%load_ext {EXTENSION}")
     shown = shell.shown(VALUES[name])
@@ -126,7 +127,8 @@ def test_a_value_is_a_card_and_its_text_stays_as_it_was(shell: Shell, name: str)
 
 
 @pytest.mark.parametrize("value", [[], [1], {}, "text", 3, (Success(1),), [Success(1), 2], None])
-def test_other_values_are_shown_as_before(shell: Shell, value: object) -> None:
+def test_load_other_values(shell: Shell, value: object) -> None:
+    """Values of other types are shown as before."""
     before = shell.shown(value)
     shell.run(f"%load_ext {EXTENSION}")
     assert shell.shown(value) == before
@@ -154,7 +156,8 @@ LONG: dict[str, object] = {
 }
 
 
-def test_a_long_value_has_a_short_text_beside_its_card(loaded: Shell) -> None:
+def test_formats_long_value(loaded: Shell) -> None:
+    """A long value has a short plain text beside its card."""
     display = loaded.shell.display_formatter
     before = display.active_types
     display.active_types = display.format_types
@@ -168,7 +171,8 @@ def test_a_long_value_has_a_short_text_beside_its_card(loaded: Shell) -> None:
     assert set().union(*sizes.values()) == {"text/plain", "text/html"}
 
 
-def test_a_terminal_shows_a_long_value_whole(loaded: Shell) -> None:
+def test_formats_terminal(loaded: Shell) -> None:
+    """A terminal shows the whole repr of a long value."""
     display = loaded.shell.display_formatter
     before = display.active_types
     display.active_types = ["text/plain"]
@@ -179,7 +183,9 @@ def test_a_terminal_shows_a_long_value_whole(loaded: Shell) -> None:
         display.active_types = before
 
 
-def test_lists_that_have_a_picture_of_their_own_keep_it(loaded: Shell) -> None:
+def test_formats_list_subclass(loaded: Shell) -> None:
+    """A subclass of list keeps its own HTML."""
+
     class Picture(list[int]):
         def _repr_html_(self) -> str:
             return "a picture"
@@ -188,7 +194,9 @@ def test_lists_that_have_a_picture_of_their_own_keep_it(loaded: Shell) -> None:
     assert "text/html" not in loaded.shown(list[int])
 
 
-def test_after_unloading_all_is_as_before(shell: Shell) -> None:
+def test_unload_restores(shell: Shell) -> None:
+    """Unloading restores the printers, the magics and the threads."""
+
     def mine(_: object) -> str:
         return "mine"
 
@@ -210,7 +218,9 @@ def test_after_unloading_all_is_as_before(shell: Shell) -> None:
         assert threading.active_count() == threads
 
 
-def test_what_somebody_has_put_in_its_place_since_stays(shell: Shell) -> None:
+def test_unload_keeps_replacements(shell: Shell) -> None:
+    """Unloading keeps a printer and a magic that the user registered later."""
+
     def mine(_: object) -> str:
         return "mine"
 
@@ -223,9 +233,10 @@ def test_what_somebody_has_put_in_its_place_since_stays(shell: Shell) -> None:
     assert "sandbox" not in shell.magics["line"]
 
 
-def test_the_library_works_without_ipython() -> None:
-    told = "import sys, pocketenv_fp, pocketenv_fp.jupyter.cards; print([n for n in sys.modules if 'IPython' in n])"
-    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60)
+def test_import_without_ipython() -> None:
+    """Importing the library and its cards does not import IPython."""
+    code = "import sys, pocketenv_fp, pocketenv_fp.jupyter.cards; print([n for n in sys.modules if 'IPython' in n])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "[]\n"
 
 
@@ -239,7 +250,8 @@ def test_load_without_rich_names_the_extra() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_lines_of_a_cell_are_one_script(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_magic_cell_script(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines of a cell run as one script."""
     create("my-box").bind(start).unwrap()
     result = loaded.run('%%sandbox my-box\ncd /tmp\nA="it\'s"\npwd\n\necho $A; echo warn >&2\nexit 3\n')
     assert result == Success(ExecResult("/tmp\nit's\n", "warn\n", 3))
@@ -247,9 +259,8 @@ def test_the_lines_of_a_cell_are_one_script(loaded: Shell, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_sandbox_that_is_not_there_is_created_and_one_that_is_there_used(
-    loaded: Shell, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_magic_creates_or_reuses(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing sandbox is created with a message, and an existing one is used."""
     assert loaded.run("%%sandbox my-box --provider daytona\necho a > kept").unwrap().exit_code == 0
     assert "There is no sandbox my-box: creating it.\n" in capsys.readouterr().out
     assert cast("Sandbox", get_sandbox("my-box").unwrap()).provider == "daytona"
@@ -259,7 +270,8 @@ def test_a_sandbox_that_is_not_there_is_created_and_one_that_is_there_used(
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_sandbox_that_does_not_run_is_started(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_magic_starts(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stopped sandbox is started, with a message."""
     loaded.shell.user_ns["box"] = running = create("my-box").bind(start)
     running.bind(stop).unwrap()
     for name in ("my-box", "box"):
@@ -269,7 +281,8 @@ def test_a_sandbox_that_does_not_run_is_started(loaded: Shell, capsys: pytest.Ca
 
 
 @pytest.mark.usefixtures("environment")
-def test_with_rm_it_is_gone_afterwards_however_the_lines_ended(loaded: Shell) -> None:
+def test_magic_rm(loaded: Shell) -> None:
+    """With --rm the sandbox is deleted afterwards, also after a failure."""
     assert loaded.run("%%sandbox my-box --rm\necho a").unwrap().stdout == "a\n"
     assert get_sandbox("my-box") == Success(None)
     assert isinstance(loaded.run("%%sandbox my-box --rm --check\nexit 3").failure(), CommandFailed)
@@ -277,7 +290,8 @@ def test_with_rm_it_is_gone_afterwards_however_the_lines_ended(loaded: Shell) ->
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_variable_that_holds_a_sandbox_or_a_result_of_one_is_that(loaded: Shell) -> None:
+def test_magic_variable(loaded: Shell) -> None:
+    """The name of a variable stands for its sandbox. Variables with other values are ignored."""
     made = create("my-box").bind(start)
     loaded.shell.user_ns |= {"result": made, "box": made.unwrap(), "number": 3, "other": Success(3)}
     for name in ("result", "box"):
@@ -290,7 +304,8 @@ def test_a_variable_that_holds_a_sandbox_or_a_result_of_one_is_that(loaded: Shel
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_variable_that_holds_a_failure_or_none_creates_nothing(loaded: Shell) -> None:
+def test_magic_variable_failure(loaded: Shell) -> None:
+    """A variable with a Failure or with None creates no sandbox."""
     loaded.shell.user_ns |= {"failed": Failure(NameTaken()), "none": get_sandbox("no-such-box")}
     assert loaded.run("%%sandbox failed\necho a") == Failure(NameTaken())
     assert isinstance(loaded.run("%%sandbox none\necho a").failure(), SandboxNotFound)
@@ -299,7 +314,8 @@ def test_a_variable_that_holds_a_failure_or_none_creates_nothing(loaded: Shell) 
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_line_shows_a_sandbox_as_it_is_now(loaded: Shell) -> None:
+def test_magic_line(loaded: Shell) -> None:
+    """The line magic looks the sandbox up and shows its present state."""
     loaded.shell.user_ns["box"] = create("my-box").bind(start)
     assert loaded.run("%sandbox my-box").unwrap().status is Status.RUNNING
     stop(get_sandbox("my-box")).unwrap()
@@ -310,7 +326,8 @@ def test_the_line_shows_a_sandbox_as_it_is_now(loaded: Shell) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_options_say_where_for_how_long_and_what_counts(loaded: Shell) -> None:
+def test_magic_options(loaded: Shell) -> None:
+    """The options set the directory, the timeout, the check and the variable for the result."""
     loaded.shell.user_ns["box"] = create("my-box").bind(start)
     assert loaded.run("%%sandbox box --cwd /tmp\npwd").unwrap().stdout == "/tmp\n"
     assert loaded.run("%%sandbox box --cwd '/a b'\npwd").unwrap().exit_code != 0
@@ -324,7 +341,8 @@ def test_options_say_where_for_how_long_and_what_counts(loaded: Shell) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_python_keeps_its_variables(loaded: Shell) -> None:
+def test_magic_python(loaded: Shell) -> None:
+    """Cells with --python share their variables."""
     loaded.shell.user_ns["box"] = create("my-box").bind(start)
     assert loaded.run("%%sandbox box --python\nx = 6\nprint('set')").unwrap().stdout == "set\n"
     assert loaded.run("%%sandbox my-box --python --out kept\nx * 7").unwrap().value == 42
@@ -334,7 +352,7 @@ def test_python_keeps_its_variables(loaded: Shell) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_keep_keeps_directory_and_variables(loaded: Shell) -> None:
+def test_magic_keep(loaded: Shell) -> None:
     """What a cell exports and where it goes is there in the next one, however it ends."""
     loaded.shell.user_ns["box"] = create("my-box").bind(start)
     first = loaded.run("%%sandbox box --keep --cwd /tmp\nmkdir -p 'a b'; cd 'a b'; export A=\"it's\n2\"; B=3; exit 4")
@@ -371,7 +389,8 @@ def test_keep_keeps_directory_and_variables(loaded: Shell) -> None:
         ("%sandbox a --timeout 3", "--timeout"),
     ],
 )
-def test_a_mistake_is_a_usage_error_that_says_what_to_write(loaded: Shell, cell: str, said: str) -> None:
+def test_magic_usage_error(loaded: Shell, cell: str, said: str) -> None:
+    """A mistake is a UsageError with the form to write, and creates no sandbox."""
     with pytest.raises(UsageError) as raised:
         loaded.run(cell)
     assert said in str(raised.value)
@@ -381,19 +400,21 @@ def test_a_mistake_is_a_usage_error_that_says_what_to_write(loaded: Shell, cell:
     assert [get_sandbox(name) for name in ("a", "{missing}", "$missing")] == [Success(None)] * 3
 
 
-def test_its_help_says_what_a_name_is(loaded: Shell) -> None:
-    told = loaded.magics["cell"]["sandbox"].__doc__
+def test_magic_help(loaded: Shell) -> None:
+    """The help of the magic explains its names and options."""
+    usage_text = loaded.magics["cell"]["sandbox"].__doc__
     for part in (
         "usage: %%sandbox NAME",
         "a variable with a Sandbox",
         "--timeout S",
         "started if it is not running",
     ):
-        assert part in told
+        assert part in usage_text
 
 
 @pytest.mark.usefixtures("environment")
-def test_what_is_said_of_a_name_moves_no_cursor(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_magic_escapes_name(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    """Messages about a sandbox hold no escape sequence from its name."""
     loaded.run("%%sandbox '\x1b[2Ja' --timeout 5\necho a")
     assert "\x1b" not in capsys.readouterr().out
 
@@ -413,7 +434,8 @@ def asked(board: Board, requests: int = 1) -> None:
     answered(Done(0.1, status=200, requests=requests))
 
 
-def test_the_board_tells_the_innermost_step_and_how_many_requests_there_were() -> None:
+def test_board_innermost_step() -> None:
+    """The board shows the innermost step and the number of requests."""
     board = Board()
     outer = begun(board, "tap(start())")
     inner = begun(board, "start()")
@@ -425,7 +447,8 @@ def test_the_board_tells_the_innermost_step_and_how_many_requests_there_were() -
     assert board.line() == board.summary() == "✓ 2 steps, 2 requests, 0.0 s"
 
 
-def test_the_board_counts_the_steps_of_many_threads_by_name() -> None:
+def test_board_many_threads() -> None:
+    """The board counts the steps of several threads by name."""
     board = Board()
     names = ["start()", "exec('a')", "exec('b')", "stop()", "sh('c')", "check()"]
     together = threading.Barrier(len(names) + 1)
@@ -449,7 +472,8 @@ def test_the_board_counts_the_steps_of_many_threads_by_name() -> None:
     assert board.is_idle
 
 
-def test_the_board_counts_the_failures_of_the_outermost_steps() -> None:
+def test_board_failures() -> None:
+    """The summary counts the failures of the outermost steps."""
     board = Board()
     outer, inner = begun(board, "tap(start())"), begun(board, "start()")
     inner(Done(0.1, NotLoggedIn()))
@@ -461,13 +485,15 @@ def test_the_board_counts_the_failures_of_the_outermost_steps() -> None:
     assert not board.has_begun.is_set()
 
 
-def test_a_long_step_is_cut() -> None:
+def test_board_long_step() -> None:
+    """The line of a long step is cut."""
     board = Board()
     begun(board, f"exec('{'x' * 500}')")
     assert len(board.line()) < 120
 
 
-def test_in_a_terminal_nobody_watches(loaded: Shell, environment: dict[str, str]) -> None:
+def test_load_terminal(loaded: Shell, environment: dict[str, str]) -> None:
+    """In a terminal the extension watches no steps."""
     assert environment
     assert observing.begin("step", lambda: "start()") is None
     loaded.run("from pocketenv_fp import create\ncreate('my-box')")
@@ -529,12 +555,13 @@ def kernel(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_cell_that_takes_long_tells_what_it_is_at(kernel: Kernel) -> None:
+def test_live_long_cell(kernel: Kernel) -> None:
+    """A slow cell shows its running step, in one line that is updated."""
     sent = kernel.run("create('my-box') | start | exec('sleep 1; echo \"<b>\"')")
-    said = lines(sent)
-    assert len(said) >= 3
-    assert any(line.startswith("▸ exec('sleep 1; echo \"<b>\"') ") for line in said)
-    assert said[-1].startswith("✓ 3 steps, 6 requests, ")
+    shown_lines = lines(sent)
+    assert len(shown_lines) >= 3
+    assert any(line.startswith("▸ exec('sleep 1; echo \"<b>\"') ") for line in shown_lines)
+    assert shown_lines[-1].startswith("✓ 3 steps, 6 requests, ")
     pictures = [content["data"]["text/html"] for content in of_kind(sent, "display_data", "update_display_data")]
     assert any("&lt;b&gt;" in picture for picture in pictures)
     assert not any("<b>" in picture for picture in pictures)
@@ -549,7 +576,8 @@ def test_a_cell_that_takes_long_tells_what_it_is_at(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     "value", ["ran", "Success(ran)", "[Success(ran), Success(ran)]", "Traced(Success(ran), Trace())"]
 )
-def test_a_long_output_leaves_a_small_message(kernel: Kernel, value: str) -> None:
+def test_formats_message_size(kernel: Kernel, value: str) -> None:
+    """A long output has a small kernel message."""
     made = "from returns.result import Success\nfrom pocketenv_fp.steps.trace import Traced\nran = ExecResult('line\\n' * 2_000_000, '', 0)\n"
     (shown,) = of_kind(kernel.run(made + value), "execute_result")
     assert sum(map(len, shown["data"].values())) < 100_000
@@ -559,24 +587,26 @@ def test_a_long_output_leaves_a_small_message(kernel: Kernel, value: str) -> Non
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_fleet_is_told_by_the_names_of_its_steps(kernel: Kernel) -> None:
+def test_live_fleet(kernel: Kernel) -> None:
+    """The line of a fleet counts its running steps by name."""
     kernel.run("create('taken')")
     sent = kernel.run("fan_out(create | start | exec('sleep 1'), ['a', 'b', 'taken'])")
-    said = lines(sent)
-    assert any(line.startswith("▸ 2 × exec, up to ") for line in said)
-    assert re.match(r"✕ \d steps, 1 failed, \d+ requests, ", said[-1])
+    shown_lines = lines(sent)
+    assert any(line.startswith("▸ 2 × exec, up to ") for line in shown_lines)
+    assert re.match(r"✕ \d steps, 1 failed, \d+ requests, ", shown_lines[-1])
     assert "3 results" in of_kind(sent, "execute_result")[0]["data"]["text/html"]
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_cell_without_long_steps_tells_nothing(kernel: Kernel) -> None:
+def test_live_no_steps(kernel: Kernel) -> None:
+    """A cell without slow steps shows no line."""
     assert lines(kernel.run("import time; time.sleep(0.6)")) == []
     assert lines(kernel.run("start(None); when(bool, start)(0); time.sleep(0.6)")) == []
 
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("cell", ["%%sandbox my-box\n", "create('my-box') | start | exec(on_output=True, command="])
-def test_output_is_shown_while_it_comes(kernel: Kernel, cell: str) -> None:
+def test_output_live(kernel: Kernel, cell: str) -> None:
     """It is coloured and escaped. A cell with a card ends with the card alone."""
     code = r"printf '\033[31m<b>one</b>\033[0m\n'; sleep 1.5; seq 3000"
     sent = kernel.run(f"{cell}{code}" if cell.startswith("%%") else f"{cell}{code!r})")
@@ -596,7 +626,7 @@ def test_output_is_shown_while_it_comes(kernel: Kernel, cell: str) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_python_shows_tables_and_pictures(kernel: Kernel) -> None:
+def test_magic_python_displays(kernel: Kernel) -> None:
     """HTML of the sandbox is shown without its scripts."""
     code = (
         "class T:\n  def _repr_html_(self): return '<table><tr><td>cell<script>x</script></table>'\n"
@@ -610,7 +640,7 @@ def test_python_shows_tables_and_pictures(kernel: Kernel) -> None:
     assert "out" in html
 
 
-def test_cell_output_is_bounded() -> None:
+def test_cell_output_bounded() -> None:
     """However much comes, few characters are kept and shown."""
     shown: list[str] = []
     output = CellOutput(lambda html, _: shown.append(html))
@@ -638,7 +668,8 @@ def interrupt_a_command(kernel: Kernel) -> Callable[[dict[str, Any]], None]:
 
 
 @pytest.mark.usefixtures("environment")
-def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
+def test_interruption_cell(kernel: Kernel) -> None:
+    """Ctrl-C ends the cell and its line, and --rm deletes the sandbox."""
     sent = kernel.run("%%sandbox my-box --rm --timeout 60\nsleep 60", interrupt_a_command(kernel))
     (error,) = of_kind(sent, "error")
     assert error["ename"] == "KeyboardInterrupt"
@@ -668,7 +699,8 @@ def test_ctrl_c_ends_a_cell_and_its_line(kernel: Kernel) -> None:
         ),
     ],
 )
-def test_an_interrupted_command_is_one_line(kernel: Kernel, cell: str, end: str) -> None:
+def test_interruption_one_line(kernel: Kernel, cell: str, end: str) -> None:
+    """An interrupted command shows one line, which says what happens to the command."""
     (error,) = of_kind(kernel.run(cell, interrupt_a_command(kernel)), "error")
     (line,) = error["traceback"]
     assert line.startswith(("KeyboardInterrupt: interrupted in exec", "KeyboardInterrupt: interrupted in run_code"))
@@ -680,7 +712,8 @@ def interrupt(_: object) -> bool:
     raise KeyboardInterrupt
 
 
-def test_an_interrupt_in_a_shell_shows_no_traceback(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interruption_no_traceback(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    """An interrupt inside a step shows no traceback. One outside shows it as usual."""
     shell.shell.push({"interrupt": interrupt, "step": when(interrupt, set_secret("A", "sk-1"))})
     inside, outside = "step(0)", "interrupt(0)"
     shell.shell.run_cell(inside)
@@ -697,7 +730,9 @@ def test_an_interrupt_in_a_shell_shows_no_traceback(shell: Shell, capsys: pytest
     assert (shell.shell.CustomTB, shell.shell.custom_exceptions) == before
 
 
-def test_another_handler_of_interrupts_stays(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interruption_other_handler(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    """A user's own exception handler still runs for other interrupts."""
+
     def mine(*_: object, **__: object) -> None:
         print("mine")
 
@@ -715,7 +750,8 @@ def test_another_handler_of_interrupts_stays(shell: Shell, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("environment")
-def test_an_unloaded_kernel_tells_nothing(kernel: Kernel) -> None:
+def test_unload_kernel(kernel: Kernel) -> None:
+    """After unloading, the kernel shows no line and no card, and has no thread."""
     kernel.run(f"%unload_ext {EXTENSION}")
     try:
         sent = kernel.run("create('my-box') | start | exec('sleep 0.7')")
@@ -730,18 +766,21 @@ def test_an_unloaded_kernel_tells_nothing(kernel: Kernel) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_cell_that_loads_it_tells_too(kernel: Kernel) -> None:
+def test_load_same_cell(kernel: Kernel) -> None:
+    """The cell that loads the extension shows its line too."""
     kernel.run(f"%unload_ext {EXTENSION}")
     sent = kernel.run(f"%load_ext {EXTENSION}\ncreate('my-box') | start | exec('sleep 0.7')")
     assert lines(sent)[-1].startswith("✓ 3 steps, ")
 
 
-def test_an_error_that_is_raised_is_shown_as_every_exception(kernel: Kernel) -> None:
+def test_load_raised_error(kernel: Kernel) -> None:
+    """A raised error has the usual traceback."""
     sent = kernel.run("raise_for(create('b', token='not one word'))")
     assert [content["ename"] for content in of_kind(sent, "error")] == ["InvalidInput"]
 
 
-def test_the_line_tells_what_a_wait_saw_last_and_only_while_it_waits() -> None:
+def test_board_wait_status() -> None:
+    """The line shows the last status that a wait saw, until the wait ends."""
     board = Board()
     ended = board.watch(Begun("step", "wait_until_running()"))
     board.watch(Begun("status", "my-box UNKNOWN"))

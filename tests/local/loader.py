@@ -171,13 +171,13 @@ class Client:
     def upload(self, wire: Wire) -> str:
         """Upload an archive. Return its name."""
         text = self._text(50)
-        with io.BytesIO() as held:
-            with tarfile.open(fileobj=held, mode="w:gz", compresslevel=1) as tar:
+        with io.BytesIO() as buffer:
+            with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
                 for number in range(ENTRIES):
                     entry = tarfile.TarInfo(str(number))
                     entry.size = len(text)
                     tar.addfile(entry, io.BytesIO(text.encode()))
-            archive = held.getvalue()
+            archive = buffer.getvalue()
         name = f"{self._number}-{self._next()}"
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         body = head.encode() + archive + f"\r\n--{BOUNDARY}--\r\n".encode()

@@ -25,17 +25,19 @@ def test_profile_by_did_or_handle(wire: Wire, other: Wire) -> None:
         assert wire.get("actor.getProfile", did=name).json == theirs
 
 
-def test_profile_that_is_unknown(wire: Wire, stranger: Wire) -> None:
+def test_profile_unknown(wire: Wire, stranger: Wire) -> None:
     """An unknown profile is an empty object."""
     assert wire.get("actor.getProfile", did="did:plc:nobody").raw == b"{}"
     assert stranger.get("actor.getProfile").raw == b"{}"
 
 
-def test_an_unknown_actor_has_no_sandboxes(wire: Wire) -> None:
+def test_actor_sandboxes_unknown(wire: Wire) -> None:
+    """An unknown actor has no sandboxes."""
     assert wire.get("actor.getActorSandboxes", did="nobody.test").json == {"sandboxes": [], "total": 0}
 
 
-def test_the_terminal_token_is_none_for_the_api(wire: Wire) -> None:
+def test_terminal_token_refused_by_api(wire: Wire) -> None:
+    """The API refuses the token of a terminal."""
     answer = wire.get("actor.getTerminalToken").json
     assert set(answer) == {"token"}
     head, body, _ = answer["token"].split(".")
@@ -47,11 +49,13 @@ def test_the_terminal_token_is_none_for_the_api(wire: Wire) -> None:
     assert wire.raw("GET", "/xrpc/io.pocketenv.actor.getTerminalToken", headers=headers).status == 401
 
 
-def test_the_first_user_has_a_display_name() -> None:
+def test_profile_display_name() -> None:
+    """The first user of a platform has a display name."""
     with local.platform() as platform, Wire(platform, platform.token) as wire:
         assert wire.get("actor.getProfile").json["displayName"] == "you"
 
 
-def test_the_same_handle_is_the_same_user(wire: Wire) -> None:
+def test_new_user_same_handle(wire: Wire) -> None:
+    """A repeated handle is the same user."""
     place = wire.platform
     assert place.new_user("twin.test") == place.new_user("twin.test")

@@ -11,7 +11,8 @@ from pocketenv_fp.local import call
 from tests.local.wire import Wire
 
 
-def test_a_backup_puts_the_directory_back_as_it_was(wire: Wire) -> None:
+def test_restore_whole_directory(wire: Wire) -> None:
+    """A restore brings back files, links and modes, and keeps other files."""
     sandbox = wire.create()
     wire.out(sandbox, "mkdir -p d/e; echo one > d/e/f; ln -s /etc/hostname d/link; chmod 750 d/e; echo own > kept")
     row = wire.back_up(sandbox, "/workspace/d", description="first")
@@ -38,7 +39,8 @@ def test_backup_survives_a_stop(wire: Wire) -> None:
     assert wire.out(sandbox, "cat file") == "text\n"
 
 
-def test_backups_live_three_days_or_their_ttl(wire: Wire) -> None:
+def test_backup_ttl(wire: Wire) -> None:
+    """A backup expires after three days or its `ttl`."""
     sandbox = wire.create()
     made = [wire.back_up(sandbox), wire.back_up(sandbox, ttl=3600), wire.back_up(sandbox, ttl=10**30)]
     lives = [
@@ -72,7 +74,7 @@ def test_create_backup_answers_before_the_copy(wire: Wire, monkeypatch: pytest.M
     assert wire.backups(sandbox) == []
 
 
-def test_create_backup_then_delete_leaves_no_archive(wire: Wire) -> None:
+def test_create_backup_of_deleted_sandbox(wire: Wire) -> None:
     """A sandbox that is deleted before its backup is made leaves no archive."""
     sandbox, other = wire.create(), wire.create()
     assert wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=sandbox).empty
@@ -96,7 +98,8 @@ def test_restore_follows_no_link_out(wire: Wire, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_backups_are_cloudflares_only(wire: Wire) -> None:
+def test_backup_on_other_providers(wire: Wire) -> None:
+    """Providers other than Cloudflare refuse a backup."""
     sandbox = wire.create(provider="daytona")
     assert wire.post("sandbox.createBackup", {"directory": "/workspace"}, id=sandbox).error[:2] == (
         400,
@@ -104,14 +107,16 @@ def test_backups_are_cloudflares_only(wire: Wire) -> None:
     )
 
 
-def test_an_unknown_backup_and_somebody_elses_are_404(wire: Wire, other: Wire) -> None:
+def test_restore_unknown_or_foreign_backup(wire: Wire, other: Wire) -> None:
+    """An unknown backup and one of another user are a 404."""
     sandbox = wire.create()
     row = wire.back_up(sandbox)
     for client, name in ((wire, "none"), (other, row["id"])):
         assert client.post("sandbox.restoreBackup", {"backupId": name}).error[:2] == (404, "XRPCNotSupported")
 
 
-def test_deleting_a_sandbox_removes_its_backups(wire: Wire) -> None:
+def test_delete_removes_backups(wire: Wire) -> None:
+    """Deleting a sandbox removes its backups."""
     sandbox = wire.create()
     archive = wire.platform.data / "backups" / wire.back_up(sandbox)["id"]
     assert archive.exists()

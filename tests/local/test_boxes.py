@@ -42,7 +42,8 @@ def limited(request: pytest.FixtureRequest) -> Iterator[Wire]:
         yield wire
 
 
-def test_a_box_has_a_root_of_its_own(boxed: Wire) -> None:
+def test_box_own_root(boxed: Wire) -> None:
+    """A box has its own root, and nothing in it appears on this machine."""
     sandbox = boxed.create()
     assert boxed.out(sandbox, "ls -A /root /home /tmp /app /data /opt /srv | grep -v :$ | grep .; pwd; id -u") == (
         "/workspace\n0\n"
@@ -61,13 +62,15 @@ def test_box_hides_homes_and_the_platform(boxed: Wire, tmp_path: Path) -> None:
     assert boxed.exec(sandbox, "grep -r . /etc/shadow /etc/gshadow /etc/sudoers /etc/ssl/private 2>/dev/null")[0] == ""
 
 
-def test_the_system_is_read_only_in_a_box(boxed: Wire) -> None:
+def test_box_system_read_only(boxed: Wire) -> None:
+    """The directories of the system are read-only in a box."""
     sandbox = boxed.create()
     for path in ("/usr/x", "/etc/x", "/bin/x", "/lib/x"):
         assert "Read-only" in boxed.exec(sandbox, f"touch {path}")[1], path
 
 
-def test_the_kernels_settings_are_read_only_in_a_box(boxed: Wire) -> None:
+def test_box_kernel_settings_read_only(boxed: Wire) -> None:
+    """The settings of the kernel are read-only in a box."""
     sandbox = boxed.create()
     # Each is written with its present content.
     write = "v=$(cat /proc/sys/vm/swappiness); (echo $v > /proc/sys/vm/swappiness)"
@@ -82,7 +85,8 @@ def test_the_kernels_settings_are_read_only_in_a_box(boxed: Wire) -> None:
 
 
 @pytest.mark.parametrize("way", ["/var", "/srv", "/app", "/tmp"])
-def test_a_directory_that_became_a_link_leads_nowhere(boxed: Wire, tmp_path: Path, way: str) -> None:
+def test_box_directory_replaced_by_link(boxed: Wire, tmp_path: Path, way: str) -> None:
+    """A directory that a command replaced by a link does not lead out of the box."""
     sandbox = boxed.create(provider="daytona")
     boxed.start(sandbox)
     for target in (tmp_path, tmp_path / "missing"):
@@ -96,7 +100,8 @@ def test_a_directory_that_became_a_link_leads_nowhere(boxed: Wire, tmp_path: Pat
 
 
 @pytest.mark.parametrize("path", ["/data/deep/models", "/usr/local/share/deep/models", "/srv/models"])
-def test_a_link_on_the_way_to_a_volume_is_replaced(boxed: Wire, tmp_path: Path, path: str) -> None:
+def test_box_link_above_volume(boxed: Wire, tmp_path: Path, path: str) -> None:
+    """A link above the path of a volume is replaced by a directory."""
     sandbox = boxed.create(provider="daytona")
     boxed.start(sandbox)
     volume = {"sandboxId": sandbox, "name": "models", "path": path}
@@ -162,7 +167,8 @@ print(first >= 0, max(taken), libc.ptrace(16, 1, 0, 0))  # PTRACE_ATTACH
 """
 
 
-def test_a_command_cannot_take_the_life_line(boxed: Wire) -> None:
+def test_box_protects_life_line(boxed: Wire) -> None:
+    """A command cannot take the life line of its box."""
     sandbox = boxed.create(provider="daytona")
     boxed.start(sandbox)
     script = f"cat > take.py <<'E'\n{TAKE_THE_LINE}\nE\npython3 take.py"
@@ -172,13 +178,15 @@ def test_a_command_cannot_take_the_life_line(boxed: Wire) -> None:
 
 
 @pytest.mark.parametrize("number", ["KILL", "TERM", "INT", "HUP", "CHLD", "STOP", "USR1"])
-def test_nobody_in_a_box_can_end_its_first_process(boxed: Wire, number: str) -> None:
+def test_box_first_process_unkillable(boxed: Wire, number: str) -> None:
+    """No signal from inside a box kills its first process."""
     sandbox = boxed.create()
     boxed.exec(sandbox, f"touch alive; kill -{number} 1")
     assert boxed.out(sandbox, "ls") == "alive\n"
 
 
-def test_a_server_in_a_box_answers_on_loopback(wire: Wire) -> None:
+def test_box_server_on_loopback(wire: Wire) -> None:
+    """A server in a box is reached on the loopback of this machine."""
     sandbox = wire.create()
     code = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.BaseHTTPRequestHandler); open('port', 'w').write(str(s.server_port)); s.serve_forever()"
     wire.out(sandbox, f'nohup python3 -c "{code}" > log 2>&1 &')
@@ -190,7 +198,8 @@ def test_a_server_in_a_box_answers_on_loopback(wire: Wire) -> None:
 
 
 @needs_boxes
-def test_a_private_network_is_a_loopback_of_its_own() -> None:
+def test_private_network_own_loopback() -> None:
+    """A private network has its own loopback and no other device."""
     with local.platform(network="private") as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create()
         port = platform.url.rpartition(":")[2]
@@ -199,7 +208,8 @@ def test_a_private_network_is_a_loopback_of_its_own() -> None:
         assert wire.post("sandbox.exposePort", {"port": 8080}, id=sandbox).json == {"previewUrl": None}
 
 
-def test_what_cannot_be_had_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_isolation_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An isolation that this machine lacks is an OSError at the start."""
     with pytest.raises(OSError, match="needs isolation 'bubblewrap'"):
         local.platform(isolation="processes", network="private")
     monkeypatch.setattr("pocketenv_fp.local.server.bubblewrap", lambda: None)
@@ -255,14 +265,14 @@ def test_upload_reaches_a_system_directory(boxed: Wire) -> None:
 
 def upload(wire: Wire, *entries: tarfile.TarInfo) -> str:
     """Upload an archive with these entries. Return its name."""
-    held = io.BytesIO()
-    with tarfile.open(fileobj=held, mode="w:gz") as tar:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for entry in entries:
             tar.addfile(entry, io.BytesIO(b"x" * entry.size))
     boundary = "ordinary"
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'.encode()
-        + held.getvalue()
+        + buffer.getvalue()
         + f"\r\n--{boundary}--\r\n".encode()
     )
     answer = wire.raw("POST", "/cp", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
@@ -307,7 +317,7 @@ def test_unpack_stays_inside(wire: Wire, attack: list[tarfile.TarInfo], tmp_path
     assert "escaped" not in wire.out(sandbox, "ls -A . ..")
 
 
-def test_unpack_absolute_name_is_relative(wire: Wire) -> None:
+def test_unpack_absolute_name(wire: Wire) -> None:
     """An absolute name counts as one below the target."""
     sandbox = wire.create()
     body = {"sandboxId": sandbox, "uuid": upload(wire, entry("/etc/x")), "directoryPath": "/workspace/there"}
@@ -315,7 +325,7 @@ def test_unpack_absolute_name_is_relative(wire: Wire) -> None:
     assert wire.out(sandbox, "find there -type f") == "there/etc/x\n"
 
 
-def test_a_tree_goes_through_storage(wire: Wire) -> None:
+def test_storage_keeps_tree(wire: Wire) -> None:
     """Links stay links; modes lose the write bits of others, as with `cp -r`."""
     sandbox = wire.create()
     wire.out(
@@ -332,7 +342,8 @@ def test_a_tree_goes_through_storage(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])
-def test_a_repository_of_this_machine_is_cloned(wire: Wire, tmp_path: Path, form: str) -> None:
+def test_create_clones_local_repository(wire: Wire, tmp_path: Path, form: str) -> None:
+    """A sandbox clones a repository of this machine."""
     source = tmp_path / "my project.git"
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(source)]
     source.mkdir()
@@ -348,7 +359,7 @@ def test_a_repository_of_this_machine_is_cloned(wire: Wire, tmp_path: Path, form
     assert (source / "README").read_text() == "hello"
 
 
-def test_output_above_its_limit_is_cut(limited: Wire) -> None:
+def test_output_above_limit(limited: Wire) -> None:
     """Output above its limit is cut, and the command is killed."""
     stdout, stderr, code = limited.exec(limited.create(), "yes")
     # The cut is before the end of its last line is lost.
@@ -367,14 +378,14 @@ def test_output_cut_spares_the_shell(limited: Wire, line: str) -> None:
     assert limited.say(sandbox, "echo $kept").json["stdout"] == "here"
 
 
-def test_output_of_the_shell_itself_is_cut(limited: Wire) -> None:
+def test_output_of_shell_above_limit(limited: Wire) -> None:
     """A shell that writes without end is killed: no other process holds its output."""
     sandbox = limited.create()
     assert limited.say(sandbox, "x=$(printf %5000s x); while :; do echo $x$x; done").status == 500
     assert limited.say(sandbox, "echo works").status == 500
 
 
-def test_output_below_the_limit_is_accepted() -> None:
+def test_output_below_limit() -> None:
     """The client accepts all output below the limit."""
     most = Limits().output_bytes
     assert most is not None
@@ -382,14 +393,15 @@ def test_output_below_the_limit_is_accepted() -> None:
     assert most * longest < LARGEST_ANSWER
 
 
-def test_processor_time_and_memory_have_limits(limited: Wire) -> None:
+def test_limits_of_cpu_and_memory(limited: Wire) -> None:
+    """A command above its limit of processor time or memory fails."""
     sandbox = limited.create()
     assert limited.exec(sandbox, "while :; do :; done")[2] in {128 + signal.SIGXCPU, 128 + signal.SIGKILL}
     assert limited.exec(sandbox, "python3 -c 'b = bytearray(1 << 30)'")[2] != 0
     assert limited.out(sandbox, "python3 -c 'b = bytearray(1 << 20); print(len(b))'") == "1048576\n"
 
 
-def test_fork_bomb_is_killed(limited: Wire) -> None:
+def test_limits_of_processes(limited: Wire) -> None:
     """A fork bomb is killed, and its sandbox lives on."""
     sandbox = limited.create()
     limited.exec(sandbox, "for i in $(seq 200); do sleep 100 & done; wait")
@@ -397,7 +409,8 @@ def test_fork_bomb_is_killed(limited: Wire) -> None:
     assert limited.out(sandbox, "echo works") == "works\n"
 
 
-def test_a_command_may_open_its_own_outputs_by_name(wire: Wire) -> None:
+def test_output_opened_by_name(wire: Wire) -> None:
+    """A command may open its own outputs by name."""
     sandbox = wire.create()
     line = "echo a; echo b > /dev/stdout; echo c; echo d >> /dev/stderr; echo e > /dev/stderr"
     # They are files: opening one by name for writing empties it.
@@ -405,14 +418,15 @@ def test_a_command_may_open_its_own_outputs_by_name(wire: Wire) -> None:
     assert (answer["stdout"], answer["stderr"]) == ("b\nc", "e")
 
 
-def test_output_of_a_late_child_is_dropped(wire: Wire) -> None:
+def test_output_of_late_child(wire: Wire) -> None:
     """Later output of a child belongs to no other command."""
     sandbox = wire.create()
     assert wire.out(sandbox, "(sleep 0.3; echo late; echo written > file) & echo now") == "now\n"
     assert eventually(lambda: wire.exec(sandbox, "cat file")[0] == "written\n")
 
 
-def test_large_commands_and_environments_fit(wire: Wire) -> None:
+def test_exec_large_command_and_environment(wire: Wire) -> None:
+    """Large commands and environments reach the shell."""
     sandbox = wire.create()
     for number in range(5):
         variable = {"sandboxId": sandbox, "name": f"V{number}", "value": "v" * 90_000}
@@ -434,7 +448,8 @@ def test_killed_agent_gets_a_new_box(wire: Wire) -> None:
     assert processes.find_marked(folder) == set()
 
 
-def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_of_suspended_agent(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspended agent does not delay a stop."""
     monkeypatch.setattr("pocketenv_fp.local.box.PATIENCE_SECONDS", 0.2)
     sandbox = wire.create()
     wire.out(sandbox, "sleep 1000 &")
@@ -446,15 +461,16 @@ def test_a_stopped_agent_does_not_hold_up_a_stop(wire: Wire, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_a_hundred_sandboxes_run_at_once() -> None:
+def test_exec_hundred_sandboxes() -> None:
+    """A hundred sandboxes run commands at once."""
     with local.platform() as platform:
 
         def one(number: int) -> str:
             with Wire(platform, platform.token) as wire:
                 sandbox = wire.create()
-                told = wire.out(sandbox, f"echo {number} > own; cat own")
+                output = wire.out(sandbox, f"echo {number} > own; cat own")
                 assert wire.out(sandbox, "sleep 1000 & ls") == "own\n"
-                return told
+                return output
 
         with ThreadPoolExecutor(16) as pool:
             assert list(pool.map(one, range(100))) == [f"{number}\n" for number in range(100)]
@@ -485,7 +501,7 @@ def test_stop_during_many_commands(wire: Wire) -> None:
     assert processes.find_marked(wire.platform.data / "sandboxes" / sandbox) == set()
 
 
-def test_box_lends_only_what_others_may_read(tmp_path: Path) -> None:
+def test_box_lends_world_readable_files(tmp_path: Path) -> None:
     """The system lends only files that other users may read."""
     root = tmp_path / "root"
     arguments = layout.mounted(root, (), ())
@@ -499,7 +515,8 @@ def test_box_lends_only_what_others_may_read(tmp_path: Path) -> None:
             assert arguments[place - 2 : place] == ["--ro-bind", os.devnull]
 
 
-def test_drafts_that_a_crash_left_are_swept_away(tmp_path: Path) -> None:
+def test_sweep_removes_drafts(tmp_path: Path) -> None:
+    """`sweep` removes the drafts of a crash and keeps other files."""
     (tmp_path / "deep" / f"{file_operations.DRAFT}1").mkdir(parents=True)
     (tmp_path / f"{file_operations.DRAFT}2").touch()
     (tmp_path / "deep" / "kept").touch()

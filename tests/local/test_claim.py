@@ -31,7 +31,7 @@ def test_claim_keeps_the_content(place: local.Platform, wire: Wire) -> None:
     assert wire.out(sandbox, "cat x") == "kept\n"
 
 
-def test_claim_is_listed_for_its_owner_only(place: local.Platform, wire: Wire, stranger: Wire) -> None:
+def test_claim_lists_for_owner_only(place: local.Platform, wire: Wire, stranger: Wire) -> None:
     """A claimed sandbox is in its owner's list and in no other."""
     sandbox = place.new_ownerless_sandbox()
     wire.post("sandbox.claimSandbox", id=sandbox)
@@ -41,12 +41,13 @@ def test_claim_is_listed_for_its_owner_only(place: local.Platform, wire: Wire, s
     assert stranger.post("sandbox.exec", {"command": "true"}, id=sandbox).status == 404
 
 
-def test_what_somebody_has_cannot_be_claimed(place: local.Platform, wire: Wire, other: Wire) -> None:
+def test_claim_of_owned_sandbox(place: local.Platform, wire: Wire, other: Wire) -> None:
+    """A sandbox with an owner cannot be claimed."""
     sandbox = place.new_ownerless_sandbox()
     assert wire.post("sandbox.claimSandbox", id=sandbox).status == 200
     for client, where in ((wire, sandbox), (other, sandbox), (other, wire.create()), (wire, "unknown")):
-        told = client.post("sandbox.claimSandbox", id=where).error
-        assert told == (404, "XRPCNotSupported", "Sandbox not found")
+        error = client.post("sandbox.claimSandbox", id=where).error
+        assert error == (404, "XRPCNotSupported", "Sandbox not found")
     assert wire.out(sandbox, "echo mine") == "mine\n"
 
 
@@ -62,7 +63,8 @@ def test_claim_takes_an_id_and_a_login(place: local.Platform, wire: Wire, strang
     assert wire.post("sandbox.claimSandbox", id=sandbox).status == 200
 
 
-def test_a_closed_platform_makes_no_sandbox() -> None:
+def test_new_ownerless_sandbox_after_close() -> None:
+    """A closed platform creates no sandbox."""
     with local.platform() as platform:
         pass
     with pytest.raises(RuntimeError, match="closed"):

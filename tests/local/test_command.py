@@ -39,15 +39,15 @@ class Served:
         self._stderr = stderr
 
     @property
-    def told(self) -> str:
+    def stderr(self) -> str:
         """Its standard error."""
         return self._stderr.read_text()
 
     @property
     def requests(self) -> list[tuple[str, str, str | None]]:
         """Return (method, status, sandbox) of each line about a request."""
-        found = [LINE.fullmatch(each) for each in self.told.splitlines()[1:]]
-        return [(each[1].strip(), each[2], each[4]) for each in found if each]
+        matches = [LINE.fullmatch(each) for each in self.stderr.splitlines()[1:]]
+        return [(each[1].strip(), each[2], each[4]) for each in matches if each]
 
     def wire(self) -> Wire:
         """Return a connection of its first user."""
@@ -98,7 +98,7 @@ def sleepers(seconds: str) -> int:
 
 @pytest.mark.parametrize("isolation", LEVELS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_command_ends_at_once(
+def test_command_stops_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: str, number: signal.Signals
 ) -> None:
     """The command ends at once and leaves no process and no file."""
@@ -114,12 +114,12 @@ def test_command_ends_at_once(
         assert list(temporary.iterdir()) != []
         running.process.send_signal(number)
         assert running.process.wait(120) == 0
-        assert "Traceback" not in running.told
+        assert "Traceback" not in running.stderr
         assert sleepers(seconds) == 0
         assert list(temporary.iterdir()) == []
 
 
-def test_log_has_a_line_for_each_request(tmp_path: Path) -> None:
+def test_log_line_for_each_request(tmp_path: Path) -> None:
     """Each request is a line with method, status, time and sandbox."""
     with served(tmp_path) as running, running.wire() as wire:
         here = wire.create()
@@ -146,21 +146,23 @@ def test_log_has_a_line_for_each_request(tmp_path: Path) -> None:
             ("sandbox.getSandbox", "200", None),
             ("GET /nowhere", "404", None),
         ]
-        assert len(running.told.splitlines()) == 11
-        assert running.variables["POCKETENV_TOKEN"].rpartition(".")[2] not in running.told
+        assert len(running.stderr.splitlines()) == 11
+        assert running.variables["POCKETENV_TOKEN"].rpartition(".")[2] not in running.stderr
         for value in ("hunter2", "sealed", "\x1b"):
-            assert value not in running.told
+            assert value not in running.stderr
 
 
-def test_quiet_says_where_it_serves_and_no_more(tmp_path: Path) -> None:
+def test_command_quiet(tmp_path: Path) -> None:
+    """With `--quiet` the command logs only its address."""
     with served(tmp_path, "--quiet") as running, running.wire() as wire:
         wire.create()
         assert running.end() == 0
-        (only,) = running.told.splitlines()
+        (only,) = running.stderr.splitlines()
         assert running.variables["POCKETENV_API_URL"] in only
 
 
-def test_the_exports_are_exactly_what_a_shell_takes(tmp_path: Path) -> None:
+def test_command_exports(tmp_path: Path) -> None:
+    """The standard output of the command is shell code that exports the variables."""
     with served(tmp_path) as running:
         assert running.end() == 0
         assert running.process.stdout is not None
@@ -171,7 +173,8 @@ def test_the_exports_are_exactly_what_a_shell_takes(tmp_path: Path) -> None:
         assert done.stdout.splitlines() == shown
 
 
-def test_a_log_that_nobody_reads_stops_no_answer() -> None:
+def test_log_without_reader() -> None:
+    """A log without a reader does not delay a response."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command(), env=environment(), stdout=pipe, stderr=pipe, text=True) as process:
         try:
@@ -215,7 +218,7 @@ def test_command_isolation_and_limits(tmp_path: Path) -> None:
     """Isolation and limits follow the options."""
     options = "--isolation processes --cpu-seconds 600 --memory-bytes 2G --processes 64 --output-bytes 4K"
     with served(tmp_path, *options.split()) as running, running.wire() as wire:
-        assert "isolation 'processes'" in running.told
+        assert "isolation 'processes'" in running.stderr
         here = wire.create()
         assert wire.out(here, "ulimit -t; ulimit -v").split() == ["600", str(2 * 1024 * 1024)]
         assert wire.exec(here, "head -c 3000 /dev/zero | tr '\\0' x")[2] == 0
@@ -224,7 +227,8 @@ def test_command_isolation_and_limits(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(bubblewrap() is None, reason="no bubblewrap that works here")
-def test_a_private_network_is_none_of_the_hosts(tmp_path: Path) -> None:
+def test_command_private_network(tmp_path: Path) -> None:
+    """With `--network private` a sandbox does not reach the ports of this machine."""
     with served(tmp_path, "--network", "private") as running, running.wire() as wire:
         port = running.variables["POCKETENV_API_URL"].rpartition(":")[2]
         stdout, _, code = wire.exec(wire.create(), f"(exec 3<>/dev/tcp/127.0.0.1/{port}) && echo reached")
@@ -232,10 +236,11 @@ def test_a_private_network_is_none_of_the_hosts(tmp_path: Path) -> None:
         assert running.end() == 0
 
 
-def test_what_it_cannot_do_is_one_plain_line(tmp_path: Path, place: local.Platform) -> None:
+def test_command_failure_line(tmp_path: Path, place: local.Platform) -> None:
+    """A failure of the command is one line in plain words."""
     port = place.url.rpartition(":")[2]
     (tmp_path / "work").touch()
-    for options, variables, told in (
+    for options, variables, message in (
         (
             ["--port", port],
             {},
@@ -247,11 +252,12 @@ def test_what_it_cannot_do_is_one_plain_line(tmp_path: Path, place: local.Platfo
     ):
         done = refused(*options, **variables)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"pocketenv: {told}")
+        assert done.stderr.startswith(f"pocketenv: {message}")
         assert done.stderr.count("\n") == 1
 
 
-def test_without_the_extra_it_says_what_to_install() -> None:
+def test_command_without_extra() -> None:
+    """Without its extra the command names the package to install."""
     code = "import sys; sys.modules['uvicorn'] = None; from pocketenv_fp.local.__main__ import main; sys.exit(main([]))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=False
@@ -276,18 +282,21 @@ def test_command_refuses_invalid_options(option: str) -> None:
     ("text", "size"),
     [("0", 0), ("1024", 1024), ("64K", 65_536), ("64kB", 65_536), ("512M", 2**29), ("2GiB", 2**31), ("1t", 2**40)],
 )
-def test_sizes_are_what_people_write(text: str, size: int) -> None:
+def test_bytes_units(text: str, size: int) -> None:
+    """A size may have a unit."""
     assert _bytes(text) == size
 
 
-def test_what_is_no_number_is_refused() -> None:
+def test_options_invalid_numbers() -> None:
+    """An option with an invalid number is refused."""
     for read, text in ((_bytes, "M"), (_bytes, "-1"), (_port, "65536"), (_port, "٣"), (_seconds, "inf")):
         with pytest.raises(argparse.ArgumentTypeError):
             read(text)
     assert (_port("65535"), _seconds("0.5")) == (65_535, 0.5)
 
 
-def test_a_sandbox_is_known_by_parameter_or_body() -> None:
+def test_sandbox_from_parameter_or_body() -> None:
+    """The log takes the sandbox of a request from its parameters or its body."""
     assert sandbox("io.pocketenv.sandbox.exec", {"id": "a"}, {}) == "a"
     assert sandbox("io.pocketenv.sandbox.putSshKeys", {}, {"id": "a"}) == "a"
     assert sandbox("io.pocketenv.service.addService", {"sandboxId": "a"}, {"service": {"name": "x"}}) == "a"
@@ -308,10 +317,11 @@ def test_log_line_escapes_control_characters() -> None:
     assert len(text) < 140
 
 
-def test_a_request_without_an_answer_is_a_line_too() -> None:
-    found = LINE.fullmatch(line(Answered(0.0, "POST", "io.pocketenv.sandbox.exec", 0, 0.001, "box")))
-    assert found is not None
-    assert (found[2], found[4]) == ("---", "box")
+def test_log_line_without_answer() -> None:
+    """A request without a response is a line too."""
+    match = LINE.fullmatch(line(Answered(0.0, "POST", "io.pocketenv.sandbox.exec", 0, 0.001, "box")))
+    assert match is not None
+    assert (match[2], match[4]) == ("---", "box")
 
 
 class Stuck(io.StringIO):
@@ -326,7 +336,8 @@ class Stuck(io.StringIO):
         return super().write(text)
 
 
-def test_lines_that_nobody_took_are_counted() -> None:
+def test_log_counts_dropped_lines() -> None:
+    """The log counts the lines that it drops."""
     stream = Stuck()
     log = Log(stream, colour=False)
     answered = Answered(0.0, "GET", "io.pocketenv.sandbox.getSandbox", 200, 0.0, None)

@@ -136,7 +136,7 @@ def isolation(request: pytest.FixtureRequest) -> Isolation:
 
 
 @pytest.mark.slow
-def test_kill_keeps_what_was_acknowledged(
+def test_kill_keeps_acknowledged_writes(
     isolation: Isolation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A kill at any moment keeps all that was acknowledged and leaves nothing half done."""
@@ -217,7 +217,7 @@ def test_restart_finishes_a_restore(isolation: Isolation, tmp_path: Path) -> Non
         assert pending_restores(tmp_path) == 0
 
 
-def test_a_copy_that_was_cut_short_leaves_no_draft(isolation: Isolation, tmp_path: Path) -> None:
+def test_restart_removes_draft_of_pull(isolation: Isolation, tmp_path: Path) -> None:
     """A pull is not resumed, as on the platform: the files so far are there."""
     with local.platform(data=tmp_path, isolation=isolation) as platform, Wire(platform, platform.token) as wire:
         sandbox = wire.create()

@@ -31,7 +31,8 @@ EXEC = PREFIX + "sandbox.exec?id=none"
 NO_HANDLER = ["sandbox.getTailscaleToken", "sandbox.putTailscaleToken", "sandbox.updateSandboxSettings"]
 
 
-def test_json_answers_say_utf8_and_are_not_compressed(wire: Wire) -> None:
+def test_json_utf8_without_compression(wire: Wire) -> None:
+    """JSON responses name UTF-8 and are not compressed."""
     answer = wire.raw("GET", PREFIX + "sandbox.getSandboxes", headers={"Accept-Encoding": "gzip"})
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
@@ -39,7 +40,7 @@ def test_json_answers_say_utf8_and_are_not_compressed(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("name", NO_HANDLER)
-def test_lexicon_without_a_handler_is_html_404(wire: Wire, name: str) -> None:
+def test_lexicon_without_handler(wire: Wire, name: str) -> None:
     """Lexicon methods without a handler are an HTML 404."""
     verb = METHODS[f"io.pocketenv.{name}"].verb
     answer = wire.raw(verb, PREFIX + name)
@@ -57,14 +58,16 @@ def test_unknown_page_escapes_the_path(wire: Wire) -> None:
     assert answer.headers["x-ratelimit-limit"] == "500"
 
 
-def test_a_method_that_no_lexicon_has_is_501(wire: Wire) -> None:
+def test_method_without_lexicon(wire: Wire) -> None:
+    """A method without a lexicon is a 501."""
     answer = wire.raw("GET", "/xrpc/io.pocketenv.sandbox.nothing")
     assert answer.error[:2] == (501, "MethodNotImplemented")
 
 
-def test_the_wrong_verb_is_named(wire: Wire) -> None:
-    told = (400, "InvalidRequest", "Incorrect HTTP method (GET) expected POST")
-    assert wire.get("sandbox.exec", id="x").error == told
+def test_method_wrong_verb(wire: Wire) -> None:
+    """The message of a wrong verb names both verbs."""
+    error = (400, "InvalidRequest", "Incorrect HTTP method (GET) expected POST")
+    assert wire.get("sandbox.exec", id="x").error == error
     assert wire.post("sandbox.getSandbox", id="x").error == (
         400,
         "InvalidRequest",
@@ -75,16 +78,18 @@ def test_the_wrong_verb_is_named(wire: Wire) -> None:
 @pytest.mark.parametrize("name", ["stopSandbox", "deleteSandbox", "exposeVscode"])
 def test_body_refused_without_input(wire: Wire, name: str) -> None:
     """A method without input refuses even an empty object."""
-    told = wire.post(f"sandbox.{name}", {}, id="x").error
-    assert told == (400, "InvalidRequest", "A request body was provided when none was expected")
+    error = wire.post(f"sandbox.{name}", {}, id="x").error
+    assert error == (400, "InvalidRequest", "A request body was provided when none was expected")
 
 
-def test_a_query_refuses_a_body(wire: Wire) -> None:
+def test_query_with_body(wire: Wire) -> None:
+    """A query with a body is refused."""
     answer = wire.raw("GET", PREFIX + "sandbox.getSandbox?id=x", b"{}", JSON)
     assert answer.error == (400, "InvalidRequest", "A request body was provided when none was expected")
 
 
-def test_a_method_with_input_wants_a_body_of_json(wire: Wire) -> None:
+def test_body_required_as_json(wire: Wire) -> None:
+    """A method with input refuses a request without a JSON body."""
     assert wire.post("sandbox.startSandbox", id="x").error[:2] == (400, "InvalidRequest")
     assert wire.raw("POST", EXEC, b"{}", {"Content-Type": "text/plain"}).error[:2] == (400, "InvalidRequest")
     assert wire.raw("POST", EXEC, b"{}").error[:2] == (400, "InvalidRequest")
@@ -110,16 +115,19 @@ def test_body_malformed_json(wire: Wire, body: bytes, message: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"command": "\\ud800"}', b'{"command": "\xff"}', b'{"command": "x", "n": 1e400}'])
-def test_body_odd_json_is_taken(wire: Wire, body: bytes) -> None:
+def test_body_odd_json(wire: Wire, body: bytes) -> None:
+    """The platform accepts unusual but valid JSON."""
     assert wire.raw("POST", EXEC, body, JSON).error[:2] == (404, "SandboxNotFound")
 
 
-def test_body_key_proto_is_refused(wire: Wire) -> None:
-    told = (400, "InvalidRequest", "Invalid key: __proto__")
-    assert wire.raw("POST", EXEC, b'{"command": "x", "more": [{"__proto__": 1}]}', JSON).error == told
+def test_body_key_proto(wire: Wire) -> None:
+    """The key `__proto__` is refused at any depth."""
+    error = (400, "InvalidRequest", "Invalid key: __proto__")
+    assert wire.raw("POST", EXEC, b'{"command": "x", "more": [{"__proto__": 1}]}', JSON).error == error
 
 
-def test_body_length_0_with_json_type_is_an_object(wire: Wire) -> None:
+def test_body_length_0_with_json_type(wire: Wire) -> None:
+    """An empty body with a JSON type counts as an empty object."""
     sandbox = wire.create()
     path = f"{PREFIX}sandbox.startSandbox?id={sandbox}"
     assert wire.raw("POST", path, b"", {**JSON, "Content-Length": "0"}).raw == b"{}"
@@ -127,7 +135,8 @@ def test_body_length_0_with_json_type_is_an_object(wire: Wire) -> None:
     assert wire.post("sandbox.stopSandbox", id=sandbox).raw == b"{}"
 
 
-def test_body_gzip_counts_after_it_is_unpacked(wire: Wire) -> None:
+def test_body_gzip(wire: Wire) -> None:
+    """The limit of a gzip body counts its unpacked bytes."""
     zipped = {**JSON, "Content-Encoding": "gzip"}
     assert wire.raw("POST", EXEC, gzip.compress(b'{"command":"x"}'), zipped).status == 404
     assert wire.raw("POST", EXEC, gzip.compress(b" " * 102_401), zipped).error[:2] == (413, "PayloadTooLargeError")
@@ -138,7 +147,8 @@ def test_body_gzip_counts_after_it_is_unpacked(wire: Wire) -> None:
     )
 
 
-def test_method_in_any_case_and_with_a_slash(wire: Wire) -> None:
+def test_method_any_case_and_slash(wire: Wire) -> None:
+    """The name of a method matches in any case and with a slash at the end."""
     sandbox = wire.create()
     for path in ("SANDBOX.getsandbox", "sandbox.getSandbox/"):
         assert wire.raw("GET", f"{PREFIX}{path}?id={sandbox}").json["sandbox"]["id"] == sandbox
@@ -146,14 +156,16 @@ def test_method_in_any_case_and_with_a_slash(wire: Wire) -> None:
     assert wire.platform.calls[-1] == ("io.pocketenv.sandbox.getSandbox", 200)
 
 
-def test_head_of_a_query_and_of_a_procedure(wire: Wire) -> None:
+def test_head_of_query_and_procedure(wire: Wire) -> None:
+    """HEAD has the status and length of a GET, without a body."""
     for name, status in (("sandbox.getSandboxes", 200), ("sandbox.exec", 400)):
         answer = wire.raw("HEAD", PREFIX + name)
         assert (answer.status, answer.raw) == (status, b"")
         assert int(answer.headers["content-length"]) > 0
 
 
-def test_options_is_204_and_not_counted() -> None:
+def test_options_outside_rate_limit() -> None:
+    """OPTIONS is a 204 and does not count towards the rate limit."""
     with local.platform(rate_limit=1) as limited, Wire(limited, limited.token) as wire:
         for _ in range(3):
             answer = wire.raw("OPTIONS", EXEC, headers={"Access-Control-Request-Headers": "content-type"})
@@ -164,13 +176,15 @@ def test_options_is_204_and_not_counted() -> None:
 
 
 @pytest.mark.parametrize("path", [PREFIX + "sandbox.getSandboxes", PREFIX + "sandbox.nothing", "/nope", "/cp/nope"])
-def test_every_answer_allows_other_origins(wire: Wire, path: str) -> None:
+def test_cors_on_every_answer(wire: Wire, path: str) -> None:
+    """Every response allows other origins."""
     answer = wire.raw("GET", path)
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["keep-alive"] == "timeout=5"
 
 
-def test_etag_that_is_known_is_a_304(wire: Wire) -> None:
+def test_etag_known(wire: Wire) -> None:
+    """A known ETag is a 304."""
     path = PREFIX + "sandbox.getSandbox?id=openclaw"
     tag = wire.raw("GET", path).headers["etag"]
     for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
@@ -182,18 +196,21 @@ def test_etag_that_is_known_is_a_304(wire: Wire) -> None:
 
 @pytest.mark.parametrize("host", ["evil.test", "127.0.0.1.evil.test", "localhost@evil.test", "10.0.0.1", ""])
 @pytest.mark.parametrize("path", [PREFIX + "sandbox.getSandboxes", "/cp/nope", "/nope"])
-def test_host_of_another_machine_is_refused(wire: Wire, host: str, path: str) -> None:
+def test_host_of_another_machine(wire: Wire, host: str, path: str) -> None:
+    """A request with the host name of another machine is refused."""
     answer = wire.raw("GET", path, headers={"Host": host})
     assert (answer.status, answer.json["error"]) == (403, "Forbidden")
 
 
-def test_host_of_this_machine_is_taken(wire: Wire) -> None:
+def test_host_of_this_machine(wire: Wire) -> None:
+    """A request with a host name of this machine is accepted."""
     for host in ("localhost", "LOCALHOST:1", "[::1]:80", "127.0.0.1"):
         assert wire.raw("GET", PREFIX + "sandbox.getSandboxes", headers={"Host": host}).status == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://localhost.evil.test"])
-def test_origin_of_a_web_site_needs_a_token(wire: Wire, stranger: Wire, origin: str) -> None:
+def test_origin_of_web_site(wire: Wire, stranger: Wire, origin: str) -> None:
+    """A request from a web site needs a token."""
     sandbox = wire.platform.new_ownerless_sandbox()
     for name, body in (("exec", b'{"command":"touch x"}'), ("stopSandbox", None)):
         headers = {"Origin": origin, **({} if body is None else JSON)}
@@ -206,7 +223,8 @@ def test_origin_of_a_web_site_needs_a_token(wire: Wire, stranger: Wire, origin: 
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_head_of_a_request_is_bounded(wire: Wire, *, ended: bool) -> None:
+def test_request_head_limit(wire: Wire, *, ended: bool) -> None:
+    """A request with a head above the limit is a 431."""
     place = urlsplit(wire.platform.url)
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as line:
         with contextlib.suppress(OSError):
@@ -216,7 +234,8 @@ def test_head_of_a_request_is_bounded(wire: Wire, *, ended: bool) -> None:
             assert line.recv(100).startswith(b"HTTP/1.1 431 ")
 
 
-def test_what_is_no_http_is_a_bare_400(wire: Wire) -> None:
+def test_request_without_http(wire: Wire) -> None:
+    """Bytes that are not HTTP are a 400 without a body."""
     place = urlsplit(wire.platform.url)
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as line:
         line.sendall(b"what is this?\r\n\r\n")
@@ -226,7 +245,8 @@ def test_what_is_no_http_is_a_bare_400(wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("charset", "status"), [("utf-8", 404), ("UTF-16", 404), ("iso-8859-1", 415), ("utf-nonsense", 415)]
 )
-def test_charsets_other_than_utf_are_415(wire: Wire, charset: str, status: int) -> None:
+def test_body_charset(wire: Wire, charset: str, status: int) -> None:
+    """A charset other than UTF-8 or UTF-16 is a 415."""
     text = '{"command": "true"}'
     body = text.encode("utf-16" if charset == "UTF-16" else "utf-8")
     answer = wire.raw("POST", EXEC, body, {"Content-Type": f"application/json; charset={charset}"})
@@ -236,7 +256,8 @@ def test_charsets_other_than_utf_are_415(wire: Wire, charset: str, status: int) 
 
 
 @pytest.mark.parametrize(("size", "status"), [(102_400, 404), (102_401, 413)])
-def test_bodies_end_at_102400_bytes(wire: Wire, size: int, status: int) -> None:
+def test_body_limit_of_102400_bytes(wire: Wire, size: int, status: int) -> None:
+    """A body above 102400 bytes is a 413."""
     frame = len(b'{"command": ""}')
     body = b'{"command": "' + b"x" * (size - frame) + b'"}'
     answer = wire.raw("POST", EXEC, body, JSON)
@@ -244,7 +265,8 @@ def test_bodies_end_at_102400_bytes(wire: Wire, size: int, status: int) -> None:
     assert answer.error[1] == {404: "SandboxNotFound", 413: "PayloadTooLargeError"}[status]
 
 
-def test_a_chunked_body_is_read_and_limited_too(wire: Wire) -> None:
+def test_body_chunked(wire: Wire) -> None:
+    """A chunked body is read and has the same limit."""
     wire.connection.request(
         "POST", EXEC, iter([b'{"command"', b': "true"}']), {**JSON, "Authorization": f"Bearer {wire.token}"}
     )
@@ -272,14 +294,15 @@ def test_a_chunked_body_is_read_and_limited_too(wire: Wire) -> None:
         ("exposePort", {"port": 8000, "description": None}, "Input/description must be a string"),
     ],
 )
-def test_bodies_are_checked_in_the_platforms_words(wire: Wire, name: str, body: Any, message: str) -> None:
+def test_body_errors_in_platform_words(wire: Wire, name: str, body: Any, message: str) -> None:
+    """Errors of a body have the words of the platform."""
     assert wire.post(f"sandbox.{name}", body, id="x").error == (400, "InvalidRequest", message)
 
 
-def test_body_objects_have_their_path(wire: Wire) -> None:
+def test_body_errors_name_the_path(wire: Wire) -> None:
     """Objects inside a body are checked under their path."""
-    told = wire.post("secret.addSecret", {"secret": {"sandboxId": "x", "name": "N"}}).error
-    assert told == (400, "InvalidRequest", 'Input/secret must have the property "value"')
+    error = wire.post("secret.addSecret", {"secret": {"sandboxId": "x", "name": "N"}}).error
+    assert error == (400, "InvalidRequest", 'Input/secret must have the property "value"')
 
 
 @pytest.mark.parametrize(
@@ -293,24 +316,26 @@ def test_body_objects_have_their_path(wire: Wire) -> None:
         ("actor.getProfile", {"did": "no did"}, "Error: did must be a valid did or a handle"),
     ],
 )
-def test_params_in_the_platforms_words(wire: Wire, name: str, params: dict[str, object], message: str) -> None:
+def test_params_errors_in_platform_words(wire: Wire, name: str, params: dict[str, object], message: str) -> None:
     """Parameters are checked in the platform's words."""
     assert wire.get(name, **params).error == (400, "InvalidRequest", message)
 
 
-def test_unknown_parameters_and_keys_are_ignored(wire: Wire) -> None:
+def test_params_unknown(wire: Wire) -> None:
+    """Unknown parameters and keys are ignored."""
     assert wire.get("sandbox.getSandboxes", colour="red", limit=10**30).status == 200
     sandbox = wire.create(colour="red")
     assert wire.post("sandbox.exec", {"command": "true", "colour": "red"}, id=sandbox).status == 200
 
 
-def test_a_whole_number_with_a_point_is_an_integer(wire: Wire) -> None:
+def test_body_integer_with_point(wire: Wire) -> None:
+    """A whole number with a decimal point is accepted as an integer."""
     assert wire.post("sandbox.exposePort", {"port": 8000.0}, id=wire.create()).status == 200
 
 
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer a.b", "Bearer undefined", "Basic abc", "Bearer \xff"])
 @pytest.mark.parametrize("path", ["sandbox.getSandboxes", "sandbox.getSandbox?id=x", "actor.getProfile"])
-def test_bad_token_is_a_500(wire: Wire, header: str, path: str) -> None:
+def test_login_bad_token(wire: Wire, header: str, path: str) -> None:
     """A bad token is a 500 even where no login is needed."""
     answer = wire.raw("GET", PREFIX + path, headers={"Authorization": header})
     assert answer.error == (500, "InternalServerError", "Internal Server Error")
@@ -350,13 +375,15 @@ def test_login_of_an_unknown_user(wire: Wire) -> None:
         assert unknown.post("sandbox.exec", {"command": "true"}, id=wire.create()).status == 404
 
 
-def test_a_token_of_another_platform_is_a_500(wire: Wire) -> None:
+def test_login_token_of_another_platform(wire: Wire) -> None:
+    """A token of another platform is a 500."""
     with local.platform() as elsewhere:
         answer = wire.raw("GET", PREFIX + "actor.getProfile", headers={"Authorization": f"Bearer {elsewhere.token}"})
     assert answer.status == 500
 
 
-def test_what_works_without_a_login(wire: Wire, stranger: Wire) -> None:
+def test_login_not_required(wire: Wire, stranger: Wire) -> None:
+    """Queries of sandboxes and profiles need no login. Commands are a 404."""
     sandbox = wire.create()
     did = wire.get("actor.getProfile").json["did"]
     assert stranger.get("sandbox.getSandboxes").json["total"] >= 1
@@ -368,12 +395,13 @@ def test_what_works_without_a_login(wire: Wire, stranger: Wire) -> None:
     assert stranger.post("sandbox.exposeVscode", id=sandbox).error[:2] == (404, "XRPCNotSupported")
 
 
-def test_everything_else_without_a_login_is_401(stranger: Wire) -> None:
-    told = (401, "AuthenticationRequired", "Unauthorized")
-    assert stranger.get("sandbox.getExposedPorts", id="x").error == told
-    assert stranger.get("secret.getSecrets").error == told
-    assert stranger.get("actor.getTerminalToken").error == told
-    assert stranger.post("sandbox.deleteSandbox", id="x").error == told
+def test_login_required(stranger: Wire) -> None:
+    """All other methods without a login are a 401."""
+    error = (401, "AuthenticationRequired", "Unauthorized")
+    assert stranger.get("sandbox.getExposedPorts", id="x").error == error
+    assert stranger.get("secret.getSecrets").error == error
+    assert stranger.get("actor.getTerminalToken").error == error
+    assert stranger.post("sandbox.deleteSandbox", id="x").error == error
     assert stranger.post("sandbox.createSandbox", {"base": BASE}).error == (
         401,
         "AuthenticationError",
@@ -381,7 +409,7 @@ def test_everything_else_without_a_login_is_401(stranger: Wire) -> None:
     )
 
 
-def test_rate_limit_none_never_fills(wire: Wire) -> None:
+def test_rate_limit_none(wire: Wire) -> None:
     """Without a limit the window is the platform's and never fills."""
     left = {wire.get("sandbox.getSandboxes", limit=1).headers["x-ratelimit-remaining"] for _ in range(20)}
     answer = wire.get("sandbox.getSandboxes", limit=1)
@@ -404,9 +432,7 @@ def test_rate_limit_counts_refused_requests() -> None:
     assert limited.calls[-1] == ("io.pocketenv.sandbox.getSandboxes", 429)
 
 
-def test_handler_error_is_hidden_and_logged(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_handler_error(wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """An error in a handler is a 500 that hides its text, and it is logged."""
 
     def broken(*_: object) -> object:
@@ -423,25 +449,26 @@ def test_handler_error_is_hidden_and_logged(
 
 
 @pytest.mark.slow
-def test_idle_connection_is_dropped(wire: Wire) -> None:
+def test_idle_connection(wire: Wire) -> None:
     """An idle connection is dropped after 5 seconds."""
     assert wire.get("sandbox.getSandboxes").status == 200
-    held: socket.socket = wire.connection.sock
-    held.settimeout(60)
+    sock: socket.socket = wire.connection.sock
+    sock.settimeout(60)
     begun = time.monotonic()
-    assert held.recv(1) == b""
+    assert sock.recv(1) == b""
     assert time.monotonic() - begun >= 4.0
 
 
-def test_answers_are_not_delayed_by_nagles_algorithm(wire: Wire) -> None:
+def test_connection_nodelay(wire: Wire) -> None:
+    """Connections have TCP_NODELAY, which turns Nagle's algorithm off."""
     wire.get("sandbox.getSandboxes")
     served = wire.platform._server.server_state.connections  # pyright: ignore[reportPrivateUsage]
     sockets = [connection.transport.get_extra_info("socket") for connection in list(served)]
     assert sockets
-    assert all(held.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for held in sockets)
+    assert all(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets)
 
 
-def test_rate_limit_ends_after_a_pause() -> None:
+def test_rate_limit_after_pause() -> None:
     """A client that keeps asking stays refused, and one that waits does not."""
     window = RateWindow(3)
     admitted = [window.admit("here", second)[0] for second in range(100)]

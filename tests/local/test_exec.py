@@ -22,12 +22,14 @@ def living(wire: Wire, sandbox: str) -> int:
     return len(commands_alive(wire.platform.data / "sandboxes" / sandbox))
 
 
-def test_exec_gives_both_outputs_and_the_exit_code(wire: Wire) -> None:
+def test_exec_outputs_and_exit_code(wire: Wire) -> None:
+    """Exec returns both outputs and the exit code."""
     sandbox = wire.create()
     assert wire.exec(sandbox, "echo out; echo err >&2; exit 3") == ("out\n", "err\n", 3)
 
 
-def test_the_command_is_one_raw_shell_line(wire: Wire) -> None:
+def test_exec_raw_shell_line(wire: Wire) -> None:
+    """The command is one line of shell code, unchanged."""
     assert wire.out(wire.create(), "x='a  b'; printf '%s|' \"$x\" | tr a z && echo $((6*7))") == "z  b|42\n"
 
 
@@ -38,24 +40,28 @@ def test_exec_in_the_workspace_keeps_files(wire: Wire) -> None:
     assert wire.out(sandbox, "cat file; basename $PWD") == "text\nworkspace\n"
 
 
-def test_death_by_a_signal_is_128_and_its_number(wire: Wire) -> None:
+def test_exec_killed_by_signal(wire: Wire) -> None:
+    """The exit code of a killed command is 128 plus the signal number."""
     assert wire.exec(wire.create(), "kill -9 $$")[2] == 137
 
 
-def test_standard_input_is_empty(wire: Wire) -> None:
+def test_exec_empty_stdin(wire: Wire) -> None:
+    """The standard input of a command is empty."""
     assert wire.out(wire.create(), "cat | wc -c").strip() == "0"
 
 
-def test_exec_output_that_is_not_utf8(wire: Wire) -> None:
+def test_exec_output_not_utf8(wire: Wire) -> None:
     """Output that is not UTF-8 is shown with replacement characters."""
     assert wire.out(wire.create(), r"printf '\xff\xfeok'") == "\ufffd\ufffdok"
 
 
-def test_large_output_arrives_whole(wire: Wire) -> None:
+def test_exec_large_output(wire: Wire) -> None:
+    """Large output is returned whole."""
     assert len(wire.out(wire.create(), "head -c 5000000 /dev/zero | tr '\\0' x")) == 5_000_000
 
 
-def test_a_nul_in_the_command_is_dropped(wire: Wire) -> None:
+def test_exec_nul_in_command(wire: Wire) -> None:
+    """A NUL in the command is dropped."""
     assert wire.say(wire.create(), "echo a\0b").json["stdout"] == "ab"
 
 
@@ -71,7 +77,8 @@ def test_exec_without_the_host_environment(wire: Wire, monkeypatch: pytest.Monke
     assert wire.out(wire.create(), "echo $LANG ${HOME##*/}") == "C.UTF-8 root\n"
 
 
-def test_exec_of_a_missing_sandbox_is_its_own_404(wire: Wire) -> None:
+def test_exec_missing_sandbox(wire: Wire) -> None:
+    """Exec in a missing sandbox is a 404 with its own error name."""
     assert wire.post("sandbox.exec", {"command": "true"}, id="nobody").error[:2] == (404, "SandboxNotFound")
 
 
@@ -81,8 +88,8 @@ def test_exec_in_a_stopped_sandbox(wire: Wire) -> None:
     wire.say(there, "echo kept > /workspace/x")
     for sandbox in (here, there):
         wire.post("sandbox.stopSandbox", id=sandbox)
-    told = wire.say(here, "true").error
-    assert told == (400, "InvalidRequest", "Request failed with status code 400")
+    error = wire.say(here, "true").error
+    assert error == (400, "InvalidRequest", "Request failed with status code 400")
     assert wire.say(there, "cd /workspace; ls; echo runs").json["stdout"] == "runs\n"
     assert wire.status(there) == "STOPPED"
 
@@ -99,7 +106,7 @@ def test_exec_background_child(wire: Wire, command: str, ending: str) -> None:
     assert living(wire, sandbox) == 0
 
 
-def test_exec_child_that_left_its_session(wire: Wire) -> None:
+def test_exec_detached_child(wire: Wire) -> None:
     """A child that left its session, parents and environment ends with its sandbox."""
     sandbox = wire.create()
     folder = wire.platform.data / "sandboxes" / sandbox
@@ -119,7 +126,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_stop_ends_the_commands_that_run(wire: Wire) -> None:
+def test_stop_kills_running_commands(wire: Wire) -> None:
+    """A stop kills the running commands."""
     sandbox = wire.create()
     statuses: list[int] = []
 
@@ -161,7 +169,7 @@ def test_exec_commands_take_turns(wire: Wire) -> None:
         assert [task.result() for task in running] == [f"0\n{number}\n" for number in range(50)]
 
 
-def test_exec_ignores_no_signal(wire: Wire) -> None:
+def test_exec_default_signals(wire: Wire) -> None:
     """A command has the signals of its shell, also on a platform that a shell started in the background."""
     sandbox = wire.create()
     before = {
@@ -175,7 +183,8 @@ def test_exec_ignores_no_signal(wire: Wire) -> None:
     assert "''" not in traps
 
 
-def test_commands_of_a_worker_run_side_by_side(wire: Wire) -> None:
+def test_exec_of_worker_in_parallel(wire: Wire) -> None:
+    """Commands of a worker run in parallel."""
     sandbox = wire.create(provider="sprites")
 
     def meet(number: int) -> str:
@@ -207,7 +216,7 @@ def test_exec_limit_of_open_files(place: local.Platform, limits: Limits) -> None
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_exec_client_that_left(wire: Wire) -> None:
+def test_exec_disconnected_client(wire: Wire) -> None:
     """A client that leaves does no harm to the platform."""
     sandbox = wire.create()
     leaver = Wire(wire.platform, wire.token)
@@ -219,6 +228,6 @@ def test_exec_client_that_left(wire: Wire) -> None:
     assert eventually(lambda: wire.exec(sandbox, "cat file")[0] == "went on\n")
 
 
-def test_marked_leaves_this_process_out() -> None:
+def test_find_marked_without_this_process() -> None:
     """Nothing of this process counts as a sandbox's."""
     assert os.getpid() not in processes.find_marked(Path("/"))

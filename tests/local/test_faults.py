@@ -77,10 +77,10 @@ def request(wire: Wire, verb: str, path: str, body: bytes | None = None, *more: 
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
-def hear(held: socket.socket) -> Heard:
+def hear(sock: socket.socket) -> Heard:
     raw = b""
     try:
-        while part := held.recv(65536):
+        while part := sock.recv(65536):
             raw += part
     except ConnectionResetError:
         return Heard(raw, broken=True)
@@ -88,9 +88,9 @@ def hear(held: socket.socket) -> Heard:
 
 
 def ask(wire: Wire, verb: str, path: str, body: bytes | None = None, *more: str) -> Heard:
-    with dial(wire) as held:
-        held.sendall(request(wire, verb, path, body, *more))
-        return hear(held)
+    with dial(wire) as sock:
+        sock.sendall(request(wire, verb, path, body, *more))
+        return hear(sock)
 
 
 def create(wire: Wire, *, pad: int = 0) -> Heard:
@@ -143,17 +143,18 @@ def test_drop_reads_a_long_request(wire: Wire, fault: Drop) -> None:
 
 def test_drop_during_expect_continue(wire: Wire) -> None:
     """A client that waits for "100 Continue" gets no byte."""
-    with wire.platform.faults.on("sandbox.createSandbox", Drop()), dial(wire) as held:
+    with wire.platform.faults.on("sandbox.createSandbox", Drop()), dial(wire) as sock:
         head, _, _ = request(wire, "POST", f"/xrpc/{CREATE}", b"{}", "Expect: 100-continue").partition(b"{}")
-        held.sendall(head)
-        assert hear(held) == Heard(b"", broken=False)
+        sock.sendall(head)
+        assert hear(sock) == Heard(b"", broken=False)
 
 
-def test_a_client_that_has_gone_is_no_trouble(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_disconnected_client(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault for a disconnected client logs nothing."""
     for fault in (Drop(), Drop(reset=True), Drop(after_work=True), Cut(), Slow(0.1), Truncated(), Refuse(500)):
         with wire.platform.faults.on("sandbox.getSandboxes", fault, times=1) as planned:
-            with dial(wire) as held:
-                held.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
+            with dial(wire) as sock:
+                sock.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
             assert eventually(lambda planned=planned: planned.played == 1)  # type: ignore[misc]
     assert wire.get("sandbox.getSandboxes").status == 200
     assert caplog.record_tuples == []
@@ -175,7 +176,7 @@ PARTS: dict[Cut, Callable[[int], int]] = {
 
 
 @pytest.mark.parametrize(("fault", "part"), PARTS.items(), ids=map(repr, PARTS))
-def test_cut_has_the_true_head(wire: Wire, fault: Cut, part: Callable[[int], int]) -> None:
+def test_cut_keeps_head(wire: Wire, fault: Cut, part: Callable[[int], int]) -> None:
     """A cut answer has the true head and a part of the true body."""
     whole = look(wire)
     with wire.platform.faults.on("sandbox.getSandboxes", fault):
@@ -186,7 +187,7 @@ def test_cut_has_the_true_head(wire: Wire, fault: Cut, part: Callable[[int], int
     assert heard.body == whole.body[: part(len(whole.body))]
 
 
-def test_cut_and_truncated_do_the_work(wire: Wire) -> None:
+def test_cut_and_truncated_work(wire: Wire) -> None:
     """The work of a cut or truncated answer is done."""
     faults: list[Fault] = [Cut(), Cut(bytes=0, reset=True), Truncated()]
     for number, fault in enumerate(faults, 1):
@@ -198,7 +199,8 @@ def test_cut_and_truncated_do_the_work(wire: Wire) -> None:
         assert wire.platform.calls[-3] == (CREATE, 200)
 
 
-def test_a_truncated_answer_is_complete_and_no_json(wire: Wire) -> None:
+def test_truncated_length_and_body(wire: Wire) -> None:
+    """A truncated response has a correct length and a body that is not JSON."""
     whole = look(wire)
     with wire.platform.faults.on("sandbox.getSandboxes", Truncated()):
         answer = wire.get("sandbox.getSandboxes", limit=1)
@@ -222,7 +224,8 @@ def test_cut_and_truncated_without_a_body(wire: Wire) -> None:
     assert wire.post("sandbox.unexposePort", {"port": 8000}, id=sandbox).empty
 
 
-def test_an_error_answer_can_be_cut_like_any_other(wire: Wire) -> None:
+def test_cut_of_error_answer(wire: Wire) -> None:
+    """The response of an error can be cut too."""
     with wire.platform.faults.on("sandbox.exec", Cut(bytes=5)) as planned:
         heard = ask(wire, "POST", f"/xrpc/{NAMESPACE}sandbox.exec?id=none", b'{"command": "true"}')
     assert heard.head.startswith(b"HTTP/1.1 404 ")
@@ -246,7 +249,7 @@ def test_an_error_answer_can_be_cut_like_any_other(wire: Wire) -> None:
         (599, "Error", "Error"),
     ],
 )
-def test_refuse_has_the_platforms_words(wire: Wire, status: int, error: str, message: str) -> None:
+def test_refuse_in_platform_words(wire: Wire, status: int, error: str, message: str) -> None:
     """A refusal has the platform's words and shape."""
     with wire.platform.faults.on("sandbox.createSandbox", Refuse(status)) as planned:
         answer = wire.post("sandbox.createSandbox", {"base": BASE})
@@ -258,7 +261,8 @@ def test_refuse_has_the_platforms_words(wire: Wire, status: int, error: str, mes
     assert (planned.worked, owned(wire)) == (0, 0)
 
 
-def test_a_429_is_the_platforms_own(wire: Wire) -> None:
+def test_refuse_429_headers(wire: Wire) -> None:
+    """A planned 429 has the body and headers of the rate limit."""
     with wire.platform.faults.on("sandbox.getSandboxes", Refuse(429)):
         answer = wire.get("sandbox.getSandboxes")
     with local.platform(rate_limit=0) as limited, Wire(limited, limited.token) as other:
@@ -270,10 +274,11 @@ def test_a_429_is_the_platforms_own(wire: Wire) -> None:
     assert 28 <= int(answer.headers["x-ratelimit-reset"]) - time.time() <= 32
 
 
-@pytest.mark.parametrize(("said", "header"), [(0, "0"), (7, "7"), ("soon", "soon"), (None, None)])
-def test_retry_after_is_what_was_asked_for(wire: Wire, said: int | str | None, header: str | None) -> None:
+@pytest.mark.parametrize(("retry_after", "header"), [(0, "0"), (7, "7"), ("soon", "soon"), (None, None)])
+def test_refuse_retry_after(wire: Wire, retry_after: int | str | None, header: str | None) -> None:
+    """`retry_after` is the value of the Retry-After header."""
     for status in (429, 503):
-        with wire.platform.faults.on("sandbox.getSandboxes", Refuse(status, retry_after=said)):
+        with wire.platform.faults.on("sandbox.getSandboxes", Refuse(status, retry_after=retry_after)):
             answer = wire.get("sandbox.getSandboxes")
         assert answer.status == status
         assert answer.headers.get("retry-after") == header
@@ -282,13 +287,15 @@ def test_retry_after_is_what_was_asked_for(wire: Wire, said: int | str | None, h
         assert int(answer.headers["x-ratelimit-reset"]) - time.time() <= 9
 
 
-def test_a_refusal_may_have_words_of_its_own(wire: Wire) -> None:
+def test_refuse_own_words(wire: Wire) -> None:
+    """A refusal may have its own error name and message."""
     with wire.platform.faults.on("sandbox.getSandboxes", Refuse(403, error="Nope", message="not today")):
         assert wire.get("sandbox.getSandboxes").error == (403, "Nope", "not today")
 
 
 @pytest.mark.parametrize("status", [200, 502, 503, 504])
-def test_a_page_is_html_and_not_the_platforms(wire: Wire, status: int) -> None:
+def test_html_page(wire: Wire, status: int) -> None:
+    """`Html` is a page of a proxy, without the headers of the platform."""
     with wire.platform.faults.on("sandbox.createSandbox", Html(status)) as planned:
         answer = wire.post("sandbox.createSandbox", {"base": BASE})
     assert answer.status == status
@@ -298,7 +305,8 @@ def test_a_page_is_html_and_not_the_platforms(wire: Wire, status: int) -> None:
     assert (planned.worked, owned(wire)) == (0, 0)
 
 
-def test_garbage_says_that_it_is_json_and_is_none(wire: Wire) -> None:
+def test_garbage_claims_json(wire: Wire) -> None:
+    """`Garbage` has the content type of JSON, and its body is not JSON."""
     with wire.platform.faults.on("sandbox.createSandbox", Garbage()) as planned:
         answer = wire.post("sandbox.createSandbox", {"base": BASE})
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json; charset=utf-8")
@@ -323,12 +331,12 @@ def test_fault_after_the_work(wire: Wire, fault: Fault) -> None:
 def test_refuse_keeps_the_connection(wire: Wire) -> None:
     """A refused request is read, and its connection serves the next one."""
     wire.get("sandbox.getSandboxes")
-    held = wire.connection.sock
+    sock = wire.connection.sock
     for fault in (Refuse(503), Html(), Garbage()):
         with wire.platform.faults.on("sandbox.createSandbox", fault):
             wire.post("sandbox.createSandbox", {"base": BASE, "description": "x" * 3_000_000})
         assert wire.get("sandbox.getSandboxes").status == 200
-    assert wire.connection.sock is held
+    assert wire.connection.sock is sock
 
 
 @pytest.mark.parametrize("fault", [Refuse(503), Html(502), Garbage()], ids=repr)
@@ -348,17 +356,17 @@ def test_slow_before_or_after_the_work(wire: Wire, fault: Slow) -> None:
     """A slow answer is the true one. Its work is done before or after the wait."""
     with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
         begun = time.monotonic()
-        with dial(wire) as held:
-            held.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
+        with dial(wire) as sock:
+            sock.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
             if not fault.before_work:
                 assert eventually(lambda: planned.worked == 1)
                 early = time.monotonic() - begun
-                held.setblocking(False)  # noqa: FBT003 - the socket's own signature
+                sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
                 if early < 0.3:
                     with pytest.raises(BlockingIOError):
-                        held.recv(1)
-                held.settimeout(20)
-            heard = hear(held)
+                        sock.recv(1)
+                sock.settimeout(20)
+            heard = hear(sock)
         assert time.monotonic() - begun >= 0.4
     assert heard.head.startswith(b"HTTP/1.1 200 OK")
     assert len(heard.body) == heard.length
@@ -366,17 +374,18 @@ def test_slow_before_or_after_the_work(wire: Wire, fault: Slow) -> None:
 
 
 @pytest.mark.parametrize("fault", [Slow(0.3), Slow(0.3, before_work=True)], ids=repr)
-def test_slow_work_of_a_client_that_left(wire: Wire, fault: Slow) -> None:
+def test_slow_work_of_disconnected_client(wire: Wire, fault: Slow) -> None:
     """Slow work is done even for a client that has given up."""
     with wire.platform.faults.on("sandbox.createSandbox", fault) as planned:
-        with dial(wire) as held:
-            held.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
+        with dial(wire) as sock:
+            sock.sendall(request(wire, "POST", f"/xrpc/{CREATE}", json.dumps({"base": BASE}).encode()))
             assert eventually(lambda: planned.played == 1)
         assert eventually(lambda: planned.worked == 1)
     assert owned(wire) == 1
 
 
-def test_one_slow_answer_holds_up_no_other(wire: Wire, other: Wire) -> None:
+def test_slow_delays_no_other_answer(wire: Wire, other: Wire) -> None:
+    """A slow response does not delay others."""
     with wire.platform.faults.on("sandbox.getSandboxes", Slow(4), times=1) as planned:
         slow = threading.Thread(target=lambda: wire.get("sandbox.getSandboxes"))
         slow.start()
@@ -390,9 +399,9 @@ def test_one_slow_answer_holds_up_no_other(wire: Wire, other: Wire) -> None:
 def test_close_waits_for_no_slow_answer(fault: Slow, caplog: pytest.LogCaptureFixture) -> None:
     """A platform that closes does not wait for a slow answer."""
     platform = local.platform()
-    with Wire(platform, platform.token) as wire, dial(wire) as held:
+    with Wire(platform, platform.token) as wire, dial(wire) as sock:
         planned = platform.faults.add("*", fault)
-        held.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
+        sock.sendall(request(wire, "GET", f"/xrpc/{LIST}"))
         assert eventually(lambda: planned.played == 1)
         # That it waits for none shows in that this test ends.
         platform.close()
@@ -421,7 +430,7 @@ def test_fault_times(wire: Wire) -> None:
     assert statuses(wire, 1) == [200]
 
 
-def test_on_removes_only_its_own_plan(wire: Wire) -> None:
+def test_on_removes_own_plan(wire: Wire) -> None:
     """A block removes its own plan and no other."""
     faults = wire.platform.faults
     outer = faults.add("sandbox.getSandboxes", Refuse(502), times=2)
@@ -442,7 +451,8 @@ def test_faults_in_the_order_of_planning(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("method", ["sandbox.getSandboxes", LIST])
-def test_a_fault_touches_no_other_method(wire: Wire, method: str) -> None:
+def test_fault_only_its_method(wire: Wire, method: str) -> None:
+    """A fault meets only requests of its method."""
     with wire.platform.faults.on(method, Drop()) as planned:
         assert wire.get("actor.getProfile").status == 200
         assert wire.get("sandbox.getSandbox", id="x").status == 200
@@ -453,7 +463,7 @@ def test_a_fault_touches_no_other_method(wire: Wire, method: str) -> None:
     assert planned.played == 1
 
 
-def test_star_is_every_method_and_storage(wire: Wire) -> None:
+def test_fault_star(wire: Wire) -> None:
     """A star is every method and the storage, and no other page."""
     with wire.platform.faults.on("*", Refuse(503)) as planned:
         assert wire.get("sandbox.getSandboxes").status == 503
@@ -482,7 +492,8 @@ def test_fault_of_storage_by_its_path(wire: Wire, method: str, met: set[str]) ->
         assert wire.get("sandbox.getSandboxes").status == 200
 
 
-def test_a_page_can_be_dropped_cut_and_truncated(wire: Wire) -> None:
+def test_fault_of_storage_kinds(wire: Wire) -> None:
+    """A response of the storage can be dropped, cut and truncated."""
     whole = ask(wire, "GET", "/cp/x")
     with wire.platform.faults.on("/cp", Cut(bytes=3)) as planned:
         heard = ask(wire, "GET", "/cp/x")
@@ -501,13 +512,14 @@ def test_a_page_can_be_dropped_cut_and_truncated(wire: Wire) -> None:
 def upload(wire: Wire, uuid: str, content: bytes) -> Heard:
     part = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + content + b"\r\n--B--\r\n"
     head = request(wire, "POST", f"/cp?uuid={uuid}", None, "Content-Type: multipart/form-data; boundary=B")
-    with dial(wire) as held:
-        held.sendall(head[:-2] + f"Content-Length: {len(part)}\r\n\r\n".encode() + part)
-        return hear(held)
+    with dial(wire) as sock:
+        sock.sendall(head[:-2] + f"Content-Length: {len(part)}\r\n\r\n".encode() + part)
+        return hear(sock)
 
 
 @pytest.mark.parametrize("fault", [Drop(), Drop(after_work=True), Refuse(502), Refuse(502, after_work=True)], ids=repr)
-def test_an_upload_is_stored_or_not_as_the_fault_says(wire: Wire, fault: Fault) -> None:
+def test_fault_of_upload(wire: Wire, fault: Fault) -> None:
+    """An upload is stored only where the fault does the work."""
     uuid, content = f"u-{time.monotonic_ns()}", b"x" * 2_000_000
     with wire.platform.faults.on("POST /cp", fault) as planned:
         heard = upload(wire, uuid, content)
@@ -535,14 +547,15 @@ def test_cut_download_consumes_the_archive(wire: Wire, reset: Any) -> None:
     assert wire.raw("GET", f"/cp/{uuid}").status == 404
 
 
-def test_what_the_rate_limit_refuses_meets_no_fault() -> None:
+def test_fault_after_rate_limit() -> None:
+    """A request above the rate limit meets no fault."""
     with local.platform(rate_limit=2) as limited, Wire(limited, limited.token) as wire:
         planned = limited.faults.add("*", Refuse(500), times=None)
         assert statuses(wire, 4) == [500, 500, 429, 429]
         assert planned.played == 2
 
 
-def test_fault_of_many_threads_is_met_once(wire: Wire) -> None:
+def test_fault_many_threads(wire: Wire) -> None:
     """Each of many threads' faults is met once."""
     faults, planners, askers, each = wire.platform.faults, 8, 4, 25
     refused: list[int] = []
@@ -613,7 +626,8 @@ def test_worked_counts_done_work(wire: Wire, stranger: Wire) -> None:
 
 
 @pytest.mark.parametrize("method", ["sandbox.exce", "exec", "", "/xrpc", "io.pocketenv.sandbox", "DELETE /cp"])
-def test_a_method_that_is_none_is_refused(place: local.Platform, method: str) -> None:
+def test_add_unknown_method(place: local.Platform, method: str) -> None:
+    """A plan for an unknown method is a ValueError."""
     with pytest.raises(ValueError, match="there is no"):
         place.faults.add(method, Drop())
     with pytest.raises(ValueError, match="there is no"):
@@ -621,12 +635,14 @@ def test_a_method_that_is_none_is_refused(place: local.Platform, method: str) ->
     assert not place.faults.armed
 
 
-def test_a_slip_of_the_pen_is_told_what_was_meant(place: local.Platform) -> None:
+def test_add_misspelled_method(place: local.Platform) -> None:
+    """The error of a misspelled method names the nearest one."""
     with pytest.raises(ValueError, match=r"'sandbox\.exec' is one"):
         place.faults.add("sandbox.exce", Drop())
 
 
-def test_what_is_no_fault_is_refused(place: local.Platform) -> None:
+def test_add_invalid_fault(place: local.Platform) -> None:
+    """A plan with an invalid fault or number of times is refused."""
     with pytest.raises(TypeError, match="is not a fault"):
         place.faults.add("*", Drop)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     for times in (0, -1):
@@ -635,7 +651,8 @@ def test_what_is_no_fault_is_refused(place: local.Platform) -> None:
     assert not place.faults.armed
 
 
-def test_values_that_no_fault_can_have_are_named() -> None:
+def test_fault_invalid_values() -> None:
+    """The error of an invalid value names the parameter."""
     with pytest.raises(ValueError, match="seconds"):
         Slow(-1)
     with pytest.raises(ValueError, match="seconds"):
@@ -661,14 +678,16 @@ FAULTS: list[Fault] = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
-def test_a_fault_is_a_value_that_prints_as_its_source(fault: Fault) -> None:
+def test_fault_repr_and_equality(fault: Fault) -> None:
+    """A fault is a value, and its repr is its source code."""
     kinds = {kind.__name__: kind for kind in (Slow, Drop, Cut, Truncated, Refuse, Html, Garbage)}
     assert eval(repr(fault), kinds) == fault
     assert pickle.loads(pickle.dumps(fault)) == fault
     assert len({fault, *FAULTS}) == len(FAULTS)
 
 
-def test_plans_and_faults_show_what_they_are(place: local.Platform) -> None:
+def test_plan_repr(place: local.Platform) -> None:
+    """The repr of a plan shows its method, fault and counts."""
     planned = place.faults.add("sandbox.exec", Drop(after_work=True), times=3)
     assert repr(planned) == "<Plan sandbox.exec Drop(after_work=True) played=0 left=3>"
     assert repr(place.faults) == f"<Faults pending=[{planned!r}]>"
@@ -694,7 +713,8 @@ def preference(sandbox: str, **details: object) -> dict[str, object]:
     return {"sandboxId": sandbox, "preferences": [{"$type": tag, **details}]}
 
 
-def test_lost_session_create_leaves_a_running_sandbox(wire: Wire) -> None:
+def test_lost_session_create(wire: Wire) -> None:
+    """Create in a lost session is a 500 and leaves a running sandbox."""
     did = wire.get("actor.getProfile").json["did"]
     with wire.platform.faults.on("sandbox.createSandbox", LostSession()) as planned:
         answer = wire.post("sandbox.createSandbox", {"base": BASE, "name": "mine"})
@@ -705,7 +725,8 @@ def test_lost_session_create_leaves_a_running_sandbox(wire: Wire) -> None:
     assert (planned.played, planned.worked) == (1, 0)
 
 
-def test_lost_session_what_fails_and_what_works(wire: Wire) -> None:
+def test_lost_session_other_methods(wire: Wire) -> None:
+    """After a lost session some methods fail and the others work."""
     box = wire.create()
     volume = {"sandboxId": box, "name": "v", "path": "/v"}
     secret = {"sandboxId": box, "name": "S", "value": wire.seal("x")}

@@ -26,7 +26,8 @@ def files(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_file_is_written_by_the_next_start(wire: Wire) -> None:
+def test_start_writes_files(wire: Wire) -> None:
+    """A start writes the files of its sandbox."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/deep/er/x", "text é\n")
     add_file(wire, sandbox, "/app/config.json", "{}")
@@ -69,7 +70,7 @@ def test_file_survives_a_stop(wire: Wire) -> None:
     assert wire.out(sandbox, "cat x") == "kept\n"
 
 
-def test_file_is_listed_without_its_content(wire: Wire) -> None:
+def test_file_list_without_content(wire: Wire) -> None:
     """A file is listed without its content, by the id or name of its sandbox."""
     sandbox = wire.create()
     name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
@@ -85,7 +86,8 @@ def test_file_is_listed_without_its_content(wire: Wire) -> None:
     assert wire.get("file.getFiles", sandboxId="unknown").json == {"files": [], "total": 0}
 
 
-def test_files_are_listed_in_pages(wire: Wire) -> None:
+def test_file_list_pages(wire: Wire) -> None:
+    """Files are listed in pages of 20."""
     sandbox = wire.create()
     for number in range(21):
         add_file(wire, sandbox, f"/workspace/{number}", "")
@@ -108,7 +110,7 @@ def test_file_update_changes_only_the_path(wire: Wire) -> None:
     assert wire.out(sandbox, "ls; cat new") == "new\none\n"
 
 
-def test_file_delete_is_always_a_200(wire: Wire) -> None:
+def test_file_delete(wire: Wire) -> None:
     """A deleted file is not written, and deleting is always a 200."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/x", "one")
@@ -128,10 +130,10 @@ def test_file_with_a_taken_path(wire: Wire) -> None:
     file = {"sandboxId": sandbox, "path": "/workspace/x", "content": wire.seal("two")}
     assert wire.post("file.addFile", {"file": file}).error == SERVER_ERROR
     for where in ({"sandboxId": "unknown"}, {}):
-        told = wire.post("file.addFile", {"file": {**where, "path": "/x", "content": "x"}}).error
-        assert told == (404, "XRPCNotSupported", "Sandbox not found")
-    told = wire.post("file.updateFile", {"id": "unknown", "file": {"path": "/x", "content": "x"}}).error
-    assert told == (404, "XRPCNotSupported", "File not found")
+        error = wire.post("file.addFile", {"file": {**where, "path": "/x", "content": "x"}}).error
+        assert error == (404, "XRPCNotSupported", "Sandbox not found")
+    error = wire.post("file.updateFile", {"id": "unknown", "file": {"path": "/x", "content": "x"}}).error
+    assert error == (404, "XRPCNotSupported", "File not found")
 
 
 @pytest.mark.parametrize("path", ["", "/", "//"])
@@ -143,7 +145,7 @@ def test_file_with_an_impossible_path(wire: Wire, path: str) -> None:
     wire.start_and_wait(sandbox)
 
 
-def test_file_that_is_not_sealed(wire: Wire) -> None:
+def test_file_not_sealed(wire: Wire) -> None:
     """Content that is no sealed box is not written."""
     sandbox = wire.create()
     file = {"sandboxId": sandbox, "path": "/workspace/x", "content": "plain"}
@@ -153,7 +155,8 @@ def test_file_that_is_not_sealed(wire: Wire) -> None:
     assert wire.out(sandbox, "ls") == "y\n"
 
 
-def test_bytes_that_are_no_text_arrive_as_they_are(wire: Wire) -> None:
+def test_file_binary_content(wire: Wire) -> None:
+    """A file with arbitrary bytes is written unchanged."""
     sandbox = wire.create()
     content = wire.seal_bytes(bytes(range(256)))
     wire.post("file.addFile", {"file": {"sandboxId": sandbox, "path": "/workspace/x", "content": content}})
@@ -180,7 +183,8 @@ def test_file_of_another_user(wire: Wire, other: Wire, stranger: Wire) -> None:
     assert wire.out(sandbox, "cat x") == "mine\n"
 
 
-def test_no_content_lies_on_the_disk_before_a_start(wire: Wire) -> None:
+def test_file_content_sealed_on_disk(wire: Wire) -> None:
+    """The disk has no plain content before a start."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/x", "content-never-on-disk")
     (row,) = files(wire, sandbox)
@@ -190,7 +194,8 @@ def test_no_content_lies_on_the_disk_before_a_start(wire: Wire) -> None:
     assert not [path for path in kept if b"never-on-disk" in path.read_bytes()]
 
 
-def test_deleting_a_sandbox_deletes_its_files(wire: Wire) -> None:
+def test_delete_removes_files(wire: Wire) -> None:
+    """Deleting a sandbox deletes its files."""
     sandbox = wire.create()
     add_file(wire, sandbox, "/workspace/x", "x")
     (row,) = files(wire, sandbox)
@@ -198,7 +203,8 @@ def test_deleting_a_sandbox_deletes_its_files(wire: Wire) -> None:
     assert wire.get("file.getFile", id=row["id"]).raw == b"{}"
 
 
-def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_platform_folder_of_other_version(tmp_path: Path) -> None:
+    """A folder of another version is an OSError."""
     with local.platform(data=tmp_path) as platform, Wire(platform, platform.token) as wire:
         wire.create()
     with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:

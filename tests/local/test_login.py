@@ -76,14 +76,15 @@ def test_login_of_a_command_line(place: local.Platform, browser: Wire) -> None:
     assert browser.raw("GET", "/token", headers=headers)[::2] == (401, b"Unauthorized")
 
 
-def test_login_without_cli_is_none_of_a_command_line(browser: Wire) -> None:
+def test_login_without_cli(browser: Wire) -> None:
+    """Without `cli` the last address of the login has `cli=undefined`."""
     assert logged_in(browser, post(browser, handle=HANDLE).raw.decode())["cli"] == "undefined"
     answer = browser.raw("GET", f"/login?handle={HANDLE}")
     assert answer.status == 302
     assert logged_in(browser, answer.headers["location"])["cli"] == "undefined"
 
 
-def test_login_page_of_the_end_has_no_token(browser: Wire) -> None:
+def test_login_last_page_without_token(browser: Wire) -> None:
     """The page gets the token with a request of its own."""
     answer = browser.raw("GET", "/projects?did=did:plc:x&cli=1")
     assert answer.status == 200
@@ -98,7 +99,8 @@ def test_login_denied(place: local.Platform, browser: Wire) -> None:
     assert (answer.status, answer.headers["location"]) == (302, f"{place.url}?error=1")
 
 
-def test_login_code_is_read_once_and_with_its_state(place: local.Platform, browser: Wire) -> None:
+def test_login_code_once_with_state(place: local.Platform, browser: Wire) -> None:
+    """A code is valid once, with its state."""
     first = consent(browser, post(browser, handle=HANDLE).raw.decode(), "allow").headers["location"]
     code = parse_qs(urlsplit(first).query)["code"][0]
     assert browser.raw("GET", f"/oauth/callback?code={code}&state=x").headers["location"] == f"{place.url}?error=1"
@@ -123,7 +125,8 @@ def test_login_broken_store(browser: Wire, monkeypatch: pytest.MonkeyPatch, capl
     assert [record.name for record in caplog.records] == ["pocketenv_fp.local"]
 
 
-def test_login_consent_is_asked_once(browser: Wire) -> None:
+def test_login_consent_once(browser: Wire) -> None:
+    """The page of the consent is valid once."""
     address = post(browser, handle=HANDLE).raw.decode()
     page = browser.raw("GET", path(address)).raw.decode()
     assert HANDLE in page
@@ -178,7 +181,7 @@ def test_login_odd_body(browser: Wire, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://evil.test", "null"])
-def test_login_of_another_web_site_is_refused(browser: Wire, origin: str) -> None:
+def test_login_of_another_web_site(browser: Wire, origin: str) -> None:
     """A script of a web site can neither begin a login, nor consent, nor read a token."""
     headers = {"Origin": origin}
     body = json.dumps({"handle": HANDLE, "cli": True}).encode()
@@ -191,7 +194,8 @@ def test_login_of_another_web_site_is_refused(browser: Wire, origin: str) -> Non
     assert browser.raw("POST", "/oauth/authorize", form.encode(), {**FORM, **headers}).status == 403
 
 
-def test_login_leaves_no_token_in_the_lists(place: local.Platform, browser: Wire) -> None:
+def test_login_hides_token_in_lists(place: local.Platform, browser: Wire) -> None:
+    """The list of requests shows neither the token nor the password."""
     password = place.app_password(HANDLE)
     token = post(browser, handle=HANDLE, password=password).raw.decode()[4:]
     shown = f"{list(place.calls)} {list(place._app.recent)} {browser.raw('GET', '/').raw.decode()}"  # pyright: ignore[reportPrivateUsage]
@@ -200,6 +204,7 @@ def test_login_leaves_no_token_in_the_lists(place: local.Platform, browser: Wire
 
 
 def test_login_forgets_old_ones(browser: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit of pending logins the oldest one is dropped."""
     monkeypatch.setattr("pocketenv_fp.local.login.MOST_PENDING", 2)
     first, second, third = (post(browser, handle=HANDLE).raw.decode() for _ in range(3))
     assert [browser.raw("GET", path(each)).status for each in (first, second, third)] == [400, 200, 200]

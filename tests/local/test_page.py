@@ -54,12 +54,13 @@ def page(wire: Wire, **headers: str) -> Answer:
 
 def section(answer: Answer, name: str) -> str:
     """Return one part of the page as plain text."""
-    found = re.search(rf'<section id="{name}">(.*?)</section>', answer.raw.decode(), re.DOTALL)
-    assert found is not None
-    return html.unescape(re.sub(r"<[^>]+>", " ", found[1]))
+    match = re.search(rf'<section id="{name}">(.*?)</section>', answer.raw.decode(), re.DOTALL)
+    assert match is not None
+    return html.unescape(re.sub(r"<[^>]+>", " ", match[1]))
 
 
-def test_it_lists_sandboxes_with_what_hangs_on_them(wire: Wire, other: Wire) -> None:
+def test_page_lists_sandboxes(wire: Wire, other: Wire) -> None:
+    """The page lists sandboxes with their owner, status and ports, until they are deleted."""
     here, there = wire.create(), other.create(provider="daytona")
     wire.start(here)
     wire.post("sandbox.exposePort", {"port": 8000}, id=here)
@@ -83,7 +84,8 @@ def test_it_lists_sandboxes_with_what_hangs_on_them(wire: Wire, other: Wire) -> 
     assert here not in section(page(wire), "sandboxes")
 
 
-def test_it_shows_which_services_run(wire: Wire) -> None:
+def test_page_shows_services(wire: Wire) -> None:
+    """The page shows the status of each service."""
     here = wire.create()
     wire.start(here)
     for name in ("web", "idle"):
@@ -115,14 +117,16 @@ def test_page_lists_newest_requests_first(wire: Wire) -> None:
     assert list(wire.platform.calls) == before
 
 
-def test_looking_uses_up_no_requests() -> None:
+def test_page_outside_rate_limit() -> None:
+    """The page does not count towards the rate limit."""
     with local.platform(rate_limit=2) as platform, Wire(platform, None) as wire:
         assert [page(wire).status for _ in range(5)] == [200] * 5
         assert [wire.get("sandbox.getSandboxes").status for _ in range(3)] == [200, 200, 429]
         assert page(wire).status == 200
 
 
-def test_it_has_no_token_and_no_value(wire: Wire, other: Wire) -> None:
+def test_page_hides_tokens_and_values(wire: Wire, other: Wire) -> None:
+    """The page shows no token and no value of a secret or variable."""
     here = wire.create()
     wire.post("secret.addSecret", {"secret": {"sandboxId": here, "name": "A", "value": wire.seal(SECRET)}})
     wire.post("variable.addVariable", {"variable": {"sandboxId": here, "name": "B", "value": SECRET}})
@@ -157,7 +161,8 @@ def test_page_escapes_names_and_paths(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", None])
-def test_only_harmless_addresses_become_links(url: str | None) -> None:
+def test_render_links_only_safe_urls(url: str | None) -> None:
+    """Only addresses with a safe scheme are links."""
     sandbox = Sandbox("id", None, "box", None, "deno", "base", None, None, None, 0, 0, 0.0, "[]", 0.0, None)
     text = render(View("http://127.0.0.1:1", "", "processes", 1, 1, [Row(sandbox, None, [(8000, url)], [])], []))
     assert "<a " not in text
@@ -165,12 +170,14 @@ def test_only_harmless_addresses_become_links(url: str | None) -> None:
     assert "no owner" in text
 
 
-def test_a_request_that_got_no_answer_says_so() -> None:
+def test_render_request_without_answer() -> None:
+    """A request without a response is marked."""
     lost = Answered(0.0, "POST", "io.pocketenv.sandbox.exec", 0, 0.1, "box")
     assert '<span class="bad">no answer</span>' in render(View("", "", "processes", 0, 0, [], [lost]))
 
 
-def test_a_name_that_is_not_this_machines_is_refused(wire: Wire) -> None:
+def test_page_foreign_host(wire: Wire) -> None:
+    """The page is refused under a host name that is not this machine's."""
     port = wire.platform.url.rpartition(":")[2]
     for host in ("127.0.0.1", f"127.0.0.1:{port}", f"localhost:{port}", "LocalHost", f"[::1]:{port}"):
         assert page(wire, Host=host).status == 200, host
@@ -187,7 +194,8 @@ def test_a_name_that_is_not_this_machines_is_refused(wire: Wire) -> None:
         assert b"<" not in answer.raw
 
 
-def test_browsers_are_told_to_keep_it_to_itself(wire: Wire) -> None:
+def test_page_security_headers(wire: Wire) -> None:
+    """The headers of the page forbid caches, frames and other origins."""
     headers = page(wire).headers
     assert "access-control-allow-origin" not in headers
     assert headers["cache-control"] == "no-store"
@@ -199,7 +207,7 @@ def test_browsers_are_told_to_keep_it_to_itself(wire: Wire) -> None:
     assert re.findall(r"(?:src|href)=[\"'](?!data:,|http://127\.0\.0\.1|vscode:)", text) == []
 
 
-def test_page_leaves_other_paths_unknown(wire: Wire) -> None:
+def test_page_other_paths(wire: Wire) -> None:
     """Other pages and other verbs stay unknown."""
     for verb, path in (("GET", "/index.html"), ("GET", "//"), ("POST", "/"), ("DELETE", "/")):
         answer = wire.raw(verb, path)
@@ -230,7 +238,7 @@ def test_page_counts_hundreds_of_sandboxes() -> None:
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize("then", ["goes on", "is gone"])
-def test_page_in_a_browser_updates_itself(tmp_path: Path, then: str) -> None:
+def test_page_updates_in_browser(tmp_path: Path, then: str) -> None:
     """A browser follows changes and reports a platform that does not answer."""
     asked: list[str] = []
 

@@ -44,7 +44,7 @@ def served(*options: str) -> Generator[tuple["subprocess.Popen[str]", dict[str, 
             process.kill()
 
 
-def test_close_leaves_nothing() -> None:
+def test_close_removes_everything() -> None:
     """Closing leaves no process, no folder and no port."""
     platform = local.platform()
     with Wire(platform, platform.token) as wire:
@@ -69,7 +69,8 @@ def thread_of(thread: threading.Thread, platform: local.Platform) -> bool:
     return thread is platform._thread  # pyright: ignore[reportPrivateUsage]
 
 
-def test_close_ends_a_command_that_somebody_waits_for() -> None:
+def test_close_during_command() -> None:
+    """Closing ends a command and the wait of its client."""
     platform = local.platform()
     with Wire(platform, platform.token) as wire:
         sandbox = wire.create()
@@ -86,13 +87,15 @@ def test_close_ends_a_command_that_somebody_waits_for() -> None:
         assert ended.wait(60)
 
 
-def test_the_repr_has_the_address_and_not_the_token(place: local.Platform) -> None:
+def test_repr_without_token(place: local.Platform) -> None:
+    """The repr has the address and not the token."""
     assert place.url in repr(place)
     assert place.token not in repr(place)
     assert place.token.rpartition(".")[2] not in repr(place)
 
 
-def test_the_environment_is_what_clients_read(place: local.Platform) -> None:
+def test_environment_variables(place: local.Platform) -> None:
+    """`environment` has the variables that clients read."""
     assert place.environment == {
         "POCKETENV_API_URL": place.url,
         "POCKETENV_STORAGE_URL": place.storage_url,
@@ -104,12 +107,14 @@ def test_the_environment_is_what_clients_read(place: local.Platform) -> None:
     assert place.isolation in {"bubblewrap", "processes"}
 
 
-def test_calls_are_names_and_statuses(wire: Wire) -> None:
+def test_calls_names_and_statuses(wire: Wire) -> None:
+    """`calls` has the method and status of each request."""
     wire.get("sandbox.getSandbox", id="x")
     assert wire.platform.calls[-1] == ("io.pocketenv.sandbox.getSandbox", 200)
 
 
-def test_the_folder_is_its_owners_only(place: local.Platform) -> None:
+def test_folder_permissions(place: local.Platform) -> None:
+    """The folder and its key are private to the user of the platform."""
     assert stat.S_IMODE(place.data.stat().st_mode) == 0o700
     assert stat.S_IMODE((place.data / "key").stat().st_mode) == 0o600
 
@@ -139,12 +144,14 @@ def test_platform_in_any_thread() -> None:
         assert wire.get("sandbox.getSandboxes").status == 200
 
 
-def test_a_taken_port_is_an_error_that_leaves_nothing(place: local.Platform) -> None:
+def test_platform_port_taken(place: local.Platform) -> None:
+    """A taken port is an OSError."""
     with pytest.raises(OSError, match="in use"):
         local.platform(port=int(place.url.rsplit(":", 1)[1]))
 
 
-def test_state_outlives_its_platform(tmp_path: Path) -> None:
+def test_restart_keeps_state(tmp_path: Path) -> None:
+    """A platform on the same folder has the state of the last one."""
     with local.platform(data=tmp_path / "state") as first, Wire(first, first.token) as wire:
         here, there = wire.create(), wire.create(provider="deno")
         wire.post("secret.addSecret", {"secret": {"sandboxId": here, "name": "A", "value": wire.seal("1")}})
@@ -159,7 +166,8 @@ def test_state_outlives_its_platform(tmp_path: Path) -> None:
     assert (tmp_path / "state").is_dir()
 
 
-def test_two_platforms_do_not_share_a_folder(tmp_path: Path) -> None:
+def test_platform_folder_in_use(tmp_path: Path) -> None:
+    """A folder in use by another platform is an OSError."""
     with local.platform(data=tmp_path / "state"), pytest.raises(OSError, match="another platform"):
         local.platform(data=tmp_path / "state")
 
@@ -184,15 +192,15 @@ def test_platform_refuses_a_foreign_folder(tmp_path: Path) -> None:
     assert (tmp_path / "sandboxes" / "work").is_dir()
 
 
-def test_shared_is_one_for_all_threads() -> None:
+def test_shared_many_threads() -> None:
     """All threads get the same shared platform."""
-    found: list[local.Platform] = []
-    threads = [threading.Thread(target=lambda: found.append(local.shared())) for _ in range(8)]
+    platforms: list[local.Platform] = []
+    threads = [threading.Thread(target=lambda: platforms.append(local.shared())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({id(platform) for platform in found}) == 1
+    assert len({id(platform) for platform in platforms}) == 1
 
 
 SHARED_AND_FORKED = """
@@ -258,7 +266,8 @@ def test_fork_releases_the_port() -> None:
             child.join()
 
 
-def test_importing_the_module_loads_no_server() -> None:
+def test_import_loads_no_server() -> None:
+    """Importing the module loads no server."""
     code = "import sys, pocketenv_fp.local; print([m for m in ('uvicorn', 'starlette', 'nacl') if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -266,7 +275,7 @@ def test_importing_the_module_loads_no_server() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_command_prints_variables_and_ends(number: signal.Signals, tmp_path: Path) -> None:
+def test_command_prints_variables(number: signal.Signals, tmp_path: Path) -> None:
     """The command prints four variables, serves, and ends cleanly."""
     folder = tmp_path / "state"
     with served("--data", str(folder)) as (process, variables):
@@ -277,10 +286,10 @@ def test_command_prints_variables_and_ends(number: signal.Signals, tmp_path: Pat
         process.send_signal(number)
         assert process.wait(60) == 0
         assert process.stderr is not None
-        told = process.stderr.read()
-        assert variables["POCKETENV_API_URL"] in told
-        assert variables["POCKETENV_TOKEN"] not in told
-        assert "Traceback" not in told
+        stderr = process.stderr.read()
+        assert variables["POCKETENV_API_URL"] in stderr
+        assert variables["POCKETENV_TOKEN"] not in stderr
+        assert "Traceback" not in stderr
     assert processes.find_marked(folder) == set() != children
 
 
@@ -336,7 +345,8 @@ def test_restart_after_kill(tmp_path: Path) -> None:
         assert list((folder / "backups").iterdir()) == []
 
 
-def test_out_of_file_descriptors_the_log_has_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_complaints_out_of_descriptors(caplog: pytest.LogCaptureFixture) -> None:
+    """Without file descriptors the log has one line, and not one for each attempt."""
     exhausted = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         complaints = Complaints()
@@ -353,9 +363,9 @@ def test_platform_out_of_descriptors() -> None:
     with served() as (process, variables):
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (40, 40))
         host, _, port = variables["POCKETENV_API_URL"].removeprefix("http://").partition(":")
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as connections:
             for _ in range(100):
-                held.enter_context(socket.create_connection((host, int(port)), timeout=30))
+                connections.enter_context(socket.create_connection((host, int(port)), timeout=30))
         connection = http.client.HTTPConnection(host, int(port), timeout=30)
         connection.request("GET", "/xrpc/io.pocketenv.sandbox.getSandboxes")
         assert connection.getresponse().status == 200

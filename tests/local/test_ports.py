@@ -49,7 +49,8 @@ def expose(wire: Wire, sandbox: str, port: int) -> str | None:
     return url
 
 
-def test_expose_only_the_first_port_has_a_url(wire: Wire) -> None:
+def test_expose_url_of_first_port(wire: Wire) -> None:
+    """Only the first exposed port has a preview URL."""
     sandbox = wire.create()
     assert expose(wire, sandbox, 8080) == "http://127.0.0.1:8080"
     assert expose(wire, sandbox, 8081) is None
@@ -60,7 +61,8 @@ def test_expose_only_the_first_port_has_a_url(wire: Wire) -> None:
     assert shown(wire, sandbox) == {8081: False, 8082: True}
 
 
-def test_expose_after_a_stop_and_a_start(wire: Wire) -> None:
+def test_expose_after_restart(wire: Wire) -> None:
+    """After a stop and a start each exposed port has a preview URL."""
     sandbox = wire.create()
     expose(wire, sandbox, 8081)
     expose(wire, sandbox, 8082)
@@ -72,7 +74,8 @@ def test_expose_after_a_stop_and_a_start(wire: Wire) -> None:
     assert expose(wire, sandbox, 8084) is None
 
 
-def test_expose_on_other_providers_has_no_url(wire: Wire) -> None:
+def test_expose_on_other_providers(wire: Wire) -> None:
+    """A port of another provider has no preview URL."""
     sandbox = wire.create(provider="modal")
     assert wire.post("sandbox.exposePort", {"port": 8080}, id=sandbox).raw == b"{}"
     assert shown(wire, sandbox) == {8080: False}
@@ -90,9 +93,9 @@ def test_unexpose_of_an_unexposed_port(wire: Wire) -> None:
 def test_expose_port_3000(wire: Wire) -> None:
     """Port 3000 is refused on Cloudflare and stays listed."""
     sandbox = wire.create()
-    told = wire.post("sandbox.exposePort", {"port": 3000}, id=sandbox).error
-    assert told == (400, "InvalidRequest", "Request failed with status code 400")
-    assert wire.post("sandbox.unexposePort", {"port": 3000}, id=sandbox).error == told
+    error = wire.post("sandbox.exposePort", {"port": 3000}, id=sandbox).error
+    assert error == (400, "InvalidRequest", "Request failed with status code 400")
+    assert wire.post("sandbox.unexposePort", {"port": 3000}, id=sandbox).error == error
     assert wire.get("sandbox.getExposedPorts", id=sandbox).json == {"ports": [{"port": 3000}]}
 
 
@@ -111,6 +114,6 @@ def test_vscode_occupies_port_1024(wire: Wire) -> None:
     assert first.endswith("/workspace")
     assert [row["port"] for row in wire.get("sandbox.getExposedPorts", id=sandbox).json["ports"]] == [1024]
     elsewhere = wire.create(provider="modal")
-    told = (404, "XRPCNotSupported", "Request failed with status code 404")
-    assert wire.post("sandbox.exposeVscode", id=elsewhere).error == told
+    error = (404, "XRPCNotSupported", "Request failed with status code 404")
+    assert wire.post("sandbox.exposeVscode", id=elsewhere).error == error
     assert wire.post("sandbox.exposeVscode", id=elsewhere).json == {"previewUrl": ""}

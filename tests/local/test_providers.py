@@ -19,7 +19,8 @@ def out(wire: Wire, sandbox: str, command: str) -> str:
 
 
 @pytest.mark.parametrize("provider", WORKERS)
-def test_exec_answers_with_the_keys_of_the_provider(wire: Wire, provider: str) -> None:
+def test_exec_answer_keys(wire: Wire, provider: str) -> None:
+    """The keys of the response depend on the provider."""
     keys = {"stdout", "stderr", "exitCode"}
     if provider == "daytona":
         keys -= {"stderr"}
@@ -39,11 +40,13 @@ def test_exec_of_a_worker_keeps_no_state(wire: Wire, provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", ["deno", "vercel"])
-def test_exec_of_deno_and_vercel_is_sh(wire: Wire, provider: str) -> None:
+def test_exec_of_deno_and_vercel(wire: Wire, provider: str) -> None:
+    """Deno and Vercel run a command with `sh`."""
     assert out(wire, wire.create(provider=provider), "echo $0") == "sh\n"
 
 
-def test_exec_of_daytona_merges_the_outputs(wire: Wire) -> None:
+def test_exec_of_daytona_merges_outputs(wire: Wire) -> None:
+    """Daytona merges both outputs."""
     assert out(wire, wire.create(provider="daytona"), "echo a; echo b >&2") == "a\nb\n"
 
 
@@ -62,11 +65,13 @@ def test_exec_of_blaxel_takes_one_word(place: local.Platform) -> None:
         assert stranger.say(sandbox, "'echo hi; exit 3'").json == {"stdout": "hi\n", "stderr": "", "exitCode": 3}
 
 
-def test_create_with_blaxel_is_refused(wire: Wire) -> None:
+def test_create_on_blaxel(wire: Wire) -> None:
+    """Create on blaxel is a 403."""
     assert wire.post("sandbox.createSandbox", {"base": "openclaw", "provider": "blaxel"}).status == 403
 
 
-def test_exec_of_runloop_stands_in_double_quotes(wire: Wire) -> None:
+def test_exec_of_runloop_double_quotes(wire: Wire) -> None:
+    """Runloop puts the command in double quotes."""
     sandbox = wire.create(provider="runloop")
     assert out(wire, sandbox, "x=1; echo [$x]") == "[]\n"
     assert out(wire, sandbox, "x=1; echo [\\$x]") == "[1]\n"
@@ -76,7 +81,8 @@ def test_exec_of_runloop_stands_in_double_quotes(wire: Wire) -> None:
     ("provider", "kept"),
     [("sprites", True), ("hopx", True), ("daytona", True), ("modal", False), ("deno", False), ("cloudflare", False)],
 )
-def test_stop_keeps_the_files_of_some(wire: Wire, provider: str, *, kept: bool) -> None:
+def test_stop_keeps_files_by_provider(wire: Wire, provider: str, *, kept: bool) -> None:
+    """A stop keeps the files of some providers only."""
     sandbox = wire.create(provider=provider)
     wire.say(sandbox, "cd /workspace && echo x > kept")
     wire.post("sandbox.stopSandbox", id=sandbox)
@@ -95,7 +101,8 @@ def test_exec_before_ready_runs_elsewhere() -> None:
         assert out(wire, sandbox, "cd /tmp && ls") == ""
 
 
-def test_dead_shell_lasts_until_stop_and_start(wire: Wire) -> None:
+def test_dead_shell_until_stop_and_start(wire: Wire) -> None:
+    """A dead shell stays dead until a stop and a start."""
     sandbox = wire.create()
     with wire.platform.faults.on("sandbox.exec", DeadShell(), times=1):
         assert wire.say(sandbox, "echo hi").error == LOST
@@ -118,7 +125,8 @@ def test_blocked_shell_holds_until_the_limit(place: local.Platform) -> None:
         assert wire.out(sandbox, "echo hi") == "hi\n"
 
 
-def test_no_stderr_leaves_the_rest_of_the_answer(wire: Wire) -> None:
+def test_no_stderr_keeps_stdout(wire: Wire) -> None:
+    """`NoStderr` removes the key `stderr` and keeps the rest."""
     sandbox = wire.create()
     with wire.platform.faults.on("sandbox.exec", NoStderr(), times=1):
         answer = wire.say(sandbox, "echo hi; echo no >&2").json

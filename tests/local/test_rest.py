@@ -133,7 +133,7 @@ def test_rest_passes_a_descriptor(wire: Wire) -> None:
     assert wire.out(sandbox, "cat d/file") == "kept\n"
 
 
-def test_rest_ends_with_the_life_line(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rest_with_closed_life_line(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed life line ends the shell of the rest, and the shell of the sandbox. Nothing kills them from outside."""
     monkeypatch.setattr(box, "PATIENCE_SECONDS", 60.0)
     sandbox = wire.create()
@@ -167,7 +167,7 @@ def test_rest_with_a_killed_shell(wire: Wire) -> None:
     assert wire.out(sandbox, "echo works") == "works\n"
 
 
-def test_rest_that_is_killed(wire: Wire) -> None:
+def test_rest_killed(wire: Wire) -> None:
     """A killed rest takes its box along, and the next command gets a new one."""
     sandbox = wire.create()
     wire.out(sandbox, "echo kept > file")

@@ -22,7 +22,8 @@ OWNER = {"id", "did", "displayName", "handle", "avatar", "createdAt", "updatedAt
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def test_create_assigns_the_name_and_gives_no_status(wire: Wire) -> None:
+def test_create_assigns_name(wire: Wire) -> None:
+    """Create assigns the name and returns no status."""
     made = wire.post("sandbox.createSandbox", {"base": BASE, "name": "my-box"}).json
     assert set(made) == {"id", "name", "provider", "createdAt", "uri"}
     assert re.fullmatch(r"[a-z]+-[a-z]+-[0-9a-z]{4}", made["name"])
@@ -64,7 +65,7 @@ def test_delete_builds_no_box_again(wire: Wire, monkeypatch: pytest.MonkeyPatch)
     assert sandbox not in world.machines
 
 
-def test_pull_ends_with_its_sandbox(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_stops_with_sandbox(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next line of a pull does not run in the box of a later start."""
     sandbox = wire.create()
     wire.out(sandbox, "true")
@@ -84,11 +85,12 @@ def test_pull_ends_with_its_sandbox(wire: Wire, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("key", ["secrets", "envs"])
 def test_create_refuses_secrets_and_envs(wire: Wire, key: str) -> None:
-    told = f"Lexicon not found: lex:io.pocketenv.sandbox.defs#{key}"
-    assert wire.post("sandbox.createSandbox", {"base": BASE, key: []}).error == (400, "InvalidRequest", told)
+    message = f"Lexicon not found: lex:io.pocketenv.sandbox.defs#{key}"
+    assert wire.post("sandbox.createSandbox", {"base": BASE, key: []}).error == (400, "InvalidRequest", message)
 
 
-def test_create_with_an_unknown_base_is_502(wire: Wire) -> None:
+def test_create_unknown_base(wire: Wire) -> None:
+    """Create with an unknown base is a 502."""
     assert wire.post("sandbox.createSandbox", {"base": "at://x/y/z"}).error[:2] == (502, "SandboxProviderError")
 
 
@@ -99,7 +101,7 @@ def test_create_refuses_blaxel_and_unknown(wire: Wire) -> None:
     assert wire.post("sandbox.createSandbox", {"base": BASE, "provider": "moon"}).error[:2] == (400, "InvalidRequest")
 
 
-def test_create_again_starts_the_same_one(wire: Wire, other: Wire) -> None:
+def test_create_again_same_repository(wire: Wire, other: Wire) -> None:
     """The same repository and base is the same sandbox, started."""
     first = wire.create(repo="/no/such/repo")
     wire.post("sandbox.stopSandbox", id=first)
@@ -109,7 +111,7 @@ def test_create_again_starts_the_same_one(wire: Wire, other: Wire) -> None:
     assert wire.create() != wire.create()
 
 
-def test_get_by_all_three_names(wire: Wire) -> None:
+def test_get_by_id_name_and_uri(wire: Wire) -> None:
     """Get shows the detailed shape by id, name and at-uri."""
     sandbox = wire.create()
     shown = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
@@ -122,7 +124,8 @@ def test_get_by_all_three_names(wire: Wire) -> None:
         assert wire.get("sandbox.getSandbox", id=name).json["sandbox"]["id"] == sandbox
 
 
-def test_get_of_a_base_image(wire: Wire) -> None:
+def test_get_base_image(wire: Wire) -> None:
+    """A base image is a stopped sandbox of the platform that runs no command."""
     shown = wire.get("sandbox.getSandbox", id="openclaw").json["sandbox"]
     assert set(shown) == DETAILED - {"startedAt"}
     assert (shown["uri"], shown["status"], shown["vcpus"]) == (BASE, "STOPPED", None)
@@ -130,23 +133,26 @@ def test_get_of_a_base_image(wire: Wire) -> None:
     assert wire.post("sandbox.exec", {"command": "true"}, id="openclaw").status == 404
 
 
-def test_get_of_a_repeated_id_finds_nothing(wire: Wire) -> None:
+def test_get_repeated_id(wire: Wire) -> None:
+    """A repeated `id` parameter is an unknown sandbox."""
     sandbox = wire.create()
     path = f"/xrpc/io.pocketenv.sandbox.getSandbox?id={sandbox}&id={sandbox}"
     assert wire.raw("GET", path).raw == b"{}"
 
 
-def test_a_missing_sandbox_is_an_empty_object(wire: Wire) -> None:
+def test_get_missing_sandbox(wire: Wire) -> None:
+    """A missing sandbox is an empty object."""
     answer = wire.get("sandbox.getSandbox", id="nobody")
     assert (answer.status, answer.raw) == (200, b"{}")
 
 
-def test_getting_a_sandbox_is_not_scoped_to_its_owner(wire: Wire, other: Wire) -> None:
+def test_get_by_another_user(wire: Wire, other: Wire) -> None:
+    """Every user can get a sandbox."""
     sandbox = wire.create()
     assert other.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["id"] == sandbox
 
 
-def test_sandbox_of_another_user_is_unknown(wire: Wire, other: Wire) -> None:
+def test_sandbox_of_another_user(wire: Wire, other: Wire) -> None:
     """No user starts, stops, deletes or runs in another user's sandbox."""
     sandbox = wire.create()
     bodies: dict[str, object] = {
@@ -179,7 +185,8 @@ def test_boot_delay_of_other_providers() -> None:
         assert "startedAt" in wire.get("sandbox.getSandbox", id=there).json["sandbox"]
 
 
-def test_start_and_stop_are_idempotent(wire: Wire) -> None:
+def test_start_and_stop_twice(wire: Wire) -> None:
+    """A repeated start or stop changes nothing."""
     sandbox = wire.create()
     for _ in range(2):
         assert wire.post("sandbox.stopSandbox", id=sandbox).raw == b"{}"
@@ -199,7 +206,7 @@ def test_stop_discards_files_on_cloudflare(wire: Wire) -> None:
         assert wire.say(sandbox, "cat ~/file 2>/dev/null").json["stdout"].strip() == kept
 
 
-def test_delete_then_404_and_no_folder(wire: Wire) -> None:
+def test_delete_removes_folder(wire: Wire) -> None:
     """Delete answers an empty object, then 404, and leaves no folder."""
     sandbox = wire.create()
     folder = wire.platform.data / "sandboxes" / sandbox
@@ -227,7 +234,7 @@ def test_actor_sandboxes_newest_first(wire: Wire) -> None:
         assert ([item["id"] for item in page["sandboxes"]], page["total"]) == (expected, len(expected))
 
 
-def test_catalogue_has_openclaw_first(wire: Wire) -> None:
+def test_catalogue_order(wire: Wire) -> None:
     """The catalogue has openclaw first and no sandbox of a user."""
     before = wire.get("sandbox.getSandboxes").json
     sandbox = wire.create()
@@ -242,7 +249,8 @@ def test_catalogue_has_openclaw_first(wire: Wire) -> None:
     assert len(wire.get("sandbox.getSandboxes", limit=1, offset=1).json["sandboxes"]) == 1
 
 
-def test_preferences_rename_and_a_taken_name_is_a_500(wire: Wire, other: Wire) -> None:
+def test_preferences_rename(wire: Wire, other: Wire) -> None:
+    """Preferences rename a sandbox, and a taken name is a 500."""
     sandbox, second = wire.create(), wire.create()
     tag = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
     name = f"renamed-{sandbox}"

@@ -18,22 +18,22 @@ def add_service(wire: Wire, sandbox: str, name: str, command: str, **given: obje
     """Add a service. Return its id."""
     service = {"name": name, "command": command, **given}
     assert wire.post("service.addService", {"service": service}, sandboxId=sandbox).empty
-    (found,) = [row["id"] for row in services(wire, sandbox) if row["name"] == name]
-    return str(found)
+    (service_id,) = [row["id"] for row in services(wire, sandbox) if row["name"] == name]
+    return str(service_id)
 
 
 def services(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
     """Return the services of a sandbox."""
-    told = wire.get("service.getServices", sandboxId=sandbox).json
-    assert set(told) == {"services"}
-    rows: list[dict[str, Any]] = told["services"]
+    body = wire.get("service.getServices", sandboxId=sandbox).json
+    assert set(body) == {"services"}
+    rows: list[dict[str, Any]] = body["services"]
     return rows
 
 
 def status(wire: Wire, sandbox: str, service: str) -> str:
     """Return the status of one service."""
-    (found,) = [row["status"] for row in services(wire, sandbox) if row["id"] == service]
-    return str(found)
+    (shown,) = [row["status"] for row in services(wire, sandbox) if row["id"] == service]
+    return str(shown)
 
 
 def lines(wire: Wire, sandbox: str, path: str) -> int:
@@ -55,7 +55,8 @@ def test_service_starts_with_the_environment(wire: Wire) -> None:
     assert (row["id"], row["status"], row["description"]) == (service, "RUNNING", "d")
 
 
-def test_what_a_service_writes_goes_to_its_log(wire: Wire) -> None:
+def test_service_log(wire: Wire) -> None:
+    """A service writes to its log."""
     sandbox = wire.create()
     add_service(wire, sandbox, "web", "echo out; echo err >&2; sleep 1000")
     log = f"{root(wire, sandbox)}/var/log/services/web.log"
@@ -69,7 +70,8 @@ def root(wire: Wire, sandbox: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["../../../workspace/escaped", "/workspace/escaped", "a b\nc", "..", "", "é" * 300])
-def test_no_name_leads_its_log_elsewhere(wire: Wire, name: str) -> None:
+def test_service_log_odd_names(wire: Wire, name: str) -> None:
+    """The log of a service with an odd name stays in its folder."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, name, "echo out; sleep 1000")
     assert status(wire, sandbox, service) == "RUNNING"
@@ -78,7 +80,7 @@ def test_no_name_leads_its_log_elsewhere(wire: Wire, name: str) -> None:
     assert wire.out(sandbox, "ls") == ""
 
 
-def test_service_log_behind_a_link(wire: Wire, tmp_path: Path) -> None:
+def test_service_log_through_link(wire: Wire, tmp_path: Path) -> None:
     """A log is refused where a link leads it out of the sandbox, and no process ends."""
     sandbox = wire.create()
     wire.out(sandbox, f'cd "$HOME/.."; rm -rf var/log/services; ln -s {tmp_path} var/log/services; sleep 1000 &')
@@ -95,7 +97,7 @@ def test_service_log_behind_a_link(wire: Wire, tmp_path: Path) -> None:
     assert processes.find_marked(folder) - commands_alive(folder) == agent
 
 
-def test_service_that_ended_is_running(wire: Wire) -> None:
+def test_service_status_after_exit(wire: Wire) -> None:
     """A service that ended by itself counts as RUNNING."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "short", "echo ran >> runs")
@@ -105,7 +107,7 @@ def test_service_that_ended_is_running(wire: Wire) -> None:
     assert eventually(lambda: lines(wire, sandbox, "runs") == 2)
 
 
-def test_service_that_was_killed_is_running(wire: Wire) -> None:
+def test_service_status_after_kill(wire: Wire) -> None:
     """A killed service counts as RUNNING."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "web", WAITS)
@@ -146,7 +148,8 @@ def test_service_restart_after_an_update(wire: Wire) -> None:
     assert status(wire, sandbox, service) == "RUNNING"
 
 
-def test_a_restart_runs_a_service_that_was_stopped(wire: Wire) -> None:
+def test_service_restart_after_stop(wire: Wire) -> None:
+    """A restart runs a stopped service."""
     sandbox = wire.create()
     service = add_service(wire, sandbox, "web", "sleep 1000")
     wire.post("service.stopService", serviceId=service)
@@ -198,8 +201,8 @@ def test_service_in_a_stopped_sandbox(wire: Wire) -> None:
     service = add_service(wire, sandbox, "web", "sleep 1000")
     assert status(wire, sandbox, service) == "STOPPED"
     for method in ("startService", "restartService"):
-        told = wire.post(f"service.{method}", serviceId=service).error
-        assert told == (400, "InvalidRequest", "Request failed with status code 400")
+        error = wire.post(f"service.{method}", serviceId=service).error
+        assert error == (400, "InvalidRequest", "Request failed with status code 400")
     assert wire.post("service.stopService", serviceId=service).empty
     wire.start(sandbox)
     assert status(wire, sandbox, service) == "STOPPED"
@@ -207,7 +210,7 @@ def test_service_in_a_stopped_sandbox(wire: Wire) -> None:
     assert status(wire, sandbox, service) == "RUNNING"
 
 
-def test_service_ports_are_exposed(wire: Wire) -> None:
+def test_service_ports(wire: Wire) -> None:
     """The ports of a service are exposed until it is deleted."""
     sandbox = wire.create()
     wire.post("sandbox.exposePort", {"port": 4000}, id=sandbox)
@@ -235,7 +238,8 @@ def test_service_with_a_taken_port(wire: Wire) -> None:
     assert ports(wire, sandbox) == [4000]
 
 
-def test_a_service_of_another_provider_never_runs(wire: Wire) -> None:
+def test_service_of_another_provider(wire: Wire) -> None:
+    """A service of another provider is a 404. It is listed and does not run."""
     sandbox = wire.create(provider="modal")
     sent = {"service": {"name": "web", "command": "sleep 1000"}}
     assert wire.post("service.addService", sent, sandboxId=sandbox).status == 404
@@ -243,7 +247,8 @@ def test_a_service_of_another_provider_never_runs(wire: Wire) -> None:
     assert commands_alive(wire.platform.data / "sandboxes" / sandbox) == set()
 
 
-def test_a_sandbox_is_found_by_id_name_and_uri(wire: Wire) -> None:
+def test_service_sandbox_by_id_name_and_uri(wire: Wire) -> None:
+    """A service takes its sandbox by id, name or URI."""
     sandbox = wire.create()
     shown = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]
     for number, known in enumerate((sandbox, shown["name"], shown["uri"])):

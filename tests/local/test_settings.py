@@ -27,7 +27,7 @@ def test_secret_reaches_the_next_start(wire: Wire) -> None:
     assert wire.out(sandbox, "echo ${LATER-unset}") == "x\n"
 
 
-def test_secret_is_listed_without_its_value(wire: Wire) -> None:
+def test_secret_list_without_value(wire: Wire) -> None:
     """A secret is listed without its value and deleted by its id."""
     sandbox = wire.create()
     add_secret(wire, sandbox, "A", "1")
@@ -41,7 +41,8 @@ def test_secret_is_listed_without_its_value(wire: Wire) -> None:
     assert wire.get("secret.getSecrets", sandboxId=sandbox).json == {"secrets": [], "total": 0}
 
 
-def test_an_update_changes_the_name_and_the_value(wire: Wire) -> None:
+def test_secret_update(wire: Wire) -> None:
+    """An update changes the name and the value."""
     sandbox = wire.create()
     add_secret(wire, sandbox, "A", "1")
     (row,) = wire.get("secret.getSecrets", sandboxId=sandbox).json["secrets"]
@@ -51,7 +52,8 @@ def test_an_update_changes_the_name_and_the_value(wire: Wire) -> None:
     assert wire.out(sandbox, "echo ${A-unset} $B") == "unset 2\n"
 
 
-def test_lists_are_pages_of_20(wire: Wire) -> None:
+def test_secret_list_pages(wire: Wire) -> None:
+    """Secrets are listed in pages of 20."""
     sandbox = wire.create()
     for number in range(23):
         add_secret(wire, sandbox, f"S{number}", "x")
@@ -67,8 +69,8 @@ def test_secret_with_a_taken_name(wire: Wire, other: Wire) -> None:
     add_secret(wire, sandbox, "A", "1")
     for client, where in ((wire, sandbox), (wire, name), (wire, "nobody"), (other, "nobody")):
         secret = {"sandboxId": where, "name": "A", "value": client.seal("x")}
-        told = client.post("secret.addSecret", {"secret": secret}).error
-        assert told == (500, "InternalServerError", "Internal Server Error")
+        error = client.post("secret.addSecret", {"secret": secret}).error
+        assert error == (500, "InternalServerError", "Internal Server Error")
     assert wire.get("secret.getSecrets", sandboxId=name).json["secrets"] == []
 
 
@@ -107,21 +109,24 @@ def test_start_leaves_out_impossible_names(wire: Wire) -> None:
     assert wire.out(sandbox, "echo ${A-unset} ${N-unset} $OK") == "unset unset 3\n"
 
 
-def test_a_secret_cannot_hide_a_command_from_stop(wire: Wire) -> None:
+def test_secret_reserved_name(wire: Wire) -> None:
+    """A secret cannot replace the variable by which a stop finds the processes."""
     sandbox = wire.create()
     add_secret(wire, sandbox, "POCKETENV_SANDBOX_DIR", "/elsewhere")
     wire.start(sandbox)
     assert "/elsewhere" not in wire.out(sandbox, "env")
 
 
-def test_add_secret_does_not_check_the_owner(wire: Wire, other: Wire) -> None:
+def test_add_secret_by_another_user(wire: Wire, other: Wire) -> None:
+    """The platform does not check the owner of the sandbox of a new secret."""
     sandbox = wire.create()
     add_secret(other, sandbox, "FOREIGN", "1")
     assert other.get("secret.getSecrets", sandboxId=sandbox).json["total"] == 0
     assert [row["name"] for row in wire.get("secret.getSecrets", sandboxId=sandbox).json["secrets"]] == ["FOREIGN"]
 
 
-def test_update_variable_does_not_check_the_owner(wire: Wire, other: Wire) -> None:
+def test_update_variable_by_another_user(wire: Wire, other: Wire) -> None:
+    """The platform does not check the owner of an updated variable."""
     sandbox = wire.create()
     variable = {"sandboxId": sandbox, "name": "A", "value": "1"}
     assert other.post("variable.addVariable", {"variable": variable}).empty
@@ -131,18 +136,20 @@ def test_update_variable_does_not_check_the_owner(wire: Wire, other: Wire) -> No
     assert other.post("variable.deleteVariable", id=row["id"]).status == 404
 
 
-def test_add_secret_without_a_sandbox_is_not_listed(wire: Wire) -> None:
+def test_add_secret_without_sandbox(wire: Wire) -> None:
+    """A secret without a sandbox is accepted and not listed."""
     for _ in range(2):
         assert wire.post("secret.addSecret", {"secret": {"name": "A", "value": wire.seal("1")}}).empty
     assert wire.get("secret.getSecrets").json == {"secrets": [], "total": 0}
 
 
-def test_a_text_with_a_nul_is_a_500(wire: Wire) -> None:
+def test_add_variable_with_nul(wire: Wire) -> None:
+    """A value with a NUL is a 500."""
     variable = {"sandboxId": wire.create(), "name": "A", "value": "a\0b"}
     assert wire.post("variable.addVariable", {"variable": variable}).status == 500
 
 
-def test_start_with_an_unsealed_secret_is_running(wire: Wire) -> None:
+def test_start_status_with_unsealed_secret(wire: Wire) -> None:
     """A start with a secret that cannot be opened is a 500, and RUNNING."""
     sandbox = wire.create()
     wire.post("secret.addSecret", {"secret": {"sandboxId": sandbox, "name": "A", "value": "plain"}})
@@ -170,7 +177,7 @@ def test_variables_follow_the_rules_of_secrets(wire: Wire) -> None:
     assert wire.get("variable.getVariable", id=row["id"]).raw == b"{}"
 
 
-def test_ssh_keys_are_redacted_and_installed(wire: Wire) -> None:
+def test_ssh_keys_redacted_and_installed(wire: Wire) -> None:
     """SSH keys are shown redacted and installed after a start."""
     sandbox = wire.create()
     assert wire.get("sandbox.getSshKeys", id=sandbox).error[:2] == (404, "XRPCNotSupported")
@@ -201,7 +208,8 @@ def test_ssh_keys_without_a_redacted_copy(wire: Wire) -> None:
     assert wire.out(sandbox, "ls ~/.ssh") == "id_rsa\nid_rsa.pub\n"
 
 
-def test_the_tailscale_key_is_shown_redacted(wire: Wire) -> None:
+def test_tailscale_key_redacted(wire: Wire) -> None:
+    """The Tailscale key is shown redacted."""
     sandbox = wire.create()
     assert wire.get("sandbox.getTailscaleAuthKey", id=sandbox).error[:2] == (404, "XRPCNotSupported")
     sent = {"id": sandbox, "authKey": wire.seal("tskey-auth-secret"), "redacted": "tskey-auth-***"}
@@ -211,7 +219,8 @@ def test_the_tailscale_key_is_shown_redacted(wire: Wire) -> None:
     assert shown["authKey"] == "tskey-auth-***"
 
 
-def test_keys_are_the_owners_and_take_an_id_only(wire: Wire, other: Wire) -> None:
+def test_ssh_keys_by_owner_and_id(wire: Wire, other: Wire) -> None:
+    """SSH keys are for the owner, and take only the id of a sandbox."""
     sandbox = wire.create()
     name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
     sent = {"privateKey": wire.seal("x"), "publicKey": "ssh-ed25519 A"}
@@ -223,7 +232,8 @@ def test_keys_are_the_owners_and_take_an_id_only(wire: Wire, other: Wire) -> Non
     assert other.get("sandbox.getSshKeys", id=sandbox).status == 404
 
 
-def test_no_plain_value_lies_on_the_disk(wire: Wire) -> None:
+def test_secret_sealed_on_disk(wire: Wire) -> None:
+    """The disk has no plain value of a secret."""
     sandbox = wire.create()
     add_secret(wire, sandbox, "A", "value-never-on-disk")
     wire.start(sandbox)

@@ -27,8 +27,8 @@ NOTHING_SENT = (400, {"error": "No file uploaded"})
 
 def part(content: bytes, name: str = "file", filename: str | None = "a.tar.gz") -> bytes:
     """Return one part of a form."""
-    told = f'; filename="{filename}"' if filename is not None else ""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{told}\r\n'
+    attribute = f'; filename="{filename}"' if filename is not None else ""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{attribute}\r\n'
     return head.encode() + b"Content-Type: application/gzip\r\n\r\n" + content + b"\r\n"
 
 
@@ -44,7 +44,7 @@ def upload(wire: Wire, content: bytes, uuid: str | None = None) -> str:
     return str(answer.json["uuid"])
 
 
-def told(answer: Answer) -> tuple[int, object]:
+def status_and_body(answer: Answer) -> tuple[int, object]:
     """Return the status and body of a refusal."""
     return answer.status, answer.json
 
@@ -71,13 +71,14 @@ def oldest(data: Path) -> Path:
     return sorted(kept, key=lambda path: path.stat().st_mtime_ns)[-2]
 
 
-def test_an_archive_comes_back_as_it_was_and_once(wire: Wire) -> None:
+def test_download_once(wire: Wire) -> None:
+    """A download returns the archive unchanged, once."""
     content = os.urandom(300_000)
     uuid = upload(wire, content)
     answer = wire.raw("GET", f"/cp/{uuid}")
     assert (answer.status, answer.headers["content-type"], answer.raw) == (200, "application/gzip", content)
     assert answer.headers["content-length"] == "300000"
-    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_upload_with_a_chosen_uuid(wire: Wire, other: Wire) -> None:
     assert upload(wire, b"one", "my-own-1") == "my-own-1"
     assert upload(other, b"theirs", "my-own-1") == "my-own-1"
     assert wire.raw("GET", "/cp/my-own-1").raw == b"theirs"
-    assert told(wire.raw("GET", "/cp/my-own-1")) == MISSING
+    assert status_and_body(wire.raw("GET", "/cp/my-own-1")) == MISSING
 
 
 @pytest.mark.parametrize("uuid", ["..", "a%2Fb", "..%2F..%2Fkey", ".drafts", "a" * 300, "a_b", "%C3%A9"])
@@ -108,7 +109,8 @@ def test_upload_with_any_uuid(wire: Wire, uuid: str) -> None:
     assert wire.raw("GET", f"/cp/{uuid}").raw == b"x"
 
 
-def test_an_expired_token_is_refused(wire: Wire) -> None:
+def test_download_expired_token(wire: Wire) -> None:
+    """An expired token is a 401."""
     vault = open_vault(wire.platform.data / "key")
     claims = dict(vault.claims(wire.token or "") or {})
     uuid = upload(wire, b"x")
@@ -122,7 +124,7 @@ def test_storage_without_login(place: local.Platform, token: str | None) -> None
     """Storage refuses a request without a login in its own words."""
     with Wire(place, token) as client:
         for answer in (client.raw("POST", "/cp", form(part(b"x")), FORM), client.raw("GET", "/cp/some")):
-            assert told(answer) == (401, {"error": "Unauthorized"})
+            assert status_and_body(answer) == (401, {"error": "Unauthorized"})
 
 
 @pytest.mark.parametrize(
@@ -137,13 +139,15 @@ def test_storage_without_login(place: local.Platform, token: str | None) -> None
     ],
     ids=["no part", "another field", "no file", "no end of the part", "no form", "nothing"],
 )
-def test_without_a_whole_file_nothing_was_uploaded(wire: Wire, body: bytes, status: int) -> None:
+def test_upload_without_whole_file(wire: Wire, body: bytes, status: int) -> None:
+    """A form without a whole file stores nothing."""
     assert wire.raw("POST", "/cp?uuid=none", body, FORM).status == status
-    assert told(wire.raw("GET", "/cp/none")) == MISSING
+    assert status_and_body(wire.raw("GET", "/cp/none")) == MISSING
     assert drafts(wire.platform) == []
 
 
-def test_a_body_that_is_no_form_is_an_error(wire: Wire) -> None:
+def test_upload_without_form(wire: Wire) -> None:
+    """A body that is not a form is a 500."""
     for kind in ("application/json", "multipart/form-data"):
         assert wire.raw("POST", "/cp", form(part(b"x")), {"Content-Type": kind}).status == 500
 
@@ -152,10 +156,10 @@ def test_download_by_another_user(wire: Wire, other: Wire) -> None:
     """Every user reads an archive whose uuid they know."""
     uuid = upload(wire, b"mine")
     assert other.raw("GET", f"/cp/{uuid}").raw == b"mine"
-    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{uuid}")) == MISSING
 
 
-def test_pages_of_storage_have_no_limit(wire: Wire) -> None:
+def test_storage_without_rate_limit(wire: Wire) -> None:
     """They are another host's on the platform."""
     uuid = upload(wire, b"x")
     for answer in (wire.raw("GET", f"/cp/{uuid}"), wire.raw("GET", f"/cp/{uuid}"), wire.raw("POST", "/cp", b"", FORM)):
@@ -170,12 +174,14 @@ def test_storage_other_verbs(wire: Wire) -> None:
     assert wire.raw("GET", f"/cp/{uuid}").raw == b"x"
 
 
-def test_a_look_at_the_head_takes_the_archive_away(wire: Wire) -> None:
+def test_download_head_consumes_archive(wire: Wire) -> None:
+    """A HEAD request consumes the archive."""
     uuid = upload(wire, b"x")
     assert (wire.raw("HEAD", f"/cp/{uuid}").status, wire.raw("GET", f"/cp/{uuid}").status) == (200, 404)
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire) -> None:
+def test_upload_broken_off(wire: Wire) -> None:
+    """An upload that breaks off leaves no file."""
     place = urlsplit(wire.platform.url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
     connection.putrequest("POST", "/cp?uuid=broken")
@@ -186,24 +192,25 @@ def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire) -> None:
     assert eventually(lambda: [path.stat().st_size > 500_000 for path in drafts(wire.platform)] == [True])
     connection.close()
     assert eventually(lambda: drafts(wire.platform) == [])
-    assert told(wire.raw("GET", "/cp/broken")) == MISSING
+    assert status_and_body(wire.raw("GET", "/cp/broken")) == MISSING
 
 
-def test_of_two_readers_at_once_one_gets_it(wire: Wire) -> None:
+def test_download_concurrent_readers(wire: Wire) -> None:
+    """One of several concurrent readers gets the archive."""
     for _ in range(10):
         uuid = upload(wire, b"x" * 1000)
-        found: list[int] = []
+        statuses: list[int] = []
 
-        def read(uuid: str = uuid, found: list[int] = found) -> None:
+        def read(uuid: str = uuid, statuses: list[int] = statuses) -> None:
             with Wire(wire.platform, wire.token) as client:
-                found.append(client.raw("GET", f"/cp/{uuid}").status)
+                statuses.append(client.raw("GET", f"/cp/{uuid}").status)
 
         readers = [threading.Thread(target=read) for _ in range(4)]
         for reader in readers:
             reader.start()
         for reader in readers:
             reader.join()
-        assert sorted(found) == [200, 404, 404, 404]
+        assert sorted(statuses) == [200, 404, 404, 404]
 
 
 def test_storage_large_archive_flat_memory(wire: Wire) -> None:
@@ -241,7 +248,7 @@ def test_upload_removes_old_archives(wire: Wire) -> None:
     kept = oldest(wire.platform.data)
     os.utime(kept, AN_AGE_AGO)
     upload(wire, b"x")
-    assert told(wire.raw("GET", f"/cp/{old}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{old}")) == MISSING
     assert wire.raw("GET", f"/cp/{new}").raw == b"new"
 
 
@@ -266,7 +273,7 @@ def test_pull_consumes_the_archive(wire: Wire) -> None:
     sent = {"sandboxId": sandbox, "uuid": uuid, "directoryPath": "/workspace/in/here"}
     assert wire.post("sandbox.pullDirectory", sent).empty
     assert wire.out(sandbox, "cat in/here/x in/here/deep/y") == "onetwo"
-    assert told(wire.raw("GET", f"/cp/{uuid}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{uuid}")) == MISSING
     assert wire.post("sandbox.pullDirectory", sent).empty
     assert drafts(wire.platform) == []
 
@@ -284,7 +291,8 @@ def test_pull_reaches_a_system_directory(wire: Wire) -> None:
     assert row["status"] == "RUNNING"
 
 
-def test_pull_leaves_what_was_there(wire: Wire) -> None:
+def test_pull_keeps_other_files(wire: Wire) -> None:
+    """Pull replaces the files of the archive and keeps the others."""
     sandbox = wire.create()
     wire.out(sandbox, "echo old > x; echo kept > y")
     sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="new")), "directoryPath": "/workspace"}
@@ -297,14 +305,16 @@ def test_pull_leaves_what_was_there(wire: Wire) -> None:
     [b"", b"no archive", gzip.compress(b"no tar"), archive(x="y" * 5000)[:30]],
     ids=["empty", "text", "gzip", "cut"],
 )
-def test_pull_says_nothing_of_what_is_no_archive(wire: Wire, content: bytes) -> None:
+def test_pull_invalid_archive(wire: Wire, content: bytes) -> None:
+    """Pull of an invalid archive is a 200 and writes nothing."""
     sandbox = wire.create()
     sent = {"sandboxId": sandbox, "uuid": upload(wire, content), "directoryPath": "/workspace/new"}
     assert wire.post("sandbox.pullDirectory", sent).empty
     assert wire.out(sandbox, "ls -A new") == ""
 
 
-def test_push_packs_a_directory_under_its_last_name(wire: Wire) -> None:
+def test_push_directory_name(wire: Wire) -> None:
+    """Push packs a directory under the last part of its path."""
     sandbox = wire.create()
     wire.out(sandbox, "mkdir -p output/deep; echo one > output/x; echo two > output/deep/y")
     for path, top in (("/workspace/output", "output"), ("/workspace/output/", "output"), ("/workspace/output/.", ".")):
@@ -313,7 +323,8 @@ def test_push_packs_a_directory_under_its_last_name(wire: Wire) -> None:
         assert {f"{top}/x", f"{top}/deep/y"} <= set(names)
 
 
-def test_push_packs_a_file_and_a_link_too(wire: Wire) -> None:
+def test_push_file_and_link(wire: Wire) -> None:
+    """Push packs a file and a link too."""
     sandbox = wire.create()
     wire.out(sandbox, "echo x > file; ln -s file link")
     assert [pushed(wire, sandbox, f"/workspace/{name}") for name in ("file", "link")] == [["file"], ["link"]]
@@ -331,10 +342,11 @@ def test_push_of_a_missing_path(wire: Wire) -> None:
     sandbox = wire.create()
     answer = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace/missing"})
     assert (answer.status, list(answer.json)) == (200, ["uuid"])
-    assert told(wire.raw("GET", f"/cp/{answer.json['uuid']}")) == MISSING
+    assert status_and_body(wire.raw("GET", f"/cp/{answer.json['uuid']}")) == MISSING
 
 
-def test_copies_leave_the_shell_where_they_were(wire: Wire) -> None:
+def test_copies_change_shell_directory(wire: Wire) -> None:
+    """A copy changes the directory of the shell."""
     sandbox = wire.create()
     wire.out(sandbox, "echo x > x")
     uuid = wire.post("sandbox.pushDirectory", {"sandboxId": sandbox, "directoryPath": "/workspace/x"}).json["uuid"]
@@ -358,7 +370,8 @@ def test_copy_waits_for_the_shell(wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("provider", "arrives"), [("sprites", True), ("modal", True), ("hopx", True), ("daytona", True), ("runloop", False)]
 )
-def test_copies_of_a_worker_arrive_or_are_lost(wire: Wire, provider: str, *, arrives: bool) -> None:
+def test_copies_of_worker(wire: Wire, provider: str, *, arrives: bool) -> None:
+    """Copies of a worker arrive on some providers and are lost on others."""
     sandbox = wire.create(provider=provider)
     sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="one")), "directoryPath": "/workspace/in"}
     assert wire.post("sandbox.pullDirectory", sent).empty
@@ -367,13 +380,15 @@ def test_copies_of_a_worker_arrive_or_are_lost(wire: Wire, provider: str, *, arr
     assert (wire.raw("GET", f"/cp/{answer.json['uuid']}").status == 200) is arrives
 
 
-def test_pull_of_e2b_is_a_500(wire: Wire) -> None:
+def test_pull_of_e2b(wire: Wire) -> None:
+    """Pull on E2B is a 500."""
     sandbox = wire.create(provider="e2b")
     sent = {"sandboxId": sandbox, "uuid": upload(wire, archive(x="one")), "directoryPath": "/workspace/in"}
     assert wire.post("sandbox.pullDirectory", sent).status == 500
 
 
-def test_a_directory_goes_from_one_sandbox_to_another(wire: Wire) -> None:
+def test_copies_between_sandboxes(wire: Wire) -> None:
+    """A pushed directory can be pulled into another sandbox."""
     one, two = wire.create(), wire.create()
     wire.out(one, "mkdir output; head -c 200000 /dev/urandom > output/x")
     uuid = wire.post("sandbox.pushDirectory", {"sandboxId": one, "directoryPath": "/workspace/output"}).json["uuid"]
@@ -381,7 +396,7 @@ def test_a_directory_goes_from_one_sandbox_to_another(wire: Wire) -> None:
     assert wire.out(two, "cksum < output/x") == wire.out(one, "cksum < output/x")
 
 
-def test_copy_needs_ones_own_running_sandbox(wire: Wire, other: Wire, stranger: Wire) -> None:
+def test_copy_needs_own_running_sandbox(wire: Wire, other: Wire, stranger: Wire) -> None:
     """Push and pull need a running sandbox of the caller."""
     sandbox, uuid = wire.create(), upload(wire, archive(x="x"))
     calls = (

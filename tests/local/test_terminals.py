@@ -80,8 +80,8 @@ def control(line: ClientConnection) -> dict[str, Any]:
     """Read until the next control message."""
     while not isinstance(message := line.recv(timeout=SECONDS), str):
         pass
-    told: dict[str, Any] = json.loads(message)
-    return told
+    parsed: dict[str, Any] = json.loads(message)
+    return parsed
 
 
 def resize(line: ClientConnection, columns: int, rows: int) -> None:
@@ -108,14 +108,15 @@ def test_terminal_of_cloudflare(place: local.Platform, wire: Wire, box: str) -> 
         until(line, "h\u00e9llo")
 
 
-def test_terminal_is_not_the_shell_of_exec(place: local.Platform, wire: Wire, box: str) -> None:
+def test_terminal_own_shell(place: local.Platform, wire: Wire, box: str) -> None:
+    """A terminal has its own shell, separate from that of exec."""
     with opened(place, path_of(wire, box, "own")) as line:
         line.send(b"cd /tmp; export X=1; exec 9>&1; touch made; echo d''one\r")
         until(line, "done")
         assert wire.exec(box, "pwd; echo ${X-unset}; ls /tmp/made")[0].splitlines()[1] == "unset"
 
 
-def test_terminal_session_is_kept(place: local.Platform, wire: Wire, box: str) -> None:
+def test_terminal_session_without_client(place: local.Platform, wire: Wire, box: str) -> None:
     """Earlier output comes first, and the shell goes on without a client."""
     with opened(place, path_of(wire, box, "kept")) as line:
         line.send(b"word=spoken; echo f''irst\r")
@@ -127,7 +128,7 @@ def test_terminal_session_is_kept(place: local.Platform, wire: Wire, box: str) -
         until(line, "spokenagain")
 
 
-def test_terminal_after_exit_is_silent(place: local.Platform, wire: Wire, box: str) -> None:
+def test_terminal_after_exit(place: local.Platform, wire: Wire, box: str) -> None:
     """No message and no close. The same session then has a new shell."""
     with opened(place, path_of(wire, box, "ended")) as line:
         line.send(b"exit 3\r")
@@ -166,7 +167,7 @@ def test_terminal_much_output_arrives_whole(place: local.Platform, wire: Wire, b
     assert [each for each in shown.splitlines() if each.isdecimal()] == [str(number) for number in range(1, 200_001)]
 
 
-def test_terminal_holds_the_shell_up_for_a_slow_client(place: local.Platform, wire: Wire, box: str) -> None:
+def test_terminal_slow_client(place: local.Platform, wire: Wire, box: str) -> None:
     """Output without an end does not fill the memory of the platform."""
     with opened(place, path_of(wire, box, "slow")) as line:
         assert control(line) == {"type": "ready"}
@@ -207,18 +208,20 @@ def test_terminal_refusals(place: local.Platform, wire: Wire, box: str) -> None:
         assert (refused.value.response.status_code, refused.value.response.body) == (status, body), path
 
 
-def test_terminal_without_upgrade_is_426(wire: Wire, box: str) -> None:
+def test_terminal_without_upgrade(wire: Wire, box: str) -> None:
+    """A terminal without a WebSocket upgrade is a 426."""
     answer = wire.raw("GET", f"/v1/sandboxes/{box}/ws/terminal")
     assert (answer.status, answer.raw) == (426, b"Expected WebSocket connection")
 
 
-def test_terminal_without_a_token_is_let_in(place: local.Platform, box: str) -> None:
+def test_terminal_without_token(place: local.Platform, box: str) -> None:
+    """A terminal of Cloudflare needs no token."""
     with opened(place, f"/v1/sandboxes/{box}/ws/terminal") as line:
         assert control(line) == {"type": "ready"}
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.test"}, {"Origin": "null"}, {"host": "evil.test"}])
-def test_terminal_of_a_web_site_is_refused(place: local.Platform, box: str, headers: dict[str, str]) -> None:
+def test_terminal_of_web_site(place: local.Platform, box: str, headers: dict[str, str]) -> None:
     """A browser lets the script of any web site open a WebSocket, and the token may be missing."""
     with pytest.raises(InvalidStatus) as refused, opened(place, f"/v1/sandboxes/{box}/ws/terminal", **headers):
         pass
@@ -259,7 +262,7 @@ def test_terminal_of_the_others(place: local.Platform, wire: Wire, provider: str
         assert ended.value.rcvd.code == 1000
 
 
-def test_terminal_ends_with_the_connection(place: local.Platform, wire: Wire) -> None:
+def test_terminal_closed_connection(place: local.Platform, wire: Wire) -> None:
     """Unlike on Cloudflare, the shell gets a SIGHUP."""
     box = wire.create(provider="modal")
     with opened(place, f"/pty/{box}/ws?token={place.token}") as line:
@@ -283,7 +286,8 @@ def test_ssh_failures(place: local.Platform, wire: Wire) -> None:
         pass
 
 
-def test_terminal_ends_with_the_sandbox(place: local.Platform, wire: Wire) -> None:
+def test_terminal_deleted_sandbox(place: local.Platform, wire: Wire) -> None:
+    """Deleting the sandbox closes its terminal."""
     box = wire.create(provider="modal")
     with opened(place, f"/pty/{box}/ws?token={place.token}") as line:
         line.send("echo re''ady\r")

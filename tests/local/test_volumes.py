@@ -13,8 +13,8 @@ from tests.local.wire import Wire
 def add_volume(wire: Wire, sandbox: str, name: str, **given: object) -> str:
     """Add a volume. Return its id."""
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": name, **given}}).empty
-    (found,) = [row["id"] for row in volumes(wire, sandbox) if row["name"] == name]
-    return str(found)
+    (volume_id,) = [row["id"] for row in volumes(wire, sandbox) if row["name"] == name]
+    return str(volume_id)
 
 
 def volumes(wire: Wire, sandbox: str) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def test_volume_survives_a_stop(wire: Wire) -> None:
     assert wire.out(sandbox, "cat data/x; ls") == "kept\ndata\n"
 
 
-def test_volume_is_attached_by_a_start(wire: Wire) -> None:
+def test_start_attaches_volume(wire: Wire) -> None:
     """A start attaches a volume, and nothing does before."""
     sandbox = wire.create()
     wire.out(sandbox, "true")
@@ -49,13 +49,14 @@ def test_volume_is_attached_by_a_start(wire: Wire) -> None:
     assert wire.out(sandbox, "ls data") == ""
 
 
-def test_a_volume_without_a_path_is_not_kept(wire: Wire) -> None:
+def test_volume_without_path(wire: Wire) -> None:
+    """A volume without a path is accepted and not stored."""
     sandbox = wire.create()
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "loose"}}).empty
     assert volumes(wire, sandbox) == []
 
 
-def test_volume_is_listed_by_id_or_name(wire: Wire) -> None:
+def test_volume_list_by_id_or_name(wire: Wire) -> None:
     """A volume is listed by the id or name of its sandbox."""
     sandbox = wire.create()
     name = wire.get("sandbox.getSandbox", id=sandbox).json["sandbox"]["name"]
@@ -70,7 +71,7 @@ def test_volume_is_listed_by_id_or_name(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("path", ["data/v", "/data//v/", "//data/v", "/data/../data/./v", "../../data/v"])
-def test_volume_path_is_kept_as_sent(wire: Wire, path: str) -> None:
+def test_volume_path_unchanged(wire: Wire, path: str) -> None:
     """A path is kept as it was sent and starts at the root."""
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path=path)
@@ -85,7 +86,7 @@ def test_volume_path_is_kept_as_sent(wire: Wire, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["", "/", "..", "/workspace/..", "/proc", "/proc/1", "/dev/shm", "/sys", "/run/x", "/usr", "/etc"]
 )
-def test_volume_that_hides_the_machine(wire: Wire, path: str) -> None:
+def test_volume_over_system_path(wire: Wire, path: str) -> None:
     """A path that would hide the machine is not attached."""
     sandbox = wire.create()
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "v", "path": path}}).empty
@@ -139,7 +140,8 @@ def test_volume_at_the_path_of_a_deleted_one(wire: Wire) -> None:
     assert wire.say(sandbox, line).json["stdout"] == "y\n"
 
 
-def test_deleting_a_sandbox_removes_its_volumes(wire: Wire) -> None:
+def test_delete_removes_volumes(wire: Wire) -> None:
+    """Deleting a sandbox removes its volumes."""
     sandbox = wire.create()
     volume = add_volume(wire, sandbox, "data", path="/workspace/data")
     wire.start(sandbox)
@@ -154,14 +156,14 @@ def test_volume_with_a_taken_path(wire: Wire) -> None:
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path="/data/v")
     add_volume(wire, wire.create(), "data", path="/data/v")
-    told = wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "more", "path": "/data/v"}}).error
-    assert told == (500, "InternalServerError", "Internal Server Error")
+    error = wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "more", "path": "/data/v"}}).error
+    assert error == (500, "InternalServerError", "Internal Server Error")
     assert wire.post("volume.addVolume", {"volume": {"sandboxId": sandbox, "name": "data", "path": "/data/w"}}).empty
     for where in ({"sandboxId": "unknown"}, {}):
-        told = wire.post("volume.addVolume", {"volume": {**where, "name": "x"}}).error
-        assert told == (404, "XRPCNotSupported", "Sandbox not found")
-    told = wire.post("volume.updateVolume", {"id": "unknown", "volume": {"name": "x"}}).error
-    assert told == (404, "XRPCNotSupported", "Volume not found")
+        error = wire.post("volume.addVolume", {"volume": {**where, "name": "x"}}).error
+        assert error == (404, "XRPCNotSupported", "Sandbox not found")
+    error = wire.post("volume.updateVolume", {"id": "unknown", "volume": {"name": "x"}}).error
+    assert error == (404, "XRPCNotSupported", "Volume not found")
 
 
 def test_volume_of_another_user(wire: Wire, other: Wire, stranger: Wire) -> None:
@@ -195,7 +197,7 @@ def test_volume_after_a_platform_restart(tmp_path: Path) -> None:
         assert kept(wire, volume).is_dir()
 
 
-def test_volume_read_only_can_be_written(wire: Wire) -> None:
+def test_volume_read_only(wire: Wire) -> None:
     """The platform ignores `readOnly`."""
     sandbox = wire.create()
     add_volume(wire, sandbox, "data", path="/workspace/data", readOnly=True)

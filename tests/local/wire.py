@@ -31,9 +31,9 @@ class Answer(NamedTuple):
     @property
     def error(self) -> tuple[int, str, str]:
         """(status, error, message) of an error answer."""
-        told = self.json
-        assert set(told) == {"error", "message"}, told
-        return self.status, told["error"], told["message"]
+        body = self.json
+        assert set(body) == {"error", "message"}, body
+        return self.status, body["error"], body["message"]
 
     @property
     def empty(self) -> bool:
@@ -196,10 +196,10 @@ def _command_line(pid: int) -> bytes:
         return b"agent.program, gone by now"
 
 
-def eventually(found: Callable[[], bool], seconds: float = 60.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it becomes true in time."""
     deadline = time.monotonic() + seconds
-    while not found():
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)

@@ -83,7 +83,8 @@ def everywhere(watcher: Notes) -> Generator[None]:
         stop()
 
 
-def test_a_watcher_is_told_of_each_step_and_each_call_from_the_inside_out() -> None:
+def test_observing_order() -> None:
+    """A watcher gets each step and each call, the innermost first."""
     notes = Notes()
     with observing(notes):
         result = create("my-box") | tap(start) | exec("exit 3", check=True)
@@ -104,14 +105,16 @@ def test_a_watcher_is_told_of_each_step_and_each_call_from_the_inside_out() -> N
     assert [done.requests for begun, done in notes.done if begun.kind == "call"] == [1] * 5
 
 
-def test_what_is_passed_by_is_not_told_of() -> None:
+def test_observing_skipped_steps() -> None:
+    """A watcher gets no event of a skipped step."""
     notes = Notes()
     with observing(notes):
         _ = get_sandbox("no-such-box") | start | exec("ls")
     assert [name for _, name, _ in notes.outcomes] == ["sandbox.getSandbox", "get_sandbox()", "start()"]
 
 
-def test_repeated_requests_are_counted_and_lost_answers_named(place: local.Platform, config: Config) -> None:
+def test_observing_retries(place: local.Platform, config: Config) -> None:
+    """A call counts its requests and names the error of a lost response."""
     box = create("my-box", config=config).unwrap()
     place.faults.add("sandbox.getSandbox", Refuse(503), times=2)
     place.faults.add("sandbox.exec", Drop(after_work=True))
@@ -138,7 +141,8 @@ def config(place: local.Platform) -> Config:
     return Config(api_url=place.url, storage_url=place.storage_url, token=place.token, public_key=place.public_key)
 
 
-def test_the_time_that_the_request_limit_takes_is_told_apart(config: Config) -> None:
+def test_observing_rate_limit_wait(config: Config) -> None:
+    """The time that a call waits for the rate limit is reported separately."""
     notes = Notes()
     limiter = transport(under(config, settings).unwrap()).limiter
     pausing = threading.Thread(target=limiter.pause, args=(0.3,))
@@ -147,12 +151,13 @@ def test_the_time_that_the_request_limit_takes_is_told_apart(config: Config) -> 
         pausing.start()
         get_sandbox("x", config=config)
     pausing.join()
-    free, held = (done for begun, done in notes.done if begun.kind == "call")
+    free, paused = (done for begun, done in notes.done if begun.kind == "call")
     assert free.held == 0
-    assert 0.1 < held.held < held.seconds
+    assert 0.1 < paused.held < paused.seconds
 
 
-def test_storage_is_told_of_too(tmp_path: Path) -> None:
+def test_observing_storage(tmp_path: Path) -> None:
+    """A watcher gets the calls to the storage host."""
     notes = Notes()
     # What is small travels in commands; what is large in archives.
     (tmp_path / "large").write_bytes(random.Random(1).randbytes(700_000))
@@ -166,7 +171,8 @@ def test_storage_is_told_of_too(tmp_path: Path) -> None:
     assert {"storage.put", "storage.take"} <= names
 
 
-def test_no_secret_is_told() -> None:
+def test_observing_hides_secrets() -> None:
+    """Events contain no secret."""
     notes = Notes()
     with observing(notes):
         _ = create("my-box") | tap(set_secret("KEY", SECRET)) | exec("true")
@@ -174,7 +180,8 @@ def test_no_secret_is_told() -> None:
     assert SECRET not in repr(notes.done) + repr(notes.begun)
 
 
-def test_an_exception_that_comes_out_is_told_by_its_class_alone() -> None:
+def test_observing_exception() -> None:
+    """The event of a raised exception contains only its class."""
     notes = Notes()
     with observing(notes), pytest.raises(RuntimeError):
         stumble(SECRET)
@@ -182,7 +189,8 @@ def test_an_exception_that_comes_out_is_told_by_its_class_alone() -> None:
     assert notes.done[0][1].outcome == "RuntimeError"
 
 
-def test_a_watcher_that_raises_harms_nothing_and_hears_of_the_next(caplog: pytest.LogCaptureFixture) -> None:
+def test_observing_broken_watcher(caplog: pytest.LogCaptureFixture) -> None:
+    """A watcher that raises disturbs neither the step nor other watchers, and gets the next event."""
     notes = Notes()
 
     def broken(_: Begun) -> Ended:
@@ -202,7 +210,8 @@ def test_a_watcher_that_raises_harms_nothing_and_hears_of_the_next(caplog: pytes
     assert SECRET not in caplog.text
 
 
-def test_the_innermost_watcher_hears_of_the_end_first() -> None:
+def test_observing_nested() -> None:
+    """The innermost watcher gets the end first."""
     heard: list[str] = []
 
     def named(name: str) -> Ended:
@@ -213,14 +222,16 @@ def test_the_innermost_watcher_hears_of_the_end_first() -> None:
     assert heard == ["inner", "outer"] * 2
 
 
-def test_a_watcher_may_care_for_beginnings_only() -> None:
+def test_observing_beginnings() -> None:
+    """A watcher may return None and get no ends."""
     heard: list[str] = []
     with observing(lambda begun: heard.append(begun.name)):
         get_sandbox("x")
     assert heard == ["get_sandbox()", "sandbox.getSandbox"]
 
 
-def test_a_block_ends_and_is_of_its_thread_and_its_fleet() -> None:
+def test_observing_threads() -> None:
+    """A block observes its own thread and its fan-outs until it ends."""
     notes = Notes()
     with observing(notes):
         elsewhere = threading.Thread(target=get_sandbox, args=("a",))
@@ -231,7 +242,8 @@ def test_a_block_ends_and_is_of_its_thread_and_its_fleet() -> None:
     assert [name for kind, name, _ in notes.outcomes if kind == "step"] == ["get_sandbox()"] * 2
 
 
-def test_who_observes_the_process_hears_of_every_thread_until_it_stops() -> None:
+def test_observe_threads() -> None:
+    """`observe` observes every thread until it is stopped."""
     notes = Notes()
     with everywhere(notes):
         elsewhere = threading.Thread(target=get_sandbox, args=("a",))
@@ -241,14 +253,16 @@ def test_who_observes_the_process_hears_of_every_thread_until_it_stops() -> None
     assert len(notes.done) == 2
 
 
-def test_what_is_only_explained_is_told_to_nobody() -> None:
+def test_observe_explain() -> None:
+    """An explained step has no events."""
     notes = Notes()
     with observing(notes), everywhere(notes):
         explain(create | tap(start) | exec("true"))
     assert notes.begun == []
 
 
-def test_what_a_wait_sees_is_told_and_is_no_step(caplog: pytest.LogCaptureFixture) -> None:
+def test_observing_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """The statuses that a wait sees are events, but no steps."""
     heard: list[Begun] = []
     with local.platform(boot_delay=0.3) as slow, using(Config(api_url=slow.url, token=slow.token)):
         box = create("my-box", provider="daytona")
@@ -262,7 +276,8 @@ def test_what_a_wait_sees_is_told_and_is_no_step(caplog: pytest.LogCaptureFixtur
     assert [record.step for record in seen.steps] == ["wait_until_running()"]
 
 
-def test_two_who_observe_with_one_watcher_stop_each_for_himself() -> None:
+def test_observe_same_watcher_twice() -> None:
+    """Two observations with one watcher stop separately."""
     notes = Notes()
     with everywhere(notes):
         with everywhere(notes):
@@ -272,14 +287,17 @@ def test_two_who_observe_with_one_watcher_stop_each_for_himself() -> None:
     assert len(notes.done) == 2 * 2 + 2
 
 
-def test_nobody_who_watches_is_nothing_to_do() -> None:
+def test_begin_no_watcher() -> None:
+    """Without a watcher no name is computed."""
+
     def name() -> str:
         raise AssertionError("nobody wants to know it")
 
     assert begin("step", name) is None
 
 
-def test_the_log_has_a_line_for_each_step_and_a_warning_for_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+def test_logged_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has a line for each step and a warning for a Failure."""
     logger = logging.getLogger("tests.pipelines")
     with observing(logged(logger)), caplog.at_level("DEBUG", "tests.pipelines"):
         _ = create("my-box") | exec("exit 3", check=True)
@@ -299,7 +317,8 @@ def exported() -> Iterator[tuple[TracerProvider, InMemorySpanExporter]]:
     provider.shutdown()
 
 
-def test_spans_lie_in_each_other_as_the_steps_do(exported: tuple[TracerProvider, InMemorySpanExporter]) -> None:
+def test_spans_nested(exported: tuple[TracerProvider, InMemorySpanExporter]) -> None:
+    """Spans are nested like their steps."""
     provider, exporter = exported
     tracer = provider.get_tracer("tests")
     with tracer.start_as_current_span("mine"), observing(spans(tracer)):
@@ -339,9 +358,10 @@ def test_spans_lie_in_each_other_as_the_steps_do(exported: tuple[TracerProvider,
     assert seen["pocketenv.create"].status.status_code is StatusCode.UNSET
 
 
-def test_spans_tell_of_repeated_requests(
+def test_spans_retries(
     exported: tuple[TracerProvider, InMemorySpanExporter], place: local.Platform, config: Config
 ) -> None:
+    """A span counts the retries of its call."""
     provider, exporter = exported
     place.faults.add("sandbox.getSandbox", Refuse(503))
     with observing(spans(provider.get_tracer("tests"))):
@@ -350,7 +370,8 @@ def test_spans_tell_of_repeated_requests(
     assert attributes["http.request.resend_count"] == 1
 
 
-def test_a_failure_says_in_which_step_of_which_pipeline_it_was_and_when() -> None:
+def test_place_in_pipeline() -> None:
+    """A Failure names its step, its pipeline and its time."""
     ci = create | start | exec("sleep 0.1; exit 3", check=True) | stdout
     error = ci("my-box").failure()
     (place,) = error.where
@@ -360,26 +381,30 @@ def test_a_failure_says_in_which_step_of_which_pipeline_it_was_and_when() -> Non
     assert str(place) == (f"exec('sleep 0.1; exit 3', check=True), step 3 of {ci}, after {place.seconds:.3f} s")
 
 
-def test_a_failure_inside_of_a_step_says_both() -> None:
+def test_place_nested() -> None:
+    """A Failure inside a nested pipeline names both steps."""
     ci = create | tap(start | exec("exit 3", check=True))
     inner, outer = ci("my-box").failure().where
     assert (inner.step, inner.position) == ("exec('exit 3', check=True)", 2)
     assert (outer.step, outer.position) == ("tap(start() | exec('exit 3', check=True))", 2)
 
 
-def test_a_failure_that_passes_keeps_its_place() -> None:
+def test_place_skipped_steps() -> None:
+    """Skipped steps do not change the place of a Failure."""
     first = create("my-box") | exec("exit 3", check=True)
     passed: object = first | stdout
     assert passed is first
     assert [str(place.step) for place in first.failure().where] == ["exec('exit 3', check=True)"]
 
 
-def test_a_call_with_its_target_has_a_place_too() -> None:
+def test_place_direct_call() -> None:
+    """A Failure of a direct call has a place."""
     error = exec(create("my-box"), "exit 3", check=True).failure()
     assert [place.step for place in error.where] == ["exec('exit 3', check=True)"]
 
 
-def test_where_is_no_part_of_what_an_error_is() -> None:
+def test_place_equality() -> None:
+    """The place is no part of an error's equality, hash or repr."""
     box = create("my-box")
     one, other = box | exec("exit 3", check=True), exec("exit 3", check=True)(box)
     assert one == other
@@ -388,26 +413,30 @@ def test_where_is_no_part_of_what_an_error_is() -> None:
     assert "where" not in repr(one.failure())
 
 
-def test_the_same_wrong_setting_twice_is_two_failures() -> None:
+def test_place_repeated_failure() -> None:
+    """Two calls with one wrong Config are two Failures with one place each."""
     wrong = Config(api_url="ftp://x")
     first = get_sandbox("x", config=wrong).failure()
     second = get_sandbox("x", config=wrong).failure()
     assert len(first.where) == len(second.where) == 1
 
 
-def test_a_secret_is_no_part_of_a_place() -> None:
+def test_place_hides_secrets() -> None:
+    """The place of a Failure shows no secret."""
     error = (Success(Sandbox(id="no", name="no")) | set_secret("KEY", SECRET)).failure()
     assert error.where[0].step == "set_secret('KEY', '***')"
     assert SECRET not in repr(error.where)
 
 
-def test_a_long_step_is_shortened_in_its_place() -> None:
+def test_place_long_step() -> None:
+    """A long step is truncated in the place of a Failure."""
     error = (create("my-box") | exec(f"exit 3 # {'x' * 500}", check=True)).failure()
     assert len(error.where[0].step) == 200
     assert error.where[0].step.endswith("…")
 
 
-def test_an_error_that_is_raised_shows_where_it_was_once() -> None:
+def test_place_raised_error() -> None:
+    """A raised error shows its place once."""
     from pocketenv_fp import raise_for
 
     failed = create("my-box") | exec("exit 3", check=True)

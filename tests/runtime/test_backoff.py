@@ -10,7 +10,7 @@ from pocketenv_fp.runtime.backoff import pauses
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.2])
-def test_pauses(jitter: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow(jitter: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first repetition comes at once. The others come later and later."""
 
     def drawn(_low: float, _high: float) -> float:

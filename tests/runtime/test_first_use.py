@@ -57,14 +57,16 @@ def importing(module: str, package: str) -> Any:
     return names["function"]
 
 
-def test_unopened_is_the_reason(module: str) -> None:
+def test_unopened_reason(module: str) -> None:
+    """Return the message of an import that fails without a descriptor, else None."""
     assert unopened(module) == reason(module)
     assert unopened("json", module) == reason(module)
     assert unopened("json") is unopened("other_module") is unopened("no_such_module") is None
 
 
 @pytest.mark.parametrize("decorate", [step(str), combinator(), checked], ids=["step", "combinator", "function"])
-def test_an_import_of_the_library_is_a_failure(module: str, decorate: Any) -> None:
+def test_import_by_library(module: str, decorate: Any) -> None:
+    """A failed import in the library is a TransportError."""
     own = importing(module, "pocketenv_fp.anything")
 
     def function(target: str) -> Result[Any, PocketenvError]:
@@ -77,12 +79,14 @@ def test_an_import_of_the_library_is_a_failure(module: str, decorate: Any) -> No
     assert reason(module) in error.reason
 
 
-def test_an_import_of_the_caller_comes_out(module: str) -> None:
+def test_import_by_caller(module: str) -> None:
+    """A failed import in the caller's function propagates."""
     with pytest.raises((OSError, ImportError), match=reason(module)):
         identity.map(importing(module, "program"))("box")
 
 
-def test_another_error_of_the_caller_comes_out() -> None:
+def test_import_other_error() -> None:
+    """Other errors of the caller propagate."""
     with pytest.raises(FileNotFoundError):
         identity.map(open)("/no/such/file")
     with pytest.raises(ImportError, match="undefined symbol"):

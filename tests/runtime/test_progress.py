@@ -12,7 +12,7 @@ from pocketenv_fp import upload
 from pocketenv_fp.runtime import progress
 from pocketenv_fp.runtime.progress import Track, tracking
 
-Told = list[tuple[int, int | None]]
+Reports = list[tuple[int, int | None]]
 
 
 class Clock:
@@ -31,48 +31,54 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_it_is_told_at_the_start_at_most_twenty_times_a_second_and_at_the_end(clock: Clock) -> None:
-    told: Told = []
-    with tracking(lambda done, total: told.append((done, total)), 1000) as track:
+def test_tracking_rate(clock: Clock) -> None:
+    """Report the start, the end and at most twenty steps a second."""
+    reports: Reports = []
+    with tracking(lambda done, total: reports.append((done, total)), 1000) as track:
         for _ in range(1000):
             track.add(1)
             clock.now += 0.001
-    assert told[0] == (0, 1000)
-    assert told[-1] == (1000, 1000)
-    assert 20 <= len(told) <= 22
-    assert told == sorted(told)
+    assert reports[0] == (0, 1000)
+    assert reports[-1] == (1000, 1000)
+    assert 20 <= len(reports) <= 22
+    assert reports == sorted(reports)
 
 
-def test_the_end_is_told_once() -> None:
-    told: Told = []
-    with tracking(lambda done, total: told.append((done, total)), 0) as track:
+def test_tracking_end_once() -> None:
+    """Report the end once."""
+    reports: Reports = []
+    with tracking(lambda done, total: reports.append((done, total)), 0) as track:
         track.finish()
-    assert told == [(0, 0)]
+    assert reports == [(0, 0)]
 
 
-def test_who_begins_again_tells_so_at_once() -> None:
-    told: Told = []
-    with tracking(lambda done, total: told.append((done, total)), None) as track:
+def test_tracking_restart() -> None:
+    """Report a restart at once."""
+    reports: Reports = []
+    with tracking(lambda done, total: reports.append((done, total)), None) as track:
         track.add(5)
         track.restart(9)
         track.add(9)
-    assert told == [(0, None), (0, 9), (9, 9)]
+    assert reports == [(0, None), (0, 9), (9, 9)]
 
 
-def test_the_end_is_not_told_where_there_is_none() -> None:
-    told: Told = []
+def test_tracking_after_failure() -> None:
+    """A failed transfer reports no end."""
+    reports: Reports = []
 
     def broken() -> None:
-        with tracking(lambda done, total: told.append((done, total)), 10) as track:
+        with tracking(lambda done, total: reports.append((done, total)), 10) as track:
             track.add(3)
             raise KeyError
 
     with pytest.raises(KeyError):
         broken()
-    assert told == [(0, 10)]
+    assert reports == [(0, 10)]
 
 
-def test_what_a_function_raises_comes_out() -> None:
+def test_tracking_callback_raises() -> None:
+    """An exception of the callback propagates."""
+
     def refuse(_done: int, _total: int | None) -> None:
         raise KeyError
 
@@ -80,14 +86,16 @@ def test_what_a_function_raises_comes_out() -> None:
         pass
 
 
-def test_nobody_is_told_where_nobody_asked() -> None:
+def test_tracking_without_callback() -> None:
+    """Without a callback nothing is reported."""
     with tracking(False, 10) as track:  # noqa: FBT003  # as the caller's option has it
         track.add(10)
         track.finish()
     assert isinstance(track, Track)
 
 
-def test_true_is_a_bar_that_ends_full_and_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """True shows a bar that ends full and is closed."""
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
     with tracking(True, None, "output") as track:  # noqa: FBT003  # as the caller's option has it
@@ -100,7 +108,8 @@ def test_true_is_a_bar_that_ends_full_and_is_closed(monkeypatch: pytest.MonkeyPa
     assert screen.getvalue().endswith("\n")
 
 
-def test_a_bar_is_closed_where_something_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_bar_after_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar is closed after an exception."""
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
 
@@ -113,13 +122,15 @@ def test_a_bar_is_closed_where_something_fails(monkeypatch: pytest.MonkeyPatch) 
     assert screen.getvalue().endswith("\n")
 
 
-def test_without_tqdm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tqdm the error names the extra to install."""
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     with pytest.raises(ImportError, match=r"pip install .*\[progress\]"), tracking(True, 10):  # noqa: FBT003
         pass
 
 
-def test_a_step_with_a_function_pickles_as_the_function_does() -> None:
+def test_upload_pickles_progress() -> None:
+    """A step with a callback can be pickled if the callback can."""
     step = upload("a", progress=print)
     assert pickle.loads(pickle.dumps(step)) == step
     with pytest.raises((pickle.PicklingError, AttributeError)):

@@ -80,7 +80,7 @@ for moment in range(first, last):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP")
-def test_managed_signal_at_a_random_moment(
+def test_managed_random_signal(
     environment: dict[str, str], platform: local.Platform, tmp_path: Path, figures: Figures
 ) -> None:
     """SIGINT, SIGTERM and SIGHUP, over managed, fan_out, copies and releases."""

@@ -12,7 +12,8 @@ from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.runtime.turns import Turns
 
 
-def test_turns_let_one_thread_in_for_each_key() -> None:
+def test_turns_one_thread_each_key() -> None:
+    """One thread at a time has the turn of a key."""
     turns = Turns()
     inside: dict[str, int] = {"a": 0, "b": 0}
     most = dict(inside)
@@ -34,7 +35,8 @@ def test_turns_let_one_thread_in_for_each_key() -> None:
     assert not turns._turns  # pyright: ignore[reportPrivateUsage]
 
 
-def test_turns_are_not_waited_for_beyond_the_deadline() -> None:
+def test_turns_deadline() -> None:
+    """A thread waits for its turn until the deadline and no longer."""
     turns = Turns()
     with turns.of("a", "first") as first, limited(0.05):
         with turns.of("b", "other") as other:
@@ -46,7 +48,8 @@ def test_turns_are_not_waited_for_beyond_the_deadline() -> None:
         assert late is None
 
 
-def test_turns_of_a_forked_child_are_its_own() -> None:
+def test_turns_forked_child() -> None:
+    """A forked child does not inherit its parent's turns."""
     turns = Turns()
     with turns.of("a", "parent"):
         child = os.fork()

@@ -16,7 +16,8 @@ from tests import servers
 from tests.servers import BOX, Server, client, reply
 
 
-def test_integrations_are_not_supported_and_nothing_is_sent() -> None:
+def test_integrations_not_supported() -> None:
+    """Integrations are not supported, and no request is sent."""
     with Server(servers.always(reply(b"{}"))) as server:
         config = client(server.url)
         made = (create_integration(BOX, "GitHub", config=config), pocketenv.create_integration("1", "x", config=config))
@@ -28,7 +29,8 @@ def test_integrations_are_not_supported_and_nothing_is_sent() -> None:
     assert "the platform does not support it" in str(made[0].failure())
 
 
-def test_integrations_need_a_name_all_the_same() -> None:
+def test_create_integration_name() -> None:
+    """A name is required although integrations are not supported."""
     for wrong in (create_integration(BOX, ""), pocketenv.create_integration("3f2a", " ")):
         error = wrong.failure()
         assert isinstance(error, InvalidInput)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("environment")
     ],
 )
 def test_wait_until_running_milliseconds(options: dict[str, Any], field: str) -> None:
+    """Values that look like milliseconds are refused."""
     error = (create("my-box") | wait_until_running(**options)).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == field
@@ -33,6 +34,7 @@ def test_wait_until_running_milliseconds(options: dict[str, Any], field: str) ->
     "options", [{"timeout": 9_999}, {"timeout": math.inf}, {"interval": 499}, {"interval": math.inf}]
 )
 def test_wait_until_running_long_seconds(options: dict[str, Any]) -> None:
+    """Long times in seconds are accepted."""
     running = (create("my-box") | wait_until_running(**options)).unwrap()
     assert running.status is Status.RUNNING
 
@@ -42,9 +44,11 @@ def test_wait_until_running_long_seconds(options: dict[str, Any]) -> None:
     [("running", Status.RUNNING), ("Stopped", Status.STOPPED), ("initializing", Status.INITIALIZING)],
 )
 def test_status_small_letters(word: str, status: Status) -> None:
+    """The case of a status does not matter."""
     assert Status(word) is status
 
 
 @pytest.mark.parametrize("word", ["paused", "", "unknown", None, 3])
 def test_status_other_words(word: object) -> None:
+    """An unknown status is UNKNOWN."""
     assert Status(word) is Status.UNKNOWN

@@ -99,7 +99,8 @@ def mine() -> list[str]:
     return [each.unwrap().name for each in iter_sandboxes_by_actor(me().unwrap().did)]
 
 
-def test_it_is_there_while_it_is_used_and_gone_afterwards() -> None:
+def test_managed_lifetime() -> None:
+    """The sandbox exists during use, and is deleted afterwards."""
     names: list[list[str]] = []
 
     def seen(box: Sandbox) -> bool:
@@ -114,14 +115,16 @@ def test_it_is_there_while_it_is_used_and_gone_afterwards() -> None:
 @pytest.mark.parametrize(
     "use", [exec("exit 3", check=True), tap(exec("exit 3") | check), start | exec("exit 3") | check]
 )
-def test_it_is_gone_after_a_failure_which_comes_out_as_it_was(use: Step[Sandbox, Any]) -> None:
+def test_managed_after_failure(use: Step[Sandbox, Any]) -> None:
+    """A failure deletes the sandbox and is returned unchanged."""
     failed = managed(use, acquire=create | start)("box").failure()
     assert isinstance(failed, CommandFailed)
     assert not hasattr(failed, "__notes__")
     assert mine() == []
 
 
-def test_it_is_gone_after_an_exception() -> None:
+def test_managed_after_exception() -> None:
+    """An exception deletes the sandbox and propagates unchanged."""
     with pytest.raises(Broken) as raised:
         managed(when(breaks, start))("box")
     assert not hasattr(raised.value, "__notes__")
@@ -129,9 +132,8 @@ def test_it_is_gone_after_an_exception() -> None:
 
 
 @pytest.mark.parametrize("acquire", [create | exec("true"), create | when(breaks, start) | exec("true"), create | stop])
-def test_what_was_created_is_deleted_where_the_rest_of_acquire_fails(
-    platform: local.Platform, acquire: Step[str, Any]
-) -> None:
+def test_managed_acquire_fails(platform: local.Platform, acquire: Step[str, Any]) -> None:
+    """A created sandbox is deleted if the rest of acquire fails."""
     with platform.faults.on("sandbox.exec", Refuse(502)), platform.faults.on("sandbox.stopSandbox", Refuse(502)):
         try:
             failed = managed(start, acquire=acquire)("box").failure()
@@ -141,13 +143,15 @@ def test_what_was_created_is_deleted_where_the_rest_of_acquire_fails(
     assert mine() == []
 
 
-def test_a_create_that_fails_leaves_nothing_and_nothing_is_used() -> None:
+def test_managed_create_fails() -> None:
+    """A failed create leaves no sandbox, and use does not run."""
     create("taken").unwrap()
     assert isinstance(managed(when(breaks, start))("taken").failure(), NameTaken)
     assert mine() == ["taken"]
 
 
-def test_all_that_acquire_creates_is_released_the_newest_first() -> None:
+def test_managed_newest_first() -> None:
+    """All sandboxes that acquire creates are released, the newest first."""
     released: list[str] = []
 
     def noted(box: Sandbox) -> bool:
@@ -161,12 +165,14 @@ def test_all_that_acquire_creates_is_released_the_newest_first() -> None:
     assert mine() == []
 
 
-def test_what_is_created_in_use_is_not_released() -> None:
+def test_managed_created_in_use() -> None:
+    """Sandboxes that use creates are not released."""
     made = managed(tap(start) | as_name | create)("box").unwrap()
     assert mine() == [made.name]
 
 
-def test_a_sandbox_that_was_there_before_is_never_deleted() -> None:
+def test_managed_older_sandbox() -> None:
+    """A sandbox that existed before is not deleted."""
     older = create("older", repo=REPO).unwrap()
     again = managed(start, acquire=create(repo=REPO, reuse=True))("newer").unwrap()
     assert again.id == older.id
@@ -177,7 +183,8 @@ def test_a_sandbox_that_was_there_before_is_never_deleted() -> None:
     assert mine() == ["older"]
 
 
-def test_managed_repo_has_a_sandbox_of_its_own(platform: local.Platform) -> None:
+def test_managed_repo_new_sandbox(platform: local.Platform) -> None:
+    """A repository gets a new sandbox although an older one has it too."""
     older = create("older", repo=REPO).unwrap()
     platform.calls.clear()
     own = managed(start, acquire=create(repo=REPO))("newer").unwrap()
@@ -187,19 +194,22 @@ def test_managed_repo_has_a_sandbox_of_its_own(platform: local.Platform) -> None
     assert mine() == ["older"]
 
 
-def test_ephemeral_repo_is_cloned_into_each_sandbox(repository: str) -> None:
+def test_ephemeral_repo_each_sandbox(repository: str) -> None:
+    """A repository is cloned into each sandbox."""
     read = ephemeral(exec("cat repository/hello"), repo=repository)
     assert [read("ci").unwrap().stdout for _ in range(2)] == ["hello\n"] * 2
     assert mine() == []
 
 
-def test_ephemeral_repo_waits_until_it_can_be_cloned(repository: str) -> None:
+def test_ephemeral_repo_slow_boot(repository: str) -> None:
+    """The clone waits until the sandbox runs."""
     with local.platform(boot_delay=0.5) as slow, using(Config(api_url=slow.url, token=slow.token)):
         read = ephemeral(exec("cat repository/hello"), repo=repository, provider="daytona")
         assert read("ci").unwrap().stdout == "hello\n"
 
 
-def test_fan_out_repo_gives_each_target_its_own(repository: str) -> None:
+def test_fan_out_repo_each_target(repository: str) -> None:
+    """Each target gets its own sandbox unless reuse is set."""
     made = fan_out(create(repo=repository) | exec("cat repository/hello"), ["one", "two", "three"])
     assert [ran.unwrap().stdout for ran in made] == ["hello\n"] * 3
     assert sorted(mine()) == ["one", "three", "two"]
@@ -219,16 +229,19 @@ def repository(tmp_path: Path) -> str:
     return f"file://{folder}"
 
 
-def test_a_sandbox_with_a_repository_that_is_new_is_deleted() -> None:
+def test_managed_repo_deleted() -> None:
+    """A new sandbox with a repository is deleted."""
     assert managed(start | exec("echo hello"), acquire=create(repo=REPO))("box") == HELLO
     assert mine() == []
 
 
-def test_one_that_use_has_deleted_is_released() -> None:
+def test_managed_deleted_in_use() -> None:
+    """A sandbox that use deletes is no failure."""
     assert managed(start | delete)("box").unwrap().name == "box"
 
 
-def test_a_release_that_fails_after_a_success_is_the_failure(platform: local.Platform) -> None:
+def test_managed_release_fails(platform: local.Platform) -> None:
+    """A release that fails after a success is the failure."""
     with platform.faults.on(DELETE, Refuse(502)):
         failed = managed(start)("box").failure()
     assert isinstance(failed, ServerError)
@@ -238,7 +251,8 @@ def test_a_release_that_fails_after_a_success_is_the_failure(platform: local.Pla
     assert pickle.loads(pickle.dumps(failed)).__notes__ == failed.__notes__
 
 
-def test_a_release_that_fails_does_not_hide_the_first_failure(platform: local.Platform) -> None:
+def test_managed_release_fails_too(platform: local.Platform) -> None:
+    """A failed release is a note on the first failure."""
     with platform.faults.on(DELETE, Refuse(502)):
         failed = managed(start | exec("exit 3") | check)("box").failure()
         with pytest.raises(Broken) as raised:
@@ -251,7 +265,8 @@ def test_a_release_that_fails_does_not_hide_the_first_failure(platform: local.Pl
         assert note.startswith(f"The sandbox {left.id} may still exist. Its release failed: {DELETE}")
 
 
-def test_a_release_that_raises_does_not_hide_the_first_failure_either() -> None:
+def test_managed_release_raises() -> None:
+    """An exception of the release is a note on the first failure."""
     failed = managed(exec("exit 3") | check, acquire=create | start, release=when(breaks, delete))("box").failure()
     assert isinstance(failed, CommandFailed)
     assert [note.endswith("Its release raised Broken") for note in failed.__notes__] == [True]
@@ -261,7 +276,8 @@ def test_a_release_that_raises_does_not_hide_the_first_failure_either() -> None:
 
 @pytest.mark.parametrize("kill", [interrupted, asked_to_stop, hung_up])
 @pytest.mark.parametrize("place", ["use", "acquire", "release", "nested"])
-def test_a_signal_anywhere_leaves_nothing(kill: Callable[[Sandbox], bool], place: str) -> None:
+def test_managed_signal_anywhere(kill: Callable[[Sandbox], bool], place: str) -> None:
+    """A signal at any place leaves no sandbox and no handler."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     struck = when(kill, start)
     programs: dict[str, Step[str, Any]] = {
@@ -280,7 +296,8 @@ def test_a_signal_anywhere_leaves_nothing(kill: Callable[[Sandbox], bool], place
     assert mine() == []
 
 
-def test_a_second_signal_does_not_wait_for_the_release() -> None:
+def test_managed_second_signal() -> None:
+    """A second signal does not wait for the release."""
     with pytest.raises(KeyboardInterrupt) as raised:
         managed(start, release=when(interrupted, start) | when(interrupted, start) | delete)("box")
     left = get_sandbox("box").unwrap()
@@ -291,7 +308,7 @@ def test_a_second_signal_does_not_wait_for_the_release() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_managed_second_signal_after_the_first_raised() -> None:
+def test_managed_second_signal_after_use() -> None:
     """The first one has left ``use`` by the time the release gets the second."""
     both = tap(create | rename("first")) | create
     with pytest.raises(KeyboardInterrupt) as raised:
@@ -302,7 +319,7 @@ def test_managed_second_signal_after_the_first_raised() -> None:
 
 @pytest.mark.parametrize("kill", [interrupted, asked_to_stop, hung_up])
 @pytest.mark.parametrize("copy", ["download", "copy_to", "upload"])
-def test_managed_signal_in_a_copy_of_the_release(kill: Callable[[Sandbox], bool], copy: str, tmp_path: Path) -> None:
+def test_managed_signal_in_release_copy(kill: Callable[[Sandbox], bool], copy: str, tmp_path: Path) -> None:
     """What a copy opens to signals stays closed in a release."""
     (tmp_path / "file").write_text("content")
     other = create("other") | start
@@ -319,7 +336,7 @@ def test_managed_signal_in_a_copy_of_the_release(kill: Callable[[Sandbox], bool]
         assert (tmp_path / "out").read_text() == "content"
 
 
-def test_managed_release_that_exits() -> None:
+def test_managed_release_exits() -> None:
     """A release that stops the program releases the others first."""
 
     def exits(_: Sandbox) -> bool:
@@ -333,7 +350,7 @@ def test_managed_release_that_exits() -> None:
 
 
 @pytest.mark.parametrize("place", ["use", "acquire", "release"])
-def test_managed_ctrl_c_in_asyncio_run(place: str) -> None:
+def test_managed_asyncio_ctrl_c(place: str) -> None:
     """asyncio's own handler would let the second one raise anywhere, and the first one nowhere."""
     struck = when(interrupted, start)
     programs: dict[str, Step[str, Any]] = {
@@ -352,7 +369,8 @@ def test_managed_ctrl_c_in_asyncio_run(place: str) -> None:
     assert mine() == []
 
 
-def test_the_handlers_are_there_inside_and_only_in_the_main_thread() -> None:
+def test_managed_handlers() -> None:
+    """Signal handlers are set inside, and in the main thread only."""
     found: list[object] = []
 
     def looked(_: Sandbox) -> bool:
@@ -369,7 +387,9 @@ def test_the_handlers_are_there_inside_and_only_in_the_main_thread() -> None:
     assert found.pop() == usual
 
 
-def test_a_handler_that_the_program_sets_inside_stays_too() -> None:
+def test_managed_handler_set_inside() -> None:
+    """A handler that the program sets inside is kept."""
+
     def ignored(_: Sandbox) -> bool:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return True
@@ -382,7 +402,8 @@ def test_a_handler_that_the_program_sets_inside_stays_too() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_handler_of_the_program_stays_in_its_place() -> None:
+def test_managed_handler_of_program() -> None:
+    """A handler that the program has set before is kept."""
     came: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     try:
@@ -415,24 +436,25 @@ CODES = pytest.mark.parametrize(
 
 
 @CODES
-def test_a_program_that_is_stopped_in_a_command_leaves_nothing(
-    environment: dict[str, str], platform: local.Platform, number: int, code: int
-) -> None:
+def test_managed_killed_in_exec(environment: dict[str, str], platform: local.Platform, number: int, code: int) -> None:
+    """A program that gets a signal during a command leaves no sandbox."""
     with platform.faults.on("sandbox.exec", Slow(60), times=1) as planned:
         assert ended(environment, number, "start | exec('true')", lambda: planned.played == 1) == code
     assert mine() == []
 
 
 @CODES
-def test_a_program_that_is_stopped_before_the_answer_to_its_create_leaves_nothing(
+def test_managed_killed_in_create(
     environment: dict[str, str], platform: local.Platform, number: int, code: int
 ) -> None:
+    """A program that gets a signal before create returns leaves no sandbox."""
     with platform.faults.on("sandbox.createSandbox", Slow(1), times=1):
         assert ended(environment, number, "start", lambda: len(mine()) == 1) == code
     assert mine() == []
 
 
-def test_forty_pipelines_in_threads_leave_nothing_whatever_happens_to_them(platform: local.Platform) -> None:
+def test_managed_forty_threads(platform: local.Platform) -> None:
+    """Forty pipelines that fail and raise in threads leave no sandbox."""
     chance = random.Random(7)
     uses: list[Step[Sandbox, Any]] = [
         start | exec("echo hello"),
@@ -472,16 +494,18 @@ def test_forty_pipelines_in_threads_leave_nothing_whatever_happens_to_them(platf
     assert mine() == []
 
 
-def test_ephemeral_begins_its_name_with_the_target_and_each_is_another() -> None:
+def test_ephemeral_names() -> None:
+    """A name begins with the target, and each is different."""
     names = [ephemeral(start)("ci").unwrap().name for _ in range(2)]
     assert len(set(names)) == 2
     assert all(name.startswith("ci-") for name in names)
     assert mine() == []
 
 
-def test_ephemeral_creates_and_deletes_as_its_options_say(
+def test_ephemeral_options(
     environment: dict[str, str], platform: local.Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The options hold for the create and for the delete."""
     del environment
     other = platform.new_user("somebody-else")
     printed = ephemeral(start | exec("echo $STAGE"), env={"STAGE": "test"})("ci").unwrap().stdout
@@ -492,12 +516,14 @@ def test_ephemeral_creates_and_deletes_as_its_options_say(
         assert mine() == []
 
 
-def test_the_options_of_ephemeral_are_those_of_create() -> None:
+def test_options_equal_create() -> None:
+    """The options are the parameters of create."""
     taken = create.arguments.signature.parameters
     assert list(get_type_hints(Options)) == list(taken)
 
 
-def test_ephemeral_checks_its_options_as_soon_as_they_are_there() -> None:
+def test_ephemeral_wrong_options() -> None:
+    """Wrong options raise a TypeError at once."""
     anything: Any = 3
     unknown: dict[str, Any] = {"size": 3}
     with pytest.raises(TypeError, match="ephemeral: create: base: expected str, got int"):
@@ -510,12 +536,14 @@ def test_ephemeral_checks_its_options_as_soon_as_they_are_there() -> None:
         managed(start, acquire=anything)
 
 
-def test_a_wrong_value_is_a_failure_and_nothing_is_created() -> None:
+def test_ephemeral_invalid_value() -> None:
+    """An invalid value is a Failure, and no sandbox is created."""
     assert isinstance(ephemeral(start, description="")("ci"), Failure)
     assert mine() == []
 
 
-def test_they_are_data_like_every_step() -> None:
+def test_managed_repr_and_pickle() -> None:
+    """A step prints as its source, and can be compared and pickled."""
     for whole in (
         managed(start | exec("ls")),
         managed(start, acquire=create(provider="daytona") | start, release=stop | delete),

@@ -80,6 +80,7 @@ def test_wait_each_provider(any_box: Sandbox, login: local.Platform) -> None:
     [("/200", None, True), ("/301", None, True), ("/404", None, False), ("/404", 404, True), ("/200", 204, False)],
 )
 def test_wait_for_http_status(box: Sandbox, path: str, status: int | None, is_good: bool) -> None:  # noqa: FBT001
+    """By default a status below 400 is ready, else the requested one."""
     port = servers.free_port()
     serve(box, port, 0)
     (box | wait_for_port(port)).unwrap()
@@ -97,6 +98,7 @@ def test_wait_for_http_silent(box: Sandbox) -> None:
 
 
 def test_wait_refuses(box: Sandbox) -> None:
+    """Invalid ports, paths and times are refused."""
     for step in (
         wait_for_port(0),
         wait_for_port(65536),
@@ -122,11 +124,13 @@ def test_wait_hostile_path(box: Sandbox) -> None:
 
 
 def test_wait_within(box: Sandbox) -> None:
+    """A deadline ends the wait."""
     port = servers.free_port()
     assert isinstance((box | within(0.5, wait_for_port(port))).failure(), DeadlineExceeded)
 
 
 def test_wait_lost_answer(box: Sandbox, login: local.Platform) -> None:
+    """A lost answer is requested again."""
     port = servers.free_port()
     serve(box, port, 0)
     with login.faults.on("sandbox.exec", Drop(after_work=True), times=1):
@@ -134,7 +138,8 @@ def test_wait_lost_answer(box: Sandbox, login: local.Platform) -> None:
 
 
 @pytest.mark.parametrize("printed", ["", "waits", "ready x", "waits x", '"OUTPUT"'])
-def test_wait_answers_not_understood(printed: str) -> None:
+def test_wait_unreadable_answer(printed: str) -> None:
+    """Any other output is a DecodeError."""
     body = json.dumps({"stdout": f"{printed}\x1e", "stderr": "\x1e", "exitCode": 0}).encode()
     with Server(servers.always(reply(body))) as server, using(client(server.url)):
         for step in (wait_for_port(80), wait_for_http(port=80)):
@@ -142,7 +147,7 @@ def test_wait_answers_not_understood(printed: str) -> None:
 
 
 @pytest.mark.parametrize(("provider", "looks"), [("cloudflare", 2), ("daytona", 100)])
-def test_wait_holds_a_request(provider: str, looks: int) -> None:
+def test_wait_held_request(provider: str, looks: int) -> None:
     """A request waits in the sandbox: for a moment where it blocks the one shell, elsewhere for less than a limit."""
     box = replace(BOX, provider=provider, status=Status.RUNNING)
     bodies = [b"waits refused", b"ready"]
@@ -160,6 +165,7 @@ def test_wait_holds_a_request(provider: str, looks: int) -> None:
 
 
 def test_wait_explained() -> None:
+    """An explanation has one request, and says that it is repeated."""
     for step in (wait_for_port(8080, timeout=7), wait_for_http("/health", port=8080)):
         explanation = explain(step | exec("ls"))
         assert len(explanation.requests) == 2
@@ -217,6 +223,7 @@ def test_wait_each_tool(tools: str, port: int, tmp_path: Path) -> None:
 
 
 def test_wait_without_tools(tmp_path: Path) -> None:
+    """A sandbox without any of the tools has its own exit code."""
     found = shutil.which("dash")
     if found is None:
         pytest.skip("no dash here")
@@ -227,5 +234,6 @@ def test_wait_without_tools(tmp_path: Path) -> None:
 
 
 def test_wait_no_sandbox() -> None:
+    """A Failure is passed through."""
     failed: Failure[Any] = Failure(InvalidInput("a", "b"))
     assert (failed | wait_for_port(1)) is failed

@@ -141,7 +141,8 @@ def contents(box: Sandbox, path: str) -> str:
 
 
 @EACH
-def test_250_records_come_in_pages_of_20_each_once(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+def test_iter_records_pages(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """250 records arrive in pages of 20, each of them once."""
     wanted = {kind.called(number) for number in range(250)}
     for number in range(250):
         kind.account("add")(box.id, *kind.first(number)).unwrap()
@@ -160,9 +161,8 @@ def test_250_records_come_in_pages_of_20_each_once(kind: Kind, box: Sandbox, pla
 
 
 @EACH
-def test_records_are_read_page_by_page_while_others_change_them(
-    kind: Kind, box: Sandbox, platform: local.Platform
-) -> None:
+def test_iter_records_lazy(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """Pages are read when needed, while another caller deletes records."""
     for number in range(6):
         kind.account("add")(box.id, *kind.first(number)).unwrap()
     platform.calls.clear()
@@ -177,9 +177,8 @@ def test_records_are_read_page_by_page_while_others_change_them(
 
 
 @EACH
-def test_setting_takes_few_requests_and_gives_what_the_platform_has(
-    kind: Kind, box: Sandbox, platform: local.Platform
-) -> None:
+def test_set_record_requests(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A set takes few requests and returns the stored record."""
     platform.calls.clear()
     stored = kind.box("set")(box, *kind.first(1)).unwrap()
     # Names of volumes may repeat: the list is read first.
@@ -192,7 +191,8 @@ def test_setting_takes_few_requests_and_gives_what_the_platform_has(
 
 
 @EACH
-def test_setting_a_name_that_is_there_changes_it(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+def test_set_record_existing_name(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A set of an existing name changes the record."""
     other = kind.box("set")(box, *kind.first(2)).unwrap()
     first = kind.box("set")(box, *kind.first(1)).unwrap()
     platform.calls.clear()
@@ -211,9 +211,8 @@ def test_setting_a_name_that_is_there_changes_it(kind: Kind, box: Sandbox, platf
 
 
 @EACH
-def test_a_500_for_a_name_that_is_not_there_is_the_failure_that_it_is(
-    kind: Kind, box: Sandbox, platform: local.Platform
-) -> None:
+def test_set_record_500_new_name(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A 500 for a new name stays a ServerError."""
     kind.box("set")(box, *kind.first(2)).unwrap()
     platform.calls.clear()
     with platform.faults.on(kind.method("add"), Refuse(500)):
@@ -229,9 +228,8 @@ def test_a_500_for_a_name_that_is_not_there_is_the_failure_that_it_is(
 
 @EACH
 @pytest.mark.parametrize("fault", [Refuse(400), Refuse(502), Drop(after_work=True)], ids=repr)
-def test_any_other_failure_of_adding_is_not_followed_by_anything(
-    kind: Kind, fault: Refuse | Drop, box: Sandbox, platform: local.Platform
-) -> None:
+def test_set_record_add_fails(kind: Kind, fault: Refuse | Drop, box: Sandbox, platform: local.Platform) -> None:
+    """After any other failure of the add no request is sent."""
     kind.box("set")(box, *kind.first(1)).unwrap()
     platform.calls.clear()
     with platform.faults.on(kind.method("add"), fault) as planned:
@@ -242,14 +240,16 @@ def test_any_other_failure_of_adding_is_not_followed_by_anything(
 
 
 @EACH
-def test_a_500_although_the_record_was_added_ends_well(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+def test_set_record_500_after_add(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A 500 after the record was added is a Success."""
     with platform.faults.on(kind.method("add"), Refuse(500, after_work=True), times=1):
         stored = kind.box("set")(box, *kind.first(1)).unwrap()
     assert kind.box("list")(box).unwrap() == [stored]
 
 
 @EACH
-def test_a_look_that_fails_is_told(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+def test_record_list_fails(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A failure of the list is returned, unless the add has failed before."""
     with platform.faults.on(kind.method("list"), Refuse(400)):
         added = kind.box("set")(box, *kind.first(1)).failure()
         got = kind.box("get")(box, kind.called(1)).failure()
@@ -261,7 +261,8 @@ def test_a_look_that_fails_is_told(kind: Kind, box: Sandbox, platform: local.Pla
 
 
 @EACH
-def test_a_change_that_fails_is_told(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+def test_set_record_change_fails(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A failure of the change is returned, and the record is kept."""
     stored = kind.box("set")(box, *kind.first(1)).unwrap()
     changed = kind.method("delete" if kind.noun == "file" else "update")
     with platform.faults.on(changed, Refuse(400)):
@@ -271,9 +272,8 @@ def test_a_change_that_fails_is_told(kind: Kind, box: Sandbox, platform: local.P
 
 
 @EACH
-def test_what_somebody_else_does_to_the_record_meanwhile_is_no_failure(
-    kind: Kind, box: Sandbox, platform: local.Platform
-) -> None:
+def test_set_record_concurrent_delete(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A record that another caller deletes during the set is no failure."""
     old = kind.box("set")(box, *kind.first(1)).unwrap()
     changed = kind.method("delete" if kind.noun == "file" else "update")
     platform.calls.clear()
@@ -293,9 +293,8 @@ def test_what_somebody_else_does_to_the_record_meanwhile_is_no_failure(
 
 
 @EACH
-def test_a_name_that_is_taken_by_what_cannot_be_changed_is_told_in_the_end(
-    kind: Kind, box: Sandbox, platform: local.Platform
-) -> None:
+def test_set_record_cannot_change(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A record that cannot be changed is a Failure after few attempts."""
     stored = kind.box("set")(box, *kind.first(1)).unwrap()
     platform.calls.clear()
     changed = kind.method("delete" if kind.noun == "file" else "update")
@@ -307,7 +306,8 @@ def test_a_name_that_is_taken_by_what_cannot_be_changed_is_told_in_the_end(
 
 
 @EACH
-def test_deleting_takes_a_name_or_an_id_and_gives_the_sandbox(kind: Kind, box: Sandbox) -> None:
+def test_delete_record_name_or_id(kind: Kind, box: Sandbox) -> None:
+    """A delete takes a name or an id and returns the sandbox."""
     for number in range(3):
         kind.box("set")(box, *kind.first(number)).unwrap()
     by_id = kind.box("get")(box, kind.called(1)).unwrap().id
@@ -317,7 +317,8 @@ def test_deleting_takes_a_name_or_an_id_and_gives_the_sandbox(kind: Kind, box: S
 
 
 @EACH
-def test_what_is_not_there_is_a_record_not_found(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+def test_record_not_found(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """A missing record is RecordNotFound with its name."""
     for verb in ("get", "delete"):
         platform.calls.clear()
         error = kind.box(verb)(box, kind.called(7)).failure()
@@ -331,14 +332,16 @@ def test_what_is_not_there_is_a_record_not_found(kind: Kind, box: Sandbox, platf
 
 
 @EACH
-def test_a_name_of_endless_length_is_not_repeated_whole(kind: Kind, box: Sandbox) -> None:
+def test_record_not_found_long_name(kind: Kind, box: Sandbox) -> None:
+    """A very long name is cut in the error."""
     error = kind.box("get")(box, "x" * 100_000).failure()
     assert isinstance(error, RecordNotFound)
     assert len(str(error)) < 500
 
 
 @EACH
-def test_a_record_of_another_sandbox_is_not_touched(kind: Kind, box: Sandbox) -> None:
+def test_record_other_sandbox(kind: Kind, box: Sandbox) -> None:
+    """A record of another sandbox is neither found nor changed."""
     other = create(f"other-{time.monotonic_ns()}").unwrap()
     theirs = kind.box("set")(other, *kind.first(1)).unwrap()
     for wanted in (theirs.id, kind.called(1)):
@@ -351,7 +354,8 @@ def test_a_record_of_another_sandbox_is_not_touched(kind: Kind, box: Sandbox) ->
 
 
 @EACH
-def test_somebody_else_sees_and_changes_nothing(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+def test_record_other_user(kind: Kind, box: Sandbox, platform: local.Platform) -> None:
+    """Another user neither sees nor changes a record."""
     stored = kind.box("set")(box, *kind.first(1)).unwrap()
     somebody = Config(token=platform.new_user(f"somebody-{time.monotonic_ns()}.test"))
     assert list(kind.box("iter")(box, config=somebody)) == []
@@ -366,7 +370,8 @@ def test_somebody_else_sees_and_changes_nothing(kind: Kind, box: Sandbox, platfo
 
 
 @EACH
-def test_an_id_wins_over_a_name_that_looks_like_it(kind: Kind, box: Sandbox) -> None:
+def test_record_id_before_name(kind: Kind, box: Sandbox) -> None:
+    """An id wins over an equal name."""
     first = kind.box("set")(box, *kind.first(1)).unwrap()
     # Past the check of names, as another client would: an id is not the name of a variable.
     add, update = (kind.account(verb).__wrapped__ for verb in ("add", "update"))  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
@@ -385,7 +390,8 @@ def test_an_id_wins_over_a_name_that_looks_like_it(kind: Kind, box: Sandbox) -> 
 
 
 @EACH
-def test_an_answer_to_something_else_is_not_taken_for_a_missing_record(kind: Kind) -> None:
+def test_get_record_unreadable_answer(kind: Kind) -> None:
+    """Another answer is a DecodeError, and no missing record."""
     missing = [b"{}", b'{"%s": null}' % kind.noun.encode()]
     strange = [
         b'{"sandbox": null}',
@@ -402,7 +408,8 @@ def test_an_answer_to_something_else_is_not_taken_for_a_missing_record(kind: Kin
 
 
 @EACH
-def test_a_list_without_a_total_is_not_understood(kind: Kind) -> None:
+def test_list_records_without_total(kind: Kind) -> None:
+    """A list without a total is a DecodeError."""
     with Server(servers.always(reply(b'{"%s": []}' % kind.plural.encode()))) as server:
         config = client(server.url)
         assert isinstance(kind.account("list")("3f", config=config).failure(), DecodeError)
@@ -412,14 +419,16 @@ def test_a_list_without_a_total_is_not_understood(kind: Kind) -> None:
 
 
 @EACH
-def test_a_total_below_nothing_is_not_understood(kind: Kind) -> None:
+def test_iter_records_negative_total(kind: Kind) -> None:
+    """A negative total is a DecodeError."""
     with Server(servers.always(reply(b'{"%s": [], "total": -1}' % kind.plural.encode()))) as server:
         (item,) = kind.box("iter")(BOX, config=client(server.url))
         assert isinstance(item.failure(), DecodeError)
 
 
 @EACH
-def test_an_added_record_that_the_list_does_not_have_is_not_found(kind: Kind) -> None:
+def test_set_record_not_listed(kind: Kind) -> None:
+    """An added record that the list does not have is RecordNotFound."""
     empty = reply(b'{"%s": [], "total": 0}' % kind.plural.encode())
 
     def answer(request: servers.Request) -> servers.Reply:
@@ -437,9 +446,8 @@ def test_an_added_record_that_the_list_does_not_have_is_not_found(kind: Kind) ->
 # What becomes of them
 
 
-def test_secrets_variables_files_and_volumes_are_there_from_the_next_start_on(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_next_start(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are in the sandbox from its next start on."""
     monkeypatch.setenv("MY_SECRET", "from the environment")
     running = (box | start).unwrap()
     for step in (
@@ -463,7 +471,8 @@ def test_secrets_variables_files_and_volumes_are_there_from_the_next_start_on(
     assert contents(running, "/workspace/secret") == "second\n"
 
 
-def test_updated_secrets_and_files_are_opened_by_the_platform(box: Sandbox) -> None:
+def test_update_secret_and_file(box: Sandbox) -> None:
+    """The platform can decrypt updated secrets and files."""
     secret = (box | set_secret("KEY", "first")).unwrap()
     file = (box | set_file("/workspace/a", "first\n")).unwrap()
     pocketenv.update_secret(secret.id, "OTHER", "second").unwrap()
@@ -474,7 +483,8 @@ def test_updated_secrets_and_files_are_opened_by_the_platform(box: Sandbox) -> N
     assert (box | exec("test -e /workspace/a")).unwrap().exit_code == 1
 
 
-def test_what_is_in_a_volume_outlives_stops_and_another_path(box: Sandbox) -> None:
+def test_set_volume_keeps_content(box: Sandbox) -> None:
+    """The content of a volume outlives a stop and a new path."""
     (box | set_volume("models", "/srv/models")).unwrap()
     (box | start | exec("echo kept > /srv/models/a")).unwrap()
     moved = (box | set_volume("models", "/srv/other", read_only=True)).unwrap()
@@ -486,7 +496,8 @@ def test_what_is_in_a_volume_outlives_stops_and_another_path(box: Sandbox) -> No
     assert (box | delete_volume("models") | start | exec("test -e /srv/other/a")).unwrap().exit_code == 1
 
 
-def test_set_volume_new_needs_a_path(box: Sandbox, platform: local.Platform) -> None:
+def test_set_volume_new_path(box: Sandbox, platform: local.Platform) -> None:
+    """A new volume needs a path."""
     platform.calls.clear()
     error = (box | set_volume("spare")).failure()
     assert isinstance(error, RecordNotFound)
@@ -498,7 +509,8 @@ def test_set_volume_new_needs_a_path(box: Sandbox, platform: local.Platform) -> 
 # Files
 
 
-def test_a_content_that_cannot_be_sealed_deletes_nothing(box: Sandbox, platform: local.Platform) -> None:
+def test_set_file_not_encrypted(box: Sandbox, platform: local.Platform) -> None:
+    """A content that cannot be encrypted or sent deletes no file."""
     stored = (box | set_file("/workspace/a", "first")).unwrap()
     platform.calls.clear()
     zeros = box | set_file("/workspace/a", "second", config=Config(public_key="00" * 32))
@@ -512,7 +524,8 @@ def test_a_content_that_cannot_be_sealed_deletes_nothing(box: Sandbox, platform:
     assert (box | get_file("/workspace/a")) == Success(stored)
 
 
-def test_a_content_of_75_000_bytes_arrives_whole(box: Sandbox) -> None:
+def test_set_file_large(box: Sandbox) -> None:
+    """A content of 75,000 bytes arrives whole."""
     content = "0123456789abcde\n" * 4687
     assert len(content) == 74_992
     (box | set_file("/workspace/large", content)).unwrap()
@@ -521,7 +534,8 @@ def test_a_content_of_75_000_bytes_arrives_whole(box: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("_no_pause")
-def test_the_second_add_that_fails_is_told_and_the_path_is_free(box: Sandbox, platform: local.Platform) -> None:
+def test_set_file_second_add_fails(box: Sandbox, platform: local.Platform) -> None:
+    """A failure of the second add is returned, and the path is free."""
     (box | set_file("/workspace/a", "first")).unwrap()
     with platform.faults.on("file.addFile", Refuse(500)):
         error = (box | set_file("/workspace/a", "second")).failure()
@@ -533,7 +547,8 @@ def test_the_second_add_that_fails_is_told_and_the_path_is_free(box: Sandbox, pl
 
 
 @pytest.mark.parametrize("path", ["/workspace/with space", "/workspace/é/ß", "relative/path", "/workspace/new\nline"])
-def test_paths_of_all_kinds_are_found_again(box: Sandbox, path: str) -> None:
+def test_set_file_paths(box: Sandbox, path: str) -> None:
+    """Paths of all kinds can be read, changed and deleted."""
     stored = (box | set_file(path, "1")).unwrap()
     assert stored.path == (path if path.startswith("/") else f"/workspace/{path}")
     assert (box | get_file(path)) == Success(stored)
@@ -543,7 +558,8 @@ def test_paths_of_all_kinds_are_found_again(box: Sandbox, path: str) -> None:
 
 
 @pytest.mark.parametrize("spelled", ["notes.txt", "./notes.txt", "/workspace//notes.txt", "/workspace/a/../notes.txt"])
-def test_set_file_path_has_one_spelling(box: Sandbox, spelled: str) -> None:
+def test_set_file_path_spelling(box: Sandbox, spelled: str) -> None:
+    """All spellings of a path are one file."""
     stored = (box | set_file("/workspace/notes.txt", "1\n")).unwrap()
     assert (box | get_file(spelled)) == Success(stored)
     again = (box | set_file(spelled, "2\n")).unwrap()
@@ -553,7 +569,8 @@ def test_set_file_path_has_one_spelling(box: Sandbox, spelled: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/workspace/", "a/..", ".", "//"])
-def test_set_file_path_of_a_directory_is_refused(box: Sandbox, path: str, platform: local.Platform) -> None:
+def test_set_file_directory(box: Sandbox, path: str, platform: local.Platform) -> None:
+    """The path of a directory is refused before a request is sent."""
     platform.calls.clear()
     for refused in (box | set_file(path, "1"), pocketenv.add_file(box.id, path, "1")):
         assert refused.failure() == InvalidInput("path", "is a directory: start writes a file there")
@@ -563,9 +580,8 @@ def test_set_file_path_of_a_directory_is_refused(box: Sandbox, path: str, platfo
 @pytest.mark.parametrize(
     ("content", "sealed"), [("a\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("\n", ""), ("", ""), ("a\r\n", "a\r")]
 )
-def test_set_file_leaves_out_the_newline_that_the_platform_adds(
-    box: Sandbox, content: str, sealed: str, platform: local.Platform
-) -> None:
+def test_set_file_last_newline(box: Sandbox, content: str, sealed: str, platform: local.Platform) -> None:
+    """The last newline is not sent: the platform adds it."""
     recorder = Recorder(platform)
     with Server(recorder) as server, using(Config(api_url=server.url)):
         (box | set_file("/workspace/a", content)).unwrap()
@@ -575,7 +591,8 @@ def test_set_file_leaves_out_the_newline_that_the_platform_adds(
     assert [vault.open(text) for text in sent] == [sealed, sealed]
 
 
-def test_set_file_by_many_threads_sets_it_each_time(box: Sandbox) -> None:
+def test_set_file_many_threads(box: Sandbox) -> None:
+    """Each set of many threads is a Success."""
     with ThreadPoolExecutor(16) as pool:
         work = [pool.submit(copy_context().run, set_file, box, "/workspace/a", f"{n}\n") for n in range(48)]
         stored = [each.result() for each in work]
@@ -592,7 +609,8 @@ print([result for result in failed if "Failure" in repr(result)] or "all")
 """
 
 
-def test_set_file_by_many_processes_sets_it_each_time(box: Sandbox, platform: local.Platform) -> None:
+def test_set_file_many_processes(box: Sandbox, platform: local.Platform) -> None:
+    """Each set of many processes is a Success."""
     command = [sys.executable, "-c", SETS, box.id]
     running = [subprocess.Popen(command, env=platform.environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [each.communicate(timeout=120)[0] for each in running] == ["all\n"] * 3
@@ -605,9 +623,10 @@ def test_set_file_by_many_processes_sets_it_each_time(box: Sandbox, platform: lo
     ids=repr,
 )
 @pytest.mark.usefixtures("_no_pause")
-def test_set_file_failure_after_the_delete_says_so(
+def test_set_file_fails_after_delete(
     box: Sandbox, fault: Fault, kind: type[PocketenvError], platform: local.Platform
 ) -> None:
+    """A failure after the delete says that the old file is gone."""
     (box | set_file("/workspace/a", "first\n")).unwrap()
     # The first add meets the old file.
     with platform.faults.on("file.addFile", Refuse(500), times=1), platform.faults.on("file.addFile", fault):
@@ -619,7 +638,8 @@ def test_set_file_failure_after_the_delete_says_so(
 
 
 @pytest.mark.parametrize("fault", [Refuse(500), Refuse(503), Drop(), Drop(after_work=True)], ids=repr)
-def test_set_file_that_fails_once_after_the_delete_is_set(box: Sandbox, fault: Fault, platform: local.Platform) -> None:
+def test_set_file_retries_after_delete(box: Sandbox, fault: Fault, platform: local.Platform) -> None:
+    """One failure after the delete is retried."""
     old = (box | set_file("/workspace/a", "first\n")).unwrap()
     with platform.faults.on("file.addFile", Refuse(500), times=1), platform.faults.on("file.addFile", fault, times=1):
         stored = (box | set_file("/workspace/a", "second\n", config=Config(retries=0))).unwrap()
@@ -644,7 +664,8 @@ def on(provider: str) -> Sandbox:
         ("runloop", "/workspace/a", "$HOME\n"),
     ],
 )
-def test_set_file_that_no_start_could_write_is_not_supported(provider: str, path: str, content: str) -> None:
+def test_set_file_not_supported(provider: str, path: str, content: str) -> None:
+    """A file that the provider's start cannot write is not supported."""
     error = (on(provider) | set_file(path, content)).failure()
     assert isinstance(error, NotSupported)
     assert (error.operation, error.provider) == ("set_file", provider)
@@ -652,7 +673,8 @@ def test_set_file_that_no_start_could_write_is_not_supported(provider: str, path
 
 
 @pytest.mark.parametrize("provider", ["daytona", "sprites", "modal", "hopx", "runloop"])
-def test_set_file_of_plain_text_is_sent_on_other_providers(provider: str) -> None:
+def test_set_file_other_providers(provider: str) -> None:
+    """Plain lines are sent to other providers too."""
     listed = b'{"files": [{"id": "1", "path": "/workspace/a"}], "total": 1}'
     with Server(servers.in_turn(reply(b""), reply(listed))) as server:
         stored = (on(provider) | set_file("a", "STAGE=test\nX=1\n", config=client(server.url))).unwrap()
@@ -677,7 +699,8 @@ LACKING: dict[str, tuple[Step[Sandbox, Any], frozenset[str]]] = {
 
 
 @pytest.mark.parametrize(("step", "able"), LACKING.values(), ids=LACKING)
-def test_what_a_provider_lacks_is_named_and_nothing_is_sent(step: Step[Sandbox, Any], able: frozenset[str]) -> None:
+def test_step_not_supported(step: Step[Sandbox, Any], able: frozenset[str]) -> None:
+    """A step that the provider lacks is refused before a request is sent."""
     name = repr(step).partition("(")[0]
     with Server(servers.always(reply(b"{}"))) as server, using(client(server.url)):
         for provider in NINE:
@@ -701,7 +724,8 @@ NO_NAMES = ["A=B", "1A", "A-B", "discovery.type", "É", "A B", "A\n", "", "UID",
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_a_name_that_no_command_would_see_is_refused(box: Sandbox, name: str, platform: local.Platform) -> None:
+def test_set_variable_invalid_name(box: Sandbox, name: str, platform: local.Platform) -> None:
+    """A name that no command would see is refused."""
     platform.calls.clear()
     for refused in (
         box | set_variable(name, "1"),
@@ -718,7 +742,8 @@ def test_a_name_that_no_command_would_see_is_refused(box: Sandbox, name: str, pl
 
 
 @pytest.mark.parametrize("name", ["A", "_A", "a_1", "PATH_", "UID2"])
-def test_a_name_that_commands_see_is_set(box: Sandbox, name: str) -> None:
+def test_set_variable_valid_name(box: Sandbox, name: str) -> None:
+    """A name that commands can see is accepted."""
     (box | set_variable(name, "one")).unwrap()
     (box | set_secret(f"{name}S", "two")).unwrap()
     assert (box | start | exec(f"printenv {name} {name}S")).unwrap().stdout == "one\ntwo\n"
@@ -732,7 +757,8 @@ def volumes(*shown: tuple[str, str, str | None]) -> bytes:
     return json.dumps({"volumes": listed, "total": len(listed)}).encode()
 
 
-def test_set_volume_at_its_own_path_changes_nothing(box: Sandbox, platform: local.Platform) -> None:
+def test_set_volume_same_path(box: Sandbox, platform: local.Platform) -> None:
+    """The same path changes nothing."""
     stored = (box | set_volume("models", "/models")).unwrap()
     platform.calls.clear()
     for again in (set_volume("models", "/models"), set_volume("models", "//models/"), set_volume("models")):
@@ -740,7 +766,8 @@ def test_set_volume_at_its_own_path_changes_nothing(box: Sandbox, platform: loca
     assert methods(platform) == [("volume.getVolumes", 200)] * 3
 
 
-def test_set_volume_path_of_another_is_taken(box: Sandbox, platform: local.Platform) -> None:
+def test_set_volume_path_taken(box: Sandbox, platform: local.Platform) -> None:
+    """The path of another volume is taken."""
     first = (box | set_volume("models", "/models")).unwrap()
     second = (box | set_volume("data", "/data")).unwrap()
     platform.calls.clear()
@@ -752,7 +779,8 @@ def test_set_volume_path_of_another_is_taken(box: Sandbox, platform: local.Platf
     assert sorted((box | sandbox.list_volumes).unwrap(), key=lambda each: each.path or "") == [second, first]
 
 
-def test_set_volume_path_that_another_program_takes_is_taken() -> None:
+def test_set_volume_path_race() -> None:
+    """A path that another program takes during the set is taken."""
     refused = reply(b'{"error": "InternalServerError", "message": "Internal Server Error"}', 500)
     theirs = reply(volumes(("1", "theirs", "/models")))
     with Server(servers.in_turn(reply(volumes()), refused, theirs)) as server:
@@ -760,7 +788,8 @@ def test_set_volume_path_that_another_program_takes_is_taken() -> None:
     assert isinstance(error, PathTaken)
 
 
-def test_set_volume_name_of_several_moves_none() -> None:
+def test_set_volume_same_names() -> None:
+    """A name of several volumes moves none of them."""
     listed = reply(volumes(("1", "models", "/a"), ("2", "models", "/b")))
     with Server(servers.always(listed)) as server:
         error = (BOX | set_volume("models", "/c", config=client(server.url))).failure()
@@ -771,7 +800,8 @@ def test_set_volume_name_of_several_moves_none() -> None:
         assert set(server.verbs) == {"GET"}
 
 
-def test_set_volume_path_that_is_relative_is_refused(box: Sandbox, platform: local.Platform) -> None:
+def test_set_volume_relative_path(box: Sandbox, platform: local.Platform) -> None:
+    """A relative path is refused before a request is sent."""
     platform.calls.clear()
     assert (box | set_volume("models", "models")).failure() == InvalidInput(
         "path", "is not absolute: it must start with /"
@@ -779,7 +809,8 @@ def test_set_volume_path_that_is_relative_is_refused(box: Sandbox, platform: loc
     assert not platform.calls
 
 
-def test_set_volume_by_many_threads_makes_one(box: Sandbox) -> None:
+def test_set_volume_many_threads(box: Sandbox) -> None:
+    """Many threads create one volume."""
     with ThreadPoolExecutor(8) as pool:
         work = [pool.submit(copy_context().run, set_volume, box, "models", f"/srv/{n}") for n in range(8)]
         made = {each.result().unwrap().id for each in work}
@@ -791,7 +822,8 @@ def test_set_volume_by_many_threads_makes_one(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("step", [set_secret("KEY", "top-secret"), set_file("/workspace/a", "top-secret")], ids=repr)
-def test_a_secret_and_a_content_are_in_no_repr_pickle_or_error(step: Step[Sandbox, Any]) -> None:
+def test_set_secret_hidden(step: Step[Sandbox, Any]) -> None:
+    """A secret or a content is in no repr, pickle or error."""
     assert "top-secret" not in repr(step)
     assert "***" in repr(step)
     with pytest.raises(pickle.PicklingError) as refused:
@@ -805,7 +837,8 @@ def test_a_secret_and_a_content_are_in_no_repr_pickle_or_error(step: Step[Sandbo
         assert [b"top-secret" in request.body for request in server.seen] == [False]
 
 
-def test_a_variable_is_shown_and_pickled() -> None:
+def test_set_variable_pickles() -> None:
+    """A variable is in the repr, and can be pickled."""
     step = set_variable("STAGE", "test")
     assert repr(step) == "set_variable('STAGE', 'test')"
     assert pickle.loads(pickle.dumps(step)) == step

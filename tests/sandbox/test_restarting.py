@@ -79,6 +79,7 @@ def test_restart_each_provider(any_box: Sandbox, login: local.Platform, here: Pa
 
 
 def test_restart_large(box: Sandbox, login: local.Platform, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large directory goes through storage."""
     monkeypatch.setattr(departure, "SMALL", 1000)
     monkeypatch.setattr(delivery, "SMALL", 1000)
     content = os.urandom(40_000).hex()
@@ -91,6 +92,7 @@ def test_restart_large(box: Sandbox, login: local.Platform, here: Path, monkeypa
 
 
 def test_restart_file(box: Sandbox) -> None:
+    """A single file is kept with its mode."""
     (box | write_file("one/file", "text", mode=0o600) | write_file("two", "gone")).unwrap()
     again = (box | restart(keep="one/file")).unwrap()
     assert output(again, "cat one/file; stat -c %a one/file; ls") == "text600\none\n"
@@ -119,7 +121,7 @@ def test_restart_refuses(box: Sandbox, here: Path) -> None:
     ],
     ids=repr,
 )
-def test_restart_names_the_archive(method: str, fault: Fault, box: Sandbox, login: local.Platform, here: Path) -> None:
+def test_restart_names_archive(method: str, fault: Fault, box: Sandbox, login: local.Platform, here: Path) -> None:
     """After the stop a Failure says where the content is, and it is whole."""
     output(box, MAKE)
     no_retries = Config(
@@ -183,6 +185,7 @@ def test_restart_cut_archive(size: int, tmp_path: Path) -> None:
 
 
 def test_restart_explained() -> None:
+    """An explanation has the copy before the stop."""
     requests = explain(restart(keep="/workspace")).requests
     assert [request.path.partition("?")[0].rpartition(".")[2] for request in requests][:2] == ["exec", "exec"]
     stops = [number for number, request in enumerate(requests) if "stopSandbox" in request.path]

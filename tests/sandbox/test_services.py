@@ -57,7 +57,7 @@ EACH_CHANGE = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 
 
 @pytest.mark.parametrize("provider", ["daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop"])
-def test_set_service_advice_works_there(provider: str) -> None:
+def test_set_service_advice(provider: str) -> None:
     """The advice names no operation that the provider does not support either."""
     box = msgspec.structs.replace(BOX, provider=provider)
     advice = str(set_service(box, "web", "sleep 9").failure())
@@ -94,7 +94,8 @@ def called(platform: local.Platform) -> list[str]:
     return [name.rpartition(".")[2] for name, _ in platform.calls]
 
 
-def test_a_web_server_answers_on_its_port_from_when_it_is_set_until_it_is_deleted(box: Sandbox) -> None:
+def test_set_service_web_server(box: Sandbox) -> None:
+    """A web server answers on its port until it is deleted."""
     port = servers.free_port()
     url = f"http://127.0.0.1:{port}/"
     (box | exec("echo hello from the box > index.html")).unwrap()
@@ -118,7 +119,8 @@ def fetched(url: str) -> bytes | None:
         return None
 
 
-def test_stopping_and_restarting_end_the_process_and_starting_makes_a_new_one(box: Sandbox) -> None:
+def test_service_process(box: Sandbox) -> None:
+    """Stop and restart end the process, start creates a new one."""
     (box | set_service("clock", WAITS)).unwrap()
     assert eventually(lambda: len(pids(box)) == 1)
     (first,) = pids(box)
@@ -136,7 +138,8 @@ def test_stopping_and_restarting_end_the_process_and_starting_makes_a_new_one(bo
     assert runs(box, pids(box)[-1])
 
 
-def test_setting_an_existing_name_describes_it_anew_and_leaves_its_process_alone(box: Sandbox) -> None:
+def test_set_service_existing_name(box: Sandbox) -> None:
+    """A set of an existing name changes the record and keeps the process."""
     old = (box | set_service("clock", WAITS, description="old", ports=[8080])).unwrap()
     assert eventually(lambda: len(pids(box)) == 1)
     new = (box | set_service("clock", "echo new > told; exec sleep 1000")).unwrap()
@@ -150,7 +153,8 @@ def test_setting_an_existing_name_describes_it_anew_and_leaves_its_process_alone
     assert len(pids(box)) == 1
 
 
-def test_a_description_and_ports_are_taken_away_by_empty_ones(box: Sandbox) -> None:
+def test_set_service_empty_values(box: Sandbox) -> None:
+    """Empty values remove the description and the ports."""
     (box | set_service("clock", "sleep 1000", description="old", ports=[8080, 8081])).unwrap()
     assert not (box | set_service("clock", "sleep 1000", description="")).unwrap().description
     assert len((box | list_ports).unwrap()) == 2
@@ -160,7 +164,8 @@ def test_a_description_and_ports_are_taken_away_by_empty_ones(box: Sandbox) -> N
     assert (box | list_ports) == Success([])
 
 
-def test_setting_takes_two_requests_and_four_for_a_name_that_is_there(box: Sandbox, platform: local.Platform) -> None:
+def test_set_service_requests(box: Sandbox, platform: local.Platform) -> None:
+    """A set takes two requests, and four for an existing name."""
     step = set_service("clock", "sleep 1000")
     platform.calls.clear()
     step(box).unwrap()
@@ -170,13 +175,15 @@ def test_setting_takes_two_requests_and_four_for_a_name_that_is_there(box: Sandb
     assert called(platform) == ["addService", "getServices", "updateService", "getServices"]
 
 
-def test_set_service_port_that_is_exposed_is_listed_once(box: Sandbox) -> None:
+def test_set_service_exposed_port(box: Sandbox) -> None:
+    """A port that is exposed already is listed once."""
     (box | expose(8080)).unwrap()
     (box | set_service("web", "sleep 1000", ports=[8080])).unwrap()
     assert [shown.port for shown in (box | list_ports).unwrap()] == [8080]
 
 
-def test_ports_of_the_container_are_refused_before_sending(box: Sandbox, platform: local.Platform) -> None:
+def test_set_service_container_ports(box: Sandbox, platform: local.Platform) -> None:
+    """Ports of the container are refused before a request is sent."""
     platform.calls.clear()
     refused = [box | set_service("web", "true", ports=[8080, 3000]), box | expose(3000), box | expose(1024)]
     by_id = [
@@ -189,13 +196,15 @@ def test_ports_of_the_container_are_refused_before_sending(box: Sandbox, platfor
     assert called(platform) == []
 
 
-def test_expose_a_second_port_has_no_url(box: Sandbox) -> None:
+def test_expose_second_port(box: Sandbox) -> None:
+    """A second port has no URL."""
     urls = [(box | expose(port)).unwrap() for port in (8080, 8081)]
     assert [url is None for url in urls] == [False, True]
     assert [shown.preview_url for shown in (box | list_ports).unwrap()] == urls
 
 
-def test_expose_port_3000_of_another_provider_is_sent() -> None:
+def test_expose_other_provider() -> None:
+    """Another provider may expose port 3000."""
     with Server(servers.always(reply(b"{}"))) as server:
         other = Sandbox(id="3f2a", name="other", provider="daytona")
         assert (other | expose(3000, config=client(server.url))) == Success(None)
@@ -203,12 +212,13 @@ def test_expose_port_3000_of_another_provider_is_sent() -> None:
 
 
 @EACH_CHANGE
-def test_a_service_that_is_not_there_is_not_found_and_nothing_is_changed(
+def test_service_not_found(
     box: Sandbox,
     other: Sandbox,
     platform: local.Platform,
     change: Callable[[str], Step[Sandbox, Service] | Step[Sandbox, Sandbox]],
 ) -> None:
+    """A missing service is RecordNotFound, and nothing is changed."""
     theirs = (other | set_service("clock", "sleep 1000")).unwrap()
     for wanted in ("clock", theirs.id, "no such service"):
         platform.calls.clear()
@@ -220,7 +230,8 @@ def test_a_service_that_is_not_there_is_not_found_and_nothing_is_changed(
     assert (other | list_services) == Success([theirs])
 
 
-def test_an_id_wins_over_a_name_that_looks_like_it(box: Sandbox) -> None:
+def test_service_id_before_name(box: Sandbox) -> None:
+    """An id wins over an equal name."""
     clock = (box | set_service("clock", "sleep 1000")).unwrap()
     liar = (box | set_service(clock.id, "sleep 2000")).unwrap()
     assert (liar.name, liar.command) == (clock.id, "sleep 2000")
@@ -230,7 +241,8 @@ def test_an_id_wins_over_a_name_that_looks_like_it(box: Sandbox) -> None:
     assert (box | set_service(clock.id, "sleep 3000")).unwrap().id == liar.id
 
 
-def test_a_service_of_a_stopped_sandbox_is_kept_and_runs_from_the_next_start_on(box: Sandbox) -> None:
+def test_set_service_stopped_sandbox(box: Sandbox) -> None:
+    """A service of a stopped sandbox runs from its next start on."""
     (box | stop).unwrap()
     assert (box | set_service("clock", "sleep 1000")).unwrap().status is Status.STOPPED
     for change in (start_service("clock"), restart_service("clock")):
@@ -241,7 +253,8 @@ def test_a_service_of_a_stopped_sandbox_is_kept_and_runs_from_the_next_start_on(
     assert (box | get_service("clock")).unwrap().status is Status.RUNNING
 
 
-def test_the_functions_that_take_ids_do_the_same(box: Sandbox) -> None:
+def test_services_by_id(box: Sandbox) -> None:
+    """The functions that take ids do the same."""
     assert pocketenv.add_service(box.id, "clock", WAITS, description="d", ports=[8080]) == Success(None)
     (clock,) = pocketenv.list_services(box.id).unwrap()
     assert (clock.name, clock.command, clock.description) == ("clock", WAITS, "d")
@@ -262,7 +275,8 @@ def test_the_functions_that_take_ids_do_the_same(box: Sandbox) -> None:
     )
 
 
-def test_nobody_else_sees_or_changes_a_service(box: Sandbox, platform: local.Platform) -> None:
+def test_service_other_user(box: Sandbox, platform: local.Platform) -> None:
+    """Another user neither sees nor changes a service."""
     clock = (box | set_service("clock", "sleep 1000")).unwrap()
     somebody = Config(token=platform.new_user("somebody-else.test"))
     # An empty list, as for a sandbox that is not there.
@@ -279,7 +293,8 @@ def test_nobody_else_sees_or_changes_a_service(box: Sandbox, platform: local.Pla
     assert (box | list_services) == Success([clock])
 
 
-def test_wrong_values_are_failures_and_send_nothing(box: Sandbox, platform: local.Platform) -> None:
+def test_service_invalid_values(box: Sandbox, platform: local.Platform) -> None:
+    """Invalid values are refused before a request is sent."""
     platform.calls.clear()
     for wrong, field in (
         (set_service("", "true"), "name"),
@@ -296,7 +311,8 @@ def test_wrong_values_are_failures_and_send_nothing(box: Sandbox, platform: loca
         set_service("web", "true", ports=["8080"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def test_a_lost_answer_is_told_and_nothing_is_added_twice(box: Sandbox, platform: local.Platform) -> None:
+def test_set_service_lost_answer(box: Sandbox, platform: local.Platform) -> None:
+    """A lost answer is a Failure, and the add is not retried."""
     platform.faults.add("service.addService", Drop(after_work=True))
     error = (box | set_service("clock", "sleep 1000")).failure()
     assert isinstance(error, TransportError)
@@ -304,7 +320,8 @@ def test_a_lost_answer_is_told_and_nothing_is_added_twice(box: Sandbox, platform
     assert [service.name for service in (box | list_services).unwrap()] == ["clock"]
 
 
-def test_what_goes_wrong_behind_the_add_is_the_failure(box: Sandbox, platform: local.Platform) -> None:
+def test_set_service_fails_after_add(box: Sandbox, platform: local.Platform) -> None:
+    """A failure after the add is returned."""
     platform.faults.add("service.getServices", Garbage())
     assert isinstance((box | set_service("clock", "sleep 1000")).failure(), DecodeError)
     (box | set_service("other", "sleep 1000")).unwrap()
@@ -318,6 +335,7 @@ def test_what_goes_wrong_behind_the_add_is_the_failure(box: Sandbox, platform: l
 @pytest.mark.parametrize(
     "answer", [b"{}", b"[]", b'{"services": null}', b'{"services": [{"id": "1", "name": "web"}]}', b""]
 )
-def test_an_answer_that_is_no_list_of_services_is_not_understood(answer: bytes) -> None:
+def test_list_services_unreadable_answer(answer: bytes) -> None:
+    """An answer that is no list of services is a DecodeError."""
     with Server(servers.always(reply(answer))) as server:
         assert isinstance((BOX | list_services(config=client(server.url))).failure(), DecodeError)

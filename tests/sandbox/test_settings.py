@@ -82,7 +82,8 @@ def called(platform: local.Platform) -> list[str]:
 # Names
 
 
-def test_a_sandbox_that_is_renamed_has_the_name_and_keeps_its_id(box: Sandbox, platform: local.Platform) -> None:
+def test_rename_keeps_id(box: Sandbox, platform: local.Platform) -> None:
+    """A renamed sandbox has the new name and keeps its id."""
     name = fresh("renamed")
     platform.calls.clear()
     renamed = (box | rename(name)).unwrap()
@@ -92,7 +93,8 @@ def test_a_sandbox_that_is_renamed_has_the_name_and_keeps_its_id(box: Sandbox, p
     assert get_sandbox(box.name) == Success(None)
 
 
-def test_a_new_name_leaves_all_else_as_it_was(box: Sandbox) -> None:
+def test_rename_keeps_settings(box: Sandbox) -> None:
+    """A new name changes no other setting."""
     said = update_settings(description="about it", topics=["one", "two"], repo="https://example.com/repo.git")
     before = (box | said).unwrap()
     after = (box | rename(fresh("renamed"))).unwrap()
@@ -103,7 +105,8 @@ def test_a_new_name_leaves_all_else_as_it_was(box: Sandbox) -> None:
     )
 
 
-def test_the_name_of_another_sandbox_is_taken_whoever_has_it(box: Sandbox, other: Sandbox, somebody: Config) -> None:
+def test_rename_name_taken(box: Sandbox, other: Sandbox, somebody: Config) -> None:
+    """The name of another sandbox is taken, also that of another user."""
     theirs = create(fresh("theirs"), config=somebody).unwrap()
     for name in (other.name, theirs.name):
         for change in (rename(name), update_settings(name=name, description="d")):
@@ -114,11 +117,13 @@ def test_the_name_of_another_sandbox_is_taken_whoever_has_it(box: Sandbox, other
     assert get_sandbox(box.id).map(lambda seen: seen and (seen.name, seen.description)) == Success((box.name, None))
 
 
-def test_a_sandbox_may_be_given_the_name_that_it_has(box: Sandbox) -> None:
+def test_rename_same_name(box: Sandbox) -> None:
+    """A sandbox may be renamed to its own name."""
     assert (box | rename(box.name)).unwrap().name == box.name
 
 
-def test_a_server_error_without_somebody_of_the_name_stays_one(box: Sandbox, platform: local.Platform) -> None:
+def test_rename_500_free_name(box: Sandbox, platform: local.Platform) -> None:
+    """A 500 for a free name stays a ServerError."""
     platform.faults.add("sandbox.putPreferences", Refuse(500))
     error = (box | rename(fresh("free"))).failure()
     assert type(error) is ServerError
@@ -127,9 +132,8 @@ def test_a_server_error_without_somebody_of_the_name_stays_one(box: Sandbox, pla
     assert type(error) is ServerError
 
 
-def test_an_id_that_is_asked_for_as_a_name_is_nobodys_name(
-    box: Sandbox, other: Sandbox, platform: local.Platform
-) -> None:
+def test_rename_to_id(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+    """The id or the URI of a sandbox is no name."""
     platform.faults.add("sandbox.putPreferences", Refuse(500))
     # A name like this one is refused before anything is sent: its at-URI is no name either.
     for name in (other.id, other.uri or ""):
@@ -138,15 +142,15 @@ def test_an_id_that_is_asked_for_as_a_name_is_nobodys_name(
     assert type((box | rename(fresh("free"))).failure()) is ServerError
 
 
-def test_a_look_that_fails_leaves_the_server_error(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+def test_put_preferences_look_fails(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+    """A ServerError stays if the look at the name fails."""
     platform.faults.add("sandbox.getSandbox", Html())
     assert type(pocketenv.put_preferences(box.id, name=other.name).failure()) is ServerError
 
 
 @pytest.mark.parametrize("fault", [Html(), Refuse(500), Garbage(), Garbage(body=b"{}")])
-def test_nothing_is_changed_where_nobody_knows_what_was_said_before(
-    box: Sandbox, platform: local.Platform, fault: Fault
-) -> None:
+def test_rename_unknown_settings(box: Sandbox, platform: local.Platform, fault: Fault) -> None:
+    """Nothing is changed if the old settings cannot be read."""
     platform.faults.add("sandbox.getSandbox", fault)
     platform.calls.clear()
     assert isinstance(box | rename(fresh("unknown"), config=Config(retries=0)), Failure)
@@ -154,14 +158,16 @@ def test_nothing_is_changed_where_nobody_knows_what_was_said_before(
     assert get_sandbox(box.id).map(lambda seen: seen and seen.name) == Success(box.name)
 
 
-def test_only_a_500_is_looked_into(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+def test_rename_502(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+    """Only after a 500 the name is looked up."""
     platform.faults.add("sandbox.putPreferences", Refuse(502))
     platform.calls.clear()
     assert type((box | rename(other.name)).failure()) is ServerError
     assert called(platform) == ["getSandbox", "putPreferences"]
 
 
-def test_what_is_sent_once_and_lost_may_have_happened(box: Sandbox, platform: local.Platform) -> None:
+def test_rename_lost_answer(box: Sandbox, platform: local.Platform) -> None:
+    """A lost answer is a Failure, and the change may have happened."""
     name = fresh("lost")
     platform.faults.add("sandbox.putPreferences", Drop(after_work=True))
     platform.calls.clear()
@@ -175,7 +181,8 @@ def test_what_is_sent_once_and_lost_may_have_happened(box: Sandbox, platform: lo
 # Settings
 
 
-def test_settings_change_what_is_given_and_nothing_else(box: Sandbox) -> None:
+def test_update_settings_some(box: Sandbox) -> None:
+    """Only the passed settings are changed."""
     first = (box | update_settings(description="one", topics=["a", "é" * 25])).unwrap()
     assert (first.name, first.description, first.topics) == (box.name, "one", ("a", "é" * 25))
     second = (box | update_settings(topics=("b",), repo="https://example.com/x.git")).unwrap()
@@ -184,7 +191,8 @@ def test_settings_change_what_is_given_and_nothing_else(box: Sandbox) -> None:
     assert (third.description, third.topics, third.repo) == ("three", ("b",), "https://example.com/x.git")
 
 
-def test_empty_values_take_away_what_was_said(box: Sandbox) -> None:
+def test_update_settings_empty_values(box: Sandbox) -> None:
+    """Empty values remove settings."""
     (box | update_settings(description="one", topics=["a"], repo="https://example.com/x.git")).unwrap()
     assert (box | update_settings(description="")).unwrap().description is None
     assert (box | update_settings(topics=[])).unwrap().topics is None
@@ -202,9 +210,8 @@ def between(request: pytest.FixtureRequest, platform: local.Platform) -> Iterato
 
 
 @pytest.mark.parametrize("field", ["description", "topics", "repo"])
-def test_what_is_not_changed_stays_whether_or_not_the_platform_would_keep_it(
-    box: Sandbox, between: Recorder, field: str
-) -> None:
+def test_update_settings_keeps_others(box: Sandbox, between: Recorder, field: str) -> None:
+    """Other settings are kept, also on a platform that forgets them."""
     said: dict[str, Any] = {"description": "one", "topics": ("a", "b"), "repo": "https://example.com/x.git"}
     # By another client, so that the record in hand does not have it.
     assert pocketenv.put_preferences(box.id, **said) == Success(None)
@@ -223,25 +230,29 @@ def test_what_is_not_changed_stays_whether_or_not_the_platform_would_keep_it(
     assert between.exchanges
 
 
-def test_a_name_that_is_not_changed_is_not_sent(box: Sandbox, between: Recorder) -> None:
+def test_update_settings_same_name(box: Sandbox, between: Recorder) -> None:
+    """A name that does not change is not sent."""
     assert (box | update_settings(description="one")).unwrap().name == box.name
     (put,) = [exchange for exchange in between.exchanges if exchange.method == "putPreferences"]
     assert "name" not in json.loads(put.request.body)["preferences"][0]
 
 
-def test_what_is_said_whole_needs_one_look(box: Sandbox, platform: local.Platform) -> None:
+def test_update_settings_all(box: Sandbox, platform: local.Platform) -> None:
+    """All settings together need no look before."""
     platform.calls.clear()
     (box | update_settings(description="one", topics=["a"], repo="")).unwrap()
     assert called(platform) == ["putPreferences", "getSandbox"]
 
 
-def test_a_topic_that_the_platform_finds_too_long_is_its_400(box: Sandbox) -> None:
+def test_update_settings_long_topic(box: Sandbox) -> None:
+    """A topic that is too long for the platform is its 400."""
     error = (box | update_settings(topics=["é" * 26])).failure()
     assert isinstance(error, ApiError)
     assert error.status == 400
 
 
-def test_wrong_values_are_failures_and_send_nothing(box: Sandbox, platform: local.Platform) -> None:
+def test_settings_invalid_values(box: Sandbox, platform: local.Platform) -> None:
+    """Invalid values are refused before a request is sent."""
     platform.calls.clear()
     for wrong, field in (
         (rename(""), "new_name"),
@@ -260,7 +271,8 @@ def test_wrong_values_are_failures_and_send_nothing(box: Sandbox, platform: loca
         update_settings(topics="a")
 
 
-def test_a_sandbox_that_is_gone_or_somebody_elses_is_not_found(box: Sandbox, other: Sandbox, somebody: Config) -> None:
+def test_settings_not_found(box: Sandbox, other: Sandbox, somebody: Config) -> None:
+    """A deleted sandbox or that of another user is not found."""
     (other | delete).unwrap()
     for change in (rename(fresh("gone")), update_settings(description="d")):
         assert isinstance((other | change).failure(), SandboxNotFound)
@@ -276,9 +288,8 @@ def test_a_sandbox_that_is_gone_or_somebody_elses_is_not_found(box: Sandbox, oth
     assert get_sandbox(box.id).map(lambda seen: seen and (seen.name, seen.description)) == Success((box.name, None))
 
 
-def test_a_sandbox_that_is_called_as_the_one_that_is_gone_is_not_taken_for_it(
-    box: Sandbox, other: Sandbox, platform: local.Platform
-) -> None:
+def test_update_settings_id_as_name(box: Sandbox, other: Sandbox, platform: local.Platform) -> None:
+    """A sandbox whose name is the id of a deleted one is not changed."""
     (other | delete).unwrap()
     # This library refuses such a name, and other clients do not.
     with Wire(platform, platform.token) as wire:
@@ -289,7 +300,8 @@ def test_a_sandbox_that_is_called_as_the_one_that_is_gone_is_not_taken_for_it(
     assert "gone" in str(error)
 
 
-def test_preferences_are_asked_for_by_id_and_by_name(box: Sandbox) -> None:
+def test_get_preferences_id_or_name(box: Sandbox) -> None:
+    """Preferences are found by id, by name and by URI."""
     for known in (box.id, box.name, box.uri):
         assert known
         assert pocketenv.get_preferences(known) == Success(Preferences(name=box.name))
@@ -303,12 +315,14 @@ def test_preferences_are_asked_for_by_id_and_by_name(box: Sandbox) -> None:
         (f'[{{"$type": "{DETAILS}", "name": "n", "description": null, "new": 1}}]', Preferences(name="n")),
     ],
 )  # fmt: skip
-def test_preferences_are_read_from_among_other_kinds(answer: str, found: Preferences) -> None:
+def test_get_preferences_other_kinds(answer: str, found: Preferences) -> None:
+    """Preferences of other kinds are skipped."""
     with Server(servers.always(reply(answer.encode()))) as server:
         assert (BOX | get_preferences(config=client(server.url))) == Success(found)
 
 
-def test_get_preferences_the_list_leaves_out_are_the_sandboxs() -> None:
+def test_get_preferences_not_listed() -> None:
+    """Preferences that the list does not have are read from the sandbox."""
     listed = reply(b'[{"$type": "io.pocketenv.sandbox.defs#sandboxProviderPref", "name": "cloudflare"}]')
     view = VIEW.replace(b'"status"', b'"description": "d", "topics": [], "repo": null, "status"')
     with Server(servers.in_turn(listed, reply(view), reply(b"[]"), reply(b"{}"))) as server:
@@ -320,12 +334,14 @@ def test_get_preferences_the_list_leaves_out_are_the_sandboxs() -> None:
 @pytest.mark.parametrize(
     "answer", ["{}", "null", "", "[3]", "[{}]", '[{"$type": 3}]', f'[{{"$type": "{DETAILS}", "name": 3}}]']
 )
-def test_an_answer_that_is_no_list_of_preferences_is_not_understood(answer: str) -> None:
+def test_get_preferences_unreadable_answer(answer: str) -> None:
+    """An answer that is no list of preferences is a DecodeError."""
     with Server(servers.always(reply(answer.encode()))) as server:
         assert isinstance((BOX | get_preferences(config=client(server.url))).failure(), DecodeError)
 
 
-def test_preferences_are_sent_with_their_type_and_only_what_is_given() -> None:
+def test_put_preferences_body() -> None:
+    """Preferences are sent with their type, and only the passed ones."""
     sent: list[Any] = []
 
     def answer(request: Request) -> servers.Reply:
@@ -347,7 +363,8 @@ def test_preferences_are_sent_with_their_type_and_only_what_is_given() -> None:
     ]
 
 
-def test_the_embedded_platform_takes_an_empty_list_of_topics_for_none(box: Sandbox, platform: local.Platform) -> None:
+def test_put_preferences_empty_topics(box: Sandbox, platform: local.Platform) -> None:
+    """The embedded platform stores an empty list of topics as null."""
     (box | update_settings(topics=["a"])).unwrap()
     with Wire(platform, platform.token) as wire:
         body: dict[str, Any] = {"sandboxId": box.id, "preferences": [{"$type": DETAILS, "topics": []}]}
@@ -378,9 +395,8 @@ def ids(each: Iterator[Result[Sandbox, PocketenvError]]) -> list[str]:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20, 59, 60, 61])
-def test_all_sandboxes_of_an_actor_come_in_order_whatever_the_page(
-    owner: tuple[str, Config], platform: local.Platform, limit: int
-) -> None:
+def test_iter_sandboxes_by_actor_limit(owner: tuple[str, Config], platform: local.Platform, limit: int) -> None:
+    """All sandboxes arrive in order, for any size of a page."""
     handle, config = owner
     made = many(platform, config)
     platform.calls.clear()
@@ -388,7 +404,8 @@ def test_all_sandboxes_of_an_actor_come_in_order_whatever_the_page(
     assert called(platform) == ["getActorSandboxes"] * -(-MANY // limit)
 
 
-def test_pages_are_asked_for_when_they_are_needed(owner: tuple[str, Config], platform: local.Platform) -> None:
+def test_iter_sandboxes_by_actor_lazy(owner: tuple[str, Config], platform: local.Platform) -> None:
+    """A page is requested when it is needed."""
     handle, config = owner
     made = many(platform, config, 20)
     platform.calls.clear()
@@ -400,7 +417,8 @@ def test_pages_are_asked_for_when_they_are_needed(owner: tuple[str, Config], pla
     assert len(platform.calls) == 2
 
 
-def test_a_page_that_fails_is_the_last_item(owner: tuple[str, Config], platform: local.Platform) -> None:
+def test_iter_sandboxes_by_actor_fails(owner: tuple[str, Config], platform: local.Platform) -> None:
+    """A page that fails is the last item."""
     handle, config = owner
     many(platform, config, 20)
     each = iter_sandboxes_by_actor(handle, limit=7, config=Config(retries=0))
@@ -410,7 +428,8 @@ def test_a_page_that_fails_is_the_last_item(owner: tuple[str, Config], platform:
     assert isinstance(last.failure(), ServerError)
 
 
-def test_only_those_that_run_are_listed_and_counted(owner: tuple[str, Config], platform: local.Platform) -> None:
+def test_list_sandboxes_by_actor_running(owner: tuple[str, Config], platform: local.Platform) -> None:
+    """With is_running only running sandboxes are listed and counted."""
     handle, config = owner
     made = many(platform, config, 9)
     running = made[::2]
@@ -424,7 +443,8 @@ def test_only_those_that_run_are_listed_and_counted(owner: tuple[str, Config], p
     assert ids(iter_sandboxes_by_actor(handle, limit=2)) == made
 
 
-def test_the_filter_is_sent_as_the_only_boolean_that_the_platform_takes() -> None:
+def test_list_sandboxes_by_actor_filter() -> None:
+    """The filter is sent as true or not at all."""
     with Server(servers.always(reply(b'{"sandboxes": [], "total": 0}'))) as server:
         for is_running in (True, False):
             list_sandboxes_by_actor("a.test", is_running=is_running, config=client(server.url)).unwrap()
@@ -433,13 +453,15 @@ def test_the_filter_is_sent_as_the_only_boolean_that_the_platform_takes() -> Non
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_whole_catalogue_comes_page_by_page() -> None:
+def test_iter_sandboxes_pages() -> None:
+    """The whole catalogue arrives page by page."""
     whole = list_sandboxes(limit=1000).unwrap()
     assert len(whole) == whole.total
     assert ids(iter_sandboxes(limit=1)) == [image.id for image in whole]
 
 
-def test_a_wrong_limit_is_one_failure_and_a_wrong_type_raises_at_once() -> None:
+def test_iter_sandboxes_invalid_limit() -> None:
+    """An invalid limit is one Failure, and a wrong type raises at once."""
     for each, field in (
         (iter_sandboxes(limit=0), "limit"),
         (iter_sandboxes_by_actor("a.test", limit=0), "limit"),
@@ -456,7 +478,8 @@ def test_a_wrong_limit_is_one_failure_and_a_wrong_type_raises_at_once() -> None:
 # The terminal's token
 
 
-def test_a_terminal_token_can_be_read_and_is_not_shown(environment: dict[str, str]) -> None:
+def test_get_terminal_token_hidden(environment: dict[str, str]) -> None:
+    """The token can be read, and is in no repr or pickle."""
     assert environment
     made = get_terminal_token().unwrap()
     assert made.token
@@ -469,12 +492,14 @@ def test_a_terminal_token_can_be_read_and_is_not_shown(environment: dict[str, st
 
 
 @pytest.mark.parametrize("answer", [b"{}", b'{"token": null}', b'{"token": 3}', b'"token"'])
-def test_an_answer_without_a_token_is_not_understood(answer: bytes) -> None:
+def test_get_terminal_token_no_token(answer: bytes) -> None:
+    """An answer without a token is a DecodeError."""
     with Server(servers.always(reply(answer))) as server:
         assert isinstance(get_terminal_token(config=client(server.url)).failure(), DecodeError)
 
 
-def test_a_terminal_token_needs_a_login() -> None:
+def test_get_terminal_token_no_login() -> None:
+    """Without a login no request is sent."""
     with Server(servers.ordinary) as server:
         assert get_terminal_token(config=Config(api_url=server.url)) == Failure(NotLoggedIn())
         assert server.seen == []

@@ -73,7 +73,8 @@ def asked(place: local.Platform) -> Counter[str]:
     return Counter(method.removeprefix("io.pocketenv.") for method, _ in place.calls)
 
 
-def test_many_who_wait_ask_one_question(place: local.Platform) -> None:
+def test_wait_many_threads(place: local.Platform) -> None:
+    """Many threads that wait share a list request."""
     boxes = made(MANY)
     place.calls.clear()
     running = fan_out(wait_until_running, boxes)
@@ -85,7 +86,8 @@ def test_many_who_wait_ask_one_question(place: local.Platform) -> None:
     assert sent.total() < MANY * 2
 
 
-def test_what_they_get_is_the_whole_record(place: local.Platform) -> None:
+def test_wait_whole_record(place: local.Platform) -> None:
+    """Each thread gets the whole record."""
     make = create(provider="daytona", topics=["a", "b"], description="whole")
     running = fan_out(make | start | wait_until_running, [f"whole-{number}" for number in range(6)])
     assert asked(place)[LIST] >= 1
@@ -95,14 +97,16 @@ def test_what_they_get_is_the_whole_record(place: local.Platform) -> None:
 
 
 @pytest.mark.parametrize("count", [1, shared_polling.CROWD - 1])
-def test_a_few_look_for_themselves(place: local.Platform, count: int) -> None:
+def test_wait_few_threads(place: local.Platform, count: int) -> None:
+    """A few threads send their own requests."""
     boxes = made(count)
     place.calls.clear()
     assert partition(fan_out(wait_until_running, boxes))[1] == []
     assert asked(place).keys() == {"sandbox.getSandbox"}
 
 
-def test_who_wants_to_look_more_often_looks_for_himself(place: local.Platform) -> None:
+def test_wait_shorter_interval(place: local.Platform) -> None:
+    """A waiter with a shorter interval sends its own requests."""
     boxes = made(6)
     place.calls.clear()
     assert partition(fan_out(wait_until_running(interval=0.9 * shared_polling.SPACING), boxes))[1] == []
@@ -113,7 +117,8 @@ def test_who_wants_to_look_more_often_looks_for_himself(place: local.Platform) -
     assert asked(place)[LIST] >= 1
 
 
-def test_what_runs_already_waits_for_nobody(place: local.Platform) -> None:
+def test_wait_already_running(place: local.Platform) -> None:
+    """A sandbox that runs already does not wait for the others."""
     boxes = made(6)
     quick = create("quick", provider="cloudflare").unwrap()
     with ThreadPoolExecutor(len(boxes)) as pool:
@@ -124,7 +129,8 @@ def test_what_runs_already_waits_for_nobody(place: local.Platform) -> None:
         assert all(isinstance(other.result(), Success) for other in others)
 
 
-def test_one_that_is_deleted_ends_that_wait_only(place: local.Platform) -> None:
+def test_wait_deleted_sandbox(place: local.Platform) -> None:
+    """A deleted sandbox ends its own wait only."""
     boxes = made(8)
     with ThreadPoolExecutor(len(boxes)) as pool:
         waits = [pool.submit(wait_in, place, box) for box in boxes]
@@ -143,7 +149,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Platform]:
         yield platform
 
 
-def test_sandboxes_of_two_owners_are_not_mixed_up(slow: local.Platform) -> None:
+def test_wait_two_owners(slow: local.Platform) -> None:
+    """Sandboxes of two owners are not mixed up."""
     mine = made(5, "mine")
     other = Config(token=slow.new_user("other.test"))
     with using(other):
@@ -157,7 +164,8 @@ def test_sandboxes_of_two_owners_are_not_mixed_up(slow: local.Platform) -> None:
     assert asked(slow)["sandbox.getSandbox"] < 5 * len(running)
 
 
-def test_a_sandbox_that_the_list_does_not_have_is_looked_at(place: local.Platform) -> None:
+def test_wait_not_listed(place: local.Platform) -> None:
+    """A sandbox that the list does not have gets its own request."""
     mine = made(5, "mine")
     with using(Config(token=place.new_user("other.test"))):
         foreign = create("foreign", provider="daytona").unwrap()
@@ -176,7 +184,8 @@ ALIKE: list[Fault] = [Refuse(503), Garbage(), Html(502), Drop(reset=True), Trunc
 
 
 @pytest.mark.parametrize("fault", [*BROKEN, *(pytest.param(each, marks=pytest.mark.slow) for each in ALIKE)], ids=repr)
-def test_a_list_that_fails_harms_nobody(place: local.Platform, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_list_fails(place: local.Platform, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that fails does no harm to the threads."""
     monkeypatch.setattr(shared_polling, "LONGEST_READ", 0.5)
     boxes = made(8)
     with place.faults.on(LIST, fault) as planned:
@@ -186,7 +195,8 @@ def test_a_list_that_fails_harms_nobody(place: local.Platform, fault: Fault, mon
     assert 1 <= planned.played <= 2
 
 
-def test_after_a_failure_the_list_is_asked_for_again(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_list_after_failure(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure the list is requested again."""
     monkeypatch.setattr(shared_polling, "BROKEN", 0.2)
     boxes = made(8)
     place.faults.add(LIST, Garbage(), times=1)
@@ -196,7 +206,8 @@ def test_after_a_failure_the_list_is_asked_for_again(place: local.Platform, monk
 
 
 @pytest.mark.usefixtures("place")
-def test_one_that_was_gone_before_is_not_found() -> None:
+def test_wait_deleted_before() -> None:
+    """A sandbox that was deleted before is not found."""
     boxes = made(6)
     delete(boxes[0]).unwrap()
     results = fan_out(wait_until_running, boxes)
@@ -204,7 +215,8 @@ def test_one_that_was_gone_before_is_not_found() -> None:
     assert partition(results[1:])[1] == []
 
 
-def test_each_wait_ends_at_its_own_time(place: local.Platform) -> None:
+def test_wait_own_timeouts(place: local.Platform) -> None:
+    """Each wait ends at its own timeout."""
     boxes = made(8)
     timeouts = [0, 0.4, 0.8, 1.2, 60, 60, 60, 60]
     with ThreadPoolExecutor(len(boxes)) as pool:
@@ -214,7 +226,8 @@ def test_each_wait_ends_at_its_own_time(place: local.Platform) -> None:
     assert all(good(result) for result in results[4:])
 
 
-def test_who_asks_and_has_no_time_left_hands_over(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_hands_over(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that has no time left hands the request over."""
     monkeypatch.setattr(shared_polling, "SHORTEST_READ", 0.2)
     boxes = made(8)
     place.calls.clear()
@@ -229,9 +242,8 @@ def test_who_asks_and_has_no_time_left_hands_over(place: local.Platform, monkeyp
     assert asked(place)[LIST] >= 2
 
 
-def test_the_next_pages_are_asked_for_as_long_as_it_pays(
-    place: local.Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wait_next_pages(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further pages are requested as long as that saves requests."""
     monkeypatch.setattr(shared_polling, "PAGE", 2)
     boxes = made(9)
     place.calls.clear()
@@ -244,7 +256,8 @@ def test_the_next_pages_are_asked_for_as_long_as_it_pays(
 
 
 @pytest.mark.usefixtures("place")
-def test_sandboxes_far_behind_in_the_list_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_last_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox on a late page of the list gets its own request."""
     monkeypatch.setattr(shared_polling, "PAGE", 1)
     monkeypatch.setattr(shared_polling, "GROWTH", 1)
     old = made(4, "old")
@@ -252,7 +265,8 @@ def test_sandboxes_far_behind_in_the_list_are_looked_at(monkeypatch: pytest.Monk
     assert [box.unwrap().id for box in fan_out(wait_until_running, old)] == [box.id for box in old]
 
 
-def test_other_settings_are_another_question(place: local.Platform) -> None:
+def test_wait_other_settings(place: local.Platform) -> None:
+    """Threads with different settings share no list request."""
     boxes = made(6)
     with ThreadPoolExecutor(len(boxes)) as pool:
         configs = [Config(api_url=place.url, token=place.token, retries=number % 2) for number in range(len(boxes))]
@@ -264,7 +278,8 @@ def test_other_settings_are_another_question(place: local.Platform) -> None:
     assert LIST not in asked(place)
 
 
-def test_without_a_token_they_wait_together_too(place: local.Platform) -> None:
+def test_wait_without_token(place: local.Platform) -> None:
+    """Threads without a token share a list request too."""
     boxes = made(6)
     nobody = Config(api_url=place.url)
     place.calls.clear()
@@ -274,14 +289,16 @@ def test_without_a_token_they_wait_together_too(place: local.Platform) -> None:
     assert asked(place)[LIST] >= 1
 
 
-def test_what_nobody_owns_is_looked_at(place: local.Platform) -> None:
+def test_wait_no_owner(place: local.Platform) -> None:
+    """A sandbox without an owner gets its own request."""
     boxes = [get_sandbox(place.new_ownerless_sandbox()).unwrap() for _ in range(5)]
     place.calls.clear()
     assert partition(fan_out(wait_until_running, boxes))[1] == []
     assert asked(place) == {"sandbox.getSandbox": 5}
 
 
-def test_nothing_is_kept_of_who_has_waited(place: local.Platform) -> None:
+def test_wait_leaves_no_state(place: local.Platform) -> None:
+    """After the waits no state is left."""
     boxes = made(6)
     fan_out(wait_until_running, boxes)
     fan_out(wait_until_running(timeout=0), boxes)
@@ -293,7 +310,8 @@ def test_nothing_is_kept_of_who_has_waited(place: local.Platform) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # newer Pythons: that is the point here
-def test_a_forked_child_waits_with_nobody_of_its_parent(place: local.Platform) -> None:
+def test_wait_forked_child(place: local.Platform) -> None:
+    """A forked child does not inherit its parent's waits."""
     boxes = made(6)
     with ThreadPoolExecutor(len(boxes)) as pool:
         waits = [pool.submit(wait_in, place, box) for box in boxes]
@@ -305,7 +323,8 @@ def test_a_forked_child_waits_with_nobody_of_its_parent(place: local.Platform) -
         assert all(good(wait.result()) for wait in waits)
 
 
-def test_the_limit_of_the_platform_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads wait for the platform's limit of requests."""
     from pocketenv_fp.local import limits
 
     monkeypatch.setattr(limits, "WINDOW_SECONDS", 2)

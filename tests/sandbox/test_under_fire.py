@@ -103,9 +103,8 @@ def run(number: int, seed: int, environment: dict[str, str]) -> tuple[int, list[
     return program.returncode, said.splitlines(), wrong
 
 
-def test_hundreds_of_pipelines_under_fire_leave_nothing(
-    platform: local.Platform, environment: dict[str, str], figures: Figures
-) -> None:
+def test_managed_under_fire(platform: local.Platform, environment: dict[str, str], figures: Figures) -> None:
+    """Hundreds of interrupted pipelines leave no sandbox."""
     seed = int(os.environ.get("POCKETENV_TEST_SEED", random.randrange(10**6)))
     chance = random.Random(seed)
     before = platform.faults.worked("sandbox.createSandbox")

@@ -64,7 +64,9 @@ def meet(name: str) -> Result[str, PocketenvError]:
     return Success(name)
 
 
-def test_what_is_awaited_is_what_the_step_gives() -> None:
+def test_aio_result() -> None:
+    """Awaiting returns the Result of the step."""
+
     async def main() -> object:
         return await aio(create | start | exec("echo hello") | stdout)("my-box")
 
@@ -73,7 +75,9 @@ def test_what_is_awaited_is_what_the_step_gives() -> None:
     assert again == Failure(create("my-box").failure())
 
 
-def test_the_loop_goes_on_while_a_step_waits_for_it() -> None:
+def test_aio_loop_runs() -> None:
+    """The loop runs on while a step waits for it."""
+
     # The step ends when it meets the loop: a loop that it blocks never comes.
     async def main() -> object:
         begun = asyncio.ensure_future(aio(meet)("both"))
@@ -85,7 +89,9 @@ def test_the_loop_goes_on_while_a_step_waits_for_it() -> None:
     assert asyncio.run(main()) == Success("both")
 
 
-def test_twenty_run_at_once_and_the_loop_ticks_meanwhile() -> None:
+def test_aio_twenty_at_once() -> None:
+    """Twenty commands run at once, and the loop still ticks."""
+
     # Each waits for all the others, and for a file that the loop makes later: in turns, or with the loop blocked, none ends.
     async def main(box: Sandbox) -> tuple[list[object], int]:
         together = "while ! test -e go || test $(ls begun-* | wc -l) -lt 20; do sleep 0.02; done"
@@ -118,7 +124,9 @@ async def _result(pending: Pending[B]) -> Result[B, PocketenvError]:
     return await pending
 
 
-def test_hundreds_are_gathered_in_their_order() -> None:
+def test_aio_gather_order() -> None:
+    """The results of 300 steps are in the order of their targets."""
+
     async def main() -> list[object]:
         return list(await asyncio.gather(*(aio(where)(f"n{number}") for number in range(300))))
 
@@ -128,7 +136,9 @@ def test_hundreds_are_gathered_in_their_order() -> None:
         assert str(result).startswith(f"<Success: n{number} in pocketenv-aio")
 
 
-def test_a_failure_passes_by_without_a_thread() -> None:
+def test_aio_failure_without_thread() -> None:
+    """A Failure as the target starts no thread."""
+
     async def main() -> object:
         return await aio(where)(Failure(NotLoggedIn()))
 
@@ -151,7 +161,9 @@ def test_future_composes() -> None:
     assert "SandboxNotFound" in str(missing)
 
 
-def test_it_is_awaited_twice_or_by_many_at_once_and_done_once() -> None:
+def test_pending_awaited_twice() -> None:
+    """Several awaits of one value run the step once."""
+
     async def main(name: str) -> list[object]:
         future = aio(create)(name)
         together = await asyncio.gather(*(future for _ in range(3)))
@@ -162,12 +174,15 @@ def test_it_is_awaited_twice_or_by_many_at_once_and_done_once() -> None:
     assert others == [first] * 4
 
 
-def test_it_is_awaited_in_another_loop_too() -> None:
+def test_pending_two_loops() -> None:
+    """One value can be awaited in two loops."""
     future = aio(create)("my-box")
     assert asyncio.run(_result(future)) == asyncio.run(_result(future)) == Success(get_sandbox("my-box").unwrap())
 
 
-def test_what_is_configured_around_the_call_counts_wherever_it_is_awaited() -> None:
+def test_aio_config() -> None:
+    """The configuration around the call applies, wherever the value is awaited."""
+
     async def main() -> object:
         with using(Config(token="nobody's", api_url="ftp://nowhere")):
             future = aio(create)("my-box")
@@ -176,7 +191,9 @@ def test_what_is_configured_around_the_call_counts_wherever_it_is_awaited() -> N
     assert "api_url" in str(asyncio.run(main()))
 
 
-def test_what_runs_in_a_block_is_traced() -> None:
+def test_aio_tracing() -> None:
+    """Steps that are awaited in a tracing block are in its trace."""
+
     async def main() -> list[str]:
         with tracing() as seen:
             await asyncio.gather(aio(create)("a"), aio(create)("b"))
@@ -185,7 +202,9 @@ def test_what_runs_in_a_block_is_traced() -> None:
     assert asyncio.run(main()) == ["create()", "create()"]
 
 
-def test_to_give_up_stops_the_waiting_and_not_the_work() -> None:
+def test_aio_timeout_keeps_work() -> None:
+    """A timeout of asyncio stops the wait, and the work runs to its end."""
+
     async def main() -> bool:
         work = ephemeral(start | exec("sleep 1; echo done"))
         running = asyncio.ensure_future(_awaited(aio(work)("given-up")))
@@ -202,7 +221,9 @@ def test_to_give_up_stops_the_waiting_and_not_the_work() -> None:
     _wait_until_nothing_is_left()
 
 
-def test_what_was_given_up_is_there_when_it_is_asked_for_again() -> None:
+def test_pending_after_timeout() -> None:
+    """The result can be awaited again after a timeout."""
+
     async def main() -> object:
         future = aio(meet)("late")
         with pytest.raises(TimeoutError):
@@ -214,7 +235,8 @@ def test_what_was_given_up_is_there_when_it_is_asked_for_again() -> None:
     assert asyncio.run(main()) == Success("late")
 
 
-def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
+def test_pending_cancelled_in_queue() -> None:
+    """A value that is cancelled in the queue does not start, and runs when awaited later."""
     began: list[str] = []
     go = threading.Event()
 
@@ -244,7 +266,8 @@ def test_what_has_not_begun_when_it_is_cancelled_never_does() -> None:
     assert after == Success("too-many")
 
 
-def test_who_waits_for_it_too_is_not_cancelled_with_the_other() -> None:
+def test_pending_cancelled_waiter() -> None:
+    """Cancelling one of three waiters leaves the others waiting."""
     go = threading.Event()
     began: list[str] = []
 
@@ -312,7 +335,7 @@ def test_pending_task_cancelled() -> None:
     assert str(asyncio.run(main())).startswith("<Success: later in")
 
 
-def test_pending_outside_of_a_task() -> None:
+def test_pending_without_loop() -> None:
     """It has no await of its own without a loop."""
     pending = aio(where)("nowhere")
     with pytest.raises(RuntimeError):
@@ -327,7 +350,9 @@ def test_pending_never_awaited() -> None:
         del pending
 
 
-def test_within_ends_the_work_itself() -> None:
+def test_aio_within() -> None:
+    """A step in within ends its work when the time is over."""
+
     async def main() -> object:
         return await aio(within(0.2, ephemeral(start | exec("sleep 20"))))("short")
 
@@ -335,7 +360,9 @@ def test_within_ends_the_work_itself() -> None:
     _wait_until_nothing_is_left()
 
 
-def test_a_mistake_in_the_program_comes_out() -> None:
+def test_aio_exception() -> None:
+    """An exception of the step is raised where it is awaited."""
+
     async def main() -> object:
         return await aio(stumble)("here")
 
@@ -343,14 +370,16 @@ def test_a_mistake_in_the_program_comes_out() -> None:
         asyncio.run(main())
 
 
-def test_only_a_step_can_be_awaited() -> None:
+def test_aio_refuses() -> None:
+    """Values that are no step raise a TypeError."""
     with pytest.raises(TypeError, match=r"exec needs arguments: write `\| exec"):
         aio(exec)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
     with pytest.raises(TypeError, match="aio: expected a step, got str"):
         aio("ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
 
-def test_what_is_awaited_is_a_value() -> None:
+def test_aio_value() -> None:
+    """Aio objects print as source, compare, hash and pickle."""
     made = aio(create | start)
     assert repr(made) == "aio(create() | start())"
     assert eval(repr(made)) == made
@@ -384,9 +413,10 @@ finally:
 @pytest.mark.parametrize(
     ("number", "code"), [(None, 0), (signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 1)], ids=["end", "INT", "TERM"]
 )
-def test_python_waits_for_what_has_begun(
+def test_aio_exit_waits(
     environment: dict[str, str], platform: local.Platform, number: signal.Signals | None, code: int
 ) -> None:
+    """Python waits at exit for steps that have begun, also after a signal."""
     seconds = "0" if number is None else "60"
     before = platform.faults.worked("sandbox.createSandbox")
     with subprocess.Popen(
@@ -402,15 +432,16 @@ def test_python_waits_for_what_has_begun(
         if number is not None:
             program.send_signal(number)
         # Not by communicate(), which does not know what was read together with the first line.
-        said, wrong = program.stdout.read(), program.stderr.read()
-    assert (program.returncode, said) == (code, "the loop is over\n")
-    assert "pocketenv_fp" not in wrong
-    assert bool(wrong) == (number is not None)
+        output, errors = program.stdout.read(), program.stderr.read()
+    assert (program.returncode, output) == (code, "the loop is over\n")
+    assert "pocketenv_fp" not in errors
+    assert bool(errors) == (number is not None)
     assert platform.faults.worked("sandbox.createSandbox") == before + 1
     assert not list(iter_sandboxes_by_actor(me().unwrap().did))
 
 
-def test_who_does_not_use_it_does_not_wait_for_asyncio_to_be_imported() -> None:
+def test_aio_lazy_import() -> None:
+    """Importing the library does not import asyncio."""
     code = "import sys, pocketenv_fp; pocketenv_fp.fan_out; print('asyncio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "False\n"

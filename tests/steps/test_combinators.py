@@ -163,9 +163,8 @@ NAMES: dict[str, Any] = {
 
 
 @given(steps, counts)
-def test_a_step_made_of_steps_prints_as_source_pickles_and_does_the_same_again(
-    made: Step[Count, Any], count: Count
-) -> None:
+def test_combinator_repr_and_pickle(made: Step[Count, Any], count: Count) -> None:
+    """A combined step has a repr that is its source, pickles, and runs the same again."""
     for again in (eval(repr(made), NAMES), pickle.loads(pickle.dumps(made))):
         assert again == made
         assert hash(again) == hash(made)
@@ -176,9 +175,8 @@ def test_a_step_made_of_steps_prints_as_source_pickles_and_does_the_same_again(
 
 
 @given(steps, errors)
-def test_a_failure_from_before_passes_every_one_and_nothing_is_done(
-    made: Step[Count, Any], error: PocketenvError
-) -> None:
+def test_combinator_earlier_failure(made: Step[Count, Any], error: PocketenvError) -> None:
+    """An earlier Failure skips every combinator."""
     failed: Result[Count, PocketenvError] = Failure(error)
     result, did = ran(made, failed)
     assert result is failed
@@ -186,7 +184,8 @@ def test_a_failure_from_before_passes_every_one_and_nothing_is_done(
 
 
 @given(steps, counts)
-def test_tap_does_what_the_step_does_and_gives_the_target(made: Step[Count, Any], count: Count) -> None:
+def test_tap_returns_target(made: Step[Count, Any], count: Count) -> None:
+    """Tap runs its step and returns the target."""
     result, did = ran(made, count)
     assert ran(tap(made), count) == (result.map(lambda _: count), did)
     assert ran(tap(identity), count) == (Success(count), [])
@@ -194,18 +193,16 @@ def test_tap_does_what_the_step_does_and_gives_the_target(made: Step[Count, Any]
 
 
 @given(steps, simple, counts, st.integers(60, 600))
-def test_a_time_that_is_long_enough_changes_nothing(
-    made: Step[Count, Any], before: Step[Count, Count], count: Count, seconds: int
-) -> None:
+def test_within_long_enough(made: Step[Count, Any], before: Step[Count, Count], count: Count, seconds: int) -> None:
+    """A timeout that is long enough changes nothing."""
     assert ran(within(seconds, made), count) == ran(made, count)
     assert ran(within(seconds, before | made), count) == ran(within(seconds, before) | within(seconds, made), count)
     assert within(seconds, made).safe == made.safe
 
 
 @given(st.lists(steps, min_size=1, max_size=7), counts)
-def test_gather_is_each_step_on_the_same_target_up_to_the_first_failure(
-    several: list[Step[Count, Any]], count: Count
-) -> None:
+def test_gather_first_failure(several: list[Step[Count, Any]], count: Count) -> None:
+    """Gather runs each step on the same target, up to the first failure."""
     expected: list[Any] = []
     did: list[str] = []
     failed: Result[Any, PocketenvError] | None = None
@@ -223,9 +220,10 @@ def test_gather_is_each_step_on_the_same_target_up_to_the_first_failure(
 
 
 @given(steps, steps, counts, st.sampled_from([PocketenvError, InvalidInput, ApiError]))
-def test_or_else_and_recover_look_at_the_failures_of_their_step_that_they_are_for(
+def test_or_else_and_recover_on(
     made: Step[Count, Any], other: Step[Count, Any], count: Count, on: type[PocketenvError]
 ) -> None:
+    """Both handle only errors of the classes in on."""
     result, did = ran(made, count)
     if isinstance(result, Failure) and isinstance(result.failure(), on):
         after, more = ran(other, count)
@@ -238,18 +236,21 @@ def test_or_else_and_recover_look_at_the_failures_of_their_step_that_they_are_fo
 
 
 @given(steps, counts)
-def test_when_is_the_step_or_nothing(made: Step[Count, Any], count: Count) -> None:
+def test_when_predicate(made: Step[Count, Any], count: Count) -> None:
+    """When runs its step if the predicate is true, and otherwise returns the target."""
     assert ran(when(is_even, made), count) == (ran(made, count) if is_even(count) else (Success(count), []))
 
 
 @given(st.integers(1, 5), st.integers(1, 7))
-def test_retrying_stops_at_the_first_success_or_when_the_attempts_are_over(attempts: int, turn: int) -> None:
+def test_retrying_attempts(attempts: int, turn: int) -> None:
+    """Retrying stops at the first success, or after the last attempt."""
     result, did = ran(retrying(in_time(turn), attempts, delay=0), Count(0))
     assert len(did) == min(attempts, turn)
     assert isinstance(result, Success) == (turn <= attempts)
 
 
-def test_retrying_leaves_errors_alone_that_it_is_not_for() -> None:
+def test_retrying_on() -> None:
+    """Retrying does not repeat after errors of other classes."""
     assert ran(retrying(at_most(1), 5, delay=0), Count(3)) == (
         Failure(InvalidInput("count", "is above 1")),
         ["at_most 1"],
@@ -287,21 +288,24 @@ SAFE: list[Step[Any, Any]] = [
 
 
 @pytest.mark.parametrize("made", UNSAFE, ids=repr)
-def test_what_is_not_known_to_be_safe_is_not_repeated(made: Step[Any, Any]) -> None:
+def test_retrying_unsafe_step(made: Step[Any, Any]) -> None:
+    """A step that may not be safe needs unsafe=True."""
     with pytest.raises(TypeError, match=r"retrying: .* may not be safe to repeat.* unsafe=True"):
         retrying(made)
     assert not retrying(made, unsafe=True).safe
 
 
 @pytest.mark.parametrize("made", SAFE, ids=repr)
-def test_what_is_safe_may_be_repeated(made: Step[Any, Any]) -> None:
+def test_retrying_safe_step(made: Step[Any, Any]) -> None:
+    """A safe step can be repeated, and stays safe."""
     assert retrying(made).safe
 
 
 MARKED = sorted(name for name in public_names(sandbox) if getattr(getattr(sandbox, name), "repeatable", False))
 
 
-def test_the_operations_that_are_marked_safe() -> None:
+def test_safe_operations() -> None:
+    """The list of operations that are marked safe is pinned."""
     # Each is a query, or leaves a sandbox in the state that it is in: a new name here needs a reason.
     # The functions of a job read files, or end or delete one job. The second request finds that done.
     assert [name for name in MARKED if not name.startswith(("get_", "list_"))] == [
@@ -333,9 +337,8 @@ OF_FILES = {"exists", "list_directory", "read_bytes", "read_text", "service_logs
 
 
 @pytest.mark.parametrize("name", [name for name in MARKED if name not in NO_QUERIES | OF_JOBS | OF_FILES])
-def test_an_operation_that_is_marked_safe_sends_nothing_but_queries(
-    environment: dict[str, str], platform: local.Platform, name: str
-) -> None:
+def test_safe_operation_requests(environment: dict[str, str], platform: local.Platform, name: str) -> None:
+    """Operations that are marked safe send queries only."""
     assert environment
     box = (create("box") | start).unwrap()
     platform.calls.clear()
@@ -347,9 +350,7 @@ def test_an_operation_that_is_marked_safe_sends_nothing_but_queries(
 
 
 @pytest.mark.parametrize("name", sorted(OF_JOBS))
-def test_a_safe_function_of_jobs_can_be_repeated(
-    environment: dict[str, str], platform: local.Platform, name: str
-) -> None:
+def test_safe_job_function_repeats(environment: dict[str, str], platform: local.Platform, name: str) -> None:
     """It sends nothing but exec, and a second call returns the result of the first."""
     assert environment
     box = (create("box") | start).unwrap()
@@ -365,7 +366,8 @@ def test_a_safe_function_of_jobs_can_be_repeated(
 
 
 @pytest.mark.parametrize("name", COMBINATORS)
-def test_a_combinator_refuses_what_is_no_step(name: str) -> None:
+def test_combinator_refuses(name: str) -> None:
+    """A combinator raises a TypeError for values that are no step."""
     combinator: Any = getattr(combinators, name)
     before = {"when": (is_even,), "within": (5,)}.get(name, ())
     after = {"or_else": (start,), "recover": (None,)}.get(name, ())
@@ -379,7 +381,8 @@ def test_a_combinator_refuses_what_is_no_step(name: str) -> None:
         combinator(*before, start, *after, nothing=1)
 
 
-def test_the_other_arguments_are_checked_as_soon_as_they_are_there() -> None:
+def test_combinator_checks_arguments() -> None:
+    """The other arguments are checked when the step is made."""
     anything: Any = "anything"
     with pytest.raises(TypeError, match="when: predicate: expected a function, got str"):
         when(anything, start)
@@ -395,7 +398,8 @@ def test_the_other_arguments_are_checked_as_soon_as_they_are_there() -> None:
         retrying(start, delay=anything)
 
 
-def test_a_value_out_of_its_limits_is_a_failure_and_nothing_is_done() -> None:
+def test_retrying_limits() -> None:
+    """A number outside its limits is a Failure, and the step does not run."""
     assert ran(retrying(publish, 0, unsafe=True), Count(1)) == (
         Failure(InvalidInput("attempts", "Expected `int` >= 1")),
         [],
@@ -403,20 +407,23 @@ def test_a_value_out_of_its_limits_is_a_failure_and_nothing_is_done() -> None:
     assert ran(retrying(plus(1), delay=-1), Count(1))[1] == []
 
 
-def test_a_target_of_another_type_is_a_mistake_in_the_program() -> None:
+def test_combinator_wrong_target() -> None:
+    """A target of another type raises a TypeError."""
     text: Any = "a text"
     for made in (tap(start), gather(start), or_else(start, start), recover(start, None), retrying(start), keep(start)):
         with pytest.raises(TypeError, match="start takes a Sandbox"):
             made(text)
 
 
-def test_a_missing_sandbox_is_not_found_by_any() -> None:
+def test_combinator_missing_sandbox() -> None:
+    """Each combinator returns SandboxNotFound for None."""
     for made in (tap(start), gather(start), or_else(start, start), retrying(start), keep(start), when(started, start)):
         assert isinstance(made(None).failure(), SandboxNotFound)
 
 
 @pytest.mark.parametrize("secret", [SECRET, f"-----BEGIN PRIVATE KEY-----{SECRET}"])
-def test_the_secrets_of_inner_steps_stay_masked_and_are_not_pickled(secret: str) -> None:
+def test_combinator_secrets(secret: str) -> None:
+    """Secrets of inner steps are masked in the repr and refused by pickle."""
     inner = set_secret("A", secret)
     for made in (
         tap(inner),
@@ -442,20 +449,23 @@ def test_the_secrets_of_inner_steps_stay_masked_and_are_not_pickled(secret: str)
     assert pickle.loads(pickle.dumps(with_variables)) == with_variables
 
 
-def test_a_refusal_to_repeat_does_not_tell_the_secret() -> None:
+def test_retrying_refusal_secret() -> None:
+    """The error for an unsafe step does not quote its secret."""
     with pytest.raises(TypeError) as refused:
         retrying(set_secret("A", SECRET))
     assert SECRET not in str(refused.value)
 
 
-def test_what_the_caller_does_with_his_list_afterwards_changes_nothing() -> None:
+def test_recover_copies_list() -> None:
+    """Recover keeps its own copy of a list."""
     instead = [1]
     made = recover(at_most(0), instead)
     instead.append(2)
     assert made(Count(1)) == Success([1])
 
 
-def test_help_shows_the_arguments_without_the_target() -> None:
+def test_combinator_signature() -> None:
+    """Signatures leave out the target."""
     for name in COMBINATORS:
         signature = inspect.signature(getattr(combinators, name))
         assert "target" not in signature.parameters
@@ -463,13 +473,15 @@ def test_help_shows_the_arguments_without_the_target() -> None:
 
 
 @pytest.mark.parametrize("name", [*COMBINATORS, *ENDS, "managed", "ephemeral"])
-def test_each_has_an_example_and_says_what_it_gives(name: str) -> None:
+def test_combinator_docstring(name: str) -> None:
+    """Each docstring has an example and names the return value."""
     text = getattr(pocketenv_fp, name).__doc__
     assert ">>>" in text
     assert re.search("Give|Return", text)
 
 
-def test_the_module_offers_all_of_them() -> None:
+def test_combinators_all() -> None:
+    """The list __all__ holds every combinator."""
     assert combinators.__all__ == COMBINATORS
     assert {*output.__all__} - {"ended_well"} == {*ENDS}
 
@@ -482,7 +494,8 @@ def result(printed: str, code: int = 0) -> ExecResult:
 
 
 @given(st.integers(-1, 255), st.text(), st.text())
-def test_check_passes_what_ended_well_and_nothing_else(code: int, printed: str, complained: str) -> None:
+def test_check_exit_code(code: int, printed: str, complained: str) -> None:
+    """Check returns the result for exit code 0, and otherwise CommandFailed."""
     checked = check(ExecResult(printed, complained, code))
     if code == 0:
         assert checked == Success(ExecResult(printed, complained, 0))
@@ -491,18 +504,21 @@ def test_check_passes_what_ended_well_and_nothing_else(code: int, printed: str, 
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n"))))
-def test_lines_gives_the_lines_that_were_printed(printed: list[str]) -> None:
+def test_lines_printed(printed: list[str]) -> None:
+    """Lines returns the printed lines without their ends."""
     assert lines(result("".join(f"{line}\n" for line in printed))) == Success(printed)
 
 
-def test_a_last_line_needs_no_end() -> None:
+def test_lines_last_line() -> None:
+    """The last line may lack its newline."""
     assert lines(result("a\nb")) == lines(result("a\nb\n")) == Success(["a", "b"])
     assert lines(result("")) == Success([])
     assert lines(result("\n")) == Success([""])
 
 
 @given(st.text(), st.integers(0, 255))
-def test_stdout_is_what_was_printed(printed: str, code: int) -> None:
+def test_stdout_printed(printed: str, code: int) -> None:
+    """The step stdout returns the printed string, for any exit code."""
     assert stdout(result(printed, code)) == Success(printed)
 
 
@@ -514,7 +530,8 @@ values = st.recursive(
 
 
 @given(values)
-def test_json_output_gives_what_was_printed_as_json(value: Any) -> None:
+def test_json_output_value(value: Any) -> None:
+    """The step json_output returns the value that was printed as JSON."""
     assert json_output(result(json.dumps(value, indent=2) + "\n")) == Success(value)
 
 
@@ -552,12 +569,13 @@ LOOSE: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("printed", "value"), LOOSE.values(), ids=LOOSE)
-def test_json_output_as_python_reads_it(printed: str, value: str) -> None:
+def test_json_output_python_constants(printed: str, value: str) -> None:
     """What programs print as JSON by default is read, although the standard has no word for it."""
     assert repr(json_output(result(printed)).unwrap()) == value
 
 
-def test_an_end_takes_a_result_of_a_command_and_nothing_else() -> None:
+def test_output_steps_wrong_target() -> None:
+    """The steps for command output take an ExecResult only."""
     text: Any = "a text"
     for end in (check, stdout, lines, json_output):
         with pytest.raises(TypeError, match="takes an ExecResult or a Result of one, not str"):
@@ -568,7 +586,8 @@ def test_an_end_takes_a_result_of_a_command_and_nothing_else() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_vocabulary_composes() -> None:
+def test_combinators_compose() -> None:
+    """A pipeline of several combinators runs, also after pickling."""
     box = create("box")
     whole = (
         start
@@ -581,7 +600,8 @@ def test_the_vocabulary_composes() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_tap_that_fails_ends_the_pipeline() -> None:
+def test_tap_failure() -> None:
+    """A tap that fails ends the pipeline."""
     box = (create("box") | start).unwrap()
     failed = box | tap(exec("exit 3") | check) | exec("touch after")
     assert isinstance(failed.failure(), CommandFailed)
@@ -589,7 +609,8 @@ def test_a_tap_that_fails_ends_the_pipeline() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_start_is_repeated_until_the_platform_answers(platform: local.Platform) -> None:
+def test_retrying_start(platform: local.Platform) -> None:
+    """A start is repeated until the platform answers."""
     box = create("box").unwrap()
     with platform.faults.on("sandbox.startSandbox", Refuse(502), times=2) as planned:
         assert (box | retrying(start, 3, delay=0)).unwrap().status is Status.RUNNING
@@ -602,7 +623,8 @@ def test_a_start_is_repeated_until_the_platform_answers(platform: local.Platform
 @pytest.mark.usefixtures("environment")
 @settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 3))
-def test_a_command_is_repeated_only_where_that_is_meant(platform: local.Platform, attempts: int) -> None:
+def test_retrying_unsafe_command(platform: local.Platform, attempts: int) -> None:
+    """A command with unsafe=True runs as often as there are attempts."""
     platform.remove_sandboxes()
     box = (create("box") | start).unwrap()
     with platform.faults.on("sandbox.exec", Drop(after_work=True)):
@@ -617,7 +639,8 @@ def limited(_: Count) -> Result[Count, PocketenvError]:
     return Failure(RateLimited(429, "TooMany", "slow down", retry_after=0.3))
 
 
-def test_after_a_rate_limit_the_wait_is_as_long_as_the_platform_said() -> None:
+def test_retrying_rate_limit() -> None:
+    """After RateLimited the pause is at least as long as the platform asks for."""
     begun = time.monotonic()
     assert ran(retrying(limited, 2, on=RateLimited, delay=0), Count(0))[1] == ["limited", "limited"]
     assert time.monotonic() - begun >= 0.3
@@ -629,6 +652,7 @@ def shut_out(_: Count) -> Result[Count, PocketenvError]:
     return Failure(RateLimited(429, "TooMany", "come back next year", retry_after=3e7))
 
 
-def test_a_wait_that_is_too_long_is_told_at_once() -> None:
+def test_retrying_long_rate_limit() -> None:
+    """A rate limit with too long a pause is returned at once."""
     result, did = ran(retrying(shut_out, 3, on=RateLimited, delay=0), Count(0))
     assert (type(result.failure()), did) == (RateLimited, ["shut out"])

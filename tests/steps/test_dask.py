@@ -136,7 +136,8 @@ def mine() -> list[str]:
     return [box.unwrap().name for box in iter_sandboxes_by_actor(me().unwrap().did)]
 
 
-def test_pipelines_run_in_the_workers_and_come_back_in_order(pool: Executor) -> None:
+def test_dask_results_in_order(pool: Executor) -> None:
+    """Pipelines run in the workers, and the results are in the order of the targets."""
     work = ephemeral(start | exec("echo hello") | check | stdout)
     names = [f"box-{number}" for number in range(12)]
     assert collect(fan_out(work, names, executor=pool)) == Success(["hello\n"] * 12)
@@ -160,7 +161,8 @@ def test_dask_runs_named_functions(pool: Executor) -> None:
     assert error.sandbox.name == "c"
 
 
-def test_a_failure_crosses_with_its_notes_and_where_it_happened(pool: Executor, platform: local.Platform) -> None:
+def test_dask_failure(pool: Executor, platform: local.Platform) -> None:
+    """A failure keeps its notes and its places when it crosses processes."""
     fails: Step[Sandbox, object] = tap(exec("test $NAME != b", env={"NAME": "b"}, check=True))
     with platform.faults.on("sandbox.deleteSandbox", Refuse(502)):
         (result,) = fan_out(managed(start | fails), ["a"], executor=pool)
@@ -173,7 +175,8 @@ def test_a_failure_crosses_with_its_notes_and_where_it_happened(pool: Executor, 
     assert mine() == ["a"]
 
 
-def test_one_failure_hurts_no_other(pool: Executor) -> None:
+def test_dask_one_failure(pool: Executor) -> None:
+    """One failure does not change the other results."""
     taken = create("taken").unwrap()
     good, bad = partition(fan_out(create | start, ["one", "taken", "two"], executor=pool))
     assert [box.name for box in good] == ["one", "two"]
@@ -181,7 +184,8 @@ def test_one_failure_hurts_no_other(pool: Executor) -> None:
     assert taken.name in mine()
 
 
-def test_the_same_target_twice_is_two_runs(pool: Executor) -> None:
+def test_dask_same_target_twice(pool: Executor) -> None:
+    """The same target twice is two runs."""
     box = (create("my-box") | start).unwrap()
     run = exec("echo run >> runs", check=True)
     for _ in range(2):
@@ -189,7 +193,8 @@ def test_the_same_target_twice_is_two_runs(pool: Executor) -> None:
     assert (box | exec("wc -l < runs") | stdout) == Success("4\n")
 
 
-def test_sandboxes_and_results_cross_as_targets(pool: Executor) -> None:
+def test_dask_targets(pool: Executor) -> None:
+    """Sandboxes and Results can be targets."""
     failed: Result[Sandbox, PocketenvError] = Failure(CommandFailed(3))
     boxes = [create("a"), create("b"), failed]
     results = fan_out(start | exec("echo up") | stdout, boxes, executor=pool)
@@ -197,19 +202,22 @@ def test_sandboxes_and_results_cross_as_targets(pool: Executor) -> None:
     assert results[2] == Failure(CommandFailed(3))
 
 
-def test_a_function_of_a_module_crosses_with_its_step(pool: Executor) -> None:
+def test_dask_module_function(pool: Executor) -> None:
+    """A function of a module crosses with its step."""
     work = create | recover(exec("exit 3", check=True) | stdout, message)
     assert fan_out(work, ["my-box"], executor=pool) == [Success("recovered from CommandFailed")]
 
 
-def test_a_function_without_a_name_crosses_as_well_to_dask(pool: Executor) -> None:
+def test_dask_lambda(pool: Executor) -> None:
+    """Dask sends lambdas too, although pickle refuses them."""
     work = create | recover(exec("exit 3", check=True) | stdout, lambda error: type(error).__name__)
     with pytest.raises((pickle.PicklingError, AttributeError)):
         pickle.dumps(work)
     assert fan_out(work, ["my-box"], executor=pool) == [Success("CommandFailed")]
 
 
-def test_the_configuration_crosses_and_a_token_never(pool: Executor) -> None:
+def test_dask_config(pool: Executor) -> None:
+    """The configuration crosses to the workers, and a token is refused."""
     with using(Config(api_url="http://127.0.0.1:1", retries=0)):
         (refused,) = fan_out(create, ["a"], executor=pool)
     assert type(refused.failure()).__name__ == "TransportError"
@@ -218,7 +226,8 @@ def test_the_configuration_crosses_and_a_token_never(pool: Executor) -> None:
     assert "a-token" not in "".join(traceback.format_exception(raised.value))
 
 
-def test_nothing_that_crosses_holds_a_token_or_a_secret(pool: Executor, platform: local.Platform) -> None:
+def test_dask_sends_no_secrets(pool: Executor, platform: local.Platform) -> None:
+    """No bytes that cross hold a token or a secret."""
     stored = tap(set_secret("API_KEY", from_env("THE_SECRET")))
     fine: Step[str, Any] = ephemeral(stored | start | exec("test $API_KEY", check=True))
     fails: Step[str, Any] = ephemeral(stored | exec("exit 3", check=True))
@@ -233,7 +242,8 @@ def test_nothing_that_crosses_holds_a_token_or_a_secret(pool: Executor, platform
         assert SECRET.encode() not in seen
 
 
-def test_a_secret_is_read_where_the_step_runs(pool: Executor) -> None:
+def test_dask_from_env(pool: Executor) -> None:
+    """A from_env secret is read in the worker."""
     stored = tap(set_secret("API_KEY", from_env("THE_SECRET")))
     work: Step[str, Any] = ephemeral(stored | start | exec("printenv API_KEY | md5sum; printenv API_KEY >&2") | check)
     assert SECRET.encode() not in pickle.dumps(work)
@@ -241,22 +251,24 @@ def test_a_secret_is_read_where_the_step_runs(pool: Executor) -> None:
     assert result.unwrap().stderr == f"{SECRET}\n"
 
 
-def test_progress_is_told_and_a_trace_has_what_the_workers_did(pool: Executor) -> None:
-    told: list[tuple[int, int | None]] = []
+def test_dask_progress_and_trace(pool: Executor) -> None:
+    """Progress is reported, and the trace has the steps of the workers."""
+    progress_calls: list[tuple[int, int | None]] = []
     with tracing() as seen:
         fan_out(
             ephemeral(start | exec("true")),
             ["a", "b"],
             executor=pool,
-            progress=lambda done, total: told.append((done, total)),
+            progress=lambda done, total: progress_calls.append((done, total)),
         )
-    assert told[0] == (0, 2)
-    assert told[-1] == (2, 2)
+    assert progress_calls[0] == (0, 2)
+    assert progress_calls[-1] == (2, 2)
     assert {record.lane for record in seen.steps} == {"a", "b"}
     assert seen.requests == 10
 
 
-def test_a_mistake_in_a_pipeline_comes_out_of_the_cluster(pool: Executor) -> None:
+def test_dask_exception(pool: Executor) -> None:
+    """A TypeError in a worker is raised by fan_out."""
     with pytest.raises(TypeError, match="exec takes a Sandbox"):
         fan_out(cast("Any", exec("ls")), ["not a sandbox"], executor=pool)
 
@@ -268,9 +280,8 @@ def until_nothing_is_left() -> None:
     assert mine() == []
 
 
-def test_when_a_pipeline_raises_what_has_not_begun_never_does_and_what_has_releases(
-    pool: Executor, platform: local.Platform
-) -> None:
+def test_dask_exception_cancels(pool: Executor, platform: local.Platform) -> None:
+    """After an exception no further targets start, and those that have begun release their sandboxes."""
     before = platform.faults.worked(CREATE)
     work = stumble | ephemeral(start | exec("sleep 0.3"))
     with pytest.raises(ZeroDivisionError):
@@ -295,9 +306,10 @@ with Client(sys.argv[1]) as client:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
-def test_a_program_that_is_stopped_leaves_nothing_on_the_cluster(
+def test_dask_program_stopped(
     cluster: Any, environment: dict[str, str], platform: local.Platform, number: signal.Signals, code: int
 ) -> None:
+    """A stopped program leaves no sandboxes, and its queued targets do not start."""
     before = platform.faults.worked(CREATE)
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, cluster.scheduler.address],
@@ -325,7 +337,8 @@ def die(name: str) -> Result[str, PocketenvError]:
     return Success(name)
 
 
-def test_a_worker_that_dies_is_a_failure_and_the_cluster_goes_on(pool: Executor) -> None:
+def test_dask_worker_lost(pool: Executor) -> None:
+    """A dead worker is the Failure WorkerLost, and the cluster still works."""
     results = fan_out(die, ["a", "dies", "b"], executor=pool)
     assert results[1] == Failure(WorkerLost())
     # Either may have been on that worker.
@@ -335,7 +348,8 @@ def test_a_worker_that_dies_is_a_failure_and_the_cluster_goes_on(pool: Executor)
     assert fan_out(die, ["c", "d"], executor=pool) == [Success("c"), Success("d")]
 
 
-def test_the_cluster_leaves_nothing_at_home_and_where_it_runs(cluster: Any, environment: dict[str, str]) -> None:
+def test_dask_leaves_no_files(cluster: Any, environment: dict[str, str]) -> None:
+    """The cluster leaves no files in the home or working directories."""
     del environment
     homes, folders = (set(cluster.run(place).values()) for place in (Path.home, Path.cwd))
     assert [home.name for home in homes] == ["nobody"]

@@ -293,7 +293,7 @@ def test_form_works(name: str, box: Result[Sandbox, PocketenvError]) -> None:
 
 
 @pytest.mark.parametrize("name", RAISES)
-def test_form_raises_with_the_form_to_write(name: str, box: Result[Sandbox, PocketenvError]) -> None:
+def test_form_raises(name: str, box: Result[Sandbox, PocketenvError]) -> None:
     """The message says what to write."""
     form, advice = RAISES[name]
     with pytest.raises((TypeError, AttributeError), match=re.escape(advice)):
@@ -301,13 +301,13 @@ def test_form_raises_with_the_form_to_write(name: str, box: Result[Sandbox, Pock
 
 
 @pytest.mark.parametrize("name", REFUSED_ELSEWHERE)
-def test_form_is_refused_by_python(name: str, box: Result[Sandbox, PocketenvError]) -> None:
+def test_form_refused_elsewhere(name: str, box: Result[Sandbox, PocketenvError]) -> None:
     """No form does something else without an error."""
     with pytest.raises((TypeError, AttributeError)):
         REFUSED_ELSEWHERE[name](box, box.unwrap())
 
 
-def test_every_form_is_typed_or_has_a_reason() -> None:
+def test_form_typed_or_reason() -> None:
     """A form that works is in the typing tests under its name, or is listed with the reason."""
     cases = (TESTS / "typing" / "forms.py").read_text(encoding="utf-8")
     typed = set(re.findall(r"# form: (.+)", cases))

@@ -61,7 +61,7 @@ PROGRAMS: dict[str, Callable[[], Result[Any, PocketenvError]]] = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_error_sandbox_is_that_of_the_step(program: Callable[[], Result[Any, PocketenvError]]) -> None:
+def test_error_sandbox_of_step(program: Callable[[], Result[Any, PocketenvError]]) -> None:
     """The error has the Sandbox on which the step failed, and so its id and name."""
     error = program().failure()
     assert isinstance(error.sandbox, Sandbox)
@@ -69,14 +69,14 @@ def test_error_sandbox_is_that_of_the_step(program: Callable[[], Result[Any, Poc
     assert get_sandbox("box").map(lambda box: box and box.id) == Success(error.sandbox.id)
 
 
-def test_error_sandbox_is_the_innermost() -> None:
+def test_error_sandbox_innermost() -> None:
     """The step that failed names it, not a step around it."""
     other = create("other").unwrap()
     inner = create("box") | start.bind(lambda _: other | FAILS)
     assert inner.failure().sandbox == other
 
 
-def test_error_sandbox_is_none_without_one() -> None:
+def test_error_sandbox_none() -> None:
     """A create that fails, and an error of one's own, have none."""
     create("box").unwrap()
     taken = create("box").failure()
@@ -85,7 +85,7 @@ def test_error_sandbox_is_none_without_one() -> None:
     assert (get_sandbox("no-such-box") | start).failure().sandbox is None
 
 
-def test_error_sandbox_is_pickled_and_not_compared() -> None:
+def test_error_sandbox_pickle_and_equality() -> None:
     """It goes to other processes. Errors are equal without it."""
     error = (create("box") | FAILS).failure()
     twin = pickle.loads(pickle.dumps(error))
@@ -94,7 +94,7 @@ def test_error_sandbox_is_pickled_and_not_compared() -> None:
     assert "sandbox" not in repr(error)
 
 
-def test_sandbox_of_cleans_up_after_either() -> None:
+def test_sandbox_of_cleans_up() -> None:
     """The sandbox is deleted whether its pipeline failed or not."""
     for name, step in (("fails", start | rename("no name")), ("runs", start)):
         box = create(name) | step
@@ -102,7 +102,7 @@ def test_sandbox_of_cleans_up_after_either() -> None:
         assert get_sandbox(name) == Success(None)
 
 
-def test_sandbox_of_without_one_is_the_failure() -> None:
+def test_sandbox_of_without_sandbox() -> None:
     """Nothing is deleted where no step on a sandbox failed."""
     create("box").unwrap()
     failed = create("box")
@@ -113,7 +113,7 @@ def test_sandbox_of_without_one_is_the_failure() -> None:
 
 
 @pytest.mark.parametrize("value", [Success(ExecResult("", "", 0)), Success(None), 3, start], ids=repr)
-def test_sandbox_of_takes_a_result_of_a_sandbox(value: object) -> None:
+def test_sandbox_of_refuses(value: object) -> None:
     """Another value is a mistake."""
     with pytest.raises(TypeError, match="sandbox_of: "):
         sandbox_of(anything(value))
@@ -134,14 +134,14 @@ RAN: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("form", RAN.values(), ids=RAN)
-def test_result_for_a_step_names_its_sandbox(form: Callable[[], object]) -> None:
+def test_step_argument_result(form: Callable[[], object]) -> None:
     """The create has run before the TypeError, which says so."""
     with pytest.raises(TypeError, match=r"run already, and the sandbox prod may exist\. For a step, call it without"):
         form()
     assert get_sandbox("prod").map(lambda box: box and box.name) == Success("prod")
 
 
-def test_failure_for_a_step_names_its_error() -> None:
+def test_step_argument_failure() -> None:
     """A create that failed left no sandbox."""
     create("prod").unwrap()
     with pytest.raises(TypeError, match=r"got a Failure \(NameTaken\): the call has run already\. For a step"):

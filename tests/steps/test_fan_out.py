@@ -82,13 +82,15 @@ def mine() -> list[Sandbox]:
     return [box.unwrap() for box in iter_sandboxes_by_actor(me().unwrap().did)]
 
 
-def test_results_come_in_the_order_of_the_targets_however_long_each_takes() -> None:
+def test_fan_out_order() -> None:
+    """Results are in the order of the targets, however long each takes."""
     work = ephemeral(start | exec("sleep $(( RANDOM % 3 ))e-1; hostname >/dev/null") | check | stdout)
     assert collect(fan_out(work, [f"box-{number}" for number in range(12)], max_workers=6)).unwrap() == [""] * 12
     assert fan_out(shout, [f"n{number}" for number in range(100)]) == [Success(f"N{number}") for number in range(100)]
 
 
-def test_a_failure_is_the_result_of_its_target_and_of_no_other(platform: local.Platform) -> None:
+def test_fan_out_one_failure(platform: local.Platform) -> None:
+    """A failure is the result of its own target only."""
     platform.faults.add("sandbox.exec", Refuse(500), times=1)
     results = fan_out(ephemeral(start | exec("true")), [f"f-{number}" for number in range(6)], max_workers=1)
     good, bad = partition(results)
@@ -98,7 +100,8 @@ def test_a_failure_is_the_result_of_its_target_and_of_no_other(platform: local.P
     assert mine() == []
 
 
-def test_a_target_may_be_a_result_and_a_failure_of_one_stays() -> None:
+def test_fan_out_result_targets() -> None:
+    """Targets may be Results, and a Failure among them is returned as it is."""
     missing: Result[str, PocketenvError] = Failure(NotLoggedIn())
     mixed: list[str | Result[str, PocketenvError]] = ["a", Success("b"), missing]
     assert fan_out(shout, mixed) == [Success("A"), Success("B"), missing]
@@ -136,7 +139,7 @@ def _ended(code: str) -> Step[str, ExecResult]:
     return create | start | exec(f"exit {code}", check=True)
 
 
-def test_fan_out_to_frame_names_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fan_out_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table needs pandas, and the error says so."""
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pandas is not installed: pip install pandas"):
@@ -153,32 +156,36 @@ def test_fan_out_to_frame_names_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
         (str.upper, ["a"], "the function of the target: expected a step, got str"),
     ],
 )
-def test_fan_out_of_wrong_values(pipeline: Any, targets: Any, said: str) -> None:
+def test_fan_out_wrong_values(pipeline: Any, targets: Any, said: str) -> None:
     """A mistake is a TypeError before anything runs."""
     with pytest.raises(TypeError, match=said):
         fan_out(pipeline, targets)
 
 
-def test_no_targets_no_results() -> None:
+def test_fan_out_no_targets() -> None:
+    """Without targets there are no results."""
     assert fan_out(shout, []) == []
     assert collect([]) == Success([])
     assert partition([]) == ([], [])
 
 
-def test_as_many_run_at_once_as_was_asked_for() -> None:
+def test_fan_out_max_workers() -> None:
+    """As many targets run at once as max_workers allows."""
     names = [f"n{number}" for number in range(TOGETHER.parties)]
     assert collect(fan_out(meet, names, max_workers=len(names))) == Success(names)
 
 
-def test_the_configuration_around_it_is_that_of_every_worker() -> None:
-    nobody = Config(api_url="http://127.0.0.1:1", retries=0, token="somebody")
-    with using(nobody), ThreadPoolExecutor(2) as pool:
+def test_fan_out_config() -> None:
+    """The configuration around the call applies in every worker."""
+    unreachable = Config(api_url="http://127.0.0.1:1", retries=0, token="somebody")
+    with using(unreachable), ThreadPoolExecutor(2) as pool:
         for results in (fan_out(create, ["a"]), fan_out(create, ["a", "b"], executor=pool)):
             assert {type(result.failure()).__name__ for result in results} == {"TransportError"}
     assert fan_out(create | start, ["a"], executor=ThreadPoolExecutor(1))[0].unwrap().name == "a"
 
 
-def test_processes_run_it_with_the_configuration_by_pickle_and_the_token_of_their_environment() -> None:
+def test_fan_out_processes() -> None:
+    """Processes get the configuration by pickle, and the token from their environment."""
     work = ephemeral(start | exec("echo $PPID >/dev/null; echo here") | check | stdout)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         assert fan_out(work, ["a", "b", "c"], executor=pool) == [Success("here\n")] * 3
@@ -196,7 +203,8 @@ def inside(_: str) -> Result[tuple[int, float], PocketenvError]:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_worker_does_not_stay_in_the_blocks_in_which_it_was_forked() -> None:
+def test_fan_out_forked_worker() -> None:
+    """A forked worker starts without the configuration and deadline of the parent's blocks."""
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         with using(Config(retries=0)), limited(60):
             assert fan_out(inside, ["a"], executor=pool) == [Success((1, math.inf))]
@@ -210,7 +218,8 @@ def die(name: str) -> Result[str, PocketenvError]:
     return Success(name)
 
 
-def test_a_process_that_dies_is_a_failure_of_what_it_had_and_of_what_comes_after() -> None:
+def test_fan_out_worker_lost() -> None:
+    """A dead process is WorkerLost for its target and for all later ones."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert fan_out(die, ["a"], executor=pool) == [Success("a")]
         results = fan_out(die, ["b", "dies", "c", "d"], executor=pool)
@@ -229,7 +238,8 @@ class Here(Executor):
         return done
 
 
-def test_what_runs_where_it_is_handed_in_is_traced_once() -> None:
+def test_fan_out_trace_same_thread() -> None:
+    """An executor that runs in the caller's thread is traced once."""
     with tracing() as seen:
         assert fan_out(shout, ["a", "b"], executor=Here()) == [Success("A"), Success("B")]
     assert [(record.step, record.lane) for record in seen.steps] == [("shout()", "a"), ("shout()", "b")]
@@ -247,7 +257,8 @@ class Interrupted(ThreadPoolExecutor):
         return super().submit(work, *args, **named)
 
 
-def test_what_has_begun_is_waited_for_where_the_interrupt_comes_before_all_are_handed_in() -> None:
+def test_fan_out_interrupted_submit() -> None:
+    """After an interrupt during submission, fan_out waits for targets that have begun."""
     RAN.clear()
     with Interrupted(1) as pool:
         with pytest.raises(KeyboardInterrupt):
@@ -286,7 +297,8 @@ class Watched(ThreadPoolExecutor):
             CANCELLED.set()
 
 
-def test_what_a_pipeline_raises_comes_out_and_what_has_not_begun_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fan_out_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of a pipeline is raised, and targets that have not begun are cancelled."""
     RAN.clear()
     CANCELLED.clear()
     monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", Watched)
@@ -298,14 +310,16 @@ def test_what_a_pipeline_raises_comes_out_and_what_has_not_begun_is_cancelled(mo
     assert len(RAN) == done
 
 
-def test_progress_is_told_of_each_that_is_done() -> None:
-    told: list[tuple[int, int | None]] = []
-    fan_out(shout, ["a", "b", "c"], progress=lambda done, total: told.append((done, total)))
-    assert told[0] == (0, 3)
-    assert told[-1] == (3, 3)
+def test_fan_out_progress() -> None:
+    """The progress function gets the number of finished targets and their total."""
+    progress_calls: list[tuple[int, int | None]] = []
+    fan_out(shout, ["a", "b", "c"], progress=lambda done, total: progress_calls.append((done, total)))
+    assert progress_calls[0] == (0, 3)
+    assert progress_calls[-1] == (3, 3)
 
 
-def test_a_fleet_without_progress_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fan_out_progress_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without progress there is no bar."""
     asked: list[object] = []
 
     @contextmanager
@@ -320,7 +334,8 @@ def test_a_fleet_without_progress_shows_no_bar(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [False, True]
 
 
-def test_mistakes_are_told_at_once() -> None:
+def test_fan_out_refuses() -> None:
+    """A mistake raises before any target runs."""
     wrong: Any = fan_out
     with pytest.raises(TypeError, match="exec needs arguments"):
         wrong(exec, ["a"])
@@ -336,7 +351,8 @@ fan_out(ephemeral(start | exec("sleep 0.3")), [f"s-{number}" for number in range
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
-def test_a_fleet_that_is_stopped_leaves_no_sandbox(number: signal.Signals, code: int, platform: local.Platform) -> None:
+def test_fan_out_stopped(number: signal.Signals, code: int, platform: local.Platform) -> None:
+    """A fleet that a signal stops leaves no sandbox."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
@@ -351,7 +367,7 @@ def test_a_fleet_that_is_stopped_leaves_no_sandbox(number: signal.Signals, code:
         while not mine() and time.monotonic() < deadline:
             time.sleep(0.05)
         program.send_signal(number)
-        _, said = program.communicate(timeout=60)
-    assert program.returncode == code, said
+        _, errors = program.communicate(timeout=60)
+    assert program.returncode == code, errors
     assert mine() == []
     assert 0 < platform.faults.worked("sandbox.createSandbox") - before < 100

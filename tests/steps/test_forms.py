@@ -77,7 +77,8 @@ AS_DATA = ["createSandbox", "putPreferences", "startSandbox", "getSandbox", "exe
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 @pytest.mark.usefixtures("environment")
-def test_forms_have_the_same_result(form: Callable[[], Ran], platform: local.Platform) -> None:
+def test_forms_same_result(form: Callable[[], Ran], platform: local.Platform) -> None:
+    """Every form has the same result."""
     platform.calls.clear()
     assert form() == HELLO
     requests = AS_DATA if form in {pipeline_value, pattern_matching} else REQUESTS
@@ -85,7 +86,8 @@ def test_forms_have_the_same_result(form: Callable[[], Ran], platform: local.Pla
 
 
 @pytest.mark.usefixtures("environment")
-def test_printing_a_pipeline_shows_it_as_the_design_writes_it() -> None:
+def test_pipeline_repr() -> None:
+    """The repr of a pipeline is its source."""
     ci = create(provider="daytona") | start(repo="https://…") | wait_until_running | exec("make", ["test"])
     shown = "create(provider='daytona') | start(repo='https://…') | wait_until_running() | exec('make', ['test'])"
     assert str(ci) == repr(ci) == f"{ci}" == shown
@@ -116,13 +118,15 @@ def branch(result: Ran) -> str:
     ],
     ids=["success", "exit code", "404", "other"],
 )
-def test_pattern_matching_takes_the_branch_of_what_happened(program: Callable[[str], Ran], expected: str) -> None:
+def test_pattern_matching_branch(program: Callable[[str], Ran], expected: str) -> None:
+    """A match statement takes the branch of the result."""
     assert branch(program("box")) == expected
 
 
-def test_pattern_matching_tells_that_nobody_is_logged_in(
+def test_pattern_matching_not_logged_in(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, platform: local.Platform
 ) -> None:
+    """Without a token the branch is NotLoggedIn, and no request is sent."""
     assert environment
     monkeypatch.delenv("POCKETENV_TOKEN")
     before = list(platform.calls)
@@ -130,7 +134,8 @@ def test_pattern_matching_tells_that_nobody_is_logged_in(
     assert list(platform.calls) == before
 
 
-def test_a_pipeline_and_its_result_go_to_another_process_and_back(environment: dict[str, str]) -> None:
+def test_pipeline_pickle(environment: dict[str, str]) -> None:
+    """A pipeline and its result cross to another process and back."""
     program = (
         "import pickle, sys\n"
         "ci = pickle.load(sys.stdin.buffer)\n"
@@ -142,7 +147,8 @@ def test_a_pipeline_and_its_result_go_to_another_process_and_back(environment: d
     assert pickle.loads(done.stdout) == (CI, repr(CI), True, HELLO)
 
 
-def test_a_pipeline_is_a_function_that_a_pool_of_processes_maps(environment: dict[str, str]) -> None:
+def test_pipeline_process_pool(environment: dict[str, str]) -> None:
+    """A process pool maps a pipeline as a function."""
     # Spawned workers have nothing but what was pickled, and the environment.
     assert environment
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:

@@ -13,7 +13,7 @@ from tests.servers import BOX
 from tests.steps.test_laws import Count, at_most, plus
 
 
-def test_gather_parallel_runs_at_the_same_time() -> None:
+def test_gather_parallel_at_once() -> None:
     """Each of three steps waits for the others."""
     barrier = threading.Barrier(3)
     together = identity.map(lambda _: barrier.wait(30))
@@ -21,7 +21,7 @@ def test_gather_parallel_runs_at_the_same_time() -> None:
     assert sorted(values) == [0, 1, 2]
 
 
-def test_gather_parallel_has_the_first_failure_in_order() -> None:
+def test_gather_parallel_first_failure() -> None:
     """All steps run. The result does not depend on which one ends first."""
     done = threading.Event()
 
@@ -39,13 +39,13 @@ def test_gather_parallel_has_the_first_failure_in_order() -> None:
     assert gather(plus(1), at_most(5), parallel=True)(Count(2)) == Success((Count(3), Count(2)))
 
 
-def test_gather_parallel_raises_what_a_function_raises() -> None:
+def test_gather_parallel_exception() -> None:
     """A mistake in the program comes out."""
     with pytest.raises(ZeroDivisionError):
         gather(identity.map(lambda _: 1 // 0), identity, parallel=True)(BOX)
 
 
-def test_gather_parallel_is_source() -> None:
+def test_gather_parallel_repr() -> None:
     """It prints, and compares, as it was written."""
     step = gather(exec("a"), exec("b"), parallel=True)
     assert repr(step) == "gather(exec('a'), exec('b'), parallel=True)"
@@ -55,7 +55,7 @@ def test_gather_parallel_is_source() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_gather_parallel_on_one_sandbox() -> None:
+def test_gather_parallel_one_sandbox() -> None:
     """Commands of one sandbox give their own output, explain lists both, and a trace has both."""
     box = create("box") | start
     both = gather(exec("echo a") | stdout, exec("echo b") | stdout, parallel=True)
@@ -71,7 +71,7 @@ def test_gather_parallel_on_one_sandbox() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_gather_parallel_passes_no_sandbox_on() -> None:
+def test_gather_parallel_missing_sandbox() -> None:
     """A missing sandbox is the Failure of each step, as it is one after the other."""
     none = get_sandbox | gather(start, exec("ls"), parallel=True)
     assert none("no-such-box") == (get_sandbox | gather(start, exec("ls")))("no-such-box")

@@ -46,7 +46,8 @@ def requests(platform: local.Platform) -> list[str]:
     return names
 
 
-def test_gather_returns_the_records(box: Sandbox) -> None:
+def test_gather_records(box: Sandbox) -> None:
+    """Gather returns the record of each setting."""
     setting = gather(
         set_variable("A", "1"),
         set_secret("B", "2"),
@@ -55,12 +56,13 @@ def test_gather_returns_the_records(box: Sandbox) -> None:
         set_service("e", "sleep 9"),
     )
     first, secret, third, file, service = (box | setting).unwrap()
-    found = [box | get_variable("A"), box | get_secret("B"), box | get_variable("C"), box | get_file("d")]
-    assert [first, secret, third, file] == [each.unwrap() for each in found]
+    records = [box | get_variable("A"), box | get_secret("B"), box | get_variable("C"), box | get_file("d")]
+    assert [first, secret, third, file] == [each.unwrap() for each in records]
     assert (first.value, third.value, service.command) == ("1", "3", "sleep 9")
 
 
-def test_gather_updates_existing_records(box: Sandbox, platform: local.Platform) -> None:
+def test_gather_existing_records(box: Sandbox, platform: local.Platform) -> None:
+    """Setting an existing name updates its record and keeps its id."""
     setting = gather(set_variable("A", "1"), set_variable("B", "2"))
     before = (box | setting).unwrap()
     requests(platform)
@@ -70,7 +72,8 @@ def test_gather_updates_existing_records(box: Sandbox, platform: local.Platform)
     assert requests(platform)[-1] == "getVariables"
 
 
-def test_gather_sets_one_name_twice(box: Sandbox) -> None:
+def test_gather_same_name_twice(box: Sandbox) -> None:
+    """Each of two values for one name is in its own record, with the same id."""
     first, other, second = (
         box | gather(set_variable("A", "1"), set_variable("B", "2"), set_variable("A", "3"))
     ).unwrap()
@@ -79,6 +82,7 @@ def test_gather_sets_one_name_twice(box: Sandbox) -> None:
 
 
 def test_gather_lists_before_other_steps(box: Sandbox) -> None:
+    """The records are listed before a step that may change them."""
     replacing = tap(delete_variable("A")) | tap(set_variable("A", "other"))
     first, _, last = (box | gather(set_variable("A", "1"), replacing, set_variable("B", "2"))).unwrap()
     assert (first.value, last.value) == ("1", "2")
@@ -94,9 +98,8 @@ def test_keep_of_two_sandboxes(box: Sandbox) -> None:
     assert [each.value for each in kept[1:]] == ["1", "2"]
 
 
-def test_gather_uses_the_login_of_each_step(
-    box: Sandbox, platform: local.Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gather_login_per_step(box: Sandbox, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step uses its own login."""
     monkeypatch.setenv("POCKETENV_TOKEN", "")
     token = platform.token
     both = gather(set_variable("A", "1", token=token), set_variable("B", "2", token=token))
@@ -106,7 +109,8 @@ def test_gather_uses_the_login_of_each_step(
     assert isinstance(mixed.failure(), NotLoggedIn)
 
 
-def test_gather_failure_has_the_place(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gather_failure_place(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is missing from the list is a failure of its own step."""
     deleted: list[str] = []
     whole = pocketenv.list_variables
 
@@ -128,14 +132,16 @@ def test_gather_failure_has_the_place(box: Sandbox, monkeypatch: pytest.MonkeyPa
     assert (box | list_variables).map(len) == Success(1)
 
 
-def test_gather_stops_at_the_first_failure(box: Sandbox, platform: local.Platform) -> None:
+def test_gather_stops_at_failure(box: Sandbox, platform: local.Platform) -> None:
+    """After the first failure no further request is sent."""
     requests(platform)
     result = box | gather(set_variable("A", "1"), set_variable("B", "\0"), set_variable("C", "3"))
     assert isinstance(result.failure(), InvalidInput)
     assert requests(platform) == ["addVariable"]
 
 
-def test_tap_sets_without_a_list(box: Sandbox, platform: local.Platform) -> None:
+def test_tap_without_list(box: Sandbox, platform: local.Platform) -> None:
+    """A setting in tap does not list its records, because tap drops its value."""
     requests(platform)
     pipeline = tap(set_variable("A", "1")) | tap(set_variable("A", "2")) | tap(set_variable("B", "3")) | start
     assert isinstance(box | pipeline, Success)
@@ -144,11 +150,13 @@ def test_tap_sets_without_a_list(box: Sandbox, platform: local.Platform) -> None
     assert (box | exec("echo $A $B")).unwrap().stdout == "2 3\n"
 
 
-def test_gather_in_parallel_returns_the_records(box: Sandbox) -> None:
+def test_gather_parallel_records(box: Sandbox) -> None:
+    """Gather returns the records with parallel=True too."""
     setting = gather(set_variable("A", "1"), set_variable("B", "2"), parallel=True)
     assert [each.value for each in (box | setting).unwrap()] == ["1", "2"]
 
 
-def test_set_variable_alone_returns_its_record(box: Sandbox) -> None:
+def test_set_variable_alone(box: Sandbox) -> None:
+    """A set_variable outside gather returns its record."""
     assert not isinstance(box | gather(set_variable("A", "1")), Failure)
     assert (box | set_variable("B", "2")).unwrap().value == "2"

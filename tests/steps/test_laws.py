@@ -80,43 +80,45 @@ targets = st.one_of(counts, counts.map(Success), errors.map(Failure))
 
 
 @given(steps, steps, steps, targets)
-def test_composition_is_associative(
-    a: Step[Count, Count], b: Step[Count, Count], c: Step[Count, Count], target: Any
-) -> None:
+def test_pipe_associative(a: Step[Count, Count], b: Step[Count, Count], c: Step[Count, Count], target: Any) -> None:
+    """Composition is associative."""
     assert ((a | b) | c) == (a | (b | c))
     assert hash((a | b) | c) == hash(a | (b | c))
     assert ((a | b) | c)(target) == (a | (b | c))(target)
 
 
 @given(steps, targets)
-def test_identity_changes_nothing(a: Step[Count, Count], target: Any) -> None:
+def test_identity_neutral(a: Step[Count, Count], target: Any) -> None:
+    """The identity step changes neither a step nor a target."""
     assert (identity | a) == a == (a | identity)
     assert identity(target) == (target if isinstance(target, Result) else Success(target))
 
 
 @given(steps, steps, targets)
-def test_to_compose_and_run_is_to_run_one_after_the_other(
-    a: Step[Count, Count], b: Step[Count, Count], target: Any
-) -> None:
+def test_pipe_same_as_bind(a: Step[Count, Count], b: Step[Count, Count], target: Any) -> None:
+    """A composed step has the result of its steps run one after the other."""
     assert (a | b)(target) == b(a(target)) == (target | a | b) == a(target).bind(b)
 
 
 @given(steps, errors)
-def test_a_failure_passes_every_step(a: Step[Count, Count], error: PocketenvError) -> None:
+def test_step_earlier_failure(a: Step[Count, Count], error: PocketenvError) -> None:
+    """A Failure skips every step and is returned as it is."""
     failed: Result[Count, PocketenvError] = Failure(error)
     assert a(failed) is failed
     assert (failed | a) is failed
 
 
 @given(steps)
-def test_pickling_and_the_repr_give_the_step_back(a: Step[Count, Count]) -> None:
+def test_step_pickle_and_repr(a: Step[Count, Count]) -> None:
+    """Unpickling, and evaluating the repr, return an equal step."""
     assert pickle.loads(pickle.dumps(a)) == a
     names = {"plus": plus, "double": double, "at_most": at_most, "identity": identity}
     assert eval(repr(a), names) == a
 
 
 @given(numbers, numbers, targets)
-def test_data_first_is_curried(other: int, limit: int, target: Any) -> None:
+def test_step_data_first(other: int, limit: int, target: Any) -> None:
+    """The data-first call, the curried call and the operator have the same result."""
     assert plus(target, other) == plus(other)(target) == (target | plus(other))
     assert at_most(target, limit) == at_most(limit)(target) == (target | at_most(limit))
     assert double(target, times=2) == double(times=2)(target) == (target | double(times=2))
@@ -137,9 +139,10 @@ real = st.lists(
 @pytest.mark.slow
 @settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(real, st.lists(texts.filter(lambda text: "\0" not in text), max_size=3))
-def test_on_a_real_platform_too(
+def test_pipeline_on_platform(
     environment: dict[str, str], platform: local.Platform, before: list[Any], args: list[str]
 ) -> None:
+    """The laws hold on the embedded platform too."""
     assert environment
     platform.remove_sandboxes()
     pipeline: Step[Any, ExecResult] = exec("printf '%s\\n'", args)
@@ -152,7 +155,8 @@ def test_on_a_real_platform_too(
     assert whole("law-4").unwrap().stdout == "".join(f"{arg}\n" for arg in args or [""])
 
 
-def test_a_step_that_breaks_a_limit_fails_when_it_runs_and_not_before() -> None:
+def test_step_limit_broken() -> None:
+    """A number outside its limits is a Failure when the step runs."""
     never = double(times=0)
     assert never(Count(3)) == Failure(InvalidInput("times", "Expected `int` >= 1"))
     assert (BOX | expose(80)) == Failure(InvalidInput("port", "Expected `int` >= 1025"))

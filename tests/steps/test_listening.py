@@ -90,7 +90,8 @@ def test_pieces_of_many_steps() -> None:
     assert "".join(map(str, own)) == "own\n"
 
 
-def test_pieces_all_come_to_a_slow_loop() -> None:
+def test_pieces_slow_reader() -> None:
+    """A slow reader gets all pieces."""
     box = made()
 
     async def main() -> str:
@@ -104,7 +105,7 @@ def test_pieces_all_come_to_a_slow_loop() -> None:
     assert lines == [*map(str, range(1, 31)), *map(str, range(1, 200_001))]
 
 
-def test_pieces_left_early() -> None:
+def test_pieces_break() -> None:
     """Leaving the loop kills a command that prints nothing more."""
     box = made()
 

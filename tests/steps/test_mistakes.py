@@ -155,7 +155,7 @@ def test_mistake_fails(name: str, box: Sandbox) -> None:
     assert advice in str(result.failure())
 
 
-def test_modes_with_a_meaning(box: Sandbox) -> None:
+def test_write_file_modes(box: Sandbox) -> None:
     """Every mode below 0o1000, and the special ones, are what they say."""
     for mode in (0o600, 0o755, 0o777, 0o4755, 0o1777):
         assert not isinstance(box | fp.write_file("a", "x", mode=mode), Failure)
@@ -193,14 +193,14 @@ def test_modes_with_a_meaning(box: Sandbox) -> None:
     ],
     ids=str,
 )
-def test_deleted_sandbox(step: Any, box: Sandbox) -> None:
+def test_steps_deleted_sandbox(step: Any, box: Sandbox) -> None:
     """Each function says that it is gone, in the one type that programs match."""
     assert not isinstance(box | delete, Failure)
     result: Any = box | step
     assert type(result.failure()) is pocketenv_fp.SandboxNotFound
 
 
-def test_mistakes_are_checked_before_a_request(box: Sandbox) -> None:
+def test_mistake_before_request(box: Sandbox) -> None:
     """A sandbox that is gone changes nothing: the mistake comes first."""
     assert not isinstance(box | delete, Failure)
     assert get_sandbox("box") == Success(None)

@@ -235,7 +235,8 @@ def shared(box: Sandbox, name: str) -> object:
 
 @settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_pipeline_law_of_cuts(data: st.DataObject, figures: Figures) -> None:
+def test_pipeline_cuts(data: st.DataObject, figures: Figures) -> None:
+    """A pipeline has the same result wherever it is cut into parts."""
     figures.count("law of cuts", "examples")
     chosen = [*data.draw(st.lists(st.sampled_from(TO_SANDBOX), max_size=4)), data.draw(st.sampled_from(STEPS))]
     made = create(provider=data.draw(st.sampled_from(["cloudflare", "daytona"])))
@@ -257,7 +258,8 @@ def test_pipeline_law_of_cuts(data: st.DataObject, figures: Figures) -> None:
 
 @pytest.mark.parametrize("provider", ["cloudflare", "daytona"])
 @pytest.mark.parametrize("before", [identity, start, stop, start | wait_until_running, delete | start])
-def test_functions_get_a_true_record(before: Step[Any, Any], provider: str) -> None:
+def test_functions_complete_record(before: Step[Any, Any], provider: str) -> None:
+    """Functions get a record with its status and owner."""
     seen: list[Sandbox] = []
 
     def note(box: Sandbox) -> bool:

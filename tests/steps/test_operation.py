@@ -161,7 +161,8 @@ def evaluated(step: object) -> object:
     return eval(repr(step), {name: getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)})
 
 
-def test_there_is_a_step_of_every_operation() -> None:
+def test_steps_complete() -> None:
+    """The list of steps has one of each operation."""
     # `sh` makes steps of `exec`.
     walked = {name for name in public_names(sandbox) if name.startswith("iter_")}
     assert {name_of(step) for step in STEPS} == {*public_names(sandbox), *OF_A_NAME} - {"sh"} - walked
@@ -171,9 +172,8 @@ def test_there_is_a_step_of_every_operation() -> None:
 
 
 @EACH
-def test_a_failure_is_given_back_and_nothing_is_sent(
-    step: Step[Any, Any], environment: dict[str, str], platform: local.Platform
-) -> None:
+def test_operation_failure_target(step: Step[Any, Any], environment: dict[str, str], platform: local.Platform) -> None:
+    """A Failure as the target is returned as it is, and no request is sent."""
     assert environment
     before = list(platform.calls)
     failed: Result[Any, PocketenvError] = Failure(NotLoggedIn())
@@ -187,22 +187,21 @@ def test_a_failure_is_given_back_and_nothing_is_sent(
 
 
 @EACH
-def test_no_sandbox_is_a_failure_that_names_the_operation_and_nothing_is_sent(
-    step: Step[Any, Any], environment: dict[str, str], platform: local.Platform
-) -> None:
+def test_operation_none_target(step: Step[Any, Any], environment: dict[str, str], platform: local.Platform) -> None:
+    """None as the target is SandboxNotFound with the operation's name, and no request is sent."""
     assert environment
     before = list(platform.calls)
-    for nobody in (None, Success(None)):
+    for missing in (None, Success(None)):
         if name_of(step) in OF_A_NAME:
             with pytest.raises(TypeError, match="takes a str"):
-                step(nobody)
+                step(missing)
         elif name_of(step) in OF_A_JOB:
             with pytest.raises(TypeError, match="takes a Job"):
-                step(nobody)
+                step(missing)
         else:
-            found = step(nobody).failure()
-            assert isinstance(found, SandboxNotFound)
-            assert found.operation == name_of(step)
+            error = step(missing).failure()
+            assert isinstance(error, SandboxNotFound)
+            assert error.operation == name_of(step)
     assert list(platform.calls) == before
 
 
@@ -211,7 +210,8 @@ WRONG: list[object] = [3, b"box", ["box"], {"id": "3f"}, Sandbox, ExecResult("",
 
 @EACH
 @pytest.mark.parametrize("target", WRONG, ids=lambda target: type(target).__name__)
-def test_a_target_of_another_type_is_a_type_error_that_names_both_types(step: Step[Any, Any], target: object) -> None:
+def test_operation_wrong_target(step: Step[Any, Any], target: object) -> None:
+    """A target of another type is a TypeError that names both types."""
     wanted = step._steps[0].operation.accepts.__name__  # pyright: ignore[reportPrivateUsage]
     assert wanted in ({"str"} if name_of(step) in OF_A_NAME else {"Sandbox", "Job"})
     message = f"^{name_of(step)} takes a {wanted} or a Result of one, not {type(target).__name__}(: [a-z].*)?$"
@@ -221,7 +221,8 @@ def test_a_target_of_another_type_is_a_type_error_that_names_both_types(step: St
         step(Success(target))
 
 
-def test_what_one_step_gives_must_be_what_the_next_one_takes(environment: dict[str, str]) -> None:
+def test_pipeline_type_mismatch(environment: dict[str, str]) -> None:
+    """A step that returns another type than the next one takes raises a TypeError."""
     assert environment
     backwards: Any = exec("true")
     with pytest.raises(
@@ -234,7 +235,8 @@ def test_what_one_step_gives_must_be_what_the_next_one_takes(environment: dict[s
 
 
 @pytest.mark.parametrize("wrong", [deque(["-la"]), iter(["-la"]), {"-la": 1}, {"-la"}, frozenset({"-la"}), b"-la"])
-def test_arguments_of_a_command_have_an_order_and_an_end(wrong: Any) -> None:
+def test_exec_args_refuses(wrong: Any) -> None:
+    """Arguments of a command must be a list or a tuple of strings."""
     # A set's order changes from run to run, and a step that holds the caller's set changes with it.
     with pytest.raises(TypeError, match=r"^exec: args: "):
         exec("ls", wrong)
@@ -253,7 +255,8 @@ def test_arguments_of_a_command_have_an_order_and_an_end(wrong: Any) -> None:
     ],
     ids=range(7),
 )
-def test_a_mistake_with_a_secret_does_not_quote_it(call: Any) -> None:
+def test_operation_mistake_hides_secret(call: Any) -> None:
+    """A TypeError about a secret argument does not quote it."""
     with pytest.raises(TypeError) as raised:
         call()
     assert SECRET not in str(raised.value)
@@ -270,7 +273,8 @@ def test_a_mistake_with_a_secret_does_not_quote_it(call: Any) -> None:
     ],
     ids=["wrong type", "text for a list", "missing", "surplus"],
 )
-def test_a_data_first_call_checks_its_arguments_like_a_curried_one(arguments: Any, field: str) -> None:
+def test_operation_data_first_checks(arguments: Any, field: str) -> None:
+    """A data-first call checks its arguments like a curried one."""
     with pytest.raises(TypeError, match=field):
         exec(*arguments)
     with pytest.raises(TypeError, match=field):
@@ -286,13 +290,13 @@ PLAIN_IDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", PLAIN_IDS)
-def test_operation_of_an_id_says_what_to_write(name: str) -> None:
+def test_operation_of_id(name: str) -> None:
     """A string in the place of a sandbox is a TypeError with the form that looks the sandbox up."""
     with pytest.raises(TypeError, match=rf"^{name}: .*write get_sandbox\(…\) \| {name}"):
         PLAIN_IDS[name]()
 
 
-def test_operation_of_another_type_is_no_id() -> None:
+def test_operation_of_other_type() -> None:
     """The advice is for strings, and only where the rest is a whole call."""
     calls: list[Any] = [
         lambda: delete(3),  # type: ignore[call-overload]
@@ -335,7 +339,8 @@ class Table:
         return "Table()"
 
 
-def test_a_value_that_cannot_be_compared_is_shown_and_stands_in_no_failures_way(environment: dict[str, str]) -> None:
+def test_recover_incomparable_value(environment: dict[str, str]) -> None:
+    """A value whose comparison raises is in the repr, and does not hide the failure."""
     assert environment
     step = recover(exec("exit 3", check=True), Table(), on=DecodeError)
     assert repr(step) == "recover(exec('exit 3', check=True), Table(), on=DecodeError)"
@@ -343,7 +348,8 @@ def test_a_value_that_cannot_be_compared_is_shown_and_stands_in_no_failures_way(
 
 
 @pytest.mark.parametrize("step", UNUSUAL, ids=repr)
-def test_the_repr_of_unusual_arguments_is_source_too(step: Step[Any, Any]) -> None:
+def test_step_repr_unusual_arguments(step: Step[Any, Any]) -> None:
+    """The repr of unusual arguments is source too."""
     assert evaluated(step) == step
 
 
@@ -351,14 +357,16 @@ def test_the_repr_of_unusual_arguments_is_source_too(step: Step[Any, Any]) -> No
 
 
 @EACH
-def test_a_step_pickles_with_every_protocol(step: Step[Any, Any]) -> None:
+def test_step_pickle_protocols(step: Step[Any, Any]) -> None:
+    """A step pickles with every protocol."""
     whole = identity | step | identity
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         assert pickle.loads(pickle.dumps(whole, protocol)) == whole == step
 
 
 @EACH
-def test_a_composition_does_not_change_the_steps_that_it_is_made_of(step: Step[Any, Any]) -> None:
+def test_pipe_keeps_steps(step: Step[Any, Any]) -> None:
+    """Composition does not change the steps that it combines."""
     shown, number = repr(step), hash(step)
     longer = step | stop
     longer = longer | stop
@@ -366,13 +374,15 @@ def test_a_composition_does_not_change_the_steps_that_it_is_made_of(step: Step[A
     assert repr(longer) == f"{shown} | stop() | stop()"
 
 
-def test_steps_are_keys_of_a_dict() -> None:
+def test_steps_as_keys() -> None:
+    """Steps can be keys of a dict, also after pickling."""
     names = {step: name_of(step) for step in STEPS}
     assert len(names) == len(STEPS)
     assert all(names[pickle.loads(pickle.dumps(step))] == name_of(step) for step in STEPS)
 
 
-def test_a_pipeline_does_not_change_with_the_list_of_one_of_its_steps() -> None:
+def test_pipeline_copies_list() -> None:
+    """A pipeline keeps its own copy of a list of arguments."""
     args = ["-la"]
     whole = start | exec("ls", args) | identity
     twin = copy.deepcopy(whole)
@@ -386,7 +396,8 @@ def test_a_pipeline_does_not_change_with_the_list_of_one_of_its_steps() -> None:
     [set_secret("A", SECRET), start | set_secret("A", SECRET), stop(token=SECRET), stop(config=Config(token=SECRET))],
 )
 @pytest.mark.parametrize("twin_of", [copy.copy, copy.deepcopy])
-def test_a_step_with_a_secret_is_copied_inside_this_process(step: Step[Any, Any], twin_of: Any) -> None:
+def test_step_copy_with_secret(step: Step[Any, Any], twin_of: Any) -> None:
+    """A step with a secret can be copied inside its process."""
     # Only what leaves the process is refused: `deepcopy` of a configuration or a dataclass that holds a step does not.
     assert twin_of(step) == step
 
@@ -409,20 +420,23 @@ HIDING: list[Step[Any, Any]] = [
 
 
 @pytest.mark.parametrize("step", HIDING, ids=repr)
-def test_a_secret_is_in_no_text_of_a_step(step: Step[Any, Any]) -> None:
+def test_step_repr_hides_secret(step: Step[Any, Any]) -> None:
+    """The strings of a step do not hold its secret."""
     shown = [repr(step), str(step), f"{step}", f"{[step]}", repr(step | identity), repr(Success(step))]
     assert not [text for text in shown if SECRET in text]
 
 
 @pytest.mark.parametrize("step", HIDING, ids=repr)
-def test_a_secret_is_in_no_pickle_of_a_step(step: Step[Any, Any]) -> None:
+def test_step_pickle_refuses_secret(step: Step[Any, Any]) -> None:
+    """Pickling a step with a secret raises, and the error does not quote the secret."""
     for whole in (step, start | step, step | stop, [step], {"step": step}):
         with pytest.raises(pickle.PicklingError) as refused:
             pickle.dumps(whole)
         assert SECRET not in str(refused.value)
 
 
-def test_a_secret_from_the_environment_is_read_where_the_pipeline_runs(environment: dict[str, str]) -> None:
+def test_from_env_other_process(environment: dict[str, str]) -> None:
+    """A from_env secret is read in the process that runs the pipeline."""
     pipeline = create | set_secret("API_KEY", from_env("MY_KEY"))
     program = "import pickle, sys; print(pickle.load(sys.stdin.buffer)(sys.argv[1]).map(lambda secret: secret.name))"
     done = [
@@ -441,7 +455,8 @@ def test_a_secret_from_the_environment_is_read_where_the_pipeline_runs(environme
 # In a program
 
 
-def test_one_pipeline_runs_in_many_threads(environment: dict[str, str]) -> None:
+def test_pipeline_many_threads(environment: dict[str, str]) -> None:
+    """One pipeline runs in many threads at once."""
     assert environment
     names = [f"box-{number}" for number in range(12)]
     pipeline = create | exec("echo x >>here; cat here")
@@ -454,7 +469,8 @@ def then(earlier: Any, later: Any) -> Any:
     return earlier | later
 
 
-def test_a_step_is_a_function_to_the_tools_for_functions(environment: dict[str, str]) -> None:
+def test_step_functools(environment: dict[str, str]) -> None:
+    """The tools of functools, toolz and the builtins take steps as functions."""
     assert environment
     box = create("box").unwrap()
     hello = Success(ExecResult("hello\n", "", 0))
@@ -471,7 +487,8 @@ def another(_error: PocketenvError) -> Result[Sandbox, PocketenvError]:
     return create("another")
 
 
-def test_a_step_is_a_function_to_the_tools_of_returns(environment: dict[str, str]) -> None:
+def test_step_returns_tools(environment: dict[str, str]) -> None:
+    """The tools of returns take steps as functions."""
     assert environment
     # Checkers see less here than of `|`: what they see of `flow` and `bind` is in tests/typing.
     box: Any = create("box").unwrap()
@@ -486,7 +503,8 @@ def test_a_step_is_a_function_to_the_tools_of_returns(environment: dict[str, str
     assert isinstance(flow(box, delete, hello).failure(), ApiError)
 
 
-def test_do_notation_stops_at_the_first_failure(environment: dict[str, str], platform: local.Platform) -> None:
+def test_do_notation_first_failure(environment: dict[str, str], platform: local.Platform) -> None:
+    """Do notation stops at the first failure."""
     assert environment
     gone = create("box") | delete
     before = len(platform.calls)
@@ -501,7 +519,8 @@ def test_do_notation_stops_at_the_first_failure(environment: dict[str, str], pla
 
 
 @pytest.mark.parametrize("name", sorted({*public_names(sandbox), *OF_A_NAME}))
-def test_help_and_inspect_show_the_function_behind_an_operation(name: str) -> None:
+def test_operation_help(name: str) -> None:
+    """The help and the signature of an operation are those of its function."""
     operation = public(name)
     function = inspect.unwrap(operation)
     assert inspect.isfunction(function)
@@ -522,7 +541,8 @@ def test_help_and_inspect_show_the_function_behind_an_operation(name: str) -> No
 @pytest.mark.parametrize(
     "name", [name for name in public_names(sandbox) if isinstance(getattr(sandbox, name), Operation)]
 )
-def test_a_bare_operation_that_needs_arguments_names_itself_and_them(name: str) -> None:
+def test_operation_bare(name: str) -> None:
+    """An operation without its arguments raises a TypeError that names it and its arguments."""
     bare = public(name)
     needed = next(iter(list(inspect.signature(bare).parameters)[1:])) if name != "update_settings" else r"\*, name"
     for before in (BOX, Success(BOX), Failure(NotLoggedIn()), None, create, create | start, exec("ls"), identity):
@@ -532,7 +552,8 @@ def test_a_bare_operation_that_needs_arguments_names_itself_and_them(name: str) 
             _ = before | bare
 
 
-def test_a_bare_operation_cannot_come_first_either() -> None:
+def test_operation_bare_first() -> None:
+    """An operation without its arguments cannot be the first step either."""
     bare: Any = exec
     for after in (start, exec("ls"), exec, 3):
         with pytest.raises(TypeError):

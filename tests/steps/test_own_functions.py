@@ -76,27 +76,27 @@ def passed_by(target: object) -> Any:
 
 
 @given(steps, functions, functions, targets)
-def test_map_is_a_functor(step: Step[Count, Count], f: Any, g: Any, target: Any) -> None:
+def test_map_functor_laws(step: Step[Count, Count], f: Any, g: Any, target: Any) -> None:
     """Mapping the identity changes nothing, and two functions are one after the other."""
     assert outcome(step.map(lambda value: value)(target)) == outcome(step(target))
     assert outcome(step.map(f).map(g)(target)) == outcome(step.map(lambda value: g(f(value)))(target))
 
 
 @given(steps, arrows, arrows, targets)
-def test_bind_is_a_monad(step: Step[Count, Count], f: Any, g: Any, target: Any) -> None:
+def test_bind_monad_laws(step: Step[Count, Count], f: Any, g: Any, target: Any) -> None:
     """Success is the unit of bind, and bind is associative."""
     assert outcome(step.bind(Success)(target)) == outcome(step(target))
     assert outcome(step.bind(f).bind(g)(target)) == outcome(step.bind(lambda value: f(value).bind(g))(target))
 
 
 @given(arrows, counts)
-def test_bind_of_a_value_calls_it(f: Any, count: Count) -> None:
+def test_bind_of_identity(f: Any, count: Count) -> None:
     """The step that does nothing, bound to a function, is that function."""
     assert outcome(identity.bind(f)(count)) == outcome(f(count))
 
 
 @given(steps, targets)
-def test_alt_is_a_functor_of_errors(step: Step[Count, Count], target: Any) -> None:
+def test_alt_functor_laws(step: Step[Count, Count], target: Any) -> None:
     """Alt calls its function for errors and for nothing else."""
     assert outcome(step.alt(lambda error: error)(target)) == outcome(step(target))
     twice = step.alt(lambda error: [error]).alt(lambda _: 1)
@@ -104,7 +104,7 @@ def test_alt_is_a_functor_of_errors(step: Step[Count, Count], target: Any) -> No
 
 
 @given(steps, functions, targets)
-def test_map_and_alt_are_a_bifunctor(step: Step[Count, Count], f: Any, target: Any) -> None:
+def test_map_and_alt_commute(step: Step[Count, Count], f: Any, target: Any) -> None:
     """One changes the value and the other the error, so their order does not matter."""
 
     def name(error: object) -> str:
@@ -116,13 +116,13 @@ def test_map_and_alt_are_a_bifunctor(step: Step[Count, Count], f: Any, target: A
 
 
 @given(steps, handlers, targets)
-def test_lash_is_that_of_a_result(step: Step[Count, Count], handler: Any, target: Any) -> None:
+def test_lash_own_failure(step: Step[Count, Count], handler: Any, target: Any) -> None:
     """Lash answers the step's own failure, and no failure from before it."""
     assert outcome(step.lash(handler)(target)) == outcome(passed_by(target) or step(target).lash(handler))
 
 
 @given(steps, steps, functions, targets)
-def test_map_binds_to_the_last_step(a: Step[Count, Count], b: Step[Count, Count], f: Any, target: Any) -> None:
+def test_map_last_step(a: Step[Count, Count], b: Step[Count, Count], f: Any, target: Any) -> None:
     """It is the same value whether the whole pipeline or its last step is mapped."""
     assert (a | b).map(f) == a | b.map(f)
     assert (a | b.map(f))(target) == (a | b).map(f)(target)
@@ -144,7 +144,7 @@ def odd(number: int) -> Result[int, str]:
 PARSED = create | start | exec("printf abc") | stdout.map(length).bind(odd)
 
 
-def test_map_prints_as_source() -> None:
+def test_map_repr() -> None:
     """A named function prints with its module, and a lambda with its place."""
     assert repr(identity.map(json.loads)) == "identity.map(json.loads)"
     assert repr(start.map(repr) | tap(identity)) == "start().map(repr) | tap(identity)"
@@ -154,7 +154,7 @@ def test_map_prints_as_source() -> None:
     assert repr(stdout.map(length)).endswith(f"{__name__}.length)")
 
 
-def test_map_compares_and_pickles() -> None:
+def test_map_pickle_and_equality() -> None:
     """A pipeline with named functions is a value like any other."""
     twin = pickle.loads(pickle.dumps(stdout.map(json.loads).lash(answer)))
     assert twin == stdout.map(json.loads).lash(answer)
@@ -162,7 +162,7 @@ def test_map_compares_and_pickles() -> None:
     assert twin != stdout.map(json.dumps).lash(answer)
 
 
-def test_map_of_a_lambda_is_not_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_map_lambda_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pickling says at once what to do."""
     import sys
 
@@ -188,7 +188,7 @@ def test_map_in_a_process_pool(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_functions_raise_as_in_a_plain_call() -> None:
+def test_functions_exception() -> None:
     """An exception of a function is a mistake in the program, and comes out."""
     with pytest.raises(ZeroDivisionError):
         (create | start.map(lambda _: 1 // 0))("box")
@@ -210,7 +210,7 @@ def test_functions_in_combinators() -> None:
     assert isinstance((box | fails).failure(), CommandFailed)
 
 
-def test_functions_that_may_do_anything_are_unsafe() -> None:
+def test_functions_unsafe() -> None:
     """A function that returns a Result is not repeated without a word."""
     assert start.map(repr).safe
     assert not start.bind(Success).safe
@@ -258,13 +258,13 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize(("form", "advice"), REFUSED.values(), ids=REFUSED)
-def test_wrong_forms_say_what_to_write(form: Callable[[], object], advice: str) -> None:
+def test_methods_refuse(form: Callable[[], object], advice: str) -> None:
     """A mistake is a TypeError at once, with the form to write."""
     with pytest.raises(TypeError, match=advice):
         form()
 
 
-def test_own_errors_pass() -> None:
+def test_steps_other_errors() -> None:
     """Errors of other types than PocketenvError pass every step by."""
     assert Failure("boom") | plus(1) == Failure("boom")
     assert (identity.bind(safe(int)).map(Count) | plus(1))("x").alt(type) == Failure(ValueError)
@@ -277,7 +277,7 @@ def error_name(error: PocketenvError) -> str:
     return type(error).__name__
 
 
-def test_alt_sees_the_place() -> None:
+def test_alt_error_place() -> None:
     """The function of alt gets the error as it is, with the place where it happened."""
     assert at_most(1).alt(error_name)(Count(2)) == Failure("InvalidInput")
     assert (plus(1) | at_most(1)).alt(lambda error: error.where[0].step)(Count(2)) == Failure("at_most(1)")

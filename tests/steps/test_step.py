@@ -62,29 +62,34 @@ def evaluated(source: str) -> object:
     return eval(source, {name: getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)})
 
 
-def test_curried_data_first_and_operator_are_the_same(box: Sandbox) -> None:
+def test_exec_three_forms(box: Sandbox) -> None:
+    """The curried call, the data-first call and the operator have the same result."""
     assert exec("echo", ["hello"])(box) == exec(box, "echo", ["hello"]) == (box | exec("echo", ["hello"])) == HELLO
 
 
-def test_a_target_may_be_a_result(box: Sandbox) -> None:
+def test_exec_result_target(box: Sandbox) -> None:
+    """A target may be a Result."""
     assert exec(Success(box), "echo", ["hello"]) == (Success(box) | exec("echo", ["hello"])) == HELLO
 
 
 @pytest.mark.usefixtures("environment")
-def test_operations_whose_arguments_are_all_optional_need_no_brackets() -> None:
+def test_operation_without_brackets() -> None:
+    """Operations with optional arguments only need no brackets."""
     pipeline = create | start | wait_until_running | exec("echo", ["hello"])
     assert pipeline("my-box") == HELLO
     assert (create("my-other-box") | start | wait_until_running | exec("echo", ["hello"])) == HELLO
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_pipeline_composed_before_there_is_a_sandbox_runs_on_many() -> None:
+def test_pipeline_many_targets() -> None:
+    """One pipeline runs on several sandboxes."""
     name = create | start | exec("cat name 2>/dev/null; echo once >> name")
     assert [name(box).unwrap().stdout for box in ("a", "b")] == ["", ""]
 
 
 @pytest.mark.usefixtures("environment")
-def test_it_is_at_home_in_returns_and_toolz() -> None:
+def test_step_in_returns_and_toolz() -> None:
+    """Steps work in the pipelines of returns and toolz."""
     hello = exec("echo", ["hello"])
     assert flow(create("a"), start, hello) == HELLO
     assert flow(create("b"), bind(start), bind(hello)) == HELLO
@@ -119,31 +124,36 @@ STEPS = {
 
 
 @pytest.mark.parametrize(("source", "step"), STEPS.items(), ids=STEPS)
-def test_the_repr_is_the_source_that_makes_an_equal_step(source: str, step: Step[object, object]) -> None:
+def test_step_repr(source: str, step: Step[object, object]) -> None:
+    """The repr of a step is source that evaluates to an equal step."""
     assert repr(step) == source
     assert evaluated(source) == step
     assert hash(evaluated(source)) == hash(step)
 
 
 @pytest.mark.parametrize(("source", "step"), STEPS.items(), ids=STEPS)
-def test_steps_pickle_and_copy_to_equal_steps(source: str, step: Step[object, object]) -> None:
+def test_step_pickle_and_copy(source: str, step: Step[object, object]) -> None:
+    """Pickling and copying a step returns an equal step."""
     for twin in (pickle.loads(pickle.dumps(step)), copy.copy(step), copy.deepcopy(step)):
         assert twin == step
         assert repr(twin) == source
 
 
-def test_steps_differ_by_operation_arguments_and_order() -> None:
+def test_step_inequality() -> None:
+    """Steps differ by operation, arguments and order."""
     steps = [start, stop, start(repo="a"), start(repo="b"), exec("a"), exec("a", ["b"]), start | stop, stop | start]
     assert len({repr(step) for step in steps}) == len(steps)
     assert all(a != b for a in steps for b in steps if a is not b)
     assert start != "start()"
 
 
-def test_how_an_argument_was_given_does_not_matter() -> None:
+def test_step_equal_keywords() -> None:
+    """Positional and keyword arguments make equal steps."""
     assert exec("ls", ["-a"]) == exec(command="ls", args=["-a"]) == exec("ls", args=["-a"])
 
 
-def test_a_step_does_not_change_with_the_list_that_it_was_made_of() -> None:
+def test_step_copies_list() -> None:
+    """A step keeps its own copy of a list of arguments."""
     args = ["-la"]
     step = exec("ls", args)
     args.append("/")
@@ -151,7 +161,8 @@ def test_a_step_does_not_change_with_the_list_that_it_was_made_of() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
-def test_an_operation_is_a_documented_function_that_pickles_by_name(operation: Operation[object, ..., object]) -> None:
+def test_operation_documented(operation: Operation[object, ..., object]) -> None:
+    """An operation has a docstring and a signature, and pickles by name."""
     assert pickle.loads(pickle.dumps(operation)) is operation
     assert copy.deepcopy(operation) is operation
     assert inspect.getdoc(operation)
@@ -159,14 +170,16 @@ def test_an_operation_is_a_documented_function_that_pickles_by_name(operation: O
     assert operation.__name__ in repr(operation)
 
 
-def test_which_operations_are_steps_as_they_stand() -> None:
+def test_operation_classes() -> None:
+    """Operations that need no arguments are steps, and the others are not."""
     bare = {operation.__name__ for operation in OPERATIONS if isinstance(operation, StepOperation)}
     needy = {operation.__name__ for operation in OPERATIONS if isinstance(operation, Operation)}
     assert bare >= {"create", "get_sandbox", "start", "stop", "delete", "wait_until_running", "list_ports", "vscode"}
     assert needy >= {"exec", "expose", "unexpose", "set_secret", "create_backup", "restore_backup"}
 
 
-def test_a_pipeline_runs_in_another_process_after_pickling(environment: dict[str, str]) -> None:
+def test_pipeline_other_process(environment: dict[str, str]) -> None:
+    """A pickled pipeline runs in another process."""
     pipeline = create(provider="daytona") | start | wait_until_running | exec("echo", ["hello"])
     program = (
         "import pickle, sys\n"
@@ -179,9 +192,8 @@ def test_a_pipeline_runs_in_another_process_after_pickling(environment: dict[str
     assert pickle.loads(done.stdout) == (repr(pipeline), HELLO)
 
 
-def test_a_missing_sandbox_stops_the_pipeline_before_anything_is_sent(
-    environment: dict[str, str], platform: local.Platform
-) -> None:
+def test_pipeline_missing_sandbox(environment: dict[str, str], platform: local.Platform) -> None:
+    """A missing sandbox is SandboxNotFound, and no request is sent."""
     assert environment
     missing = get_sandbox("no-such-box")
     assert missing == Success(None)
@@ -191,7 +203,8 @@ def test_a_missing_sandbox_stops_the_pipeline_before_anything_is_sent(
     assert len(platform.calls) == before
 
 
-def test_a_failure_comes_back_as_it_went_in() -> None:
+def test_step_failure_target() -> None:
+    """A Failure as the target is returned as it is."""
     failed: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
     results: list[object] = [
         failed | start,
@@ -204,7 +217,8 @@ def test_a_failure_comes_back_as_it_went_in() -> None:
 
 
 @pytest.mark.parametrize("target", [create("x"), create, identity, "box"], ids=["result", "step", "identity", "text"])
-def test_a_bare_operation_that_needs_arguments_says_what_to_write(target: object) -> None:
+def test_operation_needs_arguments(target: object) -> None:
+    """The TypeError for an operation without its arguments has the form to write."""
     with pytest.raises(TypeError, match=r"exec needs arguments: write `\| exec\(…\)`, with exec\(command"):
         target | exec  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
 
@@ -230,7 +244,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("mistake", WRONG.values(), ids=WRONG)
-def test_a_mistake_in_the_program_raises_at_once(mistake: object) -> None:
+def test_step_mistake(mistake: object) -> None:
+    """A mistake in the program raises a TypeError at once."""
     assert callable(mistake)
     with pytest.raises(TypeError):
         mistake()
@@ -248,18 +263,16 @@ SECRET_STEPS = {
 
 
 @pytest.mark.parametrize(("source", "step"), SECRET_STEPS.items(), ids=SECRET_STEPS)
-def test_a_step_with_a_secret_shows_it_masked_and_refuses_to_be_pickled(
-    source: str, step: Step[object, object]
-) -> None:
+def test_step_secret_masked(source: str, step: Step[object, object]) -> None:
+    """A secret is masked in the repr, and pickling the step is refused."""
     assert repr(step) == source.strip()
     with pytest.raises(pickle.PicklingError, match=r"from_env|POCKETENV_TOKEN") as refused:
         pickle.dumps(step)
     assert "sk-top-secret" not in str(refused.value)
 
 
-def test_a_secret_from_the_environment_is_read_when_the_step_runs(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_env_read_late(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A from_env secret is read when the step runs."""
     step = set_secret("API_KEY", from_env("MY_KEY"))
     missing = box | step
     assert missing == Failure(InvalidInput("value", "the environment variable MY_KEY is not set"))

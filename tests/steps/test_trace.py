@@ -39,7 +39,8 @@ pytestmark = pytest.mark.usefixtures("environment")
 SECRET = "sk-Very.Secret-0123456789"  # what must not be seen
 
 
-def test_the_result_is_the_one_that_it_would_have_been() -> None:
+def test_trace_keeps_result() -> None:
+    """A traced step has the same result as the plain step."""
     ci = create | start | exec("echo hello")
     result, seen = trace(ci)("my-box")
     assert result.unwrap().stdout == "hello\n"
@@ -54,7 +55,8 @@ def stumble(name: str) -> Result[str, PocketenvError]:
     raise RuntimeError(name)
 
 
-def test_a_step_that_raises_is_one_that_failed() -> None:
+def test_tracing_exception() -> None:
+    """A step that raises counts as failed in the trace."""
     with tracing() as seen, pytest.raises(RuntimeError):
         stumble("here")
     assert [(record.outcome, record.failed, record.error) for record in seen.steps] == [("RuntimeError", True, None)]
@@ -62,7 +64,8 @@ def test_a_step_that_raises_is_one_that_failed() -> None:
     assert "✕ RuntimeError stumble()" in Page(seen.picture()).text
 
 
-def test_what_another_machine_saw_is_not_before_this_began() -> None:
+def test_trace_add_clock_skew() -> None:
+    """Records of a machine whose clock is behind begin no earlier than the trace."""
     early, late = Trace(), Trace()
     early._began -= 3600  # pyright: ignore[reportPrivateUsage]  # its clock is an hour behind
     ended = early.watch(Begun("step", "start()"))
@@ -73,7 +76,8 @@ def test_what_another_machine_saw_is_not_before_this_began() -> None:
     assert late.seconds == early.seconds > 0
 
 
-def test_there_is_a_record_for_each_step_with_its_calls_and_its_time() -> None:
+def test_trace_step_records() -> None:
+    """Each step has a record with its depth, outcome, requests and time."""
     _, seen = trace(create | tap(start | exec("sleep 0.1")) | exec("exit 3", check=True))("my-box")
     assert [(s.step, s.depth, s.outcome, s.requests) for s in seen.steps] == [
         ("create()", 0, "ok", 2),
@@ -94,7 +98,8 @@ def test_there_is_a_record_for_each_step_with_its_calls_and_its_time() -> None:
     assert seen.seconds == pytest.approx(failed.began + failed.seconds)
 
 
-def test_what_is_passed_by_is_in_no_trace() -> None:
+def test_trace_skipped_steps() -> None:
+    """Skipped steps are not in the trace."""
     result, seen = get_sandbox("no-such-box") | trace(start | exec("ls"))
     assert [s.outcome for s in seen.steps] == ["SandboxNotFound"]
     _, again = trace(exec("ls"))(Failure(result.failure()))
@@ -102,7 +107,8 @@ def test_what_is_passed_by_is_in_no_trace() -> None:
     assert str(again).endswith("0 steps, 0 requests, 0.000 s")
 
 
-def test_a_block_is_traced_with_what_is_no_step() -> None:
+def test_tracing_loose_calls() -> None:
+    """A tracing block records requests outside steps too."""
     with tracing() as seen:
         list_sandboxes()
         create("my-box")
@@ -112,7 +118,8 @@ def test_a_block_is_traced_with_what_is_no_step() -> None:
     assert seen.requests == 4
 
 
-def test_traces_lie_in_each_other() -> None:
+def test_tracing_nests() -> None:
+    """A trace inside a tracing block is recorded in both."""
     with tracing() as outer:
         result, inner = trace(create)("my-box")
     assert isinstance(result, Success)
@@ -121,7 +128,8 @@ def test_traces_lie_in_each_other() -> None:
     assert inner.requests == outer.requests == 3
 
 
-def test_the_table_has_a_line_for_each_step_and_a_last_one_for_all() -> None:
+def test_trace_table() -> None:
+    """The table has a line for each step, and the summary as its last line."""
     _, seen = trace(create | tap(exec("exit 3", check=True)))("my-box")
     lines = str(seen).splitlines()
     assert lines[0] == "began s  took s  requests  outcome        step"
@@ -130,7 +138,8 @@ def test_the_table_has_a_line_for_each_step_and_a_last_one_for_all() -> None:
     assert lines[4] == seen.summary() == f"3 steps, 1 failed, 4 requests, {seen.seconds:.3f} s"
 
 
-def test_a_long_table_says_what_it_leaves_out() -> None:
+def test_trace_table_long() -> None:
+    """The table shows 200 steps and counts the rest."""
     with tracing() as seen:
         fan_out(get_sandbox, [f"box-{number}" for number in range(203)])
     lines = str(seen).splitlines()
@@ -138,7 +147,8 @@ def test_a_long_table_says_what_it_leaves_out() -> None:
     assert lines[-2] == "… 3 more steps"
 
 
-def test_a_fleet_is_told_by_its_targets() -> None:
+def test_trace_fleet_lanes() -> None:
+    """Steps of a fleet are grouped by target."""
     with tracing() as seen:
         fan_out(ephemeral(start | exec("true")), ["a", "b", "c"])
     assert {s.lane for s in seen.steps} == {"a", "b", "c"}
@@ -150,7 +160,8 @@ def test_a_fleet_is_told_by_its_targets() -> None:
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_what_other_executors_did_is_in_the_trace(kind: str) -> None:
+def test_trace_executors(kind: str) -> None:
+    """Steps in other threads and processes are in the trace."""
     boxes = [create(name).unwrap() for name in ("a", "b")]
     pool = ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(2, get_context("spawn"))
     with pool, tracing() as seen:
@@ -163,14 +174,16 @@ def test_what_other_executors_did_is_in_the_trace(kind: str) -> None:
     assert all(0 <= s.began <= seen.seconds for s in seen.steps)
 
 
-def test_targets_that_are_results_have_the_name_of_what_they_hold() -> None:
-    held = create("held")
+def test_trace_lane_of_result() -> None:
+    """The lane of a Result target has the name of its sandbox."""
+    box = create("held")
     with tracing() as seen:
-        fan_out(start, [held])
+        fan_out(start, [box])
     assert [s.lane for s in seen.steps] == ["held"]
 
 
-def test_a_trace_crosses_by_pickle_with_its_errors() -> None:
+def test_trace_pickle() -> None:
+    """A trace pickles with its errors and their places."""
     _, seen = trace(create | exec("exit 3", check=True))("my-box")
     again = pickle.loads(pickle.dumps(seen))
     assert again.steps == seen.steps
@@ -179,7 +192,8 @@ def test_a_trace_crosses_by_pickle_with_its_errors() -> None:
     assert again.steps[1].error.where == seen.steps[1].error.where if seen.steps[1].error else False
 
 
-def test_what_traces_is_a_value() -> None:
+def test_tracer_value() -> None:
+    """A Tracer prints as source, compares, hashes and pickles."""
     traced = trace(create | start)
     assert repr(traced) == "trace(create() | start())"
     assert eval(repr(traced)) == traced  # that is what is claimed
@@ -190,14 +204,16 @@ def test_what_traces_is_a_value() -> None:
     assert isinstance(traced, Tracer)
 
 
-def test_only_a_step_can_be_traced() -> None:
+def test_trace_refuses() -> None:
+    """Values that are no step raise a TypeError."""
     with pytest.raises(TypeError, match=r"exec needs arguments: write `\| exec"):
         trace(exec)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
     with pytest.raises(TypeError, match="trace: expected a step, got str"):
         trace("ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
 
-def test_no_secret_is_in_a_trace() -> None:
+def test_trace_secrets() -> None:
+    """A trace holds no secret, and neither does its pickle."""
     _, seen = trace(set_secret("KEY", SECRET))(create("my-box"))
     failed, seen_too = trace(set_secret("KEY", SECRET))(Sandbox(id="no", name="no"))
     assert isinstance(failed, Failure)
@@ -234,7 +250,8 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_picture_of_a_pipeline_has_a_bar_for_each_step_and_call() -> None:
+def test_picture_pipeline() -> None:
+    """The picture of a pipeline has a bar for each step and request."""
     traced = trace(create | exec("exit 3", check=True))("my-box")
     page = Page(traced.trace.picture())
     assert page.open == []
@@ -246,7 +263,8 @@ def test_the_picture_of_a_pipeline_has_a_bar_for_each_step_and_call() -> None:
     assert traced._repr_html_() == traced.trace._repr_html_() == traced.trace.picture()  # pyright: ignore[reportPrivateUsage]
 
 
-def test_the_picture_of_a_fleet_has_a_row_for_each_target() -> None:
+def test_picture_fleet() -> None:
+    """The picture of a fleet has a row for each target."""
     with tracing() as seen:
         fan_out(ephemeral(exec("test $NAME != b", env={"NAME": "b"}, check=True)), ["a", "b"])
     page = Page(seen.picture())
@@ -263,7 +281,8 @@ def record(step: str, began: float = 0.0, lane: str = "", *calls: CallRecord) ->
 HOSTILE = """</title></svg><script>alert(1)</script>" onload="x"'>&\x00\x1b[31m\u202e"""
 
 
-def test_nothing_in_a_picture_is_taken_for_markup() -> None:
+def test_timeline_hostile_text() -> None:
+    """No string in a picture becomes markup."""
     call = CallRecord(HOSTILE, 0.0, 0.2, HOSTILE, 2, 0.1)
     for steps in ([record(HOSTILE, 0, "", call)], [record(HOSTILE, 0, HOSTILE, call), record("b", 0, "other", call)]):
         page = Page(timeline(steps, [call], HOSTILE))
@@ -273,17 +292,20 @@ def test_nothing_in_a_picture_is_taken_for_markup() -> None:
         assert page.open == []
 
 
-def test_a_picture_of_many_rows_says_what_it_leaves_out() -> None:
+def test_timeline_many_rows() -> None:
+    """A picture shows 60 rows and counts the rest."""
     page = Page(timeline([record(f"step_{number}()") for number in range(63)], [], "all"))
     assert page.tags.count("rect") == 60
     assert "… 3 more rows. all" in page.text
 
 
-def test_a_picture_of_nothing_is_one() -> None:
+def test_timeline_empty() -> None:
+    """A picture without steps shows its summary."""
     assert "0 steps" in Page(timeline([], [], "0 steps")).text
 
 
-def test_the_time_at_the_limit_is_drawn_apart() -> None:
+def test_timeline_rate_limit() -> None:
+    """The delay by the rate limit has a bar of its own."""
     call = CallRecord("sandbox.exec", 0.0, 0.5, "200", 3, 0.2)
     page = Page(timeline([record("exec('ls')", 0, "", call)], [], ""))
     assert "sandbox.exec: delayed 0.200 s" in page.text
@@ -291,7 +313,8 @@ def test_the_time_at_the_limit_is_drawn_apart() -> None:
     assert page.tags.count("rect") == 3
 
 
-def test_repeated_requests_are_counted_in_the_trace(platform: Platform) -> None:
+def test_trace_retries(platform: Platform) -> None:
+    """Retried requests count in the trace."""
     from pocketenv_fp.local.faults import Refuse
 
     platform.faults.add("sandbox.getSandbox", Refuse(503))

@@ -104,13 +104,15 @@ def left(place: local.Platform) -> int:
     return sum(1 for _ in iter_sandboxes_by_actor(me().unwrap().did))
 
 
-def test_what_is_done_in_time_is_as_it_would_have_been(box: Sandbox) -> None:
+def test_within_in_time(box: Sandbox) -> None:
+    """A step that ends in time has its usual result."""
     assert within(60, exec("echo hello") | stdout)(box) == Success("hello\n")
     failed = within(60, exec("exit 3", check=True))(box)
     assert failed == exec("exit 3", check=True)(box)
 
 
-def test_a_command_is_waited_for_no_longer_and_not_sent_again(box: Sandbox, place: local.Platform) -> None:
+def test_within_command(box: Sandbox, place: local.Platform) -> None:
+    """A command is abandoned at the deadline and not retried."""
     with place.faults.on("sandbox.exec", Slow(0), times=100) as planned:
         began = time.monotonic()
         error = late(within(SOON, exec("sleep 30"))(box), began)
@@ -119,7 +121,8 @@ def test_a_command_is_waited_for_no_longer_and_not_sent_again(box: Sandbox, plac
     assert "a command may still run" in str(error)
 
 
-def test_nothing_is_sent_when_the_time_is_over(box: Sandbox, place: local.Platform) -> None:
+def test_limited_sends_nothing_late(box: Sandbox, place: local.Platform) -> None:
+    """After the deadline no request is sent."""
     place.faults.add("sandbox.exec", Slow(1))
     with limited(SOON):
         began = time.monotonic()
@@ -130,7 +133,8 @@ def test_nothing_is_sent_when_the_time_is_over(box: Sandbox, place: local.Platfo
     assert box | exec("true") == exec("true")(box), "afterwards there is time again, and it runs still"
 
 
-def test_a_sandbox_that_is_to_run_is_waited_for_no_longer(config: Config) -> None:
+def test_within_wait_until_running(config: Config) -> None:
+    """The deadline ends the wait for a running sandbox."""
     del config
     began = time.monotonic()
     slow = create("my-box", provider="daytona") | start
@@ -138,13 +142,15 @@ def test_a_sandbox_that_is_to_run_is_waited_for_no_longer(config: Config) -> Non
     assert not error.maybe_sent or error.operation == "sandbox.getSandbox"
 
 
-def test_the_waits_own_time_is_its_own_failure(config: Config) -> None:
+def test_within_shorter_wait_timeout(config: Config) -> None:
+    """A shorter timeout of the wait itself is a WaitTimeout."""
     del config
     error = (create("my-box", provider="daytona") | within(60, wait_until_running(timeout=0.2))).failure()
     assert error == WaitTimeout(0.2, "INITIALIZING")
 
 
-def test_many_who_wait_are_given_up_together(config: Config) -> None:
+def test_within_fan_out_waits(config: Config) -> None:
+    """The deadline ends the waits of a whole fleet together."""
     del config
     boxes = [create(f"box-{number}", provider="daytona") for number in range(6)]
     began = time.monotonic()
@@ -152,7 +158,8 @@ def test_many_who_wait_are_given_up_together(config: Config) -> None:
     assert {type(late(result, began)) for result in results} == {DeadlineExceeded}
 
 
-def test_a_refusal_for_longer_than_there_is_time_is_given_up(box: Sandbox, place: local.Platform) -> None:
+def test_within_long_retry_after(box: Sandbox, place: local.Platform) -> None:
+    """A Retry-After beyond the deadline is not waited for."""
     with place.faults.on("sandbox.exec", Refuse(429, retry_after=20)) as planned:
         began = time.monotonic()
         error = late(within(SOON, exec("true"))(box), began)
@@ -166,7 +173,8 @@ def _forget_the_pause(place: local.Platform) -> None:
     limiter._paused_until = 0.0  # pyright: ignore[reportPrivateUsage]  # the platform did not mean it
 
 
-def test_the_request_limit_is_waited_for_no_longer() -> None:
+def test_within_rate_limit() -> None:
+    """The deadline ends the wait for the rate limit, before the request is sent."""
     with local.platform(rate_limit=3) as strict:
         config = Config(api_url=strict.url, token=strict.token)
         for _ in range(3):
@@ -177,7 +185,8 @@ def test_the_request_limit_is_waited_for_no_longer() -> None:
         assert len(strict.calls) == sent
 
 
-def test_a_query_is_not_repeated_beyond_the_time(box: Sandbox, place: local.Platform) -> None:
+def test_within_query_retries(box: Sandbox, place: local.Platform) -> None:
+    """Retries of a query end with the deadline."""
     with place.faults.on("sandbox.getSandbox", Refuse(503), times=100) as planned, using(Config(retries=50)):
         began = time.monotonic()
         result = within(SOON, get_sandbox)(box.id)
@@ -187,7 +196,8 @@ def test_a_query_is_not_repeated_beyond_the_time(box: Sandbox, place: local.Plat
 
 
 @pytest.mark.parametrize("answer", servers.DRIBBLING.values(), ids=servers.DRIBBLING)
-def test_an_answer_that_dribbles_is_given_up(answer: Reply) -> None:
+def test_within_slow_response(answer: Reply) -> None:
+    """The deadline holds for a response that sends a byte now and then."""
     # A byte comes far more often than any time-out of a socket.
     with Server(servers.always(answer)) as server:
         began = time.monotonic()
@@ -196,14 +206,17 @@ def test_an_answer_that_dribbles_is_given_up(answer: Reply) -> None:
         assert server.verbs == ["POST"]
 
 
-def test_a_body_has_only_the_time_that_its_head_left() -> None:
+def test_within_body() -> None:
+    """The body of a response has the time that its headers left."""
     stalled = Reply(servers.OK + b"Content-Length: 100\r\n\r\n   ", wait=60)
     with Server(servers.always(stalled)) as server:
         error = within(2, exec("true", config=servers.client(server.url, read_timeout=50)))(BOX).failure()
         assert error == DeadlineExceeded(2, "sandbox.exec", maybe_sent=True)
 
 
-def test_a_download_that_dribbles_is_given_up(tmp_path: Path) -> None:
+def test_within_slow_download(tmp_path: Path) -> None:
+    """The deadline ends a slow download, and its files are removed on both sides."""
+
     def answer(request: servers.Request) -> Reply:
         if "sandbox.exec" in request.path:
             return reply(b'{"stdout": "directory large\\n\\u001e", "stderr": "\\u001e", "exitCode": 0}')
@@ -223,13 +236,14 @@ def test_a_download_that_dribbles_is_given_up(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_upload_that_is_no_longer_read_is_given_up() -> None:
+def test_limited_stalled_upload() -> None:
+    """The deadline ends an upload that the server stops reading."""
     done = threading.Event()
 
     def read(listener: socket.socket) -> None:
-        with listener.accept()[0] as held:
+        with listener.accept()[0] as connection:
             until = time.monotonic() + 1.5
-            while time.monotonic() < until and held.recv(65536):
+            while time.monotonic() < until and connection.recv(65536):
                 done.wait(0.01)
             done.wait(30)
 
@@ -251,7 +265,8 @@ def test_an_upload_that_is_no_longer_read_is_given_up() -> None:
     assert took < MUCH_LATER
 
 
-def test_what_comes_in_time_is_whole_and_the_connection_is_kept() -> None:
+def test_within_keeps_connection() -> None:
+    """A slow response that ends in time is complete, and its connection is reused."""
     slow = Reply(
         servers.OK + f"Content-Length: {len(servers.RAN)}\r\n\r\n".encode() + servers.RAN[:-3], slowly=servers.RAN[-3:]
     )
@@ -262,7 +277,8 @@ def test_what_comes_in_time_is_whole_and_the_connection_is_kept() -> None:
         assert server.connections == 1
 
 
-def test_a_server_that_takes_no_connection_is_given_up() -> None:
+def test_within_no_connection() -> None:
+    """The deadline ends a connection attempt."""
     with servers.deaf() as url:
         began = time.monotonic()
         config = Config(api_url=url, token=servers.TOKEN, connect_timeout=20, retries=0)
@@ -270,19 +286,22 @@ def test_a_server_that_takes_no_connection_is_given_up() -> None:
         assert not error.maybe_sent
 
 
-def test_a_failure_of_another_kind_stays_what_it_is() -> None:
+def test_within_other_failure() -> None:
+    """Other failures are returned as they are."""
     with Server(servers.always(reply(b"{}", 429, {"Retry-After": "900"}))) as server:
         error = within(60, get_sandbox(config=servers.client(server.url)))("x").failure()
         assert isinstance(error, RateLimited)
 
 
-def test_the_earliest_end_counts(box: Sandbox) -> None:
+def test_within_nested(box: Sandbox) -> None:
+    """The earliest deadline counts."""
     began = time.monotonic()
     late(within(60, within(SOON, exec("sleep 30")))(box), began)
     late(within(SOON, within(60, exec("sleep 30")))(box), began)
 
 
-def test_what_is_done_instead_has_time_of_its_own_or_shares_it(box: Sandbox, place: local.Platform) -> None:
+def test_within_or_else(box: Sandbox, place: local.Platform) -> None:
+    """A fallback outside within has its own time, and one inside shares the deadline."""
     ran = box | or_else(within(SOON, exec("sleep 2")), exec("echo other"), on=DeadlineExceeded) | stdout
     assert ran == Success("other\n")
     place.faults.add("sandbox.exec", Slow(1))
@@ -291,17 +310,19 @@ def test_what_is_done_instead_has_time_of_its_own_or_shares_it(box: Sandbox, pla
     assert box | recover(within(SOON, exec("sleep 30") | stdout), "none") == Success("none")
 
 
-def test_a_step_is_tried_again_within_a_time_of_its_own(config: Config) -> None:
+def test_retrying_within(config: Config) -> None:
+    """Each attempt has its own deadline if within is inside retrying."""
     answers = servers.in_turn(Reply(b"", wait=1, then="close"), reply(VIEW))
     with Server(answers) as server:
         looking = get_sandbox(config=servers.client(server.url))
-        found = retrying(within(SOON, looking), 3, on=DeadlineExceeded, delay=0)("x")
-        assert found.unwrap() is not None
+        result = retrying(within(SOON, looking), 3, on=DeadlineExceeded, delay=0)("x")
+        assert result.unwrap() is not None
         assert server.verbs == ["GET", "GET"]
     assert config.retries == 3
 
 
-def test_attempts_and_their_pauses_end_with_the_time(config: Config) -> None:
+def test_within_retrying(config: Config) -> None:
+    """The deadline ends all attempts and their pauses."""
     del config
     began = time.monotonic()
     error = within(SOON, retrying(get_sandbox(config=Config(api_url="http://127.0.0.1:9", retries=0)), 5, delay=20))(
@@ -310,7 +331,8 @@ def test_attempts_and_their_pauses_end_with_the_time(config: Config) -> None:
     late(error, began)
 
 
-def test_what_was_created_is_released_although_the_time_is_over(place: local.Platform, config: Config) -> None:
+def test_within_releases(place: local.Platform, config: Config) -> None:
+    """Sandboxes are deleted although the time is over."""
     del config
     for pipeline in (
         within(SOON, ephemeral(start | exec("sleep 30"))),
@@ -322,7 +344,8 @@ def test_what_was_created_is_released_although_the_time_is_over(place: local.Pla
         assert left(place) == 0
 
 
-def test_a_create_is_not_given_up_and_leaves_nothing(place: local.Platform, config: Config) -> None:
+def test_within_create(place: local.Platform, config: Config) -> None:
+    """A sent create is not abandoned, and its sandbox is deleted afterwards."""
     del config
     place.faults.add("sandbox.createSandbox", Slow(SOON + 0.5))
     began = time.monotonic()
@@ -331,7 +354,8 @@ def test_a_create_is_not_given_up_and_leaves_nothing(place: local.Platform, conf
     assert left(place) == 0
 
 
-def test_a_create_that_was_not_sent_is_given_up() -> None:
+def test_within_create_unsent() -> None:
+    """A create that is not sent yet is abandoned at the deadline."""
     began = time.monotonic()
     with local.platform(rate_limit=3) as strict:
         config = Config(api_url=strict.url, token=strict.token)
@@ -345,7 +369,8 @@ def test_a_create_that_was_not_sent_is_given_up() -> None:
         assert not late(within(SOON, create(config=config))("my-box"), began).maybe_sent
 
 
-def test_the_turn_of_another_create_is_waited_for_no_longer(place: local.Platform, config: Config) -> None:
+def test_within_create_lock(place: local.Platform, config: Config) -> None:
+    """The deadline ends the wait for another create."""
     repo = "https://example.com/a/repository"
     with place.faults.on("sandbox.createSandbox", Slow(2)) as planned, ThreadPoolExecutor(1) as pool:
         first = pool.submit(create(repo=repo, config=config), "first")
@@ -360,7 +385,8 @@ def test_the_turn_of_another_create_is_waited_for_no_longer(place: local.Platfor
     assert left(place) == 1
 
 
-def test_a_create_is_undone_although_the_time_is_over(place: local.Platform, config: Config) -> None:
+def test_within_create_undone(place: local.Platform, config: Config) -> None:
+    """A create is undone after the deadline, although the response to its deletion is lost."""
     del config
     # The response to the deletion is lost: only a lookup shows that nothing is left to report.
     place.faults.add("sandbox.createSandbox", Slow(SOON + 0.5))
@@ -371,7 +397,8 @@ def test_a_create_is_undone_although_the_time_is_over(place: local.Platform, con
     assert left(place) == 0
 
 
-def test_a_create_does_not_begin_when_the_time_is_over(place: local.Platform, config: Config) -> None:
+def test_limited_create_late(place: local.Platform, config: Config) -> None:
+    """A create does not begin after the deadline."""
     del config
     with limited(SOON):
         time.sleep(SOON)
@@ -381,7 +408,8 @@ def test_a_create_does_not_begin_when_the_time_is_over(place: local.Platform, co
 
 
 @pytest.mark.usefixtures("large")
-def test_copies_are_given_up(box: Sandbox, place: local.Platform, tmp_path: Path) -> None:
+def test_within_copies(box: Sandbox, place: local.Platform, tmp_path: Path) -> None:
+    """The deadline ends uploads and downloads."""
     (tmp_path / "file").write_bytes(b"x" * 100_000)
     there = upload(box, tmp_path, "there").unwrap()
     assert there
@@ -396,9 +424,9 @@ def test_copies_are_given_up(box: Sandbox, place: local.Platform, tmp_path: Path
     assert not (tmp_path / "back").exists()
 
 
-def test_an_upload_that_arrived_may_have_been_sent_though_its_repetition_was_not(
-    config: Config, place: local.Platform
-) -> None:
+def test_limited_upload_maybe_sent(config: Config, place: local.Platform) -> None:
+    """An upload whose response is lost counts as maybe sent, although its retry was not sent."""
+
     def pieces() -> Generator[bytes]:
         yield b"archive"
 
@@ -413,9 +441,10 @@ def test_an_upload_that_arrived_may_have_been_sent_though_its_repetition_was_not
 
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(("verb", "method"), [("push", "sandbox.pushDirectory"), ("pull", "sandbox.pullDirectory")])
-def test_what_a_copy_staged_in_a_sandbox_is_removed(
+def test_copy_to_deadline_cleanup(
     box: Sandbox, place: local.Platform, verb: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A copy that the deadline ends removes its staged files in both sandboxes."""
     other = (create("other") | start).unwrap()
     assert isinstance(box | exec("echo x > file", check=True), Success)
     real = getattr(End, verb)
@@ -436,9 +465,8 @@ def test_what_a_copy_staged_in_a_sandbox_is_removed(
 
 
 @pytest.mark.usefixtures("large")
-def test_what_was_staged_is_removed_where_no_time_is_left(
-    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_upload_deadline_cleanup(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Staged files are removed although no time is left."""
     (tmp_path / "file").write_text("x")
     real = End.pull
 
@@ -454,7 +482,8 @@ def test_what_was_staged_is_removed_where_no_time_is_left(
     assert exec(box, "ls -A /tmp; ls -A").unwrap().stdout == ""
 
 
-def test_a_block_has_an_end_and_what_must_be_done_has_none() -> None:
+def test_limited_and_unlimited() -> None:
+    """A limited block has a deadline, and an unlimited block inside has none."""
     assert remaining() == float("inf")
     with limited(20):
         with limited(60):
@@ -467,7 +496,8 @@ def test_a_block_has_an_end_and_what_must_be_done_has_none() -> None:
     assert remaining() == float("inf")
 
 
-def test_a_pause_may_be_longer_than_the_system_can_count() -> None:
+def test_retrying_huge_delay() -> None:
+    """A pause may be longer than the system can count."""
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     # Ctrl-C ends the pause.
     with Server(servers.always(reply(b"{}", 500))) as server, pytest.raises(KeyboardInterrupt):
@@ -475,7 +505,8 @@ def test_a_pause_may_be_longer_than_the_system_can_count() -> None:
     assert server.verbs == ["GET"]
 
 
-def test_a_time_that_is_none_is_refused(box: Sandbox) -> None:
+def test_within_refuses(box: Sandbox) -> None:
+    """Seconds that are not positive are refused."""
     for seconds in (0, -1, float("nan")):
         error = within(seconds, exec("true"))(box).failure()
         assert "seconds" in str(error)
@@ -485,6 +516,7 @@ def test_a_time_that_is_none_is_refused(box: Sandbox) -> None:
         within(5, "ls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def test_it_is_as_safe_as_what_is_in_it() -> None:
+def test_within_safe() -> None:
+    """A step in within is safe if the step alone is."""
     assert within(5, start).safe
     assert not within(5, exec("true")).safe

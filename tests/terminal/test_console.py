@@ -162,7 +162,8 @@ def shell(place: local.Platform, box: Sandbox) -> Iterator[Window]:
         yield opened
 
 
-def test_console_runs_a_shell(shell: Window) -> None:
+def test_console_runs_shell(shell: Window) -> None:
+    """The shell has the size of the window, and leaving restores the terminal."""
     assert shell.is_raw
     shell.type("stty size; pwd; echo h\u00e9''llo\r")
     seen = shell.until("h\u00e9llo")
@@ -173,7 +174,8 @@ def test_console_runs_a_shell(shell: Window) -> None:
     assert shell.is_restored
 
 
-def test_console_passes_ctrl_c_on(shell: Window) -> None:
+def test_console_ctrl_c(shell: Window) -> None:
+    """Ctrl-C interrupts the command in the sandbox, not the console."""
     # Once the command runs it is what the key interrupts.
     shell.type("sh -c 'echo run\"\"ning; exec sleep 600'\r")
     shell.until("running\r\n")
@@ -184,13 +186,14 @@ def test_console_passes_ctrl_c_on(shell: Window) -> None:
     assert shell.process.poll() is None
 
 
-def test_console_passes_the_size_on(shell: Window) -> None:
+def test_console_resize(shell: Window) -> None:
+    """The shell gets the new size of the window."""
     shell.resize(72, 20)
     shell.type("sleep 0.2; stty size; echo d''one\r")
     assert "20 72\r\n" in shell.until("done")
 
 
-def test_console_after_exit_says_how_to_leave(shell: Window) -> None:
+def test_console_after_exit(shell: Window) -> None:
     """The platform is silent then, so the library cannot know."""
     shell.type("exit\r")
     shell.until("the shell may have ended: Ctrl-] leaves")
@@ -199,7 +202,8 @@ def test_console_after_exit_says_how_to_leave(shell: Window) -> None:
     assert shell.ended() == 0
 
 
-def test_console_keys_before_the_leaving_one_are_sent(shell: Window, place: local.Platform, box: Sandbox) -> None:
+def test_console_keys_before_leaving(shell: Window, place: local.Platform, box: Sandbox) -> None:
+    """Keys before Ctrl-] are sent, later ones are not."""
     shell.type(b"touch pasted\r" + LEAVE + b"touch never\r")
     assert shell.ended() == 0
     with using(Config(api_url=place.url, token=place.token)):
@@ -208,13 +212,15 @@ def test_console_keys_before_the_leaving_one_are_sent(shell: Window, place: loca
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_console_restores_after_a_signal(shell: Window, number: signal.Signals) -> None:
+def test_console_after_signal(shell: Window, number: signal.Signals) -> None:
+    """A signal ends the console, and the terminal is restored."""
     shell.process.send_signal(number)
     assert shell.ended() in {128 + number, -number}
     assert shell.is_restored
 
 
-def test_console_restores_after_the_platform_is_gone() -> None:
+def test_console_platform_closes() -> None:
+    """A platform that closes is an error, and the terminal is restored."""
     with local.platform() as own:
         with using(Config(api_url=own.url, token=own.token)):
             mine = (create("box") | start).unwrap()
@@ -227,7 +233,7 @@ def test_console_restores_after_the_platform_is_gone() -> None:
 
 
 @pytest.mark.parametrize("provider", ["daytona", "sprites", "modal"])
-def test_console_of_other_providers(place: local.Platform, provider: str) -> None:
+def test_console_other_providers(place: local.Platform, provider: str) -> None:
     """Each has another form of messages. These end with the shell."""
     with using(Config(api_url=place.url, token=place.token)):
         other = (create(f"box-{provider}", provider=provider) | wait_until_running).unwrap()
@@ -242,7 +248,8 @@ def test_console_of_other_providers(place: local.Platform, provider: str) -> Non
         assert place.calls[-1][0].startswith("/ssh/disconnect/")
 
 
-def test_console_much_output(shell: Window) -> None:
+def test_console_large_output(shell: Window) -> None:
+    """Fifty thousand lines arrive whole."""
     shell.type("stty -onlcr; PS1=; seq 50000; echo e''nd\r")
     seen = shell.until("end\n")
     assert [line for line in seen.splitlines() if line.isdecimal()] == [str(number) for number in range(1, 50_001)]
@@ -255,7 +262,8 @@ def test_console_much_output(shell: Window) -> None:
         ("stopped", r"is STOPPED: start it"),
     ],
 )
-def test_console_of_no_running_sandbox(place: local.Platform, name: str, reason: str) -> None:
+def test_console_not_running(place: local.Platform, name: str, reason: str) -> None:
+    """A missing or stopped sandbox is an error with its reason."""
     with using(Config(api_url=place.url, token=place.token)):
         if name == "stopped":
             name = (create() | start | stop)("stopped").unwrap().id
@@ -265,7 +273,7 @@ def test_console_of_no_running_sandbox(place: local.Platform, name: str, reason:
         assert opened.is_restored
 
 
-def test_console_of_a_foreign_sandbox(place: local.Platform, box: Sandbox) -> None:
+def test_console_other_user(place: local.Platform, box: Sandbox) -> None:
     """The platform refuses its terminal token."""
     with window(place, box.id, POCKETENV_TOKEN=place.new_user("bob.test")) as opened:
         assert opened.ended() == 1
@@ -274,7 +282,7 @@ def test_console_of_a_foreign_sandbox(place: local.Platform, box: Sandbox) -> No
         )
 
 
-def test_console_terminal_url_of_the_environment(place: local.Platform, box: Sandbox) -> None:
+def test_console_url_from_environment(place: local.Platform, box: Sandbox) -> None:
     """The token is sent over https, or to this machine."""
     with window(place, box.id, POCKETENV_CF_URL="http://sbx.example") as opened:
         assert opened.ended() == 1
@@ -283,7 +291,7 @@ def test_console_terminal_url_of_the_environment(place: local.Platform, box: San
         opened.until(PROMPT)
 
 
-def test_console_without_a_terminal(box: Sandbox) -> None:
+def test_console_without_terminal(box: Sandbox) -> None:
     """No request is sent: pytest has replaced the standard input."""
     error = console(box, config=Config(api_url="http://127.0.0.1:1", token="x")).failure()
     assert isinstance(error, InvalidInput)
@@ -291,14 +299,16 @@ def test_console_without_a_terminal(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("provider", ["blaxel", "a-new-one"])
-def test_console_of_an_unknown_terminal(provider: str) -> None:
+def test_console_unknown_provider(provider: str) -> None:
+    """A provider without a known terminal is not supported."""
     other = Sandbox(id="1", name="box", provider=provider)
     error = console(other).failure()
     assert isinstance(error, NotSupported)
     assert error.provider == provider
 
 
-def test_console_is_a_step() -> None:
+def test_console_composes() -> None:
+    """A console is a step: it prints, pickles and can be explained."""
     step = create | start | console
     assert repr(step) == "create() | start() | console()"
     assert pickle.loads(pickle.dumps(step)) == step
@@ -307,7 +317,8 @@ def test_console_is_a_step() -> None:
     assert "actor.getTerminalToken" in shown
 
 
-def test_console_needs_its_extra(place: local.Platform, box: Sandbox) -> None:
+def test_console_without_extra(place: local.Platform, box: Sandbox) -> None:
+    """Without websockets the error names the extra to install."""
     code = "import sys; sys.modules['websockets'] = None; from pocketenv_fp.__main__ import main; sys.exit(main())"
     environment = {"POCKETENV_API_URL": place.url, "POCKETENV_TOKEN": place.token}
     opened = Window([sys.executable, "-c", code, "console", box.id], environment)
@@ -324,7 +335,8 @@ def python(place: local.Platform, code: str) -> Window:
     return Window([sys.executable, "-c", f"from pocketenv_fp import *\n{code}"], environment)
 
 
-def test_console_ends_with_the_deadline(place: local.Platform, box: Sandbox) -> None:
+def test_console_deadline(place: local.Platform, box: Sandbox) -> None:
+    """The deadline ends the console, and the terminal is restored."""
     opened = python(place, f"print(get_sandbox({box.id!r}) | within(2, console))")
     try:
         assert opened.ended() == 0
@@ -354,7 +366,7 @@ def silent_terminal() -> Generator[str]:
 
 
 @pytest.mark.parametrize(("read_timeout", "seconds"), [(0.05, 600.0), (600.0, 0.05)])
-def test_console_waits_for_the_first_message(read_timeout: float, seconds: float) -> None:
+def test_console_never_ready(read_timeout: float, seconds: float) -> None:
     """The setting for the wait, or the deadline, ends a terminal that is never ready."""
     from websockets.sync.client import connect
 
@@ -372,7 +384,7 @@ def test_console_waits_for_the_first_message(read_timeout: float, seconds: float
         assert error == DeadlineExceeded(seconds, "sandbox.console")
 
 
-def test_console_leaves_no_token_in_logs(place: local.Platform, box: Sandbox) -> None:
+def test_console_logs_no_token(place: local.Platform, box: Sandbox) -> None:
     """The package logs each request at DEBUG, and its address has the token in it."""
     with using(Config(api_url=place.url, token=place.token)):
         other = (create("box-logs", provider="modal") | wait_until_running).unwrap()
@@ -412,7 +424,8 @@ def test_console_interrupted_shows_no_token() -> None:
     assert caught.value.__context__ is None
 
 
-def test_console_without_a_terminal_service(place: local.Platform, box: Sandbox) -> None:
+def test_console_without_service(place: local.Platform, box: Sandbox) -> None:
+    """A terminal service that is down or broken is an error with its reason."""
     with window(place, box.id, POCKETENV_CF_URL=f"http://127.0.0.1:{servers.free_port()}") as opened:
         assert opened.ended() == 1
         assert "sandbox.console: no connection: Connection refused" in opened.shown

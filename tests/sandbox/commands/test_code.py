@@ -185,6 +185,7 @@ def test_run_code_outputs(box: Sandbox) -> None:
 
 
 def test_run_code_await(box: Sandbox) -> None:
+    """Code may use await at its top level."""
     assert ran(box, "import asyncio\nasync def f(): return 3\nawait f()").value == 3
     assert (box | run_code("await asyncio.sleep(60)", timeout=0.3)).failure() == CodeTimeout(0.3)
     assert ran(box, "asyncio.run(f())").value == 3
@@ -320,7 +321,7 @@ def test_run_code_odd_errors(box: Sandbox) -> None:
     assert ran(box, "kept").value == 1
 
 
-def test_run_code_closes_its_streams(box: Sandbox) -> None:
+def test_run_code_closed_streams(box: Sandbox) -> None:
     """A context whose code closes its outputs goes on."""
     ran(box, "import os\nkept = 1")
     for numbers in ((1, 2), (1,), (0, 1, 2)):
@@ -346,6 +347,7 @@ def test_run_code_timeout(box: Sandbox) -> None:
 
 
 def test_run_code_lost(box: Sandbox) -> None:
+    """Code that ends its process loses the context."""
     assert (box | run_code("print('x')\nimport os; os._exit(3)")).failure() == ContextLost("main", "x\n")
     assert ran(box, "1").number == 1
     assert ran(box, "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nelse: print('child')").stdout == "child\n"
@@ -398,7 +400,7 @@ def busy_with(box: Sandbox, source: str) -> Generator[list[Result[CodeResult, Po
     busy.join()
 
 
-def test_run_code_revoked_while_it_waits(box: Sandbox) -> None:
+def test_run_code_revoked_while_waiting(box: Sandbox) -> None:
     """Code that is revoked before its turn never runs."""
     ran(box, "import os, time; x = 0")
     held = "print('on', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.02)"
@@ -408,7 +410,8 @@ def test_run_code_revoked_while_it_waits(box: Sandbox) -> None:
     assert ran(box, "x").value == 0
 
 
-def test_restart_context_while_it_runs(box: Sandbox) -> None:
+def test_restart_context_while_running(box: Sandbox) -> None:
+    """A restart ends the running code with ContextLost."""
     ran(box, "import time")
     with busy_with(box, "print('on', flush=True); time.sleep(600)") as results:
         assert (box | restart_context).unwrap() == box
@@ -417,6 +420,7 @@ def test_restart_context_while_it_runs(box: Sandbox) -> None:
 
 
 def test_run_code_refuses(box: Sandbox) -> None:
+    """Invalid languages, contexts and sources are refused."""
     assert isinstance((box | run_code("1", language="r")).failure(), NotSupported)
     for wrong in ("", "a/b", "..", "-a", "a b", "x" * 65):
         assert isinstance((box | run_code("1", wrong)).failure(), InvalidInput)
@@ -474,6 +478,7 @@ def test_run_code_lost_answers(provider: str, login: local.Platform, monkeypatch
 
 
 def test_run_code_one_request(box: Sandbox, played: local.Platform) -> None:
+    """A run needs one request."""
     ran(box, "1")
     before = played.faults.worked("sandbox.exec")
     count = 5
@@ -483,7 +488,7 @@ def test_run_code_one_request(box: Sandbox, played: local.Platform) -> None:
     assert count <= played.faults.worked("sandbox.exec") - before <= 3 * count
 
 
-def test_answer_is_not_output() -> None:
+def test_without_answer_any_cut() -> None:
     """The mark and the answer do not reach on_output, wherever they are cut."""
     whole = "out\x1e no\x1emark\x1e{}"
     for size in range(1, len(whole)):
@@ -497,5 +502,6 @@ def test_answer_is_not_output() -> None:
 
 
 def test_display_values() -> None:
+    """A display without a form has no PNG and no HTML."""
     assert (Display({}).png, Display({}).html()) == (None, "")
     assert hash(Display({"a": []})) == hash(Display({"a": [1]}))

@@ -20,6 +20,7 @@ def test_code_result_other_output() -> None:
 
 
 def test_code_result_failures() -> None:
+    """Each way to fail is its own error."""
     late = ANSWER.replace("false", "true")
     assert code_result(ASKED, f"on{MARK}{late}", "e", 0).failure() == CodeTimeout(2.0, "on", "e", is_lost=False)
     lost = '{"late":true,"answer":null}'
@@ -33,7 +34,7 @@ def test_code_result_failures() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
-def test_without_answer(size: int) -> None:
+def test_without_answer_pieces(size: int) -> None:
     """Whatever the pieces are, the follower gets the code's own output, and each end is that of its text."""
     own = "\x1eö\x1ejob\n"
     whole = f"{own}{MARK}{ANSWER}"

@@ -132,7 +132,7 @@ def test_exec_lines(provider: str, figures: Figures) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_exec_lines_are_the_same() -> None:
+def test_exec_lines_same_stderr() -> None:
     """What a line writes to stderr is the same on every provider, too, but for the numbers of processes."""
     boxes = [running(provider) for provider in PROVIDERS]
     complaints = [line.text for line in LINES if line.complains]
@@ -173,7 +173,7 @@ def _is_as_recorded(case: dict[str, object], result: ExecResult, provider: str) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_exec_options_on_each_provider(provider: str) -> None:
+def test_exec_options_each_provider(provider: str) -> None:
     """The directory, environment, standard input, time limit and scripts are the same everywhere."""
     box = running(provider)
     env = {"A": 'it\'s "$HOME"\n\n', "PATH": "/usr/bin:/bin", "b_1": "é"}

@@ -86,7 +86,8 @@ def alive(box: Sandbox, word: str) -> list[str]:
 # A directory and an environment
 
 
-def test_a_command_runs_in_the_directory_that_is_asked_for(box: Sandbox) -> None:
+def test_exec_cwd(box: Sandbox) -> None:
+    """A command runs in the requested directory."""
     assert exec(box, "pwd", cwd="/tmp") == Success(ExecResult("/tmp\n", "", 0))
     exec(box, "mkdir -p 'a b' ./-", check=True).unwrap()
     assert exec(box, 'basename "$PWD"', cwd="a b").unwrap().stdout == "a b\n"
@@ -95,7 +96,8 @@ def test_a_command_runs_in_the_directory_that_is_asked_for(box: Sandbox) -> None
 
 
 @pytest.mark.parametrize("timeout", [None, 10.0])
-def test_a_directory_that_cannot_be_entered_runs_nothing(box: Sandbox, timeout: float | None) -> None:
+def test_exec_missing_cwd(box: Sandbox, timeout: float | None) -> None:
+    """Nothing runs if the directory cannot be entered."""
     ran = exec(box, "echo ran; touch /tmp/ran", cwd="no/such", timeout=timeout).unwrap()
     assert (ran.stdout, ran.exit_code == 0) == ("", False)
     assert "no/such" in ran.stderr
@@ -109,25 +111,29 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size
 @ON_THE_PLATFORM
 @example("'; exit 9; '", None)
 @example("a\nb\n", 20.0)
-def test_a_variable_has_the_value_that_it_was_given(box: Sandbox, value: str, timeout: float | None) -> None:
+def test_exec_env_values(box: Sandbox, value: str, timeout: float | None) -> None:
+    """A variable has exactly its value from env."""
     ran = exec(box, 'printf \'%s|\' "$A_1" "$_b"', env={"A_1": value, "_b": "c"}, timeout=timeout)
     assert ran == Success(ExecResult(f"{value}|c|", "", 0))
 
 
-def test_an_option_changes_one_command_and_not_the_next(box: Sandbox) -> None:
+def test_exec_options_one_command(box: Sandbox) -> None:
+    """Options change one command and not the next."""
     exec(box, "true", cwd="/tmp", env={"A": "b"}, timeout=5).unwrap()
     assert exec(box, 'echo ${A-none}; basename "$PWD"').unwrap().stdout == "none\nworkspace\n"
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A B", "A=B", "A-B", "é", "A\n", "$(id)"])
-def test_a_name_that_is_none_is_refused_before_anything_is_sent(name: str) -> None:
+def test_exec_env_invalid_name(name: str) -> None:
+    """An invalid variable name is refused before a request is sent."""
     with Server(servers.ordinary) as server:
         error = exec(BOX, "true", env={name: "top-secret"}, config=client(server.url)).failure()
         assert isinstance(error, InvalidInput)
         assert (error.field, "top-secret" in str(error), server.seen) == ("env", False, [])
 
 
-def test_a_value_from_the_environment_is_read_when_it_runs(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exec_from_env_late(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value of from_env is read when the step runs."""
     step = exec("printenv INSIDE", env={"INSIDE": from_env("OUTSIDE"), "SHOWN": "text"})
     assert repr(step) == "exec('printenv INSIDE', env={'INSIDE': from_env('OUTSIDE'), 'SHOWN': 'text'})"
     missing = step(box).failure()
@@ -139,17 +145,16 @@ def test_a_value_from_the_environment_is_read_when_it_runs(box: Sandbox, monkeyp
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0])
-def test_a_value_from_the_environment_is_in_no_error(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch, timeout: float | None
-) -> None:
+def test_exec_from_env_hidden(box: Sandbox, monkeypatch: pytest.MonkeyPatch, timeout: float | None) -> None:
+    """A value of from_env is in no error."""
     monkeypatch.setenv("OUTSIDE", "top-secret")
     env = {"INSIDE": from_env("OUTSIDE")}
     for command in ("exit 3", "no-such-command", "if", "echo )", "kill -9 $$"):
         failed = exec(box, command, env=env, timeout=timeout, check=True).failure()
         assert isinstance(failed, CommandFailed)
         assert "top-secret" not in f"{failed!r}{failed}{failed.stdout}{failed.stderr}"
-    told = json.dumps({"error": "InvalidRequest", "message": "cannot run env INSIDE='top-secret' sh"}).encode()
-    with Server(servers.always(reply(told, 400))) as server:
+    refusal = json.dumps({"error": "InvalidRequest", "message": "cannot run env INSIDE='top-secret' sh"}).encode()
+    with Server(servers.always(reply(refusal, 400))) as server:
         refused = exec(BOX, "true", env=env, timeout=timeout, config=client(server.url)).failure()
     assert "sandbox.exec: *** (400 InvalidRequest)" in str(refused)
     assert "top-secret" not in f"{refused!r}{refused}{refused.__cause__!r}{refused.__context__!r}"
@@ -170,7 +175,8 @@ def test_exec_no_raw_line() -> None:
         assert " -c " in command
 
 
-def test_a_nul_in_a_command_is_refused_before_anything_is_sent() -> None:
+def test_exec_nul() -> None:
+    """A NUL character is refused before a request is sent."""
     with Server(servers.ordinary) as server:
         config = client(server.url)
         for result in (
@@ -219,7 +225,8 @@ def test_exec_long_line(box: Sandbox, letter: str) -> None:
     ],
 )
 @pytest.mark.parametrize("code", [0, 1, 3, 124, 125, 126, 127, 137, 143, 255])
-def test_an_exit_code_is_the_commands_own(box: Sandbox, code: int, cwd: str | None, timeout: float | None) -> None:
+def test_exec_exit_codes(box: Sandbox, code: int, cwd: str | None, timeout: float | None) -> None:
+    """The exit code is the command's own, with and without options."""
     assert exec(box, f"exit {code}", cwd=cwd, timeout=timeout) == Success(ExecResult("", "", code))
     checked = exec(box, f"echo out; echo err >&2; exit {code}", cwd=cwd, timeout=timeout, check=True)
     if code == 0:
@@ -244,7 +251,7 @@ def test_exec_failure_shows_command_and_sandbox(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("durable", [False, True])
-def test_exec_failure_masks_in_the_tail(box: Sandbox, monkeypatch: pytest.MonkeyPatch, *, durable: bool) -> None:
+def test_exec_failure_masks_tail(box: Sandbox, monkeypatch: pytest.MonkeyPatch, *, durable: bool) -> None:
     """Values from the environment, passwords in URLs, keys and control characters are not quoted."""
     monkeypatch.setenv("MY_KEY", "sk-12345")
     monkeypatch.setenv("MY_LONG_KEY", "sk-12345-long")
@@ -274,14 +281,16 @@ def test_exec_failure_without_output(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("signal", ["KILL", "TERM", "HUP", "SEGV"])
-def test_a_command_that_is_killed_by_a_signal_ends_as_it_does_without_options(box: Sandbox, signal: str) -> None:
+def test_exec_killed_by_signal(box: Sandbox, signal: str) -> None:
+    """A killed command has the same result with and without options."""
     command = f"echo a; kill -{signal} $$; echo b"
     plain = exec(box, command)
     assert exec(box, command, timeout=20) == exec(box, command, cwd="/workspace") == plain
     assert plain.unwrap().exit_code > 128
 
 
-def test_a_command_that_ends_its_whole_group_has_not_run_out_of_time(box: Sandbox) -> None:
+def test_exec_kills_own_group(box: Sandbox) -> None:
+    """A command that kills its process group is no timeout."""
     assert exec(box, "echo a; kill 0; sleep 60", timeout=30).unwrap().exit_code == 143
     assert exec(box, "echo a; kill -9 0; sleep 60", timeout=30) == Success(ExecResult("a\n", "", 137))
     assert exec(box, "echo a; kill -9 0; sleep 60") == Success(ExecResult("a\n", "", 137))
@@ -293,12 +302,14 @@ OUTPUTS = st.text(st.sampled_from("ab:é\n\t pocketenv-late%s\\"), max_size=40)
 
 @given(out=OUTPUTS, err=OUTPUTS)
 @ON_THE_PLATFORM
-def test_a_time_limit_changes_nothing_of_what_is_printed(box: Sandbox, out: str, err: str) -> None:
+def test_exec_timeout_keeps_output(box: Sandbox, out: str, err: str) -> None:
+    """A time limit does not change the output."""
     ran = exec(box, 'show() { printf %s "$1"; printf %s "$2" >&2; }; show', [out, err], timeout=20)
     assert ran == Success(ExecResult(out, err, 0))
 
 
-def test_much_output_comes_whole(box: Sandbox) -> None:
+def test_exec_large_output(box: Sandbox) -> None:
+    """Megabytes of output arrive whole."""
     ran = exec(box, "head -c 3000000 /dev/zero | tr '\\0' x; head -c 200000 /dev/zero | tr '\\0' y >&2", timeout=60)
     assert ran == Success(ExecResult("x" * 3_000_000, "y" * 200_000, 0))
 
@@ -318,33 +329,38 @@ LINGERING = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", LINGERING.values(), ids=LINGERING)
-def test_when_its_time_is_over_a_command_and_all_that_it_started_is_dead(box: Sandbox, command: str) -> None:
+def test_exec_timeout_kills_children(box: Sandbox, command: str) -> None:
+    """After the timeout the command and all its children are dead."""
     error = ended(box, command)
     assert (error.stdout, error.stderr) == ("begun\n", "")
     assert alive(box, "31.4159") == []
 
 
-def test_a_command_has_time_to_tidy_up(box: Sandbox) -> None:
+def test_exec_timeout_grace(box: Sandbox) -> None:
+    """A late command has time to clean up."""
     command = "trap 'sleep 0.3; echo tidy; exit 0' TERM; echo begun; sleep 60 & wait"
     assert ended(box, command).stdout == "begun\ntidy\n"
     # What it started has that time as well, when the command itself is gone.
     assert ended(box, f"sh -c {command!r}; echo not reached").stdout == "begun\ntidy\n"
 
 
-def test_what_it_had_printed_is_kept_and_not_shown(box: Sandbox) -> None:
+def test_exec_timeout_output(box: Sandbox) -> None:
+    """The error keeps the output, and its repr does not show it."""
     error = ended(box, "echo out; printf err >&2; sleep 60")
     assert (error.stdout, error.stderr) == ("out\n", "err")
     assert "0.5 s" in str(error)
     assert "out\n" not in repr(error)
 
 
-def test_what_is_left_in_the_background_by_a_command_in_time_goes_on(box: Sandbox) -> None:
+def test_exec_background_child(box: Sandbox) -> None:
+    """A background process outlives a command that ends in time."""
     assert exec(box, "sleep 27.1828 >/dev/null 2>&1 & echo done", timeout=30).unwrap().stdout == "done\n"
     assert len(alive(box, "27.1828")) == 1
 
 
 @pytest.mark.parametrize("seconds", [0.0001, 1e-300])
-def test_no_time_is_too_short(box: Sandbox, seconds: float) -> None:
+def test_exec_shortest_timeout(box: Sandbox, seconds: float) -> None:
+    """No timeout is too short."""
     ended(box, "sleep 60", timeout=seconds)
 
 
@@ -365,7 +381,8 @@ def test_wire_form_timeout_above(provider: str, seconds: float) -> None:
         assert "durable=True" in error.reason
 
 
-def test_a_time_that_is_none_is_refused() -> None:
+def test_exec_invalid_timeout() -> None:
+    """A timeout that is not positive is refused."""
     for seconds in (0, -1, float("nan")):
         assert isinstance(exec(BOX, "true", timeout=seconds).failure(), InvalidInput)
 
@@ -431,7 +448,7 @@ def test_exec_shell_not_lost(answers: tuple[Reply, ...], view: Reply | None, pro
 
 
 @pytest.mark.parametrize("provider", ["cloudflare", "e2b"])
-def test_exec_the_providers_limit(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exec_provider_limit(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A 500 after the provider's own limit is a command that took too long, and may run on."""
     short = provider_of(provider)._replace(exec_seconds=0.3)
     monkeypatch.setattr("pocketenv_fp.sandbox.commands.exec.provider_of", always(short))
@@ -466,7 +483,7 @@ def test_exec_not_running(status: Status, *, is_known: bool) -> None:
     assert "wait_until_running" in error.reason
 
 
-def test_exec_running_after_a_look() -> None:
+def test_exec_running_after_look() -> None:
     """A sandbox that the look shows as running gets its command, and Cloudflare's is not looked at."""
     with Server(servers.ordinary) as server:
         for provider, verbs in (("modal", ["GET", "POST"]), ("cloudflare", ["POST"]), (None, ["POST"])):
@@ -514,7 +531,8 @@ def test_exec_stdin(box: Sandbox, data: str | bytes, timeout: float | None) -> N
     assert exec(box, "exit 3", stdin=data, timeout=timeout).unwrap().exit_code == 3
 
 
-def test_one_that_prints_what_a_time_out_of_another_command_leaves_is_not_taken_for_one(box: Sandbox) -> None:
+def test_exec_prints_timeout_mark(box: Sandbox) -> None:
+    """Output that looks like the mark of a timeout is no timeout."""
     for text in ("late", "\x1elate", "\x1e", "\x1dlate"):
         assert exec(box, "exec >&2; echo", [text], timeout=20) == Success(ExecResult("", f"{text}\n", 0))
     # Its own mark is in its parents' command lines, and may well be printed.
@@ -524,7 +542,8 @@ def test_one_that_prints_what_a_time_out_of_another_command_leaves_is_not_taken_
 # Templates
 
 
-def test_a_template_is_a_step_of_exec_and_runs_with_a_sandbox(box: Sandbox) -> None:
+def test_sh_equals_exec(box: Sandbox) -> None:
+    """A template is a step of exec, and runs when it gets a sandbox."""
     step = sh("printf '%s|' {words} {n}", words=["a b", "$HOME"], n=1, env={"A": "b"}, timeout=20, check=True)
     twin = exec("printf '%s|' 'a b' '$HOME' '1'", env={"A": "b"}, timeout=20, check=True)
     assert step == twin
@@ -556,7 +575,8 @@ MISUSES: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("misuse", MISUSES.values(), ids=MISUSES)
-def test_a_mistake_in_the_program_raises_at_once(misuse: Callable[[], object]) -> None:
+def test_sh_wrong_arguments(misuse: Callable[[], object]) -> None:
+    """Wrong arguments raise a TypeError at once."""
     with pytest.raises(TypeError, match=r"^(sh|exec)[ :]"):
         misuse()
 
@@ -570,12 +590,14 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 @ON_THE_PLATFORM
 @example('it\'s "quoted" $HOME `id` \\ \\n\n\n', [])
 @example("no line break at the end", ["a b", ""])
-def test_a_script_arrives_byte_for_byte_with_its_arguments(box: Sandbox, text: str, args: list[str]) -> None:
+def test_exec_script_bytes(box: Sandbox, text: str, args: list[str]) -> None:
+    """A script and its arguments arrive byte for byte."""
     ran = exec_script(box, text, 'sh -c \'cat "$1"; shift; printf "|%s" "$@"\' sh', args)
     assert ran.unwrap().stdout == text + ("".join(f"|{each}" for each in args) or "|")
 
 
-def test_a_script_has_the_options_of_a_command(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exec_script_options(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script has the options of a command."""
     monkeypatch.setenv("OUTSIDE", "from here")
     script = "import os, sys\nprint(os.getcwd(), os.environ['A'], sys.argv[1:], repr(sys.stdin.read()))\nsys.exit(3)\n"
     ran = exec_script(box, script, args=["a b"], cwd="/tmp", env={"A": from_env("OUTSIDE")}, timeout=30)
@@ -595,9 +617,10 @@ ENDINGS: dict[str, tuple[str, float | None]] = {
 
 
 @pytest.mark.parametrize(("script", "timeout"), ENDINGS.values(), ids=ENDINGS)
-def test_however_a_script_ends_nothing_of_it_is_left(
+def test_exec_script_leaves_nothing(
     box: Sandbox, script: str, timeout: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The script's file is removed, however the script ends."""
     monkeypatch.setattr("pocketenv_fp.sandbox.commands.wire_form.GRACE_SECONDS", 1)
     ran = exec_script(box, script, "bash", timeout=timeout)
     error = ran.failure() if isinstance(ran, Failure) else None
@@ -608,7 +631,8 @@ def test_however_a_script_ends_nothing_of_it_is_left(
     assert exec(box, "test -e", [str(Path(path).parent)]).unwrap().exit_code == 1
 
 
-def test_a_script_imports_nothing_that_lies_about(box: Sandbox) -> None:
+def test_exec_script_imports(box: Sandbox) -> None:
+    """A script imports no module from the directory for temporary files."""
     exec(box, "echo 'raise SystemExit(9)' >\"${TMPDIR:-/tmp}/json.py\"", check=True).unwrap()
     assert exec_script(box, "import json; print(json.dumps(1))").unwrap().stdout == "1\n"
 
@@ -637,7 +661,8 @@ def until(found: Callable[[], bool]) -> bool:
     return found()
 
 
-def test_a_command_in_the_background_runs_until_it_is_stopped(box: Sandbox) -> None:
+def test_spawn_until_stopped(box: Sandbox) -> None:
+    """A background command runs until it is stopped."""
     step = spawn('echo "$A $PWD" >/tmp/began; sleep', ["16.1803"], name="nap", cwd="/tmp", env={"A": "it's"})
     service = step(box).unwrap()
     assert isinstance(service, Service)
@@ -649,7 +674,7 @@ def test_a_command_in_the_background_runs_until_it_is_stopped(box: Sandbox) -> N
     assert isinstance(box | delete_service("nap"), Success)
 
 
-def test_spawn_without_a_name(box: Sandbox) -> None:
+def test_spawn_without_name(box: Sandbox) -> None:
     """A service gets a name of its own, and the platform keeps its line."""
     services = [spawn(box, "true").unwrap() for _ in range(3)]
     assert len({service.name for service in services}) == 3
@@ -687,20 +712,22 @@ def test_spawn_elsewhere() -> None:
     assert "submit" in str(error)
 
 
-def test_spawn_while_the_shell_is_busy(box: Sandbox, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spawn_busy_shell(box: Sandbox, platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service is there although nothing is known of its process."""
     monkeypatch.setattr("pocketenv_fp.sandbox.commands.spawn.PATIENCE", 0.2)
     with platform.faults.on("sandbox.exec", Slow(2, before_work=True)):
         assert spawn(box, "true").unwrap().status is Status.RUNNING
 
 
-def test_a_name_that_is_taken_is_no_update(box: Sandbox) -> None:
+def test_spawn_name_taken(box: Sandbox) -> None:
+    """A taken name is an error and does not change the service."""
     first = spawn(box, "sleep 60", name="web").unwrap()
     assert isinstance(spawn(box, "sleep 61", name="web").failure(), ServerError)
     assert (box | get_service("web")).unwrap().command == first.command
 
 
-def test_what_would_be_kept_in_clear_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spawn_refuses_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that the platform would store unencrypted are refused."""
     monkeypatch.setenv("OUTSIDE", "top-secret")
     env: dict[str, str | FromEnv] = {"A": "b", "B": from_env("OUTSIDE")}
     with Server(servers.ordinary) as server:
@@ -713,6 +740,7 @@ def test_what_would_be_kept_in_clear_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert "set_secret" in str(errors[0])
 
 
-def test_the_time_that_a_command_has_to_end_is_the_one_that_is_told() -> None:
+def test_exec_documented_grace() -> None:
+    """The docstring has the right number of seconds to clean up."""
     assert GRACE_SECONDS == 5
     assert "five seconds" in (exec.__doc__ or "")

@@ -163,6 +163,7 @@ def test_submit_again_starts_nothing(box: Sandbox) -> None:
 
 
 def test_submit_refuses(box: Sandbox) -> None:
+    """Invalid lines, options and inputs are refused."""
     for step in (submit("a\0"), submit("\ud800"), submit("x", cwd="a\0"), submit("x", env={"1": "x"})):
         assert isinstance((box | step).failure(), InvalidInput)
     assert isinstance((box | submit("cat", stdin="x", open_stdin=True)).failure(), InvalidInput)
@@ -242,6 +243,7 @@ def test_follow_busy_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_job_pickles(box: Sandbox) -> None:
+    """A pickled job can be followed."""
     job = (box | submit("echo x")).unwrap()
     again: Job = pickle.loads(pickle.dumps(job))
     assert (again, (again | follow).unwrap().stdout) == (job, "x\n")
@@ -275,7 +277,8 @@ def test_follow_large(box: Sandbox) -> None:
     assert len(pieces) > 6
 
 
-def test_follow_keeps_the_last(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_keeps_last_output(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above its limit the result keeps the last output."""
     monkeypatch.setattr(outputs, "MOST_KEPT", 1000)
     sizes: list[int] = []
     result = (box | submit("seq 300000") | follow(on_output=lambda piece: sizes.append(len(piece.text)))).unwrap()
@@ -301,6 +304,7 @@ def test_follow_callback_raises(box: Sandbox) -> None:
 
 
 def test_exec_prints(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """With on_output=True the output is printed as it arrives."""
     for how in (True, print):
         assert (box | exec("echo a; echo b >&2", on_output=how)).unwrap().stdout == "a\n"
         assert capsys.readouterr() == ("a\n", "b\n")
@@ -310,6 +314,7 @@ def test_exec_prints(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_exec_durable_check(box: Sandbox) -> None:
+    """Failures of a durable command are those of exec."""
     failed = (box | exec("echo x; exit 3", durable=True, check=True)).failure()
     assert failed == CommandFailed(3, "x\n", "")
     assert (box | exec("echo x; sleep 600", durable=True, timeout=0.5)).failure() == CommandTimeout(0.5, "x\n", "")
@@ -339,6 +344,7 @@ def test_exec_durable_interrupted(box: Sandbox) -> None:
 
 
 def test_exec_durable_composes(box: Sandbox) -> None:
+    """Durable commands can be traced and fanned out."""
     traced = box | trace(exec("echo x", durable=True))
     assert traced.result.unwrap().stdout == "x\n"
     assert [each.step for each in traced.trace.steps] == ["exec('echo x', durable=True)"]
@@ -348,7 +354,8 @@ def test_exec_durable_composes(box: Sandbox) -> None:
     assert len(seen) == 3
 
 
-def test_other_commands_run_beside_a_job(box: Sandbox) -> None:
+def test_exec_beside_job(box: Sandbox) -> None:
+    """Other commands run beside a job."""
     job = (box | submit("while [ ! -e go ]; do sleep 0.05; done; echo went")).unwrap()
     assert (box | exec("touch go")).unwrap().exit_code == 0
     assert (job | follow).unwrap().stdout == "went\n"
@@ -366,7 +373,8 @@ def test_cancel_kills(box: Sandbox) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("provider", ["cloudflare", "sprites", "daytona", "modal"])
 @pytest.mark.usefixtures("login")
-def test_jobs_end_with_the_sandbox(provider: str) -> None:
+def test_jobs_after_stop(provider: str) -> None:
+    """A job ends with its sandbox."""
     sandbox = made(provider)
     job = (sandbox | submit("echo x; sleep 600")).unwrap()
     if provider != "sprites":  # its stop does nothing

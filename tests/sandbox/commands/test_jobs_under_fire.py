@@ -185,7 +185,7 @@ def test_follow_killed(provider: str, runs: int, login: local.Platform, tmp_path
 
 
 @EACH
-def test_lost_answers(provider: str, runs: int, login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_lost_answers(provider: str, runs: int, login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are lost at random, of starts and of looks: every command ran once, and its whole output came."""
     monkeypatch.setattr(job_requests, "nap", no_pause)
     box = made(provider)
@@ -208,7 +208,7 @@ def test_lost_answers(provider: str, runs: int, login: local.Platform, monkeypat
     assert played >= runs
 
 
-def test_late_start_runs_nothing(login: local.Platform) -> None:
+def test_exec_late_start(login: local.Platform) -> None:
     """A start that arrives after its command has ended, and was deleted, starts nothing."""
     box = made("daytona")
     with login.faults.on("sandbox.exec", Slow(3, before_work=True), times=1), using(Config(read_timeout=0.5)):
@@ -220,7 +220,7 @@ def test_late_start_runs_nothing(login: local.Platform) -> None:
     assert (box | list_jobs).unwrap() == []
 
 
-def test_many_followers_one_job(login: local.Platform) -> None:
+def test_follow_many_followers(login: local.Platform) -> None:
     """Every follower gets all of it."""
     job = (made() | submit("for n in 1 2 3 4 5; do echo $n; sleep 0.1; done")).unwrap()
     came: list[list[Piece]] = [[] for _ in range(4)]
@@ -235,7 +235,7 @@ def test_many_followers_one_job(login: local.Platform) -> None:
     assert login.faults.worked("sandbox.exec") > 0
 
 
-def test_many_streams(figures: Figures) -> None:
+def test_exec_many_streams(figures: Figures) -> None:
     """Sixteen commands that print all the time stay below the platform's limit of requests."""
     line = "for n in $(seq 20); do echo $n; sleep 0.1; done"
     with local.platform(rate_limit=500) as platform, using(Config(api_url=platform.url, token=platform.token)):

@@ -63,6 +63,7 @@ def test_service_logs_follow(box: Sandbox) -> None:
 
 
 def test_service_logs_timeout(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """The timeout ends the wait and returns the output so far."""
     (box | spawn("echo on; exec sleep 600", name="web")).unwrap()
     assert box | service_logs("web", follow=True, timeout=1) == Success(ServiceLogs("on\n", ""))
     assert capsys.readouterr().out == "on\n"
@@ -87,6 +88,7 @@ def test_service_logs_restart(box: Sandbox) -> None:
 
 
 def test_service_logs_large(box: Sandbox) -> None:
+    """Large output arrives whole."""
     (box | spawn("seq 200000", name="web")).unwrap()
     text = "".join(f"{number}\n" for number in range(1, 200_001))
     assert box | service_logs("web", follow=lambda _: None) == Success(ServiceLogs(text, ""))
@@ -94,6 +96,7 @@ def test_service_logs_large(box: Sandbox) -> None:
 
 
 def test_service_logs_missing(box: Sandbox) -> None:
+    """A service that spawn did not start has no output."""
     (box | set_service("clock", "echo x; exec sleep 600")).unwrap()
     for name in ("none", "clock"):
         error = (box | service_logs(name)).failure()
@@ -105,6 +108,7 @@ def test_service_logs_missing(box: Sandbox) -> None:
 
 
 def test_service_logs_lost_answer(box: Sandbox, login: local.Platform) -> None:
+    """A lost answer is requested again."""
     (box | spawn("echo on; exec sleep 600", name="web")).unwrap()
     assert eventually(partial(has_printed, box, "web", "on\n"), PATIENCE)
     with login.faults.on("sandbox.exec", Drop(after_work=True), times=1):
@@ -139,5 +143,6 @@ def test_spawn_without_place_for_logs(box: Sandbox) -> None:
 
 
 def test_service_logs_explained() -> None:
+    """It sends one request."""
     assert len(explain(service_logs("web")).requests) == 1
     assert len(explain(service_logs("web", follow=True)).requests) == 1

@@ -39,7 +39,8 @@ def printed(shell: str, line: str) -> list[str]:
 @pytest.mark.parametrize("shell", SHELLS)
 @given(values=st.lists(NASTY, min_size=1, max_size=5))
 @settings(max_examples=examples(80), deadline=None)
-def test_a_value_stays_one_argument_whatever_is_in_it(shell: str, values: list[str]) -> None:
+def test_fill_one_argument(shell: str, values: list[str]) -> None:
+    """A value stays one argument, whatever its characters."""
     names = [f"v{i}" for i in range(len(values))]
     template = SHOW + " ".join(f"{{{name}}}" for name in names)
     assert printed(shell, fill(template, dict(zip(names, values, strict=True)))) == values
@@ -85,7 +86,8 @@ PLACES: dict[str, tuple[str, str]] = {
 @settings(max_examples=examples(25), deadline=None)
 @example("'; exit 9; '")
 @example("$(exit 9)\n`exit 9`")
-def test_wherever_a_field_may_stand_its_value_is_not_read(shell: str, place: str, value: str) -> None:
+def test_fill_each_place(shell: str, place: str, value: str) -> None:
+    """In each valid place the shell does not interpret the value."""
     template, expected = PLACES[place]
     if place == "a test":
         assume(value not in {"!", "(", "-n"})  # words of `test` itself
@@ -143,7 +145,8 @@ REFUSED: dict[str, str] = {
 
 
 @pytest.mark.parametrize("template", REFUSED)
-def test_a_field_where_quoting_does_not_hold_is_refused_with_the_reason(template: str) -> None:
+def test_sh_refuses_place(template: str) -> None:
+    """A field where quoting does not work is refused with the reason."""
     with pytest.raises(TypeError, match=rf"^sh: \{{x\}} is ({REFUSED[template]})") as refused:
         sh(template, x="top-secret")
     assert "top-secret" not in str(refused.value)
@@ -212,9 +215,8 @@ OFTEN_REFUSED = [HealthCheck.filter_too_much, HealthCheck.function_scoped_fixtur
     end=st.sampled_from(ENDS),
 )
 @settings(max_examples=examples(400), deadline=None, suppress_health_check=OFTEN_REFUSED)
-def test_no_template_that_is_taken_runs_what_is_in_a_value(
-    tmp_path: Path, before: str, after: str, payload: str, end: str
-) -> None:
+def test_fill_runs_no_value(tmp_path: Path, before: str, after: str, payload: str, end: str) -> None:
+    """No accepted template runs a command from a value."""
     name = uuid.uuid4().hex
     try:
         line = fill(f"{before}{{value}}{after}", {"value": payload.replace("{}", name)}) + end
@@ -254,7 +256,8 @@ class Colour(str, enum.Enum):  # noqa: UP042  # its str() is not its value
         (range(3), ["0", "1", "2"]),
     ],
 )
-def test_what_a_value_may_be(value: Any, words: list[str]) -> None:
+def test_fill_value_types(value: Any, words: list[str]) -> None:
+    """Values are strings, numbers, paths, or sequences of these."""
     assert printed(SHELLS[0], fill("printf '%s\\0' first {x}", {"x": value})) == ["first", *words]
 
 
@@ -262,7 +265,8 @@ def test_what_a_value_may_be(value: Any, words: list[str]) -> None:
     "value",
     [None, True, b"a", bytearray(b"a"), memoryview(b"a"), {"a"}, {"a": 1}, object(), 1j, [["a"]], [None], [b"a"]],
 )
-def test_a_value_of_another_type_is_refused_at_once_and_not_shown(value: Any) -> None:
+def test_sh_value_type(value: Any) -> None:
+    """A value of another type is refused at once and not shown."""
     with pytest.raises(
         TypeError, match=r"^sh: \{x\} takes a str, int, float, path, or a sequence of these, not "
     ) as no:
@@ -270,7 +274,8 @@ def test_a_value_of_another_type_is_refused_at_once_and_not_shown(value: Any) ->
     assert value is None or repr(value) not in str(no.value)
 
 
-def test_a_secret_of_the_environment_is_not_for_a_command_line() -> None:
+def test_sh_refuses_from_env() -> None:
+    """A from_env value does not belong in a command line."""
     values: list[Any] = [from_env("MY_SECRET"), [from_env("MY_SECRET")]]
     for value in values:
         with pytest.raises(TypeError, match=r'\{x\} .*env=\{"NAME": from_env\(…\)\} and write "\$NAME"'):
@@ -297,12 +302,14 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("template", "values", "says"), MISTAKES)
-def test_a_mistake_in_a_template_is_told_at_once(template: str, values: dict[str, Any], says: str) -> None:
-    with pytest.raises(TypeError, match=f"^sh: .*{says}") as told:
+def test_sh_invalid_template(template: str, values: dict[str, Any], says: str) -> None:
+    """An invalid template raises a TypeError at once."""
+    with pytest.raises(TypeError, match=f"^sh: .*{says}") as raised:
         sh(template, **values)
-    assert "top-secret" not in str(told.value)
+    assert "top-secret" not in str(raised.value)
 
 
-def test_braces_are_written_twice() -> None:
+def test_fill_braces() -> None:
+    """Double braces stand for single ones."""
     assert fill("{{ echo ${{HOME}} {{a,b}} {x}; }}", {"x": "y"}) == "{ echo ${HOME} {a,b} 'y'; }"
     assert fill("{{{x}}}", {"x": "y"}) == "{'y'}"

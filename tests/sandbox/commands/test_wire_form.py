@@ -194,7 +194,7 @@ def test_wire_form_timeout(name: str, somewhere: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cloudflare", "daytona", "runloop"])
-def test_wire_form_watch_holds_no_input(name: str, somewhere: str) -> None:
+def test_wire_form_unread_input(name: str, somewhere: str) -> None:
     """Input that is not read holds no answer up, where the sleep of the time limit outlives its end."""
     fake, pids = Path(somewhere, "sleep"), Path(somewhere, "pids")
     fake.write_text(f"#!/bin/sh\ntrap '' TERM\necho $$ >>{pids}\nexec {shutil.which('sleep')} \"$@\"\n")
@@ -229,7 +229,7 @@ def test_wire_form_refuses_nul(name: str) -> None:
 @pytest.mark.parametrize("shell", ["bash", SH])
 @given(text=TEXTS, value=TEXTS)
 @REAL_SHELL
-def test_service_form(shell: str, somewhere: str, text: str, value: str) -> None:
+def test_service_form_any_shell(shell: str, somewhere: str, text: str, value: str) -> None:
     """A service's line has its directory and environment in any shell."""
     line = f'printf \'%s|\' {quote(text)} "$A" "$PWD"'
     sent = service_form(line, somewhere, {"A": value}).unwrap()
@@ -245,7 +245,7 @@ ENVIRONMENT = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_wire_form_names_of_variables(name: str, somewhere: str) -> None:
+def test_wire_form_variable_names(name: str, somewhere: str) -> None:
     """Names with a meaning for a shell reach the command as `env` would hand them over, and stop nothing."""
     for variable, value in ENVIRONMENT.items():
         result = ran(name, Command("exec tr '\\0' '\\n' </proc/self/environ", somewhere, {variable: value}))
@@ -259,7 +259,7 @@ def test_wire_form_names_of_variables(name: str, somewhere: str) -> None:
         assert (f"{variable}={value}" in lines) == (f"{variable}={value}" in own.stdout.splitlines()), variable
 
 
-def test_wire_form_keeps_no_secret_in_arguments(somewhere: str) -> None:
+def test_wire_form_hides_values(somewhere: str) -> None:
     """On Cloudflare a variable's value is in no process's arguments: other users of the machine may see those."""
     command = Command("cat /proc/self/cmdline /proc/$PPID/cmdline", somewhere, {"SECRET": "s3cr3t"}, timeout=20)
     sent = wire_form(command, provider_of("cloudflare")).unwrap()
@@ -268,7 +268,7 @@ def test_wire_form_keeps_no_secret_in_arguments(somewhere: str) -> None:
     assert "s3cr3t" not in done.stdout
 
 
-def test_persistent_shell_is_as_before(somewhere: str) -> None:
+def test_wire_form_persistent_shell(somewhere: str) -> None:
     """The shell that runs all commands of a sandbox has its directory, variables and options, and lives on."""
     cloudflare = provider_of("cloudflare")
     lines = [

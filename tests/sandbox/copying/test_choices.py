@@ -62,7 +62,8 @@ def venv(top: Path) -> Path:
 VENV = "mkdir -p {0}/bin {0}/lib; echo x > {0}/lib/x.py; ln -s /usr/bin/python3 {0}/bin/python; ln -s lib {0}/lib64"
 
 
-def test_download_refuses_links_outside_by_default(box: Sandbox, tmp_path: Path) -> None:
+def test_download_refuses_links_outside(box: Sandbox, tmp_path: Path) -> None:
+    """Links that lead outside are refused by default, and nothing arrives."""
     said(box, VENV.format("refused"))
     error = download(box, "refused", tmp_path / "out").failure()
     assert isinstance(error, ArchiveError)
@@ -73,6 +74,7 @@ def test_download_refuses_links_outside_by_default(box: Sandbox, tmp_path: Path)
 
 
 def test_download_skips_links_outside(box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With "skip", links that lead outside are left out and reported."""
     said(box, VENV.format("skipped"))
     download(box, "skipped", tmp_path / "out", links="skip").unwrap()
     assert names(tmp_path / "out" / "bin") == []
@@ -81,13 +83,15 @@ def test_download_skips_links_outside(box: Sandbox, tmp_path: Path, caplog: pyte
 
 
 def test_download_keeps_links_outside(box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With "keep", links that lead outside arrive as they are."""
     said(box, VENV.format("kept"))
     download(box, "kept", tmp_path / "out", links="keep").unwrap()
     assert (tmp_path / "out" / "bin" / "python").readlink() == Path("/usr/bin/python3")
     assert caplog.messages == []
 
 
-def test_download_leaves_out_what_ignore_says(box: Sandbox, tmp_path: Path) -> None:
+def test_download_ignore_patterns(box: Sandbox, tmp_path: Path) -> None:
+    """Paths that match a pattern are left out, but for the requested file."""
     said(box, VENV.format("ignored/.venv") + "; echo a > ignored/a.log; echo b > ignored/b.log")
     download(box, "ignored", tmp_path / "out", ignore=[".venv/", "*.log", "!b.log"]).unwrap()
     assert names(tmp_path / "out") == ["b.log"]
@@ -97,31 +101,36 @@ def test_download_leaves_out_what_ignore_says(box: Sandbox, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("ignore", [True, "*.log", {"a"}, [1], None])
-def test_download_takes_only_a_list_of_patterns(box: Sandbox, tmp_path: Path, ignore: Any) -> None:
+def test_download_ignore_type(box: Sandbox, tmp_path: Path, ignore: Any) -> None:
+    """An ignore that is no list of patterns is a TypeError."""
     with pytest.raises(TypeError, match="download: ignore"):
         download(box, "x", tmp_path, ignore=ignore)
 
 
 @pytest.mark.parametrize("links", ["copy", "", True, None])
-def test_links_takes_only_its_three_words(box: Sandbox, tmp_path: Path, links: Any) -> None:
+def test_copies_links_value(box: Sandbox, tmp_path: Path, links: Any) -> None:
+    """Other values of links are a TypeError."""
     with pytest.raises(TypeError, match="download: links"):
         download(box, "x", tmp_path, links=links)
     with pytest.raises(TypeError, match="upload: links"):
         upload(box, tmp_path, "x", links=links)
 
 
-def test_upload_keeps_links_by_default(box: Sandbox, tmp_path: Path) -> None:
+def test_upload_keeps_links(box: Sandbox, tmp_path: Path) -> None:
+    """Links arrive as they are by default."""
     upload(box, venv(tmp_path / "in"), "up-kept").unwrap()
     assert said(box, "readlink up-kept/bin/python up-kept/lib64").split() == ["/usr/bin/python3", "lib"]
 
 
 def test_upload_skips_links_outside(box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With "skip", links that lead outside are left out and reported."""
     upload(box, venv(tmp_path / "in"), "up-skipped", links="skip").unwrap()
     assert said(box, "ls up-skipped/bin; readlink up-skipped/lib64").split() == ["lib"]
     assert caplog.messages == ["upload skipped 1 link that leads outside (bin/python)"]
 
 
 def test_upload_refuses_links_outside(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:
+    """With "refuse", links that lead outside are refused before a request is sent."""
     before = len(place.calls)
     error = upload(box, venv(tmp_path / "in"), "up-refused", links="refuse").failure()
     assert isinstance(error, ArchiveError)
@@ -133,6 +142,7 @@ def test_upload_refuses_links_outside(place: local.Platform, box: Sandbox, tmp_p
 def test_copies_report_pipes_and_sockets(
     box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Pipes and sockets are skipped, and reported as a status and a warning."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_text("a")
     os.mkfifo(tmp_path / "in" / "pipe")
@@ -158,15 +168,17 @@ def test_copies_report_pipes_and_sockets(
     assert {(record.name, record.levelno) for record in caplog.records} == {("pocketenv_fp", logging.WARNING)}
 
 
-def test_explain_reports_nothing_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_explain_reports_no_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An explanation reports no skipped entries."""
     os.mkfifo(tmp_path / "pipe")
     explain(start | upload(tmp_path, "x"))
     assert caplog.messages == []
 
 
-def test_upload_reports_once_what_it_skips(
+def test_upload_reports_skipped_once(
     place: local.Platform, box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Skipped entries are reported once although requests are retried."""
     os.mkfifo(tmp_path / "pipe")
     # Too large for a line: it goes through storage.
     (tmp_path / "big").write_bytes(os.urandom(300_000))
@@ -192,9 +204,10 @@ RAISED: list[Callable[[], Exception]] = [
 
 @pytest.mark.parametrize("make", RAISED)
 @pytest.mark.parametrize("start", [0, 1])
-def test_progress_comes_out_as_it_was_raised(
+def test_copies_progress_raises(
     place: local.Platform, box: Sandbox, tmp_path: Path, make: Callable[[], Exception], start: int
 ) -> None:
+    """An exception of progress propagates unchanged."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "big").write_bytes(os.urandom(300_000))
     upload(box, tmp_path / "in", "big").unwrap()
@@ -227,7 +240,8 @@ class Patterns(list[str]):
         raise Mistake(5, "the caller's")
 
 
-def test_ignore_comes_out_as_it_was_raised(box: Sandbox, tmp_path: Path) -> None:
+def test_copies_ignore_raises(box: Sandbox, tmp_path: Path) -> None:
+    """An exception of the list of patterns propagates unchanged."""
     with pytest.raises(Mistake, match="the caller's"):
         upload(box, tmp_path, "to", ignore=Patterns(["a"]))
     with pytest.raises(Mistake, match="the caller's"):
@@ -253,7 +267,8 @@ print(upload(box, "\u00e9/x").failure())
 """
 
 
-def test_copies_keep_names_in_an_ascii_locale(place: local.Platform, tmp_path: Path) -> None:
+def test_copies_ascii_locale(place: local.Platform, tmp_path: Path) -> None:
+    """Names are kept in an ASCII locale."""
     usual = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))}
     command = [sys.executable, "-c", LOCALE, str(tmp_path)]
     ran = subprocess.run(command, env={**usual, **place.environment, **ASCII}, capture_output=True, check=False)

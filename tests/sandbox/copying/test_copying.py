@@ -214,7 +214,8 @@ def simple(top: Path) -> Path:
 @SEVERAL
 @given(tree=TREES)
 @example(tree=HARDEST)
-def test_what_was_uploaded_and_copied_comes_back_the_same(tree: Node, box: Sandbox, other: Sandbox) -> None:
+def test_copies_round_trip(tree: Node, box: Sandbox, other: Sandbox) -> None:
+    """A tree is the same after upload, copy_to and download."""
     remote = f"t{next(numbers)}"
     with folder() as place:
         write(tree, place / "in")
@@ -228,9 +229,8 @@ def test_what_was_uploaded_and_copied_comes_back_the_same(tree: Node, box: Sandb
     assert hidden(box) == hidden(other) == ""
 
 
-def test_a_directory_is_merged_into_what_is_there_and_its_own_mode_stays(
-    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_copies_merge_directory(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """Copies merge into an existing directory and keep its mode."""
     tree = simple(tmp_path / "in")
     for target in (box, other):
         said(target, f"mkdir -p {there}/empty && echo old > {there}/run.sh && echo kept > {there}/empty/kept")
@@ -250,7 +250,8 @@ def test_a_directory_is_merged_into_what_is_there_and_its_own_mode_stays(
     assert out.stat().st_mode & 0o777 == 0o710
 
 
-def test_into_workspace_itself(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:
+def test_copies_into_workspace(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:
+    """Copies may go into /workspace itself."""
     tree = simple(tmp_path / f"w{next(numbers)}")
     named = tree / tree.name
     named.mkdir()
@@ -262,14 +263,16 @@ def test_into_workspace_itself(box: Sandbox, other: Sandbox, tmp_path: Path) -> 
     assert hidden(other) == ""
 
 
-def test_an_empty_directory_arrives(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+def test_copies_empty_directory(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """An empty directory arrives."""
     (tmp_path / "empty").mkdir()
     upload(box, tmp_path / "empty", there).unwrap()
     copy_to(box, other, there, there).unwrap()
     assert list(download(other, there, tmp_path / "out").unwrap().iterdir()) == []
 
 
-def test_volumes_are_directories_like_any_other(place: local.Platform, tmp_path: Path) -> None:
+def test_copies_volumes(place: local.Platform, tmp_path: Path) -> None:
+    """Volumes are directories like any other."""
     if place.isolation == "processes":
         pytest.skip("a volume is a link there, and a link in the way is replaced")
     box = create("with-volumes") | tap(set_volume("kept", "/workspace/data/inside")) | start
@@ -287,7 +290,8 @@ def test_volumes_are_directories_like_any_other(place: local.Platform, tmp_path:
     assert kept.unwrap().stdout == "1"
 
 
-def test_outside_of_workspace(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:
+def test_copies_outside_workspace(box: Sandbox, other: Sandbox, tmp_path: Path) -> None:
+    """Paths outside of /workspace work as those inside."""
     path = f"/data/p{next(numbers)}"
     upload(box, simple(tmp_path / "in"), path).unwrap()
     copy_to(box, other, path, f"{path}/deeper").unwrap()
@@ -300,7 +304,8 @@ def test_outside_of_workspace(box: Sandbox, other: Sandbox, tmp_path: Path) -> N
 # Files
 
 
-def test_a_file_goes_to_a_path_or_into_a_directory(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_upload_file_target(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """A file is uploaded to a path or into a directory."""
     file = simple(tmp_path / "in") / "run.sh"
     upload(box, file, f"{there}/a.sh").unwrap()
     upload(box, str(file), f"{there}/new/").unwrap()
@@ -313,7 +318,8 @@ def test_a_file_goes_to_a_path_or_into_a_directory(box: Sandbox, there: str, tmp
     assert said(box, f"test ! -h {there}/b.sh && sh {there}/b.sh") == "ran\n"
 
 
-def test_a_file_comes_to_a_path_or_into_a_directory(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_download_file_target(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """A file is downloaded to a path or into a directory."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     (tmp_path / "dir").mkdir()
     (tmp_path / "old").write_text("old")
@@ -329,9 +335,8 @@ def test_a_file_comes_to_a_path_or_into_a_directory(box: Sandbox, there: str, tm
     assert hidden(box) == ""
 
 
-def test_a_file_is_copied_to_a_path_or_into_a_directory(
-    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_copy_to_file_target(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """A file is copied to a path or into a directory."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     said(other, f"mkdir -p {there}/old")
     for dst in ("a.sh", "new/", "old", "deep/er/b.sh"):
@@ -341,9 +346,8 @@ def test_a_file_is_copied_to_a_path_or_into_a_directory(
     assert hidden(box) == hidden(other) == ""
 
 
-def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(
-    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_copies_file_or_directory(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """A file and a directory do not replace each other."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     (tmp_path / "file").write_text("kept")
     assert isinstance(download(box, there, tmp_path / "file").failure(), ArchiveError)
@@ -360,9 +364,8 @@ def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(
 
 
 @pytest.mark.parametrize("end", ["/", "/.", "/x/.."])
-def test_a_path_that_means_a_directory_by_its_end(
-    box: Sandbox, other: Sandbox, there: str, end: str, tmp_path: Path
-) -> None:
+def test_copies_directory_by_path(box: Sandbox, other: Sandbox, there: str, end: str, tmp_path: Path) -> None:
+    """The end of a path may say that it is a directory."""
     (tmp_path / "x").write_text("x")
     upload(box, tmp_path / "x", f"{there}{end}").unwrap()
     copy_to(box, other, f"{there}/x", f"{there}{end}").unwrap()
@@ -371,9 +374,8 @@ def test_a_path_that_means_a_directory_by_its_end(
     assert (arrived, arrived.read_text()) == (tmp_path / "new" / "x", "x")
 
 
-def test_a_link_in_the_way_is_replaced_and_never_followed(
-    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_copies_replace_links(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """A link in the sandbox is replaced and not followed."""
     tree = simple(tmp_path / "in")
     (tree / "empty" / "deep").write_text("new")
     upload(box, tree, there).unwrap()
@@ -389,7 +391,8 @@ def test_a_link_in_the_way_is_replaced_and_never_followed(
     assert said(box, looked) == said(other, looked) == f"old\nold\nnewrun.sh\n../{there}-outside/deep\nran\n"
 
 
-def test_a_link_in_the_way_here_is_replaced_and_never_followed(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_download_replaces_links(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """A link on this machine is replaced and not followed."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     (tmp_path / "outside").write_text("old")
     for name, remote in (("tree", there), ("file", f"{there}/run.sh")):
@@ -406,7 +409,8 @@ def test_a_link_in_the_way_here_is_replaced_and_never_followed(box: Sandbox, the
     assert names(tmp_path / "file") == ["run.sh"]
 
 
-def test_what_forbids_to_be_changed_is_replaced(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+def test_copy_to_running_program(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """A running program, which cannot be written to, is replaced."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     # No user, not even root, may write to a program that runs.
     said(other, f"mkdir {there} && cp $(command -v sleep) {there}/run.sh")
@@ -418,7 +422,8 @@ def test_what_forbids_to_be_changed_is_replaced(box: Sandbox, other: Sandbox, th
         said(other, f"kill $(cat {there}/number)")
 
 
-def test_an_upload_onto_a_file_says_so(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_upload_onto_file(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """A file is not replaced by a directory, and the error names the argument."""
     tree = simple(tmp_path / "in")
     said(box, f"echo kept > {there}")
     for source, remote in ((tree, there), (tree / "run.sh", f"{there}/"), (tree / "run.sh", f"{there}/x")):
@@ -431,7 +436,8 @@ def test_an_upload_onto_a_file_says_so(box: Sandbox, there: str, tmp_path: Path)
 # What is left out
 
 
-def test_ignore_files_are_followed_unless_it_is_said_otherwise(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_upload_ignore_files(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """Ignore files are followed by default."""
     tree = tmp_path / "in"
     for name in ("keep.txt", "drop.log", "sub/drop.log", "sub/keep.log", "node_modules/x", ".git/config"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -457,9 +463,8 @@ def test_ignore_files_are_followed_unless_it_is_said_otherwise(box: Sandbox, the
 
 @ONCE
 @pytest.mark.parametrize("path", ["/", "..", "//", "/..", "a/../..", "~", "~/a", "a\0b", ""])
-def test_paths_that_cannot_be_are_invalid_and_nothing_is_sent(
-    place: local.Platform, box: Sandbox, path: str, tmp_path: Path
-) -> None:
+def test_copies_invalid_paths(place: local.Platform, box: Sandbox, path: str, tmp_path: Path) -> None:
+    """Impossible paths are refused before a request is sent."""
     place.calls.clear()
     results: list[Result[Any, PocketenvError]] = [
         upload(box, tmp_path, path),
@@ -473,9 +478,8 @@ def test_paths_that_cannot_be_are_invalid_and_nothing_is_sent(
 
 
 @ONCE
-def test_half_a_surrogate_pair_is_invalid_wherever_it_stands(
-    place: local.Platform, box: Sandbox, tmp_path: Path
-) -> None:
+def test_copies_half_surrogate_pair(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:
+    """Half of a surrogate pair is refused in each argument."""
     place.calls.clear()
     half = "a\ud800"
     results: list[tuple[str, Result[Any, PocketenvError]]] = [
@@ -496,9 +500,8 @@ def test_half_a_surrogate_pair_is_invalid_wherever_it_stands(
     assert list(place.calls) == []
 
 
-def test_a_current_directory_that_is_gone_is_a_failure(
-    box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_removed_cwd(box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current directory that was removed is a Failure."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
@@ -508,7 +511,8 @@ def test_a_current_directory_that_is_gone_is_a_failure(
 
 
 @ONCE
-def test_what_is_not_on_this_machine_is_not_sent(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:
+def test_copies_missing_here(place: local.Platform, box: Sandbox, tmp_path: Path) -> None:
+    """Files that this machine does not have are refused before a request is sent."""
     place.calls.clear()
     os.mkfifo(tmp_path / "pipe")
     assert isinstance(upload(box, tmp_path / "none").failure(), ArchiveError)
@@ -518,7 +522,8 @@ def test_what_is_not_on_this_machine_is_not_sent(place: local.Platform, box: San
     assert list(place.calls) == []
 
 
-def test_what_is_not_in_the_sandbox_is_a_failure(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+def test_copies_missing_in_sandbox(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """Files that the sandbox does not have are a Failure."""
     for got, who in (
         (download(box, there, tmp_path / "out"), "download"),
         (download(box, f"{there}/x", f"{tmp_path}/new/"), "download"),
@@ -535,7 +540,8 @@ def test_what_is_not_in_the_sandbox_is_a_failure(box: Sandbox, other: Sandbox, t
     assert isinstance(copy_to(box, other, there, there).failure(), ArchiveError)
 
 
-def test_caps_refuse_the_whole_archive(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_download_caps(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """An archive above a cap is refused whole."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     (tmp_path / "out").mkdir()
     assert isinstance(download(box, there, tmp_path / "out", max_bytes=7).failure(), ArchiveError)
@@ -577,9 +583,10 @@ EVIL: dict[str, bytes] = {
 
 @BY_STORAGE
 @pytest.mark.parametrize("name", EVIL)
-def test_an_evil_archive_is_refused_and_nothing_is_changed(
+def test_download_evil_archive(
     box: Sandbox, there: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An evil archive is refused and changes nothing."""
     said(box, f"mkdir {there}")
 
     # What the platform packs is its own affair: it may hand over anything.
@@ -598,9 +605,8 @@ def test_an_evil_archive_is_refused_and_nothing_is_changed(
 
 
 @BY_STORAGE
-def test_an_archive_of_a_file_holds_one_file(
-    box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_file_archive(box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive of a file must contain one file and no more."""
     said(box, f"echo content > {there}")
     several = archive((entry("./a"), b"x"), (entry("./b"), b"x"))
     for content in (several, archive((entry("./a", tarfile.SYMTYPE, "b"), b"")), archive()):
@@ -617,7 +623,8 @@ def iter_of(content: bytes) -> Generator[bytes]:
     yield content
 
 
-def test_a_file_that_cannot_arrive_is_named_as_it_was_asked_for(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_download_names_file(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """The error names a file by its path in the sandbox."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     error = download(box, f"{there}/run.sh", tmp_path / "out", max_bytes=3).failure()
     assert isinstance(error, ArchiveError)
@@ -625,7 +632,8 @@ def test_a_file_that_cannot_arrive_is_named_as_it_was_asked_for(box: Sandbox, th
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
-def test_a_mount_gets_what_it_should_whatever_its_entries_are_called(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_download_into_mount(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """Downloads into a mount work, whatever its entries are called."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     mount = tmp_path / "mount"
     mount.mkdir()
@@ -651,9 +659,10 @@ def test_a_mount_gets_what_it_should_whatever_its_entries_are_called(box: Sandbo
 @pytest.mark.parametrize("place", HERE[1:2], indirect=True)
 @pytest.mark.parametrize("method", ["run", "push", "pull"])
 @pytest.mark.parametrize("when", ["after", "before"])
-def test_ctrl_c_leaves_nothing_in_a_sandbox(  # noqa: PLR0917  # fixtures
+def test_copies_ctrl_c(  # noqa: PLR0917  # fixtures
     boxes: tuple[Sandbox, Sandbox], there: str, method: str, when: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
+    """Ctrl-C leaves no temporary files in a sandbox."""
     box, other = boxes
     upload(box, simple(tmp_path / "in"), there).unwrap()
     real: Any = getattr(transfer.End, method)
@@ -684,9 +693,10 @@ def test_ctrl_c_leaves_nothing_in_a_sandbox(  # noqa: PLR0917  # fixtures
 
 @BY_STORAGE
 @pytest.mark.parametrize("method", ["run", "pull"])
-def test_what_comes_when_it_is_not_waited_for_is_removed(
+def test_copies_late_arrival(
     boxes: tuple[Sandbox, Sandbox], there: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Files that arrive after an interrupt are removed."""
     box, other = boxes
     upload(box, simple(tmp_path / "in"), there).unwrap()
     real: Any = getattr(transfer.End, method)
@@ -730,9 +740,10 @@ LOST: list[Fault] = [Drop(after_work=True), Garbage(after_work=True), Refuse(502
 @pytest.mark.parametrize("place", HERE, indirect=True)
 @pytest.mark.parametrize("fault", LOST, ids=repr)
 @pytest.mark.parametrize("number", range(4))
-def test_a_lost_answer_of_a_line_leaves_nothing(  # fixtures
+def test_copies_lost_answer(  # fixtures
     place: local.Platform, there: str, number: int, fault: Fault, tmp_path: Path
 ) -> None:
+    """A lost answer of a command leaves no temporary files."""
     # Sandboxes of its own: files that a lost cleanup leaves there disturb no other test.
     box, other = ((create(f"box-{next(numbers)}") | start).unwrap() for _ in range(2))
     upload(box, simple(tmp_path / "in"), there).unwrap()
@@ -773,9 +784,8 @@ def test_a_lost_answer_of_a_line_leaves_nothing(  # fixtures
 @pytest.mark.parametrize(
     "fault", [Drop(), Drop(reset=True, after_work=True), Cut(), Cut(bytes=0), Refuse(503)], ids=repr
 )
-def test_a_download_that_breaks_off_begins_anew(
-    place: local.Platform, box: Sandbox, there: str, fault: Fault, tmp_path: Path
-) -> None:
+def test_download_broken_off(place: local.Platform, box: Sandbox, there: str, fault: Fault, tmp_path: Path) -> None:
+    """A download that breaks off starts again."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     pushed = asked(place, PUSH)
     with place.faults.on(TAKE, fault, times=2) as planned:
@@ -798,9 +808,10 @@ def test_a_download_that_breaks_off_begins_anew(
 
 @BY_STORAGE
 @pytest.mark.parametrize("fault", [Drop(after_work=True), Garbage(after_work=True), Refuse(502)], ids=repr)
-def test_what_a_sandbox_was_asked_for_is_asked_for_once(
+def test_copies_push_pull_once(
     place: local.Platform, boxes: tuple[Sandbox, Sandbox], there: str, fault: Fault, tmp_path: Path
 ) -> None:
+    """Requests to push and to pull are not retried."""
     box, other = boxes
     upload(box, simple(tmp_path / "in"), there).unwrap()
     for method, copy in (
@@ -819,7 +830,7 @@ def test_what_a_sandbox_was_asked_for_is_asked_for_once(
 
 @BY_STORAGE
 @pytest.mark.parametrize("seconds", [3600, 45])
-def test_download_refused_for_long_ends_at_once(  # noqa: PLR0917  # fixtures
+def test_download_long_refusal(  # noqa: PLR0917  # fixtures
     place: local.Platform, box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     """The cleanup does not wait for the end of a refusal that is longer than the cleanup may take."""
@@ -838,9 +849,8 @@ def test_download_refused_for_long_ends_at_once(  # noqa: PLR0917  # fixtures
 
 
 @BY_STORAGE
-def test_an_upload_that_breaks_off_is_repeated_and_unpacked_once(
-    place: local.Platform, box: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_upload_broken_off(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+    """An upload that breaks off is retried, and unpacked once."""
     pulled, before = asked(place, PULL), in_storage(place)
     with place.faults.on(PUT, Drop(after_work=True), times=2):
         upload(box, simple(tmp_path / "in"), there).unwrap()
@@ -849,7 +859,8 @@ def test_an_upload_that_breaks_off_is_repeated_and_unpacked_once(
     assert said(box, f"sh {there}/run.sh") == "ran\n"
 
 
-def test_a_sandbox_that_does_not_run_is_a_400(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_copies_stopped_sandbox(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+    """A sandbox that does not run is an error with status 400."""
     stopped = (create(f"box-{next(numbers)}") | stop).unwrap()
     upload(box, simple(tmp_path / "in"), there).unwrap()
     for result in (
@@ -867,9 +878,10 @@ def test_a_sandbox_that_does_not_run_is_a_400(place: local.Platform, box: Sandbo
 
 @BY_STORAGE
 @pytest.mark.parametrize("size", [0, 60, -1500])
-def test_an_archive_that_is_lost_is_a_failure(  # fixtures
+def test_copies_cut_archive(  # fixtures
     there: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A cut archive is a Failure and changes no file."""
     box, other = ((create(f"box-{next(numbers)}") | start).unwrap() for _ in range(2))
     upload(box, simple(tmp_path / "in"), there).unwrap()
     for each in (box, other):
@@ -894,9 +906,8 @@ def test_an_archive_that_is_lost_is_a_failure(  # fixtures
         assert "pocketenv-" not in hidden(each)
 
 
-def test_a_link_that_leads_outside_is_refused_with_a_way_out_and_sent_as_it_is(
-    box: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_copies_links_outside(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """A download refuses links that lead outside, an upload sends them."""
     said(box, f"mkdir -p {there}/bin && ln -s /usr/bin/env {there}/bin/env && tar czf {there}.tgz {there}")
     error = download(box, there, tmp_path / "out").failure()
     assert isinstance(error, ArchiveError)
@@ -912,7 +923,8 @@ def test_a_link_that_leads_outside_is_refused_with_a_way_out_and_sent_as_it_is(
 
 
 @ONCE
-def test_a_directory_that_nobody_may_look_into_has_no_file_for_anybody() -> None:
+def test_landed_file_closed_directory() -> None:
+    """A directory without permissions contains no file."""
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -937,9 +949,8 @@ def test_a_directory_that_nobody_may_look_into_has_no_file_for_anybody() -> None
     assert (ran.stdout, ran.stderr) == ("the archive does not contain the requested file\n", "")
 
 
-def test_a_shell_that_cannot_is_a_failure_with_its_words(
-    box: Sandbox, other: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_copy_to_command_fails(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """A command that fails in the sandbox is a Failure with its stderr."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     # A link to nowhere is no directory, and nothing can be moved through it.
     said(other, f"mkdir {there} && ln -s nowhere {there}/link && mkdir -p {there}/run.sh")
@@ -952,7 +963,8 @@ def test_a_shell_that_cannot_is_a_failure_with_its_words(
 # Destinations
 
 
-def test_a_destination_is_a_sandbox_a_result_or_an_id(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+def test_copy_to_destination_types(box: Sandbox, other: Sandbox, there: str, tmp_path: Path) -> None:
+    """A destination is a sandbox, a Result or an id."""
     upload(box, simple(tmp_path / "in"), there).unwrap()
     ways: list[Result[Sandbox, PocketenvError]] = [
         copy_to(box, other, there, f"{there}/1"),
@@ -970,7 +982,8 @@ def test_a_destination_is_a_sandbox_a_result_or_an_id(box: Sandbox, other: Sandb
 
 
 @ONCE
-def test_a_failure_of_either_end_passes_by(place: local.Platform, box: Sandbox) -> None:
+def test_copy_to_failed_end(place: local.Platform, box: Sandbox) -> None:
+    """A Failure at either end is passed through."""
     place.calls.clear()
     failed: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
     assert copy_to(failed, box, "a", "b") is failed
@@ -985,7 +998,8 @@ def test_a_failure_of_either_end_passes_by(place: local.Platform, box: Sandbox) 
 
 
 @ONCE
-def test_what_is_wrong_in_the_program_is_a_type_error(box: Sandbox) -> None:
+def test_copies_wrong_arguments(box: Sandbox) -> None:
+    """Wrong arguments raise a TypeError."""
     wrong: Any = copy_to
     calls: list[Callable[[], object]] = [
         lambda: wrong(box, "a"),
@@ -1008,7 +1022,8 @@ def test_what_is_wrong_in_the_program_is_a_type_error(box: Sandbox) -> None:
 
 
 @ONCE
-def test_a_step_prints_as_its_source_and_is_a_value() -> None:
+def test_copies_repr_and_pickle() -> None:
+    """A step prints as its source, and can be compared and pickled."""
     step = upload(Path("a"), "b", ignore=["*.log"]) | download("b", Path("c"), max_bytes=5)
     assert repr(step) == "upload('a', 'b', ignore=['*.log']) | download('b', 'c', max_bytes=5)"
     assert pickle.loads(pickle.dumps(step)) == step == eval(repr(step))
@@ -1020,7 +1035,8 @@ def test_a_step_prints_as_its_source_and_is_a_value() -> None:
 # Progress
 
 
-def test_progress_is_told_in_bytes_up_to_the_end(box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_copies_progress(box: Sandbox, there: str, tmp_path: Path) -> None:
+    """Progress counts bytes up to the end."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "big").write_bytes(os.urandom(700_000))
     (tmp_path / "in" / "small").write_bytes(b"x" * 7)
@@ -1036,9 +1052,8 @@ def test_progress_is_told_in_bytes_up_to_the_end(box: Sandbox, there: str, tmp_p
     assert done > 700_000
 
 
-def test_a_bar_shows_a_name_that_no_terminal_takes_for_an_order(
-    box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copies_bar_name(box: Sandbox, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar escapes control characters of a name."""
     name = "\x1b[31mred\udcff"
     (tmp_path / name).write_text("x")
     screen = io.StringIO()
@@ -1050,9 +1065,8 @@ def test_a_bar_shows_a_name_that_no_terminal_takes_for_an_order(
     assert "\x1b" not in screen.getvalue()
 
 
-def test_progress_that_raises_is_the_callers_mistake_and_leaves_nothing(
-    place: local.Platform, box: Sandbox, there: str, tmp_path: Path
-) -> None:
+def test_copies_progress_raises(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+    """An exception of progress propagates and leaves no files."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "big").write_bytes(os.urandom(700_000))
     before = in_storage(place)
@@ -1061,11 +1075,11 @@ def test_progress_that_raises_is_the_callers_mistake_and_leaves_nothing(
         pass
 
     def after(bytes_done: int) -> Any:
-        def tell(done: int, _: int | None) -> None:
+        def report(done: int, _: int | None) -> None:
             if done > bytes_done:
                 raise Mistake
 
-        return tell
+        return report
 
     for limit in (-1, 0, 699_999):
         with pytest.raises(Mistake):
@@ -1093,7 +1107,8 @@ for name in ("small", "large"):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's own peak")
-def test_memory_is_no_matter_of_size(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+def test_copies_memory(place: local.Platform, box: Sandbox, there: str, tmp_path: Path) -> None:
+    """The use of memory does not grow with the size of a file."""
     sizes = {"small": 2_000_000, "large": 64_000_000}
     for name, size in sizes.items():
         (tmp_path / name).mkdir()
@@ -1112,9 +1127,10 @@ def test_memory_is_no_matter_of_size(place: local.Platform, box: Sandbox, there:
 # Secrets
 
 
-def test_no_token_or_content_is_shown(
+def test_copies_hide_secrets(
     place: local.Platform, box: Sandbox, there: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """No token and no content is in a result, an error or a log."""
     caplog.set_level(0)
     content = "content-that-nobody-may-see"
     (tmp_path / "in").mkdir()

@@ -161,7 +161,7 @@ def test_copies_lost_piece(fault: Fault, platform: local.Platform, tmp_path: Pat
         assert exec(box, "ls -A /tmp").unwrap().stdout == ""
 
 
-def test_copies_without_tools_are_refused(platform: local.Platform, tmp_path: Path) -> None:
+def test_copies_without_tools(platform: local.Platform, tmp_path: Path) -> None:
     """A sandbox without tar, gzip or base64 has another error than one that fails."""
     (tmp_path / "file").write_text("x")
     with using(client(platform)):
@@ -201,7 +201,7 @@ def test_copies_home_directory(
     assert names(tmp_path) == ["home"]
 
 
-def test_copies_count_of_requests(platform: local.Platform, tmp_path: Path, figures: Figures) -> None:
+def test_copies_request_count(platform: local.Platform, tmp_path: Path, figures: Figures) -> None:
     """What each copy sends, small and large."""
     (tmp_path / "small").write_text("x")
     (tmp_path / "large").write_bytes(os.urandom(700_000))

@@ -48,6 +48,7 @@ LISTED = [
 
 
 def test_list_directory_each_provider(any_box: Sandbox, login: local.Platform) -> None:
+    """Entries of every kind are the same on each provider, with one request."""
     assert (any_box | exec("mkdir 'a b'")).unwrap().exit_code == 0
     assert (any_box | exec(MAKE, cwd="a b", check=True)).unwrap().stderr == ""
     before = len(login.calls)
@@ -66,6 +67,7 @@ def test_list_directory_many(box: Sandbox) -> None:
 
 
 def test_list_directory_refuses(box: Sandbox) -> None:
+    """A file, a missing path and a dangling link are refused."""
     made = box | write_file("file", "") | exec("mkdir empty; ln -s empty link; ln -s none dangling")
     assert made.unwrap().exit_code == 0
     assert box | list_directory("empty") == Success([])
@@ -86,7 +88,8 @@ def test_list_directory_cut_answers(printed: bytes) -> None:
     assert isinstance(read_entries(printed).failure(), DecodeError)
 
 
-def test_list_directory_time_too_large() -> None:
+def test_read_entries_time() -> None:
+    """A time may be before 1970. One that is too large is a DecodeError."""
     assert isinstance(read_entries(b"81a4 1 99999999999999999999 ./a/\n\0\0").failure(), DecodeError)
     (early,) = read_entries(b"81a4 1 -1 ./a/\n\0\0").unwrap()
     assert early.modified == datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)

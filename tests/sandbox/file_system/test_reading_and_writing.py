@@ -126,6 +126,7 @@ def test_write_file_names(box: Sandbox) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 48 * 1024, 49 * 1024, 512 * 1024, 512 * 1024 + 1, 3_000_000])
 def test_read_bytes_sizes(box: Sandbox, size: int) -> None:
+    """Files of any size are read as they were written."""
     content = os.urandom(size)
     assert box | write_file("file", content) | read_bytes("file") == Success(content)
 
@@ -181,6 +182,7 @@ def test_write_file_disk_full(box: Sandbox) -> None:
 
 
 def test_read_text_encodings(box: Sandbox) -> None:
+    """An encoding is used strictly, and a wrong one is refused."""
     (box | write_file("latin", "é\r\n".encode("latin-1"))).unwrap()
     assert box | read_text("latin", encoding="latin-1") == Success("é\r\n")
     error = (box | read_text("latin")).failure()
@@ -195,6 +197,7 @@ def test_read_text_encodings(box: Sandbox) -> None:
 
 
 def test_read_refuses(box: Sandbox, login: local.Platform) -> None:
+    """Directories, pipes and missing paths are refused."""
     output(box, "mkdir dir; mkfifo pipe; echo x >file; ln -s nowhere dangling; ln -s file link; ln -s loop loop")
     for path in (*devices(login), "dir", "pipe", "/", "."):
         assert isinstance((box | read_bytes(path)).failure(), InvalidInput), path
@@ -241,7 +244,7 @@ def test_read_unreadable(box: Sandbox) -> None:
     output(box, "chmod -R 700 .")
 
 
-def test_read_of_proc(box: Sandbox, login: local.Platform) -> None:
+def test_read_text_proc(box: Sandbox, login: local.Platform) -> None:
     """A file whose size is 0 until it is read."""
     if not devices(login):
         pytest.skip("the paths of a sandbox without isolation begin in a directory of this machine")
@@ -249,7 +252,7 @@ def test_read_of_proc(box: Sandbox, login: local.Platform) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_large_read_lost_answers(box: Sandbox, login: local.Platform) -> None:
+def test_read_bytes_lost_answers(box: Sandbox, login: local.Platform) -> None:
     """Downloads that break off are repeated, and nothing is left in the sandbox."""
     content = os.urandom(50_000)
     (box | write_file("large", content)).unwrap()
@@ -264,7 +267,7 @@ def test_large_read_lost_answers(box: Sandbox, login: local.Platform) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_large_read_of_a_link(box: Sandbox, login: local.Platform) -> None:
+def test_read_bytes_large_link(box: Sandbox, login: local.Platform) -> None:
     """What cannot be linked is copied, with one request more. The copy may take its time."""
     content = os.urandom(50_000)
     (box | write_file("large", content) | exec("ln -s large link")).unwrap()
@@ -301,7 +304,7 @@ def test_write_file_sent_once(box: Sandbox, login: local.Platform) -> None:
     "printed",
     ["", "whole\n", "whole x\n", "whole 1\n!", "whole 2\neA==\n", "large\n", "else", "yes no\n", "entries\n", "done\n"],
 )
-def test_read_answers_not_understood(printed: str) -> None:
+def test_files_unreadable_answer(printed: str) -> None:
     """What is not the answer of the library's own line is no answer."""
     body = json.dumps({"stdout": f"{printed}\x1e", "stderr": "\x1e", "exitCode": 0}).encode()
     with Server(servers.always(reply(body))) as server, using(client(server.url)):
@@ -314,6 +317,7 @@ def test_read_answers_not_understood(printed: str) -> None:
 
 
 def test_files_not_running(box: Sandbox) -> None:
+    """A stopped or deleted sandbox is an error."""
     stopped = (box | stop).unwrap()
     steps = (read_bytes("a"), exists("a"), write_file("a", "b"), sandbox.list_directory)
     assert [getattr((stopped | step).failure(), "status", None) for step in steps] == [400] * 4
@@ -321,7 +325,8 @@ def test_files_not_running(box: Sandbox) -> None:
     assert all(isinstance((stopped | step).failure(), SandboxNotFound) for step in steps)
 
 
-def test_files_too_large_for_commands(login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_too_large(login: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is too large for commands is not supported."""
     assert login
     monkeypatch.setattr(delivery, "MOST_THROUGH_COMMANDS", 60_000)
     monkeypatch.setattr(departure, "MOST_THROUGH_COMMANDS", 60_000)

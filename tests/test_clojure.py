@@ -124,7 +124,8 @@ def kind(value: Any) -> str:
 
 
 @pytest.mark.slow
-def test_every_row_of_the_page(names: dict[str, Any]) -> None:
+def test_clojure_page_rows(names: dict[str, Any]) -> None:
+    """Each row of the page runs and returns a value of the kind that it names."""
     for namespace, table in ROWS.items():
         for form, *_ in table:
             key = names["older-id"] if namespace == "sandbox" else names["secret-id"]
@@ -135,13 +136,15 @@ def test_every_row_of_the_page(names: dict[str, Any]) -> None:
             assert kind(answer["ok"]) == KINDS.get(call[1].split("/")[1], "nil"), form
 
 
-def test_every_function_of_the_sdk() -> None:
+def test_clojure_functions() -> None:
+    """The two namespaces have the functions of the SDK and no others."""
     assert set(vars(clojure.pocketenv)) == in_python(ACCOUNT)
     assert set(vars(clojure.sandbox)) == in_python(SANDBOX)
 
 
 @pytest.mark.parametrize("form", [f"{space}/{name}" for space in NAMESPACES for name in vars(NAMESPACES[space])])
-def test_help_of_a_function(form: str) -> None:
+def test_help_clojure_function(form: str) -> None:
+    """The help of a function ends with its return value and its options."""
     space, _, name = form.partition("/")
     text = inspect.getdoc(getattr(NAMESPACES[space], name)) or ""
     options = [*OPTIONS.get(form.replace("_", "-"), "").split(), "token"]
@@ -163,7 +166,8 @@ def landed(form: str, names: dict[str, Any], box: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("row", LANDING, ids=lambda row: row[0])
-def test_where_a_copy_lands(row: list[str], names: dict[str, Any]) -> None:
+def test_copy_clojure_path(row: list[str], names: dict[str, Any]) -> None:
+    """Each copy arrives at the path that the page has for the Clojure layer."""
     form, made, _ = row
     box = names["box"]
     clojure.sandbox.upload(box, "app", "/workspace/app")
@@ -172,7 +176,8 @@ def test_where_a_copy_lands(row: list[str], names: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", LANDING, ids=lambda row: row[0])
-def test_where_a_copy_lands_here(row: list[str], names: dict[str, Any]) -> None:
+def test_copy_python_path(row: list[str], names: dict[str, Any]) -> None:
+    """Each copy arrives at the path that the page has for Python."""
     form, made, here = row
     call, *args = re.findall(r'(upload|download|copy-to)|"([^"]*)"', form)
     paths = [path for _, path in args]
@@ -185,7 +190,8 @@ def test_where_a_copy_lands_here(row: list[str], names: dict[str, Any]) -> None:
     assert landed(form, names, box) == [expected.split("`")[0]]
 
 
-def test_an_error_passes_through() -> None:
+def test_exec_error_passes_through() -> None:
+    """An error map passes through later calls unchanged."""
     error = {"error": {"status": 404, "body": {"error": "SandboxNotFound"}}}
     assert clojure.sandbox.exec(clojure.sandbox.start(error), "ls") == error
 
@@ -194,7 +200,8 @@ def test_an_error_passes_through() -> None:
     "name", ["start", "exec", "set_secret", "delete_secret", "upload", "download", "copy_to", "list_backups"]
 )
 @pytest.mark.parametrize("box", [{"ok": None}, Success(None), None], ids=str)
-def test_a_missing_sandbox(name: str, box: object) -> None:
+def test_call_missing_sandbox(name: str, box: object) -> None:
+    """A call on a missing sandbox returns a SandboxNotFound error."""
     parameters = (inspect.getdoc(getattr(clojure.sandbox, name)) or "").partition("(")[2].split(")")[0].split(", ")
     args = ["x" for each in parameters[1:] if not each.endswith("?")]
     error = getattr(clojure.sandbox, name)(box, *args)["error"]
@@ -202,7 +209,8 @@ def test_a_missing_sandbox(name: str, box: object) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_box_of_each_kind() -> None:
+def test_start_box_kinds() -> None:
+    """A box may be a Result, a Sandbox, a map, or the value of the map."""
     box = create("my-box")
     for kind in (
         box,
@@ -214,7 +222,8 @@ def test_a_box_of_each_kind() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_status() -> None:
+def test_status_strings() -> None:
+    """The status in a map is one of Clojure's strings."""
     assert clojure.sandbox.stop(create("my-box"))["ok"]["status"] == "stopped"
     with local.platform(boot_delay=60) as slow, using(Config(api_url=slow.url, token=slow.token)):
         assert clojure.pocketenv.create_sandbox("far", {"provider": "daytona"})["ok"]["status"] == "initializing"
@@ -222,27 +231,30 @@ def test_a_status() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_arguments_are_joined() -> None:
+def test_exec_joins_arguments() -> None:
+    """The command and its arguments are joined with spaces, without quotes."""
     box = clojure.sandbox.start(clojure.pocketenv.create_sandbox("my-box"))
     assert clojure.sandbox.exec(box, "echo abc", ["|", "wc", "-c"])["ok"]["stdout"] == "4\n"
     assert clojure.sandbox.exec(box, "echo", ["$HOME"])["ok"]["stdout"] != "$HOME\n"
     assert clojure.sandbox.exec(box, "echo", ["a", 1, 2.5])["ok"]["stdout"] == "a 1 2.5\n"
 
 
-def test_length_of_the_layer() -> None:
+def test_clojure_length() -> None:
     """The layer is a table and little code: a page of it can be read whole."""
     assert len(inspect.getsource(clojure).splitlines()) < 150
 
 
 @pytest.mark.usefixtures("environment")
-def test_milliseconds() -> None:
+def test_wait_until_running_milliseconds() -> None:
+    """Timeout and interval are in milliseconds."""
     stopped = create("my-box") | stop
     waited = clojure.sandbox.wait_until_running(stopped, {"timeout-ms": 50, "interval-ms": 10})
     assert waited == {"error": "timeout"}
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_token_of_one_call() -> None:
+def test_me_token_option() -> None:
+    """The option `token` holds for one call."""
     assert clojure.pocketenv.me({"token": "no-token"})["error"]["status"] == 500
     assert "ok" in clojure.pocketenv.me({"token": None})
 
@@ -266,6 +278,7 @@ def test_a_token_of_one_call() -> None:
         (lambda: clojure.sandbox.expose({"id": "x", "name": "x"}, "80"), "expose: port: expected int, got str"),
     ],
 )
-def test_a_mistake_in_the_program(call: Any, words: str) -> None:
+def test_call_wrong_arguments(call: Any, words: str) -> None:
+    """Wrong arguments raise a TypeError that names the expected ones."""
     with pytest.raises(TypeError, match=words):
         call()

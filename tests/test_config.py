@@ -54,7 +54,8 @@ def refused(config: Config | None = None, token: str | None = None) -> str:
     return error.field
 
 
-def test_the_defaults_are_the_real_platforms() -> None:
+def test_settings_defaults() -> None:
+    """The defaults are the addresses and the key of the real platform."""
     assert found() == Settings(
         api_url="https://api.pocketenv.io",
         storage_url="https://sandbox.pocketenv.io",
@@ -62,7 +63,8 @@ def test_the_defaults_are_the_real_platforms() -> None:
     )
 
 
-def test_the_first_source_of_a_token_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_token_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first source of a token wins: call, config, block, environment, file."""
     token_file(json.dumps({"token": "from-file"}))
     assert found().token == "from-file"
     monkeypatch.setenv("POCKETENV_TOKEN", "from-environment")
@@ -77,7 +79,8 @@ def test_the_first_source_of_a_token_wins(monkeypatch: pytest.MonkeyPatch) -> No
     assert found().token == "from-environment"
 
 
-def test_every_variable_is_honoured_and_a_config_wins_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each variable is read, and a config wins over it."""
     monkeypatch.setenv("POCKETENV_API_URL", "https://api.example/base/")
     monkeypatch.setenv("POCKETENV_STORAGE_URL", "https://storage.example/")
     monkeypatch.setenv("POCKETENV_PUBLIC_KEY", "ab" * 32)
@@ -89,7 +92,8 @@ def test_every_variable_is_honoured_and_a_config_wins_over_it(monkeypatch: pytes
     assert (mine.public_key, mine.read_timeout, mine.connect_timeout, mine.retries) == ("cd" * 32, 3, 10, 0)
 
 
-def test_using_is_this_threads_own() -> None:
+def test_using_other_thread() -> None:
+    """A `using` block has no effect in another thread."""
     seen: list[str | None] = []
     with using(Config(token="mine")):
         thread = threading.Thread(target=lambda: seen.append(found().token))
@@ -99,12 +103,14 @@ def test_using_is_this_threads_own() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "token", '{"token": 3}', '{"token": null}', "\0"])
-def test_a_token_file_that_is_none_is_told(text: str) -> None:
+def test_token_file_malformed(text: str) -> None:
+    """A token file in a wrong format is a failure that names the token."""
     token_file(text)
     assert refused() == "token"
 
 
-def test_a_token_file_that_cannot_be_read_is_told() -> None:
+def test_token_file_unreadable() -> None:
+    """A token file that cannot be read is a failure that names the token."""
     (Path(os.environ["HOME"]) / ".pocketenv" / "token.json").mkdir(parents=True)
     assert refused() == "token"
 
@@ -122,24 +128,28 @@ def test_a_token_file_that_cannot_be_read_is_told() -> None:
         "http://[::1",
     ],
 )
-def test_a_url_that_cannot_be_used_is_named(url: str) -> None:
+def test_config_invalid_url(url: str) -> None:
+    """An invalid URL is a failure that names its field."""
     assert refused(Config(api_url=url)) == "api_url"
     assert refused(Config(storage_url=url)) == "storage_url"
 
 
 @pytest.mark.parametrize("host", ["example.org", "127.0.0.1.example.org", "127.evil.example", "10.0.0.1", "0.0.0.0"])
-def test_a_token_does_not_go_over_plain_http_to_another_machine(host: str) -> None:
+def test_config_token_over_plain_http(host: str) -> None:
+    """A token is not sent over plain HTTP to another machine."""
     assert refused(Config(api_url=f"http://{host}"), "a-token") == "api_url"
     assert refused(Config(storage_url=f"http://{host}"), "a-token") == "storage_url"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "::1"])
-def test_this_machine_is_told_by_its_names(host: str) -> None:
+def test_is_loopback_names(host: str) -> None:
+    """The names and addresses of this machine are recognized."""
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "tökén", "\x00", ""])
-def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(token: str) -> None:
+def test_config_token_invalid_header(token: str) -> None:
+    """A token that no header can hold is refused, and the error does not quote it."""
     error = under(Config(token=token), settings).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "token"
@@ -157,19 +167,22 @@ def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(token: str) -
         (Config(verify=""), "verify"),
     ],
 )
-def test_a_value_that_cannot_be_right_is_named_when_it_is_used(config: Config, field: str) -> None:
+def test_config_invalid_value(config: Config, field: str) -> None:
+    """An invalid value is a failure that names its field, at the first use."""
     assert refused(config) == field
     assert list_sandboxes(config=config).failure() == under(config, settings).failure()
 
 
-def test_a_value_of_another_type_raises_at_once() -> None:
+def test_config_wrong_type() -> None:
+    """A value of a wrong type raises in the constructor."""
     with pytest.raises(TypeError, match="read_timeout"):
         Config(read_timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="token"):
         Config(token=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def test_a_token_is_masked_and_not_pickled() -> None:
+def test_config_hides_the_token() -> None:
+    """The repr masks the token, and a config with a token is not pickled."""
     config = Config(token="top-secret", api_url="https://me:top-secret@x")
     assert "top-secret" not in f"{config}{config!r}{found(token='top-secret')}{config.__rich_repr__()}"
     for holder in (config, found(token="top-secret")):
@@ -179,7 +192,8 @@ def test_a_token_is_masked_and_not_pickled() -> None:
     assert pickle.loads(pickle.dumps(Config(read_timeout=3))) == Config(read_timeout=3)
 
 
-def test_the_embedded_platform_gets_its_own_token_and_not_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_local_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded platform gets its own token, never the one of the environment."""
     monkeypatch.setenv("POCKETENV_API_URL", "local")
     monkeypatch.setenv("POCKETENV_TOKEN", "the-real-platforms-token")
     monkeypatch.setenv("POCKETENV_STORAGE_URL", "https://storage.example")
@@ -190,7 +204,8 @@ def test_the_embedded_platform_gets_its_own_token_and_not_the_real_one(monkeypat
     assert me(token=other).map(lambda profile: profile.handle) == Success("other.test")
 
 
-def test_without_a_token_only_the_four_public_queries_are_sent(platform: local.Platform) -> None:
+def test_call_without_a_token(platform: local.Platform) -> None:
+    """Without a token, only the four public queries are sent."""
     nobody = Config(api_url=platform.url)
     before = len(platform.calls)
     for refusal in (create("x", config=nobody), me(config=nobody), pocketenv.list_secrets("x", config=nobody)):
@@ -203,20 +218,23 @@ def test_without_a_token_only_the_four_public_queries_are_sent(platform: local.P
     assert len(platform.calls) == before + 4
 
 
-def test_a_token_file_may_hold_more_than_the_token() -> None:
+def test_token_file_other_keys() -> None:
+    """A token file may have other keys."""
     token_file(json.dumps({"token": "mine", "expiresAt": 1_800_000_000, "user": {"handle": "a.test"}}))
     assert settings().unwrap().token == "mine"
 
 
 @pytest.mark.parametrize("text", ['{"token": ""}', '{"x": ' + "[" * 60_000, '{"token": "a b"}', '{"token": "a\\n"}'])
-def test_a_token_file_without_a_token_that_can_be_sent_is_told(text: str) -> None:
+def test_token_file_unusable_token(text: str) -> None:
+    """A token file without a usable token is a failure that names the token."""
     token_file(text)
     error = settings().failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "token"
 
 
-def test_a_token_file_is_not_read_where_the_token_comes_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_file_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token file is not read if a config or the environment has a token."""
     token_file("not json")
     assert under(Config(token="mine"), settings).unwrap().token == "mine"
     assert under(Config(token="mine"), settings).unwrap().token == "mine"
@@ -224,7 +242,8 @@ def test_a_token_file_is_not_read_where_the_token_comes_from_elsewhere(monkeypat
     assert settings().unwrap().token == "mine"
 
 
-def test_a_new_token_in_the_file_or_the_environment_is_seen_at_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_new_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new token in the file or the environment is used from the next call on."""
     token_file('{"token": "first"}')
     assert settings().unwrap().token == "first"
     (Path(os.environ["HOME"]) / ".pocketenv" / "token.json").write_text('{"token": "second"}')
@@ -248,13 +267,15 @@ def test_a_new_token_in_the_file_or_the_environment_is_seen_at_the_next_call(mon
         "https://api.example/\ud800",
     ],
 )
-def test_a_url_with_what_does_not_belong_in_one_is_refused(url: str) -> None:
+def test_config_url_extra_parts(url: str) -> None:
+    """An API URL with an invalid character, an empty query or an empty fragment is refused."""
     error = under(Config(api_url=url), settings).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "api_url"
 
 
-def test_white_space_around_a_url_is_a_slip_and_not_a_mistake() -> None:
+def test_config_url_white_space() -> None:
+    """White space around a URL is removed."""
     assert under(Config(api_url=" https://api.example/ \n"), settings).unwrap().api_url == "https://api.example"
 
 
@@ -281,7 +302,8 @@ HOSTS = [
 @example("http:", ["//", "[::1]", "evil.example"])
 @example("http:", ["//", "127.0.0.1", "\\", "@", "evil.example"])
 @example("http:", ["//", "evil.example", "\\", "@", "127.0.0.1"])
-def test_no_spelling_of_a_url_gets_a_token_over_plain_http_to_another_machine(scheme: str, parts: list[str]) -> None:
+def test_config_url_spellings(scheme: str, parts: list[str]) -> None:
+    """No spelling of a URL sends a token over plain HTTP to another machine."""
     # What counts is the host that urllib3 would connect to.
     found = under(Config(api_url=scheme + "".join(parts), token="a-token"), settings)
     if not isinstance(found, Success):
@@ -296,7 +318,8 @@ def test_no_spelling_of_a_url_gets_a_token_over_plain_http_to_another_machine(sc
 
 
 @given(st.text(max_size=40))
-def test_any_text_for_a_url_is_a_result(text: str) -> None:
+def test_config_any_url(text: str) -> None:
+    """Any string as a URL leads to a Failure, not to an exception."""
     assert get_sandbox("x", config=Config(api_url=f"{text}://", retries=0)).failure()
 
 
@@ -310,11 +333,13 @@ def test_any_text_for_a_url_is_a_result(text: str) -> None:
         ("https://host.example", "https://host.example"),
     ],
 )
-def test_what_has_no_place_in_a_url_is_not_shown(url: str, shown: str) -> None:
+def test_config_repr_masks_url_parts(url: str, shown: str) -> None:
+    """The repr masks the login and the query of a URL."""
     assert repr(Config(api_url=url)) == f"Config(api_url={shown!r})"
 
 
-def test_config_shows_other_fields_as_they_are() -> None:
+def test_config_repr_fields() -> None:
+    """The repr shows all other fields unchanged."""
     odd = "/etc/ca?bundle@home.pem"
     config = Config(
         api_url="https://a.example",
@@ -335,12 +360,14 @@ def test_config_shows_other_fields_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("kind", [Config, Settings])
-def test_config_takes_no_field_by_position(kind: Any) -> None:
+def test_config_positional_argument(kind: Any) -> None:
+    """A positional argument raises a TypeError."""
     with pytest.raises(TypeError):
         kind("top-secret")
 
 
-def test_iterator_keeps_the_login_of_its_call() -> None:
+def test_iterator_keeps_login() -> None:
+    """An iterator keeps the login of its call in every request."""
     page = b'{"secrets": [], "total": 0}'
     with Server(lambda _: reply(page)) as server:
         login = Config(api_url=server.url, token="a-token", retries=0)
@@ -351,13 +378,15 @@ def test_iterator_keeps_the_login_of_its_call() -> None:
         assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer a-token", "Bearer another-token"]
 
 
-def test_login_of_a_call_ends_with_it() -> None:
+def test_login_after_the_call() -> None:
+    """The login of one call has no effect on the next."""
     with Server(lambda _: reply(b'{"secrets": [], "total": 0}')) as server:
         pocketenv.list_secrets("3f2a", config=Config(api_url=server.url, token="a-token")).unwrap()
     assert settings().unwrap().token is None
 
 
-def test_function_is_called_in_the_scope_of_its_login() -> None:
+def test_logged_in_scope() -> None:
+    """The function runs with its own login, merged into that of the block."""
     outer = Config(token="outer", read_timeout=7)
     with using(outer):
         assert logged_in(in_use, (), {}) == (outer,)

@@ -36,23 +36,25 @@ def read(html: str) -> Reader:
 
 
 @given(TEXTS, TEXTS)
-def test_element_escapes_texts_and_attributes(text: str, attribute: str) -> None:
+def test_element_escapes(text: str, attribute: str) -> None:
     """Each string comes back as it was, from one element."""
     shown = read(element("p", text, title=attribute))
     assert (shown.tags, shown.text) == ([("p", {"title": attribute})], text)
 
 
 @given(TEXTS)
-def test_markup_is_escaped_once(text: str) -> None:
+def test_element_escapes_once(text: str) -> None:
+    """Markup of an inner element is not escaped a second time."""
     assert markup(markup(text)) == markup(text)
     assert read(element("b", element("i", text))).text == text
 
 
-def test_markup_in_an_attribute_is_escaped() -> None:
+def test_element_escapes_attribute_markup() -> None:
+    """Markup in an attribute is escaped."""
     assert element("a", title=element("b", class_="x")) == '<a title="&lt;b class=&quot;x&quot;&gt;&lt;/b&gt;"></a>'
 
 
-def test_joined_strings_are_escaped() -> None:
+def test_element_escapes_joined_markup() -> None:
     """A string that was put together from markup is no markup: it is shown, and does nothing."""
     joined = f"{element('b', 'x')}"
     assert markup(joined) == "&lt;b&gt;x&lt;/b&gt;"

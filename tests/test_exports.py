@@ -53,33 +53,38 @@ def in_a_new_process(program: str) -> str:
 
 
 @EACH
-def test_exports_are_the_static_imports(package: ModuleType) -> None:
+def test_exports_static_imports(package: ModuleType) -> None:
+    """The exported names are those that the package imports for type checkers."""
     names = dict(static_names(package))
     assert sorted(names) == public_names(package)
     assert all(getattr(package, name) is value for name, value in names.items())
 
 
 @EACH
-def test_exports_are_listed_by_dir(package: ModuleType) -> None:
+def test_exports_dir(package: ModuleType) -> None:
+    """`dir` lists the exported names in sorted order."""
     assert set(public_names(package)) <= set(dir(package))
     assert dir(package) == sorted(dir(package))
 
 
 @EACH
-def test_exports_of_an_unknown_name(package: ModuleType) -> None:
+def test_exports_unknown_name(package: ModuleType) -> None:
+    """An unknown name raises an AttributeError with its name and package."""
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'no_such_name'") as raised:
         package.no_such_name  # noqa: B018  # the access raises
     # With these, Python suggests a similar name.
     assert (raised.value.name, raised.value.obj) == ("no_such_name", package)
 
 
-def test_exports_have_a_module_without_its_import() -> None:
+def test_exports_module_without_import() -> None:
+    """A submodule is an attribute without an import of its own."""
     _, get, _ = exports("pocketenv_fp", {"errors.maps": "to_map"})
     assert get("errors") is import_module("pocketenv_fp.errors")
 
 
 @pytest.mark.parametrize("program", ["import pocketenv_fp", FIRST_PIPELINE])
-def test_import_loads_only_what_is_used(program: str) -> None:
+def test_import_loads_used_modules(program: str) -> None:
+    """An import loads no module that the program does not use."""
     loaded = in_a_new_process(f"{program}\nimport sys\nprint(*sys.modules)").split()
     assert HEAVY & set(loaded) == set()
     assert {f"pocketenv_fp.{name}" for name in LATER} & set(loaded) == set()
@@ -111,7 +116,8 @@ print(wrong)
 """
 
 
-def test_first_use_in_threads() -> None:
+def test_import_first_use_in_threads() -> None:
+    """Several threads may use the names for the first time together."""
     assert in_a_new_process(IN_THREADS) == "[]\n"
 
 
@@ -144,7 +150,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (each.name for each in node.names)
 
 
-def test_no_module_is_imported_past_its_package() -> None:
+def test_import_through_the_package() -> None:
     """Two threads would wait for each other.
 
     One imports a package, which imports its module. The other imports the module first, which imports its package.

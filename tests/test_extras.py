@@ -31,7 +31,8 @@ GIT = {"vcs": "git", "requested_revision": "main", "commit_id": "1a2b3c"}
         ({"url": WHEEL, "archive_info": {}}, [f"pocketenv-fp[local] @ {WHEEL}"]),
     ],
 )  # fmt: skip
-def test_command_for_an_origin(origin: Any, requirement: list[str]) -> None:
+def test_command_for_origins(origin: Any, requirement: list[str]) -> None:
+    """The command installs from the origin of the installed package."""
     assert shlex.split(command_for("local", origin)) == ["pip", "install", *requirement]
 
 
@@ -46,7 +47,9 @@ class Installed:
         return self.origin and json.dumps(self.origin)
 
 
-def test_install_command_from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_command_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package from an index is installed by its name."""
+
     def installed(_: str) -> Installed:
         return Installed(None)
 
@@ -54,7 +57,9 @@ def test_install_command_from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
     assert install_command("keys") == "pip install 'pocketenv-fp[keys]'"
 
 
-def test_install_command_in_a_clone_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_command_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone on the import path is installed as an editable package."""
+
     def missing(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -62,13 +67,14 @@ def test_install_command_in_a_clone_on_the_path(monkeypatch: pytest.MonkeyPatch)
     assert shlex.split(install_command("keys")) == ["pip", "install", "-e", f"{ROOT}[keys]"]
 
 
-def test_messages_have_the_command_in_one_place() -> None:
+def test_extras_requirement_in_one_file() -> None:
     """No other module writes a requirement by hand."""
     files = [*(ROOT / "pocketenv_fp").rglob("*.py"), *(ROOT / ".docs").glob("*.md")]
     assert [path.name for path in files if "pocketenv-fp[" in path.read_text("utf-8")] == ["extras.py"]
 
 
-def test_extras_of_the_messages_exist() -> None:
+def test_extras_of_messages() -> None:
+    """Each extra that a message names is in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     text = "".join(path.read_text("utf-8") for path in Path(ROOT / "pocketenv_fp").rglob("*.py"))
     for extra in ("local", "keys", "progress"):
@@ -76,7 +82,7 @@ def test_extras_of_the_messages_exist() -> None:
         assert f'"{extra}")' in text or f"install_command('{extra}')" in text
 
 
-def test_local_without_its_extra() -> None:
+def test_local_without_extra() -> None:
     """The embedded platform says so, wherever it is started from."""
     code = "import sys; sys.modules['uvicorn'] = None; from pocketenv_fp import me; me()"
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "POCKETENV_API_URL": "local"}

@@ -40,7 +40,8 @@ def described(function: Any) -> list[str]:
 
 
 @EACH
-def test_help_lists_each_parameter(name: str, function: Any) -> None:
+def test_help_parameters(name: str, function: Any) -> None:
+    """The docstring describes each parameter in order, those of the login last."""
     if function.__module__.startswith("pocketenv_fp.explaining"):
         pytest.skip("explaining has a page of its own")
     parameters = [each for each in inspect.signature(function).parameters if each not in LOGIN]
@@ -54,7 +55,8 @@ OPERATIONS = [(name, function) for name, function in functions() if isinstance(f
 
 
 @pytest.mark.parametrize(("name", "function"), OPERATIONS, ids=[name for name, _ in OPERATIONS])
-def test_help_shows_a_readable_signature(name: str, function: Any) -> None:
+def test_help_signature(name: str, function: Any) -> None:
+    """The signature in `help` has short lines and no quoted types."""
     text = pydoc.plain(pydoc.render_doc(function))
     heading = text.partition("\n\n")[2]
     assert heading.startswith(f"{function.__name__}(") or f" = {function.__name__}(" in heading.partition("\n")[0]
@@ -63,20 +65,24 @@ def test_help_shows_a_readable_signature(name: str, function: Any) -> None:
     assert not re.search(r": '", shown)
 
 
-def test_help_create_has_units_and_defaults() -> None:
+def test_help_units_and_defaults() -> None:
+    """The help of a function has the units and defaults of its parameters."""
     text = pydoc.plain(pydoc.render_doc(pocketenv_fp.wait_until_running))
     assert "    timeout: Annotated" not in text
     assert "timeout: Wait = 60" in text
     assert "timeout: Seconds to wait, below 10000. 0 looks once." in text
 
 
-def test_ipython_shows_the_signature() -> None:
+def test_ipython_signature() -> None:
+    """IPython shows the signature and the docstring of an operation."""
     shown = Inspector(theme_name="linux").info(pocketenv_fp.exec, oname="exec")
     assert "command: str" in str(shown["definition"])
     assert "Args:" in str(shown["docstring"])
 
 
-def test_readable_keeps_the_signature() -> None:
+def test_readable_keeps_parameters() -> None:
+    """The readable signature equals the original one."""
+
     def function(
         one: int, /, two: str, *rest: int, three: float = 1.0, four: str | None = None, **more: int
     ) -> None: ...
@@ -112,13 +118,17 @@ def test_readable_keeps_the_signature() -> None:
     )
 
 
-def test_readable_marks_keyword_only_parameters() -> None:
+def test_readable_keyword_only() -> None:
+    """Keyword-only parameters come after a star."""
+
     def function(one: int, *, a_long_name_for_the_second: str = "", a_long_name_for_the_third: str = "") -> None: ...
 
     assert str(readable(inspect.signature(function))).splitlines()[1:3] == ["    one: int,", "    *,"]
 
 
-def test_an_operation_in_a_class_is_itself() -> None:
+def test_operation_in_a_class() -> None:
+    """An operation as a class attribute is no method."""
+
     class Programs:
         run = pocketenv_fp.exec
 

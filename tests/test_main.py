@@ -34,7 +34,8 @@ def test_demo_ignores_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().out.endswith("<Success: 42>\n")
 
 
-def test_demo_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_failure_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A demo that fails ends with exit code 1."""
     monkeypatch.setattr(command, "PIPELINE", ephemeral(start | exec("exit 3", check=True)))
     assert command.main(["demo"]) == 1
     assert "exit code 3" in capsys.readouterr().out
@@ -63,7 +64,8 @@ def test_main_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"    {name} " in shown for name in COMMANDS)
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The option --version prints the version."""
     with pytest.raises(SystemExit) as ended:
         command.main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"pocketenv_fp {__version__}\n")
@@ -111,14 +113,16 @@ def test_login_with_a_variable_warns(
 
 
 @pytest.mark.usefixtures("account")
-def test_login_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_login_failure_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A failed login ends with exit code 1."""
     monkeypatch.setenv("POCKETENV_APP_PASSWORD", "wrong")
     assert command.main(["login", "you.localhost", "--app-password"]) == 1
     assert "pocketenv: no login: " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("environment")
-def test_ls_lists_own_sandboxes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ls_own_sandboxes(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command lists the sandboxes of the user."""
     assert command.main(["ls"]) == 0
     assert capsys.readouterr().out == ""
     names = [create(f"box-{provider}", provider=provider).unwrap().name for provider in ("cloudflare", "daytona")]
@@ -146,14 +150,17 @@ def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan"])
-def test_login_timeout_is_a_number_above_0(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_login_timeout_argument(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The timeout of a login is a number above 0."""
     with pytest.raises(SystemExit) as ended:
         command.main(["login", "alice.test", "--timeout", seconds])
     assert ended.value.code == 2
     assert "seconds above 0" in capsys.readouterr().err
 
 
-def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends the program with exit code 130."""
+
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -163,7 +170,7 @@ def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_closed_pipe_is_exit_code_141(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_pipe_exit_code(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader has ended before the first line, as in `... | head -0`."""
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     reader, writer = os.pipe()
@@ -176,7 +183,8 @@ def test_closed_pipe_is_exit_code_141(unbuffered: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_full_disk_is_exit_code_1() -> None:
+def test_full_disk_exit_code() -> None:
+    """A full disk ends the program with exit code 1."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         ran = run("demo", stdout=full)
     assert (ran.returncode, ran.stderr) == (1, "pocketenv: cannot write the output: No space left on device.\n")

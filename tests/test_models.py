@@ -69,7 +69,8 @@ def read(view: object, kind: type[Record]) -> Record:
 
 
 @EACH
-def test_a_view_of_the_platform_is_read_whole(kind: type[Record], view: dict[str, object]) -> None:
+def test_read_view(kind: type[Record], view: dict[str, object]) -> None:
+    """Each property of a view is read, and unknown ones are ignored."""
     record = read(view, kind)
     assert json.loads(msgspec.json.encode(record)).keys() >= view.keys()
     assert getattr(record, "created_at", THEN) == THEN
@@ -78,7 +79,8 @@ def test_a_view_of_the_platform_is_read_whole(kind: type[Record], view: dict[str
 
 
 @EACH
-def test_a_missing_required_field_is_refused(kind: type[Record], view: dict[str, object]) -> None:
+def test_read_missing_field(kind: type[Record], view: dict[str, object]) -> None:
+    """A missing required field is refused by name."""
     required = [field.encode_name for field in msgspec.structs.fields(kind) if field.required]
     assert required
     for name in required:
@@ -87,25 +89,29 @@ def test_a_missing_required_field_is_refused(kind: type[Record], view: dict[str,
 
 
 @EACH
-def test_a_value_of_another_type_is_refused_and_not_quoted(kind: type[Record], view: dict[str, object]) -> None:
+def test_read_wrong_type(kind: type[Record], view: dict[str, object]) -> None:
+    """A value of a wrong type is refused, and the error does not quote it."""
     for name in view:
         with pytest.raises(msgspec.ValidationError) as refused:
             read(view | {name: {"top": "secret"}}, kind)
         assert "secret" not in str(refused.value)
 
 
-def test_a_number_in_quotes_is_not_a_number() -> None:
+def test_read_number_in_quotes() -> None:
+    """A number in quotes is not a number."""
     with pytest.raises(msgspec.ValidationError):
         read(VIEWS[ExecResult] | {"exitCode": "3"}, ExecResult)
 
 
 @pytest.mark.parametrize(("said", "status"), [(s.value, s) for s in Status] + [("PAUSED", Status.UNKNOWN)])
-def test_a_status_that_is_not_known_is_unknown(said: str, status: Status) -> None:
+def test_status_from_json(said: str, status: Status) -> None:
+    """A status is read by its value, and any other string is UNKNOWN."""
     assert msgspec.json.decode(json.dumps(SANDBOX | {"status": said}), type=Sandbox).status is status
 
 
 @EACH
-def test_records_pickle_hash_and_compare_by_value(kind: type[Record], view: dict[str, object]) -> None:
+def test_record_equality_and_hash(kind: type[Record], view: dict[str, object]) -> None:
+    """Equal records have one hash, and a pickled record equals the original."""
     record, twin = read(view, kind), read(view, kind)
     assert record == twin
     assert hash(record) == hash(twin)
@@ -114,13 +120,15 @@ def test_records_pickle_hash_and_compare_by_value(kind: type[Record], view: dict
         record.id = "other"  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_repr_leaves_out_what_is_not_known() -> None:
+def test_record_repr_known_fields() -> None:
+    """The repr has the known fields only."""
     assert repr(Sandbox(id="3f", name="calm")) == "Sandbox(id='3f', name='calm')"
     assert repr(Sandbox(id="3f", name="calm", status=Status.RUNNING)).endswith("status=Status.RUNNING)")
 
 
 @EACH
-def test_html_is_a_table_of_the_fields_with_everything_escaped(kind: type[Record], view: dict[str, object]) -> None:
+def test_html_escapes_fields(kind: type[Record], view: dict[str, object]) -> None:
+    """The HTML form is a table of the fields with all strings escaped."""
     evil = "<script>alert('x')</script>"
     texts = {
         name: evil for name, value in view.items() if isinstance(value, str) and value != WHEN and name != "status"
@@ -131,7 +139,8 @@ def test_html_is_a_table_of_the_fields_with_everything_escaped(kind: type[Record
     assert "&lt;script&gt;" in shown
 
 
-def test_a_page_is_a_sequence_with_a_total() -> None:
+def test_page_sequence_and_total() -> None:
+    """A page is a sequence with a total."""
     page = Page((1, 2, 3), total=10)
     assert (list(page), len(page), page[0], page[-1], page[:2]) == ([1, 2, 3], 3, 1, 3, (1, 2))
     assert page == Page((1, 2, 3), 10) != Page((1, 2, 3), 11)
@@ -148,7 +157,8 @@ NULLS: list[tuple[type[Record], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "body"), NULLS, ids=lambda each: getattr(each, "__name__", ""))
-def test_a_null_is_read_as_an_absent_key(kind: type[Record], body: str) -> None:
+def test_decode_null(kind: type[Record], body: str) -> None:
+    """A null is read like an absent key."""
     held = {name: value for name, value in json.loads(body).items() if value is not None}
     assert decode(body.encode(), kind) == decode(json.dumps(held).encode(), kind)
     # In a list too, and where a value has the wrong type it stays wrong.
@@ -170,7 +180,8 @@ LEXICON: dict[str, tuple[str, type[Record]]] = {
 
 @pytest.mark.contract
 @pytest.mark.parametrize("view", LEXICON)
-def test_a_record_has_a_field_for_each_property_that_the_platform_sends(view: str) -> None:
+def test_record_lexicon_properties(view: str) -> None:
+    """A record has a field for each property of its lexicon."""
     group, kind = LEXICON[view]
     lexicon = json.loads((LEXICONS / group / "defs.json").read_text(encoding="utf-8"))
     declared = set(lexicon["defs"][view]["properties"]) - NOT_SENT.get(view, set())
@@ -229,7 +240,8 @@ def view(marker: str) -> dict[str, Any]:
 
 @pytest.mark.contract
 @EACH_SHAPE
-def test_everything_that_the_platform_shows_arrives_in_a_field(marker: str, kind: type[Record]) -> None:
+def test_read_keeps_observed_values(marker: str, kind: type[Record]) -> None:
+    """Each observed value of the platform arrives in a field."""
     shape = view(marker)
     back = json.loads(msgspec.json.encode(read(shape, kind)))
     owner = shape.pop("owner", {})
@@ -239,7 +251,8 @@ def test_everything_that_the_platform_shows_arrives_in_a_field(marker: str, kind
 
 @pytest.mark.contract
 @EACH_SHAPE
-def test_what_the_platform_may_leave_out_or_answer_with_null_is_none(marker: str, kind: type[Record]) -> None:
+def test_read_optional_values(marker: str, kind: type[Record]) -> None:
+    """An optional value may be absent or null, and the field is then empty."""
     shape = view(marker)
     fields = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
     for key in keys(marker):
@@ -252,23 +265,27 @@ def test_what_the_platform_may_leave_out_or_answer_with_null_is_none(marker: str
 
 
 @pytest.mark.parametrize("said", ["pausing", "", "ERROR", "unknown", "Status.RUNNING"])
-def test_status_that_is_not_known(said: str) -> None:
+def test_status_unknown_string(said: str) -> None:
+    """Any other string is read as the default status."""
     assert read({"id": "3f", "name": "n", "status": said}, Sandbox) == Sandbox(id="3f", name="n")
 
 
 @pytest.mark.parametrize("said", [None, 3, True, ["RUNNING"], {"RUNNING": 1}])
-def test_a_state_that_is_no_text_is_refused(said: object) -> None:
+def test_status_not_a_string(said: object) -> None:
+    """A status that is no string is refused."""
     with pytest.raises(msgspec.ValidationError, match=r"\$\.status"):
         read({"id": "3f", "name": "n", "status": said}, Sandbox)
 
 
-def test_a_mistake_in_a_nested_record_is_found_and_placed() -> None:
+def test_read_nested_error_path() -> None:
+    """The error for a nested record has the path of the value."""
     with pytest.raises(msgspec.ValidationError, match=r"\$\.owner\.did"):
         read({"id": "3f", "name": "n", "owner": {"id": "u", "did": 3, "handle": "h"}}, Sandbox)
 
 
 @pytest.mark.parametrize("exit_code", [3.5, "3", None, True, [3]])
-def test_an_exit_code_is_a_whole_number(exit_code: object) -> None:
+def test_exec_result_exit_code_type(exit_code: object) -> None:
+    """An exit code must be an integer."""
     with pytest.raises(msgspec.ValidationError, match=r"\$\.exitCode"):
         read({"stdout": "", "stderr": "", "exitCode": exit_code}, ExecResult)
 
@@ -288,14 +305,16 @@ RECORDS: list[Record] = [
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_the_repr_of_a_record_is_source_without_what_is_not_known(record: Record) -> None:
+def test_record_repr_evaluates(record: Record) -> None:
+    """The repr is source code of an equal record, without unknown fields."""
     assert eval(repr(record), {"datetime": dt, **vars(pocketenv_fp)}) == record
     assert "None" not in repr(record)
     assert "UNKNOWN" not in repr(record)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_a_record_survives_every_pickle_protocol(record: Record) -> None:
+def test_record_pickle_protocols(record: Record) -> None:
+    """Every pickle protocol restores an equal record."""
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         twin = pickle.loads(pickle.dumps(record, protocol))
         assert twin == record
@@ -303,7 +322,8 @@ def test_a_record_survives_every_pickle_protocol(record: Record) -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_a_field_cannot_be_set_or_deleted(record: Record) -> None:
+def test_record_frozen(record: Record) -> None:
+    """A field cannot be set or deleted."""
     name = record.__struct_fields__[0]
     with pytest.raises(AttributeError):
         setattr(record, name, "another")
@@ -311,11 +331,13 @@ def test_a_field_cannot_be_set_or_deleted(record: Record) -> None:
         delattr(record, name)
 
 
-def test_a_state_is_the_same_object_after_pickling() -> None:
+def test_status_pickle() -> None:
+    """A pickled or copied status is the same object."""
     assert all(pickle.loads(pickle.dumps(status)) is copy.deepcopy(status) is status for status in Status)
 
 
-def test_an_exec_result_matches_by_position() -> None:
+def test_exec_result_match() -> None:
+    """An ExecResult matches by position."""
     match ExecResult("out", "err", 3):
         case ExecResult("out", "err", code):
             assert code == 3
@@ -323,7 +345,8 @@ def test_an_exec_result_matches_by_position() -> None:
             pytest.fail("no match")
 
 
-def test_a_sandbox_matches_by_its_state_and_its_owner() -> None:
+def test_sandbox_match() -> None:
+    """A Sandbox matches by its status and its owner."""
     match Sandbox(id="3f", name="n", status=Status.STOPPED, owner=Profile(id="u", did="d", handle="a.example")):
         case Sandbox(status=Status.RUNNING):
             pytest.fail("it is stopped")
@@ -333,7 +356,8 @@ def test_a_sandbox_matches_by_its_state_and_its_owner() -> None:
             pytest.fail("no match")
 
 
-def test_a_page_is_walked_searched_and_unpacked() -> None:
+def test_page_iteration() -> None:
+    """A page can be iterated, searched and unpacked."""
     page = Page(("a", "b", "c"), total=10)
     first, *rest = page
     assert (first, rest) == ("a", ["b", "c"])
@@ -358,7 +382,8 @@ KEYS: list[Record] = [
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: type(key).__name__)
-def test_no_text_of_a_key_shows_it(key: Record, caplog: pytest.LogCaptureFixture) -> None:
+def test_key_hidden_in_text(key: Record, caplog: pytest.LogCaptureFixture) -> None:
+    """No repr, log, table or page of a key shows the key."""
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("program").debug("%s %r", key, [key])
     table = key.html()
@@ -382,15 +407,17 @@ HOLDERS: list[object] = [
 
 
 @pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: type(holder).__name__)
-def test_what_rich_is_told_of_a_value_is_no_secret(holder: object) -> None:
+def test_rich_repr_hides_secrets(holder: object) -> None:
+    """The values for rich have no secret."""
     # msgspec gives every struct the hook by which rich prints it, in tracebacks with locals too. It is not the repr.
     hook = getattr(holder, "__rich_repr__", None)
-    told = repr(list(hook())) if hook else repr(holder)
-    assert SECRET not in told
+    shown = repr(list(hook())) if hook else repr(holder)
+    assert SECRET not in shown
 
 
 @pytest.mark.parametrize("kind", [Sandbox, Profile])
-def test_html_escapes_markup_in_the_names_of_people_and_things(kind: type[Record]) -> None:
+def test_html_escapes_names(kind: type[Record]) -> None:
+    """Markup in the names of users and sandboxes is escaped."""
     evil = "<script>alert(1)</script>"
     owner = Profile(id="u", did="did:plc:a", handle=evil, display_name=evil)
     record = owner if kind is Profile else Sandbox(id="3f", name=evil, topics=(evil,), readme=evil, owner=owner)
@@ -399,7 +426,8 @@ def test_html_escapes_markup_in_the_names_of_people_and_things(kind: type[Record
         assert "&lt;script&gt;" in shown
 
 
-def test_html_has_a_row_for_each_field_that_is_known_and_for_no_other() -> None:
+def test_html_known_fields() -> None:
+    """The table has a row for each known field and for no other."""
     shown = repr_html(Sandbox(id="3f", name="calm", memory=2))
     assert re.findall(r"<th[^>]*>(\w+)</th>", shown) == ["id", "name", "memory", "installs", "status"]
     assert "None" not in shown

@@ -40,7 +40,7 @@ print("done")
 
 
 @pytest.mark.parametrize("way", ["decode", "convert"])
-def test_built_in_many_threads(way: str) -> None:
+def test_plain_types_many_threads(way: str) -> None:
     """Without it the process ends with a segmentation fault."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM, way], capture_output=True, text=True, check=False, timeout=300)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")

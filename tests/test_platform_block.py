@@ -25,7 +25,7 @@ from pocketenv_fp import (
 from pocketenv_fp.config import settings
 
 
-def test_platform_block_is_what_its_calls_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_platform_block_nested(monkeypatch: pytest.MonkeyPatch) -> None:
     """The block comes before the environment, and the inner one before the outer one."""
     monkeypatch.setenv("POCKETENV_API_URL", "https://pocketenv.example")
     with local.platform() as outer:
@@ -39,7 +39,7 @@ def test_platform_block_is_what_its_calls_use(monkeypatch: pytest.MonkeyPatch) -
     assert settings().unwrap().api_url == "https://pocketenv.example"
 
 
-def test_platform_block_comes_after_a_config() -> None:
+def test_platform_block_and_config() -> None:
     """A config with an address is another platform, and gets no token of the block."""
     with local.platform() as block, local.platform() as other:
         other_url = Config(api_url=block.url)
@@ -56,7 +56,7 @@ def test_platform_block_in_fan_out() -> None:
         assert fan_out(create | start | exec("echo a") | stdout, ["one", "two"]) == [Success("a\n")] * 2
 
 
-def test_platform_block_that_ends_in_another_context() -> None:
+def test_platform_block_closed_elsewhere() -> None:
     """A generator may be closed elsewhere: the platform closes all the same."""
 
     def blocks() -> Iterator[local.Platform]:

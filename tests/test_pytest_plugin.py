@@ -34,12 +34,14 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     return running
 
 
-def test_it_is_found_by_whoever_installs_the_library() -> None:
+def test_plugin_entry_point() -> None:
+    """pytest loads the plugin through its entry point."""
     (found,) = [each for each in entry_points(group="pytest11") if each.name == "pocketenv_fp"]
     assert found.value == PLUGIN
 
 
-def test_three_lines_are_a_test_on_a_real_platform(run: Run) -> None:
+def test_plugin_first_test(run: Run) -> None:
+    """A short test with the fixture runs on a platform."""
     result = run("""
         from pocketenv_fp import create, exec, start
 
@@ -51,7 +53,8 @@ def test_three_lines_are_a_test_on_a_real_platform(run: Run) -> None:
     result.stdout.re_match_lines([r"pocketenv_local: isolation '(bubblewrap|processes)'"])
 
 
-def test_a_test_is_alone_on_the_platform_that_all_share(run: Run) -> None:
+def test_plugin_new_user_for_each_test(run: Run) -> None:
+    """Tests share one platform, and each has its own user."""
     result = run("""
         from pocketenv_fp import create, list_sandboxes_by_actor, me
         from pocketenv_fp.local.faults import Refuse
@@ -80,7 +83,7 @@ def test_a_test_is_alone_on_the_platform_that_all_share(run: Run) -> None:
         def test_b(pocketenv_local):
             one(pocketenv_local)
 
-        def test_they_had_one_platform_and_two_users():
+        def test_one_platform_two_users():
             (first, second) = seen
             assert first[0] == second[0]
             assert first[1] != second[1] and first[2] != second[2]
@@ -88,9 +91,8 @@ def test_a_test_is_alone_on_the_platform_that_all_share(run: Run) -> None:
     result.assert_outcomes(passed=3)
 
 
-def test_the_environment_is_the_platforms_during_the_test_and_as_it_was_after_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plugin_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names the platform during the test, and is restored after it."""
     monkeypatch.setenv("POCKETENV_API_URL", "https://elsewhere.example")
     monkeypatch.delenv("POCKETENV_TOKEN", raising=False)
     result = run("""
@@ -119,7 +121,8 @@ def test_the_environment_is_the_platforms_during_the_test_and_as_it_was_after_it
     result.assert_outcomes(passed=3)
 
 
-def test_nothing_around_a_test_leads_it_elsewhere(run: Run, pytester: pytest.Pytester) -> None:
+def test_plugin_overrides_other_logins(run: Run, pytester: pytest.Pytester) -> None:
+    """An outer `using` block and a token file have no effect on the test."""
     folder = pytester.mkdir(".pocketenv")
     (folder / "token.json").write_text("nonsense")
     pytester.makeconftest("""
@@ -136,25 +139,26 @@ def test_nothing_around_a_test_leads_it_elsewhere(run: Run, pytester: pytest.Pyt
         from pocketenv_fp import Config, me, using
         from pocketenv_fp.config import settings
 
-        def test_neither_a_block_nor_the_token_file(pocketenv_local):
+        def test_outer_login(pocketenv_local):
             assert me().unwrap().handle == pocketenv_local.handle
             with ThreadPoolExecutor(1) as pool:
                 assert pool.submit(me).result().unwrap().handle == pocketenv_local.handle
 
-        def test_but_what_the_test_itself_says(pocketenv_local):
+        def test_own_login(pocketenv_local):
             alice = pocketenv_local.new_user("alice.test")
             assert me(token=alice).unwrap().handle == "alice.test"
             with using(Config(token=alice)):
                 assert me().unwrap().handle == "alice.test"
 
-        def test_and_afterwards_the_block_is_back():
+        def test_block_restored():
             assert settings().unwrap().api_url == "http://127.0.0.1:9"
     """)
     result.assert_outcomes(passed=3)
 
 
 @pytest.mark.parametrize("isolation", LEVELS)
-def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: pytest.Pytester, isolation: str) -> None:
+def test_plugin_cleanup(run: Run, pytester: pytest.Pytester, isolation: str) -> None:
+    """Processes and files of a test are removed before the next one."""
     if isolation == "bubblewrap" and bubblewrap() is None:
         pytest.skip("bubblewrap does not work here")
     result = run(
@@ -169,7 +173,7 @@ def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: py
             listed = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True)
             return [line for line in listed.stdout.splitlines() if line.startswith(f"sleep {left['number']}")]
 
-        def test_leaves_much(pocketenv_local):
+        def test_leftovers(pocketenv_local):
             left["number"] = f"100.{pocketenv_local.url.rpartition(':')[2]}7"
             left["folder"] = pocketenv_local._platform.data
             alice = pocketenv_local.new_user("alice.test")
@@ -184,7 +188,7 @@ def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: py
                 time.sleep(0.05)
             assert len(sleepers()) == 8
 
-        def test_finds_nothing():
+        def test_no_leftovers():
             assert sleepers() == []
             assert list((left["folder"] / "sandboxes").iterdir()) == []
             Path("folder").write_text(str(left["folder"]))
@@ -197,7 +201,8 @@ def test_what_a_test_left_running_is_gone_before_the_next(run: Run, pytester: py
 
 
 @pytest.mark.slow
-def test_each_worker_of_xdist_has_its_own_platform(run: Run, pytester: pytest.Pytester) -> None:
+def test_plugin_xdist(run: Run, pytester: pytest.Pytester) -> None:
+    """Each worker of xdist has its own platform."""
     result = run(
         """
         import os
@@ -206,7 +211,7 @@ def test_each_worker_of_xdist_has_its_own_platform(run: Run, pytester: pytest.Py
         from pocketenv_fp import create, exec, start
 
         @pytest.mark.parametrize("number", range(4))
-        def test_it_runs(pocketenv_local, number):
+        def test_run(pocketenv_local, number):
             result = create("box") | start | exec(f"echo {number}")
             assert result.unwrap().stdout == f"{number}\\n"
             worker = os.environ["PYTEST_XDIST_WORKER"]
@@ -215,11 +220,12 @@ def test_each_worker_of_xdist_has_its_own_platform(run: Run, pytester: pytest.Py
         *("-p", "xdist", "-n", "2", "--dist", "each"),
     )
     result.assert_outcomes(passed=8)
-    told = {path.read_text() for path in pytester.path.glob("gw*-*")}
-    assert len({line.split()[0] for line in told}) == len({line.split()[1] for line in told}) == len(told) == 2
+    lines = {path.read_text() for path in pytester.path.glob("gw*-*")}
+    assert len({line.split()[0] for line in lines}) == len({line.split()[1] for line in lines}) == len(lines) == 2
 
 
-def test_without_the_extra_it_says_what_to_install(run: Run, pytester: pytest.Pytester) -> None:
+def test_plugin_without_extra(run: Run, pytester: pytest.Pytester) -> None:
+    """Without the extra, the error names the package to install."""
     pytester.makeconftest("import sys; sys.modules['uvicorn'] = None")
     result = run("""
         def test_one(pocketenv_local):
@@ -228,7 +234,7 @@ def test_without_the_extra_it_says_what_to_install(run: Run, pytester: pytest.Py
         def test_two(pocketenv_local):
             pass
 
-        def test_that_needs_none():
+        def test_without_fixture():
             pass
     """)
     result.assert_outcomes(errors=2, passed=1)
@@ -237,16 +243,16 @@ def test_without_the_extra_it_says_what_to_install(run: Run, pytester: pytest.Py
     result.stdout.no_fnmatch_line("pocketenv_local: isolation*")
 
 
-def test_isolation_that_cannot_be_had_is_said_plainly(
-    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plugin_isolation_not_available(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An isolation that is not available is one line of error."""
     monkeypatch.setenv("PATH", str(pytester.path))
     result = run("def test_one(pocketenv_local): pass", "--pocketenv-isolation=bubblewrap")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["pocketenv_local cannot start: *bubblewrap*"])
 
 
-def test_nothing_it_shows_has_the_token(run: Run) -> None:
+def test_plugin_hides_token(run: Run) -> None:
+    """The output of a failed test does not have the token."""
     result = run(
         """
         from pathlib import Path
@@ -262,7 +268,8 @@ def test_nothing_it_shows_has_the_token(run: Run) -> None:
     result.stdout.no_fnmatch_line(f"*{Path('token').read_text()}*")
 
 
-def test_whoever_does_not_use_it_loads_no_server_and_no_client() -> None:
+def test_plugin_unused_loads_nothing() -> None:
+    """An unused plugin imports neither the server nor the client."""
     heavy = ("uvicorn", "starlette", "nacl", "requests", "urllib3", "toolz", "pocketenv_fp.local.server")
     code = f"import sys, {PLUGIN}; print([name for name in {heavy!r} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -270,7 +277,8 @@ def test_whoever_does_not_use_it_loads_no_server_and_no_client() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_library_itself_never_imports_pytest() -> None:
+def test_library_imports_no_pytest() -> None:
+    """The library does not import pytest."""
     code = "import sys, pocketenv_fp, pocketenv_fp.local.server; print('pytest' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -15,14 +15,16 @@ IDS = ["backupId", "did", "id", "sandboxId", "serviceId", "uuid"]
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_explain_shows_ids(name: str) -> None:
+def test_masked_fields_shows_ids(name: str) -> None:
+    """Ids are shown."""
     assert MaskedFields("").masked("sandbox.exec", {name: "rec_0123456789abcdefghij"}) == {
         name: "rec_0123456789abcdefghij"
     }
 
 
 @pytest.mark.parametrize("name", sorted(SHOWN))
-def test_explain_shows_what_is_no_secret(name: str) -> None:
+def test_masked_fields_shows_plain_fields(name: str) -> None:
+    """Fields without a secret are shown, unless their value is a key."""
     assert MaskedFields("").masked("x", {name: "some-value", "other": "top-secret"}) == {
         name: "some-value",
         "other": HIDDEN,
@@ -50,13 +52,15 @@ def test_shown_mapping(value: dict[str, object], text: str, *, by_name: bool) ->
     assert KEY not in text
 
 
-def test_is_secret_looks_at_keys_of_a_mapping() -> None:
+def test_is_secret_mapping_keys() -> None:
+    """A secret may be the key of a mapping."""
     assert is_secret({KEY: "x"}, is_secret_by_name=False)
     assert is_secret([{"a": {KEY: "x"}}], is_secret_by_name=False)
     assert not is_secret({"a": "x"}, is_secret_by_name=False)
 
 
-def test_fan_out_shows_no_bar_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fan_out_no_bar_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """No progress bar is shown by default."""
     assert inspect.signature(fan_out).parameters["progress"].default is False
     fan_out(create | exec("true"), ["one", "two"])
     fan_out(identity, ["one", "two"])

@@ -11,6 +11,8 @@ from tests.places import TESTS
 
 PACKAGE = Path(pocketenv_fp.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+# A test's name has a function and a case: no sentence, and none of these words.
+OTHER_WORDS = {"who", "whoever", "nobody", "told", "gives", "anew", "lest", "behind", "himself", "meanwhile"}
 
 
 def _lambdas(tree: ast.AST) -> list[int]:
@@ -22,13 +24,14 @@ def _lambdas(tree: ast.AST) -> list[int]:
     ]
 
 
-def test_bind_and_lash_take_functions_with_a_name() -> None:
+def test_bind_without_lambda() -> None:
+    """`bind` and `lash` take named functions, no lambda."""
     assert _lambdas(ast.parse("a.bind(lambda x: x)")) == [1]
     found = {str(path.relative_to(PACKAGE)): _lambdas(ast.parse(path.read_text("utf-8"))) for path in MODULES}
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
-def test_no_test_deletes_by_an_absolute_pattern() -> None:
+def test_rm_absolute_pattern() -> None:
     """At isolation "processes", the path of a command is this machine's: such a line emptied its /tmp once."""
     pattern = re.compile(r"rm -r\w* +/\S*\*")
     # The replay of recorded copies runs in boxes only.
@@ -39,3 +42,22 @@ def test_no_test_deletes_by_an_absolute_pattern() -> None:
         if path not in spared and pattern.search(path.read_text("utf-8"))
     ]
     assert found == []
+
+
+def _is_plain(name: str) -> bool:
+    return len(name) < 50 and not OTHER_WORDS & set(name.split("_"))
+
+
+def test_names_of_tests() -> None:
+    """Each test's name is `test_<function>_<case>`, under 50 characters. The sentence is in its docstring."""
+    assert _is_plain("test_wait_shorter_interval")
+    assert not _is_plain("test_who_waits")
+    assert not _is_plain("test_" + "x" * 45)
+    names = [
+        f"{path.relative_to(TESTS)}: {node.name}"
+        for path in sorted(TESTS.rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+        if not _is_plain(node.name)
+    ]
+    assert names == []

@@ -56,7 +56,8 @@ def compare(found: dict[tuple[str, int], str], meant: Places) -> None:
     assert sorted(meant - found.keys()) == [], "mistakes that are not found"
 
 
-def test_mypy_finds_the_mistakes_that_are_marked_and_no_others(folder: Path, meant: Places) -> None:
+def test_mypy_marked_errors(folder: Path, meant: Places) -> None:
+    """mypy reports the marked mistakes and no others."""
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--output", "json"]
     files = sorted(map(str, folder.glob("*.py")))
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=False, cwd=ROOT)
@@ -65,7 +66,8 @@ def test_mypy_finds_the_mistakes_that_are_marked_and_no_others(folder: Path, mea
     compare({(Path(e["file"]).name, e["line"]): e["message"] for e in said if e["severity"] == "error"}, meant)
 
 
-def test_pyright_finds_the_mistakes_that_are_marked_and_no_others(folder: Path, meant: Places) -> None:
+def test_pyright_marked_errors(folder: Path, meant: Places) -> None:
+    """pyright reports the marked mistakes and no others."""
     # What pyright says of style (an expression without use, an unused name) would hide what it says of types.
     config = {
         "typeCheckingMode": "strict",
@@ -94,7 +96,8 @@ def called(tree: ast.AST) -> set[str]:
     return used
 
 
-def test_the_type_of_what_each_public_function_gives_is_asserted() -> None:
+def test_assert_type_each_function() -> None:
+    """The return type of each public function is asserted."""
     tree = ast.parse((CASES / "accepted.py").read_text(encoding="utf-8"))
     asserted = [
         node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "assert_type"
@@ -108,7 +111,8 @@ def test_the_type_of_what_each_public_function_gives_is_asserted() -> None:
 @pytest.mark.parametrize(
     "name", [name for name in public_names(sandbox) if isinstance(getattr(sandbox, name), Operation)]
 )
-def test_an_operation_that_needs_arguments_is_among_the_mistakes_bare_and_without_them(name: str) -> None:
+def test_misuse_each_operation(name: str) -> None:
+    """An operation with arguments is a marked mistake, both bare and called without them."""
     cases = "".join((CASES / file).read_text(encoding="utf-8") for file in ("misuse.txt", "refused.txt"))
     assert f"box | {name}  # error" in cases
     parameters = getattr(sandbox, name).arguments.signature.parameters.values()
@@ -116,5 +120,6 @@ def test_an_operation_that_needs_arguments_is_among_the_mistakes_bare_and_withou
         assert f"    {name}()  # error" in cases
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_package_py_typed() -> None:
+    """The package has the marker of typed packages."""
     assert (ROOT / "pocketenv_fp" / "py.typed").exists()

@@ -97,7 +97,8 @@ KINDS: list[Callable[[str], str]] = [Str, np.str_, lambda text: str.__new__(Str,
 # Subclasses
 
 
-def test_a_step_of_subclasses_is_the_step_of_plain_values() -> None:
+def test_step_subclass_values() -> None:
+    """Values of subclasses are stored as plain ones."""
     plain = exec("ls", ["-a", "x"], cwd="/tmp", env={"A": "b"}, timeout=5.0, check=True)
     args = Strs([Str("-a"), np.str_("x")])
     step = exec(Str("ls"), args, cwd=np.str_("/tmp"), env=Env({Str("A"): Str("b")}), timeout=Float(5), check=True)
@@ -107,7 +108,8 @@ def test_a_step_of_subclasses_is_the_step_of_plain_values() -> None:
 
 
 @pytest.mark.parametrize("kind", [Str, np.str_])
-def test_a_str_of_a_subclass_works_in_requests(kind: Callable[[str], str], environment: dict[str, str]) -> None:
+def test_request_str_subclass(kind: Callable[[str], str], environment: dict[str, str]) -> None:
+    """A str of a subclass works in every request."""
     assert environment
     box = create(kind("named"), env={kind("A"): kind("x")}, topics=[kind("t")], provider=kind("cloudflare")) | start
     assert box.unwrap().name == "named"
@@ -133,7 +135,8 @@ class Bytes(bytes):
         return b"other bytes"
 
 
-def test_bytes_of_a_subclass_work_in_requests(environment: dict[str, str]) -> None:
+def test_request_bytes_subclass(environment: dict[str, str]) -> None:
+    """Bytes of a subclass work in every request."""
     assert environment
     box = create("box") | start
     assert (box | exec("cat", stdin=Bytes(b"x"))).unwrap().stdout == "x"
@@ -143,7 +146,8 @@ def test_bytes_of_a_subclass_work_in_requests(environment: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-def test_bytes_of_another_type_are_refused(kind: Callable[[bytes], Any]) -> None:
+def test_bytes_other_types(kind: Callable[[bytes], Any]) -> None:
+    """A bytearray or memoryview raises, and the error names the conversion."""
     calls: dict[str, Callable[[], object]] = {
         "exec: stdin": lambda: exec("cat", stdin=kind(b"x")),
         "submit: stdin": lambda: submit("cat", stdin=kind(b"x")),
@@ -155,7 +159,8 @@ def test_bytes_of_another_type_are_refused(kind: Callable[[bytes], Any]) -> None
             call()
 
 
-def test_numbers_of_subclasses_work_in_requests(environment: dict[str, str]) -> None:
+def test_request_number_subclass(environment: dict[str, str]) -> None:
+    """Numbers of subclasses work in every request."""
     assert environment
     box = create("box") | start
     done: list[Result[Any, Any]] = [
@@ -172,7 +177,8 @@ def test_numbers_of_subclasses_work_in_requests(environment: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("seconds", [Decimal("5.5"), Fraction(11, 2), np.float32(5.5), np.float64(5.5), Float(5.5)])
-def test_any_real_number_is_seconds(seconds: Any) -> None:
+def test_seconds_real_numbers(seconds: Any) -> None:
+    """Any real number is accepted as seconds."""
     assert exec("true", timeout=seconds) == exec("true", timeout=5.5)
     assert wait_until_running(timeout=seconds) == wait_until_running(timeout=5.5)
     assert within(seconds, start) == within(5.5, start)
@@ -183,7 +189,8 @@ def test_any_real_number_is_seconds(seconds: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [Decimal(3), Fraction(3), 3.0, np.float64(3), True, "3", 3j])
-def test_an_int_is_needed_where_things_are_counted(number: Any) -> None:
+def test_count_not_an_int(number: Any) -> None:
+    """A count must be an int."""
     for call in (lambda: expose(number), lambda: list_sandboxes(limit=number), lambda: retrying(start, number)):
         with pytest.raises(TypeError, match=f": expected int, got {type(number).__name__}"):
             call()
@@ -192,7 +199,8 @@ def test_an_int_is_needed_where_things_are_counted(number: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [Fraction(10**400), 10**400])
-def test_seconds_above_the_largest_float_are_refused(seconds: Any) -> None:
+def test_seconds_above_largest_float(seconds: Any) -> None:
+    """Seconds above the largest float are refused."""
     try:
         result = BOX | exec("true", timeout=seconds)
     except TypeError as error:
@@ -201,7 +209,8 @@ def test_seconds_above_the_largest_float_are_refused(seconds: Any) -> None:
         assert isinstance(result.failure(), InvalidInput)
 
 
-def test_an_enum_of_str_is_its_value(environment: dict[str, str]) -> None:
+def test_enum_of_str(environment: dict[str, str]) -> None:
+    """A member of a str enum counts as its value."""
     assert environment
     assert exec(Word.ECHO) == exec("echo")
     assert repr(sh("{word}", word=Word.ECHO)) == "exec(\"'echo'\")"
@@ -210,14 +219,16 @@ def test_an_enum_of_str_is_its_value(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("kind", [Str, np.str_])
-def test_a_config_holds_plain_values(kind: Callable[[str], str]) -> None:
+def test_config_plain_values(kind: Callable[[str], str]) -> None:
+    """A config stores plain values."""
     config = Config(api_url=kind("https://api.example"), token=kind("t"), retries=Int(2), read_timeout=Float(3))
     assert (type(config.api_url), type(config.token)) == (str, HiddenText)
     assert (type(config.retries), type(config.read_timeout)) == (int, float)
     assert type(from_env(kind("A")).name) is str
 
 
-def test_a_secret_of_a_subclass_is_masked(environment: dict[str, str]) -> None:
+def test_secret_subclass_masked(environment: dict[str, str]) -> None:
+    """A secret of a subclass of str is masked."""
     assert environment
     for step in (set_secret("A", Str("sk-1")), create(secrets=Env(A=Str("sk-1"))), exec("ls", token=np.str_("sk-1"))):
         assert "sk-1" not in repr(step)
@@ -229,21 +240,22 @@ def test_a_secret_of_a_subclass_is_masked(environment: dict[str, str]) -> None:
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nsk-1\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
-class Told:
+class Holder:
     """A value whose repr shows what it holds."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def __repr__(self) -> str:
-        return f"Told({self.text!r})"
+        return f"Holder({self.text!r})"
 
 
 @pytest.mark.parametrize(
     "value",
-    [b"sk-1", bytearray(b"sk-1"), {"sk-1"}, ["sk-1", 3], {"A": "sk-1"}, Told("sk-1"), Success("sk-1"), Str("sk-1")],
+    [b"sk-1", bytearray(b"sk-1"), {"sk-1"}, ["sk-1", 3], {"A": "sk-1"}, Holder("sk-1"), Success("sk-1"), Str("sk-1")],
 )
-def test_a_secret_of_an_odd_type_is_in_no_trace(value: Any) -> None:
+def test_secret_wrong_type_not_traced(value: Any) -> None:
+    """A secret of a wrong type is in no trace."""
     with tracing() as seen:
         for call in (
             lambda: set_secret(BOX, "A", value, config=NOWHERE),
@@ -258,21 +270,24 @@ def test_a_secret_of_an_odd_type_is_in_no_trace(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [KEY, KEY.encode(), {KEY}, Told(KEY), Success(KEY), [(KEY,)], {"a": {"b": KEY}}, {KEY: 1}]
+    "value", [KEY, KEY.encode(), {KEY}, Holder(KEY), Success(KEY), [(KEY,)], {"a": {"b": KEY}}, {KEY: 1}]
 )
-def test_a_private_key_in_any_value_is_masked(value: Any) -> None:
+def test_private_key_in_any_value(value: Any) -> None:
+    """A private key in any value is masked."""
     step = recover(start, value)
     assert "sk-1" not in repr(step)
     assert "***" in repr(step)
 
 
-def test_a_mapping_with_a_secret_for_a_key_is_masked_whole() -> None:
+def test_mapping_with_secret_key() -> None:
+    """A mapping with a secret as a key is masked entirely."""
     assert repr(exec("true", env={KEY: "value", "A": "b"})) == "exec('true', env='***')"
     assert repr(exec("true", env={"A": KEY, "B": "b"})) == "exec('true', env={'A': '***', 'B': 'b'})"
     assert shown({"sk 1": "v", "A": from_env("B")}, is_secret_by_name=True) == "{'***': '***', 'A': from_env('B')}"
 
 
-def test_explain_names_the_id_of_an_account_and_seals_its_key() -> None:
+def test_explain_provider_credentials() -> None:
+    """The id of a provider's account is shown by its name, and its key is sealed."""
     ids = {"daytona_organization_id": "org-1", "daytona_api_key": "sk-1"}
     explanation = explain(create(provider="daytona", provider_credentials=ids), "a")
     bodies = "".join(str(request.body) for request in explanation.requests)
@@ -396,7 +411,8 @@ def fits(value: object, kinds: tuple[Any, ...]) -> bool:
 @pytest.mark.parametrize(
     "parameter", list(checked_parameters()), ids=lambda each: f"{each.function.__name__}-{each.name}"
 )
-def test_a_wrong_type_names_the_argument(parameter: Parameter) -> None:
+def test_call_wrong_type(parameter: Parameter) -> None:
+    """A TypeError for a wrong type names the argument."""
     for value in parameter.wrong():
         with pytest.raises(TypeError) as raised:
             parameter.call(value)

@@ -132,7 +132,7 @@ def test_login_ignores_case_and_at_sign(browser: Callable[[str], None]) -> None:
 
 
 @pytest.mark.usefixtures("port", "here")
-def test_login_denied_is_a_timeout(browser: Callable[[str], None]) -> None:
+def test_login_denied(browser: Callable[[str], None]) -> None:
     """The platform says nothing to this machine then."""
     browser("deny")
     assert login(HANDLE, timeout=1) == Failure(LoginTimeout(1))
@@ -140,7 +140,7 @@ def test_login_denied_is_a_timeout(browser: Callable[[str], None]) -> None:
 
 
 @pytest.mark.usefixtures("port", "here")
-def test_login_without_a_browser_prints_the_address(capfd: pytest.CaptureFixture[str]) -> None:
+def test_login_without_browser(capfd: pytest.CaptureFixture[str]) -> None:
     """A browser of another kind, here a thread, gets the printed address."""
     results: list[object] = []
     context = contextvars.copy_context()
@@ -168,7 +168,7 @@ def follow(address: str) -> requests.Response:
 
 
 @pytest.mark.usefixtures("port")
-def test_login_of_another_account_is_refused(here: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_other_account(here: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """A web page may send its own token to the port. It is not stored."""
     foreign = here.new_user("bob.test")
 
@@ -182,7 +182,9 @@ def test_login_of_another_account_is_refused(here: local.Platform, monkeypatch: 
 
 
 @pytest.mark.usefixtures("port", "here")
-def test_login_of_a_token_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_invalid_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid token is a failure and is not stored."""
+
     def show(_address: str, **_: object) -> None:
         send(b'{"token": "none.of.theirs"}')
 
@@ -192,14 +194,16 @@ def test_login_of_a_token_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("port", "here")
-def test_login_ends_with_the_deadline() -> None:
+def test_login_deadline() -> None:
+    """A deadline ends the login."""
     waiting = identity.map(lambda _: login(HANDLE, browser=False, timeout=60))
     inner = within(1, waiting)(3).unwrap()
     assert isinstance(inner.failure(), DeadlineExceeded)
 
 
 @pytest.mark.usefixtures("port", "here")
-def test_login_waits_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_waits_until_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The login waits no longer than its deadline."""
     waits: list[float] = []
 
     def waited(_: Listener, seconds: float) -> None:
@@ -213,7 +217,7 @@ def test_login_waits_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("port", "here", "password")
-def test_login_after_the_deadline(place: local.Platform) -> None:
+def test_login_after_deadline(place: local.Platform) -> None:
     """No login begins, and no password is sent."""
     before = len(place.calls)
     with limited(0.0):
@@ -235,7 +239,8 @@ def test_login_profile_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("port", "here")
-def test_login_port_is_in_use() -> None:
+def test_login_port_in_use() -> None:
+    """A port in use is a failure that names the port."""
     with socket.create_server(("127.0.0.1", PORT)):
         error = login(HANDLE, browser=False, timeout=1).failure()
     assert isinstance(error, LoginFailed)
@@ -243,7 +248,7 @@ def test_login_port_is_in_use() -> None:
 
 
 @pytest.mark.parametrize(("name", "is_opened"), [("lynx", False), ("w3m", False), ("firefox", True)])
-def test_login_opens_no_text_browser(monkeypatch: pytest.MonkeyPatch, name: str, is_opened: bool) -> None:  # noqa: FBT001
+def test_login_text_browser(monkeypatch: pytest.MonkeyPatch, name: str, is_opened: bool) -> None:  # noqa: FBT001
     """Such a browser would take over the terminal, and runs no script."""
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.get", lambda: SimpleNamespace(name=name))
@@ -252,7 +257,9 @@ def test_login_opens_no_text_browser(monkeypatch: pytest.MonkeyPatch, name: str,
     assert opened == (["https://pocketenv.example/"] if is_opened else [])
 
 
-def test_login_without_any_browser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_login_no_browser_at_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without any browser, the address is printed."""
+
     def none() -> None:
         raise webbrowser.Error
 
@@ -270,7 +277,8 @@ def send(body: bytes, method: str = "POST", where: str = "/token", **headers: st
 
 
 @pytest.mark.usefixtures("port")
-def test_listener_takes_one_token() -> None:
+def test_listener_one_token() -> None:
+    """The listener accepts one token."""
     with Listener() as listener:
         answer = send(b'{"token": "a.b.c"}', Origin="https://pocketenv.example")
         assert (answer.status_code, answer.json()) == (200, {"ok": 1})
@@ -280,7 +288,7 @@ def test_listener_takes_one_token() -> None:
 
 
 @pytest.mark.usefixtures("port")
-def test_listener_allows_the_page_to_send() -> None:
+def test_listener_cors() -> None:
     """Browsers ask first, because the page has another origin and the port is of this machine."""
     asked = {"Origin": "https://pocketenv.example", "Access-Control-Request-Method": "POST"}
     with Listener():
@@ -304,7 +312,8 @@ def test_listener_allows_the_page_to_send() -> None:
         b'{"token": "%b"}' % (b"x" * 70_000),
     ],
 )
-def test_listener_ignores_what_is_no_token(body: bytes) -> None:
+def test_listener_invalid_token(body: bytes) -> None:
+    """The listener ignores an invalid token."""
     with Listener() as listener:
         with contextlib.suppress(requests.ConnectionError):
             assert send(body).status_code == 400
@@ -314,7 +323,8 @@ def test_listener_ignores_what_is_no_token(body: bytes) -> None:
 
 
 @pytest.mark.usefixtures("port")
-def test_listener_refuses_other_hosts_and_paths() -> None:
+def test_listener_other_hosts_and_paths() -> None:
+    """The listener refuses requests with another host, path or method."""
     with Listener() as listener:
         assert send(b'{"token": "x"}', Host="evil.test").status_code == 403
         assert send(b'{"token": "x"}', where="/other").status_code == 404
@@ -323,14 +333,15 @@ def test_listener_refuses_other_hosts_and_paths() -> None:
 
 
 @pytest.mark.usefixtures("port")
-def test_listener_is_not_held_up_by_a_silent_client() -> None:
+def test_listener_silent_client() -> None:
+    """A silent client does not block the listener."""
     with Listener() as listener, socket.create_connection(("127.0.0.1", PORT)):
         send(b'{"token": "x"}')
         assert listener.wait(60) == "x"
 
 
 @pytest.mark.usefixtures("port")
-def test_listener_is_on_loopback_only_and_ends() -> None:
+def test_listener_loopback_only() -> None:
     """A server on every address would accept 127.0.0.2 too."""
     with Listener(), pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", PORT), 5)
@@ -355,7 +366,7 @@ def test_listener_prints_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.usefixtures("port")
-def test_listener_shares_localhost_with_no_other() -> None:
+def test_listener_both_localhost_addresses() -> None:
     """A browser may try ::1 first: another program there would get the token."""
     other = socket.create_server(("::1", PORT), family=socket.AF_INET6)
     with other, pytest.raises(OSError, match="in use"), Listener():
@@ -368,7 +379,8 @@ def test_listener_shares_localhost_with_no_other() -> None:
 
 
 @pytest.mark.usefixtures("password")
-def test_login_with_an_app_password(here: local.Platform, capfd: pytest.CaptureFixture[str]) -> None:
+def test_login_app_password(here: local.Platform, capfd: pytest.CaptureFixture[str]) -> None:
+    """A login with an app password stores a token."""
     profile = login(HANDLE, app_password=True).unwrap()
     assert profile.handle == HANDLE
     assert whoami() == me() == Success(profile)
@@ -380,7 +392,8 @@ def test_login_with_an_app_password(here: local.Platform, capfd: pytest.CaptureF
 
 
 @pytest.mark.usefixtures("here")
-def test_login_asks_for_the_app_password(here: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_app_password_prompt(here: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app password is asked for in the terminal."""
     asked: list[str] = []
 
     def answer(prompt: str) -> str:
@@ -399,7 +412,7 @@ def empty(_prompt: str) -> str:
 
 
 @pytest.mark.usefixtures("here")
-def test_login_without_a_terminal_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """The password is not read from a pipe, which would show it."""
     monkeypatch.setattr("os.open", refuse)
     monkeypatch.setattr(sys, "stdin", io.StringIO("typed\n"))
@@ -426,7 +439,8 @@ def test_login_wrong_app_password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("handle", ["alice", "a b.test", "-a.test", "alice.test.", "did:plc:abc", f"{'a.' * 130}test"])
-def test_login_invalid_handle_sends_nothing(place: local.Platform, handle: str) -> None:
+def test_login_invalid_handle(place: local.Platform, handle: str) -> None:
+    """An invalid handle is refused before a request."""
     before = len(place.calls)
     error = login(handle, browser=False, timeout=1).failure()
     assert isinstance(error, InvalidInput)
@@ -444,7 +458,8 @@ def test_login_unknown_handle(monkeypatch: pytest.MonkeyPatch, app_password: boo
 
 
 @pytest.mark.parametrize("body", [b"", b"jwt:", b"a.b.c", b"jwt:a b", b"jwt:\xff", b'{"token": "x"}', b"<html>"])
-def test_login_odd_answer_to_a_password(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+def test_login_odd_answer_to_app_password(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    """An answer without a token is a DecodeError."""
     monkeypatch.setenv("POCKETENV_APP_PASSWORD", "x")
     with Server(servers.always(reply(body))) as server:
         error = login(HANDLE, app_password=True, config=client(server.url)).failure()
@@ -457,7 +472,8 @@ def test_login_odd_answer_to_a_password(monkeypatch: pytest.MonkeyPatch, body: b
 @pytest.mark.parametrize(
     "body", [b"", b"file:///etc/passwd", b"http://evil.test/", b"javascript:1", b"http://[", b"a b"]
 )
-def test_login_opens_web_addresses_only(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+def test_login_address_scheme(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    """Only web addresses are opened."""
     opened: list[str] = []
 
     def show(address: str, **_: object) -> None:
@@ -469,7 +485,7 @@ def test_login_opens_web_addresses_only(monkeypatch: pytest.MonkeyPatch, body: b
     assert opened == []
 
 
-def test_login_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second request would begin a second login."""
     monkeypatch.setenv("POCKETENV_APP_PASSWORD", "x")
     for status, kind in ((500, LoginFailed), (502, ServerError), (503, ServerError)):
@@ -480,20 +496,22 @@ def test_login_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
             assert "authorization" not in server.seen[0].headers
 
 
-def test_login_without_a_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_platform_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform that cannot be reached is a TransportError."""
     monkeypatch.setenv("POCKETENV_APP_PASSWORD", "x")
     config = client(f"http://127.0.0.1:{servers.free_port()}")
     assert isinstance(login(HANDLE, app_password=True, config=config).failure(), TransportError)
 
 
-def test_login_sends_no_password_over_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No password is sent over plain HTTP."""
     monkeypatch.setenv("POCKETENV_APP_PASSWORD", "x")
     error = login(HANDLE, app_password=True, config=Config(api_url="http://pocketenv.example")).failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "api_url"
 
 
-def test_login_of_the_own_embedded_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_embedded_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its token would replace the token of the real platform."""
     monkeypatch.setenv("POCKETENV_API_URL", "local")
     assert isinstance(login(HANDLE).failure(), NotSupported)
@@ -506,7 +524,8 @@ def test_login_of_the_own_embedded_platform(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("password")
 @pytest.mark.parametrize("content", ["not JSON", "{}", '{"token": "two words"}'])
-def test_login_replaces_a_broken_token_file(content: str) -> None:
+def test_login_broken_token_file(content: str) -> None:
+    """A broken token file is replaced."""
     path().parent.mkdir(parents=True)
     path().write_text(content)
     path().chmod(0o644)
@@ -516,7 +535,7 @@ def test_login_replaces_a_broken_token_file(content: str) -> None:
 
 
 @pytest.mark.usefixtures("password")
-def test_login_keeps_a_link(tmp_path: Path) -> None:
+def test_login_token_file_link(tmp_path: Path) -> None:
     """A token file may be a link into a folder of settings."""
     path().parent.mkdir(parents=True)
     target = tmp_path / "settings" / "token.json"
@@ -528,7 +547,7 @@ def test_login_keeps_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("password")
 @pytest.mark.parametrize("app_password", [False, True])
-def test_login_without_a_home(monkeypatch: pytest.MonkeyPatch, app_password: bool) -> None:  # noqa: FBT001
+def test_login_without_home(monkeypatch: pytest.MonkeyPatch, app_password: bool) -> None:  # noqa: FBT001
     """A user id of a container may have no home directory."""
 
     def unknown(_: int) -> None:
@@ -542,7 +561,7 @@ def test_login_without_a_home(monkeypatch: pytest.MonkeyPatch, app_password: boo
     assert logout().unwrap() is False
 
 
-def test_login_folder_is_a_file(place: local.Platform) -> None:
+def test_login_folder_as_file(place: local.Platform) -> None:
     """No request is sent for a login that could not be stored."""
     path().parent.parent.mkdir(parents=True)
     path().parent.write_text("")
@@ -554,7 +573,8 @@ def test_login_folder_is_a_file(place: local.Platform) -> None:
 
 
 @pytest.mark.usefixtures("password")
-def test_login_that_cannot_be_stored_keeps_the_old_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_keeps_old_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login that cannot be stored keeps the old token."""
     token_file.write(HiddenText("old"))
 
     def full(_descriptor: int) -> None:
@@ -577,7 +597,8 @@ def test_logout_removes_the_token() -> None:
     assert "python -m pocketenv_fp login HANDLE" in str(whoami().failure())
 
 
-def test_logout_that_fails() -> None:
+def test_logout_fails() -> None:
+    """A token file that cannot be removed is a failure."""
     path().mkdir(parents=True)
     error = logout().failure()
     assert isinstance(error, LoginFailed)

@@ -113,7 +113,8 @@ def ours(top: Path, ignore: Ignore) -> set[bytes]:
 @example(["b", "a/b", "ab/b"], {"": ["b", "!/a**"]})
 @example(["a", "b"], {"": ["\\/*", "\\/a"]})
 @example(["a", "b/a", "ab/a"], {"": ["**\\/a", "b**\\/a"]})
-def test_what_git_leaves_out_is_left_out(paths: list[str], ignored: dict[str, list[str]]) -> None:
+def test_ignore_agrees_with_git(paths: list[str], ignored: dict[str, list[str]]) -> None:
+    """A tree is left out exactly where git leaves it out."""
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         make(top, paths, ignored)
@@ -122,7 +123,7 @@ def test_what_git_leaves_out_is_left_out(paths: list[str], ignored: dict[str, li
 
 @MANY
 @given(st.lists(PATHS, min_size=1, max_size=12), LINES)
-def test_ignore_given_patterns_are_at_the_top(paths: list[str], lines: list[str]) -> None:
+def test_ignore_patterns_at_the_top(paths: list[str], lines: list[str]) -> None:
     """Given patterns act as one file at the top."""
     lines = [line.replace("\n", "") for line in lines]
     with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +134,7 @@ def test_ignore_given_patterns_are_at_the_top(paths: list[str], lines: list[str]
         assert given == {path for path in by_git(top) if path != b".gitignore"} | (given & {b".gitignore"})
 
 
-def test_ignore_own_file_goes_before_git(tmp_path: Path) -> None:
+def test_ignore_own_file_before_git(tmp_path: Path) -> None:
     """The library's own ignore file goes before git's in its directory."""
     make(tmp_path, ["a.log", "b.tmp", "d/a.log", "d/b.tmp", "e/a.log", "e/b.tmp"], {"": ["*.log"], "e": ["!*.log"]})
     (tmp_path / "d" / ".pocketenvignore").write_text("!*.log\n*.tmp\n")
@@ -150,7 +151,7 @@ def test_ignore_own_file_goes_before_git(tmp_path: Path) -> None:
     }
 
 
-def test_ignore_git_directory_is_left_out(tmp_path: Path) -> None:
+def test_ignore_git_directory(tmp_path: Path) -> None:
     """The directory ``.git`` is left out where ignore files are read."""
     make(tmp_path, [".git/config", "d/.git", "a"], {})
     assert ours(tmp_path, Ignore.files()) == {b"a"}
@@ -168,7 +169,8 @@ def test_ignore_empty_and_ignored_directories(tmp_path: Path) -> None:
     assert survey(tmp_path, ignore=Ignore.files()) == Survey(entries=2, bytes=8)
 
 
-def test_a_link_to_a_directory_is_no_directory(tmp_path: Path) -> None:
+def test_ignore_link_to_a_directory(tmp_path: Path) -> None:
+    """A link to a directory is no directory for a pattern."""
     make(tmp_path, ["d/a"], {"": ["l/", "m"]})
     for name in "lm":
         (tmp_path / name).symlink_to("d")
@@ -182,12 +184,14 @@ def test_ignore_byte_order_mark(tmp_path: Path) -> None:
     assert ours(tmp_path, Ignore.files()) == {b".gitignore", b"b"} == by_git(tmp_path)
 
 
-def test_a_directory_of_an_ignore_file_s_name_is_none(tmp_path: Path) -> None:
+def test_ignore_directory_as_ignore_file(tmp_path: Path) -> None:
+    """A directory with the name of an ignore file is no ignore file."""
     make(tmp_path, [".gitignore/a", ".pocketenvignore/b", "a"], {})
     assert ours(tmp_path, Ignore.files()) == {b".gitignore/a", b".pocketenvignore/b", b"a"}
 
 
-def test_an_ignore_file_that_is_a_pipe_is_skipped(tmp_path: Path) -> None:
+def test_ignore_pipe_as_ignore_file(tmp_path: Path) -> None:
+    """An ignore file that is a pipe is skipped."""
     make(tmp_path, ["a"], {})
     os.mkfifo(tmp_path / ".pocketenvignore")
     (tmp_path / ".gitignore").write_text("a\n")
@@ -196,7 +200,7 @@ def test_an_ignore_file_that_is_a_pipe_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling"])
-def test_ignore_unreadable_file_is_named(tmp_path: Path, kind: str) -> None:
+def test_ignore_unreadable_file(tmp_path: Path, kind: str) -> None:
     """An ignore file that cannot be read is refused by name."""
     (tmp_path / "d").mkdir()
     path = tmp_path / "d" / ".gitignore"
@@ -236,7 +240,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example("a/*/**/b", {"a/b", "a/b/b", "a/a/a/b", "b/a/b/b"})
 @example("**\\/**\\/a", {"a", "b/a", "b/b/a", "a/a/a/a"})
 @example("a**/**/b", {"ab", "a/b", "ab/b", "b/b", "a/a/b"})
-def test_matches_agrees_with_git_on_knotted_stars(repository: Path, line: str, names: set[str]) -> None:
+def test_matches_nested_stars(repository: Path, line: str, names: set[str]) -> None:
+    """Patterns with many stars match as in git."""
     (repository / ".gitignore").write_text(f"{line}\n")
     ask = ["git", "-C", str(repository), "check-ignore", "-z", "--no-index", "--stdin"]
     asked = "\0".join(sorted(names)).encode()
@@ -261,7 +266,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("case", SLOW)
-def test_matches_takes_no_exponential_time(case: str) -> None:
+def test_matches_time(case: str) -> None:
     """Limited in processor time, which does not depend on the load of the machine."""
     line, name = SLOW[case]
     program = (
@@ -275,7 +280,8 @@ def test_matches_takes_no_exponential_time(case: str) -> None:
     assert (ran.returncode, ran.stdout) == (0, "True\n")
 
 
-def test_matches_a_name_that_needs_all_stars() -> None:
+def test_matches_all_stars() -> None:
+    """A name may need every star of its pattern."""
     for line, name in (
         ("*a*a*a*a*ab", "a" * 200 + "b"),
         ("**/a" * 8, "/".join("a" * 40)),
@@ -288,7 +294,8 @@ def test_matches_a_name_that_needs_all_stars() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "d/a", "d/e", "d/e/b", "x/d", "x/d/e"])
-def test_hides_says_what_skips_says(tmp_path: Path, name: str) -> None:
+def test_hides_equals_skips(tmp_path: Path, name: str) -> None:
+    """`hides` and `skips` agree."""
     make(tmp_path, ["a", "d/a", "d/e/b", "x/d/e"], {})
     ignore = Ignore.patterns(["d/e", "!a", "x/*", "/a"])
     path = tmp_path / name

@@ -44,7 +44,8 @@ def hidden(place: Path) -> list[str]:
     return [name for name in os.listdir(place) if name.startswith(".pocketenv-")]
 
 
-def test_where_nothing_is_it_is_what_was_made(tmp_path: Path) -> None:
+def test_land_new_target(tmp_path: Path) -> None:
+    """A new target is the staged directory itself."""
     with staging(tmp_path / "out") as made:
         assert made.parent.parent == tmp_path
         assert made.parent.stat().st_mode & 0o777 == 0o700
@@ -56,7 +57,9 @@ def test_where_nothing_is_it_is_what_was_made(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"out": None, "out/a": "1", "out/d": None, "out/d/b": "2"}
 
 
-def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
+def test_land_interrupt_at_any_line(tmp_path: Path) -> None:
+    """Ctrl-C at any line of the move changes nothing."""
+
     def landed(number: int) -> bool:
         """Land with a Ctrl-C at a line of the move, counted from 0. Return whether it came to the end."""
         place = tmp_path / str(number)
@@ -97,7 +100,7 @@ def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_land_ctrl_c_at_any_line(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
+def test_land_signal_at_any_line(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
     """Raise like a signal, which is held during the undo and the cleanup."""
 
     def landed(number: int) -> bool:
@@ -181,7 +184,9 @@ def test_staging_inside_the_target(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"out": None, "out/a": "1", "out/kept": "kept"}
 
 
-def test_staging_that_fails_removes_new_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_staging_failure_removes_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A staging that fails removes the parents that it made."""
+
     def full(**_: object) -> str:
         raise OSError(28, "No space left on device")
 
@@ -191,7 +196,9 @@ def test_staging_that_fails_removes_new_parents(tmp_path: Path, monkeypatch: pyt
     assert os.listdir(tmp_path) == []
 
 
-def test_staging_that_stays_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_staging_removal_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A staging directory that cannot be removed hides no other error."""
+
     def refused(top: str) -> None:
         raise OSError(16, "Device or resource busy", top)
 
@@ -222,7 +229,8 @@ def test_land_stops_at_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert look(target) == before
 
 
-def test_land_replaces_a_file_without_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_land_replaces_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is replaced without a moment in which its path is missing."""
     target, usual, seen = tmp_path / "out", os.rename, list[str]()
     fill(target, a="old")
 
@@ -237,7 +245,9 @@ def test_land_replaces_a_file_without_a_gap(tmp_path: Path, monkeypatch: pytest.
     assert (seen, contents(target)) == (["old"], {"a": "new"})
 
 
-def test_land_on_a_disk_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_land_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without hard links is supported."""
+
     def link(*_: object, follow_symlinks: bool) -> None:
         raise PermissionError(1, "Operation not permitted", follow_symlinks)
 
@@ -265,7 +275,8 @@ def test_land_directory_in_the_way_of_a_link(tmp_path: Path) -> None:
         assert look(target) == before
 
 
-def test_land_names_the_entry_that_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_land_refused_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the entry that the disk refuses."""
     target, usual = tmp_path / "out", os.rename
 
     def rename(old: str, new: str) -> None:
@@ -329,7 +340,8 @@ def test_land_replaces_a_link(tmp_path: Path) -> None:
     assert not (target / "d").is_symlink()
 
 
-def test_the_target_itself_may_be_a_link(tmp_path: Path) -> None:
+def test_land_target_link(tmp_path: Path) -> None:
+    """The target itself may be a link."""
     fill(tmp_path / "real", kept="kept")
     (tmp_path / "out").symlink_to("real")
     (tmp_path / "later").symlink_to("not-yet")
@@ -342,7 +354,8 @@ def test_the_target_itself_may_be_a_link(tmp_path: Path) -> None:
     assert contents(tmp_path / "not-yet") == {"a": "1"}
 
 
-def test_a_file_lands_at_a_path_of_its_own(tmp_path: Path) -> None:
+def test_land_file(tmp_path: Path) -> None:
+    """A file is moved to the path of the target, and replaces an older one."""
     target = tmp_path / "result.txt"
     for content in ("first", "second"):
         with staging(target) as made:
@@ -377,9 +390,8 @@ def test_land_undoes_all_on_failure(tmp_path: Path, last: str, kinds: tuple[str,
 
 
 @pytest.mark.parametrize("failing", range(1, 13))
-def test_all_is_put_back_whatever_the_disk_refuses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
+def test_land_undo_after_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    """All is put back, whichever call the disk refuses."""
     # A disk that is full or gone at exactly this step cannot be had otherwise.
     target = tmp_path / "out"
     fill(target, a="old", d__a="old", d__kept="kept", kept="kept")
@@ -421,7 +433,8 @@ def test_all_is_put_back_whatever_the_disk_refuses(
         assert contents(target)["l/file"] == "new"
 
 
-def test_staging_is_removed_with_all_that_forbids_it(tmp_path: Path) -> None:
+def test_staging_removes_closed_directories(tmp_path: Path) -> None:
+    """A staging directory is removed even if its permissions forbid that."""
     with contextlib.suppress(KeyError), staging(tmp_path / "out") as made:
         fill(made, d__e__f="1")
         (made / "l").symlink_to("/nowhere")
@@ -431,7 +444,8 @@ def test_staging_is_removed_with_all_that_forbids_it(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_target_that_cannot_be_is_an_archive_error(tmp_path: Path) -> None:
+def test_staging_invalid_target(tmp_path: Path) -> None:
+    """A target below a file is an ArchiveError."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ArchiveError, match=r"Not a directory|File exists"), staging(tmp_path / "file" / "out"):
         pass

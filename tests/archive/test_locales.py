@@ -81,7 +81,8 @@ def ran(top: Path, locale: dict[str, str], encoding: str) -> str:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-1"])
-def test_a_tree_is_the_same_in_every_locale(tmp_path: Path, encoding: str) -> None:
+def test_pack_each_locale(tmp_path: Path, encoding: str) -> None:
+    """A tree is packed and unpacked the same in every locale."""
     locale = ASCII if encoding == "ascii" else latin_1(tmp_path)
     expected = ran(tmp_path / "utf-8", UTF8, "utf-8")
     assert ran(tmp_path / encoding, locale, encoding) == expected

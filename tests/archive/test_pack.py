@@ -62,18 +62,19 @@ def test_pack_pieces_up_to_a_mebibyte(tmp_path: Path) -> None:
     assert min(sizes[:-1]) >= 64 * 1024
 
 
-def test_it_tells_what_it_read_and_the_survey_knew_it(tmp_path: Path) -> None:
+def test_pack_counts_bytes(tmp_path: Path) -> None:
+    """The counted bytes are those of the survey."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_bytes(bytes(3 * MEBI + 1))
     (tmp_path / "d" / "b").write_bytes(b"b")
     for name in ("c", "e"):
         os.link(tmp_path / "d" / "b", tmp_path / "d" / name)
     (tmp_path / "l").symlink_to("d/a")
-    told: list[int] = []
-    for _ in pack(tmp_path, ignore=NO_IGNORE, count=told.append):
+    counts: list[int] = []
+    for _ in pack(tmp_path, ignore=NO_IGNORE, count=counts.append):
         pass
     assert survey(tmp_path, ignore=NO_IGNORE) == Survey(entries=6, bytes=3 * MEBI + 2)
-    assert sum(told) == 3 * MEBI + 2
+    assert sum(counts) == 3 * MEBI + 2
     assert survey(tmp_path / "d" / "b", ignore=NO_IGNORE) == Survey(entries=1, bytes=1)
 
 
@@ -99,7 +100,8 @@ def test_pack_keeps_all_mode_bits(tmp_path: Path) -> None:
         assert {entry.name: entry.mode for entry in archive} == modes
 
 
-def test_nothing_is_left_when_it_is_closed_early(tmp_path: Path) -> None:
+def test_pack_closed_early(tmp_path: Path) -> None:
+    """A closed iterator leaves no thread and no open file."""
     noise(tmp_path / "noise", 16 * MEBI)
     before = open_files()
     pieces = pack(tmp_path, ignore=NO_IGNORE)
@@ -110,7 +112,8 @@ def test_nothing_is_left_when_it_is_closed_early(tmp_path: Path) -> None:
     assert open_files() == before
 
 
-def test_nothing_is_left_when_counting_raises(tmp_path: Path) -> None:
+def test_pack_count_raises_cleanup(tmp_path: Path) -> None:
+    """An error of `count` leaves no thread and no open file."""
     noise(tmp_path / "noise", 2 * MEBI)
     before = open_files()
 
@@ -123,7 +126,8 @@ def test_nothing_is_left_when_counting_raises(tmp_path: Path) -> None:
     assert open_files() == before
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_pack_missing_source(tmp_path: Path) -> None:
+    """The error names a source that is missing."""
     error = refused(tmp_path / "missing")
     assert error.entry == str(tmp_path / "missing")
     assert "No such file" in error.reason
@@ -143,7 +147,8 @@ def odd(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_pack_skips_and_counts_what_is_no_file(tmp_path: Path, kind: str) -> None:
+def test_pack_skips_special_files(tmp_path: Path, kind: str) -> None:
+    """Pipes, sockets and devices are skipped and counted."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_bytes(b"a")
     odd(tmp_path / "d" / "odd", kind)
@@ -156,7 +161,8 @@ def test_pack_skips_and_counts_what_is_no_file(tmp_path: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_pack_refuses_what_is_no_file_by_itself(tmp_path: Path, kind: str) -> None:
+def test_pack_special_file_as_source(tmp_path: Path, kind: str) -> None:
+    """A pipe, socket or device as the source is refused."""
     path = tmp_path / "odd"
     odd(path, kind)
     with pytest.raises(ArchiveError, match="cannot be packed"):
@@ -165,7 +171,8 @@ def test_pack_refuses_what_is_no_file_by_itself(tmp_path: Path, kind: str) -> No
         survey(path, ignore=NO_IGNORE)
 
 
-def test_pack_refuses_a_file_that_becomes_a_pipe(tmp_path: Path) -> None:
+def test_pack_file_becomes_pipe(tmp_path: Path) -> None:
+    """A file that becomes a pipe during the walk is refused."""
     (tmp_path / "a").write_bytes(bytes(compression.BLOCK))
     (tmp_path / "b").write_bytes(b"b")
 
@@ -178,7 +185,7 @@ def test_pack_refuses_a_file_that_becomes_a_pipe(tmp_path: Path) -> None:
     assert caught.value.entry == "b"
 
 
-def test_pack_refuses_a_file_that_becomes_a_link(tmp_path: Path) -> None:
+def test_pack_file_becomes_link(tmp_path: Path) -> None:
     """A link that replaces a file during the walk is not followed out of the tree."""
     (tmp_path / "outside").write_bytes(b"not to be read")
     tree = tmp_path / "tree"
@@ -195,7 +202,8 @@ def test_pack_refuses_a_file_that_becomes_a_link(tmp_path: Path) -> None:
     assert caught.value.entry == "b"
 
 
-def test_skipped_names_only_the_first() -> None:
+def test_skipped_first_names() -> None:
+    """Only the first skipped entries are named."""
     skipped = Skipped()
     for number in range(1000):
         skipped.add("socket", f"{number}\x1b")
@@ -208,7 +216,8 @@ def test_skipped_names_only_the_first() -> None:
 
 
 @pytest.mark.parametrize("raised", [OSError(5, "mine"), FileNotFoundError("mine"), OverflowError(), KeyError("mine")])
-def test_pack_passes_on_what_counting_raises(tmp_path: Path, raised: Exception) -> None:
+def test_pack_count_raises(tmp_path: Path, raised: Exception) -> None:
+    """An exception of `count` is raised unchanged."""
     (tmp_path / "a").write_bytes(b"a")
 
     def count(_: int) -> None:
@@ -231,7 +240,8 @@ def links(top: Path) -> None:
         (top / name).symlink_to(text)
 
 
-def test_survey_refuses_a_link_that_leads_outside(tmp_path: Path) -> None:
+def test_survey_refuses_outside_link(tmp_path: Path) -> None:
+    """A link to the outside is refused, and the error names the option."""
     links(tmp_path / "in")
     with pytest.raises(ArchiveError, match=r'links="skip".* links="keep"') as caught:
         survey(tmp_path / "in", ignore=NO_IGNORE, links="refuse")
@@ -241,7 +251,8 @@ def test_survey_refuses_a_link_that_leads_outside(tmp_path: Path) -> None:
     assert survey(tmp_path / "in", ignore=NO_IGNORE, links="refuse").entries == 2 + len(INSIDE)
 
 
-def test_survey_skips_links_that_lead_outside(tmp_path: Path) -> None:
+def test_survey_skips_outside_links(tmp_path: Path) -> None:
+    """Links to the outside are skipped and counted."""
     links(tmp_path / "in")
     found = survey(tmp_path / "in", ignore=NO_IGNORE, links="skip")
     # A link leads outside over this one. Without it, it leads nowhere.
@@ -254,13 +265,14 @@ def test_survey_skips_links_that_lead_outside(tmp_path: Path) -> None:
     }
 
 
-def test_survey_keeps_all_links_by_default(tmp_path: Path) -> None:
+def test_survey_keeps_links(tmp_path: Path) -> None:
+    """All links are kept by default."""
     links(tmp_path / "in")
     found = survey(tmp_path / "in", ignore=NO_IGNORE)
     assert (found.entries, found.links_out, found.skipped.count) == (2 + len(OUT) + len(INSIDE), frozenset(), 0)
 
 
-def test_pack_loses_no_descriptor_at_any_bytecode(tmp_path: Path) -> None:
+def test_pack_interrupt_at_any_bytecode(tmp_path: Path) -> None:
     """Interrupt before each bytecode that opens or closes a file, as a signal may."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / ".gitignore").write_bytes(b"ignored\n")
@@ -300,24 +312,25 @@ def test_pack_loses_no_descriptor_at_any_bytecode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "says"), [(-1, "shorter"), (1, "longer")])
-def test_pack_file_that_changes_its_size(tmp_path: Path, change: int, says: str) -> None:
+def test_pack_file_changes_size(tmp_path: Path, change: int, says: str) -> None:
     """A file that changes its size during the copy is refused."""
     size = 4 * compression.BLOCK
     path = tmp_path / "log"
     path.write_bytes(bytes(size))
-    told: list[int] = []
+    counts: list[int] = []
 
     def count(read: int) -> None:
-        if not told:
+        if not counts:
             os.truncate(path, size + change)
-        told.append(read)
+        counts.append(read)
 
     with pytest.raises(ArchiveError, match=says) as caught:
         list(pack(tmp_path, ignore=NO_IGNORE, count=count))
     assert caught.value.entry == "log"
 
 
-def test_a_file_that_vanishes_meanwhile_is_refused(tmp_path: Path) -> None:
+def test_pack_file_vanishes(tmp_path: Path) -> None:
+    """A file that is deleted during the walk is refused by name."""
     (tmp_path / "a").write_bytes(bytes(compression.BLOCK))
     (tmp_path / "b").write_bytes(b"b")
     with pytest.raises(ArchiveError, match="No such file") as caught:
@@ -335,11 +348,11 @@ def test_pack_link_in_place_of_a_directory(tmp_path: Path, when: str) -> None:
             (place / name).write_bytes(content)
     (outside / ".gitignore").write_bytes(b"b")
     (tree / "a").write_bytes(b"a")
-    told: list[int] = []
+    counts: list[int] = []
 
     def count(read: int) -> None:
-        told.append(read)
-        if len(told) == (1 if when == "before" else 2):
+        counts.append(read)
+        if len(counts) == (1 if when == "before" else 2):
             (tree / "d").rename(tmp_path / "moved")
             (tree / "d").symlink_to(outside)
 
@@ -354,7 +367,8 @@ def test_pack_link_in_place_of_a_directory(tmp_path: Path, when: str) -> None:
         assert {path.read_bytes() for path in (tmp_path / "out" / "d").iterdir()} == {b"inside"}
 
 
-def test_a_tree_deeper_than_any_path_is_packed(tmp_path: Path) -> None:
+def test_pack_deep_tree(tmp_path: Path) -> None:
+    """A tree may be deeper than the longest path."""
     script = """
 import os
 for level in range(60):
@@ -372,7 +386,8 @@ open("deep", "w").close()
 
 
 @pytest.mark.parametrize("what", ["file", "directory"])
-def test_what_may_not_be_read_is_refused(tmp_path: Path, what: str) -> None:
+def test_pack_unreadable_entry(tmp_path: Path, what: str) -> None:
+    """A file or directory without read permission is refused."""
     top = tmp_path / "top"
     top.mkdir()
     top.chmod(0o755)
@@ -414,7 +429,8 @@ def test_pack_errors_print_names_safely(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_however_large_the_tree_is(tmp_path: Path) -> None:
+def test_pack_memory(tmp_path: Path) -> None:
+    """The memory does not grow with the tree."""
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(200 * MEBI)
     for number in range(2000):

@@ -47,7 +47,8 @@ def folder() -> Generator[Path]:
 @SEVERAL
 @given(TREES)
 @example(HARDEST)
-def test_what_is_packed_comes_out_the_same(tree: Node) -> None:
+def test_unpack_packed_tree(tree: Node) -> None:
+    """A packed tree is unpacked unchanged."""
     with folder() as place:
         write(tree, place / "in")
         archive = packed(place / "in")
@@ -60,7 +61,8 @@ def test_what_is_packed_comes_out_the_same(tree: Node) -> None:
 @SEVERAL
 @given(TREES)
 @example(HARDEST)
-def test_gnu_tar_unpacks_ours(tree: Node) -> None:
+def test_pack_for_gnu_tar(tree: Node) -> None:
+    """GNU tar unpacks a packed tree without a warning."""
     with folder() as place:
         write(tree, place / "in")
         (place / "a.tar.gz").write_bytes(packed(place / "in"))
@@ -75,7 +77,8 @@ def test_gnu_tar_unpacks_ours(tree: Node) -> None:
 @given(TREES)
 @example(HARDEST)
 @pytest.mark.parametrize("form", ["gnu", "posix"])
-def test_what_gnu_tar_packs_we_unpack(form: str, tree: Node) -> None:
+def test_unpack_gnu_tar(form: str, tree: Node) -> None:
+    """Archives of GNU tar are unpacked."""
     with folder() as place:
         write(tree, place / "in")
         made = ["tar", "czf", str(place / "a.tar.gz"), f"--format={form}", "-C", str(place), "in"]
@@ -89,9 +92,8 @@ def test_what_gnu_tar_packs_we_unpack(form: str, tree: Node) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("size", [1, 4096, 1 << 20])
-def test_any_engine_reads_what_any_other_wrote(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str, size: int
-) -> None:
+def test_engines_read_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str, size: int) -> None:
+    """Each compression engine reads the archives of the others."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "noise").write_bytes(os.urandom(100_000))
     (tmp_path / "in" / "text").write_bytes(b"again and again\n" * 200_000)
@@ -103,7 +105,8 @@ def test_any_engine_reads_what_any_other_wrote(
         assert look(tmp_path / name, times=False) == look(tmp_path / "in", times=False)
 
 
-def test_a_single_file_is_one_entry_of_any_name(tmp_path: Path) -> None:
+def test_pack_single_file(tmp_path: Path) -> None:
+    """A single file is one entry, under its own name or another."""
     source = tmp_path / "tool.sh"
     source.write_bytes(b"#!/bin/sh\n")
     source.chmod(0o755)
@@ -115,7 +118,8 @@ def test_a_single_file_is_one_entry_of_any_name(tmp_path: Path) -> None:
     assert not (tmp_path / "named" / "other name").is_symlink()
 
 
-def test_a_sparse_file_comes_back_by_its_content(tmp_path: Path) -> None:
+def test_pack_sparse_file(tmp_path: Path) -> None:
+    """A sparse file is unpacked with its content."""
     (tmp_path / "in").mkdir()
     with (tmp_path / "in" / "sparse").open("wb") as file:
         file.seek(5_000_000)
@@ -126,7 +130,8 @@ def test_a_sparse_file_comes_back_by_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_tree_deeper_than_the_stack_comes_back(tmp_path: Path) -> None:
+def test_unpack_deep_tree(tmp_path: Path) -> None:
+    """A tree may be deeper than Python's stack."""
     deep = "/".join("d" * 1200)
     subprocess.run(["mkdir", "-p", f"{tmp_path}/in/{deep}"], check=True)
     unpacked(packed(tmp_path / "in"), tmp_path / "out")

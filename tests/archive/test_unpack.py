@@ -227,7 +227,8 @@ def download(archive: bytes, place: Path, links: LinkRule = "refuse", ignore: Ig
     return skipped
 
 
-def test_without_an_attack_the_same_archive_arrives(tmp_path: Path, canary: Callable[[], object]) -> None:
+def test_unpack_without_attack(tmp_path: Path, canary: Callable[[], object]) -> None:
+    """The same archive without an attack is unpacked."""
     before = canary()
     download(tar(GOOD, E("top/d/l", LINK, "../first"), E("top/h", HARD, "top/first")), tmp_path / "out")
     assert (tmp_path / "out" / "d" / "l").read_bytes() == b"good"
@@ -236,7 +237,7 @@ def test_without_an_attack_the_same_archive_arrives(tmp_path: Path, canary: Call
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_unpack_attack_names_its_entry(tmp_path: Path, canary: Callable[[], object], attack: str) -> None:
+def test_unpack_attack_error(tmp_path: Path, canary: Callable[[], object], attack: str) -> None:
     """An attack is refused, and the error names its entry."""
     entries, named = ATTACKS[attack]
     before = canary()
@@ -278,7 +279,8 @@ def unchanged(place: Path) -> None:
 @pytest.mark.usefixtures("canary")
 @pytest.mark.parametrize("links", ["skip", "keep"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_unpack_writes_nothing_outside_by_any_rule(tmp_path: Path, links: LinkRule, attack: str) -> None:
+def test_unpack_attack_by_each_rule(tmp_path: Path, links: LinkRule, attack: str) -> None:
+    """No rule for links lets an attack write outside the target."""
     entries, named = ATTACKS[attack]
     if attack in ONLY_LINKS:
         skipped = download(tar(GOOD, *entries), tmp_path / "out", links)
@@ -296,9 +298,8 @@ def test_unpack_writes_nothing_outside_by_any_rule(tmp_path: Path, links: LinkRu
 @pytest.mark.parametrize("ignore", [["l"], ["*", "!l"]])
 @pytest.mark.parametrize("links", ["skip", "keep"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_unpack_writes_nothing_outside_with_ignore(
-    tmp_path: Path, links: LinkRule, attack: str, ignore: list[str]
-) -> None:
+def test_unpack_attack_with_ignore(tmp_path: Path, links: LinkRule, attack: str, ignore: list[str]) -> None:
+    """No ignore pattern lets an attack write outside the target."""
     with contextlib.suppress(ArchiveError):
         download(tar(GOOD, *ATTACKS[attack][0]), tmp_path / "out", links, Ignore.patterns(ignore))
     unchanged(tmp_path)
@@ -306,7 +307,7 @@ def test_unpack_writes_nothing_outside_with_ignore(
 
 @pytest.mark.usefixtures("canary")
 @pytest.mark.parametrize("second", [[E("top/l/file", content=b"evil")], [E("top/l", D, mode=0o777)], [E("top/l")]])
-def test_unpack_writes_through_no_old_link(tmp_path: Path, second: list[E | bytes]) -> None:
+def test_unpack_old_link_in_target(tmp_path: Path, second: list[E | bytes]) -> None:
     """Nothing is written through a link that was there before."""
     download(tar(E("top/l", LINK, "../canary")), tmp_path / "out", "keep")
     assert (tmp_path / "out" / "l" / "file").read_bytes() == b"canary"
@@ -318,7 +319,8 @@ def test_unpack_writes_through_no_old_link(tmp_path: Path, second: list[E | byte
 @pytest.mark.usefixtures("canary")
 @pytest.mark.parametrize("links", ["skip", "keep"])
 @pytest.mark.parametrize("kind", [LINK, HARD, FILE, D])
-def test_unpack_takes_no_other_spelling_of_a_link(tmp_path: Path, links: LinkRule, kind: bytes) -> None:
+def test_unpack_link_other_spelling(tmp_path: Path, links: LinkRule, kind: bytes) -> None:
+    """Another spelling of a link is not followed out of the target."""
     # As above: L is another name for l, as on a disk that treats both as one.
     noise, target = os.urandom(4 * MEBI), tmp_path / "new"
     evil = {
@@ -353,7 +355,8 @@ VENV: list[E | bytes] = [
 ]
 
 
-def test_unpack_refuses_a_venv_and_names_the_option(tmp_path: Path) -> None:
+def test_unpack_refuses_venv(tmp_path: Path) -> None:
+    """A link to the outside is refused, and the error names the option."""
     with pytest.raises(ArchiveError, match=r'links="skip".* links="keep"') as caught:
         download(tar(*VENV), tmp_path / "out")
     assert caught.value.entry == "top/bin/python3"
@@ -362,7 +365,8 @@ def test_unpack_refuses_a_venv_and_names_the_option(tmp_path: Path) -> None:
     assert caught.value.entry == "top/pkg"
 
 
-def test_unpack_skips_links_that_lead_outside(tmp_path: Path) -> None:
+def test_unpack_skips_outside_links(tmp_path: Path) -> None:
+    """Links to the outside are skipped and counted."""
     skipped = download(tar(*VENV), tmp_path / "out", "skip")
     assert str(skipped) == "3 links that lead outside (bin/python3, pkg, twin)"
     assert sorted(os.listdir(tmp_path / "out")) == ["bin", "lib", "lib64"]
@@ -370,7 +374,8 @@ def test_unpack_skips_links_that_lead_outside(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "lib64" / "x.py").read_bytes() == b"x"
 
 
-def test_unpack_keeps_links_that_lead_outside(tmp_path: Path) -> None:
+def test_unpack_keeps_outside_links(tmp_path: Path) -> None:
+    """Links to the outside are kept with the option."""
     skipped = download(tar(*VENV), tmp_path / "out", "keep")
     assert skipped.count == 0
     kept = {
@@ -380,7 +385,8 @@ def test_unpack_keeps_links_that_lead_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rule", "made"), [("skip", 4), ("keep", 7)])
-def test_unpack_returns_how_many_were_made(tmp_path: Path, rule: LinkRule, made: int) -> None:
+def test_unpack_returns_entry_count(tmp_path: Path, rule: LinkRule, made: int) -> None:
+    """The result is the number of entries that were made."""
     limits = Limits(max_entries=8)
     assert unpack(io.BytesIO(tar(*VENV)), tmp_path, strip=True, limits=limits, links=rule) == made
 
@@ -394,19 +400,22 @@ ODD: list[E | bytes] = [
 ]
 
 
-def test_unpack_skips_and_counts_pipes_and_devices(tmp_path: Path) -> None:
+def test_unpack_skips_special_files(tmp_path: Path) -> None:
+    """Pipes and devices are skipped and counted."""
     skipped = download(tar(*ODD), tmp_path / "out")
     assert str(skipped) == "2 devices, 2 pipes (pipe, null, sda, …)"
     assert os.listdir(tmp_path / "out") == ["first"]
 
 
-def test_unpack_counts_what_it_skips_as_entries(tmp_path: Path) -> None:
+def test_unpack_skipped_entries_count(tmp_path: Path) -> None:
+    """Skipped entries count toward the limit."""
     unpack(io.BytesIO(tar(*ODD)), tmp_path / "just", strip=True, limits=Limits(max_entries=5))
     with pytest.raises(ArchiveError, match="more than 4 entries"):
         unpack(io.BytesIO(tar(*ODD)), tmp_path / "out", strip=True, limits=Limits(max_entries=4))
 
 
-def test_unpack_leaves_out_what_ignore_says(tmp_path: Path) -> None:
+def test_unpack_ignored_entries(tmp_path: Path) -> None:
+    """Ignored entries are not unpacked."""
     entries: list[E | bytes] = [
         E("top/node_modules/a/b", content=b"x" * 5000),
         E("top/node_modules", D, mode=0o755),
@@ -432,7 +441,8 @@ def test_unpack_leaves_out_what_ignore_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["/first", "d", "d/first"])
-def test_unpack_refuses_a_name_of_an_ignored_file(tmp_path: Path, line: str) -> None:
+def test_unpack_hard_link_to_ignored_file(tmp_path: Path, line: str) -> None:
+    """A hard link to an ignored file is refused."""
     entries = [E("top/d/first", content=b"good"), GOOD, E("top/d/e", D, mode=0o755)]
     known = "first" if line == "/first" else "d/first"
     hard = E("top/h", HARD, f"top/{known}")
@@ -443,7 +453,8 @@ def test_unpack_refuses_a_name_of_an_ignored_file(tmp_path: Path, line: str) -> 
     assert not (tmp_path / "out" / known).exists()
 
 
-def test_unpack_ignores_as_pack_does(tmp_path: Path) -> None:
+def test_unpack_ignores_like_pack(tmp_path: Path) -> None:
+    """Patterns leave out the same entries in both directions."""
     lines = ["*.o", "!keep.o", "/a/*/c", "**/x/", "b", "!/a/b/"]
     for name in ("a/b/c/f", "a/d/c", "a/d/keep.o", "x/y", "a/x/y", "q/x", "z.o", "b/f", "q/b"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -460,7 +471,8 @@ def test_unpack_ignores_as_pack_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 17, 200, -1, -4, -8, -9])
-def test_an_archive_that_breaks_off_is_refused(tmp_path: Path, canary: Callable[[], object], cut: int) -> None:
+def test_unpack_truncated_archive(tmp_path: Path, canary: Callable[[], object], cut: int) -> None:
+    """A truncated archive is refused and changes nothing."""
     before = canary()
     whole = tar(GOOD, E("top/noise", content=os.urandom(4000)))
     with pytest.raises(ArchiveError, match=r"breaks off|empty|not gzip"):
@@ -469,7 +481,8 @@ def test_an_archive_that_breaks_off_is_refused(tmp_path: Path, canary: Callable[
 
 
 @pytest.mark.parametrize("end", [b"", bytes(511), bytes(512), bytes(1023)])
-def test_an_archive_without_its_end_mark_is_refused(tmp_path: Path, canary: Callable[[], object], end: bytes) -> None:
+def test_unpack_missing_end_mark(tmp_path: Path, canary: Callable[[], object], end: bytes) -> None:
+    """An archive without its end mark is refused and changes nothing."""
     before = canary()
     with pytest.raises(ArchiveError, match="breaks off"):
         download(tar(GOOD, end=end), tmp_path / "out")
@@ -477,7 +490,8 @@ def test_an_archive_without_its_end_mark_is_refused(tmp_path: Path, canary: Call
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 700])
-def test_a_tar_that_ends_within_an_entry_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_unpack_truncated_entry(tmp_path: Path, content: bytes) -> None:
+    """An archive that ends inside an entry is refused."""
     with pytest.raises(ArchiveError, match="breaks off"):
         download(tar(E("top/a", size=5000), content, end=b""), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -506,9 +520,10 @@ def damaged(archive: bytes) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("engine", compression.engines())
 @pytest.mark.parametrize("damage", damaged(tar(GOOD)))
-def test_a_damaged_archive_is_refused(
+def test_unpack_damaged_archive(
     tmp_path: Path, canary: Callable[[], object], monkeypatch: pytest.MonkeyPatch, engine: str, damage: str
 ) -> None:
+    """A damaged archive is refused and changes nothing."""
     before = canary()
     monkeypatch.setattr(compression, "ENGINE", compression.engines()[engine])
     with pytest.raises(ArchiveError):
@@ -517,7 +532,8 @@ def test_a_damaged_archive_is_refused(
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_unpack_takes_a_mebibyte_of_padding(tmp_path: Path, more: int) -> None:
+def test_unpack_padding(tmp_path: Path, more: int) -> None:
+    """A mebibyte of padding is accepted, and more is refused."""
     archive = tar(GOOD, end=bytes(1024 + MEBI + more))
     if not more:
         unpacked(archive, tmp_path / "out")
@@ -526,7 +542,7 @@ def test_unpack_takes_a_mebibyte_of_padding(tmp_path: Path, more: int) -> None:
         unpacked(archive, tmp_path / "out")
 
 
-def test_unpack_several_gzip_members(tmp_path: Path) -> None:
+def test_unpack_gzip_members(tmp_path: Path) -> None:
     """Several gzip members and padding are one archive."""
     plain = gzip.decompress(tar(GOOD, E("top/second", content=b"2" * 5000))) + bytes(9216)
     unpacked(gzip.compress(plain[:700]) + gzip.compress(b"") + gzip.compress(plain[700:]), tmp_path / "out")
@@ -544,7 +560,8 @@ def test_unpack_max_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", compression.engines())
-def test_a_bomb_is_refused_and_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+def test_unpack_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    """A decompression bomb is refused and takes no memory."""
     monkeypatch.setattr(compression, "ENGINE", compression.engines()[engine])
     deflater = zlib.compressobj(wbits=31)
     bomb = deflater.compress(raw(E("top/bomb", size=400 * MEBI)))
@@ -571,7 +588,7 @@ def test_unpack_max_entries(tmp_path: Path) -> None:
     assert caught.value.entry == "a/e/d"
 
 
-def test_unpack_long_headers_count(tmp_path: Path) -> None:
+def test_unpack_long_headers(tmp_path: Path) -> None:
     """Headers count where they are longer than names need."""
     said = record("comment", b"c" * 300_000)
     limits = Limits(max_bytes=400_000)
@@ -587,14 +604,16 @@ def comment(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(("size", "max_bytes"), [(8 * 1024, 0), (MEBI, MEBI - 8 * 1024)])
-def test_unpack_counts_headers_beyond_8_kib(tmp_path: Path, size: int, max_bytes: int) -> None:
+def test_unpack_headers_above_8_kib(tmp_path: Path, size: int, max_bytes: int) -> None:
+    """Headers count toward the bytes above 8 KiB."""
     assert len(comment(size)) == 512 + size
     unpacked(tar(comment(size), E("a")), tmp_path / "just", limits=Limits(max_bytes=max_bytes))
     with pytest.raises(ArchiveError, match=r"more than|too long"):
         unpacked(tar(comment(size + 1), E("a")), tmp_path / "out", limits=Limits(max_bytes=max_bytes))
 
 
-def test_unpack_takes_seven_headers_an_entry(tmp_path: Path) -> None:
+def test_unpack_seven_headers(tmp_path: Path) -> None:
+    """An entry may have seven headers."""
     said = [header(record("comment", b"a"))] * 7
     unpacked(tar(*said, E("a"), *said, E("b")), tmp_path / "just")
     with pytest.raises(ArchiveError, match="too many headers"):
@@ -602,7 +621,8 @@ def test_unpack_takes_seven_headers_an_entry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [512, 513])
-def test_unpack_follows_512_steps_of_a_link(tmp_path: Path, steps: int) -> None:
+def test_unpack_link_of_512_steps(tmp_path: Path, steps: int) -> None:
+    """A link may have 512 steps."""
     # Only steps up to the last ".." are followed.
     link = header(f"{'./x/../' * 255}{'x/' * (steps - 511)}..\0".encode(), tarfile.GNUTYPE_LONGLINK)
     if steps == 512:
@@ -612,7 +632,8 @@ def test_unpack_follows_512_steps_of_a_link(tmp_path: Path, steps: int) -> None:
         unpacked(tar(link, E("l", LINK)), tmp_path / "out")
 
 
-def test_unpack_restores_both_times(tmp_path: Path) -> None:
+def test_unpack_times(tmp_path: Path) -> None:
+    """Both times are restored."""
     unpacked(tar(E("d", D, mode=0o755), E("d/a"), E("l", LINK, "d")), tmp_path / "out")
     for name in ("d", "d/a", "l"):
         found = (tmp_path / "out" / name).lstat()
@@ -620,7 +641,8 @@ def test_unpack_restores_both_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["comment", "GNU.sparse"])
-def test_what_nobody_heeds_in_headers_takes_no_memory(tmp_path: Path, key: str) -> None:
+def test_unpack_unused_headers_memory(tmp_path: Path, key: str) -> None:
+    """Unused values of headers take no memory."""
     said = [
         header(b"".join(record(f"{key}.{number}.{line}", bytes(900)) for line in range(1000)), tarfile.XGLTYPE)
         for number in range(14)
@@ -648,9 +670,8 @@ def test_what_nobody_heeds_in_headers_takes_no_memory(tmp_path: Path, key: str) 
         (E("h", HARD, "dir/a"), 11),
     ],
 )
-def test_names_that_have_to_be_remembered_have_an_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: E, most: int
-) -> None:
+def test_unpack_most_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: E, most: int) -> None:
+    """The memory for names has a limit."""
     from pocketenv_fp.archive import unpack as module
 
     link: list[E | bytes] = [E("dir/a", LINK, "abc")] if last.kind == HARD else []
@@ -662,7 +683,7 @@ def test_names_that_have_to_be_remembered_have_an_end(
     assert caught.value.entry == last.name
 
 
-def test_unpack_slow_links_are_refused_soon(tmp_path: Path) -> None:
+def test_unpack_slow_links(tmp_path: Path) -> None:
     """Links that take long to follow are refused soon."""
     deep = "/".join("d" * 1000)
     ways = {"down and up": "d/" * 400 + "../" * 200, "in circles": "./d/../" * 400}
@@ -677,7 +698,8 @@ def test_unpack_slow_links_are_refused_soon(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [LINK, HARD])
-def test_another_spelling_of_a_link_hides_nothing(tmp_path: Path, kind: bytes) -> None:
+def test_unpack_second_name_of_a_link(tmp_path: Path, kind: bytes) -> None:
+    """A link that gets a second spelling from the disk is not followed."""
     # Some disks treat c and C as one name. Here there are two, which is the same to a caller of either.
     noise, target = os.urandom(4 * MEBI), tmp_path / "out"
     evil = E("evil", LINK, "a/b/C/../canary") if kind == LINK else E("evil", HARD, "a/b/C")
@@ -693,13 +715,15 @@ def test_another_spelling_of_a_link_hides_nothing(tmp_path: Path, kind: bytes) -
     assert caught.value.entry == "evil"
 
 
-def test_setuid_and_the_like_are_dropped(tmp_path: Path) -> None:
+def test_unpack_drops_setuid(tmp_path: Path) -> None:
+    """The bits for setuid, setgid and sticky are dropped."""
     unpacked(tar(E("d", D, mode=0o7755), E("d/tool", mode=0o6755)), tmp_path / "out")
     assert stat.S_IMODE((tmp_path / "out" / "d").stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "out" / "d" / "tool").stat().st_mode) == 0o755
 
 
-def test_links_that_stay_inside_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_unpack_inside_links(tmp_path: Path) -> None:
+    """Links inside the target are kept unchanged."""
     links = {"self": "self", "one": "two", "two": "one", "away": "nowhere/at/all", "d/up": "..", "d/back": "up/d/up/a"}
     archive = tar(E("a", content=b"a"), E("d", D, mode=0o755), *(E(name, LINK, link) for name, link in links.items()))
     unpacked(archive, tmp_path / "out")
@@ -707,7 +731,8 @@ def test_links_that_stay_inside_are_kept_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "d" / "back").read_bytes() == b"a"
 
 
-def test_a_chain_of_links_longer_than_the_stack_ends(tmp_path: Path) -> None:
+def test_unpack_long_chain_of_links(tmp_path: Path) -> None:
+    """A chain of links may be longer than Python's stack."""
     unpacked(tar(*(E(f"l{number}", LINK, f"l{number + 1}") for number in range(3000))), tmp_path / "out")
     assert len(os.listdir(tmp_path / "out")) == 3000
 
@@ -721,13 +746,14 @@ def test_unpack_directory_late_or_twice(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o711
 
 
-def test_times_finer_than_seconds_are_kept(tmp_path: Path) -> None:
+def test_unpack_fractional_times(tmp_path: Path) -> None:
+    """Times finer than seconds are kept."""
     unpacked(tar(E("a", pax={"mtime": "1700000000.123456789"}), E("b", pax={"mtime": "-1.5"})), tmp_path / "out")
     assert (tmp_path / "out" / "a").stat().st_mtime_ns == 1_700_000_000_123_456_789
     assert (tmp_path / "out" / "b").stat().st_mtime_ns == -1_500_000_000
 
 
-def test_unpack_size_of_the_header_counts(tmp_path: Path) -> None:
+def test_unpack_size_in_header(tmp_path: Path) -> None:
     """The size in a header counts, and no entry hides in the content."""
     # Readers that disagree about this see different archives: content for one is an entry for another.
     hidden = raw(E("hidden", content=b"unseen"))
@@ -744,7 +770,8 @@ def test_unpack_global_header(tmp_path: Path) -> None:
     assert [int((tmp_path / "out" / name).stat().st_mtime) for name in "ab"] == [1_234_567_890, 5]
 
 
-def test_gnu_tar_s_own_times_are_not_taken_for_a_name(tmp_path: Path) -> None:
+def test_unpack_gnu_tar_times(tmp_path: Path) -> None:
+    """The times in a GNU header are not read as a part of the name."""
     block = bytearray(raw(E("d/a", content=b""), tarfile.GNU_FORMAT))
     block[345:357] = b"14552314325\0"
     block[148:156] = b" " * 8
@@ -753,7 +780,8 @@ def test_gnu_tar_s_own_times_are_not_taken_for_a_name(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "d" / "a").is_file()
 
 
-def test_an_empty_directory_is_wanted(tmp_path: Path) -> None:
+def test_unpack_target_not_empty(tmp_path: Path) -> None:
+    """A target that is not empty is refused."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "kept").touch()
     with pytest.raises(ArchiveError, match="not empty"):
@@ -762,7 +790,8 @@ def test_an_empty_directory_is_wanted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raised", [ConnectionResetError("gone"), KeyError("mine"), KeyboardInterrupt()])
-def test_what_reading_raises_is_passed_on(tmp_path: Path, raised: BaseException) -> None:
+def test_unpack_read_raises(tmp_path: Path, raised: BaseException) -> None:
+    """An exception of the reader is raised unchanged."""
     archive = packed_noise(tmp_path)
     source = reading(archive, 64 * 1024)
     reads = iter(range(100))
@@ -783,7 +812,8 @@ def packed_noise(place: Path) -> bytes:
     return packed(place / "in")
 
 
-def test_a_full_disk_is_an_archive_error(tmp_path: Path) -> None:
+def test_unpack_disk_error(tmp_path: Path) -> None:
+    """An error of the disk is an ArchiveError."""
     # A file in the way represents every refusal of a disk.
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ArchiveError):

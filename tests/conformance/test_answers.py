@@ -32,13 +32,15 @@ def short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def test_the_walk_goes_through_every_published_method(walked: list[Exchange]) -> None:
+def test_walk_published_methods(walked: list[Exchange]) -> None:
+    """The walk calls every published method."""
     assert set(METHODS) == set(contract.methods())
     assert {exchange.name for exchange in walked} >= set(METHODS)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_answer_is_as_published_or_as_observed(walked: list[Exchange], name: str) -> None:
+def test_answers_published_or_observed(walked: list[Exchange], name: str) -> None:
+    """Every answer is as published or as observed."""
     found = [exchange for exchange in walked if exchange.name == name]
     assert not {(exchange.status, line) for exchange in found for line in judge.faults(exchange)}
 
@@ -50,12 +52,13 @@ def test_answers_to_unknown_methods(walked: list[Exchange]) -> None:
 
 
 @pytest.mark.parametrize("name", HANDLED)
-def test_answers_every_method_succeeds_once(walked: list[Exchange], name: str) -> None:
+def test_answers_success_of_each_method(walked: list[Exchange], name: str) -> None:
     """Every method with a handler succeeds at least once."""
     assert [exchange for exchange in walked if exchange.name == name and exchange.status == 200]
 
 
-def test_only_methods_that_are_named_have_no_handler(walked: list[Exchange]) -> None:
+def test_answers_methods_without_handler(walked: list[Exchange]) -> None:
+    """Only the listed methods have no handler."""
     absent = {each.method for each in standings(walked) if not each.implemented}
     assert absent == WITHOUT_HANDLER
     for exchange in walked:
@@ -63,7 +66,8 @@ def test_only_methods_that_are_named_have_no_handler(walked: list[Exchange]) -> 
             assert exchange.page, exchange.name
 
 
-def test_every_named_deviation_is_seen(walked: list[Exchange]) -> None:
+def test_answers_deviations(walked: list[Exchange]) -> None:
+    """Every listed deviation occurs."""
     seen = {each.method: each.misfits for each in standings(walked) if each.misfits}
     assert seen == DEVIATIONS
 
@@ -77,13 +81,14 @@ def test_answers_empty_object_without_a_view(walked: list[Exchange]) -> None:
     assert {exchange.body for exchange in found} == {b"{}"}
 
 
-def test_answers_have_the_observed_keys() -> None:
+def test_answers_observed_keys() -> None:
     """Every method with an answer has the keys that were seen."""
     answering = {short(name) for name in HANDLED if contract.given(name) is not None}
     assert set(KEYS) == answering
 
 
-def test_every_error_of_the_platform_is_seen(walked: list[Exchange]) -> None:
+def test_answers_errors_of_the_platform(walked: list[Exchange]) -> None:
+    """Every listed error occurs."""
     refused = [exchange for exchange in walked if exchange.status not in {200, 204} and not exchange.page]
     methods = {(e.status, e.json["error"]) for e in refused if not e.name.startswith("/cp")}
     assert methods == ERRORS
@@ -96,16 +101,16 @@ def test_answers_errors_of_the_contract() -> None:
     published = set[tuple[int, str]]()
     for path in contract.openapi()["paths"].values():
         for declared in path.values():
-            for status, told in declared["responses"].items():
+            for status, response in declared["responses"].items():
                 if status != "200":
-                    kind = told["content"]["application/json"]["schema"]["properties"]["error"]
+                    kind = response["content"]["application/json"]["schema"]["properties"]["error"]
                     names = [each["const"] for each in kind.get("oneOf", [kind])]
                     published |= {(int(status), name) for name in names}
     assert published & ERRORS == {(400, "InvalidRequest")}
     assert (401, "AuthMissing") in published
 
 
-def test_answers_server_errors_are_named(walked: list[Exchange]) -> None:
+def test_answers_server_errors(walked: list[Exchange]) -> None:
     """Only named methods are a server error to a caller with a login."""
     broken = {
         exchange.method
@@ -115,7 +120,8 @@ def test_answers_server_errors_are_named(walked: list[Exchange]) -> None:
     assert broken == set(SERVER_ERRORS)
 
 
-def test_who_is_not_logged_in_gets_what_was_observed(walked: list[Exchange]) -> None:
+def test_answers_without_login(walked: list[Exchange]) -> None:
+    """A caller without a login gets the observed answers."""
     strangers = [e for e in walked if e.name in METHODS and "authorization" not in e.request.headers]
     assert {exchange.name for exchange in strangers} == set(HANDLED)
     for exchange in strangers:
@@ -130,26 +136,27 @@ def test_who_is_not_logged_in_gets_what_was_observed(walked: list[Exchange]) -> 
             assert (exchange.status, exchange.json["error"]) == (401, name), exchange.name
 
 
-def test_table_has_a_line_for_every_method(walked: list[Exchange]) -> None:
+def test_table_line_for_each_method(walked: list[Exchange]) -> None:
     """The table at the end of the run has a line for every method."""
     lines = list(rows(walked))
     assert len(lines) == len(contract.methods()) + 2
     assert not [line for line in lines if "NO" in line.split()]
 
 
-def test_the_judge_tells_what_is_wrong() -> None:
+def test_judge_faults() -> None:
+    """The judge lists the faults of an answer."""
     asked = Request("GET", "", {}, b"", 0, 0.0)
     headers = {"content-type": judge.JSON, "x-ratelimit-limit": "500", "access-control-allow-origin": "*"}
 
-    def told(method: str, status: int, body: bytes) -> set[str]:
+    def faults(method: str, status: int, body: bytes) -> set[str]:
         return judge.faults(Exchange(f"io.pocketenv.{method}", asked, status, headers, body))
 
-    assert not told("secret.getSecrets", 200, b'{"secrets": [], "total": 0}')
-    assert told("secret.getSecrets", 200, b'{"secrets": []}') == {".total: absent"}
-    assert "total: not of type integer" in told("secret.getSecrets", 200, b'{"secrets": [], "total": "0"}')
-    assert told("secret.getSecret", 200, b'{"secret": {"id": "a", "name": "b"}}') == {"secret.createdAt: absent"}
-    assert "zero bytes of application/json; charset=utf-8" in told("secret.addSecret", 200, b"")
-    assert told("secret.getSecret", 500, b'{"error": "InternalServerError", "message": "no such table"}')
-    assert told("secret.getSecret", 409, b'{"error": "Conflict", "message": ""}') == {"unknown error 409 Conflict"}
-    assert told("secret.getSecret", 400, b'{"error": "InvalidRequest"}') == {"an error with ['error']"}
+    assert not faults("secret.getSecrets", 200, b'{"secrets": [], "total": 0}')
+    assert faults("secret.getSecrets", 200, b'{"secrets": []}') == {".total: absent"}
+    assert "total: not of type integer" in faults("secret.getSecrets", 200, b'{"secrets": [], "total": "0"}')
+    assert faults("secret.getSecret", 200, b'{"secret": {"id": "a", "name": "b"}}') == {"secret.createdAt: absent"}
+    assert "zero bytes of application/json; charset=utf-8" in faults("secret.addSecret", 200, b"")
+    assert faults("secret.getSecret", 500, b'{"error": "InternalServerError", "message": "no such table"}')
+    assert faults("secret.getSecret", 409, b'{"error": "Conflict", "message": ""}') == {"unknown error 409 Conflict"}
+    assert faults("secret.getSecret", 400, b'{"error": "InvalidRequest"}') == {"an error with ['error']"}
     assert unlike("getProfile", {}) == set()

@@ -240,23 +240,27 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("what", NO_HTTP)
-def test_what_is_hardly_http_does_no_harm(field: Field, what: str) -> None:
+def test_bad_request_hardly_http(field: Field, what: str) -> None:
+    """Bytes that are hardly HTTP do no harm."""
     place = urlsplit(field.platform.url)
     field.listener.lines.clear()
     with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
-        told = b""
+        received = b""
         with contextlib.suppress(OSError):
             raw.sendall(NO_HTTP[what])
             raw.shutdown(socket.SHUT_WR)
             while part := raw.recv(65536):
-                told += part
-    field.counted[int(told[9:12]) if told else 0] += 1
-    assert not told or told.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 431", b"HTTP/1.1 501")), told[:200]
+                received += part
+    field.counted[int(received[9:12]) if received else 0] += 1
+    assert not received or received.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 431", b"HTTP/1.1 501")), (
+        received[:200]
+    )
     assert not field.listener.lines
     assert serves(field)
 
 
-def test_sandboxes_outlive_all_bad_requests(field: Field) -> None:
+def test_bad_request_keeps_sandboxes(field: Field) -> None:
+    """All sandboxes still exist after the bad requests."""
     with Wire(field.platform, field.platform.token) as wire:
         for mark in ("@running@", "@stopped@", "@theirs@"):
             found = wire.get("sandbox.getSandbox", id=field.marks[mark]).json
@@ -264,7 +268,8 @@ def test_sandboxes_outlive_all_bad_requests(field: Field) -> None:
         wire.create()
 
 
-def test_complaints_are_made() -> None:
+def test_complaints() -> None:
+    """A complaint names each answer that the contract does not have."""
     headers = {"content-type": judge.JSON, "x-ratelimit-limit": "500", "access-control-allow-origin": "*"}
     sound = Flawed("GET", "io.pocketenv.sandbox.getSandbox", "id=a", None, None, (), "ours")
     request = Request("GET", "", {}, b"", 0, 0.0)

@@ -121,7 +121,8 @@ def decoded(each: Recorded) -> Any:
     return call.decode(each.body)
 
 
-def test_recorded_answers_are_all_read(figures: Figures) -> None:
+def test_recorded_answers_read(figures: Figures) -> None:
+    """Every recorded answer is read."""
     read: Counter[str] = Counter()
     unread: Counter[str] = Counter()
     for each in recorded():
@@ -145,7 +146,8 @@ def answers(method: str) -> list[Any]:
     return [decoded(each) for each in recorded() if each.method == method]
 
 
-def test_recorded_sandboxes_are_what_they_were() -> None:
+def test_recorded_sandboxes() -> None:
+    """The recorded sandboxes have their known statuses, sizes and owners."""
     seen = [box for box in answers("sandbox.getSandbox") if box is not None]
     assert {box.status for box in seen} == {Status.RUNNING, Status.STOPPED}
     assert {(box.vcpus, box.memory, box.disk) for box in seen} >= {(2, 8, 16)}
@@ -154,12 +156,14 @@ def test_recorded_sandboxes_are_what_they_were() -> None:
     assert any(box.uri is None for page in pages for box in page)
 
 
-def test_recorded_ports_and_previews_may_be_none() -> None:
+def test_recorded_ports_without_url() -> None:
+    """A recorded port may have no URL."""
     assert {url is None for url in answers("sandbox.exposePort")} == {True, False}
     assert {port.preview_url is None for ports in answers("sandbox.getExposedPorts") for port in ports} == {True, False}
 
 
-def test_recorded_records_that_are_missing_are_not_found() -> None:
+def test_recorded_missing_records() -> None:
+    """A recorded empty answer means that the record does not exist."""
     for method in ("secret.getSecret", "variable.getVariable", "file.getFile", "volume.getVolume"):
         missing = [each for each in recorded() if each.method == method and each.body == b"{}"]
         assert missing

@@ -88,13 +88,13 @@ def report(played: list[Played], otherwise: dict[str, str], what: str, figures: 
     assert not [name for name in otherwise if name not in different], "these are equal now"
 
 
-def test_recorded_copies_are_equal(figures: Figures) -> None:
+def test_recorded_copies(figures: Figures) -> None:
     """Each push and pull has the recorded answer, archive and files."""
     rows = [row for row in session_replay.read("copy.jsonl") if row["call"] != "storage"]
     report(play(rows), OTHERWISE, "copies", figures)
 
 
-def test_recorded_storage_is_equal(figures: Figures) -> None:
+def test_recorded_storage(figures: Figures) -> None:
     """Each request to the storage has the recorded status, type and body."""
     rows = [row for row in session_replay.read("copy.jsonl") if row["call"] == "storage"]
     with local.platform() as platform:

@@ -84,7 +84,7 @@ def play(played: Sequence[Played]) -> list[list[Difference]]:
         return [came[id(each)] for each in played]
 
 
-def test_recorded_sessions_are_equal(figures: Figures) -> None:
+def test_recorded_sessions(figures: Figures) -> None:
     """Each step of each session has the recorded status and answer, but for those that are named with a reason."""
     played = sessions()
     differences = play(played)

@@ -261,7 +261,7 @@ def keep_records(box: Sandbox) -> None:
         assert all(isinstance(item, Success) for item in each(box, limit=1))
 
 
-def test_requests_cover_the_librarys_methods(exchanges: list[Exchange]) -> None:
+def test_requests_library_methods(exchanges: list[Exchange]) -> None:
     """Every method that the library knows was called."""
     source = Path(pocketenv_fp.__file__).parent
     files = [*(source / "pocketenv").rglob("*.py"), *(source / "sandbox").rglob("*.py")]
@@ -281,7 +281,7 @@ def test_requests_cover_the_librarys_methods(exchanges: list[Exchange]) -> None:
 
 
 @pytest.mark.usefixtures("exchanges")
-def test_requests_cover_the_platforms_methods(callers: dict[str, set[str]]) -> None:
+def test_requests_platform_methods(callers: dict[str, set[str]]) -> None:
     """Every method of the platform is called by a function or has no handler."""
     published = {name.removeprefix(contract.PREFIX) for name in contract.methods()}
     called = {name.removeprefix(contract.PREFIX) for name in callers}
@@ -290,7 +290,8 @@ def test_requests_cover_the_platforms_methods(callers: dict[str, set[str]]) -> N
 
 
 @pytest.mark.usefixtures("exchanges")
-def test_the_page_of_methods_is_what_was_seen(callers: dict[str, set[str]]) -> None:
+def test_requests_page_of_methods(callers: dict[str, set[str]]) -> None:
+    """The page of methods has the requests that were sent."""
     text = (Path(pocketenv_fp.__file__).parents[1] / ".docs" / "methods.md").read_text(encoding="utf-8")
     assert [line for line in text.splitlines() if line.startswith("| `")] == list(watched.page(callers))
 
@@ -308,7 +309,7 @@ def test_requests_of_every_function(callers: dict[str, set[str]]) -> None:
     assert public - set[str]().union(*callers.values()) == silent
 
 
-def test_requests_have_verb_and_parameters(exchanges: list[Exchange]) -> None:
+def test_requests_verb_and_parameters(exchanges: list[Exchange]) -> None:
     """Every request has the verb and the parameters of its method."""
     for exchange in exchanges:
         main = contract.methods()[exchange.name]
@@ -326,7 +327,7 @@ def typed_as(declared: contract.Schema, text: str) -> object:
     return int(text) if kind == "integer" else True if (kind, text) == ("boolean", "true") else text
 
 
-def test_requests_have_the_methods_body(exchanges: list[Exchange]) -> None:
+def test_requests_body(exchanges: list[Exchange]) -> None:
     """Every request has the body of its method or none."""
     for exchange in exchanges:
         declared = contract.methods()[exchange.name].get("input")
@@ -339,12 +340,13 @@ def test_requests_have_the_methods_body(exchanges: list[Exchange]) -> None:
             assert not contract.misfits(json.loads(exchange.request.body), taken), exchange.name
 
 
-def test_requests_have_no_null(exchanges: list[Exchange]) -> None:
+def test_requests_without_null(exchanges: list[Exchange]) -> None:
     """No request has a null, except the one that removes a value."""
     assert {exchange.method for exchange in exchanges if b":null" in exchange.request.body} == {"putPreferences"}
 
 
-def test_only_sealed_values_leave(exchanges: list[Exchange]) -> None:
+def test_requests_sealed_values(exchanges: list[Exchange]) -> None:
+    """Every secret value is sent sealed."""
     sealed = re.compile(r"[A-Za-z0-9_-]{64,}")
     every = [(exchange.method, json.loads(exchange.request.body)) for exchange in exchanges if exchange.request.body]
     bodies = dict(every)
@@ -358,7 +360,7 @@ def test_only_sealed_values_leave(exchanges: list[Exchange]) -> None:
     assert "redacted" in bodies["putTailscaleAuthKey"]
 
 
-def test_requests_get_published_answers(exchanges: list[Exchange]) -> None:
+def test_requests_published_answers(exchanges: list[Exchange]) -> None:
     """Every answer to the library is as published or as observed."""
     assert {exchange.status for exchange in exchanges} >= {200, 400, 404, 500, 502}
     assert not {(exchange.name, line) for exchange in exchanges for line in judge.faults(exchange)}

@@ -30,7 +30,8 @@ UNEQUAL = {
 
 
 @pytest.mark.contract
-def test_wire_all_recorded_requests(figures: Figures) -> None:
+def test_wire_recorded_requests(figures: Figures) -> None:
+    """Each recorded request gets the recorded answer, apart from the listed differences."""
     rows = wire_replay.recorded()
     differences: dict[int, str] = {}
     for part in wire_replay.parts(rows):
@@ -40,6 +41,6 @@ def test_wire_all_recorded_requests(figures: Figures) -> None:
                     differences[row["n"]] = f"{row['case']}: {different}"
     named = [f"  not equal: {number}, {reason}" for number, reason in sorted(UNEQUAL.items())]
     figures.line("the recorded requests", f"{len(rows) - len(differences)} of {len(rows)} requests equal", *named)
-    new = {number: told for number, told in differences.items() if number not in UNEQUAL}
+    new = {number: difference for number, difference in differences.items() if number not in UNEQUAL}
     assert not new
     assert set(differences) == set(UNEQUAL), "an entry of UNEQUAL is equal by now: remove it"

@@ -228,7 +228,7 @@ CHECKS = {
     "`:created-at` and other times": """
         isinstance(its.created_at, dt.datetime)
     """,
-    "the token": "tests/test_config.py::test_a_token_does_not_go_over_plain_http_to_another_machine",
+    "the token": "tests/test_config.py::test_config_token_over_plain_http",
     "links, modes and empty directories": """
         Path("app/empty").mkdir(parents=True)
         Path("app/run").write_text("#!/bin/sh")
@@ -239,14 +239,16 @@ CHECKS = {
 }
 
 
-def test_every_difference_has_a_check() -> None:
+def test_clojure_differences_checked() -> None:
+    """Every row of the page has a check."""
     assert sorted(ROWS) == sorted(CHECKS)
 
 
 @pytest.mark.parametrize("row", [row for row, check in CHECKS.items() if check.startswith("\n")])
-def test_difference(
+def test_clojure_difference(
     row: str, environment: dict[str, str], platform: local.Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The check of a row holds."""
     assert environment
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"platform": platform}
@@ -260,6 +262,7 @@ def test_difference(
 
 
 @pytest.mark.parametrize("row", [row for row, check in CHECKS.items() if not check.startswith("\n")])
-def test_difference_has_a_test_elsewhere(row: str) -> None:
+def test_clojure_difference_test_elsewhere(row: str) -> None:
+    """The test that a row names exists."""
     file, _, name = CHECKS[row].partition("::")
     assert re.search(rf"^def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)

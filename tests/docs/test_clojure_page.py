@@ -74,9 +74,10 @@ def values(column: int) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_both_columns_are_programs_that_do_the_same(
+def test_clojure_page_columns(
     environment: dict[str, str], platform: local.Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Both columns of a row run and return the same type."""
     assert environment
     assert len(SETUPS) == 1
     monkeypatch.chdir(tmp_path)
@@ -93,13 +94,15 @@ def test_both_columns_are_programs_that_do_the_same(
 
 
 @pytest.mark.parametrize(("namespace", "names"), [("pocketenv", ACCOUNT), ("sandbox", SANDBOX)])
-def test_every_function_of_the_sdk_is_in_its_table(namespace: str, names: str) -> None:
+def test_clojure_page_functions(namespace: str, names: str) -> None:
+    """Each function of the SDK is in its table."""
     found = [CALL.match(row[0]) for row in ROWS[namespace]]
     assert in_python(" ".join(call[2] for call in found if call)) == in_python(names)
 
 
 @EACH
-def test_a_name_stays_in_its_namespace_and_becomes_snake_case(namespace: str, row: list[str]) -> None:
+def test_clojure_page_names(namespace: str, row: list[str]) -> None:
+    """A name keeps its namespace and is in snake case."""
     call = CALL.match(row[0])
     assert call is not None
     function = call[2].replace("-", "_")
@@ -110,9 +113,8 @@ def test_a_name_stays_in_its_namespace_and_becomes_snake_case(namespace: str, ro
 
 
 @EACH
-def test_every_option_of_a_row_is_in_the_call_beside_it_in_seconds_where_it_was_milliseconds(
-    namespace: str, row: list[str]
-) -> None:
+def test_clojure_page_options_in_row(namespace: str, row: list[str]) -> None:
+    """Each option of a row is in the Python call. Milliseconds are seconds there."""
     assert namespace in row[PLAIN]
     options = [name.removesuffix("-ms").replace("-", "_") for name in OPTION.findall(row[0])]
     assert re.findall(r"(\w+)=", row[PLAIN]) == options
@@ -121,7 +123,8 @@ def test_every_option_of_a_row_is_in_the_call_beside_it_in_seconds_where_it_was_
             assert re.search(rf"\b{name}={int(number) / 1000:g}\b", row[column])
 
 
-def test_every_option_of_the_sdk_is_in_the_tables() -> None:
+def test_clojure_page_options_of_the_sdk() -> None:
+    """Each option of the SDK is in the tables."""
     shown: dict[str, set[str]] = {}
     for table in ROWS.values():
         for row in table:
@@ -133,12 +136,14 @@ def test_every_option_of_the_sdk_is_in_the_tables() -> None:
 
 
 @pytest.mark.parametrize("namespace", [pocketenv, sandbox], ids=lambda module: module.__name__)
-def test_every_function_of_the_sdk_takes_a_token(namespace: ModuleType) -> None:
+def test_clojure_page_token_parameter(namespace: ModuleType) -> None:
+    """Each function of the SDK has a parameter `token` in Python."""
     names = in_python({pocketenv: ACCOUNT, sandbox: SANDBOX}[namespace])
     assert [name for name in names if "token" not in inspect.signature(getattr(namespace, name)).parameters] == []
 
 
-def test_every_table_has_a_cell_for_each_column() -> None:
+def test_clojure_page_cells() -> None:
+    """Each row of a table has a cell for each column."""
     lines = TEXT.splitlines()
     for above, line in pairwise(lines):
         if above.startswith("|") and line.startswith("|"):

@@ -41,7 +41,8 @@ def examples() -> Iterator[doctest.DocTest]:
 
 @pytest.mark.parametrize("example", tuple(examples()), ids=lambda example: example.name.removeprefix("pocketenv_fp."))
 @pytest.mark.usefixtures("environment")
-def test_the_examples_of_a_docstring_are_true(example: doctest.DocTest) -> None:
+def test_docstring_examples(example: doctest.DocTest) -> None:
+    """The examples of a docstring pass."""
     report: list[str] = []
     failed, tried = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append)
     assert tried > 0
@@ -70,14 +71,16 @@ def docstring(function: Any) -> tuple[str, list[str]]:
 
 
 @EACH
-def test_every_function_has_an_example_in_which_it_is_used(name: str, function: Any) -> None:
+def test_docstring_uses_the_function(name: str, function: Any) -> None:
+    """Each function has an example that uses it."""
     _, source = docstring(function)
     used = re.compile(rf"\b{function.__name__}\b")
     assert any(used.search(line) for line in source if " import " not in line), f"{name} shows no example"
 
 
 @EACH
-def test_every_function_says_what_comes_back(name: str, function: Any) -> None:
+def test_docstring_return_value(name: str, function: Any) -> None:
+    """Each docstring describes the return value."""
     prose, _ = docstring(function)
     assert re.search(r"\b(Gives?|Returns?|Yields?)\b", prose), f"{name} does not say what comes back"
 
@@ -87,10 +90,11 @@ TIME_TYPES = re.compile(r"\b(?:Lifetime|Seconds|Wait)\b")
 
 
 @EACH
-def test_every_function_says_what_its_numbers_are_in(name: str, function: Any) -> None:
+def test_docstring_units(name: str, function: Any) -> None:
+    """Each docstring has the units of its numbers."""
     prose, _ = docstring(function)
     parameters = inspect.signature(function).parameters
-    times = {each for each, told in parameters.items() if each in TIMES or TIME_TYPES.search(str(told.annotation))}
+    times = {each for each, value in parameters.items() if each in TIMES or TIME_TYPES.search(str(value.annotation))}
     sizes = {each for each in parameters if "bytes" in each}
     assert "second" in prose or not times, f"{name} does not say that its times are in seconds"
     assert {each for each in times | sizes if not re.search(rf"\b{each}\b", prose)} == set(), f"{name} leaves one out"
@@ -98,18 +102,21 @@ def test_every_function_says_what_its_numbers_are_in(name: str, function: Any) -
 
 
 @pytest.mark.parametrize("namespace", [pocketenv, sandbox], ids=lambda module: module.__name__)
-def test_a_namespace_says_how_any_request_may_fail(namespace: ModuleType) -> None:
+def test_namespace_docstring_errors(namespace: ModuleType) -> None:
+    """The docstring of a namespace lists the errors of every request."""
     text = namespace.__doc__ or ""
     for error in ("NotLoggedIn", "Unauthorized", "RateLimited", "ServerError", "TransportError", "DecodeError"):
         assert error in text
 
 
-def test_every_notebook_is_in_the_list() -> None:
+def test_page_of_notebooks() -> None:
+    """The page of notebooks lists each notebook."""
     listed = re.findall(r"\(notebooks/(\w+)\.md\)", (ROOT / ".docs" / "notebooks.md").read_text(encoding="utf-8"))
     assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
-def test_every_function_of_both_namespaces_is_on_the_page_of_methods() -> None:
+def test_page_of_methods_functions() -> None:
+    """The page of methods has each function of both namespaces."""
     text = (ROOT / ".docs" / "methods.md").read_text(encoding="utf-8")
     public = {f"{module.__name__.split('.')[-1]}.{name}" for module in (pocketenv, sandbox) for name in module.__all__}
     # The page has each public name, and no other.
@@ -132,7 +139,8 @@ def _own_variables() -> Iterator[None]:
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
 @pytest.mark.usefixtures("environment", "_own_variables")
-def test_the_examples_of_a_page_are_true(page: Path) -> None:
+def test_page_examples(page: Path) -> None:
+    """The examples of a page pass."""
     blocks = re.findall(r"^```python\n(>>> .*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.stem, str(page), 0)
     report: list[str] = []
@@ -141,7 +149,8 @@ def test_the_examples_of_a_page_are_true(page: Path) -> None:
     assert failed == 0, "".join(report)
 
 
-def test_the_embedded_platform_is_the_one_that_the_examples_use(platform: local.Platform) -> None:
+def test_examples_platform(platform: local.Platform) -> None:
+    """The examples use the embedded platform."""
     before = len(platform.calls)
     with pocketenv_fp.using(pocketenv_fp.Config(api_url=platform.url, token=platform.token)):
         pocketenv_fp.me().unwrap()
@@ -157,7 +166,7 @@ def rows(page: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
 
 
-def test_page_of_errors_has_the_whole_tree() -> None:
+def test_page_of_errors_tree() -> None:
     """Every public error has a row, and its dashes are its depth in the tree."""
     public = [getattr(pocketenv_fp, name) for name in public_names(pocketenv_fp)]
     errors = [each for each in public if isinstance(each, type) and issubclass(each, PocketenvError)]
@@ -168,7 +177,8 @@ def test_page_of_errors_has_the_whole_tree() -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in rows("providers.md") if row[0] in {f"`{name}`" for name in PROVIDERS}])
-def test_page_of_providers_agrees_with_the_table(row: list[str]) -> None:
+def test_page_of_providers_row(row: list[str]) -> None:
+    """A row of the page agrees with the table in the code."""
     name, shell, seconds, copies, files = row
     known = provider_of(name.strip("`"))
     assert shell.startswith("one bash" if known.persistent else f"a new {known.reader}")
@@ -177,7 +187,8 @@ def test_page_of_providers_agrees_with_the_table(row: list[str]) -> None:
     assert files == ("kept" if known.keeps_files else "lost")
 
 
-def test_page_of_providers_has_each() -> None:
+def test_page_of_providers_rows() -> None:
+    """The page has a row for each provider, in order."""
     assert [row[0] for row in rows("providers.md") if row[0].strip("`") in PROVIDERS] == [
         f"`{name}`" for name in PROVIDERS
     ]

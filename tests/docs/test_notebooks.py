@@ -53,12 +53,14 @@ def kinds(notebook: Any) -> list[set[str]]:
     return [set(output.get("data", ())) for output in outputs(notebook)]
 
 
-def test_they_are_there_in_the_order_of_reading() -> None:
+def test_notebooks_order() -> None:
+    """The notebooks are numbered in the order of reading."""
     assert [name.split("_")[0] for name in NAMES] == ["01", "02", "03", "04", "05", "06", "07"]
 
 
 @each_notebook
-def test_it_says_first_what_it_shows_and_runs_offline(name: str) -> None:
+def test_notebook_first_cells(name: str) -> None:
+    """The first cells have a title, a summary and the switch to run offline."""
     title, offline, first, *_ = notebooks.read(name).cells
     assert re.match(r"# \w.+\n\n\w", title.source)
     assert "`POCKETENV_TOKEN`" in offline.source
@@ -66,7 +68,8 @@ def test_it_says_first_what_it_shows_and_runs_offline(name: str) -> None:
 
 
 @each_notebook
-def test_it_was_run_from_its_beginning_to_its_end(name: str) -> None:
+def test_notebook_run_in_order(name: str) -> None:
+    """All cells were run once, in order, without an error."""
     notebook = notebooks.read(name)
     counts = [cell["execution_count"] for cell in notebooks.cells(notebook)]
     assert counts == [*range(1, len(counts) + 1)]
@@ -75,7 +78,8 @@ def test_it_was_run_from_its_beginning_to_its_end(name: str) -> None:
 
 
 @each_notebook
-def test_every_output_can_be_read_as_text(name: str) -> None:
+def test_notebook_outputs_as_text(name: str) -> None:
+    """Each output has a plain text form."""
     notebook = notebooks.read(name)
     assert outputs(notebook)
     for output in outputs(notebook):
@@ -84,7 +88,8 @@ def test_every_output_can_be_read_as_text(name: str) -> None:
 
 
 @each_notebook
-def test_it_shows_nothing_of_the_machine_that_ran_it(name: str) -> None:
+def test_notebook_hides_machine(name: str) -> None:
+    """The outputs have no path, user or host name of the machine."""
     notebook = notebooks.read(name)
     shown = json.dumps([*outputs(notebook)], ensure_ascii=False)
     without_pictures = re.sub(r'"image/png": "[^"]*"', "", shown)
@@ -95,7 +100,8 @@ def test_it_shows_nothing_of_the_machine_that_ran_it(name: str) -> None:
 
 
 @each_notebook
-def test_it_keeps_nothing_of_the_run_beside_its_outputs(name: str) -> None:
+def test_notebook_metadata(name: str) -> None:
+    """The file has no metadata of its run."""
     notebook = notebooks.read(name)
     assert notebook.metadata == {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -108,7 +114,8 @@ def test_it_keeps_nothing_of_the_run_beside_its_outputs(name: str) -> None:
 
 
 @each_notebook
-def test_its_links_lead_somewhere(name: str) -> None:
+def test_notebook_links(name: str) -> None:
+    """Each link leads to an existing file."""
     sources = [cell.source for cell in notebooks.read(name).cells if cell.cell_type == "markdown"]
     for target in LINK.findall("\n".join(sources)):
         assert (notebooks.FOLDER / target).exists(), target
@@ -116,7 +123,8 @@ def test_its_links_lead_somewhere(name: str) -> None:
 
 @pytest.mark.slow
 @each_notebook
-def test_it_shows_what_a_run_of_today_gives(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_current_outputs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new run has the same outputs."""
     # pytest, which one of them runs, says more where these are set.
     for variable in ("CI", "BUILD_NUMBER", "COLUMNS", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(variable, raising=False)
@@ -129,14 +137,15 @@ def test_it_shows_what_a_run_of_today_gives(name: str, tmp_path: Path, monkeypat
 
 
 @each_notebook
-def test_page_of_a_notebook_is_what_it_shows(name: str) -> None:
+def test_notebook_page(name: str) -> None:
+    """The page of a notebook is up to date."""
     for file, content in notebooks.page(name, notebooks.read(name)).items():
         assert (notebooks.PAGES / file).read_bytes() == content, f"{file}: python -m tests.notebooks writes it"
 
 
 @pytest.mark.slow
 @each_notebook
-def test_cells_run_twice(name: str, tmp_path: Path) -> None:
+def test_notebook_cells_run_twice(name: str, tmp_path: Path) -> None:
     """A reader runs a cell again: no cell raises then, or after that."""
     (tmp_path / "home").mkdir()
     (tmp_path / "folder").mkdir()

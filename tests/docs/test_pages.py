@@ -67,7 +67,8 @@ def public() -> set[str]:
     return found - {"pocketenv_fp.pocketenv.create_sandbox"}  # the alias, which its page describes in words
 
 
-def test_every_public_name_has_its_place_with_signature_and_examples(site: Path) -> None:
+def test_pages_public_names(site: Path) -> None:
+    """Each public name has a place with its signature and examples."""
     text = "\n".join(pages(site).values())
     assert {name for name in public() if f'id="{name}"' not in text} == set()
     # The page marks the prompts of an example: it is shown as a session.
@@ -85,7 +86,8 @@ ALIASES = (
 
 
 @pytest.mark.parametrize("page", ["pocketenv", "sandbox", "managed", "combinators", "fan_out"])
-def test_signatures_have_no_private_alias(site: Path, page: str) -> None:
+def test_pages_signatures(site: Path, page: str) -> None:
+    """No signature shows a private alias."""
     blocks = re.findall(r'<div class="[^"]*doc-signature.*?</div>', pages(site)[f"api/{page}.html"], re.DOTALL)
     shown = [html.unescape(re.sub(r"<[^>]+>", "", block)) for block in blocks]
     assert len(shown) > 0
@@ -93,12 +95,14 @@ def test_signatures_have_no_private_alias(site: Path, page: str) -> None:
     assert {found for text in shown for found in aliases.findall(text)} == set()
 
 
-def test_a_combinator_is_shown_as_it_is_called(site: Path) -> None:
+def test_pages_combinator_signature(site: Path) -> None:
+    """A combinator has the signature that its callers use."""
     text = html.unescape(re.sub(r"<[^>]+>", "", pages(site)["api/managed.html"]))
     assert re.search(r"ephemeral\(\s*use: Step\[Sandbox, C\],.*?\) -> Step\[str, C\]", text, re.DOTALL)
 
 
-def test_no_link_leads_nowhere(site: Path) -> None:
+def test_pages_links(site: Path) -> None:
+    """Each link leads to an existing page and anchor."""
     found = pages(site)
     for name, text in found.items():
         if name == "404.html":
@@ -119,18 +123,21 @@ def test_no_link_leads_nowhere(site: Path) -> None:
                 )
 
 
-def test_every_notebook_has_a_page(site: Path) -> None:
+def test_pages_notebooks(site: Path) -> None:
+    """Each notebook has a page."""
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{notebook.stem}.html" in pages(site)
 
 
-def test_search_finds_words_of_a_first_hour(site: Path) -> None:
+def test_search_first_words(site: Path) -> None:
+    """The search index has the words of a new user."""
     index = (site / "search.json").read_text(encoding="utf-8").lower()
     for word in ("token", "login", "persist", "live", "stdin", "wait", "retry", "volume", "timeout"):
         assert word in index, word
 
 
-def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+def test_pages_no_remote_files(site: Path) -> None:
+    """No page loads a file from another site."""
     for name, text in pages(site).items():
         fetched = re.findall(
             r'<(?:script|img|iframe|link rel="(?:stylesheet|preconnect|icon)")[^>]*"(https?:[^"]*)"', text

@@ -29,9 +29,10 @@ PRINTED = [body for language, body in BLOCKS if language == "text"]
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n", 1)[0][:50])
 @pytest.mark.usefixtures("environment")
-def test_a_snippet_runs(
+def test_readme_snippet(
     snippet: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    """Each snippet runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MY_KEY", "set by a snippet, and set back afterwards")
     if snippet.startswith(">>>"):
@@ -46,18 +47,20 @@ def test_a_snippet_runs(
             test(request.getfixturevalue("pocketenv_local"))
 
 
-def test_every_block_is_a_snippet_or_a_command() -> None:
+def test_readme_blocks() -> None:
+    """Each block is a snippet, a command or an output."""
     assert {language for language, _ in BLOCKS} == {"python", "sh", "text"}
 
 
-def test_it_starts_with_two_commands_of_one_line_each() -> None:
+def test_readme_first_commands() -> None:
+    """The README starts with two commands of one line each."""
     assert [language for language, _ in BLOCKS[:2]] == ["sh", "sh"]
     assert [command.count("\n") for command in COMMANDS] == [1, 1]
     # A code host shows about 96 characters of a line.
     assert max(map(len, COMMANDS)) <= 96
 
 
-def test_first_command_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_readme_demo_output(capsys: pytest.CaptureFixture[str]) -> None:
     """The command runs the demo, and the block below it is what the demo prints."""
     assert COMMANDS[0].endswith(" && .venv/bin/pocketenv-fp demo\n")
     assert main(["demo"]) == 0
@@ -65,7 +68,7 @@ def test_first_command_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers: ../shared is not there")
-def test_replay_figures_are_those_of_the_tests() -> None:
+def test_readme_replay_figures() -> None:
     """The totals are those of the recordings, less the differences that the conformance tests name."""
     rows = [row for row in session_replay.read("copy.jsonl") if row["call"] != "storage"]
     calls = [copies.Played(row, None, None) for each in copy_replay.series(rows).values() for row in each]
@@ -79,29 +82,33 @@ def test_replay_figures_are_those_of_the_tests() -> None:
     assert figures == totals
 
 
-def test_it_is_short_enough_to_be_read() -> None:
+def test_readme_length() -> None:
+    """The README has fewer than 200 lines."""
     assert len(TEXT.splitlines()) < 200
 
 
-def test_its_links_to_files_lead_somewhere() -> None:
+def test_readme_links() -> None:
+    """Each link leads to an existing file."""
     defined = dict(re.findall(r"^\[(\w+)\]: (\S+)$", TEXT, re.MULTILINE))
     assert {*re.findall(r"\]\[(\w+)\]", TEXT)} == {*defined}
     for target in [*re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT), *defined.values()]:
         assert (README.parent / target).exists(), target
 
 
-def test_its_table_has_every_extra_for_users() -> None:
+def test_readme_extras() -> None:
+    """The table has each extra for users."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert sorted(re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE)) == sorted({*extras} - {"docs", "dev"})
 
 
-def test_its_picture_shows_the_notebook_of_today() -> None:
+def test_readme_picture() -> None:
     """``python -m tests.picture`` draws it again."""
     assert f"](notebooks/{picture.PICTURE.name})" in TEXT
     assert picture.kept_digest() == picture.digest()
     assert (notebooks.PAGES / picture.PICTURE.name).read_bytes() == picture.PICTURE.read_bytes()
 
 
-def test_it_claims_no_place_on_an_index() -> None:
+def test_readme_install_source() -> None:
+    """The install commands use the repository, not an index."""
     installs = re.findall(r"pip install (?:-q )?(?:-e )?'?([^'`\s]*(?: @ [^'`\s]*)?)", TEXT)
     assert [each for each in installs if not re.match(r"\./|\.\[|pocketenv-fp\[local\] @ git", each)] == []

@@ -58,7 +58,7 @@ def made(name: str = "box") -> Sandbox:
     return (create(name) | start).unwrap()
 
 
-def test_page_counts_its_lines() -> None:
+def test_recipes_line_counts() -> None:
     """The number in a title is that of the program's lines with code."""
     titles = re.findall(r"^## ([^(\n]*) \((\d+) lines?", TEXT, re.MULTILINE)
     counted = {title: sum(bool(line.strip()) for line in RECIPES[title].splitlines()) for title, _ in titles}
@@ -67,7 +67,7 @@ def test_page_counts_its_lines() -> None:
 
 
 @pytest.mark.slow
-def test_recipe_of_ci(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipe_ci(capsys: pytest.CaptureFixture[str]) -> None:
     """Five JUnit files and five files of coverage come back, with one test that fails."""
     for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "coverage"):
         shutil.copytree(SITE / name, Path("vendor") / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -93,7 +93,7 @@ def test_recipe_of_ci(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ci-0 | " in capsys.readouterr().out
 
 
-def test_recipe_of_an_agent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipe_agent(capsys: pytest.CaptureFixture[str]) -> None:
     """State lasts, errors go back to the model, and plots and files come."""
     box = made()
     steps = iter(
@@ -128,7 +128,8 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_recipe_of_a_service(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipe_service(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The service starts and answers."""
     monkeypatch.setenv("PORT", str(free_port()))
     Path("service").mkdir()
     Path("service/app.py").write_text(
@@ -143,7 +144,8 @@ def test_recipe_of_a_service(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert "GET /health" in printed.partition("logs:")[2]
 
 
-def test_recipe_of_a_copy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipe_copy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The copy shows its progress and arrives."""
     monkeypatch.setenv("MEGABYTES", os.environ.get("POCKETENV_RECIPE_MEGABYTES", "3"))
     run("300 MB")
     printed = capsys.readouterr().out
@@ -151,7 +153,7 @@ def test_recipe_of_a_copy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert " MB\r" in printed
 
 
-def test_recipe_of_a_deploy(platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipe_deploy(platform: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each kind of error has its answer."""
     Path("site").mkdir()
     deploy = run("deploy")["deploy"]
@@ -196,7 +198,7 @@ def served(app: Any) -> Generator[str]:
         thread.join()
 
 
-def test_recipe_of_a_stream() -> None:
+def test_recipe_stream() -> None:
     """The first line is there before the command ends, and a browser that goes away ends it."""
     box = made()
     (box | exec("echo 'echo one; while [ ! -e go ]; do sleep 0.05; done; echo two; exit 4' >build.sh")).unwrap()
@@ -215,7 +217,8 @@ def test_recipe_of_a_stream() -> None:
         assert (jobs[0] | wait_for_job(timeout=60)).map(lambda result: result.exit_code) == Success(143)
 
 
-def test_recipe_of_a_suite() -> None:
+def test_recipe_suite() -> None:
+    """The tests of the recipe pass."""
     Path("test_mine.py").write_text(recipe("pytest suite"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -62,7 +62,8 @@ def test_start_first_program_fails(change: tuple[str, str], message: str, tmp_pa
     assert "Traceback" not in done.stderr
 
 
-def test_start_first_program_without_a_login(tmp_path: Path) -> None:
+def test_start_first_program_no_login(tmp_path: Path) -> None:
+    """Without a login, the program ends with exit code 1 and one line of advice."""
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     done = run(tmp_path, "program.py")
     assert (done.returncode, done.stderr) == (1, "log in first, or set POCKETENV_API_URL=local\n")

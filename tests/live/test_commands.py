@@ -22,7 +22,7 @@ from tests.places import RECORDED
 @pytest.mark.parametrize(
     "output", ["", "x", "x\n", "a\n\n\n", "\n", " x ", "é\t漢\r\n", "\u001e", "x\u001e\n"], ids=repr
 )
-def test_exec_output_is_exact(shared_box: Sandbox, output: str) -> None:
+def test_exec_output(shared_box: Sandbox, output: str) -> None:
     """Standard output and standard error arrive as they were printed, final newlines included."""
     expected = ExecResult(output, output, 0)
     assert (shared_box | exec('printf %s "$1"; printf %s "$1" >&2; :', env={"x": "y"})).unwrap() == ExecResult(
@@ -56,7 +56,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("command", "code"), ENDS.items(), ids=ENDS)
-def test_exec_end_is_its_own(shared_box: Sandbox, command: str, code: int) -> None:
+def test_exec_exit_codes(shared_box: Sandbox, command: str, code: int) -> None:
     """A command ends as it does in a shell of its own, and the next command runs as if it had not been."""
     assert (shared_box | exec(command)).unwrap().exit_code == code
     assert shared_box | exec("echo alive") == Success(ExecResult("alive\n", "", 0))
@@ -115,14 +115,14 @@ def test_exec_check_and_timeout(shared_box: Sandbox) -> None:
     assert shared_box | exec("echo alive") == Success(ExecResult("alive\n", "", 0))
 
 
-def test_exec_above_the_platforms_limit(shared_box: Sandbox) -> None:
+def test_exec_above_platform_limit(shared_box: Sandbox) -> None:
     """A command with more time than a request has runs as a job, with the same result."""
     assert shared_box | exec("echo out; echo err >&2; exit 3", timeout=100_000) == Success(
         ExecResult("out\n", "err\n", 3)
     )
 
 
-def test_exec_shows_output_while_it_runs(shared_box: Sandbox) -> None:
+def test_exec_live_output(shared_box: Sandbox) -> None:
     """Pieces of the output arrive in order, and the result has all of them."""
     pieces: list[str] = []
     ran = shared_box | exec(

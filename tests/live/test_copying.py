@@ -28,7 +28,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
-def test_copying_a_name(shared_box: Sandbox, tmp_path: Path, name: str) -> None:
+def test_copying_names(shared_box: Sandbox, tmp_path: Path, name: str) -> None:
     """A directory and a file of any name arrive where they were asked to, there and back."""
     tree = tmp_path / "tree"
     (tree / name).mkdir(parents=True)
@@ -43,7 +43,7 @@ def test_copying_a_name(shared_box: Sandbox, tmp_path: Path, name: str) -> None:
     (shared_box | exec("rm -rf copies")).unwrap()
 
 
-def test_copying_leaves_nothing(shared_box: Sandbox, tmp_path: Path) -> None:
+def test_copying_leaves_no_files(shared_box: Sandbox, tmp_path: Path) -> None:
     """Modes, links and empty directories arrive, and no file of ours stays in the sandbox."""
     (tmp_path / "tree" / "empty").mkdir(parents=True)
     script = tmp_path / "tree" / "run.sh"
@@ -60,7 +60,7 @@ def test_copying_leaves_nothing(shared_box: Sandbox, tmp_path: Path) -> None:
     assert (shared_box | exec("ls -A /tmp | grep -c pocketenv; ls -A")).unwrap().stdout == before
 
 
-def test_download_of_nothing(shared_box: Sandbox, tmp_path: Path) -> None:
+def test_download_missing_path(shared_box: Sandbox, tmp_path: Path) -> None:
     """A path that is not there is a PathNotFound, and nothing is made here."""
     assert isinstance((shared_box | download("no/such", tmp_path / "x")).failure(), PathNotFound)
     assert not (tmp_path / "x").exists()

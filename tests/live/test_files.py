@@ -26,7 +26,8 @@ PORT = 18_653
 
 
 @pytest.mark.parametrize("size", [0, 1, 40_000, 600_000])
-def test_files_are_exact(shared_box: Sandbox, size: int) -> None:
+def test_files_content(shared_box: Sandbox, size: int) -> None:
+    """A file is read as it was written."""
     content = os.urandom(size)
     assert shared_box | write_file(f"files/{size}", content) == Success(shared_box)
     assert shared_box | read_bytes(f"files/{size}") == Success(content)
@@ -41,7 +42,8 @@ def test_files_odd_names(shared_box: Sandbox) -> None:
     assert {(entry.kind, entry.mode) for entry in listed} == {("file", 0o600)}
 
 
-def test_files_that_cannot_be(shared_box: Sandbox) -> None:
+def test_files_invalid_paths(shared_box: Sandbox) -> None:
+    """A missing path is PathNotFound, and a wrong kind of path is InvalidInput."""
     (shared_box | write_file("there/file", "x")).unwrap()
     assert (shared_box | exists("there/file")).unwrap() is True
     assert (shared_box | exists("there/none")).unwrap() is False
@@ -51,7 +53,8 @@ def test_files_that_cannot_be(shared_box: Sandbox) -> None:
     assert isinstance((shared_box | list_directory("there/file")).failure(), InvalidInput)
 
 
-def test_servers_are_waited_for(shared_box: Sandbox) -> None:
+def test_wait_for_servers(shared_box: Sandbox) -> None:
+    """`wait_for_port` and `wait_for_http` return once the server answers."""
     assert isinstance((shared_box | wait_for_port(PORT, timeout=0)).failure(), ServerTimeout)
     (shared_box | submit(f"cd /workspace; exec python3 -m http.server {PORT}", timeout=600)).unwrap()
     assert shared_box | wait_for_port(PORT) == Success(shared_box)

@@ -66,7 +66,7 @@ def test_stop_discards_files(box: Sandbox) -> None:
     assert (box | start | exec("cat /workspace/file")).unwrap().exit_code == 1
 
 
-def test_rename_is_seen(box: Sandbox, new_name: Callable[[], str]) -> None:
+def test_rename(box: Sandbox, new_name: Callable[[], str]) -> None:
     """A sandbox is found by its new name and not by its old one."""
     name = new_name()
     assert (box | rename(name)).unwrap().name == name
@@ -89,7 +89,7 @@ def test_records_reach_commands(box: Sandbox) -> None:
     assert ((box | list_variables).unwrap().total, (box | list_secrets).unwrap().total) == (0, 0)
 
 
-def test_volumes_are_unique_by_path(box: Sandbox) -> None:
+def test_volumes_one_per_path(box: Sandbox) -> None:
     """One path has one volume, and setting it again changes that one."""
     first = (box | set_volume("models", "/models")).unwrap()
     again = (box | set_volume("models", "/models")).unwrap()
@@ -106,7 +106,7 @@ def test_ports_and_integrations(box: Sandbox) -> None:
     assert isinstance((box | list_integrations).failure(), NotSupported)
 
 
-def test_pipelines_agree(new_name: Callable[[], str]) -> None:
+def test_pipelines(new_name: Callable[[], str]) -> None:
     """The ways to write a pipeline have one result."""
     hello = exec("echo", ["hi"])
     ways = [
@@ -118,7 +118,7 @@ def test_pipelines_agree(new_name: Callable[[], str]) -> None:
     assert ways == [Success(ExecResult("hi\n", "", 0))] * 4
 
 
-def test_scopes_delete_what_they_made(new_name: Callable[[], str]) -> None:
+def test_scopes_delete_sandbox(new_name: Callable[[], str]) -> None:
     """A scope deletes its sandbox after a success and after a failure."""
     names = [new_name() for _ in range(3)]
     good, bad = partition(fan_out(ephemeral(start | exec("hostname > /dev/null; echo done")), names[:2]))

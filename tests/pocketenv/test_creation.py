@@ -125,7 +125,8 @@ def refusal(error: PocketenvError) -> tuple[str, int]:
 # What was asked for
 
 
-def test_what_was_asked_for_comes_back() -> None:
+def test_create_returns_the_settings() -> None:
+    """The sandbox has the name, description, topics, variables and secrets of the call."""
     box = whole().unwrap()
     assert (box.name, box.description, box.topics) == ("whole", "for tests", ("a", "b"))
     assert box.status is Status.RUNNING
@@ -133,7 +134,8 @@ def test_what_was_asked_for_comes_back() -> None:
     assert (printed(box, "STAGE"), printed(box, "API_KEY")) == ("test", SECRET)
 
 
-def test_it_is_made_with_one_request_for_each_part_and_one_look(place: local.Platform) -> None:
+def test_create_requests(place: local.Platform) -> None:
+    """A create sends one request for each part and one look."""
     place.calls.clear()
     create("few").unwrap()
     whole().unwrap()
@@ -141,14 +143,16 @@ def test_it_is_made_with_one_request_for_each_part_and_one_look(place: local.Pla
     assert asked == [CREATE, PUT, LOOK, CREATE, PUT, ADD_VARIABLE, ADD_SECRET, LOOK]
 
 
-def test_values_may_come_from_the_environment_and_a_variable_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_values_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values may come from the environment, and a variable may be empty."""
     monkeypatch.setenv("MY_STAGE", "live")
     monkeypatch.setenv("MY_KEY", SECRET)
     box = create("from-env", env={"STAGE": from_env("MY_STAGE"), "NOTHING": ""}, secrets={"KEY": from_env("MY_KEY")})
     assert (printed(box, "STAGE"), printed(box, "NOTHING"), printed(box, "KEY")) == ("live", "", SECRET)
 
 
-def test_a_secret_leaves_sealed_and_in_one_request(exchanges: list[Exchange], place: local.Platform) -> None:
+def test_create_seals_secrets(exchanges: list[Exchange], place: local.Platform) -> None:
+    """A secret is sent sealed, in one request."""
     whole().unwrap()
     bodies = {exchange.method: exchange.request.body for exchange in exchanges}
     assert not [method for method, body in bodies.items() if SECRET.encode() in body]
@@ -157,7 +161,8 @@ def test_a_secret_leaves_sealed_and_in_one_request(exchanges: list[Exchange], pl
     assert not {"secrets", "envs", "env"} & json.loads(bodies["createSandbox"]).keys()
 
 
-def test_the_same_name_again_is_taken_whoever_has_it(place: local.Platform) -> None:
+def test_create_name_taken(place: local.Platform) -> None:
+    """A name in use is taken, for its owner and for other users."""
     first = create("wanted").unwrap()
     assert isinstance(create("wanted").failure(), NameTaken)
     somebody = Config(token=place.new_user("somebody.test"))
@@ -170,7 +175,7 @@ def test_the_same_name_again_is_taken_whoever_has_it(place: local.Platform) -> N
         assert mine() == []
 
 
-def test_create_takes_the_name_by_keyword() -> None:
+def test_create_name_by_keyword() -> None:
     """The name may stand anywhere, and must be a string."""
     assert create(description="d", name="by-name").map(lambda box: (box.name, box.description)) == Success(
         ("by-name", "d")
@@ -181,7 +186,7 @@ def test_create_takes_the_name_by_keyword() -> None:
         cast("Any", create)("by-position", name="by-name")
 
 
-def test_name_taken_says_whose_it_is(place: local.Platform) -> None:
+def test_name_taken_owner(place: local.Platform) -> None:
     """The owner of a sandbox or base image is compared with the token. A sandbox without an owner may be anyone's."""
     create("wanted").unwrap()
     somebody = Config(token=place.new_user("another.test"))
@@ -198,7 +203,7 @@ def test_name_taken_says_whose_it_is(place: local.Platform) -> None:
         assert taken.is_yours is whose
 
 
-def test_create_exist_ok_twice_is_one_sandbox(place: local.Platform) -> None:
+def test_create_exist_ok_twice(place: local.Platform) -> None:
     """The second create finds the sandbox as it is, and sends one look."""
     first = create("cell", exist_ok=True, env={"STAGE": "test"}).unwrap()
     stopped = (Success(first) | stop).unwrap()
@@ -208,7 +213,7 @@ def test_create_exist_ok_twice_is_one_sandbox(place: local.Platform) -> None:
     assert mine() == ["cell"]
 
 
-def test_create_exist_ok_takes_no_other_owner(place: local.Platform) -> None:
+def test_create_exist_ok_other_owner(place: local.Platform) -> None:
     """A sandbox of another user, and a base image, are no sandbox of the caller."""
     create("wanted", config=Config(token=place.new_user("third.test"))).unwrap()
     place.calls.clear()
@@ -229,14 +234,15 @@ def test_create_exist_ok_after_another_create(place: local.Platform) -> None:
 
 
 @pytest.mark.parametrize("fault", [Refuse(502), Drop()], ids=["502", "dropped"])
-def test_create_exist_ok_needs_the_look(place: local.Platform, fault: Fault) -> None:
+def test_create_exist_ok_without_answer(place: local.Platform, fault: Fault) -> None:
     """Without an answer of the look nothing is created."""
     with place.faults.on(LOOK, fault):
         assert isinstance(create("unseen", exist_ok=True).failure(), (ServerError, TransportError))
     assert mine() == []
 
 
-def test_an_answer_that_says_renamed_and_did_nothing_is_no_success(place: local.Platform) -> None:
+def test_create_rename_not_done(place: local.Platform) -> None:
+    """A rename that the platform confirms but does not do is a failure."""
     with place.faults.on(PUT, Garbage(body=b"")):
         error = create("silent").failure()
     assert isinstance(error, DecodeError)
@@ -287,9 +293,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("given", "field"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_right_is_refused_before_anything_is_sent(
-    given: dict[str, Any], field: str, place: local.Platform
-) -> None:
+def test_create_invalid_arguments(given: dict[str, Any], field: str, place: local.Platform) -> None:
+    """Invalid arguments are refused before a request is sent."""
     place.calls.clear()
     error = create("refused", **given).failure()
     assert isinstance(error, InvalidInput)
@@ -303,7 +308,8 @@ def test_what_cannot_be_right_is_refused_before_anything_is_sent(
     ["my box", " box", "box\n", "", "at://did:plc:a/io.pocketenv.sandbox/b", "sandbox_" + "0a" * 10, "x" * 256],
     ids=lambda name: name[:20],
 )
-def test_create_name_that_would_not_be_found_is_refused(name: str, place: local.Platform) -> None:
+def test_create_invalid_name(name: str, place: local.Platform) -> None:
+    """A name that no later lookup could find is refused before a request."""
     box = create("usual").unwrap()
     place.calls.clear()
     for refused in (
@@ -319,14 +325,16 @@ def test_create_name_that_would_not_be_found_is_refused(name: str, place: local.
 
 
 @pytest.mark.parametrize("name", ["ü" * 255, "a/b?c#d&e%20+", "sandbox_1", "日本語"], ids=lambda name: name[:20])
-def test_create_name_of_any_letters_is_found(name: str) -> None:
+def test_create_name_any_letters(name: str) -> None:
+    """A name may have letters of any script."""
     box = create(name).unwrap()
     assert get_sandbox(name) == Success(box)
     assert isinstance(create(name).failure(), NameTaken)
 
 
 @pytest.mark.parametrize("provider", ["daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop"])
-def test_create_env_that_no_start_sets_is_not_supported(provider: str, place: local.Platform) -> None:
+def test_create_env_not_supported(provider: str, place: local.Platform) -> None:
+    """Variables and secrets are refused for providers that never set them."""
     place.calls.clear()
     wants: list[dict[str, Any]] = [{"env": {"A": "1"}}, {"secrets": {"A": SECRET}}]
     for given in wants:
@@ -339,7 +347,8 @@ def test_create_env_that_no_start_sets_is_not_supported(provider: str, place: lo
     assert isinstance(create("empty", provider=provider, env={}, secrets={}), Success)
 
 
-def test_create_blaxel_is_refused_by_the_platform() -> None:
+def test_create_blaxel() -> None:
+    """The platform refuses the provider blaxel."""
     assert refusal(create("box", provider="blaxel").failure()) == (CREATE, 403)
     assert mine() == []
 
@@ -349,9 +358,8 @@ def test_create_blaxel_is_refused_by_the_platform() -> None:
     [{"secrets": {"A": SECRET}}, {"provider": "modal", "provider_credentials": {"modal_token_id": SECRET}}],
     ids=["secret", "credential"],
 )
-def test_a_key_that_nothing_can_be_sealed_with_is_told_before_anything_is_sent(
-    given: dict[str, Any], place: local.Platform
-) -> None:
+def test_create_unusable_public_key(given: dict[str, Any], place: local.Platform) -> None:
+    """An unusable public key is a failure before a request is sent."""
     place.calls.clear()
     error = create("unsealed", **given, config=Config(public_key="00" * 32)).failure()
     assert isinstance(error, EncryptionError)
@@ -372,7 +380,8 @@ def test_a_key_that_nothing_can_be_sealed_with_is_told_before_anything_is_sent(
     ],
     ids=repr,
 )
-def test_another_type_is_a_mistake_in_the_program(given: dict[str, Any], place: local.Platform) -> None:
+def test_create_wrong_type(given: dict[str, Any], place: local.Platform) -> None:
+    """A wrong type raises a TypeError that does not quote the value."""
     place.calls.clear()
     with pytest.raises(TypeError) as mistake:
         create("mistaken", **given)
@@ -403,9 +412,10 @@ BROKEN: dict[Fault, type[PocketenvError]] = {
 
 @pytest.mark.parametrize("method", LATER)
 @pytest.mark.parametrize(("fault", "kind"), BROKEN.items(), ids=repr)
-def test_whatever_fails_later_the_first_failure_comes_back_and_the_sandbox_is_gone(
+def test_create_deletes_after_failure(
     place: local.Platform, method: str, fault: Fault, kind: type[PocketenvError]
 ) -> None:
+    """A later failure is returned, and the sandbox is deleted."""
     before = place.faults.worked(CREATE)
     # A name that got no answer is looked for, and that look must not be the one that fails.
     with place.faults.on(method, fault, times=1) as planned:
@@ -422,7 +432,8 @@ def test_whatever_fails_later_the_first_failure_comes_back_and_the_sandbox_is_go
 
 
 @pytest.mark.parametrize("fault", [fault for fault in BROKEN if not isinstance(fault, Refuse | Html)], ids=repr)
-def test_a_create_whose_answer_is_lost_is_sent_once_and_nothing_after_it(place: local.Platform, fault: Fault) -> None:
+def test_create_lost_answer(place: local.Platform, fault: Fault) -> None:
+    """A create without an answer is sent once, and no request follows."""
     place.calls.clear()
     with place.faults.on(CREATE, fault):
         whole().failure()
@@ -430,7 +441,8 @@ def test_a_create_whose_answer_is_lost_is_sent_once_and_nothing_after_it(place: 
 
 
 @pytest.mark.parametrize("fault", [Refuse(500), Refuse(502), Drop(), Html(503)], ids=repr)
-def test_a_sandbox_that_cannot_be_deleted_is_named_in_a_note(place: local.Platform, fault: Fault) -> None:
+def test_create_undeletable_note(place: local.Platform, fault: Fault) -> None:
+    """A note of the error names a sandbox that could not be deleted."""
     with place.faults.on(ADD_SECRET, Refuse(400)), place.faults.on(DELETE, fault):
         error = whole().failure()
     assert refusal(error) == (ADD_SECRET, 400)
@@ -443,7 +455,8 @@ def test_a_sandbox_that_cannot_be_deleted_is_named_in_a_note(place: local.Platfo
     assert pickle.loads(pickle.dumps(error)).__notes__ == [note]
 
 
-def test_a_deletion_whose_answer_is_lost_is_looked_after(place: local.Platform) -> None:
+def test_create_lost_answer_to_deletion(place: local.Platform) -> None:
+    """A look follows a deletion without an answer."""
     with place.faults.on(ADD_SECRET, Refuse(400)), place.faults.on(DELETE, Drop(after_work=True)) as planned:
         error = whole().failure()
     assert planned.played == 1
@@ -458,15 +471,17 @@ create("interrupted", env={"A": "1"}, secrets={"B": "2"})
 
 
 @pytest.mark.parametrize("method", LATER)
-def test_an_interrupt_leaves_nothing_behind(place: local.Platform, method: str) -> None:
-    code, told = interrupted(place, method)
+def test_create_interrupt(place: local.Platform, method: str) -> None:
+    """An interrupt leaves no sandbox."""
+    code, stderr = interrupted(place, method)
     assert code != 0
-    assert "KeyboardInterrupt" in told
+    assert "KeyboardInterrupt" in stderr
     assert mine() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_before_the_answer_waits_for_it(place: local.Platform, number: signal.Signals) -> None:
+def test_create_interrupt_before_answer(place: local.Platform, number: signal.Signals) -> None:
+    """An interrupt waits for the answer of the create and deletes the sandbox."""
     created, deleted = place.faults.worked(CREATE), place.faults.worked(DELETE)
     code, _ = interrupted(place, CREATE, number, fault=SlowAnswer(1))
     assert code != 0
@@ -474,28 +489,31 @@ def test_an_interrupt_before_the_answer_waits_for_it(place: local.Platform, numb
     assert mine() == []
 
 
-def test_a_second_interrupt_waits_for_nothing(place: local.Platform) -> None:
+def test_create_second_interrupt(place: local.Platform) -> None:
+    """A second interrupt raises at once."""
     deleted = place.faults.worked(DELETE)
-    code, told = interrupted(place, CREATE, signal.SIGINT, signal.SIGINT)
+    code, stderr = interrupted(place, CREATE, signal.SIGINT, signal.SIGINT)
     assert code != 0
-    assert "KeyboardInterrupt" in told
+    assert "KeyboardInterrupt" in stderr
     assert place.faults.worked(DELETE) == deleted
 
 
-def test_an_interrupt_while_the_sandbox_is_deleted_waits_for_that(place: local.Platform) -> None:
+def test_create_interrupt_during_deletion(place: local.Platform) -> None:
+    """An interrupt during the deletion waits for it."""
     with place.faults.on(PUT, Refuse(502)):
-        code, told = interrupted(place, DELETE, fault=SlowAnswer(1, before_work=True))
+        code, stderr = interrupted(place, DELETE, fault=SlowAnswer(1, before_work=True))
     assert code != 0
-    assert "KeyboardInterrupt" in told
+    assert "KeyboardInterrupt" in stderr
     assert mine() == []
 
 
-def test_an_interrupt_whose_sandbox_cannot_be_deleted_says_which_it_is(place: local.Platform) -> None:
+def test_create_interrupt_undeletable(place: local.Platform) -> None:
+    """After an interrupt, the error names a sandbox that could not be deleted."""
     with place.faults.on(DELETE, Refuse(502)):
-        _, told = interrupted(place, ADD_SECRET)
+        _, stderr = interrupted(place, ADD_SECRET)
     left = get_sandbox("interrupted").unwrap()
     assert left is not None
-    assert f"The sandbox {left.id}, which this call created, may still exist." in told
+    assert f"The sandbox {left.id}, which this call created, may still exist." in stderr
 
 
 def interrupted(place: local.Platform, method: str, *numbers: signal.Signals, fault: Fault = LATE) -> tuple[int, str]:
@@ -513,11 +531,11 @@ def interrupted(place: local.Platform, method: str, *numbers: signal.Signals, fa
                 while running.poll() is None:
                     time.sleep(0.2)
                     running.send_signal(number)
-            _, told = running.communicate(timeout=120)
+            _, stderr = running.communicate(timeout=120)
         finally:
             running.kill()
             running.wait()
-    return running.returncode, told
+    return running.returncode, stderr
 
 
 # With a repository
@@ -528,7 +546,8 @@ def older(**given: Any) -> Sandbox:
     return create("older", repo=REPO, description="as it was", topics=["old"], **given).unwrap()
 
 
-def test_an_older_sandbox_with_the_repo_comes_back_as_it_is(place: local.Platform) -> None:
+def test_create_reuse(place: local.Platform) -> None:
+    """With `reuse`, an older sandbox of the repository is returned unchanged."""
     first = older()
     assert (first.name, first.repo) == ("older", REPO)
     again = create("newer", repo=REPO, description="another", topics=["new"], reuse=True).unwrap()
@@ -539,7 +558,8 @@ def test_an_older_sandbox_with_the_repo_comes_back_as_it_is(place: local.Platfor
     assert f"io.pocketenv.{PUT}" not in [name for name, _ in place.calls]
 
 
-def test_create_repo_of_an_older_sandbox_is_a_failure(place: local.Platform) -> None:
+def test_create_repo_taken(place: local.Platform) -> None:
+    """The repository of an older sandbox is a failure without `reuse`."""
     first = older()
     place.calls.clear()
     error = create("newer", repo=REPO, env={"A": "1"}).failure()
@@ -551,12 +571,14 @@ def test_create_repo_of_an_older_sandbox_is_a_failure(place: local.Platform) -> 
     assert mine() == ["older"]
 
 
-def test_create_repo_of_the_older_sandbox_of_that_name_returns_it() -> None:
+def test_create_repo_same_name() -> None:
+    """An older sandbox with this repository and name is returned."""
     first = older()
     assert create("older", repo=REPO).map(lambda box: box.id) == Success(first.id)
 
 
-def test_create_repo_older_by_its_sizes_is_not_renamed() -> None:
+def test_create_repo_older_by_sizes() -> None:
+    """An older sandbox that only its sizes reveal is not renamed."""
     # Another process made it after this one had its list: only its sizes show that it is older.
     first = older()
 
@@ -576,19 +598,22 @@ def test_create_repo_older_by_its_sizes_is_not_renamed() -> None:
         assert len(server.seen) == 3
 
 
-def test_a_new_sandbox_keeps_its_repo_whether_or_not_the_platform_would(place: local.Platform) -> None:
+def test_create_repo_forgotten(place: local.Platform) -> None:
+    """A new sandbox has its repository even if the platform drops it."""
     with Server(Forgetful(place)) as server:
         box = create("new", repo=REPO, description="about it", config=Config(api_url=server.url)).unwrap()
     assert (box.name, box.description, box.repo) == ("new", "about it", REPO)
 
 
-def test_an_older_sandbox_gets_the_variables_and_the_new_values() -> None:
+def test_create_reuse_values() -> None:
+    """An older sandbox gets new variables and secrets, and new values of old ones."""
     older(env={"A": "1", "B": "1"}, secrets={"C": "1"})
     again = create("newer", repo=REPO, env={"B": "2", "D": "2"}, secrets={"C": "2", "E": "2"}, reuse=True).unwrap()
     assert [printed(again, name) for name in "ABCDE"] == ["1", "2", "2", "2", "2"]
 
 
-def test_create_reuse_adds_a_variable_deleted_in_between(place: local.Platform) -> None:
+def test_create_reuse_variable_deleted(place: local.Platform) -> None:
+    """A variable that another program deletes is added again."""
     older(env={"A": "1"})
     with place.faults.on("variable.updateVariable", Refuse(404), times=1) as planned:
         again = create("newer", repo=REPO, env={"A": "2"}, reuse=True)
@@ -596,7 +621,8 @@ def test_create_reuse_adds_a_variable_deleted_in_between(place: local.Platform) 
     assert printed(again, "A") == "2"
 
 
-def test_create_reuse_lists_the_variables_once(place: local.Platform) -> None:
+def test_create_reuse_one_listing(place: local.Platform) -> None:
+    """The variables are listed once, whatever their number."""
     older(env={"A": "1", "B": "1", "C": "1"})
     place.calls.clear()
     again = create("newer", repo=REPO, env={"A": "2", "B": "2", "C": "2", "D": "2"}, reuse=True).unwrap()
@@ -605,7 +631,8 @@ def test_create_reuse_lists_the_variables_once(place: local.Platform) -> None:
     assert [printed(again, name) for name in "ABCD"] == ["2"] * 4
 
 
-def test_another_base_or_another_repo_is_another_sandbox() -> None:
+def test_create_other_repo() -> None:
+    """Another repository is another sandbox."""
     first = older()
     other = create("other", repo=f"{REPO}-2").unwrap()
     assert other.id != first.id
@@ -615,7 +642,8 @@ def test_another_base_or_another_repo_is_another_sandbox() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", BROKEN, ids=repr)
 @pytest.mark.parametrize("method", [CREATE, ADD_VARIABLE, ADD_SECRET, LOOK])
-def test_an_older_sandbox_survives_whatever_fails(place: local.Platform, method: str, fault: Fault) -> None:
+def test_create_reuse_failure(place: local.Platform, method: str, fault: Fault) -> None:
+    """A failure never deletes or renames an older sandbox."""
     first = older()
     place.calls.clear()
     with place.faults.on(method, fault, times=1) as planned:
@@ -635,14 +663,16 @@ def test_an_older_sandbox_survives_whatever_fails(place: local.Platform, method:
 
 
 @pytest.mark.parametrize("method", [ADD_VARIABLE, ADD_SECRET, PUT, LOOK])
-def test_a_new_sandbox_with_a_repo_is_gone_when_something_fails(place: local.Platform, method: str) -> None:
+def test_create_repo_failure(place: local.Platform, method: str) -> None:
+    """A new sandbox with a repository is deleted after a failure."""
     with place.faults.on(method, Refuse(502), times=1):
         create("new", repo=REPO, env={"A": "1"}, secrets={"B": "2"}).failure()
     assert mine() == []
 
 
 @pytest.mark.parametrize("method", ["actor.getProfile", LIST])
-def test_nothing_is_created_where_nobody_knows_what_was_there_before(place: local.Platform, method: str) -> None:
+def test_create_repo_unknown_older(place: local.Platform, method: str) -> None:
+    """Without the list of older sandboxes, none is created."""
     before = place.faults.worked(CREATE)
     with place.faults.on(method, Refuse(502)):
         error = create("new", repo=REPO).failure()
@@ -650,7 +680,8 @@ def test_nothing_is_created_where_nobody_knows_what_was_there_before(place: loca
     assert place.faults.worked(CREATE) == before
 
 
-def test_an_older_sandbox_is_known_among_more_than_a_page_of_them(place: local.Platform) -> None:
+def test_create_reuse_many_sandboxes(place: local.Platform) -> None:
+    """An older sandbox is recognized on any page of the list."""
     first = older()
     with Wire(place, place.token) as wire:
         for _ in range(130):
@@ -660,7 +691,9 @@ def test_an_older_sandbox_is_known_among_more_than_a_page_of_them(place: local.P
     assert len(mine()) == 131
 
 
-def test_threads_that_create_with_one_repo_share_one_sandbox_and_keep_it(place: local.Platform) -> None:
+def test_create_reuse_threads(place: local.Platform) -> None:
+    """Threads that create with one repository share one sandbox."""
+
     def made(number: int) -> tuple[str, str]:
         box = create(f"shared-{number}", repo=REPO, env={f"N{number}": "1"}, reuse=True).unwrap()
         return box.id, box.name
@@ -674,7 +707,8 @@ def test_threads_that_create_with_one_repo_share_one_sandbox_and_keep_it(place: 
     assert names == {f"N{number}" for number in range(4)}
 
 
-def test_a_thread_is_not_given_what_another_one_still_may_delete(place: local.Platform) -> None:
+def test_create_reuse_waits_for_success(place: local.Platform) -> None:
+    """A thread gets the sandbox of another only after its creation succeeded."""
     create("taken").unwrap()
     with place.faults.on(PUT, SlowAnswer(0.5, before_work=True), times=1) as planned, ThreadPoolExecutor(2) as pool:
         first = pool.submit(copy_context().run, lambda: create("taken", repo=REPO))
@@ -737,7 +771,8 @@ def lost(platform: Lost, token: str) -> SessionLost:
     return error
 
 
-def test_create_without_a_session_deletes_what_was_made() -> None:
+def test_create_no_session() -> None:
+    """A sandbox that was created without a session is deleted."""
     others = [
         shown_as(2, uri="at://did:plc:a/io.pocketenv.sandbox/b"),
         shown_as(3, createdAt="2026-01-01T00:00:00.000Z"),
@@ -749,20 +784,23 @@ def test_create_without_a_session_deletes_what_was_made() -> None:
     assert platform.asked == [CREATE, LIST, f"{DELETE}?id=sandbox_1"]
 
 
-def test_create_without_a_session_names_what_stays() -> None:
+def test_create_no_session_undeletable() -> None:
+    """The error names a sandbox that could not be deleted."""
     error = lost(Lost([shown_as(1)], deletes=502), token_of(did=DID))
     assert error.left == "sandbox_1"
     assert "sandbox_1 was created and still exists" in str(error)
 
 
-def test_create_without_a_session_deletes_none_of_several() -> None:
+def test_create_no_session_several() -> None:
+    """If several sandboxes match, none is deleted."""
     platform = Lost([shown_as(1), shown_as(2)])
     assert lost(platform, token_of(did=DID)).left == "sandbox_1, sandbox_2"
     assert platform.asked == [CREATE, LIST]
 
 
 @pytest.mark.parametrize("claims", [{}, {"did": DID}], ids=["no did", "none found"])
-def test_create_without_a_session_says_where_to_look(claims: dict[str, object]) -> None:
+def test_create_no_session_unlisted(claims: dict[str, object]) -> None:
+    """If no sandbox is in the list, a note names the place to look."""
     platform = Lost([])
     (note,) = lost(platform, token_of(**claims)).__notes__
     assert "look for it in your list" in note
@@ -782,9 +820,10 @@ def sent_to_create(exchanges: list[Exchange]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("provider", "credential"), EVERY, ids=lambda each: getattr(each, "name", each))
-def test_a_credential_is_sealed_and_shown_masked_unless_it_is_an_id(
+def test_create_provider_credentials(
     exchanges: list[Exchange], place: local.Platform, provider: str, credential: Any
 ) -> None:
+    """A credential is sealed and masked, and an id is neither."""
     create("credited", provider=provider, provider_credentials={credential.name: SECRET}).unwrap()
     sent = sent_to_create(exchanges)
     wire = credential.on_the_wire
@@ -795,9 +834,10 @@ def test_a_credential_is_sealed_and_shown_masked_unless_it_is_an_id(
         assert (opened, sent) == (SECRET, {wire: sent[wire], f"redacted{wire[0].upper()}{wire[1:]}": "***"})
 
 
-def test_the_usual_variables_are_read_and_only_those_of_the_provider(
+def test_create_credentials_from_env(
     exchanges: list[Exchange], place: local.Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The provider's usual variables are read, and no others."""
     for name in VARIABLES:
         monkeypatch.setenv(name, f"value of {name}")
     create("usual", provider="vercel").unwrap()
@@ -808,16 +848,18 @@ def test_the_usual_variables_are_read_and_only_those_of_the_provider(
 
 
 @pytest.mark.parametrize("given", [{"provider": "e2b", "provider_credentials": {}}, {}], ids=["none", "cloudflare"])
-def test_no_credential_is_sent_where_none_is_wanted(
+def test_create_no_credentials(
     exchanges: list[Exchange], given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No credential is sent to a provider that needs none."""
     for name in VARIABLES:
         monkeypatch.setenv(name, SECRET)
     create("uncredited", **given).unwrap()
     assert sent_to_create(exchanges) == {}
 
 
-def test_every_name_of_the_contract_is_known() -> None:
+def test_credentials_of_the_contract() -> None:
+    """Every credential of the contract is known."""
     from pocketenv_fp.local.methods import NEW_SANDBOX
 
     known = {credential.on_the_wire for _, credential in EVERY}
@@ -829,7 +871,8 @@ def test_every_name_of_the_contract_is_known() -> None:
 # Steps
 
 
-def test_a_step_shows_names_and_hides_secrets() -> None:
+def test_create_step_repr() -> None:
+    """The repr of a step shows names and hides secrets."""
     step = create(
         env={"STAGE": "test"},
         secrets={"A": SECRET, "B": from_env("MY_B")},
@@ -843,7 +886,8 @@ def test_a_step_shows_names_and_hides_secrets() -> None:
 
 
 @pytest.mark.parametrize("place_of_it", ["secrets", "provider_credentials"])
-def test_a_step_with_a_secret_under_a_name_is_not_pickled(place_of_it: str) -> None:
+def test_create_step_pickle(place_of_it: str) -> None:
+    """A step with a secret is not pickled."""
     step = cast("Any", create)(**{place_of_it: {"A": from_env("MY_A"), "B": SECRET}})
     with pytest.raises(pickle.PicklingError, match=rf"{place_of_it} is a secret: use {place_of_it}=\{{…: from_env"):
         pickle.dumps(step | start)
@@ -852,7 +896,8 @@ def test_a_step_with_a_secret_under_a_name_is_not_pickled(place_of_it: str) -> N
     assert eval(repr(kept), {"create": create, "from_env": from_env}) == kept
 
 
-def test_a_private_key_is_hidden_wherever_it_is_put() -> None:
+def test_create_step_private_key() -> None:
+    """A private key in any argument is hidden."""
     key = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----"
     for step in (create(env={"KEY": key}), create(env={key: "KEY"})):
         assert SECRET not in repr(step)
@@ -862,7 +907,8 @@ def test_a_private_key_is_hidden_wherever_it_is_put() -> None:
 
 
 @pytest.mark.parametrize("kind", [dict, MappingProxyType], ids=lambda kind: kind.__name__)
-def test_a_step_does_not_change_with_the_mapping_that_it_was_given(kind: Any) -> None:
+def test_create_step_copies_mappings(kind: Any) -> None:
+    """A step keeps its own copy of a mapping."""
     given = {"STAGE": "test"}
     step = create(env=cast("Mapping[str, str]", kind(given)))
     given["STAGE"] = "live"
@@ -870,7 +916,8 @@ def test_a_step_does_not_change_with_the_mapping_that_it_was_given(kind: Any) ->
     assert printed(step("unchanged"), "STAGE") == "test"
 
 
-def test_a_step_makes_as_many_sandboxes_as_it_gets_names() -> None:
+def test_create_step_names() -> None:
+    """A step creates one sandbox for each name."""
     step = create(secrets={"A": SECRET}) | start | exec("printenv A")
     assert [step(name).unwrap().stdout for name in ("one", "two")] == [f"{SECRET}\n"] * 2
 
@@ -878,7 +925,8 @@ def test_a_step_makes_as_many_sandboxes_as_it_gets_names() -> None:
 # Claiming and looking
 
 
-def test_who_claims_a_sandbox_has_it_and_the_next_one_is_refused(place: local.Platform) -> None:
+def test_claim_sandbox(place: local.Platform) -> None:
+    """The first claim takes the sandbox, and the next one is refused."""
     nobodys = get_sandbox(place.new_ownerless_sandbox()).unwrap()
     claimed = (nobodys | claim).unwrap()
     assert (nobodys and nobodys.id, nobodys and nobodys.owner) == (claimed.id, None)
@@ -890,7 +938,8 @@ def test_who_claims_a_sandbox_has_it_and_the_next_one_is_refused(place: local.Pl
         assert refusal(refused.failure()) == ("sandbox.claimSandbox", 404)
 
 
-def test_who_has_the_id_of_a_deleted_sandbox_for_a_name_is_not_taken_for_it(place: local.Platform) -> None:
+def test_refresh_deleted_id_as_name(place: local.Platform) -> None:
+    """A sandbox named like the id of a deleted one is another sandbox."""
     box, other = create("gone").unwrap(), create("other").unwrap()
     (box | delete).unwrap()
     # This library refuses a name in the form of an id, and others do not.
@@ -901,7 +950,8 @@ def test_who_has_the_id_of_a_deleted_sandbox_for_a_name_is_not_taken_for_it(plac
         assert isinstance((box | look).failure(), SandboxNotFound)
 
 
-def test_a_refreshed_sandbox_is_as_it_is_now() -> None:
+def test_refresh() -> None:
+    """A refreshed sandbox has its current values."""
     box = create("fresh").unwrap()
     stopped = (box | stop).unwrap()
     assert box.status is Status.RUNNING

@@ -39,7 +39,7 @@ KEYGEN = shutil.which("ssh-keygen")
 needs_ssh_keygen = pytest.mark.skipif(KEYGEN is None, reason="ssh-keygen is not installed")
 
 
-def told(*arguments: str) -> str:
+def ssh_keygen(*arguments: str) -> str:
     done = subprocess.run(
         ["ssh-keygen", *arguments], capture_output=True, check=True, text=True, timeout=60, stdin=subprocess.DEVNULL
     )
@@ -56,23 +56,25 @@ def stored(pair: SshKeyPair, folder: Path) -> str:
 
 @needs_ssh_keygen
 @pytest.mark.parametrize("comment", ["", "me@example.org", "é with blanks"])
-def test_ssh_keygen_finds_the_same_public_key_in_the_private_one(comment: str, tmp_path: Path) -> None:
+def test_generate_ssh_keys_ssh_keygen(comment: str, tmp_path: Path) -> None:
+    """ssh-keygen derives the same public key from the private key."""
     pair = generate_ssh_keys(comment).unwrap()
     path = stored(pair, tmp_path)
     # OpenSSH adds the comment that the private key holds, which has none.
-    assert told("-y", "-f", path).split()[:2] == pair.public_key.split()[:2]
-    length, fingerprint, *said, kind = told("-l", "-f", f"{path}.pub").split()
+    assert ssh_keygen("-y", "-f", path).split()[:2] == pair.public_key.split()[:2]
+    length, fingerprint, *said, kind = ssh_keygen("-l", "-f", f"{path}.pub").split()
     assert (length, kind) == ("256", "(ED25519)")
-    assert fingerprint in told("-l", "-f", path)
+    assert fingerprint in ssh_keygen("-l", "-f", path)
     assert " ".join(said) == (comment or "no comment")
 
 
 @needs_ssh_keygen
-def test_what_one_key_of_a_pair_signs_the_other_verifies(tmp_path: Path) -> None:
+def test_generate_ssh_keys_signs(tmp_path: Path) -> None:
+    """The public key verifies a signature of the private key."""
     pair, other = generate_ssh_keys("me").unwrap(), generate_ssh_keys("me").unwrap()
     message = tmp_path / "message"
     message.write_text("hello")
-    told("-Y", "sign", "-f", stored(pair, tmp_path), "-n", "file", str(message))
+    ssh_keygen("-Y", "sign", "-f", stored(pair, tmp_path), "-n", "file", str(message))
     for public, verdict in ((pair.public_key, 0), (other.public_key, 255)):
         (tmp_path / "signers").write_text(f"me {public}\n")
         command = ["ssh-keygen", "-Y", "verify", "-f", "signers", "-I", "me", "-n", "file", "-s", "message.sig"]
@@ -82,7 +84,8 @@ def test_what_one_key_of_a_pair_signs_the_other_verifies(tmp_path: Path) -> None
         assert done.returncode == verdict, done
 
 
-def test_each_pair_is_new_and_its_keys_belong_together() -> None:
+def test_generate_ssh_keys_new_pair() -> None:
+    """Each pair is new, and its two keys match."""
     pairs = [generate_ssh_keys().unwrap() for _ in range(3)]
     assert len({pair.private_key for pair in pairs}) == 3
     for pair in pairs:
@@ -98,33 +101,38 @@ COMMENTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", 
 
 @given(COMMENTS)
 @settings(max_examples=examples(50), deadline=None)
-def test_a_comment_ends_the_line_of_the_public_key(comment: str) -> None:
+def test_generate_ssh_keys_comment(comment: str) -> None:
+    """The comment is at the end of the public key."""
     public = generate_ssh_keys(comment).unwrap().public_key
     assert len(public.splitlines()) == 1
     assert public == " ".join([*public.split(" ")[:2], comment]).rstrip(" ")
 
 
 @pytest.mark.parametrize("comment", ["a\nssh-ed25519 AAAA", "a\r", "\n", "\0", "a\tb", "\x1b[1m", "\x85", "\u2028"])
-def test_a_comment_that_would_end_the_line_is_refused(comment: str) -> None:
+def test_generate_ssh_keys_line_break(comment: str) -> None:
+    """A comment with a line break is refused."""
     error = generate_ssh_keys(comment).failure()
     assert isinstance(error, InvalidInput)
     assert (error.field, comment in str(error)) == ("comment", False)
 
 
-def test_a_comment_that_cannot_be_sent_is_refused() -> None:
+def test_generate_ssh_keys_surrogate() -> None:
+    """A comment that cannot be encoded is refused."""
     error = generate_ssh_keys("half \ud800").failure()
     assert isinstance(error, InvalidInput)
     assert error.field == "comment"
 
 
 @pytest.mark.parametrize("comment", [None, 3, b"me"])
-def test_a_comment_of_another_type_raises(comment: Any) -> None:
+def test_generate_ssh_keys_comment_type(comment: Any) -> None:
+    """A comment of a wrong type raises."""
     with pytest.raises(TypeError, match=r"^generate_ssh_keys: comment: expected str, got"):
         generate_ssh_keys(comment)
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_pair_is_stored_in_a_sandbox_and_works_there() -> None:
+def test_generate_ssh_keys_in_a_sandbox() -> None:
+    """A pair can be stored in a sandbox and works there."""
     pair = generate_ssh_keys("me@example.org").unwrap()
     box = create("keys").unwrap()
     kept = set_ssh_keys(box, *pair).unwrap()
@@ -140,7 +148,8 @@ def test_a_pair_is_stored_in_a_sandbox_and_works_there() -> None:
     assert pocketenv.generate_ssh_keys is generate_ssh_keys
 
 
-def test_the_private_key_is_neither_shown_nor_pickled() -> None:
+def test_generate_ssh_keys_hidden() -> None:
+    """The private key is neither shown nor pickled."""
     pair = generate_ssh_keys("me").unwrap()
     # The body holds the public key as well, in clear: what is secret is the seed before its second appearance.
     body = base64.b64decode("".join(pair.private_key.splitlines()[1:-1]))
@@ -164,7 +173,8 @@ def test_the_private_key_is_neither_shown_nor_pickled() -> None:
     assert copy.copy(step) == step
 
 
-def test_without_the_package_that_makes_keys_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_ssh_keys_without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, the error names the package to install."""
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(ImportError, match=r"cryptography is not installed: pip install .*\[keys\]"):
         generate_ssh_keys()

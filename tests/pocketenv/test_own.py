@@ -85,7 +85,7 @@ def test_my_sandboxes_pages() -> None:
         assert (list(page), page.total) == ([whole[1]], whole.total)
 
 
-def test_my_sandboxes_is_one_request(place: local.Platform) -> None:
+def test_my_sandboxes_one_request(place: local.Platform) -> None:
     """The token names its user, so no profile is requested."""
     my_sandboxes().unwrap()
     my_sandboxes(status=Status.RUNNING).unwrap()
@@ -96,7 +96,7 @@ def test_my_sandboxes_is_one_request(place: local.Platform) -> None:
     assert methods(place) == [LIST, LOOK, LOOK]
 
 
-def test_iter_my_sandboxes_is_lazy(place: local.Platform) -> None:
+def test_iter_my_sandboxes_lazy(place: local.Platform) -> None:
     """A page is requested when it is needed."""
     boxes = iter_my_sandboxes(limit=2, topic="all")
     assert methods(place) == []
@@ -104,7 +104,7 @@ def test_iter_my_sandboxes_is_lazy(place: local.Platform) -> None:
     assert methods(place) == [LIST, LOOK]
 
 
-def test_my_sandboxes_of_an_opaque_token_asks_for_the_profile() -> None:
+def test_my_sandboxes_opaque_token() -> None:
     """A token that names no user is sent for the profile first."""
     profile = reply(b'{"id": "1", "did": "did:plc:a", "handle": "a.test"}')
     with Server(servers.in_turn(profile, reply(b'{"sandboxes": [], "total": 0}'))) as server:
@@ -113,7 +113,7 @@ def test_my_sandboxes_of_an_opaque_token_asks_for_the_profile() -> None:
         assert paths == ["getProfile", "getActorSandboxes?did=did%3Aplc%3Aa&limit=30&offset=0"]
 
 
-def test_my_sandboxes_needs_a_login(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_my_sandboxes_no_login(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a token no sandboxes are listed."""
     monkeypatch.setenv("POCKETENV_API_URL", place.url)
     from contextvars import Context
@@ -126,7 +126,7 @@ def test_my_sandboxes_needs_a_login(place: local.Platform, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("method", [LIST, LOOK])
-def test_my_sandboxes_fails_where_a_request_does(place: local.Platform, method: str) -> None:
+def test_my_sandboxes_request_fails(place: local.Platform, method: str) -> None:
     """No part of a list passes for the whole."""
     with place.faults.on(method, Refuse(502)):
         assert isinstance(my_sandboxes(topic="odd").failure(), ServerError)
@@ -134,7 +134,7 @@ def test_my_sandboxes_fails_where_a_request_does(place: local.Platform, method: 
         assert isinstance(last.failure(), PocketenvError)
 
 
-def test_my_sandboxes_skips_what_is_deleted_meanwhile() -> None:
+def test_my_sandboxes_deleted() -> None:
     """A sandbox that is listed and gone at its look is no match."""
     brief = [create(name, topics=["brief"]) for name in ("first", "second")]
     boxes = iter_my_sandboxes(topic="brief")
@@ -145,7 +145,7 @@ def test_my_sandboxes_skips_what_is_deleted_meanwhile() -> None:
 
 
 @pytest.mark.parametrize("function", [my_sandboxes, iter_my_sandboxes])
-def test_my_sandboxes_takes_no_string_as_status(function: Any) -> None:
+def test_my_sandboxes_status_string(function: Any) -> None:
     """A misspelt string would be read as UNKNOWN."""
     with pytest.raises(TypeError, match="status: expected Status or None, got str"):
         function(status="RUNNING")

@@ -85,7 +85,8 @@ def test_sweep_ttl() -> None:
     assert names(sweep(older_than=OLD)) == []
 
 
-def test_sweep_keeps_what_was_unmarked() -> None:
+def test_sweep_keeps_unmarked() -> None:
+    """A sandbox whose mark was removed stays."""
     box = left("mine")
     (box | update_settings(topics=["kept"])).unwrap()
     (left("renamed") | rename("other-name")).unwrap()
@@ -114,7 +115,7 @@ def test_sweep_keeps_failures(platform: local.Platform) -> None:
     assert len(names(sweep(older_than=OLD))) == 1
 
 
-def test_sweep_gone_meanwhile() -> None:
+def test_sweep_already_deleted() -> None:
     """One that another program deletes first is no item."""
     box = left("one")
     (box | delete).unwrap()

@@ -15,13 +15,14 @@ from tests.servers import RAN, VIEW, Reply, Server, reply
 
 pytestmark = pytest.mark.slow
 
-# Which descriptor is missing differs: a module, the CA bundle, the token file, a folder, `.pocketenvignore`, a socket.
+# A program imports its names first. Which descriptor is missing then differs: a module that a function imports, the CA
+# bundle, the token file, a folder, `.pocketenvignore`, a socket.
 PROGRAM = """
 import os, resource, sys
 from pathlib import Path
-import pocketenv_fp
-from pocketenv_fp import Config, sandbox
-from pocketenv_fp.http import storage
+from pocketenv_fp import Config, PocketenvError, Sandbox, Status, copy_to, create, download, exec, fan_out
+from pocketenv_fp import generate_ssh_keys, get_sandbox, managed, set_file, set_secret, set_ssh_keys, spawn, submit
+from pocketenv_fp import upload, wait_until_running
 from returns.result import Failure, Result, Success
 
 name, url, folder, is_warm = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "warm"
@@ -29,29 +30,29 @@ secure = Config(api_url=url.replace("http", "https"), token="t0", retries=0, con
 by_name = Config(api_url=url.replace("127.0.0.1", "localhost"), token="t0", retries=0)
 private = "-----BEGIN OPENSSH PRIVATE KEY-----\\nabc\\n-----END OPENSSH PRIVATE KEY-----"
 config = Config(api_url=url, storage_url=url, token="t0", retries=1)
-box = pocketenv_fp.Sandbox(id="3f2a", name="brave-otter-x1y2")
-e2b = pocketenv_fp.Sandbox(id="3f2b", name="brave-otter-x1y3", provider="e2b", status=pocketenv_fp.Status.RUNNING)
+box = Sandbox(id="3f2a", name="brave-otter-x1y2")
+e2b = Sandbox(id="3f2b", name="brave-otter-x1y3", provider="e2b", status=Status.RUNNING)
 calls = {
-    "query": lambda: pocketenv_fp.get_sandbox("3f2a", config=config),
-    "token file": lambda: pocketenv_fp.get_sandbox("3f2a", config=Config(api_url=url, retries=0)),
-    "TLS": lambda: pocketenv_fp.get_sandbox("3f2a", config=secure),
-    "name": lambda: pocketenv_fp.get_sandbox("3f2a", config=by_name),
-    "command": lambda: pocketenv_fp.exec(box, "ls", config=config),
-    "upload": lambda: sandbox.upload(box, str(folder), "/workspace", config=config),
-    "download": lambda: sandbox.download(box, "/workspace", str(folder / "down"), config=config),
-    "file": lambda: sandbox.set_file(box, ".env", "x", config=config),
-    "copy through this machine": lambda: sandbox.copy_to(e2b, e2b, "/workspace", "/tmp", config=config),
-    "copy": lambda: sandbox.copy_to(box, box, "/workspace", "/tmp", config=config),
-    "secret": lambda: sandbox.set_secret(box, "NAME", "value", config=config),
-    "SSH keys": lambda: sandbox.set_ssh_keys(box, private, "ssh-ed25519 AAAA", config=config),
-    "new SSH keys": lambda: pocketenv_fp.generate_ssh_keys(),
-    "create": lambda: pocketenv_fp.create("my-box", secrets={"NAME": "value"}, config=config),
-    "job": lambda: pocketenv_fp.submit(box, "ls", config=config),
-    "durable command": lambda: pocketenv_fp.exec(box, "ls", durable=True, config=config),
-    "wait": lambda: pocketenv_fp.wait_until_running(box, timeout=0.2, config=config),
-    "service": lambda: pocketenv_fp.spawn(box, "ls", config=config),
-    "fan_out": lambda: pocketenv_fp.fan_out(pocketenv_fp.exec("ls", config=config), [box])[0],
-    "managed": lambda: pocketenv_fp.managed(pocketenv_fp.exec("ls", config=config))("my-box"),
+    "query": lambda: get_sandbox("3f2a", config=config),
+    "token file": lambda: get_sandbox("3f2a", config=Config(api_url=url, retries=0)),
+    "TLS": lambda: get_sandbox("3f2a", config=secure),
+    "name": lambda: get_sandbox("3f2a", config=by_name),
+    "command": lambda: exec(box, "ls", config=config),
+    "upload": lambda: upload(box, str(folder), "/workspace", config=config),
+    "download": lambda: download(box, "/workspace", str(folder / "down"), config=config),
+    "file": lambda: set_file(box, ".env", "x", config=config),
+    "copy through this machine": lambda: copy_to(e2b, e2b, "/workspace", "/tmp", config=config),
+    "copy": lambda: copy_to(box, box, "/workspace", "/tmp", config=config),
+    "secret": lambda: set_secret(box, "NAME", "value", config=config),
+    "SSH keys": lambda: set_ssh_keys(box, private, "ssh-ed25519 AAAA", config=config),
+    "new SSH keys": lambda: generate_ssh_keys(),
+    "create": lambda: create("my-box", secrets={"NAME": "value"}, config=config),
+    "job": lambda: submit(box, "ls", config=config),
+    "durable command": lambda: exec(box, "ls", durable=True, config=config),
+    "wait": lambda: wait_until_running(box, timeout=0.2, config=config),
+    "service": lambda: spawn(box, "ls", config=config),
+    "fan_out": lambda: fan_out(exec("ls", config=config), [box])[0],
+    "managed": lambda: managed(exec("ls", config=config))("my-box"),
 }
 call = calls[name]
 if is_warm:
@@ -82,7 +83,7 @@ for free in range(10):
     if isinstance(result, Failure):
         error = result.failure()
         failed += "Too many open files" in str(error)
-        assert isinstance(error, pocketenv_fp.PocketenvError), error
+        assert isinstance(error, PocketenvError), error
 assert failed > 0 or name == "name", failed
 print("survived", failed)
 """

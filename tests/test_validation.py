@@ -146,7 +146,7 @@ def test_request_bytes_subclass(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-def test_bytes_other_types(kind: Callable[[bytes], Any]) -> None:
+def test_bytes_other_types(kind: Callable[[bytes], bytes]) -> None:
     """A bytearray or memoryview raises, and the error names the conversion."""
     calls: dict[str, Callable[[], object]] = {
         "exec: stdin": lambda: exec("cat", stdin=kind(b"x")),

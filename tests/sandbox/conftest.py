@@ -1,4 +1,4 @@
-"""Sandboxes at both isolation levels, for the tests of operations that look the same at each."""
+"""Sandboxes at each isolation level, for the tests of operations that look the same at each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 
 from pocketenv_fp import Config, Sandbox, create, local, start, using, wait_until_running
 from pocketenv_fp.local.box import bubblewrap
+from tests.levels import LEVELS
 
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "processes"])
+@pytest.fixture(scope="module", params=LEVELS)
 def played(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
     """A platform of each isolation level."""
     if request.param == "bubblewrap" and bubblewrap() is None:

@@ -49,12 +49,15 @@ from pocketenv_fp.local.faults import Drop, Fault, Garbage, Refuse, Slow, Trunca
 from pocketenv_fp.models import Display
 from pocketenv_fp.sandbox.commands import job_requests
 from pocketenv_fp.sandbox.commands.code_answer import WithoutAnswer
+from tests.levels import LEVELS
 
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 PNG = b"\x89PNG\r\n\x1a\n"
+# A box sees no directory of this machine.
+OUTSIDE = pytest.mark.parametrize("played", ["processes"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "processes"])
+@pytest.fixture(scope="module", params=LEVELS)
 def played(request: pytest.FixtureRequest) -> Iterator[local.Platform]:
     """A platform of each isolation level."""
     if request.param == "bubblewrap" and bubblewrap() is None:
@@ -216,10 +219,9 @@ def test_run_code_displays(box: Sandbox) -> None:
 SITE = str(Path(str(pytest.importorskip("matplotlib").__file__)).parents[1])
 
 
-def test_run_code_figures(box: Sandbox, played: local.Platform) -> None:
+@OUTSIDE
+def test_run_code_figures(box: Sandbox) -> None:
     """Open figures are PNGs, at show and at the end, and are closed."""
-    if played.isolation == "bubblewrap":
-        pytest.skip("its sandbox does not see the matplotlib of this machine")
     first = ran(box, f"import sys; sys.path.append({SITE!r})\nimport matplotlib.pyplot as plt")
     if first.error is not None:
         pytest.skip(f"the sandbox's Python does not run it: {first.error.message}")
@@ -234,11 +236,10 @@ def test_run_code_figures(box: Sandbox, played: local.Platform) -> None:
     assert broken.error is not None
 
 
-def test_run_code_ipython(login: local.Platform, played: local.Platform) -> None:
+@OUTSIDE
+def test_run_code_ipython(login: local.Platform) -> None:
     """A sandbox with IPython runs magics, and shows what its display gets."""
     pytest.importorskip("IPython")
-    if played.isolation == "bubblewrap":
-        pytest.skip("its sandbox does not see the IPython of this machine")
     box = with_variable("PYTHONPATH", SITE)
     if (box | exec("python3 -c 'import IPython'")).unwrap().exit_code:
         pytest.skip("the sandbox's Python does not run it")
@@ -430,10 +431,10 @@ def test_run_code_refuses(box: Sandbox) -> None:
         run_code(box, b"1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def test_run_code_without_python(login: local.Platform, tmp_path: Path) -> None:
+@OUTSIDE
+@pytest.mark.usefixtures("login")
+def test_run_code_without_python(tmp_path: Path) -> None:
     """A sandbox without python3 says so."""
-    if login.isolation == "bubblewrap":
-        pytest.skip("its sandbox does not see a directory of this machine")
     for tool in ("base64", "bash", "cat", "env", "grep", "head", "mkdir", "mv", "rm", "setsid", "sleep", "tail", "wc"):
         if path := shutil.which(tool):
             (tmp_path / tool).symlink_to(path)

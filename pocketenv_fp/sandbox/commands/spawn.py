@@ -41,8 +41,8 @@ def spawn(
     """Start a command in the background, as a service, and do not wait for it. Returns its Service.
 
     The Service's ``command`` is the line that the platform stores: the command with its directory and environment. Its
-    repr and its table show the command alone. It runs until it ends or `stop_service` stops it. It starts again at each start of the sandbox. Its output is kept in the
-    sandbox: `service_logs` reads it.
+    repr and its table show the command alone. It runs until it ends or `stop_service` stops it. It starts again at each
+    start of the sandbox. Its output is kept in the sandbox: `service_logs` reads it.
 
     One more request checks the sandbox, so a command that ends within a third of a second is STOPPED in the result. The
     platform itself, and so `get_service`, reports RUNNING until a service is stopped.

@@ -136,6 +136,6 @@ def test_managed_under_fire(platform: local.Platform, environment: dict[str, str
     assert ended[0] > 0
     assert ended[1] > 0
     for code, _, wrong in programs:
-        # Python ends with 1 after a KeyboardInterrupt, and not by the signal, if another thread imports a module with a
-        # namedtuple at that moment: `exec` and `eval` of a string clear the flag that it ends by.
+        # It ended with 1 once, after a KeyboardInterrupt that was printed. A possible cause: `exec` and `eval` of a string in
+        # another thread, such as the import of a namedtuple, clear the flag by which Python ends with the signal.
         assert code != 1 or "ZeroDivisionError" in wrong or wrong.rstrip().endswith("KeyboardInterrupt"), wrong

@@ -14,11 +14,15 @@ their names. Type checkers read the same names from imports that never run.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __all__ = ["exports"]
+
+TRIES = 100
 
 
 def exports(package: str, table: Mapping[str, str]) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
@@ -36,10 +40,10 @@ def exports(package: str, table: Mapping[str, str]) -> tuple[list[str], Callable
     def get(name: str) -> Any:
         # `import a` makes `a.b` no attribute. Here it is one, as after imports that run at once.
         if name in children:
-            return import_module(f"{package}.{name}")
+            return _imported(f"{package}.{name}")
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
-        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        value = getattr(_imported(f"{package}.{modules[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
 
@@ -47,3 +51,16 @@ def exports(package: str, table: Mapping[str, str]) -> tuple[list[str], Callable
         return sorted({*vars(sys.modules[package]), *modules})
 
     return sorted(modules), get, listed
+
+
+def _imported(module: str) -> ModuleType:
+    for _ in range(TRIES):
+        try:
+            return import_module(module)
+        except RuntimeError as error:
+            # Two threads import parts of a package in another order, and each waits for the other: `import msgspec` and
+            # `import msgspec.structs`. Python raises in one of them. The other one goes on.
+            if type(error).__name__ != "_DeadlockError":
+                raise
+            time.sleep(0.001)
+    return import_module(module)

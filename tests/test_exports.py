@@ -123,6 +123,25 @@ def test_import_first_use_in_threads() -> None:
     assert in_a_new_process(IN_THREADS) == "[]\n"
 
 
+class _DeadlockError(RuntimeError):
+    """Stands for Python's own, which has the same name and is private."""
+
+
+def test_exports_deadlock_of_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import that Python ends as a deadlock of two threads is tried again."""
+    errors = [_DeadlockError("deadlock detected"), _DeadlockError("deadlock detected")]
+
+    def imported(module: str) -> ModuleType:
+        if errors:
+            raise errors.pop()
+        return import_module(module)
+
+    monkeypatch.setattr(sys.modules[exports.__module__], "import_module", imported)
+    _, get, _ = exports("pocketenv_fp", {"errors": "NameTaken"})
+    assert get("NameTaken") is pocketenv_fp.NameTaken
+    assert errors == []
+
+
 INTERRUPTED = """
 import sys
 import pocketenv_fp

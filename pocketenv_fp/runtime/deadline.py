@@ -16,6 +16,7 @@ from pocketenv_fp.errors import DeadlineExceeded
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
 __all__ = [
+    "ANSWER_SECONDS",
     "TimeIsOver",
     "brief",
     "exceeded",
@@ -29,6 +30,9 @@ __all__ = [
     "stoppable",
     "unlimited",
 ]
+
+ANSWER_SECONDS = 5.0
+"""The seconds that a request may take after the caller's timeout, so that the last look can end."""
 
 # The operating system limits the duration of a sleep, and a platform may ask for any pause.
 LONGEST_SLEEP = 3600.0

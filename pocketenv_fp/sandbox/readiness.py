@@ -15,7 +15,7 @@ from pocketenv_fp.errors import DeadlineExceeded, DecodeError, InvalidInput, Poc
 from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.runtime import rehearsal
-from pocketenv_fp.runtime.deadline import exceeded, limited, nap, remaining
+from pocketenv_fp.runtime.deadline import ANSWER_SECONDS, exceeded, limited, nap, remaining
 from pocketenv_fp.sandbox.commands.exec import ran
 from pocketenv_fp.sandbox.commands.wire_form import Command
 from pocketenv_fp.sandbox.copying.lines import with_variables
@@ -38,8 +38,6 @@ LONGEST_SECONDS = 10.0
 LOOK_SECONDS = 2
 """How long one look waits for an answer of the server."""
 TICK = 0.1
-GRACE_SECONDS = 5.0
-"""How long a request may take after the caller's timeout, so that the last look can end."""
 
 
 @operation(Sandbox, safe=True, reads=Need.STATUS, returns_target=True)
@@ -57,9 +55,8 @@ def wait_for_port(
     nc. A request waits in the sandbox for up to 10 s. On Cloudflare it waits for 0.25 s only, because other commands
     wait for it, and further requests follow, later and later.
 
-    Failures: ServerTimeout after ``timeout`` seconds, with what was seen last (a platform that does not answer is waited
-    for up to 5 s longer); InvalidInput for a sandbox without any
-    of the tools; ApiError (400) for a sandbox that is not running.
+    Failures: ServerTimeout after ``timeout`` seconds, with the last answer, or up to 5 s later if the platform does not
+    respond; InvalidInput for a sandbox without any of the tools; ApiError (400) for a sandbox that is not running.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -124,7 +121,7 @@ def _waited(
     seen: str | None = "the platform did not answer in time"
     for delay in delays():
         left = max(0.0, min(until - time.monotonic(), remaining()))
-        with limited(left + GRACE_SECONDS):
+        with limited(left + ANSWER_SECONDS):
             answer = _look(sandbox, line, min(left, longest), {"port": port, **variables})
         # The deadline of the request alone, and not that of `within`.
         is_own_limit = isinstance(answer, Failure) and isinstance(answer.failure(), DeadlineExceeded)

@@ -124,13 +124,13 @@ def _look_up(target: object, waiting: Sequence[_Open], values: list[object]) -> 
         if later.source not in lists:
             names = {other.later.name for other in waiting if other.later.source == later.source}
             lists[later.source] = later.listed(names)
-        found = lists[later.source].map(partial(_named, later.name))
-        if found == Success(None):
+        record = lists[later.source].map(partial(_named, later.name))
+        if record == Success(None):
             # Another process may be replacing it.
-            found = later.looked()
-        if isinstance(found, Failure):
-            return Failure(each.step.placed(found.failure(), target, each.began))
-        values[each.position] = found.unwrap()
+            record = later.looked()
+        if isinstance(record, Failure):
+            return Failure(each.step.placed(record.failure(), target, each.began))
+        values[each.position] = record.unwrap()
     return Success(None)
 
 

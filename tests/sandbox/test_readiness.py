@@ -244,7 +244,7 @@ def test_wait_no_sandbox() -> None:
 @pytest.mark.parametrize("wait", [wait_for_port(80, timeout=0.1), wait_for_http(port=80, timeout=0.1)])
 def test_wait_frozen_platform(wait: Step[Sandbox, Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
     """The timeout of the wait limits the request too, and not the read timeout alone."""
-    monkeypatch.setattr(readiness, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(readiness, "ANSWER_SECONDS", 0.2)
     with Server(servers.always(reply(wait=30))) as server, using(client(server.url, read_timeout=2, retries=0)):
         error = (BOX | wait).failure()
         assert isinstance((BOX | within(0.1, wait)).failure(), DeadlineExceeded)

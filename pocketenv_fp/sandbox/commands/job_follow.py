@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import CommandTimeout, DeadlineExceeded, JobTimeout, PocketenvError
 from pocketenv_fp.models import ExecResult, Piece
-from pocketenv_fp.runtime.deadline import exceeded, limited, nap, remaining
+from pocketenv_fp.runtime.deadline import ANSWER_SECONDS, exceeded, limited, nap, remaining
 from pocketenv_fp.sandbox.commands.job_output import Output
 from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place
 
@@ -28,8 +28,6 @@ LONGEST_PAUSE = 4.0
 QUIET_PART = 0.1
 """A pause is this part of the time for which the job printed nothing."""
 EVERYTHING = 2**62
-ANSWER_SECONDS = 5.0
-"""The seconds that a request may take after the caller's timeout, so that the last look can end."""
 
 OnPiece = Callable[[Piece], object]
 

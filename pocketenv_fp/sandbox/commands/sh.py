@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast, overload
 
 from returns.result import Result
@@ -103,10 +103,6 @@ def sh(
     token = hidden(token)
     if not 1 <= len(arguments) <= 2 or not isinstance(arguments[-1], str):
         raise TypeError('sh takes a template: sh("grep {word} log", word=…). To run it at once, pass the sandbox first')
-    try:
-        line = _filled(arguments[-1], values)
-    except TypeError as error:
-        raise TypeError(f"sh: {error}") from None
     options: dict[str, object] = {
         "cwd": cwd,
         "env": env,
@@ -117,16 +113,17 @@ def sh(
         "token": token,
         "config": config,
     }
+    try:
+        line = _filled(arguments[-1], values, options.keys())
+    except TypeError as error:
+        raise TypeError(f"sh: {error}") from None
     wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
     step: Step[Sandbox, ExecResult] = exec(line, **wanted)
     return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))
 
 
-OPTIONS = frozenset({"cwd", "env", "timeout", "check", "on_output", "durable", "token", "config"})
-
-
-def _filled(template: str, values: Mapping[str, object]) -> str:
+def _filled(template: str, values: Mapping[str, object], options: Collection[str]) -> str:
     for name in fields(template):
-        if name in OPTIONS:
+        if name in options:
             raise TypeError(f"{{{name}}} has the name of an option: rename the field")
     return fill(template, values)

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from returns.result import Failure, Result
@@ -26,9 +26,6 @@ from pocketenv_fp.sandbox.copying.remote import End, names_directory, place
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["download"]
 
@@ -107,10 +104,10 @@ def download(
     from pocketenv_fp.archive.unpack import Limits
     from pocketenv_fp.sandbox.copying.local import Arrival
 
-    given = places(remote, local, ignore)
-    if isinstance(given, Failure):
-        return given
-    path, target, rules = given.unwrap()
+    ends = places(remote, local, ignore)
+    if isinstance(ends, Failure):
+        return ends
+    path, target, rules = ends.unwrap()
     into = is_directory(target)
     file = target / on_disk(posixpath.basename(path)) if into or names_directory(os.fspath(local)) else target
     with tracking(progress, None, shown(posixpath.basename(path))) as track:

@@ -100,10 +100,10 @@ def upload(
     from pocketenv_fp.archive.names import shown
     from pocketenv_fp.archive.pack import survey
 
-    given = places(remote, local, ignore)
-    if isinstance(given, Failure):
-        return given
-    path, source, rules = given.unwrap()
+    ends = places(remote, local, ignore)
+    if isinstance(ends, Failure):
+        return ends
+    path, source, rules = ends.unwrap()
     try:
         found = survey(source, ignore=rules, links=links)
     except ArchiveError as error:

@@ -51,3 +51,14 @@ def test_read_headers_too_long(data: bytes, error: type[Exception]) -> None:
     """A header with a long line or many lines raises the exception of http.client."""
     with pytest.raises(error):
         read_headers(io.BytesIO(data))
+
+
+def test_read_headers_repeated_name() -> None:
+    """The first of two lines with one name counts, as in http.client."""
+    assert read_headers(io.BytesIO(b"A: 1\r\na: 2\r\n\r\n")).get("A") == "1"
+
+
+def test_read_headers_long_line() -> None:
+    """A line above the limit raises http.client's exception."""
+    with pytest.raises(http.client.LineTooLong):
+        read_headers(io.BytesIO(b"A: " + b"x" * LONGEST_LINE + b"\r\n\r\n"))

@@ -20,10 +20,10 @@ from urllib3 import HTTPSConnectionPool, PoolManager
 from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
-from pocketenv_fp.http.connecting import TimedHTTP, TimedHTTPS
 from pocketenv_fp.http.connections import Connection
 from pocketenv_fp.http.failures import NotSent
 from pocketenv_fp.http.responses import LONGEST_TIMEOUT
+from pocketenv_fp.http.sockets import TimedHTTP, TimedHTTPS
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 from pocketenv_fp.runtime.deadline import TimeIsOver, remaining
 from pocketenv_fp.validation import is_loopback

@@ -8,7 +8,7 @@ from typing import Any
 
 from urllib3.exceptions import NewConnectionError
 
-from pocketenv_fp.http.connecting import TimedHTTP, TimedHTTPS
+from pocketenv_fp.http.sockets import TimedHTTP, TimedHTTPS
 from pocketenv_fp.runtime.optional import needed
 
 __all__ = ["SocksHTTP", "SocksHTTPS"]

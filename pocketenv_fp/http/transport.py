@@ -37,6 +37,7 @@ from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
 from pocketenv_fp.http.responses import PIECE, Response
 from pocketenv_fp.http.routes import Route
 from pocketenv_fp.observing import Done, begin, reporting
+from pocketenv_fp.redaction import HiddenBytes
 from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
@@ -162,10 +163,12 @@ class Transport:
         These are queries after a broken connection or a 502-504, and any request after a 429 or a refused connection.
         A procedure that may have arrived is never repeated. No request is repeated after a read timeout.
         """
+        headers = request.headers
+        head = self.route.head(request.verb, request.target, headers)
         left = pauses(self._retries)
         for requests in itertools.count(1):
             try:
-                answer = self._exchange(request, read_timeout, is_whole=is_whole)
+                answer = self._exchange(head, request.body, read_timeout, is_whole=is_whole)
             except TROUBLE as error:
                 pause = next(left, None) if _may_repeat(error, request.verb) and remaining() > 0 else None
                 if pause is None:
@@ -186,23 +189,22 @@ class Transport:
                 nap(seconds or pause)
         raise AssertionError("the loop has no end")
 
-    def _exchange(self, request: Request, read_timeout: float, *, is_whole: bool) -> Answer:
+    def _exchange(
+        self, head: HiddenBytes, body: bytes | Iterator[bytes] | None, read_timeout: float, *, is_whole: bool
+    ) -> Answer:
         """Send a request once and read its response."""
-        headers = request.headers
-        head = self.route.head(request.verb, request.target, headers)
         connection = self.route.take(self._connect_timeout)
         try:
-            connection.send(head, request.body, read_timeout)
+            connection.send(head, body, read_timeout)
             seconds = min(read_timeout if is_whole else math.inf, remaining_to_answer())
             response = connection.receive(seconds, read_timeout)
             answer = Answer(response, connection, self.route)
-            if not is_whole and answer.is_good:
-                return answer
-            answer.body = _body(response)
+            if is_whole or not answer.is_good:
+                answer.body = _body(response)
+                answer.close()
         except BaseException:
             connection.close()
             raise
-        answer.close()
         return answer
 
     def close(self) -> None:

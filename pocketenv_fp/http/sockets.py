@@ -1,4 +1,4 @@
-"""urllib3's connections, with a timeout for the name lookup too."""
+"""Sockets to a host or a proxy: urllib3's connections, with a timeout for the name lookup too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import create_connection
 
 from pocketenv_fp.http.lookups import addresses
-from pocketenv_fp.http.responses import Received, read_status
+from pocketenv_fp.http.responses import Received, limit, read_status
 from pocketenv_fp.runtime.deadline import remaining
 
 __all__ = ["TimedHTTP", "TimedHTTPS"]
@@ -62,7 +62,8 @@ class TimedHTTP(HTTPConnection):
                 if isinstance(error, TimeoutError):
                     raise ConnectTimeoutError(self, "no connection in time") from error
                 raise NewConnectionError(self, "no connection") from error
-            sock.settimeout(seconds if remaining() == math.inf else max(min(remaining(), seconds or math.inf), 0.001))
+            # TLS and a tunnel have as much time again, up to the deadline.
+            limit(sock, max(min(remaining(), math.inf if seconds is None else seconds), 0.001))
             sys.audit("http.client.connect", self, self.host, self.port)
             return sock
         raise NewConnectionError(self, "the name has no address")

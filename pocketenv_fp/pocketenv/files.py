@@ -13,8 +13,7 @@ from pocketenv_fp.crypto import seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import File, Page
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.records import text
-from pocketenv_fp.pocketenv.stored_records import StoredRecords
+from pocketenv_fp.pocketenv.records import StoredRecords, text
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 

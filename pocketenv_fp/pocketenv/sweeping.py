@@ -69,30 +69,25 @@ def sweep(
 
 
 def swept(box: Sandbox, topic: str, older_than: float, did: str) -> Result[Sandbox, PocketenvError] | None:
-    """Delete the sandbox if it is to be deleted. Returns None if it is not."""
-    looked = look(box)
-    if isinstance(looked, Failure):
-        return None if isinstance(looked.failure(), SandboxNotFound) else _named(looked.failure(), box)
-    seen = looked.unwrap()
-    is_mine = seen.owner is None or seen.owner.did == did
-    if not is_mine or not _is_over(seen, topic, older_than):
+    """Delete the sandbox if it is over. Returns None if it is not, or if it is gone."""
+    current = look(box)
+    if isinstance(current, Success) and not _is_over(current.unwrap(), topic, older_than, did):
         return None
-    removed = remove(seen)
-    if isinstance(removed, Failure):
-        return None if isinstance(removed.failure(), SandboxNotFound) else _named(removed.failure(), box)
-    return Success(seen)
+    removed = current.bind(remove)
+    if isinstance(removed, Success):
+        return current
+    error = removed.failure()
+    if isinstance(error, SandboxNotFound):
+        return None
+    error.add_note(f"The sandbox {box.id} may still exist.")
+    return Failure(error)
 
 
-def _is_over(box: Sandbox, topic: str, older_than: float) -> bool:
+def _is_over(box: Sandbox, topic: str, older_than: float, did: str) -> bool:
     topics = box.topics or ()
-    if topic not in topics:
+    if topic not in topics or (box.owner is not None and box.owner.did != did):
         return False
     expiry = expiry_of(topics)
     if expiry is not None:
         return expiry <= time.time()
     return box.created_at is not None and box.created_at.timestamp() + older_than <= time.time()
-
-
-def _named(error: PocketenvError, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-    error.add_note(f"The sandbox {box.id} may still exist.")
-    return Failure(error)

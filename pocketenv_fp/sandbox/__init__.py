@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pocketenv_fp.exports import exports
-from pocketenv_fp.pocketenv.cloning import Clone, clone_by
+from pocketenv_fp.pocketenv.cloning import clone_by
 
 if TYPE_CHECKING:
+    from pocketenv_fp.pocketenv.cloning import Clone
     from pocketenv_fp.sandbox.backups import *
     from pocketenv_fp.sandbox.commands.code import *
     from pocketenv_fp.sandbox.commands.exec import exec as exec

@@ -20,7 +20,7 @@ from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place, Work
 from pocketenv_fp.sandbox.commands.wire_form import Command, environment
 from pocketenv_fp.steps.output import ended_well
 
-__all__ = ["CLEANING_SECONDS", "new_id", "run_durably", "run_to_the_end"]
+__all__ = ["delete", "new_id", "run_durably", "run_to_the_end"]
 
 CLEANING_SECONDS = 30.0
 
@@ -42,8 +42,7 @@ def run_durably(
     asking, output = Asking(Job(sandbox, new_id())), Output(Place())
     looked = run_to_the_end(asking, Work(command, env), output, printer(on_output))
     if not isinstance(looked, Failure):
-        with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
-            asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
+        delete(asking)
     elif not isinstance(looked.failure(), DeadlineExceeded):
         looked = looked.alt(asking.named)
     result = looked.bind(partial(ended, output=output))
@@ -57,15 +56,12 @@ def run_to_the_end(
     asking: Asking, work: Work, output: Output, on_piece: Callable[[Piece], object] | None
 ) -> Result[Look, PocketenvError]:
     """Start a job and read its output until it has ended. A job that the caller leaves early is killed."""
-
-    def first(asking: Asking) -> Result[Look, PocketenvError]:
-        return asking.start(work, asking.look_line(Place(), asking.longest_wait)).bind(read_look)
-
     is_left = True
     with guarded():
         try:
             with opened():
-                looked = follow_to_the_end(asking, output, on_piece, None, first)
+                started = asking.start(work, asking.look_line(Place(), asking.longest_wait)).bind(read_look)
+                looked = started.bind(partial(follow_to_the_end, asking, output, on_piece, None))
             # A job that cannot be reached may be reached later.
             is_left = isinstance(looked, Failure) and isinstance(looked.failure(), DeadlineExceeded)
         finally:
@@ -73,3 +69,9 @@ def run_to_the_end(
                 with sealed(), unlimited(), limited(CLEANING_SECONDS), brief():
                     asking.run(lines.REVOKE)
         return looked
+
+
+def delete(asking: Asking) -> None:
+    """Delete a job that has ended. After repeated requests its name stays: a late one must start nothing."""
+    with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
+        asking.run(lines.FORGET, keeps="1" if asking.repeats else "")

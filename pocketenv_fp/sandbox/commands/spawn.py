@@ -16,8 +16,9 @@ from pocketenv_fp.models import Sandbox, Service, Status
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.runtime.deadline import brief, limited
 from pocketenv_fp.sandbox.commands.exec import exec
-from pocketenv_fp.sandbox.commands.service_lines import MARK, keeping
+from pocketenv_fp.sandbox.commands.service_lines import MARK, MARK_PATTERN, keeping
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
+from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.services import get_service
 from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import operation
@@ -72,8 +73,7 @@ def spawn(
     """
     provider = provider_of(sandbox.provider)
     if not provider.services:
-        instead = "Run it as a job, with submit."
-        return Failure(NotSupported("spawn", provider.name, instead))
+        return Failure(NotSupported("spawn", provider.name, "Run it as a job, with submit."))
     if sandbox.status is Status.STOPPED:
         return Failure(InvalidInput("sandbox", NOT_RUNNING))
     values = _visible(env)
@@ -93,19 +93,18 @@ NOT_RUNNING = "is not running: start it first. set_service stores a command for 
 # The check is useful for this many seconds. An earlier command may block the shell for longer.
 PATIENCE = 3.0
 ENDED = 3
-# The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
-# the shell that the platform starts. Without /proc the state is unknown. One miss proves nothing: the process may have ended
-# after the list of /proc was made, and its child may be new.
-_LOOK = """[ -e /proc/self/environ ] || exit 0
+# Without /proc the state is unknown. One miss proves nothing: the process may have ended after the list of /proc was
+# made, and its child may be new.
+_LOOK = f"""[ -e /proc/self/environ ] || exit 0
 n=0 missed=0
 while [ $n -lt 6 ] && [ $missed -lt 2 ]; do
-    if grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+    if grep -qsaE "{MARK_PATTERN}$mark" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
     then n=$((n+1)) missed=0
     else missed=$((missed+1))
     fi
     sleep 0.05
 done
-[ $missed -lt 2 ] || exit {ended}"""
+[ $missed -lt 2 ] || exit {ENDED}"""
 
 
 class _Spawned(NamedTuple):
@@ -127,9 +126,8 @@ class _Spawned(NamedTuple):
                 return other
 
     def _has_ended(self) -> bool:
-        line = _LOOK.format(name=f"{MARK[:-1]}[{MARK[-1]}]", mark=self.mark, ended=ENDED)
         with limited(PATIENCE), brief():
-            looked = exec(self.sandbox, line, cwd="/")
+            looked = exec(self.sandbox, with_variables(_LOOK, {"mark": self.mark}), cwd="/")
         return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
 
 

@@ -17,15 +17,7 @@ from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
-__all__ = [
-    "get_profile",
-    "get_terminal_token",
-    "iter_sandboxes_by_actor",
-    "list_sandboxes_by_actor",
-    "me",
-    "own_did",
-    "sandboxes_of",
-]
+__all__ = ["get_profile", "get_terminal_token", "iter_sandboxes_by_actor", "list_sandboxes_by_actor", "me"]
 
 
 @checked

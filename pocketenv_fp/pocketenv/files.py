@@ -17,15 +17,7 @@ from pocketenv_fp.pocketenv.records import StoredRecords, text
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
-__all__ = [
-    "add_file",
-    "delete_file",
-    "get_file",
-    "iter_files",
-    "list_files",
-    "stored_path",
-    "update_file",
-]
+__all__ = ["add_file", "delete_file", "get_file", "iter_files", "list_files", "update_file"]
 
 _FILES = StoredRecords("file", File)
 
@@ -41,17 +33,10 @@ def stored_path(path: str) -> str:
     return f"/{posixpath.normpath(posixpath.join(HOME, path)).lstrip('/')}"
 
 
-def _wrong_path(path: str) -> InvalidInput | None:
-    """Return the error of a path that is a directory, or None."""
-    if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
-        return InvalidInput("path", "is a directory: start writes a file there")
-    return None
-
-
 def _sealed(path: str, content: str | FromEnv) -> Result[dict[str, str], PocketenvError]:
     """Return the fields of a file, with the content sealed on this machine."""
-    if wrong := _wrong_path(path):
-        return Failure(wrong)
+    if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
+        return Failure(InvalidInput("path", "is a directory: start writes a file there"))
     clear = text(content, "content")
     # The platform appends a newline to each file that it writes.
     sealed = clear if isinstance(clear, Failure) else seal(clear.unwrap().removesuffix("\n"))

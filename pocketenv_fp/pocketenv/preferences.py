@@ -19,7 +19,7 @@ from pocketenv_fp.pocketenv.records import present
 from pocketenv_fp.pocketenv.sandboxes import get_sandbox, is_yours
 from pocketenv_fp.validation import Id, SandboxName, Text
 
-__all__ = ["Topic", "difference", "get_preferences", "put_preferences"]
+__all__ = ["get_preferences", "put_preferences"]
 
 DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
 

@@ -124,13 +124,10 @@ def add_or_update(
         if record is None:
             return added
         changed = update(record)
-        if isinstance(changed, Success) or not _has_status(changed.failure(), 404):
+        error = changed.swap().value_or(None)
+        if not isinstance(error, ApiError) or error.status != 404:
             return changed
     return changed
-
-
-def _has_status(error: PocketenvError, status: int) -> bool:
-    return isinstance(error, ApiError) and error.status == status
 
 
 def text(value: str | FromEnv, field: str) -> Result[str, PocketenvError]:

@@ -20,19 +20,7 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 
-__all__ = [
-    "claim_sandbox",
-    "get_sandbox",
-    "is_yours",
-    "iter_sandboxes",
-    "list_sandboxes",
-    "look",
-    "look_if_needed",
-    "page_of_sandboxes",
-    "remove",
-    "shown",
-    "started",
-]
+__all__ = ["claim_sandbox", "get_sandbox", "iter_sandboxes", "list_sandboxes"]
 
 
 page_of_sandboxes = page_of("sandboxes", Sandbox)

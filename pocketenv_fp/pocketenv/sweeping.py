@@ -17,7 +17,7 @@ from pocketenv_fp.pocketenv.sandboxes import look, remove
 from pocketenv_fp.runtime.marks import EPHEMERAL, expiry_of
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["sweep", "swept"]
+__all__ = ["sweep"]
 
 
 @checked

@@ -77,11 +77,7 @@ def list_backups(
 
 @operation(Sandbox, reads=Need.ID)
 def restore_backup(
-    sandbox: Sandbox,
-    backup_id: Id,
-    *,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox: Sandbox, backup_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[None, PocketenvError]:
     """Restore a backup to its original directory. Returns None.
 

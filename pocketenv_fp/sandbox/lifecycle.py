@@ -25,7 +25,7 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Seconds, Text, Wait
 
-__all__ = ["claim", "delays", "delete", "refresh", "start", "stop", "wait_until_running"]
+__all__ = ["claim", "delete", "refresh", "start", "stop", "wait_until_running"]
 
 
 @step(Sandbox, safe=True, reads=Need.ID)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from copy import copy
 from functools import partial
 from itertools import count
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
@@ -36,10 +36,9 @@ from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.steps.later import Later
 from pocketenv_fp.steps.needs import Need, needed
 
-__all__ = ["Delete", "Each", "RecordKind", "Records"]
+__all__ = ["RecordKind", "Records"]
 
 T = TypeVar("T", bound=Identified)
-T_co = TypeVar("T_co", covariant=True)
 
 LONGEST_SHOWN = 100
 TURNS = 8
@@ -54,28 +53,19 @@ LOOKS = 6
 _turns = Turns()
 
 
-class Each(Protocol[T_co]):
-    """A function of `pocketenv_fp.pocketenv` that returns an iterator of a sandbox's records."""
-
-    def __call__(self, sandbox_id: str) -> Iterator[Result[T_co, PocketenvError]]: ...
-
-
-class Delete(Protocol):
-    """A function of `pocketenv_fp.pocketenv` that deletes one record."""
-
-    def __call__(self, id: str) -> Unit: ...
-
-
 class RecordKind(NamedTuple, Generic[T]):
-    """A kind of record: its noun, the field with its name, and the functions that take ids."""
+    """A kind of record: its noun, the field with its name, and functions of `pocketenv_fp.pocketenv` that take ids.
+
+    ``each`` takes the id of a sandbox and iterates over its records. ``delete`` takes the id of a record.
+    """
 
     noun: str
     key: str
-    each: Each[T]
-    delete: Delete
+    each: Callable[[str], Iterator[Result[T, PocketenvError]]]
+    delete: Callable[[str], Unit]
 
     def of(self, sandbox: Sandbox) -> Records[T]:
-        """Return the records of this kind in ``sandbox``, for this login."""
+        """Return the records of this kind in ``sandbox``."""
         return Records(self, sandbox)
 
 
@@ -109,11 +99,9 @@ class Records(Generic[T]):
             if late:
                 return Failure(late)
             done = add_or_update(add, lambda: named(self._each(), name, self._kind.key), update)
-            return (
-                self._looked_up(name, self._named)
-                if isinstance(done, Success)
-                else Failure(self._cause(done.failure()))
-            )
+            if isinstance(done, Failure):
+                return Failure(self._cause(done.failure()))
+            return self._looked_up(name, self._named)
 
     def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         """Delete the record with this name, and add a new one. Returns the stored record.

@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from returns.result import Failure, Result, Success
 
@@ -23,7 +22,7 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
-__all__ = ["check_archive", "restart"]
+__all__ = ["restart"]
 
 BLOCK = 256 * 1024
 OPERATION = "restart"
@@ -97,18 +96,9 @@ def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     return Success(sandbox) if sandbox.status is Status.RUNNING else wait_until_running(sandbox)
 
 
-class _Kept(NamedTuple):
-    """The content of ``path`` in an archive on this machine."""
-
-    end: End
-    path: str
-    kind: Packed
-    archive: Path
-
-    def put_back(self, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-        goal = Goal(self.path, self.kind, into=False)
-        put = deliver(End(sandbox, "keep"), goal, partial(_pieces, self.archive), operation=OPERATION)
-        return put.map(lambda _: sandbox)
+def _put_back(archive: Path, goal: Goal, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
+    put = deliver(End(sandbox, "keep"), goal, partial(_pieces, archive), operation=OPERATION)
+    return put.map(lambda _: sandbox)
 
 
 def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
@@ -128,13 +118,13 @@ def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         fetched = fetch(end, path, partial(_saved, archive), operation=OPERATION)
         if isinstance(fetched, Failure):
             return fetched
-        kept = _Kept(end, path, fetched.unwrap(), archive)
+        goal = Goal(path, fetched.unwrap(), into=False)
         is_needed = True
         stopped = stop.run_before(start, Success(end.sandbox))
         if isinstance(stopped, Failure) and not may_have_run(stopped.failure()):
             is_needed = False
             return stopped
-        back = start.run_for(_own_need(), stopped).bind(_running).bind(kept.put_back)
+        back = start.run_for(_own_need(), stopped).bind(_running).bind(partial(_put_back, archive, goal))
         if isinstance(back, Failure):
             return Failure(NotRestored(path, f"the archive {archive} of this machine", back.failure().summary()))
         is_needed = False

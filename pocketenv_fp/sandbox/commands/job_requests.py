@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -45,6 +44,7 @@ from pocketenv_fp.sandbox.commands.wire_form import (
 )
 from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.copying.remote import may_have_run
+from pocketenv_fp.sandbox.file_system.requests import bytes_of
 
 __all__ = ["LONGEST_SECONDS", "PIECE_BYTES", "STEP_SECONDS", "Asking", "Look", "Place", "Work", "read_look"]
 
@@ -259,16 +259,13 @@ def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
     match = _HEAD.fullmatch(head)
     if match is None or not dot:
         return Failure(DecodeError("sandbox.exec", "the shell does not say how the job is"))
-    state, code, stdout, stderr, late = match.groups()
+    state, code, stdout_size, stderr_size, late = match.groups()
     if (state == "ended") is (code == "-"):
         return Failure(DecodeError("sandbox.exec", "the shell does not say how the job ended"))
-    try:
-        stdout_bytes, stderr_bytes = (base64.b64decode("".join(text.split()), validate=True) for text in (out, err))
-    except (ValueError, binascii.Error):
-        return Failure(DecodeError("sandbox.exec", "what the sandbox's base64 printed is not base64"))
-    sizes = Place(int(stdout), int(stderr))
+    sizes = Place(int(stdout_size), int(stderr_size))
     limit = None if late == "-" else float(late)
-    return Success(Look(_STATES[state], -1 if code == "-" else int(code), sizes, limit, stdout_bytes, stderr_bytes))
+    look = partial(Look, _STATES[state], -1 if code == "-" else int(code), sizes, limit)
+    return Result.do(look(stdout, stderr) for stdout in bytes_of(out) for stderr in bytes_of(err))
 
 
 # The command itself may have written the numbers: they must be ones that `int` and `float` take.

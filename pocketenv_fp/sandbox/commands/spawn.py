@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -80,13 +79,12 @@ def spawn(
     if isinstance(values, Failure):
         return values
     mark = f"spawn-{os.urandom(6).hex()}"
-    started = _Spawned(sandbox, name or mark, mark)
-    kept = keeping(started.name, mark)
-    line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark}, kept)
+    name = name or mark
+    line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark}, keeping(name, mark))
     if isinstance(line, Failure):
         return line
-    added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
-    return added if isinstance(added, Failure) else started.service()
+    added = pocketenv.add_service(sandbox.id, name, line.unwrap())
+    return added if isinstance(added, Failure) else _new_service(sandbox, name, mark)
 
 
 NOT_RUNNING = "is not running: start it first. set_service stores a command for the next start"
@@ -107,28 +105,22 @@ done
 [ $missed -lt 2 ] || exit {ENDED}"""
 
 
-class _Spawned(NamedTuple):
-    """A service that was just added."""
+def _new_service(sandbox: Sandbox, name: str, mark: str) -> Result[Service, PocketenvError]:
+    """Return the service that was just added. Failures: InvalidInput if the platform did not start it. It is deleted."""
+    match get_service(sandbox, name):
+        case Success(Service(status=Status.STOPPED) as service):
+            pocketenv.delete_service(service.id)
+            return Failure(InvalidInput("sandbox", NOT_RUNNING))
+        case Success(service) if needed() is not Need.NOTHING and _has_ended(sandbox, mark):
+            return Success(msgspec.structs.replace(service, status=Status.STOPPED))
+        case other:
+            return other
 
-    sandbox: Sandbox
-    name: str
-    mark: str
 
-    def service(self) -> Result[Service, PocketenvError]:
-        """Return the current Service. Failures: InvalidInput if the platform did not start it. Then it is deleted."""
-        match get_service(self.sandbox, self.name):
-            case Success(Service(status=Status.STOPPED) as service):
-                pocketenv.delete_service(service.id)
-                return Failure(InvalidInput("sandbox", NOT_RUNNING))
-            case Success(service) if needed() is not Need.NOTHING and self._has_ended():
-                return Success(msgspec.structs.replace(service, status=Status.STOPPED))
-            case other:
-                return other
-
-    def _has_ended(self) -> bool:
-        with limited(PATIENCE), brief():
-            looked = exec(self.sandbox, with_variables(_LOOK, {"mark": self.mark}), cwd="/")
-        return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
+def _has_ended(sandbox: Sandbox, mark: str) -> bool:
+    with limited(PATIENCE), brief():
+        looked = exec(sandbox, with_variables(_LOOK, {"mark": mark}), cwd="/")
+    return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
 
 
 def _visible(env: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:

@@ -19,7 +19,7 @@ from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
-__all__ = ["list_directory", "read_entries"]
+__all__ = ["list_directory"]
 
 
 @step(Sandbox, safe=True, reads=Need.STATUS)

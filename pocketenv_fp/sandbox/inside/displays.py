@@ -56,7 +56,7 @@ class Displays:
             whole = {"text/plain": f"[a display of {size:,} bytes was left out: write it to a file]"}
         else:
             self.size += size
-        if len(self.shown) < 1000:
+        if len(self.shown) < MOST_DISPLAYS:
             self.shown.append(whole)
 
     def figures(self, value: object) -> None:

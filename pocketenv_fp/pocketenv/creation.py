@@ -117,21 +117,21 @@ def create(
     # Imported before the create is sent.
     clone = cloner(repo) if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
-    marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
+    all_topics = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     wrong = _unsendable([*texts, *(("topics", topic) for topic in topics or ())])
     if refusal := wrong or _unsupported(provider, env, secrets):
         return Failure(refusal)
     values = FirstValues()
-    taken = values.take(env or {}, secrets or {})
-    credentials = taken if isinstance(taken, Failure) else sealed_credentials(provider, provider_credentials)
+    check = values.take(env or {}, secrets or {})
+    credentials = check if isinstance(check, Failure) else sealed_credentials(provider, provider_credentials)
     if isinstance(credentials, Failure):
         return credentials
-    wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
+    wanted = Preferences(name=name, description=description, topics=all_topics or None, repo=shared)
     new = NewSandbox(wanted, values, clone, reuse=reuse)
     body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
-    made = partial(new.run, {**body, **credentials.unwrap()}, None if shared is None else (shared, base))
-    return _existing_or(name, made) if exist_ok else made()
+    make = partial(new.run, {**body, **credentials.unwrap()}, None if shared is None else (shared, base))
+    return _existing_or(name, make) if exist_ok else make()
 
 
 create_sandbox = create
@@ -165,10 +165,10 @@ def _existing_or(name: str, create: Callable[[], Result[Sandbox, PocketenvError]
 
 
 def _existing(name: str) -> Result[Sandbox, PocketenvError] | None:
-    looked = get_sandbox(name)
-    if isinstance(looked, Failure):
-        return looked
-    box = looked.unwrap()
+    answer = get_sandbox(name)
+    if isinstance(answer, Failure):
+        return answer
+    box = answer.unwrap()
     if box is None or box.name != name:
         return None
     if is_yours(box):

@@ -92,10 +92,10 @@ def sealed_credentials(
         return Failure(InvalidInput(FIELD, f"contains a name that {provider} does not accept: it accepts {accepted}"))
     fields: dict[str, str] = {}
     for name, value in wanted.items():
-        made = known[name].fields(value)
-        if isinstance(made, Failure):
-            return made
-        fields |= made.unwrap()
+        sealed = known[name].fields(value)
+        if isinstance(sealed, Failure):
+            return sealed
+        fields |= sealed.unwrap()
     return Success(fields)
 
 

@@ -124,16 +124,16 @@ class NewSandbox:
         if self._made is None:
             return self._older(box)
         # putPreferences may delete an absent repository, so it is sent again.
-        named = put_preferences(box.id, **structs.asdict(self._wanted))
-        done = named if isinstance(named, Failure) else self._values.set_all(box.id, is_new=True)
-        return done if isinstance(done, Failure) else self._last(box).bind(self._as_wanted)
+        settings = put_preferences(box.id, **structs.asdict(self._wanted))
+        values = settings if isinstance(settings, Failure) else self._values.set_all(box.id, is_new=True)
+        return values if isinstance(values, Failure) else self._last(box).bind(self._as_wanted)
 
     def _older(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if box.name != self._wanted.name and not self._reuse:
             message = f"your sandbox {box.name} has this repository and base"
             return Failure(RepositoryTaken(message=message, operation=CREATE))
-        done = self._values.set_all(box.id, is_new=False)
-        return done if isinstance(done, Failure) else look(box)
+        answer = self._values.set_all(box.id, is_new=False)
+        return answer if isinstance(answer, Failure) else look(box)
 
     def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         # The rename of a new sandbox of one's own fails only with an error. So a pipeline may leave the lookup out.
@@ -150,15 +150,15 @@ class NewSandbox:
         if self._made is None:
             return
         with guarded(), unlimited():
-            removed = remove(self._made)
-            is_gone = isinstance(removed, Success) or _is_gone(removed) or _is_gone(look(self._made))
+            deletion = remove(self._made)
+            is_gone = isinstance(deletion, Success) or _is_gone(deletion) or _is_gone(look(self._made))
         if is_gone:
             if (noted := _made.get()) is not None:
                 noted.remove(self._made)
             return
         error.add_note(
             f"The sandbox {self._made.id}, which this call created, may still exist. "
-            f"Its deletion failed: {removed.failure()}"
+            f"Its deletion failed: {deletion.failure()}"
         )
 
 

@@ -113,8 +113,8 @@ def put_preferences(
     # In the contract, null deletes a value, and an absent key keeps it.
     details = {"$type": DETAILS, **{field: value or None for field, value in fields.items()}}
     body = {"sandboxId": sandbox_id, "preferences": [details]}
-    put = send(procedure("sandbox.putPreferences", nothing, body=body))
-    return put.lash(partial(_refused, sandbox_id, name))
+    answer = send(procedure("sandbox.putPreferences", nothing, body=body))
+    return answer.lash(partial(_refused, sandbox_id, name))
 
 
 def difference(wanted: Preferences, sandbox: Sandbox) -> str | None:
@@ -134,8 +134,8 @@ def _refused(sandbox_id: str, name: str | None, error: PocketenvError) -> Result
     if name is None or not isinstance(error, ApiError) or not hides_its_cause(error):
         return Failure(error)
     # The platform hides why. Only a look shows whether a sandbox or a base image has the name.
-    looked = get_sandbox(name).value_or(None)
-    if isinstance(looked, Sandbox) and looked.name == name and looked.id != sandbox_id:
-        taken = f"the name {name} is taken"
-        return Failure(NameTaken(message=taken, operation=error.operation, is_yours=is_yours(looked)))
+    holder = get_sandbox(name).value_or(None)
+    if isinstance(holder, Sandbox) and holder.name == name and holder.id != sandbox_id:
+        message = f"the name {name} is taken"
+        return Failure(NameTaken(message=message, operation=error.operation, is_yours=is_yours(holder)))
     return Failure(error)

@@ -56,16 +56,16 @@ def sweep(
     >>> get_sandbox("old"), get_sandbox("kept").map(lambda box: box.name)
     (<Success: None>, <Success: kept>)
     """
-    mine = own_did()
-    if isinstance(mine, Failure):
-        return mine
+    did = own_did()
+    if isinstance(did, Failure):
+        return did
     # All are listed first: the pages shift while sandboxes are deleted.
-    listed = collected(iter_sandboxes_by_actor(mine.unwrap()))
-    if isinstance(listed, Failure):
-        return listed
-    results = [swept(box, topic, older_than, mine.unwrap()) for box in listed.unwrap()]
-    done = tuple(each for each in results if each is not None)
-    return Success(Page(done, len(done)))
+    boxes = collected(iter_sandboxes_by_actor(did.unwrap()))
+    if isinstance(boxes, Failure):
+        return boxes
+    results = [swept(box, topic, older_than, did.unwrap()) for box in boxes.unwrap()]
+    items = tuple(each for each in results if each is not None)
+    return Success(Page(items, len(items)))
 
 
 def swept(box: Sandbox, topic: str, older_than: float, did: str) -> Result[Sandbox, PocketenvError] | None:
@@ -73,10 +73,10 @@ def swept(box: Sandbox, topic: str, older_than: float, did: str) -> Result[Sandb
     current = look(box)
     if isinstance(current, Success) and not _is_over(current.unwrap(), topic, older_than, did):
         return None
-    removed = current.bind(remove)
-    if isinstance(removed, Success):
+    deletion = current.bind(remove)
+    if isinstance(deletion, Success):
         return current
-    error = removed.failure()
+    error = deletion.failure()
     if isinstance(error, SandboxNotFound):
         return None
     error.add_note(f"The sandbox {box.id} may still exist.")

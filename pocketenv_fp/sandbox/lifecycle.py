@@ -56,8 +56,8 @@ def start(
     <Success: Status.RUNNING>
     """
     options = {"repo": repo, "keepAlive": keep_alive}
-    done = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
-    return done if isinstance(done, Failure) else look_if_needed(started(sandbox))
+    answer = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
+    return answer if isinstance(answer, Failure) else look_if_needed(started(sandbox))
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -78,8 +78,8 @@ def stop(
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
     <Success: Status.STOPPED>
     """
-    done = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
-    return done if isinstance(done, Failure) else look_if_needed(replace(sandbox, status=Status.UNKNOWN))
+    answer = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
+    return answer if isinstance(answer, Failure) else look_if_needed(replace(sandbox, status=Status.UNKNOWN))
 
 
 @step(Sandbox, reads=Need.ID, returns_target=True)
@@ -182,15 +182,15 @@ def wait_until_running(
                 return Success(replace(sandbox, status=status))
             if status in {None, Status.RUNNING}:
                 # A look that hangs must not outlast the wait by the read time-out.
-                looked = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
-                if isinstance(looked, Failure) or looked.unwrap().status is Status.RUNNING:
-                    return looked
-                waiter.saw(looked.unwrap())
-                note(partial("{0.name} {0.status.name}".format, looked.unwrap()))
+                current = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
+                if isinstance(current, Failure) or current.unwrap().status is Status.RUNNING:
+                    return current
+                waiter.saw(current.unwrap())
+                note(partial("{0.name} {0.status.name}".format, current.unwrap()))
                 if late := exceeded("sandbox.getSandbox"):
                     return Failure(late)
                 if time.monotonic() >= deadline:
-                    return Failure(WaitTimeout(timeout, looked.unwrap().status.name))
+                    return Failure(WaitTimeout(timeout, current.unwrap().status.name))
             due = min(time.monotonic() + delay, deadline)
     raise AssertionError("the delays have no end")
 
@@ -210,9 +210,9 @@ def delays() -> Iterator[float]:
     """
     import random
 
-    waited = 0.0
+    elapsed = 0.0
     for turn in count():
         jitter = random.uniform(0.9, 1.1)  # noqa: S311  # not used for security
-        delay = max(min(0.1 * 1.2 ** min(turn, 20), 0.5), min(0.05 * waited, 2.0)) * jitter
-        waited += delay
+        delay = max(min(0.1 * 1.2 ** min(turn, 20), 0.5), min(0.05 * elapsed, 2.0)) * jitter
+        elapsed += delay
         yield delay

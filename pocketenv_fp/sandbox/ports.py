@@ -85,8 +85,8 @@ def unexpose(
     >>> create("my-box") | unexpose(8080) | list_ports
     <Success: []>
     """
-    done = send(procedure("sandbox.unexposePort", nothing, {"id": sandbox.id}, {"port": port}))
-    return done.map(lambda _: sandbox)
+    answer = send(procedure("sandbox.unexposePort", nothing, {"id": sandbox.id}, {"port": port}))
+    return answer.map(lambda _: sandbox)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)

@@ -97,8 +97,7 @@ def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
 
 
 def _put_back(archive: Path, goal: Goal, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-    put = deliver(End(sandbox, "keep"), goal, partial(_pieces, archive), operation=OPERATION)
-    return put.map(lambda _: sandbox)
+    return deliver(End(sandbox, "keep"), goal, partial(_pieces, archive), operation=OPERATION)
 
 
 def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:

@@ -30,8 +30,8 @@ __all__ = [
 
 def _each(sandbox_id: str) -> Iterator[Result[Service, PocketenvError]]:
     # The platform lists services without pages.
-    listed = pocketenv.list_services(sandbox_id)
-    return iter((listed,)) if isinstance(listed, Failure) else map(Success, listed.unwrap())
+    services = pocketenv.list_services(sandbox_id)
+    return iter((services,)) if isinstance(services, Failure) else map(Success, services.unwrap())
 
 
 _SERVICES = RecordKind[Service]("service", "name", _each, pocketenv.delete_service)
@@ -42,9 +42,9 @@ def _changed(change: Callable[[str], Unit], sandbox: Sandbox, name_or_id: str) -
     service = services.find(name_or_id)
     if isinstance(service, Failure):
         return service
-    changed = change(service.unwrap().id)
+    answer = change(service.unwrap().id)
     # Look it up by id afterwards: another program may have renamed it.
-    return changed if isinstance(changed, Failure) else services.find(service.unwrap().id)
+    return answer if isinstance(answer, Failure) else services.find(service.unwrap().id)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)

@@ -118,8 +118,8 @@ def _changed(sandbox: Sandbox, wanted: Preferences) -> Result[Sandbox, Pocketenv
         if isinstance(before, Failure):
             return before
         fields = {field: getattr(before.unwrap(), field) or None for field in KEPT} | fields
-    done = pocketenv.put_preferences(sandbox.id, **cast("Any", fields))
-    current = done if isinstance(done, Failure) else look(sandbox, login=True)
+    answer = pocketenv.put_preferences(sandbox.id, **cast("Any", fields))
+    current = answer if isinstance(answer, Failure) else look(sandbox, login=True)
     if isinstance(current, Failure):
         return current
     if missing := difference(wanted, current.unwrap()):

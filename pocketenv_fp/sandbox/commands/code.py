@@ -101,13 +101,13 @@ def run_code(
     asking, output = _asking(sandbox, run), Output(Place())
     own = printer(on_output)
     on_piece = None if own is None else WithoutAnswer(request.mark, own).take
-    done = _ran(asking, output, f"run {context} {seconds}", source.encode(), on_piece).alt(_named)
-    if isinstance(done, Failure):
-        return done
+    job_result = _ran(asking, output, f"run {context} {seconds}", source.encode(), on_piece).alt(_named)
+    if isinstance(job_result, Failure):
+        return job_result
     if asking.repeats or output.place.stdout > PIECE_BYTES or output.place.stderr > PIECE_BYTES:
         # A smaller one is deleted by a later run.
         delete(asking)
-    result = code_result(request, done.unwrap())
+    result = code_result(request, job_result.unwrap())
     return result.bind(_without_error) if check else result
 
 

@@ -40,12 +40,12 @@ def run_durably(
 ) -> Result[ExecResult, PocketenvError]:
     """Run a command as a job. Ctrl-C and `within` kill it, because the caller then does not wait for its end."""
     asking, output = Asking(Job(sandbox, new_id())), Output(Place())
-    looked = run_to_the_end(asking, Work(command, env), output, printer(on_output))
-    if not isinstance(looked, Failure):
+    last = run_to_the_end(asking, Work(command, env), output, printer(on_output))
+    if not isinstance(last, Failure):
         delete(asking)
-    elif not isinstance(looked.failure(), DeadlineExceeded):
-        looked = looked.alt(asking.named)
-    result = looked.bind(partial(ended, output=output))
+    elif not isinstance(last.failure(), DeadlineExceeded):
+        last = last.alt(asking.named)
+    result = last.bind(partial(ended, output=output))
     if not check:
         return result
     hidden = environment(env).map(partial(hidden_values, env)).value_or([])
@@ -61,14 +61,14 @@ def run_to_the_end(
         try:
             with opened():
                 started = asking.start(work, asking.look_line(Place(), asking.longest_wait)).bind(read_look)
-                looked = started.bind(partial(follow_to_the_end, asking, output, on_piece, None))
+                last = started.bind(partial(follow_to_the_end, asking, output, on_piece, None))
             # A job that cannot be reached may be reached later.
-            is_left = isinstance(looked, Failure) and isinstance(looked.failure(), DeadlineExceeded)
+            is_left = isinstance(last, Failure) and isinstance(last.failure(), DeadlineExceeded)
         finally:
             if is_left:
                 with sealed(), unlimited(), limited(CLEANING_SECONDS), brief():
                     asking.run(lines.REVOKE)
-        return looked
+        return last
 
 
 def delete(asking: Asking) -> None:

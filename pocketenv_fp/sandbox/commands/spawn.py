@@ -83,8 +83,8 @@ def spawn(
     line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark}, keeping(name, mark))
     if isinstance(line, Failure):
         return line
-    added = pocketenv.add_service(sandbox.id, name, line.unwrap())
-    return added if isinstance(added, Failure) else _new_service(sandbox, name, mark)
+    answer = pocketenv.add_service(sandbox.id, name, line.unwrap())
+    return answer if isinstance(answer, Failure) else _new_service(sandbox, name, mark)
 
 
 NOT_RUNNING = "is not running: start it first. set_service stores a command for the next start"
@@ -119,8 +119,8 @@ def _new_service(sandbox: Sandbox, name: str, mark: str) -> Result[Service, Pock
 
 def _has_ended(sandbox: Sandbox, mark: str) -> bool:
     with limited(PATIENCE), brief():
-        looked = exec(sandbox, with_variables(_LOOK, {"mark": mark}), cwd="/")
-    return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
+        answer = exec(sandbox, with_variables(_LOOK, {"mark": mark}), cwd="/")
+    return isinstance(answer, Success) and answer.unwrap().exit_code == ENDED
 
 
 def _visible(env: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:

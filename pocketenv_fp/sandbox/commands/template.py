@@ -35,10 +35,10 @@ def fill(template: str, values: Mapping[str, object], options: Collection[str] =
     Raises TypeError for a wrong field or value. The message has the name of the field, and never its value.
     """
     parts = list(_parts(template))
-    named = {name for _, name in parts if name is not None}
-    if reserved := sorted(named.intersection(options)):
+    names = {name for _, name in parts if name is not None}
+    if reserved := sorted(names.intersection(options)):
         raise TypeError(f"{{{reserved[0]}}} has the name of an option: rename the field")
-    missing, surplus = sorted(named - values.keys()), sorted(values.keys() - named)
+    missing, surplus = sorted(names - values.keys()), sorted(values.keys() - names)
     refused, where = _refusal(VALUE.join(text.replace(VALUE, "x") for text, _ in parts))
     if where:
         raise TypeError(f"{{{parts[refused][1]}}} is {where}")

@@ -42,12 +42,12 @@ class Location(NamedTuple):
     path: str
     operation: str
 
-    def judged(self, ran: ExecResult) -> Result[Answer, PocketenvError]:
+    def judged(self, result: ExecResult) -> Result[Answer, PocketenvError]:
         """Return the output of a line. Failures: CommandFailed, or the reason why the line did nothing."""
-        ended = succeeded(ran)
-        if isinstance(ended, Failure):
-            return ended
-        first, _, rest = ran.stdout.partition("\n")
+        success = succeeded(result)
+        if isinstance(success, Failure):
+            return success
+        first, _, rest = result.stdout.partition("\n")
         match first:
             case "nothing":
                 return Failure(self.not_found())

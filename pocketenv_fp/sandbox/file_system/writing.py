@@ -123,8 +123,8 @@ def _compressed(content: bytes) -> Generator[bytes]:
 def _placed(at: Location, values: dict[str, str | int], staged: str, packed: bytes) -> Result[Sandbox, PocketenvError]:
     is_masked = rehearsal.is_rehearsed() and packed == HIDDEN.encode()
     data = rehearsal.stand_in("CONTENT_GZIP_BASE64") if is_masked else base64.b64encode(packed).decode()
-    ran = at.end.run(WRITE, is_long=not packed, p=at.path, s=staged, values={**values, "data": data})
-    answer = ran.alt(lambda error: without_values(error, [data])).bind(at.judged)
+    output = at.end.run(WRITE, is_long=not packed, p=at.path, s=staged, values={**values, "data": data})
+    answer = output.alt(lambda error: without_values(error, [data])).bind(at.judged)
     if isinstance(answer, Failure):
         return answer
     is_done = answer.unwrap().words == ("done",) or rehearsal.is_rehearsed()

@@ -1,6 +1,6 @@
 """The function that clones a repository into a new sandbox.
 
-It is above this room, so `pocketenv_fp.sandbox` registers a function that imports it.
+It needs operations of `pocketenv_fp.sandbox`, which this room must not import. So that package registers it.
 """
 
 from __future__ import annotations

@@ -80,9 +80,9 @@ def create(
     and nothing is sent to it. It may be stopped, and it does not get the other options. `managed` does not delete it.
 
     Failures: InvalidInput; NotSupported; EncryptionError; NameTaken if a sandbox or base image of any owner has the
-    name: ``is_yours`` says whether it is yours; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
-    platform's AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that
-    and deleted, or the error names it.
+    name: ``is_yours`` says whether it is yours; RepositoryTaken; ServerError (502) for an unknown base or a failure of
+    the provider; SessionLost if the platform's AT Protocol session is gone. Then the platform leaves a sandbox without
+    an at-URI. This function finds and deletes it, or the error names it.
 
     Args:
         name: Name of the sandbox: no spaces, at most 255 characters, not in the form of an id or at-URI. Without it,

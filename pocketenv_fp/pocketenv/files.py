@@ -80,9 +80,7 @@ def iter_files(
 ) -> Iterator[Result[File, PocketenvError]]:
     """Iterate over the records of files that each start writes. Returns an iterator of Results.
 
-    Pages are requested when needed.
-
-    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
+    Pages are requested when needed. If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
 
     Args:
         sandbox_id: Id of the sandbox.
@@ -126,7 +124,8 @@ def add_file(
 ) -> Result[None, PocketenvError]:
     """Add the record of a file that each start writes to ``path``. Returns None.
 
-    Nothing is written before the next start: `sandbox.write_file` writes a file now. The content is sealed on this machine.
+    Nothing is written before the next start: `sandbox.write_file` writes a file now. The content is sealed on this
+    machine.
 
     **The platform appends one newline to the content.** So one final newline of the content is not sent, and the file
     is exact. Content without a final newline gets one, and empty content becomes one newline.

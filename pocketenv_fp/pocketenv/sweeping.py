@@ -36,8 +36,8 @@ def sweep(
     `ephemeral` and `managed` mark each new sandbox with the topic ``pocketenv-fp-ephemeral``, and delete the sandbox
     themselves. A program that is killed leaves it, and ``sweep`` deletes it. The platform itself has no lifetime for a
     sandbox. **A sandbox may still be in use**: pass more seconds than your longest program takes. A sandbox of
-    ``ephemeral(…, ttl=…)`` is deleted when its own seconds are over, whatever ``older_than`` says. To keep a sandbox,
-    set other topics: ``update_settings(topics=…)``.
+    ``ephemeral(…, ttl=…)`` is deleted when its ``ttl`` is over, for any ``older_than``. To keep a sandbox, set other
+    topics: ``update_settings(topics=…)``.
 
     The ages are those of this machine's clock. One request is sent for each of your sandboxes, as the platform's list
     has no topics. Failures: those of the list, and then nothing was deleted; InvalidInput.
@@ -69,7 +69,7 @@ def sweep(
 
 
 def swept(box: Sandbox, topic: str, older_than: float, did: str) -> Result[Sandbox, PocketenvError] | None:
-    """Delete the sandbox if it is over. Returns None if it is not, or if it is gone."""
+    """Delete the sandbox if its time is over. Returns None if it is not, or if the sandbox is gone."""
     current = look(box)
     if isinstance(current, Success) and not _is_over(current.unwrap(), topic, older_than, did):
         return None

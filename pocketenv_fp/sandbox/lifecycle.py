@@ -150,7 +150,7 @@ def wait_until_running(
 
     On Cloudflare a new sandbox is running when create returns. On other providers it is INITIALIZING first. It stays so
     if its creation fails in the background. Wait before the first command there: a command before that makes a second,
-    empty sandbox. A STOPPED sandbox is waited for too, because another program may start it.
+    empty sandbox. This function also waits for a STOPPED sandbox, because another program may start it.
 
     Threads that wait for one owner's sandboxes share a list request, at most one per second, if there are four or more.
     A call with a shorter ``interval`` polls alone. Failures: WaitTimeout with the last status, after ``timeout``

@@ -86,7 +86,7 @@ def wait_for_http(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Wait until a server in the sandbox answers a GET request well. Returns the Sandbox unchanged.
+    """Wait until a server in the sandbox answers a GET request with a good status. Returns the Sandbox unchanged.
 
     It needs one of curl, python3 and bash. An answer must come within 2 s, and redirects are not followed. The rest is
     as in `wait_for_port`: Failure(ServerTimeout) after ``timeout`` seconds.

@@ -47,7 +47,7 @@ CHANCES = 3
 PAUSE = 0.1
 # The pause doubles at most this many times.
 LONGEST = 5
-# How often one that was added and is gone is looked for: the other process is about to add its own.
+# How often to look for a record that was added and is missing: another process is about to add its own.
 LOOKS = 6
 
 _turns = Turns()
@@ -139,7 +139,7 @@ class Records(Generic[T]):
             elif not isinstance(there.failure(), RecordNotFound) or (turn >= CHANCES and not is_gone):
                 return Failure(self._without_old(refused) if is_gone else self._cause(refused))
             if turn > 1:
-                # As long as a turn takes here, and longer each time: one process comes through while the others wait.
+                # The pause is as long as a turn takes here, and grows each time: one process succeeds while others wait.
                 took = time.monotonic() - begun
                 nap(random.uniform(0, max(PAUSE, took) * 2 ** min(turn, LONGEST)))  # noqa: S311  # no secret hangs on it
         raise AssertionError("the turns have no end")

@@ -44,8 +44,8 @@ def restart(
 
     With ``keep`` the content of a directory comes to this machine before the stop, as with `download`, and back after
     the start, as with `upload`. Daytona, sprites and hopx keep all files themselves, so nothing is copied there. Modes
-    and symlinks stay. What the start itself puts into the directory stays too, unless the content has the same name. A
-    file is taken as well. Other directories and all processes are gone.
+    and symlinks stay. Files that the start itself writes there stay too, unless the content has the same name. ``keep`` may
+    also be a file. Other directories and all processes are gone.
 
     The start runs services again **before the content is back**. A service that needs it may end at once, although its
     status is RUNNING. Use `restart_service` afterwards.
@@ -59,7 +59,7 @@ def restart(
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
-        keep: Path of the directory to carry over. A relative path starts at ``/workspace``. Default: none.
+        keep: Path of the directory or file to carry over. A relative path starts at ``/workspace``. Default: none.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, read_text, restart, start, write_file
@@ -170,11 +170,7 @@ def _pieces(archive: Path) -> Generator[bytes]:
 
 
 def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
-    """Explain it for a large directory: its size is not known."""
-
-    def unread() -> Generator[bytes]:
-        yield from ()
-
+    """Explain a restart as for a large directory: its size is unknown."""
     rehearsal.note(lambda: "as for a large directory; a small one comes and goes with one request each")
     with rehearsal.copying("kept"):
         fetched = fetch(end, path, lambda kind, _: kind, operation=OPERATION, most=-1)
@@ -184,4 +180,8 @@ def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         if isinstance(again, Failure):
             return again
         goal = Goal(path, "directory", into=False)
-        return deliver(End(again.unwrap(), "keep"), goal, unread, operation=OPERATION)
+        return deliver(End(again.unwrap(), "keep"), goal, _no_pieces, operation=OPERATION)
+
+
+def _no_pieces() -> Generator[bytes]:
+    yield from ()

@@ -1,4 +1,4 @@
-"""Code that remembers: Python code whose variables stay from one run to the next, in a process of the sandbox."""
+"""Run Python code in a process of the sandbox that keeps its variables from one run to the next."""
 
 from __future__ import annotations
 

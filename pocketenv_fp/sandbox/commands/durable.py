@@ -1,4 +1,4 @@
-"""`exec` as a job: started, followed and deleted in one call."""
+"""Run a command as a job in one call: start it, follow it and delete it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_durably(
     check: bool,
     on_output: OnOutput | None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Run a command as a job. Ctrl-C and `within` kill it, because the caller then does not wait for its end."""
+    """Run a command as a job. Ctrl-C and `within` kill it: then its caller does not wait for the result."""
     asking, output = Asking(Job(sandbox, new_id())), Output(Place())
     last = run_to_the_end(asking, Work(command, env), output, printer(on_output))
     if not isinstance(last, Failure):

@@ -95,9 +95,7 @@ def follow_to_the_end(
             if isinstance(looked, Failure):
                 return looked
             look = looked.unwrap()
-            for piece in output.read(look):
-                if on_piece is not None:
-                    on_piece(piece)
+            output.read(look, on_piece)
             if look.state == "ended" and output.is_whole(look):
                 return Success(look)
             if look.state == "lost":
@@ -134,8 +132,7 @@ def seen_so_far(asking: Asking) -> Result[tuple[Look, Output], PocketenvError]:
         if isinstance(looked, Failure):
             return Failure(asking.error_of(looked.failure()))
         look = looked.unwrap()
-        for _ in output.read(look):
-            pass
+        output.read(look)
         if output.is_whole(look) or not (look.stdout or look.stderr):
             return Success((look, output))
 

@@ -2,7 +2,7 @@ r"""Shell lines that start, look at, kill and delete jobs.
 
 Each line is POSIX shell, runs in ``/`` and reaches a job's directory from there: ``./tmp/.pocketenv-jobs/ID``, with
 mode 700. A job has these files. ``command``, ``key`` (a hash of what was started), ``supervisor`` and ``pid`` (process
-ids), ``stdout``, ``stderr``, ``stdin``, ``script``, ``late`` where its time was over, and ``code``, which is moved into
+ids), ``stdout``, ``stderr``, ``stdin``, ``script``, ``late`` if it reached its timeout, and ``code``, which is moved into
 place last: the exit code, and how many bytes of both outputs belong to the command.
 
 The values of the environment are in no file and in no argument: they arrive as variables ``pocketenv_env_0``, … of the

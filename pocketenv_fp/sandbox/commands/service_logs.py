@@ -1,4 +1,4 @@
-"""Read what a service has printed."""
+"""Read the output of a service."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def service_logs(
     Without ``follow`` one request is sent, or more for more than 384 KiB. With ``follow`` it reads on until the service
     ends or ``timeout`` seconds are over, and calls the function with each Piece of the output. A service that is started
     again, also by a start of the sandbox, adds to its output. The output is kept in the sandbox: on Cloudflare a stop
-    deletes it. A result holds up to 64 Mi characters of each, of more the last.
+    deletes it. A result has at most the last 64 Mi characters of each stream.
 
     Failures: RecordNotFound if the sandbox has no output of a service of this name: only `spawn` keeps it, and
     `set_service` does not; NotSupported on providers that run no services: there, `submit` a job, and read `job_output`

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pocketenv_fp.pocketenv.cloning import Clone
     from pocketenv_fp.sandbox.backups import *
     from pocketenv_fp.sandbox.commands.code import *
-    from pocketenv_fp.sandbox.commands.exec import *
+    from pocketenv_fp.sandbox.commands.exec import exec as exec
     from pocketenv_fp.sandbox.commands.exec_script import *
     from pocketenv_fp.sandbox.commands.jobs import *
     from pocketenv_fp.sandbox.commands.service_logs import *

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar, cast
 
@@ -21,7 +21,6 @@ __all__ = [
     "Unit",
     "add_or_update",
     "list_of",
-    "named",
     "one_of",
     "page_of",
     "present",
@@ -77,16 +76,6 @@ def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
     return one
 
 
-def named(
-    records: Iterable[Result[T, PocketenvError]], name: str, key: str = "name"
-) -> Result[T | None, PocketenvError]:
-    """Return the first record with this name, or None. ``key`` is the field with the name."""
-    for item in records:
-        if isinstance(item, Failure) or getattr(item.unwrap(), key) == name:
-            return item
-    return Success(None)
-
-
 class Listing(Generic[T]):
     """One list for the records of many names. A name that it lacks, or that is taken again, needs a new list."""
 
@@ -101,7 +90,7 @@ class Listing(Generic[T]):
             listed = collected(self._each())
             if isinstance(listed, Failure):
                 return listed
-            # The first of a name, as in `named`.
+            # The first record of a name counts.
             self._records = {getattr(record, self._key): record for record in reversed(listed.unwrap())}
         return Success(self._records.pop(name, None))
 
@@ -154,7 +143,7 @@ class StoredRecords(Generic[R]):
         return send(query(self._method("get", "s"), self._page, params))
 
     def each(self, fetch: Fetch[R], limit: int) -> Iterator[Result[R, PocketenvError]]:
-        """Iterate over all records. ``fetch`` requests one page of them."""
+        """Iterate over all records. ``fetch`` requests one page of them, and turns an OSError into a Failure."""
         return walk(self._method("get", "s"), fetch, limit=limit)
 
     def get(self, id: str) -> Result[R, PocketenvError]:

@@ -28,7 +28,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.pocketenv.records import Unit, add_or_update, named
+from pocketenv_fp.pocketenv.records import Unit, add_or_update
 from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
@@ -98,7 +98,7 @@ class Records(Generic[T]):
         with self._turn(name) as late:
             if late:
                 return Failure(late)
-            done = add_or_update(add, lambda: named(self._each(), name, self._kind.key), update)
+            done = add_or_update(add, partial(self._named, name), update)
             if isinstance(done, Failure):
                 return Failure(self._cause(done.failure()))
             return self._looked_up(name, self._named)
@@ -205,8 +205,10 @@ class Records(Generic[T]):
         return cast("str", getattr(record, self._kind.key))
 
     def _named(self, name: str) -> Result[T, PocketenvError]:
-        record = named(self._each(), name, self._kind.key)
-        return Failure(self._missing(name)) if record == Success(None) else cast("Result[T, PocketenvError]", record)
+        for item in self._each():
+            if isinstance(item, Failure) or self._name(item.unwrap()) == name:
+                return item
+        return Failure(self._missing(name))
 
     def _missing(self, wanted: str) -> RecordNotFound:
         noun = self._kind.noun

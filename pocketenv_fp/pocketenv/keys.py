@@ -128,11 +128,7 @@ def _sealed_auth_key(key: str) -> Result[dict[str, str], PocketenvError]:
 
 @checked
 def put_tailscale_auth_key(
-    sandbox_id: Id,
-    auth_key: SecretText | FromEnv,
-    *,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox_id: Id, auth_key: SecretText | FromEnv, *, token: Text | None = None, config: Config | None = None
 ) -> Result[None, PocketenvError]:
     """Store a Tailscale auth key, or replace the stored one. Returns None. It is sealed on this machine.
 

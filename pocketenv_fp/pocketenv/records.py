@@ -15,17 +15,7 @@ from pocketenv_fp.http.paging import Fetch, Identified, collected, walk
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Page
 
-__all__ = [
-    "Listing",
-    "StoredRecords",
-    "Unit",
-    "add_or_update",
-    "list_of",
-    "one_of",
-    "page_of",
-    "present",
-    "text",
-]
+__all__ = ["Listing", "StoredRecords", "Unit", "add_or_update", "list_of", "one_of", "page_of", "present", "text"]
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Identified)

@@ -22,11 +22,7 @@ __all__ = ["sweep"]
 
 @checked
 def sweep(
-    *,
-    older_than: Seconds,
-    topic: Topic = EPHEMERAL,
-    token: Text | None = None,
-    config: Config | None = None,
+    *, older_than: Seconds, topic: Topic = EPHEMERAL, token: Text | None = None, config: Config | None = None
 ) -> Result[Page[Result[Sandbox, PocketenvError]], PocketenvError]:
     """Delete your sandboxes that have a topic and are older than an age in seconds. Returns a Page of Results.
 

@@ -181,18 +181,28 @@ def wait_until_running(
             if status is Status.RUNNING and needed() is not Need.RECORD:
                 return Success(replace(sandbox, status=status))
             if status in {None, Status.RUNNING}:
-                # A look that hangs must not outlast the wait by the read time-out.
-                current = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
-                if isinstance(current, Failure) or current.unwrap().status is Status.RUNNING:
-                    return current
-                waiter.saw(current.unwrap())
-                note(partial("{0.name} {0.status.name}".format, current.unwrap()))
-                if late := exceeded("sandbox.getSandbox"):
-                    return Failure(late)
-                if time.monotonic() >= deadline:
-                    return Failure(WaitTimeout(timeout, current.unwrap().status.name))
+                answer = _running(sandbox, waiter, timeout, deadline)
+                if answer is not None:
+                    return answer
             due = min(time.monotonic() + delay, deadline)
     raise AssertionError("the delays have no end")
+
+
+def _running(
+    sandbox: Sandbox, waiter: Waiter, timeout: float, deadline: float
+) -> Result[Sandbox, PocketenvError] | None:
+    """Look up the sandbox. Returns None if it is not running and there is time left."""
+    # A look that hangs must not outlast the wait by the read timeout.
+    current = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
+    if isinstance(current, Failure) or current.unwrap().status is Status.RUNNING:
+        return current
+    waiter.saw(current.unwrap())
+    note(partial("{0.name} {0.status.name}".format, current.unwrap()))
+    if late := exceeded("sandbox.getSandbox"):
+        return Failure(late)
+    if time.monotonic() >= deadline:
+        return Failure(WaitTimeout(timeout, current.unwrap().status.name))
+    return None
 
 
 def _milliseconds(field: str, number: float | None, least: float) -> InvalidInput | None:

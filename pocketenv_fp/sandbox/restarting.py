@@ -31,11 +31,7 @@ END_OF_TAR = bytes(1024)
 
 @step(Sandbox, reads=Need.STATUS)
 def restart(
-    sandbox: Sandbox,
-    *,
-    keep: Text | None = None,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox: Sandbox, *, keep: Text | None = None, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
     r"""Stop the sandbox and start it again: **without keep= this deletes its files**. Returns the running Sandbox.
 

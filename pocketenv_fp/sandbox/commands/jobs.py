@@ -21,17 +21,7 @@ from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Identifier, Offset, Seconds, Text
 
-__all__ = [
-    "cancel",
-    "follow",
-    "forget",
-    "get_job",
-    "job_output",
-    "list_jobs",
-    "send_input",
-    "submit",
-    "wait_for_job",
-]
+__all__ = ["cancel", "follow", "forget", "get_job", "job_output", "list_jobs", "send_input", "submit", "wait_for_job"]
 
 MESSAGE_BYTES = 32 * 1024
 ENDING_SECONDS = 60.0

@@ -24,11 +24,9 @@ METHODS = {
 def sendable(text: object, most: int = MOST_CHARACTERS) -> str:
     """Return text that UTF-8 can encode, cut at a limit."""
     whole = str(text).encode("utf-8", "backslashreplace").decode()
-    return (
-        whole
-        if len(whole) <= most
-        else f"{whole[: most // 2]}… {len(whole) - most:,} characters …{whole[-most // 2 :]}"
-    )
+    if len(whole) <= most:
+        return whole
+    return f"{whole[: most // 2]}… {len(whole) - most:,} characters …{whole[-most // 2 :]}"
 
 
 class Displays:

@@ -106,6 +106,7 @@ def _usual(known: Mapping[str, Credential]) -> dict[str, str | FromEnv]:
     return {
         name: FromEnv(variable)
         for name, credential in known.items()
-        for variable in credential.variables
+        # The first variable that is set counts: it replaces the later ones.
+        for variable in reversed(credential.variables)
         if os.environ.get(variable)
     }

@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
         try:
             with staging(beside, inside=not _has_room_beside(beside)) as made:
                 read = partial(self._read, source)
-                unpack(read, made, strip=False, limits=self.limits, ignore=ignore, links=self.links, skipped=skipped)
+                unpack(read, made, limits=self.limits, ignore=ignore, links=self.links, skipped=skipped)
                 self.track.finish()
                 arrived = landed_file(made, self.file, into=self.into) if is_file else landed(made, self.target)
         except ArchiveError as error:

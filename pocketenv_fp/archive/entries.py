@@ -171,7 +171,7 @@ def _text(field: bytes) -> str:
 
 def _number(field: bytes) -> int:
     if field[0] in {0x80, 0xFF}:  # GNU's form of a number that is too large, or below zero
-        return int.from_bytes(field[1:], "big") - (field[0] == 0xFF) * 256 ** (len(field) - 1)
+        return int.from_bytes(field[1:], "big") - (field[0] == 0xFF) * (1 << 8 * len(field[1:]))
     digits = field.partition(b"\0")[0].strip(b" ")
     if digits.translate(None, b"01234567"):
         raise ArchiveError(_DAMAGED)

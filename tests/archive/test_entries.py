@@ -17,7 +17,7 @@ CHECKSUM = slice(148, 156)
 KINDS = [tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE]
 
 
-def summed(block: bytes) -> bytes:
+def summed(block: bytes | bytearray) -> bytes:
     """Return the header with its right checksum."""
     made = bytearray(block)
     made[CHECKSUM] = b" " * 8

@@ -297,7 +297,7 @@ def test_pack_interrupt_at_any_bytecode(tmp_path: Path) -> None:
         measuring = sys.gettrace()
         sys.settrace(trace)
         try:
-            for _ in _Tar(None).blocks(tmp_path, Ignore.files(), None):
+            for _ in _Tar(None).blocks(tmp_path, Ignore.files()):
                 pass
         except KeyboardInterrupt:
             return False

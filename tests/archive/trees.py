@@ -124,9 +124,9 @@ def look(top: Path, *, times: bool = True) -> dict[bytes, tuple[object, ...]]:
     return found
 
 
-def packed(source: Path, ignore: Ignore = NO_IGNORE, name: str | None = None) -> bytes:
+def packed(source: Path, ignore: Ignore = NO_IGNORE) -> bytes:
     """Return the whole archive."""
-    return b"".join(pack(source, ignore=ignore, name=name))
+    return b"".join(pack(source, ignore=ignore))
 
 
 def unpacked(archive: bytes, target: Path, *, limits: Limits | None = None) -> int:

@@ -15,7 +15,7 @@ from pocketenv_fp.errors import ArchiveError, NotRestored, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.runtime import rehearsal
-from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
+from pocketenv_fp.sandbox.copying.delivery import Goal, deliver, unread
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, may_have_run, place
 from pocketenv_fp.sandbox.lifecycle import start, stop, wait_until_running
@@ -106,8 +106,8 @@ class _Kept(NamedTuple):
     archive: Path
 
     def put_back(self, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-        goal = Goal(self.path, self.kind, into=False)
-        put = deliver(End(sandbox, "keep"), goal, partial(_pieces, self.archive), operation=OPERATION)
+        goal = Goal(End(sandbox, "keep"), self.path, self.kind, into=False)
+        put = deliver(goal.end, partial(_pieces, self.archive), goal.place, operation=OPERATION)
         return put.map(lambda _: sandbox)
 
 
@@ -182,10 +182,6 @@ def _pieces(archive: Path) -> Generator[bytes]:
 
 def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
     """Explain it for a large directory: its size is not known."""
-
-    def unread() -> Generator[bytes]:
-        yield from ()
-
     rehearsal.note(lambda: "as for a large directory; a small one comes and goes with one request each")
     with rehearsal.copying("kept"):
         fetched = fetch(end, path, lambda kind, _: kind, operation=OPERATION, most=-1)
@@ -194,5 +190,5 @@ def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         again = _started_again(end.sandbox)
         if isinstance(again, Failure):
             return again
-        goal = Goal(path, "directory", into=False)
-        return deliver(End(again.unwrap(), "keep"), goal, unread, operation=OPERATION)
+        goal = Goal(End(again.unwrap(), "keep"), path, "directory", into=False)
+        return deliver(goal.end, unread, goal.place, operation=OPERATION)

@@ -48,7 +48,7 @@ def line(url: str) -> Transport:
 # What is sent
 
 
-UNSENDABLE = {
+UNSENDABLE: dict[str, tuple[str, dict[str, str]]] = {
     "a line in a value": ("/x", {"X": "a\r\nB: c"}),
     "a line break in a value": ("/x", {"X": "a\nB: c"}),
     "a return in a value": ("/x", {"X": "a\rB: c"}),
@@ -251,7 +251,8 @@ def test_connections_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         return reply(RAN)
 
     with Server(answer) as server, ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: exec(BOX, "make", config=client(server.url)).unwrap(), range(6)))
+        for running in [pool.submit(exec, BOX, "make", config=client(server.url)) for _ in range(6)]:
+            running.result().unwrap()
         assert server.connections == 6
         assert len(line(server.url).route._idle) == 2
 

@@ -292,7 +292,19 @@ def test_connection_after_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.connections == 2
 
 
-# A proxy over TLS
+# Proxies
+
+
+def test_proxy_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy is sent its password, with each request or with the tunnel."""
+    none = reply(b'{"sandboxes": [], "total": 0}')
+    with Proxy(servers.always(none)) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy.url.replace("//", "//me:top-secret@"))
+        assert list_sandboxes(config=Config(api_url="http://pocketenv.invalid", retries=0)).unwrap().total == 0
+        get_sandbox("3f2a", config=client(f"https://pocketenv.invalid:{servers.free_port()}"))
+        sent = [(request.verb, request.headers.get("proxy-authorization")) for request in proxy.seen]
+        assert sent == [("GET", "Basic bWU6dG9wLXNlY3JldA=="), ("CONNECT", "Basic bWU6dG9wLXNlY3JldA==")]
 
 
 class SecureProxy(Proxy):

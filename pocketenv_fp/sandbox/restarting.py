@@ -14,7 +14,7 @@ from pocketenv_fp.errors import ArchiveError, NotRestored, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.runtime import rehearsal
-from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
+from pocketenv_fp.sandbox.copying.delivery import Goal, deliver, unread
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, may_have_run, place
 from pocketenv_fp.sandbox.lifecycle import start, stop, wait_until_running
@@ -92,8 +92,9 @@ def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     return Success(sandbox) if sandbox.status is Status.RUNNING else wait_until_running(sandbox)
 
 
-def _put_back(archive: Path, goal: Goal, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-    return deliver(End(sandbox, "keep"), goal, partial(_pieces, archive), operation=OPERATION)
+def _put_back(archive: Path, path: str, kind: Packed, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
+    goal = Goal(End(sandbox, "keep"), path, kind, into=False)
+    return deliver(goal.end, partial(_pieces, archive), goal.place, operation=OPERATION)
 
 
 def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
@@ -113,13 +114,14 @@ def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         fetched = fetch(end, path, partial(_saved, archive), operation=OPERATION)
         if isinstance(fetched, Failure):
             return fetched
-        goal = Goal(path, fetched.unwrap(), into=False)
         is_needed = True
         stopped = stop.run_before(start, Success(end.sandbox))
         if isinstance(stopped, Failure) and not may_have_run(stopped.failure()):
             is_needed = False
             return stopped
-        back = start.run_for(_own_need(), stopped).bind(_running).bind(partial(_put_back, archive, goal))
+        back = (
+            start.run_for(_own_need(), stopped).bind(_running).bind(partial(_put_back, archive, path, fetched.unwrap()))
+        )
         if isinstance(back, Failure):
             return Failure(NotRestored(path, f"the archive {archive} of this machine", back.failure().summary()))
         is_needed = False
@@ -175,9 +177,5 @@ def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         again = _started_again(end.sandbox)
         if isinstance(again, Failure):
             return again
-        goal = Goal(path, "directory", into=False)
-        return deliver(End(again.unwrap(), "keep"), goal, _no_pieces, operation=OPERATION)
-
-
-def _no_pieces() -> Generator[bytes]:
-    yield from ()
+        goal = Goal(End(again.unwrap(), "keep"), path, "directory", into=False)
+        return deliver(goal.end, unread, goal.place, operation=OPERATION)

@@ -20,9 +20,10 @@ MARK = "POCKETENV_SPAWNED"
 MARK_PATTERN = f"{MARK[:-1]}[{MARK[-1]}]='?"
 
 _DIRECTORY = ".pocketenv-services"
-# One line: the platform changes newlines. The service also runs if the files cannot be made.
+# One line: the platform changes newlines. The service also runs if the files cannot be made: after a redirection of
+# `:` that fails, a shell ends.
 _KEEP = """cd /tmp; m=$(umask); umask 077; { mkdir -p %(at)s && cd %(at)s && \
-{ [ "$(cat mark)" = %(mark)s ] || { rm -f stdout stderr; echo %(mark)s >mark; }; } && : >>stdout && : >>stderr; } 2>/dev/null \
+{ [ "$(cat mark)" = %(mark)s ] || { rm -f stdout stderr; echo %(mark)s >mark; }; } && true >>stdout && true >>stderr; } 2>/dev/null \
 && exec >>stdout 2>>stderr; umask $m; """
 
 

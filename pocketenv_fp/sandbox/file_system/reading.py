@@ -14,10 +14,10 @@ from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.signals import opened
-from pocketenv_fp.sandbox.copying.departure import through_commands, through_storage
+from pocketenv_fp.sandbox.copying.departure import bytes_of, through_commands, through_storage
 from pocketenv_fp.sandbox.copying.remote import Staged, may_have_run, repeated, staging, succeeded, temporary
 from pocketenv_fp.sandbox.file_system.lines import COPY, EXISTS, READ
-from pocketenv_fp.sandbox.file_system.requests import Answer, Location, bytes_of, location
+from pocketenv_fp.sandbox.file_system.requests import Answer, Location, location
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text

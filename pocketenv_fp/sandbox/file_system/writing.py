@@ -18,7 +18,7 @@ from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.redaction import HIDDEN, SecretText
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.sandbox.commands.exec import without_values
-from pocketenv_fp.sandbox.copying.delivery import carry
+from pocketenv_fp.sandbox.copying.delivery import deliver
 from pocketenv_fp.sandbox.copying.remote import names_directory, temporary
 from pocketenv_fp.sandbox.file_system.lines import WRITE
 from pocketenv_fp.sandbox.file_system.requests import Location, location
@@ -93,7 +93,7 @@ def write_file(
     if rehearsal.is_rehearsed():
         rehearsal.note(lambda: "content above 48 KiB, compressed, goes through storage, with two requests more")
         return place(temporary(), data)
-    return carry(at.unwrap().end, partial(_compressed, data), place, operation="write_file")
+    return deliver(at.unwrap().end, partial(_compressed, data), place, operation="write_file")
 
 
 def _data(content: str | bytes | FromEnv) -> bytes | PocketenvError:

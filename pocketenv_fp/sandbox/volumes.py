@@ -42,6 +42,8 @@ def list_volumes(
 ) -> Result[Page[Volume], PocketenvError]:
     """List the sandbox's volumes, in no stable order. Returns a Page of Volume.
 
+    Failures: InvalidInput for a limit below 1 or an offset below 0.
+
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
         limit: Maximal number of records, at least 1. Default: 100.

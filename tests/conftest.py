@@ -14,7 +14,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local.server import Platform
-from tests import bytecode, places
+from tests import bytecode, places, scratch
 from tests.examples import register
 from tests.figures import Figures
 
@@ -61,6 +61,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = Figures()
     if getattr(config.option, "numprocesses", None):
         bytecode.share(config)
+        scratch.use_memory(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the temporary directory of a run with several processes."""
+    scratch.remove(config)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -221,5 +221,7 @@ def test_recipe_suite() -> None:
     """The tests of the recipe pass."""
     Path("test_mine.py").write_text(recipe("pytest suite"))
     env = {**os.environ, "PYTHONPATH": str(ROOT), **NO_PLUGINS}
-    done = subprocess.run([sys.executable, *PYTEST, "test_mine.py"], env=env, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, *PYTEST, "test_mine.py"], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
     assert "3 passed" in done.stdout, done.stdout + done.stderr

@@ -99,7 +99,8 @@ def sleepers(seconds: str) -> int:
 @pytest.mark.parametrize("isolation", LEVELS)
 @pytest.mark.parametrize(
     # Ctrl-C ends most tests of this module.
-    "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))]
+    "number",
+    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))],
 )
 def test_command_stops_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: str, number: signal.Signals
@@ -181,9 +182,7 @@ def test_log_without_reader() -> None:
     pipe = subprocess.PIPE
     # The smallest pipe of Linux, which a few lines fill. Other systems have one of 64 KB.
     requests = 200 if sys.platform == "linux" else 2000
-    with subprocess.Popen(
-        command(), env=environment(), stdout=pipe, stderr=pipe, text=True, pipesize=4096
-    ) as process:
+    with subprocess.Popen(command(), env=environment(), stdout=pipe, stderr=pipe, text=True, pipesize=4096) as process:
         try:
             running = Served(process, Path(os.devnull))
             with running.wire() as wire:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.http import storage, transport
 from pocketenv_fp.local.server import Platform
 from tests import bytecode, places, scratch
 from tests.examples import register
@@ -152,6 +153,17 @@ def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     yield platform.environment
     platform.remove_sandboxes()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are sent again at once: for tests of how often that is, and not of the pauses."""
+
+    def nap(_seconds: float) -> None:
+        """Return at once."""
+
+    for module in (storage, transport):
+        monkeypatch.setattr(module, "nap", nap)
 
 
 @pytest.fixture(scope="session")

@@ -260,15 +260,16 @@ def logged_in(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[st
 
     The function does not get these two: whatever it calls finds them with `settings`. The token wins over the config.
     """
-    token, config = kwargs.pop("token", None), kwargs.pop("config", None)
+    token, config = kwargs.get("token"), kwargs.get("config")
+    others = {name: value for name, value in kwargs.items() if name not in {"token", "config"}}
     if token is None and config is None:
-        return function(*args, **kwargs)
+        return function(*args, **others)
     with ExitStack() as blocks:
         if config is not None:
             blocks.enter_context(using(config))
         if token is not None:
             blocks.enter_context(using(Config(token=token)))
-        return function(*args, **kwargs)
+        return function(*args, **others)
 
 
 def settings() -> Result[Settings, PocketenvError]:

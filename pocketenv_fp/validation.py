@@ -34,6 +34,7 @@ from pocketenv_fp.redaction import hidden, secret_names
 __all__ = [
     "CONTROL_PORT",
     "Arguments",
+    "Given",
     "HttpPath",
     "Id",
     "Identifier",

@@ -278,30 +278,35 @@ def settings() -> Result[Settings, PocketenvError]:
     A token together with a plain ``http://`` URL is refused, except on this machine: others could read it.
     """
     layers = _using.get()
-    api_url = next((layer.api_url for layer in layers if layer.api_url), None)
+    api_url = token = None
+    for layer in layers:
+        api_url, token = api_url or layer.api_url, token or layer.token
     if api_url is None and (platform := _entered()) is not None:
         return _settled(layers, _source_of(platform))
-    url_of_environment, storage_url, public_key = _variables.values()
-    api_url = api_url or url_of_environment or API_URL
-    if api_url == LOCAL:
+    source = _of_environment(_variables.raw())
+    if (api_url or source.api_url) == LOCAL:
         return _settled(layers, _embedded())
-    # Not a Result: its repr would show the token.
-    token = _token_of_environment()
-    if token is None and not any(layer.token for layer in layers):
+    if token is None and source.token is None:
         of_file = _token_file()
         if isinstance(of_file, InvalidInput):
             return Failure(of_file)
-        token = of_file
-    return _settled(layers, _Source(api_url, storage_url or STORAGE_URL, public_key or PUBLIC_KEY, token))
+        source = source._replace(token=of_file)
+    return _settled(layers, source if api_url is None else source._replace(api_url=api_url))
 
 
-_variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
-_token_variable = Variables("POCKETENV_TOKEN")
+_variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY", "POCKETENV_TOKEN")
 
 
-def _token_of_environment() -> HiddenText | None:
-    (value,) = _token_variable.values()
-    return HiddenText(value) if value else None
+# Every call reads the environment, and it seldom changes.
+@lru_cache(maxsize=8)
+def _of_environment(values: tuple[bytes | str | None, ...]) -> _Source:
+    api_url, storage_url, public_key, token = (os.fsdecode(value) if value else None for value in values)
+    return _Source(
+        api_url or API_URL,
+        storage_url or STORAGE_URL,
+        public_key or PUBLIC_KEY,
+        None if token is None else HiddenText(token),
+    )
 
 
 def _entered() -> Platform | None:

@@ -11,7 +11,6 @@ import re
 import sys
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -28,9 +27,6 @@ from pocketenv_fp.pocketenv.decorators import checked
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 from pocketenv_fp.runtime.deadline import exceeded, remaining
 from pocketenv_fp.validation import Name, Seconds, Text, is_one_word, is_private
-
-if TYPE_CHECKING:
-    from pocketenv_fp.http.transport import Answer
 
 __all__ = ["APP_PASSWORD", "login", "logout", "whoami"]
 
@@ -195,11 +191,9 @@ def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | P
         return late
     headers = {**request_headers(None), "Content-Length": str(len(body)), "Content-Type": "application/json"}
     request = Request("POST", "/login", headers, body)
-    received = delivered(request, platform, platform.read_timeout, OPERATION)
-    if isinstance(received, Failure):
-        failed: PocketenvError = received.failure()
-        return failed
-    answer: Answer = received.unwrap()
+    answer = delivered(request, platform, platform.read_timeout, OPERATION)
+    if isinstance(answer, PocketenvError):
+        return answer
     # These two have no JSON.
     if answer.status == 400 and answer.body == b"Invalid handle":
         return LoginFailed("the platform does not accept this handle")

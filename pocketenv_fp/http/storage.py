@@ -156,7 +156,9 @@ def _hold_back(error: RateLimited, known: Settings) -> None:
     from pocketenv_fp.http.transport import RETRY_AFTER
 
     seconds = RETRY_AFTER if error.retry_after is None else error.retry_after
-    connected(_of_storage(known)).map(lambda line: line.limiter.pause(seconds))
+    line = connected(_of_storage(known))
+    if not isinstance(line, PocketenvError):
+        line.limiter.pause(seconds)
 
 
 def _of_storage(known: Settings) -> Settings:
@@ -261,10 +263,9 @@ def _exchange(
 ) -> Result[T, PocketenvError]:
     # The response to an upload is short, and is read at once.
     is_upload = request.verb == "POST"
-    result = delivered(request, _of_storage(known), known.read_timeout, operation, whole=is_upload)
-    if isinstance(result, Failure):
-        return result
-    answer = result.unwrap()
+    answer = delivered(request, _of_storage(known), known.read_timeout, operation, whole=is_upload)
+    if isinstance(answer, PocketenvError):
+        return Failure(answer)
     if not answer.is_good:
         return Failure(refusal(operation, answer, known.token))
     with closing(answer):

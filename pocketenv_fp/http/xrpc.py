@@ -195,52 +195,51 @@ def send(call: Call[T]) -> Result[T, PocketenvError]:
         return known
     login = known.unwrap()
     request = _request(call, login)
-    if isinstance(request, Failure):
-        return request
-    answer = delivered(request.unwrap(), login, _read_timeout(call, login), call.nsid)
-    return answer if isinstance(answer, Failure) else _read(call, answer.unwrap(), login)
+    if isinstance(request, PocketenvError):
+        return Failure(request)
+    answer = delivered(request, login, _read_timeout(call, login), call.nsid)
+    if isinstance(answer, PocketenvError):
+        return Failure(answer)
+    return _read(call, answer, login)
 
 
 def delivered(
     request: Request, known: Settings, read_timeout: float, operation: str, *, whole: bool = True
-) -> Result[Answer, PocketenvError]:
+) -> Answer | PocketenvError:
     """Send a request and return its answer, whatever its status. ``whole`` reads the body too.
 
-    Failures: those of `connected`; TransportError where no answer came; DeadlineExceeded.
+    Errors: those of `connected`; TransportError where no answer came; DeadlineExceeded.
     """
     line = connected(known, operation)
-    if isinstance(line, Failure):
+    if isinstance(line, PocketenvError):
         return line
-    exchange = line.unwrap().send if whole else line.unwrap().open
     # requests is slow to import: a program that only composes steps does not wait for it.
     from pocketenv_fp.http.failures import TROUBLE, trouble
 
     try:
-        return Success(exchange(request, read_timeout, operation))
+        return (line.send if whole else line.open)(request, read_timeout, operation)
     except TimeIsOver:
-        return Failure(over(operation))
+        return over(operation)
     except TROUBLE as error:
         met = trouble(error, operation)
-        return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
+        return exceeded(operation, maybe_sent=met.maybe_sent) or met
 
 
-def connected(known: Settings, operation: str = "") -> Result[Transport, PocketenvError]:
+def connected(known: Settings, operation: str = "") -> Transport | PocketenvError:
     """Return the transport for these settings.
 
-    Failures: InvalidInput for a CA bundle that cannot be read; TransportError if the process has too many open files.
+    Errors: InvalidInput for a CA bundle that cannot be read; TransportError if the process has too many open files.
     """
     try:
         from pocketenv_fp.http.transport import transport
 
-        return Success(transport(known))
+        return transport(known)
     except OSError as error:
         if error.errno in _NO_FILES:
-            return Failure(_unconnected(error, operation))
-        return Failure(
-            InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'it contains no certificate'}")
-        )
+            return _unconnected(error, operation)
+        return InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'it contains no certificate'}")
     except ValueError:
-        return Failure(InvalidInput("verify", "is not a path"))
+        return InvalidInput("verify", "is not a path")
 
 
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
@@ -267,29 +266,32 @@ def _read_timeout(call: Call[Any], login: Settings) -> float:
     return login.read_timeout + call.work_seconds
 
 
-def _request(call: Call[Any], login: Settings) -> Result[Request, PocketenvError]:
-    """Return what is sent for ``call``. Failures: what is refused before it is sent."""
+def _request(call: Call[Any], login: Settings) -> Request | PocketenvError:
+    """Return what is sent for ``call``, or the error of a call that is refused before it is sent."""
     if call.login and login.token is None:
-        return Failure(NotLoggedIn())
+        return NotLoggedIn()
     if late := exceeded(call.nsid):
-        return Failure(late)
+        return late
     try:
         request = _written(call, login.token)
     except UnicodeEncodeError:
-        return Failure(not_unicode("text"))
+        return not_unicode("text")
     except OSError as error:
-        return Failure(_unconnected(error, call.nsid))
-    if _has_nul(request):
-        return Failure(InvalidInput("text", "holds a NUL character"))
-    return Success(request)
+        return _unconnected(error, call.nsid)
+    # The platform's database cannot store a NUL, and would answer with a 500.
+    if "%00" in request.target or (isinstance(request.body, bytes) and _has_nul(request.body)):
+        return InvalidInput("text", "holds a NUL character")
+    return request
 
 
 def _written(call: Call[Any], token: str | None) -> Request:
-    from pocketenv_fp.http.transport import Request, query_string
+    from urllib.parse import quote
+
+    from pocketenv_fp.http.transport import Request
 
     target = f"/xrpc/{NAMESPACE}{call.nsid}"
-    if call.params:
-        target += f"?{query_string(_present(call.params))}"
+    if params := _present(call.params):
+        target += "?" + "&".join([f"{name}={quote(str(value), safe='')}" for name, value in params.items()])
     headers = {"Accept": "application/json", **request_headers(token)}
     if call.body is not None:
         # The environment of a command may contain a secret.
@@ -308,20 +310,12 @@ def _plain(value: object) -> str:
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 
-def _has_nul(request: Request) -> bool:
-    # The platform's database cannot store it, and would answer with a 500.
-    body = request.body if isinstance(request.body, bytes) else b""
-    return "%00" in request.target or (rb"\u0000" in body and _NUL.search(body) is not None)
+def _has_nul(body: bytes) -> bool:
+    return rb"\u0000" in body and _NUL.search(body) is not None
 
 
 def _present(values: Mapping[str, object]) -> dict[str, object]:
-    from toolz import valfilter  # pyright: ignore[reportUnknownVariableType]  # toolz has no types
-
-    return cast("dict[str, object]", valfilter(_is_present, values))
-
-
-def _is_present(value: object) -> bool:
-    return value is not None
+    return {name: value for name, value in values.items() if value is not None}
 
 
 class _Refused(msgspec.Struct):

@@ -76,7 +76,7 @@ def disconnect(link: Link, known: Settings) -> None:
     """End the session of a link. A failure is ignored: the platform ends a session without a client by itself."""
     if not link.session:
         return
-    request = Request("DELETE", f"/ssh/disconnect/{link.session}", request_headers(known.token))
+    request = Request("DELETE", f"/ssh/disconnect/{link.session}", dict(request_headers(known.token)))
     with unlimited():
         delivered(request, known, known.read_timeout, OPERATION)
 
@@ -124,10 +124,9 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
         "X-Sandbox-Id": sandbox.id,
     }
     request = Request("POST", "/ssh/connect", headers, body)
-    received = delivered(request, known, known.read_timeout, OPERATION)
-    if isinstance(received, Failure):
-        return received
-    answer = received.unwrap()
+    answer = delivered(request, known, known.read_timeout, OPERATION)
+    if isinstance(answer, PocketenvError):
+        return Failure(answer)
     if not answer.is_good:
         return Failure(refusal(OPERATION, answer, known.token))
     try:

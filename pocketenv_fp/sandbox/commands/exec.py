@@ -207,11 +207,13 @@ def ran(
     answer may take ``read_timeout`` more.
     """
     provider = provider_of(sandbox.provider)
-    values = environment(env)
-    if isinstance(values, Failure):
-        return values
-    command = command._replace(env=values.unwrap())
-    hidden = hidden_values(env, values.unwrap())
+    hidden: list[str] = []
+    if env:
+        values = environment(env)
+        if isinstance(values, Failure):
+            return values
+        command = command._replace(env=values.unwrap())
+        hidden = hidden_values(env, values.unwrap())
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form

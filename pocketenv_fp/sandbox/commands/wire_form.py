@@ -18,7 +18,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import msgspec
@@ -47,6 +47,7 @@ GRACE_SECONDS = 5
 """Seconds between SIGTERM and SIGKILL for a command that reached its timeout."""
 SHORTEST_SECONDS = 0.001
 LARGEST_BODY = 102_400
+LONGEST_KEPT = 4096
 
 MARK = "\x1e"
 _LATE = "\x1dlate"
@@ -86,6 +87,18 @@ def environment(variables: Mapping[str, str | FromEnv] | None) -> Result[dict[st
 
 def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvError]:
     """Return the command to send. Failures: InvalidInput if it cannot be sent; the message has the maximal length."""
+    if command.env or command.stdin is not None or command.script is not None or len(command.line) > LONGEST_KEPT:
+        return _whole_form(command, provider)
+    return _kept_form(command.line, command.cwd, command.timeout, provider)
+
+
+# A step runs the same line many times. The values of an environment may be secret, so they are not kept.
+@lru_cache(maxsize=128)
+def _kept_form(line: str, cwd: str | None, timeout: float | None, provider: Provider) -> Result[str, PocketenvError]:
+    return _whole_form(Command(line, cwd, timeout=timeout), provider)
+
+
+def _whole_form(command: Command, provider: Provider) -> Result[str, PocketenvError]:
     if wrong := unsendable_part(command, provider):
         return Failure(wrong)
     plain = _form(command, provider)

@@ -282,16 +282,18 @@ def settings() -> Result[Settings, PocketenvError]:
     for layer in layers:
         api_url, token = api_url or layer.api_url, token or layer.token
     if api_url is None and (platform := _entered()) is not None:
-        return _settled(layers, _source_of(platform))
+        return _settled(layers, _source_of(platform), platform.url)
     source = _of_environment(_variables.raw())
-    if (api_url or source.api_url) == LOCAL:
-        return _settled(layers, _embedded())
+    api_url = api_url or source.api_url
+    if api_url == LOCAL:
+        source = _embedded()
+        return _settled(layers, source, source.api_url)
     if token is None and source.token is None:
         of_file = _token_file()
         if isinstance(of_file, InvalidInput):
             return Failure(of_file)
         source = source._replace(token=of_file)
-    return _settled(layers, source if api_url is None else source._replace(api_url=api_url))
+    return _settled(layers, source, api_url)
 
 
 _variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY", "POCKETENV_TOKEN")
@@ -345,14 +347,14 @@ def _token_file() -> HiddenText | InvalidInput | None:
 
 # Every call asks for the settings, and they seldom change.
 @lru_cache(maxsize=64)
-def _settled(layers: tuple[Config, ...], source: _Source) -> Result[Settings, PocketenvError]:
+def _settled(layers: tuple[Config, ...], source: _Source, api_url: str) -> Result[Settings, PocketenvError]:
     wrong = next((wrong for layer in layers if (wrong := layer.wrong())), None)
     if wrong:
         return Failure(wrong)
     values = source._asdict()
     for layer in reversed(layers):
         values |= {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not None}
-    values["api_url"] = source.api_url
+    values["api_url"] = api_url
     known = Settings(
         **{name: value.strip().rstrip("/") if name.endswith("_url") else value for name, value in values.items()}
     )

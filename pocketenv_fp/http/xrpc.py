@@ -66,6 +66,7 @@ NAMESPACE = "io.pocketenv."
 MESSAGE_LENGTH = 500
 # In JSON, an even number of backslashes before it does not escape it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
@@ -285,13 +286,11 @@ def _request(call: Call[Any], login: Settings) -> Request | PocketenvError:
 
 
 def _written(call: Call[Any], token: str | None) -> Request:
-    from urllib.parse import quote
-
     from pocketenv_fp.http.transport import Request
 
     target = f"/xrpc/{NAMESPACE}{call.nsid}"
     if params := _present(call.params):
-        target += "?" + "&".join([f"{name}={quote(str(value), safe='')}" for name, value in params.items()])
+        target += "?" + "&".join([f"{name}={_quoted(str(value))}" for name, value in params.items()])
     headers = {"Accept": "application/json", **request_headers(token)}
     if call.body is not None:
         # The environment of a command may contain a secret.
@@ -302,6 +301,15 @@ def _written(call: Call[Any], token: str | None) -> Request:
     if not call.is_query:
         headers["Content-Length"] = "0"
     return Request("GET" if call.is_query else "POST", target, headers)
+
+
+def _quoted(text: str) -> str:
+    # An id needs no quotes. urllib.parse is slow to import.
+    if _UNRESERVED.fullmatch(text):
+        return text
+    from urllib.parse import quote
+
+    return quote(text, safe="")
 
 
 def _plain(value: object) -> str:

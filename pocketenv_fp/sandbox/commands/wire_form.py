@@ -13,7 +13,7 @@ $'echo it\'s'
 
 from __future__ import annotations
 
-import base64
+import binascii
 import posixpath
 import re
 import shlex
@@ -53,7 +53,7 @@ MARK = "\x1e"
 _LATE = "\x1dlate"
 _NO_BASH = "\x1dbash?"
 _STDERR = f"{MARK}stderr{MARK}"
-_CODE = re.compile(rf"{MARK}(\d{{1,3}}){MARK}")
+_CODE = rf"{MARK}(\d{{1,3}}){MARK}"
 
 
 class Command(NamedTuple):
@@ -133,7 +133,7 @@ def output(answer: ExecResult, command: Command, provider: Provider) -> Result[E
         stdout, is_marked, printed = stdout.rpartition(_STDERR)
         stdout, stderr = (stdout, printed) if is_marked else (printed, stderr)
     elif provider.lost_exit_code:
-        *_, code = (None, *_CODE.finditer(stdout))
+        *_, code = (None, *re.finditer(_CODE, stdout))
         stdout, exit_code = (stdout[: code.start()], int(code[1])) if code else (stdout, exit_code)
     else:
         stdout = _before_mark(stdout)
@@ -284,7 +284,7 @@ def _ending(provider: Provider) -> Iterator[str]:
 
 
 # Variables with a meaning for the shell: an assignment in the shell would change the shell, or fail.
-_OF_THE_SHELL = re.compile(
+_OF_THE_SHELL = (
     r"BASH.*|[EU]?UID|PPID|SHELLOPTS|GROUPS|FUNCNAME|DIRSTACK|S?RANDOM|SECONDS|LINENO|EPOCH.*|OPT.*|COMP_.*|HIST.*"
     r"|LC_.*|LANG.*|PATH|POSIXLY_CORRECT|IFS|TMOUT|ENV|PIPESTATUS|MAPFILE|REPLY|TMPDIR"
 )
@@ -299,7 +299,7 @@ def _setting(env: Mapping[str, str], words: Sequence[str]) -> str:
 
 
 def is_plain(name: str) -> bool:
-    return _OF_THE_SHELL.fullmatch(name) is None
+    return re.fullmatch(_OF_THE_SHELL, name) is None
 
 
 def directory_of(cwd: str | None) -> str:
@@ -355,7 +355,7 @@ def _packed(text: str, newline: str) -> str:
 
 
 def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def _printing(data: bytes) -> str:

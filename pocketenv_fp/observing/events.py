@@ -270,14 +270,20 @@ def spans(tracer: Tracer | None = None) -> Watcher:
     return watch
 
 
-@contextmanager
-def reporting(ended: Ended, began: float) -> Generator[Callable[[Done], None]]:
+class reporting:  # noqa: N801  # used as a function
     """Report the end of a block that began at ``began``, also if it raises. The block passes its outcome to the yield."""
-    seen = [Done(0.0)]
-    try:
-        yield lambda done: seen.__setitem__(0, done)
-    except BaseException as error:
-        seen[0] = msgspec.structs.replace(seen[0], raised=type(error).__name__)
-        raise
-    finally:
-        ended(msgspec.structs.replace(seen[0], seconds=time.perf_counter() - began))
+
+    def __init__(self, ended: Ended, began: float) -> None:
+        self._ended = ended
+        self._began = began
+        self._done = Done(0.0)
+
+    def __enter__(self) -> Callable[[Done], None]:
+        return self._report
+
+    def _report(self, done: Done) -> None:
+        self._done = done
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        raised = None if kind is None else kind.__name__
+        self._ended(msgspec.structs.replace(self._done, seconds=time.perf_counter() - self._began, raised=raised))

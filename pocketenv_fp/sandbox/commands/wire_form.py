@@ -13,10 +13,8 @@ $'echo it\'s'
 
 from __future__ import annotations
 
-import binascii
 import posixpath
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -69,6 +67,10 @@ class Command(NamedTuple):
 
 def joined(command: str, args: Sequence[str]) -> str:
     """Append quoted arguments to a command."""
+    if not args:
+        return command
+    import shlex
+
     return " ".join((command, *map(shlex.quote, args)))
 
 
@@ -355,7 +357,9 @@ def _packed(text: str, newline: str) -> str:
 
 
 def _base64(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode()
+    from binascii import b2a_base64
+
+    return b2a_base64(data, newline=False).decode()
 
 
 def _printing(data: bytes) -> str:

@@ -227,6 +227,19 @@ def test_send_headers() -> None:
         assert headers["user-agent"].startswith("pocketenv-fp")
 
 
+def test_send_headers_of_each_call() -> None:
+    """The headers of a login are made once, and no call sees those of another call or login."""
+    with Server(servers.ordinary) as server:
+        first, second = client(server.url), Config(api_url=server.url, token="other-token")
+        exec(BOX, "ls", config=first).unwrap()
+        get_sandbox("x", config=first).unwrap()
+        get_sandbox("x", config=second).unwrap()
+        get_sandbox("x", config=Config(api_url=server.url)).unwrap()
+        logins = [request.headers.get("authorization") for request in server.seen]
+        assert logins == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer other-token", None]
+        assert ["content-length" in request.headers for request in server.seen] == [True, False, False, False]
+
+
 def test_send_no_token() -> None:
     """A call that needs a token is not sent without one."""
     with Server(servers.ordinary) as server:

@@ -199,15 +199,18 @@ def _submit_heard(
     target: A | None | Result[A | None, PocketenvError],
 ) -> Future[Ran[B]]:
     """Submit a pipeline that reports its output."""
-    inside = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
     if callable(on_output):
-        with listening(partial(on_output, inside)):
+        with listening(partial(on_output, _inside(target))):
             return _submit(pool, mark, pipeline, target)
-    printed = prefixed(inside)
+    printed = prefixed(_inside(target))
     with listening(printed):
         future = _submit(pool, mark, pipeline, target)
     future.add_done_callback(lambda _: printed.close())
     return future
+
+
+def _inside(target: object) -> object:
+    return cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
 
 
 def _step_for(pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]], target: object) -> Step[Any, B]:

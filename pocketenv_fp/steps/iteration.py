@@ -45,7 +45,7 @@ def iterates_over(
         ) -> Iterator[Result[B, PocketenvError]]:
             begun.hide(args, kwargs)
             if isinstance(target, Failure):
-                return iter((target,))
+                return iter((cast("Result[B, PocketenvError]", target),))
             value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
             result = begun.run(value, Applied(begun, args, kwargs))
             return cast(

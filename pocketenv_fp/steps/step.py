@@ -112,7 +112,7 @@ class Step(Source, Generic[A_contra, B_co]):
     def _run(self, target: object, needs: tuple[Need, ...] | None = None) -> Result[Any, PocketenvError]:
         steps, needs = self._steps, needs or self._needs()
         if (rehearsal := rehearsing()) is not None:
-            given = target if isinstance(target, Result) else Success(target)
+            given = cast("object", target if isinstance(target, Result) else Success(target))
             return cast("Result[Any, PocketenvError]", rehearsal.run(steps, needs, given))
         # isinstance of these abstract classes takes long. Both are final.
         kind: type[object] = type(target)

@@ -166,7 +166,12 @@ def test_fan_out_wrong_values(pipeline: Any, targets: Any, said: str) -> None:
 def test_fan_out_prints_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The source of a step takes longer than its other work: only a watcher of steps reads it."""
     printed: list[Applied] = []
-    monkeypatch.setattr(Applied, "__str__", lambda step: printed.append(step) or "shout()")
+
+    def print_step(step: Applied) -> str:
+        printed.append(step)
+        return "shout()"
+
+    monkeypatch.setattr(Applied, "__str__", print_step)
     assert list(fan_out(shout, ["a", "b"])) == [Success("A"), Success("B")]
     assert printed == []
     with tracing() as seen:

@@ -92,6 +92,15 @@ def test_settings_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (mine.public_key, mine.read_timeout, mine.connect_timeout, mine.retries) == ("cd" * 32, 3, 10, 0)
 
 
+def test_using_url_order() -> None:
+    """The URL and the token of the innermost block win, each for itself."""
+    with using(Config(api_url="https://outer.example", token="outer")):
+        with using(Config(api_url="https://inner.example")):
+            assert (found().api_url, found().token) == ("https://inner.example", "outer")
+        with using(Config(token="inner")):
+            assert (found().api_url, found().token) == ("https://outer.example", "inner")
+
+
 def test_using_other_thread() -> None:
     """A `using` block has no effect in another thread."""
     seen: list[str | None] = []

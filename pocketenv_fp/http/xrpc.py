@@ -289,8 +289,9 @@ def _written(call: Call[Any], token: str | None) -> Request:
     from pocketenv_fp.http.transport import Request
 
     target = f"/xrpc/{NAMESPACE}{call.nsid}"
-    if params := _present(call.params):
-        target += "?" + "&".join([f"{name}={_quoted(str(value))}" for name, value in params.items()])
+    fields = [f"{name}={_quoted(str(value))}" for name, value in call.params.items() if value is not None]
+    if fields:
+        target += f"?{'&'.join(fields)}"
     headers = {"Accept": "application/json", **request_headers(token)}
     if call.body is not None:
         # The environment of a command may contain a secret.
@@ -318,12 +319,12 @@ def _plain(value: object) -> str:
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 
-def _has_nul(body: bytes) -> bool:
-    return rb"\u0000" in body and _NUL.search(body) is not None
-
-
 def _present(values: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _has_nul(body: bytes) -> bool:
+    return rb"\u0000" in body and _NUL.search(body) is not None
 
 
 class _Refused(msgspec.Struct):

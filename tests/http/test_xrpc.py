@@ -235,9 +235,11 @@ def test_send_headers_of_each_call() -> None:
         get_sandbox("x", config=first).unwrap()
         get_sandbox("x", config=second).unwrap()
         get_sandbox("x", config=Config(api_url=server.url)).unwrap()
+        with using(first):
+            exec(BOX, "ls", token="third-token").unwrap()
         logins = [request.headers.get("authorization") for request in server.seen]
-        assert logins == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer other-token", None]
-        assert ["content-length" in request.headers for request in server.seen] == [True, False, False, False]
+        assert logins == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer other-token", None, "Bearer third-token"]
+        assert ["content-length" in request.headers for request in server.seen] == [True, False, False, False, True]
 
 
 def test_send_no_token() -> None:

@@ -284,6 +284,12 @@ def test_operation_data_first_checks(arguments: Any, field: str) -> None:
         exec(BOX, *arguments)
 
 
+def test_operation_needs_arguments() -> None:
+    """A call with a target and nothing else is answered with the form of the whole call."""
+    with pytest.raises(TypeError, match=r"^exec needs arguments: write `\| exec\(…\)`, with exec\(command"):
+        cast("Any", exec)(BOX)
+
+
 def test_step_checks_arguments_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The arguments of a step are read when it is made and at its first run. A wrong value fails every run."""
     reads: list[tuple[Any, ...]] = []

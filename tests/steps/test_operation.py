@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import pytest
 import toolz
+from msgspec.structs import replace
 from returns.iterables import Fold
 from returns.pipeline import flow, pipe
 from returns.pointfree import lash, map_
@@ -67,6 +68,7 @@ from pocketenv_fp import (
     wait_until_running,
 )
 from pocketenv_fp.http.xrpc import Call, answered_by
+from pocketenv_fp.models import Page, Variable
 from pocketenv_fp.steps.operation import Operation
 from pocketenv_fp.validation import Arguments
 from tests.names import public_names
@@ -288,6 +290,15 @@ def test_operation_needs_arguments() -> None:
     """A call with a target and nothing else is answered with the form of the whole call."""
     with pytest.raises(TypeError, match=r"^exec needs arguments: write `\| exec\(…\)`, with exec\(command"):
         cast("Any", exec)(BOX)
+
+
+def test_iterator_targets() -> None:
+    """An iterator's one item is the Failure of its target. A Success is unwrapped."""
+    failure: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
+    assert list(sandbox.iter_variables(failure)) == [failure]
+    record = Variable(BOX.id, "A", "1")
+    with answered_by(lambda call: Success(Page((replace(record, id=call.params["sandboxId"]),), 1))):
+        assert list(sandbox.iter_variables(BOX)) == list(sandbox.iter_variables(Success(BOX))) == [Success(record)]
 
 
 def test_step_checks_arguments_once(monkeypatch: pytest.MonkeyPatch) -> None:

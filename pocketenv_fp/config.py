@@ -27,7 +27,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -243,16 +243,12 @@ def hides_output() -> bool:
     return next((config.hide_output for config in _using.get() if config.hide_output is not None), False)
 
 
-class _Source(NamedTuple):
+class _Source(_Masked, frozen=True, kw_only=True):
     """The values of the environment and the token file, or of the embedded platform."""
 
     api_url: str
     storage_url: str
     public_key: str
-    token: str | None
-
-    def __repr__(self) -> str:
-        return f"_Source(api_url={_without_login(self.api_url)!r})"
 
 
 def logged_in(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
@@ -292,7 +288,7 @@ def settings() -> Result[Settings, PocketenvError]:
         of_file = _token_file()
         if isinstance(of_file, InvalidInput):
             return Failure(of_file)
-        source = source._replace(token=of_file)
+        source = msgspec.structs.replace(source, token=of_file)
     return _settled(layers, source, api_url)
 
 
@@ -304,10 +300,10 @@ _variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_
 def _of_environment(values: tuple[bytes | str | None, ...]) -> _Source:
     api_url, storage_url, public_key, token = (os.fsdecode(value) if value else None for value in values)
     return _Source(
-        api_url or API_URL,
-        storage_url or STORAGE_URL,
-        public_key or PUBLIC_KEY,
-        None if token is None else HiddenText(token),
+        api_url=api_url or API_URL,
+        storage_url=storage_url or STORAGE_URL,
+        public_key=public_key or PUBLIC_KEY,
+        token=token,
     )
 
 
@@ -325,7 +321,12 @@ def _embedded() -> _Source:
 
 
 def _source_of(platform: Platform) -> _Source:
-    return _Source(platform.url, platform.storage_url, platform.public_key, HiddenText(platform.token))
+    return _Source(
+        api_url=platform.url,
+        storage_url=platform.storage_url,
+        public_key=platform.public_key,
+        token=platform.token,
+    )
 
 
 class _TokenFile(msgspec.Struct):
@@ -351,7 +352,7 @@ def _settled(layers: tuple[Config, ...], source: _Source, api_url: str) -> Resul
     wrong = next((wrong for layer in layers if (wrong := layer.wrong())), None)
     if wrong:
         return Failure(wrong)
-    values = source._asdict()
+    values = msgspec.structs.asdict(source)
     for layer in reversed(layers):
         values |= {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not None}
     values["api_url"] = api_url

@@ -64,8 +64,8 @@ T = TypeVar("T")
 
 NAMESPACE = "io.pocketenv."
 MESSAGE_LENGTH = 500
-# In JSON, an even number of backslashes before it does not escape it.
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# In JSON, an even number of backslashes before it does not escape it. Python compiles it on first use.
+_NUL = rb"(?<!\\)(?:\\\\)*\\u0000"
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
 
 
@@ -324,7 +324,7 @@ def _present(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _has_nul(body: bytes) -> bool:
-    return rb"\u0000" in body and _NUL.search(body) is not None
+    return rb"\u0000" in body and re.search(_NUL, body) is not None
 
 
 class _Refused(msgspec.Struct):

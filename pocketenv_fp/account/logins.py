@@ -20,7 +20,7 @@ from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, settings, using
 from pocketenv_fp.errors import DecodeError, InvalidInput, LoginFailed, LoginTimeout, NotSupported, PocketenvError
 from pocketenv_fp.http.tokens import request_headers
-from pocketenv_fp.http.xrpc import delivered, refusal
+from pocketenv_fp.http.xrpc import refusal
 from pocketenv_fp.models import Profile
 from pocketenv_fp.pocketenv.actors import me
 from pocketenv_fp.pocketenv.decorators import checked
@@ -185,6 +185,7 @@ def _by_browser(handle: str, platform: Settings, timeout: float, *, browser: boo
 
 def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | PocketenvError:
     """Return the platform's answer to ``POST /login``."""
+    from pocketenv_fp.http.exchange import delivered
     from pocketenv_fp.http.transport import Request
 
     if late := exceeded(OPERATION):

@@ -27,7 +27,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.http.tokens import request_headers
-from pocketenv_fp.http.xrpc import Call, answered, connected, decode, delivered, refusal
+from pocketenv_fp.http.xrpc import Call, answered, decode, refusal
 from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
@@ -153,6 +153,7 @@ def _passes(error: PocketenvError) -> bool:
 
 
 def _hold_back(error: RateLimited, known: Settings) -> None:
+    from pocketenv_fp.http.exchange import connected
     from pocketenv_fp.http.transport import RETRY_AFTER
 
     seconds = RETRY_AFTER if error.retry_after is None else error.retry_after
@@ -261,6 +262,8 @@ def _get(uuid: str, use: Callable[[Incoming], T], known: Settings) -> Result[T, 
 def _exchange(
     request: Request, known: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
 ) -> Result[T, PocketenvError]:
+    from pocketenv_fp.http.exchange import delivered
+
     # The response to an upload is short, and is read at once.
     is_upload = request.verb == "POST"
     answer = delivered(request, _of_storage(known), known.read_timeout, operation, whole=is_upload)

@@ -16,9 +16,10 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import API_URL, Settings
 from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
+from pocketenv_fp.http.exchange import delivered
 from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.transport import Request
-from pocketenv_fp.http.xrpc import decode, delivered, refusal
+from pocketenv_fp.http.xrpc import decode, refusal
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import UNDECODABLE, built
 from pocketenv_fp.pocketenv.actors import get_terminal_token

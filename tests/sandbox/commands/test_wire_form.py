@@ -367,6 +367,7 @@ def test_service_shows_other_command_whole(change: str) -> None:
         stored.replace("cd /workspace", "cd $(true)"),
         stored.replace(mark, "spawn-000000000000", 1),
         stored.replace("exec env ", "exec env A=$(true) "),
+        stored.replace("exec env ", "exec env É='a' "),
     )
     for other in (change.format(stored), *inner):
         assert other != stored

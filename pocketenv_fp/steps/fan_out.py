@@ -169,7 +169,9 @@ def side_by_side(
         raise ValueError("fan_out: on_output works with threads only: leave out executor=")
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
-        submit: _Submit[B] = partial(_submit_heard, on_output) if on_output else _submit
+        submit: _Submit[B] = _to_thread if isinstance(pool, ThreadPoolExecutor) else _to_process
+        if on_output:
+            submit = partial(_to_heard_thread, on_output)
         futures: list[Future[Ran[B]]] = []
         ran: dict[Future[Ran[B]], Ran[B]] = {}
         try:
@@ -191,7 +193,7 @@ def side_by_side(
         return Results(Outcome(target, *ran[future][:-1]) for target, future in zip(waiting, futures, strict=True))
 
 
-def _submit_heard(
+def _to_heard_thread(
     on_output: OnOutput,
     pool: Executor,
     mark: object,
@@ -201,10 +203,10 @@ def _submit_heard(
     """Submit a pipeline that reports its output."""
     if callable(on_output):
         with listening(partial(on_output, _inside(target))):
-            return _submit(pool, mark, pipeline, target)
+            return _to_thread(pool, mark, pipeline, target)
     printed = prefixed(_inside(target))
     with listening(printed):
-        future = _submit(pool, mark, pipeline, target)
+        future = _to_thread(pool, mark, pipeline, target)
     future.add_done_callback(lambda _: printed.close())
     return future
 
@@ -251,14 +253,21 @@ def _keep(seen: Trace | None) -> None:
         trace.add(seen)
 
 
-def _submit(
+def _to_thread(
+    pool: Executor,
+    mark: object,  # noqa: ARG001  # for processes
+    pipeline: Step[A, B],
+    target: A | None | Result[A | None, PocketenvError],
+) -> Future[Ran[B]]:
+    # The copied context has the traces around the call.
+    return pool.submit(copy_context().run, _run, pipeline, target)
+
+
+def _to_process(
     pool: Executor, mark: object, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
 ) -> Future[Ran[B]]:
-    from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+    from concurrent.futures import BrokenExecutor, Future
 
-    if isinstance(pool, ThreadPoolExecutor):
-        # The copied context has the traces around the call.
-        return pool.submit(copy_context().run, _run, pipeline, target)
     from pocketenv_fp.steps.trace import recording
 
     try:
@@ -298,11 +307,11 @@ def _run_as(
 
 
 def _run(pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]) -> Ran[B]:
-    from pocketenv_fp.steps.trace import on_lane
+    from pocketenv_fp.steps import trace
 
     counter = _Counter()
     # Targets with the same repository get a sandbox each.
-    with own_sandboxes.wanted(), on_lane(target), observing(counter, "call"):
+    with own_sandboxes.wanted(), trace.on_lane(target), observing(counter, "call"):
         began = time.perf_counter()
         result = pipeline(target)
         return result, time.perf_counter() - began, counter.requests, None

@@ -84,6 +84,14 @@ def test_procedure_no_input(
         assert not request.headers.keys() & {"content-type", "transfer-encoding"}
 
 
+def test_query_omits_missing_values() -> None:
+    """A parameter of None is left out, and without any other there is no question mark."""
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        send(query("x.y", nothing, {"a": None, "b": 0})).unwrap()
+        send(query("x.y", nothing, {"a": None})).unwrap()
+        assert [request.path for request in server.seen] == ["/xrpc/io.pocketenv.x.y?b=0", "/xrpc/io.pocketenv.x.y"]
+
+
 def test_procedure_optional_input() -> None:
     """A method with optional input only gets an empty object."""
     with Server(servers.always(reply(b"{}"))) as server:

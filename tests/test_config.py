@@ -92,6 +92,15 @@ def test_settings_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (mine.public_key, mine.read_timeout, mine.connect_timeout, mine.retries) == ("cd" * 32, 3, 10, 0)
 
 
+def test_using_url_order() -> None:
+    """The URL and the token of the innermost block win, each for itself."""
+    with using(Config(api_url="https://outer.example", token="outer")):
+        with using(Config(api_url="https://inner.example")):
+            assert (found().api_url, found().token) == ("https://inner.example", "outer")
+        with using(Config(token="inner")):
+            assert (found().api_url, found().token) == ("https://outer.example", "inner")
+
+
 def test_using_other_thread() -> None:
     """A `using` block has no effect in another thread."""
     seen: list[str | None] = []
@@ -237,7 +246,10 @@ def test_token_file_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The token file is not read if a config or the environment has a token."""
     token_file("not json")
     assert under(Config(token="mine"), settings).unwrap().token == "mine"
-    assert under(Config(token="mine"), settings).unwrap().token == "mine"
+    assert isinstance(under(Config(read_timeout=5), settings), Failure)
+    for configs in (Config(token="mine"), Config()), (Config(), Config(token="mine")):
+        with using(configs[0]), using(configs[1]):
+            assert settings().unwrap().token == "mine"
     monkeypatch.setenv("POCKETENV_TOKEN", "mine")
     assert settings().unwrap().token == "mine"
 

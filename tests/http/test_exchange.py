@@ -63,7 +63,7 @@ UNSENDABLE = {
 def test_send_unsendable_header(target: str, headers: dict[str, str]) -> None:
     """A header that would be two is not sent."""
     with Server(servers.ordinary) as server:
-        with pytest.raises(ValueError, match="header|codec") as raised:
+        with pytest.raises(ValueError, match=r"header|codec") as raised:
             line(server.url).send(Request("GET", target, headers), 5, "sandbox.exec")
         assert server.connections == 0
     if not isinstance(raised.value, UnicodeError):

@@ -1,4 +1,4 @@
-"""The pauses of those who follow jobs, in a time of the test's own."""
+"""The pauses and the ends of `follow`, with a clock and answers of the test."""
 
 # pyright: reportPrivateUsage=false
 

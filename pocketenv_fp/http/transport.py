@@ -17,11 +17,11 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 # urllib3 and requests are slow to import. This module is imported only before a request.
 import certifi
@@ -41,7 +41,7 @@ from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 
-__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "query_string", "transport"]
+__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -103,11 +103,6 @@ class Answer:
             self._route.give_back(self._connection)
         else:
             self._connection.close()
-
-
-def query_string(params: Mapping[str, object]) -> str:
-    """Return the parameters as the query of a URL."""
-    return urlencode(params, quote_via=quote)
 
 
 class Transport:

@@ -187,7 +187,7 @@ class Recorder:
         given = applied.operation.arguments.signature.bind(*applied.args, **applied.kwargs).arguments
         before, self.platform.expected = self.platform.expected, given.get("name_or_id") or given.get("path_or_id")
         try:
-            return applied.operation.run(target, args, kwargs)
+            return applied.operation.run(target, Applied(applied.operation, args, kwargs))
         finally:
             self.platform.expected = before
 

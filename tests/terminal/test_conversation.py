@@ -233,6 +233,8 @@ def test_run_interrupted_before_ready(user: User) -> None:
     """Ctrl-C ends the wait for the terminal, which was never raw."""
 
     def act() -> None:
+        while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3)
         user.says(READY)

@@ -361,10 +361,18 @@ def test_run_terminal_gone(user: User) -> None:
     """A terminal whose window was closed ends the conversation without an error."""
     link = Link(HiddenText(""), bytes, _cloudflare_output)
     line: Any = user.line
-    user.says(b"output")
-    os.close(user.near)
-    with contextlib.suppress(OSError):
-        assert Conversation(line, link, Terminal(user.far, user.far), SECONDS).run() is None
+
+    def closes() -> None:
+        assert user.sent() == SIZE
+        os.close(user.near)
+        # A conversation that does not notice it ends with an error.
+        time.sleep(1)
+        user.says(closed(None))
+
+    closing = threading.Thread(target=closes)
+    closing.start()
+    assert Conversation(line, link, Terminal(user.far, user.far), SECONDS).run() is None
+    closing.join()
 
 
 def test_run_screen_gone(user: User) -> None:

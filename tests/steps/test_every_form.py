@@ -198,6 +198,8 @@ WORKS: dict[str, tuple[Form, object]] = {
 
 # Each raises, and the message has the form to write.
 RAISES: dict[str, tuple[Form, str]] = {
+    "step.stdout": (lambda _, __: untyped(exec("ls")).stdout, "a step has no 'stdout': write step | stdout"),
+    "step.exit_code": (lambda _, __: untyped(start).exit_code, "write step.map(lambda ran: ran.exit_code)"),
     "step | function": (lambda *_: untyped(stdout) | json.loads, "write .map(json.loads), or .bind(json.loads)"),
     "step | lambda": (lambda *_: step | (lambda box: box), "write .map("),
     "box | exec": (lambda _, b: b | untyped_exec, "write `| exec(…)`"),

@@ -14,6 +14,7 @@ __all__ = [
     "Named",
     "Place",
     "PocketenvError",
+    "after_place",
     "typed_error",
 ]
 
@@ -49,6 +50,11 @@ class Named(Protocol):
 def typed_error(kind: type[E]) -> type[E]:
     """Decorator like ``dataclass``, for a class of error. Its methods are those of `PocketenvError`."""
     return dataclass(init=False, eq=False, repr=False)(kind)
+
+
+def after_place(place: str, text: str) -> str:
+    """Return ``text`` after the name of an operation or a file, if there is one."""
+    return f"{place}: {text}" if place else text
 
 
 @cache

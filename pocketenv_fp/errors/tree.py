@@ -60,7 +60,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from returns.result import Failure, Result
 
-from pocketenv_fp.errors.base import PocketenvError, typed_error
+from pocketenv_fp.errors.base import PocketenvError, after_place, typed_error
 from pocketenv_fp.plain_types import demand_type
 
 __all__ = [
@@ -74,7 +74,6 @@ __all__ = [
     "NotLoggedIn",
     "NotSupported",
     "TransportError",
-    "TransportKind",
     "WaitTimeout",
     "WorkerLost",
     "raise_for",
@@ -147,16 +146,12 @@ class TransportError(PocketenvError):
     maybe_sent: bool = False
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}{self.reason} ({self.kind})"
+        return after_place(self.operation, f"{self.reason} ({self.kind})")
 
     def __str__(self) -> str:
-        advice = (
-            "The platform may have executed it: check before you retry."
-            if self.maybe_sent
-            else "The request did not reach the platform: you can retry."
-        )
-        return self.with_advice(advice)
+        if self.maybe_sent:
+            return self.with_advice("The platform may have executed it: check before you retry.")
+        return self.with_advice("The request did not reach the platform: you can retry.")
 
 
 @typed_error
@@ -174,12 +169,9 @@ class DecodeError(PocketenvError):
         return f"{self.operation}: the {noun} is not valid: {self.reason}"
 
     def __str__(self) -> str:
-        is_response = "." in self.operation
-        return (
-            super().__str__()
-            if is_response
-            else self.with_advice("Check the command's stdout: it must print only this output.")
-        )
+        if "." in self.operation:
+            return super().__str__()
+        return self.with_advice("Check the command's stdout: it must print only this output.")
 
 
 @typed_error
@@ -209,16 +201,14 @@ class DeadlineExceeded(PocketenvError, TimeoutError):
     maybe_sent: bool = False
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}not done within {self.seconds:g} s"
+        return after_place(self.operation, f"not done within {self.seconds:g} s")
 
     def __str__(self) -> str:
-        advice = (
-            "The platform may have executed it, and a command may still run: check before you retry."
-            if self.maybe_sent
-            else "The request was not sent: raise the limit, or retry."
-        )
-        return self.with_advice(advice)
+        if self.maybe_sent:
+            return self.with_advice(
+                "The platform may have executed it, and a command may still run: check before you retry."
+            )
+        return self.with_advice("The request was not sent: raise the limit, or retry.")
 
 
 @typed_error
@@ -250,7 +240,7 @@ class NotSupported(PocketenvError):
         return f"{self.operation}: {subject} does not support it"
 
     def __str__(self) -> str:
-        return f"{self.summary()}. {self.instead}" if self.instead else f"{self.summary()}."
+        return self.with_advice(self.instead)
 
 
 @typed_error
@@ -261,7 +251,7 @@ class ArchiveError(PocketenvError):
     entry: str = ""
 
     def summary(self) -> str:
-        return f"{self.entry}: {self.reason}" if self.entry else self.reason
+        return after_place(self.entry, self.reason)
 
 
 @typed_error

@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import field
 from typing import ClassVar, Self, cast
 
-from pocketenv_fp.errors.base import PocketenvError, typed_error
+from pocketenv_fp.errors.base import PocketenvError, after_place, typed_error
 
 __all__ = [
     "CodeFailed",
@@ -169,8 +169,7 @@ class ShellLost(PocketenvError):
     operation: str = ""
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}the sandbox's shell has ended"
+        return after_place(self.operation, "the sandbox's shell has ended")
 
 
 @typed_error
@@ -190,8 +189,7 @@ class ShellBusy(PocketenvError, TimeoutError):
     operation: str = ""
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}the sandbox's shell was busy for {self.seconds:g} s"
+        return after_place(self.operation, f"the sandbox's shell was busy for {self.seconds:g} s")
 
 
 @typed_error

@@ -174,13 +174,7 @@ class FakePlatform:
             box["status"] = Status.RUNNING.value
         return {} if box is None else {"sandbox": box}
 
-    def _start(self, given: Fields) -> Any:
-        return self._put_to(given, Status.RUNNING)
-
-    def _stop(self, given: Fields) -> Any:
-        return self._put_to(given, Status.STOPPED)
-
-    def _put_to(self, given: Fields, status: Status) -> Any:
+    def _put_to(self, status: Status, given: Fields) -> Any:
         box = self._find(given)
         if box is None:
             return _no_sandbox()
@@ -312,8 +306,8 @@ class FakePlatform:
         "sandbox.putSshKeys": _put_ssh_keys,
         "sandbox.putTailscaleAuthKey": _always({}),
         "sandbox.restoreBackup": _always(None),
-        "sandbox.startSandbox": _start,
-        "sandbox.stopSandbox": _stop,
+        "sandbox.startSandbox": lambda self, given: self._put_to(Status.RUNNING, given),
+        "sandbox.stopSandbox": lambda self, given: self._put_to(Status.STOPPED, given),
         "sandbox.unexposePort": _unexpose,
         "service.restartService": _service_to(Status.RUNNING),
         "service.startService": _service_to(Status.RUNNING),

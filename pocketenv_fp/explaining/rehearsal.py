@@ -24,6 +24,7 @@ from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
 from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
+from pocketenv_fp.runtime.scope import scope
 from pocketenv_fp.steps.needs import Need, current
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Applied, Step, is_step
@@ -133,11 +134,10 @@ class Recorder:
                     part.notes.append("is skipped: there is a Failure before it")
                 continue
             self._open.append(part)
-            mark = current.set(need)
             try:
-                target = self._one(applied, target.unwrap())
+                with scope(current, need):
+                    target = self._one(applied, target.unwrap())
             finally:
-                current.reset(mark)
                 self._open.pop()
             if isinstance(target, Failure) and target.failure() is not self._failed:
                 self._failed = target.failure()

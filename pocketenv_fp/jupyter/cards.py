@@ -20,14 +20,7 @@ from typing import Any, TypeGuard, cast
 from returns.result import Failure, Result
 
 from pocketenv_fp.elements import Html, element, markup
-from pocketenv_fp.errors import (
-    CodeFailed,
-    CodeTimeout,
-    CommandFailed,
-    CommandTimeout,
-    ContextLost,
-    PocketenvError,
-)
+from pocketenv_fp.errors import CodeFailed, CodeTimeout, CommandFailed, CommandTimeout, ContextLost, PocketenvError
 from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.card_parts import (
     NOTHING,

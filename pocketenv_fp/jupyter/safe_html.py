@@ -18,47 +18,11 @@ from pocketenv_fp.jupyter.markup import escaped
 __all__ = ["safe_html"]
 
 TAGS = frozenset(
-    [
-        "table",
-        "caption",
-        "thead",
-        "tbody",
-        "tfoot",
-        "tr",
-        "th",
-        "td",
-        "div",
-        "p",
-        "span",
-        "b",
-        "strong",
-        "i",
-        "em",
-        "u",
-        "s",
-        "sub",
-        "sup",
-        "small",
-        "code",
-        "pre",
-        "blockquote",
-        "ul",
-        "ol",
-        "li",
-        "dl",
-        "dt",
-        "dd",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "details",
-        "summary",
-        "br",
-        "hr",
-    ]
+    {
+        *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "ul", "ol", "li", "dl", "dt", "dd"),
+        *("div", "p", "span", "b", "strong", "i", "em", "u", "s", "sub", "sup", "small", "code", "pre", "blockquote"),
+        *("h1", "h2", "h3", "h4", "h5", "h6", "details", "summary", "br", "hr"),
+    }
 )
 VOID = frozenset({"br", "hr"})
 DROPPED = frozenset(

@@ -1,7 +1,6 @@
 """The envelope of every request and every answer, for all methods.
 
-One ASGI callable with a dictionary of methods: the benchmarks of the client run against it. Starlette answers the page
-for the user of this machine.
+One ASGI callable with a dictionary of methods: the benchmarks of the client run against it.
 """
 
 import logging
@@ -9,11 +8,11 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.elements import markup
@@ -24,6 +23,7 @@ from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
 from pocketenv_fp.local.page import Page
 from pocketenv_fp.local.play_fault import SESSION_LOST, SHELL_FAULT, Exchange, Headers, etag, play
+from pocketenv_fp.local.replies import HTML, JSON, Reply, error_reply
 from pocketenv_fp.local.schema import check_body, read_params
 
 CALLS_KEPT = 10_000
@@ -31,8 +31,8 @@ COMPLAINT_SECONDS = 1.0
 
 _XRPC = "/xrpc/"
 _log = logging.getLogger("pocketenv_fp.local")
-_JSON: Headers = [(b"content-type", b"application/json; charset=utf-8")]
-_HTML: Headers = [(b"content-type", b"text/html; charset=utf-8")]
+_JSON: Headers = [JSON]
+_HTML: Headers = [HTML]
 _BLANK: Headers = []
 _ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 _KEEP_ALIVE = (b"keep-alive", b"timeout=5")
@@ -80,8 +80,7 @@ class App:
         self._login = login.Login(world)
         self.terminals = terminals.Terminals(world)
         self._complained = 0.0
-        page = Page(world, self.recent, self._names)
-        self._pages = Starlette(routes=[Route("/", page.show, methods=["GET"])])
+        self._page = Page(world, self.recent, self._names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -93,7 +92,8 @@ class App:
         verb: str = scope["method"]
         if scope["path"] == "/" and verb in {"GET", "HEAD"}:
             # Looking on changes nothing: no limit counts it, no fault meets it, no list of requests has it.
-            await self._pages(scope, receive, send)
+            page = await self._page.show(Request(scope))
+            await page(scope, receive, send)
             return
         begun = time.perf_counter()
         headers = _read_headers(scope["headers"])
@@ -119,9 +119,10 @@ class App:
             body = bodies.encode({"error": "Too many requests, please try again later."})
             await _reply(exchange, headers, 429, refused, body)
         elif self.faults.armed and (fault := self.faults.take(target.fault)) is not None:
-            await play(fault, exchange, self._work(target, headers), self._world.closed.is_set)
+            work = partial(self._serve, target, headers)
+            await play(fault, exchange, work, self._world.closed.is_set)
         else:
-            await self._serve(exchange, target, headers)
+            await self._serve(target, headers, exchange)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
@@ -131,13 +132,7 @@ class App:
 
         await self.terminals.connect(scope, receive, send, _read_headers(scope["headers"]), note)
 
-    def _work(self, target: Target, headers: Mapping[bytes, bytes]) -> Any:
-        async def work(exchange: Exchange) -> None:
-            await self._serve(exchange, target, headers)
-
-        return work
-
-    async def _serve(self, exchange: Exchange, target: Target, headers: Mapping[bytes, bytes]) -> None:
+    async def _serve(self, target: Target, headers: Mapping[bytes, bytes], exchange: Exchange) -> None:
         if target.storage:
             await self._storage.answer(exchange.scope, exchange.receive, self._to_storage(exchange, target), headers)
         elif target.method is not None:
@@ -146,17 +141,15 @@ class App:
             body = _page(page.text) if page.is_error else page.text.encode()
             await _reply(exchange, headers, page.status, [*page.headers], body)
         else:
-            await _reply(exchange, headers, *self._missing(exchange.scope["method"], target.path))
+            await _reply(exchange, headers, *_missing(exchange.scope["method"], target.path))
 
-    async def _page_of(
-        self, exchange: Exchange, headers: Mapping[bytes, bytes]
-    ) -> login.Reply | terminals.Reply | None:
+    async def _page_of(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> Reply | None:
         try:
             page = await self._login.answer(exchange.scope, exchange.receive, headers)
             return page or await self.terminals.answer(exchange.scope, exchange.receive, headers)
         except Exception:  # noqa: BLE001 - as for the methods
             self._complain(exchange.scope["path"])
-            return login.Reply(500, "Internal Server Error", is_error=True)
+            return error_reply("Internal Server Error")
 
     def _target(self, verb: str, path: str) -> Target:
         if path == STORAGE or path.startswith(f"{STORAGE}/"):
@@ -170,13 +163,6 @@ class App:
             name = method.nsid if method else part
             return Target(name, name, path)
         return Target(method.nsid, method.nsid, path, method)
-
-    def _missing(self, verb: str, path: str) -> tuple[int, Headers, bytes]:
-        try:
-            _refuse_unknown(verb, path)
-        except Refusal as refusal:
-            return refusal.status, _JSON, _error(refusal)
-        return 404, _HTML, _page(f"Cannot {verb} {path}")
 
     def _to_storage(self, exchange: Exchange, target: Target) -> Send:
         async def sender(message: Any) -> None:
@@ -293,20 +279,26 @@ def _is_verb(method: Method, verb: str) -> bool:
     return verb == method.verb or (verb == "HEAD" and method.verb == "GET")
 
 
-def _refuse_unknown(verb: str, path: str) -> None:
-    """Raise Refusal where the platform has a JSON error. Every other page is not found."""
+def _missing(verb: str, path: str) -> tuple[int, Headers, bytes]:
+    refusal = _refusal_of(verb, path)
+    if refusal is None:
+        return 404, _HTML, _page(f"Cannot {verb} {path}")
+    return refusal.status, _JSON, _error(refusal)
+
+
+def _refusal_of(verb: str, path: str) -> Refusal | None:
+    """Return the JSON error that the platform has for an unknown method. None where it has a page."""
     part = _method_part(path)
     if part is None:
-        return
+        return None
     try:
         nsid = unquote_to_bytes(_strict(part)).decode()
     except ValueError:
-        raise invalid(f"Failed to decode param '{part}'") from None
+        return invalid(f"Failed to decode param '{part}'")
     method = METHODS.get(nsid)
-    if method is None and nsid not in RECORDS:
-        raise Refusal(501, "MethodNotImplemented", "Method Not Implemented")
-    if method is not None and verb != method.verb:
-        raise invalid(f"Incorrect HTTP method ({verb}) expected {method.verb}")
+    if method is None:
+        return None if nsid in RECORDS else Refusal(501, "MethodNotImplemented", "Method Not Implemented")
+    return None if verb == method.verb else invalid(f"Incorrect HTTP method ({verb}) expected {method.verb}")
 
 
 def _strict(part: str) -> str:

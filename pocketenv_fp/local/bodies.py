@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, cast
+from urllib.parse import parse_qs
 
 import msgspec
 from starlette.types import Receive
@@ -58,6 +59,11 @@ async def read(headers: Headers, receive: Receive) -> Any:
     if kind != JSON:
         return None
     return parse(_text(raw, charset)) if raw else {}
+
+
+def read_fields(raw: bytes) -> dict[str, str]:
+    """Return the fields of a query string or a form. Of equal names the first one counts."""
+    return {name: values[0] for name, values in parse_qs(raw.decode("latin-1")).items()}
 
 
 def parse(text: str) -> Any:

@@ -101,9 +101,16 @@ def bubblewrap() -> str | None:
     return program if done.returncode == 0 else None
 
 
-def best_isolation() -> Isolation:
-    """Return the strongest level of this machine."""
-    return "processes" if bubblewrap() is None else "bubblewrap"
+def choose_kind(
+    isolation: Isolation | None, network: Network, limits: Limits, container: Container, exec_seconds: float
+) -> Kind:
+    """Return the kind of boxes with these options. None is the strongest isolation of this machine. Raises OSError."""
+    if isolation == "bubblewrap" and bubblewrap() is None:
+        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system does not allow namespaces")
+    level: Isolation = isolation or ("processes" if bubblewrap() is None else "bubblewrap")
+    if network == "private" and level == "processes":
+        raise OSError("network 'private' needs isolation 'bubblewrap', which this machine lacks")
+    return Kind(level, network, limits, container, exec_seconds)
 
 
 # Root keeps all capabilities in a box unless they are dropped. With these it could mount, trace the agent, or make files
@@ -145,8 +152,8 @@ class Box:
             await asyncio.wait_for(asyncio.shield(self._ready), BOOT_SECONDS)
         except (TimeoutError, Refused):
             await self.end()
-            errors = await aside(_rest, self._errors)
-            raise Refused(errors.strip().splitlines()[-1] if errors.strip() else "the box did not start") from None
+            errors = (await aside(self._errors.read, 10_000)).decode(errors="replace").strip()
+            raise Refused(errors.splitlines()[-1] if errors else "the box did not start") from None
         except asyncio.CancelledError:
             self._abandon()
             raise
@@ -284,21 +291,19 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
         "alone": boxed,
         "limits": kind.limits._asdict(),
         "shell": shell(),
-        "path": _path() if boxed else f"{PATH}:/opt/homebrew/bin",
+        # The last one serves a machine that has only the Python of this process.
+        "path": f"{PATH}:{PYTHON}/bin" if boxed else f"{PATH}:/opt/homebrew/bin",
         "marks": {} if boxed else {processes.MARK: str(plan.root)},
         "idle_seconds": IDLE_SECONDS,
     }
     # By the mark a platform finds the processes of a killed one.
     environment = {processes.MARK: str(plan.root)}
+    command = [sys.executable, "-I", "-S", "-c", _START, str(Path(__file__).parent)]
     if boxed:
         furnish(plan.root, plan.mounts, plan.reach)
-        built = _building(kind, plan)
-        interpreter, library = python_at(PYTHON), LIBRARY
-    else:
-        built = []
-        interpreter, library = sys.executable, str(Path(__file__).parent)
+        command = [*_building(kind, plan), python_at(PYTHON), *command[1:-1], LIBRARY]
     return subprocess.Popen(
-        [*built, interpreter, "-I", "-S", "-c", _START, library, json.dumps(options)],
+        [*command, json.dumps(options)],
         env=environment,
         stdin=far.fileno(),
         stdout=subprocess.DEVNULL,
@@ -313,25 +318,10 @@ def _building(kind: Kind, plan: Plan) -> list[str]:
         raise OSError("bubblewrap is not there any more")
     # Not --die-with-parent: it follows the thread that started it. The life line does better.
     network = ["--unshare-net"] if kind.network == "private" else []
-    return [
-        command,
-        *_NAMESPACES,
-        *network,
-        "--as-pid-1",
-        "--clearenv",
-        *mounted(plan.root, plan.mounts, plan.reach),
-    ]
-
-
-def _path() -> str:
-    # The last one serves a machine that has only the Python of this process.
-    return f"{PATH}:{PYTHON}/bin"
+    box = mounted(plan.root, plan.mounts, plan.reach)
+    return [command, *_NAMESPACES, *network, "--as-pid-1", "--clearenv", *box]
 
 
 def shell() -> str:
     """Return the shell for a command line: bash where there is one."""
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
-
-
-def _rest(errors: IO[bytes]) -> str:
-    return errors.read(10_000).decode(errors="replace")

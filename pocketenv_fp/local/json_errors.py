@@ -211,11 +211,7 @@ class _Reader:
             return _Broken(f"Unexpected string in JSON at position {at}")
         if letter == "-" or letter in _DIGITS:
             return _Broken(f"Unexpected number in JSON at position {at}")
-        start, end = 0, size
-        if size > 2 * _CONTEXT:
-            start = max(at - _CONTEXT, 0) if at >= _CONTEXT else 0
-            end = at + _CONTEXT if at < size - _CONTEXT else size
-        before, after = "..." if start else "", "..." if end < size else ""
-        if at == _CONTEXT and size > 2 * _CONTEXT:
-            before = "..."
+        is_long = size > 2 * _CONTEXT
+        start, end = (max(at - _CONTEXT, 0), min(at + _CONTEXT, size)) if is_long else (0, size)
+        before, after = "..." if is_long and at >= _CONTEXT else "", "..." if end < size else ""
         return _Broken(f"Unexpected token '{letter}', {before}\"{self._text[start:end]}\"{after} is not valid JSON")

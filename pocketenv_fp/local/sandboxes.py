@@ -45,15 +45,15 @@ class Sandbox(NamedTuple):
     uri: str | None
     provider: str
     base: str
-    repo: str | None
-    description: str | None
-    topics: str | None
-    keep_alive: int
-    stopped: int
     ready_at: float
-    environment: str
     created_at: float
     started_at: float | None
+    repo: str | None = None
+    description: str | None = None
+    topics: str | None = None
+    keep_alive: int = 0
+    stopped: int = 0
+    environment: str = "[]"
     shown_port: int | None = None
 
     @property
@@ -91,9 +91,9 @@ async def get_actor_sandboxes(call: Call) -> Any:
         state = "stopped = 0 AND ready_at <= ?" if running else "NOT (stopped = 0 AND ready_at <= ?)"
         chosen, condition = (user.id, now()), f"{condition} AND {state}"
     page = f"{condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
-    rows = store.select(Sandbox._fields, "sandboxes", page, *chosen, limit, offset)
-    total = store.select(["count(*)"], "sandboxes", condition, *chosen)[0][0]
-    return {"sandboxes": [view(Sandbox(*row)) for row in rows], "total": total}
+    rows = store.all(Sandbox, "sandboxes", page, *chosen, limit, offset)
+    total = store.count(f"SELECT count(*) FROM sandboxes {condition}", *chosen)  # noqa: S608 - none of it is input
+    return {"sandboxes": [view(row) for row in rows], "total": total}
 
 
 async def get_preferences(_call: Call) -> Any:
@@ -145,15 +145,11 @@ def add(call: Call) -> Sandbox:
         uri=f"at://{me.did}/io.pocketenv.sandbox/{record_key()}" if call.has_agent else None,
         provider=provider,
         base=base.name,
-        repo=body.get("repo"),
-        description=None,
-        topics=None,
-        keep_alive=int(body.get("keepAlive", False)),
-        stopped=0,
         ready_at=ready,
-        environment="[]",
         created_at=moment,
         started_at=ready,
+        repo=body.get("repo"),
+        keep_alive=int(body.get("keepAlive", False)),
     )
     with call.world.store.transaction():
         call.world.store.insert("sandboxes", **sandbox._asdict())
@@ -168,26 +164,24 @@ def same(call: Call) -> Sandbox | None:
     if repo is None or base is None:
         return None
     key = (call.me.id, repo, base.name)
-    rows = call.world.store.select(Sandbox._fields, "sandboxes", "WHERE owner = ? AND repo = ? AND base = ?", *key)
-    return Sandbox(*rows[0]) if rows else None
+    return call.world.store.first(Sandbox, "sandboxes", "WHERE owner = ? AND repo = ? AND base = ?", *key)
 
 
 def view_created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
     """Return the answer of createSandbox: without a status, with an echo of the body. Raises Refusal."""
     if sandbox.uri is None:
         raise agent_lost()
-    return _made(sandbox, {name: body[name] for name in ECHOED if name in body})
+    return view_new(sandbox, {name: body[name] for name in ECHOED if name in body})
 
 
 def view_existing(sandbox: Sandbox) -> dict[str, Any]:
     """Return the answer of createSandbox for an existing sandbox, with its stored fields."""
-    stored = {"description": sandbox.description, "repo": sandbox.repo, **size(sandbox), "readme": None}
-    if sandbox.description is None:
-        del stored["description"]
-    return _made(sandbox, stored)
+    described = {} if sandbox.description is None else {"description": sandbox.description}
+    return view_new(sandbox, {**described, "repo": sandbox.repo, **size(sandbox), "readme": None})
 
 
-def _made(sandbox: Sandbox, details: dict[str, Any]) -> dict[str, Any]:
+def view_new(sandbox: Sandbox, details: dict[str, Any]) -> dict[str, Any]:
+    """Return a sandbox as the methods show it that make it the caller's."""
     return {
         "id": sandbox.id,
         "name": sandbox.name,
@@ -206,11 +200,8 @@ def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> S
     # An id wins over a name that looks like it.
     known_by = [f"{column} = ?" for column in _KNOWN_BY[by]]
     rest = f"WHERE {' OR '.join(known_by)} ORDER BY id = ? DESC LIMIT 1"
-    rows = world.store.select(Sandbox._fields, "sandboxes", rest, *[identifier] * (len(known_by) + 1))
-    if not rows:
-        return None
-    sandbox = Sandbox(*rows[0])
-    return sandbox if owner is ANYBODY or sandbox.owner == owner else None
+    sandbox = world.store.first(Sandbox, "sandboxes", rest, *[identifier] * (len(known_by) + 1))
+    return sandbox if sandbox is not None and owner in {ANYBODY, sandbox.owner} else None
 
 
 def find_own(call: Call, identifier: str, *, by: By) -> Sandbox:

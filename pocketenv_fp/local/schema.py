@@ -116,18 +116,8 @@ def _param(field: Field, raw: str) -> Any:
     return raw
 
 
-def _field(
-    name: str,
-    kind: Kind,
-    *,
-    least: int | None = None,
-    most: int | None = None,
-    choices: tuple[str, ...] = (),
-    form: str | None = None,
-    fields: tuple[Field, ...] = (),
-    nullable: bool = False,
-) -> Field:
-    return Field(name.rstrip("!"), kind, name.endswith("!"), nullable, least, most, choices, form, fields)
+def _field(name: str, kind: Kind, **rules: Any) -> Field:
+    return Field(name.rstrip("!"), kind, name.endswith("!"), **rules)
 
 
 def _value(path: str, field: Field, value: Any) -> Any:

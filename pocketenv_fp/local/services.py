@@ -201,13 +201,11 @@ def _cover(world: World, service: Service) -> None:
 
 
 def _of(world: World, sandbox_id: str) -> list[Service]:
-    rows = world.store.select(Service._fields, "services", "WHERE sandbox = ? ORDER BY rowid", sandbox_id)
-    return [Service(*row) for row in rows]
+    return world.store.all(Service, "services", "WHERE sandbox = ? ORDER BY rowid", sandbox_id)
 
 
 def _own(call: Call) -> tuple[Service, Sandbox]:
-    rows = call.world.store.select(Service._fields, "services", "WHERE id = ?", call.params["serviceId"])
-    service = Service(*rows[0]) if rows else None
+    service = call.world.store.first(Service, "services", "WHERE id = ?", call.params["serviceId"])
     sandbox = sandboxes.find(call.world, service.sandbox, by="id", owner=call.me.id) if service else None
     if service is None or sandbox is None:
         raise not_found("Service not found")

@@ -13,11 +13,12 @@ from typing import Any
 
 from pocketenv_fp.local import records
 from pocketenv_fp.local.blocking import aside
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
+from pocketenv_fp.local.call import EMPTY, Call, World
 from pocketenv_fp.local.layout import Mount, system_path
 from pocketenv_fp.local.machine import trash
+from pocketenv_fp.local.records import Kind
 
-_VIEW = ("id", "name", "path", "created_at", "updated_at")
+VOLUMES = Kind("volume", "volume", ("id", "name", "path", "created_at", "updated_at"), by_name=True)
 _KERNELS = ("proc", "sys", "dev", "run")
 
 _log = logging.getLogger("pocketenv_fp.local")
@@ -25,49 +26,24 @@ _log = logging.getLogger("pocketenv_fp.local")
 
 async def add(call: Call) -> Any:
     """Add an empty volume at a path that is free. Without a path it belongs to no sandbox and is not kept."""
-    sent, moment, record = call.body["volume"], now(), new_id("volume")
+    sent = call.body["volume"]
     sandbox = records.sandbox_of(call, sent.get("sandboxId"))
     call.need_agent()
-    if "path" not in sent:
-        return EMPTY
-    call.world.store.insert(
-        "volumes",
-        id=record,
-        sandbox=sandbox,
-        name=sent["name"],
-        path=sent["path"],
-        created_at=moment,
-        updated_at=moment,
-    )
-    _made(call.world, record)
+    if "path" in sent:
+        _made(call.world, VOLUMES.add(call, sandbox, name=sent["name"], path=sent["path"]))
     return EMPTY
 
 
 async def update(call: Call) -> Any:
     """Change the name of a volume, and its path where one is sent. Its content stays."""
     sent = call.body["volume"]
-    values: dict[str, Any] = {"name": sent["name"], "updated_at": now()}
-    if "path" in sent:
-        values["path"] = sent["path"]
-    return records.change(call, "volumes", "Volume not found", **values)
-
-
-async def get(call: Call) -> Any:
-    """Return one volume; `{}` for an unknown one."""
-    row = records.one(call, "volumes", _VIEW, call.params["id"])
-    return {"volume": _view(*row)} if row else NOTHING
-
-
-async def get_all(call: Call) -> Any:
-    """Return a page of volumes."""
-    rows, total = records.page(call, "volumes", _VIEW, records.list_filter(call))
-    return {"volumes": [_view(*row) for row in rows], "total": total}
+    return VOLUMES.change(call, **{name: sent[name] for name in ("name", "path") if name in sent})
 
 
 async def delete(call: Call) -> Any:
     """Delete a volume and its content. An unknown one is ignored silently."""
     # The record goes first: a folder without one is removed at the next start of the platform.
-    if records.remove(call, "volumes"):
+    if VOLUMES.remove(call):
         await discard(call.world, [folder(call.world) / call.params["id"]])
     return EMPTY
 
@@ -125,7 +101,3 @@ def _place(path: str) -> str | None:
         return None
     system = system_path(place)
     return None if system is not None and os.path.lexists(system) else place
-
-
-def _view(record: str, name: str, path: str, created_at: float, updated_at: float) -> dict[str, Any]:
-    return {"id": record, "name": name, "path": path, "createdAt": iso(created_at), "updatedAt": iso(updated_at)}

@@ -29,16 +29,7 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
 
-__all__ = [
-    "gather",
-    "keep",
-    "or_else",
-    "recover",
-    "retrying",
-    "tap",
-    "when",
-    "within",
-]
+__all__ = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when", "within"]
 
 A = TypeVar("A")
 B = TypeVar("B")

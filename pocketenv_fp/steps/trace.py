@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -29,6 +29,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.observing.timeline import CallRecord, StepRecord, end_of, timeline
 from pocketenv_fp.redaction import counted
+from pocketenv_fp.runtime.scope import scope
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Step
 
@@ -39,7 +40,6 @@ B = TypeVar("B")
 
 ROWS = 200
 HEADINGS = ("began s", "took s", "requests", "outcome", "step")
-ALIGNED = (">", ">", ">", "<")
 
 
 class _Open:
@@ -137,15 +137,13 @@ class Trace:
 
     def __str__(self) -> str:
         steps = _by_lane(self.steps)
-        rows = [_row(step, several=self._is_fleet) for step in steps[:ROWS]]
-        widths = [max(len(row[column]) for row in (HEADINGS, *rows)) for column in range(len(HEADINGS) - 1)]
-        lines = ["  ".join((*map(_padded, row, widths, ALIGNED), row[-1])) for row in (HEADINGS, *rows)]
+        is_fleet = len({step.lane for step in steps}) > 1
+        rows = [HEADINGS, *(_row(step, several=is_fleet) for step in steps[:ROWS])]
+        began, took, requests, outcome, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        line = f"{{:>{began}}}  {{:>{took}}}  {{:>{requests}}}  {{:<{outcome}}}  {{}}"
+        lines = [line.format(*row) for row in rows]
         hidden = [f"… {len(steps) - ROWS:,} more steps"] if len(steps) > ROWS else []
         return "\n".join((*lines, *hidden, self.summary()))
-
-    @property
-    def _is_fleet(self) -> bool:
-        return len({step.lane for step in self._steps}) > 1
 
     def summary(self) -> str:
         """Return one line with the number of steps and requests, and the duration."""
@@ -185,10 +183,6 @@ def _row(step: StepRecord, *, several: bool) -> tuple[str, ...]:
     shown = f"{'  ' * step.depth}{step.step}"
     where = f"{step.lane or 'here'}: " if several else ""
     return f"{step.began:.3f}", f"{step.seconds:.3f}", str(step.requests), step.outcome, where + shown
-
-
-def _padded(text: str, width: int, aligned: str) -> str:
-    return f"{text:{aligned}{width}}"
 
 
 def _moved(calls: tuple[CallRecord, ...] | list[CallRecord], later: float) -> tuple[CallRecord, ...]:
@@ -261,12 +255,8 @@ def tracing() -> Generator[Trace]:
     <trace of 10 steps, 10 requests, ... s>
     """
     seen = Trace()
-    mark = _recording.set((*_recording.get(), seen))
-    try:
-        with observing(seen.watch):
-            yield seen
-    finally:
-        _recording.reset(mark)
+    with scope(_recording, (*_recording.get(), seen)), observing(seen.watch):
+        yield seen
 
 
 def recording() -> tuple[Trace, ...]:
@@ -274,13 +264,8 @@ def recording() -> tuple[Trace, ...]:
     return _recording.get()
 
 
-@contextmanager
-def on_lane(target: object) -> Generator[None]:
+def on_lane(target: object) -> AbstractContextManager[None]:
     """Record the steps of a block as work on ``target``, one of many."""
     value: object = cast("Result[object, object]", target).value_or(None) if isinstance(target, Result) else target
     name: object = getattr(value, "name", value)
-    mark = _lane.set(name if isinstance(name, str) else "")
-    try:
-        yield
-    finally:
-        _lane.reset(mark)
+    return scope(_lane, name if isinstance(name, str) else "")

@@ -12,11 +12,12 @@ import contextlib
 import errno
 import os
 import selectors
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
+
+from . import process_tree
 
 PIECE = 1 << 16
 WATCH_SECONDS = 0.05
@@ -96,9 +97,8 @@ class _Typed:
 class Session:
     """The shell, and the lines that wait for it. It is started with the first line.
 
-    `start` makes the shell. `answer` gets each line that has a number with its outcome. `curb` kills the processes that
-    hold the outputs of a line, except the shell, and returns whether there were any. It is called again while the
-    outputs are too large.
+    `start` makes the shell. `answer` gets each line that has a number with its outcome. `most` is the size of a line's
+    outputs in bytes. Above it, the processes that hold the outputs are killed, and the shell last.
     """
 
     def __init__(
@@ -108,7 +108,6 @@ class Session:
         start: Callable[[], Shell],
         *,
         answer: Callable[[int, Outcome], None],
-        curb: Callable[[str, int], bool],
         most: int | None,
     ) -> None:
         self.pid: int | None = None
@@ -116,7 +115,6 @@ class Session:
         self._selector = selector
         self._start = start
         self._answer = answer
-        self._curb = curb
         self._most = most
         self._dead = False
         self._stdin = -1
@@ -185,10 +183,7 @@ class Session:
         self._late.clear()
         if current is not None:
             # Where the shell ends after the end of the line, the next line reports it.
-            if current.done:
-                self._tell(current.line, current.outcome())
-            else:
-                self._tell(current.line, Outcome(None))
+            self._tell(current.line, current.outcome() if current.done else Outcome(None))
             current.forget()
         self._proceed()
 
@@ -236,7 +231,8 @@ class Session:
         self._proceed()
 
     def _cut(self, current: _Typed, shell: int) -> None:
-        if self._curb(f"{current.log}.", shell):
+        # Called again while the outputs are too large.
+        if process_tree.kill_holders(f"{current.log}.", shell):
             current.alone_at = None
             return
         # The size is read after the look: a killed process writes until it is gone. The shell reports its death, so a
@@ -245,8 +241,7 @@ class Session:
         if current.alone_at is None:
             current.alone_at = size
         elif size > current.alone_at + PIECE:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(shell, signal.SIGKILL)
+            process_tree.kill_each((shell,))
 
     def _tell(self, line: Line, outcome: Outcome) -> None:
         if line.number is not None:

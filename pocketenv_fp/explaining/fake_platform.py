@@ -200,11 +200,9 @@ class FakePlatform:
 
     def _claim(self, given: Fields) -> Any:
         box = self._find(given)
-        return (
-            SandboxNotFound(404, "XRPCNotSupported", "Sandbox not found", "sandbox.claimSandbox")
-            if box is None
-            else _bare(box)
-        )
+        if box is None:
+            return SandboxNotFound(404, "XRPCNotSupported", "Sandbox not found", "sandbox.claimSandbox")
+        return _bare(box)
 
     def _put_preferences(self, given: Fields) -> None:
         box = self._find({"id": given["sandboxId"]})
@@ -212,7 +210,7 @@ class FakePlatform:
             if box is not None:
                 box |= {name: value or None for name, value in preference.items() if name != "$type"}
 
-    # Ports, keys, archives
+    # Ports and keys
 
     def _expose(self, given: Fields) -> Record:
         self._ports.setdefault(given["id"], []).append({"port": given["port"]})
@@ -222,9 +220,6 @@ class FakePlatform:
         ports = self._ports.get(given["id"], [])
         self._ports[given["id"]] = [each for each in ports if each["port"] != given["port"]]
 
-    def _list_ports(self, given: Fields) -> Record:
-        return {"ports": self._ports.get(given["id"], [])}
-
     def _put_ssh_keys(self, given: Fields) -> Record:
         self._public_keys[given["id"]] = given["publicKey"]
         return {}
@@ -232,12 +227,6 @@ class FakePlatform:
     def _ssh_keys(self, given: Fields) -> Record:
         public = self._public_keys.get(given["id"], stand_in("PUBLIC_KEY"))
         return {"id": self.new("SSH_KEY_ID"), "publicKey": public, "privateKey": HIDDEN}
-
-    def _tailscale_key(self, _: Fields) -> Record:
-        return {"id": self.new("TAILSCALE_KEY_ID"), "authKey": HIDDEN}
-
-    def _push(self, _: Fields) -> Record:
-        return {"uuid": self.new("ARCHIVE")}
 
     # Records under names
 
@@ -293,15 +282,15 @@ class FakePlatform:
         "sandbox.exposePort": _expose,
         "sandbox.exposeVscode": lambda _, given: _preview(given),
         "sandbox.getBackups": _always({"backups": []}),
-        "sandbox.getExposedPorts": _list_ports,
+        "sandbox.getExposedPorts": lambda self, given: {"ports": self._ports.get(given["id"], [])},
         # The platform's list leaves out the preferences of the owner.
         "sandbox.getPreferences": _always([]),
         "sandbox.getSandbox": _look,
         "sandbox.getSandboxes": _always({"sandboxes": [], "total": 0}),
         "sandbox.getSshKeys": _ssh_keys,
-        "sandbox.getTailscaleAuthKey": _tailscale_key,
+        "sandbox.getTailscaleAuthKey": lambda self, _: {"id": self.new("TAILSCALE_KEY_ID"), "authKey": HIDDEN},
         "sandbox.pullDirectory": _always(None),
-        "sandbox.pushDirectory": _push,
+        "sandbox.pushDirectory": lambda self, _: {"uuid": self.new("ARCHIVE")},
         "sandbox.putPreferences": _put_preferences,
         "sandbox.putSshKeys": _put_ssh_keys,
         "sandbox.putTailscaleAuthKey": _always({}),

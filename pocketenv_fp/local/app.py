@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.elements import markup
 from pocketenv_fp.local import actors, bodies, hosts, login, request_log, storage, terminals
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
+from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
@@ -201,7 +201,7 @@ class App:
             result = await self._perform(method, exchange, headers)
         except Refusal as refusal:
             return refusal.status, _JSON, _error(refusal)
-        if result is EMPTY:
+        if result is None:
             return 200, _BLANK, b""
         return 200, _JSON, bodies.encode(result)
 

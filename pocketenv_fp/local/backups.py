@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketenv_fp.local import restores, sandboxes
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, not_found, now, provider_refused
+from pocketenv_fp.local.call import Call, World, invalid, iso, not_found, now, provider_refused
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
 
@@ -19,14 +19,13 @@ _END_OF_TIME = 253_402_300_799.0
 _log = logging.getLogger("pocketenv_fp.local")
 
 
-async def create(call: Call) -> Any:
+async def create(call: Call) -> None:
     """Copy a directory after the answer. A missing directory leaves no backup and no error."""
     sandbox = sandboxes.find_own(call, call.params["id"], by="uri")
     if sandbox.provider != CLOUDFLARE:
         raise invalid("Sandbox provider does not support backup")
     if not sandbox.stopped:
         call.world.do_later(partial(_copy, call.world, sandbox.id, call.body, now()))
-    return EMPTY
 
 
 async def _copy(world: World, sandbox_id: str, body: dict[str, Any], moment: float) -> None:
@@ -61,7 +60,7 @@ async def get_all(call: Call) -> Any:
     return {"backups": [_view(*row) for row in rows]}
 
 
-async def restore(call: Call) -> Any:
+async def restore(call: Call) -> None:
     """Restore a directory exactly. Files that were added since the backup are removed."""
     world, name = call.world, call.body["backupId"]
     _expire(world)
@@ -82,7 +81,6 @@ async def restore(call: Call) -> Any:
             raise provider_refused() from None
         finally:
             restores.forget(world, pending)
-    return EMPTY
 
 
 def folder(world: World) -> Path:

@@ -135,13 +135,9 @@ class Call:
         return min(self.params.get("limit", default), MOST_ROWS), min(self.params.get("offset", 0), 2**62)
 
 
-class Empty:
-    """The answer of a method without output: zero bytes and no Content-Type."""
-
-
-EMPTY = Empty()
 NOTHING: dict[str, Any] = {}
 Handler = Callable[[Call], Awaitable[Any]]
+"""The function of a method. It returns the answer, or None for zero bytes without a Content-Type."""
 
 
 class Refusal(Exception):

@@ -1,33 +1,30 @@
 """Files that every start writes into a sandbox. Their contents stay sealed until then."""
 
 import logging
-from typing import Any
 
 from pocketenv_fp.local import records
-from pocketenv_fp.local.call import EMPTY, Call, World
+from pocketenv_fp.local.call import Call, World
 from pocketenv_fp.local.records import Kind
 
 _log = logging.getLogger("pocketenv_fp.local")
 FILES = Kind("file", "file", ("id", "path", "created_at", "updated_at"), by_name=True)
 
 
-async def add(call: Call) -> Any:
+async def add(call: Call) -> None:
     """Keep sealed content under a path that is free."""
     sent = call.body["file"]
     sandbox = records.sandbox_of(call, sent.get("sandboxId"))
     FILES.add(call, sandbox, path=sent["path"], content=sent["content"])
-    return EMPTY
 
 
-async def update(call: Call) -> Any:
+async def update(call: Call) -> None:
     """Change the path of a file. Its content stays, whatever the body has: a bug of the platform."""
-    return FILES.change(call, path=call.body["file"]["path"])
+    FILES.change(call, path=call.body["file"]["path"])
 
 
-async def delete(call: Call) -> Any:
+async def delete(call: Call) -> None:
     """Delete a file record. An unknown one is no error. A file that a start wrote stays."""
     FILES.remove(call)
-    return EMPTY
 
 
 def contents(world: World, sandbox_id: str) -> list[tuple[str, bytes]]:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import sandboxes
-from pocketenv_fp.local.call import EMPTY, LIST_ROWS, NOTHING, Call, iso, new_id, not_found, now
+from pocketenv_fp.local.call import LIST_ROWS, NOTHING, Call, iso, new_id, not_found, now
 from pocketenv_fp.local.store import Value
 
 _MINE = "sandbox IN (SELECT id FROM sandboxes WHERE owner = ?)"
@@ -43,11 +43,10 @@ class Kind(NamedTuple):
         total = store.select(["count(*)"], self.table, where, *chosen)[0][0]
         return {self.table: [self._view(row) for row in rows], "total": total}
 
-    async def delete(self, call: Call) -> Any:
+    async def delete(self, call: Call) -> None:
         """Delete a record. An unknown one is a 404. Commands keep a secret and a variable until the next start."""
         if not self.remove(call):
             raise not_found(f"{self.noun.capitalize()} not found")
-        return EMPTY
 
     def add(self, call: Call, sandbox_id: str | None, **values: Value) -> str:
         """Add a record and return its id. Raises sqlite3.IntegrityError for a taken name or an unknown sandbox."""
@@ -56,7 +55,7 @@ class Kind(NamedTuple):
         call.world.store.insert(self.table, id=record, sandbox=sandbox_id, **values, **times)
         return record
 
-    def change(self, call: Call, *, of_any: bool = False, **values: Value) -> Any:
+    def change(self, call: Call, *, of_any: bool = False, **values: Value) -> None:
         """Set new values in the record that the body names. 404 where the caller (`of_any`: any user) has none."""
         store, record = call.world.store, call.body["id"]
         where, key = ("WHERE id = ?", (record,)) if of_any else (f"WHERE {_ONE}", (call.me.id, record))
@@ -64,7 +63,6 @@ class Kind(NamedTuple):
             raise not_found(f"{self.noun.capitalize()} not found")
         times: dict[str, Value] = {"updated_at": now()} if "updated_at" in self.columns else {}
         store.change(self.table, "id = ?", (record,), **values, **times)
-        return EMPTY
 
     def remove(self, call: Call) -> bool:
         """Delete the caller's record with the id of the request. Return whether there was one."""

@@ -5,7 +5,6 @@ from typing import Any, Literal, NamedTuple
 
 from pocketenv_fp.local import actors, catalogue
 from pocketenv_fp.local.call import (
-    EMPTY,
     NOTHING,
     PAGE_ROWS,
     Call,
@@ -101,12 +100,11 @@ async def get_preferences(_call: Call) -> Any:
     return []
 
 
-async def put_preferences(call: Call) -> Any:
+async def put_preferences(call: Call) -> None:
     """Rename and describe. An unknown sandbox, or another user's, is ignored silently. Raises Refusal."""
     for preference in call.body["preferences"]:
         if preference["$type"] == DETAILS:
             _describe(call, preference)
-    return EMPTY
 
 
 def _describe(call: Call, details: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent import process_tree
-from pocketenv_fp.local.call import EMPTY, Call, World
+from pocketenv_fp.local.call import Call, World
 from pocketenv_fp.local.records import Kind
 from pocketenv_fp.local.sandboxes import Sandbox
 from pocketenv_fp.local.store import Store
@@ -19,29 +19,27 @@ SECRETS = Kind("secret", "secret", ("id", "name", "created_at"))
 VARIABLES = Kind("variable", "var", ("id", "name", "value", "created_at", "updated_at"))
 
 
-async def add_secret(call: Call) -> Any:
+async def add_secret(call: Call) -> None:
     """Keep a sealed value under a name that is free. As on the platform, the owner of the sandbox is not checked."""
     call.need_agent()
     SECRETS.add(call, call.body["secret"].get("sandboxId"), **_sealed(call))
-    return EMPTY
 
 
-async def update_secret(call: Call) -> Any:
+async def update_secret(call: Call) -> None:
     """Change the name and the sealed value of a secret."""
-    return SECRETS.change(call, **_sealed(call))
+    SECRETS.change(call, **_sealed(call))
 
 
-async def add_variable(call: Call) -> Any:
+async def add_variable(call: Call) -> None:
     """Keep a plain value under a name that is free. As on the platform, the owner of the sandbox is not checked."""
     sent = call.body["variable"]
     VARIABLES.add(call, sent.get("sandboxId"), name=sent["name"], value=sent["value"])
-    return EMPTY
 
 
-async def update_variable(call: Call) -> Any:
+async def update_variable(call: Call) -> None:
     """Change the name and the value of a variable, of any user as on the platform."""
     sent = call.body["variable"]
-    return VARIABLES.change(call, of_any=True, name=sent["name"], value=sent["value"])
+    VARIABLES.change(call, of_any=True, name=sent["name"], value=sent["value"])
 
 
 def snapshot(store: Store, sandbox_id: str) -> list[Setting]:

@@ -9,11 +9,10 @@ import logging
 import os
 import posixpath
 from pathlib import Path
-from typing import Any
 
 from pocketenv_fp.local import records
 from pocketenv_fp.local.blocking import aside
-from pocketenv_fp.local.call import EMPTY, Call, World
+from pocketenv_fp.local.call import Call, World
 from pocketenv_fp.local.layout import Mount, system_path
 from pocketenv_fp.local.machine import trash
 from pocketenv_fp.local.records import Kind
@@ -24,28 +23,26 @@ _KERNELS = ("proc", "sys", "dev", "run")
 _log = logging.getLogger("pocketenv_fp.local")
 
 
-async def add(call: Call) -> Any:
+async def add(call: Call) -> None:
     """Add an empty volume at a path that is free. Without a path it belongs to no sandbox and is not kept."""
     sent = call.body["volume"]
     sandbox = records.sandbox_of(call, sent.get("sandboxId"))
     call.need_agent()
     if "path" in sent:
         _made(call.world, VOLUMES.add(call, sandbox, name=sent["name"], path=sent["path"]))
-    return EMPTY
 
 
-async def update(call: Call) -> Any:
+async def update(call: Call) -> None:
     """Change the name of a volume, and its path where one is sent. Its content stays."""
     sent = call.body["volume"]
-    return VOLUMES.change(call, **{name: sent[name] for name in ("name", "path") if name in sent})
+    VOLUMES.change(call, **{name: sent[name] for name in ("name", "path") if name in sent})
 
 
-async def delete(call: Call) -> Any:
+async def delete(call: Call) -> None:
     """Delete a volume and its content. An unknown one is ignored silently."""
     # The record goes first: a folder without one is removed at the next start of the platform.
     if VOLUMES.remove(call):
         await discard(call.world, [folder(call.world) / call.params["id"]])
-    return EMPTY
 
 
 def mounts(world: World, sandbox_id: str) -> list[Mount]:

@@ -86,7 +86,10 @@ class PocketenvError(Exception):
 
     __signature__ = _FieldsOfClass()
 
+    happened: ClassVar[str] = ""
+    """What happened, as a clause. A field is written as in `str.format`: ``{seconds:g}``."""
     advice: ClassVar[str] = ""
+    """What to do."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -98,7 +101,7 @@ class PocketenvError(Exception):
 
     def summary(self) -> str:
         """Return a clause that says what happened."""
-        return type(self).__name__
+        return self.happened.format_map(self.__dict__) or type(self).__name__
 
     @property
     def where(self) -> tuple[Place, ...]:

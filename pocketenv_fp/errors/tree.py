@@ -89,31 +89,28 @@ TransportKind = Literal["connect", "dropped", "protocol", "proxy", "timeout", "t
 class NotLoggedIn(PocketenvError):
     """A token is needed, and none was found. No request was sent."""
 
+    happened: ClassVar[str] = "not logged in"
     advice: ClassVar[str] = (
         "Log in: python -m pocketenv_fp login HANDLE. Or set POCKETENV_TOKEN, or pass token=. "
         "POCKETENV_API_URL=local needs no token."
     )
-
-    def summary(self) -> str:
-        return "not logged in"
 
 
 @typed_error
 class LoginFailed(PocketenvError):
     """A login or logout did not succeed. ``reason`` says why. The token file is unchanged."""
 
+    happened: ClassVar[str] = "no login: {reason}"
     advice: ClassVar[str] = "The token file is unchanged. Try again: python -m pocketenv_fp login HANDLE."
 
     reason: str
-
-    def summary(self) -> str:
-        return f"no login: {self.reason}"
 
 
 @typed_error
 class LoginTimeout(PocketenvError, TimeoutError):
     """A login in the browser was not finished after ``seconds``. The token file is unchanged."""
 
+    happened: ClassVar[str] = "the login in the browser was not finished after {seconds:g} s"
     advice: ClassVar[str] = (
         "Try again, and allow the login in the browser. On a machine without a browser use an app password: "
         "python -m pocketenv_fp login HANDLE --app-password."
@@ -121,19 +118,14 @@ class LoginTimeout(PocketenvError, TimeoutError):
 
     seconds: float
 
-    def summary(self) -> str:
-        return f"the login in the browser was not finished after {self.seconds:g} s"
-
 
 @typed_error
 class InvalidInput(PocketenvError, ValueError):
     """A value is not valid. No request was sent. ``reason`` never contains the value itself."""
 
+    happened: ClassVar[str] = "{field}: {reason}"
     field: str
     reason: str
-
-    def summary(self) -> str:
-        return f"{self.field}: {self.reason}"
 
 
 @typed_error
@@ -215,13 +207,11 @@ class DeadlineExceeded(PocketenvError, TimeoutError):
 class WorkerLost(PocketenvError):
     """The process for a pipeline died before it returned a result. Its progress is unknown."""
 
+    happened: ClassVar[str] = "the worker process of this pipeline died"
     advice: ClassVar[str] = (
         "Its sandbox may exist, and a command in it may have run: look for it by its name before you retry. "
         "A worker dies when it runs out of memory or is killed."
     )
-
-    def summary(self) -> str:
-        return "the worker process of this pipeline died"
 
 
 @typed_error
@@ -258,10 +248,8 @@ class ArchiveError(PocketenvError):
 class EncryptionError(PocketenvError):
     """A value could not be sealed. ``reason`` never contains the value."""
 
+    happened: ClassVar[str] = "the value could not be sealed: {reason}"
     reason: str
-
-    def summary(self) -> str:
-        return f"the value could not be sealed: {self.reason}"
 
 
 def raise_for(result: Result[T, PocketenvError]) -> T:

@@ -241,11 +241,11 @@ class FakePlatform:
 
     def add(self, noun: str, sandbox_id: str, fields: Fields) -> PocketenvError | None:
         """Add a record. Return the error for a name that is taken: the platform sends a server error."""
-        kept = self._kept.setdefault((noun, sandbox_id), [])
+        records = self._kept.setdefault((noun, sandbox_id), [])
         name, others = KEPT[noun]
-        if any(record[name] == fields[name] for record in kept):
+        if any(record[name] == fields[name] for record in records):
             return ServerError(500, "InternalServerError", "Internal Server Error", f"{noun}.add{noun.capitalize()}")
-        kept.append({"id": self._record_id(noun), **others, **_returned(noun, fields)})
+        records.append({"id": self._record_id(noun), **others, **_returned(noun, fields)})
         return None
 
     def update(self, noun: str, record_id: str, fields: Fields) -> None:

@@ -81,8 +81,8 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
 def _explained(step: Step[Any, Any], target: Any) -> Explanation:
     recorder = Recorder(repr((target, step)))
     with answered_by(recorder.answer), rehearsed_by(recorder), using(_LOGIN), unobserved():
-        given: Any = Unknown() if target is None else target
-        _ = (cast("Outcome", given) if isinstance(given, Result) else Success(given)) | step
+        first: Any = Unknown() if target is None else target
+        _ = (cast("Outcome", first) if isinstance(first, Result) else Success(first)) | step
     return Explanation(repr(step), tuple(part.closed() for part in recorder.parts))
 
 
@@ -184,8 +184,11 @@ class Recorder:
             target = self._stand_in_for(target, kind)
         args, kwargs = masked(applied)
         self.platform.know(target, *args, *kwargs.values())
-        given = applied.operation.arguments.signature.bind(*applied.args, **applied.kwargs).arguments
-        before, self.platform.expected = self.platform.expected, given.get("name_or_id") or given.get("path_or_id")
+        arguments = applied.operation.arguments.signature.bind(*applied.args, **applied.kwargs).arguments
+        before, self.platform.expected = (
+            self.platform.expected,
+            arguments.get("name_or_id") or arguments.get("path_or_id"),
+        )
         try:
             return applied.operation.run(target, args, kwargs)
         finally:

@@ -52,13 +52,13 @@ class _Rewriter(HTMLParser):
             self._dropped.append(tag)
         if self._dropped or tag not in TAGS:
             return
-        kept = "".join(
+        sizes = "".join(
             f' {name}="{int(value)}"'
             for name, value in attrs
             if name in NUMBERS and value is not None and value.isascii() and value.isdigit() and len(value) < 5
         )
         look = ' class="pe-table pe-list"' if tag == "table" else ""
-        self._parts.append(f"<{tag}{look}{kept}>")
+        self._parts.append(f"<{tag}{look}{sizes}>")
         if tag not in VOID:
             self._open.append(tag)
 

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -27,7 +27,7 @@ from pocketenv_fp.local.replies import HTML, JSON, Reply, error_reply
 from pocketenv_fp.local.schema import check_body, read_params
 
 CALLS_KEPT = 10_000
-COMPLAINT_SECONDS = 1.0
+LOG_SECONDS = 1.0
 
 _XRPC = "/xrpc/"
 _log = logging.getLogger("pocketenv_fp.local")
@@ -79,7 +79,7 @@ class App:
         self._storage = storage.Storage(world)
         self._login = login.Login(world)
         self.terminals = terminals.Terminals(world)
-        self._complained = 0.0
+        self._logged_at = 0.0
         self._page = Page(world, self.recent, self._names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,7 +148,7 @@ class App:
             page = await self._login.answer(exchange.scope, exchange.receive, headers)
             return page or await self.terminals.answer(exchange.scope, exchange.receive, headers)
         except Exception:  # noqa: BLE001 - as for the methods
-            self._complain(exchange.scope["path"])
+            self._log_failure(exchange.scope["path"])
             return error_reply("Internal Server Error")
 
     def _target(self, verb: str, path: str) -> Target:
@@ -177,8 +177,8 @@ class App:
 
     def _note(self, name: str, status: int, scope: Scope, begun: float) -> None:
         self.calls.append((name, status))
-        taken = time.perf_counter() - begun
-        answered = request_log.Answered(now(), scope["method"], name, status, taken, scope.get(request_log.SANDBOX))
+        seconds = time.perf_counter() - begun
+        answered = request_log.Answered(now(), scope["method"], name, status, seconds, scope.get(request_log.SANDBOX))
         self.recent.append(answered)
         if self.listener is not None:
             self.listener(answered._replace(sandbox=self._names.of(answered.sandbox)))
@@ -233,19 +233,19 @@ class App:
             # A taken name, an unknown id, a string that no database holds: a server error each time.
             raise server_error() from None
         except Exception:  # noqa: BLE001 - whatever it is, the client is owed an answer
-            self._complain(method.nsid)
+            self._log_failure(method.nsid)
             raise server_error() from None
         self.faults.count(method.nsid)
         if method.nsid == request_log.CREATE:
             scope[request_log.SANDBOX] = result["id"]
-            self._names.learn(result["id"], result["name"])
+            self._names.keep(result["id"], result["name"])
         return result
 
-    def _complain(self, nsid: str) -> None:
+    def _log_failure(self, nsid: str) -> None:
         # A machine without memory or file descriptors fails every request: one report a second is enough.
         moment = time.monotonic()
-        if moment - self._complained >= COMPLAINT_SECONDS:
-            self._complained = moment
+        if moment - self._logged_at >= LOG_SECONDS:
+            self._logged_at = moment
             _log.exception("%s failed", nsid)
 
     def _user(self, headers: Mapping[bytes, bytes]) -> User | None:
@@ -259,12 +259,9 @@ class App:
         return actors.bearer(self._world, did) if isinstance(did, str) and did else None
 
 
-def _read_headers(sent: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _read_headers(sent: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     # The first of equal ones counts.
-    headers: dict[bytes, bytes] = {}
-    for name, value in sent:
-        headers.setdefault(name, value)
-    return headers
+    return dict(reversed(sent))
 
 
 def _method_part(path: str) -> str | None:
@@ -343,11 +340,11 @@ def _error(refusal: Refusal) -> bytes:
 
 
 def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
-    known = headers.get(b"if-none-match")
-    if known is None or b"no-cache" in headers.get(b"cache-control", b""):
+    header = headers.get(b"if-none-match")
+    if header is None or b"no-cache" in headers.get(b"cache-control", b""):
         return False
-    tags = {each.strip().removeprefix(b"W/") for each in known.split(b",")}
-    return known.strip() == b"*" or tag.removeprefix(b"W/") in tags
+    tags = {each.strip().removeprefix(b"W/") for each in header.split(b",")}
+    return header.strip() == b"*" or tag.removeprefix(b"W/") in tags
 
 
 async def _reply(exchange: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from starlette.types import Receive
 
 from pocketenv_fp.local.call import Refusal, invalid
-from pocketenv_fp.local.json_errors import complaint, not_a_container
+from pocketenv_fp.local.json_errors import not_a_container, syntax_error
 
 Headers = Mapping[bytes, bytes]
 Presence = Literal["missing", "empty", "present"]
@@ -76,7 +76,7 @@ def parse(text: str) -> Any:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         # It may be JSON all the same: a half of a surrogate pair, a number that is too large, deep nesting.
         pass
-    message = complaint(text)
+    message = syntax_error(text)
     if message is not None:
         raise _malformed(message)
     try:

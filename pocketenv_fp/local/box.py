@@ -127,7 +127,7 @@ _NAMESPACES = (
 
 
 class Box:
-    """One running agent. Every method but `bury` runs on the server's loop."""
+    """One running agent. Every method but `wait_for_end` runs on the server's loop."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, errors: IO[bytes]) -> None:
         self.gone = False
@@ -155,7 +155,7 @@ class Box:
             errors = (await aside(self._errors.read, 10_000)).decode(errors="replace").strip()
             raise Refused(errors.splitlines()[-1] if errors else "the box did not start") from None
         except asyncio.CancelledError:
-            self._abandon()
+            self._end_in_background()
             raise
         finally:
             self._errors.close()
@@ -184,7 +184,7 @@ class Box:
     async def end(self) -> None:
         """Kill every process of the box, and wait until the last is gone."""
         self.cut()
-        await aside(self.bury)
+        await aside(self.wait_for_end)
 
     def cut(self) -> None:
         """Cut the life line: the box ends by itself. Calls that wait for an answer raise Refused."""
@@ -209,7 +209,7 @@ class Box:
         """Return the number of the life line's descriptor; -1 once it is cut."""
         return self._line.fileno()
 
-    def bury(self) -> None:
+    def wait_for_end(self) -> None:
         """Wait until a box without its line has ended. Call this in a thread that may wait."""
         try:
             self._process.wait(PATIENCE_SECONDS)
@@ -218,10 +218,10 @@ class Box:
             processes.end_family(self._process.pid)
             self._process.wait()
 
-    def _abandon(self) -> None:
+    def _end_in_background(self) -> None:
         # A process without a waiting parent stays in the system's table as a zombie.
         self.cut()
-        threading.Thread(target=self.bury, name="pocketenv-burial", daemon=True).start()
+        threading.Thread(target=self.wait_for_end, name="pocketenv-box-end", daemon=True).start()
 
     def _receive(self) -> None:
         try:
@@ -231,15 +231,15 @@ class Box:
         except OSError:
             data = b""
         if not data:
-            self._abandon()
+            self._end_in_background()
             return
         try:
             for message, payload in self._frames.feed(data):
-                self._heard(message, payload)
+                self._handle(message, payload)
         except (KeyError, TypeError, ValueError):  # a process in the box writes to the line
-            self._abandon()
+            self._end_in_background()
 
-    def _heard(self, message: dict[str, Any], payload: bytes) -> None:
+    def _handle(self, message: dict[str, Any], payload: bytes) -> None:
         if "ready" in message:
             if not self._ready.done():
                 self._ready.set_result(None)
@@ -263,7 +263,7 @@ class Box:
             self._loop.add_writer(self._line, self._send)
             return
         except OSError:
-            self._abandon()
+            self._end_in_background()
             return
         self._loop.remove_writer(self._line)
 

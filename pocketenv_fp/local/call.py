@@ -57,8 +57,8 @@ class World:
 
     def machine(self, sandbox_id: str) -> Machine:
         """Return the machine of a sandbox, the same object at every call. That of a deleted sandbox refuses all work."""
-        if (known := self.machines.get(sandbox_id)) is not None:
-            return known
+        if (machine := self.machines.get(sandbox_id)) is not None:
+            return machine
         folder, trash = self.data / "sandboxes" / sandbox_id, self.data / "trash"
         plan = partial(self.plan, self, sandbox_id)
         machine = Machine(folder, trash, self.closed, self.kind, plan)

@@ -171,7 +171,7 @@ class Faults:
     def remove(self, plan: Plan) -> None:
         """Remove a plan. Requests that have met it go on."""
         with self._lock:
-            self._keep(held for held in self._plans if held is not plan)
+            self._keep(other for other in self._plans if other is not plan)
 
     def clear(self) -> None:
         """Remove all pending plans and the list of `seen`."""
@@ -209,12 +209,12 @@ class Faults:
     def take(self, name: str) -> Fault | None:
         """Return the fault for a request with this full name, and use it up. Each call counts as a request."""
         with self._lock:
-            met = next((plan for plan in self._plans if plan._meets(name)), None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            if met is None:
+            plan = next((plan for plan in self._plans if plan._meets(name)), None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if plan is None:
                 return None
             self._keep(plan for plan in self._plans if plan.left != 0)
-            self._played.append(Played(name, met.fault))
-            return met.fault
+            self._played.append(Played(name, plan.fault))
+            return plan.fault
 
     def names(self, method: str) -> frozenset[str]:
         """Return the full names for `method`."""

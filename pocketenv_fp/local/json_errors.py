@@ -17,13 +17,13 @@ class _Broken(Exception):
     """The message for the first wrong place."""
 
 
-def complaint(text: str) -> str | None:
+def syntax_error(text: str) -> str | None:
     """Return the message of the SyntaxError for a string; None where it is JSON.
 
-    >>> complaint('{"a":1,}')
+    >>> syntax_error('{"a":1,}')
     'Expected double-quoted property name in JSON at position 7'
     """
-    message = _complaint(_split(text))
+    message = _first_error(_split(text))
     return None if message is None else _join(message)
 
 
@@ -36,11 +36,11 @@ def not_a_container(text: str) -> str:
     units = _split(text)
     start = len(units) - len(units.lstrip(_SPACE))
     # The real parser sees a string that is all marks from there on. The marks are replaced afterwards.
-    message = _complaint(units[:start] + "#" * (len(units) - start)) or _END
+    message = _first_error(units[:start] + "#" * (len(units) - start)) or _END
     return _join("".join(_put_back(message, units, start)))
 
 
-def _complaint(units: str) -> str | None:
+def _first_error(units: str) -> str | None:
     try:
         _Reader(units).document()
     except _Broken as broken:

@@ -109,7 +109,7 @@ def mounted(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[s
         if place.kind in {"directory", "file"}:
             arguments += ["--ro-bind", place.path, place.path]
         elif place.kind == "hidden":
-            arguments += _cover(Path(place.path))
+            arguments += _hidden(Path(place.path))
     arguments += ["--proc", "/proc", *_read_only_settings(), "--dev", "/dev", "--tmpfs", "/run"]
     if Path("/sys").is_dir():
         arguments += ["--ro-bind", "/sys", "/sys"]
@@ -257,7 +257,7 @@ def _unreadable(source: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def _cover(path: Path) -> tuple[str, ...]:
+def _hidden(path: Path) -> tuple[str, ...]:
     return ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", os.devnull, str(path))
 
 

@@ -23,7 +23,7 @@ from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Plan
 from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
 from pocketenv_fp.local.layout import system_path
-from pocketenv_fp.local.machine import Machine, Refused, bury
+from pocketenv_fp.local.machine import Machine, Refused, remove_tree
 from pocketenv_fp.local.sandboxes import Sandbox
 
 _log = logging.getLogger("pocketenv_fp.local")
@@ -111,17 +111,17 @@ async def reach(world: World, sandbox_id: str, path: str) -> None:
 def recover(world: World) -> None:
     """Remove the remains of a crash: processes, half-removed folders, unfinished archives."""
     processes.end_marked(world.data)
-    bury(world.data / "trash")
+    remove_tree(world.data / "trash")
     for clone in world.data.glob(f"{repositories.DRAFT}*"):
-        bury(clone)
-    known = {
+        remove_tree(clone)
+    names = {
         name
         for name, stopped, provider in world.store.rows("SELECT id, stopped, provider FROM sandboxes")
         if not stopped or providers.provider(provider).keeps_files
     }
     for folder in _entries(world.data / "sandboxes"):
-        if folder.name not in known:
-            bury(folder)
+        if folder.name not in names:
+            remove_tree(folder)
         else:
             file_operations.sweep(str(folder))
     volumes.recover(world)

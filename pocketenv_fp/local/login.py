@@ -100,9 +100,9 @@ class Login:
         return Reply(200, self._authorization(handle))
 
     def _with_password(self, user: User, password: object) -> Reply:
-        known = self._world.vault.app_password(user.did)
+        right = self._world.vault.app_password(user.did)
         if not isinstance(password, str) or not secrets.compare_digest(
-            known.encode(), password.encode("utf-8", "replace")
+            right.encode(), password.encode("utf-8", "replace")
         ):
             return error_reply("Error: Invalid identifier or password")
         return Reply(200, f"jwt:{self._sign(user.did, WEEK_SECONDS)}")

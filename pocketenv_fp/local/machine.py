@@ -74,9 +74,9 @@ class Machine:
     async def reach(self, path: str) -> bool:
         """Let a directory of the system accept new names. Return whether the running processes were killed for it."""
         plan = self._planned() if self._plan is None else self._plan
-        ran = self.box is not None and path not in plan.reach
+        restarts = self.box is not None and path not in plan.reach
         await self.adopt(plan._replace(reach=plan.reach | {path}))
-        return ran
+        return restarts
 
     async def boot(self) -> Box:
         """Return the box. Build it where there is none. Raises Refused."""
@@ -256,7 +256,7 @@ class Machine:
 
     async def discard(self) -> None:
         """Remove the file system. A crash half way leaves nothing of it in place."""
-        await aside(trash, self.folder, self._trash)
+        await aside(discard, self.folder, self._trash)
 
     def _prepare(self, plan: Plan) -> None:
         try:
@@ -287,16 +287,16 @@ def _own(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in {processes.MARK, process_tree.MARK}}
 
 
-def trash(folder: Path, heap: Path) -> None:
+def discard(folder: Path, trash: Path) -> None:
     """Remove a folder: at once and as a whole, although the removal takes longer."""
-    heap.mkdir(mode=0o700, parents=True, exist_ok=True)
-    grave = heap / uuid.uuid4().hex
+    trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+    moved = trash / uuid.uuid4().hex
     with contextlib.suppress(FileNotFoundError):
-        folder.rename(grave)
-        bury(grave)
+        folder.rename(moved)
+        remove_tree(moved)
 
 
-def bury(grave: Path) -> None:
+def remove_tree(folder: Path) -> None:
     """Remove a tree, also with read-only directories. A mount point or another user's file may stay."""
     with contextlib.suppress(OSError):
-        file_operations.remove(str(grave))
+        file_operations.remove(str(folder))

@@ -80,12 +80,12 @@ async def play(fault: kinds.Fault, exchange: Exchange, work: Work, closed: Calla
             await exchange.send({"type": "http.response.body"})
         case kinds.Drop():
             if fault.after_work:
-                await work(read._replace(send=_nowhere, note=_nobody))
+                await work(read._replace(send=_drop_message, note=_drop_status))
             exchange.note(NOT_SENT)
             await _end(exchange, request, reset=fault.reset)
         case kinds.Refuse() | kinds.Html() | kinds.Garbage():
             if fault.after_work:
-                await work(read._replace(send=_nowhere, note=_nobody))
+                await work(read._replace(send=_drop_message, note=_drop_status))
             await request.drain()
             status, headers, body = _fault_answer(fault, exchange)
             if isinstance(fault, kinds.Refuse) and exchange.scope["path"].startswith(PREFIX):
@@ -104,11 +104,11 @@ def etag(body: bytes) -> bytes:
     return b'W/"%x-%s"' % (len(body), digest)
 
 
-async def _nowhere(_message: Message) -> None:
+async def _drop_message(_message: Message) -> None:
     return
 
 
-def _nobody(_status: int) -> None:
+def _drop_status(_status: int) -> None:
     return
 
 
@@ -133,10 +133,10 @@ class _Request:
             await self.receive()
 
     async def hold(self) -> None:
-        held: list[Message] = []
+        messages: list[Message] = []
         while not self._ended:
-            held.append(await self.receive())
-        self._held = held
+            messages.append(await self.receive())
+        self._held = messages
 
 
 async def _end(exchange: Exchange, request: _Request, *, reset: bool) -> None:

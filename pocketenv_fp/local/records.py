@@ -35,12 +35,10 @@ class Kind(NamedTuple):
     async def get_all(self, call: Call) -> Any:
         """Return a page of one sandbox's records, or of all the caller's. An unknown sandbox has none."""
         limit, offset = call.window(LIST_ROWS)
-        where, chosen = f"WHERE {_MINE} AND sandbox = coalesce(?, sandbox)", (call.me.id, self._sandbox_of_list(call))
+        where, key = f"WHERE {_MINE} AND sandbox = coalesce(?, sandbox)", (call.me.id, self._sandbox_of_list(call))
         store = call.world.store
-        rows = store.select(
-            self.columns, self.table, f"{where} ORDER BY rowid LIMIT ? OFFSET ?", *chosen, limit, offset
-        )
-        total = store.select(["count(*)"], self.table, where, *chosen)[0][0]
+        rows = store.select(self.columns, self.table, f"{where} ORDER BY rowid LIMIT ? OFFSET ?", *key, limit, offset)
+        total = store.select(["count(*)"], self.table, where, *key)[0][0]
         return {self.table: [self._view(row) for row in rows], "total": total}
 
     async def delete(self, call: Call) -> None:

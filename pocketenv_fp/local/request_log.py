@@ -80,7 +80,7 @@ class Names:
         self._world = world
         self._seen: dict[str, str] = {}
 
-    def learn(self, identifier: str, name: str) -> None:
+    def keep(self, identifier: str, name: str) -> None:
         """Keep the name of a sandbox for the time after its deletion."""
         self._seen[identifier] = name
         if len(self._seen) > NAMES_KEPT:
@@ -93,7 +93,7 @@ class Names:
         sandbox = sandboxes.find(self._world, identifier, by="uri")
         if sandbox is None:
             return self._seen.get(identifier) or (identifier if _IDENTIFIER.fullmatch(identifier) else None)
-        self.learn(identifier, sandbox.name)
+        self.keep(identifier, sandbox.name)
         return sandbox.name
 
 

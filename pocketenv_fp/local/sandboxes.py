@@ -84,14 +84,14 @@ async def get_actor_sandboxes(call: Call) -> Any:
     user = actors.by_identifier(store, call.params["did"])
     if user is None:
         return {"sandboxes": [], "total": 0}
-    chosen: tuple[str | float, ...] = (user.id,)
+    key: tuple[str | float, ...] = (user.id,)
     condition = "WHERE owner = ?"
     if (running := call.params.get("isRunning")) is not None:
         state = "stopped = 0 AND ready_at <= ?" if running else "NOT (stopped = 0 AND ready_at <= ?)"
-        chosen, condition = (user.id, now()), f"{condition} AND {state}"
+        key, condition = (user.id, now()), f"{condition} AND {state}"
     page = f"{condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
-    rows = store.all(Sandbox, "sandboxes", page, *chosen, limit, offset)
-    total = store.count(f"SELECT count(*) FROM sandboxes {condition}", *chosen)  # noqa: S608 - none of it is input
+    rows = store.all(Sandbox, "sandboxes", page, *key, limit, offset)
+    total = store.count(f"SELECT count(*) FROM sandboxes {condition}", *key)  # noqa: S608 - none of it is input
     return {"sandboxes": [view(row) for row in rows], "total": total}
 
 

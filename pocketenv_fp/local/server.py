@@ -59,7 +59,7 @@ class Platform:
             self._lock = _lock(self.data / LOCK)
             self._world = _open_world(self.data, boot_delay, kind)
         except BaseException:
-            self._let_go()
+            self._release()
             raise
         _warn_of_root(self._world.kind.isolation)
         store = self._world.store
@@ -158,10 +158,10 @@ class Platform:
         self._server.force_exit = True
         self._thread.join()
         for box in boxes:
-            box.bury()
+            box.wait_for_end()
         processes.end_marked(self.data)
         self._world.store.close()
-        self._let_go()
+        self._release()
 
     def __enter__(self) -> Self:
         self._marks.append(entered.set(self))
@@ -181,7 +181,7 @@ class Platform:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(web_server.Complaints())
+        self._loop.set_exception_handler(web_server.ErrorHandler())
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -228,7 +228,7 @@ class Platform:
             with contextlib.suppress(Refusal):
                 await lifecycle.delete_sandbox(Call(self._world, actors.find(store, owner), {"id": sandbox}, NOTHING))
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._socket.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -242,7 +242,7 @@ class Platform:
         transports = [getattr(connection, "transport", None) for connection in self._server.server_state.connections]
         sockets = [transport.get_extra_info("socket") for transport in transports if transport is not None]
         boxes = [machine.box for machine in self._world.machines.values()]
-        numbers = [held.fileno() for held in (self._socket, *sockets, *boxes) if held is not None]
+        numbers = [end.fileno() for end in (self._socket, *sockets, *boxes) if end is not None]
         for number in (*numbers, -1 if self._lock is None else self._lock):
             if number >= 0:
                 os.dup2(nothing, number)

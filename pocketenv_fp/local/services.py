@@ -89,7 +89,7 @@ async def update(call: Call) -> None:
         values["ports"] = json.dumps(sent["ports"])
     world.store.change("services", "id = ?", (service.id,), **values)
     if "ports" in sent:
-        _cover(world, service)
+        _unexpose(world, service)
         _expose(world, sandbox, service._replace(**values))
 
 
@@ -131,7 +131,7 @@ async def delete(call: Call) -> None:
         current, _ = _own(call)
         with call.world.store.transaction():
             call.world.store.remove("services", "id = ?", service.id)
-            _cover(call.world, current)
+            _unexpose(call.world, current)
         await machine.end(service.id)
 
 
@@ -185,7 +185,7 @@ def _expose(world: World, sandbox: Sandbox, service: Service) -> None:
         ports.show(world, sandbox, port)
 
 
-def _cover(world: World, service: Service) -> None:
+def _unexpose(world: World, service: Service) -> None:
     for port in json.loads(service.ports):
         world.store.remove("ports", "sandbox = ? AND port = ?", service.sandbox, port)
 

@@ -98,8 +98,8 @@ class Terminals:
         if verb == "POST" and path == "/ssh/connect":
             return await self._begin_ssh(receive, headers)
         if verb == "DELETE" and (match := _DISCONNECT.fullmatch(path)):
-            known = self._waiting.pop(match["id"], None)
-            return json_reply(200, {"ok": True}) if known else json_reply(404, {"error": "Session not found"})
+            session = self._waiting.pop(match["id"], None)
+            return json_reply(200, {"ok": True}) if session else json_reply(404, {"error": "Session not found"})
         return None
 
     async def connect(self, scope: Scope, receive: Receive, send: Send, headers: Headers, note: Note) -> None:

@@ -14,7 +14,7 @@ from pocketenv_fp.local import records
 from pocketenv_fp.local.blocking import aside
 from pocketenv_fp.local.call import Call, World
 from pocketenv_fp.local.layout import Mount, system_path
-from pocketenv_fp.local.machine import trash
+from pocketenv_fp.local.machine import discard as discard_folder
 from pocketenv_fp.local.records import Kind
 
 VOLUMES = Kind("volume", "volume", ("id", "name", "path", "created_at", "updated_at"), by_name=True)
@@ -71,16 +71,16 @@ def contents(world: World, sandbox_id: str) -> list[Path]:
 async def discard(world: World, folders: list[Path]) -> None:
     """Remove these folders: each at once and as a whole, although the removal takes longer."""
     for content in folders:
-        await aside(trash, content, world.data / "trash")
+        await aside(discard_folder, content, world.data / "trash")
 
 
 def recover(world: World) -> None:
     """Remove folders without a volume: a crash interrupted their deletion."""
-    known = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
+    ids = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
     if folder(world).is_dir():
         for content in list(folder(world).iterdir()):
-            if content.name not in known:
-                trash(content, world.data / "trash")
+            if content.name not in ids:
+                discard_folder(content, world.data / "trash")
 
 
 def _made(world: World, record: str) -> Path:

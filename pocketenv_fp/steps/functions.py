@@ -65,12 +65,12 @@ class _Method(Curried):
 
 def called(method: _Method, *args: Any) -> Step[Any, Any]:
     if not callable(args[-1]):
-        got = (
+        word = (
             has_run(cast("Result[object, object]", args[-1]))
             if isinstance(args[-1], Result)
             else type(args[-1]).__name__
         )
-        raise TypeError(f"{method.__name__}: expected a function, got {got}")
+        raise TypeError(f"{method.__name__}: expected a function, got {word}")
     return _CalledMethod(method, args, {})
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from returns.result import Result
@@ -199,11 +200,11 @@ class Traced(NamedTuple, Generic[B]):
         return self.trace.picture()
 
 
+@dataclass(frozen=True, repr=False)
 class Tracer(Generic[A, B]):
     """A traced step: the result of `trace`."""
 
-    def __init__(self, step: Step[A, B]) -> None:
-        self._step = step
+    _step: Step[A, B]
 
     def __call__(self, target: A | None | Result[A | None, PocketenvError], /) -> Traced[B]:
         with tracing() as seen:
@@ -212,12 +213,6 @@ class Tracer(Generic[A, B]):
 
     def __ror__(self, target: A | None | Result[A | None, PocketenvError], /) -> Traced[B]:
         return self(target)
-
-    def __eq__(self, other: object) -> bool:
-        return self._step == other._step if isinstance(other, Tracer) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((Tracer, self._step))
 
     def __repr__(self) -> str:
         return f"trace({self._step!r})"

@@ -326,7 +326,7 @@ class Agent:
     def _lose_shell(self, session: Session) -> None:
         if session.pid is not None:
             self._forget(session.pid)
-        session.died()
+        session.lose_shell()
 
     def _forget(self, pid: int) -> None:
         if (trouble := self._running.pop(pid).trouble) is not None:

@@ -146,7 +146,7 @@ class Session:
         if not self._dead:
             for end in (self._stdin, self._signal):
                 os.set_inheritable(end, False)  # noqa: FBT003 - its own signature
-            self._selector.register(self._signal, selectors.EVENT_READ, self._hear)
+            self._selector.register(self._signal, selectors.EVENT_READ, self._on_bell)
 
     def patience(self) -> float | None:
         """Return the seconds until the next call of `attend`; None for no deadline."""
@@ -166,13 +166,13 @@ class Session:
             # The line goes on. The next one is typed after it, with a time limit of its own.
             self._late.append(current)
             self._current = None
-            self._tell(current.line, Outcome(None))
+            self._report(current.line, Outcome(None))
             self._proceed()
         elif current.most is not None and current.written() > current.most and self.pid is not None:
             current.limited = True
             self._cut(current, self.pid)
 
-    def died(self) -> None:
+    def lose_shell(self) -> None:
         """Record that the shell's process ended. Every waiting and later line has no answer."""
         current, self._current = self._current, None
         self.pid, self._dead = None, True
@@ -183,7 +183,7 @@ class Session:
         self._late.clear()
         if current is not None:
             # Where the shell ends after the end of the line, the next line reports it.
-            self._tell(current.line, current.outcome() if current.done else Outcome(None))
+            self._report(current.line, current.outcome() if current.done else Outcome(None))
             current.forget()
         self._proceed()
 
@@ -193,7 +193,7 @@ class Session:
             if not self._dead and self.pid is None:
                 self._open()
             if self._dead:
-                self._tell(line, Outcome(None))
+                self._report(line, Outcome(None))
                 continue
             self._count += 1
             self._current = _Typed(line, f"{self._folder}/{self._count}", self._most)
@@ -209,7 +209,7 @@ class Session:
         os.mkfifo(bell, 0o600)
         # Open for both: otherwise it would be at its end while no script holds it.
         self._signal = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
-        self._selector.register(self._signal, selectors.EVENT_READ, self._hear)
+        self._selector.register(self._signal, selectors.EVENT_READ, self._on_bell)
         try:
             shell = self._start()
         except OSError:
@@ -218,7 +218,7 @@ class Session:
         self.pid, self._stdin = shell
         os.set_blocking(self._stdin, False)
 
-    def _hear(self) -> None:
+    def _on_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._signal, PIECE)
         self.attend()
@@ -227,7 +227,7 @@ class Session:
         self._current = None
         outcome = current.outcome()
         current.forget()
-        self._tell(current.line, outcome)
+        self._report(current.line, outcome)
         self._proceed()
 
     def _cut(self, current: _Typed, shell: int) -> None:
@@ -243,7 +243,7 @@ class Session:
         elif size > current.alone_at + PIECE:
             process_tree.kill_each((shell,))
 
-    def _tell(self, line: Line, outcome: Outcome) -> None:
+    def _report(self, line: Line, outcome: Outcome) -> None:
         if line.number is not None:
             self._answer(line.number, outcome)
 

@@ -86,15 +86,14 @@ def _explained(step: Step[Any, Any], target: Any) -> Explanation:
     return Explanation(repr(step), tuple(part.closed() for part in recorder.parts))
 
 
-class _OpenPart:
+class _OpenPart(msgspec.Struct, eq=False):
     """A part of an explanation that still grows."""
 
-    def __init__(self, source: str, depth: int, *notes: str, holds_steps: bool) -> None:
-        self.source = source
-        self.depth = depth
-        self.holds_steps = holds_steps
-        self.notes = list(notes)
-        self.requests: list[Request] = []
+    source: str
+    depth: int
+    notes: list[str]
+    holds_steps: bool
+    requests: list[Request] = []  # msgspec copies it for each part
 
     def closed(self) -> Part:
         return Part(self.source, self.depth, tuple(self.notes), tuple(self.requests))
@@ -146,7 +145,7 @@ class Recorder:
 
     def _new_part(self, applied: Applied) -> _OpenPart:
         holds_steps = any(map(is_step, (*applied.args, *applied.kwargs.values())))
-        part = _OpenPart(self._fields.text(str(applied)), len(self._open), *self._condition, holds_steps=holds_steps)
+        part = _OpenPart(self._fields.text(str(applied)), len(self._open), [*self._condition], holds_steps)
         self._condition = ()
         self.parts.append(part)
         return part
@@ -237,7 +236,7 @@ class Recorder:
         part = self._open[-1]
         if part is not self.parts[-1] and self.parts[-1].depth > part.depth:
             # Inner steps came after its last request. The order of requests is that of the parts.
-            part = self._open[-1] = _OpenPart(part.source, part.depth, "goes on", holds_steps=True)
+            part = self._open[-1] = _OpenPart(part.source, part.depth, ["goes on"], holds_steps=True)
             self.parts.append(part)
         return part
 

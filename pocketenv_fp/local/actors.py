@@ -5,7 +5,7 @@ from base64 import b32encode
 from collections.abc import Mapping
 from typing import Any
 
-from pocketenv_fp.local.call import NOTHING, UNKNOWN, Call, User, World, iso, new_id, now
+from pocketenv_fp.local.call import NOTHING, UNKNOWN, Call, User, World, new_id, now, show
 from pocketenv_fp.local.store import Store
 
 # Profiles always have a picture. This one needs no network.
@@ -70,15 +70,7 @@ def profile(user: User) -> dict[str, Any]:
 
 def owner(user: User) -> dict[str, Any]:
     """Return a user as the owner of a sandbox. Unknown fields are null here."""
-    return {
-        "id": user.id,
-        "did": user.did,
-        "handle": user.handle,
-        "displayName": user.display_name,
-        "avatar": AVATAR,
-        "createdAt": iso(user.created_at),
-        "updatedAt": iso(user.updated_at),
-    }
+    return {**show(user._asdict(), *User._fields), "avatar": AVATAR}
 
 
 def _did(handle: str) -> str:

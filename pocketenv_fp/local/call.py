@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -200,3 +200,13 @@ def iso(seconds: float) -> str:
     """Return a time in the platform's notation: UTC, milliseconds, Z."""
     moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def show(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return columns of a row as an answer has them: names in camelCase, and times in the platform's notation."""
+    return {_camel(name): iso(values[name]) if name.endswith("_at") else values[name] for name in names}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)

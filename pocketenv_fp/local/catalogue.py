@@ -3,7 +3,7 @@
 import secrets
 from typing import Any, NamedTuple
 
-from pocketenv_fp.local.call import PAGE_ROWS, Call, User, iso, new_id, now
+from pocketenv_fp.local.call import PAGE_ROWS, Call, User, new_id, now, show
 from pocketenv_fp.local.store import Store
 
 # The account that publishes the base images, and the images. All are this machine itself.
@@ -72,14 +72,5 @@ def new_name() -> str:
 
 def view(base: Base) -> dict[str, Any]:
     """Return a base image as the catalogue shows it."""
-    return {
-        "id": base.id,
-        "name": base.name,
-        "displayName": base.name,
-        "description": None,
-        "logo": None,
-        "readme": None,
-        "installs": base.installs,
-        "uri": base.uri,
-        "createdAt": iso(base.created_at),
-    }
+    unset = dict.fromkeys(("description", "logo", "readme"))
+    return {**show(base._asdict(), *Base._fields), "displayName": base.name, **unset}

@@ -97,21 +97,17 @@ class Plan:
     def __init__(self, faults: "Faults", method: str, fault: Fault, times: int | None) -> None:
         self.method = method
         self.fault = fault
+        self.played = 0
+        """The number of requests that have met it."""
         self._times = times
-        self._played = 0
         self._faults = faults
         self._names = faults.names(method)
         self._before = faults.worked(method)
 
     @property
-    def played(self) -> int:
-        """The number of requests that have met it."""
-        return self._played
-
-    @property
     def left(self) -> int | None:
         """The number of requests that it still waits for; None for no end."""
-        return None if self._times is None else self._times - self._played
+        return None if self._times is None else self._times - self.played
 
     @property
     def worked(self) -> int:
@@ -125,7 +121,7 @@ class Plan:
         # Under the lock of its Faults.
         if self.left == 0 or name not in self._names:
             return False
-        self._played += 1
+        self.played += 1
         return True
 
 

@@ -79,7 +79,7 @@ class Machine:
         return restarts
 
     async def boot(self) -> Box:
-        """Return the box. Build it where there is none. Raises Refused."""
+        """Return the box, and build it first where it is missing. Raises Refused."""
         generation = self.generation
         if self.box is not None:
             return self.box

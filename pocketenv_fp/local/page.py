@@ -124,7 +124,7 @@ def _head(view: View) -> Html:
     # A short title: the numbers of sandboxes, readable in a narrow tab.
     facts = (
         element("code", view.url),
-        element("span", f"{_counted(view.total, 'sandbox', 'sandboxes')}, {view.running} running"),
+        element("span", f"{view.total} {'sandbox' if view.total == 1 else 'sandboxes'}, {view.running} running"),
         element("span", f"isolation: {view.isolation}"),
         element("span", "the platform does not answer any more", id="lost", role="status"),
     )
@@ -226,10 +226,6 @@ def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Html:
     head = element("thead", table_row(titles, "th", scope="col"))
     body = element("tbody", "\n", markup(*map(table_row, rows), between="\n"), "\n")
     return element("div", element("table", head, body), class_="wide")
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 _STYLE = """

@@ -3,12 +3,11 @@
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import sandboxes
-from pocketenv_fp.local.call import LIST_ROWS, NOTHING, Call, iso, new_id, not_found, now
+from pocketenv_fp.local.call import LIST_ROWS, NOTHING, Call, new_id, not_found, now, show
 from pocketenv_fp.local.store import Value
 
 _MINE = "sandbox IN (SELECT id FROM sandboxes WHERE owner = ?)"
 _ONE = f"{_MINE} AND id = ?"
-_TIMES = {"created_at": "createdAt", "updated_at": "updatedAt"}
 
 
 class Kind(NamedTuple):
@@ -49,7 +48,7 @@ class Kind(NamedTuple):
     def add(self, call: Call, sandbox_id: str | None, **values: Value) -> str:
         """Add a record and return its id. Raises sqlite3.IntegrityError for a taken name or an unknown sandbox."""
         record, moment = new_id(self.prefix), now()
-        times: dict[str, Value] = {column: moment for column in self.columns if column in _TIMES}
+        times: dict[str, Value] = {column: moment for column in self.columns if column.endswith("_at")}
         call.world.store.insert(self.table, id=record, sandbox=sandbox_id, **values, **times)
         return record
 
@@ -74,8 +73,7 @@ class Kind(NamedTuple):
         return identifier if sandbox is None else sandbox.id
 
     def _view(self, row: tuple[Any, ...]) -> dict[str, Any]:
-        fields = zip(self.columns, row, strict=True)
-        return dict((_TIMES[name], iso(value)) if name in _TIMES else (name, value) for name, value in fields)
+        return show(dict(zip(self.columns, row, strict=True)), *self.columns)
 
 
 def sandbox_of(call: Call, identifier: str | None) -> str:

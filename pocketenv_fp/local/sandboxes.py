@@ -11,12 +11,12 @@ from pocketenv_fp.local.call import (
     Refusal,
     World,
     agent_lost,
-    iso,
     new_id,
     not_found,
     now,
     record_key,
     server_error,
+    show,
 )
 
 CLOUDFLARE = "cloudflare"
@@ -180,14 +180,7 @@ def view_existing(sandbox: Sandbox) -> dict[str, Any]:
 
 def view_new(sandbox: Sandbox, details: dict[str, Any]) -> dict[str, Any]:
     """Return a sandbox as the methods show it that make it the caller's."""
-    return {
-        "id": sandbox.id,
-        "name": sandbox.name,
-        "provider": sandbox.provider,
-        **details,
-        "createdAt": iso(sandbox.created_at),
-        "uri": sandbox.uri,
-    }
+    return {**show(sandbox._asdict(), "id", "name", "provider", "created_at", "uri"), **details}
 
 
 ANYBODY = object()
@@ -236,24 +229,16 @@ def mark_stopped(world: World, sandbox_id: str) -> None:
 
 def view(sandbox: Sandbox) -> dict[str, Any]:
     """Return a sandbox as a list shows it."""
-    shown = {
-        "id": sandbox.id,
-        "name": sandbox.name,
-        "provider": sandbox.provider,
-        "displayName": None,
-        "description": sandbox.description,
+    has_started = sandbox.started_at is not None and sandbox.started_at <= now()
+    times = ("created_at", "started_at") if has_started else ("created_at",)
+    return {
+        **show(sandbox._asdict(), "id", "name", "provider", "description", "uri", *times),
+        **dict.fromkeys(("displayName", "logo", "readme")),
+        **size(sandbox),
         "baseSandbox": sandbox.base,
         "status": sandbox.status,
-        "logo": None,
-        "readme": None,
         "installs": 0,
-        "uri": sandbox.uri,
-        **size(sandbox),
-        "createdAt": iso(sandbox.created_at),
     }
-    if sandbox.started_at is None or sandbox.started_at > now():
-        return shown
-    return {**shown, "startedAt": iso(sandbox.started_at)}
 
 
 def size(sandbox: Sandbox) -> dict[str, int | None]:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import Token
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 from pocketenv_fp.local import actors, catalogue, claims, entered, lifecycle, processes, services, storage, web_server
 from pocketenv_fp.local.app import App
-from pocketenv_fp.local.box import Box, Isolation, Kind
+from pocketenv_fp.local.box import Isolation, Kind
 from pocketenv_fp.local.call import NOTHING, Call, Refusal, World
 from pocketenv_fp.local.faults import Faults
 from pocketenv_fp.local.methods import METHODS, PROVIDERS
@@ -152,7 +152,8 @@ class Platform:
             self._closed = True
         self._world.closed.set()
         boxes = [machine.box for machine in list(self._world.machines.values()) if machine.box is not None]
-        self._loop.call_soon_threadsafe(_cut, boxes)
+        for box in boxes:
+            self._loop.call_soon_threadsafe(box.cut)
         self._server.should_exit = True
         self._thread.join(GRACE_SECONDS)
         self._server.force_exit = True
@@ -287,11 +288,6 @@ def _warn_of_root(isolation: Isolation) -> None:
             "isolation 'processes' as root: an absolute path in a command is this machine's,"
             " and a command such as rm -rf /tmp/* deletes this machine's files"
         )
-
-
-def _cut(boxes: Sequence[Box]) -> None:
-    for box in boxes:
-        box.cut()
 
 
 def _open_world(data: Path, boot_delay: float, kind: Kind) -> World:

@@ -15,7 +15,7 @@ import re
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import ports, sandboxes, secrets
-from pocketenv_fp.local.call import Call, World, iso, new_id, not_found, now, provider_refused
+from pocketenv_fp.local.call import Call, World, new_id, not_found, now, provider_refused, show
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
@@ -203,11 +203,5 @@ def _own(call: Call) -> tuple[Service, Sandbox]:
 
 
 def _view(service: Service) -> dict[str, Any]:
-    return {
-        "id": service.id,
-        "name": service.name,
-        "description": service.description,
-        "command": service.command,
-        "status": "RUNNING" if service.running else "STOPPED",
-        "createdAt": iso(service.created_at),
-    }
+    shown = show(service._asdict(), "id", "name", "description", "command", "created_at")
+    return {**shown, "status": "RUNNING" if service.running else "STOPPED"}

@@ -37,11 +37,11 @@ Message = str | bytes
 Size = tuple[int, int]
 
 
-class Control(NamedTuple):
+class Control(msgspec.Struct, frozen=True):
     """A message that is not output: ``kind`` is ``ready``, ``error``, ``exit``, or unknown."""
 
-    kind: str
-    text: str = ""
+    kind: str = msgspec.field(default="", name="type")
+    text: str = msgspec.field(default="", name="message")
 
 
 class Link(NamedTuple):
@@ -165,16 +165,11 @@ def _base64_output(message: Message) -> bytes:
         return _text_output(message)
 
 
-class _ControlMessage(msgspec.Struct):
-    type: str = ""
-    message: str = ""
-
-
 def _cloudflare_output(message: Message) -> bytes | Control:
     if isinstance(message, bytes):
         return message
     try:
-        control = msgspec.json.decode(message, type=built(_ControlMessage))
+        control: Control = msgspec.json.decode(message, type=built(Control))
     except UNDECODABLE:
-        return Control("")
-    return Control(control.type, control.message)
+        return Control()
+    return control

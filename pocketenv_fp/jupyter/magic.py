@@ -209,26 +209,22 @@ _KEEPING = (
 
 
 def _in(options: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
-    def reached(box: Sandbox | None) -> Result[Any, PocketenvError]:
-        if box is not None:
-            return _up(use, box)
-        _say(f"There is no sandbox {options.name}: creating it{', for this cell' if options.rm else ''}.")
-        creation = create(provider=options.provider) if options.provider else create()
-        running = start | wait_until_running | use
-        return managed(running, acquire=creation)(options.name) if options.rm else (creation | running)(options.name)
-
-    return get_sandbox(options.name).bind(reached)
+    box = get_sandbox(options.name)
+    if isinstance(box, Failure) or box.unwrap() is not None:
+        return box.bind(partial(_up, use))
+    _say(f"There is no sandbox {options.name}: creating it{', for this cell' if options.rm else ''}.")
+    creation = create(provider=options.provider) if options.provider else create()
+    running = start | wait_until_running | use
+    return managed(running, acquire=creation)(options.name) if options.rm else (creation | running)(options.name)
 
 
 def _up(use: Step[Sandbox, Any], box: Sandbox | None) -> Result[Any, PocketenvError]:
-    def seen(now: Sandbox) -> Result[Any, PocketenvError]:
-        if now.status is Status.RUNNING:
-            return now | use
-        _say(f"The sandbox {now.name} is not running: starting it.")
-        return now | start | wait_until_running | use
-
     # The record in a variable may be old.
-    return (Success(box) | refresh).bind(seen)
+    now = Success(box) | refresh
+    if isinstance(now, Failure) or now.unwrap().status is Status.RUNNING:
+        return now | use
+    _say(f"The sandbox {now.unwrap().name} is not running: starting it.")
+    return now | start | wait_until_running | use
 
 
 def _say(text: str) -> None:

@@ -22,7 +22,7 @@ from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
 from pocketenv_fp.local.page import Page
-from pocketenv_fp.local.play_fault import SESSION_LOST, SHELL_FAULT, Exchange, Headers, etag, play
+from pocketenv_fp.local.play_fault import SESSION_LOST, SHELL_FAULT, TOO_MANY, Exchange, Headers, etag, play
 from pocketenv_fp.local.replies import HTML, JSON, Reply, error_reply
 from pocketenv_fp.local.schema import check_body, read_params
 
@@ -98,55 +98,44 @@ class App:
         begun = time.perf_counter()
         headers = _read_headers(scope["headers"])
         target = self._target(verb, scope["raw_path"].decode("latin-1"))
-
-        def note(status: int) -> None:
-            self._note(target.name, status, scope, begun)
-
         answered: Headers = [_ANY_ORIGIN]
         if headers.get(b"connection", b"").lower() != b"close":
             answered.append(_KEEP_ALIVE)
-        exchange = Exchange(scope, receive, send, answered, note)
-        if not hosts.is_here(headers):
-            await _reply(exchange, headers, 403, _JSON, bodies.encode(hosts.REFUSED))
-            return
-        if verb == "OPTIONS":
-            await _reply(exchange, headers, 204, _allowed(headers), b"")
-            return
+        note = partial(self._note, target.name, scope, begun)
+        exchange = Exchange(scope, receive, send, headers, answered, note)
         # The platform's storage is another server, without a limit.
-        admitted = target.storage or self._count(scope, answered)
-        if not admitted:
+        if not hosts.is_here(headers):
+            await _reply(exchange, 403, _JSON, bodies.encode(hosts.REFUSED))
+        elif verb == "OPTIONS":
+            await _reply(exchange, 204, _allowed(headers), b"")
+        elif not target.storage and not self._count(scope, answered):
             refused = [*_JSON, (b"retry-after", str(WINDOW_SECONDS).encode())]
-            body = bodies.encode({"error": "Too many requests, please try again later."})
-            await _reply(exchange, headers, 429, refused, body)
+            await _reply(exchange, 429, refused, bodies.encode({"error": TOO_MANY}))
         elif self.faults.armed and (fault := self.faults.take(target.fault)) is not None:
-            work = partial(self._serve, target, headers)
-            await play(fault, exchange, work, self._world.closed.is_set)
+            await play(fault, exchange, partial(self._serve, target), self._world.closed.is_set)
         else:
-            await self._serve(target, headers, exchange)
+            await self._serve(target, exchange)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = time.perf_counter()
-
-        def note(status: int) -> None:
-            self._note(scope["path"], status, {**scope, "method": "GET"}, begun)
-
+        note = partial(self._note, scope["path"], {**scope, "method": "GET"}, time.perf_counter())
         await self.terminals.connect(scope, receive, send, _read_headers(scope["headers"]), note)
 
-    async def _serve(self, target: Target, headers: Mapping[bytes, bytes], exchange: Exchange) -> None:
+    async def _serve(self, target: Target, exchange: Exchange) -> None:
         if target.storage:
-            await self._storage.answer(exchange.scope, exchange.receive, self._to_storage(exchange, target), headers)
+            send = self._to_storage(exchange, target)
+            await self._storage.answer(exchange.scope, exchange.receive, send, exchange.sent)
         elif target.method is not None:
-            await _reply(exchange, headers, *await self._answer(target.method, exchange, headers))
-        elif (page := await self._page_of(exchange, headers)) is not None:
+            await _reply(exchange, *await self._answer(target.method, exchange))
+        elif (page := await self._page_of(exchange)) is not None:
             body = _page(page.text) if page.is_error else page.text.encode()
-            await _reply(exchange, headers, page.status, [*page.headers], body)
+            await _reply(exchange, page.status, [*page.headers], body)
         else:
-            await _reply(exchange, headers, *_missing(exchange.scope["method"], target.path))
+            await _reply(exchange, *_missing(exchange.scope["method"], target.path))
 
-    async def _page_of(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> Reply | None:
+    async def _page_of(self, exchange: Exchange) -> Reply | None:
+        request = exchange.scope, exchange.receive, exchange.sent
         try:
-            page = await self._login.answer(exchange.scope, exchange.receive, headers)
-            return page or await self.terminals.answer(exchange.scope, exchange.receive, headers)
+            return await self._login.answer(*request) or await self.terminals.answer(*request)
         except Exception:  # noqa: BLE001 - as for the methods
             self._log_failure(exchange.scope["path"])
             return error_reply("Internal Server Error")
@@ -159,10 +148,9 @@ class App:
             name = path.removeprefix(_XRPC) or path
             return Target(name, name, path)
         method = self._methods.get(self._in_any_case.get(part.lower(), part))
-        if method is None or method.handler is None or not _is_verb(method, verb):
-            name = method.nsid if method else part
-            return Target(name, name, path)
-        return Target(method.nsid, method.nsid, path, method)
+        name = method.nsid if method else part
+        is_served = method is not None and method.handler is not None and _is_verb(method, verb)
+        return Target(name, name, path, method if is_served else None)
 
     def _to_storage(self, exchange: Exchange, target: Target) -> Send:
         async def sender(message: Any) -> None:
@@ -175,7 +163,7 @@ class App:
 
         return sender
 
-    def _note(self, name: str, status: int, scope: Scope, begun: float) -> None:
+    def _note(self, name: str, scope: Scope, begun: float, status: int) -> None:
         self.calls.append((name, status))
         seconds = time.perf_counter() - begun
         answered = request_log.Answered(now(), scope["method"], name, status, seconds, scope.get(request_log.SANDBOX))
@@ -194,19 +182,17 @@ class App:
         ]
         return admitted
 
-    async def _answer(
-        self, method: Method, exchange: Exchange, headers: Mapping[bytes, bytes]
-    ) -> tuple[int, Headers, bytes]:
+    async def _answer(self, method: Method, exchange: Exchange) -> tuple[int, Headers, bytes]:
         try:
-            result = await self._perform(method, exchange, headers)
+            result = await self._perform(method, exchange)
         except Refusal as refusal:
             return refusal.status, _JSON, _error(refusal)
         if result is None:
             return 200, _BLANK, b""
         return 200, _JSON, bodies.encode(result)
 
-    async def _perform(self, method: Method, exchange: Exchange, headers: Mapping[bytes, bytes]) -> Any:
-        scope = exchange.scope
+    async def _perform(self, method: Method, exchange: Exchange) -> Any:
+        scope, headers = exchange.scope, exchange.sent
         user = self._user(headers)
         if user is None and hosts.is_foreign(headers):
             raise Refusal(403, *hosts.FOREIGN)
@@ -216,23 +202,16 @@ class App:
         if user is None and method.login is not None:
             raise unauthorized(method.login)
         scope[request_log.SANDBOX] = request_log.sandbox(method.nsid, params, checked)
+        has_session, shell = not scope.get(SESSION_LOST), scope.get(SHELL_FAULT)
+        call = Call(self._world, user, params, checked, session=has_session, shell=shell)
         try:
-            result = await method.handler(  # type: ignore[misc]  # a target has a method only with a handler
-                Call(
-                    self._world,
-                    user,
-                    params,
-                    checked,
-                    session=not scope.get(SESSION_LOST),
-                    shell=scope.get(SHELL_FAULT),
-                )
-            )
+            result = await method.handler(call)  # type: ignore[misc]  # a target has a method only with a handler
         except Refusal:
             raise
         except (sqlite3.IntegrityError, UnicodeError):
             # A taken name, an unknown id, a string that no database holds: a server error each time.
             raise server_error() from None
-        except Exception:  # noqa: BLE001 - whatever it is, the client is owed an answer
+        except Exception:  # noqa: BLE001 - the client gets an answer in any case
             self._log_failure(method.nsid)
             raise server_error() from None
         self.faults.count(method.nsid)
@@ -347,12 +326,12 @@ def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
     return header.strip() == b"*" or tag.removeprefix(b"W/") in tags
 
 
-async def _reply(exchange: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
+async def _reply(exchange: Exchange, status: int, extra: Headers, body: bytes) -> None:
     headers = [*extra, *exchange.headers]
     if extra[:1] == _JSON or (extra == _HTML and not body.startswith(b"<")):
         tag = etag(body)
         headers.append((b"etag", tag))
-        if status == 200 and exchange.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):
+        if status == 200 and exchange.scope["method"] in {"GET", "HEAD"} and _is_fresh(exchange.sent, tag):
             status, body, headers = 304, b"", headers[len(extra) :]
     exchange.note(status)
     if status != 304:

@@ -146,7 +146,7 @@ class Faults:
         A request meets one fault at most: the one that was planned first.
         """
         if not isinstance(fault, Fault):  # pyright: ignore[reportUnnecessaryIsInstance]  # programs without types call it
-            raise TypeError(f"fault: is not a fault but {fault!r}; Drop() is one, Drop is none")
+            raise TypeError(f"fault: {fault!r} is not a fault: write Drop(), for instance")
         if times is not None and times < 1:
             raise ValueError("times: is below 1")
         plan = Plan(self, method, fault, times)
@@ -190,8 +190,8 @@ class Faults:
     def worked(self, method: str) -> int:
         """Return how often the work of `method` was done since the platform started, with or without faults.
 
-        A request that was refused is not counted: one that is not valid, not allowed, or about nothing that exists.
-        It is counted before anything of its answer is sent.
+        A refused request is not counted: it is not valid, not allowed, or about a missing thing. A request is counted
+        before its answer is sent.
         """
         names = self.names(method)
         with self._lock:

@@ -136,15 +136,20 @@ def recover(world: World) -> None:
 async def finish(world: World) -> None:
     """Finish the restores that a crash interrupted."""
     for restore in restores.unfinished(world):
-        sandbox = sandboxes.find(world, restore.sandbox, by="id")
         async with world.machine(restore.sandbox).turn:
-            if sandbox is not None and not sandbox.stopped and (world.data / restore.archive).exists():
-                try:
-                    await reach(world, restore.sandbox, restore.directory)
-                    await restores.carry_out(world, restore)
-                except (Refused, OSError) as error:
-                    _log.warning("an interrupted restore could not be finished: %s", error)
+            await _finish(world, restore)
             restores.forget(world, restore)
+
+
+async def _finish(world: World, restore: restores.Restore) -> None:
+    sandbox = sandboxes.find(world, restore.sandbox, by="id")
+    if sandbox is None or sandbox.stopped or not (world.data / restore.archive).exists():
+        return
+    try:
+        await reach(world, restore.sandbox, restore.directory)
+        await restores.carry_out(world, restore)
+    except (Refused, OSError) as error:
+        _log.warning("an interrupted restore could not be finished: %s", error)
 
 
 async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:

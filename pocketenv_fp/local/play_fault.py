@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple, assert_never
 
@@ -43,18 +43,20 @@ _WORDS = {
     501: ("MethodNotImplemented", "Method Not Implemented"),
     502: ("SandboxProviderError", "Bad Gateway"),
 }
-_TOO_MANY = "Too many requests, please try again later."
+TOO_MANY = "Too many requests, please try again later."
 
 
 class Exchange(NamedTuple):
     """A request, and the way of its answer.
 
-    `headers` are on every answer of the platform. `note` is called with the status before anything is sent.
+    `sent` are the headers of the request, and `headers` those of every answer. `note` is called with the status before
+    anything is sent.
     """
 
     scope: Scope
     receive: Receive
     send: Send
+    sent: Mapping[bytes, bytes]
     headers: Headers
     note: Note
 
@@ -141,7 +143,7 @@ class _Request:
 
 async def _end(exchange: Exchange, request: _Request, *, reset: bool) -> None:
     # A client that waits for "100 Continue" has sent no body. Reading it would put a byte on the wire.
-    if not any(name == b"expect" for name, _ in exchange.scope["headers"]):
+    if b"expect" not in exchange.sent:
         await request.drain()
     await hang_up(exchange.scope, exchange.receive, reset=reset)
 
@@ -225,7 +227,7 @@ def _too_many(fault: kinds.Refuse, headers: Headers) -> tuple[int, Headers, byte
     seconds = pause if isinstance(pause, int) else WINDOW_SECONDS
     full = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": str(math.ceil(now() + seconds)).encode()}
     limits = [(name, full.get(name, value)) for name, value in headers]
-    return 429, [JSON, *limits, *_retry_after(pause)], _encode({"error": fault.error or _TOO_MANY})
+    return 429, [JSON, *limits, *_retry_after(pause)], _encode({"error": fault.error or TOO_MANY})
 
 
 def _retry_after(seconds: Any) -> Headers:

@@ -186,7 +186,7 @@ class Store:
 
     def all(self, kind: type[R], table: str, rest: str = "", *values: Value) -> list[R]:
         """Return the rows that `rest` selects, as tuples of this kind: its fields are columns of the table."""
-        return [kind(*row) for row in self.select(kind._fields, table, rest, *values)]
+        return [kind._make(row) for row in self.select(kind._fields, table, rest, *values)]
 
     def first(self, kind: type[R], table: str, rest: str, *values: Value) -> R | None:
         """Return the first of these rows, or None."""

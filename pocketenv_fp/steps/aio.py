@@ -170,16 +170,9 @@ class Pieces(Generic[B]):
         running = asyncio.wrap_future(self._future)
         try:
             while not running.done():
-                getting = asyncio.ensure_future(queue.get())
-                awaited: set[asyncio.Future[Any]] = {getting, running}
-                try:
-                    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not getting.done():
-                        getting.cancel()
-                if getting.done() and not getting.cancelled():
+                if (piece := await _next(queue, running)) is not None:
                     room.release()
-                    yield getting.result()
+                    yield piece
             while not queue.empty():
                 yield queue.get_nowait()
         finally:
@@ -193,6 +186,18 @@ class Pieces(Generic[B]):
             async for _ in self:
                 pass
         return await asyncio.wrap_future(cast("Future[Result[B, PocketenvError]]", self._future))
+
+
+async def _next(queue: asyncio.Queue[Piece], running: asyncio.Future[Any]) -> Piece | None:
+    """Return the next piece, or None if the step has ended before."""
+    getting = asyncio.ensure_future(queue.get())
+    awaited: set[asyncio.Future[Any]] = {getting, running}
+    try:
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not getting.done():
+            getting.cancel()
+    return getting.result() if getting.done() else None
 
 
 def _put(

@@ -173,27 +173,26 @@ class Conversation:
                 if isinstance(piece, Control):
                     self._handle_control(piece)
                 elif not self._is_over:
-                    self._terminal.write(piece)
-                    self._tail, self._last_output = (self._tail + piece)[-16:], time.monotonic()
-                    if self._tail.endswith(_LAST_WORDS):
-                        self._wake()
+                    self._show_piece(piece)
                 if self._is_over:
                     break
         except ConnectionClosed as closed:
             # 1005 is a close without a reason.
             if not self._is_over and (closed.rcvd is None or closed.rcvd.code != 1005):
                 reason = printable(closed.rcvd.reason)[:200] if closed.rcvd is not None else ""
-                self._error = TransportError(
-                    "dropped",
-                    f"the terminal's connection broke{f': {reason}' if reason else ''}",
-                    OPERATION,
-                    maybe_sent=True,
-                )
+                text = f"the terminal's connection broke{f': {reason}' if reason else ''}"
+                self._error = TransportError("dropped", text, OPERATION, maybe_sent=True)
         except OSError:
             # The screen is gone.
             pass
         finally:
             self._is_over = True
+            self._wake()
+
+    def _show_piece(self, piece: bytes) -> None:
+        self._terminal.write(piece)
+        self._tail, self._last_output = (self._tail + piece)[-16:], time.monotonic()
+        if self._tail.endswith(_LAST_WORDS):
             self._wake()
 
     def _handle_control(self, control: Control) -> None:

@@ -120,13 +120,12 @@ def living() -> dict[int, tuple[int, int]]:
     except OSError:
         return {}
     processes: dict[int, tuple[int, int]] = {}
-    for name in names:
-        if name.isdecimal():
-            with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
-                state, parent, _, session = file.read().rpartition(b") ")[2].split()[:4]
-                # A zombie cannot be killed again.
-                if state != b"Z":
-                    processes[int(name)] = int(parent), int(session)
+    for name in filter(str.isdecimal, names):
+        with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
+            state, parent, _, session = file.read().rpartition(b") ")[2].split()[:4]
+            # A zombie cannot be killed again.
+            if state != b"Z":
+                processes[int(name)] = int(parent), int(session)
     return processes
 
 

@@ -135,11 +135,6 @@ async def delete(call: Call) -> None:
         await machine.end(service.id)
 
 
-def list_wanted(world: World, sandbox_id: str) -> list[Service]:
-    """Return the services that a start of their sandbox runs."""
-    return [each for each in _of(world, sandbox_id) if each.wanted]
-
-
 async def resume(world: World, sandbox_id: str) -> None:
     """Run the wanted services that do not run. The caller holds the machine's turn. Never raises Refused."""
     sandbox = sandboxes.find(world, sandbox_id, by="id")
@@ -147,8 +142,9 @@ async def resume(world: World, sandbox_id: str) -> None:
         return
     ports.show_again(world, sandbox)
     try:
-        for service in list_wanted(world, sandbox_id):
-            await _launch(world, sandbox, service)
+        for service in _of(world, sandbox_id):
+            if service.wanted:
+                await _launch(world, sandbox, service)
     except (Refused, ValueError) as error:
         # A failed service does not fail the start.
         _log.warning("the services of a sandbox could not be started: %s", type(error).__name__)

@@ -96,12 +96,12 @@ class PocketenvError(Exception):
             bound = _signature(cast("Any", type(self))).bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}: {error}") from None
-        bound.apply_defaults()
         self.__dict__.update(bound.arguments)
 
     def summary(self) -> str:
         """Return a clause that says what happened."""
-        return self.happened.format_map(self.__dict__) or type(self).__name__
+        values: dict[str, object] = dict(zip(type(self).__match_args__, self._fields(), strict=True))
+        return self.happened.format_map(values) or type(self).__name__
 
     @property
     def where(self) -> tuple[Place, ...]:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from copy import copy
 from functools import partial
 from itertools import count
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
@@ -28,7 +28,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.pocketenv.records import Unit, add_or_update, named
+from pocketenv_fp.pocketenv.records import Unit, add_or_update
 from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
@@ -36,10 +36,9 @@ from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.steps.later import Later
 from pocketenv_fp.steps.needs import Need, needed
 
-__all__ = ["Delete", "Each", "RecordKind", "Records"]
+__all__ = ["RecordKind", "Records"]
 
 T = TypeVar("T", bound=Identified)
-T_co = TypeVar("T_co", covariant=True)
 
 LONGEST_SHOWN = 100
 TURNS = 8
@@ -48,34 +47,25 @@ CHANCES = 3
 PAUSE = 0.1
 # The pause doubles at most this many times.
 LONGEST = 5
-# How often one that was added and is gone is looked for: the other process is about to add its own.
+# How often to look for a record that was added and is missing: another process is about to add its own.
 LOOKS = 6
 
 _turns = Turns()
 
 
-class Each(Protocol[T_co]):
-    """A function of `pocketenv_fp.pocketenv` that returns an iterator of a sandbox's records."""
-
-    def __call__(self, sandbox_id: str) -> Iterator[Result[T_co, PocketenvError]]: ...
-
-
-class Delete(Protocol):
-    """A function of `pocketenv_fp.pocketenv` that deletes one record."""
-
-    def __call__(self, id: str) -> Unit: ...
-
-
 class RecordKind(NamedTuple, Generic[T]):
-    """A kind of record: its noun, the field with its name, and the functions that take ids."""
+    """A kind of record: its noun, the field with its name, and functions of `pocketenv_fp.pocketenv` that take ids.
+
+    ``each`` takes the id of a sandbox and iterates over its records. ``delete`` takes the id of a record.
+    """
 
     noun: str
     key: str
-    each: Each[T]
-    delete: Delete
+    each: Callable[[str], Iterator[Result[T, PocketenvError]]]
+    delete: Callable[[str], Unit]
 
     def of(self, sandbox: Sandbox) -> Records[T]:
-        """Return the records of this kind in ``sandbox``, for this login."""
+        """Return the records of this kind in ``sandbox``."""
         return Records(self, sandbox)
 
 
@@ -108,12 +98,10 @@ class Records(Generic[T]):
         with self._turn(name) as late:
             if late:
                 return Failure(late)
-            done = add_or_update(add, lambda: named(self._each(), name, self._kind.key), update)
-            return (
-                self._looked_up(name, self._named)
-                if isinstance(done, Success)
-                else Failure(self._cause(done.failure()))
-            )
+            done = add_or_update(add, partial(self._named, name), update)
+            if isinstance(done, Failure):
+                return Failure(self._cause(done.failure()))
+            return self._looked_up(name, self._named)
 
     def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         """Delete the record with this name, and add a new one. Returns the stored record.
@@ -151,7 +139,7 @@ class Records(Generic[T]):
             elif not isinstance(there.failure(), RecordNotFound) or (turn >= CHANCES and not is_gone):
                 return Failure(self._without_old(refused) if is_gone else self._cause(refused))
             if turn > 1:
-                # As long as a turn takes here, and longer each time: one process comes through while the others wait.
+                # The pause is as long as a turn takes here, and grows each time: one process succeeds while others wait.
                 took = time.monotonic() - begun
                 nap(random.uniform(0, max(PAUSE, took) * 2 ** min(turn, LONGEST)))  # noqa: S311  # no secret hangs on it
         raise AssertionError("the turns have no end")
@@ -217,8 +205,10 @@ class Records(Generic[T]):
         return cast("str", getattr(record, self._kind.key))
 
     def _named(self, name: str) -> Result[T, PocketenvError]:
-        record = named(self._each(), name, self._kind.key)
-        return Failure(self._missing(name)) if record == Success(None) else cast("Result[T, PocketenvError]", record)
+        for item in self._each():
+            if isinstance(item, Failure) or self._name(item.unwrap()) == name:
+                return item
+        return Failure(self._missing(name))
 
     def _missing(self, wanted: str) -> RecordNotFound:
         noun = self._kind.noun

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
 
 from returns.result import Failure, Result, Success
 
@@ -11,6 +10,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
 from pocketenv_fp.pocketenv import services as pocketenv
+from pocketenv_fp.pocketenv.records import Unit
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.needs import Need
@@ -27,36 +27,24 @@ __all__ = [
     "stop_service",
 ]
 
-Unit = Result[None, PocketenvError]
-
-
-class Change(Protocol):
-    """A function of `pocketenv_fp.pocketenv` that changes one service."""
-
-    def __call__(self, id: str) -> Unit: ...
-
 
 def _each(sandbox_id: str) -> Iterator[Result[Service, PocketenvError]]:
     # The platform lists services without pages.
-    listed = pocketenv.list_services(sandbox_id)
-    match listed:
-        case Success(services):
-            yield from map(Success, services)
-        case _:
-            yield Failure(listed.failure())
+    services = pocketenv.list_services(sandbox_id)
+    return iter((services,)) if isinstance(services, Failure) else map(Success, services.unwrap())
 
 
 _SERVICES = RecordKind[Service]("service", "name", _each, pocketenv.delete_service)
 
 
-def _changed(change: Change, sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
+def _changed(change: Callable[[str], Unit], sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
     services = _SERVICES.of(sandbox)
     service = services.find(name_or_id)
     if isinstance(service, Failure):
         return service
-    changed = change(service.unwrap().id)
+    answer = change(service.unwrap().id)
     # Look it up by id afterwards: another program may have renamed it.
-    return changed if isinstance(changed, Failure) else services.find(service.unwrap().id)
+    return answer if isinstance(answer, Failure) else services.find(service.unwrap().id)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -134,16 +122,13 @@ def set_service(
     >>> (box | restart_service("clock")).map(lambda service: service.status)
     <Success: Status.RUNNING>
     """
-
-    def add() -> Unit:
-        return pocketenv.add_service(sandbox.id, name, command, description=description, ports=ports or ())
-
-    def update(old: Service) -> Unit:
-        return pocketenv.update_service(old.id, name, command, description=description, ports=ports)
-
     if refusal := unsupported(sandbox, "services", "set_service"):
         return Failure(refusal)
-    return _SERVICES.of(sandbox).set(name, add, update)
+    return _SERVICES.of(sandbox).set(
+        name,
+        add=lambda: pocketenv.add_service(sandbox.id, name, command, description=description, ports=ports or ()),
+        update=lambda old: pocketenv.update_service(old.id, name, command, description=description, ports=ports),
+    )
 
 
 @operation(Sandbox, reads=Need.ID)

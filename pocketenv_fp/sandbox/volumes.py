@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from returns.result import Failure, Result, Success
 
@@ -24,7 +25,7 @@ from pocketenv_fp.validation import Limit, Name, Offset, Text
 __all__ = ["delete_volume", "get_volume", "iter_volumes", "list_volumes", "set_volume"]
 
 ADD, UPDATE = "volume.addVolume", "volume.updateVolume"
-TURNS = 5
+TURNS = 6
 
 _turns = Turns()
 _VOLUMES = RecordKind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
@@ -148,71 +149,65 @@ def _spelled(path: str) -> str:
     return f"/{posixpath.normpath(path).lstrip('/')}"
 
 
-class _Attaching:
+class _Attaching(NamedTuple):
     """One call of `set_volume`."""
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        name: str,
-        path: str | None,
-        *,
-        read_only: bool,
-    ) -> None:
-        self._sandbox, self._name, self._path, self._read_only = sandbox, name, path, read_only
+    sandbox: Sandbox
+    name: str
+    path: str | None
+    read_only: bool
 
     def run(self) -> Result[Volume, PocketenvError]:
         # Names may repeat: without turns, two threads with one name would make two volumes.
-        with _turns.of(self._sandbox.id, ADD) as late:
+        with _turns.of(self.sandbox.id, ADD) as late:
             if late:
                 return Failure(late)
-            changed = self._listed().bind(self._changed)
             for _ in range(TURNS):
+                changed = self._listed().bind(self._changed)
+                # After this error, another program has deleted the volume in between.
                 error = changed.swap().value_or(None)
                 if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
                     break
-                # Another program deleted the volume in between.
-                changed = self._listed().bind(self._changed)
             return changed
 
     def _listed(self) -> Result[tuple[Volume, ...], PocketenvError]:
-        return collected(pocketenv.iter_volumes(self._sandbox.id))
+        return collected(pocketenv.iter_volumes(self.sandbox.id))
 
     def _changed(self, volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         holder = self._at_the_path(volumes)
         if holder is not None:
-            return Success(holder) if holder.name == self._name else Failure(self._taken(holder))
-        named = [volume for volume in volumes if volume.name == self._name]
-        if named and self._path is None:
+            return Success(holder) if holder.name == self.name else Failure(self._taken(holder))
+        named = [volume for volume in volumes if volume.name == self.name]
+        if named and self.path is None:
             return Success(named[0])
         if len(named) > 1:
-            reason = f"{len(named)} volumes have the name {self._name}: use pocketenv.update_volume with an id"
+            reason = f"{len(named)} volumes have the name {self.name}: use pocketenv.update_volume with an id"
             return Failure(InvalidInput("name", reason))
-        if not named and self._path is None:
+        if not named and self.path is None:
             return Failure(self._missing(": a new one needs a path"))
         return self._moved(named[0]) if named else self._added(volumes)
 
     def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
-        done = pocketenv.update_volume(volume.id, self._name, self._path, read_only=self._read_only)
-        done = done.lash(self._refused)
-        return done if isinstance(done, Failure) else pocketenv.get_volume(volume.id)
+        updated = pocketenv.update_volume(volume.id, self.name, self.path, read_only=self.read_only)
+        moved = updated.lash(self._refused)
+        return moved if isinstance(moved, Failure) else pocketenv.get_volume(volume.id)
 
     def _added(self, before: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         known = {volume.id for volume in before}
-        added = pocketenv.add_volume(self._sandbox.id, self._name, self._path, read_only=self._read_only)
-        added = added.lash(self._refused)
-        return added if isinstance(added, Failure) else self._listed().bind(partial(self._new, known))
+        added = pocketenv.add_volume(self.sandbox.id, self.name, self.path, read_only=self.read_only)
+        stored = added.lash(self._refused)
+        return stored if isinstance(stored, Failure) else self._listed().bind(partial(self._new, known))
 
     def _new(self, known: set[str], volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
-        mine = (volume for volume in volumes if volume.id not in known and volume.name == self._name)
+        mine = (volume for volume in volumes if volume.id not in known and volume.name == self.name)
         # An older volume may be the right one: another program may have added it in between.
         volume = self._at_the_path(volumes) or next(mine, None)
-        if volume is None or volume.name != self._name:
+        if volume is None or volume.name != self.name:
             return Failure(self._missing())
         return Success(volume)
 
     def _missing(self, why: str = "") -> RecordNotFound:
-        message = f"the sandbox {self._sandbox.name} has no volume {self._name!r}{why}"
+        message = f"the sandbox {self.sandbox.name} has no volume {self.name!r}{why}"
         return RecordNotFound(message=message, operation="volume.getVolumes")
 
     def _refused(self, error: PocketenvError) -> Result[None, PocketenvError]:
@@ -222,15 +217,15 @@ class _Attaching:
         holder = self._listed().map(self._at_the_path).value_or(None)
         if holder is None:
             return Failure(error)
-        return Success(None) if holder.name == self._name else Failure(self._taken(holder))
+        return Success(None) if holder.name == self.name else Failure(self._taken(holder))
 
     def _at_the_path(self, volumes: Sequence[Volume]) -> Volume | None:
-        same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self._path)
+        same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self.path)
         return next(same, None)
 
     def _taken(self, volume: Volume) -> PathTaken:
-        message = f"the volume {volume.name} is at {self._path}"
-        return PathTaken(message=message, operation=ADD, path=self._path or "")
+        message = f"the volume {volume.name} is at {self.path}"
+        return PathTaken(message=message, operation=ADD, path=self.path or "")
 
 
 @operation(Sandbox, reads=Need.ID, returns_target=True)

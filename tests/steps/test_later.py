@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp import (
+    Config,
     InvalidInput,
     NotLoggedIn,
+    PocketenvError,
     RecordNotFound,
     Sandbox,
+    Status,
     Step,
+    Variable,
     create,
     delete_variable,
     exec,
@@ -24,13 +29,17 @@ from pocketenv_fp import (
     list_variables,
     local,
     pocketenv,
+    refresh,
     set_file,
     set_secret,
     set_service,
     set_variable,
     start,
     tap,
+    using,
 )
+from pocketenv_fp.config import settings
+from pocketenv_fp.steps.later import Later
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -87,6 +96,47 @@ def test_gather_lists_before_other_steps(box: Sandbox) -> None:
     first, _, last = (box | gather(set_variable("A", "1"), replacing, set_variable("B", "2"))).unwrap()
     assert (first.value, last.value) == ("1", "2")
     assert first.id != (box | get_variable("A")).unwrap().id
+
+
+def test_gather_lists_before_a_delete(box: Sandbox) -> None:
+    """A single step that is no setting may change the records too."""
+    first, _, last = (box | gather(set_variable("A", "1"), delete_variable("A"), set_variable("B", "2"))).unwrap()
+    assert (first.value, last.value) == ("1", "2")
+
+
+def test_gather_dropped_values(box: Sandbox, platform: local.Platform) -> None:
+    """A gather whose values are dropped lists no records."""
+    requests(platform)
+    assert box | tap(gather(set_variable("A", "1"), set_variable("B", "2"))) == Success(box)
+    assert requests(platform) == ["addVariable", "addVariable"]
+
+
+def test_gather_values_of_other_steps(box: Sandbox) -> None:
+    """The values of other steps are complete, as they are without a gather."""
+    started, variable, ran = (box | gather(start, set_variable("A", "1"), exec("echo x"))).unwrap()
+    assert (started.status, variable.value, ran.stdout) == (Status.RUNNING, "1", "x\n")
+    again, first = (started | gather(start, get_variable("A"))).unwrap()
+    assert (again, first) == ((started | refresh).unwrap(), variable)
+
+
+def test_later_listed_ends() -> None:
+    """No further page is requested after the last record."""
+    record = Variable(id="1", name="A", value="1")
+
+    def each() -> Iterator[Result[Variable, PocketenvError]]:
+        yield Success(record)
+        raise AssertionError("one page too many")
+
+    later = Later("records", "name", "A", each, lambda: Success(None))
+    assert later.listed({"A"}) == Success({"A": record})
+
+
+def test_later_looked_login() -> None:
+    """A record that is looked up later has the login of its step."""
+    with using(Config(token="inner")):
+        later = Later("records", "name", "A", lambda: iter(()), lambda: settings().map(lambda known: known.token))
+    with using(Config(token="outer")):
+        assert later.looked() == Success("inner")
 
 
 def test_keep_of_two_sandboxes(box: Sandbox) -> None:

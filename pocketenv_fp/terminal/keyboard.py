@@ -70,7 +70,7 @@ class Terminal:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGWINCH, lambda *_: call())
+        before = signal.signal(signal.SIGWINCH, lambda _number, _frame: call())
         try:
             yield
         finally:

@@ -189,7 +189,7 @@ class Recorder:
             arguments.get("name_or_id") or arguments.get("path_or_id"),
         )
         try:
-            return applied.operation.run(target, args, kwargs)
+            return applied.operation.run(target, Applied(applied.operation, args, kwargs))
         finally:
             self.platform.expected = before
 

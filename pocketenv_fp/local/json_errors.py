@@ -147,7 +147,7 @@ class _Reader:
         if kind == "u":
             for _ in range(4):
                 self._at += 1
-                if not self._here() or self._here() not in _HEX:
+                if not self._is_one_of(_HEX):
                     raise self._expected("Bad Unicode escape")
         elif not kind or kind > "\xff":
             raise self._unexpected()
@@ -162,42 +162,39 @@ class _Reader:
             self._at += 1
 
     def _number(self) -> None:
-        if self._here() == "-":
-            self._at += 1
-            self._need_digit("No number after minus sign")
-        if self._here() == "0":
-            self._at += 1
-            if self._is_digit():
-                raise self._expected("Unexpected number")
-        self._digits()
-        if self._here() == ".":
-            self._at += 1
-            self._need_digit("Unterminated fractional number")
-            self._digits()
-        if self._here() in {"e", "E"}:
-            self._at += 1
-            if self._here() in {"+", "-"}:
-                self._at += 1
-            self._need_digit("Exponent part is missing a number")
-            self._digits()
+        if self._skip("-") and not self._is_one_of(_DIGITS):
+            raise self._expected("No number after minus sign")
+        if self._skip("0") and self._is_one_of(_DIGITS):
+            raise self._expected("Unexpected number")
+        while self._skip(_DIGITS):
+            pass
+        if self._skip("."):
+            self._digits("Unterminated fractional number")
+        if self._skip("eE"):
+            self._skip("+-")
+            self._digits("Exponent part is missing a number")
 
-    def _digits(self) -> None:
-        while self._is_digit():
-            self._at += 1
-
-    def _is_digit(self) -> bool:
-        return bool(self._here()) and self._here() in _DIGITS
-
-    def _need_digit(self, missing: str) -> None:
-        if not self._is_digit():
+    def _digits(self, missing: str) -> None:
+        if not self._is_one_of(_DIGITS):
             raise self._expected(missing)
+        while self._skip(_DIGITS):
+            pass
+
+    def _is_one_of(self, letters: str) -> bool:
+        return bool(self._here()) and self._here() in letters
+
+    def _skip(self, letters: str) -> bool:
+        """Skip the letter here if it is one of these. Return whether it is."""
+        is_one = self._is_one_of(letters)
+        self._at += is_one
+        return is_one
 
     def _here(self) -> str:
         return self._text[self._at : self._at + 1]
 
     def _peek(self) -> str:
-        while self._here() and self._here() in _SPACE:
-            self._at += 1
+        while self._skip(_SPACE):
+            pass
         return self._here()
 
     def _expected(self, missing: str) -> _Broken:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
+import sys
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
@@ -24,6 +28,7 @@ from pocketenv_fp import (
     SandboxNotFound,
     ServerError,
     Step,
+    TransportError,
     Unauthorized,
     create,
     exec,
@@ -248,6 +253,26 @@ def test_send_headers_of_each_call() -> None:
         logins = [request.headers.get("authorization") for request in server.seen]
         assert logins == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer other-token", None, "Bearer third-token"]
         assert ["content-length" in request.headers for request in server.seen] == [True, False, False, False, True]
+
+
+class NoDescriptor(MetaPathFinder):
+    """Raises what the system raises without a free descriptor."""
+
+    def find_spec(self, *_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize("when", ["import", "connection"])
+def test_send_no_descriptor(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a free descriptor nothing was sent, neither at the first request nor later."""
+    if when == "import":
+        monkeypatch.delitem(sys.modules, "pocketenv_fp.http.exchange", raising=False)
+        monkeypatch.delattr("pocketenv_fp.http.exchange", raising=False)
+        monkeypatch.setattr(sys, "meta_path", [NoDescriptor(), *sys.meta_path])
+    else:
+        monkeypatch.setattr("pocketenv_fp.http.exchange.transport", NoDescriptor().find_spec)
+    error = under(client("http://127.0.0.1:9"), lambda: get_sandbox("x")).failure()
+    assert error == TransportError("connect", f"no connection: {os.strerror(errno.EMFILE)}", "sandbox.getSandbox")
 
 
 def test_send_no_token() -> None:

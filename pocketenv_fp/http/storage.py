@@ -162,7 +162,7 @@ def _hold_back(error: RateLimited, known: Settings) -> None:
 
 
 def _of_storage(known: Settings) -> Settings:
-    # No retries in urllib3: an iterator cannot be rewound, and an archive cannot be read twice.
+    # No retries in the transport: an iterator cannot be rewound, and an archive cannot be read twice.
     return msgspec.structs.replace(known, api_url=known.storage_url, retries=0)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import email.utils
 import http.client
-import itertools
 import logging
 import math
 import os
@@ -161,7 +160,9 @@ class Transport:
         headers = request.headers
         head = self.route.head(request.verb, request.target, headers)
         left = pauses(self._retries)
-        for requests in itertools.count(1):
+        requests = 0
+        while True:
+            requests += 1
             try:
                 answer = self._exchange(head, request.body, read_timeout, is_whole=is_whole)
             except TROUBLE as error:
@@ -182,7 +183,6 @@ class Transport:
                 self.limiter.pause(seconds)
             else:
                 nap(seconds or pause)
-        raise AssertionError("the loop has no end")
 
     def _exchange(
         self, head: HiddenBytes, body: bytes | Iterator[bytes] | None, read_timeout: float, *, is_whole: bool
@@ -194,12 +194,14 @@ class Transport:
             seconds = min(read_timeout if is_whole else math.inf, remaining_to_answer())
             response = connection.receive(seconds, read_timeout)
             answer = Answer(response, connection, self.route)
-            if is_whole or not answer.is_good:
+            is_read = is_whole or not answer.is_good
+            if is_read:
                 answer.body = _body(response)
-                answer.close()
         except BaseException:
             connection.close()
             raise
+        if is_read:
+            answer.close()
         return answer
 
     def close(self) -> None:

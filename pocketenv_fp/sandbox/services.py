@@ -53,7 +53,8 @@ def list_services(
 ) -> Result[list[Service], PocketenvError]:
     """List the sandbox's services. Returns a list of Service, with the command and the status of each.
 
-    The platform returns an empty list for a deleted sandbox: the result is then a Success without services.
+    The platform returns an empty list for a deleted sandbox: the result is then a Success without services. Failures:
+    those of every request.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from returns.result import Failure, Success
+from returns.result import Success
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 

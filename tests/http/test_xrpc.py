@@ -9,6 +9,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
+from types import FrameType
 from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
@@ -221,6 +222,32 @@ def test_exec_quotes_arguments() -> None:
         exec(BOX, "ls *.py |", ["a b", "$HOME", "it's", ""], config=client(server.url)).unwrap()
         sent = Command("ls *.py | 'a b' '$HOME' 'it'\"'\"'s' ''")
         assert json.loads(one(server).body)["command"] == wire_form(sent, provider_of(None)).unwrap()
+
+
+def test_exec_own_calls() -> None:
+    """The way of a warm exec to the socket stays short and flat: a fleet takes it many times."""
+    depths: list[int] = []
+    stack: list[bool] = []
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            stack.append("pocketenv_fp" in frame.f_code.co_filename)
+            if stack[-1]:
+                depths.append(sum(stack))
+        elif event == "return" and stack:
+            stack.pop()
+
+    step = exec("make")
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        for _ in range(3):
+            step(BOX).unwrap()
+        sys.setprofile(count)
+        try:
+            step(BOX)
+        finally:
+            sys.setprofile(None)
+    assert len(depths) <= 110
+    assert max(depths) <= 18
 
 
 def test_send_url_path() -> None:

@@ -48,9 +48,9 @@ def unpack(
 ) -> int:
     """Unpack a tar.gz into the directory ``target``, which is new or empty. Return the number of entries.
 
-    ``read`` returns up to so many bytes, and none at the end. Contents, links, permission bits and times are restored;
-    setuid and the like and owners are not. Entries that ``ignore`` leaves out count among the entries of ``limits``, not
-    the bytes. Pipes and devices are skipped, and counted in ``skipped``.
+    ``read`` takes a size and returns up to that size, and none at the end. Contents, links, permission bits and times
+    are restored; setuid and the like and owners are not. Entries that ``ignore`` leaves out count among the entries of
+    ``limits``, not the bytes. Pipes and devices are skipped, and counted in ``skipped``.
 
     A link that leads out of ``target``, by any way, is refused, or skipped and counted, or kept with its target, as
     ``links`` says. Nothing is ever written through a link.

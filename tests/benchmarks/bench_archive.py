@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 from pocketenv_fp.archive import compression
 from pocketenv_fp.archive.ignore import Ignore
@@ -99,8 +100,7 @@ def compare(title: str, make: Callable[[Path], None], folder: Path, engines: dic
 
     def packing(engine: ModuleType) -> Callable[[], None]:
         def pack_it() -> None:
-            vars(compression)["engine"] = engine
-            with (folder / "own.tar.gz").open("wb") as file:
+            with mock.patch.object(compression, "engine", engine), (folder / "own.tar.gz").open("wb") as file:
                 for piece in pack(tree, ignore=Ignore.none()):
                     file.write(piece)
 
@@ -108,8 +108,7 @@ def compare(title: str, make: Callable[[Path], None], folder: Path, engines: dic
 
     def unpacking(engine: ModuleType) -> Callable[[], None]:
         def unpack_it() -> None:
-            vars(compression)["engine"] = engine
-            with archive.open("rb", buffering=0) as file:
+            with mock.patch.object(compression, "engine", engine), archive.open("rb", buffering=0) as file:
                 unpack(file.read, out, limits=Limits())
 
         return unpack_it

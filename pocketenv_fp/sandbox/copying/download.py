@@ -123,4 +123,4 @@ def _rehearsed(end: End, remote: str, local: str | PathLike[str]) -> Result[Path
         path = place("remote", remote)
         if isinstance(path, Failure):
             return path
-        return fetch(end, path.unwrap(), lambda *_: Path(local), operation="download", most=-1)
+        return fetch(end, path.unwrap(), lambda _, __: Path(local), operation="download", most=-1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 from functools import partial
+from weakref import WeakValueDictionary
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
-from pocketenv_fp.http.paging import collected
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.pocketenv import volumes as pocketenv
 from pocketenv_fp.runtime.turns import Turns
@@ -77,7 +77,7 @@ def iter_volumes(
     return pocketenv.iter_volumes(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True, reads=Need.ID)
+@operation(Sandbox, safe=True, reads=Need.ID, record="volume")
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:
@@ -97,7 +97,7 @@ def get_volume(
     return _VOLUMES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, record="volume", looks_up_record=True)
 def set_volume(
     sandbox: Sandbox,
     name: Name,
@@ -148,6 +148,23 @@ def _spelled(path: str) -> str:
     return f"/{posixpath.normpath(path).lstrip('/')}"
 
 
+class _Changes:
+    """Counts the changes of one sandbox's volumes by this process, while a thread has a list of them."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def stamp(self) -> tuple[_Changes, int]:
+        return self, self._number
+
+    def one_more(self) -> tuple[_Changes, int]:
+        self._number += 1
+        return self.stamp()
+
+
+_changes: WeakValueDictionary[str, _Changes] = WeakValueDictionary()
+
+
 class _Attaching:
     """One call of `set_volume`."""
 
@@ -160,28 +177,46 @@ class _Attaching:
         read_only: bool,
     ) -> None:
         self._sandbox, self._name, self._path, self._read_only = sandbox, name, path, read_only
+        self._records = _VOLUMES.of(sandbox)
+        self._changes = _Changes()
+        self._is_new_list = True
 
     def run(self) -> Result[Volume, PocketenvError]:
         # Names may repeat: without turns, two threads with one name would make two volumes.
         with _turns.of(self._sandbox.id, ADD) as late:
             if late:
                 return Failure(late)
+            self._changes = _changes.setdefault(self._sandbox.id, self._changes)
+            if self._records.listing.stamp == self._changes.stamp():
+                self._is_new_list = False
+            else:
+                self._records.listing.renew()
             changed = self._listed().bind(self._changed)
             for _ in range(TURNS):
                 error = changed.swap().value_or(None)
                 if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
                     break
                 # Another program deleted the volume in between.
-                changed = self._listed().bind(self._changed)
+                changed = self._listed_again().bind(self._changed)
             return changed
 
     def _listed(self) -> Result[tuple[Volume, ...], PocketenvError]:
-        return collected(pocketenv.iter_volumes(self._sandbox.id))
+        listed = self._records.listing.whole(self._name)
+        self._records.listing.stamp = self._changes.stamp()
+        return listed
+
+    def _listed_again(self) -> Result[tuple[Volume, ...], PocketenvError]:
+        self._records.listing.renew()
+        self._is_new_list = True
+        return self._listed()
 
     def _changed(self, volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         holder = self._at_the_path(volumes)
+        if holder is not None and holder.name == self._name:
+            return Success(holder)
         if holder is not None:
-            return Success(holder) if holder.name == self._name else Failure(self._taken(holder))
+            # It may be gone since a neighbour requested the list.
+            return Failure(self._taken(holder)) if self._is_new_list else self._listed_again().bind(self._changed)
         named = [volume for volume in volumes if volume.name == self._name]
         if named and self._path is None:
             return Success(named[0])
@@ -193,17 +228,39 @@ class _Attaching:
         return self._moved(named[0]) if named else self._added(volumes)
 
     def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
+        self._noted(volume)
         done = pocketenv.update_volume(volume.id, self._name, self._path, read_only=self._read_only)
         done = done.lash(self._refused)
-        return done if isinstance(done, Failure) else pocketenv.get_volume(volume.id)
+        if isinstance(done, Failure):
+            return done
+        listing = self._records.listing
+        return self._records.looked_up(
+            partial(pocketenv.get_volume, volume.id), partial(listing.seen, id=volume.id), self._name
+        )
 
     def _added(self, before: Sequence[Volume]) -> Result[Volume, PocketenvError]:
-        known = {volume.id for volume in before}
+        known = frozenset(volume.id for volume in before)
+        self._noted()
         added = pocketenv.add_volume(self._sandbox.id, self._name, self._path, read_only=self._read_only)
         added = added.lash(self._refused)
-        return added if isinstance(added, Failure) else self._listed().bind(partial(self._new, known))
+        if isinstance(added, Failure):
+            return added
+        return self._records.looked_up(partial(self._new_again, known), partial(self._new, known), self._name)
 
-    def _new(self, known: set[str], volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
+    def _noted(self, volume: Volume | None = None) -> None:
+        """Note a change, for the lists of other threads and for the neighbours of this step."""
+        self._records.listing.change(self._name, volume)
+        self._records.listing.stamp = self._changes.one_more()
+
+    def _new_again(self, known: frozenset[str]) -> Result[Volume, PocketenvError]:
+        self._records.listing.renew()
+        return self._new(known)
+
+    def _new(self, known: frozenset[str]) -> Result[Volume, PocketenvError]:
+        listed = self._records.listing.whole(self._name)
+        return listed if isinstance(listed, Failure) else self._new_of(known, listed.unwrap())
+
+    def _new_of(self, known: frozenset[str], volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         mine = (volume for volume in volumes if volume.id not in known and volume.name == self._name)
         # An older volume may be the right one: another program may have added it in between.
         volume = self._at_the_path(volumes) or next(mine, None)
@@ -219,7 +276,7 @@ class _Attaching:
         # A path that is taken is a 500 without a cause: look it up in the list.
         if not hides_its_cause(error):
             return Failure(error)
-        holder = self._listed().map(self._at_the_path).value_or(None)
+        holder = self._listed_again().map(self._at_the_path).value_or(None)
         if holder is None:
             return Failure(error)
         return Success(None) if holder.name == self._name else Failure(self._taken(holder))
@@ -233,7 +290,7 @@ class _Attaching:
         return PathTaken(message=message, operation=ADD, path=self._path or "")
 
 
-@operation(Sandbox, reads=Need.ID, returns_target=True)
+@operation(Sandbox, reads=Need.ID, returns_target=True, record="volume")
 def delete_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

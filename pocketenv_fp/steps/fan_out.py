@@ -149,7 +149,7 @@ def fan_out(
 
 
 def side_by_side(
-    steps: Sequence[Step[Any, B]],
+    steps: Sequence[Callable[[Any], Result[B, PocketenvError]]],
     waiting: Sequence[Any],
     *,
     max_workers: int = WORKERS,
@@ -243,7 +243,7 @@ def _keep(seen: Trace | None) -> None:
 
 
 def _submit(
-    pool: Executor, mark: object, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
+    pool: Executor, mark: object, pipeline: Callable[[Any], Result[B, PocketenvError]], target: Any
 ) -> Future[Ran[B]]:
     from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
@@ -263,8 +263,8 @@ def _submit(
 def _apart(
     mark: object,
     configs: tuple[Config, ...],
-    pipeline: Step[A, B],
-    target: A | None | Result[A | None, PocketenvError],
+    pipeline: Callable[[Any], Result[B, PocketenvError]],
+    target: Any,
     *,
     traced: bool,
 ) -> Ran[B]:
@@ -275,8 +275,8 @@ def _apart(
 def _run(
     mark: object,  # noqa: ARG001  # Dask runs equal calls only once: the mark makes each call different
     configs: tuple[Config, ...],
-    pipeline: Step[A, B],
-    target: A | None | Result[A | None, PocketenvError],
+    pipeline: Callable[[Any], Result[B, PocketenvError]],
+    target: Any,
     *,
     traced: bool = False,
 ) -> Ran[B]:

@@ -56,6 +56,7 @@ class Curried:
         repeatable: bool = False,
         reads: Need = Need.RECORD,
         returns_target: bool = False,
+        record: str = "",
         looks_up_record: bool = False,
     ) -> None:
         self.function = function
@@ -63,6 +64,7 @@ class Curried:
         self.repeatable = repeatable
         self.reads = reads
         self.returns_target = returns_target
+        self.record = record
         self.looks_up_record = looks_up_record
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
@@ -261,14 +263,15 @@ def operation(
     safe: bool = False,
     reads: Need = Need.RECORD,
     returns_target: bool = False,
+    record: str = "",
     looks_up_record: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
     """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
     An argument with a secret has the type `SecretText`. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
     of a Sandbox, and ``returns_target`` says that its result is, or contains, its target (see `pocketenv_fp.steps.needs`).
-    ``looks_up_record`` says that it ends with a lookup of the record that its first argument names (see
-    `pocketenv_fp.steps.later`).
+    ``record`` is the noun of the record that its first argument names, such as "secret". ``looks_up_record`` says that it
+    ends with a lookup of that record (see `pocketenv_fp.steps.later`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
@@ -278,6 +281,7 @@ def operation(
             repeatable=safe,
             reads=reads,
             returns_target=returns_target,
+            record=record,
             looks_up_record=looks_up_record,
         )
 

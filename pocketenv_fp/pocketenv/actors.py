@@ -14,6 +14,7 @@ from pocketenv_fp.http.xrpc import Call, decode, query, send
 from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
+from pocketenv_fp.runtime.rehearsal import only
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
 __all__ = [
@@ -126,7 +127,10 @@ def me(*, token: Text | None = None, config: Config | None = None) -> Result[Pro
 def own_did() -> Result[str, PocketenvError]:
     """Return the DID in the token, or that of your profile."""
     did = login_did()
-    return me().map(lambda profile: profile.did) if did is None else Success(did)
+    if did is not None:
+        return Success(did)
+    with only(lambda: "if the token does not contain your DID"):
+        return me().map(lambda profile: profile.did)
 
 
 @checked

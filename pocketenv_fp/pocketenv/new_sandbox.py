@@ -15,7 +15,7 @@ from pocketenv_fp.errors import DecodeError, PocketenvError, RepositoryTaken, Sa
 from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.xrpc import procedure, send
 from pocketenv_fp.models import Preferences, Sandbox
-from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, own_did
 from pocketenv_fp.pocketenv.cloning import Clone
 from pocketenv_fp.pocketenv.first_values import FirstValues
 from pocketenv_fp.pocketenv.leftover import without_leftover
@@ -53,7 +53,7 @@ class NewSandbox:
         self._wanted = wanted
         self._values = values
         self._reuse = reuse
-        self._last: Callable[[Sandbox], Result[Sandbox, PocketenvError]] = self._looked
+        self._last: Callable[[Sandbox], Result[Sandbox, PocketenvError]] = look_if_needed
         self._is_shared = False
         self._there = frozenset[str]()
         self._made: Sandbox | None = None
@@ -104,8 +104,8 @@ class NewSandbox:
     def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         self._is_shared = True
         # The response does not say whether the sandbox is new. Compare with the sandboxes from before.
-        my = me()
-        there = my if isinstance(my, Failure) else collected(iter_sandboxes_by_actor(my.unwrap().did))
+        mine = own_did()
+        there = mine if isinstance(mine, Failure) else collected(iter_sandboxes_by_actor(mine.unwrap()))
         if isinstance(there, Failure):
             return there
         self._there = frozenset(box.id for box in there.unwrap())
@@ -124,7 +124,7 @@ class NewSandbox:
             repo=wanted.repo,
         )
         done = named if isinstance(named, Failure) else self._set_values(box)
-        return done if isinstance(done, Failure) else self._last(box).bind(self._as_asked)
+        return done if isinstance(done, Failure) else self._last(self._known(box)).bind(self._as_asked)
 
     def _older(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if box.name != self._wanted.name and not self._reuse:
@@ -133,13 +133,12 @@ class NewSandbox:
         done = self._set_values(box)
         return done if isinstance(done, Failure) else look(box)
 
-    def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
+    def _known(self, box: Sandbox) -> Sandbox:
         # The rename of a new sandbox of one's own fails only with an error. So a pipeline may leave the lookup out.
         wanted = self._wanted
-        known = structs.replace(
+        return structs.replace(
             started(box), name=wanted.name or box.name, description=wanted.description, topics=wanted.topics
         )
-        return look_if_needed(known)
 
     def _set_values(self, box: Sandbox) -> Unit:
         return self._values.set_all(box.id, is_new=self._made is not None)

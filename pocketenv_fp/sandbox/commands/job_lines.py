@@ -144,6 +144,7 @@ while :; do
   sleep .05
   n=$((n+1))
 done
+if [ "$whole" ] && [ $state = ended ]; then from_o=0 from_r=0; fi
 part() {{
   size=$(($2-$3))
   [ $size -le "$most" ] || size=$most
@@ -153,7 +154,10 @@ echo "$state $e $((o)) $((r)) ${{late:--}}"
 part stdout "$o" "$from_o"
 echo .
 part stderr "$r" "$from_r\""""
-"""Wait for more output than was seen, at most ``$waits`` times 0.05 s, and print the state and the output."""
+"""Wait for more output than was seen, at most ``$waits`` times 0.05 s, and print the state and the output.
+
+With ``$whole`` it prints the output from the beginning if the job has ended.
+"""
 
 _KILL = """kill -s TERM -- "-$p" 2>/dev/null || kill -s TERM "$p" 2>/dev/null
 kill -s CONT -- "-$p" 2>/dev/null

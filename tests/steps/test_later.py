@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from itertools import count
 from typing import Any
 
@@ -104,6 +103,9 @@ def test_gather_lists_before_other_steps(box: Sandbox) -> None:
     first, _, last = (box | gather(set_variable("A", "1"), replacing, set_variable("B", "2"))).unwrap()
     assert (first.value, last.value) == ("1", "2")
     assert first.id != (box | get_variable("A")).unwrap().id
+    before, _, after = (box | gather(get_variable("A"), replacing, get_variable("A"))).unwrap()
+    assert (before.value, after.value) == ("other", "other")
+    assert before.id != after.id
 
 
 def test_keep_of_two_sandboxes(box: Sandbox) -> None:
@@ -206,6 +208,10 @@ def test_gather_parallel_other_steps(box: Sandbox, platform: local.Platform) -> 
     assert first.value == "1"
     assert isinstance(removed[0], Success)
     requests(platform)
+    beside = gather(set_variable("C", "1"), set_variable("D", "2"), identity, parallel=True)
+    assert not isinstance(box | beside, Failure)
+    explained = [each.path.partition("?")[0].rpartition(".")[2] for each in explain(beside, box).requests]
+    assert Counter(requests(platform)) == Counter(explained) == {"addVariable": 2, "getVariables": 2}
     both = box | gather(set_variable("B", "1"), set_variable("B", "2"), parallel=True)
     assert {each.value for each in both.unwrap()} == {"1", "2"}
     assert len({each.id for each in both.unwrap()}) == 1
@@ -276,6 +282,7 @@ def test_gather_volumes(box: Sandbox, platform: local.Platform) -> None:
     assert requests(platform) == ["getVolumes", "addVolume", "addVolume", "getVolumes"]
     moved = (box | gather(set_volume("a", "/c"), set_volume("b", "/a"), set_volume("new", "/b"))).unwrap()
     assert [(each.name, each.path) for each in moved] == [("a", "/c"), ("b", "/a"), ("new", "/b")]
+    assert requests(platform) == ["getVolumes", "updateVolume", "updateVolume", "addVolume", "getVolumes"]
     assert [each.id for each in moved[:2]] == [each.id for each in made]
 
 
@@ -315,7 +322,7 @@ def test_gather_volume_other_thread(box: Sandbox, monkeypatch: pytest.MonkeyPatc
         def between(*args: Any) -> Any:
             # The second step of the gather begins, and has not its turn yet.
             if threading.get_ident() == here and next(calls) == 2:
-                pool.submit(copy_context().run, set_volume, box, "b", "/b").result().unwrap()
+                pool.submit(set_volume, box, "b", "/b").result().unwrap()
             return real(*args)
 
         monkeypatch.setattr(volumes, "unsupported", between)

@@ -280,6 +280,9 @@ TO_SANDBOX: list[Step[Any, Any]] = [
     tap(stop),
     tap(set_variable("A", "b")),
     tap(gather(set_variable("A", "c"), set_secret("B", "d"))),
+    tap(gather(set_volume("a", "/a"), set_volume("b", "/b"), parallel=True)),
+    tap(gather(set_volume("b", "/a"), get_variable("A"), delete_variable("A"))),
+    tap(set_tailscale_auth_key(KEY)),
     within(60, start | stop),
     within(60, unexpose(8080)),
     when(is_running, stop),
@@ -295,6 +298,8 @@ STEPS: list[Step[Any, Any]] = [
     keep(start),
     gather(set_variable("A", "b"), set_variable("C", "d"), set_secret("E", "f")),
     keep(set_variable("A", "b"), start, set_variable("A", "c")),
+    gather(set_volume("a", "/c"), set_volume("c", "/d"), set_volume("a", "/a")),
+    gather(set_variable("A", "e"), set_variable("C", "f"), set_secret("B", "g"), parallel=True),
 ]
 names = count()
 

@@ -184,7 +184,8 @@ def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[Any, Pockete
     value = _variable_value(ipython, asked.name)
     with cell_output(ipython) as output:
         use = _step(asked, cell, output)
-        result = _in(asked, use) if value is None else value.bind(partial(_up, use))
+        # The record in a variable may be old.
+        result = _in(asked, use) if value is None else (value | refresh).bind(partial(_up, use))
     if asked.out:
         cast("Any", ipython).push({asked.out: result})
     return result
@@ -220,15 +221,12 @@ def _in(asked: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, Pocke
     return get_sandbox(asked.name).bind(reached)
 
 
-def _up(use: Step[Sandbox, Any], box: Sandbox | None) -> Result[Any, PocketenvError]:
-    def seen(now: Sandbox) -> Result[Any, PocketenvError]:
-        if now.status is Status.RUNNING:
-            return now | use
-        _say(f"The sandbox {now.name} is not running: starting it.")
-        return now | start | wait_until_running | use
-
-    # The record in a variable may be old.
-    return (Success(box) | refresh).bind(seen)
+def _up(use: Step[Sandbox, Any], box: Sandbox) -> Result[Any, PocketenvError]:
+    """Run ``use`` in a sandbox that was just looked up, and start it before if needed."""
+    if box.status is Status.RUNNING:
+        return box | use
+    _say(f"The sandbox {box.name} is not running: starting it.")
+    return box | start | wait_until_running | use
 
 
 def _say(text: str) -> None:

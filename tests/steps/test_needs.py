@@ -311,10 +311,12 @@ def comparable(result: Result[Any, PocketenvError], name: str) -> object:
         return type(error), str(error).replace(name, "NAME")[:40]
     value: object = result.unwrap()
     held: list[object] = list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else [value]
-    boxes = [box for box in held if isinstance(box, Sandbox)]
-    if len(boxes) == len(held):
-        return [shared(box, name) for box in boxes]
-    return [(type(each), getattr(each, "stdout", None), getattr(each, "name", None)) for each in held]
+    return [
+        shared(each, name)
+        if isinstance(each, Sandbox)
+        else (type(each), *(getattr(each, field, None) for field in ("stdout", "name", "value", "path")))
+        for each in held
+    ]
 
 
 def shared(box: Sandbox, name: str) -> object:

@@ -115,7 +115,7 @@ def gather(
 
     The first Failure is the result, and the following steps are skipped. With ``parallel=True`` the steps run at the
     same time, in threads. Then all of them run, and the result is the first Failure in their order. On Cloudflare, the
-    commands of one sandbox still run one after the other.
+    commands of one sandbox still run one after the other. Steps that set records share one list of them.
 
     Args:
         first: The first step.

@@ -46,7 +46,17 @@ from pocketenv_fp.sandbox.commands.wire_form import (
 from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.copying.remote import may_have_run
 
-__all__ = ["AT_THE_END", "LONGEST_SECONDS", "PIECE_BYTES", "STEP_SECONDS", "Asking", "Look", "Place", "Work", "read_look"]
+__all__ = [
+    "AT_THE_END",
+    "LONGEST_SECONDS",
+    "PIECE_BYTES",
+    "STEP_SECONDS",
+    "Asking",
+    "Look",
+    "Place",
+    "Work",
+    "read_look",
+]
 
 STEP_SECONDS = 0.05
 PIECE_BYTES = 384 * 1024

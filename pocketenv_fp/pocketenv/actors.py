@@ -14,7 +14,7 @@ from pocketenv_fp.http.xrpc import Call, decode, query, send
 from pocketenv_fp.models import Page, Profile, Sandbox, TerminalToken
 from pocketenv_fp.pocketenv.decorators import checked, iterates
 from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
-from pocketenv_fp.runtime.rehearsal import only
+from pocketenv_fp.runtime.rehearsal import note, only
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
 __all__ = [
@@ -129,6 +129,7 @@ def own_did() -> Result[str, PocketenvError]:
     did = login_did()
     if did is not None:
         return Success(did)
+    note(lambda: "your profile is requested only if the token does not contain your DID")
     with only(lambda: "if the token does not contain your DID"):
         return me().map(lambda profile: profile.did)
 

@@ -12,6 +12,7 @@ import pytest
 from returns.result import Failure, Success
 
 from pocketenv_fp import (
+    ApiError,
     InvalidInput,
     NotLoggedIn,
     PathTaken,
@@ -45,7 +46,7 @@ from pocketenv_fp import (
     tap,
 )
 from pocketenv_fp.local.faults import Refuse
-from pocketenv_fp.sandbox import volumes
+from pocketenv_fp.sandbox import support
 from tests.local.wire import eventually
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -222,6 +223,7 @@ def test_gather_parallel_list_failure(box: Sandbox, platform: local.Platform) ->
     with platform.faults.on("variable.getVariables", Refuse(400)):
         result = box | gather(set_variable("A", "1"), set_variable("B", "2"), parallel=True)
     error = result.failure()
+    assert isinstance(error, ApiError)
     assert (error.status, error.operation) == (400, "variable.getVariables")
     assert error.where[0].step == "set_variable('A', '1')"
     first = box | gather(set_variable("C", "\0"), set_variable("D", "2"), parallel=True)
@@ -316,7 +318,7 @@ def test_gather_volume_path_taken(box: Sandbox) -> None:
 
 def test_gather_volume_other_thread(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list is requested again after another thread has changed the volumes."""
-    here, real, calls = threading.get_ident(), volumes.unsupported, count(1)
+    here, real, calls = threading.get_ident(), support.unsupported, count(1)
     with ThreadPoolExecutor(1) as pool:
 
         def between(*args: Any) -> Any:
@@ -325,7 +327,7 @@ def test_gather_volume_other_thread(box: Sandbox, monkeypatch: pytest.MonkeyPatc
                 pool.submit(set_volume, box, "b", "/b").result().unwrap()
             return real(*args)
 
-        monkeypatch.setattr(volumes, "unsupported", between)
+        monkeypatch.setattr("pocketenv_fp.sandbox.volumes.unsupported", between)
         made = (box | gather(set_volume("a", "/a"), set_volume("b", "/c"))).unwrap()
     assert [(each.name, each.path) for each in made] == [("a", "/a"), ("b", "/c")]
     stored = (box | list_volumes).unwrap()

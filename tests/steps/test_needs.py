@@ -363,3 +363,12 @@ def test_functions_complete_record(before: Step[Any, Any], provider: str) -> Non
         assert isinstance(ran, Success) or isinstance(ran.failure(), SandboxNotFound)
     assert all(box.owner and box.status is not Status.UNKNOWN and box.base_sandbox for box in seen)
     assert len(seen) == (0 if "delete" in str(before) else len(uses))
+
+
+def test_explain_profile() -> None:
+    """An explanation reads no token, so it says when the profile is requested."""
+    explained = explain(create(repo=REPO), "box")
+    first = explained.requests[0]
+    assert first.path.endswith("actor.getProfile")
+    assert first.notes == ("if the token does not contain your DID",)
+    assert "only if the token does not contain your DID" in str(explained)

@@ -239,7 +239,7 @@ def test_gather_parallel_exception(box: Sandbox, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("pocketenv_fp.sandbox.secrets.pocketenv.add_secret", fails)
     with pytest.raises(ZeroDivisionError):
-        box | gather(set_variable("A", "1"), set_secret("B", "2"), parallel=True)
+        _ = box | gather(set_variable("A", "1"), set_secret("B", "2"), parallel=True)
 
 
 def test_gather_finds_and_deletes(box: Sandbox, platform: local.Platform) -> None:

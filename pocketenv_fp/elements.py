@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 __all__ = ["Html", "element", "markup", "table_row"]
 
-# Elements without an end tag, and the end of their tag: SVG has another one than HTML.
+# Elements without an end tag, and the end of their start tag, which differs between SVG and HTML.
 _EMPTY = {"br": ">", "img": ">", "line": "/>"}
 
 

@@ -46,7 +46,6 @@ class Provider(NamedTuple):
     variables: bool = False
     vscode: bool = False
     backups: bool = False
-    previews: bool = False
     keeps_files: bool = False
     running_on_create: bool = False
 
@@ -64,7 +63,6 @@ _PROVIDERS = {
             variables=True,
             vscode=True,
             backups=True,
-            previews=True,
             running_on_create=True,
         ),
         Provider("daytona", reader="sh", has_stderr=False, keeps_files=True),
@@ -89,5 +87,5 @@ def provider_of(name: str | None) -> Provider:
     """
     if name is None:
         return _PROVIDERS[CLOUDFLARE]
-    unknown = Provider(name, reader="sh", services=True, variables=True, vscode=True, backups=True, previews=True)
+    unknown = Provider(name, reader="sh", services=True, variables=True, vscode=True, backups=True)
     return _PROVIDERS.get(name, unknown)

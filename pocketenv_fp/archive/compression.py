@@ -27,6 +27,8 @@ _WINDOW = 32 * 1024
 _RAW, _GZIP = -15, 31
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _MAGIC = _HEADER[:2]
+# An empty block, marked as the last one.
+_LAST = b"\x03\x00"
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
 
@@ -75,45 +77,46 @@ def engines() -> dict[str, Engine]:
 ENGINE = next(iter(engines().values()))
 
 
-def shrink(blocks: Generator[bytearray], engine: Engine | None = None) -> Generator[bytes]:
+def shrink(blocks: Generator[bytearray]) -> Generator[bytes]:
     """Compress blocks of about BLOCK bytes. Closing the iterator early closes ``blocks`` and ends the threads."""
-    engine = engine or ENGINE
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pocketenv-archive")
-    waiting: deque[Future[bytes]] = deque()
-    crc, size, window = 0, 0, bytearray()
     held, length = [_HEADER], len(_HEADER)
     try:
-        for block in blocks:
-            crc, size = engine.crc32(block, crc), size + len(block)
-            waiting.append(pool.submit(_deflate, engine, block, window))
-            window = block[-_WINDOW:]
-            # One more block waits than there are workers, so that a slow disk or network stops neither.
-            while len(waiting) > 2 * _THREADS:
-                held.append(waiting.popleft().result())
-                length += len(held[-1])
-                if length >= _PIECE:
-                    yield b"".join(held)
-                    held, length = [], 0
-        while waiting:
-            held.append(waiting.popleft().result())
-            length += len(held[-1])
+        for piece in _deflated(blocks, ENGINE, pool):
+            held.append(piece)
+            length += len(piece)
             if length >= _PIECE:
                 yield b"".join(held)
                 held, length = [], 0
-        end = engine.compressobj(LEVEL, engine.DEFLATED, _RAW, engine.DEF_MEM_LEVEL, engine.Z_DEFAULT_STRATEGY)
-        yield b"".join((*held, end.flush(), struct.pack("<II", crc, size & 0xFFFFFFFF)))
+        if held:
+            yield b"".join(held)
     finally:
         blocks.close()
         pool.shutdown(cancel_futures=True)
 
 
-def expand(read: Callable[[int], bytes], engine: Engine | None = None) -> Generator[bytes]:
+def _deflated(blocks: Generator[bytearray], engine: Engine, pool: ThreadPoolExecutor) -> Generator[bytes]:
+    waiting: deque[Future[bytes]] = deque()
+    crc, size, window = 0, 0, bytearray()
+    for block in blocks:
+        crc, size = engine.crc32(block, crc), size + len(block)
+        waiting.append(pool.submit(_deflate, engine, block, window))
+        window = block[-_WINDOW:]
+        # One more block waits than there are workers, so that a slow disk or network stops neither.
+        if len(waiting) > 2 * _THREADS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+    yield _LAST + struct.pack("<II", crc, size & 0xFFFFFFFF)
+
+
+def expand(read: Callable[[int], bytes]) -> Generator[bytes]:
     """Decompress the bytes of ``read`` in blocks of at most BLOCK bytes. The next block is made in the background.
 
     Raises ArchiveError for anything but whole gzip members up to the very end. ``read`` is called on the caller's
     thread, and its exceptions pass through.
     """
-    engine = engine or ENGINE
+    engine = ENGINE
     with ThreadPoolExecutor(1, thread_name_prefix="pocketenv-archive") as pool:
         data = _member(read, b"")
         if not data:

@@ -1,15 +1,16 @@
 """Read the entries of an untrusted tar.gz, one after the other.
 
-tarfile's own loop is not used: on Python 3.11 a header can make it hang or fill the memory. Only its parser of a single
-header is used.
+tarfile is not used: on Python 3.11 a header can make it hang or fill the memory. Of a header, only the fields that are
+used are read.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 import tarfile
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pocketenv_fp.archive import compression
 from pocketenv_fp.archive.names import decoded, shown
@@ -30,7 +31,10 @@ _HEADERS = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE}
 _LONG = {tarfile.GNUTYPE_LONGNAME: b"path", tarfile.GNUTYPE_LONGLINK: b"linkpath"}
 _OTHERS = frozenset({tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
 ODD = {tarfile.CHRTYPE: DEVICE, tarfile.BLKTYPE: DEVICE, tarfile.FIFOTYPE: PIPE}
-_SPARSE_FILE = "a sparse file in the form that only GNU tar reads"
+_DAMAGED = "the archive is damaged: a header is not understood"
+_SECOND = 10**9
+# Name, mode, size, time, checksum, kind, link, magic, and the beginning of a long name.
+_FIELDS = struct.Struct("100s8s16x12s12s8sc100s8s80x155s12x")
 # The only headers that are read. Nothing else is kept.
 _HEEDED = frozenset({b"path", b"linkpath", b"size", b"mtime"})
 _SPARSE = b"GNU.sparse."
@@ -46,6 +50,7 @@ class Stream:
         self._block = memoryview(b"")
 
     def close(self) -> None:
+        """End the thread that decompresses."""
         self._blocks.close()
 
     def exactly(self, size: int) -> bytes:
@@ -93,8 +98,7 @@ class Stream:
             raise
 
 
-@dataclass
-class Entry:
+class Entry(NamedTuple):
     """One entry, with the fields of all its headers. ``excess`` is the size of its headers beyond 8 KiB."""
 
     name: str
@@ -103,7 +107,7 @@ class Entry:
     size: int
     mode: int
     time: int
-    excess: int
+    excess: int = 0
 
 
 class Entries:
@@ -117,60 +121,69 @@ class Entries:
         """Return the next entry, or None at the end of the archive."""
         fields, spent, announced = dict[bytes, bytes](), 0, False
         for _ in range(_HEADERS_BEFORE):
-            header = self._header()
-            if header is None:
+            entry = self._entry()
+            if entry is None:
                 if announced:
                     raise ArchiveError("the archive breaks off: a header without its entry")
                 return None
-            if header.type in _LONG:
-                body = self._body(header)
-                fields[_LONG[header.type]] = body.removesuffix(b"\0")
-            elif header.type in _HEADERS:
-                body = self._body(header)
-                (self._defaults if header.type == tarfile.XGLTYPE else fields).update(_records(body))
+            if entry.kind not in _HEADERS and entry.kind not in _LONG:
+                return _completed(entry, {**self._defaults, **fields}, max(0, spent - _FREE_HEADER))
+            if not 0 <= entry.size <= _LONGEST_HEADER:
+                raise ArchiveError("a header that is too long")
+            body = self._stream.exactly(entry.size)
+            self._stream.pad(entry.size)
+            if entry.kind in _LONG:
+                fields[_LONG[entry.kind]] = body.removesuffix(b"\0")
             else:
-                return _understood(header, {**self._defaults, **fields}, max(0, spent - _FREE_HEADER))
-            spent, announced = spent + len(body), announced or header.type != tarfile.XGLTYPE
+                (self._defaults if entry.kind == tarfile.XGLTYPE else fields).update(_records(body))
+            spent, announced = spent + len(body), announced or entry.kind != tarfile.XGLTYPE
         raise ArchiveError("an entry with too many headers")
 
-    def _header(self) -> tarfile.TarInfo | None:
+    def _entry(self) -> Entry | None:
         block = self._stream.exactly(_RECORD)
-        if not any(block):
-            if any(self._stream.exactly(_RECORD)):
-                raise ArchiveError("the archive is damaged: there is something behind half an end mark")
-            return None
-        try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.TarError:
-            raise ArchiveError("the archive is damaged: a header is not understood") from None
-        if block.startswith(b"ustar  \0", 257):
-            # GNU's own format has other fields where POSIX has the beginning of a long name.
-            header.name = decoded(block[:100].partition(b"\0")[0])
-        return header
-
-    def _body(self, header: tarfile.TarInfo) -> bytes:
-        if not 0 <= header.size <= _LONGEST_HEADER:
-            raise ArchiveError("a header that is too long")
-        body = self._stream.exactly(header.size)
-        self._stream.pad(header.size)
-        return body
+        if block[0] or any(block):
+            return _read(block)
+        if any(self._stream.exactly(_RECORD)):
+            raise ArchiveError("the archive is damaged: there is something behind half an end mark")
+        return None
 
 
-def _check_kind(entry: Entry) -> None:
-    if entry.kind == tarfile.GNUTYPE_SPARSE:
-        raise ArchiveError(_SPARSE_FILE, shown(entry.name))
-    if entry.kind not in _FILES and entry.kind not in _OTHERS and entry.kind not in ODD:
-        raise ArchiveError("an entry of an unknown kind", shown(entry.name))
-    if entry.size < 0 or (entry.size and entry.kind not in _FILES):
-        raise ArchiveError("an entry of a size that it cannot have", shown(entry.name))
+def _read(block: bytes) -> Entry:
+    name, mode, size, time, checksum, kind, link, magic, prefix = _FIELDS.unpack(block)
+    # The sum counts its own field as spaces.
+    if sum(block) - sum(checksum) + sum(b" " * len(checksum)) != _number(checksum):
+        raise ArchiveError(_DAMAGED)
+    name = _text(name)
+    if kind == tarfile.AREGTYPE and name.endswith("/"):
+        kind = tarfile.DIRTYPE
+    # GNU's own format has other fields where POSIX has the beginning of a long name.
+    if magic != tarfile.GNU_MAGIC and (above := _text(prefix)):
+        name = f"{above}/{name}"
+    if kind == tarfile.DIRTYPE:
+        name = name.rstrip("/")
+    # Without setuid, setgid and the sticky bit.
+    return Entry(name, _text(link), kind, _number(size), _number(mode) & 0o777, _number(time) * _SECOND)
 
 
-def _understood(header: tarfile.TarInfo, fields: dict[bytes, bytes], excess: int) -> Entry:
-    name = decoded(fields[b"path"]) if fields.get(b"path") else header.name
-    link = decoded(fields[b"linkpath"]) if fields.get(b"linkpath") else header.linkname
-    size, time = header.size, int(header.mtime) * 10**9
-    if _SPARSE in fields:
-        raise ArchiveError(_SPARSE_FILE, shown(name))
+def _text(field: bytes) -> str:
+    return decoded(field.partition(b"\0")[0])
+
+
+def _number(field: bytes) -> int:
+    if field[0] in {0x80, 0xFF}:  # GNU's form of a number that is too large, or below zero
+        return int.from_bytes(field[1:], "big") - (field[0] == 0xFF) * (1 << 8 * len(field[1:]))
+    digits = field.partition(b"\0")[0].strip(b" ")
+    if digits.translate(None, b"01234567"):
+        raise ArchiveError(_DAMAGED)
+    return int(digits or b"0", 8)
+
+
+def _completed(entry: Entry, fields: dict[bytes, bytes], excess: int) -> Entry:
+    name = decoded(fields[b"path"]) if fields.get(b"path") else entry.name
+    link = decoded(fields[b"linkpath"]) if fields.get(b"linkpath") else entry.link
+    kind, size, time = entry.kind, entry.size, entry.time
+    if _SPARSE in fields or kind == tarfile.GNUTYPE_SPARSE:
+        raise ArchiveError("a sparse file in the form that only GNU tar reads", shown(name))
     if text := fields.get(b"size"):
         if not _SIZE.fullmatch(text):
             raise ArchiveError("a size that is no number", shown(name))
@@ -179,11 +192,12 @@ def _understood(header: tarfile.TarInfo, fields: dict[bytes, bytes], excess: int
         if (found := _TIME.fullmatch(text)) is None:
             raise ArchiveError("a time that is no number", shown(name))
         sign, seconds, part = found.groups(b"")
-        time = (int(seconds) * 10**9 + int(part[:9].ljust(9, b"0"))) * (-1 if sign else 1)
-    # Without setuid, setgid and the sticky bit.
-    entry = Entry(name, link, header.type, size, header.mode & 0o777, time, excess)
-    _check_kind(entry)
-    return entry
+        time = (int(seconds) * _SECOND + int(part[:9].ljust(9, b"0"))) * (-1 if sign else 1)
+    if kind not in _FILES and kind not in _OTHERS and kind not in ODD:
+        raise ArchiveError("an entry of an unknown kind", shown(name))
+    if size < 0 or (size and kind not in _FILES):
+        raise ArchiveError("an entry of a size that it cannot have", shown(name))
+    return Entry(name, link, kind, size, entry.mode, time, excess)
 
 
 def _records(body: bytes) -> dict[bytes, bytes]:
@@ -193,7 +207,7 @@ def _records(body: bytes) -> dict[bytes, bytes]:
         length = int(digits) if _SIZE.fullmatch(digits) else 0
         key, equals, value = body[at + len(digits) + 1 : at + length].partition(b"=")
         if not (equals and key and value.endswith(b"\n") and at + length <= len(body)):
-            raise ArchiveError("the archive is damaged: a header is not understood")
+            raise ArchiveError(_DAMAGED)
         if key in _HEEDED:
             found[key] = value[:-1]
         elif key.startswith(_SPARSE):

@@ -44,8 +44,9 @@ def shown(name: str) -> str:
     # A terminal cannot print characters that its locale does not have.
     encoding = sys.getfilesystemencoding()
     printable = readable.encode(encoding, "backslashreplace").decode(encoding)
-    clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in printable)
-    return shorten(clean, LONGEST_SHOWN + 1)
+    if not printable.isprintable():
+        printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in printable)
+    return shorten(printable, LONGEST_SHOWN + 1)
 
 
 def broken(error: OSError | OverflowError, name: str) -> ArchiveError:

@@ -13,7 +13,7 @@ from pocketenv_fp.archive import compression
 from pocketenv_fp.archive.descriptors import Descriptor, hold
 from pocketenv_fp.archive.ignore import Ignore
 from pocketenv_fp.archive.names import broken, from_disk, shown
-from pocketenv_fp.archive.tree import Survey, read_link, survey, walk
+from pocketenv_fp.archive.tree import Survey, read_link, status, survey, walk
 from pocketenv_fp.errors import ArchiveError
 
 __all__ = ["Survey", "pack", "survey"]
@@ -24,21 +24,19 @@ _END = 2 * _RECORD
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def pack(
-    source: Path, *, ignore: Ignore, name: str | None = None, count: Callable[[int], None] | None = None
-) -> Generator[bytes]:
+def pack(source: Path, *, ignore: Ignore, count: Callable[[int], None] | None = None) -> Generator[bytes]:
     """Yield a tar.gz of ``source`` in pieces of up to a mebibyte, with flat memory for any size.
 
-    The entries of a directory are the top entries, without one for the directory itself. A file is one entry, ``name`` or
-    its own name. ``source`` itself may be a link. Links in it are kept as links, and several names of a file as hard
-    links. Sockets, pipes and devices are skipped: `survey` counts them. The same tree makes the same bytes: entries are
-    sorted, times are whole seconds, owners are left out. ``count`` is called with the number of bytes of files that were
-    read, piece by piece. Its exceptions pass through.
+    The entries of a directory are the top entries, without one for the directory itself. A file is one entry.
+    ``source`` itself may be a link. Links in it are kept as links, and several names of a file as hard links. Sockets,
+    pipes and devices are skipped: `survey` counts them. The same tree makes the same bytes: entries are sorted, times
+    are whole seconds, owners are left out. ``count`` is called with the number of bytes of files that were read, piece
+    by piece. Its exceptions pass through.
 
     Raises ArchiveError for an entry that cannot be read, or that changes its size or kind during the copy. The pieces
     before it have no end then, so no reader accepts them as whole. Closing the iterator early ends its threads.
     """
-    return compression.shrink(_Tar(count).blocks(source, ignore, name))
+    return compression.shrink(_Tar(count).blocks(source, ignore))
 
 
 class _Tar:
@@ -51,25 +49,21 @@ class _Tar:
         self._used = 0
         self._names: dict[tuple[int, int], str] = {}
 
-    def blocks(self, source: Path, ignore: Ignore, name: str | None) -> Generator[bytearray]:
+    def blocks(self, source: Path, ignore: Ignore) -> Generator[bytearray]:
         """Yield the archive in blocks."""
-        try:
-            mode = source.stat().st_mode
-        except OSError as error:
-            raise broken(error, str(source)) from None
+        mode = status(source, str(source)).st_mode
         if stat.S_ISDIR(mode):
             with closing(walk(str(source), ignore)) as walking:
-                for entry_name, entry, folder in walking:
+                for name, entry, folder in walking:
                     if entry is not None and entry.is_file(follow_symlinks=False):
-                        yield from self._file(entry_name, entry.name, _OPEN, folder)
+                        yield from self._file(name, entry.name, _OPEN, folder)
                     else:
-                        yield from self._put(_header_of(entry_name, entry, folder))
+                        yield from self._put(_header_of(name, entry, folder))
         elif not stat.S_ISREG(mode):
             raise ArchiveError(_ODD, shown(str(source)))
         else:
             # The user's own path may be a link to it.
-            own = from_disk(source.name) if name is None else name
-            yield from self._file(own, str(source), _OPEN & ~os.O_NOFOLLOW)
+            yield from self._file(from_disk(source.name), str(source), _OPEN & ~os.O_NOFOLLOW)
         yield from self._put(bytes(_END))
         if self._used:
             yield self._block[: self._used]
@@ -112,26 +106,25 @@ class _Tar:
             file.close()
 
     def _content(self, name: str, file: int, size: int) -> Generator[bytearray]:
-        left = size
-        while left:
-            try:
-                read = os.readv(file, [self._room[self._used : self._used + left]])
-            except OSError as error:
-                raise broken(error, name) from None
-            if not read:
-                raise ArchiveError("it became shorter while it was read", shown(name))
+        left, more = size, bytearray(1)
+        while read := _read(name, file, self._room[self._used : self._used + left] if left else more):
             left -= read
+            # The header has the size already, so bytes that were added since have no place.
+            if left < 0:
+                raise ArchiveError("it became longer while it was read", shown(name))
             if self._count is not None:
                 self._count(read)
             yield from self._moved(read)
-        try:
-            more = os.read(file, 1)
-        except OSError as error:
-            raise broken(error, name) from None
-        # The header has the size already, so bytes that were added since have no place.
-        if more:
-            raise ArchiveError("it became longer while it was read", shown(name))
+        if left:
+            raise ArchiveError("it became shorter while it was read", shown(name))
         yield from self._put(bytes(-size % _RECORD))
+
+
+def _read(name: str, file: int, room: memoryview | bytearray) -> int:
+    try:
+        return os.readv(file, [room])
+    except OSError as error:
+        raise broken(error, name) from None
 
 
 def _header_of(name: str, entry: os.DirEntry[str] | None, folder: Descriptor) -> bytes:

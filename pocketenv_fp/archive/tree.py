@@ -16,7 +16,7 @@ from pocketenv_fp.archive.names import broken, encoded, from_disk, shown
 from pocketenv_fp.archive.skipped import LINK, Skipped, kind_of
 from pocketenv_fp.errors import ArchiveError
 
-__all__ = ["Survey", "read_link", "survey", "walk"]
+__all__ = ["Survey", "read_link", "status", "survey", "walk"]
 
 _LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -74,7 +74,7 @@ def survey(source: Path, *, ignore: Ignore, links: LinkRule = "keep") -> Survey:
     A file with several names counts once. ``source`` itself may be a link. With links="refuse" a link that leads out
     of ``source`` raises ArchiveError. With "skip" it is not counted: pass ``links_out`` to `Ignore.without`.
     """
-    found = _stat(source)
+    found = status(source, str(source))
     if not stat.S_ISDIR(found.st_mode):
         _packable(found.st_mode, str(source), str(source), None)
         return Survey(1, found.st_size)
@@ -90,10 +90,7 @@ def survey(source: Path, *, ignore: Ignore, links: LinkRule = "keep") -> Survey:
                 if links != "keep":
                     known.add(name, read_link(entry, name, folder))
                 continue
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except OSError as error:
-                raise broken(error, name) from None
+            found = status(entry, name)
             _packable(found.st_mode, name, entry.name, folder)
             if found.st_nlink == 1 or (found.st_dev, found.st_ino) not in seen:
                 size += found.st_size
@@ -120,11 +117,12 @@ def read_link(entry: os.DirEntry[str], name: str, folder: Descriptor) -> str:
         raise broken(error, name) from None
 
 
-def _stat(source: Path) -> os.stat_result:
+def status(place: Path | os.DirEntry[str], name: str) -> os.stat_result:
+    """Return the status of an entry, or of a path that may be a link. Raises ArchiveError."""
     try:
-        return source.stat()
+        return place.stat(follow_symlinks=isinstance(place, Path))
     except OSError as error:
-        raise broken(error, str(source)) from None
+        raise broken(error, name) from None
 
 
 def _odd(entry: os.DirEntry[str], name: str) -> str | None:

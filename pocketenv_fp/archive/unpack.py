@@ -6,9 +6,9 @@ import io
 import os
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pocketenv_fp.archive.entries import ODD, Entries, Entry, Stream
 from pocketenv_fp.archive.ignore import Ignore
@@ -17,7 +17,7 @@ from pocketenv_fp.archive.names import broken, encoded, parts, shown
 from pocketenv_fp.archive.skipped import LINK, Skipped
 from pocketenv_fp.errors import ArchiveError
 
-__all__ = ["Limits", "Readable", "unpack"]
+__all__ = ["Limits", "unpack"]
 
 _Made = TypeVar("_Made")
 
@@ -27,14 +27,6 @@ _MOST_NAMES = 256 * 1024**2
 
 _LONGEST_PATH = 4096
 _NO_IGNORE = Ignore.none()
-
-
-class Readable(Protocol):
-    """Anything with a ``read``."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, none at the end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -49,10 +41,9 @@ class Limits:
 
 
 def unpack(
-    source: Callable[[int], bytes] | Readable,
+    read: Callable[[int], bytes],
     target: Path,
     *,
-    strip: bool,
     limits: Limits,
     ignore: Ignore = _NO_IGNORE,
     links: LinkRule = "refuse",
@@ -60,10 +51,9 @@ def unpack(
 ) -> int:
     """Unpack a tar.gz into the directory ``target``, which is new or empty. Return the number of entries.
 
-    With ``strip`` all entries have to be in one top directory. Its name is dropped, and its mode and time become those of
-    ``target``. Contents, links, permission bits and times are restored; setuid and the like and owners are not. Entries
-    that ``ignore`` leaves out count among the entries of ``limits``, not the bytes. Pipes and devices are skipped, and
-    counted in ``skipped``.
+    ``read`` returns up to so many bytes, and none at the end. Contents, links, permission bits and times are restored;
+    setuid and the like and owners are not. Entries that ``ignore`` leaves out count among the entries of ``limits``, not
+    the bytes. Pipes and devices are skipped, and counted in ``skipped``.
 
     A link that leads out of ``target``, by any way, is refused, or skipped and counted, or kept with its target, as
     ``links`` says. Nothing is ever written through a link.
@@ -74,9 +64,10 @@ def unpack(
     end. Then, and when reading raises, the entries so far are still in ``target``: the caller removes them (see
     `staging`). Exceptions of ``read`` pass through.
     """
-    stream = Stream(source if callable(source) else source.read)
-    rules = _Rules(limits, ignore, links, Skipped() if skipped is None else skipped, strip=strip)
-    unpacking = _Unpacking(stream, os.fsencode(target), rules)
+    stream = Stream(read)
+    unpacking = _Unpacking(
+        stream, os.fsencode(target), limits, ignore=ignore, links=links, skipped=skipped or Skipped()
+    )
     try:
         return unpacking.run()
     except (OSError, OverflowError) as error:
@@ -88,27 +79,19 @@ def unpack(
         stream.close()
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """The limits of an archive, and the wanted entries."""
-
-    limits: Limits
-    ignore: Ignore
-    links: LinkRule
-    skipped: Skipped
-    strip: bool = field(kw_only=True)
-
-
 class _Unpacking:
     """An archive that is being unpacked. No other process changes the target, so these fields describe it truly."""
 
-    def __init__(self, stream: Stream, target: bytes, rules: _Rules) -> None:
+    def __init__(
+        self, stream: Stream, target: bytes, limits: Limits, *, ignore: Ignore, links: LinkRule, skipped: Skipped
+    ) -> None:
         self.entry = ""
         self._stream = stream
-        self._entries = Entries(stream)
         self._target = target
-        self._rules = rules
-        self._top: str | None = None
+        self._limits = limits
+        self._ignore = ignore
+        self._rule: LinkRule = links
+        self._skipped = skipped
         self._bytes = 0
         self._made = 0
         self._names = 0
@@ -124,15 +107,18 @@ class _Unpacking:
         os.makedirs(self._target, exist_ok=True)
         if os.listdir(self._target):
             raise ArchiveError("the directory to unpack into is not empty")
-        entries = 0
-        while (entry := self._next()) is not None:
+        archive, entries = Entries(self._stream), 0
+        self.entry = ""
+        while (entry := archive.next()) is not None:
+            self._spend(entry.excess)
             entries += self._place(entry)
+            self.entry = ""
         self._stream.drain()
         entries -= self._settle_links()
         # The deepest first: one above may forbid to enter it or to change anything.
         for name, restored in sorted(self._directories.items(), reverse=True):
             if restored is not None:
-                self.entry = self._full(name)
+                self.entry = name or "."
                 path = self._path(name)
                 os.chmod(path, restored[0])
                 os.utime(path, ns=(restored[1], restored[1]))
@@ -140,15 +126,14 @@ class _Unpacking:
 
     def _settle_links(self) -> int:
         # The target of a link is certain when all others are known. Return how many were removed again.
-        if self._rules.links == "keep":
+        if self._rule == "keep":
             return 0
         leading_out = self._links.leading_out(self._is_disguised)
-        for name, reason in leading_out:
-            self.entry = self._full(name)
-            if self._rules.links == "refuse":
+        for self.entry, reason in leading_out:
+            if self._rule == "refuse":
                 raise ArchiveError(way_out(reason), shown(self.entry))
-            os.unlink(self._path(name))
-            self._rules.skipped.add(LINK, name)
+            os.unlink(self._path(self.entry))
+            self._skipped.add(LINK, self.entry)
         return len(leading_out)
 
     def _is_disguised(self, name: str) -> bool:
@@ -158,24 +143,15 @@ class _Unpacking:
     def _path(self, name: str) -> bytes:
         return self._target + b"/" + encoded(name)
 
-    def _next(self) -> Entry | None:
-        self.entry = ""
-        entry = self._entries.next()
-        if entry is not None:
-            self._spend(entry.excess)
-        return entry
-
     def _spend(self, size: int) -> None:
         self._bytes += size
-        if self._bytes > self._rules.limits.max_bytes:
-            raise ArchiveError(
-                f"the archive unpacks to more than {self._rules.limits.max_bytes} bytes", shown(self.entry)
-            )
+        if self._bytes > self._limits.max_bytes:
+            raise ArchiveError(f"the archive unpacks to more than {self._limits.max_bytes} bytes", shown(self.entry))
 
     def _count(self) -> None:
         self._made += 1
-        if self._made > self._rules.limits.max_entries:
-            raise ArchiveError(f"the archive has more than {self._rules.limits.max_entries} entries", shown(self.entry))
+        if self._made > self._limits.max_entries:
+            raise ArchiveError(f"the archive has more than {self._limits.max_entries} entries", shown(self.entry))
 
     def _keep(self, *names: str) -> None:
         self._names += sum(map(len, names))
@@ -187,20 +163,18 @@ class _Unpacking:
         self.entry = entry.name
         self._count()
         found = parts(entry.name)
-        if self._rules.strip:
-            found = self._below_top(found)
         if not found and entry.kind != tarfile.DIRTYPE:
             raise ArchiveError("not a directory, where the top directory should be", shown(entry.name))
         name = "/".join(found)
         if self._is_ignored(name, is_directory=entry.kind == tarfile.DIRTYPE):
             self._stream.skip(entry.size)
             return False
-        odd = self._odd.get(self._linked(entry)) if entry.kind == tarfile.LNKTYPE else ODD.get(entry.kind)
+        odd = self._odd.get(_linked(entry)) if entry.kind == tarfile.LNKTYPE else ODD.get(entry.kind)
         if odd is not None:
             # Remembered, for it may have another name.
             self._keep(name)
             self._odd[name] = odd
-            self._rules.skipped.add(odd, name)
+            self._skipped.add(odd, name)
             return False
         self._make_parents(found)
         self._make(name, entry)
@@ -223,7 +197,7 @@ class _Unpacking:
     def _is_ignored(self, name: str, *, is_directory: bool) -> bool:
         # A directory that is left out is not entered. The last one is remembered: in most archives all its entries
         # come next.
-        ignore = self._rules.ignore
+        ignore = self._ignore
         if not ignore.rules or not name or len(name) > _LONGEST_PATH:
             return False
         if self._ignored is not None and name.startswith(self._ignored):
@@ -236,14 +210,6 @@ class _Unpacking:
                 return True
             end = name.find("/", end + 1)
         return name not in self._directories and ignore.hides(name, is_directory=is_directory)
-
-    def _below_top(self, found: list[str]) -> list[str]:
-        top = found[0] if found else ""
-        if self._top is None:
-            self._top = top
-        if not top or top != self._top:
-            raise ArchiveError("not in the one top directory", shown(self.entry))
-        return found[1:]
 
     def _make_parents(self, found: list[str]) -> None:
         if "/".join(found[:-1]) in self._directories:
@@ -281,7 +247,7 @@ class _Unpacking:
     def _link(self, name: str, entry: Entry) -> None:
         if not entry.link or "\0" in entry.link:
             raise ArchiveError("a link to what can be no name", shown(entry.name))
-        if self._rules.links == "refuse" and is_absolute(entry.link):
+        if self._rule == "refuse" and is_absolute(entry.link):
             raise ArchiveError(way_out(ABSOLUTE), shown(entry.name))
         path = self._path(name)
         self._keep(name, entry.link)
@@ -290,16 +256,8 @@ class _Unpacking:
         os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
         self._links.add(name, entry.link)
 
-    def _linked(self, entry: Entry) -> str:
-        # Return the target of a hard link.
-        try:
-            found = parts(entry.link)
-            return "/".join(self._below_top(found) if self._rules.strip else found)
-        except ArchiveError:
-            raise ArchiveError("a hard link that leads outside", shown(entry.name)) from None
-
     def _hard_link(self, name: str, entry: Entry) -> None:
-        known = self._linked(entry)
+        known = _linked(entry)
         if self._is_ignored(known, is_directory=False):
             reason = f"another name of {shown(known)}, which ignore leaves out: leave out both, or neither"
             raise ArchiveError(reason, shown(entry.name))
@@ -316,8 +274,13 @@ class _Unpacking:
             # A disk may treat a and A as one name, here and below.
             raise ArchiveError("a hard link to another spelling of a link", shown(entry.name))
 
-    def _full(self, name: str) -> str:
-        return f"{self._top}/{name}" if self._top and name else name or self._top or "."
+
+def _linked(entry: Entry) -> str:
+    # Return the target of a hard link.
+    try:
+        return "/".join(parts(entry.link))
+    except ArchiveError:
+        raise ArchiveError("a hard link that leads outside", shown(entry.name)) from None
 
 
 def _link_itself(known: bytes, path: bytes) -> None:

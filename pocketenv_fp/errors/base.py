@@ -87,7 +87,6 @@ class PocketenvError(Exception):
             bound = _signature(cast("Any", type(self))).bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}: {error}") from None
-        bound.apply_defaults()
         self.__dict__.update(bound.arguments)
 
     def summary(self) -> str:

@@ -51,7 +51,7 @@ class NotSent(Exception):
         self.by_proxy = by_proxy
 
 
-TROUBLE = (requests.RequestException, HTTPError, OSError, ValueError)
+TROUBLE = (requests.RequestException, HTTPError, http.client.HTTPException, OSError, ValueError)
 """All that `Transport.send` raises. The standard library raises ValueError for invalid headers and URLs."""
 
 

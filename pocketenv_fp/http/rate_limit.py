@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+from pocketenv_fp.http.headers import Headers
 from pocketenv_fp.runtime.deadline import TimeIsOver, longest_wait, nap, remaining
 
 __all__ = ["LONGEST_WAIT", "Limiter"]
@@ -94,7 +95,7 @@ class Limiter:
             self._in_flight += 1
             return 0.0
 
-    def feed(self, headers: Mapping[str, str], *, is_good: bool = True) -> None:
+    def feed(self, headers: Mapping[str, str] | Headers, *, is_good: bool = True) -> None:
         """Update the state from a response's headers. ``is_good`` is False for an error, maybe from a proxy.
 
         During a window, missing or invalid headers are ignored. After it they mean that the platform does not count:

@@ -1,190 +1,206 @@
-"""Read HTTP responses strictly: an incomplete response is an error, and extra bytes are not the next response.
-
-http.client treats the end of the stream as the end of the header, skips interim responses only for status 100, and
-drops bytes after a body silently.
-"""
+"""Read HTTP responses strictly: an incomplete response is an error, and extra bytes are not the next response."""
 
 from __future__ import annotations
 
 import http.client
 import io
 import math
+import re
 import socket
 import time
-from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, BinaryIO
 
-from pocketenv_fp.http.headers import LONGEST_LINE, MOST_LINES, read_headers
-from pocketenv_fp.runtime.deadline import remaining_to_answer
+from pocketenv_fp.http.headers import LONGEST_LINE, Headers, read_headers, skip_headers
 
-__all__ = ["LONGEST_TIMEOUT", "Response", "answered_in"]
+__all__ = ["LONGEST_TIMEOUT", "PIECE", "Body", "Received", "Response", "limit", "read_response", "read_status"]
 
 # The operating system counts a socket's timeout in 32 bits of milliseconds. Longer timeouts count as infinite.
 LONGEST_TIMEOUT = 2_000_000.0
 # A negligible difference in seconds.
 SOON = 0.01
+PIECE = 64 * 1024
 # A platform may send an interim response every few seconds for hours, but not without end.
 MOST_INTERIM = 10_000
 NO_BODY = frozenset({http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED})
 
-_answer_seconds: ContextVar[float] = ContextVar("pocketenv_fp.answer_seconds", default=math.inf)
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 
-class answered_in:  # noqa: N801  # used as a function; a generator would take longer, and each request has one
-    """Limit each response in a block to ``seconds``, from its request to its last byte."""
-
-    __slots__ = ("_mark", "_seconds")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        self._mark = _answer_seconds.set(self._seconds)
-
-    def __exit__(self, *_: object) -> None:
-        _answer_seconds.reset(self._mark)
+def limit(sock: socket.socket, seconds: float) -> None:
+    """Set the timeout of a socket, with a system call only for another one. Raises TimeoutError if no time is left."""
+    if seconds <= 0:
+        raise TimeoutError
+    current = sock.gettimeout()
+    if seconds > LONGEST_TIMEOUT:
+        if current is not None:
+            sock.settimeout(None)
+    elif current is None or abs(current - seconds) > SOON:
+        sock.settimeout(seconds)
 
 
-class _Bytes(io.RawIOBase):
-    """Socket reader with a total timeout.
+class Received(io.RawIOBase):
+    """The bytes that come on a connection, with a total timeout. A socket's own timeout starts again with every byte."""
 
-    A socket's own timeout starts again with every byte. The limit is set by the thread that sends the request: another
-    thread may read an archive.
-    """
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self._sock = sock
+        self.is_paused = False
+        self.begin(seconds, math.inf)
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase, seconds: float) -> None:
-        self._sock, self._raw, self._limit = sock, raw, sock.gettimeout()
+    def begin(self, seconds: float, read_timeout: float) -> None:
+        """Wait up to ``seconds`` for all that follows, and up to ``read_timeout`` for each part of it."""
         self._until = time.monotonic() + seconds
-        self.is_ended = self.has_closed = False
+        self._read_timeout = read_timeout
+        self.is_paused = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        if self.is_ended:
+        # Between two responses only bytes are looked at that came already.
+        if self.is_paused:
             return None
-        left = self._until - time.monotonic()
-        # True for the first read. Most responses need only one.
-        if left > LONGEST_TIMEOUT or (self._limit is not None and self._limit - left < SOON):
-            size = cast("int | None", self._raw.readinto(buffer))
-        else:
-            size = self._read_in(left, buffer)
-        self.has_closed = size == 0
-        return size
-
-    def _read_in(self, left: float, buffer: Any) -> int | None:
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left if self._limit is None else min(self._limit, left))
-        try:
-            return cast("int | None", self._raw.readinto(buffer))
-        finally:
-            # The connection may be kept. The next request on it has its own limit.
-            self._sock.settimeout(self._limit)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+        limit(self._sock, min(self._read_timeout, self._until - time.monotonic()))
+        return self._sock.recv_into(buffer)
 
 
-class _Buffer(io.BufferedReader):
-    def has_more(self) -> bool:
-        """Return whether unread bytes have arrived, without waiting. Nothing can be read afterwards."""
-        cast("_Bytes", self.raw).is_ended = True
-        return bool(self.peek(1))
+class Body:
+    """The body of a response. It is read up to its end, and not beyond."""
 
+    __slots__ = ("_is_chunked", "_left", "_reader", "closed")
 
-class _Lines:
-    """Reads a chunked body. A line between chunks without a newline means that the connection broke."""
-
-    def __init__(self, buffer: _Buffer) -> None:
-        self._buffer = buffer
-        self.read, self.readinto, self.close = buffer.read, buffer.readinto, buffer.close
-        self.has_more, self.flush, self.peek = buffer.has_more, buffer.flush, buffer.peek
+    def __init__(self, reader: BinaryIO, length: int | None, *, is_chunked: bool = False) -> None:
+        self._reader = reader
+        self._is_chunked = is_chunked
+        # The bytes up to the end, or to the end of a chunk. None means that the body ends where the connection does.
+        self._left = length
+        self.closed = length == 0 and not is_chunked
 
     @property
-    def closed(self) -> bool:
-        return self._buffer.closed
+    def length(self) -> int | None:
+        """The number of bytes that are left, or None if it is unknown."""
+        return None if self._is_chunked else self._left
 
-    def readline(self, size: int = -1, /) -> bytes:
-        line = self._buffer.readline(size)
-        if line.endswith(b"\n") or len(line) == size:
-            return line
-        raise _cut()
+    @property
+    def has_end(self) -> bool:
+        """Whether the response shows where its body ends."""
+        return self._left is not None
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return ``size`` bytes, or fewer at the end, or all. Raises http.client's exceptions if the body breaks off."""
+        pieces: list[bytes] = []
+        while size and not self.closed:
+            piece = self._part(PIECE if size < 0 else min(size, PIECE))
+            pieces.append(piece)
+            size -= len(piece) if size > 0 else 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _part(self, most: int) -> bytes:
+        if self._is_chunked and not self._left:
+            self._begin_chunk()
+            if self.closed:
+                return b""
+        wanted = most if self._left is None else min(most, self._left)
+        data = self._reader.read(wanted)
+        if self._left is None:
+            self.closed = len(data) < wanted
+            return data
+        if len(data) < wanted:
+            raise http.client.IncompleteRead(b"", self._left)
+        self._left -= wanted
+        if not self._left:
+            self._end()
+        return data
+
+    def _begin_chunk(self) -> None:
+        line = self._reader.readline(LONGEST_LINE + 1)
+        if not line.endswith(b"\n") and len(line) <= LONGEST_LINE:
+            raise _cut()
+        size = _CHUNK_LINE.fullmatch(line)
+        if size is None:
+            raise http.client.HTTPException("a chunk has no size")
+        self._left = int(size[1], 16)
+        if not self._left:
+            skip_headers(self._reader)
+            self.closed = True
+
+    def _end(self) -> None:
+        if not self._is_chunked:
+            self.closed = True
+            return
+        end = self._reader.read(2)
+        if len(end) < len(b"\r\n"):
+            raise _cut()
+        if end != b"\r\n":
+            raise http.client.HTTPException("a chunk is longer than its size")
+
+    def close(self) -> None:
+        """Read no more."""
+        self.closed = True
+
+
+class Response:
+    """A response. Its body is unread."""
+
+    __slots__ = ("body", "headers", "is_kept", "status")
+
+    def __init__(self, status: int, headers: Headers, body: Body, *, is_kept: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        # Whether the server keeps the connection open, as far as its header shows.
+        self.is_kept = is_kept
+
+
+def read_response(reader: BinaryIO) -> Response:
+    """Read the header of a response. Raises http.client's exceptions if it is invalid or breaks off."""
+    minor, status = read_status(reader)
+    headers = read_headers(reader)
+    connection = headers.get("Connection", "").lower()
+    is_kept = "close" not in connection if minor else "keep-alive" in connection
+    encoding = headers.get("Transfer-Encoding")
+    if encoding is not None and encoding.strip().lower() != "chunked":
+        raise http.client.HTTPException("an unknown transfer encoding")
+    if status in NO_BODY:
+        return Response(status, headers, Body(reader, 0), is_kept=is_kept)
+    if encoding is not None:
+        return Response(status, headers, Body(reader, 0, is_chunked=True), is_kept=is_kept)
+    length = _length(headers)
+    return Response(status, headers, Body(reader, length), is_kept=is_kept and length is not None)
+
+
+def _length(headers: Headers) -> int | None:
+    lengths = headers.get_all("Content-Length")
+    if not lengths:
+        return None
+    # A number that is not clear may hide where the next response begins.
+    if any(each != lengths[0] for each in lengths) or _LENGTH.fullmatch(lengths[0].strip()) is None:
+        raise http.client.HTTPException("an invalid length")
+    return int(lengths[0])
+
+
+def read_status(reader: BinaryIO) -> tuple[int, int]:
+    """Skip interim responses. Return the minor version and the status of the final one."""
+    for _ in range(MOST_INTERIM):
+        line = reader.readline(LONGEST_LINE + 1)
+        found = _STATUS_LINE.fullmatch(line)
+        if found is None:
+            raise _cut() if b"HTTP/".startswith(line[:5]) and not line.endswith(b"\n") else _NoStatus()
+        status = int(found[2])
+        if status >= 200:
+            return int(found[1]), status
+        if status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # never requested, and no HTTP follows
+            break
+        skip_headers(reader)
+    raise _NoStatus
+
+
+class _NoStatus(http.client.BadStatusLine):
+    def __init__(self) -> None:
+        # The line is left out: it may quote the request.
+        super().__init__("no final response")
 
 
 def _cut() -> http.client.RemoteDisconnected:
     return http.client.RemoteDisconnected("the connection was closed in the middle of a response")
-
-
-def _length(text: str) -> int | None:
-    try:
-        length = int(text)
-    except ValueError:
-        return None
-    return None if length < 0 else length
-
-
-class Response(http.client.HTTPResponse):
-    """A response of http.client. ``has_more`` is True when bytes came after its end."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        seconds = min(remaining_to_answer(), _answer_seconds.get())
-        self._bytes = _Bytes(sock, self.fp.detach(), seconds)
-        self.fp = _Buffer(self._bytes)
-        self.has_more = False
-        # A response to HEAD has the header of one with a body.
-        self._is_of_head = (kwargs.get("method") or "GET") == "HEAD"
-
-    def begin(self) -> None:
-        if cast("Any", self.headers) is not None:
-            return
-        version, self.status, reason = self._read_status()
-        self.code, self.reason = self.status, reason.strip()
-        if not version.startswith(("HTTP/1.", "HTTP/0.9")):
-            raise http.client.UnknownProtocol(version)
-        self.version = 10 if version in {"HTTP/1.0", "HTTP/0.9"} else 11
-        self.headers = self.msg = read_headers(self.fp)
-        if self._bytes.has_closed:  # a complete header ends with an empty line
-            raise _cut()
-        self._frame()
-
-    def _frame(self) -> None:
-        """Find out where the body ends."""
-        self.chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
-        self.will_close = self._check_close()  # type: ignore[attr-defined]  # http.client's; typeshed does not list it
-        self.length = None if self.chunked else _length(self.headers.get("content-length", ""))
-        if self.status in NO_BODY or self._is_of_head:
-            self.length = 0
-        if self.chunked:
-            self.chunk_left = None
-            self.fp = cast("Any", _Lines(cast("_Buffer", self.fp)))
-        elif self.length is None:
-            # The body ends where the connection does.
-            self.will_close = True
-
-    def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(MOST_INTERIM):
-            read: tuple[str, int, str] = cast("tuple[str, int, str]", super()._read_status())  # type: ignore[misc]  # http.client's; typeshed does not list it
-            status = read[1]
-            if not 100 <= status < 200:
-                return read
-            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # never requested, and no HTTP follows
-                break
-            self._skip_header()
-        raise http.client.BadStatusLine("no final response")
-
-    def _skip_header(self) -> None:
-        for _ in range(MOST_LINES + 1):
-            line = self.fp.readline(LONGEST_LINE + 1)
-            if len(line) > LONGEST_LINE:
-                raise http.client.LineTooLong("header line")
-            if line in {b"\r\n", b"\n"}:
-                return
-        raise http.client.HTTPException("too many headers")
-
-    def _close_conn(self) -> None:
-        reader: Any = self.fp
-        self.has_more = self.has_more or (not reader.closed and reader.has_more())
-        super()._close_conn()  # type: ignore[misc]  # http.client's; typeshed does not list it

@@ -69,19 +69,18 @@ class Incoming:
         length = answer.headers.get("Content-Length", "")
         self.total: int | None = int(length) if length.isdecimal() and len(length) < DIGITS else None
         self.broken: TransportError | None = None
-        self._raw = answer.raw
+        self._answer = answer
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, or none at the end. Raises TransportError if the connection breaks."""
         from pocketenv_fp.http.failures import TROUBLE, trouble
 
         try:
-            data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
+            return self._answer.read(size)
         except TROUBLE as error:
             # Also stored: another thread or the archive reader may replace the exception.
             self.broken = trouble(error, TAKE)
             raise self.broken from None
-        return data
 
 
 def put(pieces: Pieces) -> Result[str, PocketenvError]:

@@ -8,7 +8,9 @@ replace the token with its password. Redirects are not followed, cookies are not
 
 from __future__ import annotations
 
+import email.utils
 import http.client
+import itertools
 import logging
 import math
 import os
@@ -16,37 +18,29 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 # urllib3 and requests are slow to import. This module is imported only before a request.
 import certifi
-from urllib3.exceptions import (
-    HTTPError,
-    InvalidHeader,
-    MaxRetryError,
-    ProtocolError,
-    ReadTimeoutError,
-)
-from urllib3.util.retry import Retry
-from urllib3.util.timeout import Timeout
+from urllib3 import HTTPResponse
+from urllib3.exceptions import ConnectTimeoutError, ProtocolError
 
 from pocketenv_fp.config import Settings
 from pocketenv_fp.forking import after_fork
-from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, trouble
+from pocketenv_fp.http.connections import Connection
+from pocketenv_fp.http.failures import LARGEST_ANSWER, TROUBLE, AnswerTooLarge, NotSent, trouble
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT, Limiter
-from pocketenv_fp.http.responses import LONGEST_TIMEOUT, answered_in
+from pocketenv_fp.http.responses import PIECE, Response
 from pocketenv_fp.http.routes import Route
 from pocketenv_fp.observing import Done, begin, reporting
-from pocketenv_fp.runtime import backoff
+from pocketenv_fp.redaction import HiddenBytes
+from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
-
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
 
 __all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "query_string", "transport"]
 
@@ -58,71 +52,7 @@ UNUSED_SECONDS = 60.0
 MOST_TRANSPORTS = 256
 MOST_CONTEXTS = 4
 RETRY_AFTER = 30.0
-PIECE = 64 * 1024
-
-
-class _Left(Timeout):
-    """A Timeout that is cut to the remaining time at the start of each attempt. Raises TimeIsOver if it is zero."""
-
-    def clone(self) -> Timeout:
-        left = remaining()
-        if left <= 0:
-            raise TimeIsOver
-        left = min(left, LONGEST_TIMEOUT)
-        if remaining_to_answer() == math.inf:
-            return Timeout(connect=min(left, cast("float", self._connect)), read=self._read)
-        return Timeout(total=left, connect=self._connect, read=self._read)
-
-
-class _Lasting(Timeout):
-    """A Timeout without a total. It does not count, so that requests share it. urllib3 clones a usual one twice."""
-
-    def clone(self) -> Timeout:
-        return self
-
-    def start_connect(self) -> float:
-        return 0.0
-
-
-class _Policy(Retry):
-    """The retry rules: queries after a broken connection or a 502-504; any request after a 429 or a refused connection.
-
-    A procedure whose request may have arrived is never repeated. No request is repeated after a read timeout.
-    Repetitions stop, and pauses end, when the time of `within` is over.
-    """
-
-    limiter: Limiter
-
-    def new(self, **changes: Any) -> _Policy:
-        copy = super().new(**changes)
-        copy.limiter = self.limiter
-        return copy
-
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: FBT001, FBT002  # urllib3's
-        return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
-
-    def increment(self, *args: Any, **kwargs: Any) -> _Policy:
-        error, response = kwargs.get("error"), kwargs.get("response")
-        if isinstance(error, ReadTimeoutError):
-            raise error
-        if remaining() <= 0:
-            raise error or MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
-        if response is not None and self._seconds(response) > min(LONGEST_WAIT, longest_wait()):
-            raise MaxRetryError(kwargs.get("_pool"), "", None)  # type: ignore[arg-type]  # urllib3 then returns the response
-        return super().increment(*args, **kwargs)
-
-    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
-        seconds = 0.0 if response is None else self._seconds(response)
-        if response is not None and response.status == 429:
-            self.limiter.pause(seconds)
-        else:
-            nap(seconds or self.get_backoff_time())
-
-    def _seconds(self, response: BaseHTTPResponse) -> float:
-        try:
-            return self.parse_retry_after(response.headers["Retry-After"])
-        except (KeyError, InvalidHeader, ValueError, OverflowError):  # the last two: an invalid number or date
-            return RETRY_AFTER if response.status == 429 else 0.0
+PASSING = frozenset({502, 503, 504})
 
 
 class Request:
@@ -140,50 +70,45 @@ class Request:
 
 
 class Answer:
-    """A response. ``body`` is complete, or empty if it must still be read from ``raw``."""
+    """A response. ``body`` is complete, or empty if it must still be read. ``requests`` counts how often it was sent."""
 
-    __slots__ = ("body", "headers", "raw", "status")
+    __slots__ = ("_connection", "_is_closed", "_response", "_route", "body", "headers", "requests", "status")
 
-    def __init__(self, raw: BaseHTTPResponse, body: bytes = b"") -> None:
-        self.raw = raw
-        self.status = raw.status
-        self.headers: Mapping[str, str] = raw.headers
-        self.body = body
+    def __init__(self, response: Response, connection: Connection, route: Route) -> None:
+        self._response, self._connection, self._route = response, connection, route
+        self.status = response.status
+        self.headers = response.headers
+        self.body = b""
+        self.requests = 1
+        self._is_closed = False
 
     @property
     def is_good(self) -> bool:
         """Whether the status is a success."""
         return 200 <= self.status < 300
 
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes of the body, or none at its end. Raises `TROUBLE`."""
+        return self._response.body.read(size)
+
     def distrust(self) -> None:
         """Close the connection before the next request: this response did not come from the platform."""
-        cast("Any", self.raw)._original_response.has_more = True  # noqa: SLF001  # urllib3 has no public name for it
+        self._connection.distrust()
 
     def close(self) -> None:
-        """Discard the unread part."""
-        self.raw.close()
+        """Discard the unread part. The connection of a complete response is kept."""
+        if self._is_closed:  # another request may use the connection by now
+            return
+        self._is_closed = True
+        if self._response.body.closed:
+            self._route.give_back(self._connection)
+        else:
+            self._connection.close()
 
 
 def query_string(params: Mapping[str, object]) -> str:
     """Return the parameters as the query of a URL."""
     return urlencode(params, quote_via=quote)
-
-
-def _body(response: BaseHTTPResponse) -> bytes:
-    if (response.length_remaining or LARGEST_ANSWER) <= PIECE and "Content-Encoding" not in response.headers:
-        return response.read()
-    has_end = response.chunked or response.length_remaining is not None
-    pieces: list[bytes] = []
-    size = 0
-    for piece in response.stream(PIECE, decode_content=True):
-        size += len(piece)
-        if size > LARGEST_ANSWER:
-            raise AnswerTooLarge
-        pieces.append(piece)
-    if not pieces and not has_end and 200 <= response.status < 300:
-        # Many methods return zero bytes. A connection that broke after the header looks the same.
-        raise ProtocolError("no end of the body", http.client.IncompleteRead(b""))
-    return b"".join(pieces)
 
 
 class Transport:
@@ -192,21 +117,8 @@ class Transport:
     def __init__(self, settings: Settings, route: Route) -> None:
         self.limiter = _limiters.setdefault(urlsplit(settings.api_url).netloc, Limiter())
         self.route = route
-        self._connect_timeout = min(settings.connect_timeout, LONGEST_TIMEOUT)
-        # The last one. Most requests have the same.
-        self._lasting = _Lasting(connect=self._connect_timeout, read=settings.read_timeout)
-        self._policy = _Policy(
-            total=settings.retries,
-            allowed_methods={"GET"},
-            status_forcelist={502, 503, 504},
-            other=0,
-            redirect=0,
-            backoff_factor=backoff.FACTOR,
-            backoff_max=backoff.LONGEST,
-            backoff_jitter=backoff.FACTOR,
-            raise_on_status=False,
-        )
-        self._policy.limiter = self.limiter
+        self._connect_timeout = settings.connect_timeout
+        self._retries = settings.retries
 
     def send(self, request: Request, read_timeout: float, operation: str) -> Answer:
         """Send ``request`` and read the whole answer. ``read_timeout`` is in seconds for all of it.
@@ -214,29 +126,24 @@ class Transport:
         A query is retried if its response is incomplete. Raises `TROUBLE`, also for more than `LARGEST_ANSWER` bytes.
         ``operation``, status and duration are logged at DEBUG and reported to watchers.
         """
-        return self._watched(self._whole, request, read_timeout, operation)
+        return self._watched(request, read_timeout, operation, is_whole=True)
 
     def open(self, request: Request, read_timeout: float, operation: str) -> Answer:
         """Send ``request`` and return the response with an unread body. The caller reads and closes it.
 
-        Error responses are read in full and never retried. ``read_timeout`` is for each read. The request's body may be
-        an iterator: its pieces are sent as chunks. Exceptions of the iterator are raised unchanged.
+        The body of an error response is read. ``read_timeout`` is for each read. The request's body may be an iterator:
+        its pieces are sent as chunks. Exceptions of the iterator are raised unchanged.
         """
-        answer = self._watched(self._head, request, read_timeout, operation)
-        if not answer.is_good:
-            answer.body = _body(answer.raw)
-        return answer
+        return self._watched(request, read_timeout, operation, is_whole=False)
 
-    def _watched(
-        self, exchange: Callable[[Request, float], Answer], request: Request, read_timeout: float, operation: str
-    ) -> Answer:
+    def _watched(self, request: Request, read_timeout: float, operation: str, *, is_whole: bool) -> Answer:
         """Exchange in turn with the other requests to this host. Log it, and report it to the watchers."""
         began = time.perf_counter()
         ended = begin("call", lambda: operation)
         with reporting(ended, began) if ended else nullcontext() as report:
             try:
                 with self.limiter.turn() as held:
-                    answer = exchange(request, read_timeout)
+                    answer = self._repeated(request, read_timeout, is_whole=is_whole)
                     self.limiter.feed(answer.headers, is_good=answer.is_good)
             except (TimeIsOver, *TROUBLE) as error:
                 if report:
@@ -246,58 +153,109 @@ class Transport:
                     report(Done(0.0, late or failure, requests=int(maybe_sent)))
                 raise
             if report:
-                repeated = len(answer.raw.retries.history) if answer.raw.retries else 0
-                report(Done(0.0, status=answer.status, requests=1 + repeated, held=held))
+                report(Done(0.0, status=answer.status, requests=answer.requests, held=held))
         log.debug("%s: %d, %.1f ms", operation, answer.status, (time.perf_counter() - began) * 1000)
         return answer
 
-    def _head(self, request: Request, read_timeout: float) -> Answer:
-        return Answer(self._urlopen(request, min(read_timeout, LONGEST_TIMEOUT), self._policy))
+    def _repeated(self, request: Request, read_timeout: float, *, is_whole: bool) -> Answer:
+        """Send a request, and again where that is safe, as often as configured and while there is time.
 
-    def _whole(self, request: Request, read_timeout: float) -> Answer:
-        # urllib3 counts retries only until the response's header. The retries that are left are used for the body, so
-        # that the request is not sent more often than configured.
-        retries: Retry = self._policy
-        limit = None if read_timeout > LONGEST_TIMEOUT else read_timeout
-        with answered_in(math.inf if limit is None else limit):
-            while True:
-                response = self._urlopen(request, limit, retries)
-                try:
-                    return Answer(response, _body(response))
-                except HTTPError as error:
-                    response.close()
-                    try:
-                        retries = cast("Retry", response.retries).increment(request.verb, request.target, error=error)
-                    except MaxRetryError:
-                        raise error from None
-                    retries.sleep()
+        These are queries after a broken connection or a 502-504, and any request after a 429 or a refused connection.
+        A procedure that may have arrived is never repeated. No request is repeated after a read timeout.
+        """
+        headers = request.headers
+        head = self.route.head(request.verb, request.target, headers)
+        left = pauses(self._retries)
+        for requests in itertools.count(1):
+            try:
+                answer = self._exchange(head, request.body, read_timeout, is_whole=is_whole)
+            except TROUBLE as error:
+                pause = next(left, None) if _may_repeat(error, request.verb) and remaining() > 0 else None
+                if pause is None:
+                    raise
+                nap(pause)
+                continue
+            answer.requests = requests
+            if answer.status != 429 and (answer.status not in PASSING or request.verb != "GET"):
+                return answer
+            seconds = _retry_after(answer)
+            is_worth_it = remaining() > 0 and seconds <= min(LONGEST_WAIT, longest_wait())
+            pause = next(left, None) if is_worth_it else None
+            if pause is None:
+                return answer
+            if answer.status == 429:
+                self.limiter.pause(seconds)
+            else:
+                nap(seconds or pause)
+        raise AssertionError("the loop has no end")
 
-    def _urlopen(self, request: Request, limit: float | None, retries: Retry) -> BaseHTTPResponse:
-        pool, above = self.route.line()
-        return pool.urlopen(
-            request.verb,
-            above + request.target,
-            cast("bytes | None", request.body),  # urllib3 also accepts an iterator, against its types
-            request.headers,
-            retries,
-            redirect=False,
-            assert_same_host=False,
-            timeout=self._timeout(limit),
-            chunked="Transfer-Encoding" in request.headers,
-            preload_content=False,
-            decode_content=False,
-        )
-
-    def _timeout(self, limit: float | None) -> Timeout:
-        if remaining() < math.inf:
-            return _Left(connect=self._connect_timeout, read=limit)
-        if (lasting := self._lasting).read_timeout != limit:
-            lasting = self._lasting = _Lasting(connect=self._connect_timeout, read=limit)
-        return lasting
+    def _exchange(
+        self, head: HiddenBytes, body: bytes | Iterator[bytes] | None, read_timeout: float, *, is_whole: bool
+    ) -> Answer:
+        """Send a request once and read its response."""
+        connection = self.route.take(self._connect_timeout)
+        try:
+            connection.send(head, body, read_timeout)
+            seconds = min(read_timeout if is_whole else math.inf, remaining_to_answer())
+            response = connection.receive(seconds, read_timeout)
+            answer = Answer(response, connection, self.route)
+            if is_whole or not answer.is_good:
+                answer.body = _body(response)
+                answer.close()
+        except BaseException:
+            connection.close()
+            raise
+        return answer
 
     def close(self) -> None:
         """Close the idle connections."""
         self.route.close()
+
+
+def _body(response: Response) -> bytes:
+    """Read a body. One of more than `LARGEST_ANSWER` bytes raises AnswerTooLarge."""
+    body = response.body
+    is_encoded = "Content-Encoding" in response.headers
+    if not is_encoded and body.length is not None and body.length <= PIECE:
+        return body.read()
+    pieces: list[bytes] = []
+    size = 0
+    for piece in _decoded(response) if is_encoded else iter(lambda: body.read(PIECE), b""):
+        size += len(piece)
+        if size > LARGEST_ANSWER:
+            raise AnswerTooLarge
+        pieces.append(piece)
+    if not pieces and not body.has_end and 200 <= response.status < 300:
+        # Many methods return zero bytes. A connection that broke after the header looks the same.
+        raise http.client.IncompleteRead(b"")
+    return b"".join(pieces)
+
+
+def _decoded(response: Response) -> Iterator[bytes]:
+    # None is asked for. A proxy may send one.
+    encoding = {"Content-Encoding": response.headers.get("Content-Encoding")}
+    return HTTPResponse(cast("Any", response.body), encoding, preload_content=False).stream(PIECE, decode_content=True)
+
+
+def _may_repeat(error: BaseException, verb: str) -> bool:
+    if isinstance(error, ConnectTimeoutError):  # also a refused connection: the request was not sent
+        return True
+    if isinstance(error, (TimeoutError, ssl.SSLError)) or (
+        isinstance(error.__cause__, NotSent) and error.__cause__.by_proxy
+    ):
+        return False
+    return verb == "GET" and isinstance(error, (OSError, http.client.HTTPException, ProtocolError))
+
+
+def _retry_after(answer: Answer) -> float:
+    """Return the seconds that a platform asks to wait, or those to wait where it does not ask."""
+    text = answer.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return RETRY_AFTER if answer.status == 429 else 0.0
 
 
 # The variables that `requests.utils` and `_bundle` read.
@@ -371,7 +329,7 @@ def _route(settings: Settings, environment: tuple[object, ...]) -> Route:
 
 
 def _forget_unused() -> None:
-    # urllib3 closes a pool's connections when the last reference is gone, so after the running requests.
+    # A route closes its connections when the last reference is gone, so after the running requests.
     by_age = sorted(_routes, key=lambda key: _routes[key].used, reverse=True)
     since = time.monotonic() - UNUSED_SECONDS
     kept = {key: _routes[key] for key in by_age[: MOST_ROUTES - 1] if _routes[key].used >= since}

@@ -12,7 +12,7 @@ _WORD = rf"""(?:{_QUOTED}|"\$\(printf %b {_QUOTED}\)(?:\$\{{IFS#\?\?\}})*")"""
 _FORM = re.compile(
     r"\(cd /tmp; m=\$\(umask\); umask 077; \{ mkdir -p (?P<at>\.pocketenv-services/[\w.+-]+) && cd (?P=at) && "
     r'\{ \[ "\$\(cat mark\)" = (?P<mark>spawn-[0-9a-f]{12}) \] \|\| '
-    r"\{ rm -f stdout stderr; echo (?P=mark) >mark; \}; \} && : >>stdout && : >>stderr; \} 2>/dev/null "
+    r"\{ rm -f stdout stderr; echo (?P=mark) >mark; \}; \} && true >>stdout && true >>stderr; \} 2>/dev/null "
     r"&& exec >>stdout 2>>stderr; umask \$m; "
     rf"cd (?:[\w/.+-]+|{_WORD}) && exec env (?:\w+={_WORD} )*POCKETENV_SPAWNED='(?P=mark)' "
     rf"bash -c (?P<command>{_QUOTED})\)",

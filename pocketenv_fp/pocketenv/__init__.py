@@ -17,39 +17,18 @@ from typing import TYPE_CHECKING
 from pocketenv_fp.exports import exports
 
 if TYPE_CHECKING:
-    from pocketenv_fp.pocketenv.actors import (
-        get_profile as get_profile,
-        get_terminal_token as get_terminal_token,
-        iter_sandboxes_by_actor as iter_sandboxes_by_actor,
-        list_sandboxes_by_actor as list_sandboxes_by_actor,
-        me as me,
-    )
+    from pocketenv_fp.pocketenv.actors import *
     from pocketenv_fp.pocketenv.backups import *
-    from pocketenv_fp.pocketenv.creation import create as create, create_sandbox as create_sandbox
-    from pocketenv_fp.pocketenv.files import (
-        add_file as add_file,
-        delete_file as delete_file,
-        get_file as get_file,
-        iter_files as iter_files,
-        list_files as list_files,
-        update_file as update_file,
-    )
+    from pocketenv_fp.pocketenv.creation import *
+    from pocketenv_fp.pocketenv.files import *
     from pocketenv_fp.pocketenv.integrations import *
     from pocketenv_fp.pocketenv.keys import *
     from pocketenv_fp.pocketenv.own import *
-    from pocketenv_fp.pocketenv.preferences import (
-        get_preferences as get_preferences,
-        put_preferences as put_preferences,
-    )
-    from pocketenv_fp.pocketenv.sandboxes import (
-        claim_sandbox as claim_sandbox,
-        get_sandbox as get_sandbox,
-        iter_sandboxes as iter_sandboxes,
-        list_sandboxes as list_sandboxes,
-    )
+    from pocketenv_fp.pocketenv.preferences import *
+    from pocketenv_fp.pocketenv.sandboxes import *
     from pocketenv_fp.pocketenv.secrets import *
     from pocketenv_fp.pocketenv.services import *
-    from pocketenv_fp.pocketenv.sweeping import sweep as sweep
+    from pocketenv_fp.pocketenv.sweeping import *
     from pocketenv_fp.pocketenv.variables import *
     from pocketenv_fp.pocketenv.volumes import *
 else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
@@ -17,15 +18,7 @@ from pocketenv_fp.pocketenv.sandboxes import page_of_sandboxes
 from pocketenv_fp.runtime.rehearsal import note, only
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
-__all__ = [
-    "get_profile",
-    "get_terminal_token",
-    "iter_sandboxes_by_actor",
-    "list_sandboxes_by_actor",
-    "me",
-    "own_did",
-    "sandboxes_of",
-]
+__all__ = ["get_profile", "get_terminal_token", "iter_sandboxes_by_actor", "list_sandboxes_by_actor", "me"]
 
 
 @checked
@@ -86,10 +79,7 @@ def iter_sandboxes_by_actor(
     >>> mine == boxes[::-1]
     True
     """
-
-    def fetch(limit: int, offset: int) -> Result[Page[Sandbox], PocketenvError]:
-        return list_sandboxes_by_actor(did, limit=limit, offset=offset, is_running=is_running)
-
+    fetch = partial(list_sandboxes_by_actor, did, is_running=is_running)
     return walk("actor.getActorSandboxes", fetch, limit=limit)
 
 
@@ -97,15 +87,11 @@ def _profile(body: bytes) -> Profile | None:
     return decode(body, Profile) if decode(body, dict[str, object]) else None
 
 
-def _known(subject: str) -> Callable[[Profile | None], Result[Profile, PocketenvError]]:
-    def known(profile: Profile | None) -> Result[Profile, PocketenvError]:
-        if profile is None:
-            return Failure(
-                ProfileNotFound(message=f"the platform has no profile for {subject}", operation="actor.getProfile")
-            )
-        return Success(profile)
-
-    return known
+def _present(subject: str, profile: Profile | None) -> Result[Profile, PocketenvError]:
+    if profile is None:
+        message = f"the platform has no profile for {subject}"
+        return Failure(ProfileNotFound(message=message, operation="actor.getProfile"))
+    return Success(profile)
 
 
 @checked
@@ -121,7 +107,7 @@ def me(*, token: Text | None = None, config: Config | None = None) -> Result[Pro
     >>> me().map(lambda profile: profile.did.startswith("did:"))
     <Success: True>
     """
-    return send(query("actor.getProfile", _profile)).bind(_known("this token"))
+    return send(query("actor.getProfile", _profile)).bind(partial(_present, "this token"))
 
 
 def own_did() -> Result[str, PocketenvError]:
@@ -148,12 +134,8 @@ def get_profile(did: Id, *, token: Text | None = None, config: Config | None = N
     >>> get_profile("unknown.example")
     <Failure: actor.getProfile: the platform has no profile for unknown.example (200 ProfileNotFound). ...>
     """
-    asked = query("actor.getProfile", _profile, {"did": did}, login=False)
-    return send(asked).bind(_known(did))
-
-
-def _terminal_token(body: bytes) -> TerminalToken:
-    return decode(body, TerminalToken)
+    call = query("actor.getProfile", _profile, {"did": did}, login=False)
+    return send(call).bind(partial(_present, did))
 
 
 @checked
@@ -171,4 +153,4 @@ def get_terminal_token(
     >>> pocketenv.get_terminal_token()
     <Success: TerminalToken(token='***')>
     """
-    return send(query("actor.getTerminalToken", _terminal_token))
+    return send(query("actor.getTerminalToken", partial(decode, kind=TerminalToken)))

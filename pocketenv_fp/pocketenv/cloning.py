@@ -1,12 +1,13 @@
 """The function that clones a repository into a new sandbox.
 
-It is above this room, so `pocketenv_fp.sandbox` registers a function that imports it.
+It needs operations of `pocketenv_fp.sandbox`, which this room must not import. So that package registers it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from returns.result import Result
@@ -14,27 +15,18 @@ if TYPE_CHECKING:
     from pocketenv_fp.errors import PocketenvError
     from pocketenv_fp.models import Sandbox
 
-__all__ = ["Clone", "clone_by", "cloner"]
+    Clone = Callable[[str, Sandbox], Result[Sandbox, PocketenvError]]
 
+__all__ = ["clone_by", "cloner"]
 
-class Clone(Protocol):
-    """A function that clones a repository into a sandbox. Returns the Sandbox afterwards."""
-
-    def __call__(self, sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]: ...
-
-
-class _Registered:
-    load: Callable[[], Clone] | None = None
-
-
-_registered = _Registered()
+_loaders: list[Callable[[], Clone]] = []
 
 
 def clone_by(load: Callable[[], Clone]) -> None:
     """Set the function that imports and returns the function that clones."""
-    _registered.load = load
+    _loaders[:] = [load]
 
 
-def cloner() -> Clone | None:
-    """Return the function that clones a repository into a new sandbox. It is imported here, before the create is sent."""
-    return None if _registered.load is None else _registered.load()
+def cloner(repo: str) -> Callable[[Sandbox], Result[Sandbox, PocketenvError]] | None:
+    """Return a function that clones ``repo`` into a sandbox and returns the Sandbox. It is imported here."""
+    return partial(_loaders[0](), repo) if _loaders else None

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, FromEnv
-from pocketenv_fp.errors import InvalidInput, NotSupported, PocketenvError
+from pocketenv_fp.errors import InvalidInput, NameTaken, NotSupported, PocketenvError
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.cloning import cloner
 from pocketenv_fp.pocketenv.credentials import sealed_credentials
-from pocketenv_fp.pocketenv.existing import existing_or
 from pocketenv_fp.pocketenv.first_values import FirstValues
 from pocketenv_fp.pocketenv.new_sandbox import NewSandbox
 from pocketenv_fp.pocketenv.options import creation
 from pocketenv_fp.pocketenv.preferences import Topic
+from pocketenv_fp.pocketenv.sandboxes import get_sandbox, is_yours
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.redaction import SecretText
-from pocketenv_fp.runtime import marks, own_sandboxes
+from pocketenv_fp.runtime import marks, own_sandboxes, rehearsal
 from pocketenv_fp.validation import SandboxName, Text, VariableName, unsendable
 
 __all__ = ["create", "create_sandbox"]
@@ -80,9 +80,9 @@ def create(
     and nothing is sent to it. It may be stopped, and it does not get the other options. `managed` does not delete it.
 
     Failures: InvalidInput; NotSupported; EncryptionError; NameTaken if a sandbox or base image of any owner has the
-    name: ``is_yours`` says whether it is yours; RepositoryTaken; ServerError (502) for an unknown base or a failure of the provider; SessionLost if the
-    platform's AT Protocol session is gone. The platform leaves a sandbox then. It has no at-URI: it is found by that
-    and deleted, or the error names it.
+    name: ``is_yours`` says whether it is yours; RepositoryTaken; ServerError (502) for an unknown base or a failure of
+    the provider; SessionLost if the platform's AT Protocol session is gone. Then the platform leaves a sandbox without
+    an at-URI. This function finds and deletes it, or the error names it.
 
     Args:
         name: Name of the sandbox: no spaces, at most 255 characters, not in the form of an id or at-URI. Without it,
@@ -114,25 +114,24 @@ def create(
     >>> create("")
     <Failure: name: must not be empty.>
     """
-    clone = cloner() if repo is not None and not reuse and own_sandboxes.are_wanted() else None
+    # Imported before the create is sent.
+    clone = cloner(repo) if repo is not None and not reuse and own_sandboxes.are_wanted() else None
     shared = None if clone else repo
-    marked = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
+    all_topics = tuple(dict.fromkeys((*(topics or ()), *marks.current())))
     texts = [("name", name), ("base", base), ("provider", provider), ("repo", repo), ("description", description)]
     wrong = _unsendable([*texts, *(("topics", topic) for topic in topics or ())])
     if refusal := wrong or _unsupported(provider, env, secrets):
         return Failure(refusal)
     values = FirstValues()
-    taken = values.take(env or {}, secrets or {})
-    credentials = taken if isinstance(taken, Failure) else sealed_credentials(provider, provider_credentials)
+    check = values.take(env or {}, secrets or {})
+    credentials = check if isinstance(check, Failure) else sealed_credentials(provider, provider_credentials)
     if isinstance(credentials, Failure):
         return credentials
-    wanted = Preferences(name=name, description=description, topics=marked or None, repo=shared)
-    new = NewSandbox(wanted, values, reuse=reuse)
-    if clone is not None and repo is not None:
-        new.clones(clone, repo)
+    wanted = Preferences(name=name, description=description, topics=all_topics or None, repo=shared)
+    new = NewSandbox(wanted, values, clone, reuse=reuse)
     body = {"name": name, "base": base, "provider": provider, "repo": shared, "keepAlive": keep_alive}
-    made = partial(new.run, {**body, **credentials.unwrap()}, None if shared is None else (shared, base))
-    return existing_or(name, made) if exist_ok else made()
+    make = partial(new.run, {**body, **credentials.unwrap()}, None if shared is None else (shared, base))
+    return _existing_or(name, make) if exist_ok else make()
 
 
 create_sandbox = create
@@ -151,3 +150,28 @@ def _unsupported(
 def _unsendable(texts: Iterable[tuple[str, str | None]]) -> InvalidInput | None:
     wrong = (unsendable(field, value or "") for field, value in texts)
     return next(filter(None, wrong), None)
+
+
+def _existing_or(name: str, create: Callable[[], Result[Sandbox, PocketenvError]]) -> Result[Sandbox, PocketenvError]:
+    """Return the caller's sandbox of that name, or create it. Another program may create it at the same time."""
+    rehearsal.note(lambda: "if you have a sandbox of that name, it is the result, and the rest is not sent")
+    existing = _existing(name)
+    if existing is not None and not rehearsal.is_rehearsed():
+        return existing
+    created = create()
+    error = created.swap().value_or(None)
+    is_mine = isinstance(error, NameTaken) and error.is_yours
+    return (_existing(name) or created) if is_mine else created
+
+
+def _existing(name: str) -> Result[Sandbox, PocketenvError] | None:
+    answer = get_sandbox(name)
+    if isinstance(answer, Failure):
+        return answer
+    box = answer.unwrap()
+    if box is None or box.name != name:
+        return None
+    if is_yours(box):
+        return Success(box)
+    message = f"the name {name} is taken"
+    return Failure(NameTaken(message=message, operation="sandbox.getSandbox", is_yours=is_yours(box)))

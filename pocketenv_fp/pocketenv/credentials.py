@@ -92,10 +92,10 @@ def sealed_credentials(
         return Failure(InvalidInput(FIELD, f"contains a name that {provider} does not accept: it accepts {accepted}"))
     fields: dict[str, str] = {}
     for name, value in wanted.items():
-        made = known[name].fields(value)
-        if isinstance(made, Failure):
-            return made
-        fields |= made.unwrap()
+        sealed = known[name].fields(value)
+        if isinstance(sealed, Failure):
+            return sealed
+        fields |= sealed.unwrap()
     return Success(fields)
 
 
@@ -106,6 +106,7 @@ def _usual(known: Mapping[str, Credential]) -> dict[str, str | FromEnv]:
     return {
         name: FromEnv(variable)
         for name, credential in known.items()
-        for variable in credential.variables
+        # The first variable that is set counts: it replaces the later ones.
+        for variable in reversed(credential.variables)
         if os.environ.get(variable)
     }

@@ -27,11 +27,11 @@ def checked(function: Callable[P, Result[T, PocketenvError]]) -> Callable[P, Res
     def call(*args: P.args, **kwargs: P.kwargs) -> Result[T, PocketenvError]:
         # Assigned to the same name: tools that show locals would show the secrets of another.
         args = arguments.hide(args, kwargs)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-        given = arguments.read(args, kwargs)
-        if isinstance(given, InvalidInput):
-            return Failure(given)
+        values = arguments.read(args, kwargs)
+        if isinstance(values, InvalidInput):
+            return Failure(values)
         try:
-            return logged_in(function, *given)
+            return logged_in(function, *values)
         except (OSError, ImportError) as error:
             return unopened_failure(error, function.__name__)
 
@@ -47,7 +47,7 @@ def iterates(
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[Result[T, PocketenvError]]:
         arguments.hide(args, kwargs)
-        given = arguments.read(args, kwargs)
-        return iter((Failure(given),)) if isinstance(given, InvalidInput) else logged_in(function, *given)
+        values = arguments.read(args, kwargs)
+        return iter((Failure(values),)) if isinstance(values, InvalidInput) else logged_in(function, *values)
 
     return call

@@ -13,20 +13,11 @@ from pocketenv_fp.crypto import seal
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.models import File, Page
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.records import text
-from pocketenv_fp.pocketenv.stored_records import StoredRecords
+from pocketenv_fp.pocketenv.records import StoredRecords, text
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text
 
-__all__ = [
-    "add_file",
-    "delete_file",
-    "get_file",
-    "iter_files",
-    "list_files",
-    "stored_path",
-    "update_file",
-]
+__all__ = ["add_file", "delete_file", "get_file", "iter_files", "list_files", "update_file"]
 
 _FILES = StoredRecords("file", File)
 
@@ -42,17 +33,10 @@ def stored_path(path: str) -> str:
     return f"/{posixpath.normpath(posixpath.join(HOME, path)).lstrip('/')}"
 
 
-def _wrong_path(path: str) -> InvalidInput | None:
-    """Return the error of a path that is a directory, or None."""
-    if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
-        return InvalidInput("path", "is a directory: start writes a file there")
-    return None
-
-
 def _sealed(path: str, content: str | FromEnv) -> Result[dict[str, str], PocketenvError]:
     """Return the fields of a file, with the content sealed on this machine."""
-    if wrong := _wrong_path(path):
-        return Failure(wrong)
+    if stored_path(path) == "/" or posixpath.basename(path) in {"", ".", ".."}:
+        return Failure(InvalidInput("path", "is a directory: start writes a file there"))
     clear = text(content, "content")
     # The platform appends a newline to each file that it writes.
     sealed = clear if isinstance(clear, Failure) else seal(clear.unwrap().removesuffix("\n"))
@@ -96,9 +80,7 @@ def iter_files(
 ) -> Iterator[Result[File, PocketenvError]]:
     """Iterate over the records of files that each start writes. Returns an iterator of Results.
 
-    Pages are requested when needed.
-
-    If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
+    Pages are requested when needed. If a page fails, its Failure is the last item. An inconsistent list ends with a DecodeError.
 
     Args:
         sandbox_id: Id of the sandbox.
@@ -142,7 +124,8 @@ def add_file(
 ) -> Result[None, PocketenvError]:
     """Add the record of a file that each start writes to ``path``. Returns None.
 
-    Nothing is written before the next start: `sandbox.write_file` writes a file now. The content is sealed on this machine.
+    Nothing is written before the next start: `sandbox.write_file` writes a file now. The content is sealed on this
+    machine.
 
     **The platform appends one newline to the content.** So one final newline of the content is not sent, and the file
     is exact. Content without a final newline gets one, and empty content becomes one newline.

@@ -60,20 +60,20 @@ class FirstValues:
         listings = {kind: Listing(partial(kind.each, sandbox_id)) for kind, *_ in self._values}
         for kind, name, value in self._values:
             add = partial(kind.add, sandbox_id, name, value)
-            done = add() if is_new else kind.set(listings[kind], name, value, add)
-            if isinstance(done, Failure):
-                return done
+            answer = add() if is_new else kind.set(listings[kind], name, value, add)
+            if isinstance(answer, Failure):
+                return answer
         return Success(None)
 
 
 def _read(field: str, value: str | FromEnv, *, is_secret: bool) -> Result[str, PocketenvError]:
     if not isinstance(value, (str, FromEnv)):  # pyright: ignore[reportUnnecessaryIsInstance]  # a dict passes for one
         raise TypeError(f"create: {field}: expected str or from_env(…), got {type(value).__name__}")
-    read = plain(value, field) if is_secret else text(value, field)
-    if isinstance(read, Failure):
-        return read
-    if wrong := unsendable(field, read.unwrap()):
+    clear = plain(value, field) if is_secret else text(value, field)
+    if isinstance(clear, Failure):
+        return clear
+    if wrong := unsendable(field, clear.unwrap()):
         return Failure(wrong)
     # Seal once as a check: a key or value that cannot be used is reported before the sandbox exists.
-    sealed = seal(read.unwrap()) if is_secret else read
-    return sealed if isinstance(sealed, Failure) else read
+    sealed = seal(clear.unwrap()) if is_secret else clear
+    return sealed if isinstance(sealed, Failure) else clear

@@ -25,11 +25,7 @@ REASON = "It has no handler for integrations."
 
 @checked
 def create_integration(
-    sandbox_id: Id,  # as the contract has it
-    name: Name,
-    *,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox_id: Id, name: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Integration, PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
 
@@ -47,10 +43,7 @@ def create_integration(
 
 @checked
 def list_integrations(
-    sandbox_id: Id,  # as the contract has it
-    *,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[list[Integration], PocketenvError]:
     """Return Failure(NotSupported): the platform has no handler for integrations. No request is sent.
 

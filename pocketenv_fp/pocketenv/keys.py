@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import msgspec
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.crypto import generate_ssh_keys, is_masked, mask_ssh_private_key, mask_tailscale_auth_key, plain, seal
@@ -50,19 +51,12 @@ _PRIVATE_KEY = r"(?s)\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s.*-----END [A-Z0-
 _PUBLIC_KEY = r"(?a)\s*[a-z][\w.@-]* [A-Za-z0-9+/]+={0,2}( [^\r\n]*)?\s*"
 
 
-def _private(text: str) -> Result[str, PocketenvError]:
-    if re.fullmatch(_PRIVATE_KEY, text):
-        return Success(text)
-    return Failure(
-        InvalidInput("private_key", "is not a private key: it must start with -----BEGIN … PRIVATE KEY-----")
-    )
-
-
-def _wrong_public(text: str) -> InvalidInput | None:
-    if re.fullmatch(_PUBLIC_KEY, text):
-        return None
-    # A private key in this argument would be stored unencrypted.
-    return InvalidInput("public_key", "is not a public key: it must be one line, such as ssh-ed25519 AAAA…")
+def _sealed_ssh_key(public_key: str, private_key: str) -> Result[dict[str, str], PocketenvError]:
+    if not re.fullmatch(_PRIVATE_KEY, private_key):
+        reason = "is not a private key: it must start with -----BEGIN … PRIVATE KEY-----"
+        return Failure(InvalidInput("private_key", reason))
+    shown = {"publicKey": public_key.removesuffix("\n"), "redacted": mask_ssh_private_key(private_key)}
+    return seal(private_key.removesuffix("\n")).map(lambda sealed: {**shown, "privateKey": sealed})
 
 
 @checked
@@ -92,18 +86,15 @@ def put_ssh_keys(
     >>> pocketenv.put_ssh_keys("some-id", "ssh-ed25519 AAAA", "ssh-ed25519 AAAA")
     <Failure: private_key: is not a private key: it must start with -----BEGIN … PRIVATE KEY-----.>
     """
-
-    def body(private: str) -> Result[dict[str, str], PocketenvError]:
-        shown = {"publicKey": public_key.removesuffix("\n"), "redacted": mask_ssh_private_key(private)}
-        return seal(private.removesuffix("\n")).map(lambda sealed: {"id": sandbox_id, **shown, "privateKey": sealed})
-
-    if wrong := _wrong_public(public_key):
-        return Failure(wrong)
+    if not re.fullmatch(_PUBLIC_KEY, public_key):
+        # A private key in this argument would be stored unencrypted.
+        reason = "is not a public key: it must be one line, such as ssh-ed25519 AAAA…"
+        return Failure(InvalidInput("public_key", reason))
     # The key is sealed before the request: no frame of the request holds it.
-    sealed = plain(private_key, "private_key").bind(_private).bind(body)
+    sealed = plain(private_key, "private_key").bind(partial(_sealed_ssh_key, public_key))
     if isinstance(sealed, Failure):
         return sealed
-    return send(procedure("sandbox.putSshKeys", nothing, body=sealed.unwrap()))
+    return send(procedure("sandbox.putSshKeys", nothing, body={"id": sandbox_id, **sealed.unwrap()}))
 
 
 def _tailscale(body: bytes) -> TailscaleAuthKey:
@@ -128,19 +119,16 @@ def get_tailscale_auth_key(
     return send(query("sandbox.getTailscaleAuthKey", _tailscale, {"id": sandbox_id}))
 
 
-def _auth_key(text: str) -> Result[str, PocketenvError]:
-    if text.startswith(TAILSCALE_PREFIX) and text[len(TAILSCALE_PREFIX) :].strip():
-        return Success(text)
-    return Failure(InvalidInput("auth_key", f"must start with {TAILSCALE_PREFIX}: an auth key, not an API key"))
+def _sealed_auth_key(key: str) -> Result[dict[str, str], PocketenvError]:
+    if not key.startswith(TAILSCALE_PREFIX) or not key.removeprefix(TAILSCALE_PREFIX).strip():
+        return Failure(InvalidInput("auth_key", f"must start with {TAILSCALE_PREFIX}: an auth key, not an API key"))
+    shown = {"redacted": mask_tailscale_auth_key(key)}
+    return seal(key).map(lambda sealed: {**shown, "authKey": sealed})
 
 
 @checked
 def put_tailscale_auth_key(
-    sandbox_id: Id,
-    auth_key: SecretText | FromEnv,
-    *,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox_id: Id, auth_key: SecretText | FromEnv, *, token: Text | None = None, config: Config | None = None
 ) -> Result[None, PocketenvError]:
     """Store a Tailscale auth key, or replace the stored one. Returns None. It is sealed on this machine.
 
@@ -155,12 +143,7 @@ def put_tailscale_auth_key(
     >>> pocketenv.put_tailscale_auth_key("some-id", "tskey-api-k123")
     <Failure: auth_key: must start with tskey-auth-: an auth key, not an API key.>
     """
-
-    def body(key: str) -> Result[dict[str, str], PocketenvError]:
-        shown = {"id": sandbox_id, "redacted": mask_tailscale_auth_key(key)}
-        return seal(key).map(lambda sealed: {**shown, "authKey": sealed})
-
-    sealed = plain(auth_key, "auth_key").bind(_auth_key).bind(body)
+    sealed = plain(auth_key, "auth_key").bind(_sealed_auth_key)
     if isinstance(sealed, Failure):
         return sealed
-    return send(procedure("sandbox.putTailscaleAuthKey", nothing, body=sealed.unwrap()))
+    return send(procedure("sandbox.putTailscaleAuthKey", nothing, body={"id": sandbox_id, **sealed.unwrap()}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
@@ -91,8 +91,8 @@ def iter_my_sandboxes(
     """
     _demand_status("iter_my_sandboxes", status)
     did = own_did()
-    if not isinstance(did, Success):
-        return iter((Failure(did.failure()),))
+    if isinstance(did, Failure):
+        return iter((did,))
     boxes = iter_sandboxes_by_actor(did.unwrap(), limit=limit, is_running=status is Status.RUNNING)
     return _matching(boxes, status, topic)
 
@@ -106,20 +106,17 @@ def _matching(
     boxes: Iterator[Result[Sandbox, PocketenvError]], status: Status | None, topic: str | None
 ) -> Iterator[Result[Sandbox, PocketenvError]]:
     for each in boxes:
-        if not isinstance(each, Success):
+        if isinstance(each, Failure):
             yield each
             return
-        box = each.unwrap()
-        if status is not None and box.status is not status:
-            continue
-        if topic is None:
-            yield each
+        if status is not None and each.unwrap().status is not status:
             continue
         # The list leaves the topics out.
-        looked = look(box)
-        if isinstance(looked, Success):
-            if topic in (looked.unwrap().topics or ()):
-                yield looked
-        elif not isinstance(looked.failure(), SandboxNotFound):
-            yield looked
+        box = each if topic is None else look(each.unwrap())
+        if isinstance(box, Failure) and isinstance(box.failure(), SandboxNotFound):
+            continue
+        if isinstance(box, Failure):
+            yield box
             return
+        if topic is None or topic in (box.unwrap().topics or ()):
+            yield box

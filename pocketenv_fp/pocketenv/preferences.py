@@ -15,10 +15,11 @@ from pocketenv_fp.errors import ApiError, InvalidInput, NameTaken, PocketenvErro
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Preferences, Sandbox
 from pocketenv_fp.pocketenv.decorators import checked
+from pocketenv_fp.pocketenv.records import present
 from pocketenv_fp.pocketenv.sandboxes import get_sandbox, is_yours
 from pocketenv_fp.validation import Id, SandboxName, Text
 
-__all__ = ["Topic", "get_preferences", "put_preferences"]
+__all__ = ["get_preferences", "put_preferences"]
 
 DETAILS = "io.pocketenv.sandbox.defs#sandboxDetailsPref"
 
@@ -61,18 +62,14 @@ def get_preferences(
     if isinstance(answer, Failure):
         return answer
     preferences = answer.unwrap()
-    return Success(preferences) if preferences else _of_the_sandbox(id)
+    return Success(preferences) if preferences else get_sandbox(id).bind(_of_record)
 
 
-def _of_the_sandbox(id: str) -> Result[Preferences, PocketenvError]:
-    def details(seen: Sandbox | None) -> Result[Preferences, PocketenvError]:
-        if seen is None:
-            return Failure(SandboxNotFound(message="Sandbox not found", operation="sandbox.getPreferences"))
-        return Success(
-            Preferences(name=seen.name, description=seen.description, topics=seen.topics or None, repo=seen.repo)
-        )
-
-    return get_sandbox(id).bind(details)
+def _of_record(sandbox: Sandbox | None) -> Result[Preferences, PocketenvError]:
+    if sandbox is None:
+        return Failure(SandboxNotFound(message="Sandbox not found", operation="sandbox.getPreferences"))
+    fields = {field: getattr(sandbox, field) or None for field in Preferences.__struct_fields__}
+    return Success(Preferences(**fields))
 
 
 @checked
@@ -110,25 +107,35 @@ def put_preferences(
     >>> pocketenv.put_preferences(other.id, name="other-name")
     <Failure: sandbox.putPreferences: ... (500 NameTaken). Choose another name, ...>
     """
-    changes = _changes(name=name, description=description, topics=topics, repo=repo)
-    if not changes:
+    fields = present({"name": name, "description": description, "topics": topics, "repo": repo})
+    if not fields:
         return Failure(InvalidInput("preferences", "no field to change is set"))
-    body = {"sandboxId": sandbox_id, "preferences": [{"$type": DETAILS, **changes}]}
-    put = send(procedure("sandbox.putPreferences", nothing, body=body))
-    return put.lash(partial(_refused, sandbox_id, name))
-
-
-def _changes(**fields: str | Sequence[str] | None) -> dict[str, object]:
     # In the contract, null deletes a value, and an absent key keeps it.
-    return {name: (value or None) for name, value in fields.items() if value is not None}
+    details = {"$type": DETAILS, **{field: value or None for field, value in fields.items()}}
+    body = {"sandboxId": sandbox_id, "preferences": [details]}
+    answer = send(procedure("sandbox.putPreferences", nothing, body=body))
+    return answer.lash(partial(_refused, sandbox_id, name))
+
+
+def difference(wanted: Preferences, sandbox: Sandbox) -> str | None:
+    """Return the names of the wanted settings that the sandbox does not have, or None.
+
+    putPreferences returns the same response whether it changed something or not. Only a lookup shows the difference.
+    """
+    fields = [
+        field
+        for field, value in present(msgspec.structs.asdict(wanted)).items()
+        if (getattr(sandbox, field) or None) != (value or None)
+    ]
+    return " and the ".join(fields) or None
 
 
 def _refused(sandbox_id: str, name: str | None, error: PocketenvError) -> Result[None, PocketenvError]:
     if name is None or not isinstance(error, ApiError) or not hides_its_cause(error):
         return Failure(error)
     # The platform hides why. Only a look shows whether a sandbox or a base image has the name.
-    looked = get_sandbox(name).value_or(None)
-    if isinstance(looked, Sandbox) and looked.name == name and looked.id != sandbox_id:
-        taken = f"the name {name} is taken"
-        return Failure(NameTaken(message=taken, operation=error.operation, is_yours=is_yours(looked)))
+    holder = get_sandbox(name).value_or(None)
+    if isinstance(holder, Sandbox) and holder.name == name and holder.id != sandbox_id:
+        message = f"the name {name} is taken"
+        return Failure(NameTaken(message=message, operation=error.operation, is_yours=is_yours(holder)))
     return Failure(error)

@@ -1,9 +1,9 @@
-"""Decode the platform's responses about secrets, variables, files and volumes."""
+"""Request and decode the records of a sandbox: secrets, variables, files, volumes and services."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar, cast
 
@@ -11,12 +11,22 @@ import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import FromEnv
-from pocketenv_fp.errors import ApiError, PocketenvError, hides_its_cause
-from pocketenv_fp.http.paging import Identified, collected
-from pocketenv_fp.http.xrpc import decode
+from pocketenv_fp.errors import ApiError, PocketenvError, RecordNotFound, hides_its_cause
+from pocketenv_fp.http.paging import Fetch, Identified, collected, walk
+from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Page
 
-__all__ = ["Listing", "Unit", "add_or_update", "named", "one_of", "page_of", "text"]
+__all__ = [
+    "Listing",
+    "StoredRecords",
+    "Unit",
+    "add_or_update",
+    "list_of",
+    "one_of",
+    "page_of",
+    "present",
+    "text",
+]
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Identified)
@@ -30,16 +40,25 @@ def page_of(key: str, kind: type[T]) -> Callable[[bytes], Page[T]]:
     """Return a decoder for a page of records under ``key``."""
 
     def page(body: bytes) -> Page[T]:
-        answer = decode(body, _listed(key, cast("Hashable", kind)))
-        return Page(getattr(answer, key), answer.total)
+        answer = decode(body, _listed(key, cast("Hashable", kind), has_total=True))
+        return Page(tuple(getattr(answer, key)), answer.total)
 
     return page
 
 
+def list_of(key: str, kind: type[T]) -> Callable[[bytes], list[T]]:
+    """Return a decoder for a list of records under ``key``, which the platform returns without pages."""
+
+    def records(body: bytes) -> list[T]:
+        return cast("list[T]", getattr(decode(body, _listed(key, cast("Hashable", kind), has_total=False)), key))
+
+    return records
+
+
 @cache
-def _listed(key: str, kind: Hashable) -> type[Any]:
-    records: Any = tuple[kind, ...]  # type: ignore[valid-type]  # made at run time, for msgspec
-    return msgspec.defstruct(key, [(key, records), ("total", Count)])
+def _listed(key: str, kind: Hashable, *, has_total: bool) -> type[Any]:
+    records: Any = list[kind]  # type: ignore[valid-type]  # made at run time, for msgspec
+    return msgspec.defstruct(key, [(key, records), *([("total", Count)] if has_total else [])])
 
 
 def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
@@ -56,16 +75,6 @@ def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
         return None
 
     return one
-
-
-def named(
-    records: Iterable[Result[T, PocketenvError]], name: str, key: str = "name"
-) -> Result[T | None, PocketenvError]:
-    """Return the first record with this name, or None. ``key`` is the field with the name."""
-    for item in records:
-        if isinstance(item, Failure) or getattr(item.unwrap(), key) == name:
-            return item
-    return Success(None)
 
 
 class Listing(Generic[R]):
@@ -185,16 +194,64 @@ def add_or_update(
             if record is None:
                 return added
         changed = update(record)
-        if isinstance(changed, Success) or not _has_status(changed.failure(), 404):
+        error = changed.swap().value_or(None)
+        if not isinstance(error, ApiError) or error.status != 404:
             return changed
         record = None
     return changed
 
 
-def _has_status(error: PocketenvError, status: int) -> bool:
-    return isinstance(error, ApiError) and error.status == status
-
-
 def text(value: str | FromEnv, field: str) -> Result[str, PocketenvError]:
     """Return ``value``, which may be empty. A `from_env` is read from the environment."""
     return value.read(field) if isinstance(value, FromEnv) else Success(value)
+
+
+def present(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class StoredRecords(Generic[R]):
+    """The methods for one kind of record, such as ``secret.getSecrets`` and ``secret.addSecret`` for a secret."""
+
+    def __init__(self, noun: str, kind: type[R]) -> None:
+        self._noun = noun
+        self._one = one_of(noun, kind)
+        self._page = page_of(f"{noun}s", kind)
+
+    def page(self, sandbox_id: str, limit: int, offset: int) -> Result[Page[R], PocketenvError]:
+        """Request one page of a sandbox's records."""
+        params = {"sandboxId": sandbox_id, "limit": limit, "offset": offset}
+        return send(query(self._method("get", "s"), self._page, params))
+
+    def each(self, fetch: Fetch[R], limit: int) -> Iterator[Result[R, PocketenvError]]:
+        """Iterate over all records. ``fetch`` requests one page of them, and turns an OSError into a Failure."""
+        return walk(self._method("get", "s"), fetch, limit=limit)
+
+    def get(self, id: str) -> Result[R, PocketenvError]:
+        """Request the record with this id. Failures: RecordNotFound."""
+        answer = send(query(self._method("get"), self._one, {"id": id}))
+        if isinstance(answer, Failure):
+            return answer
+        record = answer.unwrap()
+        if record is None:
+            missing = f"there is no {self._noun} with the id {id!r}"
+            return Failure(RecordNotFound(message=missing, operation=self._method("get")))
+        return Success(record)
+
+    def add(self, sandbox_id: str, fields: Mapping[str, object]) -> Unit:
+        """Add a record with these fields. Fields without a value are not sent."""
+        body = {self._noun: present({"sandboxId": sandbox_id, **fields})}
+        return send(procedure(self._method("add"), nothing, body=body))
+
+    def update(self, id: str, fields: Mapping[str, object]) -> Unit:
+        """Change the record with this id. Fields without a value stay as they are."""
+        body = {"id": id, self._noun: present(fields)}
+        return send(procedure(self._method("update"), nothing, body=body))
+
+    def delete(self, id: str) -> Unit:
+        """Delete the record with this id."""
+        return send(procedure(self._method("delete"), nothing, {"id": id}))
+
+    def _method(self, verb: str, plural: str = "") -> str:
+        return f"{self._noun}.{verb}{self._noun.capitalize()}{plural}"

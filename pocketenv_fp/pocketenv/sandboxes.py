@@ -20,23 +20,11 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 
-__all__ = [
-    "claim_sandbox",
-    "get_sandbox",
-    "is_yours",
-    "iter_sandboxes",
-    "list_sandboxes",
-    "look",
-    "look_if_needed",
-    "page_of_sandboxes",
-    "remove",
-    "shown",
-    "started",
-]
+__all__ = ["claim_sandbox", "get_sandbox", "iter_sandboxes", "list_sandboxes"]
 
 
 page_of_sandboxes = page_of("sandboxes", Sandbox)
-_found = one_of("sandbox", Sandbox)
+_sandbox = one_of("sandbox", Sandbox)
 
 
 def shown(body: bytes) -> Sandbox:
@@ -64,7 +52,7 @@ def get_sandbox(
     >>> get_sandbox("no-such-box") | exec("ls")
     <Failure: exec: the step before returned no sandbox (404 SandboxNotFound). ...>
     """
-    return send(query("sandbox.getSandbox", _found, {"id": id}, login=False))
+    return send(query("sandbox.getSandbox", _sandbox, {"id": id}, login=False))
 
 
 def is_yours(sandbox: Sandbox) -> bool | None:
@@ -74,21 +62,21 @@ def is_yours(sandbox: Sandbox) -> bool | None:
 
 
 def look(
-    sandbox: Sandbox,
-    read_timeout: float | None = None,
-    *,
-    login: bool = False,
+    sandbox: Sandbox, read_timeout: float | None = None, *, login: bool = False
 ) -> Result[Sandbox, PocketenvError]:
-    """Return the current state of the sandbox, by id. Failures: SandboxNotFound, and NotLoggedIn with ``login``."""
+    """Return the current state of the sandbox, by id. ``read_timeout`` is in seconds.
 
-    def still_there(seen: Sandbox | None) -> Result[Sandbox, PocketenvError]:
-        # A sandbox that has the id as its name is another sandbox.
-        if seen is None or seen.id != sandbox.id:
-            return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
-        return Success(seen)
-
-    asked = query("sandbox.getSandbox", _found, {"id": sandbox.id}, login=login, read_timeout=read_timeout)
-    return send(asked).bind(still_there)
+    Failures: SandboxNotFound, and NotLoggedIn with ``login``.
+    """
+    call = query("sandbox.getSandbox", _sandbox, {"id": sandbox.id}, login=login, read_timeout=read_timeout)
+    answer = send(call)
+    if isinstance(answer, Failure):
+        return answer
+    current = answer.unwrap()
+    # A sandbox that has the id as its name is another sandbox.
+    if current is None or current.id != sandbox.id:
+        return Failure(SandboxNotFound(message=f"{sandbox.name} is gone", operation="sandbox.getSandbox"))
+    return Success(current)
 
 
 def look_if_needed(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
@@ -173,8 +161,4 @@ def iter_sandboxes(
     >>> "openclaw" in [image.unwrap().name for image in iter_sandboxes(limit=1)]
     True
     """
-
-    def fetch(limit: int, offset: int) -> Result[Page[Sandbox], PocketenvError]:
-        return list_sandboxes(limit=limit, offset=offset)
-
-    return walk("sandbox.getSandboxes", fetch, limit=limit)
+    return walk("sandbox.getSandboxes", list_sandboxes, limit=limit)

@@ -12,7 +12,7 @@ from pocketenv_fp.crypto import plain, seal
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Secret
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.stored_records import StoredRecords
+from pocketenv_fp.pocketenv.records import StoredRecords
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import msgspec
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import InvalidInput, PocketenvError
-from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Service
 from pocketenv_fp.pocketenv.decorators import checked
+from pocketenv_fp.pocketenv.records import list_of, present
 from pocketenv_fp.validation import CONTROL_PORT, Id, Name, PortNumber, Text
 
 __all__ = [
@@ -23,14 +24,6 @@ __all__ = [
     "stop_service",
     "update_service",
 ]
-
-
-class _Services(msgspec.Struct):
-    services: list[Service]
-
-
-def _services(body: bytes) -> list[Service]:
-    return decode(body, _Services).services
 
 
 @checked
@@ -52,21 +45,18 @@ def list_services(
     >>> pocketenv.list_services(box.id).map(lambda services: [service.name for service in services])
     <Success: ['clock']>
     """
-    return send(query("service.getServices", _services, {"sandboxId": sandbox_id}))
+    return send(query("service.getServices", list_of("services", Service), {"sandboxId": sandbox_id}))
 
 
-def _of_the_container() -> InvalidInput:
-    # The platform returns a 400, but creates and runs the service.
-    return InvalidInput("ports", "Cloudflare's containers use port 3000 themselves: choose another port")
-
-
-def _described(name: str, command: str, description: str | None, ports: Sequence[int] | None) -> dict[str, object]:
-    service: dict[str, object] = {"name": name, "command": command}
-    if description is not None:
-        service["description"] = description
-    if ports is not None:
-        service["ports"] = list(ports)
-    return {"service": service}
+def _body(
+    name: str, command: str, description: str | None, ports: Sequence[int] | None
+) -> Result[dict[str, object], PocketenvError]:
+    if CONTROL_PORT in (ports or ()):
+        # The platform returns a 400, but creates and runs the service.
+        reason = "Cloudflare's containers use port 3000 themselves: choose another port"
+        return Failure(InvalidInput("ports", reason))
+    fields = {"name": name, "command": command, "description": description, "ports": ports}
+    return Success({"service": present(fields)})
 
 
 @checked
@@ -99,11 +89,9 @@ def add_service(
     >>> pocketenv.add_service(create("my-box").unwrap().id, "web", "python3 -m http.server 80", ports=[80])
     <Failure: ports: Expected `int` >= 1025 - at `$[...]`.>
     """
-    if CONTROL_PORT in ports:
-        return Failure(_of_the_container())
-    body = _described(name, command, description, ports or None)
-    asked = procedure("service.addService", nothing, {"sandboxId": sandbox_id}, body)
-    return send(asked)
+    body = _body(name, command, description, ports or None)
+    call = body.map(partial(procedure, "service.addService", nothing, {"sandboxId": sandbox_id}))
+    return call.bind(send)
 
 
 @checked
@@ -133,10 +121,9 @@ def update_service(
     >>> pocketenv.update_service("no-such-id", "web", "python3 -m http.server 8000").failure().status
     404
     """
-    if CONTROL_PORT in (ports or ()):
-        return Failure(_of_the_container())
-    body = _described(name, command, description, ports)
-    return send(procedure("service.updateService", nothing, {"serviceId": id}, body))
+    body = _body(name, command, description, ports)
+    call = body.map(partial(procedure, "service.updateService", nothing, {"serviceId": id}))
+    return call.bind(send)
 
 
 @checked

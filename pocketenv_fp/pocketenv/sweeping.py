@@ -17,16 +17,12 @@ from pocketenv_fp.pocketenv.sandboxes import look, remove
 from pocketenv_fp.runtime.marks import EPHEMERAL, expiry_of
 from pocketenv_fp.validation import Seconds, Text
 
-__all__ = ["sweep", "swept"]
+__all__ = ["sweep"]
 
 
 @checked
 def sweep(
-    *,
-    older_than: Seconds,
-    topic: Topic = EPHEMERAL,
-    token: Text | None = None,
-    config: Config | None = None,
+    *, older_than: Seconds, topic: Topic = EPHEMERAL, token: Text | None = None, config: Config | None = None
 ) -> Result[Page[Result[Sandbox, PocketenvError]], PocketenvError]:
     """Delete your sandboxes that have a topic and are older than an age in seconds. Returns a Page of Results.
 
@@ -36,8 +32,8 @@ def sweep(
     `ephemeral` and `managed` mark each new sandbox with the topic ``pocketenv-fp-ephemeral``, and delete the sandbox
     themselves. A program that is killed leaves it, and ``sweep`` deletes it. The platform itself has no lifetime for a
     sandbox. **A sandbox may still be in use**: pass more seconds than your longest program takes. A sandbox of
-    ``ephemeral(…, ttl=…)`` is deleted when its own seconds are over, whatever ``older_than`` says. To keep a sandbox,
-    set other topics: ``update_settings(topics=…)``.
+    ``ephemeral(…, ttl=…)`` is deleted when its ``ttl`` is over, for any ``older_than``. To keep a sandbox, set other
+    topics: ``update_settings(topics=…)``.
 
     The ages are those of this machine's clock. One request is sent for each of your sandboxes, as the platform's list
     has no topics. Failures: those of the list, and then nothing was deleted; InvalidInput.
@@ -56,43 +52,38 @@ def sweep(
     >>> get_sandbox("old"), get_sandbox("kept").map(lambda box: box.name)
     (<Success: None>, <Success: kept>)
     """
-    mine = own_did()
-    if isinstance(mine, Failure):
-        return mine
+    did = own_did()
+    if isinstance(did, Failure):
+        return did
     # All are listed first: the pages shift while sandboxes are deleted.
-    listed = collected(iter_sandboxes_by_actor(mine.unwrap()))
-    if isinstance(listed, Failure):
-        return listed
-    results = [swept(box, topic, older_than, mine.unwrap()) for box in listed.unwrap()]
-    done = tuple(each for each in results if each is not None)
-    return Success(Page(done, len(done)))
+    boxes = collected(iter_sandboxes_by_actor(did.unwrap()))
+    if isinstance(boxes, Failure):
+        return boxes
+    results = [swept(box, topic, older_than, did.unwrap()) for box in boxes.unwrap()]
+    items = tuple(each for each in results if each is not None)
+    return Success(Page(items, len(items)))
 
 
 def swept(box: Sandbox, topic: str, older_than: float, did: str) -> Result[Sandbox, PocketenvError] | None:
-    """Delete the sandbox if it is to be deleted. Returns None if it is not."""
-    looked = look(box)
-    if isinstance(looked, Failure):
-        return None if isinstance(looked.failure(), SandboxNotFound) else _named(looked.failure(), box)
-    seen = looked.unwrap()
-    is_mine = seen.owner is None or seen.owner.did == did
-    if not is_mine or not _is_over(seen, topic, older_than):
+    """Delete the sandbox if its time is over. Returns None if it is not, or if the sandbox is gone."""
+    current = look(box)
+    if isinstance(current, Success) and not _is_over(current.unwrap(), topic, older_than, did):
         return None
-    removed = remove(seen)
-    if isinstance(removed, Failure):
-        return None if isinstance(removed.failure(), SandboxNotFound) else _named(removed.failure(), box)
-    return Success(seen)
+    deletion = current.bind(remove)
+    if isinstance(deletion, Success):
+        return current
+    error = deletion.failure()
+    if isinstance(error, SandboxNotFound):
+        return None
+    error.add_note(f"The sandbox {box.id} may still exist.")
+    return Failure(error)
 
 
-def _is_over(box: Sandbox, topic: str, older_than: float) -> bool:
+def _is_over(box: Sandbox, topic: str, older_than: float, did: str) -> bool:
     topics = box.topics or ()
-    if topic not in topics:
+    if topic not in topics or (box.owner is not None and box.owner.did != did):
         return False
     expiry = expiry_of(topics)
     if expiry is not None:
         return expiry <= time.time()
     return box.created_at is not None and box.created_at.timestamp() + older_than <= time.time()
-
-
-def _named(error: PocketenvError, box: Sandbox) -> Result[Sandbox, PocketenvError]:
-    error.add_note(f"The sandbox {box.id} may still exist.")
-    return Failure(error)

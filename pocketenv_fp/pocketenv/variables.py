@@ -11,8 +11,7 @@ from pocketenv_fp.config import Config, FromEnv
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Variable
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.records import text
-from pocketenv_fp.pocketenv.stored_records import StoredRecords
+from pocketenv_fp.pocketenv.records import StoredRecords, text
 from pocketenv_fp.validation import Id, Limit, Offset, Text, VariableName
 
 __all__ = ["add_variable", "delete_variable", "get_variable", "iter_variables", "list_variables", "update_variable"]

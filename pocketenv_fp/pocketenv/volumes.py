@@ -11,7 +11,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Page, Volume
 from pocketenv_fp.pocketenv.decorators import checked, iterates
-from pocketenv_fp.pocketenv.stored_records import StoredRecords
+from pocketenv_fp.pocketenv.records import StoredRecords
 from pocketenv_fp.validation import Id, Limit, Name, Offset, Text
 
 __all__ = ["add_volume", "delete_volume", "get_volume", "iter_volumes", "list_volumes", "update_volume"]

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pocketenv_fp.exports import exports
-from pocketenv_fp.pocketenv.cloning import Clone, clone_by
+from pocketenv_fp.pocketenv.cloning import clone_by
 
 if TYPE_CHECKING:
+    from pocketenv_fp.pocketenv.cloning import Clone
     from pocketenv_fp.sandbox.backups import *
     from pocketenv_fp.sandbox.commands.code import *
     from pocketenv_fp.sandbox.commands.exec import exec as exec
@@ -25,23 +26,16 @@ if TYPE_CHECKING:
     from pocketenv_fp.sandbox.copying.copy_to import *
     from pocketenv_fp.sandbox.copying.download import *
     from pocketenv_fp.sandbox.copying.upload import *
-    from pocketenv_fp.sandbox.file_system.directory import list_directory as list_directory
+    from pocketenv_fp.sandbox.file_system.directory import *
     from pocketenv_fp.sandbox.file_system.reading import *
     from pocketenv_fp.sandbox.file_system.writing import *
     from pocketenv_fp.sandbox.files import *
     from pocketenv_fp.sandbox.integrations import *
     from pocketenv_fp.sandbox.keys import *
-    from pocketenv_fp.sandbox.lifecycle import (
-        claim as claim,
-        delete as delete,
-        refresh as refresh,
-        start as start,
-        stop as stop,
-        wait_until_running as wait_until_running,
-    )
+    from pocketenv_fp.sandbox.lifecycle import *
     from pocketenv_fp.sandbox.ports import *
     from pocketenv_fp.sandbox.readiness import *
-    from pocketenv_fp.sandbox.restarting import restart as restart
+    from pocketenv_fp.sandbox.restarting import *
     from pocketenv_fp.sandbox.secrets import *
     from pocketenv_fp.sandbox.services import *
     from pocketenv_fp.sandbox.settings import *

@@ -10,8 +10,9 @@ from returns.result import Failure, Result
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
-from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
+from pocketenv_fp.http.xrpc import nothing, procedure, query, send
 from pocketenv_fp.models import Backup, Sandbox
+from pocketenv_fp.pocketenv.records import list_of
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
@@ -20,14 +21,6 @@ from pocketenv_fp.validation import Id, Text
 __all__ = ["create_backup", "list_backups", "restore_backup"]
 
 Lifetime = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class _Backups(msgspec.Struct):
-    backups: list[Backup]
-
-
-def _backups(body: bytes) -> list[Backup]:
-    return decode(body, _Backups).backups
 
 
 @operation(Sandbox, reads=Need.ID)
@@ -44,8 +37,7 @@ def create_backup(
 
     The platform returns no id. A backup appears when the platform has stored it, often after seconds. Repeat
     `list_backups` until it is there, with a limit: a directory that does not exist is a Success too, and no backup
-    appears. Failures: NotSupported on every provider
-    except Cloudflare.
+    appears. Failures: NotSupported on every provider except Cloudflare.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -80,16 +72,12 @@ def list_backups(
     >>> create("my-box") | list_backups
     <Success: []>
     """
-    return send(query("sandbox.getBackups", _backups, {"id": sandbox.id}))
+    return send(query("sandbox.getBackups", list_of("backups", Backup), {"id": sandbox.id}))
 
 
 @operation(Sandbox, reads=Need.ID)
 def restore_backup(
-    sandbox: Sandbox,
-    backup_id: Id,
-    *,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox: Sandbox, backup_id: Id, *, token: Text | None = None, config: Config | None = None
 ) -> Result[None, PocketenvError]:
     """Restore a backup to its original directory. Returns None.
 

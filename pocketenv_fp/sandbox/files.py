@@ -114,10 +114,13 @@ def set_file(
 ) -> Result[File, PocketenvError]:
     r"""Set the record of a file that each start writes to ``path``. Returns its File, without the content.
 
-    **Nothing is written before the next start**: `write_file` writes a file now. The content is sealed on this machine. **The platform appends one newline to it.** So one final newline of the
-    content is not sent, and the file is exact. Content without a final newline gets one, and empty content becomes one
-    newline. The next start writes the file, in the background after the response. A step masks plain content when it is
-    printed, and cannot be pickled with it.
+    **Nothing is written before the next start**: `write_file` writes a file now. The next start writes it in the
+    background, after the response. The content is sealed on this machine.
+
+    **The platform appends one newline to the content.** So one final newline of the content is not sent, and the file
+    is exact. Content without a final newline gets one, and empty content becomes one newline.
+
+    A step masks plain content when it is printed, and cannot be pickled with it.
 
     An existing file is deleted and added with a new id, because the platform's own update does not change the content.
     Threads that set one path take turns, and another process gets a short time to finish. If the add fails after the
@@ -149,10 +152,7 @@ def set_file(
     # The repr of a Result shows its value.
     del read
     # Before anything is deleted, the same content has been sealed and sent once.
-    return _FILES.of(sandbox).replace(
-        stored_path(path),
-        add=lambda: pocketenv.add_file(sandbox.id, path, clear),
-    )
+    return _FILES.of(sandbox).replace(stored_path(path), lambda: pocketenv.add_file(sandbox.id, path, clear))
 
 
 # Providers other than Cloudflare write a file with the shell line `echo 'CONTENT' > PATH`.

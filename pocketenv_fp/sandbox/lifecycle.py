@@ -25,7 +25,7 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Seconds, Text, Wait
 
-__all__ = ["claim", "delays", "delete", "refresh", "start", "stop", "wait_until_running"]
+__all__ = ["claim", "delete", "refresh", "start", "stop", "wait_until_running"]
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -56,8 +56,8 @@ def start(
     <Success: Status.RUNNING>
     """
     options = {"repo": repo, "keepAlive": keep_alive}
-    done = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
-    return done if isinstance(done, Failure) else look_if_needed(started(sandbox))
+    answer = send(procedure("sandbox.startSandbox", nothing, {"id": sandbox.id}, options))
+    return answer if isinstance(answer, Failure) else look_if_needed(started(sandbox))
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -78,8 +78,8 @@ def stop(
     >>> (create("my-box") | start | stop).map(lambda box: box.status)
     <Success: Status.STOPPED>
     """
-    done = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
-    return done if isinstance(done, Failure) else look_if_needed(replace(sandbox, status=Status.UNKNOWN))
+    answer = send(procedure("sandbox.stopSandbox", nothing, {"id": sandbox.id}))
+    return answer if isinstance(answer, Failure) else look_if_needed(replace(sandbox, status=Status.UNKNOWN))
 
 
 @step(Sandbox, reads=Need.ID, returns_target=True)
@@ -150,7 +150,7 @@ def wait_until_running(
 
     On Cloudflare a new sandbox is running when create returns. On other providers it is INITIALIZING first. It stays so
     if its creation fails in the background. Wait before the first command there: a command before that makes a second,
-    empty sandbox. A STOPPED sandbox is waited for too, because another program may start it.
+    empty sandbox. This function also waits for a STOPPED sandbox, because another program may start it.
 
     Threads that wait for one owner's sandboxes share a list request, at most one per second, if there are four or more.
     A call with a shorter ``interval`` polls alone. Failures: WaitTimeout with the last status, after ``timeout``
@@ -181,18 +181,28 @@ def wait_until_running(
             if status is Status.RUNNING and needed() is not Need.RECORD:
                 return Success(replace(sandbox, status=status))
             if status in {None, Status.RUNNING}:
-                # A look that hangs must not outlast the wait by the read time-out.
-                looked = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
-                if isinstance(looked, Failure) or looked.unwrap().status is Status.RUNNING:
-                    return looked
-                waiter.saw(looked.unwrap())
-                note(partial("{0.name} {0.status.name}".format, looked.unwrap()))
-                if late := exceeded("sandbox.getSandbox"):
-                    return Failure(late)
-                if time.monotonic() >= deadline:
-                    return Failure(WaitTimeout(timeout, looked.unwrap().status.name))
+                answer = _running(sandbox, waiter, timeout, deadline)
+                if answer is not None:
+                    return answer
             due = min(time.monotonic() + delay, deadline)
     raise AssertionError("the delays have no end")
+
+
+def _running(
+    sandbox: Sandbox, waiter: Waiter, timeout: float, deadline: float
+) -> Result[Sandbox, PocketenvError] | None:
+    """Look up the sandbox. Returns None if it is not running and there is time left."""
+    # A look that hangs must not outlast the wait by the read timeout.
+    current = look(sandbox, read_timeout=max(deadline - time.monotonic(), SHORTEST_READ))
+    if isinstance(current, Failure) or current.unwrap().status is Status.RUNNING:
+        return current
+    waiter.saw(current.unwrap())
+    note(partial("{0.name} {0.status.name}".format, current.unwrap()))
+    if late := exceeded("sandbox.getSandbox"):
+        return Failure(late)
+    if time.monotonic() >= deadline:
+        return Failure(WaitTimeout(timeout, current.unwrap().status.name))
+    return None
 
 
 def _milliseconds(field: str, number: float | None, least: float) -> InvalidInput | None:
@@ -210,9 +220,9 @@ def delays() -> Iterator[float]:
     """
     import random
 
-    waited = 0.0
+    elapsed = 0.0
     for turn in count():
         jitter = random.uniform(0.9, 1.1)  # noqa: S311  # not used for security
-        delay = max(min(0.1 * 1.2 ** min(turn, 20), 0.5), min(0.05 * waited, 2.0)) * jitter
-        waited += delay
+        delay = max(min(0.1 * 1.2 ** min(turn, 20), 0.5), min(0.05 * elapsed, 2.0)) * jitter
+        elapsed += delay
         yield delay

@@ -109,25 +109,20 @@ def _lease(
 def _release(
     made: Sequence[Sandbox], release: Step[Sandbox, Any], note: Callable[[str], None] | None
 ) -> Result[None, PocketenvError]:
+    """Release each sandbox, the newest first. ``note`` adds to the error that came before, if there is one."""
     first: PocketenvError | None = None
     raised: BaseException | None = None
-    waiting = list(made)
-    while waiting:
-        box = waiting.pop()
+    newest_first = made[::-1]
+    for number, box in enumerate(newest_first):
         try:
             # Ignore the deadline and the first signal: the sandbox must be deleted.
             with sealed(), unlimited(), only(lambda: "in the end, however the rest goes"):
                 released = box | release
         except BaseException as error:
-            is_last = is_hurried() and isinstance(error, KeyboardInterrupt | SystemExit)
-            left = [box, *reversed(waiting)] if is_last else [box]
-            add = error.add_note if is_last else note or error.add_note
-            for each in left:
-                add(f"The sandbox {each.id} may still exist. Its release raised {type(error).__name__}")
-            if is_last:
-                if isinstance(error, SystemExit):
-                    _print_left(left)
+            if is_hurried() and isinstance(error, KeyboardInterrupt | SystemExit):
+                _name_left(newest_first[number:], error)
                 raise
+            (note or error.add_note)(_may_exist(box, error))
             # An exception from a release must not hide the first error, unless it stops the program.
             if note is None or not isinstance(error, Exception):
                 raised = raised or error
@@ -142,8 +137,16 @@ def _release(
     return Success(None) if first is None else Failure(first)
 
 
-def _print_left(left: Sequence[Sandbox]) -> None:
-    """Name the sandboxes on stderr: Python prints no notes of a SystemExit."""
+def _may_exist(box: Sandbox, error: BaseException) -> str:
+    return f"The sandbox {box.id} may still exist. Its release raised {type(error).__name__}"
+
+
+def _name_left(left: Sequence[Sandbox], error: BaseException) -> None:
+    """Add a note for each sandbox that was not released. Python prints no notes of a SystemExit: print a line for it."""
+    for box in left:
+        error.add_note(_may_exist(box, error))
+    if not isinstance(error, SystemExit):
+        return
     # By their ids: a new sandbox gets its name later.
     ids = ", ".join(box.id for box in left)
     # The program may have closed it, or have none.

@@ -11,6 +11,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Port, Sandbox
+from pocketenv_fp.pocketenv.records import list_of
 from pocketenv_fp.providers import CLOUDFLARE, provider_of
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.needs import Need
@@ -29,14 +30,6 @@ class _Preview(msgspec.Struct, rename="camel"):
 def _url(body: bytes) -> str | None:
     # Providers without previews return `{}`, null or an empty string.
     return decode(body, _Preview).preview_url or None
-
-
-class _Ports(msgspec.Struct):
-    ports: list[Port]
-
-
-def _ports(body: bytes) -> list[Port]:
-    return decode(body, _Ports).ports
 
 
 @operation(Sandbox, reads=Need.ID)
@@ -71,8 +64,8 @@ def expose(
     if port == CONTROL_PORT and provider_of(sandbox.provider).name == CLOUDFLARE:
         # The platform refuses it too, but then lists the port permanently.
         return Failure(InvalidInput("port", "Cloudflare's containers use port 3000 themselves: choose another port"))
-    asked = procedure("sandbox.exposePort", _url, {"id": sandbox.id}, {"port": port, "description": description})
-    return send(asked)
+    body = {"port": port, "description": description}
+    return send(procedure("sandbox.exposePort", _url, {"id": sandbox.id}, body))
 
 
 @operation(Sandbox, reads=Need.ID, returns_target=True)
@@ -92,8 +85,8 @@ def unexpose(
     >>> create("my-box") | unexpose(8080) | list_ports
     <Success: []>
     """
-    asked = procedure("sandbox.unexposePort", nothing, {"id": sandbox.id}, {"port": port})
-    return send(asked).map(lambda _: sandbox)
+    answer = send(procedure("sandbox.unexposePort", nothing, {"id": sandbox.id}, {"port": port}))
+    return answer.map(lambda _: sandbox)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -114,7 +107,7 @@ def list_ports(
     >>> (box | list_ports).map(lambda ports: [(port.port, port.description) for port in ports])
     <Success: [(8080, 'web')]>
     """
-    return send(query("sandbox.getExposedPorts", _ports, {"id": sandbox.id}))
+    return send(query("sandbox.getExposedPorts", list_of("ports", Port), {"id": sandbox.id}))
 
 
 @step(Sandbox, reads=Need.ID)

@@ -86,7 +86,7 @@ def wait_for_http(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[Sandbox, PocketenvError]:
-    """Wait until a server in the sandbox answers a GET request well. Returns the Sandbox unchanged.
+    """Wait until a server in the sandbox answers a GET request with a good status. Returns the Sandbox unchanged.
 
     It needs one of curl, python3 and bash. An answer must come within 2 s, and redirects are not followed. The rest is
     as in `wait_for_port`: Failure(ServerTimeout) after ``timeout`` seconds.
@@ -118,22 +118,22 @@ def _waited(
     longest = SHELL_SECONDS if is_shared else LONGEST_SECONDS
     until = time.monotonic() + timeout
     operation = "wait_for_http" if variables else "wait_for_port"
-    seen: str | None = "the platform did not answer in time"
+    state: str | None = "the platform did not answer in time"
     for delay in delays():
-        left = max(0.0, min(until - time.monotonic(), remaining()))
-        with limited(left + ANSWER_SECONDS):
-            answer = _look(sandbox, line, min(left, longest), {"port": port, **variables})
+        seconds = max(0.0, min(until - time.monotonic(), remaining()))
+        with limited(seconds + ANSWER_SECONDS):
+            answer = _look(sandbox, line, min(seconds, longest), {"port": port, **variables})
         # The deadline of the request alone, and not that of `within`.
         is_own_limit = isinstance(answer, Failure) and isinstance(answer.failure(), DeadlineExceeded)
         if isinstance(answer, Failure) and (not is_own_limit or exceeded(operation)):
             return answer
-        seen = seen if isinstance(answer, Failure) else answer.unwrap()
-        if seen is None:
+        state = state if isinstance(answer, Failure) else answer.unwrap()
+        if state is None:
             return Success(sandbox)
         if late := exceeded(operation):
             return Failure(late)
         if time.monotonic() >= until:
-            return Failure(ServerTimeout(timeout, port, seen))
+            return Failure(ServerTimeout(timeout, port, state))
         # Elsewhere the next request waits in the sandbox, and costs others nothing.
         nap(min(delay if is_shared else TICK, max(0.0, until - time.monotonic())))
     raise AssertionError("the delays have no end")
@@ -154,14 +154,14 @@ def _seen(done: ExecResult) -> Result[str | None, PocketenvError]:
     if done.exit_code == NO_TOOL:
         reason = "the sandbox has no bash, python3, curl or nc to look for a server: install one there"
         return Failure(InvalidInput("port", reason))
-    ended = succeeded(done)
-    if isinstance(ended, Failure):
-        return ended
-    printed = done.stdout.strip()
-    if match := re.fullmatch(r"waits (\d{3})", printed, re.ASCII):
+    success = succeeded(done)
+    if isinstance(success, Failure):
+        return success
+    words = done.stdout.strip()
+    if match := re.fullmatch(r"waits (\d{3})", words, re.ASCII):
         return Success(f"the status was {match[1]}")
-    if printed in _WORDS:
-        return Success(_WORDS[printed])
+    if words in _WORDS:
+        return Success(_WORDS[words])
     return Failure(DecodeError("sandbox.exec", "the output of the shell does not describe a server"))
 
 

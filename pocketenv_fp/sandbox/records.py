@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from copy import copy
 from functools import partial
 from itertools import count
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
@@ -28,7 +28,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.pocketenv.records import Listing, Unit, add_or_update, named
+from pocketenv_fp.pocketenv.records import Listing, Unit, add_or_update
 from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
@@ -36,10 +36,9 @@ from pocketenv_fp.runtime.turns import Turns
 from pocketenv_fp.steps.later import Later, is_in_turn, neighbours
 from pocketenv_fp.steps.needs import Need, needed
 
-__all__ = ["Delete", "Each", "RecordKind", "Records"]
+__all__ = ["RecordKind", "Records"]
 
 T = TypeVar("T", bound=Identified)
-T_co = TypeVar("T_co", covariant=True)
 
 LONGEST_SHOWN = 100
 TURNS = 8
@@ -48,38 +47,27 @@ CHANCES = 3
 PAUSE = 0.1
 # The pause doubles at most this many times.
 LONGEST = 5
-# How often one that was added and is gone is looked for: the other process is about to add its own.
+# How often to look for a record that was added and is missing: another process is about to add its own.
 LOOKS = 6
 
 _turns = Turns()
 
 
-class Each(Protocol[T_co]):
-    """A function of `pocketenv_fp.pocketenv` that returns an iterator of a sandbox's records."""
-
-    def __call__(self, sandbox_id: str) -> Iterator[Result[T_co, PocketenvError]]: ...
-
-
-class Delete(Protocol):
-    """A function of `pocketenv_fp.pocketenv` that deletes one record."""
-
-    def __call__(self, id: str) -> Unit: ...
-
-
 class RecordKind(NamedTuple, Generic[T]):
-    """A kind of record: its noun, the field with its name, and the functions that take ids.
+    """A kind of record: its noun, the field with its name, and functions of `pocketenv_fp.pocketenv` that take ids.
 
+    ``each`` takes the id of a sandbox and iterates over its records. ``delete`` takes the id of a record.
     ``is_same_after_update``: an update changes no field that the platform returns.
     """
 
     noun: str
     key: str
-    each: Each[T]
-    delete: Delete
+    each: Callable[[str], Iterator[Result[T, PocketenvError]]]
+    delete: Callable[[str], Unit]
     is_same_after_update: bool = False
 
     def of(self, sandbox: Sandbox) -> Records[T]:
-        """Return the records of this kind in ``sandbox``, for this login."""
+        """Return the records of this kind in ``sandbox``."""
         return Records(self, sandbox)
 
 
@@ -158,7 +146,7 @@ class Records(Generic[T]):
             elif not isinstance(there.failure(), RecordNotFound) or (turn >= CHANCES and not is_gone):
                 return Failure(self._without_old(refused) if is_gone else self._cause(refused))
             if turn > 1:
-                # As long as a turn takes here, and longer each time: one process comes through while the others wait.
+                # The pause is as long as a turn takes here, and grows each time: one process succeeds while others wait.
                 took = time.monotonic() - begun
                 nap(random.uniform(0, max(PAUSE, took) * 2 ** min(turn, LONGEST)))  # noqa: S311  # no secret hangs on it
         raise AssertionError("the turns have no end")
@@ -231,7 +219,7 @@ class Records(Generic[T]):
         return self._kind.each(self._sandbox.id)
 
     def _named(self, name: str) -> Result[T, PocketenvError]:
-        return self._there(name, named(self._each(), name, self._kind.key))
+        return self._there(name, Listing(self._each, self._kind.key).seen(name))
 
     def _there(self, name: str, record: Result[T | None, PocketenvError]) -> Result[T, PocketenvError]:
         return Failure(self._missing(name)) if record == Success(None) else cast("Result[T, PocketenvError]", record)

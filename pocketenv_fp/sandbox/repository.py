@@ -16,15 +16,16 @@ LONGEST_WAIT = 300.0
 """A new sandbox must be running within this number of seconds, so that a start can clone into it."""
 
 
-def clone(sandbox: Sandbox, repo: str) -> Result[Sandbox, PocketenvError]:
+def clone(repo: str, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     """Clone ``repo`` into the sandbox. Returns the Sandbox afterwards.
 
     A start clones the repository, also in a running sandbox. A new sandbox must be running first. Otherwise the start
     would create a second one at the provider. Failures: WaitTimeout; those of `start`.
 
+    >>> from functools import partial
     >>> from pocketenv_fp import create
     >>> from pocketenv_fp.sandbox.repository import clone
-    >>> create("my-box").bind(lambda box: clone(box, "file:///no/such/repository")).map(lambda box: box.status)
+    >>> create("my-box").bind(partial(clone, "file:///no/such/repository")).map(lambda box: box.status)
     <Success: Status.RUNNING>
     """
     runs = provider_of(sandbox.provider).running_on_create

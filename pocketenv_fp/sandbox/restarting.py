@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from returns.result import Failure, Result, Success
 
@@ -15,7 +14,7 @@ from pocketenv_fp.errors import ArchiveError, NotRestored, PocketenvError
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.runtime import rehearsal
-from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
+from pocketenv_fp.sandbox.copying.delivery import Goal, deliver, unread
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch
 from pocketenv_fp.sandbox.copying.remote import End, may_have_run, place
 from pocketenv_fp.sandbox.lifecycle import start, stop, wait_until_running
@@ -23,7 +22,7 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
-__all__ = ["check_archive", "restart"]
+__all__ = ["restart"]
 
 BLOCK = 256 * 1024
 OPERATION = "restart"
@@ -32,11 +31,7 @@ END_OF_TAR = bytes(1024)
 
 @step(Sandbox, reads=Need.STATUS)
 def restart(
-    sandbox: Sandbox,
-    *,
-    keep: Text | None = None,
-    token: Text | None = None,
-    config: Config | None = None,
+    sandbox: Sandbox, *, keep: Text | None = None, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
     r"""Stop the sandbox and start it again: **without keep= this deletes its files**. Returns the running Sandbox.
 
@@ -45,8 +40,8 @@ def restart(
 
     With ``keep`` the content of a directory comes to this machine before the stop, as with `download`, and back after
     the start, as with `upload`. Daytona, sprites and hopx keep all files themselves, so nothing is copied there. Modes
-    and symlinks stay. What the start itself puts into the directory stays too, unless the content has the same name. A
-    file is taken as well. Other directories and all processes are gone.
+    and symlinks stay. Files that the start itself writes there stay too, unless the content has the same name. ``keep`` may
+    also be a file. Other directories and all processes are gone.
 
     The start runs services again **before the content is back**. A service that needs it may end at once, although its
     status is RUNNING. Use `restart_service` afterwards.
@@ -60,7 +55,7 @@ def restart(
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
-        keep: Path of the directory to carry over. A relative path starts at ``/workspace``. Default: none.
+        keep: Path of the directory or file to carry over. A relative path starts at ``/workspace``. Default: none.
         token, config: Login token and Config of this call only. Default: see `pocketenv_fp.config`.
 
     >>> from pocketenv_fp import create, read_text, restart, start, write_file
@@ -97,18 +92,9 @@ def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     return Success(sandbox) if sandbox.status is Status.RUNNING else wait_until_running(sandbox)
 
 
-class _Kept(NamedTuple):
-    """The content of ``path`` in an archive on this machine."""
-
-    end: End
-    path: str
-    kind: Packed
-    archive: Path
-
-    def put_back(self, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-        goal = Goal(self.path, self.kind, into=False)
-        put = deliver(End(sandbox, "keep"), goal, partial(_pieces, self.archive), operation=OPERATION)
-        return put.map(lambda _: sandbox)
+def _put_back(archive: Path, path: str, kind: Packed, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
+    goal = Goal(End(sandbox, "keep"), path, kind, into=False)
+    return deliver(goal.end, partial(_pieces, archive), goal.place, operation=OPERATION)
 
 
 def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
@@ -128,13 +114,14 @@ def _carried(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         fetched = fetch(end, path, partial(_saved, archive), operation=OPERATION)
         if isinstance(fetched, Failure):
             return fetched
-        kept = _Kept(end, path, fetched.unwrap(), archive)
         is_needed = True
         stopped = stop.run_before(start, Success(end.sandbox))
         if isinstance(stopped, Failure) and not may_have_run(stopped.failure()):
             is_needed = False
             return stopped
-        back = start.run_for(_own_need(), stopped).bind(_running).bind(kept.put_back)
+        back = (
+            start.run_for(_own_need(), stopped).bind(_running).bind(partial(_put_back, archive, path, fetched.unwrap()))
+        )
         if isinstance(back, Failure):
             return Failure(NotRestored(path, f"the archive {archive} of this machine", back.failure().summary()))
         is_needed = False
@@ -181,11 +168,7 @@ def _pieces(archive: Path) -> Generator[bytes]:
 
 
 def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
-    """Explain it for a large directory: its size is not known."""
-
-    def unread() -> Generator[bytes]:
-        yield from ()
-
+    """Explain a restart as for a large directory: its size is unknown."""
     rehearsal.note(lambda: "as for a large directory; a small one comes and goes with one request each")
     with rehearsal.copying("kept"):
         fetched = fetch(end, path, lambda kind, _: kind, operation=OPERATION, most=-1)
@@ -194,5 +177,5 @@ def _rehearsed(end: End, path: str) -> Result[Sandbox, PocketenvError]:
         again = _started_again(end.sandbox)
         if isinstance(again, Failure):
             return again
-        goal = Goal(path, "directory", into=False)
-        return deliver(End(again.unwrap(), "keep"), goal, unread, operation=OPERATION)
+        goal = Goal(End(again.unwrap(), "keep"), path, "directory", into=False)
+        return deliver(goal.end, unread, goal.place, operation=OPERATION)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
 
 from returns.result import Failure, Result, Success
 
@@ -12,6 +11,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, Service
 from pocketenv_fp.pocketenv import services as pocketenv
+from pocketenv_fp.pocketenv.records import Unit
 from pocketenv_fp.sandbox.records import RecordKind
 from pocketenv_fp.sandbox.support import unsupported
 from pocketenv_fp.steps.needs import Need
@@ -28,29 +28,17 @@ __all__ = [
     "stop_service",
 ]
 
-Unit = Result[None, PocketenvError]
-
-
-class Change(Protocol):
-    """A function of `pocketenv_fp.pocketenv` that changes one service."""
-
-    def __call__(self, id: str) -> Unit: ...
-
 
 def _each(sandbox_id: str) -> Iterator[Result[Service, PocketenvError]]:
     # The platform lists services without pages.
-    listed = pocketenv.list_services(sandbox_id)
-    match listed:
-        case Success(services):
-            yield from map(Success, services)
-        case _:
-            yield Failure(listed.failure())
+    services = pocketenv.list_services(sandbox_id)
+    return iter((services,)) if isinstance(services, Failure) else map(Success, services.unwrap())
 
 
 _SERVICES = RecordKind[Service]("service", "name", _each, pocketenv.delete_service)
 
 
-def _changed(change: Change, sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
+def _changed(change: Callable[[str], Unit], sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
     services = _SERVICES.of(sandbox)
     service = services.take(name_or_id)
     if isinstance(service, Failure):
@@ -69,7 +57,8 @@ def list_services(
 ) -> Result[list[Service], PocketenvError]:
     """List the sandbox's services. Returns a list of Service, with the command and the status of each.
 
-    The platform returns an empty list for a deleted sandbox: the result is then a Success without services.
+    The platform returns an empty list for a deleted sandbox: the result is then a Success without services. Failures:
+    those of every request.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -138,16 +127,13 @@ def set_service(
     >>> (box | restart_service("clock")).map(lambda service: service.status)
     <Success: Status.RUNNING>
     """
-
-    def add() -> Unit:
-        return pocketenv.add_service(sandbox.id, name, command, description=description, ports=ports or ())
-
-    def update(old: Service) -> Unit:
-        return pocketenv.update_service(old.id, name, command, description=description, ports=ports)
-
     if refusal := unsupported(sandbox, "services", "set_service"):
         return Failure(refusal)
-    return _SERVICES.of(sandbox).set(name, add, update)
+    return _SERVICES.of(sandbox).set(
+        name,
+        add=lambda: pocketenv.add_service(sandbox.id, name, command, description=description, ports=ports or ()),
+        update=lambda old: pocketenv.update_service(old.id, name, command, description=description, ports=ports),
+    )
 
 
 @operation(Sandbox, reads=Need.ID, record="service", looks_up_record=True)

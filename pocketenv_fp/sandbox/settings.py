@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from typing import Any, cast
 
-from returns.result import Failure, Result, Success
+from msgspec.structs import asdict
+from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Preferences, Sandbox
-from pocketenv_fp.pocketenv.preferences import Topic
+from pocketenv_fp.pocketenv.preferences import Topic, difference
+from pocketenv_fp.pocketenv.records import present
 from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import SandboxName, Text
 
 __all__ = ["get_preferences", "rename", "update_settings"]
+
+# The name is never lost. Sending the old name again might be refused as taken.
+KEPT = frozenset({"description", "topics", "repo"})
 
 
 @operation(Sandbox, reads=Need.ID)
@@ -41,7 +46,7 @@ def rename(
     >>> create("my-other-box") | rename("my-better-box")
     <Failure: sandbox.putPreferences: the name my-better-box is taken (500 NameTaken). Choose another name, ...>
     """
-    return _settled(sandbox, Preferences(name=new_name))
+    return _changed(sandbox, Preferences(name=new_name))
 
 
 @operation(Sandbox, reads=Need.ID)
@@ -79,9 +84,9 @@ def update_settings(
     >>> (box | update_settings(topics=())).map(lambda box: (box.description, box.topics))
     <Success: ('a box for trying things', None)>
     """
-    tuple_of_topics = None if topics is None else tuple(topics)
-    wanted = Preferences(name=name, description=description, topics=tuple_of_topics, repo=repo)
-    return _settled(sandbox, wanted)
+    whole = None if topics is None else tuple(topics)
+    wanted = Preferences(name=name, description=description, topics=whole, repo=repo)
+    return _changed(sandbox, wanted)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -104,38 +109,20 @@ def get_preferences(
     return pocketenv.get_preferences(sandbox.id)
 
 
-def _settled(sandbox: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
-    def put(changes: Preferences) -> Result[None, PocketenvError]:
-        return pocketenv.put_preferences(
-            sandbox.id, name=changes.name, description=changes.description, topics=changes.topics, repo=changes.repo
-        )
-
-    def seen() -> Result[Sandbox, PocketenvError]:
-        # A lookup works without a login, but only an owner can change settings.
-        return look(sandbox, login=True)
-
+def _changed(sandbox: Sandbox, wanted: Preferences) -> Result[Sandbox, PocketenvError]:
+    fields = present(asdict(wanted))
     # If no field is set, the error needs no request. If all are set, no field must be read first.
-    stays = wanted != Preferences() and None in {wanted.description, wanted.topics, wanted.repo}
-    whole = seen().map(partial(_beside, wanted)) if stays else Success(wanted)
-    done = whole.bind(put)
-    return done if isinstance(done, Failure) else seen().bind(partial(_kept, sandbox, wanted))
-
-
-def _beside(wanted: Preferences, before: Sandbox) -> Preferences:
-    # The name is never lost. Sending the old name again might be refused as taken.
-    kept = {field: getattr(before, field) or None for field in ("description", "topics", "repo")}
-    changed = {field: value for field in wanted.__struct_fields__ if (value := getattr(wanted, field)) is not None}
-    return Preferences(**(kept | changed))
-
-
-def _kept(sandbox: Sandbox, wanted: Preferences, seen: Sandbox) -> Result[Sandbox, PocketenvError]:
-    # putPreferences returns the same response for an unknown sandbox: only a lookup shows the difference.
-    missed = [
-        field
-        for field in wanted.__struct_fields__
-        if (value := getattr(wanted, field)) is not None and (getattr(seen, field) or None) != (value or None)
-    ]
-    if missed:
-        message = f"{sandbox.name} does not have the {' and the '.join(missed)} that was sent: it may not be yours"
+    if fields and KEPT - fields.keys():
+        # A lookup works without a login, but only an owner can change settings.
+        before = look(sandbox, login=True)
+        if isinstance(before, Failure):
+            return before
+        fields = {field: getattr(before.unwrap(), field) or None for field in KEPT} | fields
+    answer = pocketenv.put_preferences(sandbox.id, **cast("Any", fields))
+    current = answer if isinstance(answer, Failure) else look(sandbox, login=True)
+    if isinstance(current, Failure):
+        return current
+    if missing := difference(wanted, current.unwrap()):
+        message = f"{sandbox.name} does not have the {missing} that was sent: it may not be yours"
         return Failure(SandboxNotFound(message=message, operation="sandbox.putPreferences"))
-    return Success(seen)
+    return current

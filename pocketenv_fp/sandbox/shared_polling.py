@@ -201,8 +201,8 @@ class Waiter:
         offset = pages = 0
         while True:
             read_timeout = min(LONGEST_READ, max(deadline - time.monotonic(), SHORTEST_READ))
-            asked = sandboxes_of(did, limit=PAGE * GROWTH**pages, offset=offset, read_timeout=read_timeout)
-            answer = send(asked)
+            call = sandboxes_of(did, limit=PAGE * GROWTH**pages, offset=offset, read_timeout=read_timeout)
+            answer = send(call)
             if isinstance(answer, Failure):
                 return None
             page = answer.unwrap()
@@ -215,13 +215,13 @@ class Waiter:
     def _join(self, sandbox: Sandbox) -> None:
         if self._is_alone or self._crowd is not None:
             return
-        found = settings()
-        if isinstance(found, Failure):
+        login = settings()
+        if isinstance(login, Failure):
             return
         # A record without an owner is mostly of a sandbox that this user has just created.
-        did = sandbox.owner.did if sandbox.owner else token_did(found.unwrap().token or "")
+        did = sandbox.owner.did if sandbox.owner else token_did(login.unwrap().token or "")
         if did is not None:
-            self._crowd = _here.enter((found.unwrap(), did), self._id)
+            self._crowd = _here.enter((login.unwrap(), did), self._id)
 
     def _leave(self) -> None:
         if self._crowd is not None:

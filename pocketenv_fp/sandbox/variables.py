@@ -103,8 +103,10 @@ def set_variable(
     """Add an environment variable, or change the value of an existing one. Returns its Variable.
 
     **Commands see it after the next start, and a stop before it would delete the files on Cloudflare**: `start` a
-    running sandbox without a stop. `restart` with ``keep=`` carries a directory over. On other providers no start sets variables, so the result is Failure(NotSupported): pass them
-    to each command with ``exec(…, env={…})``. The value is stored unencrypted, and is shown when the step is printed.
+    running sandbox without a stop. `restart` with ``keep=`` carries a directory over. On other providers no start sets
+    variables, so the result is Failure(NotSupported): pass them to each command with ``exec(…, env={…})``.
+
+    The value is stored unencrypted, and is shown when the step is printed.
 
     On Cloudflare, the current container inserts four spaces after every newline of a value. Pass such a value with
     ``exec(…, env={…})``.

@@ -24,7 +24,7 @@ from pocketenv_fp.validation import Limit, Name, Offset, Text
 __all__ = ["delete_volume", "get_volume", "iter_volumes", "list_volumes", "set_volume"]
 
 ADD, UPDATE = "volume.addVolume", "volume.updateVolume"
-TURNS = 5
+TURNS = 6
 
 _turns = Turns()
 _VOLUMES = RecordKind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
@@ -168,88 +168,78 @@ _changes: WeakValueDictionary[str, _Changes] = WeakValueDictionary()
 class _Attaching:
     """One call of `set_volume`."""
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        name: str,
-        path: str | None,
-        *,
-        read_only: bool,
-    ) -> None:
-        self._sandbox, self._name, self._path, self._read_only = sandbox, name, path, read_only
+    def __init__(self, sandbox: Sandbox, name: str, path: str | None, *, read_only: bool) -> None:
+        self.sandbox, self.name, self.path, self.read_only = sandbox, name, path, read_only
         self._records = _VOLUMES.of(sandbox)
         self._changes = _Changes()
         self._is_new_list = True
 
     def run(self) -> Result[Volume, PocketenvError]:
         # Names may repeat: without turns, two threads with one name would make two volumes.
-        with _turns.of(self._sandbox.id, ADD) as late:
+        with _turns.of(self.sandbox.id, ADD) as late:
             if late:
                 return Failure(late)
-            self._changes = _changes.setdefault(self._sandbox.id, self._changes)
-            if self._records.listing.stamp == self._changes.stamp():
-                self._is_new_list = False
-            else:
-                self._records.listing.renew()
-            changed = self._listed().bind(self._changed)
+            self._changes = _changes.setdefault(self.sandbox.id, self._changes)
+            self._is_new_list = self._records.listing.stamp != self._changes.stamp()
             for _ in range(TURNS):
+                changed = self._listed().bind(self._changed)
+                # After this error, another program has deleted the volume in between.
                 error = changed.swap().value_or(None)
                 if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
                     break
-                # Another program deleted the volume in between.
-                changed = self._listed_again().bind(self._changed)
+                self._is_new_list = True
             return changed
 
     def _listed(self) -> Result[tuple[Volume, ...], PocketenvError]:
-        listed = self._records.listing.whole(self._name)
+        """Return all volumes, of the neighbours' list if it may be an older one."""
+        if self._is_new_list:
+            self._records.listing.renew()
+        volumes = self._records.listing.whole(self.name)
         self._records.listing.stamp = self._changes.stamp()
-        return listed
+        return volumes
 
     def _listed_again(self) -> Result[tuple[Volume, ...], PocketenvError]:
-        self._records.listing.renew()
         self._is_new_list = True
         return self._listed()
 
     def _changed(self, volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         holder = self._at_the_path(volumes)
-        if holder is not None and holder.name == self._name:
+        if holder is not None and holder.name == self.name:
             return Success(holder)
         if holder is not None:
             # It may be gone since a neighbour requested the list.
             return Failure(self._taken(holder)) if self._is_new_list else self._listed_again().bind(self._changed)
-        named = [volume for volume in volumes if volume.name == self._name]
-        if named and self._path is None:
+        named = [volume for volume in volumes if volume.name == self.name]
+        if named and self.path is None:
             return Success(named[0])
         if len(named) > 1:
-            reason = f"{len(named)} volumes have the name {self._name}: use pocketenv.update_volume with an id"
+            reason = f"{len(named)} volumes have the name {self.name}: use pocketenv.update_volume with an id"
             return Failure(InvalidInput("name", reason))
-        if not named and self._path is None:
+        if not named and self.path is None:
             return Failure(self._missing(": a new one needs a path"))
         return self._moved(named[0]) if named else self._added(volumes)
 
     def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
         self._noted(volume)
-        done = pocketenv.update_volume(volume.id, self._name, self._path, read_only=self._read_only)
-        done = done.lash(self._refused)
-        if isinstance(done, Failure):
-            return done
-        listing = self._records.listing
-        return self._records.looked_up(
-            partial(pocketenv.get_volume, volume.id), partial(listing.seen, id=volume.id), self._name
-        )
+        updated = pocketenv.update_volume(volume.id, self.name, self.path, read_only=self.read_only)
+        moved = updated.lash(self._refused)
+        if isinstance(moved, Failure):
+            return moved
+        look, seen = partial(pocketenv.get_volume, volume.id), partial(self._records.listing.seen, id=volume.id)
+        return self._records.looked_up(look, seen, self.name)
 
     def _added(self, before: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         known = frozenset(volume.id for volume in before)
         self._noted()
-        added = pocketenv.add_volume(self._sandbox.id, self._name, self._path, read_only=self._read_only)
-        added = added.lash(self._refused)
-        if isinstance(added, Failure):
-            return added
-        return self._records.looked_up(partial(self._new_again, known), partial(self._new, known), self._name)
+        added = pocketenv.add_volume(self.sandbox.id, self.name, self.path, read_only=self.read_only)
+        stored = added.lash(self._refused)
+        if isinstance(stored, Failure):
+            return stored
+        return self._records.looked_up(partial(self._new_again, known), partial(self._new, known), self.name)
 
     def _noted(self, volume: Volume | None = None) -> None:
         """Note a change, for the lists of other threads and for the neighbours of this step."""
-        self._records.listing.change(self._name, volume)
+        self._records.listing.change(self.name, volume)
         self._records.listing.stamp = self._changes.one_more()
 
     def _new_again(self, known: frozenset[str]) -> Result[Volume, PocketenvError]:
@@ -257,19 +247,18 @@ class _Attaching:
         return self._new(known)
 
     def _new(self, known: frozenset[str]) -> Result[Volume, PocketenvError]:
-        listed = self._records.listing.whole(self._name)
-        return listed if isinstance(listed, Failure) else self._new_of(known, listed.unwrap())
+        return self._records.listing.whole(self.name).bind(partial(self._new_of, known))
 
     def _new_of(self, known: frozenset[str], volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
-        mine = (volume for volume in volumes if volume.id not in known and volume.name == self._name)
+        mine = (volume for volume in volumes if volume.id not in known and volume.name == self.name)
         # An older volume may be the right one: another program may have added it in between.
         volume = self._at_the_path(volumes) or next(mine, None)
-        if volume is None or volume.name != self._name:
+        if volume is None or volume.name != self.name:
             return Failure(self._missing())
         return Success(volume)
 
     def _missing(self, why: str = "") -> RecordNotFound:
-        message = f"the sandbox {self._sandbox.name} has no volume {self._name!r}{why}"
+        message = f"the sandbox {self.sandbox.name} has no volume {self.name!r}{why}"
         return RecordNotFound(message=message, operation="volume.getVolumes")
 
     def _refused(self, error: PocketenvError) -> Result[None, PocketenvError]:
@@ -279,15 +268,15 @@ class _Attaching:
         holder = self._listed_again().map(self._at_the_path).value_or(None)
         if holder is None:
             return Failure(error)
-        return Success(None) if holder.name == self._name else Failure(self._taken(holder))
+        return Success(None) if holder.name == self.name else Failure(self._taken(holder))
 
     def _at_the_path(self, volumes: Sequence[Volume]) -> Volume | None:
-        same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self._path)
+        same = (volume for volume in volumes if volume.path and _spelled(volume.path) == self.path)
         return next(same, None)
 
     def _taken(self, volume: Volume) -> PathTaken:
-        message = f"the volume {volume.name} is at {self._path}"
-        return PathTaken(message=message, operation=ADD, path=self._path or "")
+        message = f"the volume {volume.name} is at {self.path}"
+        return PathTaken(message=message, operation=ADD, path=self.path or "")
 
 
 @operation(Sandbox, reads=Need.ID, returns_target=True, record="volume")

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config, Settings, settings
-from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound, TransportError, api_error_kind
+from pocketenv_fp.errors import (
+    InvalidInput,
+    PocketenvError,
+    RateLimited,
+    SandboxNotFound,
+    TransportError,
+    api_error_kind,
+)
 from pocketenv_fp.models import Sandbox, Status
 from pocketenv_fp.pocketenv.actors import get_terminal_token
 from pocketenv_fp.pocketenv.sandboxes import look
@@ -169,7 +176,8 @@ def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0
         case TimeoutError():
             return TransportError("connect", "no connection in time", OPERATION)
         case ssl.SSLError():
-            reason = getattr(error, "verify_message", "") or error.reason
+            # Only an error of OpenSSL itself has a reason.
+            reason = getattr(error, "verify_message", "") or getattr(error, "reason", None) or "no reason is known"
             return TransportError("tls", f"the TLS connection failed: {reason}", OPERATION)
         case OSError():
             return TransportError("connect", f"no connection: {error.strerror or 'the host is not known'}", OPERATION)
@@ -181,11 +189,14 @@ def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0
 
 def _refusal(refused: InvalidStatus, known: Settings) -> PocketenvError:
     status, body = refused.response.status_code, bytes(refused.response.body or b"")
-    text = body[:200].decode("utf-8", "replace")
+    text = body.decode("utf-8", "replace")
     if known.token:
+        # Mask it before the cut, which may leave a part of it.
         text = text.replace(known.token, HIDDEN)
-    message = "" if text.lstrip().startswith("<") else printable(text).strip()
+    message = "" if text.lstrip().startswith("<") else printable(text[:200]).strip()
     if status in {403, 404}:
         # 403: the sandbox of another user.
         return SandboxNotFound(status, "", message, OPERATION)
+    if status == 429:
+        return RateLimited(status, "", message, OPERATION)
     return api_error_kind(status, "")(status, "", message, OPERATION)

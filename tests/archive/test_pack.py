@@ -259,7 +259,7 @@ def test_survey_skips_outside_links(tmp_path: Path) -> None:
     skipped = frozenset(OUT) - {"by"}
     assert (found.links_out, found.skipped.count) == (skipped, len(skipped))
     archive = packed(tmp_path / "in", NO_IGNORE.without(found.links_out))
-    assert unpack(BytesIO(archive), tmp_path / "out", strip=False, limits=Limits()) == found.entries
+    assert unpack(BytesIO(archive).read, tmp_path / "out", limits=Limits()) == found.entries
     assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_symlink()} == {
         Path(name).name for name in {*INSIDE, "by"}
     }
@@ -297,7 +297,7 @@ def test_pack_interrupt_at_any_bytecode(tmp_path: Path) -> None:
         measuring = sys.gettrace()
         sys.settrace(trace)
         try:
-            for _ in _Tar(None).blocks(tmp_path, Ignore.files(), None):
+            for _ in _Tar(None).blocks(tmp_path, Ignore.files()):
                 pass
         except KeyboardInterrupt:
             return False
@@ -362,7 +362,7 @@ def test_pack_link_in_place_of_a_directory(tmp_path: Path, when: str) -> None:
             list(pieces)
         assert caught.value.entry == "d"
     else:
-        unpack(BytesIO(b"".join(pieces)), tmp_path / "out", strip=False, limits=Limits())
+        unpack(BytesIO(b"".join(pieces)).read, tmp_path / "out", limits=Limits())
         assert {path.name for path in (tmp_path / "out" / "d").iterdir()} == {"a", "b"}
         assert {path.read_bytes() for path in (tmp_path / "out" / "d").iterdir()} == {b"inside"}
 

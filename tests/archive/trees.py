@@ -124,14 +124,14 @@ def look(top: Path, *, times: bool = True) -> dict[bytes, tuple[object, ...]]:
     return found
 
 
-def packed(source: Path, ignore: Ignore = NO_IGNORE, name: str | None = None) -> bytes:
+def packed(source: Path, ignore: Ignore = NO_IGNORE) -> bytes:
     """Return the whole archive."""
-    return b"".join(pack(source, ignore=ignore, name=name))
+    return b"".join(pack(source, ignore=ignore))
 
 
-def unpacked(archive: bytes, target: Path, *, strip: bool = False, limits: Limits | None = None) -> int:
+def unpacked(archive: bytes, target: Path, *, limits: Limits | None = None) -> int:
     """Unpack it from memory."""
-    return unpack(io.BytesIO(archive), target, strip=strip, limits=limits or Limits())
+    return unpack(io.BytesIO(archive).read, target, limits=limits or Limits())
 
 
 def reading(archive: bytes, size: int) -> Callable[[int], bytes]:

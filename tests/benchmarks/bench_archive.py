@@ -109,7 +109,7 @@ def compare(title: str, make: Callable[[Path], None], folder: Path, engines: dic
         def unpack_it() -> None:
             compression.ENGINE = engine
             with archive.open("rb", buffering=0) as file:
-                unpack(file.read, out, strip=False, limits=Limits())
+                unpack(file.read, out, limits=Limits())
 
         return unpack_it
 

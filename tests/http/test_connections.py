@@ -139,11 +139,12 @@ def test_connections_idle_after_burst(monkeypatch: pytest.MonkeyPatch) -> None:
         opened = server.connections
         assert opened > 1
         monkeypatch.setattr(connections, "IDLE_SECONDS", 0.0)
-        route = next(iter(transport._routes.values()))
-        pool_of_urllib3: Any = route.line()[0]
-        pool_of_urllib3._next_sweep = 0.0
+        (route,) = transport._routes.values()
+        kept = list(route._idle)
         assert isinstance(exec(BOX, "make", config=config), Success)
-        assert [conn for conn in pool_of_urllib3.pool.queue if conn is not None and conn.sock is not None] == []
+        # The last one is kept, and is too old for the next request.
+        assert len(route._idle) == 1
+        assert [connection._sock.fileno() for connection in kept] == [-1] * opened
 
 
 def test_tls_context_shared(authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch) -> None:

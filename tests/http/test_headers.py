@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pocketenv_fp.http.headers import LONGEST_LINE, MOST_LINES, Headers, read_headers
+from pocketenv_fp.http.headers import LONGEST_LINE, MOST_LINES, read_headers
 
 NAMES = st.sampled_from(["A", "Content-Type", "content-type", "X-RateLimit-Limit", "Set-Cookie", "b c", "", "é"])
 TEXTS = st.text(st.characters(max_codepoint=255), max_size=12)
@@ -31,13 +31,14 @@ def test_read_headers_equals_http_client(lines: list[str]) -> None:
     assert own.get("missing", "another") == "another"
 
 
-def test_read_headers_usual() -> None:
+def test_read_headers_usual(monkeypatch: pytest.MonkeyPatch) -> None:
     """The usual headers of the platform are read without http.client."""
+    monkeypatch.delattr(http.client, "parse_headers")
     headers = read_headers(io.BytesIO(b'Content-Type: application/json\r\nETag: W/"1"\r\nX: \r\n\r\nbody'))
-    assert isinstance(headers, Headers)
     assert headers.items() == [("Content-Type", "application/json"), ("ETag", 'W/"1"'), ("X", "")]
-    assert headers["etag"] == 'W/"1"'
-    assert not headers.defects
+    assert headers.get("etag") == 'W/"1"'
+    assert "eTag" in headers
+    assert "E" not in headers
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,21 @@ def test_claim_probe_after_reset() -> None:
     assert [limiter._claim() > 0 for _ in range(4)] == [False, False, True, True]
 
 
+def test_claim_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim returns the seconds to the next look: a moment for the probe, else until the end of the pause or window."""
+    passed = clock(monkeypatch)
+    limiter = Limiter()
+    limiter.feed(headers(9, 0, 8))
+    assert limiter._claim() == pytest.approx(8.0)
+    passed.append(8.0)
+    assert limiter._claim() == 0
+    assert limiter._claim() == pytest.approx(rate_limit.WAIT_FOR_ANSWER)
+    passed.append(rate_limit.GOING_AHEAD - 0.01)
+    assert limiter._claim() == pytest.approx(0.01)
+    limiter._paused_until = time.monotonic() + 5.0
+    assert limiter._claim() == pytest.approx(5.0)
+
+
 def test_turn_lost_probe() -> None:
     """A probe without a response delays the other requests only briefly."""
     limiter = Limiter()
@@ -151,14 +166,17 @@ def test_claim_counts_pending_requests() -> None:
     assert [limiter._claim() > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_turn_releases_failed_request() -> None:
-    """A failed request no longer counts as pending."""
+def test_turn_releases_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was answered, or failed, no longer counts as pending: the next one does not wait."""
+    passed = clock(monkeypatch)
     limiter = Limiter()
     limiter.feed(headers(10, 1, 30))
     for _ in range(3):
+        with limiter.turn():
+            pass
         with pytest.raises(ConnectionError), limiter.turn():
             raise ConnectionError
-    assert limiter._claim() == 0
+    assert passed == []
 
 
 BAD = st.one_of(
@@ -174,7 +192,8 @@ def test_feed_invalid_header(place: int, bad: str) -> None:
     values: list[object] = [5, 0, 30]
     values[place] = bad
     limiter.feed(headers(*values))
-    assert limiter._claim() == 0
+    # Of a limit that is known the second one would wait.
+    assert [limiter._claim(), limiter._claim()] == [0, 0]
 
 
 def test_feed_missing_header() -> None:
@@ -182,7 +201,25 @@ def test_feed_missing_header() -> None:
     limiter = Limiter()
     for name in headers(5, 0, 30):
         limiter.feed({key: value for key, value in headers(5, 0, 30).items() if key != name})
-    assert limiter._claim() == 0
+    assert [limiter._claim(), limiter._claim()] == [0, 0]
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_feed_nothing_in_window(monkeypatch: pytest.MonkeyPatch, *, is_good: bool) -> None:
+    """A response without headers does not end a window."""
+    clock(monkeypatch)
+    limiter = Limiter()
+    limiter.feed(headers(5, 0, 30))
+    limiter.feed({}, is_good=is_good)
+    assert limiter._claim() == pytest.approx(30.0)
+
+
+def test_feed_ends_probe() -> None:
+    """After the response of a probe, the next window has a probe of its own at once."""
+    limiter = Limiter()
+    for _ in range(5):
+        limiter.feed(headers(9, 0, 0))
+        assert limiter._claim() == 0
 
 
 def over(passed: list[float]) -> Limiter:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import http.client
+import io
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 from returns.result import Failure, Success
 
 from pocketenv_fp import Config, ExecResult, Sandbox, TransportError, get_sandbox, sandbox
 from pocketenv_fp.config import settings
+from pocketenv_fp.http.responses import Body
 from pocketenv_fp.http.transport import Request, transport
 from pocketenv_fp.http.xrpc import decode, procedure, send
 from tests import servers
@@ -135,6 +142,24 @@ def test_send_surplus_bytes_over_tls(authority: trustme.CA, tmp_path_factory: py
         assert server.connections == 3
 
 
+def test_send_surplus_bytes_in_tls_record(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Bytes after a response in its TLS record are never read as the next response, although the socket has none."""
+    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def answer(request: servers.Request) -> Reply:
+        # As long as the buffer, which then takes none of the rest.
+        body = view(request)
+        padding = io.DEFAULT_BUFFER_SIZE - len(reply(body.ljust(8000)).raw)
+        return Reply(reply(body.ljust(8000 + padding)).raw + reply(VIEW).raw)
+
+    with Server(answer, tls=context) as server:
+        assert looked_up(server, "abc", str(bundle)) == list("abc")
+        assert server.connections == 3
+
+
 STRANGE = {
     "a proxy's page": reply(b"<html>Bad Gateway", 502, {"Content-Type": "text/html"}),
     "a login page": reply(b"<html>Log in", 200, {"Content-Type": "text/html"}),
@@ -249,3 +274,124 @@ def test_get_sandbox_truncated_response() -> None:
         box = get_sandbox("3f2a", config=Config(api_url=server.url, retries=1)).unwrap()
         assert isinstance(box, Sandbox)
         assert server.verbs == ["GET", "GET"]
+
+
+LENGTHS = ["zwei", "-1", "+2", "1_0", "0x2", "2, 2", "2.0", "", "9" * 40, "2\r\nContent-Length: 3"]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_send_invalid_length(length: str) -> None:
+    """A response without a clear length is not valid HTTP."""
+    raw = servers.OK + f"Content-Length: {length}\r\n\r\n{{}}".encode()
+    with Server(servers.always(Reply(raw, then="close"))) as server:
+        error = get_sandbox("3f2a", config=client(server.url)).failure()
+        assert isinstance(error, TransportError)
+        assert (error.kind, error.maybe_sent) == ("protocol", True)
+
+
+def test_send_repeated_length() -> None:
+    """The same length twice is one length."""
+    same = f"Content-Length: {len(VIEW)}\r\n".encode()
+    with Server(servers.always(Reply(servers.OK + same + b"X: y\r\n" + same.lower() + b"\r\n" + VIEW))) as server:
+        assert looked_up(server, "33") == ["3f2a", "3f2a"]
+        assert server.connections == 1
+
+
+CODED = servers.OK + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKS = {
+    "0x2": CODED + b"0x2\r\n{}\r\n0\r\n\r\n",
+    "-2": CODED + b"-2\r\n{}\r\n0\r\n\r\n",
+    "1_0": CODED + b"1_0\r\n" + b"{}".ljust(16) + b"\r\n0\r\n\r\n",
+    "no size": CODED + b"\r\n{}\r\n0\r\n\r\n",
+    "space before": CODED + b" 2\r\n{}\r\n0\r\n\r\n",
+    "too long": CODED + b"2\r\n{} \r\n0\r\n\r\n",
+    "an endless line": CODED + b"2;" + b"x" * 70_000 + b"\r\n{}\r\n0\r\n\r\n",
+    "another coding": servers.OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "no coding": servers.OK + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("raw", CHUNKS.values(), ids=CHUNKS)
+def test_send_invalid_chunks(raw: bytes) -> None:
+    """A response with invalid chunks is not valid HTTP."""
+    with Server(servers.always(Reply(raw, then="close"))) as server:
+        error = sandbox.delete(BOX, config=client(server.url)).failure()
+        assert isinstance(error, TransportError)
+        assert (error.kind, error.maybe_sent) == ("protocol", True)
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=6),
+    st.sampled_from(["", ";a=b", " ; a", "  "]),
+    st.sampled_from([b"", b"X-Digest: 0\r\n"]),
+    st.integers(1, 50),
+)
+def test_body_chunks(pieces: list[bytes], extension: str, trailer: bytes, size: int) -> None:
+    """Chunks are read in parts of any size, and nothing after them."""
+    raw = b"".join(f"{len(piece):X}{extension}\r\n".encode() + piece + b"\r\n" for piece in pieces)
+    stream = io.BytesIO(raw + b"0\r\n" + trailer + b"\r\nnext")
+    body = Body(stream, 0, is_chunked=True)
+    parts = list(iter(lambda: body.read(size), b""))
+    assert b"".join(parts) == b"".join(pieces)
+    assert all(len(part) == size for part in parts[:-1])
+    assert body.closed
+    assert stream.read() == b"next"
+    assert body.read() == b""
+
+
+@pytest.mark.parametrize("length", [None, 100_000])
+def test_body_parts(length: int | None) -> None:
+    """A body with a length ends there, and one without a length at the end of the connection."""
+    body = Body(io.BytesIO(b"x" * 100_001), length)
+    assert (body.read(0), body.closed) == (b"", False)
+    assert [len(part) for part in iter(lambda: body.read(70_000), b"")] == [70_000, 30_000 if length else 30_001]
+    assert (body.closed, body.read()) == (True, b"")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_body_truncated(*, is_chunked: bool) -> None:
+    """A body that breaks off raises, and shows none of its bytes."""
+    stream = io.BytesIO(b"8\r\nsecret" if is_chunked else b"secret")
+    with pytest.raises(http.client.IncompleteRead) as raised:
+        Body(stream, 0 if is_chunked else 8, is_chunked=is_chunked).read()
+    assert b"secret" not in raised.value.args
+
+
+KEPT = {
+    "1.1": (b"HTTP/1.1 200 OK\r\n", 1),
+    "1.1, close": (b"HTTP/1.1 200 OK\r\nConnection: Close\r\n", 2),
+    "1.0": (b"HTTP/1.0 200 OK\r\n", 2),
+    "1.0, keep-alive": (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n", 1),
+}
+
+
+@pytest.mark.parametrize(("head", "connections"), KEPT.values(), ids=KEPT)
+def test_send_keeps_connection(head: bytes, connections: int) -> None:
+    """A connection is used again if the server keeps it."""
+    raw = head + f"Content-Length: {len(VIEW)}\r\n\r\n".encode() + VIEW
+    with Server(servers.always(Reply(raw))) as server:
+        assert looked_up(server, "33") == ["3f2a", "3f2a"]
+        assert server.connections == connections
+
+
+PACKED = {
+    "gzip": gzip.compress(VIEW),
+    "deflate": zlib.compress(VIEW),
+    "deflate, gzip": gzip.compress(zlib.compress(VIEW)),
+}
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("coding", PACKED)
+def test_send_compressed_response(coding: str, *, is_chunked: bool) -> None:
+    """A compressed response is decompressed, although none was requested."""
+    head = servers.OK + f"Content-Encoding: {coding}\r\n".encode()
+    body = PACKED[coding]
+    whole = (
+        head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+        if is_chunked
+        else head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    )
+    with Server(servers.always(Reply(whole))) as server:
+        assert looked_up(server, "33") == ["3f2a", "3f2a"]
+        assert server.connections == 1

@@ -848,6 +848,17 @@ def test_create_credentials_from_env(
     assert (opened, sent["vercelTeamId"]) == ("value of VERCEL_TOKEN", "value of VERCEL_TEAM_ID")
 
 
+def test_create_credentials_two_variables(
+    exchanges: list[Exchange], place: local.Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two variables for one credential, the first one of the table is read: that of the provider's own pages."""
+    monkeypatch.setenv("SPRITE_TOKEN", "singular")
+    monkeypatch.setenv("SPRITES_TOKEN", "plural")
+    create("usual", provider="sprites").unwrap()
+    sealed = sent_to_create(exchanges)["spriteToken"]
+    assert place._world.vault.open(sealed) == "singular"  # pyright: ignore[reportPrivateUsage]
+
+
 @pytest.mark.parametrize("given", [{"provider": "e2b", "provider_credentials": {}}, {}], ids=["none", "cloudflare"])
 def test_create_no_credentials(
     exchanges: list[Exchange], given: dict[str, Any], monkeypatch: pytest.MonkeyPatch

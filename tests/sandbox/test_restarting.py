@@ -91,6 +91,13 @@ def test_restart_large(box: Sandbox, login: local.Platform, here: Path, monkeypa
     assert left(here) == []
 
 
+def test_restart_closes_archive(box: Sandbox) -> None:
+    """No descriptor of an archive stays open."""
+    (box | write_file("file", "text") | restart(keep="file")).unwrap()
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    assert [path for path in opened if "pocketenv-restart-" in path] == []
+
+
 def test_restart_file(box: Sandbox) -> None:
     """A single file is kept with its mode."""
     (box | write_file("one/file", "text", mode=0o600) | write_file("two", "gone")).unwrap()
@@ -194,4 +201,6 @@ def test_restart_explained() -> None:
     pushes = [number for number, request in enumerate(requests) if "pushDirectory" in request.path]
     assert pushes < stops
     assert len(explain(restart).requests) == 3
-    assert len(explain(create(provider="daytona") | restart(keep="/workspace")).requests) == 6
+    there = explain(create(provider="daytona") | restart(keep="/workspace"))
+    assert len(there.requests) == 6
+    assert "this provider keeps all files" in str(there)

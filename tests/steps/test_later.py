@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp import (
     ApiError,
+    Config,
     InvalidInput,
     NotLoggedIn,
     PathTaken,
+    PocketenvError,
     RecordNotFound,
     Sandbox,
     Status,
     Step,
+    Variable,
     create,
     delete_variable,
     exec,
@@ -35,6 +39,7 @@ from pocketenv_fp import (
     local,
     pocketenv,
     recover,
+    refresh,
     set_file,
     set_secret,
     set_service,
@@ -44,9 +49,13 @@ from pocketenv_fp import (
     start_service,
     stop_service,
     tap,
+    using,
 )
+from pocketenv_fp.config import settings
 from pocketenv_fp.local.faults import Refuse
+from pocketenv_fp.pocketenv.records import Listing
 from pocketenv_fp.sandbox import support
+from pocketenv_fp.steps.later import Later
 from tests.local.wire import eventually
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -107,6 +116,51 @@ def test_gather_lists_before_other_steps(box: Sandbox) -> None:
     before, _, after = (box | gather(get_variable("A"), replacing, get_variable("A"))).unwrap()
     assert (before.value, after.value) == ("other", "other")
     assert before.id != after.id
+
+
+def test_gather_lists_before_a_delete(box: Sandbox) -> None:
+    """A single step that is no setting may change the records too."""
+    first, _, last = (box | gather(set_variable("A", "1"), delete_variable("A"), set_variable("B", "2"))).unwrap()
+    assert (first.value, last.value) == ("1", "2")
+
+
+def test_gather_dropped_values(box: Sandbox, platform: local.Platform) -> None:
+    """A gather whose values are dropped lists no records."""
+    requests(platform)
+    assert box | tap(gather(set_variable("A", "1"), set_variable("B", "2"))) == Success(box)
+    assert requests(platform) == ["addVariable", "addVariable"]
+
+
+def test_gather_values_of_other_steps(box: Sandbox) -> None:
+    """The values of other steps are complete, as they are without a gather."""
+    started, variable, ran = (box | gather(start, set_variable("A", "1"), exec("echo x"))).unwrap()
+    assert (started.status, variable.value, ran.stdout) == (Status.RUNNING, "1", "x\n")
+    again, first = (started | gather(start, get_variable("A"))).unwrap()
+    assert (again, first) == ((started | refresh).unwrap(), variable)
+
+
+def test_later_listed_ends() -> None:
+    """No further page is requested after the last record."""
+    record = Variable(id="1", name="A", value="1")
+
+    def each() -> Iterator[Result[Variable, PocketenvError]]:
+        yield Success(record)
+        raise AssertionError("one page too many")
+
+    assert Listing(each).seen("A") == Success(record)
+
+
+def token() -> Result[str | None, PocketenvError]:
+    return settings().map(lambda known: known.token)
+
+
+def test_later_looked_login() -> None:
+    """A record that is looked up later has the login of its step."""
+    with using(Config(token="inner")):
+        listed = Later("records", lambda: None, token, lambda: Success("looked up"))
+        looked = Later("records", lambda: None, lambda: Success(None), token)
+    with using(Config(token="outer")):
+        assert listed.record() == looked.record() == Success("inner")
 
 
 def test_keep_of_two_sandboxes(box: Sandbox) -> None:

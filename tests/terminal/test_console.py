@@ -298,6 +298,20 @@ def test_console_without_terminal(box: Sandbox) -> None:
     assert error.field == "stdin"
 
 
+def test_console_without_login(box: Sandbox) -> None:
+    """Without a token no request is sent."""
+    address = "http://127.0.0.1:1"
+    opened = Window(
+        [sys.executable, "-c", f"from pocketenv_fp import *\nprint(console(Sandbox(id={box.id!r}, name='x')))"],
+        {"POCKETENV_API_URL": address, "POCKETENV_TOKEN": "", "HOME": "/nowhere"},
+    )
+    try:
+        assert opened.ended() == 0
+        assert "not logged in" in opened.shown, opened.shown
+    finally:
+        opened.close()
+
+
 @pytest.mark.parametrize("provider", ["blaxel", "a-new-one"])
 def test_console_unknown_provider(provider: str) -> None:
     """A provider without a known terminal is not supported."""

@@ -1,8 +1,9 @@
-"""Code that remembers: Python code whose variables stay from one run to the next, in a process of the sandbox."""
+"""Run Python code in a process of the sandbox that keeps its variables from one run to the next."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from functools import cache, partial
 from importlib.resources import files
 
@@ -10,13 +11,10 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import CodeFailed, CommandFailed, InvalidInput, NotSupported, PocketenvError, TransportError
-from pocketenv_fp.models import CodeResult, ExecResult, Job, Sandbox
-from pocketenv_fp.runtime.deadline import brief, limited
-from pocketenv_fp.runtime.signals import guarded, sealed
+from pocketenv_fp.models import CodeResult, ExecResult, Job, Piece, Sandbox
 from pocketenv_fp.sandbox import inside
-from pocketenv_fp.sandbox.commands import job_lines as lines
-from pocketenv_fp.sandbox.commands.code_answer import INSTALL, NO_PYTHON, Asked, WithoutAnswer, code_result
-from pocketenv_fp.sandbox.commands.durable import CLEANING_SECONDS, new_id, run_to_the_end
+from pocketenv_fp.sandbox.commands.code_answer import INSTALL, NO_PYTHON, CodeRequest, WithoutAnswer, code_result
+from pocketenv_fp.sandbox.commands.durable import delete, new_id, run_to_the_end
 from pocketenv_fp.sandbox.commands.exec import OnOutput, finite
 from pocketenv_fp.sandbox.commands.job_follow import ended
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
@@ -98,25 +96,18 @@ def run_code(
     if wrong := unsendable("source", source):
         return Failure(wrong)
     run = new_id()
-    asked = Asked(context, f"\x1e{run}\x1e", finite(timeout))
-    seconds = "" if asked.timeout is None else min(asked.timeout, LONGEST_SECONDS)
-    line = _LINE.format(f"run {context} {seconds}")
+    request = CodeRequest(context, f"\x1e{run}\x1e", finite(timeout))
+    seconds = "" if request.timeout is None else min(request.timeout, LONGEST_SECONDS)
     asking, output = _asking(sandbox, run), Output(Place())
     own = printer(on_output)
-    on_piece = None if own is None else WithoutAnswer(asked.mark, own).take
-    program = _program()
-    if isinstance(program, Failure):
-        return program
-    work = Work(Command(line, stdin=source.encode(), script=program.unwrap()))
-    looked = run_to_the_end(asking, work, output, on_piece).alt(_named)
-    done = looked.bind(partial(ended, output=output))
-    if isinstance(done, Failure):
-        return done
+    on_piece = None if own is None else WithoutAnswer(request.mark, own).take
+    job_result = _ran(asking, output, f"run {context} {seconds}", source.encode(), on_piece).alt(_named)
+    if isinstance(job_result, Failure):
+        return job_result
     if asking.repeats or output.place.stdout > PIECE_BYTES or output.place.stderr > PIECE_BYTES:
         # A smaller one is deleted by a later run.
-        with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
-            asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
-    result = code_result(asked, output.stdout, output.stderr, done.unwrap().exit_code)
+        delete(asking)
+    result = code_result(request, job_result.unwrap())
     return result.bind(_without_error) if check else result
 
 
@@ -143,13 +134,23 @@ def restart_context(
     >>> result.number, result.error.message
     (1, "name 'x' is not defined")
     """
-    asking, output = _asking(sandbox, new_id()), Output(Place())
+    done = _ran(_asking(sandbox, new_id()), Output(Place()), f"restart {context}")
+    return done.bind(partial(_restarted, sandbox))
+
+
+def _ran(
+    asking: Asking,
+    output: Output,
+    arguments: str,
+    stdin: bytes | None = None,
+    on_piece: Callable[[Piece], object] | None = None,
+) -> Result[ExecResult, PocketenvError]:
+    """Run the program as a job. Returns the result of the program itself."""
     program = _program()
     if isinstance(program, Failure):
         return program
-    work = Work(Command(_LINE.format(f"restart {context}"), script=program.unwrap()))
-    looked = run_to_the_end(asking, work, output, None)
-    return looked.bind(partial(ended, output=output)).bind(partial(_restarted, sandbox))
+    work = Work(Command(_LINE.format(arguments), stdin=stdin, script=program.unwrap()))
+    return run_to_the_end(asking, work, output, on_piece).bind(partial(ended, output=output))
 
 
 def _asking(sandbox: Sandbox, run: str) -> Asking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -17,11 +17,11 @@ from pocketenv_fp.errors import (
     NotSupported,
     PocketenvError,
 )
-from pocketenv_fp.models import CodeError, CodeResult, Display, Piece
+from pocketenv_fp.models import CodeError, CodeResult, Display, ExecResult, Piece
 from pocketenv_fp.plain_types import built
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
-__all__ = ["NO_PYTHON", "Asked", "WithoutAnswer", "code_result"]
+__all__ = ["NO_PYTHON", "CodeRequest", "WithoutAnswer", "code_result"]
 
 NO_PYTHON = 121
 INSTALL = "The sandbox has no python3 on its PATH: install it there, or create the sandbox from a base that has it."
@@ -43,26 +43,25 @@ class _Report(msgspec.Struct):
     old: str | None = None
 
 
-class Asked:
-    """A request: the context, its time limit, and the mark before the answer."""
+class CodeRequest(NamedTuple):
+    """A request: the context, the mark before the answer, and the time limit in seconds."""
 
-    def __init__(self, context: str, mark: str, timeout: float | None) -> None:
-        self.context = context
-        self.mark = mark
-        self.timeout = timeout
+    context: str
+    mark: str
+    timeout: float | None
 
 
 def code_result(  # noqa: PLR0911  # a line for each way in which it ends
-    asked: Asked, printed: str, stderr: str, exit_code: int
+    request: CodeRequest, done: ExecResult
 ) -> Result[CodeResult, PocketenvError]:
     """Read the output of a run. Failures: CodeTimeout, ContextLost, NotSupported, CommandFailed, DecodeError."""
-    stdout, is_marked, report = printed.rpartition(asked.mark)
+    stdout, is_marked, report = done.stdout.rpartition(request.mark)
     if not is_marked:
         if is_rehearsed():
             return Success(CodeResult())
-        if exit_code == NO_PYTHON:
+        if done.exit_code == NO_PYTHON:
             return Failure(NotSupported("run_code", instead=INSTALL))
-        return Failure(CommandFailed(exit_code, printed, stderr))
+        return Failure(CommandFailed(done.exit_code, done.stdout, done.stderr))
     try:
         # A process that the code left may print after it.
         read = msgspec.json.decode(report.partition("\n")[0], type=built(_Report))
@@ -71,39 +70,37 @@ def code_result(  # noqa: PLR0911  # a line for each way in which it ends
     if read.old is not None:
         return Failure(InvalidInput("sandbox", f"has Python {read.old}, and run_code needs 3.9"))
     if read.late:
-        return Failure(CodeTimeout(asked.timeout or 0.0, stdout, stderr, is_lost=read.answer is None))
+        return Failure(CodeTimeout(request.timeout or 0.0, stdout, done.stderr, is_lost=read.answer is None))
     if read.answer is None:
-        return Failure(ContextLost(asked.context, stdout, stderr))
-    return Success(_result(read.answer, stdout, stderr))
-
-
-def _result(answer: _Answer, stdout: str, stderr: str) -> CodeResult:
-    return CodeResult(
+        return Failure(ContextLost(request.context, stdout, done.stderr))
+    answer = read.answer
+    result = CodeResult(
         stdout=stdout,
-        stderr=stderr,
+        stderr=done.stderr,
         repr=answer.repr,
-        value=None if answer.json is None else _value(answer.json),
+        value=_value(answer.json),
         error=answer.error,
         displays=tuple(map(Display, answer.displays)),
         number=answer.number,
     )
+    return Success(result)
 
 
-def _value(text: str) -> Any:
+def _value(json: str | None) -> Any:
     try:
-        return msgspec.json.decode(text)
+        return None if json is None else msgspec.json.decode(json)
     except (msgspec.DecodeError, RecursionError):
         # Nested too deeply, or with a number of too many digits. Its repr is there.
         return None
 
 
 class WithoutAnswer:
-    """Passes on the pieces of the code's own output, without the mark and the answer."""
+    """Pass on the pieces of the code's own output, without the mark and the answer."""
 
     def __init__(self, mark: str, on_piece: Callable[[Piece], object]) -> None:
         self._mark = mark
         self._on_piece = on_piece
-        self._held = ""
+        self._pending = ""
         self._is_over = False
 
     def take(self, piece: Piece) -> None:
@@ -112,12 +109,12 @@ class WithoutAnswer:
             return
         if self._is_over:
             return
-        text, is_marked, rest = f"{self._held}{piece.text}".partition(self._mark)
+        text, is_marked, rest = f"{self._pending}{piece.text}".partition(self._mark)
         self._is_over = bool(is_marked)
         # The mark may come in two pieces.
-        self._held = "" if is_marked else _beginning(text, self._mark)
-        own = text.removesuffix(self._held)
-        after = len(f"{self._held}{is_marked}{rest}".encode())
+        self._pending = "" if is_marked else _beginning(text, self._mark)
+        own = text.removesuffix(self._pending)
+        after = len(f"{self._pending}{is_marked}{rest}".encode())
         if own:
             self._on_piece(Piece("stdout", own, piece.end - after))
 

@@ -1,4 +1,4 @@
-"""`exec` as a job: started, followed and deleted in one call."""
+"""Run a command as a job in one call: start it, follow it and delete it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place, Work
 from pocketenv_fp.sandbox.commands.wire_form import Command, environment
 from pocketenv_fp.steps.output import ended_well
 
-__all__ = ["CLEANING_SECONDS", "new_id", "run_durably", "run_to_the_end"]
+__all__ = ["delete", "new_id", "run_durably", "run_to_the_end"]
 
 CLEANING_SECONDS = 30.0
 
@@ -38,15 +38,14 @@ def run_durably(
     check: bool,
     on_output: OnOutput | None,
 ) -> Result[ExecResult, PocketenvError]:
-    """Run a command as a job. Ctrl-C and `within` kill it, because the caller then does not wait for its end."""
+    """Run a command as a job. Ctrl-C and `within` kill it: then its caller does not wait for the result."""
     asking, output = Asking(Job(sandbox, new_id())), Output(Place())
-    looked = run_to_the_end(asking, Work(command, env), output, printer(on_output))
-    if not isinstance(looked, Failure):
-        with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
-            asking.run(lines.FORGET, keeps="1" if asking.repeats else "")
-    elif not isinstance(looked.failure(), DeadlineExceeded):
-        looked = looked.alt(asking.named)
-    result = looked.bind(partial(ended, output=output))
+    last = run_to_the_end(asking, Work(command, env), output, printer(on_output))
+    if not isinstance(last, Failure):
+        delete(asking)
+    elif not isinstance(last.failure(), DeadlineExceeded):
+        last = last.alt(asking.named)
+    result = last.bind(partial(ended, output=output))
     if not check:
         return result
     hidden = environment(env).map(partial(hidden_values, env)).value_or([])
@@ -57,19 +56,22 @@ def run_to_the_end(
     asking: Asking, work: Work, output: Output, on_piece: Callable[[Piece], object] | None
 ) -> Result[Look, PocketenvError]:
     """Start a job and read its output until it has ended. A job that the caller leaves early is killed."""
-
-    def first(asking: Asking) -> Result[Look, PocketenvError]:
-        return asking.start(work, asking.look_line(Place(), asking.longest_wait)).bind(read_look)
-
     is_left = True
     with guarded():
         try:
             with opened():
-                looked = follow_to_the_end(asking, output, on_piece, None, first)
+                started = asking.start(work, asking.look_line(Place(), asking.longest_wait)).bind(read_look)
+                last = started.bind(partial(follow_to_the_end, asking, output, on_piece, None))
             # A job that cannot be reached may be reached later.
-            is_left = isinstance(looked, Failure) and isinstance(looked.failure(), DeadlineExceeded)
+            is_left = isinstance(last, Failure) and isinstance(last.failure(), DeadlineExceeded)
         finally:
             if is_left:
                 with sealed(), unlimited(), limited(CLEANING_SECONDS), brief():
                     asking.run(lines.REVOKE)
-        return looked
+        return last
+
+
+def delete(asking: Asking) -> None:
+    """Delete a job that has ended. After repeated requests its name stays: a late one must start nothing."""
+    with guarded(), sealed(), limited(CLEANING_SECONDS), brief():
+        asking.run(lines.FORGET, keeps="1" if asking.repeats else "")

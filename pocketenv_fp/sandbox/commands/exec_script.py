@@ -34,12 +34,12 @@ def exec_script(
     token: Text | None = None,
     config: Config | None = None,
 ) -> Result[ExecResult, PocketenvError]:
-    r"""Run a script that you pass as a string. Returns an ExecResult, as `exec` does. Options and failures are equal.
+    r"""Run a script that you pass as a string. Returns an ExecResult. The options are those of `exec`.
 
     The script is written to a file in the sandbox, unchanged. The file is deleted when the script ends or is killed.
     The script cannot import modules next to it. The script is shown when the step is printed.
 
-    Further Failures: InvalidInput for a script above about 100,000 bytes, the limit of one request. In the request, a
+    Failures: those of `exec`; InvalidInput for a script above about 100,000 bytes, the limit of one request. In the request, a
     newline, a double quote and a backslash count as two bytes, a single quote as five. Upload a longer script, and run
     it with `exec`. ``timeout`` is in seconds.
 

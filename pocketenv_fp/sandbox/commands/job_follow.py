@@ -80,28 +80,21 @@ class _Pace:
 
 
 def follow_to_the_end(
-    asking: Asking,
-    output: Output,
-    on_piece: OnPiece | None,
-    timeout: float | None,
-    first: Callable[[Asking], Result[Look, PocketenvError]] | None = None,
+    asking: Asking, output: Output, on_piece: OnPiece | None, timeout: float | None, first: Look | None = None
 ) -> Result[Look, PocketenvError]:
-    """Read a job's output until it has ended. Returns the last look. ``first`` is the request that starts the job.
+    """Read a job's output until it has ended. Returns the last look. ``first`` is a look that was taken already.
 
     Failures: JobTimeout after ``timeout`` seconds; JobNotFound; those of `within` and of requests.
     """
     until = time.monotonic() + (math.inf if timeout is None else timeout)
     pace = _Pace()
     with _followers.one_more():
+        looked = _look(asking, output.place, until, timeout) if first is None else Success(first)
         while True:
-            looked = _next_look(asking, output.place, until, timeout, first)
-            first = None
             if isinstance(looked, Failure):
                 return looked
             look = looked.unwrap()
-            for piece in output.read(look):
-                if on_piece is not None:
-                    on_piece(piece)
+            output.read(look, on_piece)
             if look.state == "ended" and output.is_whole(look):
                 return Success(look)
             if look.state == "lost":
@@ -111,31 +104,18 @@ def follow_to_the_end(
             if time.monotonic() >= until:
                 return Failure(JobTimeout(timeout or 0.0, asking.job.id))
             nap(max(0.0, min(pace.pause(look, output), until - time.monotonic())))
+            looked = _look(asking, output.place, until, timeout)
 
 
-def _next_look(
-    asking: Asking,
-    place: Place,
-    until: float,
-    timeout: float | None,
-    first: Callable[[Asking], Result[Look, PocketenvError]] | None,
-) -> Result[Look, PocketenvError]:
-    if first is not None:
-        # The error of a start is that of a command: there is no job to look for.
-        return first(asking)
-    looked = _look(asking, place, until)
-    return Failure(_cause(asking, looked.failure(), until, timeout)) if isinstance(looked, Failure) else looked
-
-
-def _look(asking: Asking, place: Place, until: float) -> Result[Look, PocketenvError]:
+def _look(asking: Asking, place: Place, until: float, timeout: float | None) -> Result[Look, PocketenvError]:
     left = max(0.0, min(until - time.monotonic(), remaining()))
     with limited(left + ANSWER_SECONDS):
-        return asking.look(place, left)
-
-
-def _cause(asking: Asking, error: PocketenvError, until: float, timeout: float | None) -> PocketenvError:
+        looked = asking.look(place, left)
+    if not isinstance(looked, Failure):
+        return looked
+    error = looked.failure()
     is_own_limit = isinstance(error, DeadlineExceeded) and exceeded("job") is None and time.monotonic() >= until
-    return JobTimeout(timeout or 0.0, asking.job.id) if is_own_limit else asking.found(error)
+    return Failure(JobTimeout(timeout or 0.0, asking.job.id) if is_own_limit else asking.error_of(error))
 
 
 def until_ended(asking: Asking, timeout: float | None) -> Result[tuple[Look, Output], PocketenvError]:
@@ -151,10 +131,9 @@ def seen_so_far(asking: Asking, look: Look | None = None) -> Result[tuple[Look, 
         if look is None:
             looked = asking.look(output.place, 0.0)
             if isinstance(looked, Failure):
-                return Failure(asking.found(looked.failure()))
+                return Failure(asking.error_of(looked.failure()))
             look = looked.unwrap()
-        for _ in output.read(look):
-            pass
+        output.read(look)
         if output.is_whole(look) or not (look.stdout or look.stderr):
             return Success((look, output))
         look = None

@@ -2,7 +2,7 @@ r"""Shell lines that start, look at, kill and delete jobs.
 
 Each line is POSIX shell, runs in ``/`` and reaches a job's directory from there: ``./tmp/.pocketenv-jobs/ID``, with
 mode 700. A job has these files. ``command``, ``key`` (a hash of what was started), ``supervisor`` and ``pid`` (process
-ids), ``stdout``, ``stderr``, ``stdin``, ``script``, ``late`` where its time was over, and ``code``, which is moved into
+ids), ``stdout``, ``stderr``, ``stdin``, ``script``, ``late`` if it reached its timeout, and ``code``, which is moved into
 place last: the exit code, and how many bytes of both outputs belong to the command.
 
 The values of the environment are in no file and in no argument: they arrive as variables ``pocketenv_env_0``, … of the
@@ -21,11 +21,15 @@ __all__ = [
     "INPUT",
     "LIST",
     "LOOK",
+    "NEEDS",
     "NO_ROOM",
     "NO_TOOL",
+    "PRINT",
     "REVOKE",
     "RUNS",
     "START",
+    "SUPERVISOR",
+    "runner",
 ]
 
 NO_ROOM = 93
@@ -54,7 +58,7 @@ exec {setting}"$shell" -c "$line" bash "$@"
 """
 
 # The job's id is its process name. A later process with the same process id has another name.
-_SUPERVISOR = """shell=$1 directory=$2 mask=$3 seconds=$4 new=$5 runner=$6 line=$7
+SUPERVISOR = """shell=$1 directory=$2 mask=$3 seconds=$4 new=$5 runner=$6 line=$7
 shift 7
 trap "" HUP
 echo $$ >supervisor.new && mv supervisor.new supervisor
@@ -124,9 +128,23 @@ while [ ! -e "$id/key" ] && [ $n -lt 100 ]; do sleep .02; n=$((n+1)); done
 """
 """Start the command once. If the directory exists already, only check that it is this command's."""
 
+# The first lines and the last ones of a look: what it needs, and what it prints.
+NEEDS = f"command -v base64 >/dev/null || {{ printf base64; exit {NO_TOOL}; }}\n"
+PRINT = """part() {
+  size=$(($2-$3))
+  [ $size -le "$most" ] || size=$most
+  [ $size -le 0 ] || tail -c "+$(($3+1))" "$1" | head -c $size | base64
+}
+echo "$state $e $((o)) $((r)) ${late:--}"
+part stdout "$o" "$from_o"
+echo .
+part stderr "$r" "$from_r\""""
+
+# The shell that has started the job is there, and is no later process with its process id.
+_LIVES = """kill -0 "$s" 2>/dev/null && { [ ! -e /proc/self/cmdline ] || grep -qs "pocketenv-job-$id" "/proc/$s/cmdline"; }"""
+
 # The command may have shortened its output, or written its own end.
-LOOK = f"""{_FIND}command -v base64 >/dev/null || {{ printf base64; exit {NO_TOOL}; }}
-n=0 e=- late= state=runs
+LOOK = f"""{_FIND}{NEEDS}n=0 e=- late= state=runs
 while :; do
   if [ -e code ]; then state=ended; read -r e o r late <code; fi
   set -- $(wc -c stdout stderr)
@@ -136,8 +154,7 @@ while :; do
   if [ "$n" -ge "$waits" ]; then
     if [ -e supervisor ]; then
       read -r s <supervisor
-      kill -0 "$s" 2>/dev/null && {{ [ ! -e /proc/self/cmdline ] || grep -qs "pocketenv-job-$id" "/proc/$s/cmdline"; }} ||
-        [ -e code ] || state=lost
+      {_LIVES} || [ -e code ] || state=lost
     fi
     break
   fi
@@ -145,28 +162,18 @@ while :; do
   n=$((n+1))
 done
 if [ "$whole" ] && [ $state = ended ]; then from_o=0 from_r=0; fi
-part() {{
-  size=$(($2-$3))
-  [ $size -le "$most" ] || size=$most
-  [ $size -le 0 ] || tail -c "+$(($3+1))" "$1" | head -c $size | base64
-}}
-echo "$state $e $((o)) $((r)) ${{late:--}}"
-part stdout "$o" "$from_o"
-echo .
-part stderr "$r" "$from_r\""""
+{PRINT}"""
 """Wait for more output than was seen, at most ``$waits`` times 0.05 s, and print the state and the output.
 
 With ``$whole`` it prints the output from the beginning if the job has ended.
 """
 
-_KILL = """kill -s TERM -- "-$p" 2>/dev/null || kill -s TERM "$p" 2>/dev/null
-kill -s CONT -- "-$p" 2>/dev/null
-"""
 _END = f"""if [ ! -e code ]; then
   n=0
   while [ ! -e pid ] && [ $n -lt 50 ]; do sleep .02; n=$((n+1)); done
   read -r p <pid || exit 0
-  {_KILL}
+  kill -s TERM -- "-$p" 2>/dev/null || kill -s TERM "$p" 2>/dev/null
+  kill -s CONT -- "-$p" 2>/dev/null
   {_NEW_SESSION}
   $new "${{BASH:-/bin/sh}}" -c 'n=0
 while kill -s 0 -- "-$1" && [ $n -lt 50 ]; do sleep .1; n=$((n+1)); done
@@ -185,9 +192,7 @@ cd "$id" && [ -e stdout ] || exit 0
 FORGET = f"""cd {_BASE} 2>/dev/null && [ -d "$id" ] || exit 0
 if [ -e "$id/stdout" ] && [ ! -e "$id/code" ] && [ -e "$id/supervisor" ]; then
   read -r s <"$id/supervisor"
-  if kill -0 "$s" 2>/dev/null && {{ [ ! -e /proc/self/cmdline ] || grep -qs "pocketenv-job-$id" "/proc/$s/cmdline"; }}; then
-    exit {RUNS}
-  fi
+  if {_LIVES}; then exit {RUNS}; fi
 fi
 if [ "$keeps" ]; then cd "$id" && rm -rf stdout stderr command code pid supervisor late in input closed in.*
 else rm -rf "$id"; fi"""
@@ -226,6 +231,3 @@ def runner(names: list[str], plain: set[str]) -> str:
     gone = [f"unset pocketenv_env_{at}" for at, name in enumerate(names) if name in plain]
     setting = f"env {' '.join(unset)} {others}" if others else ""
     return _RUNNER.format(exports="\n".join((*own, *gone)), setting=setting)
-
-
-SUPERVISOR = _SUPERVISOR

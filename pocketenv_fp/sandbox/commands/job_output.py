@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 from pocketenv_fp.models import Piece
@@ -58,7 +58,7 @@ class _Stream:
             return None
         if self._keeps:
             self._keep(text)
-        # The bytes of a character that is not whole yet come again to a follower that goes on from here.
+        # A follower that continues from here must read the first bytes of an incomplete character again.
         pending: bytes = self._decoder.getstate()[0]
         return Piece(self.name, text, self.end - len(pending))
 
@@ -98,15 +98,16 @@ class Output:
         """Return what was kept."""
         return self._stderr.text
 
-    def read(self, look: Look) -> Iterator[Piece]:
-        """Yield the pieces of the new output of a look."""
+    def read(self, look: Look, on_piece: Callable[[Piece], object] | None = None) -> None:
+        """Read the new output of a look. ``on_piece`` is called with each piece of it."""
         for stream, data, size in (
             (self._stdout, look.stdout, look.sizes.stdout),
             (self._stderr, look.stderr, look.sizes.stderr),
         ):
             is_last = look.state == "ended" and stream.end + len(data) >= size
-            if piece := stream.read(data, is_last=is_last):
-                yield piece
+            piece = stream.read(data, is_last=is_last)
+            if piece and on_piece:
+                on_piece(piece)
 
     def is_whole(self, look: Look) -> bool:
         """Return whether all output of the look was read."""

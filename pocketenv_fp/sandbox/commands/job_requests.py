@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -45,6 +44,7 @@ from pocketenv_fp.sandbox.commands.wire_form import (
 )
 from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.copying.remote import may_have_run
+from pocketenv_fp.sandbox.file_system.requests import bytes_of
 
 __all__ = [
     "AT_THE_END",
@@ -105,14 +105,17 @@ class Work(NamedTuple):
     @property
     def key(self) -> str:
         """Return a hash of the command, without the environment: its values may be secrets."""
-        what = (self.command.line, self.command.cwd, self.command.script, self.command.timeout, self.is_open)
         import hashlib
 
-        return hashlib.sha256(msgspec.json.encode([*what, self.command.stdin])).hexdigest()
+        command = self.command
+        parts = (command.line, command.cwd, command.script, command.timeout, self.is_open, command.stdin)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 class Asking:
     """The requests about one job. ``repeats`` counts the requests that were sent again."""
+
+    look_script = lines.LOOK
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -155,12 +158,12 @@ class Asking:
         needs_home = not self.provider.persistent and is_at_home(command.cwd)
         script = with_variables(f"{home if needs_home else ''}set --\n{lines.START}{then}", variables)
         sent: Env = {f"{ON_ENV}{at}": value for at, value in enumerate((work.env or {}).values())}
-        return self.repeated(lambda: self._sent(script, command.stdin, sent)).bind(self._judged)
+        return self._answer(script, command.stdin, sent)
 
     def run(self, line: str, data: bytes | None = None, **variables: str | int) -> Result[ExecResult, PocketenvError]:
         """Run a line of `job_lines` in the job's sandbox."""
         script = with_variables(line, {"id": self.job.id, **variables})
-        return self.repeated(lambda: self._sent(script, data, {})).bind(self._judged)
+        return self._answer(script, data, {})
 
     def look(self, place: Place, waits: float, most: int = PIECE_BYTES) -> Result[Look, PocketenvError]:
         """Return the job's state and the output after a place. Wait up to ``waits`` seconds for new output."""
@@ -170,15 +173,19 @@ class Asking:
         """Return the line of a look."""
         variables: dict[str, str | int] = {"from_o": place.stdout, "from_r": place.stderr, "most": most}
         variables["whole"] = "1" if place == AT_THE_END else ""
-        return with_variables(lines.LOOK, variables | {"waits": round(min(waits, self.longest_wait) / STEP_SECONDS)})
+        waits = min(waits, self.longest_wait)
+        return with_variables(self.look_script, {**variables, "waits": round(waits / STEP_SECONDS)})
 
-    def repeated(self, attempt: Callable[[], Result[ExecResult, PocketenvError]]) -> Result[ExecResult, PocketenvError]:
+    def _answer(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
+        return self._repeated(script, data, env).bind(self._judged)
+
+    def _repeated(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
         """Repeat a request whose response is lost, unless the platform does not answer at all."""
         known = settings()
         if isinstance(known, Failure):
             return known
         for pause in pauses(known.unwrap().retries * ATTEMPTS):
-            result = self._attempted(attempt)
+            result = self._sent(script, data, env)
             if not isinstance(result, Failure) or not _is_passing(result.failure()) or remaining() <= 0:
                 return result
             if _is_late(result.failure()):
@@ -188,7 +195,7 @@ class Asking:
                 self._is_busy = self.provider.persistent
             self.repeats += 1
             nap(pause)
-        return self._attempted(attempt)
+        return self._sent(script, data, env)
 
     def named(self, error: PocketenvError) -> PocketenvError:
         """Return the error with the id of the job, if the job may run."""
@@ -198,21 +205,12 @@ class Asking:
         sent = replace(error, maybe_sent=True) if isinstance(error, TransportError | DeadlineExceeded) else error
         return sent.with_job(self.job.id)
 
-    def _attempted(
-        self, attempt: Callable[[], Result[ExecResult, PocketenvError]]
-    ) -> Result[ExecResult, PocketenvError]:
-        result = attempt()
+    def _sent(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
+        command = Command(script, "/", stdin=data)
+        seconds = BUSY_SECONDS if self._is_busy else LINE_SECONDS
+        result = ran(self.job.sandbox, command, env=env, check=False, work_seconds=seconds)
         self._maybe_started = self._maybe_started or not isinstance(result, Failure) or may_have_run(result.failure())
         return result
-
-    def _sent(self, script: str, data: bytes | None, env: Env) -> Result[ExecResult, PocketenvError]:
-        return ran(
-            self.job.sandbox,
-            Command(script, "/", stdin=data),
-            env=env,
-            check=False,
-            work_seconds=BUSY_SECONDS if self._is_busy else LINE_SECONDS,
-        )
 
     def _is_answered(self) -> bool:
         seen = look(self.job.sandbox)
@@ -239,11 +237,10 @@ class Asking:
 
     def lost(self) -> JobNotFound:
         """Return the error of a job that cannot have ended by itself."""
-        return self.not_found(
-            f"the job {self.job.id} did not end by itself: its sandbox stopped, or its processes were killed"
-        )
+        reason = "did not end by itself: its sandbox stopped, or its processes were killed"
+        return self.not_found(f"the job {self.job.id} {reason}")
 
-    def found(self, error: PocketenvError) -> PocketenvError:
+    def error_of(self, error: PocketenvError) -> PocketenvError:
         """Return the error of a look: a sandbox that does not run has no jobs."""
         match error:
             case ApiError(status=400, message="Request failed with status code 400"):
@@ -260,13 +257,11 @@ def _is_late(error: PocketenvError) -> bool:
 
 def _is_passing(error: PocketenvError) -> bool:
     match error:
-        case ShellLost() | ShellBusy() | DeadlineExceeded():
+        case ShellLost() | ShellBusy() | DeadlineExceeded() | TransportError(kind="tls" | "proxy"):
             return False
-        case TransportError(kind="tls" | "proxy"):
-            return False
-        case TransportError() | ServerError(error="InternalServerError") | DecodeError():
+        case TransportError() | DecodeError():
             return True
-        case ServerError(status=502 | 503 | 504):
+        case ServerError(error="InternalServerError") | ServerError(status=502 | 503 | 504):
             return True
         case _:
             return False
@@ -279,16 +274,13 @@ def read_look(done: ExecResult) -> Result[Look, PocketenvError]:
     match = _HEAD.fullmatch(head)
     if match is None or not dot:
         return Failure(DecodeError("sandbox.exec", "the shell does not say how the job is"))
-    state, code, stdout, stderr, late = match.groups()
+    state, code, stdout_size, stderr_size, late = match.groups()
     if (state == "ended") is (code == "-"):
         return Failure(DecodeError("sandbox.exec", "the shell does not say how the job ended"))
-    try:
-        stdout_bytes, stderr_bytes = (base64.b64decode("".join(text.split()), validate=True) for text in (out, err))
-    except (ValueError, binascii.Error):
-        return Failure(DecodeError("sandbox.exec", "what the sandbox's base64 printed is not base64"))
-    sizes = Place(int(stdout), int(stderr))
+    sizes = Place(int(stdout_size), int(stderr_size))
     limit = None if late == "-" else float(late)
-    return Success(Look(_STATES[state], -1 if code == "-" else int(code), sizes, limit, stdout_bytes, stderr_bytes))
+    look = partial(Look, _STATES[state], -1 if code == "-" else int(code), sizes, limit)
+    return Result.do(look(stdout, stderr) for stdout in bytes_of(out) for stderr in bytes_of(err))
 
 
 # The command itself may have written the numbers: they must be ones that `int` and `float` take.

@@ -21,17 +21,7 @@ from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Identifier, Offset, Seconds, Text
 
-__all__ = [
-    "cancel",
-    "follow",
-    "forget",
-    "get_job",
-    "job_output",
-    "list_jobs",
-    "send_input",
-    "submit",
-    "wait_for_job",
-]
+__all__ = ["cancel", "follow", "forget", "get_job", "job_output", "list_jobs", "send_input", "submit", "wait_for_job"]
 
 MESSAGE_BYTES = 32 * 1024
 ENDING_SECONDS = 60.0
@@ -218,7 +208,7 @@ def cancel(job: Job, *, token: Text | None = None, config: Config | None = None)
     <Success: ExecResult(stdout='...', stderr='', exit_code=143)>
     """
     asking = Asking(job)
-    sent = asking.run(lines.CANCEL).alt(asking.found)
+    sent = asking.run(lines.CANCEL).alt(asking.error_of)
     return sent if isinstance(sent, Failure) else _result(asking, ENDING_SECONDS)
 
 
@@ -257,7 +247,7 @@ def send_input(
         is_last = close and number == len(parts)
         done = asking.run(lines.INPUT, part, message=new_id(), closes="1" if is_last else "")
         if isinstance(done, Failure):
-            return Failure(asking.found(done.failure()))
+            return Failure(asking.error_of(done.failure()))
     return Success(job)
 
 
@@ -283,7 +273,7 @@ def forget(job: Job, *, token: Text | None = None, config: Config | None = None)
     <Failure: job: there is no job short (404 JobNotFound). Check the id with list_jobs. ...>
     """
     asking = Asking(job)
-    done = asking.run(lines.FORGET, keeps="").alt(asking.found)
+    done = asking.run(lines.FORGET, keeps="").alt(asking.error_of)
     if isinstance(done, Failure) and isinstance(done.failure(), JobNotFound):
         return Success(job.sandbox)
     return done.map(lambda _: job.sandbox)
@@ -310,7 +300,7 @@ def get_job(
     """
     job = Job(sandbox, id)
     asking = Asking(job)
-    return asking.look(Place(), 0.0, 0).map(lambda _: job).alt(asking.found)
+    return asking.look(Place(), 0.0, 0).map(lambda _: job).alt(asking.error_of)
 
 
 @step(Sandbox, safe=True, reads=Need.STATUS, returns_target=True)
@@ -332,5 +322,5 @@ def list_jobs(
     <Success: [Job(sandbox='my-box', id='nap')]>
     """
     asking = Asking(Job(sandbox, "*"))
-    listed = asking.run(lines.LIST).alt(asking.found)
+    listed = asking.run(lines.LIST).alt(asking.error_of)
     return listed.map(lambda done: [Job(sandbox, id) for id in done.stdout.split()])

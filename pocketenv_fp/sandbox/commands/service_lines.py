@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["GONE", "LOOK", "MARK", "NO_TOOL", "keeping", "key_of"]
+from pocketenv_fp.sandbox.commands.job_lines import GONE, NEEDS, PRINT
 
-GONE = 96
-NO_TOOL = 95
+__all__ = ["LOOK", "MARK", "MARK_PATTERN", "keeping", "key_of"]
+
 MARK = "POCKETENV_SPAWNED"
 """The variable. It is set in the environment of the service and its children, so that a search in /proc finds them."""
+# The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
+# the shell that the platform starts.
+MARK_PATTERN = f"{MARK[:-1]}[{MARK[-1]}]='?"
 
 _DIRECTORY = ".pocketenv-services"
-# One line: the platform changes newlines. The service also runs if the files cannot be made.
+# One line: the platform changes newlines. The service also runs if the files cannot be made: after a redirection of
+# `:` that fails, a shell ends.
 _KEEP = """cd /tmp; m=$(umask); umask 077; { mkdir -p %(at)s && cd %(at)s && \
-{ [ "$(cat mark)" = %(mark)s ] || { rm -f stdout stderr; echo %(mark)s >mark; }; } && : >>stdout && : >>stderr; } 2>/dev/null \
+{ [ "$(cat mark)" = %(mark)s ] || { rm -f stdout stderr; echo %(mark)s >mark; }; } && true >>stdout && true >>stderr; } 2>/dev/null \
 && exec >>stdout 2>>stderr; umask $m; """
 
 
@@ -38,14 +42,12 @@ def keeping(name: str, mark: str) -> str:
     return _KEEP % {"at": f"{_DIRECTORY}/{key_of(name)}", "mark": mark}
 
 
-# The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
-# the shell that the platform starts. Without /proc the state is unknown.
-LOOK = f"""cd ./tmp/{_DIRECTORY}/"$key" 2>/dev/null && [ -e stdout ] && [ -e stderr ] && read -r mark <mark || exit {GONE}
-command -v base64 >/dev/null || {{ printf base64; exit {NO_TOOL}; }}
-ends() {{
-  [ -e /proc/self/environ ] && ! grep -qsaE "{MARK[:-1]}[{MARK[-1]}]='?$mark" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+# Without /proc the state is unknown.
+LOOK = f"""cd ./tmp/{_DIRECTORY}/"$id" 2>/dev/null && [ -e stdout ] && [ -e stderr ] && read -r mark <mark || exit {GONE}
+{NEEDS}ends() {{
+  [ -e /proc/self/environ ] && ! grep -qsaE "{MARK_PATTERN}$mark" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
 }}
-n=0 state=runs e=-
+n=0 state=runs e=- late=
 while :; do
   set -- $(wc -c stdout stderr)
   o=$1 r=$3
@@ -57,13 +59,5 @@ if ends; then
   set -- $(wc -c stdout stderr)
   state=ended e=0 o=$1 r=$3
 fi
-part() {{
-  size=$(($2-$3))
-  [ $size -le "$most" ] || size=$most
-  [ $size -le 0 ] || tail -c "+$(($3+1))" "$1" | head -c $size | base64
-}}
-echo "$state $e $((o)) $((r)) -"
-part stdout "$o" "$from_o"
-echo .
-part stderr "$r" "$from_r\""""
+{PRINT}"""
 """Wait for further output, ``$waits`` times 0.05 s at most. Print whether the service runs, and its further output."""

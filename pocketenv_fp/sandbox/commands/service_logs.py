@@ -1,4 +1,4 @@
-"""Read what a service has printed."""
+"""Read the output of a service."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pocketenv_fp.providers import provider_of
 from pocketenv_fp.sandbox.commands.exec import OnOutput
 from pocketenv_fp.sandbox.commands.job_follow import follow_to_the_end, seen_so_far
 from pocketenv_fp.sandbox.commands.job_output import Output, printer
-from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, STEP_SECONDS, Asking, Look, Place
+from pocketenv_fp.sandbox.commands.job_requests import PIECE_BYTES, Asking, Look, Place
 from pocketenv_fp.sandbox.commands.service_lines import LOOK, key_of
-from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Name, Seconds, Text
@@ -36,7 +35,7 @@ def service_logs(
     Without ``follow`` one request is sent, or more for more than 384 KiB. With ``follow`` it reads on until the service
     ends or ``timeout`` seconds are over, and calls the function with each Piece of the output. A service that is started
     again, also by a start of the sandbox, adds to its output. The output is kept in the sandbox: on Cloudflare a stop
-    deletes it. A result holds up to 64 Mi characters of each, of more the last.
+    deletes it. A result has at most the last 64 Mi characters of each stream.
 
     Failures: RecordNotFound if the sandbox has no output of a service of this name: only `spawn` keeps it, and
     `set_service` does not; NotSupported on providers that run no services: there, `submit` a job, and read `job_output`
@@ -66,23 +65,25 @@ def service_logs(
     asking = _Logs(sandbox, name)
     on_piece = printer(follow)
     if on_piece is None:
-        seen = seen_so_far(asking).map(lambda seen: seen[1])
-        return seen.bind(_logs).lash(asking.in_words)
+        return seen_so_far(asking).map(_logs).alt(asking.in_words)
     output = Output(Place())
-    followed = follow_to_the_end(asking, output, on_piece, timeout)
-    if isinstance(followed, Failure) and not isinstance(followed.failure(), JobTimeout):
-        return asking.in_words(followed.failure())
-    if isinstance(followed, Failure) and not asking.is_answered:
+    last = follow_to_the_end(asking, output, on_piece, timeout)
+    if isinstance(last, Failure) and not isinstance(last.failure(), JobTimeout):
+        return Failure(asking.in_words(last.failure()))
+    if isinstance(last, Failure) and not asking.is_answered:
         return Failure(TransportError("timeout", "no response in time", "service_logs", maybe_sent=True))
-    return _logs(output)
-
-
-def _logs(output: Output) -> Result[ServiceLogs, PocketenvError]:
     return Success(ServiceLogs(output.stdout, output.stderr))
+
+
+def _logs(seen: tuple[Look, Output]) -> ServiceLogs:
+    _, output = seen
+    return ServiceLogs(output.stdout, output.stderr)
 
 
 class _Logs(Asking):
     """The requests about the output of a service. It looks like that of a job."""
+
+    look_script = LOOK
 
     def __init__(self, sandbox: Sandbox, name: str) -> None:
         super().__init__(Job(sandbox, key_of(name)))
@@ -95,19 +96,13 @@ class _Logs(Asking):
         self.is_answered = self.is_answered or isinstance(looked, Success)
         return looked
 
-    def look_line(self, place: Place, waits: float, most: int = PIECE_BYTES) -> str:
-        """Return the line of a look."""
-        seconds = min(waits, self.longest_wait)
-        variables: dict[str, str | int] = {"key": self.job.id, "from_o": place.stdout, "from_r": place.stderr}
-        return with_variables(LOOK, variables | {"most": most, "waits": round(seconds / STEP_SECONDS)})
-
-    def found(self, error: PocketenvError) -> PocketenvError:
-        """Return the error of a look."""
+    def error_of(self, error: PocketenvError) -> PocketenvError:
+        """Return the error of a look as it is."""
         return error
 
-    def in_words(self, error: PocketenvError) -> Result[ServiceLogs, PocketenvError]:
-        """Return the Failure of a look, in the words of a service."""
+    def in_words(self, error: PocketenvError) -> PocketenvError:
+        """Return the error of a look, in the words of a service."""
         if not isinstance(error, JobNotFound):
-            return Failure(error)
+            return error
         message = f"there is no output of a service {self._name!r}: only spawn keeps it, until the sandbox stops"
-        return Failure(RecordNotFound(message=message, operation="service_logs"))
+        return RecordNotFound(message=message, operation="service_logs")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import Any, cast, overload
 
 from returns.result import Result
@@ -10,9 +9,10 @@ from returns.result import Result
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.pocketenv.records import present
 from pocketenv_fp.redaction import hidden
 from pocketenv_fp.sandbox.commands.exec import Env, OnOutput, exec
-from pocketenv_fp.sandbox.commands.template import Value, fields, fill
+from pocketenv_fp.sandbox.commands.template import Value, fill
 from pocketenv_fp.steps.step import Step
 
 __all__ = ["sh"]
@@ -114,16 +114,8 @@ def sh(
         "config": config,
     }
     try:
-        line = _filled(arguments[-1], values, options.keys())
+        line = fill(arguments[-1], values, options)
     except TypeError as error:
         raise TypeError(f"sh: {error}") from None
-    wanted: dict[str, Any] = {name: option for name, option in options.items() if option is not None}
-    step: Step[Sandbox, ExecResult] = exec(line, **wanted)
+    step: Step[Sandbox, ExecResult] = exec(line, **cast("Any", present(options)))
     return step if len(arguments) == 1 else step(cast("Sandbox", arguments[0]))
-
-
-def _filled(template: str, values: Mapping[str, object], options: Collection[str]) -> str:
-    for name in fields(template):
-        if name in options:
-            raise TypeError(f"{{{name}}} has the name of an option: rename the field")
-    return fill(template, values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -16,8 +15,9 @@ from pocketenv_fp.models import Sandbox, Service, Status
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.runtime.deadline import brief, limited
 from pocketenv_fp.sandbox.commands.exec import exec
-from pocketenv_fp.sandbox.commands.service_lines import MARK, keeping
+from pocketenv_fp.sandbox.commands.service_lines import MARK, MARK_PATTERN, keeping
 from pocketenv_fp.sandbox.commands.wire_form import environment, joined, service_form
+from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.services import get_service
 from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import operation
@@ -72,65 +72,55 @@ def spawn(
     """
     provider = provider_of(sandbox.provider)
     if not provider.services:
-        instead = "Run it as a job, with submit."
-        return Failure(NotSupported("spawn", provider.name, instead))
+        return Failure(NotSupported("spawn", provider.name, "Run it as a job, with submit."))
     if sandbox.status is Status.STOPPED:
         return Failure(InvalidInput("sandbox", NOT_RUNNING))
     values = _visible(env)
     if isinstance(values, Failure):
         return values
     mark = f"spawn-{os.urandom(6).hex()}"
-    started = _Spawned(sandbox, name or mark, mark)
-    kept = keeping(started.name, mark)
-    line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark}, kept)
+    name = name or mark
+    line = service_form(joined(command, args), cwd, {**values.unwrap(), MARK: mark}, keeping(name, mark))
     if isinstance(line, Failure):
         return line
-    added = pocketenv.add_service(sandbox.id, started.name, line.unwrap())
-    return added if isinstance(added, Failure) else started.service()
+    answer = pocketenv.add_service(sandbox.id, name, line.unwrap())
+    return answer if isinstance(answer, Failure) else _new_service(sandbox, name, mark)
 
 
 NOT_RUNNING = "is not running: start it first. set_service stores a command for the next start"
 # The check is useful for this many seconds. An earlier command may block the shell for longer.
 PATIENCE = 3.0
 ENDED = 3
-# The brackets keep the search from finding itself. The mark is in the environment, and before that in the arguments of
-# the shell that the platform starts. Without /proc the state is unknown. One miss proves nothing: the process may have ended
-# after the list of /proc was made, and its child may be new.
-_LOOK = """[ -e /proc/self/environ ] || exit 0
+# Without /proc the state is unknown. One miss proves nothing: the process may have ended after the list of /proc was
+# made, and its child may be new.
+_LOOK = f"""[ -e /proc/self/environ ] || exit 0
 n=0 missed=0
 while [ $n -lt 6 ] && [ $missed -lt 2 ]; do
-    if grep -qsaE "{name}='?{mark}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+    if grep -qsaE "{MARK_PATTERN}$mark" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
     then n=$((n+1)) missed=0
     else missed=$((missed+1))
     fi
     sleep 0.05
 done
-[ $missed -lt 2 ] || exit {ended}"""
+[ $missed -lt 2 ] || exit {ENDED}"""
 
 
-class _Spawned(NamedTuple):
-    """A service that was just added."""
+def _new_service(sandbox: Sandbox, name: str, mark: str) -> Result[Service, PocketenvError]:
+    """Return the service that was just added. Failures: InvalidInput if the platform did not start it. It is deleted."""
+    match get_service(sandbox, name):
+        case Success(Service(status=Status.STOPPED) as service):
+            pocketenv.delete_service(service.id)
+            return Failure(InvalidInput("sandbox", NOT_RUNNING))
+        case Success(service) if needed() is not Need.NOTHING and _has_ended(sandbox, mark):
+            return Success(msgspec.structs.replace(service, status=Status.STOPPED))
+        case other:
+            return other
 
-    sandbox: Sandbox
-    name: str
-    mark: str
 
-    def service(self) -> Result[Service, PocketenvError]:
-        """Return the current Service. Failures: InvalidInput if the platform did not start it. Then it is deleted."""
-        match get_service(self.sandbox, self.name):
-            case Success(Service(status=Status.STOPPED) as service):
-                pocketenv.delete_service(service.id)
-                return Failure(InvalidInput("sandbox", NOT_RUNNING))
-            case Success(service) if needed() is not Need.NOTHING and self._has_ended():
-                return Success(msgspec.structs.replace(service, status=Status.STOPPED))
-            case other:
-                return other
-
-    def _has_ended(self) -> bool:
-        line = _LOOK.format(name=f"{MARK[:-1]}[{MARK[-1]}]", mark=self.mark, ended=ENDED)
-        with limited(PATIENCE), brief():
-            looked = exec(self.sandbox, line, cwd="/")
-        return isinstance(looked, Success) and looked.unwrap().exit_code == ENDED
+def _has_ended(sandbox: Sandbox, mark: str) -> bool:
+    with limited(PATIENCE), brief():
+        answer = exec(sandbox, with_variables(_LOOK, {"mark": mark}), cwd="/")
+    return isinstance(answer, Success) and answer.unwrap().exit_code == ENDED
 
 
 def _visible(env: Mapping[str, str | FromEnv] | None) -> Result[dict[str, str], PocketenvError]:

@@ -16,27 +16,29 @@ TypeError: {name} is inside single quotes: remove them, the value is quoted alre
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TypeGuard
 
 from pocketenv_fp.config import FromEnv
 from pocketenv_fp.sandbox.commands.quoting import quote
 
-__all__ = ["Value", "Word", "fields", "fill"]
+__all__ = ["Value", "Word", "fill"]
 
 Word = str | int | float | PurePath
 Value = Word | Sequence[Word]
 
 
-def fill(template: str, values: Mapping[str, object]) -> str:
-    """Return ``template`` with each ``{field}`` replaced by its quoted value.
+def fill(template: str, values: Mapping[str, object], options: Collection[str] = ()) -> str:
+    """Return ``template`` with each ``{field}`` replaced by its quoted value. No field may have the name of an option.
 
     Raises TypeError for a wrong field or value. The message has the name of the field, and never its value.
     """
     parts = list(_parts(template))
-    named = {name for _, name in parts if name is not None}
-    missing, surplus = sorted(named - values.keys()), sorted(values.keys() - named)
+    names = {name for _, name in parts if name is not None}
+    if reserved := sorted(names.intersection(options)):
+        raise TypeError(f"{{{reserved[0]}}} has the name of an option: rename the field")
+    missing, surplus = sorted(names - values.keys()), sorted(values.keys() - names)
     refused, where = _refusal(VALUE.join(text.replace(VALUE, "x") for text, _ in parts))
     if where:
         raise TypeError(f"{{{parts[refused][1]}}} is {where}")
@@ -46,11 +48,6 @@ def fill(template: str, values: Mapping[str, object]) -> str:
     if surplus:
         raise TypeError(f"there is no field {{{surplus[0]}}} for {surplus[0]}=")
     return line
-
-
-def fields(template: str) -> Iterator[str]:
-    """Return the names of the fields of ``template``, in their order."""
-    return (name for _, name in _parts(template) if name is not None)
 
 
 _PIECES = re.compile(r"(?P<double>\{\{|\}\})|\{(?P<name>[^\W\d]\w*)\}|(?P<single>[{}])|[^{}]+")

@@ -311,13 +311,18 @@ def guarded(line: str) -> str:
 
 
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
+# The backslash first: the others have one.
 _ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def _ansi(text: str) -> str:
     """Quote a word for bash, without raw control characters: the platform adds spaces after a raw newline."""
-    escaped = re.sub(r"[\0-\x1f\x7f\\]", lambda sign: _ESCAPES.get(sign[0]) or rf"\{ord(sign[0]):03o}", text)
-    return "$'" + escaped.replace("'", r"\'") + "'"
+    for sign, escape in _ESCAPES.items():
+        text = text.replace(sign, escape)
+    # Seldom is any other there, and the search takes most of the time.
+    if not text.isprintable():
+        text = _CONTROL.sub(lambda sign: rf"\{ord(sign[0]):03o}", text)
+    return "$'" + text.replace("'", r"\'") + "'"
 
 
 def _posix(text: str) -> str:

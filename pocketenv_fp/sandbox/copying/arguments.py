@@ -31,44 +31,44 @@ class Places(NamedTuple):
 
 def places(remote: str, local: str | PathLike[str], ignore: bool | Sequence[str]) -> Result[Places, PocketenvError]:  # noqa: FBT001  # as the caller gave it
     """Return the places of an upload or a download. Failures: InvalidInput for an argument that cannot be used."""
-    return Result.do(
-        Places(path, here, rules)
-        for path in place("remote", remote)
-        for here in _local_path(local)
-        for rules in _ignore_rules(ignore)
-    )
+    path = place("remote", remote)
+    if isinstance(path, Failure):
+        return path
+    here = _local_path(local)
+    if isinstance(here, InvalidInput):
+        return Failure(here)
+    rules = _ignore_rules(ignore)
+    if isinstance(rules, InvalidInput):
+        return Failure(rules)
+    return Success(Places(path.unwrap(), here, rules))
 
 
-def _local_path(path: str | PathLike[str]) -> Result[Path, PocketenvError]:
-    """Return the Path of the argument ``local``. Failures: InvalidInput for what is no path here."""
+def _local_path(path: str | PathLike[str]) -> Path | InvalidInput:
     text = os.fspath(path)
     if "\0" in text:
-        return Failure(InvalidInput("local", "holds a NUL character, and no path does"))
+        return InvalidInput("local", "holds a NUL character, and no path does")
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
         reason = f"cannot be written in the encoding of this machine's names, {encoding}"
         wrong = unsendable("local", text) if encoding == "utf-8" else None
-        return Failure(wrong or InvalidInput("local", reason))
+        return wrong or InvalidInput("local", reason)
     whole = os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises
     if whole.startswith("~"):
-        return Failure(
-            InvalidInput("local", "starts with ~ but is not a user's home directory: write ./~ for that name")
-        )
-    return Success(Path(whole))
+        return InvalidInput("local", "starts with ~ but is not a user's home directory: write ./~ for that name")
+    return Path(whole)
 
 
-def _ignore_rules(ignore: bool | Sequence[str]) -> Result[Ignore, PocketenvError]:  # noqa: FBT001  # as the caller gave it
-    """Return the rules of the argument ``ignore``. Failures: InvalidInput for a pattern that is no valid Unicode."""
+def _ignore_rules(ignore: bool | Sequence[str]) -> Ignore | InvalidInput:  # noqa: FBT001  # as the caller gave it
     from pocketenv_fp.archive.ignore import Ignore
 
     if isinstance(ignore, bool):
-        return Success(Ignore.files() if ignore else Ignore.none())
+        return Ignore.files() if ignore else Ignore.none()
     try:
-        return Success(Ignore.patterns(list(ignore)))
+        return Ignore.patterns(list(ignore))
     except UnicodeEncodeError:
-        return Failure(not_unicode("ignore"))
+        return not_unicode("ignore")
 
 
 def is_directory(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pocketenv_fp.errors import PocketenvError, SandboxNotFound
 from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime.signals import opened
-from pocketenv_fp.sandbox.copying.delivery import Goal, arrived, deliver
+from pocketenv_fp.sandbox.copying.delivery import Goal, arrive, deliver
 from pocketenv_fp.sandbox.copying.departure import Packed, fetch, look, pack
 from pocketenv_fp.sandbox.copying.remote import End, names_directory, place, staging, temporary
 from pocketenv_fp.steps.needs import Need
@@ -83,44 +83,43 @@ def copy_to(
     >>> (one | copy_to(other, "output", "input") | exec("cat input/answer")).unwrap().stdout
     '42\n'
     """
-    places: Result[tuple[str, str, Sandbox], PocketenvError] = Result.do(
-        (path, goal, there)
-        for path in place("src", src)
-        for goal in place("dst", dst)
-        for there in _resolved(destination)
-    )
-    if isinstance(places, Failure):
-        return places
-    path, goal, there = places.unwrap()
-    source, target = End(sandbox, "src"), End(there, "dst")
-    into = names_directory(dst)
+    path, there = place("src", src), place("dst", dst)
+    if isinstance(path, Failure):
+        return path
+    if isinstance(there, Failure):
+        return there
+    other = _resolved(destination)
+    if isinstance(other, Failure):
+        return other
+    source, target = End(sandbox, "src"), End(other.unwrap(), "dst")
+    # The look at the source shows which kind it is.
+    goal = Goal(target, there.unwrap(), "directory", names_directory(dst))
     if source.provider.copies and target.provider.copies:
-        return _through_storage(source, target, path, goal, into=into)
-    return _through_this_machine(source, target, path, goal, into=into)
+        return _through_storage(source, path.unwrap(), goal)
+    return _through_this_machine(source, path.unwrap(), goal)
 
 
-def _through_storage(source: End, target: End, path: str, goal: str, *, into: bool) -> Result[Sandbox, PocketenvError]:
+def _through_storage(source: End, path: str, goal: Goal) -> Result[Sandbox, PocketenvError]:
     with staging(source, temporary()) as staged, opened():
         looked = look(source, path, staged, OPERATION)
         if isinstance(looked, Failure):
             return looked
         kind, archive = looked.unwrap()
+        goal = goal._replace(kind=kind)
         if archive is not None:
-            return deliver(target, Goal(goal, kind, into), partial(_once, archive), operation=OPERATION)
+            return deliver(goal.end, lambda: _once(archive), goal.place, operation=OPERATION)
         packed = pack(source, path, staged.path, operation=OPERATION)
         uuid = packed if isinstance(packed, Failure) else source.push(f"{staged.path}/.")
         if isinstance(uuid, Failure):
             return uuid
-        return arrived(target, Goal(goal, kind, into), uuid.unwrap(), staged.path)
+        return arrive(goal.end, goal.place, staged.path, partial(goal.end.pull, uuid.unwrap(), staged.path))
 
 
 def _once(archive: bytes) -> Generator[bytes]:
     yield archive
 
 
-def _through_this_machine(
-    source: End, target: End, path: str, goal: str, *, into: bool
-) -> Result[Sandbox, PocketenvError]:
+def _through_this_machine(source: End, path: str, goal: Goal) -> Result[Sandbox, PocketenvError]:
     import tempfile  # most programs copy nothing between sandboxes
 
     try:
@@ -128,7 +127,8 @@ def _through_this_machine(
             kept = fetch(source, path, partial(_kept, file), operation=OPERATION)
             if isinstance(kept, Failure):
                 return kept
-            return deliver(target, Goal(goal, kept.unwrap(), into), partial(_pieces, file), operation=OPERATION)
+            goal = goal._replace(kind=kept.unwrap())
+            return deliver(goal.end, partial(_pieces, file), goal.place, operation=OPERATION)
     except OSError as error:
         # `gettempdir` itself may fail, without a free descriptor.
         return Failure(broken(error, tempfile.tempdir or "the temporary directory"))
@@ -148,18 +148,11 @@ def _pieces(file: IO[bytes]) -> Generator[bytes]:
         yield piece
 
 
-def _resolved(
-    destination: Sandbox | str | Result[Sandbox | None, PocketenvError],
-) -> Result[Sandbox, PocketenvError]:
-    result: Result[Sandbox | None, PocketenvError]
-    match destination:
-        case str():
-            result = pocketenv.get_sandbox(destination)
-        case Sandbox():
-            result = Success(destination)
-        case _:
-            result = destination
-    return result.bind(_is_sandbox)
+def _resolved(destination: Sandbox | str | Result[Sandbox | None, PocketenvError]) -> Result[Sandbox, PocketenvError]:
+    if isinstance(destination, Sandbox):
+        return Success(destination)
+    found = pocketenv.get_sandbox(destination) if isinstance(destination, str) else destination
+    return found.bind(_is_sandbox)
 
 
 def _is_sandbox(value: object) -> Result[Sandbox, PocketenvError]:

@@ -18,15 +18,24 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import ApiError, ArchiveError, CommandFailed, InvalidInput, PathNotFound, PocketenvError
 from pocketenv_fp.http import storage
-from pocketenv_fp.models import ExecResult, Sandbox
+from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime.rehearsal import IN_PIECES, is_rehearsed, note
 from pocketenv_fp.runtime.signals import opened
 from pocketenv_fp.sandbox.copying import lines
 from pocketenv_fp.sandbox.copying.departure import MOST_THROUGH_COMMANDS, Packed, too_large
 from pocketenv_fp.sandbox.copying.lines import PIECE, PLACE
-from pocketenv_fp.sandbox.copying.remote import End, may_have_run, repeated, staging, succeeded, tag_of, temporary
+from pocketenv_fp.sandbox.copying.remote import (
+    End,
+    failed,
+    may_have_run,
+    repeated,
+    staging,
+    succeeded,
+    tag_of,
+    temporary,
+)
 
-__all__ = ["SMALL", "Goal", "Placing", "arrived", "carry", "deliver", "wrapped"]
+__all__ = ["SMALL", "Goal", "Place", "arrive", "deliver", "unread", "wrapped"]
 
 SMALL: int = 48 * 1024
 """An archive of up to this many bytes fits into a line: a body has at most 102,400 bytes, and base64 adds a third."""
@@ -35,33 +44,53 @@ MEMBER = 2 * 1024**2
 _RECORD = 512
 _ENDS_OF_THE_LINE = (CommandFailed, InvalidInput, ArchiveError, PathNotFound)
 
-Placing = Callable[[str, bytes], Result[Sandbox, PocketenvError]]
-"""Puts content in its place: from a directory of the sandbox, or from the bytes."""
+Place = Callable[[str, bytes], Result[Sandbox, PocketenvError]]
+"""Puts content in its place: from files in a directory of the sandbox, as `lines` says, or from the bytes.
+
+Its line removes the directory, also where it ends with one of `_ENDS_OF_THE_LINE`.
+"""
 
 
 class Goal(NamedTuple):
     """The place for an archive. With ``into``, a file goes into the directory ``path``, which may not exist yet."""
 
+    end: End
     path: str
     kind: Packed
     into: bool
 
+    def place(self, staged: str, data: bytes) -> Result[Sandbox, PocketenvError]:
+        """Unpack an archive. It is a `Place`.
 
-def deliver(end: End, goal: Goal, pieces: storage.Pieces, *, operation: str) -> Result[Sandbox, PocketenvError]:
-    """Send the archive that ``pieces`` yields, and unpack it. ``pieces`` is called once for each attempt.
+        Failures: InvalidInput for a file in the place of a directory, or the reverse; ArchiveError if the archive did
+        not arrive; CommandFailed if a tool in the sandbox fails; those of a request.
+        """
+        values: dict[str, str | int] = {
+            "kind": self.kind,
+            "into": "1" if self.into else "",
+            "data": base64.b64encode(data).decode(),
+        }
+        ran = self.end.run(PLACE, is_long=not data, p=self.path, s=staged, values=values)
+        if isinstance(ran, Failure):
+            return ran
+        match ran.unwrap().exit_code:
+            case 0:
+                return Success(self.end.sandbox)
+            case lines.INCOMPLETE:
+                reason = "the archive did not arrive in the sandbox: storage lost it, or the sandbox has no curl"
+                return Failure(ArchiveError(reason))
+            case lines.IN_THE_WAY:
+                reason = "a file is in the sandbox where a directory should be, or a directory where a file should"
+                return Failure(InvalidInput(self.end.field, reason))
+            case _:
+                return Failure(failed(ran.unwrap()))
 
-    Failures: InvalidInput for a file in the place of a directory, or the reverse; ArchiveError if the archive did not
-    arrive; CommandFailed if a tool in the sandbox fails; NotSupported above 64 MiB if the provider cannot copy; those
-    of requests; a PocketenvError that ``pieces`` raises. Other exceptions of ``pieces`` are raised.
-    """
-    return carry(end, pieces, partial(_placed, end, goal), operation=operation)
 
+def deliver(end: End, pieces: storage.Pieces, place: Place, *, operation: str) -> Result[Sandbox, PocketenvError]:
+    """Send what ``pieces`` yields, and put it in its place. ``pieces`` is called once for each attempt.
 
-def carry(end: End, pieces: storage.Pieces, placing: Placing, *, operation: str) -> Result[Sandbox, PocketenvError]:
-    """Send what ``pieces`` yields, and put it in its place with ``placing``. Failures: those of `deliver`.
-
-    ``placing`` gets a path in the sandbox, and what fits into its line. If that is empty, the content is in files of
-    that directory, as `lines` says. Its line removes them, also where it ends with one of `_ENDS_OF_THE_LINE`.
+    Failures: those of ``place`` and of requests; NotSupported above 64 MiB if the provider cannot copy; a PocketenvError
+    that ``pieces`` raises. Other exceptions of ``pieces`` are raised.
     """
     with closing(pieces()) as archive:
         try:
@@ -70,26 +99,21 @@ def carry(end: End, pieces: storage.Pieces, placing: Placing, *, operation: str)
             return Failure(error)
         staged = temporary()
         if is_whole:
-            return placing(staged, start)
+            return place(staged, start)
         archives = chain((_chained(start, archive),), iter(pieces, None))
         if not end.provider.copies:
             with closing(next(archives)) as whole:
-                return _brought(end, placing, staged, partial(_sent, end, staged, whole, operation))
+                return arrive(end, place, staged, partial(_send, end, staged, whole, operation))
         stored = storage.put(lambda: wrapped(next(archives), tag_of(staged)))
         if isinstance(stored, Failure):
             return stored
-        return _brought(end, placing, staged, partial(end.pull, stored.unwrap(), staged))
+        return arrive(end, place, staged, partial(end.pull, stored.unwrap(), staged))
 
 
-def arrived(end: End, goal: Goal, uuid: str, staged: str) -> Result[Sandbox, PocketenvError]:
-    """Unpack an archive from storage. Its tar members have the tag of ``staged``."""
-    return _brought(end, partial(_placed, end, goal), staged, partial(end.pull, uuid, staged))
-
-
-def _brought(
-    end: End, placing: Placing, path: str, bring: Callable[[], Result[None, PocketenvError]]
+def arrive(
+    end: End, place: Place, path: str, bring: Callable[[], Result[None, PocketenvError]]
 ) -> Result[Sandbox, PocketenvError]:
-    """Put an archive in its place that ``bring`` brings into ``path``, of which nothing stays."""
+    """Put an archive in its place that ``bring`` brings into the directory ``path``, of which nothing stays."""
     with staging(end, path) as staged:
         with opened():
             brought = bring()
@@ -98,10 +122,15 @@ def _brought(
             staged.is_there = not isinstance(error, ApiError) or may_have_run(error)
             return brought
         staged.is_under_way = False
-        placed = placing(path, b"")
+        placed = place(path, b"")
         # The line takes what was staged as its own when it begins. It may not have begun.
         staged.is_there = isinstance(placed, Failure) and not isinstance(placed.failure(), _ENDS_OF_THE_LINE)
         return placed
+
+
+def unread() -> Generator[bytes]:
+    """Yield nothing: `explain` reads no file."""
+    yield from ()
 
 
 def wrapped(archive: Generator[bytes], tag: str) -> Generator[bytes]:
@@ -146,25 +175,7 @@ def _chained(start: bytes, archive: Generator[bytes]) -> Generator[bytes]:
     yield from archive
 
 
-def _placed(end: End, goal: Goal, staged: str, data: bytes) -> Result[Sandbox, PocketenvError]:
-    values: dict[str, str | int] = {
-        "kind": goal.kind,
-        "into": "1" if goal.into else "",
-        "data": base64.b64encode(data).decode(),
-    }
-    ran = end.run(PLACE, is_long=not data, p=goal.path, s=staged, values=values)
-    match ran:
-        case Success(ExecResult(exit_code=lines.INCOMPLETE)):
-            reason = "the archive did not arrive in the sandbox: storage lost it, or the sandbox has no curl"
-            return Failure(ArchiveError(reason))
-        case Success(ExecResult(exit_code=lines.IN_THE_WAY)):
-            reason = "a file is in the sandbox where a directory should be, or a directory where a file should"
-            return Failure(InvalidInput(end.field, reason))
-        case _:
-            return ran.bind(succeeded).map(lambda _: end.sandbox)
-
-
-def _sent(end: End, staged: str, archive: Generator[bytes], operation: str) -> Result[None, PocketenvError]:
+def _send(end: End, staged: str, archive: Generator[bytes], operation: str) -> Result[None, PocketenvError]:
     note(lambda: f"{IN_PIECES} 48 KiB of the archive")
     total = 0
     try:

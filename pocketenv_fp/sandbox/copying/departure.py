@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Literal, NamedTuple, TypeVar
 
@@ -34,13 +34,13 @@ __all__ = [
     "Look",
     "Packed",
     "Pieces",
+    "bytes_of",
     "fetch",
     "look",
     "pack",
     "through_commands",
     "through_storage",
     "too_large",
-    "whole",
 ]
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ Packed = Literal["directory", "file"]
 class Pieces:
     """An archive that arrives in pieces. ``total`` is its size in bytes."""
 
-    def __init__(self, pieces: Generator[bytes], total: int) -> None:
+    def __init__(self, pieces: Iterator[bytes], total: int) -> None:
         self.total: int | None = total
         self._pieces = pieces
         self._left = b""
@@ -92,11 +92,13 @@ def fetch(
             return looked
         kind, archive = looked.unwrap()
         if archive is not None:
-            return _used(kind, whole(archive), use)
-        if end.provider.copies:
-            prepared = end.run(STAGE, is_long=True, p=path, s=staged.path).bind(succeeded)
-            return prepared if isinstance(prepared, Failure) else through_storage(end, staged.path, partial(use, kind))
-        return through_commands(end, path, staged.path, partial(use, kind), operation)
+            return _used(partial(use, kind), Pieces(iter([archive]), len(archive)))
+        if not end.provider.copies:
+            return through_commands(end, path, staged.path, partial(use, kind), operation)
+        prepared = end.run(STAGE, is_long=True, p=path, s=staged.path).bind(succeeded)
+        if isinstance(prepared, Failure):
+            return prepared
+        return through_storage(end, staged.path, partial(use, kind))
 
 
 def through_storage(end: End, staged: str, use: Callable[[storage.Readable], T]) -> Result[T, PocketenvError]:
@@ -113,13 +115,14 @@ def through_commands(
     end: End, path: str, staged: str, use: Callable[[storage.Readable], T], operation: str
 ) -> Result[T, PocketenvError]:
     """Fetch the archive of ``path`` in pieces, and return the result of ``use`` on it."""
-    pieces = _packed_pieces(end, path, staged, operation)
-    if isinstance(pieces, Failure):
-        return pieces
-    try:
-        return Success(use(pieces.unwrap()))
-    except PocketenvError as error:
-        return Failure(error)
+    note(lambda: f"{IN_PIECES} 512 KiB of the archive")
+    packed = pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS)
+    if isinstance(packed, Failure):
+        return packed
+    size = packed.unwrap()
+    if size > MOST_THROUGH_COMMANDS:
+        return Failure(too_large(end, operation))
+    return _used(use, Pieces(_read(end, staged, size), size))
 
 
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
@@ -146,55 +149,37 @@ def _seen(path: str, operation: str, ran: ExecResult) -> Result[Look, PocketenvE
     kind, size = answer.unwrap()
     if size == "large":
         return Success(Look(kind, None))
-    return _bytes(ran.stdout.partition("\n")[2]).map(partial(Look, kind))
+    return bytes_of(ran.stdout.partition("\n")[2]).map(partial(Look, kind))
 
 
 def _answer(path: str, operation: str, ran: ExecResult) -> Result[tuple[Packed, str], PocketenvError]:
     failed = succeeded(ran)
     if isinstance(failed, Failure):
         return failed
-    match ran.stdout.strip():
-        case "nothing":
-            return Failure(PathNotFound(message=f"there is no {path}", operation=operation, path=path))
-        case "other":
-            return Failure(ArchiveError("it is not a file or a directory", path))
-        case _:
-            match = _ANSWER.match(ran.stdout)
+    if ran.stdout.strip() == "nothing":
+        return Failure(PathNotFound(message=f"there is no {path}", operation=operation, path=path))
+    if ran.stdout.strip() == "other":
+        return Failure(ArchiveError("it is not a file or a directory", path))
+    match = _ANSWER.match(ran.stdout)
     if match is None:
         return Failure(DecodeError("sandbox.exec", "the output of the shell does not describe the path"))
     kind: Packed = "directory" if match[1] == "directory" else "file"
     return Success((kind, match[2]))
 
 
-def _bytes(text: str) -> Result[bytes, PocketenvError]:
+def bytes_of(text: str) -> Result[bytes, PocketenvError]:
+    """Decode the output of the command base64."""
     try:
         return Success(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):
         return Failure(DecodeError("sandbox.exec", "the output of the sandbox's base64 command is not base64"))
 
 
-def _used(
-    kind: Packed, source: storage.Readable, use: Callable[[Packed, storage.Readable], T]
-) -> Result[T, PocketenvError]:
+def _used(use: Callable[[storage.Readable], T], archive: Pieces) -> Result[T, PocketenvError]:
     try:
-        return Success(use(kind, source))
+        return Success(use(archive))
     except PocketenvError as error:
         return Failure(error)
-
-
-def whole(archive: bytes) -> Pieces:
-    return Pieces((piece for piece in [archive]), len(archive))
-
-
-def _packed_pieces(end: End, path: str, staged: str, operation: str) -> Result[Pieces, PocketenvError]:
-    note(lambda: f"{IN_PIECES} 512 KiB of the archive")
-    packed = pack(end, path, staged, operation=operation, most=MOST_THROUGH_COMMANDS)
-    if isinstance(packed, Failure):
-        return packed
-    size = packed.unwrap()
-    if size > MOST_THROUGH_COMMANDS:
-        return Failure(too_large(end, operation))
-    return Success(Pieces(_read(end, staged, size), size))
 
 
 def too_large(end: End, operation: str) -> NotSupported:
@@ -218,7 +203,7 @@ def _read(end: End, staged: str, total: int) -> Generator[bytes]:
 
 def _piece(end: End, staged: str, offset: int, size: int) -> Result[bytes, PocketenvError]:
     ran = end.run(READ, s=staged, values={"offset": offset, "size": size}).bind(succeeded)
-    piece = ran.map(lambda ran: ran.stdout).bind(_bytes)
+    piece = ran if isinstance(ran, Failure) else bytes_of(ran.unwrap().stdout)
     if isinstance(piece, Success) and len(piece.unwrap()) != size:
         return Failure(ArchiveError("the archive is incomplete: a part of it is missing in the sandbox"))
     return piece

@@ -168,20 +168,22 @@ The target does not change before the complete archive is checked.
 """
 
 
+_BYTE = re.compile("[\udc80-\udcff]")
+
+
 def with_variables(line: str, variables: Mapping[str, str | int]) -> str:
     """Return the line with assignments of its variables before it.
 
     A byte that is no UTF-8 is in a value as half of a surrogate pair, as in Python's names of files.
     """
-    return "\n".join([*(_assigned(name, str(value)) for name, value in variables.items()), line])
+    lines = list[str]()
+    for name, variable in variables.items():
+        value = str(variable)
+        lines.append(_decoding(name, value) if _BYTE.search(value) else f"{name}={quote(value)}")
+    return "\n".join([*lines, line])
 
 
-_BYTE = re.compile("[\udc80-\udcff]")
-
-
-def _assigned(name: str, value: str) -> str:
-    if not _BYTE.search(value):
-        return f"{name}={quote(value)}"
+def _decoding(name: str, value: str) -> str:
     octal = "".join(f"\\0{byte:03o}" for byte in value.encode("utf-8", "surrogateescape"))
     # A shell drops the last newlines of $( ).
     return f"{name}=$(printf %b '{octal}.') {name}=${{{name}%.}}"

@@ -19,7 +19,7 @@ from pocketenv_fp.http import storage
 from pocketenv_fp.runtime.progress import Track
 from pocketenv_fp.sandbox.copying.departure import Packed
 
-__all__ = ["Arrival", "landed", "landed_file"]
+__all__ = ["Arrival", "land_file"]
 
 
 class Arrival(NamedTuple):
@@ -47,16 +47,19 @@ class Arrival(NamedTuple):
         try:
             with staging(beside, inside=not _has_room_beside(beside)) as made:
                 read = partial(self._read, source)
-                unpack(read, made, strip=False, limits=self.limits, ignore=ignore, links=self.links, skipped=skipped)
+                unpack(read, made, limits=self.limits, ignore=ignore, links=self.links, skipped=skipped)
                 self.track.finish()
-                arrived = landed_file(made, self.file, into=self.into) if is_file else landed(made, self.target)
+                if is_file:
+                    land_file(made, self.file, into=self.into)
+                else:
+                    land(made, self.target)
         except ArchiveError as error:
             entry = error.entry.removeprefix("./")
             # The name of the one entry of a file's archive was not chosen by the caller.
             is_whole = is_file and entry in {"file", posixpath.basename(self.path)}
             raise ArchiveError(error.reason, shown(self.path) if is_whole else entry) from None
         skipped.report("download")
-        return arrived
+        return self.file if is_file else self.target
 
     def _read(self, source: storage.Readable, size: int) -> bytes:
         data = source.read(size)
@@ -74,22 +77,17 @@ def _has_room_beside(target: Path) -> bool:
     return not os.path.isdir(place) or (not os.path.ismount(place) and os.access(above, os.W_OK | os.X_OK))  # noqa: PTH112
 
 
-def landed(made: Path, target: Path) -> Path:
-    """Move the unpacked content to ``target``. Returns ``target``. Raises ArchiveError."""
-    land(made, target)
-    return target
-
-
-def landed_file(arrived: Path, file: Path, *, into: bool) -> Path:
+def land_file(arrived: Path, file: Path, *, into: bool) -> None:
     """Move the only file in ``arrived`` to the path ``file``. With ``into``, its directory exists already.
 
-    Returns the path. Raises ArchiveError.
+    Raises ArchiveError.
     """
     made = _only(arrived)
     if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise for unreadable paths
         raise ArchiveError("the archive does not contain the requested file")
     if not into:
-        return landed(made, file)
+        land(made, file)
+        return
     # Move it as an entry of a directory: then a symlink in its place is replaced. The symlink may lead outside.
     alone = made.parent.with_name("alone")
     try:
@@ -97,8 +95,7 @@ def landed_file(arrived: Path, file: Path, *, into: bool) -> Path:
         made.rename(alone / file.name)
     except OSError as error:
         raise broken(error, shown(file.name)) from None
-    landed(alone, file.parent)
-    return file
+    land(alone, file.parent)
 
 
 def _only(arrived: Path) -> Path | None:

@@ -44,6 +44,7 @@ __all__ = [
     "STAGED",
     "End",
     "Staged",
+    "failed",
     "may_have_run",
     "names_directory",
     "place",
@@ -138,17 +139,19 @@ class End:
 
         Failures: InvalidInput if the sandbox lacks a tool that the line needs; those of a request.
         """
-        variables = {**{name: f".{path}" for name, path in paths.items()}, **(values or {})}
+        variables: dict[str, str | int] = {}
+        for name, path in paths.items():
+            variables[name] = f".{path}"
+        variables |= values or {}
         if "s" in paths:
             variables["tag"] = tag_of(paths["s"])
         command = Command(with_variables(line, variables), cwd="/")
         most = self._longest if is_long else 0.0
         answer = ran(self.sandbox, command, env=None, check=False, work_seconds=most)
-        if isinstance(answer, Success) and answer.unwrap().exit_code == NO_TOOL:
-            tool = answer.unwrap().stderr.strip()
-            reason = f"the sandbox has no `{tool}`, which is needed here: install it there"
-            return Failure(InvalidInput(self.field, reason))
-        return answer
+        if isinstance(answer, Failure) or answer.unwrap().exit_code != NO_TOOL:
+            return answer
+        reason = f"the sandbox has no `{answer.unwrap().stderr.strip()}`, which is needed here: install it there"
+        return Failure(InvalidInput(self.field, reason))
 
     def remove(self, directory: str, *, is_under_way: bool) -> None:
         """Remove the staged files. Repeat it for a minute if a request may still create some."""
@@ -182,11 +185,14 @@ def staging(end: End, path: str) -> Generator[Staged]:
                 end.remove(staged.path, is_under_way=staged.is_under_way)
 
 
+def failed(ran: ExecResult) -> CommandFailed:
+    """Return the error of a line, with the output of the sandbox's tools."""
+    return CommandFailed(ran.exit_code, ran.stdout, ran.stderr)
+
+
 def succeeded(ran: ExecResult) -> Result[ExecResult, PocketenvError]:
-    """Return the result of a line with exit code 0. Failures: CommandFailed with the output of the sandbox's tools."""
-    if ran.exit_code == 0:
-        return Success(ran)
-    return Failure(CommandFailed(ran.exit_code, ran.stdout, ran.stderr))
+    """Return the result of a line with exit code 0. Failures: CommandFailed."""
+    return Success(ran) if ran.exit_code == 0 else Failure(failed(ran))
 
 
 def repeated(attempt: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:

@@ -23,7 +23,8 @@ from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, Track, tracking
 from pocketenv_fp.sandbox.copying.arguments import is_directory, places
-from pocketenv_fp.sandbox.copying.delivery import Goal, deliver
+from pocketenv_fp.sandbox.copying.delivery import Goal, deliver, unread
+from pocketenv_fp.sandbox.copying.departure import Packed
 from pocketenv_fp.sandbox.copying.remote import HOME, End, names_directory, place
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
@@ -108,10 +109,11 @@ def upload(
         found = survey(source, ignore=rules, links=links)
     except ArchiveError as error:
         return Failure(error)
-    goal = Goal(path, "directory" if is_directory(source) else "file", into=names_directory(remote))
+    kind: Packed = "directory" if is_directory(source) else "file"
+    goal = Goal(End(sandbox), path, kind, names_directory(remote))
     with tracking(progress, found.bytes, shown(source.name)) as track:
         pieces = partial(_pieces, source, rules, found, track)
-        return deliver(End(sandbox), goal, pieces, operation="upload")
+        return deliver(goal.end, pieces, goal.place, operation="upload")
 
 
 def _pieces(source: Path, rules: Ignore, found: Survey, track: Track) -> Generator[bytes]:
@@ -126,10 +128,6 @@ def _pieces(source: Path, rules: Ignore, found: Survey, track: Track) -> Generat
 
 def _rehearsed(end: End, local: str | PathLike[str], remote: str) -> Result[Sandbox, PocketenvError]:
     """Explain the copy of a large directory: `explain` reads no file, so it does not know the size."""
-
-    def unread() -> Generator[bytes]:
-        yield from ()
-
     rehearsal.note(
         lambda: "as for a large directory, since no file is read here; a small one needs the last request only"
     )
@@ -137,5 +135,5 @@ def _rehearsed(end: End, local: str | PathLike[str], remote: str) -> Result[Sand
         path = place("remote", remote)
         if isinstance(path, Failure):
             return path
-        goal = Goal(path.unwrap(), "directory", into=names_directory(remote))
-        return deliver(end, goal, unread, operation="upload")
+        goal = Goal(end, path.unwrap(), "directory", names_directory(remote))
+        return deliver(end, unread, goal.place, operation="upload")

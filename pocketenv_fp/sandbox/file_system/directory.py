@@ -12,14 +12,15 @@ from returns.result import Failure, Result, Success
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import DecodeError, PocketenvError
 from pocketenv_fp.models import DirectoryEntry, EntryKind, Sandbox
+from pocketenv_fp.sandbox.copying.departure import bytes_of
 from pocketenv_fp.sandbox.copying.remote import HOME, repeated
 from pocketenv_fp.sandbox.file_system.lines import LIST
-from pocketenv_fp.sandbox.file_system.requests import Location, bytes_of, location
+from pocketenv_fp.sandbox.file_system.requests import Location, location
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import step
 from pocketenv_fp.validation import Text
 
-__all__ = ["list_directory", "read_entries"]
+__all__ = ["list_directory"]
 
 
 @step(Sandbox, safe=True, reads=Need.STATUS)

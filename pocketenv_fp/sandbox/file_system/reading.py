@@ -14,10 +14,10 @@ from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.signals import opened
-from pocketenv_fp.sandbox.copying.departure import through_commands, through_storage
+from pocketenv_fp.sandbox.copying.departure import bytes_of, through_commands, through_storage
 from pocketenv_fp.sandbox.copying.remote import Staged, may_have_run, repeated, staging, succeeded, temporary
 from pocketenv_fp.sandbox.file_system.lines import COPY, EXISTS, READ
-from pocketenv_fp.sandbox.file_system.requests import Answer, Location, bytes_of, location
+from pocketenv_fp.sandbox.file_system.requests import Answer, Location, location
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
 from pocketenv_fp.validation import Text
@@ -116,8 +116,8 @@ def exists(
 
 
 def _is_there(at: Location) -> Result[bool, PocketenvError]:
-    ran = repeated(lambda: at.end.run(EXISTS, p=at.path))
-    answer = ran.bind(at.judged)
+    output = repeated(lambda: at.end.run(EXISTS, p=at.path))
+    answer = output.bind(at.judged)
     if isinstance(answer, Failure):
         return answer
     word = answer.unwrap().words
@@ -147,11 +147,11 @@ def _content(at: Location) -> Result[bytes, PocketenvError]:
 def _look(at: Location, staged: Staged) -> Result[Answer, PocketenvError]:
     stages = at.end.provider.copies
     values: dict[str, str | int] = {"most": SMALL, "stages": "1" if stages else ""}
-    ran = repeated(lambda: at.end.run(READ, p=at.path, s=staged.path, values=values))
-    staged.is_under_way = stages and isinstance(ran, Failure) and may_have_run(ran.failure())
-    answer = ran.bind(at.judged)
+    output = repeated(lambda: at.end.run(READ, p=at.path, s=staged.path, values=values))
+    staged.is_under_way = stages and isinstance(output, Failure) and may_have_run(output.failure())
+    answer = output.bind(at.judged)
     is_large = isinstance(answer, Success) and answer.unwrap().words[0] == "large"
-    is_broken = isinstance(ran, Success) and ran.unwrap().exit_code != 0
+    is_broken = isinstance(output, Success) and output.unwrap().exit_code != 0
     staged.is_there = staged.is_under_way or (stages and (is_large or is_broken))
     return answer
 

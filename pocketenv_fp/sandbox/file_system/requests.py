@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import posixpath
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,7 +13,7 @@ from pocketenv_fp.models import ExecResult, Sandbox
 from pocketenv_fp.sandbox.copying.remote import HOME, End, succeeded
 from pocketenv_fp.validation import unsendable
 
-__all__ = ["Answer", "Location", "bytes_of", "location"]
+__all__ = ["Answer", "Location", "location"]
 
 FIELD = "path"
 
@@ -42,12 +40,12 @@ class Location(NamedTuple):
     path: str
     operation: str
 
-    def judged(self, ran: ExecResult) -> Result[Answer, PocketenvError]:
+    def judged(self, result: ExecResult) -> Result[Answer, PocketenvError]:
         """Return the output of a line. Failures: CommandFailed, or the reason why the line did nothing."""
-        ended = succeeded(ran)
-        if isinstance(ended, Failure):
-            return ended
-        first, _, rest = ran.stdout.partition("\n")
+        success = succeeded(result)
+        if isinstance(success, Failure):
+            return success
+        first, _, rest = result.stdout.partition("\n")
         match first:
             case "nothing":
                 return Failure(self.not_found())
@@ -80,11 +78,3 @@ def location(sandbox: Sandbox, path: str, operation: str) -> Result[Location, Po
         reason = "starts with ~, which is not expanded: write an absolute path, or ./~ for that name"
         return Failure(InvalidInput(FIELD, reason))
     return Success(Location(End(sandbox, FIELD), f"/{posixpath.join(HOME, path).lstrip('/')}", operation))
-
-
-def bytes_of(text: str) -> Result[bytes, PocketenvError]:
-    """Decode the output of the command base64."""
-    try:
-        return Success(base64.b64decode("".join(text.split()), validate=True))
-    except (binascii.Error, ValueError):
-        return Failure(DecodeError("sandbox.exec", "the output of the sandbox's base64 command is not base64"))

@@ -18,7 +18,7 @@ from pocketenv_fp.pocketenv.records import text
 from pocketenv_fp.redaction import HIDDEN, SecretText
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.sandbox.commands.exec import without_values
-from pocketenv_fp.sandbox.copying.delivery import carry
+from pocketenv_fp.sandbox.copying.delivery import deliver
 from pocketenv_fp.sandbox.copying.remote import names_directory, temporary
 from pocketenv_fp.sandbox.file_system.lines import WRITE
 from pocketenv_fp.sandbox.file_system.requests import Location, location
@@ -93,7 +93,7 @@ def write_file(
     if rehearsal.is_rehearsed():
         rehearsal.note(lambda: "content above 48 KiB, compressed, goes through storage, with two requests more")
         return place(temporary(), data)
-    return carry(at.unwrap().end, partial(_compressed, data), place, operation="write_file")
+    return deliver(at.unwrap().end, partial(_compressed, data), place, operation="write_file")
 
 
 def _data(content: str | bytes | FromEnv) -> bytes | PocketenvError:
@@ -123,8 +123,8 @@ def _compressed(content: bytes) -> Generator[bytes]:
 def _placed(at: Location, values: dict[str, str | int], staged: str, packed: bytes) -> Result[Sandbox, PocketenvError]:
     is_masked = rehearsal.is_rehearsed() and packed == HIDDEN.encode()
     data = rehearsal.stand_in("CONTENT_GZIP_BASE64") if is_masked else base64.b64encode(packed).decode()
-    ran = at.end.run(WRITE, is_long=not packed, p=at.path, s=staged, values={**values, "data": data})
-    answer = ran.alt(lambda error: without_values(error, [data])).bind(at.judged)
+    output = at.end.run(WRITE, is_long=not packed, p=at.path, s=staged, values={**values, "data": data})
+    answer = output.alt(lambda error: without_values(error, [data])).bind(at.judged)
     if isinstance(answer, Failure):
         return answer
     is_done = answer.unwrap().words == ("done",) or rehearsal.is_rehearsed()

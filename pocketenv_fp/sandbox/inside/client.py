@@ -90,12 +90,11 @@ def start(home: str) -> None:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind("socket")
         listener.listen(128)
-        for number in range(3, 64):
-            if number not in {begun, listener.fileno()}:
-                try:
-                    os.close(number)
-                except OSError:
-                    pass
+        for number in {*range(3, 64)} - {begun, listener.fileno()}:
+            try:
+                os.close(number)
+            except OSError:
+                pass
         # A child does not inherit a lock of this kind.
         alive = open("alive", "w")  # held until the process ends
         fcntl.lockf(alive, fcntl.LOCK_EX)

@@ -24,11 +24,9 @@ METHODS = {
 def sendable(text: object, most: int = MOST_CHARACTERS) -> str:
     """Return text that UTF-8 can encode, cut at a limit."""
     whole = str(text).encode("utf-8", "backslashreplace").decode()
-    return (
-        whole
-        if len(whole) <= most
-        else f"{whole[: most // 2]}… {len(whole) - most:,} characters …{whole[-most // 2 :]}"
-    )
+    if len(whole) <= most:
+        return whole
+    return f"{whole[: most // 2]}… {len(whole) - most:,} characters …{whole[-most // 2 :]}"
 
 
 class Displays:
@@ -56,7 +54,7 @@ class Displays:
             whole = {"text/plain": f"[a display of {size:,} bytes was left out: write it to a file]"}
         else:
             self.size += size
-        if len(self.shown) < 1000:
+        if len(self.shown) < MOST_DISPLAYS:
             self.shown.append(whole)
 
     def figures(self, value: object) -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from pocketenv_fp.sandbox.inside.displays import Displays, bundled, png, sendable
+
+
+def attempt(work: Callable[[], str], otherwise: str) -> str:
+    """Return the result of ``work``, or ``otherwise`` if it raises: methods of the code may raise anything."""
+    try:
+        return work()
+    except BaseException:
+        return otherwise
 
 
 def explained(error: BaseException) -> dict[str, str]:
@@ -17,19 +26,9 @@ def explained(error: BaseException) -> dict[str, str]:
     trace = error.__traceback__
     while trace and not trace.tb_frame.f_code.co_filename.startswith("<run "):
         trace = trace.tb_next
-    # The code's own methods may raise anything here.
-    try:
-        kind = sendable(type(error).__name__)
-    except BaseException:
-        kind = "Exception"
-    try:
-        message = sendable(error)
-    except BaseException:
-        message = "its message cannot be read"
-    try:
-        lines = "".join(traceback.format_exception(type(error), error, trace))
-    except BaseException:
-        lines = f"{kind}: {message}\n"
+    kind = attempt(lambda: sendable(type(error).__name__), "Exception")
+    message = attempt(lambda: sendable(error), "its message cannot be read")
+    lines = attempt(lambda: "".join(traceback.format_exception(type(error), error, trace)), f"{kind}: {message}\n")
     return {"kind": kind, "message": message, "traceback": sendable(lines)}
 
 

@@ -923,13 +923,13 @@ def test_copies_links_outside(box: Sandbox, there: str, tmp_path: Path) -> None:
 
 
 @ONCE
-def test_landed_file_closed_directory() -> None:
+def test_land_file_closed_directory() -> None:
     """A directory without permissions contains no file."""
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"
         "from pocketenv_fp.errors import ArchiveError\n"
-        "from pocketenv_fp.sandbox.copying.local import landed_file\n"
+        "from pocketenv_fp.sandbox.copying.local import land_file\n"
         "os.chdir(sys.argv[1])\n"
         "os.getuid() or os.setuid(65534)\n"
         "made = Path('made')\n"
@@ -937,7 +937,7 @@ def test_landed_file_closed_directory() -> None:
         "(made / 'file').touch()\n"
         "made.chmod(0)\n"
         "try:\n"
-        "    landed_file(made / 'file', Path('target'), into=False)\n"
+        "    land_file(made / 'file', Path('target'), into=False)\n"
         "except ArchiveError as error:\n"
         "    print(error.reason)\n"
     )

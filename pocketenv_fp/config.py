@@ -27,7 +27,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -243,16 +243,12 @@ def hides_output() -> bool:
     return next((config.hide_output for config in _using.get() if config.hide_output is not None), False)
 
 
-class _Source(NamedTuple):
+class _Source(_Masked, frozen=True, kw_only=True):
     """The values of the environment and the token file, or of the embedded platform."""
 
     api_url: str
     storage_url: str
     public_key: str
-    token: str | None
-
-    def __repr__(self) -> str:
-        return f"_Source(api_url={_without_login(self.api_url)!r})"
 
 
 def logged_in(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
@@ -260,15 +256,16 @@ def logged_in(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[st
 
     The function does not get these two: whatever it calls finds them with `settings`. The token wins over the config.
     """
-    token, config = kwargs.pop("token", None), kwargs.pop("config", None)
+    token, config = kwargs.get("token"), kwargs.get("config")
+    others = {name: value for name, value in kwargs.items() if name not in {"token", "config"}}
     if token is None and config is None:
-        return function(*args, **kwargs)
+        return function(*args, **others)
     with ExitStack() as blocks:
         if config is not None:
             blocks.enter_context(using(config))
         if token is not None:
             blocks.enter_context(using(Config(token=token)))
-        return function(*args, **kwargs)
+        return function(*args, **others)
 
 
 def settings() -> Result[Settings, PocketenvError]:
@@ -277,30 +274,37 @@ def settings() -> Result[Settings, PocketenvError]:
     A token together with a plain ``http://`` URL is refused, except on this machine: others could read it.
     """
     layers = _using.get()
-    api_url = next((layer.api_url for layer in layers if layer.api_url), None)
+    api_url = token = None
+    for layer in layers:
+        api_url, token = api_url or layer.api_url, token or layer.token
     if api_url is None and (platform := _entered()) is not None:
-        return _settled(layers, _source_of(platform))
-    url_of_environment, storage_url, public_key = _variables.values()
-    api_url = api_url or url_of_environment or API_URL
+        return _settled(layers, _source_of(platform), platform.url)
+    source = _of_environment(_variables.raw())
+    api_url = api_url or source.api_url
     if api_url == LOCAL:
-        return _settled(layers, _embedded())
-    # Not a Result: its repr would show the token.
-    token = _token_of_environment()
-    if token is None and not any(layer.token for layer in layers):
+        source = _embedded()
+        return _settled(layers, source, source.api_url)
+    if token is None and source.token is None:
         of_file = _token_file()
         if isinstance(of_file, InvalidInput):
             return Failure(of_file)
-        token = of_file
-    return _settled(layers, _Source(api_url, storage_url or STORAGE_URL, public_key or PUBLIC_KEY, token))
+        source = msgspec.structs.replace(source, token=of_file)
+    return _settled(layers, source, api_url)
 
 
-_variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY")
-_token_variable = Variables("POCKETENV_TOKEN")
+_variables = Variables("POCKETENV_API_URL", "POCKETENV_STORAGE_URL", "POCKETENV_PUBLIC_KEY", "POCKETENV_TOKEN")
 
 
-def _token_of_environment() -> HiddenText | None:
-    (value,) = _token_variable.values()
-    return HiddenText(value) if value else None
+# Every call reads the environment, and it seldom changes.
+@lru_cache(maxsize=8)
+def _of_environment(values: tuple[bytes | str | None, ...]) -> _Source:
+    api_url, storage_url, public_key, token = (os.fsdecode(value) if value else None for value in values)
+    return _Source(
+        api_url=api_url or API_URL,
+        storage_url=storage_url or STORAGE_URL,
+        public_key=public_key or PUBLIC_KEY,
+        token=token,
+    )
 
 
 def _entered() -> Platform | None:
@@ -317,7 +321,12 @@ def _embedded() -> _Source:
 
 
 def _source_of(platform: Platform) -> _Source:
-    return _Source(platform.url, platform.storage_url, platform.public_key, HiddenText(platform.token))
+    return _Source(
+        api_url=platform.url,
+        storage_url=platform.storage_url,
+        public_key=platform.public_key,
+        token=platform.token,
+    )
 
 
 class _TokenFile(msgspec.Struct):
@@ -339,14 +348,14 @@ def _token_file() -> HiddenText | InvalidInput | None:
 
 # Every call asks for the settings, and they seldom change.
 @lru_cache(maxsize=64)
-def _settled(layers: tuple[Config, ...], source: _Source) -> Result[Settings, PocketenvError]:
+def _settled(layers: tuple[Config, ...], source: _Source, api_url: str) -> Result[Settings, PocketenvError]:
     wrong = next((wrong for layer in layers if (wrong := layer.wrong())), None)
     if wrong:
         return Failure(wrong)
-    values = source._asdict()
+    values = msgspec.structs.asdict(source)
     for layer in reversed(layers):
         values |= {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not None}
-    values["api_url"] = source.api_url
+    values["api_url"] = api_url
     known = Settings(
         **{name: value.strip().rstrip("/") if name.endswith("_url") else value for name, value in values.items()}
     )

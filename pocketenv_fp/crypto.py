@@ -7,7 +7,6 @@ padding). A sealed key is sent with a masked twin for display. The mask is made 
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -79,6 +78,8 @@ def _box(public_key: str) -> Result[SealedBox[PublicKey], PocketenvError]:
 
 
 def _sealed(box: SealedBox[PublicKey], text: str) -> Result[str, PocketenvError]:
+    from base64 import urlsafe_b64encode
+
     from nacl.exceptions import CryptoError
 
     try:
@@ -90,7 +91,7 @@ def _sealed(box: SealedBox[PublicKey], text: str) -> Result[str, PocketenvError]
         return Failure(EncryptionError(f"the public key cannot be used ({type(error).__name__})"))
 
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 
 
 def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
@@ -113,7 +114,7 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
     """
     demand_type("generate_ssh_keys", "comment", comment, str)
     comment = normalize(comment)
-    if _CONTROLS.search(comment):
+    if re.search(_CONTROLS, comment):
         return Failure(InvalidInput("comment", "contains a line break or another control character"))
     if wrong := unsendable("comment", comment):
         return Failure(wrong)
@@ -130,7 +131,7 @@ def generate_ssh_keys(comment: str = "") -> Result[SshKeyPair, PocketenvError]:
     return Success(SshKeyPair(private, f"{public} {comment}".rstrip(" ")))
 
 
-_KEY = re.compile(
+_KEY = (
     r"(?s)\s*(?P<header>-----BEGIN (?P<kind>(?:OPENSSH |ENCRYPTED |RSA |EC |DSA )?PRIVATE KEY)-----)"
     r"(?P<body>.*?)(?P<footer>-----END (?P=kind)-----)\s*"
 )
@@ -150,7 +151,7 @@ def mask_ssh_private_key(key: str) -> str:
     '***'
     """
     text = key.replace("\r\n", "\n").replace("\r", "\n")
-    match = _KEY.fullmatch(text)
+    match = re.fullmatch(_KEY, text)
     if match is None:
         return HIDDEN
     body, shown = match["body"], (10, 5) if match["header"] == HEADER else (0, 0)

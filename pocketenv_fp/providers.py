@@ -87,5 +87,4 @@ def provider_of(name: str | None) -> Provider:
     """
     if name is None:
         return _PROVIDERS[CLOUDFLARE]
-    unknown = Provider(name, reader="sh", services=True, variables=True, vscode=True, backups=True)
-    return _PROVIDERS.get(name, unknown)
+    return _PROVIDERS.get(name) or Provider(name, reader="sh", services=True, variables=True, vscode=True, backups=True)

@@ -49,10 +49,11 @@ SecretText = Annotated[str, NOT_SHOWN, NOT_PICKLED]
 MaskedText = Annotated[str, NOT_SHOWN]
 """A string that is not shown. It may be pickled, because the platform masked it."""
 
+# Patterns that few programs need are strings: Python compiles them on first use.
 # Everything up to the last @ of a host: a pasted password may contain an @.
-_USER = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#'"\\]+)@""", re.IGNORECASE)
+_USER = r"""(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#'"\\]+)@"""
 # A shell inserts the value later, so it is hidden already.
-_VARIABLES = re.compile(r"(?:[\w.-]+:)?\$(?:\w+|\{\w+\})")
+_VARIABLES = r"(?:[\w.-]+:)?\$(?:\w+|\{\w+\})"
 
 
 class HiddenText(str):
@@ -240,10 +241,10 @@ def printable(text: str, instead: str = " ") -> str:
 
 def without_passwords(text: str) -> str:
     """Return ``text`` with the login in each URL masked. With https the user name alone may be a token."""
-    return _USER.sub(_masked, text) if "@" in text else text
+    return re.sub(_USER, _masked, text, flags=re.IGNORECASE) if "@" in text else text
 
 
 def _masked(match: re.Match[str]) -> str:
     scheme, user = match["scheme"], match["user"]
     is_open = ":" not in user and scheme.lower() not in {"http", "https"}
-    return match[0] if is_open or _VARIABLES.fullmatch(user) else f"{scheme}://{HIDDEN}@"
+    return match[0] if is_open or re.fullmatch(_VARIABLES, user) else f"{scheme}://{HIDDEN}@"

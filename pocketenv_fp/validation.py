@@ -15,7 +15,6 @@ TypeError: expose: port: expected int, got str: write int(…)
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from itertools import chain, repeat
@@ -34,6 +33,7 @@ from pocketenv_fp.redaction import hidden, secret_names
 __all__ = [
     "CONTROL_PORT",
     "Arguments",
+    "Given",
     "HttpPath",
     "Id",
     "Identifier",
@@ -142,9 +142,6 @@ def wrong_variable_name(field: str, name: str) -> InvalidInput | None:
     return InvalidInput(field, f"{wrong.reason}: not {name}") if wrong and name.isidentifier() else wrong
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
 def unsendable(field: str, text: str) -> InvalidInput | None:
     r"""Return the error of a string that no request can hold, or None.
 
@@ -154,7 +151,9 @@ def unsendable(field: str, text: str) -> InvalidInput | None:
     """
     if "\0" in text:
         return InvalidInput(field, "holds a NUL character")
-    if _SURROGATE.search(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return not_unicode(field)
     return None
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from pocketenv_fp import local
+from pocketenv_fp.http import storage, transport
 from pocketenv_fp.local.server import Platform
-from tests import bytecode, places
+from tests import bytecode, places, scratch
 from tests.examples import register
 from tests.figures import Figures
 
@@ -61,6 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = Figures()
     if getattr(config.option, "numprocesses", None):
         bytecode.share(config)
+        scratch.use_memory(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the temporary directory of a run with several processes."""
+    scratch.remove(config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -145,6 +153,17 @@ def environment(_nobody: None, platform: local.Platform, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     yield platform.environment
     platform.remove_sandboxes()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are sent again at once: for tests of how often that is, and not of the pauses."""
+
+    def nap(_seconds: float) -> None:
+        """Return at once."""
+
+    for module in (storage, transport):
+        monkeypatch.setattr(module, "nap", nap)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from returns.result import Success
+from returns.result import Failure, Success
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
@@ -90,6 +90,15 @@ def test_settings_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = found(Config(api_url="https://other.example", public_key="cd" * 32, read_timeout=3, retries=0))
     assert (mine.api_url, mine.storage_url) == ("https://other.example", "https://storage.example")
     assert (mine.public_key, mine.read_timeout, mine.connect_timeout, mine.retries) == ("cd" * 32, 3, 10, 0)
+
+
+def test_using_url_order() -> None:
+    """The URL and the token of the innermost block win, each for itself."""
+    with using(Config(api_url="https://outer.example", token="outer")):
+        with using(Config(api_url="https://inner.example")):
+            assert (found().api_url, found().token) == ("https://inner.example", "outer")
+        with using(Config(token="inner")):
+            assert (found().api_url, found().token) == ("https://outer.example", "inner")
 
 
 def test_using_other_thread() -> None:
@@ -237,7 +246,10 @@ def test_token_file_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The token file is not read if a config or the environment has a token."""
     token_file("not json")
     assert under(Config(token="mine"), settings).unwrap().token == "mine"
-    assert under(Config(token="mine"), settings).unwrap().token == "mine"
+    assert isinstance(under(Config(read_timeout=5), settings), Failure)
+    for configs in (Config(token="mine"), Config()), (Config(), Config(token="mine")):
+        with using(configs[0]), using(configs[1]):
+            assert settings().unwrap().token == "mine"
     monkeypatch.setenv("POCKETENV_TOKEN", "mine")
     assert settings().unwrap().token == "mine"
 

@@ -8,7 +8,7 @@ import pytest
 
 from pocketenv_fp import create, exec, fan_out, identity
 from pocketenv_fp.explaining.masking import SHOWN, MaskedFields
-from pocketenv_fp.redaction import HIDDEN, is_secret, shown
+from pocketenv_fp.redaction import HIDDEN, is_secret, shown, without_passwords
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
 IDS = ["backupId", "did", "id", "sandboxId", "serviceId", "uuid"]
@@ -50,6 +50,12 @@ MAPPINGS = {
 def test_shown_mapping(value: dict[str, object], text: str, *, by_name: bool) -> None:
     assert shown(value, is_secret_by_name=by_name) == text
     assert KEY not in text
+
+
+def test_without_passwords_any_case() -> None:
+    """The scheme of a URL may be in any case. The user name of other schemes is no secret."""
+    assert without_passwords("git clone HTTPS://ghp_12345@example.com") == "git clone HTTPS://***@example.com"
+    assert without_passwords("SSH://git@example.com Ssh://me:secret@host") == "SSH://git@example.com Ssh://***@host"
 
 
 def test_is_secret_mapping_keys() -> None:

@@ -11,7 +11,6 @@ import re
 import sys
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -21,16 +20,13 @@ from pocketenv_fp.account.listener import PORT, Listener
 from pocketenv_fp.config import LOCAL, TOKEN_FILE, Config, Settings, in_use, settings, using
 from pocketenv_fp.errors import DecodeError, InvalidInput, LoginFailed, LoginTimeout, NotSupported, PocketenvError
 from pocketenv_fp.http.tokens import request_headers
-from pocketenv_fp.http.xrpc import delivered, refusal
+from pocketenv_fp.http.xrpc import refusal
 from pocketenv_fp.models import Profile
 from pocketenv_fp.pocketenv.actors import me
 from pocketenv_fp.pocketenv.decorators import checked
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
 from pocketenv_fp.runtime.deadline import exceeded, remaining
 from pocketenv_fp.validation import Name, Seconds, Text, is_one_word, is_private
-
-if TYPE_CHECKING:
-    from pocketenv_fp.http.transport import Answer
 
 __all__ = ["APP_PASSWORD", "login", "logout", "whoami"]
 
@@ -189,17 +185,16 @@ def _by_browser(handle: str, platform: Settings, timeout: float, *, browser: boo
 
 def _asked(platform: Settings, body: HiddenBytes, causes: str) -> HiddenText | PocketenvError:
     """Return the platform's answer to ``POST /login``."""
+    from pocketenv_fp.http.exchange import delivered
     from pocketenv_fp.http.transport import Request
 
     if late := exceeded(OPERATION):
         return late
     headers = {**request_headers(None), "Content-Length": str(len(body)), "Content-Type": "application/json"}
     request = Request("POST", "/login", headers, body)
-    received = delivered(request, platform, platform.read_timeout, OPERATION)
-    if isinstance(received, Failure):
-        failed: PocketenvError = received.failure()
-        return failed
-    answer: Answer = received.unwrap()
+    answer = delivered(request, platform, platform.read_timeout, OPERATION)
+    if isinstance(answer, PocketenvError):
+        return answer
     # These two have no JSON.
     if answer.status == 400 and answer.body == b"Invalid handle":
         return LoginFailed("the platform does not accept this handle")

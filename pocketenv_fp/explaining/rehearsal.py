@@ -189,7 +189,7 @@ class Recorder:
         inner = [each.alone for each in (*applied.args, *applied.kwargs.values()) if is_step(each)]
         self.platform.expected = before | _expected(applied, *filter(None, inner))
         try:
-            return applied.operation.run(target, args, kwargs)
+            return applied.operation.run(target, Applied(applied.operation, args, kwargs))
         finally:
             self.platform.expected = before
 

@@ -27,7 +27,7 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.http.tokens import request_headers
-from pocketenv_fp.http.xrpc import Call, answered, connected, decode, delivered, refusal
+from pocketenv_fp.http.xrpc import Call, answered, decode, refusal
 from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import exceeded, nap, remaining
@@ -152,14 +152,17 @@ def _passes(error: PocketenvError) -> bool:
 
 
 def _hold_back(error: RateLimited, known: Settings) -> None:
+    from pocketenv_fp.http.exchange import connected
     from pocketenv_fp.http.transport import RETRY_AFTER
 
     seconds = RETRY_AFTER if error.retry_after is None else error.retry_after
-    connected(_of_storage(known)).map(lambda line: line.limiter.pause(seconds))
+    line = connected(_of_storage(known))
+    if not isinstance(line, PocketenvError):
+        line.limiter.pause(seconds)
 
 
 def _of_storage(known: Settings) -> Settings:
-    # No retries in urllib3: an iterator cannot be rewound, and an archive cannot be read twice.
+    # No retries in the transport: an iterator cannot be rewound, and an archive cannot be read twice.
     return msgspec.structs.replace(known, api_url=known.storage_url, retries=0)
 
 
@@ -258,12 +261,13 @@ def _get(uuid: str, use: Callable[[Incoming], T], known: Settings) -> Result[T, 
 def _exchange(
     request: Request, known: Settings, operation: str, read: Callable[[Answer], Result[T, PocketenvError]]
 ) -> Result[T, PocketenvError]:
+    from pocketenv_fp.http.exchange import delivered
+
     # The response to an upload is short, and is read at once.
     is_upload = request.verb == "POST"
-    result = delivered(request, _of_storage(known), known.read_timeout, operation, whole=is_upload)
-    if isinstance(result, Failure):
-        return result
-    answer = result.unwrap()
+    answer = delivered(request, _of_storage(known), known.read_timeout, operation, whole=is_upload)
+    if isinstance(answer, PocketenvError):
+        return Failure(answer)
     if not answer.is_good:
         return Failure(refusal(operation, answer, known.token))
     with closing(answer):

@@ -6,6 +6,8 @@ The platform signs a token. No signature is checked here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -21,7 +23,9 @@ class _Claims(msgspec.Struct):
     did: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-def request_headers(token: str | None) -> dict[str, str]:
+# Once for each login, and not for each request.
+@lru_cache(maxsize=64)
+def request_headers(token: str | None) -> Mapping[str, str]:
     """Return the headers of every request, and with a token the one that logs in."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "pocketenv-fp"}
     return headers if token is None else {**headers, "Authorization": HiddenText(f"Bearer {token}")}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import email.utils
 import http.client
-import itertools
 import logging
 import math
 import os
@@ -18,11 +17,11 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 # urllib3 and requests are slow to import. This module is imported only before a request.
 import certifi
@@ -42,7 +41,7 @@ from pocketenv_fp.runtime.backoff import pauses
 from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, longest_wait, nap, remaining, remaining_to_answer
 from pocketenv_fp.runtime.environment import Variables
 
-__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "query_string", "transport"]
+__all__ = ["RETRY_AFTER", "Answer", "Request", "Transport", "transport"]
 
 log = logging.getLogger("pocketenv_fp")
 
@@ -106,11 +105,6 @@ class Answer:
             self._connection.close()
 
 
-def query_string(params: Mapping[str, object]) -> str:
-    """Return the parameters as the query of a URL."""
-    return urlencode(params, quote_via=quote)
-
-
 class Transport:
     """Sends requests to one platform. ``send`` may be called from any thread."""
 
@@ -166,7 +160,9 @@ class Transport:
         headers = request.headers
         head = self.route.head(request.verb, request.target, headers)
         left = pauses(self._retries)
-        for requests in itertools.count(1):
+        requests = 0
+        while True:
+            requests += 1
             try:
                 answer = self._exchange(head, request.body, read_timeout, is_whole=is_whole)
             except TROUBLE as error:
@@ -187,7 +183,6 @@ class Transport:
                 self.limiter.pause(seconds)
             else:
                 nap(seconds or pause)
-        raise AssertionError("the loop has no end")
 
     def _exchange(
         self, head: HiddenBytes, body: bytes | Iterator[bytes] | None, read_timeout: float, *, is_whole: bool
@@ -199,12 +194,14 @@ class Transport:
             seconds = min(read_timeout if is_whole else math.inf, remaining_to_answer())
             response = connection.receive(seconds, read_timeout)
             answer = Answer(response, connection, self.route)
-            if is_whole or not answer.is_good:
+            is_read = is_whole or not answer.is_good
+            if is_read:
                 answer.body = _body(response)
-                answer.close()
         except BaseException:
             connection.close()
             raise
+        if is_read:
+            answer.close()
         return answer
 
     def close(self) -> None:

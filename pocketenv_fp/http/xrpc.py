@@ -11,8 +11,6 @@ POST io.pocketenv.sandbox.exec(id) with body (command)
 
 from __future__ import annotations
 
-import errno
-import re
 from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,32 +24,26 @@ from pocketenv_fp.config import Settings, settings
 from pocketenv_fp.errors import (
     ApiError,
     DecodeError,
-    InvalidInput,
     MalformedToken,
-    NotLoggedIn,
     PocketenvError,
     RateLimited,
     ServerError,
     TransportError,
     api_error_kind,
 )
-from pocketenv_fp.http.tokens import is_token, request_headers
+from pocketenv_fp.http.tokens import is_token
 from pocketenv_fp.plain_types import UNDECODABLE, built
-from pocketenv_fp.redaction import HIDDEN, HiddenBytes, HiddenText, printable, without_passwords
-from pocketenv_fp.runtime.deadline import TimeIsOver, exceeded, over
-from pocketenv_fp.validation import not_unicode
+from pocketenv_fp.redaction import HIDDEN, printable, without_passwords
 
 if TYPE_CHECKING:
-    from pocketenv_fp.http.transport import Answer, Request, Transport
+    from pocketenv_fp.http.transport import Answer
 
 __all__ = [
     "Call",
     "Door",
     "answered",
     "answered_by",
-    "connected",
     "decode",
-    "delivered",
     "has_door",
     "nothing",
     "procedure",
@@ -64,8 +56,6 @@ T = TypeVar("T")
 
 NAMESPACE = "io.pocketenv."
 MESSAGE_LENGTH = 500
-# In JSON, an even number of backslashes before it does not escape it.
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
@@ -194,61 +184,18 @@ def send(call: Call[T]) -> Result[T, PocketenvError]:
     if isinstance(known, Failure):
         return known
     login = known.unwrap()
-    request = _request(call, login)
-    if isinstance(request, Failure):
-        return request
-    answer = delivered(request.unwrap(), login, _read_timeout(call, login), call.nsid)
-    return answer if isinstance(answer, Failure) else _read(call, answer.unwrap(), login)
-
-
-def delivered(
-    request: Request, known: Settings, read_timeout: float, operation: str, *, whole: bool = True
-) -> Result[Answer, PocketenvError]:
-    """Send a request and return its answer, whatever its status. ``whole`` reads the body too.
-
-    Failures: those of `connected`; TransportError where no answer came; DeadlineExceeded.
-    """
-    line = connected(known, operation)
-    if isinstance(line, Failure):
-        return line
-    exchange = line.unwrap().send if whole else line.unwrap().open
-    # requests is slow to import: a program that only composes steps does not wait for it.
-    from pocketenv_fp.http.failures import TROUBLE, trouble
-
     try:
-        return Success(exchange(request, read_timeout, operation))
-    except TimeIsOver:
-        return Failure(over(operation))
-    except TROUBLE as error:
-        met = trouble(error, operation)
-        return Failure(exceeded(operation, maybe_sent=met.maybe_sent) or met)
-
-
-def connected(known: Settings, operation: str = "") -> Result[Transport, PocketenvError]:
-    """Return the transport for these settings.
-
-    Failures: InvalidInput for a CA bundle that cannot be read; TransportError if the process has too many open files.
-    """
-    try:
-        from pocketenv_fp.http.transport import transport
-
-        return Success(transport(known))
+        # It imports urllib3, which is slow: a program that only composes steps does not wait for it.
+        from pocketenv_fp.http import exchange
     except OSError as error:
-        if error.errno in _NO_FILES:
-            return Failure(_unconnected(error, operation))
-        return Failure(
-            InvalidInput("verify", f"the CA bundle cannot be read: {error.strerror or 'it contains no certificate'}")
-        )
-    except ValueError:
-        return Failure(InvalidInput("verify", "is not a path"))
-
-
-_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-
-
-def _unconnected(error: OSError, operation: str) -> TransportError:
-    # Modules are imported on first use, which opens files too.
-    return TransportError("connect", f"no connection: {error.strerror}", operation)
+        return Failure(TransportError("connect", f"no connection: {error.strerror}", call.nsid))
+    request = exchange.request_of(call, login)
+    if isinstance(request, PocketenvError):
+        return Failure(request)
+    answer = exchange.delivered(request, login, _read_timeout(call, login), call.nsid)
+    if isinstance(answer, PocketenvError):
+        return Failure(answer)
+    return _read(call, answer, login)
 
 
 def _read(call: Call[T], answer: Answer, known: Settings) -> Result[T, PocketenvError]:
@@ -265,63 +212,6 @@ def _read_timeout(call: Call[Any], login: Settings) -> float:
     if call.read_timeout is not None:
         return min(call.read_timeout, login.read_timeout)
     return login.read_timeout + call.work_seconds
-
-
-def _request(call: Call[Any], login: Settings) -> Result[Request, PocketenvError]:
-    """Return what is sent for ``call``. Failures: what is refused before it is sent."""
-    if call.login and login.token is None:
-        return Failure(NotLoggedIn())
-    if late := exceeded(call.nsid):
-        return Failure(late)
-    try:
-        request = _written(call, login.token)
-    except UnicodeEncodeError:
-        return Failure(not_unicode("text"))
-    except OSError as error:
-        return Failure(_unconnected(error, call.nsid))
-    if _has_nul(request):
-        return Failure(InvalidInput("text", "holds a NUL character"))
-    return Success(request)
-
-
-def _written(call: Call[Any], token: str | None) -> Request:
-    from pocketenv_fp.http.transport import Request, query_string
-
-    target = f"/xrpc/{NAMESPACE}{call.nsid}"
-    if call.params:
-        target += f"?{query_string(_present(call.params))}"
-    headers = {"Accept": "application/json", **request_headers(token)}
-    if call.body is not None:
-        # The environment of a command may contain a secret.
-        body = HiddenBytes(msgspec.json.encode(_present(call.body), enc_hook=_plain))
-        headers["Content-Type"] = "application/json"
-        headers["Content-Length"] = str(len(body))
-        return Request("POST", target, headers, body)
-    if not call.is_query:
-        headers["Content-Length"] = "0"
-    return Request("GET" if call.is_query else "POST", target, headers)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, HiddenText):
-        return str(value)
-    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
-
-
-def _has_nul(request: Request) -> bool:
-    # The platform's database cannot store it, and would answer with a 500.
-    body = request.body if isinstance(request.body, bytes) else b""
-    return "%00" in request.target or (rb"\u0000" in body and _NUL.search(body) is not None)
-
-
-def _present(values: Mapping[str, object]) -> dict[str, object]:
-    from toolz import valfilter  # pyright: ignore[reportUnknownVariableType]  # toolz has no types
-
-    return cast("dict[str, object]", valfilter(_is_present, values))
-
-
-def _is_present(value: object) -> bool:
-    return value is not None
 
 
 class _Refused(msgspec.Struct):

@@ -30,7 +30,7 @@ def end_marked(folder: Path) -> None:
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed: set[int] = set()
-    while pids := find_marked(folder) | (killed & process_tree.living().keys()):
+    while pids := find_marked(folder) | _left(killed):
         killed |= pids
         _kill(pids)
         if time.monotonic() > deadline:
@@ -44,10 +44,14 @@ def find_marked(folder: Path) -> set[int]:
     mark = b"\0" + MARK.encode() + b"=" + os.fsencode(folder)
     pids = {
         pid
-        for pid in process_tree.living()
+        for pid in process_tree.numbers()
         if mark + b"\0" in (environment := process_tree.environment(pid)) or mark + b"/" in environment
     }
     return (pids | process_tree.descendants(pids).keys()) - {os.getpid()}
+
+
+def _left(killed: set[int]) -> set[int]:
+    return killed & process_tree.living().keys() if killed else set()
 
 
 def _kill(pids: set[int]) -> None:

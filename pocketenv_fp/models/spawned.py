@@ -8,15 +8,14 @@ __all__ = ["command_of"]
 
 _QUOTED = r"'[^']*'(?:\\''[^']*')*"
 _WORD = rf"""(?:{_QUOTED}|"\$\(printf %b {_QUOTED}\)(?:\$\{{IFS#\?\?\}})*")"""
-# The whole form, and nothing else: another program may store a command that looks like it.
-_FORM = re.compile(
+# The whole form, and nothing else: another program may store a command that looks like it. It is compiled on first use.
+_FORM = (
     r"\(cd /tmp; m=\$\(umask\); umask 077; \{ mkdir -p (?P<at>\.pocketenv-services/[\w.+-]+) && cd (?P=at) && "
     r'\{ \[ "\$\(cat mark\)" = (?P<mark>spawn-[0-9a-f]{12}) \] \|\| '
     r"\{ rm -f stdout stderr; echo (?P=mark) >mark; \}; \} && true >>stdout && true >>stderr; \} 2>/dev/null "
     r"&& exec >>stdout 2>>stderr; umask \$m; "
     rf"cd (?:[\w/.+-]+|{_WORD}) && exec env (?:\w+={_WORD} )*POCKETENV_SPAWNED='(?P=mark)' "
-    rf"bash -c (?P<command>{_QUOTED})\)",
-    re.ASCII,
+    rf"bash -c (?P<command>{_QUOTED})\)"
 )
 
 
@@ -27,5 +26,5 @@ def command_of(stored: str) -> str:
     >>> command_of("sleep 60")
     'sleep 60'
     """
-    form = _FORM.fullmatch(stored)
+    form = re.fullmatch(_FORM, stored, re.ASCII)
     return stored if form is None else form["command"][1:-1].replace(r"'\''", "'")

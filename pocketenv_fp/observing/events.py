@@ -99,15 +99,19 @@ Ended = Callable[[Done], None]
 Watcher = Callable[[Begun], Ended | None]
 """A watcher is called in the thread that does the work, so it should be fast."""
 
-# None in `unobserved` blocks.
-_here: ContextVar[tuple[Watcher, ...] | None] = ContextVar("pocketenv_fp.watchers", default=())
-_everywhere: tuple[Watcher, ...] = ()
+# Each watcher with the kind of its events. None in `unobserved` blocks.
+_Watchers = tuple[tuple[Watcher, Kind | None], ...]
+_here: ContextVar[_Watchers | None] = ContextVar("pocketenv_fp.watchers", default=())
+_everywhere: _Watchers = ()
 
 
 @contextmanager
-def observing(watcher: Watcher) -> Generator[None]:
-    """Call ``watcher`` for the events inside the block: in this thread or task, and in the threads of a `fan_out`."""
-    mark = _here.set((*(_here.get() or ()), watcher))
+def observing(watcher: Watcher, kind: Kind | None = None) -> Generator[None]:
+    """Call ``watcher`` for the events inside the block: in this thread or task, and in the threads of a `fan_out`.
+
+    With ``kind``, it is called for the events of this kind only.
+    """
+    mark = _here.set((*(_here.get() or ()), (watcher, kind)))
     try:
         yield
     finally:
@@ -127,11 +131,11 @@ def observe(watcher: Watcher) -> Callable[[], None]:
         # A separate function: other code may observe with the same watcher, and stop later.
         return watcher(begun)
 
-    _everywhere = (*_everywhere, watch)
+    _everywhere = (*_everywhere, (watch, None))
 
     def stop() -> None:
         global _everywhere  # noqa: PLW0603
-        _everywhere = tuple(each for each in _everywhere if each is not watch)
+        _everywhere = tuple(each for each in _everywhere if each[0] is not watch)
 
     return stop
 
@@ -139,7 +143,11 @@ def observe(watcher: Watcher) -> Callable[[], None]:
 def begin(kind: Kind, name: Callable[[], str]) -> Ended | None:
     """Report the start of an event. Returns a function to report its end, or None without watchers."""
     here = _here.get()
-    if here is None or not (watchers := _everywhere + here):
+    if here is None or not (here or _everywhere):
+        return None
+    watchers = [watcher for watcher, wanted in _everywhere + here if wanted in {None, kind}]
+    if not watchers:
+        # The source of a step takes longer than its other work.
         return None
     begun = Begun(kind, name())
     endings = [ended for watcher in watchers if (ended := _called(watcher, begun)) is not None]
@@ -262,14 +270,20 @@ def spans(tracer: Tracer | None = None) -> Watcher:
     return watch
 
 
-@contextmanager
-def reporting(ended: Ended, began: float) -> Generator[Callable[[Done], None]]:
+class reporting:  # noqa: N801  # used as a function
     """Report the end of a block that began at ``began``, also if it raises. The block passes its outcome to the yield."""
-    seen = [Done(0.0)]
-    try:
-        yield lambda done: seen.__setitem__(0, done)
-    except BaseException as error:
-        seen[0] = msgspec.structs.replace(seen[0], raised=type(error).__name__)
-        raise
-    finally:
-        ended(msgspec.structs.replace(seen[0], seconds=time.perf_counter() - began))
+
+    def __init__(self, ended: Ended, began: float) -> None:
+        self._ended = ended
+        self._began = began
+        self._done = Done(0.0)
+
+    def __enter__(self) -> Callable[[Done], None]:
+        return self._report
+
+    def _report(self, done: Done) -> None:
+        self._done = done
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        raised = None if kind is None else kind.__name__
+        self._ended(msgspec.structs.replace(self._done, seconds=time.perf_counter() - self._began, raised=raised))

@@ -42,15 +42,13 @@ class Credential(NamedTuple):
 
     def fields(self, value: str | FromEnv) -> Result[dict[str, str], PocketenvError]:
         """Return the request fields for a value. A secret is sealed, and has a masked twin for display."""
-        return plain(value, f"{FIELD}[{self.name!r}]").bind(self._sent)
-
-    def _sent(self, text: str) -> Result[dict[str, str], PocketenvError]:
         name = self.on_the_wire
+        clear = plain(value, f"{FIELD}[{self.name!r}]")
         if not self.is_secret:
-            return Success({name: text})
+            return clear.map(lambda text: {name: text})
         # No provider documents which part of its keys may be shown.
         twin = {f"redacted{name[0].upper()}{name[1:]}": HIDDEN}
-        return seal(text).map(lambda sealed: {name: sealed, **twin})
+        return clear.bind(seal).map(lambda sealed: {name: sealed, **twin})
 
 
 CREDENTIALS: Mapping[str, tuple[Credential, ...]] = {

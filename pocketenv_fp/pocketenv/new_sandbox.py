@@ -95,8 +95,9 @@ class NewSandbox:
         with guarded(), patient():
             created = send(procedure(CREATE, self._noted, body=body))
             # Look for the leftover sandbox inside `guarded`, so that an interrupt cannot come between.
-            if isinstance(created, Failure) and isinstance(created.failure(), SessionLost):
-                return Failure(_without_leftover(created.failure(), str(body["provider"]), began))
+            error = created.swap().value_or(None)
+            if isinstance(error, SessionLost):
+                return Failure(_without_leftover(error, str(body["provider"]), began))
             return created
 
     def _noted(self, body: bytes) -> Sandbox:

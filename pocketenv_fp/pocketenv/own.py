@@ -112,11 +112,11 @@ def _matching(
         if status is not None and each.unwrap().status is not status:
             continue
         # The list leaves the topics out.
-        box = each if topic is None else look(each.unwrap())
-        if isinstance(box, Failure) and isinstance(box.failure(), SandboxNotFound):
+        current = each if topic is None else look(each.unwrap())
+        if isinstance(current, Failure) and isinstance(current.failure(), SandboxNotFound):
             continue
-        if isinstance(box, Failure):
-            yield box
+        if isinstance(current, Failure):
+            yield current
             return
-        if topic is None or topic in (box.unwrap().topics or ()):
-            yield box
+        if topic is None or topic in (current.unwrap().topics or ()):
+            yield current

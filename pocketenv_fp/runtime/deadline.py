@@ -124,7 +124,7 @@ def remaining_to_answer() -> float:
 
 def exceeded(operation: str, *, maybe_sent: bool = False) -> DeadlineExceeded | None:
     """Return the error for ``operation`` after the deadline, or None before it."""
-    if _is_stopped():
+    if (stop := _stop.get()) is not None and stop.is_set():
         return DeadlineExceeded(0.0, operation, maybe_sent)
     deadline = _deadline.get()
     if deadline is None or time.monotonic() < deadline[0]:

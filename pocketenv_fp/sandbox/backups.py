@@ -62,7 +62,7 @@ def list_backups(
 ) -> Result[list[Backup], PocketenvError]:
     """List the sandbox's backups that have not expired. Returns a list of Backup.
 
-    A new backup is missing until the platform has stored it.
+    A new backup is missing until the platform has stored it. Failures: those of every request.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

@@ -42,7 +42,8 @@ def list_files(
 ) -> Result[Page[File], PocketenvError]:
     """List the records of files that each start writes. Returns a Page of File: paths and ids, no contents.
 
-    They have no stable order. `list_directory` lists the files that are in the sandbox now.
+    They have no stable order. `list_directory` lists the files that are in the sandbox now. Failures: InvalidInput for a
+    limit below 1 or an offset below 0.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

@@ -68,7 +68,8 @@ def stop(
 
     `restart` with ``keep=`` carries a directory over a stop and a start. On Cloudflare, deno, vercel, modal, e2b and
     runloop the complete file system is deleted, except volumes. Daytona, sprites and hopx keep the files. Processes end,
-    except on sprites, where only the status changes. Exposed ports stay listed.
+    except on sprites, where only the status changes. Exposed ports stay listed. Failures: SandboxNotFound if the sandbox
+    is gone.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

@@ -95,7 +95,8 @@ def list_ports(
 ) -> Result[list[Port], PocketenvError]:
     """List the exposed ports. Returns a list of Port. Its ``preview_url`` may be None.
 
-    The platform returns an empty list for a deleted sandbox: the result is then a Success without ports.
+    The platform returns an empty list for a deleted sandbox: the result is then a Success without ports. Failures: those
+    of every request.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

@@ -38,10 +38,10 @@ def restart(
     Stop and start repair a Cloudflare shell that has ended or is blocked only without ``keep``: with it, commands must
     run before the stop. Providers that delete files are those of `stop`.
 
-    With ``keep`` the content of a directory comes to this machine before the stop, as with `download`, and back after
-    the start, as with `upload`. Daytona, sprites and hopx keep all files themselves, so nothing is copied there. Modes
-    and symlinks stay. Files that the start itself writes there stay too, unless the content has the same name. ``keep`` may
-    also be a file. Other directories and all processes are gone.
+    With ``keep`` the content of a directory is copied to this machine before the stop, as with `download`. After the
+    start it is copied back, as with `upload`. Daytona, sprites and hopx keep all files themselves, so nothing is copied
+    there. Modes and symlinks stay. Files that the start itself writes there stay too, unless the content has the same
+    name. ``keep`` may also be a file. Other directories and all processes are gone.
 
     The start runs services again **before the content is back**. A service that needs it may end at once, although its
     status is RUNNING. Use `restart_service` afterwards.

@@ -36,7 +36,8 @@ def list_secrets(
 ) -> Result[Page[Secret], PocketenvError]:
     """List the sandbox's secrets, in no stable order. Returns a Page of Secret: names and ids, never values.
 
-    The platform returns an empty list for a deleted sandbox: the result is then a Success without secrets.
+    The platform returns an empty list for a deleted sandbox: the result is then a Success without secrets. Failures:
+    InvalidInput for a limit below 1 or an offset below 0.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.

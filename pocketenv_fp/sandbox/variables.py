@@ -33,6 +33,8 @@ def list_variables(
 ) -> Result[Page[Variable], PocketenvError]:
     """List the sandbox's environment variables, in no stable order. Returns a Page of Variable.
 
+    Failures: InvalidInput for a limit below 1 or an offset below 0.
+
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
         limit: Maximal number of records, at least 1. Default: 100.

@@ -24,7 +24,7 @@ from pocketenv_fp.validation import Limit, Name, Offset, Text
 __all__ = ["delete_volume", "get_volume", "iter_volumes", "list_volumes", "set_volume"]
 
 ADD, UPDATE = "volume.addVolume", "volume.updateVolume"
-TURNS = 6
+TURNS = 5
 
 _turns = Turns()
 _VOLUMES = RecordKind[Volume]("volume", "name", pocketenv.iter_volumes, pocketenv.delete_volume)
@@ -40,6 +40,8 @@ def list_volumes(
     config: Config | None = None,
 ) -> Result[Page[Volume], PocketenvError]:
     """List the sandbox's volumes, in no stable order. Returns a Page of Volume.
+
+    Failures: InvalidInput for a limit below 1 or an offset below 0.
 
     Args:
         sandbox: The Sandbox, or a Result of one. Without it, the call returns a step.
@@ -181,13 +183,13 @@ class _Attaching:
                 return Failure(late)
             self._changes = _changes.setdefault(self.sandbox.id, self._changes)
             self._is_new_list = self._records.listing.stamp != self._changes.stamp()
+            changed = self._listed().bind(self._changed)
             for _ in range(TURNS):
-                changed = self._listed().bind(self._changed)
-                # After this error, another program has deleted the volume in between.
                 error = changed.swap().value_or(None)
                 if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
                     break
-                self._is_new_list = True
+                # Another program deleted the volume in between.
+                changed = self._listed_again().bind(self._changed)
             return changed
 
     def _listed(self) -> Result[tuple[Volume, ...], PocketenvError]:

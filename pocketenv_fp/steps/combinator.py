@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain, repeat
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_origin, get_type_hints
 
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from pocketenv_fp.errors import InvalidInput, PocketenvError
 from pocketenv_fp.plain_types import normalize
@@ -19,7 +19,7 @@ from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import Curried, demand_step
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, is_step
-from pocketenv_fp.validation import wrong_value
+from pocketenv_fp.validation import Given, wrong_value
 
 __all__ = ["combinator"]
 
@@ -112,14 +112,16 @@ class _Combinator(Curried):
         # The caller may change a list or a dict later. Other values are stored as they are, also a Result.
         return normalize(value) if name in self.limits else _copied(value)
 
-    def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Run the combinator on ``target`` now. The inner steps check the type of the target."""
-        if isinstance(target, Failure):
-            return cast("Result[Any, PocketenvError]", target)
-        wrong = self._wrong_value(args, kwargs)
-        value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
-        if wrong:
-            return Failure(wrong)
+    def checked(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given | InvalidInput:
+        """Return the arguments, or the error of a wrong value."""
+        return self._wrong_value(args, kwargs) or (args, dict(kwargs))
+
+    def run(self, value: object, call: Applied) -> Result[Any, PocketenvError]:
+        """Run the combinator on ``value``. The inner steps check its type."""
+        given = call.checked
+        if isinstance(given, InvalidInput):
+            return Failure(given)
+        args, kwargs = given
         if is_rehearsed():
             args = tuple(
                 self._uncalled(*each) for each in zip(chain(self.arguments.names, repeat("")), args, strict=False)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
@@ -47,6 +47,8 @@ B = TypeVar("B")
 # The Result of a pipeline, its duration, its number of requests, and the trace of another process.
 Ran: TypeAlias = "tuple[Result[B, PocketenvError], float, int, Trace | None]"
 
+_Work: TypeAlias = "Callable[[Any], Result[B, PocketenvError]]"
+_Submit: TypeAlias = "Callable[[Executor, object, _Work[B], Any], Future[Ran[B]]]"
 OnOutput: TypeAlias = bool | Callable[[Any, Piece], object]
 
 WORKERS = 32
@@ -149,7 +151,7 @@ def fan_out(
 
 
 def side_by_side(
-    steps: Sequence[Callable[[Any], Result[B, PocketenvError]]],
+    steps: Sequence[_Work[B]],
     waiting: Sequence[Any],
     *,
     max_workers: int = WORKERS,
@@ -168,17 +170,19 @@ def side_by_side(
         raise ValueError("fan_out: on_output works with threads only: leave out executor=")
     with guarded(), opened(), ExitStack() as stack:
         pool = executor or ThreadPoolExecutor(max(1, min(max_workers, len(waiting))), "pocketenv")
+        submit: _Submit[B] = _to_thread if isinstance(pool, ThreadPoolExecutor) else _to_process
+        if on_output:
+            submit = partial(_to_heard_thread, on_output)
         futures: list[Future[Ran[B]]] = []
+        ran: dict[Future[Ran[B]], Ran[B]] = {}
         try:
             track = stack.enter_context(tracking(progress, len(waiting), unit=" targets"))
             run = os.urandom(8)
             for number, (step, target) in enumerate(zip(steps, waiting, strict=True)):
-                with _heard(target, on_output) as close:
-                    future = _submit(pool, (run, number), step, target)
-                futures.append(future)
-                future.add_done_callback(close)
+                futures.append(submit(pool, (run, number), step, target))
             for future in as_completed(futures):
-                _keep(_outcome(future)[-1])
+                ran[future] = _outcome(future)
+                _keep(ran[future][-1])
                 track.add(1)
         except BaseException:
             wait([future for future in futures if not future.cancel()])
@@ -187,22 +191,29 @@ def side_by_side(
             if executor is None:
                 # All futures are done or cancelled. After a second signal, do not wait.
                 pool.shutdown(wait=False, cancel_futures=True)
-        return Results(Outcome(target, *_outcome(future)[:-1]) for target, future in zip(waiting, futures, strict=True))
+        return Results(Outcome(target, *ran[future][:-1]) for target, future in zip(waiting, futures, strict=True))
 
 
-@contextmanager
-def _heard(target: object, on_output: OnOutput) -> Generator[Callable[[object], None]]:
-    """Set the listener for what is submitted in the block. Yields how to close it."""
-    inside = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
-    if not on_output:
-        yield lambda _: None
-    elif on_output is True:
-        printed = prefixed(inside)
-        with listening(printed):
-            yield lambda _: printed.close()
-    else:
-        with listening(partial(on_output, inside)):
-            yield lambda _: None
+def _to_heard_thread(
+    on_output: OnOutput,
+    pool: Executor,
+    mark: object,
+    pipeline: _Work[B],
+    target: Any,
+) -> Future[Ran[B]]:
+    """Submit a pipeline that reports its output."""
+    if callable(on_output):
+        with listening(partial(on_output, _inside(target))):
+            return _to_thread(pool, mark, pipeline, target)
+    printed = prefixed(_inside(target))
+    with listening(printed):
+        future = _to_thread(pool, mark, pipeline, target)
+    future.add_done_callback(lambda _: printed.close())
+    return future
+
+
+def _inside(target: object) -> object:
+    return cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
 
 
 def _step_for(pipeline: Step[Any, B] | Callable[[Any], Step[Any, B]], target: object) -> Step[Any, B]:
@@ -234,22 +245,28 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _keep(seen: Trace | None) -> None:
+    """Add the trace of another process to the traces of this one."""
+    if seen is None:
+        return
     from pocketenv_fp.steps.trace import recording
 
-    # Add the trace of another process to the traces of this one.
-    if seen is not None:
-        for trace in recording():
-            trace.add(seen)
+    for trace in recording():
+        trace.add(seen)
 
 
-def _submit(
-    pool: Executor, mark: object, pipeline: Callable[[Any], Result[B, PocketenvError]], target: Any
+def _to_thread(
+    pool: Executor,
+    mark: object,  # noqa: ARG001  # for processes
+    pipeline: _Work[B],
+    target: Any,
 ) -> Future[Ran[B]]:
-    from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+    # The copied context has the traces around the call.
+    return pool.submit(copy_context().run, _run, pipeline, target)
 
-    if isinstance(pool, ThreadPoolExecutor):
-        # The copied context has the traces around the call.
-        return pool.submit(copy_context().run, _run, mark, (), pipeline, target)
+
+def _to_process(pool: Executor, mark: object, pipeline: _Work[B], target: Any) -> Future[Ran[B]]:
+    from concurrent.futures import BrokenExecutor, Future
+
     from pocketenv_fp.steps.trace import recording
 
     try:
@@ -261,39 +278,42 @@ def _submit(
 
 
 def _apart(
-    mark: object,
+    mark: object,  # noqa: ARG001  # Dask runs equal calls only once: the mark makes each call different
     configs: tuple[Config, ...],
-    pipeline: Callable[[Any], Result[B, PocketenvError]],
+    pipeline: _Work[B],
     target: Any,
     *,
     traced: bool,
 ) -> Ran[B]:
     # A forked worker inherits the parent's context variables: start from an empty Context.
-    return Context().run(_run, mark, configs, pipeline, target, traced=traced)
+    return Context().run(_run_as, configs, pipeline, target, traced=traced)
 
 
-def _run(
-    mark: object,  # noqa: ARG001  # Dask runs equal calls only once: the mark makes each call different
+def _run_as(
     configs: tuple[Config, ...],
-    pipeline: Callable[[Any], Result[B, PocketenvError]],
+    pipeline: _Work[B],
     target: Any,
     *,
-    traced: bool = False,
+    traced: bool,
 ) -> Ran[B]:
-    from pocketenv_fp.steps.trace import on_lane, tracing
+    from pocketenv_fp.steps.trace import tracing
 
     with ExitStack() as stack:
         for config in reversed(configs):
             stack.enter_context(using(config))
-        # Targets with the same repository get a sandbox each.
-        stack.enter_context(own_sandboxes.wanted())
-        stack.enter_context(on_lane(target))
         seen = stack.enter_context(tracing()) if traced else None
-        counter = _Counter()
-        stack.enter_context(observing(counter))
+        return (*_run(pipeline, target)[:-1], seen)
+
+
+def _run(pipeline: _Work[B], target: Any) -> Ran[B]:
+    from pocketenv_fp.steps import trace
+
+    counter = _Counter()
+    # Targets with the same repository get a sandbox each.
+    with own_sandboxes.wanted(), trace.on_lane(target), observing(counter, "call"):
         began = time.perf_counter()
         result = pipeline(target)
-        return result, time.perf_counter() - began, counter.requests, seen
+        return result, time.perf_counter() - began, counter.requests, None
 
 
 class _Counter:
@@ -302,8 +322,8 @@ class _Counter:
     def __init__(self) -> None:
         self.requests = 0
 
-    def __call__(self, begun: Begun) -> Ended | None:
-        return self._add if begun.kind == "call" else None
+    def __call__(self, _: Begun) -> Ended:
+        return self._add
 
     def _add(self, done: Done) -> None:
         self.requests += done.requests

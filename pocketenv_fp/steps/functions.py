@@ -41,15 +41,12 @@ class _Method(Curried):
     def __reduce__(self) -> str:
         return self.__qualname__
 
-    def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Call the function. ``alt`` and ``lash`` pass the target to their inner step."""
-        if isinstance(target, Failure):
-            return cast("Result[Any, PocketenvError]", target)
-        value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
+    def run(self, value: object, call: Applied) -> Result[Any, PocketenvError]:
+        """Call the function. ``alt`` and ``lash`` pass the value to their inner step."""
         if rehearsing() is not None:
             note(lambda: self._rehearsed)
-            return Success(value) | args[0] if is_step(args[0]) else Success(Unknown())
-        return self.function(value, *args, **kwargs)
+            return Success(value) | call.args[0] if is_step(call.args[0]) else Success(Unknown())
+        return self.function(value, *call.args)
 
     def is_safe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # part of the base's signature
         """Return whether it is safe to repeat. A function that returns a Result may have any effect."""

@@ -10,6 +10,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.step import Applied
 
 __all__ = ["iterates_over"]
 
@@ -43,7 +44,10 @@ def iterates_over(
             target: A | None | Result[A | None, PocketenvError], /, *args: P.args, **kwargs: P.kwargs
         ) -> Iterator[Result[B, PocketenvError]]:
             begun.hide(args, kwargs)
-            result = begun.run(target, args, kwargs)
+            if isinstance(target, Failure):
+                return iter((cast("Result[B, PocketenvError]", target),))
+            value = cast("Success[object]", target).unwrap() if isinstance(target, Success) else target
+            result = begun.run(value, Applied(begun, args, kwargs))
             return cast(
                 "Iterator[Result[B, PocketenvError]]",
                 iter((result,)) if isinstance(result, Failure) else result.unwrap(),

@@ -18,7 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pocketenv_fp.steps.step import Applied
 
 __all__ = ["Need", "current", "needed", "needs_of", "read_before"]
 
@@ -38,15 +41,6 @@ class Need(IntEnum):
     """Everything."""
 
 
-class _Operation(Protocol):
-    def reads_before(self, applied: Any, last: Need) -> Need: ...
-
-
-class _Applied(Protocol):
-    @property
-    def operation(self) -> _Operation: ...
-
-
 current: ContextVar[Need] = ContextVar("pocketenv_fp.need", default=Need.RECORD)
 """The need of the running operation's result. Only the code that runs steps sets it."""
 
@@ -56,22 +50,17 @@ def needed() -> Need:
     return current.get()
 
 
-def needs_of(steps: Sequence[_Applied | Any], last: Need = Need.RECORD) -> tuple[Need, ...]:
+def needs_of(steps: Sequence[Applied], last: Need = Need.RECORD) -> tuple[Need, ...]:
     """Return for each step what is read of its result. ``last`` is what is read of the last one."""
     needs: list[Need] = []
     for applied in reversed(steps):
         needs.append(last)
-        last = _reads(applied, last)
+        last = applied.operation.reads_before(applied, last)
     return tuple(reversed(needs))
 
 
-def read_before(steps: Sequence[_Applied | Any], last: Need) -> Need:
+def read_before(steps: Sequence[Applied], last: Need) -> Need:
     """Return what the first of ``steps`` reads of its target. ``last`` is what is read of the last one."""
     for applied in reversed(steps):
-        last = _reads(applied, last)
+        last = applied.operation.reads_before(applied, last)
     return last
-
-
-def _reads(applied: _Applied | Any, last: Need) -> Need:
-    operation: _Operation = applied.operation
-    return operation.reads_before(applied, last)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
+import msgspec
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import logged_in
@@ -19,7 +20,7 @@ from pocketenv_fp.steps.advice import a_kind, for_arguments, for_value, for_word
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, has_run, is_step
-from pocketenv_fp.validation import Arguments
+from pocketenv_fp.validation import Arguments, Given
 
 __all__ = [
     "Curried",
@@ -66,6 +67,8 @@ class Curried:
         self.returns_target = returns_target
         self.record = record
         self.looks_up_record = looks_up_record
+        # A record comes from the platform. Other targets, such as a name, are the caller's.
+        self._takes_record = issubclass(accepts, msgspec.Struct)
         self.whole = Arguments(function)
         self.arguments = Arguments(function, skip=1)
         update_wrapper(cast("Callable[..., Any]", self), function)
@@ -86,30 +89,41 @@ class Curried:
     def __reduce__(self) -> str:
         return self.__qualname__
 
-    def run(self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Result[Any, PocketenvError]:
-        """Run the function on ``target`` now, and return its Result."""
-        if isinstance(target, Failure):
-            return cast("Result[Any, PocketenvError]", target)
-        if isinstance(target, Success):
-            target = cast("Success[object]", target).unwrap()
-        if target is None and self.accepts is Sandbox:
+    def run(self, value: object, call: Applied) -> Result[Any, PocketenvError]:
+        """Run the function on ``value``, with the arguments of ``call``, and return its Result."""
+        if not isinstance(value, self.accepts):
+            return self._refused(value)
+        given = call.checked
+        if isinstance(given, InvalidInput):
+            return Failure(given)
+        if not self._takes_record:
+            target = self.whole.read((value,), {})
+            if isinstance(target, InvalidInput):
+                return Failure(target)
+            ((value,), _) = target
+        args, kwargs = given
+        try:
+            if "token" in kwargs or "config" in kwargs:
+                return logged_in(self.function, (value, *args), kwargs)
+            return self.function(value, *args, **kwargs)
+        except (OSError, ImportError) as error:
+            return unopened_failure(error, self.__name__)
+
+    def _refused(self, value: object) -> Result[Any, PocketenvError]:
+        if value is None and self.accepts is Sandbox:
             return Failure(
                 SandboxNotFound(404, "SandboxNotFound", "the step before returned no sandbox", self.__name__)
             )
-        if not isinstance(target, self.accepts):
-            raise TypeError(
-                f"{self.__name__} takes {a_kind(self.accepts)} or a Result of one, not {type(target).__name__}"
-                f"{for_value(target, self.accepts, self.__name__)}"
-            )
+        raise TypeError(
+            f"{self.__name__} takes {a_kind(self.accepts)} or a Result of one, not {type(value).__name__}"
+            f"{for_value(value, self.accepts, self.__name__)}"
+        )
+
+    def checked(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given | InvalidInput:
+        """Return the arguments as plain types, or the error of a wrong value. Raise TypeError for a wrong type."""
         if not args and not kwargs and isinstance(self, Operation) and self._has_required:
             raise TypeError(self.needs_arguments())
-        given = self.whole.read((target, *args), kwargs)
-        if isinstance(given, InvalidInput):
-            return Failure(given)
-        try:
-            return logged_in(self.function, *given)
-        except (OSError, ImportError) as error:
-            return unopened_failure(error, self.__name__)
+        return self.arguments.read(args, kwargs)
 
     @cached_property
     def _has_required(self) -> bool:

@@ -28,13 +28,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overlo
 
 from returns.result import Failure, Result, Success
 
-from pocketenv_fp.errors import Place, PocketenvError
+from pocketenv_fp.errors import InvalidInput, Place, PocketenvError
 from pocketenv_fp.models import Job, Sandbox
-from pocketenv_fp.observing import Done, begin, reporting
+from pocketenv_fp.observing import Done, Ended, begin, reporting
 from pocketenv_fp.redaction import Source, function_name, is_secret, shorten, shown, without_passwords
 from pocketenv_fp.runtime.rehearsal import rehearsing
 from pocketenv_fp.steps.advice import for_method
 from pocketenv_fp.steps.needs import Need, current, needs_of, read_before
+from pocketenv_fp.validation import Given
 
 if TYPE_CHECKING:
     from pocketenv_fp.steps.operation import Curried
@@ -109,21 +110,26 @@ class Step(Source, Generic[A_contra, B_co]):
         return read_before(self._steps, last)
 
     def _run(self, target: object, needs: tuple[Need, ...] | None = None) -> Result[Any, PocketenvError]:
-        needs = needs or self._needs()
-        result = cast("Result[Any, PocketenvError]", target if isinstance(target, Result) else Success(target))
+        steps, needs = self._steps, needs or self._needs()
         if (rehearsal := rehearsing()) is not None:
-            return cast("Result[Any, PocketenvError]", rehearsal.run(self._steps, needs, result))
-        if isinstance(result, Failure):
-            return result
+            given = cast("object", target if isinstance(target, Result) else Success(target))
+            return cast("Result[Any, PocketenvError]", rehearsal.run(steps, needs, given))
+        # isinstance of these abstract classes takes long. Both are final.
+        kind: type[object] = type(target)
+        if kind is Failure:
+            return cast("Failure[PocketenvError]", target)
+        value = cast("Success[object]", target).unwrap() if kind is Success else target
         began = time.perf_counter()
         sandbox: Sandbox | None = None
-        for position, (applied, need) in enumerate(zip(self._steps, needs, strict=True), 1):
-            sandbox = _sandbox_in(result) or sandbox
-            result = applied.perform(result, need)
-            if isinstance(result, Failure):
+        result: Result[Any, PocketenvError] | None = None
+        for position, (applied, need) in enumerate(zip(steps, needs, strict=True), 1):
+            sandbox = _sandbox_of(value) or sandbox
+            result = applied.perform(value, need)
+            if not isinstance(result, Success):
                 place = Place(_brief(applied), position, _brief(self), time.perf_counter() - began)
                 return _placed(result.failure(), place, sandbox)
-        return result
+            value = result.unwrap()
+        return Success(value) if result is None else result
 
     def __or__(self: Step[A, X | None], after: Step[X, C], /) -> Step[A, C]:
         following: object = after
@@ -255,7 +261,7 @@ def has_run(result: Result[object, object]) -> str:
         error = result.failure()
         kind, box = f"a Failure ({type(error).__name__})", error.sandbox if isinstance(error, PocketenvError) else None
     else:
-        kind, box = "a Success", _sandbox_in(result)
+        kind, box = "a Success", _sandbox_of(result.unwrap())
     there = "" if box is None else f", and the sandbox {box.name} may exist"
     return f"{kind}: the call has run already{there}. For a step, call it without its target: create, not create(name)"
 
@@ -264,8 +270,7 @@ def is_step(value: object) -> TypeGuard[Step[Any, Any]]:
     return isinstance(value, Step)
 
 
-def _sandbox_in(result: Result[object, object]) -> Sandbox | None:
-    value = result.unwrap()
+def _sandbox_of(value: object) -> Sandbox | None:
     if isinstance(value, Sandbox):
         return value
     return value.sandbox if isinstance(value, Job) else None
@@ -306,12 +311,13 @@ class _Pipeline(Step[A, B]):
 class Applied(Step[Any, Any]):
     """An operation with its arguments."""
 
-    __slots__ = ("args", "kwargs", "operation")
+    __slots__ = ("_checked", "args", "kwargs", "operation")
 
     def __init__(self, operation: Curried, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.operation = operation
         self.args = args
         self.kwargs = kwargs
+        self._checked: Given | InvalidInput | None = None
 
     @property
     def _steps(self) -> tuple[Applied, ...]:
@@ -320,23 +326,26 @@ class Applied(Step[Any, Any]):
     def _needs(self) -> tuple[Need, ...]:
         return ALONE
 
-    def perform(self, target: Result[Any, PocketenvError], need: Need) -> Result[Any, PocketenvError]:
-        """Run the operation on ``target``, which is not a Failure. ``need`` is what is read of its result."""
-        if current.get() is need:
-            return self._reported(target)
-        mark = current.set(need)
-        try:
-            return self._reported(target)
-        finally:
-            current.reset(mark)
+    @property
+    def checked(self) -> Given | InvalidInput:
+        """The arguments as plain types, or the error of a wrong value. They are checked at the first run only."""
+        if self._checked is None:
+            self._checked = self.operation.checked(self.args, self.kwargs)
+        return self._checked
 
-    def _reported(self, target: Result[Any, PocketenvError]) -> Result[Any, PocketenvError]:
-        """Run the operation, and report it to all watchers."""
-        ended = begin("step", self.__str__)
-        if ended is None:
-            return self.operation.run(target, self.args, self.kwargs)
+    def perform(self, value: object, need: Need) -> Result[Any, PocketenvError]:
+        """Run the operation on ``value``, and report it to the watchers. ``need`` is what is read of its result."""
+        mark = None if current.get() is need else current.set(need)
+        try:
+            ended = begin("step", self.__str__)
+            return self.operation.run(value, self) if ended is None else self._reported(value, ended)
+        finally:
+            if mark is not None:
+                current.reset(mark)
+
+    def _reported(self, value: object, ended: Ended) -> Result[Any, PocketenvError]:
         with reporting(ended, time.perf_counter()) as report:
-            result = self.operation.run(target, self.args, self.kwargs)
+            result = self.operation.run(value, self)
             if isinstance(result, Failure):
                 report(Done(0.0, result.failure()))
         return result

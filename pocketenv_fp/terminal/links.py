@@ -16,9 +16,10 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import API_URL, Settings
 from pocketenv_fp.errors import DecodeError, InvalidInput, NotLoggedIn, PocketenvError
+from pocketenv_fp.http.exchange import delivered
 from pocketenv_fp.http.tokens import request_headers
 from pocketenv_fp.http.transport import Request
-from pocketenv_fp.http.xrpc import decode, delivered, refusal
+from pocketenv_fp.http.xrpc import decode, refusal
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import UNDECODABLE, built
 from pocketenv_fp.pocketenv.actors import get_terminal_token
@@ -76,7 +77,7 @@ def disconnect(link: Link, known: Settings) -> None:
     """End the session of a link. A failure is ignored: the platform ends a session without a client by itself."""
     if not link.session:
         return
-    request = Request("DELETE", f"/ssh/disconnect/{link.session}", request_headers(known.token))
+    request = Request("DELETE", f"/ssh/disconnect/{link.session}", dict(request_headers(known.token)))
     with unlimited():
         delivered(request, known, known.read_timeout, OPERATION)
 
@@ -124,10 +125,9 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
         "X-Sandbox-Id": sandbox.id,
     }
     request = Request("POST", "/ssh/connect", headers, body)
-    received = delivered(request, known, known.read_timeout, OPERATION)
-    if isinstance(received, Failure):
-        return received
-    answer = received.unwrap()
+    answer = delivered(request, known, known.read_timeout, OPERATION)
+    if isinstance(answer, PocketenvError):
+        return Failure(answer)
     if not answer.is_good:
         return Failure(refusal(OPERATION, answer, known.token))
     try:

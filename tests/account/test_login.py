@@ -15,7 +15,6 @@ import re
 import socket
 import stat
 import sys
-import tempfile
 import threading
 import time
 import webbrowser
@@ -77,7 +76,8 @@ def here(place: local.Platform) -> Iterator[local.Platform]:
 @pytest.fixture
 def port() -> Iterator[None]:
     """The port of the login. It is one for the machine, and tests run in several processes."""
-    with (Path(tempfile.gettempdir()) / f"pocketenv-login-{PORT}.lock").open("w") as lock:
+    # Not in the temporary directory: each run of all tests has its own.
+    with Path(f"/tmp/pocketenv-login-{PORT}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -27,7 +27,7 @@ from returns.result import Success
 
 from pocketenv_fp import Sandbox, create, exec, list_jobs, local, start, wait_for_job
 from pocketenv_fp.local.faults import Drop, Fault, Refuse
-from tests.places import ROOT
+from tests.places import NO_PLUGINS, PYTEST, ROOT
 
 TEXT = (ROOT / ".docs" / "recipes.md").read_text(encoding="utf-8")
 RECIPES = dict(
@@ -220,7 +220,8 @@ def test_recipe_stream() -> None:
 def test_recipe_suite() -> None:
     """The tests of the recipe pass."""
     Path("test_mine.py").write_text(recipe("pytest suite"))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*command, "test_mine.py"], env=env, capture_output=True, text=True, check=False, timeout=120)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **NO_PLUGINS}
+    done = subprocess.run(
+        [sys.executable, *PYTEST, "test_mine.py"], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
     assert "3 passed" in done.stdout, done.stdout + done.stderr

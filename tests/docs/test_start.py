@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.places import ROOT
+from tests.places import NO_PLUGINS, PYTEST, ROOT
 
 TEXT = (ROOT / ".docs" / "start.md").read_text(encoding="utf-8")
 FIRST, TEST, PROGRAM = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
@@ -18,7 +18,7 @@ FIRST, TEST, PROGRAM = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | r
 
 def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     # The library as an installed one: no variable but these.
-    variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), **variables}
+    variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), **variables, **NO_PLUGINS}
     arguments = [sys.executable, *command]
     return subprocess.run(
         arguments, cwd=folder, env=variables, capture_output=True, text=True, timeout=100, check=False
@@ -33,7 +33,7 @@ def test_start_first_result(tmp_path: Path) -> None:
 
 def test_start_first_test(tmp_path: Path) -> None:
     (tmp_path / "test_box.py").write_text(TEST, encoding="utf-8")
-    done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_box.py")
+    done = run(tmp_path, *PYTEST, "test_box.py")
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 

@@ -42,6 +42,8 @@ from tests.figures import Figures
 from tests.http.test_faults import BROKEN, shape
 from tests.local.wire import eventually
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
 RETRIES = 1
 READ_TIMEOUT = 5.0
 # For the pauses between requests, a machine that is busy, and the work itself.

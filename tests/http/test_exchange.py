@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import socket
 import ssl
 import threading
@@ -23,6 +24,7 @@ from pocketenv_fp.config import settings
 from pocketenv_fp.http import routes, storage
 from pocketenv_fp.http import transport as transports
 from pocketenv_fp.http.failures import trouble
+from pocketenv_fp.http.responses import limit
 from pocketenv_fp.http.transport import Request, Transport, transport
 from tests import servers
 from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply, under
@@ -46,7 +48,7 @@ def line(url: str) -> Transport:
 # What is sent
 
 
-UNSENDABLE = {
+UNSENDABLE: dict[str, tuple[str, dict[str, str]]] = {
     "a line in a value": ("/x", {"X": "a\r\nB: c"}),
     "a line break in a value": ("/x", {"X": "a\nB: c"}),
     "a return in a value": ("/x", {"X": "a\rB: c"}),
@@ -63,7 +65,7 @@ UNSENDABLE = {
 def test_send_unsendable_header(target: str, headers: dict[str, str]) -> None:
     """A header that would be two is not sent."""
     with Server(servers.ordinary) as server:
-        with pytest.raises(ValueError, match="header|codec") as raised:
+        with pytest.raises(ValueError, match=r"header|codec") as raised:
             line(server.url).send(Request("GET", target, headers), 5, "sandbox.exec")
         assert server.connections == 0
     if not isinstance(raised.value, UnicodeError):
@@ -147,6 +149,36 @@ def test_put_stalled_server() -> None:
     assert (error.kind, error.maybe_sent) == ("timeout", True)
 
 
+def test_send_empty_piece() -> None:
+    """An empty piece of a body is left out: an empty chunk would end the body."""
+    with Server(servers.ordinary) as server:
+        request = Request("POST", "/x", {"Transfer-Encoding": "chunked"}, iter([b"", b"one ", b"", b"two", b""]))
+        line(server.url).send(request, 5, "x")
+        assert server.seen[0].body == b"one two"
+
+
+def test_read_stalled() -> None:
+    """A part of a download that does not come within the read timeout is a timeout."""
+    with Server(servers.always(Reply(servers.OK + b"Content-Length: 9\r\n\r\nhalf"))) as server:
+        answer = line(server.url).open(Request("GET", "/x", {}), 0.3, "x")
+        assert answer.read(4) == b"half"
+        with pytest.raises(TimeoutError):
+            answer.read(1)
+        answer.close()
+
+
+def test_limit_seconds() -> None:
+    """A socket has no timeout for a very long time, and no time is an error."""
+    first, second = socket.socketpair()
+    with first, second:
+        for seconds, timeout in ((5, 5), (5.005, 5), (4.9, 4.9), (math.inf, None), (3e6, None), (0.001, 0.001)):
+            limit(first, seconds)
+            assert first.gettimeout() == timeout
+        for seconds in (0, -1.0):
+            with pytest.raises(TimeoutError):
+                limit(first, seconds)
+
+
 # What is repeated
 
 
@@ -219,7 +251,8 @@ def test_connections_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         return reply(RAN)
 
     with Server(answer) as server, ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: exec(BOX, "make", config=client(server.url)).unwrap(), range(6)))
+        for running in [pool.submit(exec, BOX, "make", config=client(server.url)) for _ in range(6)]:
+            running.result().unwrap()
         assert server.connections == 6
         assert len(line(server.url).route._idle) == 2
 

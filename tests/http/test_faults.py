@@ -32,6 +32,8 @@ from tests import servers
 from tests.local.wire import eventually
 from tests.servers import VIEW, Reply, Server, reply
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
 EXEC = "sandbox.exec"
 CREATE = "sandbox.createSandbox"
 LOOK = "sandbox.getSandbox"

@@ -28,6 +28,8 @@ from pocketenv_fp.local.faults import Cut, Drop, Fault, Garbage, Html, Refuse, S
 from tests import servers
 from tests.servers import Reply, Request, Server, reply, under
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
 PUT, TAKE = "POST /cp", "GET /cp"
 
 

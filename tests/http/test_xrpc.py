@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 import pytest
@@ -84,6 +84,14 @@ def test_procedure_no_input(
         assert not request.headers.keys() & {"content-type", "transfer-encoding"}
 
 
+def test_query_omits_missing_values() -> None:
+    """A parameter of None is left out, and without any other there is no question mark."""
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        send(query("x.y", nothing, {"a": None, "b": 0})).unwrap()
+        send(query("x.y", nothing, {"a": None})).unwrap()
+        assert [request.path for request in server.seen] == ["/xrpc/io.pocketenv.x.y?b=0", "/xrpc/io.pocketenv.x.y"]
+
+
 def test_procedure_optional_input() -> None:
     """A method with optional input only gets an empty object."""
     with Server(servers.always(reply(b"{}"))) as server:
@@ -148,7 +156,7 @@ def test_query_odd_characters(text: str) -> None:
         get_sandbox(text, config=client(server.url)).unwrap()
         path = urlsplit(one(server).path)
         assert path.path == "/xrpc/io.pocketenv.sandbox.getSandbox"
-        assert path.query.isascii()
+        assert path.query == f"id={quote(text, safe='')}"
         assert parse_qs(path.query, strict_parsing=True) == {"id": [text]}
 
 
@@ -225,6 +233,21 @@ def test_send_headers() -> None:
         assert headers["accept-encoding"] == "identity"
         assert headers["accept"] == "application/json"
         assert headers["user-agent"].startswith("pocketenv-fp")
+
+
+def test_send_headers_of_each_call() -> None:
+    """The headers of a login are made once, and no call sees those of another call or login."""
+    with Server(servers.ordinary) as server:
+        first, second = client(server.url), Config(api_url=server.url, token="other-token")
+        exec(BOX, "ls", config=first).unwrap()
+        get_sandbox("x", config=first).unwrap()
+        get_sandbox("x", config=second).unwrap()
+        get_sandbox("x", config=Config(api_url=server.url)).unwrap()
+        with using(first):
+            exec(BOX, "ls", token="third-token").unwrap()
+        logins = [request.headers.get("authorization") for request in server.seen]
+        assert logins == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer other-token", None, "Bearer third-token"]
+        assert ["content-length" in request.headers for request in server.seen] == [True, False, False, False, True]
 
 
 def test_send_no_token() -> None:

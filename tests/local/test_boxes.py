@@ -21,6 +21,7 @@ from pocketenv_fp.http.failures import LARGEST_ANSWER
 from pocketenv_fp.local import box, layout, processes
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Limits
+from tests.levels import LEVELS
 from tests.local.wire import Wire, commands_alive, eventually
 
 needs_boxes = pytest.mark.skipif(box.bubblewrap() is None, reason="no bubblewrap that works here")
@@ -34,9 +35,11 @@ def boxed(wire: Wire) -> Wire:
     return wire
 
 
-@pytest.fixture(params=[pytest.param("bubblewrap", marks=needs_boxes), "processes"])
+@pytest.fixture(params=LEVELS)
 def limited(request: pytest.FixtureRequest) -> Iterator[Wire]:
     """Yield a connection to a platform with limits, at each level."""
+    if request.param == "bubblewrap" and box.bubblewrap() is None:
+        pytest.skip("no bubblewrap that works here: install it, or allow namespaces")
     limits = Limits(cpu_seconds=1, memory_bytes=512 * 1024 * 1024, processes=20, output_bytes=100_000)
     with local.platform(isolation=request.param, limits=limits) as platform, Wire(platform, platform.token) as wire:
         yield wire

@@ -133,11 +133,15 @@ def test_rest_passes_a_descriptor(wire: Wire) -> None:
     assert wire.out(sandbox, "cat d/file") == "kept\n"
 
 
-def test_rest_with_closed_life_line(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed life line ends the shell of the rest, and the shell of the sandbox. Nothing kills them from outside."""
+@pytest.mark.parametrize("line", ["true", "trap 'sleep 1000' EXIT"], ids=["usual", "stubborn"])
+def test_rest_with_closed_life_line(wire: Wire, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """A closed life line ends the shell of the rest, and the shell of the sandbox. Nothing kills them from outside.
+
+    A usual shell also ends with its input.
+    """
     monkeypatch.setattr(box, "PATIENCE_SECONDS", 60.0)
     sandbox = wire.create()
-    wire.out(sandbox, "true")
+    wire.say(sandbox, line)
     let_rest(wire, sandbox)
     there = wire.platform._world.machines[sandbox].box  # pyright: ignore[reportPrivateUsage]
     loop = wire.platform._loop  # pyright: ignore[reportPrivateUsage]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ from pocketenv_fp import (
 from pocketenv_fp.config import settings
 from pocketenv_fp.http.transport import transport
 from pocketenv_fp.local.faults import Drop, Refuse
-from pocketenv_fp.observing import Begun, Done, Ended, begin, logged, observe, observing, spans
+from pocketenv_fp.observing import Begun, Done, Ended, begin, logged, observe, observing, reporting, spans
 from pocketenv_fp.steps.operation import step
 from tests.servers import under
 
@@ -294,6 +295,38 @@ def test_begin_no_watcher() -> None:
         raise AssertionError("nobody wants to know it")
 
     assert begin("step", name) is None
+
+
+def test_begin_other_kind() -> None:
+    """A watcher of one kind gets no other events, and the name of another event is not computed."""
+    notes, everything = Notes(), Notes()
+
+    def name() -> str:
+        raise AssertionError("nobody wants to know it")
+
+    with observing(notes, "call"):
+        assert begin("step", name) is None
+        assert begin("call", lambda: "sandbox.exec") is not None
+        with observing(everything):
+            get_sandbox("a")
+    assert [begun.kind for begun in notes.begun] == ["call", "call"]
+    assert [begun.kind for begun in everything.begun] == ["step", "call"]
+
+
+def test_reporting_last_report() -> None:
+    """The end of a block has its last report, its duration, and the class of what it raised."""
+    done: list[Done] = []
+    with reporting(done.append, time.perf_counter() - 5):
+        pass
+    with suppress(ZeroDivisionError), reporting(done.append, time.perf_counter() - 5) as report:
+        report(Done(0.0, status=500))
+        report(Done(0.0, status=200, requests=2))
+        raise ZeroDivisionError
+    assert [(each.status, each.requests, each.raised) for each in done] == [
+        (None, 0, None),
+        (200, 2, "ZeroDivisionError"),
+    ]
+    assert min(each.seconds for each in done) >= 5
 
 
 def test_logged_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from pocketenv_fp import Config, Sandbox, create, local, start, using, wait_until_running
 from pocketenv_fp.local.box import bubblewrap
-from tests.levels import LEVELS
+from tests.levels import LEVELS, each_way
 
-PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
+PROVIDERS = each_way("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
 
 
 @pytest.fixture(scope="module", params=LEVELS)

@@ -159,6 +159,22 @@ def test_restart_not_stopped(box: Sandbox, login: local.Platform, here: Path) ->
     assert left(here) == []
 
 
+def test_restart_checks_archive(
+    box: Sandbox, login: local.Platform, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken archive is found before the stop."""
+
+    def broken(archive: Path) -> None:
+        assert archive.stat().st_size > 0
+        raise ArchiveError("the archive breaks off")
+
+    (box | write_file("file", "text")).unwrap()
+    monkeypatch.setattr(restarting, "check_archive", broken)
+    assert (box | restart(keep="file")).failure() == ArchiveError("the archive breaks off")
+    assert all("stopSandbox" not in name for name, _ in login.calls)
+    assert left(here) == []
+
+
 def test_restart_interrupted(box: Sandbox, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after the stop has a note that names the archive."""
     (box | write_file("file", "text")).unwrap()
@@ -200,6 +216,9 @@ def test_restart_explained() -> None:
     stops = [number for number, request in enumerate(requests) if "stopSandbox" in request.path]
     pushes = [number for number, request in enumerate(requests) if "pushDirectory" in request.path]
     assert pushes < stops
+    pulls = [number for number, request in enumerate(requests) if "pullDirectory" in request.path]
+    assert stops < pulls
+    assert "as for a large directory" in str(explain(restart(keep="/workspace")))
     assert len(explain(restart).requests) == 3
     there = explain(create(provider="daytona") | restart(keep="/workspace"))
     assert len(there.requests) == 6

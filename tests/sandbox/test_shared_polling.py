@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from returns.result import Failure, Result, Success
@@ -35,9 +38,13 @@ from pocketenv_fp import (
 from pocketenv_fp.config import settings
 from pocketenv_fp.local.faults import Drop, Fault, Garbage, Html, Refuse, Slow, Truncated
 from pocketenv_fp.sandbox import shared_polling
+from tests.local.wire import eventually
 
 LIST = "actor.getActorSandboxes"
-BOOT = 1.5
+LOOK = "sandbox.getSandbox"
+# No sandbox runs before the test boots it.
+NEVER = 3600
+SPACING = 0.1
 MANY = 20
 
 Waited = Result[Sandbox, PocketenvError]
@@ -45,15 +52,15 @@ Waited = Result[Sandbox, PocketenvError]
 
 @pytest.fixture(scope="module")
 def booting() -> Iterator[local.Platform]:
-    """A platform whose sandboxes take their time."""
-    with local.platform(boot_delay=BOOT) as platform:
+    """A platform whose sandboxes do not run before `boot`."""
+    with local.platform(boot_delay=NEVER) as platform:
         yield platform
 
 
 @pytest.fixture
 def place(booting: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Platform]:
     """The same, empty and well, for every login there. Its lists may be requested more often than usual."""
-    monkeypatch.setattr(shared_polling, "SPACING", 0.4)
+    monkeypatch.setattr(shared_polling, "SPACING", SPACING)
     booting.remove_sandboxes()
     booting.faults.clear()
     with using(Config(api_url=booting.url, token=booting.token, retries=1)):
@@ -70,27 +77,60 @@ def made(count: int, prefix: str = "box") -> list[Sandbox]:
 
 
 def asked(place: local.Platform) -> Counter[str]:
-    return Counter(method.removeprefix("io.pocketenv.") for method, _ in place.calls)
+    return Counter(method.removeprefix("io.pocketenv.") for method, _ in list(place.calls))
+
+
+def boot(place: local.Platform) -> None:
+    """Let all sandboxes run."""
+
+    async def run() -> None:
+        place._world.store.write("UPDATE sandboxes SET ready_at = 0")
+
+    asyncio.run_coroutine_threadsafe(run(), place._loop).result()
+
+
+@contextmanager
+def booting_after(place: local.Platform, **requests: int) -> Generator[None]:
+    """Let all sandboxes run once the platform has had so many more requests: `looks`, `lists` and `creates`."""
+    methods = {"looks": LOOK, "lists": LIST, "creates": "sandbox.createSandbox"}
+    before = asked(place)
+
+    def wait() -> None:
+        def are_enough() -> bool:
+            since = asked(place) - before
+            return all(since[methods[name]] >= number for name, number in requests.items())
+
+        assert eventually(are_enough)
+        boot(place)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def test_wait_many_threads(place: local.Platform) -> None:
     """Many threads that wait share a list request."""
     boxes = made(MANY)
     place.calls.clear()
-    running = fan_out(wait_until_running, boxes)
-    sent = asked(place)
+    began = time.monotonic()
+    with booting_after(place, lists=3):
+        running = fan_out(wait_until_running, boxes)
+    seconds, sent = time.monotonic() - began, asked(place)
     assert [box.unwrap().id for box in running] == [box.id for box in boxes]
     assert {box.unwrap().status for box in running} == {Status.RUNNING}
+    assert 3 <= sent[LIST] <= seconds / SPACING + 2
     # Each thread looks once at its own in the end, and the first ones also before there were others.
-    assert 1 <= sent[LIST] <= BOOT / shared_polling.SPACING + 2
-    assert sent.total() < MANY * 2
+    assert sent.total() - sent[LIST] < MANY * 2
 
 
 def test_wait_whole_record(place: local.Platform) -> None:
     """Each thread gets the whole record."""
     make = create(provider="daytona", topics=["a", "b"], description="whole")
-    running = fan_out(make | start | wait_until_running, [f"whole-{number}" for number in range(6)])
-    assert asked(place)[LIST] >= 1
+    with booting_after(place, creates=6, lists=1):
+        running = fan_out(make | start | wait_until_running, [f"whole-{number}" for number in range(6)])
     assert running == [box | refresh for box in running]
     assert {box.unwrap().topics for box in running} == {("a", "b")}
     assert all(box.unwrap().owner for box in running)
@@ -101,20 +141,21 @@ def test_wait_few_threads(place: local.Platform, count: int) -> None:
     """A few threads send their own requests."""
     boxes = made(count)
     place.calls.clear()
-    assert partition(fan_out(wait_until_running, boxes))[1] == []
-    assert asked(place).keys() == {"sandbox.getSandbox"}
+    with booting_after(place, looks=3 * count):
+        assert partition(fan_out(wait_until_running, boxes))[1] == []
+    assert asked(place).keys() == {LOOK}
 
 
 def test_wait_shorter_interval(place: local.Platform) -> None:
     """A waiter with a shorter interval sends its own requests."""
     boxes = made(6)
     place.calls.clear()
-    assert partition(fan_out(wait_until_running(interval=0.9 * shared_polling.SPACING), boxes))[1] == []
-    assert asked(place).keys() == {"sandbox.getSandbox"}
+    with booting_after(place, looks=18):
+        assert partition(fan_out(wait_until_running(interval=0.9 * SPACING), boxes))[1] == []
+    assert asked(place).keys() == {LOOK}
     others = made(6, "other")
-    place.calls.clear()
-    assert partition(fan_out(wait_until_running(interval=shared_polling.SPACING), others))[1] == []
-    assert asked(place)[LIST] >= 1
+    with booting_after(place, lists=1):
+        assert partition(fan_out(wait_until_running(interval=SPACING), others))[1] == []
 
 
 def test_wait_already_running(place: local.Platform) -> None:
@@ -126,6 +167,7 @@ def test_wait_already_running(place: local.Platform) -> None:
         until_asked(place)
         assert (quick | wait_until_running).unwrap().id == quick.id
         assert (boxes[0] | refresh).unwrap().status is Status.INITIALIZING
+        boot(place)
         assert all(isinstance(other.result(), Success) for other in others)
 
 
@@ -136,44 +178,38 @@ def test_wait_deleted_sandbox(place: local.Platform) -> None:
         waits = [pool.submit(wait_in, place, box) for box in boxes]
         until_asked(place)
         delete(boxes[3]).unwrap()
+        assert isinstance(waits[3].result().failure(), SandboxNotFound)
+        boot(place)
         errors = {number: wait.result().failure() for number, wait in enumerate(waits) if not good(wait.result())}
     assert list(errors) == [3]
-    assert isinstance(errors[3], SandboxNotFound)
 
 
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Platform]:
-    """A platform whose sandboxes take so long that none is up before all are made, however busy the machine is."""
-    monkeypatch.setattr(shared_polling, "SPACING", 0.4)
-    with local.platform(boot_delay=5) as platform, using(Config(api_url=platform.url, token=platform.token)):
-        yield platform
-
-
-def test_wait_two_owners(slow: local.Platform) -> None:
+def test_wait_two_owners(place: local.Platform) -> None:
     """Sandboxes of two owners are not mixed up."""
     mine = made(5, "mine")
-    other = Config(token=slow.new_user("other.test"))
+    other = Config(token=place.new_user("other.test"))
     with using(other):
         foreign = made(5, "foreign")
-    slow.calls.clear()
-    running = fan_out(wait_until_running, [*mine, *foreign])
+    place.calls.clear()
+    with booting_after(place, lists=6):
+        running = fan_out(wait_until_running, [*mine, *foreign])
     assert [box.unwrap().id for box in running] == [box.id for box in (*mine, *foreign)]
     # A thread waits as one user, and another user's sandboxes are in another list.
-    assert asked(slow)[LIST] >= 2
-    # Each by itself would ask ten times and more. A few do, before and after there are enough of them for a list.
-    assert asked(slow)["sandbox.getSandbox"] < 5 * len(running)
+    # A few look by themselves, before and after there are enough of them for a list.
+    assert asked(place)[LOOK] < 5 * len(running)
 
 
 def test_wait_not_listed(place: local.Platform) -> None:
     """A sandbox that the list does not have gets its own request."""
     mine = made(5, "mine")
-    with using(Config(token=place.new_user("other.test"))):
+    with using(Config(token=place.new_user("third.test"))):
         foreign = create("foreign", provider="daytona").unwrap()
     # A record may be wrong about its owner: it is what an answer said once.
     owner = mine[0].owner
     assert owner is not None
     mistaken = Sandbox(id=foreign.id, name=foreign.name, owner=owner)
-    running = fan_out(wait_until_running(timeout=20), [*mine, mistaken])
+    with booting_after(place, lists=2):
+        running = fan_out(wait_until_running, [*mine, mistaken])
     assert running[-1].unwrap().id == foreign.id
     assert partition(running)[1] == []
 
@@ -186,12 +222,13 @@ ALIKE: list[Fault] = [Refuse(503), Garbage(), Html(502), Drop(reset=True), Trunc
 @pytest.mark.parametrize("fault", [*BROKEN, *(pytest.param(each, marks=pytest.mark.slow) for each in ALIKE)], ids=repr)
 def test_wait_list_fails(place: local.Platform, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that fails does no harm to the threads."""
-    monkeypatch.setattr(shared_polling, "LONGEST_READ", 0.5)
+    monkeypatch.setattr(shared_polling, "LONGEST_READ", 0.2)
+    monkeypatch.setattr(shared_polling, "BROKEN", 60)
     boxes = made(8)
-    with place.faults.on(LIST, fault) as planned:
+    with place.faults.on(LIST, fault) as planned, booting_after(place, looks=16):
         running = fan_out(wait_until_running, boxes)
     assert [box.unwrap().id for box in running] == [box.id for box in boxes]
-    # It is not asked for again and again.
+    # It is sent again once, and not again and again.
     assert 1 <= planned.played <= 2
 
 
@@ -199,18 +236,17 @@ def test_wait_list_after_failure(place: local.Platform, monkeypatch: pytest.Monk
     """After a failure the list is requested again."""
     monkeypatch.setattr(shared_polling, "BROKEN", 0.2)
     boxes = made(8)
-    place.faults.add(LIST, Garbage(), times=1)
-    place.calls.clear()
-    assert partition(fan_out(wait_until_running, boxes))[1] == []
-    assert asked(place)[LIST] >= 2
+    with place.faults.on(LIST, Garbage(), times=1) as planned, booting_after(place, lists=3):
+        assert partition(fan_out(wait_until_running, boxes))[1] == []
+    assert planned.left == 0
 
 
-@pytest.mark.usefixtures("place")
-def test_wait_deleted_before() -> None:
+def test_wait_deleted_before(place: local.Platform) -> None:
     """A sandbox that was deleted before is not found."""
     boxes = made(6)
     delete(boxes[0]).unwrap()
-    results = fan_out(wait_until_running, boxes)
+    with booting_after(place, lists=1):
+        results = fan_out(wait_until_running, boxes)
     assert isinstance(results[0].failure(), SandboxNotFound)
     assert partition(results[1:])[1] == []
 
@@ -218,10 +254,12 @@ def test_wait_deleted_before() -> None:
 def test_wait_own_timeouts(place: local.Platform) -> None:
     """Each wait ends at its own timeout."""
     boxes = made(8)
-    timeouts = [0, 0.4, 0.8, 1.2, 60, 60, 60, 60]
+    timeouts = [0, 0.1, 0.2, 0.3, 60, 60, 60, 60]
     with ThreadPoolExecutor(len(boxes)) as pool:
         waits = [pool.submit(wait_in, place, *pair) for pair in zip(boxes, timeouts, strict=True)]
-        results = [wait.result() for wait in waits]
+        results = [wait.result() for wait in waits[:4]]
+        boot(place)
+        results += [wait.result() for wait in waits[4:]]
     assert results[:4] == [Failure(WaitTimeout(seconds, "INITIALIZING")) for seconds in timeouts[:4]]
     assert all(good(result) for result in results[4:])
 
@@ -230,16 +268,14 @@ def test_wait_hands_over(place: local.Platform, monkeypatch: pytest.MonkeyPatch)
     """A thread that has no time left hands the request over."""
     monkeypatch.setattr(shared_polling, "SHORTEST_READ", 0.2)
     boxes = made(8)
-    place.calls.clear()
-    place.faults.add(LIST, Slow(5), times=1)
-    with ThreadPoolExecutor(len(boxes)) as pool:
+    with place.faults.on(LIST, Slow(5), times=1) as planned, ThreadPoolExecutor(len(boxes)) as pool:
         short = [pool.submit(wait_in, place, box, 0.3) for box in boxes[:4]]
-        time.sleep(0.1)
-        long = [pool.submit(wait_in, place, box) for box in boxes[4:]]
+        assert eventually(lambda: planned.played == 1)
+        # The one that failed is no reason to ask no more: that comes after a failure of the platform.
+        with booting_after(place, lists=2):
+            long = [pool.submit(wait_in, place, box) for box in boxes[4:]]
         assert [wait.result() for wait in short] == [Failure(WaitTimeout(0.3, "INITIALIZING"))] * 4
         assert all(good(wait.result()) for wait in long)
-    # The one that failed is no reason to ask no more: that comes after a failure of the platform.
-    assert asked(place)[LIST] >= 2
 
 
 def test_wait_next_pages(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,22 +283,25 @@ def test_wait_next_pages(place: local.Platform, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shared_polling, "PAGE", 2)
     boxes = made(9)
     place.calls.clear()
-    assert partition(fan_out(wait_until_running, boxes))[1] == []
-    sent = asked(place)
-    # Pages of 2 and 8 are two questions each time, and twice the time until the next ones.
-    assert 2 <= sent[LIST] <= 2 * (BOOT / (2 * shared_polling.SPACING) + 2)
+    began = time.monotonic()
+    with booting_after(place, lists=3):
+        assert partition(fan_out(wait_until_running, boxes))[1] == []
+    seconds, sent = time.monotonic() - began, asked(place)
+    # Pages of 2 and 8 are two requests each time, and twice the time until the next ones.
+    assert 4 <= sent[LIST] <= 2 * (seconds / (2 * SPACING) + 2)
     assert sent[LIST] % 2 == 0
-    assert sent.total() < 3 * len(boxes)
+    assert sent.total() - sent[LIST] < 3 * len(boxes)
 
 
-@pytest.mark.usefixtures("place")
-def test_wait_last_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_last_pages(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sandbox on a late page of the list gets its own request."""
     monkeypatch.setattr(shared_polling, "PAGE", 1)
     monkeypatch.setattr(shared_polling, "GROWTH", 1)
     old = made(4, "old")
     made(6, "new")
-    assert [box.unwrap().id for box in fan_out(wait_until_running, old)] == [box.id for box in old]
+    with booting_after(place, lists=2):
+        running = fan_out(wait_until_running, old)
+    assert [box.unwrap().id for box in running] == [box.id for box in old]
 
 
 def test_wait_other_settings(place: local.Platform) -> None:
@@ -271,9 +310,10 @@ def test_wait_other_settings(place: local.Platform) -> None:
     with ThreadPoolExecutor(len(boxes)) as pool:
         configs = [Config(api_url=place.url, token=place.token, retries=number % 2) for number in range(len(boxes))]
         place.calls.clear()
-        waits = [
-            pool.submit(wait_until_running, box, config=config) for box, config in zip(boxes, configs, strict=True)
-        ]
+        with booting_after(place, looks=18):
+            waits = [
+                pool.submit(wait_until_running, box, config=config) for box, config in zip(boxes, configs, strict=True)
+            ]
         assert all(good(wait.result()) for wait in waits)
     assert LIST not in asked(place)
 
@@ -282,11 +322,9 @@ def test_wait_without_token(place: local.Platform) -> None:
     """Threads without a token share a list request too."""
     boxes = made(6)
     nobody = Config(api_url=place.url)
-    place.calls.clear()
-    with ThreadPoolExecutor(len(boxes)) as pool:
+    with booting_after(place, lists=1), ThreadPoolExecutor(len(boxes)) as pool:
         waits = [pool.submit(wait_until_running, box, config=nobody) for box in boxes]
         assert [wait.result().unwrap().id for wait in waits] == [box.id for box in boxes]
-    assert asked(place)[LIST] >= 1
 
 
 def test_wait_no_owner(place: local.Platform) -> None:
@@ -294,13 +332,14 @@ def test_wait_no_owner(place: local.Platform) -> None:
     boxes = [get_sandbox(place.new_ownerless_sandbox()).unwrap() for _ in range(5)]
     place.calls.clear()
     assert partition(fan_out(wait_until_running, boxes))[1] == []
-    assert asked(place) == {"sandbox.getSandbox": 5}
+    assert asked(place) == {LOOK: 5}
 
 
 def test_wait_leaves_no_state(place: local.Platform) -> None:
     """After the waits no state is left."""
     boxes = made(6)
-    fan_out(wait_until_running, boxes)
+    with booting_after(place, lists=1):
+        fan_out(wait_until_running, boxes)
     fan_out(wait_until_running(timeout=0), boxes)
     delete(boxes[0]).unwrap()
     assert isinstance(wait_until_running(boxes[0]).failure(), SandboxNotFound)
@@ -320,6 +359,7 @@ def test_wait_forked_child(place: local.Platform) -> None:
         if not pid:
             os._exit(0 if shared_polling._here._crowds == {} and not shared_polling._here._guard.locked() else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        boot(place)
         assert all(good(wait.result()) for wait in waits)
 
 
@@ -346,10 +386,6 @@ def good(result: Waited) -> bool:
 
 
 def until_asked(place: local.Platform) -> None:
-    """Until a list has been asked for: the others wait then."""
+    """Wait until a list was requested: the others wait then."""
     before = asked(place)[LIST]
-    for _ in range(6000):
-        if asked(place)[LIST] > before:
-            return
-        time.sleep(0.01)
-    raise AssertionError("nobody asked for the list")
+    assert eventually(lambda: asked(place)[LIST] > before)

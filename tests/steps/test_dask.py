@@ -15,8 +15,6 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import dask.config
-import distributed
 import pytest
 from returns.result import Failure, Result, Success
 
@@ -104,6 +102,10 @@ def cluster(platform: local.Platform, tmp_path_factory: pytest.TempPathFactory) 
         "THE_SECRET": SECRET,
         "PYTHONPATH": str(ROOT),  # this file's steps cross by their names
     }
+    # Imported here: a run without the slow tests would take a third of a second for it in each process.
+    import dask.config
+    import distributed
+
     # Half of Dask is typed, and half of that as it is.
     start_cluster, connect = cast("Any", distributed.LocalCluster), cast("Any", distributed.Client)
     with warnings.catch_warnings(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):

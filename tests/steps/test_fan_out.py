@@ -49,6 +49,7 @@ from pocketenv_fp.local.faults import Refuse
 from pocketenv_fp.runtime.deadline import limited, remaining
 from pocketenv_fp.runtime.progress import Track, tracking
 from pocketenv_fp.steps.operation import step
+from pocketenv_fp.steps.step import Applied
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -160,6 +161,22 @@ def test_fan_out_wrong_values(pipeline: Any, targets: Any, said: str) -> None:
     """A mistake is a TypeError before anything runs."""
     with pytest.raises(TypeError, match=said):
         fan_out(pipeline, targets)
+
+
+def test_fan_out_prints_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source of a step takes longer than its other work: only a watcher of steps reads it."""
+    printed: list[Applied] = []
+
+    def print_step(step: Applied) -> str:
+        printed.append(step)
+        return "shout()"
+
+    monkeypatch.setattr(Applied, "__str__", print_step)
+    assert list(fan_out(shout, ["a", "b"])) == [Success("A"), Success("B")]
+    assert printed == []
+    with tracing() as seen:
+        fan_out(shout, ["a", "b"])
+    assert len(printed) == len(seen.steps) == 2
 
 
 def test_fan_out_no_targets() -> None:

@@ -10,6 +10,7 @@ import math
 import operator
 import pickle
 import pydoc
+import re
 import subprocess
 import sys
 import typing
@@ -19,6 +20,7 @@ from typing import Any, cast
 
 import pytest
 import toolz
+from msgspec.structs import replace
 from returns.iterables import Fold
 from returns.pipeline import flow, pipe
 from returns.pointfree import lash, map_
@@ -31,6 +33,7 @@ from pocketenv_fp import (
     Config,
     DecodeError,
     ExecResult,
+    InvalidInput,
     NotLoggedIn,
     PocketenvError,
     Sandbox,
@@ -65,7 +68,10 @@ from pocketenv_fp import (
     vscode,
     wait_until_running,
 )
+from pocketenv_fp.http.xrpc import Call, answered_by
+from pocketenv_fp.models import Page, Variable
 from pocketenv_fp.steps.operation import Operation
+from pocketenv_fp.validation import Arguments
 from tests.names import public_names
 
 BOX = Sandbox(id="3f", name="calm-otter")
@@ -208,17 +214,31 @@ def test_operation_none_target(step: Step[Any, Any], environment: dict[str, str]
 WRONG: list[object] = [3, b"box", ["box"], {"id": "3f"}, Sandbox, ExecResult("", "", 0), start, exec, NotLoggedIn()]
 
 
+def refusal(step: Step[Any, Any], target: object) -> str:
+    """The message of the TypeError for a target."""
+    try:
+        return f"no TypeError, but {step(target)!r}"
+    except TypeError as error:
+        return str(error)
+
+
 @EACH
-@pytest.mark.parametrize("target", WRONG, ids=lambda target: type(target).__name__)
-def test_operation_wrong_target(step: Step[Any, Any], target: object) -> None:
+def test_operation_wrong_target(step: Step[Any, Any]) -> None:
     """A target of another type is a TypeError that names both types."""
     wanted = step._steps[0].operation.accepts.__name__  # pyright: ignore[reportPrivateUsage]
     assert wanted in ({"str"} if name_of(step) in OF_A_NAME else {"Sandbox", "Job"})
-    message = f"^{name_of(step)} takes a {wanted} or a Result of one, not {type(target).__name__}(: [a-z].*)?$"
-    with pytest.raises(TypeError, match=message):
-        step(target)
-    with pytest.raises(TypeError, match=message):
-        step(Success(target))
+    messages = {
+        (type(target).__name__, is_result): refusal(step, Success(target) if is_result else target)
+        for target in WRONG
+        for is_result in (False, True)
+    }
+    assert len(messages) == 2 * len(WRONG)
+    wrong = {
+        (name, is_result): message
+        for (name, is_result), message in messages.items()
+        if not re.search(f"^{name_of(step)} takes a {wanted} or a Result of one, not {name}(: [a-z].*)?$", message)
+    }
+    assert wrong == {}
 
 
 def test_pipeline_type_mismatch(environment: dict[str, str]) -> None:
@@ -279,6 +299,75 @@ def test_operation_data_first_checks(arguments: Any, field: str) -> None:
         exec(*arguments)
     with pytest.raises(TypeError, match=field):
         exec(BOX, *arguments)
+
+
+def test_operation_needs_arguments() -> None:
+    """A call with a target and nothing else is answered with the form of the whole call."""
+    with pytest.raises(TypeError, match=r"^exec needs arguments: write `\| exec\(…\)`, with exec\(command"):
+        cast("Any", exec)(BOX)
+
+
+def test_iterator_targets() -> None:
+    """An iterator's one item is the Failure of its target. A Success is unwrapped."""
+    failure: Result[Sandbox, PocketenvError] = Failure(NotLoggedIn())
+    assert list(sandbox.iter_variables(failure)) == [failure]
+    record = Variable(BOX.id, "A", "1")
+    with answered_by(lambda call: Success(Page((replace(record, id=call.params["sandboxId"]),), 1))):
+        assert list(sandbox.iter_variables(BOX)) == list(sandbox.iter_variables(Success(BOX))) == [Success(record)]
+
+
+def test_step_checks_arguments_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arguments of a step are read when it is made and at its first run. A wrong value fails every run."""
+    reads: list[tuple[Any, ...]] = []
+    usual = Arguments.read
+
+    def read(self: Arguments, args: tuple[Any, ...], kwargs: Any) -> Any:
+        reads.append(args)
+        return usual(self, args, kwargs)
+
+    step, wrong = exec("ls", ["-l"]), expose(80)
+    monkeypatch.setattr(Arguments, "read", read)
+    with answered_by(lambda _: Failure(NotLoggedIn())):
+        assert [step(BOX), step(BOX), step(BOX)] == [Failure(NotLoggedIn())] * 3
+        assert reads == [("ls", ["-l"])]
+        assert [type(wrong(BOX).failure()) for _ in range(2)] == [InvalidInput] * 2
+        assert reads == [("ls", ["-l"]), (80,)]
+
+
+def test_operation_checks_each_target() -> None:
+    """A target that is no record is the caller's, so each one is checked and is a plain string."""
+    seen: list[Any] = []
+
+    def door(call: Call[Any]) -> Result[Any, PocketenvError]:
+        seen.append(call.params["id"])
+        return Success(None)
+
+    class Label(str):
+        __slots__ = ()
+
+    with answered_by(door):
+        assert get_sandbox("a") == Success(None)
+        assert isinstance(get_sandbox("").failure(), InvalidInput)
+        assert isinstance((Success(" ") | get_sandbox).failure(), InvalidInput)
+        assert get_sandbox(Label("b")) == Success(None)
+    assert [type(id) for id in seen] == [str, str]
+
+
+def test_step_keeps_its_list() -> None:
+    """No run changes what the next one gets, nor does a change of the caller's list."""
+    given = ["a b"]
+    step = exec("ls", given)
+    given.append("c")
+    seen: list[Any] = []
+
+    def door(call: Call[Any]) -> Result[Any, PocketenvError]:
+        seen.append(dict(call.body or {}))
+        return Failure(NotLoggedIn())
+
+    with answered_by(door):
+        step(BOX), step(BOX)  # pyright: ignore[reportUnusedExpression]
+    assert seen[0] == seen[1]
+    assert str(step) == "exec('ls', ['a b'])"
 
 
 PLAIN_IDS: dict[str, Any] = {

@@ -12,6 +12,7 @@ from . import protection
 MARK = "POCKETENV_SERVICE"
 PATIENCE_SECONDS = 2.0
 _SET_CHILD_SUBREAPER = 36
+PIECE = 1 << 16
 
 
 def adopt_orphans() -> None:
@@ -21,6 +22,8 @@ def adopt_orphans() -> None:
 
 def descendants(ancestors: set[int]) -> dict[int, tuple[int, int]]:
     """Return every living process below these: its number, and its (parent, session)."""
+    if not ancestors:
+        return {}
     processes = living()
     below: dict[int, tuple[int, int]] = {}
     grown = ancestors
@@ -110,19 +113,22 @@ def end_all(ancestor: int, groups: set[int]) -> None:
 
 def living() -> dict[int, tuple[int, int]]:
     """Return every living process that can be seen: its number, and its (parent, session). Empty without /proc."""
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return {}
     processes: dict[int, tuple[int, int]] = {}
-    for name in names:
-        if name.isdecimal():
-            with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
-                state, parent, _, session = file.read().rpartition(b") ")[2].split()[:4]
-                # A zombie cannot be killed again.
-                if state != b"Z":
-                    processes[int(name)] = int(parent), int(session)
+    for pid in numbers():
+        with contextlib.suppress(OSError, ValueError):
+            state, parent, _, session = _read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()[:4]
+            # A zombie cannot be killed again.
+            if state != b"Z":
+                processes[pid] = int(parent), int(session)
     return processes
+
+
+def numbers() -> list[int]:
+    """Return the number of every process that can be seen, zombies included. Empty without /proc."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    except OSError:
+        return []
 
 
 def kill_holders(start: str, spared: int) -> bool:
@@ -147,9 +153,23 @@ def _holds(pid: int, start: str) -> bool:
 
 
 def environment(pid: int) -> bytes:
-    """Return the environment that a process was started with, a NUL before each name. Empty where it cannot be seen."""
+    """Return the environment that a process was started with, a NUL before each name.
+
+    It is empty where it cannot be seen. A zombie has none.
+    """
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return b"\0" + file.read()
+        return b"\0" + _read(f"/proc/{pid}/environ")
     except OSError:
         return b""
+
+
+def _read(path: str) -> bytes:
+    # A file object takes several times as long, and a machine has hundreds of processes.
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = part = os.read(file, PIECE)
+        while len(part) > 0 and (part := os.read(file, PIECE)):
+            content += part
+        return content
+    finally:
+        os.close(file)

@@ -207,11 +207,13 @@ def ran(
     answer may take ``read_timeout`` more.
     """
     provider = provider_of(sandbox.provider)
-    values = environment(env)
-    if isinstance(values, Failure):
-        return values
-    command = command._replace(env=values.unwrap())
-    hidden = hidden_values(env, values.unwrap())
+    hidden: list[str] = []
+    if env:
+        values = environment(env)
+        if isinstance(values, Failure):
+            return values
+        command = command._replace(env=values.unwrap())
+        hidden = hidden_values(env, values.unwrap())
     form = wire_form(command, provider)
     if isinstance(form, Failure):
         return form
@@ -242,9 +244,7 @@ def _work_seconds(command: Command, provider: Provider) -> float:
 
 
 # The platform's own messages. Any other message may quote the refused line, in any form.
-PLATFORM_MESSAGES = re.compile(
-    r"|Unauthorized|Internal Server Error|Sandbox not found|Request failed with status code \d+"
-)
+PLATFORM_MESSAGES = r"|Unauthorized|Internal Server Error|Sandbox not found|Request failed with status code \d+"
 
 
 def without_values(error: PocketenvError, values: Sequence[str]) -> PocketenvError:
@@ -253,5 +253,5 @@ def without_values(error: PocketenvError, values: Sequence[str]) -> PocketenvErr
         return error
     # A new error: an exception also keeps its constructor's arguments in `args`.
     kept_name = re.fullmatch(r"\w{0,40}", error.error) and not any(value in error.error for value in values)
-    kept_message = PLATFORM_MESSAGES.fullmatch(error.message)
+    kept_message = re.fullmatch(PLATFORM_MESSAGES, error.message)
     return replace(error, error=error.error if kept_name else HIDDEN, message=error.message if kept_message else HIDDEN)

@@ -42,9 +42,9 @@ from pocketenv_fp.sandbox.commands.wire_form import (
     is_plain,
     unsendable_part,
 )
+from pocketenv_fp.sandbox.copying.departure import bytes_of
 from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.copying.remote import may_have_run
-from pocketenv_fp.sandbox.file_system.requests import bytes_of
 
 __all__ = [
     "AT_THE_END",

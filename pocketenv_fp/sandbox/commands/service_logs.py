@@ -32,8 +32,8 @@ def service_logs(
 ) -> Result[ServiceLogs, PocketenvError]:
     r"""Read what a service of `spawn` has printed so far. Returns a ServiceLogs: its stdout and its stderr.
 
-    Without ``follow`` one request is sent, or more for more than 384 KiB. With ``follow`` it reads on until the service
-    ends or ``timeout`` seconds are over, and calls the function with each Piece of the output. A service that is started
+    Without ``follow`` one request is sent, or more for more than 384 KiB. With ``follow`` it reads until the service
+    ends or ``timeout`` seconds are over. The function is called with each Piece of the output. A service that is started
     again, also by a start of the sandbox, adds to its output. The output is kept in the sandbox: on Cloudflare a stop
     deletes it. A result has at most the last 64 Mi characters of each stream.
 

@@ -30,7 +30,7 @@ EXEC = "sandbox.exec"
 
 
 class Shell(NamedTuple):
-    """The shell of a sandbox, with the login to reach it."""
+    """The shell of a sandbox, as its provider runs it."""
 
     sandbox: Sandbox
     provider: Provider
@@ -40,19 +40,17 @@ class Shell(NamedTuple):
 
         A record without a status is looked up first. On Cloudflare the platform itself refuses such a command.
         """
-        if self.provider.running_on_create or self.sandbox.status is Status.RUNNING:
+        if self.provider.running_on_create:
             return None
-        if self.sandbox.status is not Status.UNKNOWN:
-            return self._not_running(self.sandbox.status)
-        match look(self.sandbox):
-            case Success(Sandbox(status=Status.RUNNING)):
-                return None
-            case Success(latest):
-                return self._not_running(latest.status)
-            case failure:
-                return failure.failure()
-
-    def _not_running(self, status: Status) -> PocketenvError:
+        status = self.sandbox.status
+        if status is Status.UNKNOWN:
+            current = look(self.sandbox)
+            if isinstance(current, Failure):
+                error: PocketenvError = current.failure()
+                return error
+            status = current.unwrap().status
+        if status is Status.RUNNING:
+            return None
         first = "wait_until_running" if status is Status.INITIALIZING else "start it and wait_until_running"
         reason = (
             f"is {status.name} in this record, and {self.provider.name} would run the command in a new, empty sandbox: "
@@ -92,5 +90,4 @@ class Shell(NamedTuple):
         return isinstance(smallest, Failure) and isinstance(smallest.failure(), ServerError)
 
     def _probe(self, form: str) -> Result[None, PocketenvError]:
-        call = procedure(EXEC, lambda _: None, {"id": self.sandbox.id}, {"command": form})
-        return send(call)
+        return send(procedure(EXEC, lambda _: None, {"id": self.sandbox.id}, {"command": form}))

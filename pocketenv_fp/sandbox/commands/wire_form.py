@@ -13,12 +13,10 @@ $'echo it\'s'
 
 from __future__ import annotations
 
-import base64
 import posixpath
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import msgspec
@@ -47,12 +45,13 @@ GRACE_SECONDS = 5
 """Seconds between SIGTERM and SIGKILL for a command that reached its timeout."""
 SHORTEST_SECONDS = 0.001
 LARGEST_BODY = 102_400
+LONGEST_KEPT = 4096
 
 MARK = "\x1e"
 _LATE = "\x1dlate"
 _NO_BASH = "\x1dbash?"
 _STDERR = f"{MARK}stderr{MARK}"
-_CODE = re.compile(rf"{MARK}(\d{{1,3}}){MARK}")
+_CODE = rf"{MARK}(\d{{1,3}}){MARK}"
 
 
 class Command(NamedTuple):
@@ -68,6 +67,10 @@ class Command(NamedTuple):
 
 def joined(command: str, args: Sequence[str]) -> str:
     """Append quoted arguments to a command."""
+    if not args:
+        return command
+    import shlex
+
     return " ".join((command, *map(shlex.quote, args)))
 
 
@@ -86,6 +89,18 @@ def environment(variables: Mapping[str, str | FromEnv] | None) -> Result[dict[st
 
 def wire_form(command: Command, provider: Provider) -> Result[str, PocketenvError]:
     """Return the command to send. Failures: InvalidInput if it cannot be sent; the message has the maximal length."""
+    if command.env or command.stdin is not None or command.script is not None or len(command.line) > LONGEST_KEPT:
+        return _whole_form(command, provider)
+    return _kept_form(command.line, command.cwd, command.timeout, provider)
+
+
+# A step runs the same line many times. The values of an environment may be secret, so they are not kept.
+@lru_cache(maxsize=128)
+def _kept_form(line: str, cwd: str | None, timeout: float | None, provider: Provider) -> Result[str, PocketenvError]:
+    return _whole_form(Command(line, cwd, timeout=timeout), provider)
+
+
+def _whole_form(command: Command, provider: Provider) -> Result[str, PocketenvError]:
     if wrong := unsendable_part(command, provider):
         return Failure(wrong)
     plain = _form(command, provider)
@@ -120,7 +135,7 @@ def output(answer: ExecResult, command: Command, provider: Provider) -> Result[E
         stdout, is_marked, printed = stdout.rpartition(_STDERR)
         stdout, stderr = (stdout, printed) if is_marked else (printed, stderr)
     elif provider.lost_exit_code:
-        *_, code = (None, *_CODE.finditer(stdout))
+        *_, code = (None, *re.finditer(_CODE, stdout))
         stdout, exit_code = (stdout[: code.start()], int(code[1])) if code else (stdout, exit_code)
     else:
         stdout = _before_mark(stdout)
@@ -271,7 +286,7 @@ def _ending(provider: Provider) -> Iterator[str]:
 
 
 # Variables with a meaning for the shell: an assignment in the shell would change the shell, or fail.
-_OF_THE_SHELL = re.compile(
+_OF_THE_SHELL = (
     r"BASH.*|[EU]?UID|PPID|SHELLOPTS|GROUPS|FUNCNAME|DIRSTACK|S?RANDOM|SECONDS|LINENO|EPOCH.*|OPT.*|COMP_.*|HIST.*"
     r"|LC_.*|LANG.*|PATH|POSIXLY_CORRECT|IFS|TMOUT|ENV|PIPESTATUS|MAPFILE|REPLY|TMPDIR"
 )
@@ -286,7 +301,7 @@ def _setting(env: Mapping[str, str], words: Sequence[str]) -> str:
 
 
 def is_plain(name: str) -> bool:
-    return _OF_THE_SHELL.fullmatch(name) is None
+    return re.fullmatch(_OF_THE_SHELL, name) is None
 
 
 def directory_of(cwd: str | None) -> str:
@@ -347,7 +362,9 @@ def _packed(text: str, newline: str) -> str:
 
 
 def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    from binascii import b2a_base64
+
+    return b2a_base64(data, newline=False).decode()
 
 
 def _printing(data: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from returns.result import Failure, Result, Success
@@ -74,18 +73,13 @@ def read_entries(printed: bytes) -> Result[list[DirectoryEntry], PocketenvError]
     matches = list(_ENTRY.finditer(listed))
     if links[-2:] != [b"", b""] or sum(len(match[0]) for match in matches) != len(listed):
         return Failure(DecodeError("sandbox.exec", "the output of the shell does not describe the directory"))
-    targets = dict(_targets(links[:-2]))
+    named = (link.removeprefix(b"./").partition(b"/") for link in links[:-2])
+    targets = {name: target for name, _, target in named}
     try:
         entries = [_entry(match, targets) for match in matches]
     except OverflowError:
         return Failure(DecodeError("sandbox.exec", "an entry has a time that Python cannot represent"))
     return Success(sorted(entries, key=lambda entry: entry.name))
-
-
-def _targets(links: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    for link in links:
-        name, _, target = link.removeprefix(b"./").partition(b"/")
-        yield name, target
 
 
 def _entry(match: re.Match[bytes], targets: dict[bytes, bytes]) -> DirectoryEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pytest
@@ -11,15 +12,12 @@ from returns.result import Success
 
 from pocketenv_fp import CommandTimeout, ExecResult, Sandbox, create, exec, exec_script, wait_until_running
 from tests.figures import Figures
+from tests.levels import WAYS, each_way
 from tests.places import RECORDED
 
 # The platform refuses to make a sandbox of blaxel: its form is run in test_wire_form.
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
-# One for each way to hand a line to a shell. The others hand it over as one of these does, and are tried with what is slow.
-WAYS = {"cloudflare", "daytona", "e2b", "runloop"}
-EACH = pytest.mark.parametrize(
-    "provider", [pytest.param(name, marks=[] if name in WAYS else pytest.mark.slow) for name in PROVIDERS]
-)
+EACH = pytest.mark.parametrize("provider", each_way(*PROVIDERS))
 
 
 class Line(NamedTuple):
@@ -132,9 +130,12 @@ def test_exec_lines(provider: str, figures: Figures) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_exec_lines_same_stderr() -> None:
+@pytest.mark.parametrize(
+    "providers", [sorted(WAYS), pytest.param(PROVIDERS, marks=pytest.mark.slow)], ids=["ways", "all"]
+)
+def test_exec_lines_same_stderr(providers: Iterable[str]) -> None:
     """What a line writes to stderr is the same on every provider, too, but for the numbers of processes."""
-    boxes = [running(provider) for provider in PROVIDERS]
+    boxes = [running(provider) for provider in providers]
     complaints = [line.text for line in LINES if line.complains]
     for text in complaints:
         seen = {re.sub(r"[0-9]+", "N", exec(box, text).unwrap().stderr) for box in boxes}

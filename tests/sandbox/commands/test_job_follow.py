@@ -1,4 +1,4 @@
-"""The pauses of those who follow jobs, in a time of the test's own."""
+"""The pauses and the ends of `follow`, with a clock and answers of the test."""
 
 # pyright: reportPrivateUsage=false
 
@@ -25,6 +25,7 @@ from pocketenv_fp import (
 )
 from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.sandbox.commands import job_follow
+from pocketenv_fp.sandbox.commands.durable import run_to_the_end
 from pocketenv_fp.sandbox.commands.job_follow import (
     AT_ONCE,
     DENSE_SECONDS,
@@ -36,7 +37,8 @@ from pocketenv_fp.sandbox.commands.job_follow import (
     until_ended,
 )
 from pocketenv_fp.sandbox.commands.job_output import Output
-from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place
+from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place, Work
+from pocketenv_fp.sandbox.commands.wire_form import Command
 from tests.servers import BOX
 
 WITH_OUTPUT = Look("runs", -1, Place(1, 0), None, b"x", b"")
@@ -169,15 +171,29 @@ def test_follow_to_the_end(naps: list[float]) -> None:
     assert naps == [0.0, 0.0]
 
 
-def test_follow_first_request(naps: list[float]) -> None:
-    """The first request starts the job, and its Failure is the result as it is."""
-    first = Success(WITH_OUTPUT)
+def test_follow_first_look(naps: list[float]) -> None:
+    """A look that was taken already is read, and not requested again."""
     asking = Looks([LAST._replace(sizes=Place(3, 1))])
-    assert isinstance(follow_to_the_end(asking, Output(Place()), None, None, lambda _: first), Success)
-    assert len(asking.asked) == 1
-    refused = InvalidInput("command", "is wrong")
-    assert follow_to_the_end(asking, Output(Place()), None, None, lambda _: Failure(refused)) == Failure(refused)
+    assert isinstance(follow_to_the_end(asking, Output(Place()), None, None, WITH_OUTPUT), Success)
+    assert [place for place, _ in asking.asked] == [Place(1, 0)]
     assert len(naps) == 1
+
+
+class Starts(Looks):
+    """Answer the start of a job from the list, too."""
+
+    def start(self, work: Work, then: str = "") -> Result[ExecResult, PocketenvError]:  # noqa: ARG002
+        answer = self.answers.pop(0)
+        assert isinstance(answer, PocketenvError)
+        return Failure(answer)
+
+
+def test_run_to_the_end_refused() -> None:
+    """The Failure of the start is the result as it is, and no job is looked for."""
+    refused = InvalidInput("command", "is wrong")
+    asking = Starts([refused])
+    assert run_to_the_end(asking, Work(Command("true")), Output(Place()), None) == Failure(refused)
+    assert asking.asked == []
 
 
 def test_follow_lost(naps: list[float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -9,6 +10,7 @@ import signal
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -102,16 +104,25 @@ class Root:
         return {path.name for path in self.job.iterdir()}
 
 
+def left_in(folder: Path) -> list[int]:
+    """Return the processes that run in a folder, or have it in their command line."""
+    found = named(f"{folder}")
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if path.readlink().is_relative_to(folder) and is_alive(int(path.parent.name)):
+                found.append(int(path.parent.name))
+    return found
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
     """A folder whose jobs are killed after the test."""
-    made = Root(tmp_path)
-    yield made
-    for path in made.job.glob("pid"):
-        pid = int(path.read_text())
-        # The file may hold the id of another process.
-        if is_alive(pid) and Path(f"/proc/{pid}/cwd").readlink() == tmp_path:
-            os.killpg(pid, signal.SIGKILL)
+    yield Root(tmp_path)
+    while left := left_in(tmp_path):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 @pytest.fixture

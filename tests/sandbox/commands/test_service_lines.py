@@ -7,7 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from pocketenv_fp.sandbox.commands.service_lines import GONE, LOOK, NO_TOOL, keeping, key_of
+from pocketenv_fp.sandbox.commands.job_lines import GONE, NO_TOOL
+from pocketenv_fp.sandbox.commands.service_lines import LOOK, keeping, key_of
 from tests.local.wire import eventually
 
 PATIENCE = 60.0
@@ -25,7 +26,7 @@ def run(folder: Path, line: str, before: str = "", env: dict[str, str] | None = 
 
 def look(folder: Path, waits: int = 0, **env: str) -> tuple[int, list[str]]:
     """Look at the service `web`."""
-    before = f"key=web from_o=0 from_r=0 most=2 waits={waits}\n"
+    before = f"id=web from_o=0 from_r=0 most=2 waits={waits}\n"
     code, printed = run(folder, LOOK, before, {**os.environ, **env})
     return code, printed.splitlines()
 

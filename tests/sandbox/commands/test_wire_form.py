@@ -24,7 +24,15 @@ from pocketenv_fp.providers import Provider, provider_of
 from pocketenv_fp.sandbox.commands.quoting import quote
 from pocketenv_fp.sandbox.commands.service_lines import MARK as SPAWN_MARK
 from pocketenv_fp.sandbox.commands.service_lines import keeping
-from pocketenv_fp.sandbox.commands.wire_form import LARGEST_BODY, MARK, Command, output, service_form, wire_form
+from pocketenv_fp.sandbox.commands.wire_form import (
+    LARGEST_BODY,
+    MARK,
+    Command,
+    _kept_form,  # pyright: ignore[reportPrivateUsage]
+    output,
+    service_form,
+    wire_form,
+)
 from tests.examples import examples
 
 PROVIDERS = (
@@ -228,6 +236,31 @@ def test_wire_form_refuses_nul(name: str) -> None:
     assert isinstance(service_form("a\0b", None, {}), Failure)
 
 
+def test_wire_form_keeps_plain_lines() -> None:
+    """A short line is made once. What may hold a secret, or is long, is not kept."""
+    provider = provider_of("cloudflare")
+    _kept_form.cache_clear()
+    kept = wire_form(Command("make", "/tmp", timeout=2.0), provider)
+    assert wire_form(Command("make", "/tmp", timeout=2.0), provider) is kept
+    assert (_kept_form.cache_info().hits, _kept_form.cache_info().currsize) == (1, 1)
+    for other in (
+        Command("make", "/tmp", {"A": "sk-secret"}, timeout=2.0),
+        Command("make", "/tmp", stdin=b"", timeout=2.0),
+        Command("make", "/tmp", timeout=2.0, script=""),
+        Command("make " * 1000, "/tmp", timeout=2.0),
+    ):
+        assert wire_form(other, provider) != kept
+    assert _kept_form.cache_info().currsize == 1
+    for other in (
+        Command("make"),
+        Command("make", "/tmp"),
+        Command("make", timeout=2.0),
+        Command("Make", "/tmp", timeout=2.0),
+    ):
+        assert wire_form(other, provider) != kept
+    assert wire_form(Command("make", "/tmp", timeout=2.0), provider_of("daytona")) != kept
+
+
 @pytest.mark.parametrize("shell", ["bash", SH])
 @given(text=TEXTS, value=TEXTS)
 @REAL_SHELL
@@ -334,6 +367,7 @@ def test_service_shows_other_command_whole(change: str) -> None:
         stored.replace("cd /workspace", "cd $(true)"),
         stored.replace(mark, "spawn-000000000000", 1),
         stored.replace("exec env ", "exec env A=$(true) "),
+        stored.replace("exec env ", "exec env É='a' "),
     )
     for other in (change.format(stored), *inner):
         assert other != stored

@@ -197,6 +197,7 @@ USUAL: list[tuple[Step[str, Any], list[str]]] = [
     (create | tap(set_tailscale_auth_key(KEY)) | start | exec("true"), [*NEW, "putTailscaleAuthKey", START, EXEC]),
     (create | set_tailscale_auth_key(KEY), [*NEW, "putTailscaleAuthKey", "getTailscaleAuthKey"]),
     # Programs
+    (create(repo=REPO) | start | exec("true"), ["getActorSandboxes", *NEW, START, EXEC]),
     (ephemeral(exec("make"), repo=REPO), [*NEW, START, EXEC, DELETE]),
     (ephemeral(start | exec("make"), repo=REPO, provider="daytona"), [*NEW, LOOK, START, START, LOOK, EXEC, DELETE]),
     (create(exist_ok=True) | start | exec("true"), [LOOK, *NEW, START, EXEC]),
@@ -205,7 +206,7 @@ USUAL: list[tuple[Step[str, Any], list[str]]] = [
     (create | stop | delete, [*NEW, "stopSandbox", LOOK, DELETE]),
     (create | keep(start | exec("true"), expose(8080)), [*NEW, LOOK, START, EXEC, "exposePort"]),
 ]
-# Their explanation has more requests: those on a condition, or those of a large file.
+# Their explanation has more requests: those after a failure, or those of a large file.
 UNEXPLAINED: list[tuple[Step[str, Any], list[str]]] = [
     (create | start | or_else(exec("true"), stop), [*NEW, START, EXEC]),
     (create | start | restart(keep="/workspace") | exec("true"), [*NEW, START, EXEC, "stopSandbox", START, EXEC, EXEC]),
@@ -221,8 +222,6 @@ UNEXPLAINED: list[tuple[Step[str, Any], list[str]]] = [
     ),
     (ephemeral(start | upload("a.txt", "a.txt") | exec("cat a.txt")), [*NEW, START, EXEC, EXEC, DELETE]),
     (create | start | submit("true") | cancel, [*NEW, START, EXEC, EXEC, EXEC]),
-    # The platform's token has the DID. An explanation reads no token.
-    (create(repo=REPO) | start | exec("true"), ["getActorSandboxes", *NEW, START, EXEC]),
 ]
 
 
@@ -363,12 +362,3 @@ def test_functions_complete_record(before: Step[Any, Any], provider: str) -> Non
         assert isinstance(ran, Success) or isinstance(ran.failure(), SandboxNotFound)
     assert all(box.owner and box.status is not Status.UNKNOWN and box.base_sandbox for box in seen)
     assert len(seen) == (0 if "delete" in str(before) else len(uses))
-
-
-def test_explain_profile() -> None:
-    """An explanation reads no token, so it says when the profile is requested."""
-    explained = explain(create(repo=REPO), "box")
-    first = explained.requests[0]
-    assert first.path.endswith("actor.getProfile")
-    assert first.notes == ("if the token does not contain your DID",)
-    assert "only if the token does not contain your DID" in str(explained)

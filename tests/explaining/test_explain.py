@@ -857,7 +857,7 @@ def test_as_curl_equals_run() -> None:
 @needs_curl
 @pytest.mark.usefixtures("environment")
 def test_as_curl_did_of_token() -> None:
-    """The script reads the DID from the token, and stops if there is none."""
+    """The script reads the DID from the token, and stops at a token without one."""
     script = as_curl(create(repo="https://example.org/a.git"), "my-box")
     ran = run(script)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -119,8 +119,8 @@ class FakePlatform:
     """The records of a fake platform. `copy.deepcopy` makes an independent copy."""
 
     def __init__(self) -> None:
-        self.expected: str | None = None
-        """The name of a record that is looked up now. It exists, even if the pipeline has not set it."""
+        self.expected: frozenset[tuple[str, str]] = frozenset()
+        """The nouns and names of records that are looked up now. They exist, even if the pipeline has not set them."""
         self.is_polled = False
         """Whether a sandbox runs at the next look, whatever its status."""
         self.numbers: dict[str, int] = {}
@@ -231,12 +231,12 @@ class FakePlatform:
     # Records under names
 
     def records(self, noun: str, sandbox_id: str) -> list[Record]:
-        """Return the records of a sandbox, with the expected one."""
+        """Return the records of a sandbox, with the expected ones."""
         kept = self._kept.setdefault((noun, sandbox_id), [])
         name, others = KEPT[noun]
-        wanted = self.expected
-        if wanted is not None and not any(wanted in {record["id"], record[name]} for record in kept):
-            kept.append({"id": self._record_id(noun), name: wanted, **others})
+        for wanted in sorted(wanted for kind, wanted in self.expected if kind == noun):
+            if not any(wanted in {record["id"], record[name]} for record in kept):
+                kept.append({"id": self._record_id(noun), name: wanted, **others})
         return kept
 
     def add(self, noun: str, sandbox_id: str, fields: Fields) -> PocketenvError | None:

@@ -183,11 +183,10 @@ class Recorder:
             target = self._stand_in_for(target, kind)
         args, kwargs = masked(applied)
         self.platform.know(target, *args, *kwargs.values())
-        arguments = applied.operation.arguments.signature.bind(*applied.args, **applied.kwargs).arguments
-        before, self.platform.expected = (
-            self.platform.expected,
-            arguments.get("name_or_id") or arguments.get("path_or_id"),
-        )
+        before = self.platform.expected
+        # Neighbours share a list, so it has the records of all of them.
+        inner = [each.alone for each in (*applied.args, *applied.kwargs.values()) if is_step(each)]
+        self.platform.expected = before | _expected(applied, *filter(None, inner))
         try:
             return applied.operation.run(target, Applied(applied.operation, args, kwargs))
         finally:
@@ -252,6 +251,17 @@ class Recorder:
         host, local = (STORAGE, marks.local) if call.nsid == storage.PUT else (API, None)
         whole = f"{path}?{query}" if query else path
         return Request(verb, whole, body, marks.conditions, host, local=local, seconds=marks.seconds)
+
+
+def _expected(*steps: Applied) -> frozenset[tuple[str, str]]:
+    """Return the nouns and names of the records that these steps look up."""
+    named = [
+        (each.operation.record, given.get("name_or_id") or given.get("path_or_id"))
+        for each in steps
+        if each.operation.record
+        for given in [each.operation.arguments.signature.bind(*each.args, **each.kwargs).arguments]
+    ]
+    return frozenset((noun, name) for noun, name in named if name)
 
 
 def _decoded(call: Call[Any], response: Any) -> Outcome:

@@ -184,7 +184,8 @@ def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[Any, Pockete
     value = _variable_value(ipython, options.name)
     with cell_output(ipython) as output:
         use = _step(options, cell, output)
-        result = _in(options, use) if value is None else value.bind(partial(_up, use))
+        # The record in a variable may be old.
+        result = _in(options, use) if value is None else (value | refresh).bind(partial(_up, use))
     if options.out:
         cast("Any", ipython).push({options.out: result})
     return result
@@ -209,22 +210,24 @@ _KEEPING = (
 
 
 def _in(options: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
-    box = get_sandbox(options.name)
-    if isinstance(box, Failure) or box.unwrap() is not None:
-        return box.bind(partial(_up, use))
+    known = get_sandbox(options.name)
+    if isinstance(known, Failure):
+        return known
+    box = known.unwrap()
+    if box is not None:
+        return _up(use, box)
     _say(f"There is no sandbox {options.name}: creating it{', for this cell' if options.rm else ''}.")
     creation = create(provider=options.provider) if options.provider else create()
     running = start | wait_until_running | use
     return managed(running, acquire=creation)(options.name) if options.rm else (creation | running)(options.name)
 
 
-def _up(use: Step[Sandbox, Any], box: Sandbox | None) -> Result[Any, PocketenvError]:
-    # The record in a variable may be old.
-    now = Success(box) | refresh
-    if isinstance(now, Failure) or now.unwrap().status is Status.RUNNING:
-        return now | use
-    _say(f"The sandbox {now.unwrap().name} is not running: starting it.")
-    return now | start | wait_until_running | use
+def _up(use: Step[Sandbox, Any], box: Sandbox) -> Result[Any, PocketenvError]:
+    """Run ``use`` in a sandbox that was just looked up, and start it before if needed."""
+    if box.status is Status.RUNNING:
+        return box | use
+    _say(f"The sandbox {box.name} is not running: starting it.")
+    return box | start | wait_until_running | use
 
 
 def _say(text: str) -> None:

@@ -15,6 +15,8 @@ step.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
+from itertools import count
 from typing import Any, TypeVar, cast, overload
 
 from returns.result import Result, Success
@@ -24,7 +26,7 @@ from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.runtime.deadline import limited, nap
 from pocketenv_fp.runtime.rehearsal import Unknown, duration, fallback, is_rehearsed, note, only
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.later import gathered
+from pocketenv_fp.steps.later import Meeting, can_meet, gathered
 from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
@@ -104,7 +106,7 @@ def gather(
 
     The first Failure is the result, and the following steps are skipped. With ``parallel=True`` the steps run at the
     same time, in threads. Then all of them run, and the result is the first Failure in their order. On Cloudflare, the
-    commands of one sandbox still run one after the other.
+    commands of one sandbox still run one after the other. Steps that set records share one list of them.
 
     Args:
         first: The first step.
@@ -117,16 +119,21 @@ def gather(
     >>> "my-box" | gather(get_sandbox | exec("echo a") | stdout, get_sandbox | list_ports, parallel=True)
     <Success: ('a\n', [])>
     """
+    steps, need = (first, *more), _part(needed())
     if not parallel:
-        return gathered(target, (first, *more), _part(needed()))
+        return gathered(target, steps, need)
     note(lambda: "the steps run at the same time")
     if is_rehearsed():
-        return gathered(target, (first, *more), _part(needed()))
+        return gathered(target, steps, need, at_once=True)
     # Few programs run steps side by side.
     from pocketenv_fp.steps.fan_out import collect, side_by_side
 
-    steps = (first, *more)
-    return collect(side_by_side(steps, [Success(target)] * len(steps))).map(tuple)
+    targets = [Success(target)] * len(steps)
+    if not can_meet(steps):
+        return collect(side_by_side([partial(each.run_for, need) for each in steps], targets)).map(tuple)
+    meeting = Meeting(target, steps, need)
+    results = side_by_side(meeting.lanes, targets)
+    return collect(map(meeting.value, count(), results)).map(tuple)
 
 
 @overload

@@ -857,6 +857,18 @@ def test_as_curl_equals_run() -> None:
     assert (get_sandbox("my-box") | exec("cat made")).unwrap().stdout == "it's\n"
 
 
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_as_curl_did_of_token() -> None:
+    """The script reads the DID from the token, and stops at a token without one."""
+    script = as_curl(create(repo="https://example.org/a.git"), "my-box")
+    ran = run(script)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert get_sandbox("my-box").unwrap() is not None
+    other = run(script, POCKETENV_TOKEN="no-token")
+    assert (other.returncode, other.stdout) == (1, "")
+
+
 @pytest.mark.parametrize("provider", ["e2b", "blaxel", "runloop", "deno", "vercel"])
 @pytest.mark.parametrize("copy", [upload("a", "b"), download("a", "b")], ids=["upload", "download"])
 def test_as_curl_copy_through_commands(provider: str, copy: Step[Sandbox, object]) -> None:

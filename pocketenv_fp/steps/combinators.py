@@ -31,16 +31,7 @@ from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
 
-__all__ = [
-    "gather",
-    "keep",
-    "or_else",
-    "recover",
-    "retrying",
-    "tap",
-    "when",
-    "within",
-]
+__all__ = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when", "within"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -172,7 +163,7 @@ def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result
     >>> box.name, printed
     ('my-box', 'a\n')
     """
-    return gathered(target, (first, *more), _part(needed())).map(lambda given: (target, *given))
+    return gathered(target, (first, *more), _part(needed())).map(lambda values: (target, *values))
 
 
 def _names(on: Errors) -> str:
@@ -266,10 +257,10 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
     answer = cast("object", target is None or predicate(target))
     if isinstance(answer, (Result, Coroutine)):
         # Both are true, whatever is in them.
-        got = type(cast("object", answer)).__name__
+        name = type(cast("object", answer)).__name__
         if isinstance(answer, Coroutine):
             answer.close()
-        raise TypeError(f"when: predicate: returned a {got}, not a bool")
+        raise TypeError(f"when: predicate: returned a {name}, not a bool")
     if answer:
         with only(lambda: f"if {getattr(predicate, '__qualname__', predicate)} returns True"):
             return cast("Result[A | B, PocketenvError]", step.run_for(needed(), Success(target)))
@@ -324,10 +315,10 @@ def retrying(
     for _ in range(0 if is_rehearsed() else attempts - 1):
         if isinstance(result, Success) or not isinstance(error := result.failure(), on):
             break
-        asked = (error.retry_after or 0) if isinstance(error, RateLimited) else 0
-        if asked > LONGEST_WAIT:
+        pause = (error.retry_after or 0) if isinstance(error, RateLimited) else 0
+        if pause > LONGEST_WAIT:
             break
-        nap(max(delay, asked))
+        nap(max(delay, pause))
         result = step.run_for(needed(), Success(target))
     return result
 

@@ -136,6 +136,8 @@ def fan_out(
     """
     candidate: object = pipeline
     if isinstance(candidate, Curried) or not callable(candidate):
+        if is_step(targets):
+            raise TypeError(f"fan_out: expected a step, got {type(pipeline).__name__}: write fan_out(step, targets)")
         demand_step(candidate, "fan_out")
     demand_type("fan_out", "targets", targets, Iterable[Any])
     demand_type("fan_out", "max_workers", max_workers, int)

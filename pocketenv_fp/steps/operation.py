@@ -16,7 +16,7 @@ from pocketenv_fp.errors import InvalidInput, PocketenvError, SandboxNotFound
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.plain_types import normalize
 from pocketenv_fp.runtime.first_use import unopened_failure
-from pocketenv_fp.steps.advice import a_kind, for_arguments, for_value, for_words
+from pocketenv_fp.steps.advice import a_kind, for_arguments, for_no_step, for_value, for_words
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.signature import readable
 from pocketenv_fp.steps.step import Applied, Step, has_run, is_step
@@ -268,7 +268,7 @@ def demand_step(value: object, subject: str) -> None:
     if isinstance(value, Curried):
         raise TypeError(f"{subject}: {value.needs_arguments()}")
     got = has_run(cast("Result[object, object]", value)) if isinstance(value, Result) else type(value).__name__
-    raise TypeError(f"{subject}: expected a step, got {got}")
+    raise TypeError(f"{subject}: expected a step, got {got}{for_no_step(value)}")
 
 
 def operation(

@@ -76,6 +76,7 @@ from pocketenv_fp.http.xrpc import procedure, query, send
 from pocketenv_fp.models import Job
 from pocketenv_fp.observing import observing
 from pocketenv_fp.runtime.deadline import nap
+from pocketenv_fp.sandbox.commands import spawn as spawning
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import step
@@ -175,6 +176,8 @@ def test_explain_equals_run(
     # A small archive travels in a line, and what is explained is how a large one does.
     monkeypatch.setattr(delivery, "SMALL", 0)
     monkeypatch.setattr(departure, "SMALL", -1)
+    # On a busy machine the look of a spawn takes longer.
+    monkeypatch.setattr(spawning, "PATIENCE", 60.0)
     explanation = explain(pipeline, "my-box")
     before = len(platform.calls)
     pipeline("my-box")

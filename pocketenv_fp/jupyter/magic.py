@@ -210,10 +210,11 @@ _KEEPING = (
 
 
 def _in(options: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
-    looked = get_sandbox(options.name)
-    if isinstance(looked, Failure):
-        return looked
-    if (box := looked.unwrap()) is not None:
+    known = get_sandbox(options.name)
+    if isinstance(known, Failure):
+        return known
+    box = known.unwrap()
+    if box is not None:
         return _up(use, box)
     _say(f"There is no sandbox {options.name}: creating it{', for this cell' if options.rm else ''}.")
     creation = create(provider=options.provider) if options.provider else create()

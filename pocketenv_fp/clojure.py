@@ -82,7 +82,8 @@ def _keyword(name: str, option: str, value: Any) -> tuple[str, Any]:
 
 
 def _exec(box: Sandbox, cmd: str, args: Sequence[Any] = (), **options: Any) -> Result[ExecResult, PocketenvError]:
-    return ops.exec(box, " ".join([cmd, *map(str, args)]), **options)
+    line, refused = (cmd, args) if isinstance(args, str) else (" ".join([cmd, *map(str, args)]), ())
+    return ops.exec(box, line, refused, **options)
 
 
 def _secret(call: Call, box: Sandbox, *args: Any, **options: Any) -> Result[None, PocketenvError]:

@@ -20,6 +20,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, SupportsFloat, Union, cast, get_args, get_origin
 
 import msgspec
+from returns.result import Result
 
 from pocketenv_fp.forking import after_fork
 from pocketenv_fp.redaction import HiddenBytes, HiddenText
@@ -32,6 +33,8 @@ UNDECODABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, UnicodeError, 
 # A caller gave a str or bytes.
 _HIDDEN: Mapping[type, str] = {HiddenText: "str", HiddenBytes: "bytes"}
 _building = threading.RLock()
+# Arguments that are the content of a file, and not its path.
+_TEXTS = frozenset({"source", "text"})
 _PLAIN = frozenset({str, int, float, bool, NoneType, bytes})
 
 
@@ -195,8 +198,10 @@ def _word(member: Any) -> str:  # noqa: PLR0911  # a kind of type each
 
 def _advice(value: object, members: tuple[Any, ...], place: str) -> str:  # noqa: PLR0911  # a kind of type each
     kinds = {_kind(member) for member in members}
-    if place == "mode" and isinstance(value, str):
-        return ": write an octal number, such as 0o755"
+    if hasattr(value, "run_before"):
+        return ": write step(target)" if Result in kinds else ""
+    if form := _place_advice(value, place):
+        return form
     if bytes in kinds and (form := _bytes_advice(value)):
         return form
     if any(map(_is_sequence, members)) or Iterable in kinds:
@@ -211,6 +216,19 @@ def _advice(value: object, members: tuple[Any, ...], place: str) -> str:  # noqa
     if number and type(value) is not bool and isinstance(value, (str, numbers.Number)):
         return f": write {number.__name__}(…)"
     return ""
+
+
+def _place_advice(value: object, place: str) -> str:
+    """Return the advice for the name of an argument."""
+    if isinstance(value, Result):
+        return ": write raise_for(…)"
+    if place == "config":
+        return ": write Config(…)"
+    if place == "mode" and isinstance(value, str):
+        return ": write an octal number, such as 0o755"
+    if place == "env" and isinstance(value, (list, tuple)):
+        return ": write {'NAME': 'value'}"
+    return ": write ….read_text()" if place in _TEXTS and isinstance(value, PathLike) else ""
 
 
 def _list_advice(value: object) -> str:

@@ -272,6 +272,14 @@ class Arguments:
         # The message names the type of the caller's value, and every accepted type.
         return mismatch(name, dict(zip(self.names, args, strict=False), **kwargs)[name], self.types[name])
 
+    def _closest(self, kwargs: Mapping[str, Any]) -> str:
+        """Return the form for the first unknown option, as the end of a message."""
+        from difflib import get_close_matches
+
+        unknown = next((name for name in kwargs if name not in self.names), "")
+        close = get_close_matches(unknown, self.names, 1)
+        return f": write {close[0]}=" if close else ""
+
     def hide(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Return ``args`` with a masked repr of each secret argument. In ``kwargs``, it replaces them.
 
@@ -291,7 +299,7 @@ class Arguments:
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self.function.__name__}: {error}") from None
+            raise TypeError(f"{self.function.__name__}: {error}{self._closest(kwargs)}") from None
         given = self.read(bound.args, bound.kwargs)
         # A wrong value is a Failure when the step runs, so the step keeps it.
         if isinstance(given, InvalidInput):

@@ -276,6 +276,10 @@ def test_me_token_option() -> None:
             "expected milliseconds, got str",
         ),
         (lambda: clojure.sandbox.expose({"id": "x", "name": "x"}, "80"), "expose: port: expected int, got str"),
+        (
+            lambda: clojure.sandbox.exec({"id": "x", "name": "x"}, "ls", "-l"),
+            "args: expected a list of str, got str: write",
+        ),
     ],
 )
 def test_call_wrong_arguments(call: Any, words: str) -> None:

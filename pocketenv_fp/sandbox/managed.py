@@ -186,7 +186,8 @@ def ephemeral(
     True
     """
     if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        raise TypeError(f"ephemeral takes the prefix of a name, not a {type(target).__name__}")
+        existing = ": write sandbox | step for a sandbox that exists" if isinstance(target, Sandbox) else ""
+        raise TypeError(f"ephemeral takes the prefix of a name, not a {type(target).__name__}{existing}")
     if wrong := _wrong_ttl(ttl):
         return Failure(wrong)
     ttl = normalize(ttl)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from returns.result import Result
+from returns.result import Failure, Result, Success
 
 from pocketenv_fp.models import ExecResult, Job, Page, Sandbox
 
 if TYPE_CHECKING:
     from pocketenv_fp.steps.operation import Curried
 
-__all__ = ["a_kind", "for_arguments", "for_method", "for_value", "for_words"]
+__all__ = ["a_kind", "for_arguments", "for_method", "for_no_step", "for_value", "for_words"]
 
 # The containers of `returns` by the name of their class. Only a Result is a target.
 _TARGETS = {
@@ -32,6 +32,7 @@ _METHODS = {
     "bimap": "step.map(function).alt(other)",
     "bind_result": "step.bind(function)",
     "compose": "step | other",
+    "exit_code": "step.map(lambda ran: ran.exit_code)",
     "failure": "step(target).failure()",
     "fix": "recover(step, function)",
     "flat_map": "step.bind(function)",
@@ -39,6 +40,8 @@ _METHODS = {
     "pipe": "step | other",
     "recover": "recover(step, value)",
     "rescue": "step.lash(function)",
+    "stderr": "step.map(lambda ran: ran.stderr)",
+    "stdout": "step | stdout",
     "swap": "step(target).swap()",
     "tap": "step | tap(other)",
     "then": "step | other, or step.bind(function)",
@@ -77,6 +80,8 @@ def _for_kind(value: object, accepts: type[Any], name: str) -> str:  # noqa: PLR
         return f"write get_sandbox | {name}(…) for a name, or tap(…) around the step before it to keep the sandbox"
     if accepts is Sandbox and isinstance(value, msgspec.Struct):
         return "write tap(…) around the step before it to keep the sandbox"
+    if accepts is str and isinstance(value, Sandbox):
+        return f"it is a sandbox already, leave {name} out"
     if accepts is Job and isinstance(value, Sandbox):
         return f"write submit(…) | {name}, or get_job(…) | {name}"
     if accepts is ExecResult and isinstance(value, Sandbox):
@@ -97,11 +102,18 @@ def for_arguments(operation: Curried, args: tuple[Any, ...], reason: str) -> str
         return f"{name} takes {kind} or a Result of one, not a step: write step | {name}"
     if isinstance(first, Awaitable):
         return f"{name} takes {kind} or a Result of one, not {got}: await it first"
-    if operation.accepts is not str and any(isinstance(each, (operation.accepts, Result)) for each in args[1:]):
+    if operation.accepts is not str and any(_is_target(each, operation.accepts) for each in args[1:]):
         return f"{reason}. The {operation.accepts.__name__} is the first argument"
     if "too many positional" in reason and not isinstance(first, str):
         return f"{reason}. The first is {kind} or a Result of one, not {got}"
     return ""
+
+
+def _is_target(value: object, accepts: type[Any]) -> bool:
+    """Return whether a value is a target, or a Result that may be one."""
+    if isinstance(value, Success):
+        value = cast("Success[object]", value).unwrap()
+    return isinstance(value, (accepts, Failure))
 
 
 def for_words(operation: Curried, args: tuple[Any, ...]) -> str:
@@ -110,6 +122,14 @@ def for_words(operation: Curried, args: tuple[Any, ...]) -> str:
         return ""
     is_list = bool(args) and isinstance(args[0], (list, tuple))
     return f": write {operation.__name__}('ls', ['-l'])" if is_list or len(args) > 2 else ""
+
+
+def for_no_step(value: object) -> str:
+    """Return the form for a value in the place of a step, as the end of a message."""
+    if isinstance(value, (list, tuple)):
+        return ": write * before it for its steps"
+    is_function = callable(value) and not isinstance(value, type)
+    return ": write .map(…) after a step for a function" if is_function else ""
 
 
 def for_method(name: str) -> str:

@@ -86,14 +86,28 @@ class _Combinator(Curried):
 
     def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         steps, functions = self.inner
+        order = self._order(args)
         for name, value in self._arguments(args, kwargs):
+            if name in steps and order and not is_step(value):
+                raise TypeError(f"{name}: expected a step, got {type(value).__name__}{order}")
             if name in steps:
                 demand_step(value, name)
             if name in functions and (is_step(value) or not callable(value)):
-                raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
+                raise TypeError(f"{name}: expected a function, got {type(value).__name__}{order}")
         self._wrong_value(args, kwargs)
         if self.refuse is not None:
             self.refuse(*args, **kwargs)
+
+    def _order(self, args: tuple[Any, ...]) -> str:
+        """Return the form for a step in the place of another argument, as the end of a message."""
+        steps, _ = self.inner
+        # One that takes several steps has no other order.
+        several = any(
+            each.kind is inspect.Parameter.VAR_POSITIONAL for each in self.arguments.signature.parameters.values()
+        )
+        names = () if several else self.arguments.names
+        is_swapped = any(is_step(value) and name not in steps for name, value in zip(names, args, strict=False))
+        return f": write {self.__name__}({', '.join(names[: len(args)])})" if is_swapped and len(args) > 1 else ""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Applied:
         args = self.hide(args, kwargs)

@@ -224,6 +224,36 @@ def test_run_broken_before_ready(user: User) -> None:
     error = converse(user, lambda: None)
     assert isinstance(error, TransportError)
     assert error.kind == "dropped"
+    os.write(user.far, b"after it")
+    user.sees(b"after it")
+    assert user.seen == b"after it"
+
+
+def test_run_interrupted_before_ready(user: User) -> None:
+    """Ctrl-C ends the wait for the terminal, which was never raw."""
+
+    def act() -> None:
+        while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        user.says(READY)
+
+    with pytest.raises(KeyboardInterrupt):
+        converse(user, act)
+    os.write(user.far, b"after it")
+    user.sees(b"after it")
+    assert user.seen == b"after it"
+
+
+def test_wake_full_pipe(user: User) -> None:
+    """The thread that shows output never waits for the other one."""
+    line: Any = user.line
+    talk = Conversation(line, Link(HiddenText(""), bytes, _cloudflare_output), Terminal(user.far, user.far), SECONDS)
+    for _ in range(70_000):
+        talk._wake()
+    os.close(talk._woken)
+    os.close(talk._waker)
 
 
 def test_run_closed_connection(user: User) -> None:
@@ -331,10 +361,18 @@ def test_run_terminal_gone(user: User) -> None:
     """A terminal whose window was closed ends the conversation without an error."""
     link = Link(HiddenText(""), bytes, _cloudflare_output)
     line: Any = user.line
-    user.says(b"output")
-    os.close(user.near)
-    with contextlib.suppress(OSError):
-        assert Conversation(line, link, Terminal(user.far, user.far), SECONDS).run() is None
+
+    def closes() -> None:
+        assert user.sent() == SIZE
+        os.close(user.near)
+        # A conversation that does not notice it ends with an error.
+        time.sleep(1)
+        user.says(closed(None))
+
+    closing = threading.Thread(target=closes)
+    closing.start()
+    assert Conversation(line, link, Terminal(user.far, user.far), SECONDS).run() is None
+    closing.join()
 
 
 def test_run_screen_gone(user: User) -> None:

@@ -23,7 +23,7 @@ from pocketenv_fp import (
     Piece,
     PocketenvError,
 )
-from pocketenv_fp.runtime.deadline import limited
+from pocketenv_fp.runtime.deadline import ANSWER_SECONDS, limited, remaining
 from pocketenv_fp.sandbox.commands import job_follow
 from pocketenv_fp.sandbox.commands.durable import run_to_the_end
 from pocketenv_fp.sandbox.commands.job_follow import (
@@ -135,15 +135,18 @@ class Looks(Asking):
         self.answers = list(answers)
         self.asked: list[tuple[Place, float]] = []
         self.followers: list[int] = []
+        self.limits: list[float] = []
 
     def look(self, place: Place, waits: float, most: int = 0) -> Result[Look, PocketenvError]:  # noqa: ARG002
         self.asked.append((place, waits))
         self.followers.append(job_follow._followers._number)
+        self.limits.append(remaining())
         answer = self.answers.pop(0)
         return Failure(answer) if isinstance(answer, PocketenvError) else Success(answer)
 
 
 LAST = Look("ended", 3, Place(4, 1), None, b"cd", b"e")
+WHOLE = LAST._replace(stdout=b"abcd")
 
 
 @pytest.fixture
@@ -226,21 +229,35 @@ def test_follow_timeout_of_a_request() -> None:
     with limited(0.0):
         assert until_ended(Looks([late]), 0.0) == Failure(late)
     assert until_ended(Looks([late]), 60.0) == Failure(late)
+    assert until_ended(Looks([SILENT] * 99), 1e-9) == Failure(JobTimeout(1e-9, "nightly"))
+    assert until_ended(Looks([late]), 1e-9) == Failure(JobTimeout(1e-9, "nightly"))
     other = InvalidInput("sandbox", "is STOPPED")
     assert isinstance(until_ended(Looks([other]), 0.0).failure(), JobNotFound)
-    assert until_ended(Looks([SILENT, LAST]), None) == Success(LAST)
+    look, output = until_ended(Looks([SILENT, WHOLE]), None).unwrap()
+    assert (look, output.stdout, output.stderr) == (WHOLE, "abcd", "e")
 
 
 def test_follow_waits_in_the_sandbox(naps: list[float]) -> None:
     """A request may wait until the timeout or the deadline, and a pause ends there too."""
-    asking = Looks([SILENT, SILENT, LAST])
+    asking = Looks([SILENT, SILENT, WHOLE])
     with limited(1000.0):
         assert isinstance(until_ended(asking, 500.0), Success)
     assert all(400.0 < waits <= 500.0 for _, waits in asking.asked)
+    assert all(500.0 < limit <= 500.0 + ANSWER_SECONDS for limit in asking.limits)
     with limited(100.0):
-        assert isinstance(until_ended(asking := Looks([LAST]), 500.0), Success)
+        assert isinstance(until_ended(asking := Looks([WHOLE]), 500.0), Success)
     assert all(50.0 < waits <= 100.0 for _, waits in asking.asked)
     assert len(naps) == 2
+
+
+def test_follow_pauses(passed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses are those of the pace, and end with the timeout."""
+    monkeypatch.setattr(job_follow, "nap", passed.append)
+    assert isinstance(until_ended(Looks([SILENT] * 6 + [LAST]), None), Success)
+    assert passed == pytest.approx([0, 0, 0, 0, 1, 1])
+    passed.clear()
+    assert until_ended(Looks([SILENT] * 20), 2.5) == Failure(JobTimeout(2.5, "nightly"))
+    assert passed == pytest.approx([0, 0, 0, 0, 1, 1, 0.5])
 
 
 def test_seen_so_far() -> None:

@@ -128,7 +128,7 @@ class Conversation:
             # The terminal is gone.
             return False
         before, leave, _ = keys.partition(LEAVE)
-        if before and (message := self._link.keys(before)):
+        if message := self._link.keys(before):
             self._send(message)
         return not leave
 

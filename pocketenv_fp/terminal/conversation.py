@@ -181,7 +181,7 @@ class Conversation:
                     break
         except ConnectionClosed as closed:
             # 1005 is a close without a reason.
-            if not self._is_over and (closed.rcvd is None or closed.rcvd.code != 1005):
+            if closed.rcvd is None or closed.rcvd.code != 1005:
                 reason = printable(closed.rcvd.reason)[:200] if closed.rcvd is not None else ""
                 self._error = TransportError(
                     "dropped",

@@ -11,6 +11,7 @@ import pty
 import queue
 import select
 import signal
+import sys
 import termios
 import threading
 import time
@@ -19,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from pocketenv_fp import DeadlineExceeded, PocketenvError, TransportError
+from pocketenv_fp import DeadlineExceeded, InvalidInput, PocketenvError, TransportError
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.terminal import conversation, keyboard
 from pocketenv_fp.terminal.conversation import LEAVE, Conversation
-from pocketenv_fp.terminal.keyboard import Terminal
+from pocketenv_fp.terminal.keyboard import Terminal, own_terminal
 from pocketenv_fp.terminal.links import Link, _cloudflare_output
 
 pytest.importorskip("websockets")
@@ -299,7 +300,10 @@ def test_run_hint(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "SILENCE_SECONDS", 0.05)
 
     def act() -> None:
-        user.says(READY, b"ex", b"it\r\n")
+        user.says(READY, b"ex")
+        user.sees(b"ex")
+        time.sleep(0.1)
+        user.says(b"it\r\n")
         user.sees(b"the shell may have ended")
         user.says(b"no end", b"logout\r\n")
         user.sees(b"the shell may have ended", 2)
@@ -395,6 +399,20 @@ def test_run_screen_gone(user: User) -> None:
 
 
 # The terminal itself.
+
+
+@pytest.mark.parametrize("gone", ["stdin", "stdout"])
+def test_own_terminal_of_a_pipe(user: User, gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input and output must both be a terminal."""
+    near, far = os.pipe()
+    with open(user.far, "rb", closefd=False) as terminal, open(near, "rb") as pipe:  # noqa: PTH123  # descriptors
+        for name in ("stdin", "stdout"):
+            monkeypatch.setattr(sys, name, terminal)
+        assert own_terminal().unwrap().size() == (80, 24)
+        monkeypatch.setattr(sys, gone, pipe)
+        assert isinstance(own_terminal().failure(), InvalidInput)
+        monkeypatch.undo()
+    os.close(far)
 
 
 def test_size_of_no_terminal(user: User) -> None:

@@ -116,9 +116,7 @@ def _console(options: argparse.Namespace) -> int:
     except ImportError as missing:
         sys.stderr.write(f"pocketenv: {missing}\n")
         return 1
-    if isinstance(result, Failure):
-        return _printed(result)
-    return 0
+    return _printed(result) if isinstance(result, Failure) else 0
 
 
 def _named(profile: Profile) -> str:
@@ -158,10 +156,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pocketenv_fp {__version__}", help="show the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
-    into = commands.add_parser(
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, description: str
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=description)
+        command.set_defaults(command=run)
+        return command
+
+    into = add(
         "login",
-        help="log in with the browser, or with an app password",
-        description="Log in to Pocketenv with an AT Protocol (Bluesky) account. "
+        _login,
+        "log in with the browser, or with an app password",
+        "Log in to Pocketenv with an AT Protocol (Bluesky) account. "
         "The token is stored in ~/.pocketenv/token.json, readable by you only.",
     )
     into.add_argument("handle", metavar="HANDLE", help="handle of the account, such as alice.bsky.social")
@@ -176,29 +182,22 @@ def _parser() -> argparse.ArgumentParser:
     into.add_argument(
         "--timeout", type=_seconds, default=300.0, metavar="S", help="seconds to wait for the browser (default: 300)"
     )
-    into.set_defaults(command=_login)
-
-    out = commands.add_parser("logout", help="remove the stored token", description="Remove the stored token.")
-    out.set_defaults(command=_logout)
-    who = commands.add_parser("whoami", help="show the account in use", description="Show the account in use.")
-    who.set_defaults(command=_whoami)
-    listing = commands.add_parser("ls", help="list your sandboxes", description="List your sandboxes, newest first.")
-    listing.set_defaults(command=_ls)
-
-    inside = commands.add_parser(
+    add("logout", _logout, "remove the stored token", "Remove the stored token.")
+    add("whoami", _whoami, "show the account in use", "Show the account in use.")
+    add("ls", _ls, "list your sandboxes", "List your sandboxes, newest first.")
+    inside = add(
         "console",
-        help="open a terminal in a sandbox; Ctrl-] leaves",
-        description="Open a terminal in a sandbox that runs. Ctrl-] leaves. All other keys go to the sandbox.",
+        _console,
+        "open a terminal in a sandbox; Ctrl-] leaves",
+        "Open a terminal in a sandbox that runs. Ctrl-] leaves. All other keys go to the sandbox.",
     )
     inside.add_argument("name", metavar="NAME", help="name or id of the sandbox")
-    inside.set_defaults(command=_console)
-
-    trial = commands.add_parser(
+    add(
         "demo",
-        help="run a pipeline on a platform inside this process; it needs no account",
-        description="Run a pipeline on a platform inside this process. It needs no account.",
+        _demo,
+        "run a pipeline on a platform inside this process; it needs no account",
+        "Run a pipeline on a platform inside this process. It needs no account.",
     )
-    trial.set_defaults(command=_demo)
     return parser
 
 

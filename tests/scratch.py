@@ -17,7 +17,7 @@ _FOLDER = pytest.StashKey[str]()
 
 def use_memory(config: pytest.Config) -> None:
     """Make the temporary directory of this process and its children, unless the user names one."""
-    if config.option.basetemp is not None or "TMPDIR" in os.environ or not _has_room():
+    if config.option.basetemp is not None or "TMPDIR" in os.environ or not _is_usable():
         return
     # A short name: the path of a socket has 107 bytes at most.
     config.stash[_FOLDER] = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="pytest-", dir=MEMORY)
@@ -30,5 +30,8 @@ def remove(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _has_room() -> bool:
-    return os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= LEAST_BYTES
+def _is_usable() -> bool:
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < LEAST_BYTES:
+        return False
+    # Containers often allow no program there, and sandboxes have programs.
+    return not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from returns.result import Failure, Success
+from returns.result import Success
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
@@ -246,7 +246,7 @@ def test_token_file_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The token file is not read if a config or the environment has a token."""
     token_file("not json")
     assert under(Config(token="mine"), settings).unwrap().token == "mine"
-    assert isinstance(under(Config(read_timeout=5), settings), Failure)
+    assert isinstance(under(Config(read_timeout=5), settings).failure(), InvalidInput)
     for configs in (Config(token="mine"), Config()), (Config(), Config(token="mine")):
         with using(configs[0]), using(configs[1]):
             assert settings().unwrap().token == "mine"

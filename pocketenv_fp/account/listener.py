@@ -46,10 +46,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, family: int, host: str, port: int, tokens: SimpleQueue[HiddenText]) -> None:
+    def __init__(self, family: int, host: str, tokens: SimpleQueue[HiddenText]) -> None:
         self.address_family = family
         self.tokens = tokens
-        super().__init__((host, port), _Handler)
+        super().__init__((host, PORT), _Handler)
 
     def server_bind(self) -> None:
         # The standard library looks up a name for the address here, which may take seconds.
@@ -126,8 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 class Listener:
     """The server, from the start of a ``with`` block to its end. Entering raises OSError, for instance for a used port."""
 
-    def __init__(self, port: int = PORT) -> None:
-        self._port = port
+    def __init__(self) -> None:
         self._tokens: SimpleQueue[HiddenText] = SimpleQueue()
         self._stack = ExitStack()
 
@@ -145,7 +144,7 @@ class Listener:
         return self
 
     def _serve(self, stack: ExitStack, family: int, host: str) -> None:
-        server = _Server(family, host, self._port, self._tokens)
+        server = _Server(family, host, self._tokens)
         stack.callback(server.server_close)
         thread = threading.Thread(
             target=server.serve_forever, args=(POLL_SECONDS,), name="pocketenv-login", daemon=True

@@ -76,14 +76,14 @@ def login(
         return Failure(
             NotSupported("login", instead="The embedded platform of POCKETENV_API_URL=local needs no login.")
         )
-    known = _settings()
-    if isinstance(known, Failure):
-        return known
+    current = _settings()
+    if isinstance(current, Failure):
+        return current
     try:
         token_file.prepare()
     except OSError as error:
         return Failure(_unwritable(error))
-    platform = known.unwrap()
+    platform = current.unwrap()
     token = _by_password(name, platform) if app_password else _by_browser(name, platform, timeout, browser=browser)
     return Failure(token) if isinstance(token, PocketenvError) else _stored(name, token)
 
@@ -123,8 +123,8 @@ def whoami(*, token: Text | None = None, config: Config | None = None) -> Result
 
 
 def _is_embedded() -> bool:
-    chosen = next((config.api_url for config in in_use() if config.api_url), None)
-    return (chosen or os.environ.get("POCKETENV_API_URL")) == LOCAL
+    address = next((config.api_url for config in in_use() if config.api_url), None)
+    return (address or os.environ.get("POCKETENV_API_URL")) == LOCAL
 
 
 def _settings() -> Result[Settings, PocketenvError]:

@@ -7,17 +7,19 @@ adds a hundredth to the size and uses every core. The output is one ordinary gzi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import struct
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, cast
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from pocketenv_fp.errors import ArchiveError
 
-__all__ = ["BLOCK", "ENGINE", "Engine", "engines", "expand", "shrink"]
+__all__ = ["BLOCK", "engine", "engines", "expand", "shrink"]
 
 BLOCK = 512 * 1024
 LEVEL = 6
@@ -32,49 +34,19 @@ _LAST = b"\x03\x00"
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
 
-class _Compressor(Protocol):
-    def compress(self, data: bytes | bytearray | memoryview, /) -> bytes: ...
-    def flush(self, mode: int = ..., /) -> bytes: ...
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
-
-
-class Engine(Protocol):
-    """The common interface of zlib and zlib-ng, as far as it is needed."""
-
-    DEFLATED: int
-    DEF_MEM_LEVEL: int
-    Z_DEFAULT_STRATEGY: int
-    Z_SYNC_FLUSH: int
-    error: type[Exception]
-
-    def crc32(self, data: bytes | bytearray, value: int = ..., /) -> int: ...
-    def compressobj(  # noqa: PLR0917 - zlib-ng and zlib agree on their order
-        self, level: int, method: int, wbits: int, memory: int, strategy: int, window: bytes | bytearray = ..., /
-    ) -> _Compressor: ...
-    def decompressobj(self, wbits: int) -> _Decompressor: ...
-
-
-def engines() -> dict[str, Engine]:
+def engines() -> dict[str, ModuleType]:
     """Return the installed engines, the fastest first."""
-    available: dict[str, Engine] = {}
+    available: dict[str, ModuleType] = {}
     for name in ("zlib_ng.zlib_ng", "zlib"):
-        try:
-            available[name] = cast(Engine, importlib.import_module(name))
-        except ImportError:
-            continue
+        with contextlib.suppress(ImportError):
+            available[name] = importlib.import_module(name)
     return available
 
 
-ENGINE = next(iter(engines().values()))
+if TYPE_CHECKING:
+    import zlib as engine  # what is used of both is the same
+else:
+    engine = next(iter(engines().values()))
 
 
 def shrink(blocks: Generator[bytearray]) -> Generator[bytes]:
@@ -82,7 +54,7 @@ def shrink(blocks: Generator[bytearray]) -> Generator[bytes]:
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pocketenv-archive")
     held, length = [_HEADER], len(_HEADER)
     try:
-        for piece in _deflated(blocks, ENGINE, pool):
+        for piece in _deflated(blocks, pool):
             held.append(piece)
             length += len(piece)
             if length >= _PIECE:
@@ -95,12 +67,12 @@ def shrink(blocks: Generator[bytearray]) -> Generator[bytes]:
         pool.shutdown(cancel_futures=True)
 
 
-def _deflated(blocks: Generator[bytearray], engine: Engine, pool: ThreadPoolExecutor) -> Generator[bytes]:
+def _deflated(blocks: Generator[bytearray], pool: ThreadPoolExecutor) -> Generator[bytes]:
     waiting: deque[Future[bytes]] = deque()
     crc, size, window = 0, 0, bytearray()
     for block in blocks:
         crc, size = engine.crc32(block, crc), size + len(block)
-        waiting.append(pool.submit(_deflate, engine, block, window))
+        waiting.append(pool.submit(_deflate, block, window))
         window = block[-_WINDOW:]
         # One more block waits than there are workers, so that a slow disk or network stops neither.
         if len(waiting) > 2 * _THREADS:
@@ -116,7 +88,6 @@ def expand(read: Callable[[int], bytes]) -> Generator[bytes]:
     Raises ArchiveError for anything but whole gzip members up to the very end. ``read`` is called on the caller's
     thread, and its exceptions pass through.
     """
-    engine = ENGINE
     with ThreadPoolExecutor(1, thread_name_prefix="pocketenv-archive") as pool:
         data = _member(read, b"")
         if not data:
@@ -151,7 +122,7 @@ def _member(read: Callable[[int], bytes], data: bytes) -> bytes:
     return data
 
 
-def _deflate(engine: Engine, block: bytearray, window: bytearray) -> bytes:
+def _deflate(block: bytearray, window: bytearray) -> bytes:
     # Flushed to whole bytes: so the blocks can be concatenated.
     deflater = engine.compressobj(LEVEL, engine.DEFLATED, _RAW, engine.DEF_MEM_LEVEL, engine.Z_DEFAULT_STRATEGY, window)
     return deflater.compress(block) + deflater.flush(engine.Z_SYNC_FLUSH)

@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from pocketenv_fp.archive.entries import ODD, Entries, Entry, Stream
 from pocketenv_fp.archive.ignore import Ignore
@@ -18,8 +17,6 @@ from pocketenv_fp.archive.skipped import LINK, Skipped
 from pocketenv_fp.errors import ArchiveError
 
 __all__ = ["Limits", "unpack"]
-
-_Made = TypeVar("_Made")
 
 # The names of directories and links are in memory until the end.
 _MOST_NAMES = 256 * 1024**2
@@ -51,9 +48,9 @@ def unpack(
 ) -> int:
     """Unpack a tar.gz into the directory ``target``, which is new or empty. Return the number of entries.
 
-    ``read`` returns up to so many bytes, and none at the end. Contents, links, permission bits and times are restored;
-    setuid and the like and owners are not. Entries that ``ignore`` leaves out count among the entries of ``limits``, not
-    the bytes. Pipes and devices are skipped, and counted in ``skipped``.
+    ``read`` takes a size and returns up to that size, and none at the end. Contents, links, permission bits and times
+    are restored; setuid and the like and owners are not. Entries that ``ignore`` leaves out count among the entries of
+    ``limits``, not the bytes. Pipes and devices are skipped, and counted in ``skipped``.
 
     A link that leads out of ``target``, by any way, is refused, or skipped and counted, or kept with its target, as
     ``links`` says. Nothing is ever written through a link.
@@ -74,6 +71,9 @@ def unpack(
         # Errors of the disk and of the connection are both OSErrors.
         if error is stream.failure:
             raise
+        # Nothing is ever replaced, so that a later entry cannot change the meaning of an earlier one.
+        if isinstance(error, FileExistsError) and unpacking.entry:
+            raise ArchiveError("an entry that is in the archive twice", shown(unpacking.entry)) from None
         raise broken(error, unpacking.entry) from None
     finally:
         stream.close()
@@ -103,12 +103,10 @@ class _Unpacking:
 
     def run(self) -> int:
         """Unpack all entries. Return their number."""
-        self.entry = "."
         os.makedirs(self._target, exist_ok=True)
         if os.listdir(self._target):
             raise ArchiveError("the directory to unpack into is not empty")
         archive, entries = Entries(self._stream), 0
-        self.entry = ""
         while (entry := archive.next()) is not None:
             self._spend(entry.excess)
             entries += self._place(entry)
@@ -185,7 +183,7 @@ class _Unpacking:
             case tarfile.DIRTYPE:
                 if name not in self._directories:
                     self._keep(name)
-                    self._once(os.mkdir, self._path(name), 0o700)
+                    os.mkdir(self._path(name), 0o700)
                 self._directories[name] = (entry.mode, entry.time)
             case tarfile.SYMTYPE:
                 self._link(name, entry)
@@ -225,17 +223,10 @@ class _Unpacking:
             os.mkdir(self._path(name))
             self._directories[name] = None
 
-    def _once(self, make: Callable[..., _Made], *arguments: object) -> _Made:
-        # Nothing is ever replaced, so that a later entry cannot change the meaning of an earlier one.
-        try:
-            return make(*arguments)
-        except FileExistsError:
-            raise ArchiveError("an entry that is in the archive twice", shown(self.entry)) from None
-
     def _file(self, path: bytes, entry: Entry) -> None:
         self._spend(entry.size)
         # An object, not a bare number: that would stay open where Ctrl-C comes before it has a name.
-        with self._once(io.FileIO, path, "xb") as file:
+        with io.FileIO(path, "xb") as file:
             for piece in self._stream.pieces(entry.size):
                 rest = piece
                 while rest:
@@ -252,7 +243,7 @@ class _Unpacking:
         path = self._path(name)
         self._keep(name, entry.link)
         # Also for an entry that will be skipped: until the end it keeps its name from every other entry.
-        self._once(os.symlink, encoded(entry.link), path)
+        os.symlink(encoded(entry.link), path)
         os.utime(path, ns=(entry.time, entry.time), follow_symlinks=False)
         self._links.add(name, entry.link)
 
@@ -266,7 +257,7 @@ class _Unpacking:
             raise ArchiveError("a hard link to what is no file of the archive", shown(entry.name))
         if not os.path.lexists(self._path(known)):
             raise ArchiveError("a hard link to what the archive has not had before", shown(entry.name))
-        self._once(_link_itself, self._path(known), self._path(name))
+        os.link(self._path(known), self._path(name), follow_symlinks=False)
         if known in self._links:
             self._keep(name)
             self._links.repeat(name, known)
@@ -281,7 +272,3 @@ def _linked(entry: Entry) -> str:
         return "/".join(parts(entry.link))
     except ArchiveError:
         raise ArchiveError("a hard link that leads outside", shown(entry.name)) from None
-
-
-def _link_itself(known: bytes, path: bytes) -> None:
-    os.link(known, path, follow_symlinks=False)

@@ -2,105 +2,18 @@
 
 from __future__ import annotations
 
-from pocketenv_fp.errors.answers import (
-    ApiError,
-    JobNotFound,
-    MalformedToken,
-    NameTaken,
-    PathNotFound,
-    PathTaken,
-    ProfileNotFound,
-    RateLimited,
-    RecordNotFound,
-    RepositoryTaken,
-    SandboxNotFound,
-    ServerError,
-    SessionLost,
-    Unauthorized,
-)
-from pocketenv_fp.errors.answers import (
-    api_error_kind as api_error_kind,
-)
-from pocketenv_fp.errors.answers import (
-    hides_its_cause as hides_its_cause,
-)
-from pocketenv_fp.errors.base import (
-    Named as Named,
-)
-from pocketenv_fp.errors.base import (
-    Place as Place,
-)
-from pocketenv_fp.errors.base import (
-    PocketenvError,
-)
-from pocketenv_fp.errors.tree import (
-    ArchiveError,
-    DeadlineExceeded,
-    DecodeError,
-    EncryptionError,
-    InvalidInput,
-    LoginFailed,
-    LoginTimeout,
-    NotLoggedIn,
-    NotSupported,
-    TransportError,
-    WaitTimeout,
-    WorkerLost,
-    raise_for,
-)
-from pocketenv_fp.errors.tree import (
-    TransportKind as TransportKind,
-)
-from pocketenv_fp.errors.work import (
-    CodeFailed,
-    CodeTimeout,
-    CommandFailed,
-    CommandTimeout,
-    ContextLost,
-    JobTimeout,
-    NotRestored,
-    ServerTimeout,
-    ShellBusy,
-    ShellLost,
-)
+from pocketenv_fp.errors.answers import *
+from pocketenv_fp.errors.answers import api_error_kind as api_error_kind, hides_its_cause as hides_its_cause
+from pocketenv_fp.errors.base import Named as Named, Place as Place, PocketenvError
+from pocketenv_fp.errors.tree import *
+from pocketenv_fp.errors.tree import TransportKind as TransportKind
+from pocketenv_fp.errors.work import *
 
 __all__ = [
-    "ApiError",
-    "ArchiveError",
-    "CodeFailed",
-    "CodeTimeout",
-    "CommandFailed",
-    "CommandTimeout",
-    "ContextLost",
-    "DeadlineExceeded",
-    "DecodeError",
-    "EncryptionError",
-    "InvalidInput",
-    "JobNotFound",
-    "JobTimeout",
-    "LoginFailed",
-    "LoginTimeout",
-    "MalformedToken",
-    "NameTaken",
-    "NotLoggedIn",
-    "NotRestored",
-    "NotSupported",
-    "PathNotFound",
-    "PathTaken",
-    "PocketenvError",
-    "ProfileNotFound",
-    "RateLimited",
-    "RecordNotFound",
-    "RepositoryTaken",
-    "SandboxNotFound",
-    "ServerError",
-    "ServerTimeout",
-    "SessionLost",
-    "ShellBusy",
-    "ShellLost",
-    "TransportError",
-    "Unauthorized",
-    "WaitTimeout",
-    "WorkerLost",
-    "raise_for",
-]
+    "ApiError", "ArchiveError", "CodeFailed", "CodeTimeout", "CommandFailed", "CommandTimeout", "ContextLost",
+    "DeadlineExceeded", "DecodeError", "EncryptionError", "InvalidInput", "JobNotFound", "JobTimeout",
+    "LoginFailed", "LoginTimeout", "MalformedToken", "NameTaken", "NotLoggedIn", "NotRestored", "NotSupported",
+    "PathNotFound", "PathTaken", "PocketenvError", "ProfileNotFound", "RateLimited", "RecordNotFound",
+    "RepositoryTaken", "SandboxNotFound", "ServerError", "ServerTimeout", "SessionLost", "ShellBusy", "ShellLost",
+    "TransportError", "Unauthorized", "WaitTimeout", "WorkerLost", "raise_for",
+]  # fmt: skip

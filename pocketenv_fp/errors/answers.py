@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pocketenv_fp.errors.base import PocketenvError, typed_error
+from pocketenv_fp.errors.base import PocketenvError, after_place, typed_error
 
 __all__ = [
     "ApiError",
@@ -21,8 +21,6 @@ __all__ = [
     "ServerError",
     "SessionLost",
     "Unauthorized",
-    "api_error_kind",
-    "hides_its_cause",
 ]
 
 
@@ -38,19 +36,15 @@ class ApiError(PocketenvError):
     def summary(self) -> str:
         text = self.message or self.error or "the platform refused the request"
         name = f" {self.error}" if self.error and self.error != text else ""
-        where = f"{self.operation}: " if self.operation else ""
         # An error of another program may be words alone: see `from_map`.
-        return f"{where}{text} ({self.status}{name})" if self.status else f"{where}{text}"
+        return after_place(self.operation, f"{text} ({self.status}{name})" if self.status else text)
 
     def __str__(self) -> str:
         # The platform's only message when a provider refuses, for instance a command in a stopped sandbox.
-        is_refusal = self.status == 400 and self.message == "Request failed with status code 400"
-        message = super().__str__()
-        return (
-            f"{message} The provider refused, and the platform hides the reason. If the sandbox is stopped, start it."
-            if is_refusal
-            else message
-        )
+        if self.status != 400 or self.message != "Request failed with status code 400":
+            return super().__str__()
+        hidden = "The provider refused, and the platform hides the reason. If the sandbox is stopped, start it."
+        return f"{super().__str__()} {hidden}"
 
 
 @typed_error

@@ -14,6 +14,7 @@ __all__ = [
     "Named",
     "Place",
     "PocketenvError",
+    "after_place",
     "typed_error",
 ]
 
@@ -51,6 +52,11 @@ def typed_error(kind: type[E]) -> type[E]:
     return dataclass(init=False, eq=False, repr=False)(kind)
 
 
+def after_place(place: str, text: str) -> str:
+    """Return ``text`` after the name of an operation or a file, if there is one."""
+    return f"{place}: {text}" if place else text
+
+
 @cache
 def _signature(kind: Any) -> Signature:
     parameters = [
@@ -80,7 +86,10 @@ class PocketenvError(Exception):
 
     __signature__ = _FieldsOfClass()
 
+    happened: ClassVar[str] = ""
+    """What happened, as a clause. A field is written as in `str.format`: ``{seconds:g}``."""
     advice: ClassVar[str] = ""
+    """What to do."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -91,7 +100,8 @@ class PocketenvError(Exception):
 
     def summary(self) -> str:
         """Return a clause that says what happened."""
-        return type(self).__name__
+        values: dict[str, object] = dict(zip(type(self).__match_args__, self._fields(), strict=True))
+        return self.happened.format_map(values) or type(self).__name__
 
     @property
     def where(self) -> tuple[Place, ...]:

@@ -30,41 +30,16 @@ from typing import Any, TypedDict, TypeVar, cast, get_args, get_origin, overload
 import msgspec
 from returns.result import Failure, Result, Success
 
+from pocketenv_fp import errors
 from pocketenv_fp.errors import (
     ApiError,
-    ArchiveError,
-    CodeFailed,
-    CodeTimeout,
-    CommandFailed,
-    CommandTimeout,
-    ContextLost,
-    DeadlineExceeded,
-    DecodeError,
-    EncryptionError,
-    InvalidInput,
-    JobNotFound,
-    JobTimeout,
-    LoginFailed,
-    LoginTimeout,
-    MalformedToken,
-    NameTaken,
     NotLoggedIn,
-    NotRestored,
-    NotSupported,
-    PathNotFound,
-    PathTaken,
     PocketenvError,
-    ProfileNotFound,
     RateLimited,
-    RecordNotFound,
-    RepositoryTaken,
-    ServerTimeout,
-    SessionLost,
-    ShellBusy,
-    ShellLost,
-    TransportError,
+    SandboxNotFound,
+    ServerError,
+    Unauthorized,
     WaitTimeout,
-    WorkerLost,
     api_error_kind,
 )
 from pocketenv_fp.plain_types import built, demand_type
@@ -75,36 +50,12 @@ __all__ = ["ErrorMap", "OkMap", "from_map", "to_map"]
 T = TypeVar("T")
 MESSAGE_LENGTH = 500
 
+# Clojure's own form says what these are, without a type.
+PLAIN = (PocketenvError, NotLoggedIn, WaitTimeout, ApiError, RateLimited, SandboxNotFound, ServerError, Unauthorized)
 KINDS: dict[str, type[PocketenvError]] = {
-    "archive_error": ArchiveError,
-    "code_failed": CodeFailed,
-    "code_timeout": CodeTimeout,
-    "command_failed": CommandFailed,
-    "command_timeout": CommandTimeout,
-    "context_lost": ContextLost,
-    "deadline_exceeded": DeadlineExceeded,
-    "decode_error": DecodeError,
-    "encryption_error": EncryptionError,
-    "invalid_input": InvalidInput,
-    "job_not_found": JobNotFound,
-    "job_timeout": JobTimeout,
-    "login_failed": LoginFailed,
-    "login_timeout": LoginTimeout,
-    "malformed_token": MalformedToken,
-    "name_taken": NameTaken,
-    "not_restored": NotRestored,
-    "not_supported": NotSupported,
-    "path_not_found": PathNotFound,
-    "path_taken": PathTaken,
-    "profile_not_found": ProfileNotFound,
-    "record_not_found": RecordNotFound,
-    "repository_taken": RepositoryTaken,
-    "session_lost": SessionLost,
-    "shell_busy": ShellBusy,
-    "shell_lost": ShellLost,
-    "transport_error": TransportError,
-    "server_timeout": ServerTimeout,
-    "worker_lost": WorkerLost,
+    re.sub("(?<!^)([A-Z])", r"_\1", name).lower(): kind
+    for name in errors.__all__
+    if isinstance(kind := getattr(errors, name), type) and kind not in PLAIN
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
@@ -258,7 +209,7 @@ def _for_records(value: Any) -> Any:
     """Return the value with the names that records are decoded from: in camelCase, and a status in capitals."""
     if isinstance(value, Mapping):
         return {
-            re.sub("[-_]([a-z])", lambda found: found[1].upper(), str(key)): _for_records(each)
+            re.sub("[-_]([a-z])", lambda match: match[1].upper(), str(key)): _for_records(each)
             if key != "status"
             else _capitals(each)
             for key, each in cast("Mapping[object, object]", value).items()

@@ -60,7 +60,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from returns.result import Failure, Result
 
-from pocketenv_fp.errors.base import PocketenvError, typed_error
+from pocketenv_fp.errors.base import PocketenvError, after_place, typed_error
 from pocketenv_fp.plain_types import demand_type
 
 __all__ = [
@@ -74,7 +74,6 @@ __all__ = [
     "NotLoggedIn",
     "NotSupported",
     "TransportError",
-    "TransportKind",
     "WaitTimeout",
     "WorkerLost",
     "raise_for",
@@ -90,31 +89,28 @@ TransportKind = Literal["connect", "dropped", "protocol", "proxy", "timeout", "t
 class NotLoggedIn(PocketenvError):
     """A token is needed, and none was found. No request was sent."""
 
+    happened: ClassVar[str] = "not logged in"
     advice: ClassVar[str] = (
         "Log in: python -m pocketenv_fp login HANDLE. Or set POCKETENV_TOKEN, or pass token=. "
         "POCKETENV_API_URL=local needs no token."
     )
-
-    def summary(self) -> str:
-        return "not logged in"
 
 
 @typed_error
 class LoginFailed(PocketenvError):
     """A login or logout did not succeed. ``reason`` says why. The token file is unchanged."""
 
+    happened: ClassVar[str] = "no login: {reason}"
     advice: ClassVar[str] = "The token file is unchanged. Try again: python -m pocketenv_fp login HANDLE."
 
     reason: str
-
-    def summary(self) -> str:
-        return f"no login: {self.reason}"
 
 
 @typed_error
 class LoginTimeout(PocketenvError, TimeoutError):
     """A login in the browser was not finished after ``seconds``. The token file is unchanged."""
 
+    happened: ClassVar[str] = "the login in the browser was not finished after {seconds:g} s"
     advice: ClassVar[str] = (
         "Try again, and allow the login in the browser. On a machine without a browser use an app password: "
         "python -m pocketenv_fp login HANDLE --app-password."
@@ -122,19 +118,14 @@ class LoginTimeout(PocketenvError, TimeoutError):
 
     seconds: float
 
-    def summary(self) -> str:
-        return f"the login in the browser was not finished after {self.seconds:g} s"
-
 
 @typed_error
 class InvalidInput(PocketenvError, ValueError):
     """A value is not valid. No request was sent. ``reason`` never contains the value itself."""
 
+    happened: ClassVar[str] = "{field}: {reason}"
     field: str
     reason: str
-
-    def summary(self) -> str:
-        return f"{self.field}: {self.reason}"
 
 
 @typed_error
@@ -147,16 +138,12 @@ class TransportError(PocketenvError):
     maybe_sent: bool = False
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}{self.reason} ({self.kind})"
+        return after_place(self.operation, f"{self.reason} ({self.kind})")
 
     def __str__(self) -> str:
-        advice = (
-            "The platform may have executed it: check before you retry."
-            if self.maybe_sent
-            else "The request did not reach the platform: you can retry."
-        )
-        return self.with_advice(advice)
+        if self.maybe_sent:
+            return self.with_advice("The platform may have executed it: check before you retry.")
+        return self.with_advice("The request did not reach the platform: you can retry.")
 
 
 @typed_error
@@ -174,12 +161,9 @@ class DecodeError(PocketenvError):
         return f"{self.operation}: the {noun} is not valid: {self.reason}"
 
     def __str__(self) -> str:
-        is_response = "." in self.operation
-        return (
-            super().__str__()
-            if is_response
-            else self.with_advice("Check the command's stdout: it must print only this output.")
-        )
+        if "." in self.operation:
+            return super().__str__()
+        return self.with_advice("Check the command's stdout: it must print only this output.")
 
 
 @typed_error
@@ -209,29 +193,25 @@ class DeadlineExceeded(PocketenvError, TimeoutError):
     maybe_sent: bool = False
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}not done within {self.seconds:g} s"
+        return after_place(self.operation, f"not done within {self.seconds:g} s")
 
     def __str__(self) -> str:
-        advice = (
-            "The platform may have executed it, and a command may still run: check before you retry."
-            if self.maybe_sent
-            else "The request was not sent: raise the limit, or retry."
-        )
-        return self.with_advice(advice)
+        if self.maybe_sent:
+            return self.with_advice(
+                "The platform may have executed it, and a command may still run: check before you retry."
+            )
+        return self.with_advice("The request was not sent: raise the limit, or retry.")
 
 
 @typed_error
 class WorkerLost(PocketenvError):
     """The process for a pipeline died before it returned a result. Its progress is unknown."""
 
+    happened: ClassVar[str] = "the worker process of this pipeline died"
     advice: ClassVar[str] = (
         "Its sandbox may exist, and a command in it may have run: look for it by its name before you retry. "
         "A worker dies when it runs out of memory or is killed."
     )
-
-    def summary(self) -> str:
-        return "the worker process of this pipeline died"
 
 
 @typed_error
@@ -250,7 +230,7 @@ class NotSupported(PocketenvError):
         return f"{self.operation}: {subject} does not support it"
 
     def __str__(self) -> str:
-        return f"{self.summary()}. {self.instead}" if self.instead else f"{self.summary()}."
+        return self.with_advice(self.instead)
 
 
 @typed_error
@@ -261,17 +241,15 @@ class ArchiveError(PocketenvError):
     entry: str = ""
 
     def summary(self) -> str:
-        return f"{self.entry}: {self.reason}" if self.entry else self.reason
+        return after_place(self.entry, self.reason)
 
 
 @typed_error
 class EncryptionError(PocketenvError):
     """A value could not be sealed. ``reason`` never contains the value."""
 
+    happened: ClassVar[str] = "the value could not be sealed: {reason}"
     reason: str
-
-    def summary(self) -> str:
-        return f"the value could not be sealed: {self.reason}"
 
 
 def raise_for(result: Result[T, PocketenvError]) -> T:

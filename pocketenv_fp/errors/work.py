@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import field
 from typing import ClassVar, Self, cast
 
-from pocketenv_fp.errors.base import PocketenvError, typed_error
+from pocketenv_fp.errors.base import PocketenvError, after_place, typed_error
 
 __all__ = [
     "CodeFailed",
@@ -29,6 +29,7 @@ class CommandFailed(PocketenvError):
     The message names the step and the sandbox. It ends with the last lines of stderr: see ``tail``.
     """
 
+    happened: ClassVar[str] = "the command ended with exit code {exit_code}"
     advice: ClassVar[str] = "Its output is in .stdout and .stderr."
 
     exit_code: int
@@ -54,9 +55,6 @@ class CommandFailed(PocketenvError):
         step = f" The step was {self.where[0].step}{on}." if self.where else ""
         quoted = "".join(f"\n    {line}" for line in self.tail.split("\n")) if self.tail else ""
         return f"{super().__str__()}{step}{f' The end of stderr:{quoted}' if quoted else ''}"
-
-    def summary(self) -> str:
-        return f"the command ended with exit code {self.exit_code}"
 
 
 @typed_error
@@ -92,19 +90,18 @@ class CommandTimeout(PocketenvError, TimeoutError):
 class JobTimeout(PocketenvError, TimeoutError):
     """The job with this ``id`` still ran after ``seconds``, and runs on."""
 
+    happened: ClassVar[str] = "the job {id} still runs after {seconds:g} s"
     advice: ClassVar[str] = "Follow it again, or end it with cancel."
 
     seconds: float
     id: str = ""
-
-    def summary(self) -> str:
-        return f"the job {self.id} still runs after {self.seconds:g} s"
 
 
 @typed_error
 class CodeFailed(PocketenvError):
     """Code raised an exception of the class ``kind``. The message, traceback and output are in the fields only."""
 
+    happened: ClassVar[str] = "the code raised {kind}"
     advice: ClassVar[str] = "The traceback is in .traceback, and the output in .stdout and .stderr."
 
     kind: str
@@ -112,9 +109,6 @@ class CodeFailed(PocketenvError):
     traceback: str = field(default="", repr=False)
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
-
-    def summary(self) -> str:
-        return f"the code raised {self.kind}"
 
 
 @typed_error
@@ -141,6 +135,7 @@ class CodeTimeout(PocketenvError, TimeoutError):
 class ContextLost(PocketenvError):
     """The process of a ``context`` ended while it ran code: it crashed, was killed, or was restarted."""
 
+    happened: ClassVar[str] = "the process of the context {context} ended while the code ran"
     advice: ClassVar[str] = (
         "Its state is lost, and the next run_code starts a new one. os._exit, a crash or too little memory ends it."
     )
@@ -148,9 +143,6 @@ class ContextLost(PocketenvError):
     context: str
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
-
-    def summary(self) -> str:
-        return f"the process of the context {self.context} ended while the code ran"
 
 
 @typed_error
@@ -169,8 +161,7 @@ class ShellLost(PocketenvError):
     operation: str = ""
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}the sandbox's shell has ended"
+        return after_place(self.operation, "the sandbox's shell has ended")
 
 
 @typed_error
@@ -190,8 +181,7 @@ class ShellBusy(PocketenvError, TimeoutError):
     operation: str = ""
 
     def summary(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        return f"{where}the sandbox's shell was busy for {self.seconds:g} s"
+        return after_place(self.operation, f"the sandbox's shell was busy for {self.seconds:g} s")
 
 
 @typed_error
@@ -219,11 +209,9 @@ class NotRestored(PocketenvError):
     ``reason`` is the message of the error that came between.
     """
 
+    happened: ClassVar[str] = "the content of {directory} is in {place}, and not in the sandbox: {reason}"
     advice: ClassVar[str] = "Nothing of it is lost: unpack it with tar -xzf, and put it back with upload."
 
     directory: str
     place: str
     reason: str
-
-    def summary(self) -> str:
-        return f"the content of {self.directory} is in {self.place}, and not in the sandbox: {self.reason}"

@@ -69,6 +69,15 @@ SEALED = """\
 # Seal a secret with this library, so that only the platform can read it.
 sealed() { SECRET=$1 python3 -c 'import os; from pocketenv_fp.crypto import seal; print(seal(os.environ["SECRET"]).unwrap())'; }"""
 
+OWN_DID = """\
+# Print the DID in the token.
+token_did() {
+    TOKEN=$POCKETENV_TOKEN python3 -c '
+import base64, json, os
+claims = os.environ["TOKEN"].split(".")[1]
+print(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["did"])'
+}"""
+
 
 def as_curl(step: Step[A, B], target: A | None | Result[A | None, PocketenvError] = None) -> str:
     r"""Write the requests of a step as a shell script of curl commands. Nothing is sent.
@@ -217,6 +226,8 @@ class _Script:
             self._made.setdefault(name, "$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')")
         elif UUID.fullmatch(name):
             self._made.setdefault(name, "$(python3 -c 'import uuid; print(uuid.uuid4())')")
+        elif name == "TOKEN_DID":
+            self._made.setdefault(name, "$(token_did)")
         elif name not in self._kept:
             self._need(name)
         return f"${{{name}}}"
@@ -233,6 +244,7 @@ FUNCTIONS = {
     "$(in_ansi ": IN_ANSI,
     "$(in_double ": f"{IN_ANSI}\n{IN_DOUBLE}",
     "$(sealed ": SEALED,
+    "$(token_did)": OWN_DID,
 }
 
 

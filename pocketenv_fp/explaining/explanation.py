@@ -163,8 +163,8 @@ def _brief(value: object) -> object:
     return _cut(value, LONG, LONG // 4) if isinstance(value, str) else value
 
 
-def _cut(text: str, longest: int, kept: int | None = None) -> str:
-    return text if len(text) <= longest else f"{text[: kept or longest]}… ‹{len(text):,} characters›"
+def _cut(text: str, longest: int, length: int | None = None) -> str:
+    return text if len(text) <= longest else f"{text[: length or longest]}… ‹{len(text):,} characters›"
 
 
 def _several(number: int) -> str:

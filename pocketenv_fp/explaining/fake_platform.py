@@ -119,8 +119,8 @@ class FakePlatform:
     """The records of a fake platform. `copy.deepcopy` makes an independent copy."""
 
     def __init__(self) -> None:
-        self.expected: str | None = None
-        """The name of a record that is looked up now. It exists, even if the pipeline has not set it."""
+        self.expected: frozenset[tuple[str, str]] = frozenset()
+        """The nouns and names of records that are looked up now. They exist, even if the pipeline has not set them."""
         self.is_polled = False
         """Whether a sandbox runs at the next look, whatever its status."""
         self.numbers: dict[str, int] = {}
@@ -174,13 +174,7 @@ class FakePlatform:
             box["status"] = Status.RUNNING.value
         return {} if box is None else {"sandbox": box}
 
-    def _start(self, given: Fields) -> Any:
-        return self._put_to(given, Status.RUNNING)
-
-    def _stop(self, given: Fields) -> Any:
-        return self._put_to(given, Status.STOPPED)
-
-    def _put_to(self, given: Fields, status: Status) -> Any:
+    def _put_to(self, status: Status, given: Fields) -> Any:
         box = self._find(given)
         if box is None:
             return _no_sandbox()
@@ -206,11 +200,9 @@ class FakePlatform:
 
     def _claim(self, given: Fields) -> Any:
         box = self._find(given)
-        return (
-            SandboxNotFound(404, "XRPCNotSupported", "Sandbox not found", "sandbox.claimSandbox")
-            if box is None
-            else _bare(box)
-        )
+        if box is None:
+            return SandboxNotFound(404, "XRPCNotSupported", "Sandbox not found", "sandbox.claimSandbox")
+        return _bare(box)
 
     def _put_preferences(self, given: Fields) -> None:
         box = self._find({"id": given["sandboxId"]})
@@ -218,7 +210,7 @@ class FakePlatform:
             if box is not None:
                 box |= {name: value or None for name, value in preference.items() if name != "$type"}
 
-    # Ports, keys, archives
+    # Ports and keys
 
     def _expose(self, given: Fields) -> Record:
         self._ports.setdefault(given["id"], []).append({"port": given["port"]})
@@ -228,9 +220,6 @@ class FakePlatform:
         ports = self._ports.get(given["id"], [])
         self._ports[given["id"]] = [each for each in ports if each["port"] != given["port"]]
 
-    def _list_ports(self, given: Fields) -> Record:
-        return {"ports": self._ports.get(given["id"], [])}
-
     def _put_ssh_keys(self, given: Fields) -> Record:
         self._public_keys[given["id"]] = given["publicKey"]
         return {}
@@ -239,30 +228,24 @@ class FakePlatform:
         public = self._public_keys.get(given["id"], stand_in("PUBLIC_KEY"))
         return {"id": self.new("SSH_KEY_ID"), "publicKey": public, "privateKey": HIDDEN}
 
-    def _tailscale_key(self, _: Fields) -> Record:
-        return {"id": self.new("TAILSCALE_KEY_ID"), "authKey": HIDDEN}
-
-    def _push(self, _: Fields) -> Record:
-        return {"uuid": self.new("ARCHIVE")}
-
     # Records under names
 
     def records(self, noun: str, sandbox_id: str) -> list[Record]:
-        """Return the records of a sandbox, with the expected one."""
+        """Return the records of a sandbox, with the expected ones."""
         kept = self._kept.setdefault((noun, sandbox_id), [])
         name, others = KEPT[noun]
-        wanted = self.expected
-        if wanted is not None and not any(wanted in {record["id"], record[name]} for record in kept):
-            kept.append({"id": self._record_id(noun), name: wanted, **others})
+        for wanted in sorted(wanted for kind, wanted in self.expected if kind == noun):
+            if not any(wanted in {record["id"], record[name]} for record in kept):
+                kept.append({"id": self._record_id(noun), name: wanted, **others})
         return kept
 
     def add(self, noun: str, sandbox_id: str, fields: Fields) -> PocketenvError | None:
         """Add a record. Return the error for a name that is taken: the platform sends a server error."""
-        kept = self._kept.setdefault((noun, sandbox_id), [])
+        records = self._kept.setdefault((noun, sandbox_id), [])
         name, others = KEPT[noun]
-        if any(record[name] == fields[name] for record in kept):
+        if any(record[name] == fields[name] for record in records):
             return ServerError(500, "InternalServerError", "Internal Server Error", f"{noun}.add{noun.capitalize()}")
-        kept.append({"id": self._record_id(noun), **others, **_returned(noun, fields)})
+        records.append({"id": self._record_id(noun), **others, **_returned(noun, fields)})
         return None
 
     def update(self, noun: str, record_id: str, fields: Fields) -> None:
@@ -299,21 +282,21 @@ class FakePlatform:
         "sandbox.exposePort": _expose,
         "sandbox.exposeVscode": lambda _, given: _preview(given),
         "sandbox.getBackups": _always({"backups": []}),
-        "sandbox.getExposedPorts": _list_ports,
+        "sandbox.getExposedPorts": lambda self, given: {"ports": self._ports.get(given["id"], [])},
         # The platform's list leaves out the preferences of the owner.
         "sandbox.getPreferences": _always([]),
         "sandbox.getSandbox": _look,
         "sandbox.getSandboxes": _always({"sandboxes": [], "total": 0}),
         "sandbox.getSshKeys": _ssh_keys,
-        "sandbox.getTailscaleAuthKey": _tailscale_key,
+        "sandbox.getTailscaleAuthKey": lambda self, _: {"id": self.new("TAILSCALE_KEY_ID"), "authKey": HIDDEN},
         "sandbox.pullDirectory": _always(None),
-        "sandbox.pushDirectory": _push,
+        "sandbox.pushDirectory": lambda self, _: {"uuid": self.new("ARCHIVE")},
         "sandbox.putPreferences": _put_preferences,
         "sandbox.putSshKeys": _put_ssh_keys,
         "sandbox.putTailscaleAuthKey": _always({}),
         "sandbox.restoreBackup": _always(None),
-        "sandbox.startSandbox": _start,
-        "sandbox.stopSandbox": _stop,
+        "sandbox.startSandbox": lambda self, given: self._put_to(Status.RUNNING, given),
+        "sandbox.stopSandbox": lambda self, given: self._put_to(Status.STOPPED, given),
         "sandbox.unexposePort": _unexpose,
         "service.restartService": _service_to(Status.RUNNING),
         "service.startService": _service_to(Status.RUNNING),

@@ -58,8 +58,8 @@ def masked(applied: Applied) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if any(map(is_step, (*applied.args, *applied.kwargs.values()))):
         return applied.args, dict(applied.kwargs)
     args = tuple(_mask(applied, name, each) for name, each in zip(names, applied.args, strict=False))
-    given = {name: each for name, each in applied.kwargs.items() if name not in {"token", "config"}}
-    return args, {name: _mask(applied, name, each) for name, each in given.items()}
+    options = {name: each for name, each in applied.kwargs.items() if name not in {"token", "config"}}
+    return args, {name: _mask(applied, name, each) for name, each in options.items()}
 
 
 def _mask(applied: Applied, name: str, value: object) -> object:
@@ -85,8 +85,8 @@ class MaskedFields:
 
     def masked(self, nsid: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters or a body, masked."""
-        given = {name: value for name, value in fields.items() if value is not None}
-        return {name: self._field(nsid, name, value, given) for name, value in given.items()}
+        options = {name: value for name, value in fields.items() if value is not None}
+        return {name: self._field(nsid, name, value, options) for name, value in options.items()}
 
     def _field(self, nsid: str, name: str, value: Any, beside: Mapping[str, Any]) -> Any:
         if name in SEALED or (name == "value" and nsid.startswith("secret.")):
@@ -110,14 +110,14 @@ class MaskedFields:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
         return self._numbered(f"SEALED_{words}", beside.get("path"))
 
-    def _random(self, found: re.Match[str]) -> str:
-        text = found.group()
+    def _random(self, match: re.Match[str]) -> str:
+        text = match.group()
         # A value in the source of the step is not random.
         return text if text in self._source else self._numbered("UUID" if "-" in text else "RANDOM_HEX", text)
 
     def _numbered(self, name: str, what: object) -> str:
-        known = self._known.setdefault(name, [])
-        if what not in known:
-            known.append(what)
-        number = known.index(what) + 1
+        values = self._known.setdefault(name, [])
+        if what not in values:
+            values.append(what)
+        number = values.index(what) + 1
         return stand_in(name if number == 1 else f"{name}_{number}")

@@ -24,6 +24,7 @@ from pocketenv_fp.models import ExecResult, Job, Sandbox
 from pocketenv_fp.observing import unobserved
 from pocketenv_fp.plain_types import UNDECODABLE
 from pocketenv_fp.runtime.rehearsal import Unknown, rehearsed_by, stand_in
+from pocketenv_fp.runtime.scope import scope
 from pocketenv_fp.steps.needs import Need, current
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Applied, Step, is_step
@@ -80,20 +81,19 @@ def explain(step: Step[A, B], target: A | None | Result[A | None, PocketenvError
 def _explained(step: Step[Any, Any], target: Any) -> Explanation:
     recorder = Recorder(repr((target, step)))
     with answered_by(recorder.answer), rehearsed_by(recorder), using(_LOGIN), unobserved():
-        given: Any = Unknown() if target is None else target
-        _ = (cast("Outcome", given) if isinstance(given, Result) else Success(given)) | step
+        first: Any = Unknown() if target is None else target
+        _ = (cast("Outcome", first) if isinstance(first, Result) else Success(first)) | step
     return Explanation(repr(step), tuple(part.closed() for part in recorder.parts))
 
 
-class _OpenPart:
+class _OpenPart(msgspec.Struct, eq=False):
     """A part of an explanation that still grows."""
 
-    def __init__(self, source: str, depth: int, *notes: str, holds_steps: bool) -> None:
-        self.source = source
-        self.depth = depth
-        self.holds_steps = holds_steps
-        self.notes = list(notes)
-        self.requests: list[Request] = []
+    source: str
+    depth: int
+    notes: list[str]
+    holds_steps: bool
+    requests: list[Request] = []  # msgspec copies it for each part
 
     def closed(self) -> Part:
         return Part(self.source, self.depth, tuple(self.notes), tuple(self.requests))
@@ -133,11 +133,10 @@ class Recorder:
                     part.notes.append("is skipped: there is a Failure before it")
                 continue
             self._open.append(part)
-            mark = current.set(need)
             try:
-                target = self._one(applied, target.unwrap())
+                with scope(current, need):
+                    target = self._one(applied, target.unwrap())
             finally:
-                current.reset(mark)
                 self._open.pop()
             if isinstance(target, Failure) and target.failure() is not self._failed:
                 self._failed = target.failure()
@@ -146,7 +145,7 @@ class Recorder:
 
     def _new_part(self, applied: Applied) -> _OpenPart:
         holds_steps = any(map(is_step, (*applied.args, *applied.kwargs.values())))
-        part = _OpenPart(self._fields.text(str(applied)), len(self._open), *self._condition, holds_steps=holds_steps)
+        part = _OpenPart(self._fields.text(str(applied)), len(self._open), [*self._condition], holds_steps)
         self._condition = ()
         self.parts.append(part)
         return part
@@ -184,8 +183,10 @@ class Recorder:
             target = self._stand_in_for(target, kind)
         args, kwargs = masked(applied)
         self.platform.know(target, *args, *kwargs.values())
-        given = applied.operation.arguments.signature.bind(*applied.args, **applied.kwargs).arguments
-        before, self.platform.expected = self.platform.expected, given.get("name_or_id") or given.get("path_or_id")
+        before = self.platform.expected
+        # Neighbours share a list, so it has the records of all of them.
+        inner = [each.alone for each in (*applied.args, *applied.kwargs.values()) if is_step(each)]
+        self.platform.expected = before | _expected(applied, *filter(None, inner))
         try:
             return applied.operation.run(target, Applied(applied.operation, args, kwargs))
         finally:
@@ -234,7 +235,7 @@ class Recorder:
         part = self._open[-1]
         if part is not self.parts[-1] and self.parts[-1].depth > part.depth:
             # Inner steps came after its last request. The order of requests is that of the parts.
-            part = self._open[-1] = _OpenPart(part.source, part.depth, "goes on", holds_steps=True)
+            part = self._open[-1] = _OpenPart(part.source, part.depth, ["goes on"], holds_steps=True)
             self.parts.append(part)
         return part
 
@@ -250,6 +251,17 @@ class Recorder:
         host, local = (STORAGE, marks.local) if call.nsid == storage.PUT else (API, None)
         whole = f"{path}?{query}" if query else path
         return Request(verb, whole, body, marks.conditions, host, local=local, seconds=marks.seconds)
+
+
+def _expected(*steps: Applied) -> frozenset[tuple[str, str]]:
+    """Return the nouns and names of the records that these steps look up."""
+    named = [
+        (each.operation.record, given.get("name_or_id") or given.get("path_or_id"))
+        for each in steps
+        if each.operation.record
+        for given in [each.operation.arguments.signature.bind(*each.args, **each.kwargs).arguments]
+    ]
+    return frozenset((noun, name) for noun, name in named if name)
 
 
 def _decoded(call: Call[Any], response: Any) -> Outcome:

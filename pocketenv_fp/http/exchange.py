@@ -42,7 +42,8 @@ def request_of(call: Call[Any], login: Settings) -> Request | PocketenvError:
     except UnicodeEncodeError:
         return not_unicode("text")
     # The platform's database cannot store a NUL, and would answer with a 500.
-    if "%00" in request.target or (isinstance(request.body, bytes) and _has_nul(request.body)):
+    body = request.body
+    if "%00" in request.target or (isinstance(body, bytes) and rb"\u0000" in body and _NUL.search(body)):
         return InvalidInput("text", "holds a NUL character")
     return request
 
@@ -72,10 +73,6 @@ def _plain(value: object) -> str:
 
 def _present(values: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _has_nul(body: bytes) -> bool:
-    return rb"\u0000" in body and _NUL.search(body) is not None
 
 
 def delivered(

@@ -8,7 +8,7 @@ import math
 import re
 import socket
 import time
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pocketenv_fp.http.headers import LONGEST_LINE, Headers, read_headers, skip_headers
 
@@ -140,17 +140,13 @@ class Body:
         self.closed = True
 
 
-class Response:
-    """A response. Its body is unread."""
+class Response(NamedTuple):
+    """A response. Its body is unread. ``is_kept`` is False if its header shows that the server closes the connection."""
 
-    __slots__ = ("body", "headers", "is_kept", "status")
-
-    def __init__(self, status: int, headers: Headers, body: Body, *, is_kept: bool) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        # Whether the server keeps the connection open, as far as its header shows.
-        self.is_kept = is_kept
+    status: int
+    headers: Headers
+    body: Body
+    is_kept: bool
 
 
 def read_response(reader: BinaryIO) -> Response:
@@ -163,11 +159,12 @@ def read_response(reader: BinaryIO) -> Response:
     if encoding is not None and encoding.strip().lower() != "chunked":
         raise http.client.HTTPException("an unknown transfer encoding")
     if status in NO_BODY:
-        return Response(status, headers, Body(reader, 0), is_kept=is_kept)
-    if encoding is not None:
-        return Response(status, headers, Body(reader, 0, is_chunked=True), is_kept=is_kept)
-    length = _length(headers)
-    return Response(status, headers, Body(reader, length), is_kept=is_kept and length is not None)
+        body = Body(reader, 0)
+    elif encoding is not None:
+        body = Body(reader, 0, is_chunked=True)
+    else:
+        body = Body(reader, _length(headers))
+    return Response(status, headers, body, is_kept)
 
 
 def _length(headers: Headers) -> int | None:

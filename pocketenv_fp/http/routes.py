@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -131,8 +132,9 @@ class Route:
 
 
 def _close_all(idle: deque[Connection]) -> None:
-    while idle:
-        idle.pop().close()
+    with suppress(IndexError):  # another thread may take the last one
+        while idle:
+            idle.pop().close()
 
 
 def _way(url: str, context: ssl.SSLContext) -> _Way:
@@ -150,13 +152,12 @@ def _way(url: str, context: ssl.SSLContext) -> _Way:
         pool.ConnectionCls = TimedHTTPS if is_secure else TimedHTTP
     is_forwarded = pool.proxy is not None and parts.scheme == "http"
     target = parse_url(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
-    fields: dict[str, str] = {"Host": f"{host}{port}", **(pool.proxy_headers if is_forwarded else {})}
+    host = f"{target.host}" if target.port in {None, _PORTS[parts.scheme]} else f"{target.host}:{target.port}"
+    fields: dict[str, str] = {"Host": host, **(pool.proxy_headers if is_forwarded else {})}
     return _Way(
         pool,
         has_tunnel=pool.proxy is not None and not is_forwarded,
-        prefix=(f"http://{host}{port}" if is_forwarded else "") + (target.path or "").rstrip("/"),
+        prefix=(f"http://{host}" if is_forwarded else "") + (target.path or "").rstrip("/"),
         fields=HiddenText("".join([f"{name}: {value}\r\n" for name, value in fields.items()])),
     )
 

@@ -20,14 +20,7 @@ from typing import Any, TypeGuard, cast
 from returns.result import Failure, Result
 
 from pocketenv_fp.elements import Html, element, markup
-from pocketenv_fp.errors import (
-    CodeFailed,
-    CodeTimeout,
-    CommandFailed,
-    CommandTimeout,
-    ContextLost,
-    PocketenvError,
-)
+from pocketenv_fp.errors import CodeFailed, CodeTimeout, CommandFailed, CommandTimeout, ContextLost, PocketenvError
 from pocketenv_fp.jupyter.ansi import ansi_html
 from pocketenv_fp.jupyter.card_parts import (
     NOTHING,
@@ -308,10 +301,10 @@ def _page(page: Page[Any]) -> Html:
 def _records(records: Sequence[Record], many: str = "List", count: str = "") -> Html:
     kind = type(records[0])
     shown = [dict(record.__rich_repr__()) for record in records[:ROWS]]
-    known = [name for name in COLUMNS.get(kind, kind.__struct_fields__) if any(name in fields for fields in shown)]
-    rows = (tuple(_cell(fields[name]) if name in fields else NOTHING for name in known) for fields in shown)
+    names = [name for name in COLUMNS.get(kind, kind.__struct_fields__) if any(name in fields for fields in shown)]
+    rows = (tuple(_cell(fields[name]) if name in fields else NOTHING for name in names) for fields in shown)
     title = heading("idle", f"{many} of {kind.__name__}", count or f"{len(records):,}")
-    return box(title, listing(known, rows, len(records)))
+    return box(title, listing(names, rows, len(records)))
 
 
 def _in_row(result: Result[Any, Any]) -> tuple[Html, Html]:

@@ -57,12 +57,12 @@ def interruption(ipython: InteractiveShell) -> Generator[None]:
 
 def interruption_line(error: BaseException, trace: TracebackType | None) -> str | None:
     """Return one line for a KeyboardInterrupt in this library. None for one that was raised elsewhere."""
-    frames = [frame for frame in _frames(trace) if _module(frame).startswith(PACKAGE)]
+    frames = [frame for frame in _frames(trace) if str(frame.f_globals.get("__name__")).startswith(PACKAGE)]
     if not isinstance(error, KeyboardInterrupt) or not frames:
         return None
     steps = [step for frame in frames if isinstance(step := frame.f_locals.get("self"), Applied)]
     names = [step.operation.__name__ for step in steps]
-    parts = [f"interrupted in {_brief(steps[-1]) if steps else _function(frames)}."]
+    parts = [f"interrupted in {shorten(str(steps[-1]), STEP_CHARACTERS) if steps else _function(frames)}."]
     notes: list[str] = getattr(error, "__notes__", [])
     # A deleted sandbox runs nothing. A note says that a deletion failed.
     has_sandbox = bool(notes) or not RELEASING.intersection(names)
@@ -84,15 +84,7 @@ def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
         trace = trace.tb_next
 
 
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", ""))
-
-
 def _function(frames: list[FrameType]) -> str:
     return next(
         (name for frame in frames if (name := frame.f_code.co_name).isidentifier() and name[0] != "_"), "a step"
     )
-
-
-def _brief(step: Applied) -> str:
-    return shorten(str(step), STEP_CHARACTERS)

@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pocketenv_fp.elements import element
-from pocketenv_fp.jupyter.display import display_in_place
+from pocketenv_fp.jupyter.display import Show, display_in_place
 from pocketenv_fp.jupyter.markup import escaped, plain
 from pocketenv_fp.observing import Begun, Done, Ended, observe
 from pocketenv_fp.redaction import counted, shorten
@@ -154,14 +155,8 @@ class _Reporter:
             self._update(self._board.summary())
 
 
-def _line_display() -> Callable[[str], None]:
-    """Return a function that shows a line, always at the same place of the current cell."""
-    show = display_in_place()
-
-    def show_line(line: str) -> None:
-        show(element("div", escaped(line), style="font-size:12px;opacity:.75;unicode-bidi:isolate"), plain(line))
-
-    return show_line
+def _show_line(show: Show, line: str) -> None:
+    show(element("div", escaped(line), style="font-size:12px;opacity:.75;unicode-bidi:isolate"), plain(line))
 
 
 @contextmanager
@@ -177,7 +172,7 @@ def live(ipython: InteractiveShell) -> Generator[None]:
     def begins(*_: object) -> None:
         ends()
         board.clear()
-        reporters.append(_Reporter(board, _line_display()))
+        reporters.append(_Reporter(board, partial(_show_line, display_in_place())))
 
     def ends(*_: object) -> None:
         while reporters:

@@ -176,27 +176,28 @@ def _there(name: str, box: Sandbox | None) -> Result[Sandbox, PocketenvError]:
 def _run(ipython: InteractiveShell, line: str, cell: str) -> Result[Any, PocketenvError]:
     from IPython.core.error import UsageError
 
-    asked = _options(line, lines=True)
+    options = _options(line, lines=True)
     if not cell.strip():
         raise UsageError(f"%%{NAME}: there is nothing to run: write shell lines below the first one")
-    if asked.python and (asked.keep or asked.cwd):
+    if options.python and (options.keep or options.cwd):
         raise UsageError(f"%%{NAME}: --python keeps its variables and its directory: leave out --keep and --cwd")
-    value = _variable_value(ipython, asked.name)
+    value = _variable_value(ipython, options.name)
     with cell_output(ipython) as output:
-        use = _step(asked, cell, output)
-        result = _in(asked, use) if value is None else value.bind(partial(_up, use))
-    if asked.out:
-        cast("Any", ipython).push({asked.out: result})
+        use = _step(options, cell, output)
+        # The record in a variable may be old.
+        result = _in(options, use) if value is None else (value | refresh).bind(partial(_up, use))
+    if options.out:
+        cast("Any", ipython).push({options.out: result})
     return result
 
 
-def _step(asked: argparse.Namespace, cell: str, output: CellOutput | None) -> Step[Sandbox, Any]:
-    if asked.python:
-        return run_code(cell, timeout=asked.timeout, check=asked.check, on_output=output)
-    script = f"{_KEEPING}\n{cell}" if asked.keep else cell
+def _step(options: argparse.Namespace, cell: str, output: CellOutput | None) -> Step[Sandbox, Any]:
+    if options.python:
+        return run_code(cell, timeout=options.timeout, check=options.check, on_output=output)
+    script = f"{_KEEPING}\n{cell}" if options.keep else cell
     # As a job, it is ended where the cell is interrupted.
     return exec_script(
-        script, "sh", cwd=asked.cwd, timeout=asked.timeout, check=asked.check, on_output=output, durable=True
+        script, "sh", cwd=options.cwd, timeout=options.timeout, check=options.check, on_output=output, durable=True
     )
 
 
@@ -208,27 +209,25 @@ _KEEPING = (
 )
 
 
-def _in(asked: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
-    def reached(box: Sandbox | None) -> Result[Any, PocketenvError]:
-        if box is not None:
-            return _up(use, box)
-        _say(f"There is no sandbox {asked.name}: creating it{', for this cell' if asked.rm else ''}.")
-        creation = create(provider=asked.provider) if asked.provider else create()
-        running = start | wait_until_running | use
-        return managed(running, acquire=creation)(asked.name) if asked.rm else (creation | running)(asked.name)
+def _in(options: argparse.Namespace, use: Step[Sandbox, Any]) -> Result[Any, PocketenvError]:
+    known = get_sandbox(options.name)
+    if isinstance(known, Failure):
+        return known
+    box = known.unwrap()
+    if box is not None:
+        return _up(use, box)
+    _say(f"There is no sandbox {options.name}: creating it{', for this cell' if options.rm else ''}.")
+    creation = create(provider=options.provider) if options.provider else create()
+    running = start | wait_until_running | use
+    return managed(running, acquire=creation)(options.name) if options.rm else (creation | running)(options.name)
 
-    return get_sandbox(asked.name).bind(reached)
 
-
-def _up(use: Step[Sandbox, Any], box: Sandbox | None) -> Result[Any, PocketenvError]:
-    def seen(now: Sandbox) -> Result[Any, PocketenvError]:
-        if now.status is Status.RUNNING:
-            return now | use
-        _say(f"The sandbox {now.name} is not running: starting it.")
-        return now | start | wait_until_running | use
-
-    # The record in a variable may be old.
-    return (Success(box) | refresh).bind(seen)
+def _up(use: Step[Sandbox, Any], box: Sandbox) -> Result[Any, PocketenvError]:
+    """Run ``use`` in a sandbox that was just looked up, and start it before if needed."""
+    if box.status is Status.RUNNING:
+        return box | use
+    _say(f"The sandbox {box.name} is not running: starting it.")
+    return box | start | wait_until_running | use
 
 
 def _say(text: str) -> None:

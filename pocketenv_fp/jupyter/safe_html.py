@@ -18,47 +18,11 @@ from pocketenv_fp.jupyter.markup import escaped
 __all__ = ["safe_html"]
 
 TAGS = frozenset(
-    [
-        "table",
-        "caption",
-        "thead",
-        "tbody",
-        "tfoot",
-        "tr",
-        "th",
-        "td",
-        "div",
-        "p",
-        "span",
-        "b",
-        "strong",
-        "i",
-        "em",
-        "u",
-        "s",
-        "sub",
-        "sup",
-        "small",
-        "code",
-        "pre",
-        "blockquote",
-        "ul",
-        "ol",
-        "li",
-        "dl",
-        "dt",
-        "dd",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "details",
-        "summary",
-        "br",
-        "hr",
-    ]
+    {
+        *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "ul", "ol", "li", "dl", "dt", "dd"),
+        *("div", "p", "span", "b", "strong", "i", "em", "u", "s", "sub", "sup", "small", "code", "pre", "blockquote"),
+        *("h1", "h2", "h3", "h4", "h5", "h6", "details", "summary", "br", "hr"),
+    }
 )
 VOID = frozenset({"br", "hr"})
 DROPPED = frozenset(
@@ -88,13 +52,13 @@ class _Rewriter(HTMLParser):
             self._dropped.append(tag)
         if self._dropped or tag not in TAGS:
             return
-        kept = "".join(
+        sizes = "".join(
             f' {name}="{int(value)}"'
             for name, value in attrs
             if name in NUMBERS and value is not None and value.isascii() and value.isdigit() and len(value) < 5
         )
         look = ' class="pe-table pe-list"' if tag == "table" else ""
-        self._parts.append(f"<{tag}{look}{kept}>")
+        self._parts.append(f"<{tag}{look}{sizes}>")
         if tag not in VOID:
             self._open.append(tag)
 

@@ -106,6 +106,7 @@ import atexit
 import os
 import threading
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketenv_fp.extras import install_command
@@ -170,7 +171,7 @@ def platform(
     True
     """
     # Imported here: `import pocketenv_fp.local` should not wait for a web server.
-    from pocketenv_fp.local.box import Limits
+    from pocketenv_fp.local.box import NO_LIMITS, choose_kind
 
     try:
         import httptools  # noqa: F401  # pyright: ignore[reportUnusedImport]  # the server's thread would miss it later
@@ -179,17 +180,8 @@ def platform(
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(f"{missing.name} is missing: {install_command('local')}", name=missing.name) from None
 
-    return Platform(
-        data=data,
-        boot_delay=boot_delay,
-        rate_limit=rate_limit,
-        port=port,
-        isolation=isolation,
-        network=network,
-        limits=Limits() if limits is None else limits,
-        container=container,
-        exec_seconds=exec_seconds,
-    )
+    kind = choose_kind(isolation, network, limits or NO_LIMITS, container, exec_seconds)
+    return Platform(None if data is None else Path(data), kind, port=port, boot_delay=boot_delay, rate_limit=rate_limit)
 
 
 def shared() -> "Platform":

@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from pocketenv_fp.local import platform
@@ -30,12 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Return the exit code: 0 after an orderly end, 1 where the platform could not start."""
     options = _parser().parse_args(arguments)
     ended = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        ended.set()
-
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
+        signal.signal(number, lambda _number, _frame: ended.set())
     try:
         server = _start(options)
     except ModuleNotFoundError as missing:

@@ -5,7 +5,7 @@ from base64 import b32encode
 from collections.abc import Mapping
 from typing import Any
 
-from pocketenv_fp.local.call import NOTHING, UNKNOWN, Call, User, World, iso, new_id, now
+from pocketenv_fp.local.call import NOTHING, UNKNOWN, Call, User, World, new_id, now, show
 from pocketenv_fp.local.store import Store
 
 # Profiles always have a picture. This one needs no network.
@@ -50,46 +50,27 @@ def token_in(headers: Mapping[bytes, bytes]) -> str | None:
 
 def bearer(world: World, did: str) -> User:
     """Return the user with this did, or a placeholder for a did without a user record."""
-    rows = world.store.select(User._fields, "users", "WHERE did = ?", did)
-    return User(*rows[0]) if rows else User(UNKNOWN, did, "", None, 0.0, 0.0)
+    return world.store.first(User, "users", "WHERE did = ?", did) or User(UNKNOWN, did, "", None, 0.0, 0.0)
 
 
 def find(store: Store, user_id: str | None) -> User | None:
     """Return the user with this id."""
-    rows = store.select(User._fields, "users", "WHERE id = ?", user_id)
-    return User(*rows[0]) if rows else None
+    return store.first(User, "users", "WHERE id = ?", user_id)
 
 
 def by_identifier(store: Store, identifier: str) -> User | None:
     """Return the user with this did or handle."""
-    rows = store.select(User._fields, "users", "WHERE did = ? OR handle = ?", identifier, identifier)
-    return User(*rows[0]) if rows else None
+    return store.first(User, "users", "WHERE ? IN (did, handle)", identifier)
 
 
 def profile(user: User) -> dict[str, Any]:
-    """Return a user as getProfile shows one."""
-    return {
-        "id": user.id,
-        "did": user.did,
-        "handle": user.handle,
-        **({} if user.display_name is None else {"displayName": user.display_name}),
-        "avatar": AVATAR,
-        "createdAt": iso(user.created_at),
-        "updatedAt": iso(user.updated_at),
-    }
+    """Return a user as getProfile shows one: without unknown fields."""
+    return {name: value for name, value in owner(user).items() if value is not None}
 
 
 def owner(user: User) -> dict[str, Any]:
     """Return a user as the owner of a sandbox. Unknown fields are null here."""
-    return {
-        "id": user.id,
-        "did": user.did,
-        "displayName": user.display_name,
-        "handle": user.handle,
-        "avatar": AVATAR,
-        "createdAt": iso(user.created_at),
-        "updatedAt": iso(user.updated_at),
-    }
+    return {**show(user._asdict(), *User._fields), "avatar": AVATAR}
 
 
 def _did(handle: str) -> str:

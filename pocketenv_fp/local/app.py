@@ -1,38 +1,38 @@
 """The envelope of every request and every answer, for all methods.
 
-One ASGI callable with a dictionary of methods: the benchmarks of the client run against it. Starlette answers the page
-for the user of this machine.
+One ASGI callable with a dictionary of methods: the benchmarks of the client run against it.
 """
 
 import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.elements import markup
 from pocketenv_fp.local import actors, bodies, hosts, login, request_log, storage, terminals
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
+from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World, invalid, now, server_error, unauthorized
 from pocketenv_fp.local.faults import STORAGE, Faults
 from pocketenv_fp.local.limits import PLATFORM_LIMIT, WINDOW_SECONDS, RateWindow
 from pocketenv_fp.local.methods import METHODS, RECORDS, Method
 from pocketenv_fp.local.page import Page
-from pocketenv_fp.local.play_fault import SESSION_LOST, SHELL_FAULT, Exchange, Headers, etag, play
+from pocketenv_fp.local.play_fault import SESSION_LOST, SHELL_FAULT, TOO_MANY, Exchange, Headers, etag, play
+from pocketenv_fp.local.replies import HTML, JSON, Reply, error_reply
 from pocketenv_fp.local.schema import check_body, read_params
 
 CALLS_KEPT = 10_000
-COMPLAINT_SECONDS = 1.0
+LOG_SECONDS = 1.0
 
 _XRPC = "/xrpc/"
 _log = logging.getLogger("pocketenv_fp.local")
-_JSON: Headers = [(b"content-type", b"application/json; charset=utf-8")]
-_HTML: Headers = [(b"content-type", b"text/html; charset=utf-8")]
+_JSON: Headers = [JSON]
+_HTML: Headers = [HTML]
 _BLANK: Headers = []
 _ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 _KEEP_ALIVE = (b"keep-alive", b"timeout=5")
@@ -79,9 +79,8 @@ class App:
         self._storage = storage.Storage(world)
         self._login = login.Login(world)
         self.terminals = terminals.Terminals(world)
-        self._complained = 0.0
-        page = Page(world, self.recent, self._names)
-        self._pages = Starlette(routes=[Route("/", page.show, methods=["GET"])])
+        self._logged_at = 0.0
+        self._page = Page(world, self.recent, self._names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -93,70 +92,53 @@ class App:
         verb: str = scope["method"]
         if scope["path"] == "/" and verb in {"GET", "HEAD"}:
             # Looking on changes nothing: no limit counts it, no fault meets it, no list of requests has it.
-            await self._pages(scope, receive, send)
+            page = await self._page.show(Request(scope))
+            await page(scope, receive, send)
             return
         begun = time.perf_counter()
         headers = _read_headers(scope["headers"])
         target = self._target(verb, scope["raw_path"].decode("latin-1"))
-
-        def note(status: int) -> None:
-            self._note(target.name, status, scope, begun)
-
         answered: Headers = [_ANY_ORIGIN]
         if headers.get(b"connection", b"").lower() != b"close":
             answered.append(_KEEP_ALIVE)
-        exchange = Exchange(scope, receive, send, answered, note)
-        if not hosts.is_here(headers):
-            await _reply(exchange, headers, 403, _JSON, bodies.encode(hosts.REFUSED))
-            return
-        if verb == "OPTIONS":
-            await _reply(exchange, headers, 204, _allowed(headers), b"")
-            return
+        note = partial(self._note, target.name, scope, begun)
+        exchange = Exchange(scope, receive, send, headers, answered, note)
         # The platform's storage is another server, without a limit.
-        admitted = target.storage or self._count(scope, answered)
-        if not admitted:
+        if not hosts.is_here(headers):
+            await _reply(exchange, 403, _JSON, bodies.encode(hosts.REFUSED))
+        elif verb == "OPTIONS":
+            await _reply(exchange, 204, _allowed(headers), b"")
+        elif not target.storage and not self._count(scope, answered):
             refused = [*_JSON, (b"retry-after", str(WINDOW_SECONDS).encode())]
-            body = bodies.encode({"error": "Too many requests, please try again later."})
-            await _reply(exchange, headers, 429, refused, body)
+            await _reply(exchange, 429, refused, bodies.encode({"error": TOO_MANY}))
         elif self.faults.armed and (fault := self.faults.take(target.fault)) is not None:
-            await play(fault, exchange, self._work(target, headers), self._world.closed.is_set)
+            await play(fault, exchange, partial(self._serve, target), self._world.closed.is_set)
         else:
-            await self._serve(exchange, target, headers)
+            await self._serve(target, exchange)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = time.perf_counter()
-
-        def note(status: int) -> None:
-            self._note(scope["path"], status, {**scope, "method": "GET"}, begun)
-
+        note = partial(self._note, scope["path"], {**scope, "method": "GET"}, time.perf_counter())
         await self.terminals.connect(scope, receive, send, _read_headers(scope["headers"]), note)
 
-    def _work(self, target: Target, headers: Mapping[bytes, bytes]) -> Any:
-        async def work(exchange: Exchange) -> None:
-            await self._serve(exchange, target, headers)
-
-        return work
-
-    async def _serve(self, exchange: Exchange, target: Target, headers: Mapping[bytes, bytes]) -> None:
+    async def _serve(self, target: Target, exchange: Exchange) -> None:
         if target.storage:
-            await self._storage.answer(exchange.scope, exchange.receive, self._to_storage(exchange, target), headers)
+            send = self._to_storage(exchange, target)
+            await self._storage.answer(exchange.scope, exchange.receive, send, exchange.sent)
         elif target.method is not None:
-            await _reply(exchange, headers, *await self._answer(target.method, exchange, headers))
-        elif (page := await self._page_of(exchange, headers)) is not None:
+            await _reply(exchange, *await self._answer(target.method, exchange))
+        elif (page := await self._page_of(exchange)) is not None:
             body = _page(page.text) if page.is_error else page.text.encode()
-            await _reply(exchange, headers, page.status, [*page.headers], body)
+            await _reply(exchange, page.status, [*page.headers], body)
         else:
-            await _reply(exchange, headers, *self._missing(exchange.scope["method"], target.path))
+            await _reply(exchange, *_missing(exchange.scope["method"], target.path))
 
-    async def _page_of(
-        self, exchange: Exchange, headers: Mapping[bytes, bytes]
-    ) -> login.Reply | terminals.Reply | None:
+    async def _page_of(self, exchange: Exchange) -> Reply | None:
+        request = exchange.scope, exchange.receive, exchange.sent
         try:
-            page = await self._login.answer(exchange.scope, exchange.receive, headers)
-            return page or await self.terminals.answer(exchange.scope, exchange.receive, headers)
+            return await self._login.answer(*request) or await self.terminals.answer(*request)
         except Exception:  # noqa: BLE001 - as for the methods
-            self._complain(exchange.scope["path"])
-            return login.Reply(500, "Internal Server Error", is_error=True)
+            self._log_failure(exchange.scope["path"])
+            return error_reply("Internal Server Error")
 
     def _target(self, verb: str, path: str) -> Target:
         if path == STORAGE or path.startswith(f"{STORAGE}/"):
@@ -166,17 +148,9 @@ class App:
             name = path.removeprefix(_XRPC) or path
             return Target(name, name, path)
         method = self._methods.get(self._in_any_case.get(part.lower(), part))
-        if method is None or method.handler is None or not _is_verb(method, verb):
-            name = method.nsid if method else part
-            return Target(name, name, path)
-        return Target(method.nsid, method.nsid, path, method)
-
-    def _missing(self, verb: str, path: str) -> tuple[int, Headers, bytes]:
-        try:
-            _refuse_unknown(verb, path)
-        except Refusal as refusal:
-            return refusal.status, _JSON, _error(refusal)
-        return 404, _HTML, _page(f"Cannot {verb} {path}")
+        name = method.nsid if method else part
+        is_served = method is not None and method.handler is not None and _is_verb(method, verb)
+        return Target(name, name, path, method if is_served else None)
 
     def _to_storage(self, exchange: Exchange, target: Target) -> Send:
         async def sender(message: Any) -> None:
@@ -189,10 +163,10 @@ class App:
 
         return sender
 
-    def _note(self, name: str, status: int, scope: Scope, begun: float) -> None:
+    def _note(self, name: str, scope: Scope, begun: float, status: int) -> None:
         self.calls.append((name, status))
-        taken = time.perf_counter() - begun
-        answered = request_log.Answered(now(), scope["method"], name, status, taken, scope.get(request_log.SANDBOX))
+        seconds = time.perf_counter() - begun
+        answered = request_log.Answered(now(), scope["method"], name, status, seconds, scope.get(request_log.SANDBOX))
         self.recent.append(answered)
         if self.listener is not None:
             self.listener(answered._replace(sandbox=self._names.of(answered.sandbox)))
@@ -208,19 +182,17 @@ class App:
         ]
         return admitted
 
-    async def _answer(
-        self, method: Method, exchange: Exchange, headers: Mapping[bytes, bytes]
-    ) -> tuple[int, Headers, bytes]:
+    async def _answer(self, method: Method, exchange: Exchange) -> tuple[int, Headers, bytes]:
         try:
-            result = await self._perform(method, exchange, headers)
+            result = await self._perform(method, exchange)
         except Refusal as refusal:
             return refusal.status, _JSON, _error(refusal)
-        if result is EMPTY:
+        if result is None:
             return 200, _BLANK, b""
         return 200, _JSON, bodies.encode(result)
 
-    async def _perform(self, method: Method, exchange: Exchange, headers: Mapping[bytes, bytes]) -> Any:
-        scope = exchange.scope
+    async def _perform(self, method: Method, exchange: Exchange) -> Any:
+        scope, headers = exchange.scope, exchange.sent
         user = self._user(headers)
         if user is None and hosts.is_foreign(headers):
             raise Refusal(403, *hosts.FOREIGN)
@@ -230,36 +202,29 @@ class App:
         if user is None and method.login is not None:
             raise unauthorized(method.login)
         scope[request_log.SANDBOX] = request_log.sandbox(method.nsid, params, checked)
+        has_session, shell = not scope.get(SESSION_LOST), scope.get(SHELL_FAULT)
+        call = Call(self._world, user, params, checked, session=has_session, shell=shell)
         try:
-            result = await method.handler(  # type: ignore[misc]  # a target has a method only with a handler
-                Call(
-                    self._world,
-                    user,
-                    params,
-                    checked,
-                    session=not scope.get(SESSION_LOST),
-                    shell=scope.get(SHELL_FAULT),
-                )
-            )
+            result = await method.handler(call)  # type: ignore[misc]  # a target has a method only with a handler
         except Refusal:
             raise
         except (sqlite3.IntegrityError, UnicodeError):
             # A taken name, an unknown id, a string that no database holds: a server error each time.
             raise server_error() from None
-        except Exception:  # noqa: BLE001 - whatever it is, the client is owed an answer
-            self._complain(method.nsid)
+        except Exception:  # noqa: BLE001 - the client gets an answer in any case
+            self._log_failure(method.nsid)
             raise server_error() from None
         self.faults.count(method.nsid)
         if method.nsid == request_log.CREATE:
             scope[request_log.SANDBOX] = result["id"]
-            self._names.learn(result["id"], result["name"])
+            self._names.keep(result["id"], result["name"])
         return result
 
-    def _complain(self, nsid: str) -> None:
+    def _log_failure(self, nsid: str) -> None:
         # A machine without memory or file descriptors fails every request: one report a second is enough.
         moment = time.monotonic()
-        if moment - self._complained >= COMPLAINT_SECONDS:
-            self._complained = moment
+        if moment - self._logged_at >= LOG_SECONDS:
+            self._logged_at = moment
             _log.exception("%s failed", nsid)
 
     def _user(self, headers: Mapping[bytes, bytes]) -> User | None:
@@ -273,12 +238,9 @@ class App:
         return actors.bearer(self._world, did) if isinstance(did, str) and did else None
 
 
-def _read_headers(sent: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _read_headers(sent: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     # The first of equal ones counts.
-    headers: dict[bytes, bytes] = {}
-    for name, value in sent:
-        headers.setdefault(name, value)
-    return headers
+    return dict(reversed(sent))
 
 
 def _method_part(path: str) -> str | None:
@@ -293,20 +255,26 @@ def _is_verb(method: Method, verb: str) -> bool:
     return verb == method.verb or (verb == "HEAD" and method.verb == "GET")
 
 
-def _refuse_unknown(verb: str, path: str) -> None:
-    """Raise Refusal where the platform has a JSON error. Every other page is not found."""
+def _missing(verb: str, path: str) -> tuple[int, Headers, bytes]:
+    refusal = _refusal_of(verb, path)
+    if refusal is None:
+        return 404, _HTML, _page(f"Cannot {verb} {path}")
+    return refusal.status, _JSON, _error(refusal)
+
+
+def _refusal_of(verb: str, path: str) -> Refusal | None:
+    """Return the JSON error that the platform has for an unknown method. None where it has a page."""
     part = _method_part(path)
     if part is None:
-        return
+        return None
     try:
         nsid = unquote_to_bytes(_strict(part)).decode()
     except ValueError:
-        raise invalid(f"Failed to decode param '{part}'") from None
+        return invalid(f"Failed to decode param '{part}'")
     method = METHODS.get(nsid)
-    if method is None and nsid not in RECORDS:
-        raise Refusal(501, "MethodNotImplemented", "Method Not Implemented")
-    if method is not None and verb != method.verb:
-        raise invalid(f"Incorrect HTTP method ({verb}) expected {method.verb}")
+    if method is None:
+        return None if nsid in RECORDS else Refusal(501, "MethodNotImplemented", "Method Not Implemented")
+    return None if verb == method.verb else invalid(f"Incorrect HTTP method ({verb}) expected {method.verb}")
 
 
 def _strict(part: str) -> str:
@@ -351,19 +319,19 @@ def _error(refusal: Refusal) -> bytes:
 
 
 def _is_fresh(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
-    known = headers.get(b"if-none-match")
-    if known is None or b"no-cache" in headers.get(b"cache-control", b""):
+    header = headers.get(b"if-none-match")
+    if header is None or b"no-cache" in headers.get(b"cache-control", b""):
         return False
-    tags = {each.strip().removeprefix(b"W/") for each in known.split(b",")}
-    return known.strip() == b"*" or tag.removeprefix(b"W/") in tags
+    tags = {each.strip().removeprefix(b"W/") for each in header.split(b",")}
+    return header.strip() == b"*" or tag.removeprefix(b"W/") in tags
 
 
-async def _reply(exchange: Exchange, sent: Mapping[bytes, bytes], status: int, extra: Headers, body: bytes) -> None:
+async def _reply(exchange: Exchange, status: int, extra: Headers, body: bytes) -> None:
     headers = [*extra, *exchange.headers]
     if extra[:1] == _JSON or (extra == _HTML and not body.startswith(b"<")):
         tag = etag(body)
         headers.append((b"etag", tag))
-        if status == 200 and exchange.scope["method"] in {"GET", "HEAD"} and _is_fresh(sent, tag):
+        if status == 200 and exchange.scope["method"] in {"GET", "HEAD"} and _is_fresh(exchange.sent, tag):
             status, body, headers = 304, b"", headers[len(extra) :]
     exchange.note(status)
     if status != 304:

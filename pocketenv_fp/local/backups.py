@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from pocketenv_fp.local import restores, sandboxes
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, iso, not_found, now, provider_refused
+from pocketenv_fp.local.call import Call, World, invalid, not_found, now, provider_refused, show
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
 
 LIFE_SECONDS = 3 * 24 * 3600
 # The last moment that the platform's notation can write.
 _END_OF_TIME = 253_402_300_799.0
+_VIEW = ("id", "directory", "description", "expires_at", "created_at")
 
 _log = logging.getLogger("pocketenv_fp.local")
 
 
-async def create(call: Call) -> Any:
+async def create(call: Call) -> None:
     """Copy a directory after the answer. A missing directory leaves no backup and no error."""
     sandbox = sandboxes.find_own(call, call.params["id"], by="uri")
     if sandbox.provider != CLOUDFLARE:
         raise invalid("Sandbox provider does not support backup")
     if not sandbox.stopped:
         call.world.do_later(partial(_copy, call.world, sandbox.id, call.body, now()))
-    return EMPTY
 
 
 async def _copy(world: World, sandbox_id: str, body: dict[str, Any], moment: float) -> None:
@@ -54,14 +54,11 @@ async def get_all(call: Call) -> Any:
     """Return the backups of a sandbox that are not expired."""
     sandbox = sandboxes.find_own(call, call.params["id"], by="uri")
     _expire(call.world)
-    rows = call.world.store.rows(
-        "SELECT id, directory, description, expires_at, created_at FROM backups WHERE sandbox = ? ORDER BY rowid",
-        sandbox.id,
-    )
-    return {"backups": [_view(*row) for row in rows]}
+    rows = call.world.store.select(_VIEW, "backups", "WHERE sandbox = ? ORDER BY rowid", sandbox.id)
+    return {"backups": [show(dict(zip(_VIEW, row, strict=True)), *_VIEW) for row in rows]}
 
 
-async def restore(call: Call) -> Any:
+async def restore(call: Call) -> None:
     """Restore a directory exactly. Files that were added since the backup are removed."""
     world, name = call.world, call.body["backupId"]
     _expire(world)
@@ -82,7 +79,6 @@ async def restore(call: Call) -> Any:
             raise provider_refused() from None
         finally:
             restores.forget(world, pending)
-    return EMPTY
 
 
 def folder(world: World) -> Path:
@@ -103,13 +99,3 @@ def _expire(world: World) -> None:
             continue
         world.store.write("DELETE FROM backups WHERE id = ?", row[0])
         (folder(world) / row[0]).unlink(missing_ok=True)
-
-
-def _view(name: str, directory: str, description: str | None, expires_at: float, created_at: float) -> dict[str, Any]:
-    return {
-        "id": name,
-        "directory": directory,
-        "description": description,
-        "expiresAt": iso(expires_at),
-        "createdAt": iso(created_at),
-    }

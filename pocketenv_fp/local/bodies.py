@@ -9,12 +9,13 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, cast
+from urllib.parse import parse_qs
 
 import msgspec
 from starlette.types import Receive
 
 from pocketenv_fp.local.call import Refusal, invalid
-from pocketenv_fp.local.json_errors import complaint, not_a_container
+from pocketenv_fp.local.json_errors import not_a_container, syntax_error
 
 Headers = Mapping[bytes, bytes]
 Presence = Literal["missing", "empty", "present"]
@@ -60,6 +61,11 @@ async def read(headers: Headers, receive: Receive) -> Any:
     return parse(_text(raw, charset)) if raw else {}
 
 
+def read_fields(raw: bytes) -> dict[str, str]:
+    """Return the fields of a query string or a form. Of equal names the first one counts."""
+    return {name: values[0] for name, values in parse_qs(raw.decode("latin-1")).items()}
+
+
 def parse(text: str) -> Any:
     """Parse the object or list in a string. Raises Refusal with the words of JavaScript."""
     first = text[cast("re.Match[str]", _BLANK.match(text)).end() :][:1]
@@ -70,7 +76,7 @@ def parse(text: str) -> Any:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         # It may be JSON all the same: a half of a surrogate pair, a number that is too large, deep nesting.
         pass
-    message = complaint(text)
+    message = syntax_error(text)
     if message is not None:
         raise _malformed(message)
     try:

@@ -101,9 +101,16 @@ def bubblewrap() -> str | None:
     return program if done.returncode == 0 else None
 
 
-def best_isolation() -> Isolation:
-    """Return the strongest level of this machine."""
-    return "processes" if bubblewrap() is None else "bubblewrap"
+def choose_kind(
+    isolation: Isolation | None, network: Network, limits: Limits, container: Container, exec_seconds: float
+) -> Kind:
+    """Return the kind of boxes with these options. None is the strongest isolation of this machine. Raises OSError."""
+    if isolation == "bubblewrap" and bubblewrap() is None:
+        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system does not allow namespaces")
+    level: Isolation = isolation or ("processes" if bubblewrap() is None else "bubblewrap")
+    if network == "private" and level == "processes":
+        raise OSError("network 'private' needs isolation 'bubblewrap', which this machine lacks")
+    return Kind(level, network, limits, container, exec_seconds)
 
 
 # Root keeps all capabilities in a box unless they are dropped. With these it could mount, trace the agent, or make files
@@ -120,7 +127,7 @@ _NAMESPACES = (
 
 
 class Box:
-    """One running agent. Every method but `bury` runs on the server's loop."""
+    """One running agent. Every method but `wait_for_end` runs on the server's loop."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, errors: IO[bytes]) -> None:
         self.gone = False
@@ -145,10 +152,10 @@ class Box:
             await asyncio.wait_for(asyncio.shield(self._ready), BOOT_SECONDS)
         except (TimeoutError, Refused):
             await self.end()
-            errors = await aside(_rest, self._errors)
-            raise Refused(errors.strip().splitlines()[-1] if errors.strip() else "the box did not start") from None
+            errors = (await aside(self._errors.read, 10_000)).decode(errors="replace").strip()
+            raise Refused(errors.splitlines()[-1] if errors else "the box did not start") from None
         except asyncio.CancelledError:
-            self._abandon()
+            self._end_in_background()
             raise
         finally:
             self._errors.close()
@@ -177,7 +184,7 @@ class Box:
     async def end(self) -> None:
         """Kill every process of the box, and wait until the last is gone."""
         self.cut()
-        await aside(self.bury)
+        await aside(self.wait_for_end)
 
     def cut(self) -> None:
         """Cut the life line: the box ends by itself. Calls that wait for an answer raise Refused."""
@@ -202,7 +209,7 @@ class Box:
         """Return the number of the life line's descriptor; -1 once it is cut."""
         return self._line.fileno()
 
-    def bury(self) -> None:
+    def wait_for_end(self) -> None:
         """Wait until a box without its line has ended. Call this in a thread that may wait."""
         try:
             self._process.wait(PATIENCE_SECONDS)
@@ -211,10 +218,10 @@ class Box:
             processes.end_family(self._process.pid)
             self._process.wait()
 
-    def _abandon(self) -> None:
+    def _end_in_background(self) -> None:
         # A process without a waiting parent stays in the system's table as a zombie.
         self.cut()
-        threading.Thread(target=self.bury, name="pocketenv-burial", daemon=True).start()
+        threading.Thread(target=self.wait_for_end, name="pocketenv-box-end", daemon=True).start()
 
     def _receive(self) -> None:
         try:
@@ -224,15 +231,15 @@ class Box:
         except OSError:
             data = b""
         if not data:
-            self._abandon()
+            self._end_in_background()
             return
         try:
             for message, payload in self._frames.feed(data):
-                self._heard(message, payload)
+                self._handle(message, payload)
         except (KeyError, TypeError, ValueError):  # a process in the box writes to the line
-            self._abandon()
+            self._end_in_background()
 
-    def _heard(self, message: dict[str, Any], payload: bytes) -> None:
+    def _handle(self, message: dict[str, Any], payload: bytes) -> None:
         if "ready" in message:
             if not self._ready.done():
                 self._ready.set_result(None)
@@ -256,7 +263,7 @@ class Box:
             self._loop.add_writer(self._line, self._send)
             return
         except OSError:
-            self._abandon()
+            self._end_in_background()
             return
         self._loop.remove_writer(self._line)
 
@@ -284,21 +291,19 @@ def _spawn(kind: Kind, plan: Plan, far: socket.socket) -> "subprocess.Popen[byte
         "alone": boxed,
         "limits": kind.limits._asdict(),
         "shell": shell(),
-        "path": _path() if boxed else f"{PATH}:/opt/homebrew/bin",
+        # The last one serves a machine that has only the Python of this process.
+        "path": f"{PATH}:{PYTHON}/bin" if boxed else f"{PATH}:/opt/homebrew/bin",
         "marks": {} if boxed else {processes.MARK: str(plan.root)},
         "idle_seconds": IDLE_SECONDS,
     }
     # By the mark a platform finds the processes of a killed one.
     environment = {processes.MARK: str(plan.root)}
+    command = [sys.executable, "-I", "-S", "-c", _START, str(Path(__file__).parent)]
     if boxed:
         furnish(plan.root, plan.mounts, plan.reach)
-        built = _building(kind, plan)
-        interpreter, library = python_at(PYTHON), LIBRARY
-    else:
-        built = []
-        interpreter, library = sys.executable, str(Path(__file__).parent)
+        command = [*_building(kind, plan), python_at(PYTHON), *command[1:-1], LIBRARY]
     return subprocess.Popen(
-        [*built, interpreter, "-I", "-S", "-c", _START, library, json.dumps(options)],
+        [*command, json.dumps(options)],
         env=environment,
         stdin=far.fileno(),
         stdout=subprocess.DEVNULL,
@@ -313,25 +318,10 @@ def _building(kind: Kind, plan: Plan) -> list[str]:
         raise OSError("bubblewrap is not there any more")
     # Not --die-with-parent: it follows the thread that started it. The life line does better.
     network = ["--unshare-net"] if kind.network == "private" else []
-    return [
-        command,
-        *_NAMESPACES,
-        *network,
-        "--as-pid-1",
-        "--clearenv",
-        *mounted(plan.root, plan.mounts, plan.reach),
-    ]
-
-
-def _path() -> str:
-    # The last one serves a machine that has only the Python of this process.
-    return f"{PATH}:{PYTHON}/bin"
+    box = mounted(plan.root, plan.mounts, plan.reach)
+    return [command, *_NAMESPACES, *network, "--as-pid-1", "--clearenv", *box]
 
 
 def shell() -> str:
     """Return the shell for a command line: bash where there is one."""
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
-
-
-def _rest(errors: IO[bytes]) -> str:
-    return errors.read(10_000).decode(errors="replace")

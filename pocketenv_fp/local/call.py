@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -57,8 +57,8 @@ class World:
 
     def machine(self, sandbox_id: str) -> Machine:
         """Return the machine of a sandbox, the same object at every call. That of a deleted sandbox refuses all work."""
-        if (known := self.machines.get(sandbox_id)) is not None:
-            return known
+        if (machine := self.machines.get(sandbox_id)) is not None:
+            return machine
         folder, trash = self.data / "sandboxes" / sandbox_id, self.data / "trash"
         plan = partial(self.plan, self, sandbox_id)
         machine = Machine(folder, trash, self.closed, self.kind, plan)
@@ -135,13 +135,9 @@ class Call:
         return min(self.params.get("limit", default), MOST_ROWS), min(self.params.get("offset", 0), 2**62)
 
 
-class Empty:
-    """The answer of a method without output: zero bytes and no Content-Type."""
-
-
-EMPTY = Empty()
 NOTHING: dict[str, Any] = {}
 Handler = Callable[[Call], Awaitable[Any]]
+"""The function of a method. It returns the answer, or None for zero bytes without a Content-Type."""
 
 
 class Refusal(Exception):
@@ -204,3 +200,13 @@ def iso(seconds: float) -> str:
     """Return a time in the platform's notation: UTC, milliseconds, Z."""
     moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def show(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return columns of a row as an answer has them: names in camelCase, and times in the platform's notation."""
+    return {_camel(name): iso(values[name]) if name.endswith("_at") else values[name] for name in names}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)

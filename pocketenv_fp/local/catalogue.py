@@ -3,69 +3,24 @@
 import secrets
 from typing import Any, NamedTuple
 
-from pocketenv_fp.local.call import PAGE_ROWS, Call, User, iso, new_id, now
+from pocketenv_fp.local.call import PAGE_ROWS, Call, User, new_id, now, show
 from pocketenv_fp.local.store import Store
 
 # The account that publishes the base images, and the images. All are this machine itself.
 PUBLISHER = "did:plc:aturpi2ls3yvsmhc6wybomun"
 HANDLE = "pocketenv.io"
 _IMAGES = (
-    "openclaw",
-    "codex",
-    "copilot",
-    "docker",
-    "gemini",
-    "kilo",
-    "kiro",
-    "mise",
-    "nix",
-    "nullclaw",
-    "amp",
-    "opencrust",
-    "picoclaw",
-    "pkgx",
-    "zeroclaw",
-    "wasmer",
-    "nanoclaw",
-    "cursor",
-    "opencode",
-    "claude-code",
+    *("openclaw", "codex", "copilot", "docker", "gemini", "kilo", "kiro"),
+    *("mise", "nix", "nullclaw", "amp", "opencrust", "picoclaw", "pkgx"),
+    *("zeroclaw", "wasmer", "nanoclaw", "cursor", "opencode", "claude-code"),
 )
 _ADJECTIVES = (
-    "amber",
-    "brisk",
-    "calm",
-    "clever",
-    "crimson",
-    "eager",
-    "fuzzy",
-    "gentle",
-    "golden",
-    "jolly",
-    "keen",
-    "lucky",
-    "mellow",
-    "nimble",
-    "quiet",
-    "swift",
+    *("amber", "brisk", "calm", "clever", "crimson", "eager", "fuzzy", "gentle"),
+    *("golden", "jolly", "keen", "lucky", "mellow", "nimble", "quiet", "swift"),
 )
 _NOUNS = (
-    "badger",
-    "brook",
-    "cedar",
-    "comet",
-    "falcon",
-    "fern",
-    "harbor",
-    "heron",
-    "lagoon",
-    "maple",
-    "meadow",
-    "otter",
-    "pebble",
-    "raven",
-    "summit",
-    "willow",
+    *("badger", "brook", "cedar", "comet", "falcon", "fern", "harbor", "heron"),
+    *("lagoon", "maple", "meadow", "otter", "pebble", "raven", "summit", "willow"),
 )
 
 
@@ -83,8 +38,8 @@ async def get_sandboxes(call: Call) -> Any:
     """Return the public catalogue: base images, and no sandboxes of users."""
     limit, offset = call.window(PAGE_ROWS)
     store = call.world.store
-    rows = store.select(Base._fields, "bases", "ORDER BY rowid LIMIT ? OFFSET ?", limit, offset)
-    return {"sandboxes": [view(Base(*row)) for row in rows], "total": store.count("SELECT count(*) FROM bases")}
+    bases = store.all(Base, "bases", "ORDER BY rowid LIMIT ? OFFSET ?", limit, offset)
+    return {"sandboxes": [view(base) for base in bases], "total": store.count("SELECT count(*) FROM bases")}
 
 
 def fill(store: Store) -> None:
@@ -102,8 +57,7 @@ def fill(store: Store) -> None:
 
 def find(store: Store, base: str) -> Base | None:
     """Return the base image with this at-uri, name or id."""
-    rows = store.select(Base._fields, "bases", "WHERE ? IN (uri, name, id)", base)
-    return Base(*rows[0]) if rows else None
+    return store.first(Base, "bases", "WHERE ? IN (uri, name, id)", base)
 
 
 def has_name(store: Store, name: str) -> bool:
@@ -118,14 +72,5 @@ def new_name() -> str:
 
 def view(base: Base) -> dict[str, Any]:
     """Return a base image as the catalogue shows it."""
-    return {
-        "id": base.id,
-        "name": base.name,
-        "displayName": base.name,
-        "description": None,
-        "logo": None,
-        "readme": None,
-        "installs": base.installs,
-        "uri": base.uri,
-        "createdAt": iso(base.created_at),
-    }
+    unset = dict.fromkeys(("description", "logo", "readme"))
+    return {**show(base._asdict(), *Base._fields), "displayName": base.name, **unset}

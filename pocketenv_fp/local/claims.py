@@ -3,7 +3,7 @@
 from typing import Any
 
 from pocketenv_fp.local import sandboxes
-from pocketenv_fp.local.call import Call, World, iso, new_id, not_found, now, record_key
+from pocketenv_fp.local.call import Call, World, new_id, not_found, now, record_key
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
 _BASE = "openclaw"
@@ -21,16 +21,8 @@ async def claim(call: Call) -> Any:
         raise not_found("Sandbox not found")
     sandbox = sandboxes.find(call.world, identifier, by="id")
     assert sandbox is not None  # noqa: S101 - it was changed just now
-    return {
-        "id": sandbox.id,
-        "name": sandbox.name,
-        "provider": sandbox.provider,
-        "description": sandbox.description,
-        **sandboxes.size(sandbox),
-        "readme": None,
-        "createdAt": iso(sandbox.created_at),
-        "uri": sandbox.uri,
-    }
+    details = {"description": sandbox.description, **sandboxes.size(sandbox), "readme": None}
+    return sandboxes.view_new(sandbox, details)
 
 
 def add_ownerless(world: World, provider: str = CLOUDFLARE) -> Sandbox:
@@ -43,13 +35,7 @@ def add_ownerless(world: World, provider: str = CLOUDFLARE) -> Sandbox:
         uri=None,
         provider=provider,
         base=_BASE,
-        repo=None,
-        description=None,
-        topics=None,
-        keep_alive=0,
-        stopped=0,
         ready_at=moment,
-        environment="[]",
         created_at=moment,
         started_at=moment,
     )

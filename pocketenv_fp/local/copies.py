@@ -7,13 +7,14 @@ an archive under a name that the platform gave it. A function `curl` in the shel
 
 import posixpath
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from pocketenv_fp.local import layout, lifecycle, providers, sandboxes, storage
-from pocketenv_fp.local.call import EMPTY, Call, World, invalid, server_error
-from pocketenv_fp.local.machine import Machine, Refused
+from pocketenv_fp.local.call import Call, World, invalid, server_error
+from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import Sandbox
 
 _STORAGE = "https://sandbox.pocketenv.io/cp"
@@ -21,7 +22,7 @@ _LOGIN = '-H "Authorization: Bearer"'
 _IS_FUNCTION = "declare -F curl >/dev/null 2>&1"
 
 
-async def pull(call: Call) -> Any:
+async def pull(call: Call) -> None:
     """Unpack an archive in a sandbox and copy it into a directory. The result is not reported."""
     world, sandbox, directory = call.world, _running(call), call.body["directoryPath"]
     uuid = call.body.get("uuid")
@@ -36,7 +37,6 @@ async def pull(call: Call) -> Any:
         raise server_error() from None
     finally:
         archive_file.unlink(missing_ok=True)
-    return EMPTY
 
 
 async def push(call: Call) -> Any:
@@ -57,23 +57,15 @@ async def push(call: Call) -> Any:
     return {"uuid": uuid}
 
 
-async def _pull_line(machine: Machine, generation: int, world: World, sandbox: Sandbox, line: str) -> None:
-    # After a stop or a delete, the next line would run in a new box.
-    if machine.generation != generation:
-        raise Refused("halted")
-    await providers.run_line(world, sandbox, line)
-
-
 async def _pull(world: World, sandbox: Sandbox, uuid: str, archive: Path | None, directory: str) -> None:
     root, machine = _root(world, sandbox), world.machine(sandbox.id)
     generation = machine.generation
-    if archive is None:
-        for line in _pull_lines(root, uuid, None, directory):
-            await _pull_line(machine, generation, world, sandbox, line)
-        return
-    async with machine.hold(archive) as name:
+    async with nullcontext() if archive is None else machine.hold(archive) as name:
         for line in _pull_lines(root, uuid, name, directory):
-            await _pull_line(machine, generation, world, sandbox, line)
+            # After a stop or a delete, the next line would run in a new box.
+            if machine.generation != generation:
+                raise Refused("halted")
+            await providers.run_line(world, sandbox, line)
 
 
 def _pull_lines(root: str, uuid: str, archive: str | None, directory: str) -> list[str]:

@@ -26,8 +26,8 @@ class _Instead(_Value, frozen=True, kw_only=True):
 class Slow(_Value, frozen=True):
     """The true answer, `seconds` later. **The work is done**, even for a client that no longer waits.
 
-    It is done at once and only the answer comes late, or with `before_work` when the time is over: the request waits
-    as it would in a queue, in memory, and is done even if the client has given it up.
+    The work is done at once, and only the answer is late. With `before_work` the request waits first, as in a queue. Then
+    its work is done, also if the client has left.
 
         >>> Slow(0.5), Slow(2, before_work=True).works
         (Slow(seconds=0.5), True)
@@ -45,7 +45,7 @@ class Slow(_Value, frozen=True):
 class Drop(_Instead, frozen=True):
     """The connection ends before a byte of the answer. **The work is not done**, with `after_work` **it is**.
 
-    An orderly end (FIN), which the client sees as an early end of file; with `reset` a break (RST).
+    The client sees an early end of file (FIN), or with `reset` a broken connection (RST).
 
         >>> Drop().works, Drop(after_work=True).works
         (False, True)
@@ -57,9 +57,9 @@ class Drop(_Instead, frozen=True):
 class Cut(_Value, frozen=True, kw_only=True):
     """The true head with the full length, a part of the body, then the end of the connection. **The work is done.**
 
-    `bytes`: how many of the body are sent; otherwise `fraction` of it. The last byte is never sent. An answer without
-    a body is taken for `{}`. The connection ends in order (FIN), with `reset` it breaks (RST), and a part that is too
-    long for the client to have got it all may arrive shorter.
+    `bytes`: how many bytes of the body are sent. Without it, `fraction` of the body is sent. The last byte is never sent.
+    An answer without a body counts as `{}`. The connection ends in order (FIN), or with `reset` it breaks (RST). Then a
+    long part may arrive shorter.
     """
 
     bytes: int | None = None
@@ -79,9 +79,9 @@ class Cut(_Value, frozen=True, kw_only=True):
 
 
 class Truncated(_Value, frozen=True):
-    """The first half of the true body with a head that fits it: an answer that is complete and no JSON.
+    """The first half of the true body, with its size in the head: a complete answer that is not JSON.
 
-    **The work is done.** An answer without a body is taken for `{}`.
+    **The work is done.** An answer without a body counts as `{}`.
     """
 
     works: ClassVar[bool] = True
@@ -90,9 +90,9 @@ class Truncated(_Value, frozen=True):
 class Refuse(_Instead, frozen=True):
     """An error in the platform's own words and shape. **The work is not done**, with `after_work` **it is**.
 
-    `status`: 400 to 599. `error` and `message`: otherwise the platform's own for that status. `retry_after`: what the
-    header of that name says, None for no header; by default 30 for a 429, as the platform has it, and none for others.
-    Texts that are no number may be tried as well.
+    `status`: 400 to 599. `error` and `message`: by default the platform's own for that status. `retry_after`: the value of
+    the header of that name, also one that is not a number. None sends no header. The default is 30 for a 429, as the
+    platform sends, and no header for others.
 
         >>> Refuse(503), Refuse(429, retry_after=1)
         (Refuse(status=503), Refuse(status=429, retry_after=1))
@@ -108,20 +108,20 @@ class Refuse(_Instead, frozen=True):
             raise ValueError("status: is not between 400 and 599")
         # uvicorn would refuse the header and answer a 500 in its own words.
         if isinstance(self.retry_after, str) and not (self.retry_after.isascii() and self.retry_after.isprintable()):
-            raise ValueError("retry_after: is no text for a header")
+            raise ValueError("retry_after: is not printable ASCII, so no header can have it")
 
 
 class Html(_Instead, frozen=True):
     """A page of HTML, as a proxy sends it. **The work is not done**, with `after_work` **it is**.
 
-    502, 503 and 504 are a gateway's, 200 a captive portal's.
+    A gateway sends 502, 503 and 504. A captive portal sends 200.
     """
 
     status: int = 200
 
     def __post_init__(self) -> None:
         if not 200 <= self.status <= 599 or self.status in {204, 304}:
-            raise ValueError("status: is none of an answer with a body")
+            raise ValueError("status: is not between 200 and 599, or an answer with it has no body")
 
 
 class Garbage(_Instead, frozen=True):
@@ -134,8 +134,8 @@ class LostSession(_Value, frozen=True):
     """The user's AT Protocol session is gone: the platform cannot write the user's records until the next login.
 
     createSandbox, exposePort, addVolume, addSecret and putPreferences with a name answer 500 AgentCreationError, and
-    getProfile answers `{}`. **Their work is not done, with one exception: createSandbox leaves a running sandbox**, under
-    the name that the platform chose and without an at-uri. All other methods answer and work as always.
+    getProfile answers `{}`. **Their work is not done, with one exception: createSandbox leaves a running sandbox.** It has
+    a name of the platform's choice, and no at-uri. All other methods work as usual.
     The real platform takes 5 seconds for the error, and 20 for the empty profile. This one does not.
 
         >>> LostSession().works
@@ -148,8 +148,8 @@ class LostSession(_Value, frozen=True):
 class DeadShell(_Value, frozen=True):
     """Another client has ended the sandbox's one shell: `sandbox.exec` is a 500. **The command is not run.**
 
-    The shell is really dead: every later command and copy is a 500, while the status stays RUNNING. A start does not heal
-    it. A stop and a start do, without the files. On a provider other than Cloudflare only this one answer is a 500.
+    The shell has really ended: every later command and copy is a 500, and the status stays RUNNING. A start alone does not
+    repair it. A stop and a start do, and delete the files. On other providers than Cloudflare only this answer is a 500.
 
         >>> DeadShell().works
         False
@@ -159,10 +159,10 @@ class DeadShell(_Value, frozen=True):
 
 
 class BlockedShell(_Value, frozen=True):
-    """The sandbox's one shell is held: `sandbox.exec` is not answered, nor are those after it. **The command is not run.**
+    """The sandbox's one shell is blocked: this `sandbox.exec` and later ones get no answer. **The command is not run.**
 
-    It ends with a stop of the sandbox, which is a 500 for those that wait. The platform's time limit of a command is a 500
-    too (`exec_seconds`). On a provider other than Cloudflare the answer is a 500 at once.
+    A stop of the sandbox ends it, with a 500 for each waiting request. So does the platform's time limit of a command
+    (`exec_seconds`). On other providers than Cloudflare the answer is a 500 at once.
 
         >>> BlockedShell().works
         False

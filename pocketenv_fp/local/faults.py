@@ -97,21 +97,17 @@ class Plan:
     def __init__(self, faults: "Faults", method: str, fault: Fault, times: int | None) -> None:
         self.method = method
         self.fault = fault
+        self.played = 0
+        """The number of requests that have met it."""
         self._times = times
-        self._played = 0
         self._faults = faults
         self._names = faults.names(method)
         self._before = faults.worked(method)
 
     @property
-    def played(self) -> int:
-        """The number of requests that have met it."""
-        return self._played
-
-    @property
     def left(self) -> int | None:
         """The number of requests that it still waits for; None for no end."""
-        return None if self._times is None else self._times - self._played
+        return None if self._times is None else self._times - self.played
 
     @property
     def worked(self) -> int:
@@ -125,7 +121,7 @@ class Plan:
         # Under the lock of its Faults.
         if self.left == 0 or name not in self._names:
             return False
-        self._played += 1
+        self.played += 1
         return True
 
 
@@ -150,7 +146,7 @@ class Faults:
         A request meets one fault at most: the one that was planned first.
         """
         if not isinstance(fault, Fault):  # pyright: ignore[reportUnnecessaryIsInstance]  # programs without types call it
-            raise TypeError(f"fault: is not a fault but {fault!r}; Drop() is one, Drop is none")
+            raise TypeError(f"fault: {fault!r} is not a fault: write Drop(), for instance")
         if times is not None and times < 1:
             raise ValueError("times: is below 1")
         plan = Plan(self, method, fault, times)
@@ -171,7 +167,7 @@ class Faults:
     def remove(self, plan: Plan) -> None:
         """Remove a plan. Requests that have met it go on."""
         with self._lock:
-            self._keep(held for held in self._plans if held is not plan)
+            self._keep(other for other in self._plans if other is not plan)
 
     def clear(self) -> None:
         """Remove all pending plans and the list of `seen`."""
@@ -194,8 +190,8 @@ class Faults:
     def worked(self, method: str) -> int:
         """Return how often the work of `method` was done since the platform started, with or without faults.
 
-        A request that was refused is not counted: one that is not valid, not allowed, or about nothing that exists.
-        It is counted before anything of its answer is sent.
+        A refused request is not counted: it is not valid, not allowed, or about a missing thing. A request is counted
+        before its answer is sent.
         """
         names = self.names(method)
         with self._lock:
@@ -209,12 +205,12 @@ class Faults:
     def take(self, name: str) -> Fault | None:
         """Return the fault for a request with this full name, and use it up. Each call counts as a request."""
         with self._lock:
-            met = next((plan for plan in self._plans if plan._meets(name)), None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            if met is None:
+            plan = next((plan for plan in self._plans if plan._meets(name)), None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if plan is None:
                 return None
             self._keep(plan for plan in self._plans if plan.left != 0)
-            self._played.append(Played(name, met.fault))
-            return met.fault
+            self._played.append(Played(name, plan.fault))
+            return plan.fault
 
     def names(self, method: str) -> frozenset[str]:
         """Return the full names for `method`."""

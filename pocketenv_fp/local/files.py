@@ -1,51 +1,30 @@
 """Files that every start writes into a sandbox. Their contents stay sealed until then."""
 
 import logging
-from typing import Any
 
 from pocketenv_fp.local import records
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
+from pocketenv_fp.local.call import Call, World
+from pocketenv_fp.local.records import Kind
 
 _log = logging.getLogger("pocketenv_fp.local")
-_VIEW = ("id", "path", "created_at", "updated_at")
+FILES = Kind("file", "file", ("id", "path", "created_at", "updated_at"), by_name=True)
 
 
-async def add(call: Call) -> Any:
+async def add(call: Call) -> None:
     """Keep sealed content under a path that is free."""
-    sent, moment = call.body["file"], now()
-    call.world.store.insert(
-        "files",
-        id=new_id("file"),
-        sandbox=records.sandbox_of(call, sent.get("sandboxId")),
-        path=sent["path"],
-        content=sent["content"],
-        created_at=moment,
-        updated_at=moment,
-    )
-    return EMPTY
+    sent = call.body["file"]
+    sandbox = records.sandbox_of(call, sent.get("sandboxId"))
+    FILES.add(call, sandbox, path=sent["path"], content=sent["content"])
 
 
-async def update(call: Call) -> Any:
+async def update(call: Call) -> None:
     """Change the path of a file. Its content stays, whatever the body has: a bug of the platform."""
-    return records.change(call, "files", "File not found", path=call.body["file"]["path"], updated_at=now())
+    FILES.change(call, path=call.body["file"]["path"])
 
 
-async def get(call: Call) -> Any:
-    """Return one file without its content; `{}` for an unknown one."""
-    row = records.one(call, "files", _VIEW, call.params["id"])
-    return {"file": _view(*row)} if row else NOTHING
-
-
-async def get_all(call: Call) -> Any:
-    """Return a page of files without their contents."""
-    rows, total = records.page(call, "files", _VIEW, records.list_filter(call))
-    return {"files": [_view(*row) for row in rows], "total": total}
-
-
-async def delete(call: Call) -> Any:
+async def delete(call: Call) -> None:
     """Delete a file record. An unknown one is no error. A file that a start wrote stays."""
-    records.remove(call, "files")
-    return EMPTY
+    FILES.remove(call)
 
 
 def contents(world: World, sandbox_id: str) -> list[tuple[str, bytes]]:
@@ -64,7 +43,3 @@ def _open(world: World, path: str, content: str) -> tuple[str, bytes] | None:
         return None
     # The platform ends every file with one more newline.
     return path, text.encode("utf-8", "surrogateescape") + b"\n"
-
-
-def _view(record: str, path: str, created_at: float, updated_at: float) -> dict[str, Any]:
-    return {"id": record, "path": path, "createdAt": iso(created_at), "updatedAt": iso(updated_at)}

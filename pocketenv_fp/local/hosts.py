@@ -16,15 +16,17 @@ REFUSED = {"error": "Forbidden", "message": _WHY}
 FOREIGN = ("Forbidden", "Another web site asks, and without a token.")
 
 
+def is_loopback(place: bytes) -> bool:
+    """Return whether a host, with or without a port, is a name of this machine."""
+    return _LOOPBACK.fullmatch(place) is not None
+
+
 def is_here(headers: Headers) -> bool:
     """Return whether the Host header names this machine."""
-    return _LOOPBACK.fullmatch(headers.get(b"host", b"")) is not None
+    return is_loopback(headers.get(b"host", b""))
 
 
 def is_foreign(headers: Headers) -> bool:
     """Return whether the request is from a script of a web site that is not served on this machine."""
     origin = headers.get(b"origin")
-    if origin is None:
-        return False
-    _, _, place = origin.partition(b"://")
-    return _LOOPBACK.fullmatch(place) is None
+    return origin is not None and not is_loopback(origin.partition(b"://")[2])

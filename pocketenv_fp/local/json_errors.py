@@ -17,13 +17,13 @@ class _Broken(Exception):
     """The message for the first wrong place."""
 
 
-def complaint(text: str) -> str | None:
+def syntax_error(text: str) -> str | None:
     """Return the message of the SyntaxError for a string; None where it is JSON.
 
-    >>> complaint('{"a":1,}')
+    >>> syntax_error('{"a":1,}')
     'Expected double-quoted property name in JSON at position 7'
     """
-    message = _complaint(_split(text))
+    message = _first_error(_split(text))
     return None if message is None else _join(message)
 
 
@@ -36,11 +36,11 @@ def not_a_container(text: str) -> str:
     units = _split(text)
     start = len(units) - len(units.lstrip(_SPACE))
     # The real parser sees a string that is all marks from there on. The marks are replaced afterwards.
-    message = _complaint(units[:start] + "#" * (len(units) - start)) or _END
+    message = _first_error(units[:start] + "#" * (len(units) - start)) or _END
     return _join("".join(_put_back(message, units, start)))
 
 
-def _complaint(units: str) -> str | None:
+def _first_error(units: str) -> str | None:
     try:
         _Reader(units).document()
     except _Broken as broken:
@@ -147,7 +147,7 @@ class _Reader:
         if kind == "u":
             for _ in range(4):
                 self._at += 1
-                if not self._here() or self._here() not in _HEX:
+                if not self._is_one_of(_HEX):
                     raise self._expected("Bad Unicode escape")
         elif not kind or kind > "\xff":
             raise self._unexpected()
@@ -162,42 +162,39 @@ class _Reader:
             self._at += 1
 
     def _number(self) -> None:
-        if self._here() == "-":
-            self._at += 1
-            self._need_digit("No number after minus sign")
-        if self._here() == "0":
-            self._at += 1
-            if self._is_digit():
-                raise self._expected("Unexpected number")
-        self._digits()
-        if self._here() == ".":
-            self._at += 1
-            self._need_digit("Unterminated fractional number")
-            self._digits()
-        if self._here() in {"e", "E"}:
-            self._at += 1
-            if self._here() in {"+", "-"}:
-                self._at += 1
-            self._need_digit("Exponent part is missing a number")
-            self._digits()
+        if self._skip("-") and not self._is_one_of(_DIGITS):
+            raise self._expected("No number after minus sign")
+        if self._skip("0") and self._is_one_of(_DIGITS):
+            raise self._expected("Unexpected number")
+        while self._skip(_DIGITS):
+            pass
+        if self._skip("."):
+            self._digits("Unterminated fractional number")
+        if self._skip("eE"):
+            self._skip("+-")
+            self._digits("Exponent part is missing a number")
 
-    def _digits(self) -> None:
-        while self._is_digit():
-            self._at += 1
-
-    def _is_digit(self) -> bool:
-        return bool(self._here()) and self._here() in _DIGITS
-
-    def _need_digit(self, missing: str) -> None:
-        if not self._is_digit():
+    def _digits(self, missing: str) -> None:
+        if not self._is_one_of(_DIGITS):
             raise self._expected(missing)
+        while self._skip(_DIGITS):
+            pass
+
+    def _is_one_of(self, letters: str) -> bool:
+        return bool(self._here()) and self._here() in letters
+
+    def _skip(self, letters: str) -> bool:
+        """Skip the letter here if it is one of these. Return whether it is."""
+        is_one = self._is_one_of(letters)
+        self._at += is_one
+        return is_one
 
     def _here(self) -> str:
         return self._text[self._at : self._at + 1]
 
     def _peek(self) -> str:
-        while self._here() and self._here() in _SPACE:
-            self._at += 1
+        while self._skip(_SPACE):
+            pass
         return self._here()
 
     def _expected(self, missing: str) -> _Broken:
@@ -211,11 +208,7 @@ class _Reader:
             return _Broken(f"Unexpected string in JSON at position {at}")
         if letter == "-" or letter in _DIGITS:
             return _Broken(f"Unexpected number in JSON at position {at}")
-        start, end = 0, size
-        if size > 2 * _CONTEXT:
-            start = max(at - _CONTEXT, 0) if at >= _CONTEXT else 0
-            end = at + _CONTEXT if at < size - _CONTEXT else size
-        before, after = "..." if start else "", "..." if end < size else ""
-        if at == _CONTEXT and size > 2 * _CONTEXT:
-            before = "..."
+        is_long = size > 2 * _CONTEXT
+        start, end = (max(at - _CONTEXT, 0), min(at + _CONTEXT, size)) if is_long else (0, size)
+        before, after = "..." if is_long and at >= _CONTEXT else "", "..." if end < size else ""
         return _Broken(f"Unexpected token '{letter}', {before}\"{self._text[start:end]}\"{after} is not valid JSON")

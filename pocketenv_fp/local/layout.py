@@ -51,8 +51,8 @@ def attach(root: Path, mounts: Iterable[Mount]) -> None:
         parent, name = posixpath.split(mount.path.lstrip("/"))
         folder = _open_directory(root, parent, replacing=True)
         try:
-            if _is_there(folder, name):
-                remove = os.unlink if _is_link(folder, name) else os.rmdir
+            if (mode := _mode(folder, name)) is not None:
+                remove = os.unlink if stat.S_ISLNK(mode) else os.rmdir
                 remove(name, dir_fd=folder)
             os.symlink(mount.source, name, dir_fd=folder)
         finally:
@@ -94,7 +94,7 @@ def furnish(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> None:
         is_inside = place.kind in {"directory", "own"}
         folder = _open_directory(root, place.path if is_inside else parent, replacing=place.kind != "link")
         try:
-            if place.kind == "link" and not _is_there(folder, name):
+            if place.kind == "link" and _mode(folder, name) is None:
                 os.symlink(place.target, name, dir_fd=folder)
             elif place.kind == "file":
                 _make_file(folder, name)
@@ -109,7 +109,7 @@ def mounted(root: Path, mounts: Iterable[Mount], reach: Iterable[str]) -> list[s
         if place.kind in {"directory", "file"}:
             arguments += ["--ro-bind", place.path, place.path]
         elif place.kind == "hidden":
-            arguments += _cover(Path(place.path))
+            arguments += _hidden(Path(place.path))
     arguments += ["--proc", "/proc", *_read_only_settings(), "--dev", "/dev", "--tmpfs", "/run"]
     if Path("/sys").is_dir():
         arguments += ["--ro-bind", "/sys", "/sys"]
@@ -151,7 +151,7 @@ def _enter(folder: int, name: str, *, replacing: bool) -> int:
     except OSError as error:
         if not replacing or error.errno not in {errno.ENOTDIR, errno.ELOOP}:
             raise
-    if _is_link(folder, name):
+    if stat.S_ISLNK(_mode(folder, name) or 0):
         os.unlink(name, dir_fd=folder)
     else:
         os.rename(name, f"{name}.{os.urandom(4).hex()}", src_dir_fd=folder, dst_dir_fd=folder)
@@ -161,22 +161,18 @@ def _enter(folder: int, name: str, *, replacing: bool) -> int:
 
 def _make_file(folder: int, name: str) -> None:
     # A mount point for a file. Bubblewrap would make it through a link.
-    if _is_there(folder, name) and _is_link(folder, name):
+    if stat.S_ISLNK(_mode(folder, name) or 0):
         os.unlink(name, dir_fd=folder)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder))
 
 
-def _is_link(folder: int, name: str) -> bool:
-    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-
-
-def _is_there(folder: int, name: str) -> bool:
+def _mode(folder: int, name: str) -> int | None:
+    """Return the mode of an entry, or of the link itself. None without an entry."""
     try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except FileNotFoundError:
-        return False
-    return True
+        return None
 
 
 def python_at(prefix: str) -> str:
@@ -261,7 +257,7 @@ def _unreadable(source: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def _cover(path: Path) -> tuple[str, ...]:
+def _hidden(path: Path) -> tuple[str, ...]:
     return ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", os.devnull, str(path))
 
 

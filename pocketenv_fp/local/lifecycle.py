@@ -23,7 +23,7 @@ from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.box import Plan
 from pocketenv_fp.local.call import NOTHING, Call, World, not_found, now, provider_refused, server_error
 from pocketenv_fp.local.layout import system_path
-from pocketenv_fp.local.machine import Machine, Refused, bury
+from pocketenv_fp.local.machine import Machine, Refused, remove_tree
 from pocketenv_fp.local.sandboxes import Sandbox
 
 _log = logging.getLogger("pocketenv_fp.local")
@@ -111,17 +111,17 @@ async def reach(world: World, sandbox_id: str, path: str) -> None:
 def recover(world: World) -> None:
     """Remove the remains of a crash: processes, half-removed folders, unfinished archives."""
     processes.end_marked(world.data)
-    bury(world.data / "trash")
+    remove_tree(world.data / "trash")
     for clone in world.data.glob(f"{repositories.DRAFT}*"):
-        bury(clone)
-    known = {
+        remove_tree(clone)
+    names = {
         name
         for name, stopped, provider in world.store.rows("SELECT id, stopped, provider FROM sandboxes")
         if not stopped or providers.provider(provider).keeps_files
     }
     for folder in _entries(world.data / "sandboxes"):
-        if folder.name not in known:
-            bury(folder)
+        if folder.name not in names:
+            remove_tree(folder)
         else:
             file_operations.sweep(str(folder))
     volumes.recover(world)
@@ -136,15 +136,20 @@ def recover(world: World) -> None:
 async def finish(world: World) -> None:
     """Finish the restores that a crash interrupted."""
     for restore in restores.unfinished(world):
-        sandbox = sandboxes.find(world, restore.sandbox, by="id")
         async with world.machine(restore.sandbox).turn:
-            if sandbox is not None and not sandbox.stopped and (world.data / restore.archive).exists():
-                try:
-                    await reach(world, restore.sandbox, restore.directory)
-                    await restores.carry_out(world, restore)
-                except (Refused, OSError) as error:
-                    _log.warning("an interrupted restore could not be finished: %s", error)
+            await _finish(world, restore)
             restores.forget(world, restore)
+
+
+async def _finish(world: World, restore: restores.Restore) -> None:
+    sandbox = sandboxes.find(world, restore.sandbox, by="id")
+    if sandbox is None or sandbox.stopped or not (world.data / restore.archive).exists():
+        return
+    try:
+        await reach(world, restore.sandbox, restore.directory)
+        await restores.carry_out(world, restore)
+    except (Refused, OSError) as error:
+        _log.warning("an interrupted restore could not be finished: %s", error)
 
 
 async def _start(world: World, sandbox: Sandbox, body: dict[str, Any]) -> None:

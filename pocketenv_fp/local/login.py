@@ -11,13 +11,14 @@ import re
 import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
 from pocketenv_fp.local import actors, bodies, hosts, login_pages
 from pocketenv_fp.local.call import Refusal, User, World, now
+from pocketenv_fp.local.replies import TEXT, Reply, error_reply, json_reply
 
 T = TypeVar("T")
 Fields = Mapping[str, str]
@@ -29,18 +30,6 @@ LARGEST_FORM = 10_000
 
 _HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
 _PATHS = frozenset(["/login", "/token", "/oauth/authorize", "/oauth/callback", "/projects"])
-_HTML = (b"content-type", b"text/html; charset=utf-8")
-_TEXT = (b"content-type", b"text/plain; charset=utf-8")
-_JSON = (b"content-type", b"application/json; charset=utf-8")
-
-
-class Reply(NamedTuple):
-    """An answer. With `is_error` the text is for the platform's error page."""
-
-    status: int
-    text: str
-    headers: tuple[tuple[bytes, bytes], ...] = (_HTML,)
-    is_error: bool = False
 
 
 class _Consent(NamedTuple):
@@ -68,10 +57,8 @@ class Login:
         if path not in _PATHS:
             return None
         if hosts.is_foreign(headers):
-            return Reply(
-                403, bodies.encode(dict(zip(("error", "message"), hosts.FOREIGN, strict=True))).decode(), (_JSON,)
-            )
-        query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
+            return json_reply(403, dict(zip(("error", "message"), hosts.FOREIGN, strict=True)))
+        query = bodies.read_fields(scope["query_string"])
         match verb, path:
             case "GET", "/login":
                 return self._to_account(query.get("handle"))
@@ -96,16 +83,16 @@ class Login:
         try:
             sent: Any = await bodies.read(headers, receive)
         except Refusal as refusal:
-            return _error(f"{refusal.error}: {refusal.message}")
+            return error_reply(f"{refusal.error}: {refusal.message}")
         if not isinstance(sent, dict):
-            return _error("TypeError: Cannot destructure property 'handle' of 'req.body' as it is undefined.")
+            return error_reply("TypeError: Cannot destructure property 'handle' of 'req.body' as it is undefined.")
         body = cast("dict[str, Any]", sent)
         handle = body.get("handle")
         if not _is_handle(handle):
             return Reply(400, "Invalid handle")
         user = actors.by_identifier(self._world.store, handle)
         if user is None:
-            return _error(f"Error: Failed to resolve identity: {handle}")
+            return error_reply(f"Error: Failed to resolve identity: {handle}")
         if body.get("password"):
             return self._with_password(user, body["password"])
         if body.get("cli"):
@@ -113,18 +100,18 @@ class Login:
         return Reply(200, self._authorization(handle))
 
     def _with_password(self, user: User, password: object) -> Reply:
-        known = self._world.vault.app_password(user.did)
+        right = self._world.vault.app_password(user.did)
         if not isinstance(password, str) or not secrets.compare_digest(
-            known.encode(), password.encode("utf-8", "replace")
+            right.encode(), password.encode("utf-8", "replace")
         ):
-            return _error("Error: Invalid identifier or password")
+            return error_reply("Error: Invalid identifier or password")
         return Reply(200, f"jwt:{self._sign(user.did, WEEK_SECONDS)}")
 
     def _to_account(self, handle: str | None) -> Reply:
         if not _is_handle(handle):
             return Reply(400, "Invalid handle")
         if actors.by_identifier(self._world.store, handle) is None:
-            return _error(f"Error: Failed to resolve identity: {handle}")
+            return error_reply(f"Error: Failed to resolve identity: {handle}")
         return _redirect(self._authorization(handle))
 
     def _callback(self, query: Fields) -> Reply:
@@ -141,7 +128,7 @@ class Login:
         token = self._tokens.pop(did, None)
         if token is None:
             return Reply(401, "Unauthorized")
-        return Reply(200, bodies.encode({"token": token}).decode(), (_JSON,))
+        return json_reply(200, {"token": token})
 
     def _sign(self, did: str, seconds: int) -> str:
         moment = int(now())
@@ -184,7 +171,7 @@ async def _form(scope: Scope, receive: Receive) -> Fields:
                 return {}
     except ClientDisconnect:
         return {}
-    return {name: values[0] for name, values in parse_qs(raw.decode("latin-1")).items()}
+    return bodies.read_fields(bytes(raw))
 
 
 def _is_handle(handle: object) -> TypeGuard[str]:
@@ -199,9 +186,5 @@ def _keep(pending: dict[str, T], key: str, value: T) -> None:
 
 
 def _redirect(address: str) -> Reply:
-    headers = (_TEXT, (b"location", address.encode()), (b"vary", b"Accept"))
+    headers = (TEXT, (b"location", address.encode()), (b"vary", b"Accept"))
     return Reply(302, f"Found. Redirecting to {address}", headers)
-
-
-def _error(text: str) -> Reply:
-    return Reply(500, text, is_error=True)

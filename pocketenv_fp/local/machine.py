@@ -74,13 +74,30 @@ class Machine:
     async def reach(self, path: str) -> bool:
         """Let a directory of the system accept new names. Return whether the running processes were killed for it."""
         plan = self._planned() if self._plan is None else self._plan
-        ran = self.box is not None and path not in plan.reach
+        restarts = self.box is not None and path not in plan.reach
         await self.adopt(plan._replace(reach=plan.reach | {path}))
-        return ran
+        return restarts
 
-    async def boot(self) -> None:
-        """Build the box now. Raises Refused."""
-        await self._boot()
+    async def boot(self) -> Box:
+        """Return the box, and build it first where it is missing. Raises Refused."""
+        generation = self.generation
+        if self.box is not None:
+            return self.box
+        async with self._building:
+            if generation != self.generation or self.is_retired or self._closed.is_set():
+                raise Refused("halted")
+            if self.box is not None:
+                return self.box
+            if self._plan is None:
+                self._plan = self._planned()
+            await aside(self._prepare, self._plan)
+            box = await boxes.start(self._kind, self._plan)
+            await box.ready(self._services.discard, lambda: self._lose(box))
+            if generation != self.generation or self._closed.is_set():
+                await box.end()
+                raise Refused("halted")
+            self.box = box
+            return box
 
     async def run(
         self,
@@ -97,7 +114,7 @@ class Machine:
         `merged`: both outputs are the first one. `limit` is in seconds. Death by signal n is exit code 128 + n. Raises
         Lost where it took longer, Refused where the machine was halted.
         """
-        box = await self._boot()
+        box = await self.boot()
         request = {
             "do": "run",
             "argv": list(arguments),
@@ -118,7 +135,7 @@ class Machine:
         seconds, from when the line is typed. Raises Lost where the shell ended or the line took longer, Refused where
         the machine was halted.
         """
-        box = await self._boot()
+        box = await self.boot()
         before, self._later = self._later, []
         if box is not self._typed_in:
             before, self._typed_in = opening(), box
@@ -143,7 +160,7 @@ class Machine:
 
         It does not block. Reading it raises OSError once the shell and its children have ended. Raises Refused.
         """
-        box = await self._boot()
+        box = await self.boot()
         columns, rows = size
         request = {"do": "terminal", "columns": columns, "rows": rows, "cwd": directory, "home": home, "env": TERMINAL}
         near, far = socket.socketpair()
@@ -161,7 +178,7 @@ class Machine:
         if self._kind.isolation == "processes":
             yield str(archive)
             return
-        box = await self._boot()
+        box = await self.boot()
         with archive.open("r+b" if writing else "rb") as file:
             answer, _ = await box.ask({"do": "hold"}, descriptor=file.fileno())
         try:
@@ -172,7 +189,7 @@ class Machine:
 
     async def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write a file at an absolute path of the sandbox. It appears whole. Raises Refused."""
-        box = await self._boot()
+        box = await self.boot()
         await box.ask({"do": "write", "path": path, "mode": mode}, content)
 
     async def pack(self, path: str, archive: Path) -> bool:
@@ -180,7 +197,7 @@ class Machine:
 
         The archive appears whole. Raises Refused.
         """
-        box = await self._boot()
+        box = await self.boot()
         draft = archive.with_name(f"{archive.name}.draft")
         archive.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -196,13 +213,13 @@ class Machine:
 
     async def unpack(self, path: str, archive: Path, *, exact: bool = False) -> None:
         """Unpack an archive into a directory. With `exact` all other entries are removed. Raises Refused."""
-        box = await self._boot()
+        box = await self.boot()
         with archive.open("rb") as file:
             await box.ask({"do": "unpack", "path": path, "exact": exact}, descriptor=file.fileno())
 
     async def launch(self, service: str, line: str, environment: Mapping[str, str], log: str) -> None:
         """Start a process that stays, under a new key. Its output goes to `log`. Raises Refused."""
-        box = await self._boot()
+        box = await self.boot()
         self._services.add(service)
         try:
             request = {"do": "launch", "key": service, "line": line, "env": _own(environment), "log": log}
@@ -239,27 +256,7 @@ class Machine:
 
     async def discard(self) -> None:
         """Remove the file system. A crash half way leaves nothing of it in place."""
-        await aside(trash, self.folder, self._trash)
-
-    async def _boot(self) -> Box:
-        generation = self.generation
-        if self.box is not None:
-            return self.box
-        async with self._building:
-            if generation != self.generation or self.is_retired or self._closed.is_set():
-                raise Refused("halted")
-            if self.box is not None:
-                return self.box
-            if self._plan is None:
-                self._plan = self._planned()
-            await aside(self._prepare, self._plan)
-            box = await boxes.start(self._kind, self._plan)
-            await box.ready(self._services.discard, lambda: self._lose(box))
-            if generation != self.generation or self._closed.is_set():
-                await box.end()
-                raise Refused("halted")
-            self.box = box
-            return box
+        await aside(discard, self.folder, self._trash)
 
     def _prepare(self, plan: Plan) -> None:
         try:
@@ -290,16 +287,16 @@ def _own(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in {processes.MARK, process_tree.MARK}}
 
 
-def trash(folder: Path, heap: Path) -> None:
+def discard(folder: Path, trash: Path) -> None:
     """Remove a folder: at once and as a whole, although the removal takes longer."""
-    heap.mkdir(mode=0o700, parents=True, exist_ok=True)
-    grave = heap / uuid.uuid4().hex
+    trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+    moved = trash / uuid.uuid4().hex
     with contextlib.suppress(FileNotFoundError):
-        folder.rename(grave)
-        bury(grave)
+        folder.rename(moved)
+        remove_tree(moved)
 
 
-def bury(grave: Path) -> None:
+def remove_tree(folder: Path) -> None:
     """Remove a tree, also with read-only directories. A mount point or another user's file may stay."""
     with contextlib.suppress(OSError):
-        file_operations.remove(str(grave))
+        file_operations.remove(str(folder))

@@ -6,16 +6,16 @@ from it, and a foreign name that points to this machine is refused.
 
 import base64
 import hashlib
-import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from pocketenv_fp.elements import Html, element, markup, table_row
+from pocketenv_fp.local import hosts
 from pocketenv_fp.local.call import World, now
 from pocketenv_fp.local.request_log import Answered, Names
 from pocketenv_fp.local.sandboxes import Sandbox
@@ -23,7 +23,6 @@ from pocketenv_fp.local.sandboxes import Sandbox
 MOST_SANDBOXES = 200
 MOST_REQUESTS = 50
 
-_LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _LINKS = ("http://", "https://", "vscode://")
 _MEANINGS = {
     "bubblewrap": (
@@ -76,7 +75,8 @@ class Page:
 
     async def show(self, request: Request) -> Response:
         """Return the page; a 403 for a browser that uses another name than this machine's."""
-        if not _is_here(request.headers):
+        names = request.headers.getlist("host")
+        if len(names) != 1 or not hosts.is_loopback(names[0].encode("latin-1")):
             return PlainTextResponse("This page answers to 127.0.0.1 and localhost only.\n", 403, HEADERS)
         return HTMLResponse(render(self._look(request)), headers=HEADERS)
 
@@ -86,12 +86,9 @@ class Page:
         running = store.count("SELECT count(*) FROM sandboxes WHERE stopped = 0 AND ready_at <= ?", now())
         handles = {user: str(handle) for user, handle in store.rows("SELECT id, handle FROM users")}
         newest = "ORDER BY created_at DESC, rowid DESC LIMIT ?"
-        sandboxes = [Sandbox(*row) for row in store.select(Sandbox._fields, "sandboxes", newest, MOST_SANDBOXES)]
+        sandboxes = store.all(Sandbox, "sandboxes", newest, MOST_SANDBOXES)
         ports, services = self._ports(), self._services()
-        rows = [
-            Row(each, handles.get(each.owner or ""), ports.get(each.id, []), services.get(each.id, []))
-            for each in sandboxes
-        ]
+        rows = [Row(each, handles.get(each.owner or ""), ports[each.id], services[each.id]) for each in sandboxes]
         newest_first = list(self._recent)[: -MOST_REQUESTS - 1 : -1]
         requests = [answered._replace(sandbox=self._names.of(answered.sandbox)) for answered in newest_first]
         kind = self._world.kind.isolation
@@ -100,24 +97,18 @@ class Page:
         failed = request.query_params.get("error") == "1"
         return View(url, self._world.vault.public_key, kind, total, running, rows, requests, failed)
 
-    def _ports(self) -> dict[str, list[tuple[int, str | None]]]:
-        ports: dict[str, list[tuple[int, str | None]]] = {}
+    def _ports(self) -> defaultdict[str, list[tuple[int, str | None]]]:
+        ports: defaultdict[str, list[tuple[int, str | None]]] = defaultdict(list)
         for sandbox, port, url in self._world.store.rows("SELECT sandbox, port, preview_url FROM ports ORDER BY port"):
-            ports.setdefault(sandbox, []).append((port, url))
+            ports[sandbox].append((port, url))
         return ports
 
-    def _services(self) -> dict[str, list[Service]]:
-        services: dict[str, list[Service]] = {}
+    def _services(self) -> defaultdict[str, list[Service]]:
+        services: defaultdict[str, list[Service]] = defaultdict(list)
         for sandbox, service, name in self._world.store.rows("SELECT sandbox, id, name FROM services ORDER BY rowid"):
             machine = self._world.machines.get(sandbox)
-            runs = machine is not None and machine.runs(service)
-            services.setdefault(sandbox, []).append(Service(name, runs))
+            services[sandbox].append(Service(name, machine is not None and machine.runs(service)))
         return services
-
-
-def _is_here(headers: Headers) -> bool:
-    hosts = headers.getlist("host")
-    return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None
 
 
 def render(view: View) -> str:
@@ -133,7 +124,7 @@ def _head(view: View) -> Html:
     # A short title: the numbers of sandboxes, readable in a narrow tab.
     facts = (
         element("code", view.url),
-        element("span", f"{_counted(view.total, 'sandbox', 'sandboxes')}, {view.running} running"),
+        element("span", f"{view.total} {'sandbox' if view.total == 1 else 'sandboxes'}, {view.running} running"),
         element("span", f"isolation: {view.isolation}"),
         element("span", "the platform does not answer any more", id="lost", role="status"),
     )
@@ -235,10 +226,6 @@ def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Html:
     head = element("thead", table_row(titles, "th", scope="col"))
     body = element("tbody", "\n", markup(*map(table_row, rows), between="\n"), "\n")
     return element("div", element("table", head, body), class_="wide")
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 _STYLE = """

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple, assert_never
 
@@ -12,24 +12,12 @@ import msgspec
 from msgspec import UNSET
 from starlette.types import Message, Receive, Scope, Send
 
+from pocketenv_fp.local import fault_kinds as kinds
 from pocketenv_fp.local.call import now
 from pocketenv_fp.local.connection import hang_up
-from pocketenv_fp.local.faults import (
-    PREFIX,
-    BlockedShell,
-    Cut,
-    DeadShell,
-    Drop,
-    Fault,
-    Garbage,
-    Html,
-    LostSession,
-    NoStderr,
-    Refuse,
-    Slow,
-    Truncated,
-)
+from pocketenv_fp.local.faults import PREFIX
 from pocketenv_fp.local.limits import WINDOW_SECONDS
+from pocketenv_fp.local.replies import JSON
 
 Headers = list[tuple[bytes, bytes]]
 Note = Callable[[int], None]
@@ -42,7 +30,6 @@ SHELL_FAULT = "pocketenv.shell-fault"
 LOOK_AGAIN = 0.05
 
 _encode = msgspec.json.Encoder().encode
-_JSON = (b"content-type", b"application/json; charset=utf-8")
 _HTML = (b"content-type", b"text/html")
 _EMPTY = b"{}"
 # The platform's words, where they are not those of HTTP.
@@ -56,18 +43,20 @@ _WORDS = {
     501: ("MethodNotImplemented", "Method Not Implemented"),
     502: ("SandboxProviderError", "Bad Gateway"),
 }
-_TOO_MANY = "Too many requests, please try again later."
+TOO_MANY = "Too many requests, please try again later."
 
 
 class Exchange(NamedTuple):
     """A request, and the way of its answer.
 
-    `headers` are on every answer of the platform. `note` is called with the status before anything is sent.
+    `sent` are the headers of the request, and `headers` those of every answer. `note` is called with the status before
+    anything is sent.
     """
 
     scope: Scope
     receive: Receive
     send: Send
+    sent: Mapping[bytes, bytes]
     headers: Headers
     note: Note
 
@@ -75,33 +64,33 @@ class Exchange(NamedTuple):
 Work = Callable[[Exchange], Awaitable[None]]
 
 
-async def play(fault: Fault, exchange: Exchange, work: Work, closed: Callable[[], bool]) -> None:
+async def play(fault: kinds.Fault, exchange: Exchange, work: Work, closed: Callable[[], bool]) -> None:
     """Answer as the fault wants it. `work` makes the true answer; `closed` returns whether the platform is closing."""
     request = _Request(exchange.receive)
     read = exchange._replace(receive=request.receive)
     match fault:
-        case Slow():
+        case kinds.Slow():
             await _slowly(fault, read, request, work, closed)
-        case LostSession() | DeadShell() | BlockedShell() | NoStderr():
-            exchange.scope[SESSION_LOST if isinstance(fault, LostSession) else SHELL_FAULT] = fault
+        case kinds.LostSession() | kinds.DeadShell() | kinds.BlockedShell() | kinds.NoStderr():
+            exchange.scope[SESSION_LOST if isinstance(fault, kinds.LostSession) else SHELL_FAULT] = fault
             await work(read)
-        case Cut():
+        case kinds.Cut():
             await work(read._replace(send=_Shorter(exchange.send, fault.kept).send))
             await _end(exchange, request, reset=fault.reset)
-        case Truncated():
+        case kinds.Truncated():
             await work(read._replace(send=_Shorter(exchange.send, lambda size: size // 2, honest=True).send))
             await exchange.send({"type": "http.response.body"})
-        case Drop():
+        case kinds.Drop():
             if fault.after_work:
-                await work(read._replace(send=_nowhere, note=_nobody))
+                await work(read._replace(send=_drop_message, note=_drop_status))
             exchange.note(NOT_SENT)
             await _end(exchange, request, reset=fault.reset)
-        case Refuse() | Html() | Garbage():
+        case kinds.Refuse() | kinds.Html() | kinds.Garbage():
             if fault.after_work:
-                await work(read._replace(send=_nowhere, note=_nobody))
+                await work(read._replace(send=_drop_message, note=_drop_status))
             await request.drain()
             status, headers, body = _fault_answer(fault, exchange)
-            if isinstance(fault, Refuse) and exchange.scope["path"].startswith(PREFIX):
+            if isinstance(fault, kinds.Refuse) and exchange.scope["path"].startswith(PREFIX):
                 headers = [*headers, (b"etag", etag(body))]
             exchange.note(status)
             headers = [*headers, (b"content-length", str(len(body)).encode())]
@@ -117,11 +106,11 @@ def etag(body: bytes) -> bytes:
     return b'W/"%x-%s"' % (len(body), digest)
 
 
-async def _nowhere(_message: Message) -> None:
+async def _drop_message(_message: Message) -> None:
     return
 
 
-def _nobody(_status: int) -> None:
+def _drop_status(_status: int) -> None:
     return
 
 
@@ -146,20 +135,22 @@ class _Request:
             await self.receive()
 
     async def hold(self) -> None:
-        held: list[Message] = []
+        messages: list[Message] = []
         while not self._ended:
-            held.append(await self.receive())
-        self._held = held
+            messages.append(await self.receive())
+        self._held = messages
 
 
 async def _end(exchange: Exchange, request: _Request, *, reset: bool) -> None:
     # A client that waits for "100 Continue" has sent no body. Reading it would put a byte on the wire.
-    if not any(name == b"expect" for name, _ in exchange.scope["headers"]):
+    if b"expect" not in exchange.sent:
         await request.drain()
     await hang_up(exchange.scope, exchange.receive, reset=reset)
 
 
-async def _slowly(fault: Slow, exchange: Exchange, request: _Request, work: Work, closed: Callable[[], bool]) -> None:
+async def _slowly(
+    fault: kinds.Slow, exchange: Exchange, request: _Request, work: Work, closed: Callable[[], bool]
+) -> None:
     waited = False
 
     async def later(message: Message) -> None:
@@ -217,46 +208,39 @@ class _Shorter:
         return {**message, "headers": [*(pair for pair in headers if pair[0] != b"content-length"), length]}
 
 
-def _fault_answer(fault: Refuse | Html | Garbage, exchange: Exchange) -> tuple[int, Headers, bytes]:
+def _fault_answer(fault: kinds.Refuse | kinds.Html | kinds.Garbage, exchange: Exchange) -> tuple[int, Headers, bytes]:
     match fault:
-        case Html(status=status):
+        case kinds.Html(status=status):
             return status, [_HTML], _page(status)
-        case Garbage(body=body):
-            return 200, [_JSON, *exchange.headers], body
-        case Refuse(status=429):
+        case kinds.Garbage(body=body):
+            return 200, [JSON, *exchange.headers], body
+        case kinds.Refuse(status=429):
             return _too_many(fault, exchange.headers)
-        case Refuse(status=status):
-            return (
-                status,
-                [_JSON, *exchange.headers, *_retry_after(fault.retry_after)],
-                _encode(_error(fault, exchange.scope)),
-            )
+        case kinds.Refuse(status=status):
+            headers = [JSON, *exchange.headers, *_retry_after(fault.retry_after)]
+            return status, headers, _encode(_error(fault, exchange.scope))
 
 
-def _too_many(fault: Refuse, headers: Headers) -> tuple[int, Headers, bytes]:
+def _too_many(fault: kinds.Refuse, headers: Headers) -> tuple[int, Headers, bytes]:
     # The headers of the limit must agree with the refusal.
     pause = WINDOW_SECONDS if fault.retry_after is UNSET else fault.retry_after
     seconds = pause if isinstance(pause, int) else WINDOW_SECONDS
     full = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": str(math.ceil(now() + seconds)).encode()}
     limits = [(name, full.get(name, value)) for name, value in headers]
-    return 429, [_JSON, *limits, *_retry_after(pause)], _encode({"error": fault.error or _TOO_MANY})
+    return 429, [JSON, *limits, *_retry_after(pause)], _encode({"error": fault.error or TOO_MANY})
 
 
 def _retry_after(seconds: Any) -> Headers:
     return [] if seconds is None or seconds is UNSET else [(b"retry-after", str(seconds).encode())]
 
 
-def _error(fault: Refuse, scope: Scope) -> dict[str, str]:
+def _error(fault: kinds.Refuse, scope: Scope) -> dict[str, str]:
     phrase = _phrase(fault.status)
-    if fault.status == 500:
-        error, message = "InternalServerError", phrase
-    else:
-        error, message = _WORDS.get(fault.status, (phrase.title().replace(" ", ""), phrase))
-    error, message = fault.error or error, fault.message or message
+    error, message = _WORDS.get(fault.status, (phrase.title().replace(" ", ""), phrase))
+    if scope["path"].startswith(PREFIX):
+        return {"error": fault.error or error, "message": fault.message or message}
     # The storage has its own shape.
-    return (
-        {"error": error, "message": message} if scope["path"].startswith(PREFIX) else {"error": fault.error or message}
-    )
+    return {"error": fault.error or fault.message or message}
 
 
 def _phrase(status: int) -> str:

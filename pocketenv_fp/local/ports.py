@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pocketenv_fp.local import sandboxes
-from pocketenv_fp.local.call import EMPTY, Call, World, not_found, provider_refused
+from pocketenv_fp.local.call import Call, World, not_found, provider_refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
 # Cloudflare keeps this one for itself. The platform notices after it wrote the record.
@@ -28,14 +28,13 @@ async def expose(call: Call) -> Any:
     return {"previewUrl": show(call.world, sandbox, port)}
 
 
-async def unexpose(call: Call) -> Any:
+async def unexpose(call: Call) -> None:
     """Delete the record of a port. A port that was not exposed is no error. Raises Refusal where the provider refuses."""
     sandbox, port = sandboxes.find_own(call, call.params["id"], by="uri"), int(call.body["port"])
     if _reserved(sandbox, port):
         raise provider_refused()
     call.world.store.remove("ports", "sandbox = ? AND port = ?", sandbox.id, port)
     call.world.store.change("sandboxes", "id = ? AND shown_port = ?", (sandbox.id, port), shown_port=None)
-    return EMPTY
 
 
 async def get_exposed(call: Call) -> Any:

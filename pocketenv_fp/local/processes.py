@@ -5,9 +5,7 @@ still known (on Linux): by a variable in its environment, and as the child of a 
 environment *and* outlives its parents is not found. Plain processes are no security boundary.
 """
 
-import contextlib
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -19,7 +17,7 @@ PATIENCE_SECONDS = 1.0
 
 def end_family(pid: int) -> None:
     """Kill a process and its descendants."""
-    _kill({pid} | process_tree.descendants({pid}).keys())
+    process_tree.kill_each({pid} | process_tree.descendants({pid}).keys())
 
 
 def end_marked(folder: Path) -> None:
@@ -32,7 +30,7 @@ def end_marked(folder: Path) -> None:
     killed: set[int] = set()
     while pids := find_marked(folder) | _left(killed):
         killed |= pids
-        _kill(pids)
+        process_tree.kill_each(pids)
         if time.monotonic() > deadline:
             return
         time.sleep(0.002)
@@ -52,9 +50,3 @@ def find_marked(folder: Path) -> set[int]:
 
 def _left(killed: set[int]) -> set[int]:
     return killed & process_tree.living().keys() if killed else set()
-
-
-def _kill(pids: set[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pocketenv_fp.local.agent import file_operations
 from pocketenv_fp.local.blocking import aside
-from pocketenv_fp.local.machine import Machine, Refused, bury
+from pocketenv_fp.local.machine import Machine, Refused, remove_tree
 
 CLONE_SECONDS = 20.0
 # In the platform's folder. The next start removes it after a crash.
@@ -55,7 +55,7 @@ async def _arrive(machine: Machine, repo: str, name: str) -> None:
             with archive.open("wb") as file:
                 await aside(pack, "/", str(copy), {}, os.dup(file.fileno()))
             await machine.unpack(f"/workspace/{name}", archive)
-        bury(copy)
+        remove_tree(copy)
 
 
 def _path_on_this_machine(repo: str) -> str | None:

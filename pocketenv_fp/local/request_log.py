@@ -25,6 +25,7 @@ PATIENCE_SECONDS = 1.0
 # The form of an unknown sandbox in the log. A token or a key that was sent in place of an id is not shown.
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,40}|at://[\w.:/-]{1,120}")
 _DIM, _GREEN, _YELLOW, _RED = "2", "32", "33", "31"
+_SHADES = {2: _GREEN, 3: _GREEN, 4: _YELLOW}
 
 
 class Answered(NamedTuple):
@@ -79,7 +80,7 @@ class Names:
         self._world = world
         self._seen: dict[str, str] = {}
 
-    def learn(self, identifier: str, name: str) -> None:
+    def keep(self, identifier: str, name: str) -> None:
         """Keep the name of a sandbox for the time after its deletion."""
         self._seen[identifier] = name
         if len(self._seen) > NAMES_KEPT:
@@ -92,7 +93,7 @@ class Names:
         sandbox = sandboxes.find(self._world, identifier, by="uri")
         if sandbox is None:
             return self._seen.get(identifier) or (identifier if _IDENTIFIER.fullmatch(identifier) else None)
-        self.learn(identifier, sandbox.name)
+        self.keep(identifier, sandbox.name)
         return sandbox.name
 
 
@@ -137,13 +138,7 @@ class Log:
 
 def line(answered: Answered, *, colour: bool = False) -> str:
     """Return a line with time, method, status, milliseconds and sandbox, in columns."""
-    status = str(answered.status or "---")
-    if answered.status in range(200, 400):
-        shade = _GREEN
-    elif answered.status in range(400, 500):
-        shade = _YELLOW
-    else:
-        shade = _RED
+    status, shade = str(answered.status or "---"), _SHADES.get(answered.status // 100, _RED)
     clock = time.strftime("%H:%M:%S", time.localtime(answered.at))
     columns = (
         _painted(clock, _DIM, colour=colour),

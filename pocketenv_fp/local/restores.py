@@ -39,7 +39,7 @@ def forget(world: World, restore: Restore) -> None:
 
 def unfinished(world: World) -> list[Restore]:
     """Return the restores that a crash interrupted."""
-    return [Restore(*row) for row in world.store.select(Restore._fields, "restores", "ORDER BY rowid")]
+    return world.store.all(Restore, "restores", "ORDER BY rowid")
 
 
 def archives(world: World) -> set[Path]:

@@ -5,19 +5,18 @@ from typing import Any, Literal, NamedTuple
 
 from pocketenv_fp.local import actors, catalogue
 from pocketenv_fp.local.call import (
-    EMPTY,
     NOTHING,
     PAGE_ROWS,
     Call,
     Refusal,
     World,
     agent_lost,
-    iso,
     new_id,
     not_found,
     now,
     record_key,
     server_error,
+    show,
 )
 
 CLOUDFLARE = "cloudflare"
@@ -45,15 +44,15 @@ class Sandbox(NamedTuple):
     uri: str | None
     provider: str
     base: str
-    repo: str | None
-    description: str | None
-    topics: str | None
-    keep_alive: int
-    stopped: int
     ready_at: float
-    environment: str
     created_at: float
     started_at: float | None
+    repo: str | None = None
+    description: str | None = None
+    topics: str | None = None
+    keep_alive: int = 0
+    stopped: int = 0
+    environment: str = "[]"
     shown_port: int | None = None
 
     @property
@@ -85,15 +84,15 @@ async def get_actor_sandboxes(call: Call) -> Any:
     user = actors.by_identifier(store, call.params["did"])
     if user is None:
         return {"sandboxes": [], "total": 0}
-    chosen: tuple[str | float, ...] = (user.id,)
+    key: tuple[str | float, ...] = (user.id,)
     condition = "WHERE owner = ?"
     if (running := call.params.get("isRunning")) is not None:
         state = "stopped = 0 AND ready_at <= ?" if running else "NOT (stopped = 0 AND ready_at <= ?)"
-        chosen, condition = (user.id, now()), f"{condition} AND {state}"
+        key, condition = (user.id, now()), f"{condition} AND {state}"
     page = f"{condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
-    rows = store.select(Sandbox._fields, "sandboxes", page, *chosen, limit, offset)
-    total = store.select(["count(*)"], "sandboxes", condition, *chosen)[0][0]
-    return {"sandboxes": [view(Sandbox(*row)) for row in rows], "total": total}
+    rows = store.all(Sandbox, "sandboxes", page, *key, limit, offset)
+    total = store.count(f"SELECT count(*) FROM sandboxes {condition}", *key)  # noqa: S608 - none of it is input
+    return {"sandboxes": [view(row) for row in rows], "total": total}
 
 
 async def get_preferences(_call: Call) -> Any:
@@ -101,12 +100,11 @@ async def get_preferences(_call: Call) -> Any:
     return []
 
 
-async def put_preferences(call: Call) -> Any:
+async def put_preferences(call: Call) -> None:
     """Rename and describe. An unknown sandbox, or another user's, is ignored silently. Raises Refusal."""
     for preference in call.body["preferences"]:
         if preference["$type"] == DETAILS:
             _describe(call, preference)
-    return EMPTY
 
 
 def _describe(call: Call, details: dict[str, Any]) -> None:
@@ -145,15 +143,11 @@ def add(call: Call) -> Sandbox:
         uri=f"at://{me.did}/io.pocketenv.sandbox/{record_key()}" if call.has_agent else None,
         provider=provider,
         base=base.name,
-        repo=body.get("repo"),
-        description=None,
-        topics=None,
-        keep_alive=int(body.get("keepAlive", False)),
-        stopped=0,
         ready_at=ready,
-        environment="[]",
         created_at=moment,
         started_at=ready,
+        repo=body.get("repo"),
+        keep_alive=int(body.get("keepAlive", False)),
     )
     with call.world.store.transaction():
         call.world.store.insert("sandboxes", **sandbox._asdict())
@@ -168,34 +162,25 @@ def same(call: Call) -> Sandbox | None:
     if repo is None or base is None:
         return None
     key = (call.me.id, repo, base.name)
-    rows = call.world.store.select(Sandbox._fields, "sandboxes", "WHERE owner = ? AND repo = ? AND base = ?", *key)
-    return Sandbox(*rows[0]) if rows else None
+    return call.world.store.first(Sandbox, "sandboxes", "WHERE owner = ? AND repo = ? AND base = ?", *key)
 
 
 def view_created(sandbox: Sandbox, body: dict[str, Any]) -> dict[str, Any]:
     """Return the answer of createSandbox: without a status, with an echo of the body. Raises Refusal."""
     if sandbox.uri is None:
         raise agent_lost()
-    return _made(sandbox, {name: body[name] for name in ECHOED if name in body})
+    return view_new(sandbox, {name: body[name] for name in ECHOED if name in body})
 
 
 def view_existing(sandbox: Sandbox) -> dict[str, Any]:
     """Return the answer of createSandbox for an existing sandbox, with its stored fields."""
-    stored = {"description": sandbox.description, "repo": sandbox.repo, **size(sandbox), "readme": None}
-    if sandbox.description is None:
-        del stored["description"]
-    return _made(sandbox, stored)
+    described = {} if sandbox.description is None else {"description": sandbox.description}
+    return view_new(sandbox, {**described, "repo": sandbox.repo, **size(sandbox), "readme": None})
 
 
-def _made(sandbox: Sandbox, details: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": sandbox.id,
-        "name": sandbox.name,
-        "provider": sandbox.provider,
-        **details,
-        "createdAt": iso(sandbox.created_at),
-        "uri": sandbox.uri,
-    }
+def view_new(sandbox: Sandbox, details: dict[str, Any]) -> dict[str, Any]:
+    """Return a sandbox as the methods show it that make it the caller's."""
+    return {**show(sandbox._asdict(), "id", "name", "provider", "created_at", "uri"), **details}
 
 
 ANYBODY = object()
@@ -206,11 +191,8 @@ def find(world: World, identifier: str, *, by: By, owner: object = ANYBODY) -> S
     # An id wins over a name that looks like it.
     known_by = [f"{column} = ?" for column in _KNOWN_BY[by]]
     rest = f"WHERE {' OR '.join(known_by)} ORDER BY id = ? DESC LIMIT 1"
-    rows = world.store.select(Sandbox._fields, "sandboxes", rest, *[identifier] * (len(known_by) + 1))
-    if not rows:
-        return None
-    sandbox = Sandbox(*rows[0])
-    return sandbox if owner is ANYBODY or sandbox.owner == owner else None
+    sandbox = world.store.first(Sandbox, "sandboxes", rest, *[identifier] * (len(known_by) + 1))
+    return sandbox if sandbox is not None and owner in {ANYBODY, sandbox.owner} else None
 
 
 def find_own(call: Call, identifier: str, *, by: By) -> Sandbox:
@@ -247,24 +229,16 @@ def mark_stopped(world: World, sandbox_id: str) -> None:
 
 def view(sandbox: Sandbox) -> dict[str, Any]:
     """Return a sandbox as a list shows it."""
-    shown = {
-        "id": sandbox.id,
-        "name": sandbox.name,
-        "provider": sandbox.provider,
-        "displayName": None,
-        "description": sandbox.description,
+    has_started = sandbox.started_at is not None and sandbox.started_at <= now()
+    times = ("created_at", "started_at") if has_started else ("created_at",)
+    return {
+        **show(sandbox._asdict(), "id", "name", "provider", "description", "uri", *times),
+        **dict.fromkeys(("displayName", "logo", "readme")),
+        **size(sandbox),
         "baseSandbox": sandbox.base,
         "status": sandbox.status,
-        "logo": None,
-        "readme": None,
         "installs": 0,
-        "uri": sandbox.uri,
-        **size(sandbox),
-        "createdAt": iso(sandbox.created_at),
     }
-    if sandbox.started_at is None or sandbox.started_at > now():
-        return shown
-    return {**shown, "startedAt": iso(sandbox.started_at)}
 
 
 def size(sandbox: Sandbox) -> dict[str, int | None]:

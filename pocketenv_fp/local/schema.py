@@ -116,18 +116,8 @@ def _param(field: Field, raw: str) -> Any:
     return raw
 
 
-def _field(
-    name: str,
-    kind: Kind,
-    *,
-    least: int | None = None,
-    most: int | None = None,
-    choices: tuple[str, ...] = (),
-    form: str | None = None,
-    fields: tuple[Field, ...] = (),
-    nullable: bool = False,
-) -> Field:
-    return Field(name.rstrip("!"), kind, name.endswith("!"), nullable, least, most, choices, form, fields)
+def _field(name: str, kind: Kind, **rules: Any) -> Field:
+    return Field(name.rstrip("!"), kind, name.endswith("!"), **rules)
 
 
 def _value(path: str, field: Field, value: Any) -> Any:
@@ -186,11 +176,11 @@ def _object(path: str, field: Field, value: Any) -> dict[str, Any]:
     # In JavaScript a list is an object, without any of these properties.
     if not isinstance(value, dict | list):
         raise invalid(f"{path} must be an object")
-    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    properties = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     checked: dict[str, Any] = {}
     for part in field.fields:
-        if part.name in given:
-            checked[part.name] = _value(f"{path}/{part.name}", part, given[part.name])
+        if part.name in properties:
+            checked[part.name] = _value(f"{path}/{part.name}", part, properties[part.name])
         elif part.required:
             raise invalid(f'{path} must have the property "{part.name}"')
     return checked

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-from pocketenv_fp.local import processes, records
+from pocketenv_fp.local import processes
 from pocketenv_fp.local.agent import process_tree
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, not_found, now
+from pocketenv_fp.local.call import Call, World
+from pocketenv_fp.local.records import Kind
 from pocketenv_fp.local.sandboxes import Sandbox
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import Vault
@@ -14,91 +15,31 @@ from pocketenv_fp.local.vault import Vault
 Setting = tuple[str, str, bool]
 
 _MARKS = frozenset([processes.MARK, process_tree.MARK])
-_SECRET = ("id", "name", "created_at")
-_VARIABLE = ("id", "name", "value", "created_at", "updated_at")
+SECRETS = Kind("secret", "secret", ("id", "name", "created_at"))
+VARIABLES = Kind("variable", "var", ("id", "name", "value", "created_at", "updated_at"))
 
 
-async def add_secret(call: Call) -> Any:
+async def add_secret(call: Call) -> None:
     """Keep a sealed value under a name that is free. As on the platform, the owner of the sandbox is not checked."""
-    sent = call.body["secret"]
     call.need_agent()
-    call.world.store.insert(
-        "secrets",
-        id=new_id("secret"),
-        sandbox=sent.get("sandboxId"),
-        name=sent["name"],
-        value=sent["value"],
-        redacted=call.body.get("redacted"),
-        created_at=now(),
-    )
-    return EMPTY
+    SECRETS.add(call, call.body["secret"].get("sandboxId"), **_sealed(call))
 
 
-async def update_secret(call: Call) -> Any:
+async def update_secret(call: Call) -> None:
     """Change the name and the sealed value of a secret."""
-    sent = call.body["secret"]
-    values: dict[str, Any] = {"name": sent["name"], "value": sent["value"], "redacted": call.body.get("redacted")}
-    return records.change(call, "secrets", "Secret not found", **values)
+    SECRETS.change(call, **_sealed(call))
 
 
-async def get_secret(call: Call) -> Any:
-    """Return one secret without its value; `{}` for an unknown one."""
-    row = records.one(call, "secrets", _SECRET, call.params["id"])
-    return {"secret": _secret(row)} if row else NOTHING
-
-
-async def get_secrets(call: Call) -> Any:
-    """Return a page of secrets without their values."""
-    rows, total = records.page(call, "secrets", _SECRET, call.params.get("sandboxId"))
-    return {"secrets": [_secret(row) for row in rows], "total": total}
-
-
-async def delete_secret(call: Call) -> Any:
-    """Delete a secret. Commands keep it until the next start."""
-    if not records.remove(call, "secrets"):
-        raise not_found("Secret not found")
-    return EMPTY
-
-
-async def add_variable(call: Call) -> Any:
+async def add_variable(call: Call) -> None:
     """Keep a plain value under a name that is free. As on the platform, the owner of the sandbox is not checked."""
-    sent, moment = call.body["variable"], now()
-    call.world.store.insert(
-        "variables",
-        id=new_id("var"),
-        sandbox=sent.get("sandboxId"),
-        name=sent["name"],
-        value=sent["value"],
-        created_at=moment,
-        updated_at=moment,
-    )
-    return EMPTY
+    sent = call.body["variable"]
+    VARIABLES.add(call, sent.get("sandboxId"), name=sent["name"], value=sent["value"])
 
 
-async def update_variable(call: Call) -> Any:
+async def update_variable(call: Call) -> None:
     """Change the name and the value of a variable, of any user as on the platform."""
     sent = call.body["variable"]
-    values = {"name": sent["name"], "value": sent["value"], "updated_at": now()}
-    return records.change(call, "variables", "Variable not found", of_any=True, **values)
-
-
-async def get_variable(call: Call) -> Any:
-    """Return one variable; `{}` for an unknown one."""
-    row = records.one(call, "variables", _VARIABLE, call.params["id"])
-    return {"variable": _variable(row)} if row else NOTHING
-
-
-async def get_variables(call: Call) -> Any:
-    """Return a page of variables."""
-    rows, total = records.page(call, "variables", _VARIABLE, call.params.get("sandboxId"))
-    return {"variables": [_variable(row) for row in rows], "total": total}
-
-
-async def delete_variable(call: Call) -> Any:
-    """Delete a variable. Commands keep it until the next start."""
-    if not records.remove(call, "variables"):
-        raise not_found("Variable not found")
-    return EMPTY
+    VARIABLES.change(call, of_any=True, name=sent["name"], value=sent["value"])
 
 
 def snapshot(store: Store, sandbox_id: str) -> list[Setting]:
@@ -130,9 +71,6 @@ def current(world: World, sandbox: Sandbox) -> dict[str, str]:
     return machine.variables
 
 
-def _secret(row: tuple[Any, ...]) -> dict[str, Any]:
-    return {"id": row[0], "name": row[1], "createdAt": iso(row[2])}
-
-
-def _variable(row: tuple[Any, ...]) -> dict[str, Any]:
-    return {"id": row[0], "name": row[1], "value": row[2], "createdAt": iso(row[3]), "updatedAt": iso(row[4])}
+def _sealed(call: Call) -> dict[str, Any]:
+    sent = call.body["secret"]
+    return {"name": sent["name"], "value": sent["value"], "redacted": call.body.get("redacted")}

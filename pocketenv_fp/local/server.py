@@ -10,33 +10,25 @@ import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import Token
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from pocketenv_fp.local import actors, catalogue, claims, entered, lifecycle, processes, services, storage, web_server
 from pocketenv_fp.local.app import App
-from pocketenv_fp.local.box import (
-    EXEC_SECONDS,
-    NO_LIMITS,
-    Box,
-    Container,
-    Isolation,
-    Kind,
-    Limits,
-    Network,
-    best_isolation,
-    bubblewrap,
-)
-from pocketenv_fp.local.call import NOTHING, Call, Refusal, User, World
+from pocketenv_fp.local.box import Isolation, Kind
+from pocketenv_fp.local.call import NOTHING, Call, Refusal, World
 from pocketenv_fp.local.faults import Faults
 from pocketenv_fp.local.methods import METHODS, PROVIDERS
 from pocketenv_fp.local.request_log import Listener
 from pocketenv_fp.local.sandboxes import CLOUDFLARE
 from pocketenv_fp.local.store import Store
 from pocketenv_fp.local.vault import open_vault
+
+T = TypeVar("T")
 
 HANDLE = "you.localhost"
 STATE = "state.sqlite3"
@@ -53,19 +45,7 @@ class Platform:
     `pocketenv_fp.local.platform` makes one and documents the options.
     """
 
-    def __init__(
-        self,
-        *,
-        data: str | os.PathLike[str] | None = None,
-        boot_delay: float = 0.0,
-        rate_limit: int | None = None,
-        port: int = 0,
-        isolation: Isolation | None = None,
-        network: Network = "shared",
-        limits: Limits = NO_LIMITS,
-        container: Container = "0.7.8",
-        exec_seconds: float = EXEC_SECONDS,
-    ) -> None:
+    def __init__(self, data: Path | None, kind: Kind, *, port: int, boot_delay: float, rate_limit: int | None) -> None:
         self._closed = False
         self._marks: list[Token[Platform | None]] = []
         self._pid = os.getpid()
@@ -73,14 +53,13 @@ class Platform:
         self._temporary = data is None
         self._socket = web_server.listen(port)
         self._lock: int | None = None
-        folder = tempfile.mkdtemp(prefix="pocketenv-") if data is None else os.fspath(data)
-        self.data = Path(folder).resolve()
+        self.data = (data or Path(tempfile.mkdtemp(prefix="pocketenv-"))).resolve()
         try:
             _claim(self.data)
             self._lock = _lock(self.data / LOCK)
-            self._world = _open_world(self.data, boot_delay, _kind(isolation, network, limits, container, exec_seconds))
+            self._world = _open_world(self.data, boot_delay, kind)
         except BaseException:
-            self._let_go()
+            self._release()
             raise
         _warn_of_root(self._world.kind.isolation)
         store = self._world.store
@@ -133,25 +112,14 @@ class Platform:
 
     def new_user(self, handle: str) -> str:
         """Return the token of the user with this handle (`alice.test`). Add the user where the handle is new."""
-        if self._closed:
-            raise RuntimeError("this platform is closed")
-        if threading.current_thread() is self._thread:
-            user = actors.add_user(self._world.store, handle)
-        else:
-            user = asyncio.run_coroutine_threadsafe(self._add_user(handle), self._loop).result()
-        return actors.token(self._world, user)
+        return actors.token(self._world, self._do(partial(actors.add_user, self._world.store, handle)))
 
     def app_password(self, handle: str) -> str:
         """Return the app password of the user with this handle. It is the same at every start on the same folder.
 
         `POST /login` takes it, as `pocketenv_fp.login` sends it. Raises ValueError for an unknown handle.
         """
-        if self._closed:
-            raise RuntimeError("this platform is closed")
-        if threading.current_thread() is self._thread:
-            user = actors.by_identifier(self._world.store, handle)
-        else:
-            user = asyncio.run_coroutine_threadsafe(self._find_user(handle), self._loop).result()
+        user = self._do(partial(actors.by_identifier, self._world.store, handle))
         if user is None:
             raise ValueError(f"handle: there is no {handle!r}")
         return self._world.vault.app_password(user.did)
@@ -163,11 +131,7 @@ class Platform:
         """
         if provider not in PROVIDERS:
             raise ValueError(f"provider: there is no {provider!r}")
-        if self._closed:
-            raise RuntimeError("this platform is closed")
-        if threading.current_thread() is self._thread:
-            return claims.add_ownerless(self._world, provider).id
-        return asyncio.run_coroutine_threadsafe(self._add_ownerless(provider), self._loop).result()
+        return self._do(partial(claims.add_ownerless, self._world, provider)).id
 
     def listen(self, listener: Listener | None) -> None:
         """Call this with every later request, in the platform's own thread. None ends it."""
@@ -175,9 +139,7 @@ class Platform:
 
     def remove_sandboxes(self) -> None:
         """Delete every sandbox of every user, with its processes and data. Not from the platform's own thread."""
-        if self._closed:
-            raise RuntimeError("this platform is closed")
-        asyncio.run_coroutine_threadsafe(self._remove_sandboxes(), self._loop).result()
+        self._wait_for(self._remove_sandboxes())
 
     def close(self) -> None:
         """Stop serving, kill every process of every sandbox, remove the folder if it is temporary.
@@ -190,16 +152,17 @@ class Platform:
             self._closed = True
         self._world.closed.set()
         boxes = [machine.box for machine in list(self._world.machines.values()) if machine.box is not None]
-        self._loop.call_soon_threadsafe(_cut, boxes)
+        for box in boxes:
+            self._loop.call_soon_threadsafe(box.cut)
         self._server.should_exit = True
         self._thread.join(GRACE_SECONDS)
         self._server.force_exit = True
         self._thread.join()
         for box in boxes:
-            box.bury()
+            box.wait_for_end()
         processes.end_marked(self.data)
         self._world.store.close()
-        self._let_go()
+        self._release()
 
     def __enter__(self) -> Self:
         self._marks.append(entered.set(self))
@@ -219,7 +182,7 @@ class Platform:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(web_server.Complaints())
+        self._loop.set_exception_handler(web_server.ErrorHandler())
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -243,14 +206,21 @@ class Platform:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    async def _add_user(self, handle: str) -> User:
-        return actors.add_user(self._world.store, handle)
+    def _do(self, work: Callable[[], T]) -> T:
+        """Do work in the server's thread, which alone uses the database. Raises RuntimeError after the end."""
+        if threading.current_thread() is self._thread:
+            return work()
 
-    async def _find_user(self, handle: str) -> User | None:
-        return actors.by_identifier(self._world.store, handle)
+        async def done() -> T:
+            return work()
 
-    async def _add_ownerless(self, provider: str) -> str:
-        return claims.add_ownerless(self._world, provider).id
+        return self._wait_for(done())
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            work.close()
+            raise RuntimeError("this platform is closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _remove_sandboxes(self) -> None:
         store = self._world.store
@@ -259,7 +229,7 @@ class Platform:
             with contextlib.suppress(Refusal):
                 await lifecycle.delete_sandbox(Call(self._world, actors.find(store, owner), {"id": sandbox}, NOTHING))
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._socket.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -273,7 +243,7 @@ class Platform:
         transports = [getattr(connection, "transport", None) for connection in self._server.server_state.connections]
         sockets = [transport.get_extra_info("socket") for transport in transports if transport is not None]
         boxes = [machine.box for machine in self._world.machines.values()]
-        numbers = [held.fileno() for held in (self._socket, *sockets, *boxes) if held is not None]
+        numbers = [end.fileno() for end in (self._socket, *sockets, *boxes) if end is not None]
         for number in (*numbers, -1 if self._lock is None else self._lock):
             if number >= 0:
                 os.dup2(nothing, number)
@@ -311,17 +281,6 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _kind(
-    isolation: Isolation | None, network: Network, limits: Limits, container: Container, exec_seconds: float
-) -> Kind:
-    if isolation == "bubblewrap" and bubblewrap() is None:
-        raise OSError("isolation 'bubblewrap': there is no bwrap here, or the system does not allow namespaces")
-    chosen = isolation or best_isolation()
-    if network == "private" and chosen == "processes":
-        raise OSError("network 'private' needs isolation 'bubblewrap', which cannot be had here")
-    return Kind(chosen, network, limits, container, exec_seconds)
-
-
 def _warn_of_root(isolation: Isolation) -> None:
     # File permissions protect most of the machine from other users, and nothing of it from root.
     if isolation == "processes" and os.geteuid() == 0:
@@ -329,11 +288,6 @@ def _warn_of_root(isolation: Isolation) -> None:
             "isolation 'processes' as root: an absolute path in a command is this machine's,"
             " and a command such as rm -rf /tmp/* deletes this machine's files"
         )
-
-
-def _cut(boxes: Sequence[Box]) -> None:
-    for box in boxes:
-        box.cut()
 
 
 def _open_world(data: Path, boot_delay: float, kind: Kind) -> World:

@@ -15,7 +15,7 @@ import re
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local import ports, sandboxes, secrets
-from pocketenv_fp.local.call import EMPTY, Call, World, iso, new_id, not_found, now, provider_refused
+from pocketenv_fp.local.call import Call, World, new_id, not_found, now, provider_refused, show
 from pocketenv_fp.local.machine import Refused
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 
@@ -46,7 +46,7 @@ class Service(NamedTuple):
         return f"{LOGS}/{name or self.id}.log"
 
 
-async def add(call: Call) -> Any:
+async def add(call: Call) -> None:
     """Keep a command under a name that is free. It starts at once where the sandbox runs. Its ports are exposed."""
     sandbox = sandboxes.find_own(call, call.params["sandboxId"], by="uri")
     sent, moment, world = call.body["service"], now(), call.world
@@ -69,7 +69,6 @@ async def add(call: Call) -> Any:
             await _run(world, current, service)
         # Exposed last: a port that cannot be exposed leaves the service as it is.
         _expose(world, sandbox, service)
-    return EMPTY
 
 
 async def get_all(call: Call) -> Any:
@@ -79,7 +78,7 @@ async def get_all(call: Call) -> Any:
     return {"services": [_view(each) for each in reversed(services)]}
 
 
-async def update(call: Call) -> Any:
+async def update(call: Call) -> None:
     """Change the description of a service. Its process goes on until a restart."""
     service, sandbox = _own(call)
     sent, world = call.body["service"], call.world
@@ -90,34 +89,41 @@ async def update(call: Call) -> Any:
         values["ports"] = json.dumps(sent["ports"])
     world.store.change("services", "id = ?", (service.id,), **values)
     if "ports" in sent:
-        _cover(world, service)
+        _unexpose(world, service)
         _expose(world, sandbox, service._replace(**values))
-    return EMPTY
 
 
-async def start(call: Call) -> Any:
-    """Run a service, unless it runs."""
-    await _again(call, end=False)
-    return EMPTY
+async def start(call: Call, *, restarts: bool = False) -> None:
+    """Run a service, unless it runs. With `restarts` it is ended first."""
+    world = call.world
+    _, sandbox = _own(call)
+    machine = world.machine(sandbox.id)
+    async with machine.turn:
+        # An earlier request may have changed or removed it.
+        service, current = _own(call)
+        if current.status != "RUNNING":
+            raise provider_refused()
+        if restarts:
+            await machine.end(service.id)
+        await _run(world, current, service)
+        world.store.change("services", "id = ?", (service.id,), wanted=1)
 
 
-async def restart(call: Call) -> Any:
+async def restart(call: Call) -> None:
     """End a service if it runs, and run its current description."""
-    await _again(call, end=True)
-    return EMPTY
+    await start(call, restarts=True)
 
 
-async def stop(call: Call) -> Any:
+async def stop(call: Call) -> None:
     """End a service. It stays ended until it is started again."""
     service, sandbox = _own(call)
     machine = call.world.machine(sandbox.id)
     async with machine.turn:
         call.world.store.change("services", "id = ?", (service.id,), wanted=0, running=0)
         await machine.end(service.id)
-    return EMPTY
 
 
-async def delete(call: Call) -> Any:
+async def delete(call: Call) -> None:
     """End a service and delete it, with the ports that it exposed."""
     service, sandbox = _own(call)
     machine = call.world.machine(sandbox.id)
@@ -125,14 +131,8 @@ async def delete(call: Call) -> Any:
         current, _ = _own(call)
         with call.world.store.transaction():
             call.world.store.remove("services", "id = ?", service.id)
-            _cover(call.world, current)
+            _unexpose(call.world, current)
         await machine.end(service.id)
-    return EMPTY
-
-
-def list_wanted(world: World, sandbox_id: str) -> list[Service]:
-    """Return the services that a start of their sandbox runs."""
-    return [each for each in _of(world, sandbox_id) if each.wanted]
 
 
 async def resume(world: World, sandbox_id: str) -> None:
@@ -142,8 +142,9 @@ async def resume(world: World, sandbox_id: str) -> None:
         return
     ports.show_again(world, sandbox)
     try:
-        for service in list_wanted(world, sandbox_id):
-            await _launch(world, sandbox, service)
+        for service in _of(world, sandbox_id):
+            if service.wanted:
+                await _launch(world, sandbox, service)
     except (Refused, ValueError) as error:
         # A failed service does not fail the start.
         _log.warning("the services of a sandbox could not be started: %s", type(error).__name__)
@@ -155,21 +156,6 @@ async def revive(world: World) -> None:
     for (sandbox_id,) in rows:
         async with world.machine(sandbox_id).turn:
             await resume(world, sandbox_id)
-
-
-async def _again(call: Call, *, end: bool) -> None:
-    world = call.world
-    _, sandbox = _own(call)
-    machine = world.machine(sandbox.id)
-    async with machine.turn:
-        # An earlier request may have changed or removed it.
-        service, current = _own(call)
-        if current.status != "RUNNING":
-            raise provider_refused()
-        if end:
-            await machine.end(service.id)
-        await _run(world, current, service)
-        world.store.change("services", "id = ?", (service.id,), wanted=1)
 
 
 async def _run(world: World, sandbox: Sandbox, service: Service) -> None:
@@ -195,19 +181,17 @@ def _expose(world: World, sandbox: Sandbox, service: Service) -> None:
         ports.show(world, sandbox, port)
 
 
-def _cover(world: World, service: Service) -> None:
+def _unexpose(world: World, service: Service) -> None:
     for port in json.loads(service.ports):
         world.store.remove("ports", "sandbox = ? AND port = ?", service.sandbox, port)
 
 
 def _of(world: World, sandbox_id: str) -> list[Service]:
-    rows = world.store.select(Service._fields, "services", "WHERE sandbox = ? ORDER BY rowid", sandbox_id)
-    return [Service(*row) for row in rows]
+    return world.store.all(Service, "services", "WHERE sandbox = ? ORDER BY rowid", sandbox_id)
 
 
 def _own(call: Call) -> tuple[Service, Sandbox]:
-    rows = call.world.store.select(Service._fields, "services", "WHERE id = ?", call.params["serviceId"])
-    service = Service(*rows[0]) if rows else None
+    service = call.world.store.first(Service, "services", "WHERE id = ?", call.params["serviceId"])
     sandbox = sandboxes.find(call.world, service.sandbox, by="id", owner=call.me.id) if service else None
     if service is None or sandbox is None:
         raise not_found("Service not found")
@@ -215,11 +199,5 @@ def _own(call: Call) -> tuple[Service, Sandbox]:
 
 
 def _view(service: Service) -> dict[str, Any]:
-    return {
-        "id": service.id,
-        "name": service.name,
-        "description": service.description,
-        "command": service.command,
-        "status": "RUNNING" if service.running else "STOPPED",
-        "createdAt": iso(service.created_at),
-    }
+    shown = show(service._asdict(), "id", "name", "description", "command", "created_at")
+    return {**shown, "status": "RUNNING" if service.running else "STOPPED"}

@@ -126,15 +126,15 @@ class Archive(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, until the client leaves."""
-        gone = asyncio.ensure_future(_hung_up(receive))
+        end = asyncio.ensure_future(_hung_up(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             # A HEAD request consumes the archive as well.
-            while scope["method"] == "GET" and not gone.done() and (piece := await aside(self._file.read, PIECE)):
+            while scope["method"] == "GET" and not end.done() and (piece := await aside(self._file.read, PIECE)):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            gone.cancel()
+            end.cancel()
             self._file.close()
 
 
@@ -246,13 +246,13 @@ def claim(world: World, name: str, path: Path) -> bool:
 
 
 def _taken(world: World, name: str) -> IO[bytes] | None:
-    taken = drafts(world) / uuid.uuid4().hex
-    if not claim(world, name, taken):
+    place = drafts(world) / uuid.uuid4().hex
+    if not claim(world, name, place):
         return None
     try:
-        return taken.open("rb", buffering=0)
+        return place.open("rb", buffering=0)
     finally:
-        taken.unlink()
+        place.unlink()
 
 
 def _may_pass(world: World, headers: Mapping[bytes, bytes]) -> bool:

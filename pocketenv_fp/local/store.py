@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -152,6 +152,7 @@ CREATE TABLE IF NOT EXISTS services (
 EDITION = 3
 
 Value = str | int | float | None
+R = TypeVar("R", bound=NamedTuple)
 
 
 class Store:
@@ -182,6 +183,14 @@ class Store:
     def select(self, fields: Sequence[str], table: str, rest: str = "", *values: Value) -> list[tuple[Any, ...]]:
         """Return these columns of the rows that `rest` (WHERE and the clauses after it) selects."""
         return self.rows(f"SELECT {', '.join(fields)} FROM {table} {rest}", *values)  # noqa: S608 - none of it is input
+
+    def all(self, kind: type[R], table: str, rest: str = "", *values: Value) -> list[R]:
+        """Return the rows that `rest` selects, as tuples of this kind: its fields are columns of the table."""
+        return [kind._make(row) for row in self.select(kind._fields, table, rest, *values)]
+
+    def first(self, kind: type[R], table: str, rest: str, *values: Value) -> R | None:
+        """Return the first of these rows, or None."""
+        return next(iter(self.all(kind, table, rest, *values)), None)
 
     def count(self, sql: str, *values: Value) -> int:
         """Return the single number of the query."""

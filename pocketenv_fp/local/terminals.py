@@ -14,13 +14,13 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
-from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
 from pocketenv_fp.local import actors, bodies, hosts, providers, sandboxes
 from pocketenv_fp.local.call import Refusal, User, World
 from pocketenv_fp.local.machine import Refused
+from pocketenv_fp.local.replies import Reply, error_reply, json_reply
 from pocketenv_fp.local.sandboxes import CLOUDFLARE, Sandbox
 from pocketenv_fp.local.terminal_session import Session
 
@@ -35,18 +35,12 @@ _OF_CLOUDFLARE = re.compile(r"/v1/sandboxes/(?P<id>[^/]+)/ws/terminal/?")
 _OF_WORKERS = re.compile(r"/(?P<kind>tty|pty|ssh)/(?P<id>[^/]+)/ws/?")
 _DISCONNECT = re.compile(r"/ssh/disconnect/(?P<id>[^/]+)")
 _TEXT = (b"content-type", b"text/plain;charset=UTF-8")
-_JSON = (b"content-type", b"application/json; charset=utf-8")
 _KINDS = {"daytona": "ssh", "deno": "ssh", "sprites": "tty"}
 _NO_TERMINAL = "blaxel"
 
 
-class Reply(NamedTuple):
-    """An answer without a WebSocket. With `is_error` the text is for the platform's error page."""
-
-    status: int
-    text: str
-    headers: tuple[tuple[bytes, bytes], ...] = (_TEXT,)
-    is_error: bool = False
+def _refusal(status: int, text: str) -> Reply:
+    return Reply(status, text, (_TEXT,))
 
 
 class _Visit(NamedTuple):
@@ -100,31 +94,29 @@ class Terminals:
         """Answer an ordinary request for one of the pages. Return None for another path."""
         verb, path = scope["method"], scope["path"]
         if verb == "GET" and _OF_CLOUDFLARE.fullmatch(path):
-            return Reply(426, "Expected WebSocket connection")
+            return _refusal(426, "Expected WebSocket connection")
         if verb == "POST" and path == "/ssh/connect":
             return await self._begin_ssh(receive, headers)
         if verb == "DELETE" and (match := _DISCONNECT.fullmatch(path)):
-            known = self._waiting.pop(match["id"], None)
-            body = {"error": "Session not found"} if known is None else {"ok": True}
-            return Reply(404 if known is None else 200, bodies.encode(body).decode(), (_JSON,))
+            session = self._waiting.pop(match["id"], None)
+            return json_reply(200, {"ok": True}) if session else json_reply(404, {"error": "Session not found"})
         return None
 
     async def connect(self, scope: Scope, receive: Receive, send: Send, headers: Headers, note: Note) -> None:
         """Serve a WebSocket until one of its sides ends it."""
         # The first message is websocket.connect.
         await receive()
-        query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
-        visit = _Visit(query, receive, send, note)
+        visit = _Visit(bodies.read_fields(scope["query_string"]), receive, send, note)
         # Browsers let a script of any web site open a WebSocket to this machine.
         refusal: Reply | None
         if not hosts.is_here(headers) or hosts.is_foreign(headers):
-            refusal = Reply(403, "Forbidden")
+            refusal = _refusal(403, "Forbidden")
         elif match := _OF_CLOUDFLARE.fullmatch(scope["path"]):
             refusal = await self._cloudflare(match["id"], visit)
         elif match := _OF_WORKERS.fullmatch(scope["path"]):
             refusal = await self._worker(match["kind"], match["id"], visit)
         else:
-            refusal = Reply(404, "Not Found")
+            refusal = _refusal(404, "Not Found")
         if refusal is not None:
             await visit.refuse(refusal)
 
@@ -138,11 +130,11 @@ class Terminals:
     async def _cloudflare(self, id: str, visit: _Visit) -> Reply | None:
         sandbox = sandboxes.find(self._world, id, by="id")
         if sandbox is None or sandbox.provider != CLOUDFLARE:
-            return Reply(404, "Sandbox not found")
+            return _refusal(404, "Sandbox not found")
         if "t" in visit.query and not self._is_owner(sandbox, visit.query["t"]):
-            return Reply(403, "Unauthorized")
+            return _refusal(403, "Unauthorized")
         if sandbox.stopped:
-            return Reply(400, "Sandbox not started")
+            return _refusal(400, "Sandbox not started")
         line = await visit.accept(lambda data: {"bytes": data})
         key = (sandbox.id, visit.query.get("session") or str(uuid.uuid4()))
         session = self._named.get(key)
@@ -171,27 +163,27 @@ class Terminals:
         try:
             sent: Any = await bodies.read(headers, receive)
         except Refusal as refusal:
-            return Reply(refusal.status, f"{refusal.error}: {refusal.message}", is_error=True)
+            return error_reply(f"{refusal.error}: {refusal.message}", refusal.status)
         sandbox = self._own(user, name, "ssh")
         if sandbox is None:
-            return Reply(500, f"Error: Sandbox not found: {name}", is_error=True)
+            return error_reply(f"Error: Sandbox not found: {name}")
         body = cast("dict[str, Any]", sent) if isinstance(sent, dict) else {}
         session = str(uuid.uuid4())
         self._waiting[session] = (sandbox, _size(body))
         while len(self._waiting) > MOST_WAITING:
             del self._waiting[next(iter(self._waiting))]
-        return Reply(200, bodies.encode({"sessionId": session}).decode(), (_JSON,))
+        return json_reply(200, {"sessionId": session})
 
     async def _worker(self, kind: str, id: str, visit: _Visit) -> Reply | None:
         user = self._user(visit.query.get("token"))
         if kind == "ssh":
             sandbox, size = self._waiting.pop(id, (None, SIZE))
             if sandbox is None or user is None or sandbox.owner != user.id:
-                return Reply(404, "Session not found")
+                return _refusal(404, "Session not found")
         else:
             sandbox, size = self._own(user, id, kind), SIZE
             if sandbox is None:
-                return Reply(404, "Sandbox not found")
+                return _refusal(404, "Sandbox not found")
         line = await visit.accept(_base64 if kind == "ssh" else _characters())
         try:
             session = await self._start(sandbox, size, lambda: None)

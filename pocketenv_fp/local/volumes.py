@@ -9,67 +9,40 @@ import logging
 import os
 import posixpath
 from pathlib import Path
-from typing import Any
 
 from pocketenv_fp.local import records
 from pocketenv_fp.local.blocking import aside
-from pocketenv_fp.local.call import EMPTY, NOTHING, Call, World, iso, new_id, now
+from pocketenv_fp.local.call import Call, World
 from pocketenv_fp.local.layout import Mount, system_path
-from pocketenv_fp.local.machine import trash
+from pocketenv_fp.local.machine import discard as discard_folder
+from pocketenv_fp.local.records import Kind
 
-_VIEW = ("id", "name", "path", "created_at", "updated_at")
+VOLUMES = Kind("volume", "volume", ("id", "name", "path", "created_at", "updated_at"), by_name=True)
 _KERNELS = ("proc", "sys", "dev", "run")
 
 _log = logging.getLogger("pocketenv_fp.local")
 
 
-async def add(call: Call) -> Any:
+async def add(call: Call) -> None:
     """Add an empty volume at a path that is free. Without a path it belongs to no sandbox and is not kept."""
-    sent, moment, record = call.body["volume"], now(), new_id("volume")
+    sent = call.body["volume"]
     sandbox = records.sandbox_of(call, sent.get("sandboxId"))
     call.need_agent()
-    if "path" not in sent:
-        return EMPTY
-    call.world.store.insert(
-        "volumes",
-        id=record,
-        sandbox=sandbox,
-        name=sent["name"],
-        path=sent["path"],
-        created_at=moment,
-        updated_at=moment,
-    )
-    _made(call.world, record)
-    return EMPTY
+    if "path" in sent:
+        _made(call.world, VOLUMES.add(call, sandbox, name=sent["name"], path=sent["path"]))
 
 
-async def update(call: Call) -> Any:
+async def update(call: Call) -> None:
     """Change the name of a volume, and its path where one is sent. Its content stays."""
     sent = call.body["volume"]
-    values: dict[str, Any] = {"name": sent["name"], "updated_at": now()}
-    if "path" in sent:
-        values["path"] = sent["path"]
-    return records.change(call, "volumes", "Volume not found", **values)
+    VOLUMES.change(call, **{name: sent[name] for name in ("name", "path") if name in sent})
 
 
-async def get(call: Call) -> Any:
-    """Return one volume; `{}` for an unknown one."""
-    row = records.one(call, "volumes", _VIEW, call.params["id"])
-    return {"volume": _view(*row)} if row else NOTHING
-
-
-async def get_all(call: Call) -> Any:
-    """Return a page of volumes."""
-    rows, total = records.page(call, "volumes", _VIEW, records.list_filter(call))
-    return {"volumes": [_view(*row) for row in rows], "total": total}
-
-
-async def delete(call: Call) -> Any:
+async def delete(call: Call) -> None:
     """Delete a volume and its content. An unknown one is ignored silently."""
     # The record goes first: a folder without one is removed at the next start of the platform.
-    if records.remove(call, "volumes"):
+    if VOLUMES.remove(call):
         await discard(call.world, [folder(call.world) / call.params["id"]])
-    return EMPTY
 
 
 def mounts(world: World, sandbox_id: str) -> list[Mount]:
@@ -98,16 +71,16 @@ def contents(world: World, sandbox_id: str) -> list[Path]:
 async def discard(world: World, folders: list[Path]) -> None:
     """Remove these folders: each at once and as a whole, although the removal takes longer."""
     for content in folders:
-        await aside(trash, content, world.data / "trash")
+        await aside(discard_folder, content, world.data / "trash")
 
 
 def recover(world: World) -> None:
     """Remove folders without a volume: a crash interrupted their deletion."""
-    known = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
+    ids = {row[0] for row in world.store.rows("SELECT id FROM volumes")}
     if folder(world).is_dir():
         for content in list(folder(world).iterdir()):
-            if content.name not in known:
-                trash(content, world.data / "trash")
+            if content.name not in ids:
+                discard_folder(content, world.data / "trash")
 
 
 def _made(world: World, record: str) -> Path:
@@ -125,7 +98,3 @@ def _place(path: str) -> str | None:
         return None
     system = system_path(place)
     return None if system is not None and os.path.lexists(system) else place
-
-
-def _view(record: str, name: str, path: str, created_at: float, updated_at: float) -> dict[str, Any]:
-    return {"id": record, "name": name, "path": path, "createdAt": iso(created_at), "updatedAt": iso(updated_at)}

@@ -17,7 +17,7 @@ BACKLOG = 2048
 # The number of connections that asyncio accepts at once. It goes on after an error, so it is also the number of reports.
 AT_ONCE = 32
 # The interval of log lines about missing file descriptors or memory for new connections.
-COMPLAINT_SECONDS = 30.0
+LOG_SECONDS = 30.0
 # Of a WebSocket. Keys are short, and a client may paste a file.
 LARGEST_MESSAGE = 1024 * 1024
 
@@ -75,7 +75,7 @@ def _terminal_connection(*args: Any, **options: Any) -> asyncio.Protocol:
     return TerminalConnection(*args, **options)
 
 
-class Complaints:
+class ErrorHandler:
     """Handler for errors of the event loop. Without file descriptors it is called thousands of times a second."""
 
     def __init__(self) -> None:
@@ -89,5 +89,5 @@ class Complaints:
         if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
             loop.default_exception_handler(context)
         elif loop.time() >= self._quiet_until:
-            self._quiet_until = loop.time() + COMPLAINT_SECONDS
+            self._quiet_until = loop.time() + LOG_SECONDS
             _log.warning("new connections have to wait: %s", error.strerror)

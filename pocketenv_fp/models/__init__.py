@@ -6,63 +6,14 @@ readable. No record shows a key in its repr or in HTML.
 
 from __future__ import annotations
 
-from pocketenv_fp.models.parts import (
-    Backup,
-    DirectoryEntry,
-    File,
-    Integration,
-    Port,
-    Secret,
-    Service,
-    SshKey,
-    SshKeyPair,
-    TailscaleAuthKey,
-    TerminalToken,
-    Variable,
-    Volume,
-)
-from pocketenv_fp.models.parts import (
-    EntryKind as EntryKind,
-)
-from pocketenv_fp.models.record import Page
-from pocketenv_fp.models.record import Record as Record
-from pocketenv_fp.models.running import (
-    CodeError,
-    CodeResult,
-    Display,
-    ExecResult,
-    Job,
-    JobOutput,
-    Piece,
-    ServiceLogs,
-)
-from pocketenv_fp.models.sandboxes import Preferences, Profile, Sandbox, Status
+from pocketenv_fp.models.parts import *
+from pocketenv_fp.models.parts import EntryKind as EntryKind
+from pocketenv_fp.models.record import Page, Record as Record
+from pocketenv_fp.models.running import *
+from pocketenv_fp.models.sandboxes import *
 
 __all__ = [
-    "Backup",
-    "CodeError",
-    "CodeResult",
-    "DirectoryEntry",
-    "Display",
-    "ExecResult",
-    "File",
-    "Integration",
-    "Job",
-    "JobOutput",
-    "Page",
-    "Piece",
-    "Port",
-    "Preferences",
-    "Profile",
-    "Sandbox",
-    "Secret",
-    "Service",
-    "ServiceLogs",
-    "SshKey",
-    "SshKeyPair",
-    "Status",
-    "TailscaleAuthKey",
-    "TerminalToken",
-    "Variable",
-    "Volume",
-]
+    "Backup", "CodeError", "CodeResult", "DirectoryEntry", "Display", "ExecResult", "File", "Integration", "Job",
+    "JobOutput", "Page", "Piece", "Port", "Preferences", "Profile", "Sandbox", "Secret", "Service", "ServiceLogs",
+    "SshKey", "SshKeyPair", "Status", "TailscaleAuthKey", "TerminalToken", "Variable", "Volume",
+]  # fmt: skip

@@ -16,7 +16,6 @@ from pocketenv_fp.redaction import MaskedText, SecretText
 __all__ = [
     "Backup",
     "DirectoryEntry",
-    "EntryKind",
     "File",
     "Integration",
     "Port",

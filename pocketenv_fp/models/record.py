@@ -10,10 +10,7 @@ import msgspec
 from pocketenv_fp.elements import element, markup
 from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, secret_names, without_passwords
 
-__all__ = [
-    "Page",
-    "Record",
-]
+__all__ = ["Page", "Record"]
 
 T = TypeVar("T")
 

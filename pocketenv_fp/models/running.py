@@ -7,16 +7,7 @@ from typing import Any, Literal
 from pocketenv_fp.models.record import Record
 from pocketenv_fp.models.sandboxes import Sandbox
 
-__all__ = [
-    "CodeError",
-    "CodeResult",
-    "Display",
-    "ExecResult",
-    "Job",
-    "JobOutput",
-    "Piece",
-    "ServiceLogs",
-]
+__all__ = ["CodeError", "CodeResult", "Display", "ExecResult", "Job", "JobOutput", "Piece", "ServiceLogs"]
 
 
 class ExecResult(Record, frozen=True):

@@ -7,12 +7,7 @@ from datetime import datetime
 
 from pocketenv_fp.models.record import Record
 
-__all__ = [
-    "Preferences",
-    "Profile",
-    "Sandbox",
-    "Status",
-]
+__all__ = ["Preferences", "Profile", "Sandbox", "Status"]
 
 
 class Status(enum.Enum):

@@ -17,10 +17,11 @@ from pocketenv_fp.redaction import printable, shorten
 
 __all__ = ["CallRecord", "StepRecord", "end_of", "timeline"]
 
-WIDTH, LABEL, NOTE = 960, 300, 150
+WIDTH, LABEL, NOTE = 960, 310, 160
 ROW, BAR, AXIS = 22, 14, 24
 ROWS = 60
-CHARACTERS = 42
+# Between a label and the bars. A character of the widest font is 7.23 pixels wide.
+GAP, CHARACTER = 6, 7.23
 FAILED, HELD, PLAIN = "#d1495b", "#b08d2f", "#4c86c6"
 COLOURS = ("#4c86c6", "#3a9e77", "#9067c6", "#c8803c", "#4aa5ad", "#b0628f", "#7c8f3f", "#8a7a6d")
 TICKS = 5
@@ -107,8 +108,8 @@ def _program(steps: Sequence[StepRecord], scale: float) -> Iterator[Html]:
         calls = (_call(call, colour, scale) for call in step.calls)
         asked = f" · {step.requests} req" if step.requests else ""
         failed = f"✕ {step.outcome} " if step.failed else ""
-        note = _label(WIDTH - NOTE + 8, f"{step.seconds:.3f} s{asked}", 20)
-        yield markup(_label(2 + 10 * step.depth, failed + step.step, CHARACTERS - step.depth), bar, *calls, note)
+        note = _label(WIDTH - NOTE + GAP, f"{step.seconds:.3f} s{asked}", WIDTH)
+        yield markup(_label(2 + 10 * step.depth, failed + step.step, LABEL - GAP), bar, *calls, note)
 
 
 def _call(call: CallRecord, colour: str, scale: float) -> Html:
@@ -140,8 +141,8 @@ def _fleet(steps: Sequence[StepRecord], scale: float) -> Iterator[Html]:
         whole = max(step.began + step.seconds for step in own) - first[lane]
         requests = sum(step.requests for step in own)
         label = f"{'✕ ' if failed else ''}{lane or 'here'}"
-        note = _label(WIDTH - NOTE + 8, f"{whole:.3f} s · {requests} req", 20)
-        yield markup(_label(2, label, CHARACTERS), *bars, note)
+        note = _label(WIDTH - NOTE + GAP, f"{whole:.3f} s · {requests} req", WIDTH)
+        yield markup(_label(2, label, LABEL - GAP), *bars, note)
 
 
 def _by_lane(steps: Sequence[StepRecord]) -> Iterator[tuple[str, list[StepRecord]]]:
@@ -192,8 +193,8 @@ def _bar(began: float, seconds: float, colour: str, scale: float, title: str, op
     )
 
 
-def _label(x: float, text: str, characters: int) -> Html:
-    short = shorten(text, characters)
+def _label(x: float, text: str, end: float) -> Html:
+    short = shorten(text, max(int((end - x) / CHARACTER), 1))
     whole = element("title", _visible(text)) if short != text else ""
     return element("text", _visible(short), whole, x=f"{x:g}", y=f"{ROW / 2 + 4:g}")
 

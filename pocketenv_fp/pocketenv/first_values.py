@@ -27,7 +27,8 @@ class _Setters(NamedTuple):
     update: Callable[..., Unit]
 
     def set(self, listing: Listing[Any], name: str, value: str, add: Callable[[], Unit]) -> Unit:
-        return add_or_update(add, partial(listing.take, name), lambda old: self.update(old.id, name, value))
+        known = listing.known(name)
+        return add_or_update(add, partial(listing.take, name), lambda old: self.update(old.id, name, value), known)
 
 
 _VARIABLES = _Setters(add_variable, iter_variables, update_variable)

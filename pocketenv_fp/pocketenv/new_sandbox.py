@@ -17,7 +17,7 @@ from pocketenv_fp.http.paging import collected
 from pocketenv_fp.http.tokens import login_did
 from pocketenv_fp.http.xrpc import procedure, send
 from pocketenv_fp.models import Preferences, Sandbox
-from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, me
+from pocketenv_fp.pocketenv.actors import iter_sandboxes_by_actor, list_sandboxes_by_actor, own_did
 from pocketenv_fp.pocketenv.first_values import FirstValues
 from pocketenv_fp.pocketenv.preferences import difference, put_preferences
 from pocketenv_fp.pocketenv.sandboxes import look, look_if_needed, remove, shown, started
@@ -63,7 +63,7 @@ class NewSandbox:
     ) -> None:
         self._wanted = wanted
         self._values = values
-        self._last = clone or self._looked
+        self._last = clone or look_if_needed
         self._reuse = reuse
         self._is_shared = False
         self._there = frozenset[str]()
@@ -114,8 +114,8 @@ class NewSandbox:
     def _created_or_older(self, body: Mapping[str, object]) -> Result[Sandbox, PocketenvError]:
         self._is_shared = True
         # The response does not say whether the sandbox is new. Compare with the sandboxes from before.
-        my = me()
-        there = my if isinstance(my, Failure) else collected(iter_sandboxes_by_actor(my.unwrap().did))
+        mine = own_did()
+        there = mine if isinstance(mine, Failure) else collected(iter_sandboxes_by_actor(mine.unwrap()))
         if isinstance(there, Failure):
             return there
         self._there = frozenset(box.id for box in there.unwrap())
@@ -127,7 +127,7 @@ class NewSandbox:
         # putPreferences may delete an absent repository, so it is sent again.
         settings = put_preferences(box.id, **structs.asdict(self._wanted))
         values = settings if isinstance(settings, Failure) else self._values.set_all(box.id, is_new=True)
-        return values if isinstance(values, Failure) else self._last(box).bind(self._as_wanted)
+        return values if isinstance(values, Failure) else self._last(self._known(box)).bind(self._as_wanted)
 
     def _older(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if box.name != self._wanted.name and not self._reuse:
@@ -136,11 +136,11 @@ class NewSandbox:
         answer = self._values.set_all(box.id, is_new=False)
         return answer if isinstance(answer, Failure) else look(box)
 
-    def _looked(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
+    def _known(self, box: Sandbox) -> Sandbox:
         # The rename of a new sandbox of one's own fails only with an error. So a pipeline may leave the lookup out.
         wanted = self._wanted
         fields = {"name": wanted.name or box.name, "description": wanted.description, "topics": wanted.topics}
-        return look_if_needed(structs.replace(started(box), **fields))
+        return structs.replace(started(box), **fields)
 
     def _as_wanted(self, box: Sandbox) -> Result[Sandbox, PocketenvError]:
         if missing := difference(structs.replace(self._wanted, repo=None), box):

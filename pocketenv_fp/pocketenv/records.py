@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar, cast
@@ -15,7 +16,17 @@ from pocketenv_fp.http.paging import Fetch, Identified, collected, walk
 from pocketenv_fp.http.xrpc import decode, nothing, procedure, query, send
 from pocketenv_fp.models import Page
 
-__all__ = ["Listing", "StoredRecords", "Unit", "add_or_update", "list_of", "one_of", "page_of", "present", "text"]
+__all__ = [
+    "Listing",
+    "StoredRecords",
+    "Unit",
+    "add_or_update",
+    "list_of",
+    "one_of",
+    "page_of",
+    "present",
+    "text",
+]
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Identified)
@@ -66,46 +77,127 @@ def one_of(key: str, kind: type[T]) -> Callable[[bytes], T | None]:
     return one
 
 
-class Listing(Generic[T]):
-    """One list for the records of many names. A name that it lacks, or that is taken again, needs a new list."""
+class Listing(Generic[R]):
+    """One list for the records of many names. Threads may share it. Pages are requested when needed.
 
-    def __init__(self, each: Callable[[], Iterator[Result[T, PocketenvError]]], key: str = "name") -> None:
+    A change of a record makes its entry old, so take the record out before. A name that the list lacks needs a new list.
+    """
+
+    def __init__(self, each: Callable[[], Iterator[Result[R, PocketenvError]]], key: str = "name") -> None:
         self._each = each
         self._key = key
-        self._records: dict[str, T] = {}
+        # Another thread may need the same list: it waits for this one's.
+        self._lock = threading.RLock()
+        self._records: list[R] = []
+        self._rest: Iterator[Result[R, PocketenvError]] | None = None
+        self._changed: set[str] = set()
+        self.stamp: object = None
+        """What the user of the list compares, to know whether it is old."""
 
-    def take(self, name: str) -> Result[T | None, PocketenvError]:
-        """Return the record with this name, or None."""
-        if name not in self._records:
-            listed = collected(self._each())
+    def renew(self) -> None:
+        """Drop the list. The next look requests a new one."""
+        with self._lock:
+            self._records, self._rest, self._changed = [], None, set()
+
+    def find(self, *names: str | None, id: str | None = None) -> Result[R | None, PocketenvError]:
+        """Return the record with the id, or else the first one with one of the names, or None."""
+        with self._lock:
+            is_old = self._rest is not None
+            record = self.seen(*names, id=id)
+            if not is_old or record != Success(None):
+                return record
+            self.renew()
+            return self.seen(*names, id=id)
+
+    def take(self, *names: str | None, id: str | None = None) -> Result[R | None, PocketenvError]:
+        """Return the record as `find` does, and take it out: it is about to change."""
+        with self._lock:
+            record = self.find(*names, id=id)
+            return record.map(self._out) if isinstance(record, Success) else record
+
+    def known(self, name: str) -> R | None:
+        """Take out the record with this name, if the list has it. A list that was not begun is not requested."""
+        with self._lock:
+            return None if self._rest is None else self._out(self.seen(name).value_or(None))
+
+    def seen(self, *names: str | None, id: str | None = None) -> Result[R | None, PocketenvError]:
+        """Return the record as `find` does, of this list only."""
+        named: R | None = None
+        with self._lock:
+            for item in self._all():
+                if isinstance(item, Failure):
+                    self.renew()
+                    return item
+                record = item.unwrap()
+                if record.id == id:
+                    return Success(record)
+                if named is None and self._name(record) in names:
+                    named = record
+                if named is not None and id is None:
+                    break
+        return Success(named)
+
+    def whole(self, name: str) -> Result[tuple[R, ...], PocketenvError]:
+        """Return all records. It is a new list if a record of this name has changed since."""
+        with self._lock:
+            if name in self._changed:
+                self.renew()
+            items = tuple(self._all())
+            listed = collected(items)
             if isinstance(listed, Failure):
-                return listed
-            # The first record of a name counts.
-            self._records = {getattr(record, self._key): record for record in reversed(listed.unwrap())}
-        return Success(self._records.pop(name, None))
+                self.renew()
+            return listed
+
+    def change(self, name: str, record: R | None = None) -> None:
+        """Note a change of this name: of a new record, or of one that is in the list."""
+        with self._lock:
+            self._changed.add(name)
+            self._out(record)
+
+    def _all(self) -> Iterator[Result[R, PocketenvError]]:
+        yield from map(Success, tuple(self._records))
+        self._rest = self._each() if self._rest is None else self._rest
+        for item in self._rest:
+            if isinstance(item, Success):
+                self._records.append(item.unwrap())
+            yield item
+
+    def _out(self, record: R | None) -> R | None:
+        if record is not None:
+            self._records = [each for each in self._records if each.id != record.id]
+        return record
+
+    def _name(self, record: R) -> str:
+        return cast("str", getattr(record, self._key))
 
 
 def add_or_update(
-    add: Callable[[], Unit], there: Callable[[], Result[T | None, PocketenvError]], update: Callable[[T], Unit]
+    add: Callable[[], Unit],
+    there: Callable[[], Result[T | None, PocketenvError]],
+    update: Callable[[T], Unit],
+    known: T | None = None,
 ) -> Unit:
-    """Add a record, or update the one that is ``there``.
+    """Add a record, or update the one that is ``there``. ``known`` is one that a list has shown before.
 
     A name that is taken is a 500 without a cause, so the list is read only after that 500. The usual case is one
     request, and no other program can take the name in between. If another program deletes the record in between, this
     starts again, at most ``TURNS`` times.
     """
     changed: Unit = Success(None)
+    record = known
     for _ in range(TURNS):
-        added = add()
-        if isinstance(added, Success) or not hides_its_cause(added.failure()):
-            return added
-        record = there().value_or(None)
         if record is None:
-            return added
+            added = add()
+            if isinstance(added, Success) or not hides_its_cause(added.failure()):
+                return added
+            record = there().value_or(None)
+            if record is None:
+                return added
         changed = update(record)
         error = changed.swap().value_or(None)
         if not isinstance(error, ApiError) or error.status != 404:
             return changed
+        record = None
     return changed
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+
+from pocketenv_fp.runtime.scope import scope
 
 __all__ = ["EPHEMERAL", "current", "expiry_of", "expiry_topic", "marking"]
 
@@ -29,14 +31,9 @@ _LONGEST = 10**15 - 1
 _marks: ContextVar[tuple[str, ...]] = ContextVar("pocketenv_fp.marks", default=())
 
 
-@contextmanager
-def marking(topics: tuple[str, ...]) -> Generator[None]:
+def marking(topics: tuple[str, ...]) -> AbstractContextManager[None]:
     """Let each `create` inside the block add these topics to a new sandbox."""
-    before = _marks.set(topics)
-    try:
-        yield
-    finally:
-        _marks.reset(before)
+    return scope(_marks, topics)
 
 
 def current() -> tuple[str, ...]:
@@ -51,5 +48,4 @@ def expiry_topic(moment: float) -> str:
 
 def expiry_of(topics: Iterable[str]) -> float | None:
     """Return the latest expiry among topics, in seconds since 1970, or None without one."""
-    found = [float(match[1]) for topic in topics if (match := _EXPIRY.fullmatch(topic))]
-    return max(found, default=None)
+    return max((float(match[1]) for topic in topics if (match := _EXPIRY.fullmatch(topic))), default=None)

@@ -13,23 +13,19 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+
+from pocketenv_fp.runtime.scope import scope
 
 __all__ = ["are_wanted", "wanted"]
 
 _wanted: ContextVar[bool] = ContextVar("pocketenv_fp.own_sandboxes", default=False)
 
 
-@contextmanager
-def wanted() -> Generator[None]:
+def wanted() -> AbstractContextManager[None]:
     """Let every create inside the block make a new sandbox."""
-    before = _wanted.set(True)
-    try:
-        yield
-    finally:
-        _wanted.reset(before)
+    return scope(_wanted, value=True)
 
 
 def are_wanted() -> bool:

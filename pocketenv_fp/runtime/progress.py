@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -134,7 +135,7 @@ def tracking(
     bar: Any = _bars().tqdm(
         total=total, desc=label or None, unit=unit, unit_scale=unit == "B", unit_divisor=1024, miniters=1
     )
-    return _Tracking(Track(_shown_by(bar), total), bar.close)
+    return _Tracking(Track(partial(_show, bar), total), bar.close)
 
 
 def _bars() -> Any:
@@ -144,9 +145,6 @@ def _bars() -> Any:
         return needed("tqdm.auto", "progress")
 
 
-def _shown_by(bar: Any) -> Progress:
-    def show(done: int, total: int | None) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return show
+def _show(bar: Any, done: int, total: int | None) -> None:
+    bar.total = total
+    bar.update(done - bar.n)

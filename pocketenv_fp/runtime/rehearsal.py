@@ -32,10 +32,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol
+
+from pocketenv_fp.runtime.scope import scope
 
 __all__ = [
     "IN_PIECES",
@@ -87,14 +89,9 @@ class Rehearsal(Protocol):
 _current: ContextVar[Rehearsal | None] = ContextVar("pocketenv_fp.rehearsal", default=None)
 
 
-@contextmanager
-def rehearsed_by(rehearsal: Rehearsal) -> Generator[None]:
+def rehearsed_by(rehearsal: Rehearsal) -> AbstractContextManager[None]:
     """Let ``rehearsal`` run each step of the block."""
-    mark = _current.set(rehearsal)
-    try:
-        yield
-    finally:
-        _current.reset(mark)
+    return scope(_current, rehearsal)
 
 
 def rehearsing() -> Rehearsal | None:

@@ -11,7 +11,7 @@ import functools
 import signal
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -98,16 +98,14 @@ def guarded() -> Generator[None, None, None]:
         _signals.deliver()
 
 
-@contextmanager
-def opened() -> Generator[None, None, None]:
+def opened() -> AbstractContextManager[None]:
     """Let signals raise in this block inside a `guarded` one. A delayed signal raises at once. Not in a `sealed` block."""
-    yield from _set(is_open=not _signals.seals)
+    return _set(is_open=not _signals.seals)
 
 
-@contextmanager
-def closed() -> Generator[None, None, None]:
+def closed() -> AbstractContextManager[None]:
     """Delay signals in this block inside an `opened` one, and raise them after it. Without `guarded` it does nothing."""
-    yield from _set(is_open=False)
+    return _set(is_open=False)
 
 
 @contextmanager
@@ -129,6 +127,7 @@ def is_hurried() -> bool:
     return _is_here() and bool(_signals.guards) and _signals.is_hurried
 
 
+@contextmanager
 def _set(*, is_open: bool) -> Generator[None, None, None]:
     if not (_is_here() and _signals.guards):
         yield

@@ -83,7 +83,7 @@ def iter_files(
     return pocketenv.iter_files(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True, reads=Need.ID)
+@operation(Sandbox, safe=True, reads=Need.ID, record="file")
 def get_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[File, PocketenvError]:
@@ -104,7 +104,7 @@ def get_file(
     return _FILES.of(sandbox).find(path_or_id, stored_path(path_or_id))
 
 
-@operation(Sandbox, reads=Need.ID, looks_up_record=True)
+@operation(Sandbox, reads=Need.ID, record="file", looks_up_record=True)
 def set_file(
     sandbox: Sandbox,
     path: Text,
@@ -173,7 +173,7 @@ def _written_exactly(sandbox: Sandbox, path: str, content: str) -> Result[str, P
     return Success(content)
 
 
-@operation(Sandbox, reads=Need.ID, returns_target=True)
+@operation(Sandbox, reads=Need.ID, returns_target=True, record="file")
 def delete_file(
     sandbox: Sandbox, path_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from returns.result import Failure, Result
 
 from pocketenv_fp import pocketenv
@@ -10,7 +12,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox, SshKey, TailscaleAuthKey
 from pocketenv_fp.redaction import SecretText
 from pocketenv_fp.sandbox.support import unsupported
-from pocketenv_fp.steps.needs import Need
+from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.operation import operation, step
 from pocketenv_fp.validation import Text
 
@@ -64,7 +66,9 @@ def set_ssh_keys(
     if refusal := unsupported(sandbox, "writes", "set_ssh_keys"):
         return Failure(refusal)
     put = pocketenv.put_ssh_keys(sandbox.id, private_key, public_key)
-    return put if isinstance(put, Failure) else pocketenv.get_ssh_keys(sandbox.id)
+    if isinstance(put, Failure) or needed() is Need.NOTHING:
+        return cast("Result[SshKey, PocketenvError]", put)
+    return pocketenv.get_ssh_keys(sandbox.id)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -103,4 +107,6 @@ def set_tailscale_auth_key(
     <Success: *abc>
     """
     put = pocketenv.put_tailscale_auth_key(sandbox.id, auth_key)
-    return put if isinstance(put, Failure) else pocketenv.get_tailscale_auth_key(sandbox.id)
+    if isinstance(put, Failure) or needed() is Need.NOTHING:
+        return cast("Result[TailscaleAuthKey, PocketenvError]", put)
+    return pocketenv.get_tailscale_auth_key(sandbox.id)

@@ -7,7 +7,7 @@ also keeps a wrong id from changing another sandbox's record.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
 from functools import partial
@@ -28,12 +28,12 @@ from pocketenv_fp.errors import (
 )
 from pocketenv_fp.http.paging import Identified
 from pocketenv_fp.models import Sandbox
-from pocketenv_fp.pocketenv.records import Unit, add_or_update
+from pocketenv_fp.pocketenv.records import Listing, Unit, add_or_update
 from pocketenv_fp.pocketenv.sandboxes import look
 from pocketenv_fp.redaction import shorten
 from pocketenv_fp.runtime.deadline import nap
 from pocketenv_fp.runtime.turns import Turns
-from pocketenv_fp.steps.later import Later
+from pocketenv_fp.steps.later import Later, is_in_turn, neighbours
 from pocketenv_fp.steps.needs import Need, needed
 
 __all__ = ["RecordKind", "Records"]
@@ -57,12 +57,14 @@ class RecordKind(NamedTuple, Generic[T]):
     """A kind of record: its noun, the field with its name, and functions of `pocketenv_fp.pocketenv` that take ids.
 
     ``each`` takes the id of a sandbox and iterates over its records. ``delete`` takes the id of a record.
+    ``is_same_after_update``: an update changes no field that the platform returns.
     """
 
     noun: str
     key: str
     each: Callable[[str], Iterator[Result[T, PocketenvError]]]
     delete: Callable[[str], Unit]
+    is_same_after_update: bool = False
 
     def of(self, sandbox: Sandbox) -> Records[T]:
         """Return the records of this kind in ``sandbox``."""
@@ -75,33 +77,38 @@ class Records(Generic[T]):
     def __init__(self, kind: RecordKind[T], sandbox: Sandbox) -> None:
         self._kind = kind
         self._sandbox = sandbox
+        self.listing: Listing[T] = neighbours(self._source, lambda: Listing(self._each, kind.key))
 
     def find(self, name_or_id: str, stored: str | None = None) -> Result[T, PocketenvError]:
         """Return the record with this id, or else with this name. Failures: RecordNotFound.
 
         ``stored`` is the normalized name under which this library stores it, if it differs.
         """
-        names = {name_or_id, stored}
-        named: T | None = None
-        for item in self._each():
-            if isinstance(item, Failure):
-                return item
-            record = item.unwrap()
-            if record.id == name_or_id:
-                return item
-            if named is None and self._name(record) in names:
-                named = record
-        return Failure(self._missing(name_or_id)) if named is None else Success(named)
+        return self._there(name_or_id, self.listing.find(name_or_id, stored, id=name_or_id))
+
+    def take(self, name_or_id: str, stored: str | None = None) -> Result[T, PocketenvError]:
+        """Return the record as `find` does, before a change of it. Its neighbours look it up again."""
+        return self._there(name_or_id, self.listing.take(name_or_id, stored, id=name_or_id))
+
+    def found_again(self, id: str) -> Result[T, PocketenvError]:
+        """Request a new list, and return its record with this id. Failures: RecordNotFound."""
+        self.listing.renew()
+        return self._there(id, self.listing.seen(id=id))
 
     def set(self, name: str, add: Callable[[], Unit], update: Callable[[T], Unit]) -> Result[T, PocketenvError]:
         """Add a record, or update the one with this name. Returns the stored record."""
         with self._turn(name) as late:
             if late:
                 return Failure(late)
-            done = add_or_update(add, partial(self._named, name), update)
+            updated: list[T] = []
+            known = self.listing.known(name) if is_in_turn() else None
+            change = partial(_updated, update, updated)
+            done = add_or_update(add, partial(self.listing.take, name), change, known)
             if isinstance(done, Failure):
                 return Failure(self._cause(done.failure()))
-            return self._looked_up(name, self._named)
+            if updated and self._kind.is_same_after_update:
+                return Success(updated[-1])
+            return self.looked_up(partial(self._named, name), partial(self.listing.seen, name), name)
 
     def replace(self, name: str, add: Callable[[], Unit]) -> Result[T, PocketenvError]:
         """Delete the record with this name, and add a new one. Returns the stored record.
@@ -121,12 +128,12 @@ class Records(Generic[T]):
             begun = time.monotonic()
             added = add()
             if isinstance(added, Success):
-                return self._looked_up(name, self._settled)
+                return self.looked_up(partial(self._settled, name), partial(self.listing.seen, name), name)
             refused = added.failure()
             is_conflict = hides_its_cause(refused)
             if turn > TURNS or not (is_conflict or (is_gone and _is_passing(refused))):
                 return Failure(self._without_old(refused) if is_gone else refused)
-            there = self._named(name)
+            there = self._there(name, self.listing.take(name))
             if isinstance(there, Success):
                 if not is_conflict:
                     return there  # the add arrived, although its response did not
@@ -144,20 +151,30 @@ class Records(Generic[T]):
                 nap(random.uniform(0, max(PAUSE, took) * 2 ** min(turn, LONGEST)))  # noqa: S311  # no secret hangs on it
         raise AssertionError("the turns have no end")
 
-    def _looked_up(self, name: str, look: Callable[[str], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
-        """Return the stored record, or less if the caller of the operation reads less."""
+    def looked_up(
+        self,
+        look: Callable[[], Result[T, PocketenvError]],
+        seen: Callable[[], Result[T | None, PocketenvError]],
+        name: str,
+    ) -> Result[T, PocketenvError]:
+        """Return the stored record, or less if the caller of the operation reads less.
+
+        ``look`` requests it. ``seen`` reads it from the list that is renewed after all changes of the neighbours.
+        """
         need = needed()
         if need is Need.NOTHING:
             return cast("Result[T, PocketenvError]", Success(None))
         if need is not Need.LATER:
-            return look(name)
-        source = (self._kind.noun, self._sandbox.id, settings().value_or(None))
-        later = Later(source, self._kind.key, name, self._each, partial(self._in_turn, name, look))
+            return look()
+        later = Later(self._source(), self.listing.renew, seen, partial(self._in_turn, name, look))
         return cast("Result[T, PocketenvError]", Success(later))
 
-    def _in_turn(self, name: str, look: Callable[[str], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
+    def _source(self) -> Hashable:
+        return self._kind.noun, self._sandbox.id, settings().value_or(None)
+
+    def _in_turn(self, name: str, look: Callable[[], Result[T, PocketenvError]]) -> Result[T, PocketenvError]:
         with self._turn(name) as late:
-            return Failure(late) if late else look(name)
+            return Failure(late) if late else look()
 
     def _settled(self, name: str) -> Result[T, PocketenvError]:
         # Another process may have just deleted it, to add its own.
@@ -192,7 +209,7 @@ class Records(Generic[T]):
 
     def delete(self, name_or_id: str, stored: str | None = None) -> Result[Sandbox, PocketenvError]:
         """Delete the record with this id or name. Returns the sandbox."""
-        return self.find(name_or_id, stored).bind(self.delete_one).map(lambda _: self._sandbox)
+        return self.take(name_or_id, stored).bind(self.delete_one).map(lambda _: self._sandbox)
 
     def delete_one(self, record: T) -> Unit:
         """Delete this record."""
@@ -201,14 +218,11 @@ class Records(Generic[T]):
     def _each(self) -> Iterator[Result[T, PocketenvError]]:
         return self._kind.each(self._sandbox.id)
 
-    def _name(self, record: T) -> str:
-        return cast("str", getattr(record, self._kind.key))
-
     def _named(self, name: str) -> Result[T, PocketenvError]:
-        for item in self._each():
-            if isinstance(item, Failure) or self._name(item.unwrap()) == name:
-                return item
-        return Failure(self._missing(name))
+        return self._there(name, Listing(self._each, self._kind.key).seen(name))
+
+    def _there(self, name: str, record: Result[T | None, PocketenvError]) -> Result[T, PocketenvError]:
+        return Failure(self._missing(name)) if record == Success(None) else cast("Result[T, PocketenvError]", record)
 
     def _missing(self, wanted: str) -> RecordNotFound:
         noun = self._kind.noun
@@ -218,6 +232,14 @@ class Records(Generic[T]):
             message=f"the sandbox {self._sandbox.name} has no {noun} {wanted!r}",
             operation=f"{noun}.get{noun.capitalize()}s",
         )
+
+
+def _updated(update: Callable[[T], Unit], updated: list[T], record: T) -> Unit:
+    """Update the record, and append it to ``updated`` if that succeeded."""
+    done = update(record)
+    if isinstance(done, Success):
+        updated.append(record)
+    return done
 
 
 def _is_passing(error: PocketenvError) -> bool:

@@ -8,6 +8,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.providers import provider_of
 from pocketenv_fp.sandbox.lifecycle import start, wait_until_running
+from pocketenv_fp.steps.needs import needed
 
 __all__ = ["clone"]
 
@@ -28,5 +29,5 @@ def clone(repo: str, sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     <Success: Status.RUNNING>
     """
     runs = provider_of(sandbox.provider).running_on_create
-    running = Success(sandbox) if runs else wait_until_running(sandbox, timeout=LONGEST_WAIT)
-    return running.bind(start(repo=repo))
+    started = start(repo=repo)
+    return (started if runs else wait_until_running(timeout=LONGEST_WAIT) | started).run_for(needed(), Success(sandbox))

@@ -20,7 +20,9 @@ from pocketenv_fp.validation import Limit, Name, Offset, Text, VariableName
 
 __all__ = ["delete_secret", "get_secret", "iter_secrets", "list_secrets", "set_secret"]
 
-_SECRETS = RecordKind[Secret]("secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret)
+_SECRETS = RecordKind[Secret](
+    "secret", "name", pocketenv.iter_secrets, pocketenv.delete_secret, is_same_after_update=True
+)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -73,7 +75,7 @@ def iter_secrets(
     return pocketenv.iter_secrets(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True, reads=Need.ID)
+@operation(Sandbox, safe=True, reads=Need.ID, record="secret")
 def get_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Secret, PocketenvError]:
@@ -93,7 +95,7 @@ def get_secret(
     return _SECRETS.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID, looks_up_record=True)
+@operation(Sandbox, reads=Need.ID, record="secret", looks_up_record=True)
 def set_secret(
     sandbox: Sandbox,
     name: VariableName,
@@ -136,7 +138,7 @@ def set_secret(
     )
 
 
-@operation(Sandbox, reads=Need.ID, returns_target=True)
+@operation(Sandbox, reads=Need.ID, returns_target=True, record="secret")
 def delete_secret(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

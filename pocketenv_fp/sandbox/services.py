@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from returns.result import Failure, Result, Success
 
@@ -39,12 +40,15 @@ _SERVICES = RecordKind[Service]("service", "name", _each, pocketenv.delete_servi
 
 def _changed(change: Callable[[str], Unit], sandbox: Sandbox, name_or_id: str) -> Result[Service, PocketenvError]:
     services = _SERVICES.of(sandbox)
-    service = services.find(name_or_id)
+    service = services.take(name_or_id)
     if isinstance(service, Failure):
         return service
-    answer = change(service.unwrap().id)
+    id = service.unwrap().id
+    changed = change(id)
+    if isinstance(changed, Failure):
+        return changed
     # Look it up by id afterwards: another program may have renamed it.
-    return answer if isinstance(answer, Failure) else services.find(service.unwrap().id)
+    return services.looked_up(partial(services.found_again, id), partial(services.listing.seen, id=id), name_or_id)
 
 
 @step(Sandbox, safe=True, reads=Need.ID)
@@ -69,7 +73,7 @@ def list_services(
     return pocketenv.list_services(sandbox.id)
 
 
-@operation(Sandbox, safe=True, reads=Need.ID)
+@operation(Sandbox, safe=True, reads=Need.ID, record="service")
 def get_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -87,7 +91,7 @@ def get_service(
     return _SERVICES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID, looks_up_record=True)
+@operation(Sandbox, reads=Need.ID, record="service", looks_up_record=True)
 def set_service(
     sandbox: Sandbox,
     name: Name,
@@ -132,7 +136,7 @@ def set_service(
     )
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, record="service", looks_up_record=True)
 def start_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -157,7 +161,7 @@ def start_service(
     return _changed(pocketenv.start_service, sandbox, name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, record="service", looks_up_record=True)
 def stop_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -179,7 +183,7 @@ def stop_service(
     return _changed(pocketenv.stop_service, sandbox, name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, record="service", looks_up_record=True)
 def restart_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Service, PocketenvError]:
@@ -202,7 +206,7 @@ def restart_service(
     return _changed(pocketenv.restart_service, sandbox, name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID, returns_target=True)
+@operation(Sandbox, reads=Need.ID, returns_target=True, record="service")
 def delete_service(
     sandbox: Sandbox, name_or_id: Text, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

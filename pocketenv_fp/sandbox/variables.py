@@ -71,7 +71,7 @@ def iter_variables(
     return pocketenv.iter_variables(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True, reads=Need.ID)
+@operation(Sandbox, safe=True, reads=Need.ID, record="variable")
 def get_variable(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Variable, PocketenvError]:
@@ -93,7 +93,7 @@ def get_variable(
     return _VARIABLES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID, looks_up_record=True)
+@operation(Sandbox, reads=Need.ID, record="variable", looks_up_record=True)
 def set_variable(
     sandbox: Sandbox,
     name: VariableName,
@@ -140,7 +140,7 @@ def set_variable(
     )
 
 
-@operation(Sandbox, reads=Need.ID, returns_target=True)
+@operation(Sandbox, reads=Need.ID, returns_target=True, record="variable")
 def delete_variable(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ApiError, InvalidInput, PathTaken, PocketenvError, RecordNotFound, hides_its_cause
-from pocketenv_fp.http.paging import collected
 from pocketenv_fp.models import Page, Sandbox, Volume
 from pocketenv_fp.pocketenv import volumes as pocketenv
 from pocketenv_fp.runtime.turns import Turns
@@ -80,7 +79,7 @@ def iter_volumes(
     return pocketenv.iter_volumes(sandbox.id, limit=limit)
 
 
-@operation(Sandbox, safe=True, reads=Need.ID)
+@operation(Sandbox, safe=True, reads=Need.ID, record="volume")
 def get_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Volume, PocketenvError]:
@@ -100,7 +99,7 @@ def get_volume(
     return _VOLUMES.of(sandbox).find(name_or_id)
 
 
-@operation(Sandbox, reads=Need.ID)
+@operation(Sandbox, reads=Need.ID, record="volume", looks_up_record=True)
 def set_volume(
     sandbox: Sandbox,
     name: Name,
@@ -151,35 +150,67 @@ def _spelled(path: str) -> str:
     return f"/{posixpath.normpath(path).lstrip('/')}"
 
 
-class _Attaching(NamedTuple):
+class _Changes:
+    """Counts the changes of one sandbox's volumes by this process, while a thread has a list of them."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def stamp(self) -> tuple[_Changes, int]:
+        return self, self._number
+
+    def one_more(self) -> tuple[_Changes, int]:
+        self._number += 1
+        return self.stamp()
+
+
+_changes: WeakValueDictionary[str, _Changes] = WeakValueDictionary()
+
+
+class _Attaching:
     """One call of `set_volume`."""
 
-    sandbox: Sandbox
-    name: str
-    path: str | None
-    read_only: bool
+    def __init__(self, sandbox: Sandbox, name: str, path: str | None, *, read_only: bool) -> None:
+        self.sandbox, self.name, self.path, self.read_only = sandbox, name, path, read_only
+        self._records = _VOLUMES.of(sandbox)
+        self._changes = _Changes()
+        self._is_new_list = True
 
     def run(self) -> Result[Volume, PocketenvError]:
         # Names may repeat: without turns, two threads with one name would make two volumes.
         with _turns.of(self.sandbox.id, ADD) as late:
             if late:
                 return Failure(late)
+            self._changes = _changes.setdefault(self.sandbox.id, self._changes)
+            self._is_new_list = self._records.listing.stamp != self._changes.stamp()
             changed = self._listed().bind(self._changed)
             for _ in range(TURNS):
                 error = changed.swap().value_or(None)
                 if not (isinstance(error, ApiError) and error.status == 404 and error.operation == UPDATE):
                     break
                 # Another program deleted the volume in between.
-                changed = self._listed().bind(self._changed)
+                changed = self._listed_again().bind(self._changed)
             return changed
 
     def _listed(self) -> Result[tuple[Volume, ...], PocketenvError]:
-        return collected(pocketenv.iter_volumes(self.sandbox.id))
+        """Return all volumes, of the neighbours' list if it may be an older one."""
+        if self._is_new_list:
+            self._records.listing.renew()
+        volumes = self._records.listing.whole(self.name)
+        self._records.listing.stamp = self._changes.stamp()
+        return volumes
+
+    def _listed_again(self) -> Result[tuple[Volume, ...], PocketenvError]:
+        self._is_new_list = True
+        return self._listed()
 
     def _changed(self, volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         holder = self._at_the_path(volumes)
+        if holder is not None and holder.name == self.name:
+            return Success(holder)
         if holder is not None:
-            return Success(holder) if holder.name == self.name else Failure(self._taken(holder))
+            # It may be gone since a neighbour requested the list.
+            return Failure(self._taken(holder)) if self._is_new_list else self._listed_again().bind(self._changed)
         named = [volume for volume in volumes if volume.name == self.name]
         if named and self.path is None:
             return Success(named[0])
@@ -191,17 +222,36 @@ class _Attaching(NamedTuple):
         return self._moved(named[0]) if named else self._added(volumes)
 
     def _moved(self, volume: Volume) -> Result[Volume, PocketenvError]:
+        self._noted(volume)
         updated = pocketenv.update_volume(volume.id, self.name, self.path, read_only=self.read_only)
         moved = updated.lash(self._refused)
-        return moved if isinstance(moved, Failure) else pocketenv.get_volume(volume.id)
+        if isinstance(moved, Failure):
+            return moved
+        look, seen = partial(pocketenv.get_volume, volume.id), partial(self._records.listing.seen, id=volume.id)
+        return self._records.looked_up(look, seen, self.name)
 
     def _added(self, before: Sequence[Volume]) -> Result[Volume, PocketenvError]:
-        known = {volume.id for volume in before}
+        known = frozenset(volume.id for volume in before)
+        self._noted()
         added = pocketenv.add_volume(self.sandbox.id, self.name, self.path, read_only=self.read_only)
         stored = added.lash(self._refused)
-        return stored if isinstance(stored, Failure) else self._listed().bind(partial(self._new, known))
+        if isinstance(stored, Failure):
+            return stored
+        return self._records.looked_up(partial(self._new_again, known), partial(self._new, known), self.name)
 
-    def _new(self, known: set[str], volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
+    def _noted(self, volume: Volume | None = None) -> None:
+        """Note a change, for the lists of other threads and for the neighbours of this step."""
+        self._records.listing.change(self.name, volume)
+        self._records.listing.stamp = self._changes.one_more()
+
+    def _new_again(self, known: frozenset[str]) -> Result[Volume, PocketenvError]:
+        self._records.listing.renew()
+        return self._new(known)
+
+    def _new(self, known: frozenset[str]) -> Result[Volume, PocketenvError]:
+        return self._records.listing.whole(self.name).bind(partial(self._new_of, known))
+
+    def _new_of(self, known: frozenset[str], volumes: Sequence[Volume]) -> Result[Volume, PocketenvError]:
         mine = (volume for volume in volumes if volume.id not in known and volume.name == self.name)
         # An older volume may be the right one: another program may have added it in between.
         volume = self._at_the_path(volumes) or next(mine, None)
@@ -217,7 +267,7 @@ class _Attaching(NamedTuple):
         # A path that is taken is a 500 without a cause: look it up in the list.
         if not hides_its_cause(error):
             return Failure(error)
-        holder = self._listed().map(self._at_the_path).value_or(None)
+        holder = self._listed_again().map(self._at_the_path).value_or(None)
         if holder is None:
             return Failure(error)
         return Success(None) if holder.name == self.name else Failure(self._taken(holder))
@@ -231,7 +281,7 @@ class _Attaching(NamedTuple):
         return PathTaken(message=message, operation=ADD, path=self.path or "")
 
 
-@operation(Sandbox, reads=Need.ID, returns_target=True)
+@operation(Sandbox, reads=Need.ID, returns_target=True, record="volume")
 def delete_volume(
     sandbox: Sandbox, name_or_id: Name, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -169,16 +170,9 @@ class Pieces(Generic[B]):
         running = asyncio.wrap_future(self._future)
         try:
             while not running.done():
-                getting = asyncio.ensure_future(queue.get())
-                awaited: set[asyncio.Future[Any]] = {getting, running}
-                try:
-                    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not getting.done():
-                        getting.cancel()
-                if getting.done() and not getting.cancelled():
+                if (piece := await _next(queue, running)) is not None:
                     room.release()
-                    yield getting.result()
+                    yield piece
             while not queue.empty():
                 yield queue.get_nowait()
         finally:
@@ -192,6 +186,18 @@ class Pieces(Generic[B]):
             async for _ in self:
                 pass
         return await asyncio.wrap_future(cast("Future[Result[B, PocketenvError]]", self._future))
+
+
+async def _next(queue: asyncio.Queue[Piece], running: asyncio.Future[Any]) -> Piece | None:
+    """Return the next piece, or None if the step has ended before."""
+    getting = asyncio.ensure_future(queue.get())
+    awaited: set[asyncio.Future[Any]] = {getting, running}
+    try:
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not getting.done():
+            getting.cancel()
+    return getting.result() if getting.done() else None
 
 
 def _put(
@@ -217,19 +223,15 @@ def _put(
         stop.set()
 
 
+@dataclass(frozen=True, repr=False)
 class Aio(Generic[A, B]):
     """An awaitable form of a step: the result of `aio`."""
 
-    def __init__(self, step: Step[A, B]) -> None:
-        self._step = step
+    _step: Step[A, B]
 
     def __call__(self, target: A | None | Result[A | None, PocketenvError], /) -> Pending[B]:
         """Return an awaitable for the Result of the step on ``target``."""
-
-        def work() -> Result[B, PocketenvError]:
-            return self._step(target)
-
-        pending: Pending[B] = Pending(self, partial(copy_context().run, work))
+        pending: Pending[B] = Pending(self, partial(copy_context().run, partial(self._step, target)))
         if isinstance(target, Failure):
             # A Failure is passed on without a thread.
             pending.answer(cast("Failure[PocketenvError]", target))
@@ -267,12 +269,6 @@ class Aio(Generic[A, B]):
         <Success: ExecResult(stdout='begun\ndone\n', stderr='', exit_code=0)>
         """
         return Pieces(partial(self._step, target))
-
-    def __eq__(self, other: object) -> bool:
-        return self._step == other._step if isinstance(other, Aio) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((Aio, self._step))
 
     def __repr__(self) -> str:
         return f"aio({self._step!r})"

@@ -15,6 +15,8 @@ step.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
+from itertools import count
 from typing import Any, TypeVar, cast, overload
 
 from returns.result import Result, Success
@@ -24,21 +26,12 @@ from pocketenv_fp.http.rate_limit import LONGEST_WAIT
 from pocketenv_fp.runtime.deadline import limited, nap
 from pocketenv_fp.runtime.rehearsal import Unknown, duration, fallback, is_rehearsed, note, only
 from pocketenv_fp.steps.combinator import combinator
-from pocketenv_fp.steps.later import gathered
+from pocketenv_fp.steps.later import Meeting, can_meet, gathered
 from pocketenv_fp.steps.needs import Need, needed
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.validation import Limit, Seconds, Wait
 
-__all__ = [
-    "gather",
-    "keep",
-    "or_else",
-    "recover",
-    "retrying",
-    "tap",
-    "when",
-    "within",
-]
+__all__ = ["gather", "keep", "or_else", "recover", "retrying", "tap", "when", "within"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -113,7 +106,7 @@ def gather(
 
     The first Failure is the result, and the following steps are skipped. With ``parallel=True`` the steps run at the
     same time, in threads. Then all of them run, and the result is the first Failure in their order. On Cloudflare, the
-    commands of one sandbox still run one after the other.
+    commands of one sandbox still run one after the other. Steps that set records share one list of them.
 
     Args:
         first: The first step.
@@ -126,16 +119,21 @@ def gather(
     >>> "my-box" | gather(get_sandbox | exec("echo a") | stdout, get_sandbox | list_ports, parallel=True)
     <Success: ('a\n', [])>
     """
+    steps, need = (first, *more), _part(needed())
     if not parallel:
-        return gathered(target, (first, *more), _part(needed()))
+        return gathered(target, steps, need)
     note(lambda: "the steps run at the same time")
     if is_rehearsed():
-        return gathered(target, (first, *more), _part(needed()))
+        return gathered(target, steps, need, at_once=True)
     # Few programs run steps side by side.
     from pocketenv_fp.steps.fan_out import collect, side_by_side
 
-    steps = (first, *more)
-    return collect(side_by_side(steps, [Success(target)] * len(steps))).map(tuple)
+    targets = [Success(target)] * len(steps)
+    if not can_meet(steps):
+        return collect(side_by_side([partial(each.run_for, need) for each in steps], targets)).map(tuple)
+    meeting = Meeting(target, steps, need)
+    results = side_by_side(meeting.lanes, targets)
+    return collect(map(meeting.value, count(), results)).map(tuple)
 
 
 @overload
@@ -165,7 +163,7 @@ def keep(target: Any, first: Step[Any, Any], /, *more: Step[Any, Any]) -> Result
     >>> box.name, printed
     ('my-box', 'a\n')
     """
-    return gathered(target, (first, *more), _part(needed())).map(lambda given: (target, *given))
+    return gathered(target, (first, *more), _part(needed())).map(lambda values: (target, *values))
 
 
 def _names(on: Errors) -> str:
@@ -259,10 +257,10 @@ def when(target: A, predicate: Callable[[A], bool], step: Step[A, B]) -> Result[
     answer = cast("object", target is None or predicate(target))
     if isinstance(answer, (Result, Coroutine)):
         # Both are true, whatever is in them.
-        got = type(cast("object", answer)).__name__
+        name = type(cast("object", answer)).__name__
         if isinstance(answer, Coroutine):
             answer.close()
-        raise TypeError(f"when: predicate: returned a {got}, not a bool")
+        raise TypeError(f"when: predicate: returned a {name}, not a bool")
     if answer:
         with only(lambda: f"if {getattr(predicate, '__qualname__', predicate)} returns True"):
             return cast("Result[A | B, PocketenvError]", step.run_for(needed(), Success(target)))
@@ -317,10 +315,10 @@ def retrying(
     for _ in range(0 if is_rehearsed() else attempts - 1):
         if isinstance(result, Success) or not isinstance(error := result.failure(), on):
             break
-        asked = (error.retry_after or 0) if isinstance(error, RateLimited) else 0
-        if asked > LONGEST_WAIT:
+        pause = (error.retry_after or 0) if isinstance(error, RateLimited) else 0
+        if pause > LONGEST_WAIT:
             break
-        nap(max(delay, asked))
+        nap(max(delay, pause))
         result = step.run_for(needed(), Success(target))
     return result
 

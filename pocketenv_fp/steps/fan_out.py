@@ -47,7 +47,8 @@ B = TypeVar("B")
 # The Result of a pipeline, its duration, its number of requests, and the trace of another process.
 Ran: TypeAlias = "tuple[Result[B, PocketenvError], float, int, Trace | None]"
 
-_Submit: TypeAlias = "Callable[[Executor, object, Step[Any, B], Any], Future[Ran[B]]]"
+_Work: TypeAlias = "Callable[[Any], Result[B, PocketenvError]]"
+_Submit: TypeAlias = "Callable[[Executor, object, _Work[B], Any], Future[Ran[B]]]"
 OnOutput: TypeAlias = bool | Callable[[Any, Piece], object]
 
 WORKERS = 32
@@ -152,7 +153,7 @@ def fan_out(
 
 
 def side_by_side(
-    steps: Sequence[Step[Any, B]],
+    steps: Sequence[_Work[B]],
     waiting: Sequence[Any],
     *,
     max_workers: int = WORKERS,
@@ -199,8 +200,8 @@ def _to_heard_thread(
     on_output: OnOutput,
     pool: Executor,
     mark: object,
-    pipeline: Step[A, B],
-    target: A | None | Result[A | None, PocketenvError],
+    pipeline: _Work[B],
+    target: Any,
 ) -> Future[Ran[B]]:
     """Submit a pipeline that reports its output."""
     if callable(on_output):
@@ -258,16 +259,14 @@ def _keep(seen: Trace | None) -> None:
 def _to_thread(
     pool: Executor,
     mark: object,  # noqa: ARG001  # for processes
-    pipeline: Step[A, B],
-    target: A | None | Result[A | None, PocketenvError],
+    pipeline: _Work[B],
+    target: Any,
 ) -> Future[Ran[B]]:
     # The copied context has the traces around the call.
     return pool.submit(copy_context().run, _run, pipeline, target)
 
 
-def _to_process(
-    pool: Executor, mark: object, pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]
-) -> Future[Ran[B]]:
+def _to_process(pool: Executor, mark: object, pipeline: _Work[B], target: Any) -> Future[Ran[B]]:
     from concurrent.futures import BrokenExecutor, Future
 
     from pocketenv_fp.steps.trace import recording
@@ -283,8 +282,8 @@ def _to_process(
 def _apart(
     mark: object,  # noqa: ARG001  # Dask runs equal calls only once: the mark makes each call different
     configs: tuple[Config, ...],
-    pipeline: Step[A, B],
-    target: A | None | Result[A | None, PocketenvError],
+    pipeline: _Work[B],
+    target: Any,
     *,
     traced: bool,
 ) -> Ran[B]:
@@ -294,8 +293,8 @@ def _apart(
 
 def _run_as(
     configs: tuple[Config, ...],
-    pipeline: Step[A, B],
-    target: A | None | Result[A | None, PocketenvError],
+    pipeline: _Work[B],
+    target: Any,
     *,
     traced: bool,
 ) -> Ran[B]:
@@ -308,7 +307,7 @@ def _run_as(
         return (*_run(pipeline, target)[:-1], seen)
 
 
-def _run(pipeline: Step[A, B], target: A | None | Result[A | None, PocketenvError]) -> Ran[B]:
+def _run(pipeline: _Work[B], target: Any) -> Ran[B]:
     from pocketenv_fp.steps import trace
 
     counter = _Counter()

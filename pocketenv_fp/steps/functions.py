@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeGuard, cast
 
 from returns.result import Failure, Result, Success
@@ -22,7 +23,7 @@ AWAITED = "a step awaits nothing. Write await aio(step)(target), and await the f
 class _Method(Curried):
     """A method of steps that takes a function of the caller: ``step.map(f)`` and others."""
 
-    def __init__(self, function: Callable[..., Any], rehearsed: str, *, safe: bool) -> None:
+    def __init__(self, function: Callable[..., Any], *, rehearsed: str, safe: bool) -> None:
         super().__init__(function, object, repeatable=safe)
         self._rehearsed = rehearsed
 
@@ -59,21 +60,14 @@ class _Method(Curried):
         return f"{inner}{self.__name__}({function_name(function)})"
 
 
-def _method(rehearsed: str, *, safe: bool) -> Callable[[Callable[..., Any]], _Method]:
-    def decorate(function: Callable[..., Any]) -> _Method:
-        return _Method(function, rehearsed, safe=safe)
-
-    return decorate
-
-
 def called(method: _Method, *args: Any) -> Step[Any, Any]:
     if not callable(args[-1]):
-        got = (
+        word = (
             has_run(cast("Result[object, object]", args[-1]))
             if isinstance(args[-1], Result)
             else type(args[-1]).__name__
         )
-        raise TypeError(f"{method.__name__}: expected a function, got {got}")
+        raise TypeError(f"{method.__name__}: expected a function, got {word}")
     return _CalledMethod(method, args, {})
 
 
@@ -116,22 +110,22 @@ def _is_result(value: object) -> TypeGuard[Result[Any, Any]]:
     return isinstance(value, Result)
 
 
-@_method("is a function of yours, and is not called here", safe=True)
+@partial(_Method, rehearsed="is a function of yours, and is not called here", safe=True)
 def map(value: Any, function: Callable[[Any], Any]) -> Result[Any, Any]:
     return Success(function(value))
 
 
-@_method("is a function of yours, and is not called here", safe=False)
+@partial(_Method, rehearsed="is a function of yours, and is not called here", safe=False)
 def bind(value: Any, function: Callable[[Any], Any]) -> Result[Any, Any]:
     return _result_of(function, value, "bind")
 
 
-@_method("where the step fails, a function of yours replaces the error", safe=True)
+@partial(_Method, rehearsed="where the step fails, a function of yours replaces the error", safe=True)
 def alt(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
     return (Success(value) | step).alt(function)
 
 
-@_method("where the step fails, the Result of a function of yours replaces the Failure", safe=False)
+@partial(_Method, rehearsed="where the step fails, the Result of a function of yours replaces the Failure", safe=False)
 def lash(value: Any, step: Step[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
     result = Success(value) | step
     return _result_of(function, result.failure(), "lash") if isinstance(result, Failure) else result

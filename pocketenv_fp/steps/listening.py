@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 from pocketenv_fp.models import Piece
 from pocketenv_fp.redaction import shorten
+from pocketenv_fp.runtime.scope import scope
 
 __all__ = ["Listener", "listener", "listening", "prefixed", "print_with", "printing"]
 
@@ -20,14 +21,9 @@ Listener = Callable[[Piece], object]
 _listener: ContextVar[Listener | None] = ContextVar("pocketenv_fp.steps.listening", default=None)
 
 
-@contextmanager
-def listening(on_piece: Listener) -> Generator[None]:
+def listening(on_piece: Listener) -> AbstractContextManager[None]:
     """Have the commands in the block run as jobs, and pass their output to ``on_piece``."""
-    mark = _listener.set(on_piece)
-    try:
-        yield
-    finally:
-        _listener.reset(mark)
+    return scope(_listener, on_piece)
 
 
 def listener() -> Listener | None:

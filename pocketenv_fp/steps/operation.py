@@ -57,6 +57,7 @@ class Curried:
         repeatable: bool = False,
         reads: Need = Need.RECORD,
         returns_target: bool = False,
+        record: str = "",
         looks_up_record: bool = False,
     ) -> None:
         self.function = function
@@ -64,6 +65,7 @@ class Curried:
         self.repeatable = repeatable
         self.reads = reads
         self.returns_target = returns_target
+        self.record = record
         self.looks_up_record = looks_up_record
         # A record comes from the platform. Other targets, such as a name, are the caller's.
         self._takes_record = issubclass(accepts, msgspec.Struct)
@@ -275,14 +277,15 @@ def operation(
     safe: bool = False,
     reads: Need = Need.RECORD,
     returns_target: bool = False,
+    record: str = "",
     looks_up_record: bool = False,
 ) -> Callable[[Callable[Concatenate[A, P], Result[B, PocketenvError]]], Operation[A, P, B]]:
     """Decorator for a function of an ``accepts`` and further arguments. The result is an Operation.
 
     An argument with a secret has the type `SecretText`. ``safe`` says that the operation is safe to repeat. ``reads`` is what it reads
     of a Sandbox, and ``returns_target`` says that its result is, or contains, its target (see `pocketenv_fp.steps.needs`).
-    ``looks_up_record`` says that it ends with a lookup of the record that its first argument names (see
-    `pocketenv_fp.steps.later`).
+    ``record`` is the noun of the record that its first argument names, such as "secret". ``looks_up_record`` says that it
+    ends with a lookup of that record (see `pocketenv_fp.steps.later`).
     """
 
     def decorate(function: Callable[Concatenate[A, P], Result[B, PocketenvError]]) -> Operation[A, P, B]:
@@ -292,6 +295,7 @@ def operation(
             repeatable=safe,
             reads=reads,
             returns_target=returns_target,
+            record=record,
             looks_up_record=looks_up_record,
         )
 

@@ -110,7 +110,8 @@ class Step(Source, Generic[A_contra, B_co]):
         return read_before(self._steps, last)
 
     def _run(self, target: object, needs: tuple[Need, ...] | None = None) -> Result[Any, PocketenvError]:
-        steps, needs = self._steps, needs or self._needs()
+        steps = self._steps
+        needs = needs or (ALONE if len(steps) == 1 else self._needs())
         if (rehearsal := rehearsing()) is not None:
             given = cast("object", target if isinstance(target, Result) else Success(target))
             return cast("Result[Any, PocketenvError]", rehearsal.run(steps, needs, given))
@@ -322,9 +323,6 @@ class Applied(Step[Any, Any]):
     @property
     def _steps(self) -> tuple[Applied, ...]:
         return (self,)
-
-    def _needs(self) -> tuple[Need, ...]:
-        return ALONE
 
     @property
     def checked(self) -> Given | InvalidInput:

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from returns.result import Result
@@ -29,6 +30,7 @@ from pocketenv_fp.errors import PocketenvError
 from pocketenv_fp.observing import Begun, Done, Ended, observing
 from pocketenv_fp.observing.timeline import CallRecord, StepRecord, end_of, timeline
 from pocketenv_fp.redaction import counted
+from pocketenv_fp.runtime.scope import scope
 from pocketenv_fp.steps.operation import demand_step
 from pocketenv_fp.steps.step import Step
 
@@ -39,7 +41,6 @@ B = TypeVar("B")
 
 ROWS = 200
 HEADINGS = ("began s", "took s", "requests", "outcome", "step")
-ALIGNED = (">", ">", ">", "<")
 
 
 class _Open:
@@ -137,15 +138,13 @@ class Trace:
 
     def __str__(self) -> str:
         steps = _by_lane(self.steps)
-        rows = [_row(step, several=self._is_fleet) for step in steps[:ROWS]]
-        widths = [max(len(row[column]) for row in (HEADINGS, *rows)) for column in range(len(HEADINGS) - 1)]
-        lines = ["  ".join((*map(_padded, row, widths, ALIGNED), row[-1])) for row in (HEADINGS, *rows)]
+        is_fleet = len({step.lane for step in steps}) > 1
+        rows = [HEADINGS, *(_row(step, several=is_fleet) for step in steps[:ROWS])]
+        began, took, requests, outcome, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        line = f"{{:>{began}}}  {{:>{took}}}  {{:>{requests}}}  {{:<{outcome}}}  {{}}"
+        lines = [line.format(*row) for row in rows]
         hidden = [f"… {len(steps) - ROWS:,} more steps"] if len(steps) > ROWS else []
         return "\n".join((*lines, *hidden, self.summary()))
-
-    @property
-    def _is_fleet(self) -> bool:
-        return len({step.lane for step in self._steps}) > 1
 
     def summary(self) -> str:
         """Return one line with the number of steps and requests, and the duration."""
@@ -187,10 +186,6 @@ def _row(step: StepRecord, *, several: bool) -> tuple[str, ...]:
     return f"{step.began:.3f}", f"{step.seconds:.3f}", str(step.requests), step.outcome, where + shown
 
 
-def _padded(text: str, width: int, aligned: str) -> str:
-    return f"{text:{aligned}{width}}"
-
-
 def _moved(calls: tuple[CallRecord, ...] | list[CallRecord], later: float) -> tuple[CallRecord, ...]:
     return tuple(call._replace(began=call.began + later) for call in calls)
 
@@ -205,11 +200,11 @@ class Traced(NamedTuple, Generic[B]):
         return self.trace.picture()
 
 
+@dataclass(frozen=True, repr=False)
 class Tracer(Generic[A, B]):
     """A traced step: the result of `trace`."""
 
-    def __init__(self, step: Step[A, B]) -> None:
-        self._step = step
+    _step: Step[A, B]
 
     def __call__(self, target: A | None | Result[A | None, PocketenvError], /) -> Traced[B]:
         with tracing() as seen:
@@ -218,12 +213,6 @@ class Tracer(Generic[A, B]):
 
     def __ror__(self, target: A | None | Result[A | None, PocketenvError], /) -> Traced[B]:
         return self(target)
-
-    def __eq__(self, other: object) -> bool:
-        return self._step == other._step if isinstance(other, Tracer) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((Tracer, self._step))
 
     def __repr__(self) -> str:
         return f"trace({self._step!r})"
@@ -261,12 +250,8 @@ def tracing() -> Generator[Trace]:
     <trace of 10 steps, 10 requests, ... s>
     """
     seen = Trace()
-    mark = _recording.set((*_recording.get(), seen))
-    try:
-        with observing(seen.watch):
-            yield seen
-    finally:
-        _recording.reset(mark)
+    with scope(_recording, (*_recording.get(), seen)), observing(seen.watch):
+        yield seen
 
 
 def recording() -> tuple[Trace, ...]:
@@ -274,13 +259,8 @@ def recording() -> tuple[Trace, ...]:
     return _recording.get()
 
 
-@contextmanager
-def on_lane(target: object) -> Generator[None]:
+def on_lane(target: object) -> AbstractContextManager[None]:
     """Record the steps of a block as work on ``target``, one of many."""
     value: object = cast("Result[object, object]", target).value_or(None) if isinstance(target, Result) else target
     name: object = getattr(value, "name", value)
-    mark = _lane.set(name if isinstance(name, str) else "")
-    try:
-        yield
-    finally:
-        _lane.reset(mark)
+    return scope(_lane, name if isinstance(name, str) else "")

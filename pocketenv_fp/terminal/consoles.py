@@ -50,7 +50,7 @@ _silent.setLevel(logging.CRITICAL + 1)
 
 
 @step(Sandbox)
-def console(
+def console(  # noqa: PLR0911  # a return for each condition
     sandbox: Sandbox, *, token: Text | None = None, config: Config | None = None
 ) -> Result[Sandbox, PocketenvError]:
     """Open an interactive shell of the sandbox in this terminal. Returns the Sandbox unchanged, after its end.
@@ -85,31 +85,27 @@ def console(
     if isinstance(mine, Failure):
         return mine
     connect = needed("websockets.sync.client", "console").connect
-    known = look(sandbox, login=True).bind(_running).bind(_with_settings)
-    if isinstance(known, Failure):
-        return known
-    (box, login), terminal = known.unwrap(), mine.unwrap()
-    link = link_to(box, login, terminal.size())
+    box = look(sandbox, login=True).bind(_running)
+    if isinstance(box, Failure):
+        return box
+    platform = settings()
+    if isinstance(platform, Failure):
+        return platform
+    link = link_to(box.unwrap(), platform.unwrap(), mine.unwrap().size())
     if isinstance(link, Failure):
         return link
     try:
-        error = _talked(connect, link.unwrap(), login, terminal, box.name)
+        error = _converse(connect, link.unwrap(), platform.unwrap(), mine.unwrap(), box.unwrap().name)
     finally:
-        disconnect(link.unwrap(), login)
+        disconnect(link.unwrap(), platform.unwrap())
     return Failure(error) if error else Success(sandbox)
 
 
 def _rehearsed(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
-    seen = look(sandbox, login=True)
-    if provider_of(sandbox.provider).name == CLOUDFLARE:
-        made = seen if isinstance(seen, Failure) else get_terminal_token()
-        return made.map(lambda _: sandbox)
-    return seen.map(lambda _: sandbox)
-
-
-def _with_settings(box: Sandbox) -> Result[tuple[Sandbox, Settings], PocketenvError]:
-    known = settings()
-    return known if isinstance(known, Failure) else Success((box, known.unwrap()))
+    box = look(sandbox, login=True)
+    if isinstance(box, Failure) or provider_of(sandbox.provider).name != CLOUDFLARE:
+        return box.map(lambda _: sandbox)
+    return get_terminal_token().map(lambda _: sandbox)
 
 
 def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
@@ -118,28 +114,28 @@ def _running(sandbox: Sandbox) -> Result[Sandbox, PocketenvError]:
     return Failure(InvalidInput("sandbox", f"is {sandbox.status.name}: start it and wait_until_running first"))
 
 
-def _talked(connect: Connect, link: Link, known: Settings, terminal: Terminal, name: str) -> PocketenvError | None:
+def _converse(connect: Connect, link: Link, platform: Settings, terminal: Terminal, name: str) -> PocketenvError | None:
     from pocketenv_fp.terminal.conversation import Conversation
 
     with ExitStack() as stack:
-        line = _connected(connect, stack, link, known)
+        line = _connect(connect, stack, link, platform)
         if isinstance(line, PocketenvError):
             return line
         try:
             terminal.write(f"Connected to {printable(name)}. Ctrl-] leaves.\n".encode())
-            return Conversation(line, link, terminal, known.read_timeout).run()
+            return Conversation(line, link, terminal, platform.read_timeout).run()
         except OSError as error:
             return InvalidInput("stdin", f"the terminal cannot be used: {error.strerror}")
 
 
-def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) -> ClientConnection | PocketenvError:
+def _connect(connect: Connect, stack: ExitStack, link: Link, platform: Settings) -> ClientConnection | PocketenvError:
     from websockets.exceptions import WebSocketException
 
     from pocketenv_fp.http.transport import tls_context
 
     is_here = is_loopback(urlsplit(str(link.address)).hostname or "")
     try:
-        options: dict[str, Any] = {"ssl": tls_context(known)} if link.address.startswith("wss:") else {}
+        options: dict[str, Any] = {"ssl": tls_context(platform)} if link.address.startswith("wss:") else {}
         # The type of this function changes with version 17.
         line: ClientConnection = stack.enter_context(
             connect(
@@ -147,7 +143,7 @@ def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) 
                 **options,
                 proxy=None if is_here else True,
                 compression=None,
-                open_timeout=known.connect_timeout,
+                open_timeout=platform.connect_timeout,
                 close_timeout=CLOSE_SECONDS,
                 max_size=LARGEST_MESSAGE,
                 user_agent_header="pocketenv-fp",
@@ -155,7 +151,7 @@ def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) 
             )
         )
     except (WebSocketException, OSError, ValueError, EOFError, ImportError) as error:
-        return _failure(error, known)
+        return _failure(error, platform)
     except KeyboardInterrupt:
         pass
     else:
@@ -164,12 +160,12 @@ def _connected(connect: Connect, stack: ExitStack, link: Link, known: Settings) 
     raise KeyboardInterrupt
 
 
-def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0911  # one line for each kind of error
+def _failure(error: Exception, platform: Settings) -> PocketenvError:  # noqa: PLR0911  # one line for each kind of error
     from websockets.exceptions import InvalidProxy, InvalidStatus, ProxyError
 
     match error:
         case InvalidStatus():
-            return _refusal(error, known)
+            return _refusal(error, platform)
         # ImportError: a SOCKS proxy needs another package.
         case InvalidProxy() | ProxyError() | ImportError():
             return TransportError("proxy", "the proxy cannot be used", OPERATION)
@@ -187,12 +183,12 @@ def _failure(error: Exception, known: Settings) -> PocketenvError:  # noqa: PLR0
             return TransportError("protocol", "the response is not that of a WebSocket", OPERATION)
 
 
-def _refusal(refused: InvalidStatus, known: Settings) -> PocketenvError:
+def _refusal(refused: InvalidStatus, platform: Settings) -> PocketenvError:
     status, body = refused.response.status_code, bytes(refused.response.body or b"")
     text = body.decode("utf-8", "replace")
-    if known.token:
+    if platform.token:
         # Mask it before the cut, which may leave a part of it.
-        text = text.replace(known.token, HIDDEN)
+        text = text.replace(platform.token, HIDDEN)
     message = "" if text.lstrip().startswith("<") else printable(text[:200]).strip()
     if status in {403, 404}:
         # 403: the sandbox of another user.

@@ -55,7 +55,7 @@ class Conversation:
         self._is_resized = True
         self._error: PocketenvError | None = None
         self._tail = b""
-        self._heard = math.inf
+        self._last_output = math.inf
 
     def run(self) -> PocketenvError | None:
         """Carry keys and output until one side ends. Returns the error of a broken connection, or None."""
@@ -151,14 +151,14 @@ class Conversation:
         """Show a hint in the silence after the shell's end. Returns the seconds until the next look."""
         if not self._tail.endswith(_LAST_WORDS):
             return math.inf
-        left = self._heard + SILENCE_SECONDS - time.monotonic()
+        left = self._last_output + SILENCE_SECONDS - time.monotonic()
         if left > 0:
             return left
         self._tail = b""
-        self._remark(_HINT)
+        self._show_note(_HINT)
         return math.inf
 
-    def _remark(self, text: str) -> None:
+    def _show_note(self, text: str) -> None:
         with contextlib.suppress(OSError):
             self._terminal.write(f"\r\n[pocketenv: {printable(text)}]\r\n".encode())
 
@@ -171,24 +171,17 @@ class Conversation:
             for message in self._line:
                 piece = self._link.output(message)
                 if isinstance(piece, Control):
-                    self._heed(piece)
+                    self._handle_control(piece)
                 elif not self._is_over:
-                    self._terminal.write(piece)
-                    self._tail, self._heard = (self._tail + piece)[-16:], time.monotonic()
-                    if self._tail.endswith(_LAST_WORDS):
-                        self._wake()
+                    self._show_piece(piece)
                 if self._is_over:
                     break
         except ConnectionClosed as closed:
             # 1005 is a close without a reason.
             if closed.rcvd is None or closed.rcvd.code != 1005:
                 reason = printable(closed.rcvd.reason)[:200] if closed.rcvd is not None else ""
-                self._error = TransportError(
-                    "dropped",
-                    f"the terminal's connection broke{f': {reason}' if reason else ''}",
-                    OPERATION,
-                    maybe_sent=True,
-                )
+                text = f"the terminal's connection broke{f': {reason}' if reason else ''}"
+                self._error = TransportError("dropped", text, OPERATION, maybe_sent=True)
         except OSError:
             # The screen is gone.
             pass
@@ -196,12 +189,18 @@ class Conversation:
             self._is_over = True
             self._wake()
 
-    def _heed(self, control: Control) -> None:
+    def _show_piece(self, piece: bytes) -> None:
+        self._terminal.write(piece)
+        self._tail, self._last_output = (self._tail + piece)[-16:], time.monotonic()
+        if self._tail.endswith(_LAST_WORDS):
+            self._wake()
+
+    def _handle_control(self, control: Control) -> None:
         if control.kind == "ready":
             self._is_ready = True
             self._wake()
         elif control.kind == "error":
-            self._remark(control.text)
+            self._show_note(control.text)
         elif control.kind == "exit":
             self._is_over = True
 

@@ -10,7 +10,6 @@ import termios
 import threading
 import tty
 from collections.abc import Callable, Generator
-from types import FrameType
 
 from returns.result import Failure, Result, Success
 
@@ -71,11 +70,7 @@ class Terminal:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            call()
-
-        before = signal.signal(signal.SIGWINCH, handle)
+        before = signal.signal(signal.SIGWINCH, lambda _number, _frame: call())
         try:
             yield
         finally:

@@ -38,11 +38,11 @@ Message = str | bytes
 Size = tuple[int, int]
 
 
-class Control(NamedTuple):
+class Control(msgspec.Struct, frozen=True):
     """A message that is not output: ``kind`` is ``ready``, ``error``, ``exit``, or unknown."""
 
-    kind: str
-    text: str = ""
+    kind: str = msgspec.field(default="", name="type")
+    text: str = msgspec.field(default="", name="message")
 
 
 class Link(NamedTuple):
@@ -59,36 +59,36 @@ class Link(NamedTuple):
     session: str = ""
 
 
-def link_to(sandbox: Sandbox, known: Settings, size: Size) -> Result[Link, PocketenvError]:
+def link_to(sandbox: Sandbox, platform: Settings, size: Size) -> Result[Link, PocketenvError]:
     """Return the link to a terminal of (columns, rows). It asks the platform for a token or a session."""
     provider = provider_of(sandbox.provider).name
-    if known.token is None:
+    if platform.token is None:
         return Failure(NotLoggedIn())
     if provider == CLOUDFLARE:
-        return _cloudflare(sandbox, known)
+        return _cloudflare(sandbox, platform)
     route = ROUTES[provider]
     if route == "ssh":
-        return _session(sandbox, known, size).map(lambda session: _ssh(known, session))
-    address = f"{_web_socket(known.api_url)}/{route}/{quote(sandbox.id, safe='')}/ws?token={quote(known.token)}"
+        return _session(sandbox, platform, size).map(lambda session: _ssh(platform, session))
+    address = f"{_web_socket(platform.api_url)}/{route}/{quote(sandbox.id, safe='')}/ws?token={quote(platform.token)}"
     return Success(Link(HiddenText(address), _text_keys(), _text_output))
 
 
-def disconnect(link: Link, known: Settings) -> None:
+def disconnect(link: Link, platform: Settings) -> None:
     """End the session of a link. A failure is ignored: the platform ends a session without a client by itself."""
     if not link.session:
         return
-    request = Request("DELETE", f"/ssh/disconnect/{link.session}", dict(request_headers(known.token)))
+    request = Request("DELETE", f"/ssh/disconnect/{link.session}", dict(request_headers(platform.token)))
     with unlimited():
-        delivered(request, known, known.read_timeout, OPERATION)
+        delivered(request, platform, platform.read_timeout, OPERATION)
 
 
-def _cloudflare(sandbox: Sandbox, known: Settings) -> Result[Link, PocketenvError]:
+def _cloudflare(sandbox: Sandbox, platform: Settings) -> Result[Link, PocketenvError]:
     from uuid import uuid4
 
     base = sandbox.base_sandbox or ""
     if not _WORD.fullmatch(base):
         return Failure(DecodeError("sandbox.getSandbox", "it does not name the base image of the sandbox"))
-    place = _terminal_url(base, known)
+    place = _terminal_url(base, platform)
     if isinstance(place, Failure):
         return place
     path = f"{_web_socket(place.unwrap())}/v1/sandboxes/{quote(sandbox.id, safe='')}/ws/terminal"
@@ -99,13 +99,13 @@ def _cloudflare(sandbox: Sandbox, known: Settings) -> Result[Link, PocketenvErro
     )
 
 
-def _terminal_url(base: str, known: Settings) -> Result[str, PocketenvError]:
+def _terminal_url(base: str, platform: Settings) -> Result[str, PocketenvError]:
     """Return the address of the terminals of a base image: each image has a host of its own."""
-    chosen = os.environ.get("POCKETENV_CF_URL", "").rstrip("/")
-    if not chosen and known.api_url != API_URL:
+    variable = os.environ.get("POCKETENV_CF_URL", "").rstrip("/")
+    if not variable and platform.api_url != API_URL:
         # Another platform has its terminals at its API, as the embedded one does. Never send its token to another host.
-        return Success(known.api_url)
-    place = (chosen or TERMINAL_URL).replace("sbx", base).replace("claude-code", "claudecode")
+        return Success(platform.api_url)
+    place = (variable or TERMINAL_URL).replace("sbx", base).replace("claude-code", "claudecode")
     if not is_private(place) or not place.isprintable() or " " in place:
         return Failure(InvalidInput("POCKETENV_CF_URL", "must be an https:// URL, because a token is sent"))
     return Success(place)
@@ -115,21 +115,21 @@ class _Session(msgspec.Struct, rename="camel"):
     session_id: str
 
 
-def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, PocketenvError]:
+def _session(sandbox: Sandbox, platform: Settings, size: Size) -> Result[str, PocketenvError]:
     columns, rows = size
     body = msgspec.json.encode({"cols": columns, "rows": rows})
     headers = {
-        **request_headers(known.token),
+        **request_headers(platform.token),
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "X-Sandbox-Id": sandbox.id,
     }
     request = Request("POST", "/ssh/connect", headers, body)
-    answer = delivered(request, known, known.read_timeout, OPERATION)
+    answer = delivered(request, platform, platform.read_timeout, OPERATION)
     if isinstance(answer, PocketenvError):
         return Failure(answer)
     if not answer.is_good:
-        return Failure(refusal(OPERATION, answer, known.token))
+        return Failure(refusal(OPERATION, answer, platform.token))
     try:
         session = decode(answer.body, _Session).session_id
     except UNDECODABLE:
@@ -139,8 +139,8 @@ def _session(sandbox: Sandbox, known: Settings, size: Size) -> Result[str, Pocke
     return Success(session)
 
 
-def _ssh(known: Settings, session: str) -> Link:
-    address = f"{_web_socket(known.api_url)}/ssh/{session}/ws?token={quote(known.token or '')}"
+def _ssh(platform: Settings, session: str) -> Link:
+    address = f"{_web_socket(platform.api_url)}/ssh/{session}/ws?token={quote(platform.token or '')}"
     return Link(HiddenText(address), _text_keys(), _base64_output, session=session)
 
 
@@ -165,16 +165,11 @@ def _base64_output(message: Message) -> bytes:
         return _text_output(message)
 
 
-class _ControlMessage(msgspec.Struct):
-    type: str = ""
-    message: str = ""
-
-
 def _cloudflare_output(message: Message) -> bytes | Control:
     if isinstance(message, bytes):
         return message
     try:
-        control = msgspec.json.decode(message, type=built(_ControlMessage))
+        control: Control = msgspec.json.decode(message, type=built(Control))
     except UNDECODABLE:
-        return Control("")
-    return Control(control.type, control.message)
+        return Control()
+    return control

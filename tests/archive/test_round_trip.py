@@ -97,10 +97,10 @@ def test_engines_read_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "noise").write_bytes(os.urandom(100_000))
     (tmp_path / "in" / "text").write_bytes(b"again and again\n" * 200_000)
-    monkeypatch.setattr(compression, "ENGINE", ENGINES[engine])
+    monkeypatch.setattr(compression, "engine", ENGINES[engine])
     archive = packed(tmp_path / "in")
     for name, other in ENGINES.items():
-        monkeypatch.setattr(compression, "ENGINE", other)
+        monkeypatch.setattr(compression, "engine", other)
         unpack(reading(archive, size), tmp_path / name, limits=Limits())
         assert look(tmp_path / name, times=False) == look(tmp_path / "in", times=False)
 

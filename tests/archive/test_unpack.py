@@ -521,7 +521,7 @@ def test_unpack_damaged_archive(
 ) -> None:
     """A damaged archive is refused and changes nothing."""
     before = canary()
-    monkeypatch.setattr(compression, "ENGINE", compression.engines()[engine])
+    monkeypatch.setattr(compression, "engine", compression.engines()[engine])
     with pytest.raises(ArchiveError):
         download(damaged(tar(GOOD))[damage], tmp_path / "out")
     assert canary() == before
@@ -558,7 +558,7 @@ def test_unpack_max_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", compression.engines())
 def test_unpack_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     """A decompression bomb is refused and takes no memory."""
-    monkeypatch.setattr(compression, "ENGINE", compression.engines()[engine])
+    monkeypatch.setattr(compression, "engine", compression.engines()[engine])
     deflater = zlib.compressobj(wbits=31)
     bomb = deflater.compress(raw(E("bomb", size=120 * MEBI)))
     bomb += b"".join(deflater.compress(bytes(MEBI)) for _ in range(120)) + deflater.flush()

@@ -7,9 +7,9 @@ without ``bench_``. What the benchmarks print themselves comes first.
 ``--quick`` takes less than five minutes on two processors: fewer rounds, and no files of 500 MB. ``--page`` also writes
 the table and the machine to ``.docs/benchmarks.md``.
 
-``--against PATH`` compares with another checkout, such as one that ``git worktree add PATH COMMIT`` makes. Each runs its
-own benchmarks with its own package, in turns, so that a busy machine slows both. The table has the medians of both, and
-their ratio.
+``--against PATH`` compares with the package of another checkout, such as one that ``git worktree add PATH COMMIT`` makes.
+These benchmarks run with both packages in turns, so that a busy machine slows both. The table has the medians of both, and
+their ratio. A benchmark fails where it calls what the other package does not have.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, and no large files")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(TOP)}")
     parser.add_argument("--against", type=Path, metavar="PATH", help="compare with another checkout")
-    parser.add_argument("--turns", type=int, default=3, help="how often each checkout runs, with --against")
+    parser.add_argument("--turns", type=int, default=3, help="how often each package runs, with --against")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(ALL)):
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(ALL)}")
@@ -83,7 +83,7 @@ def run(names: Sequence[str], *, quick: bool) -> tuple[list[tuple[str, rows.Row]
 
 
 def compare(names: Sequence[str], other: Path, turns: int, *, quick: bool) -> int:
-    """Run the benchmarks of another checkout and of this one in turns, and print a table. Returns an exit status."""
+    """Run benchmarks with the package of another checkout and with this one, in turns. Returns an exit status."""
     print(f"before is {revision(other)} in {other}, {turns} turns", flush=True)
     figures: dict[tuple[str, str, str], tuple[list[float], list[float]]] = {}
     failed = set[str]()
@@ -97,7 +97,7 @@ def compare(names: Sequence[str], other: Path, turns: int, *, quick: bool) -> in
     table = [
         (name, measure, *(f"{statistics.median(side):.3g} {unit}" for side in sides), ratio(*sides))
         for (name, measure, unit), sides in figures.items()
-        if all(sides)  # a benchmark may be new, or have another title
+        if all(sides)  # one of them may have failed
     ]
     print("\n" + "\n".join(lines(COMPARED, table)))
     if failed:
@@ -112,14 +112,17 @@ def ratio(before: list[float], now: list[float]) -> str:
 
 
 def measure(name: str, top: Path, *, quick: bool) -> tuple[list[rows.Row], bool]:
-    """Run a benchmark of a checkout in a process of its own. Returns its rows, and whether it ended well."""
-    print(f"\n{name}{'' if top == TOP else f' of {top}'}", flush=True)
+    """Run a benchmark with the package of a checkout. Returns its rows, and whether it ended well."""
+    print(f"\n{name}{'' if top == TOP else f' with {top}'}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "rows")
-        environment = os.environ | {rows.FILE: str(file), "PYTHONPATH": str(top)} | ({rows.QUICK: "1"} if quick else {})
+        # Both are found here, before what is installed.
+        Path(folder, "pocketenv_fp").symlink_to(top / "pocketenv_fp")
+        Path(folder, "tests").symlink_to(TOP / "tests")
+        environment = os.environ | {rows.FILE: str(file), "PYTHONPATH": folder} | ({rows.QUICK: "1"} if quick else {})
         command = [sys.executable, "-m", f"tests.benchmarks.bench_{name}"]
-        done = subprocess.run(command, env=environment, cwd=top, check=False)
+        done = subprocess.run(command, env=environment, cwd=folder, check=False)
         print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
         return rows.read(file), not done.returncode
 

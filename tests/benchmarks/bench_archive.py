@@ -17,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 from pocketenv_fp.archive import compression
 from pocketenv_fp.archive.ignore import Ignore
@@ -81,7 +83,7 @@ def measure(title: str, ways: dict[str, Callable[[], object]], clean: Callable[[
     row(f"{title}, to GNU tar with gzip", min(ratios[1:]), aim=1.0, floor=1.0, floor_is="tar")
 
 
-def compare(title: str, make: Callable[[Path], None], folder: Path, engines: dict[str, compression.Engine]) -> None:
+def compare(title: str, make: Callable[[Path], None], folder: Path, engines: dict[str, ModuleType]) -> None:
     """Pack and unpack one tree in all ways."""
     tree, archive, out = folder / "tree", folder / "tree.tar.gz", folder / "out"
     # In a process of its own: what it takes must not be in this one's peak.
@@ -96,19 +98,17 @@ def compare(title: str, make: Callable[[Path], None], folder: Path, engines: dic
         out.mkdir()
         subprocess.run(["tar", "xzf", str(archive), "-C", str(out)], check=True)
 
-    def packing(engine: compression.Engine) -> Callable[[], None]:
+    def packing(engine: ModuleType) -> Callable[[], None]:
         def pack_it() -> None:
-            compression.ENGINE = engine
-            with (folder / "own.tar.gz").open("wb") as file:
+            with mock.patch.object(compression, "engine", engine), (folder / "own.tar.gz").open("wb") as file:
                 for piece in pack(tree, ignore=Ignore.none()):
                     file.write(piece)
 
         return pack_it
 
-    def unpacking(engine: compression.Engine) -> Callable[[], None]:
+    def unpacking(engine: ModuleType) -> Callable[[], None]:
         def unpack_it() -> None:
-            compression.ENGINE = engine
-            with archive.open("rb", buffering=0) as file:
+            with mock.patch.object(compression, "engine", engine), archive.open("rb", buffering=0) as file:
                 unpack(file.read, out, limits=Limits())
 
         return unpack_it

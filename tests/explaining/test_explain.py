@@ -76,6 +76,7 @@ from pocketenv_fp.http.xrpc import procedure, query, send
 from pocketenv_fp.models import Job
 from pocketenv_fp.observing import observing
 from pocketenv_fp.runtime.deadline import nap
+from pocketenv_fp.sandbox.commands import spawn as spawning
 from pocketenv_fp.sandbox.copying import delivery, departure
 from pocketenv_fp.steps.combinator import combinator
 from pocketenv_fp.steps.operation import step
@@ -175,6 +176,8 @@ def test_explain_equals_run(
     # A small archive travels in a line, and what is explained is how a large one does.
     monkeypatch.setattr(delivery, "SMALL", 0)
     monkeypatch.setattr(departure, "SMALL", -1)
+    # On a busy machine the look of a spawn takes longer.
+    monkeypatch.setattr(spawning, "PATIENCE", 60.0)
     explanation = explain(pipeline, "my-box")
     before = len(platform.calls)
     pipeline("my-box")
@@ -852,6 +855,18 @@ def test_as_curl_equals_run() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "\"it's\\nit's\\n\\u001e\"" in ran.stdout
     assert (get_sandbox("my-box") | exec("cat made")).unwrap().stdout == "it's\n"
+
+
+@needs_curl
+@pytest.mark.usefixtures("environment")
+def test_as_curl_did_of_token() -> None:
+    """The script reads the DID from the token, and stops at a token without one."""
+    script = as_curl(create(repo="https://example.org/a.git"), "my-box")
+    ran = run(script)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert get_sandbox("my-box").unwrap() is not None
+    other = run(script, POCKETENV_TOKEN="no-token")
+    assert (other.returncode, other.stdout) == (1, "")
 
 
 @pytest.mark.parametrize("provider", ["e2b", "blaxel", "runloop", "deno", "vercel"])

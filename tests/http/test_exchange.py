@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import errno
 import math
 import socket
@@ -165,6 +166,7 @@ def test_read_stalled() -> None:
         with pytest.raises(TimeoutError):
             answer.read(1)
         answer.close()
+        assert len(line(server.url).route._idle) == 0
 
 
 def test_limit_seconds() -> None:
@@ -209,6 +211,18 @@ def test_send_413(call: Callable[..., object]) -> None:
         config = client(server.url, retries=2)
         get_sandbox("3f2a", config=config) if call is get_sandbox else exec(BOX, "make", config=config)
         assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(("moment", "least", "most"), [(-1000.0, 0.0, 0.0), (50.0, 1.0, 50.0)], ids=["past", "future"])
+def test_query_retry_after_date(moment: float, least: float, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Retry-After may be a date. One in the past is no pause."""
+    naps: list[float] = []
+    monkeypatch.setattr(transports, "nap", naps.append)
+    later = {"Retry-After": email.utils.formatdate(time.time() + moment, usegmt=True)}
+    with Server(servers.in_turn(reply(b"", 503, later), reply(VIEW))) as server:
+        assert isinstance(get_sandbox("3f2a", config=client(server.url, retries=1)), Success)
+    assert len(naps) == 1
+    assert least <= naps[0] <= most
 
 
 # Which connection is used
@@ -292,7 +306,40 @@ def test_connection_after_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.connections == 2
 
 
-# A proxy over TLS
+# Proxies
+
+
+def test_proxy_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy is sent its password, with each request or with the tunnel."""
+    none = reply(b'{"sandboxes": [], "total": 0}')
+    with Proxy(servers.always(none)) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy.url.replace("//", "//me:top-secret@"))
+        assert list_sandboxes(config=Config(api_url="http://pocketenv.invalid", retries=0)).unwrap().total == 0
+        get_sandbox("3f2a", config=client(f"https://pocketenv.invalid:{servers.free_port()}"))
+        sent = [(request.verb, request.headers.get("proxy-authorization")) for request in proxy.seen]
+        assert sent == [("GET", "Basic bWU6dG9wLXNlY3JldA=="), ("CONNECT", "Basic bWU6dG9wLXNlY3JldA==")]
+
+
+def test_proxy_tunnel_broken_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that breaks off behind a tunnel is no error of the proxy."""
+
+    def accept(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        Proxy(servers.ordinary) as proxy,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        pool.submit(accept, listener)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        config = client(f"https://pocketenv.invalid:{listener.getsockname()[1]}")
+        error = get_sandbox("3f2a", config=config).failure()
+    assert isinstance(error, TransportError)
+    assert error.kind in {"tls", "connect"}
+    assert not error.maybe_sent
 
 
 class SecureProxy(Proxy):

@@ -304,7 +304,7 @@ CHUNKS = {
     "1_0": CODED + b"1_0\r\n" + b"{}".ljust(16) + b"\r\n0\r\n\r\n",
     "no size": CODED + b"\r\n{}\r\n0\r\n\r\n",
     "space before": CODED + b" 2\r\n{}\r\n0\r\n\r\n",
-    "too long": CODED + b"2\r\n{} \r\n0\r\n\r\n",
+    "too long": CODED + b"2\r\n{}XX0\r\n\r\n",
     "an endless line": CODED + b"2;" + b"x" * 70_000 + b"\r\n{}\r\n0\r\n\r\n",
     "another coding": servers.OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "no coding": servers.OK + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
+import sys
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from types import FrameType
 from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
@@ -24,6 +29,7 @@ from pocketenv_fp import (
     SandboxNotFound,
     ServerError,
     Step,
+    TransportError,
     Unauthorized,
     create,
     exec,
@@ -218,6 +224,32 @@ def test_exec_quotes_arguments() -> None:
         assert json.loads(one(server).body)["command"] == wire_form(sent, provider_of(None)).unwrap()
 
 
+def test_exec_own_calls() -> None:
+    """The way of a warm exec to the socket stays short and flat: a fleet takes it many times."""
+    depths: list[int] = []
+    stack: list[bool] = []
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            stack.append("pocketenv_fp" in frame.f_code.co_filename)
+            if stack[-1]:
+                depths.append(sum(stack))
+        elif event == "return" and stack:
+            stack.pop()
+
+    step = exec("make")
+    with Server(servers.ordinary) as server, using(client(server.url)):
+        for _ in range(3):
+            step(BOX).unwrap()
+        sys.setprofile(count)
+        try:
+            step(BOX)
+        finally:
+            sys.setprofile(None)
+    assert len(depths) <= 110
+    assert max(depths) <= 18
+
+
 def test_send_url_path() -> None:
     """The path of the API URL is kept."""
     with Server(servers.ordinary) as server:
@@ -248,6 +280,26 @@ def test_send_headers_of_each_call() -> None:
         logins = [request.headers.get("authorization") for request in server.seen]
         assert logins == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer other-token", None, "Bearer third-token"]
         assert ["content-length" in request.headers for request in server.seen] == [True, False, False, False, True]
+
+
+class NoDescriptor(MetaPathFinder):
+    """Raises what the system raises without a free descriptor."""
+
+    def find_spec(self, *_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize("when", ["import", "connection"])
+def test_send_no_descriptor(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a free descriptor nothing was sent, neither at the first request nor later."""
+    if when == "import":
+        monkeypatch.delitem(sys.modules, "pocketenv_fp.http.exchange", raising=False)
+        monkeypatch.delattr("pocketenv_fp.http.exchange", raising=False)
+        monkeypatch.setattr(sys, "meta_path", [NoDescriptor(), *sys.meta_path])
+    else:
+        monkeypatch.setattr("pocketenv_fp.http.exchange.transport", NoDescriptor().find_spec)
+    error = under(client("http://127.0.0.1:9"), lambda: get_sandbox("x")).failure()
+    assert error == TransportError("connect", f"no connection: {os.strerror(errno.EMFILE)}", "sandbox.getSandbox")
 
 
 def test_send_no_token() -> None:

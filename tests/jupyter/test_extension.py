@@ -270,6 +270,17 @@ def test_magic_creates_or_reuses(loaded: Shell, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("environment")
+def test_magic_one_lookup(loaded: Shell, platform: local.Platform) -> None:
+    """A cell looks its sandbox up once, by name and in a variable."""
+    loaded.shell.user_ns["box"] = create("my-box").bind(start)
+    for name in ("my-box", "box"):
+        platform.calls.clear()
+        assert loaded.run(f"%%sandbox {name}\necho a").unwrap().stdout == "a\n"
+        asked = [name.rpartition(".")[2] for name, _ in platform.calls]
+        assert (asked[0], asked.count("getSandbox")) == ("getSandbox", 1)
+
+
+@pytest.mark.usefixtures("environment")
 def test_magic_starts(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     """A stopped sandbox is started, with a message."""
     loaded.shell.user_ns["box"] = running = create("my-box").bind(start)

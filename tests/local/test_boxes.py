@@ -215,7 +215,7 @@ def test_isolation_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     """An isolation that this machine lacks is an OSError at the start."""
     with pytest.raises(OSError, match="needs isolation 'bubblewrap'"):
         local.platform(isolation="processes", network="private")
-    monkeypatch.setattr("pocketenv_fp.local.server.bubblewrap", lambda: None)
+    monkeypatch.setattr("pocketenv_fp.local.box.bubblewrap", lambda: None)
     with pytest.raises(OSError, match="no bwrap here"):
         local.platform(isolation="bubblewrap")
 

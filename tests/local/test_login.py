@@ -118,7 +118,7 @@ def test_login_broken_store(browser: Wire, monkeypatch: pytest.MonkeyPatch, capl
         raise sqlite3.OperationalError("unable to open database file")
 
     monkeypatch.setattr(actors, "by_identifier", broken)
-    monkeypatch.setattr(app, "COMPLAINT_SECONDS", 3600.0)
+    monkeypatch.setattr(app, "LOG_SECONDS", 3600.0)
     for _ in range(3):
         answer = browser.raw("GET", f"/login?handle={HANDLE}")
         assert (answer.status, answer.headers["content-type"]) == (500, "text/html; charset=utf-8")

@@ -163,7 +163,7 @@ def test_page_escapes_names_and_paths(wire: Wire) -> None:
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", None])
 def test_render_links_only_safe_urls(url: str | None) -> None:
     """Only addresses with a safe scheme are links."""
-    sandbox = Sandbox("id", None, "box", None, "deno", "base", None, None, None, 0, 0, 0.0, "[]", 0.0, None)
+    sandbox = Sandbox("id", None, "box", None, "deno", "base", ready_at=0.0, created_at=0.0, started_at=None)
     text = render(View("http://127.0.0.1:1", "", "processes", 1, 1, [Row(sandbox, None, [(8000, url)], [])], []))
     assert "<a " not in text
     assert "<span>8000</span>" in text

@@ -23,7 +23,7 @@ import pytest
 
 from pocketenv_fp import local
 from pocketenv_fp.local import processes
-from pocketenv_fp.local.web_server import Complaints
+from pocketenv_fp.local.web_server import ErrorHandler
 from tests.local.wire import Wire, commands_alive, eventually
 
 EXPORT = re.compile(r"export (POCKETENV_\w+)=(.+)")
@@ -349,7 +349,7 @@ def test_complaints_out_of_descriptors(caplog: pytest.LogCaptureFixture) -> None
     """Without file descriptors the log has one line, and not one for each attempt."""
     exhausted = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     with contextlib.closing(asyncio.new_event_loop()) as loop:
-        complaints = Complaints()
+        complaints = ErrorHandler()
         for _ in range(1000):
             complaints(loop, {"message": "socket.accept() out of system resource", "exception": exhausted})
     assert [record.getMessage() for record in caplog.records] == [

@@ -275,6 +275,7 @@ def test_ssh_failures(place: local.Platform, wire: Wire) -> None:
     for headers in ({**JSON, "X-Sandbox-Id": "none"}, JSON):
         answer = wire.raw("POST", "/ssh/connect", b"{}", headers)
         assert (answer.status, answer.raw[:15]) == (500, b"<!DOCTYPE html>")
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
     answer = wire.raw("DELETE", "/ssh/disconnect/none")
     assert (answer.status, answer.json) == (404, {"error": "Session not found"})
     headers = {**JSON, "X-Sandbox-Id": wire.create(provider="deno")}

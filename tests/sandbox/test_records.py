@@ -200,6 +200,10 @@ def test_set_record_existing_name(kind: Kind, box: Sandbox, platform: local.Plat
     change = [kind.method("delete"), kind.method("add")] if kind.noun == "file" else [kind.method("update")]
     refused = [(kind.method("add"), 500)]
     asked = [kind.method("list"), *change, kind.method("list")]
+    if kind.noun == "secret":
+        # An update changes the value only, which the platform does not return.
+        asked.pop()
+        assert second == first
     if kind.noun == "volume":
         refused, asked[-1] = [], "volume.getVolume"
     assert methods(platform) == [*refused, *((name, 200) for name in asked)]

@@ -91,7 +91,7 @@ def boot(place: local.Platform) -> None:
 
 @contextmanager
 def booting_after(place: local.Platform, **requests: int) -> Generator[None]:
-    """Let all sandboxes run once the platform has had so many more requests: `looks`, `lists` and `creates`."""
+    """Let all sandboxes run after further requests: the number of `looks`, `lists` and `creates`."""
     methods = {"looks": LOOK, "lists": LIST, "creates": "sandbox.createSandbox"}
     before = asked(place)
 

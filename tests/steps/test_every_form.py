@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from typing import Any
 
@@ -48,6 +48,7 @@ from pocketenv_fp import (
     json_output,
     keep,
     lines,
+    local,
     managed,
     or_else,
     partition,
@@ -62,8 +63,6 @@ from pocketenv_fp import (
     when,
 )
 from tests.places import TESTS
-
-pytestmark = pytest.mark.usefixtures("environment")
 
 # toolz has no types, and some forms are mistakes to a type checker.
 tz: Any = toolz
@@ -281,10 +280,23 @@ def closed(future: Any) -> Any:
     return future
 
 
+@pytest.fixture(scope="module")
+def place() -> Iterator[local.Platform]:
+    """A platform whose sandbox stays: a new one for each form would take longer than the forms."""
+    with local.platform() as running:
+        yield running
+
+
 @pytest.fixture
-def box() -> Result[Sandbox, PocketenvError]:
-    """A running sandbox."""
-    return create("box") | start
+def box(place: local.Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Result[Sandbox, PocketenvError]]:
+    """The running sandbox, which a form may delete. All others are gone after the form."""
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    found = get_sandbox("box").value_or(None)
+    yield Success(found) if found else create("box") | start
+    for each in pocketenv.iter_sandboxes_by_actor(pocketenv.me().unwrap().did):
+        if each.unwrap().name != "box":
+            delete(each).unwrap()
 
 
 @pytest.mark.parametrize("name", WORKS)

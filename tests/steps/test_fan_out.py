@@ -201,6 +201,20 @@ def test_fan_out_config() -> None:
     assert fan_out(create | start, ["a"], executor=ThreadPoolExecutor(1))[0].unwrap().name == "a"
 
 
+def test_fan_out_context() -> None:
+    """The threads run in copies of the caller's context, also those of an executor."""
+    seen: list[float] = []
+
+    def look(name: str) -> str:
+        seen.append(remaining())
+        return name
+
+    with limited(600), ThreadPoolExecutor(1) as pool:
+        fan_out(shout.map(look), ["a", "b"])
+        fan_out(shout.map(look), ["a"], executor=pool)
+    assert [0 < left <= 600 for left in seen] == [True] * 3
+
+
 def test_fan_out_processes() -> None:
     """Processes get the configuration by pickle, and the token from their environment."""
     work = ephemeral(start | exec("echo $PPID >/dev/null; echo here") | check | stdout)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import pytest
 from returns.result import Failure, Result, Success
 
 from pocketenv_fp import (
+    ApiError,
     Config,
     InvalidInput,
     NotLoggedIn,
+    PathTaken,
     PocketenvError,
     RecordNotFound,
     Sandbox,
@@ -21,25 +27,36 @@ from pocketenv_fp import (
     create,
     delete_variable,
     exec,
+    explain,
     gather,
     get_file,
     get_secret,
     get_variable,
+    identity,
     keep,
     list_variables,
+    list_volumes,
     local,
     pocketenv,
+    recover,
     refresh,
     set_file,
     set_secret,
     set_service,
     set_variable,
+    set_volume,
     start,
+    start_service,
+    stop_service,
     tap,
     using,
 )
 from pocketenv_fp.config import settings
+from pocketenv_fp.local.faults import Refuse
+from pocketenv_fp.pocketenv.records import Listing
+from pocketenv_fp.sandbox import support
 from pocketenv_fp.steps.later import Later
+from tests.local.wire import eventually
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -96,6 +113,9 @@ def test_gather_lists_before_other_steps(box: Sandbox) -> None:
     first, _, last = (box | gather(set_variable("A", "1"), replacing, set_variable("B", "2"))).unwrap()
     assert (first.value, last.value) == ("1", "2")
     assert first.id != (box | get_variable("A")).unwrap().id
+    before, _, after = (box | gather(get_variable("A"), replacing, get_variable("A"))).unwrap()
+    assert (before.value, after.value) == ("other", "other")
+    assert before.id != after.id
 
 
 def test_gather_lists_before_a_delete(box: Sandbox) -> None:
@@ -127,16 +147,20 @@ def test_later_listed_ends() -> None:
         yield Success(record)
         raise AssertionError("one page too many")
 
-    later = Later("records", "name", "A", each, lambda: Success(None))
-    assert later.listed({"A"}) == Success({"A": record})
+    assert Listing(each).seen("A") == Success(record)
+
+
+def token() -> Result[str | None, PocketenvError]:
+    return settings().map(lambda known: known.token)
 
 
 def test_later_looked_login() -> None:
     """A record that is looked up later has the login of its step."""
     with using(Config(token="inner")):
-        later = Later("records", "name", "A", lambda: iter(()), lambda: settings().map(lambda known: known.token))
+        listed = Later("records", lambda: None, token, lambda: Success("looked up"))
+        looked = Later("records", lambda: None, lambda: Success(None), token)
     with using(Config(token="outer")):
-        assert later.looked() == Success("inner")
+        assert listed.record() == looked.record() == Success("inner")
 
 
 def test_keep_of_two_sandboxes(box: Sandbox) -> None:
@@ -200,10 +224,179 @@ def test_tap_without_list(box: Sandbox, platform: local.Platform) -> None:
     assert (box | exec("echo $A $B")).unwrap().stdout == "2 3\n"
 
 
-def test_gather_parallel_records(box: Sandbox) -> None:
-    """Gather returns the records with parallel=True too."""
-    setting = gather(set_variable("A", "1"), set_variable("B", "2"), parallel=True)
-    assert [each.value for each in (box | setting).unwrap()] == ["1", "2"]
+def test_gather_parallel_records(box: Sandbox, platform: local.Platform) -> None:
+    """Steps that run at the same time share a list for each kind of record."""
+    requests(platform)
+    setting = gather(set_variable("A", "1"), set_secret("B", "2"), set_variable("C", "3"), parallel=True)
+    first, secret, third = (box | setting).unwrap()
+    assert (first.value, secret.name, third.value) == ("1", "B", "3")
+    adds, lists = ["addSecret", "addVariable", "addVariable"], ["getSecrets", "getVariables"]
+    sent = requests(platform)
+    assert (sorted(sent[:3]), sorted(sent[3:])) == (adds, lists)
+
+
+def test_gather_parallel_existing_records(box: Sandbox, platform: local.Platform) -> None:
+    """The lists that show which names exist, and the lists afterwards, are one each."""
+    (box | gather(set_variable("A", "1"), set_variable("B", "2"), set_variable("C", "3"))).unwrap()
+    requests(platform)
+    setting = gather(set_variable("A", "4"), set_variable("B", "5"), set_variable("C", "6"), parallel=True)
+    assert [each.value for each in (box | setting).unwrap()] == ["4", "5", "6"]
+    sent = requests(platform)
+    assert Counter(sent) == {"addVariable": 3, "getVariables": 2, "updateVariable": 3}
+    explained = [
+        each.path.partition("?")[0].rpartition(".")[2] for each in explain(tap(setting) | setting, box).requests
+    ]
+    assert Counter(explained) == {"addVariable": 6, "getVariables": 2, "updateVariable": 3}
+
+
+def test_gather_parallel_other_steps(box: Sandbox, platform: local.Platform) -> None:
+    """A record is listed at once beside a step that may change it, and beside one of the same name."""
+    requests(platform)
+    removed: list[object] = []
+
+    def remove(_: object) -> None:
+        # The record must be in the result before it is deleted.
+        assert eventually(lambda: ("io.pocketenv.variable.getVariables", 200) in platform.calls)
+        removed.append(box | delete_variable("A"))
+
+    first, _ = (box | gather(set_variable("A", "1"), identity.map(remove), parallel=True)).unwrap()
+    assert first.value == "1"
+    assert isinstance(removed[0], Success)
+    requests(platform)
+    beside = gather(set_variable("C", "1"), set_variable("D", "2"), identity, parallel=True)
+    assert not isinstance(box | beside, Failure)
+    explained = [each.path.partition("?")[0].rpartition(".")[2] for each in explain(beside, box).requests]
+    assert Counter(requests(platform)) == Counter(explained) == {"addVariable": 2, "getVariables": 2}
+    both = box | gather(set_variable("B", "1"), set_variable("B", "2"), parallel=True)
+    assert {each.value for each in both.unwrap()} == {"1", "2"}
+    assert len({each.id for each in both.unwrap()}) == 1
+
+
+def test_gather_parallel_list_failure(box: Sandbox, platform: local.Platform) -> None:
+    """A list that fails is the Failure of the first step."""
+    with platform.faults.on("variable.getVariables", Refuse(400)):
+        result = box | gather(set_variable("A", "1"), set_variable("B", "2"), parallel=True)
+    error = result.failure()
+    assert isinstance(error, ApiError)
+    assert (error.status, error.operation) == (400, "variable.getVariables")
+    assert error.where[0].step == "set_variable('A', '1')"
+    first = box | gather(set_variable("C", "\0"), set_variable("D", "2"), parallel=True)
+    assert isinstance(first.failure(), InvalidInput)
+    assert (box | get_variable("D")).map(lambda each: each.value) == Success("2")
+
+
+def test_gather_parallel_exception(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in one step comes out, and no step waits for it."""
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pocketenv_fp.sandbox.secrets.pocketenv.add_secret", fails)
+    with pytest.raises(ZeroDivisionError):
+        _ = box | gather(set_variable("A", "1"), set_secret("B", "2"), parallel=True)
+
+
+def test_gather_finds_and_deletes(box: Sandbox, platform: local.Platform) -> None:
+    """A lookup and a deletion share a list, and see what the step before them did."""
+    (box | gather(set_variable("A", "1"), set_variable("B", "2"))).unwrap()
+    requests(platform)
+    first, _, missing = (
+        box | gather(get_variable("A"), delete_variable("A"), recover(get_variable("A"), None))
+    ).unwrap()
+    assert (first.value, missing) == ("1", None)
+    assert requests(platform) == ["getVariables", "deleteVariable", "getVariables"]
+    gone = box | gather(get_variable("B"), delete_variable("B"), get_variable("B"))
+    assert isinstance(gone.failure(), RecordNotFound)
+    assert requests(platform) == ["getVariables", "deleteVariable", "getVariables"]
+
+
+def test_gather_known_name_deleted(box: Sandbox, platform: local.Platform) -> None:
+    """A record that another program deletes after the list is added again."""
+    old = (box | set_variable("A", "1")).unwrap()
+    listed = get_variable("A")
+    with platform.faults.on("variable.updateVariable", Refuse(404), times=1):
+        pocketenv.delete_variable(old.id).unwrap()
+        pocketenv.add_variable(box.id, "A", "other").unwrap()
+        requests(platform)
+        _, new = (box | gather(listed, set_variable("A", "2"))).unwrap()
+    assert new.value == "2"
+    assert requests(platform) == [
+        "getVariables",
+        "updateVariable",
+        "addVariable",
+        "getVariables",
+        "updateVariable",
+        "getVariables",
+    ]
+
+
+def test_gather_volumes(box: Sandbox, platform: local.Platform) -> None:
+    """Volumes share the list before and the list after, and a volume that a neighbour moved leaves its path."""
+    requests(platform)
+    made = (box | gather(set_volume("a", "/a"), set_volume("b", "/b"))).unwrap()
+    assert [(each.name, each.path) for each in made] == [("a", "/a"), ("b", "/b")]
+    assert requests(platform) == ["getVolumes", "addVolume", "addVolume", "getVolumes"]
+    moved = (box | gather(set_volume("a", "/c"), set_volume("b", "/a"), set_volume("new", "/b"))).unwrap()
+    assert [(each.name, each.path) for each in moved] == [("a", "/c"), ("b", "/a"), ("new", "/b")]
+    assert requests(platform) == ["getVolumes", "updateVolume", "updateVolume", "addVolume", "getVolumes"]
+    assert [each.id for each in moved[:2]] == [each.id for each in made]
+
+
+def test_gather_volume_same_name(box: Sandbox) -> None:
+    """A name that a neighbour has just added is moved, and no second volume gets it."""
+    for both in (
+        gather(set_volume("a", "/a"), set_volume("a", "/b")),
+        tap(gather(set_volume("c", "/c"), set_volume("c", "/d"))),
+    ):
+        assert not isinstance(box | both, Failure)
+    stored = (box | list_volumes).unwrap()
+    assert sorted((each.name, each.path) for each in stored) == [("a", "/b"), ("c", "/d")]
+
+
+def test_gather_volume_path_taken(box: Sandbox) -> None:
+    """A path is taken only in a new list: another program may have deleted the volume since."""
+    old = (box | set_volume("old", "/a")).unwrap()
+    taken = box | gather(set_volume("b", "/b"), set_volume("c", "/a"))
+    assert isinstance(taken.failure(), PathTaken)
+    real = pocketenv.add_volume
+
+    def deleting(*args: Any, **named: Any) -> Any:
+        pocketenv.delete_volume(old.id).unwrap()
+        return real(*args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pocketenv_fp.sandbox.volumes.pocketenv.add_volume", deleting)
+        made = (box | gather(set_volume("d", "/d"), set_volume("e", "/a"))).unwrap()
+    assert [each.path for each in made] == ["/d", "/a"]
+
+
+def test_gather_volume_other_thread(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list is requested again after another thread has changed the volumes."""
+    here, real, calls = threading.get_ident(), support.unsupported, count(1)
+    with ThreadPoolExecutor(1) as pool:
+
+        def between(*args: Any) -> Any:
+            # The second step of the gather begins, and has not its turn yet.
+            if threading.get_ident() == here and next(calls) == 2:
+                pool.submit(set_volume, box, "b", "/b").result().unwrap()
+            return real(*args)
+
+        monkeypatch.setattr("pocketenv_fp.sandbox.volumes.unsupported", between)
+        made = (box | gather(set_volume("a", "/a"), set_volume("b", "/c"))).unwrap()
+    assert [(each.name, each.path) for each in made] == [("a", "/a"), ("b", "/c")]
+    stored = (box | list_volumes).unwrap()
+    assert sorted((each.name, each.path or "") for each in stored) == [("a", "/a"), ("b", "/c")]
+
+
+def test_gather_services(box: Sandbox, platform: local.Platform) -> None:
+    """Changes of services share their lists. Two changes of one service do not."""
+    (box | gather(set_service("a", "sleep 9"), set_service("b", "sleep 9"))).unwrap()
+    requests(platform)
+    stopped = (box | gather(stop_service("a"), stop_service("b"))).unwrap()
+    assert [(each.name, each.status) for each in stopped] == [("a", Status.STOPPED), ("b", Status.STOPPED)]
+    assert requests(platform) == ["getServices", "stopService", "stopService", "getServices"]
+    started, again = (box | gather(start_service("a"), stop_service(stopped[0].id))).unwrap()
+    assert (started.status, again.status) == (Status.RUNNING, Status.STOPPED)
 
 
 def test_set_variable_alone(box: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -297,6 +298,22 @@ def test_timeline_many_rows() -> None:
     page = Page(timeline([record(f"step_{number}()") for number in range(63)], [], "all"))
     assert page.tags.count("rect") == 60
     assert "… 3 more rows. all" in page.text
+
+
+WIDEST = 7.23  # pixels of a character of 12 px, in the widest of the picture's fonts
+
+
+@pytest.mark.parametrize("depth", range(8))
+def test_timeline_label_ends_before_bars(depth: int) -> None:
+    """The longest label ends some pixels before its bar, and the longest note ends in the picture."""
+    long = record("x" * 100)._replace(depth=depth, began=0.0, seconds=12_345.678)
+    calls = tuple(CallRecord("sandbox.exec", 0.0, 0.1, "200", 1, 0.0) for _ in range(100))
+    picture = timeline([long._replace(calls=calls)], [], "")
+    label, note, *_ = re.findall(r'<text x="([\d.]+)" y="[\d.]+">([^<]+)', picture)
+    bar = re.search(r'<rect x="([\d.]+)"', picture)
+    assert bar is not None
+    assert float(label[0]) + WIDEST * len(label[1]) <= float(bar[1]) - 4
+    assert float(note[0]) + WIDEST * len(note[1]) <= 960
 
 
 def test_timeline_empty() -> None:

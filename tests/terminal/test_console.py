@@ -45,7 +45,7 @@ from pocketenv_fp.config import settings
 from pocketenv_fp.extras import install_command
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.deadline import limited
-from pocketenv_fp.terminal.consoles import _connected  # pyright: ignore[reportPrivateUsage]
+from pocketenv_fp.terminal.consoles import _connect  # pyright: ignore[reportPrivateUsage]
 from pocketenv_fp.terminal.conversation import LEAVE, Conversation
 from pocketenv_fp.terminal.keyboard import Terminal
 from pocketenv_fp.terminal.links import Link
@@ -429,7 +429,7 @@ def test_console_interrupted_shows_no_token() -> None:
         known = settings().unwrap()
     link = Link(HiddenText("ws://127.0.0.1:1/pty/1/ws?token=top-secret-token"), bytes, bytes)  # type: ignore[arg-type]  # not used
     with pytest.raises(KeyboardInterrupt) as caught, ExitStack() as stack:
-        _connected(connect, stack, link, known)
+        _connect(connect, stack, link, known)
     frames = [frame for frame, _ in traceback.walk_tb(caught.tb)][1:]
     assert frames
     assert "top-secret" not in "".join(

@@ -30,7 +30,7 @@ from pocketenv_fp import (
 from pocketenv_fp.config import API_URL, Settings, settings
 from pocketenv_fp.redaction import HIDDEN, HiddenText
 from pocketenv_fp.terminal import links
-from pocketenv_fp.terminal.consoles import _connected, _failure, _running
+from pocketenv_fp.terminal.consoles import _connect, _failure, _running
 from pocketenv_fp.terminal.links import Control, Link, _base64_output, _cloudflare_output, _terminal_url, _text_keys
 from pocketenv_fp.terminal.routes import OPERATION
 from tests.servers import BOX, TOKEN, Reply, Server, always, client, reply, under
@@ -171,9 +171,7 @@ def test_connected_options(address: str, options: dict[str, Any]) -> None:
 
     with ExitStack() as stack:
         made = Link(HiddenText(address), bytes, _cloudflare_output)
-        assert _connected(connect, stack, made, known()) == TransportError(
-            "connect", "no connection in time", OPERATION
-        )
+        assert _connect(connect, stack, made, known()) == TransportError("connect", "no connection in time", OPERATION)
     assert seen["proxy"] is options["proxy"]
     assert isinstance(seen["ssl"], ssl.SSLContext) if "ssl" in options else "ssl" not in seen
 

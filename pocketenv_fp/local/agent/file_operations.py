@@ -7,7 +7,7 @@ Nothing is read or written through a link that leads out of it. The links that s
 
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 # They lie beside the path that they replace and are never packed.
 DRAFT = ".pocketenv-draft-"
@@ -77,7 +77,8 @@ def remove(path: str) -> None:
     if not is_directory(path):
         os.unlink(path)
         return
-    for name in _names(path):
+    os.chmod(path, 0o700)
+    for name in os.listdir(path):
         remove(os.path.join(path, name))
     # A mount point there cannot be removed. It is empty now.
     try:
@@ -85,8 +86,3 @@ def remove(path: str) -> None:
     except OSError:
         if os.listdir(path):
             raise
-
-
-def _names(path: str) -> Iterator[str]:
-    os.chmod(path, 0o700)
-    yield from os.listdir(path)

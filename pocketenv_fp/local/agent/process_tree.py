@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterable
 from types import FrameType
 
 from . import protection
@@ -60,21 +61,30 @@ def children(parent: int) -> set[int] | None:
 def of_service(leader: int, key: str) -> set[int]:
     """Return the processes in the session of a service, and those with its mark that left the session."""
     bearing = b"\0" + f"{MARK}={key}".encode() + b"\0"
-    pids = {leader}
-    for pid, (_, session) in living().items():
-        if session == leader or bearing in environment(pid):
-            pids.add(pid)
-    return pids
+    return {leader} | {
+        pid for pid, (_, session) in living().items() if session == leader or bearing in environment(pid)
+    }
 
 
 def kill(pids: set[int]) -> None:
     """Kill these at once, each with the group that it leads."""
     for pid in pids - {os.getpid()}:
+        kill_each((pid,))
+        # Without a process table only the group is known.
+        kill_group(pid)
+
+
+def kill_each(pids: Iterable[int]) -> None:
+    """Kill these processes. One that has ended, or is another user's, is skipped."""
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-        # Without a process table only the group is known.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+
+
+def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a group of processes. One that has ended, or is another user's, is skipped."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
 
 
 def thin_out(ancestor: int, most: int, spared: int | None = None) -> int:
@@ -87,10 +97,7 @@ def thin_out(ancestor: int, most: int, spared: int | None = None) -> int:
     if left <= most:
         return left
     for session, members in Counter(session for _, session in below.values()).most_common():
-        for pid, (_, own) in below.items():
-            if own == session and pid != spared:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+        kill_each(pid for pid, (_, own) in below.items() if own == session and pid != spared)
         left -= members
         if left <= most:
             break
@@ -102,9 +109,7 @@ def end_all(ancestor: int, groups: set[int]) -> None:
     kill(groups)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (below := descendants({ancestor})) and time.monotonic() < deadline:
-        for pid in below:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        kill_each(below)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -134,9 +139,7 @@ def numbers() -> list[int]:
 def kill_holders(start: str, spared: int) -> bool:
     """Kill the processes with an open file whose path begins with `start`, but for `spared`. Return whether there are any."""
     pids = {pid for pid in living() if pid not in {spared, os.getpid()} and _holds(pid, start)}
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    kill_each(pids)
     return bool(pids)
 
 

@@ -90,8 +90,7 @@ class Agent:
         for command in self._running.values():
             if command.deadline is not None and command.deadline <= moment:
                 command.deadline, command.late = None, True
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(command.pid, signal.SIGKILL)
+                process_tree.kill_group(command.pid)
         if self._session is not None:
             self._session.attend()
         if (most := self._limits["processes"]) is not None:
@@ -201,7 +200,6 @@ class Agent:
             self._selector,
             self._shell_of_session,
             answer=self._answer,
-            curb=process_tree.kill_holders,
             most=self._limits["output_bytes"],
         )
 
@@ -304,8 +302,7 @@ class Agent:
         command.outputs[end] += data[: max(room, 0)]
         if len(data) > room and not command.limited:
             command.limited = True
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(command.pid, signal.SIGKILL)
+            process_tree.kill_group(command.pid)
 
     def _reap(self, woken: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -322,17 +319,18 @@ class Agent:
                 continue
             if pid in self._terminals:
                 self._terminals.discard(pid)
-                if (trouble := self._running.pop(pid).trouble) is not None:
-                    os.close(trouble)
-                continue
-            command = self._running.get(pid)
-            if command is not None:
+                self._forget(pid)
+            elif (command := self._running.get(pid)) is not None:
                 self._finish(command, os.waitstatus_to_exitcode(status))
 
     def _lose_shell(self, session: Session) -> None:
-        if session.pid is not None and (trouble := self._running.pop(session.pid).trouble) is not None:
+        if session.pid is not None:
+            self._forget(session.pid)
+        session.lose_shell()
+
+    def _forget(self, pid: int) -> None:
+        if (trouble := self._running.pop(pid).trouble) is not None:
             os.close(trouble)
-        session.died()
 
     def _finish(self, command: Command, code: int) -> None:
         trouble = ""

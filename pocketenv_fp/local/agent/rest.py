@@ -34,9 +34,9 @@ def begin(line: LifeLine, options: dict[str, Any], session: Rested | None) -> No
     shell = None if session is None else session.pid
     later = json.dumps({**options, "rested": session})
     command = ["sh", "-c", _SCRIPT, "" if shell is None else str(shell), *sys.orig_argv[:-1], later]
-    kept = [end for end in (session.stdin, session.bell) if end >= 0] if session is not None else []
+    ends = [end for end in (session.stdin, session.bell) if end >= 0] if session is not None else []
     try:
-        for end in kept:
+        for end in ends:
             os.set_inheritable(end, True)  # noqa: FBT003 - its own signature
         os.dup2(line.fileno(), 0)
         os.set_blocking(0, True)
@@ -44,5 +44,5 @@ def begin(line: LifeLine, options: dict[str, Any], session: Rested | None) -> No
     except OSError:
         # The life line stays open as the standard input. That is closed with the program.
         os.set_blocking(line.fileno(), False)
-        for end in (0, *kept):
+        for end in (0, *ends):
             os.set_inheritable(end, False)  # noqa: FBT003 - its own signature

@@ -1,6 +1,5 @@
 """The services of a sandbox: processes that stay until they are ended."""
 
-import contextlib
 import os
 import signal
 import time
@@ -48,8 +47,7 @@ class Services:
             return
         waiting, deadline = self._ending.get(key, ([], time.monotonic() + GRACE_SECONDS))
         self._ending[key] = ([*waiting, number], deadline)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(service.pid, signal.SIGTERM)
+        process_tree.kill_group(service.pid, signal.SIGTERM)
 
     def patience(self) -> float | None:
         """Return the seconds until the next call of `attend`; None for no deadline."""

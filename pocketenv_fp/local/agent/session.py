@@ -12,11 +12,12 @@ import contextlib
 import errno
 import os
 import selectors
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
+
+from . import process_tree
 
 PIECE = 1 << 16
 WATCH_SECONDS = 0.05
@@ -96,9 +97,8 @@ class _Typed:
 class Session:
     """The shell, and the lines that wait for it. It is started with the first line.
 
-    `start` makes the shell. `answer` gets each line that has a number with its outcome. `curb` kills the processes that
-    hold the outputs of a line, except the shell, and returns whether there were any. It is called again while the
-    outputs are too large.
+    `start` makes the shell. `answer` gets each line that has a number with its outcome. `most` is the size of a line's
+    outputs in bytes. Above it, the processes that hold the outputs are killed, and the shell last.
     """
 
     def __init__(
@@ -108,7 +108,6 @@ class Session:
         start: Callable[[], Shell],
         *,
         answer: Callable[[int, Outcome], None],
-        curb: Callable[[str, int], bool],
         most: int | None,
     ) -> None:
         self.pid: int | None = None
@@ -116,7 +115,6 @@ class Session:
         self._selector = selector
         self._start = start
         self._answer = answer
-        self._curb = curb
         self._most = most
         self._dead = False
         self._stdin = -1
@@ -148,7 +146,7 @@ class Session:
         if not self._dead:
             for end in (self._stdin, self._signal):
                 os.set_inheritable(end, False)  # noqa: FBT003 - its own signature
-            self._selector.register(self._signal, selectors.EVENT_READ, self._hear)
+            self._selector.register(self._signal, selectors.EVENT_READ, self._on_bell)
 
     def patience(self) -> float | None:
         """Return the seconds until the next call of `attend`; None for no deadline."""
@@ -168,13 +166,13 @@ class Session:
             # The line goes on. The next one is typed after it, with a time limit of its own.
             self._late.append(current)
             self._current = None
-            self._tell(current.line, Outcome(None))
+            self._report(current.line, Outcome(None))
             self._proceed()
         elif current.most is not None and current.written() > current.most and self.pid is not None:
             current.limited = True
             self._cut(current, self.pid)
 
-    def died(self) -> None:
+    def lose_shell(self) -> None:
         """Record that the shell's process ended. Every waiting and later line has no answer."""
         current, self._current = self._current, None
         self.pid, self._dead = None, True
@@ -185,10 +183,7 @@ class Session:
         self._late.clear()
         if current is not None:
             # Where the shell ends after the end of the line, the next line reports it.
-            if current.done:
-                self._tell(current.line, current.outcome())
-            else:
-                self._tell(current.line, Outcome(None))
+            self._report(current.line, current.outcome() if current.done else Outcome(None))
             current.forget()
         self._proceed()
 
@@ -198,7 +193,7 @@ class Session:
             if not self._dead and self.pid is None:
                 self._open()
             if self._dead:
-                self._tell(line, Outcome(None))
+                self._report(line, Outcome(None))
                 continue
             self._count += 1
             self._current = _Typed(line, f"{self._folder}/{self._count}", self._most)
@@ -214,7 +209,7 @@ class Session:
         os.mkfifo(bell, 0o600)
         # Open for both: otherwise it would be at its end while no script holds it.
         self._signal = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
-        self._selector.register(self._signal, selectors.EVENT_READ, self._hear)
+        self._selector.register(self._signal, selectors.EVENT_READ, self._on_bell)
         try:
             shell = self._start()
         except OSError:
@@ -223,7 +218,7 @@ class Session:
         self.pid, self._stdin = shell
         os.set_blocking(self._stdin, False)
 
-    def _hear(self) -> None:
+    def _on_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._signal, PIECE)
         self.attend()
@@ -232,11 +227,12 @@ class Session:
         self._current = None
         outcome = current.outcome()
         current.forget()
-        self._tell(current.line, outcome)
+        self._report(current.line, outcome)
         self._proceed()
 
     def _cut(self, current: _Typed, shell: int) -> None:
-        if self._curb(f"{current.log}.", shell):
+        # Called again while the outputs are too large.
+        if process_tree.kill_holders(f"{current.log}.", shell):
             current.alone_at = None
             return
         # The size is read after the look: a killed process writes until it is gone. The shell reports its death, so a
@@ -245,10 +241,9 @@ class Session:
         if current.alone_at is None:
             current.alone_at = size
         elif size > current.alone_at + PIECE:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(shell, signal.SIGKILL)
+            process_tree.kill_each((shell,))
 
-    def _tell(self, line: Line, outcome: Outcome) -> None:
+    def _report(self, line: Line, outcome: Outcome) -> None:
         if line.number is not None:
             self._answer(line.number, outcome)
 

@@ -103,12 +103,8 @@ class Spawner:
         reading: int | None = None,
     ) -> Command:
         """Start a program with these outputs. Its standard input is `reading`, or empty. Raises OSError."""
-        home = self._place(request["home"].lstrip("/"))
-        environment = {"PATH": self._path, "HOME": home, **request["env"], **self._marks}
-        arguments: list[str] = request["argv"]
-        if not self._alone:
-            arguments = self._mapped(arguments, environment)
-        self._enter(request["cwd"].lstrip("/"), home)
+        environment = self._enter(request)
+        arguments: list[str] = request["argv"] if self._alone else self._mapped(request["argv"], environment)
         ends = ((self.null if reading is None else reading, 0), (out, 1), (err, 2))
         program = {"bash": self._shell, "sh": "/bin/sh"}.get(arguments[0], arguments[0])
         if self._forks:
@@ -137,13 +133,10 @@ class Spawner:
 
     def terminal(self, request: dict[str, Any], end: int) -> Command:
         """Start an interactive bash whose terminal is `end`. Raises OSError."""
-        home = self._place(request["home"].lstrip("/"))
-        environment = {"PATH": self._path, "HOME": home, **request["env"], **self._marks}
+        environment = self._enter(request)
         if not self._alone:
-            environment.setdefault("TMPDIR", self._place("tmp"))
             # The form in which bash takes a function from the environment. An interactive shell does not read BASH_ENV.
             environment["BASH_FUNC_cd%%"] = CHANGE_DIRECTORY.removeprefix("cd").rstrip()
-        self._enter(request["cwd"].lstrip("/"), home)
 
         def body() -> None:
             fcntl.ioctl(end, termios.TIOCSCTTY, 0)
@@ -151,8 +144,10 @@ class Spawner:
 
         return self.fork(None, body)
 
-    def _enter(self, directory: str, home: str) -> None:
+    def _enter(self, request: dict[str, Any]) -> dict[str, str]:
+        """Enter the directory of a request, and return its environment. Raises OSError."""
         # A child starts in its parent's directory, and the agent itself needs none.
+        directory, home = request["cwd"].lstrip("/"), self._place(request["home"].lstrip("/"))
         try:
             os.makedirs(home, exist_ok=True)
             os.chdir(self._place(directory))
@@ -160,6 +155,8 @@ class Spawner:
             for name in (*DIRECTORIES, directory):
                 os.makedirs(self._place(name), exist_ok=True)
             os.chdir(self._place(directory))
+        scratch = {} if self._alone else {"TMPDIR": self._place("tmp")}
+        return {"PATH": self._path, "HOME": home, **scratch, **request["env"], **self._marks}
 
     def _mapped(self, arguments: list[str], environment: dict[str, str]) -> list[str]:
         os.makedirs(self.own, exist_ok=True)
@@ -167,7 +164,6 @@ class Spawner:
         if not os.path.exists(prelude):
             with open(prelude, "w", encoding="utf-8") as file:
                 file.write(CHANGE_DIRECTORY)
-        environment.setdefault("TMPDIR", self._place("tmp"))
         environment.setdefault("BASH_ENV", prelude)
         if os.path.basename(arguments[0]) == "bash" or "-c" not in arguments:
             return arguments

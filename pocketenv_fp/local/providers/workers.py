@@ -3,7 +3,6 @@
 Variables and secrets do not reach their commands. Facts that are not known for sure are marked as guesses.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pocketenv_fp.local.call import World, iso, now, server_error
@@ -14,32 +13,20 @@ SPRITES_BYTES = 10 * 1024 * 1024
 _ENVIRONMENT = {"LANG": "C.UTF-8"}
 
 
-def _bash(command: str) -> list[str]:
-    return ["bash", "-c", command]
-
-
-def _sh(command: str) -> list[str]:
-    return ["sh", "-c", command]
-
-
-def _word(command: str) -> list[str]:
-    # Without quotes: the outer shell expands the command first.
-    return ["bash", "-l", "-c", f"bash -c {command}"]
-
-
-def _word_of_sh(command: str) -> list[str]:
-    # A guess: it could be a word splitter instead of a shell.
-    return ["sh", "-c", f"bash -c {command}"]
-
-
-def _double(command: str) -> list[str]:
-    return ["bash", "-c", f'bash -c "{command}"']
+# The words that start a command, with {} in its place.
+_BASH = ("bash", "-c", "{}")
+_SH = ("sh", "-c", "{}")
+# Without quotes: the outer shell expands the command first.
+_WORD = ("bash", "-l", "-c", "bash -c {}")
+# A guess: it could be a word splitter instead of a shell.
+_WORD_OF_SH = ("sh", "-c", "bash -c {}")
+_DOUBLE = ("bash", "-c", 'bash -c "{}"')
 
 
 class Provider(NamedTuple):
     """One provider.
 
-    `arguments` makes the process of a command. `directory` is its working directory, and `home` its home. `merged`:
+    `words` start a command. `directory` is its working directory, and `home` its home. `merged`:
     stderr goes to stdout, and the answer has no `stderr`. `seconds` and `most_bytes` (of one output) are limits of a
     command: above them is a server error. `fails`: an exit code other than 0 is one too. `has_extra_keys`: the answer
     has keys of the provider's own library. `keeps_files`: a stop leaves the files, and with `runs_on` the processes too.
@@ -47,7 +34,7 @@ class Provider(NamedTuple):
     """
 
     name: str
-    arguments: Callable[[str], list[str]] = _bash
+    words: tuple[str, ...] = _BASH
     home: str = "/root"
     directory: str = "/root"
     merged: bool = False
@@ -74,8 +61,8 @@ _PROVIDERS = {
             refuses_stopped=True,
         ),
         # A guess: the directory of this one, of e2b, of blaxel and of runloop.
-        Provider("deno", _sh),
-        Provider("vercel", _sh, home="/vercel/sandbox", directory="/vercel/sandbox", has_extra_keys=True),
+        Provider("deno", _SH),
+        Provider("vercel", _SH, home="/vercel/sandbox", directory="/vercel/sandbox", has_extra_keys=True),
         Provider(
             "sprites",
             home="/home/sprite",
@@ -85,10 +72,10 @@ _PROVIDERS = {
             runs_on=True,
         ),
         Provider("modal", home="/home/modal", directory="/home/modal", has_extra_keys=True),
-        Provider("e2b", _word, seconds=60.0, fails=True),
-        Provider("blaxel", _word_of_sh),
+        Provider("e2b", _WORD, seconds=60.0, fails=True),
+        Provider("blaxel", _WORD_OF_SH),
         Provider("hopx", directory="/workspace", seconds=30.0, keeps_files=True),
-        Provider("runloop", _double),
+        Provider("runloop", _DOUBLE),
     )
 }
 
@@ -110,7 +97,7 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
     await _settle(machine, early=sandbox.status == "INITIALIZING")
     try:
         finished = await machine.run(
-            this.arguments(command),
+            [word.replace("{}", command) for word in this.words],
             _ENVIRONMENT,
             directory=this.directory,
             home=this.home,
@@ -119,7 +106,10 @@ async def execute(world: World, sandbox: Sandbox, command: str) -> dict[str, Any
         )
     except (Lost, Refused):
         raise server_error() from None
-    _check(this, finished)
+    if this.fails and finished.exit_code != 0:
+        raise server_error()
+    if this.most_bytes is not None and max(len(finished.stdout), len(finished.stderr)) > this.most_bytes:
+        raise server_error()
     return _answer(this, finished)
 
 
@@ -130,13 +120,6 @@ async def _settle(machine: Machine, *, early: bool) -> None:
         await machine.halt()
         await machine.discard()
     machine.early = early
-
-
-def _check(this: Provider, finished: Finished) -> None:
-    if this.fails and finished.exit_code != 0:
-        raise server_error()
-    if this.most_bytes is not None and max(len(finished.stdout), len(finished.stderr)) > this.most_bytes:
-        raise server_error()
 
 
 def _answer(this: Provider, finished: Finished) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pocketenv_fp.config import Config
 from pocketenv_fp.errors import CodeFailed, CommandFailed, InvalidInput, NotSupported, PocketenvError, TransportError
 from pocketenv_fp.models import CodeResult, ExecResult, Job, Piece, Sandbox
 from pocketenv_fp.sandbox import inside
-from pocketenv_fp.sandbox.commands.code_answer import INSTALL, NO_PYTHON, CodeRequest, WithoutAnswer, code_result
+from pocketenv_fp.sandbox.commands.code_answer import INSTALL, NO_PYTHON, CodeRequest, OutputFilter, code_result
 from pocketenv_fp.sandbox.commands.durable import delete, new_id, run_to_the_end
 from pocketenv_fp.sandbox.commands.exec import OnOutput, finite
 from pocketenv_fp.sandbox.commands.job_follow import ended
@@ -99,8 +99,8 @@ def run_code(
     request = CodeRequest(context, f"\x1e{run}\x1e", finite(timeout))
     seconds = "" if request.timeout is None else min(request.timeout, LONGEST_SECONDS)
     asking, output = _asking(sandbox, run), Output(Place())
-    own = printer(on_output)
-    on_piece = None if own is None else WithoutAnswer(request.mark, own).take
+    listener = printer(on_output)
+    on_piece = None if listener is None else OutputFilter(request.mark, listener).take
     job_result = _ran(asking, output, f"run {context} {seconds}", source.encode(), on_piece).alt(_named)
     if isinstance(job_result, Failure):
         return job_result

@@ -21,7 +21,7 @@ from pocketenv_fp.models import CodeError, CodeResult, Display, ExecResult, Piec
 from pocketenv_fp.plain_types import built
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
 
-__all__ = ["NO_PYTHON", "CodeRequest", "WithoutAnswer", "code_result"]
+__all__ = ["NO_PYTHON", "CodeRequest", "OutputFilter", "code_result"]
 
 NO_PYTHON = 121
 INSTALL = "The sandbox has no python3 on its PATH: install it there, or create the sandbox from a base that has it."
@@ -94,7 +94,7 @@ def _value(json: str | None) -> Any:
         return None
 
 
-class WithoutAnswer:
+class OutputFilter:
     """Pass on the pieces of the code's own output, without the mark and the answer."""
 
     def __init__(self, mark: str, on_piece: Callable[[Piece], object]) -> None:

@@ -14,9 +14,9 @@ from pocketenv_fp.errors import CommandTimeout, DeadlineExceeded, JobTimeout, Po
 from pocketenv_fp.models import ExecResult, Piece
 from pocketenv_fp.runtime.deadline import ANSWER_SECONDS, exceeded, limited, nap, remaining
 from pocketenv_fp.sandbox.commands.job_output import Output
-from pocketenv_fp.sandbox.commands.job_requests import Asking, Look, Place
+from pocketenv_fp.sandbox.commands.job_requests import AT_THE_END, Asking, Look, Place
 
-__all__ = ["EVERYTHING", "ended", "follow_to_the_end", "seen_so_far", "until_ended"]
+__all__ = ["ended", "follow_to_the_end", "seen_so_far", "until_ended"]
 
 DENSE_SECONDS = 1.0
 """The mean seconds between the requests of one follower whose job prints all the time."""
@@ -27,7 +27,6 @@ AT_ONCE = 4.0
 LONGEST_PAUSE = 4.0
 QUIET_PART = 0.1
 """A pause is this part of the time for which the job printed nothing."""
-EVERYTHING = 2**62
 
 OnPiece = Callable[[Piece], object]
 
@@ -119,22 +118,25 @@ def _look(asking: Asking, place: Place, until: float, timeout: float | None) -> 
     return Failure(JobTimeout(timeout or 0.0, asking.job.id) if is_own_limit else asking.error_of(error))
 
 
-def until_ended(asking: Asking, timeout: float | None) -> Result[Look, PocketenvError]:
-    """Wait for the end of a job without reading what it prints. Failures: those of `follow_to_the_end`."""
-    return follow_to_the_end(asking, Output(Place(EVERYTHING, EVERYTHING), keeps=False), None, timeout)
+def until_ended(asking: Asking, timeout: float | None) -> Result[tuple[Look, Output], PocketenvError]:
+    """Wait for the end of a job, and then read all that it printed. Failures: those of `follow_to_the_end`."""
+    last = follow_to_the_end(asking, Output(AT_THE_END, keeps=False), None, timeout)
+    return last if isinstance(last, Failure) else seen_so_far(asking, last.unwrap())
 
 
-def seen_so_far(asking: Asking) -> Result[tuple[Look, Output], PocketenvError]:
-    """Read all output of a job until now."""
+def seen_so_far(asking: Asking, look: Look | None = None) -> Result[tuple[Look, Output], PocketenvError]:
+    """Read all output of a job until now. ``look`` has its beginning."""
     output = Output(Place())
     while True:
-        looked = asking.look(output.place, 0.0)
-        if isinstance(looked, Failure):
-            return Failure(asking.error_of(looked.failure()))
-        look = looked.unwrap()
+        if look is None:
+            looked = asking.look(output.place, 0.0)
+            if isinstance(looked, Failure):
+                return Failure(asking.error_of(looked.failure()))
+            look = looked.unwrap()
         output.read(look)
         if output.is_whole(look) or not (look.stdout or look.stderr):
             return Success((look, output))
+        look = None
 
 
 def ended(look: Look, output: Output) -> Result[ExecResult, PocketenvError]:

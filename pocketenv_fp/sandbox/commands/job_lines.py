@@ -161,8 +161,12 @@ while :; do
   sleep .05
   n=$((n+1))
 done
+if [ "$whole" ] && [ $state = ended ]; then from_o=0 from_r=0; fi
 {PRINT}"""
-"""Wait for more output than was seen, at most ``$waits`` times 0.05 s, and print the state and the output."""
+"""Wait for more output than was seen, at most ``$waits`` times 0.05 s, and print the state and the output.
+
+With ``$whole`` it prints the output from the beginning if the job has ended.
+"""
 
 _END = f"""if [ ! -e code ]; then
   n=0

@@ -46,7 +46,17 @@ from pocketenv_fp.sandbox.copying.departure import bytes_of
 from pocketenv_fp.sandbox.copying.lines import with_variables
 from pocketenv_fp.sandbox.copying.remote import may_have_run
 
-__all__ = ["LONGEST_SECONDS", "PIECE_BYTES", "STEP_SECONDS", "Asking", "Look", "Place", "Work", "read_look"]
+__all__ = [
+    "AT_THE_END",
+    "LONGEST_SECONDS",
+    "PIECE_BYTES",
+    "STEP_SECONDS",
+    "Asking",
+    "Look",
+    "Place",
+    "Work",
+    "read_look",
+]
 
 STEP_SECONDS = 0.05
 PIECE_BYTES = 384 * 1024
@@ -65,6 +75,10 @@ class Place(NamedTuple):
 
     stdout: int = 0
     stderr: int = 0
+
+
+AT_THE_END = Place(2**62, 2**62)
+"""The place of a look that waits for the end of a job. At the end, it returns the output from the beginning."""
 
 
 class Look(NamedTuple):
@@ -158,6 +172,7 @@ class Asking:
     def look_line(self, place: Place, waits: float, most: int = PIECE_BYTES) -> str:
         """Return the line of a look."""
         variables: dict[str, str | int] = {"from_o": place.stdout, "from_r": place.stderr, "most": most}
+        variables["whole"] = "1" if place == AT_THE_END else ""
         waits = min(waits, self.longest_wait)
         return with_variables(self.look_script, {**variables, "waits": round(waits / STEP_SECONDS)})
 

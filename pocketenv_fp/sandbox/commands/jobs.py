@@ -160,10 +160,7 @@ def wait_for_job(
 
 
 def _result(asking: Asking, timeout: float | None) -> Result[ExecResult, PocketenvError]:
-    waited = until_ended(asking, timeout)
-    if isinstance(waited, Failure):
-        return waited
-    seen = seen_so_far(asking)
+    seen = until_ended(asking, timeout)
     return seen if isinstance(seen, Failure) else ended(*seen.unwrap())
 
 

@@ -90,12 +90,14 @@ def spawn(
 NOT_RUNNING = "is not running: start it first. set_service stores a command for the next start"
 # The check is useful for this many seconds. An earlier command may block the shell for longer.
 PATIENCE = 3.0
+# A process that was seen this many times, with 0.05 s between, counts as running.
+LOOKS = 6
 ENDED = 3
 # Without /proc the state is unknown. One miss proves nothing: the process may have ended after the list of /proc was
 # made, and its child may be new.
 _LOOK = f"""[ -e /proc/self/environ ] || exit 0
 n=0 missed=0
-while [ $n -lt 6 ] && [ $missed -lt 2 ]; do
+while [ $n -lt "$most" ] && [ $missed -lt 2 ]; do
     if grep -qsaE "{MARK_PATTERN}$mark" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
     then n=$((n+1)) missed=0
     else missed=$((missed+1))
@@ -119,7 +121,7 @@ def _new_service(sandbox: Sandbox, name: str, mark: str) -> Result[Service, Pock
 
 def _has_ended(sandbox: Sandbox, mark: str) -> bool:
     with limited(PATIENCE), brief():
-        answer = exec(sandbox, with_variables(_LOOK, {"mark": mark}), cwd="/")
+        answer = exec(sandbox, with_variables(_LOOK, {"mark": mark, "most": LOOKS}), cwd="/")
     return isinstance(answer, Success) and answer.unwrap().exit_code == ENDED
 
 

@@ -31,9 +31,9 @@ from pocketenv_fp.sandbox.copying.remote import End, Staged, may_have_run, repea
 
 __all__ = [
     "MOST_THROUGH_COMMANDS",
+    "Archive",
     "Look",
     "Packed",
-    "Pieces",
     "bytes_of",
     "fetch",
     "look",
@@ -55,7 +55,7 @@ _ANSWER = re.compile(r"(directory|file) (whole|large|\d{1,18})\n")
 Packed = Literal["directory", "file"]
 
 
-class Pieces:
+class Archive:
     """An archive that arrives in pieces. ``total`` is its size in bytes."""
 
     def __init__(self, pieces: Iterator[bytes], total: int) -> None:
@@ -73,6 +73,8 @@ class Pieces:
 
 
 class Look(NamedTuple):
+    """A path in a sandbox: its kind, and its archive if that is small."""
+
     kind: Packed
     archive: bytes | None
 
@@ -92,7 +94,7 @@ def fetch(
             return looked
         kind, archive = looked.unwrap()
         if archive is not None:
-            return _used(partial(use, kind), Pieces(iter([archive]), len(archive)))
+            return _used(partial(use, kind), Archive(iter([archive]), len(archive)))
         if not end.provider.copies:
             return through_commands(end, path, staged.path, partial(use, kind), operation)
         prepared = end.run(STAGE, is_long=True, p=path, s=staged.path).bind(succeeded)
@@ -122,7 +124,7 @@ def through_commands(
     size = packed.unwrap()
     if size > MOST_THROUGH_COMMANDS:
         return Failure(too_large(end, operation))
-    return _used(use, Pieces(_read(end, staged, size), size))
+    return _used(use, Archive(_read(end, staged, size), size))
 
 
 def pack(end: End, path: str, staged: str, *, operation: str, most: int = NO_LIMIT) -> Result[int, PocketenvError]:
@@ -175,7 +177,7 @@ def bytes_of(text: str) -> Result[bytes, PocketenvError]:
         return Failure(DecodeError("sandbox.exec", "the output of the sandbox's base64 command is not base64"))
 
 
-def _used(use: Callable[[storage.Readable], T], archive: Pieces) -> Result[T, PocketenvError]:
+def _used(use: Callable[[storage.Readable], T], archive: Archive) -> Result[T, PocketenvError]:
     try:
         return Success(use(archive))
     except PocketenvError as error:

@@ -15,13 +15,12 @@ from returns.result import Failure, Result
 from pocketenv_fp.archive.links import LinkRule
 from pocketenv_fp.config import Config
 from pocketenv_fp.errors import ArchiveError, PocketenvError
-from pocketenv_fp.http import storage
 from pocketenv_fp.models import Sandbox
 from pocketenv_fp.runtime import rehearsal
 from pocketenv_fp.runtime.first_use import unopened
 from pocketenv_fp.runtime.progress import Progress, tracking
 from pocketenv_fp.sandbox.copying.arguments import is_directory, places
-from pocketenv_fp.sandbox.copying.departure import Packed, fetch
+from pocketenv_fp.sandbox.copying.departure import fetch
 from pocketenv_fp.sandbox.copying.remote import End, names_directory, place
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.operation import operation
@@ -120,10 +119,8 @@ def _rehearsed(end: End, remote: str, local: str | PathLike[str]) -> Result[Path
     rehearsal.note(
         lambda: "as for a large directory; a small one comes with the first answer, and no other request is sent"
     )
-
-    def arrive(_: Packed, __: storage.Readable) -> Path:
-        return Path(local)
-
     with rehearsal.copying(os.fspath(local)):
         path = place("remote", remote)
-        return path if isinstance(path, Failure) else fetch(end, path.unwrap(), arrive, operation="download", most=-1)
+        if isinstance(path, Failure):
+            return path
+        return fetch(end, path.unwrap(), lambda _, __: Path(local), operation="download", most=-1)

@@ -82,8 +82,12 @@ def land_file(arrived: Path, file: Path, *, into: bool) -> None:
 
     Raises ArchiveError.
     """
-    made = _only(arrived)
-    if made is None or os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise for unreadable paths
+    try:
+        [name] = os.listdir(arrived)  # noqa: PTH208  # pathlib's raises later
+    except (OSError, ValueError):
+        name = ""
+    made = arrived / name
+    if os.path.islink(made) or not os.path.isfile(made):  # noqa: PTH113, PTH114  # pathlib's raise for unreadable paths
         raise ArchiveError("the archive does not contain the requested file")
     if not into:
         land(made, file)
@@ -96,11 +100,3 @@ def land_file(arrived: Path, file: Path, *, into: bool) -> None:
     except OSError as error:
         raise broken(error, shown(file.name)) from None
     land(alone, file.parent)
-
-
-def _only(arrived: Path) -> Path | None:
-    try:
-        names = os.listdir(arrived)  # noqa: PTH208  # pathlib's raises later
-    except OSError:
-        return None
-    return arrived / names[0] if len(names) == 1 else None

@@ -13,7 +13,8 @@ import os
 import posixpath
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from returns.result import Failure, Result, Success
@@ -110,12 +111,11 @@ def may_have_run(error: PocketenvError) -> bool:
             return False
 
 
-class End:
-    """A sandbox as one end of a copy, with its login. ``field`` is the argument with its path."""
+class End(NamedTuple):
+    """A sandbox as one end of a copy. ``field`` is the argument with its path."""
 
-    def __init__(self, sandbox: Sandbox, field: str = "remote") -> None:
-        self.sandbox = sandbox
-        self.field = field
+    sandbox: Sandbox
+    field: str = "remote"
 
     @property
     def provider(self) -> Provider:
@@ -163,13 +163,13 @@ class End:
         return self.provider.exec_seconds or LONGEST
 
 
+@dataclass
 class Staged:
     """A temporary directory in a sandbox, and its state."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.is_there = True
-        self.is_under_way = True
+    path: str
+    is_there: bool = True
+    is_under_way: bool = True
 
 
 @contextmanager

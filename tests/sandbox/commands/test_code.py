@@ -49,7 +49,7 @@ from pocketenv_fp.local.box import bubblewrap
 from pocketenv_fp.local.faults import Drop, Fault, Garbage, Refuse, Slow, Truncated
 from pocketenv_fp.models import Display
 from pocketenv_fp.sandbox.commands import job_requests
-from pocketenv_fp.sandbox.commands.code_answer import WithoutAnswer
+from pocketenv_fp.sandbox.commands.code_answer import OutputFilter
 from tests.levels import LEVELS
 
 PROVIDERS = ("cloudflare", "daytona", "deno", "vercel", "sprites", "modal", "e2b", "hopx", "runloop")
@@ -497,7 +497,7 @@ def test_without_answer_any_cut() -> None:
     whole = "out\x1e no\x1emark\x1e{}"
     for size in range(1, len(whole)):
         pieces: list[Piece] = []
-        parts = WithoutAnswer("\x1emark\x1e", pieces.append)
+        parts = OutputFilter("\x1emark\x1e", pieces.append)
         for at in range(0, len(whole), size):
             text = whole[at : at + size]
             parts.take(Piece("stdout", text, at + len(text)))

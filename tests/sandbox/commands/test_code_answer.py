@@ -6,7 +6,7 @@ import pytest
 from returns.result import Success
 
 from pocketenv_fp import CodeResult, CodeTimeout, CommandFailed, ContextLost, ExecResult, NotSupported, Piece
-from pocketenv_fp.sandbox.commands.code_answer import NO_PYTHON, CodeRequest, WithoutAnswer, code_result
+from pocketenv_fp.sandbox.commands.code_answer import NO_PYTHON, CodeRequest, OutputFilter, code_result
 
 MARK = "\x1ejob-é\x1e"
 REQUEST = CodeRequest("main", MARK, 2.0)
@@ -41,7 +41,7 @@ def test_without_answer_pieces(size: int) -> None:
     own = "\x1eö\x1ejob\n"
     whole = f"{own}{MARK}{ANSWER}"
     heard: list[Piece] = []
-    passing = WithoutAnswer(MARK, heard.append)
+    passing = OutputFilter(MARK, heard.append)
     for at in range(0, len(whole), size):
         passing.take(Piece("stdout", whole[at : at + size], len(whole[: at + size].encode())))
     passing.take(Piece("stderr", "err", 3))

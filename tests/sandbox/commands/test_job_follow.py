@@ -146,6 +146,7 @@ class Looks(Asking):
 
 
 LAST = Look("ended", 3, Place(4, 1), None, b"cd", b"e")
+WHOLE = LAST._replace(stdout=b"abcd")
 
 
 @pytest.fixture
@@ -232,18 +233,19 @@ def test_follow_timeout_of_a_request() -> None:
     assert until_ended(Looks([late]), 1e-9) == Failure(JobTimeout(1e-9, "nightly"))
     other = InvalidInput("sandbox", "is STOPPED")
     assert isinstance(until_ended(Looks([other]), 0.0).failure(), JobNotFound)
-    assert until_ended(Looks([SILENT, LAST]), None) == Success(LAST)
+    look, output = until_ended(Looks([SILENT, WHOLE]), None).unwrap()
+    assert (look, output.stdout, output.stderr) == (WHOLE, "abcd", "e")
 
 
 def test_follow_waits_in_the_sandbox(naps: list[float]) -> None:
     """A request may wait until the timeout or the deadline, and a pause ends there too."""
-    asking = Looks([SILENT, SILENT, LAST])
+    asking = Looks([SILENT, SILENT, WHOLE])
     with limited(1000.0):
         assert isinstance(until_ended(asking, 500.0), Success)
     assert all(400.0 < waits <= 500.0 for _, waits in asking.asked)
     assert all(500.0 < limit <= 500.0 + ANSWER_SECONDS for limit in asking.limits)
     with limited(100.0):
-        assert isinstance(until_ended(asking := Looks([LAST]), 500.0), Success)
+        assert isinstance(until_ended(asking := Looks([WHOLE]), 500.0), Success)
     assert all(50.0 < waits <= 100.0 for _, waits in asking.asked)
     assert len(naps) == 2
 

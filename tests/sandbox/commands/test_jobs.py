@@ -389,6 +389,27 @@ def test_jobs_after_stop(provider: str) -> None:
     assert isinstance(gone, SandboxNotFound)
 
 
+def test_wait_for_job_last_look(box: Sandbox, login: local.Platform) -> None:
+    """The look that sees the end has the output. Of a long output, further looks have the rest."""
+    size = job_requests.PIECE_BYTES + 1000
+    short = (box | submit("echo a; echo b >&2; exit 3")).unwrap()
+    long = (box | submit(f"head -c {size} /dev/zero | tr '\\0' a; echo b >&2")).unwrap()
+    assert [(job | follow(timeout=PATIENCE)).unwrap().exit_code for job in (short, long)] == [3, 0]
+    for job, expected, looks in ((short, ExecResult("a\n", "b\n", 3), 1), (long, ExecResult("a" * size, "b\n", 0), 2)):
+        login.calls.clear()
+        assert job | wait_for_job(timeout=PATIENCE) == Success(expected)
+        assert [name for name, _ in login.calls] == ["io.pocketenv.sandbox.exec"] * looks
+
+
+def test_wait_for_job_running(box: Sandbox) -> None:
+    """A look before the end has no output, whatever the job has printed."""
+    asking = job_requests.Asking((box | submit("echo begun; sleep 600")).unwrap())
+    while not (seen := asking.look(job_requests.Place(), 1.0).unwrap()).stdout:
+        pass
+    waiting = asking.look(job_requests.AT_THE_END, 0.0).unwrap()
+    assert (seen.stdout, waiting.state, waiting.stdout) == (b"begun\n", "runs", b"")
+
+
 @pytest.mark.parametrize("late", ["..", "1.5.5"])
 def test_follow_forged_time(box: Sandbox, late: str) -> None:
     """The command may write the file of its own end: an impossible time is a DecodeError, and no exception."""

@@ -90,9 +90,8 @@ def _fleet(results: Sequence[Result[Any, Any]]) -> Html:
     failed = sum(isinstance(result, Failure) for result in results)
     title = heading("bad" if failed else "good", f"{len(results):,} results", f"{failed:,} failed" if failed else "")
     rows = ((name, *_in_row(result)) for name, result in zip(_targets(results), results, strict=True))
-    return box(
-        title, listing(("target" if isinstance(results, Results) else "", "result", "value"), rows, len(results))
-    )
+    column = "target" if isinstance(cast("object", results), Results) else ""
+    return box(title, listing((column, "result", "value"), rows, len(results)))
 
 
 def _targets(results: Sequence[object]) -> Iterator[str]:

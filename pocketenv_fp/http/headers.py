@@ -16,7 +16,7 @@ __all__ = ["LONGEST_LINE", "MOST_LINES", "Headers", "read_headers", "skip_header
 # http.client's own limits.
 MOST_LINES = 100
 LONGEST_LINE = 65536
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\r?\n")
+_FIELD = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\r?\n", re.MULTILINE)
 
 
 class Headers:
@@ -58,12 +58,10 @@ def read_headers(reader: BinaryIO) -> Headers:
         lines.append(line)
         if len(lines) >= MOST_LINES:
             raise http.client.HTTPException(f"{MOST_LINES} headers or more")
-    fields: list[tuple[str, str]] = []
-    for line in lines:
-        field = _FIELD.fullmatch(line)
-        if field is None:
-            return Headers(http.client.parse_headers(io.BytesIO(b"".join([*lines, b"\r\n"]))).items())
-        fields.append((field[1].decode("ascii"), field[2].decode("latin-1")))
+    data = b"".join(lines)
+    fields = _FIELD.findall(data.decode("latin-1"))
+    if len(fields) != len(lines):
+        return Headers(http.client.parse_headers(io.BytesIO(data + b"\r\n")).items())
     return Headers(fields)
 
 

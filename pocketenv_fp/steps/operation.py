@@ -267,8 +267,9 @@ def demand_step(value: object, subject: str) -> None:
         return
     if isinstance(value, Curried):
         raise TypeError(f"{subject}: {value.needs_arguments()}")
+    advice = for_no_step(value)
     got = has_run(cast("Result[object, object]", value)) if isinstance(value, Result) else type(value).__name__
-    raise TypeError(f"{subject}: expected a step, got {got}{for_no_step(value)}")
+    raise TypeError(f"{subject}: expected a step, got {got}{advice}")
 
 
 def operation(

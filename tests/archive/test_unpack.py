@@ -776,6 +776,22 @@ def test_unpack_gnu_tar_times(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "d" / "a").is_file()
 
 
+@pytest.mark.parametrize("kind", [FILE, LINK, HARD, D])
+def test_unpack_name_twice(tmp_path: Path, kind: bytes) -> None:
+    """The error of a name that is there twice says so."""
+    with pytest.raises(ArchiveError, match="in the archive twice") as caught:
+        unpacked(tar(GOOD, E("a"), E("a", kind, "first")), tmp_path / "out")
+    assert caught.value.entry == "a"
+
+
+def test_unpack_target_is_a_file(tmp_path: Path) -> None:
+    """A file in the place of the target is no entry of the archive."""
+    (tmp_path / "out").touch()
+    with pytest.raises(ArchiveError, match="File exists") as caught:
+        unpacked(tar(E("a")), tmp_path / "out")
+    assert caught.value.entry == ""
+
+
 def test_unpack_target_not_empty(tmp_path: Path) -> None:
     """A target that is not empty is refused."""
     (tmp_path / "out").mkdir()

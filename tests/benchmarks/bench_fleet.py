@@ -3,7 +3,8 @@
 The embedded platform counts as the real one does, 500 requests in 30 seconds, refused ones included, and boots a
 sandbox for 2 seconds. The fleet is this library's `fan_out`. The other rows are the bound, which is the time in which
 the platform allows as many requests, and clients without a limiter that look every half a second, each by itself.
-Those run for as long as the fleet did, at most ``--naive-seconds``.
+Those run for as long as the fleet did, at most ``--naive-seconds``. Before them, usual programs run once each, and their
+requests are counted: ``python -m tests.benchmarks fleet --against PATH`` shows what another checkout sends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,29 @@ from typing import Any, NamedTuple
 
 import requests
 
-from pocketenv_fp import Config, ephemeral, exec, fan_out, local, partition, start, using, wait_until_running
+from pocketenv_fp import (
+    Config,
+    Step,
+    create,
+    ephemeral,
+    exec,
+    fan_out,
+    gather,
+    local,
+    partition,
+    restart_service,
+    set_file,
+    set_secret,
+    set_service,
+    set_variable,
+    set_volume,
+    start,
+    submit,
+    tap,
+    using,
+    wait_for_job,
+    wait_until_running,
+)
 from pocketenv_fp.local.request_log import Answered
 from pocketenv_fp.sandbox import shared_polling
 from tests.benchmarks.rows import row, shorter
@@ -29,6 +52,17 @@ WINDOW = 30.0
 BOOT = 2.0
 BASE = "at://did:plc:aturpi2ls3yvsmhc6wybomun/io.pocketenv.sandbox/openclaw"
 PIPELINE = ephemeral(start | wait_until_running | exec("echo hello", check=True), provider="daytona")
+VARIABLES = (set_variable("A", "1"), set_variable("B", "2"), set_variable("C", "3"))
+PROGRAMS: list[Step[str, Any]] = [
+    create | start | wait_until_running | exec("true"),
+    create | gather(*VARIABLES, parallel=True),
+    create | tap(gather(*VARIABLES)) | gather(*VARIABLES),
+    create | gather(set_volume("a", "/a"), set_volume("b", "/b"), set_volume("c", "/c")),
+    create | tap(gather(set_secret("A", "1"), set_file("b", "2"))) | start | exec("true"),
+    create | tap(gather(set_service("a", "sleep 9"), set_service("b", "sleep 9"))) | tap(restart_service("a")) | start,
+    create(repo="file:///no/such/repository") | start | exec("true"),
+    create | start | submit("true") | wait_for_job,
+]
 
 
 class Outcome(NamedTuple):
@@ -142,6 +176,18 @@ def alone(work: Callable[[], Outcome]) -> Outcome:
         shared_polling.CROWD = usual
 
 
+def programs() -> int:
+    """Run usual programs, and return how many requests they sent together."""
+    total = 0
+    with local.platform() as platform:
+        for number, program in enumerate(PROGRAMS):
+            platform.calls.clear()
+            program(f"program-{number}").unwrap()
+            print(f"  {len(platform.calls):3d} requests  {program}")
+            total += len(platform.calls)
+    return total
+
+
 def tell(name: str, found: Outcome) -> None:
     each = f"{found.sent / found.done:7.2f}" if found.done else "      -"
     rate = found.done / found.seconds * WINDOW
@@ -159,6 +205,7 @@ def main() -> None:
     asked.add_argument("--naive-seconds", type=float, default=120)
     given = asked.parse_args()
     workers: int = given.workers
+    row(f"requests of {len(PROGRAMS)} usual programs", programs(), "", aim=53)
     print(f"{given.pipelines} pipelines of create, start, wait, exec and delete, {workers} at once, boot {BOOT:g} s")
     ours = fleet(given.pipelines, workers)
     tell("fan_out", ours)

@@ -170,8 +170,9 @@ def test_restart_checks_archive(
 
     (box | write_file("file", "text")).unwrap()
     monkeypatch.setattr(restarting, "check_archive", broken)
+    before = len(login.calls)
     assert (box | restart(keep="file")).failure() == ArchiveError("the archive breaks off")
-    assert all("stopSandbox" not in name for name, _ in login.calls)
+    assert all("stopSandbox" not in name for name, _ in list(login.calls)[before:])
     assert left(here) == []
 
 

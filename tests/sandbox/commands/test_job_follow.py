@@ -253,7 +253,7 @@ def test_follow_waits_in_the_sandbox(naps: list[float]) -> None:
 def test_follow_pauses(passed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses are those of the pace, and end with the timeout."""
     monkeypatch.setattr(job_follow, "nap", passed.append)
-    assert isinstance(until_ended(Looks([SILENT] * 6 + [LAST]), None), Success)
+    assert isinstance(until_ended(Looks([SILENT] * 6 + [WHOLE]), None), Success)
     assert passed == pytest.approx([0, 0, 0, 0, 1, 1])
     passed.clear()
     assert until_ended(Looks([SILENT] * 20), 2.5) == Failure(JobTimeout(2.5, "nightly"))

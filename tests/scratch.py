@@ -21,7 +21,7 @@ def use_memory(config: pytest.Config) -> None:
         return
     # A short name: the path of a socket has 107 bytes at most.
     config.stash[_FOLDER] = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="pytest-", dir=MEMORY)
-    # As through the directory of the system, other users reach their own directories in it: tests run programs as one.
+    # As the usual directory: some tests run a program of another user below it.
     Path(tempfile.tempdir).chmod(0o711)
 
 

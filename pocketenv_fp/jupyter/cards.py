@@ -42,6 +42,7 @@ from pocketenv_fp.jupyter.markup import escaped, linked, shortened
 from pocketenv_fp.jupyter.safe_html import safe_html
 from pocketenv_fp.models import CodeResult, Display, ExecResult, Page, Record, Sandbox, Status
 from pocketenv_fp.redaction import shorten
+from pocketenv_fp.steps.results import Results, name_of
 from pocketenv_fp.steps.step import Step
 from pocketenv_fp.steps.trace import Traced
 
@@ -49,6 +50,7 @@ __all__ = ["CARDS", "card", "list_card", "output_card"]
 
 STEP_CHARACTERS = 2_000
 LINE_CHARACTERS = 120
+TARGET_CHARACTERS = 60
 READABLE = 100_000
 
 TONES = {Status.RUNNING: "good", Status.INITIALIZING: "busy", Status.STOPPED: "idle", Status.UNKNOWN: "idle"}
@@ -87,8 +89,19 @@ def list_card(values: Sequence[object]) -> Html | None:
 def _fleet(results: Sequence[Result[Any, Any]]) -> Html:
     failed = sum(isinstance(result, Failure) for result in results)
     title = heading("bad" if failed else "good", f"{len(results):,} results", f"{failed:,} failed" if failed else "")
-    rows = ((str(number), *_in_row(result)) for number, result in enumerate(results))
-    return box(title, listing(("", "result", "value"), rows, len(results)))
+    rows = ((name, *_in_row(result)) for name, result in zip(_targets(results), results, strict=True))
+    column = "target" if isinstance(cast("object", results), Results) else ""
+    return box(title, listing((column, "result", "value"), rows, len(results)))
+
+
+def _targets(results: Sequence[object]) -> Iterator[str]:
+    """Yield the name of each target, or the numbers of a list that knows none."""
+    if not isinstance(results, Results):
+        yield from map(str, range(len(results)))
+        return
+    for target in results.targets:
+        name = name_of(target)
+        yield shorten(name if isinstance(name, str) else repr(name), TARGET_CHARACTERS)
 
 
 def _part(value: object) -> Html:

@@ -19,7 +19,7 @@ from pocketenv_fp.errors import CommandFailed, PocketenvError
 from pocketenv_fp.models import ExecResult
 from pocketenv_fp.runtime.optional import needed
 
-__all__ = ["Outcome", "Results"]
+__all__ = ["Outcome", "Results", "name_of"]
 
 T = TypeVar("T")
 

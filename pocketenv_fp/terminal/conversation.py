@@ -128,7 +128,7 @@ class Conversation:
             # The terminal is gone.
             return False
         before, leave, _ = keys.partition(LEAVE)
-        if before and (message := self._link.keys(before)):
+        if message := self._link.keys(before):
             self._send(message)
         return not leave
 
@@ -178,7 +178,7 @@ class Conversation:
                     break
         except ConnectionClosed as closed:
             # 1005 is a close without a reason.
-            if not self._is_over and (closed.rcvd is None or closed.rcvd.code != 1005):
+            if closed.rcvd is None or closed.rcvd.code != 1005:
                 reason = printable(closed.rcvd.reason)[:200] if closed.rcvd is not None else ""
                 text = f"the terminal's connection broke{f': {reason}' if reason else ''}"
                 self._error = TransportError("dropped", text, OPERATION, maybe_sent=True)

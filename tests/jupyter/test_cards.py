@@ -37,6 +37,7 @@ from pocketenv_fp import (
     WaitTimeout,
     create,
     exec,
+    fan_out,
     gather,
     identity,
     raise_for,
@@ -385,6 +386,15 @@ def test_list_card_results() -> None:
     )  # fmt: skip
     for part in ("6 results", "2 failed", "exit 0 … last line", "exit 2 it broke", "calm", "NotLoggedIn", "{'a': 1}"):
         assert part in looked.text
+
+
+def test_list_card_targets() -> None:
+    """The rows of `fan_out` have the names of their targets, which may be long or HTML."""
+    box = Sandbox(id="1", name="calm", status=Status.RUNNING)
+    targets: list[Any] = ["<b>", box, Success(box), Failure(NotLoggedIn()), "x" * 500]
+    looked = seen(list_card(fan_out(identity, targets, max_workers=1)))
+    for part in ("targetresultvalue", "<b>● Success", "calm● Success", "not logged in", "xxx…● Success"):
+        assert part in looked.text, part
 
 
 @pytest.mark.parametrize("value", [[], [1, 2], [Success(1), 2], [Port(1), Secret("1", "a")], ["a"]])

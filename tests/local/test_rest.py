@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from pocketenv_fp.local.agent.frames import WAKING, Frames, frame
 from pocketenv_fp.local.box import Limits
 from tests.levels import LEVELS
 from tests.local.wire import Wire, eventually
+from tests.places import ROOT
 
 IDLE_SECONDS = 0.02
 
@@ -200,6 +203,25 @@ def test_rest_keeps_the_limits(wire: Wire) -> None:
         before = own.out(sandbox, "ulimit -a")
         let_rest(own, sandbox)
         assert own.out(sandbox, "ulimit -a") == before
+
+
+REFUSED = """
+import os, socket
+from pocketenv_fp.local.agent import rest
+rest._SHELL = "/none/sh"
+line, other = socket.socketpair()
+line.setblocking(False)
+read, write = os.pipe()
+rest.begin(line, {}, rest.Rested(1, write, read, 0))
+print([os.get_blocking(line.fileno()), *map(os.get_inheritable, (0, read, write))])
+"""
+
+
+def test_begin_without_a_shell() -> None:
+    """Where no shell can be executed, the agent goes on, and its commands inherit nothing of it."""
+    program = [sys.executable, "-c", REFUSED]
+    ran = subprocess.run(program, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert ran.stdout == "[False, False, False, False]\n"
 
 
 def test_frames_after_a_rest() -> None:

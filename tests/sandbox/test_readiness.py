@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -192,6 +194,35 @@ def port() -> Iterator[int]:
         server.shutdown()
 
 
+@contextmanager
+def other_protocol(host: str) -> Generator[int]:
+    """Yield the port of a server that answers with another protocol than HTTP."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip(f"no address {host} here")
+
+    def answer() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(b"SSH 200 hello\r\n")
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1000):
+                        pass
+
+    thread = Thread(target=answer)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
 @pytest.mark.parametrize("tools", ["curl", "python3", "bash", "curl timeout", "python3 timeout", "bash timeout"])
 def test_wait_each_tool(tools: str, port: int, tmp_path: Path) -> None:
     """Whichever tool is there, the line says the same."""
@@ -207,14 +238,17 @@ def test_wait_each_tool(tools: str, port: int, tmp_path: Path) -> None:
         elif not (tmp_path / name).exists():
             (tmp_path / name).symlink_to(found)
 
+    free = servers.free_port()
+
     def said(line: str, port: int, path: str = "/200", wanted: str = "") -> str:
         script = f"port={port} waits=0 most=2 path={path} wanted={wanted}\n{line}"
         argv = [str(tmp_path / shell), "-c", script]
-        ran = subprocess.run(argv, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=True)
+        # A proxy is not asked for a server of the sandbox.
+        env = {"PATH": str(tmp_path), "http_proxy": f"http://127.0.0.1:{free}"}
+        ran = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True)
         assert ran.stderr == ""
         return ran.stdout.strip()
 
-    free = servers.free_port()
     assert [said(PORT, port), said(PORT, free)] == ["ready", "waits refused"]
     assert [said(HTTP, port), said(HTTP, port, "/503"), said(HTTP, port, "/503", "503")] == [
         "ready",
@@ -222,6 +256,9 @@ def test_wait_each_tool(tools: str, port: int, tmp_path: Path) -> None:
         "ready",
     ]
     assert said(HTTP, free) == "waits refused"
+    for host in ("127.0.0.1", "::1"):
+        with other_protocol(host) as strange:
+            assert [said(PORT, strange), said(HTTP, strange)] == ["ready", "waits silent"]
 
 
 def test_wait_without_tools(tmp_path: Path) -> None:

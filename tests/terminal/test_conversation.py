@@ -11,6 +11,7 @@ import pty
 import queue
 import select
 import signal
+import sys
 import termios
 import threading
 import time
@@ -19,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from pocketenv_fp import DeadlineExceeded, PocketenvError, TransportError
+from pocketenv_fp import DeadlineExceeded, InvalidInput, PocketenvError, TransportError
 from pocketenv_fp.redaction import HiddenText
 from pocketenv_fp.runtime.deadline import limited
 from pocketenv_fp.terminal import conversation, keyboard
 from pocketenv_fp.terminal.conversation import LEAVE, Conversation
-from pocketenv_fp.terminal.keyboard import Terminal
+from pocketenv_fp.terminal.keyboard import Terminal, own_terminal
 from pocketenv_fp.terminal.links import Link, _cloudflare_output
 
 pytest.importorskip("websockets")
@@ -82,10 +83,10 @@ class User:
         """Press keys."""
         os.write(self.near, keys)
 
-    def sees(self, text: bytes) -> None:
-        """Wait until the screen has shown a text."""
+    def sees(self, text: bytes, times: int = 1) -> None:
+        """Wait until the screen has shown a text that often."""
         end = time.monotonic() + SECONDS
-        while text not in self.seen:
+        while self.seen.count(text) < times:
             assert time.monotonic() < end, self.seen
             if select.select([self.near], [], [], 0.05)[0]:
                 self.seen += os.read(self.near, 65_536)
@@ -186,6 +187,10 @@ def test_run_new_size(user: User) -> None:
     def act() -> None:
         user.says(READY)
         assert user.sent() == SIZE
+        user.types(b"y")
+        assert user.sent() == b"y"
+        # Now it waits for a key.
+        time.sleep(0.2)
         termios.tcsetwinsize(user.far, (20, 72))
         os.kill(os.getpid(), signal.SIGWINCH)
         assert user.sent() == json.dumps({"type": "resize", "cols": 72, "rows": 20})
@@ -291,33 +296,39 @@ def test_run_remarks(user: User) -> None:
 
 
 def test_run_hint(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silence after the last words of a shell has a hint, once."""
+    """A silence after the last words of a shell has a hint, once each time."""
     monkeypatch.setattr(conversation, "SILENCE_SECONDS", 0.05)
 
     def act() -> None:
-        user.says(READY, b"ex", b"it\r\n")
+        user.says(READY, b"ex")
+        user.sees(b"ex")
+        time.sleep(0.1)
+        user.says(b"it\r\n")
         user.sees(b"the shell may have ended")
         user.says(b"no end", b"logout\r\n")
-        user.sees(b"no endlogout\r\n")
-        user.seen = b""
-        user.sees(b"the shell may have ended")
+        user.sees(b"the shell may have ended", 2)
         user.types(b"x")
         assert user.sent() == SIZE
         assert user.sent() == b"x"
         user.types(LEAVE)
 
     assert converse(user, act) is None
-    assert user.seen.count(b"the shell may have ended") == 1
+    assert user.seen.count(b"the shell may have ended") == 2
 
 
 def test_run_no_hint(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Output after the words is no silence, and other words are no end."""
-    monkeypatch.setattr(conversation, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(conversation, "SILENCE_SECONDS", 20.0)
 
     def act() -> None:
-        user.says(READY, b"exit\r\n", b"$ ")
+        user.says(READY, b"exit\r\n")
+        user.sees(b"exit\r")
+        time.sleep(0.2)
+        user.says(b"$ ")
         user.sees(b"$ ")
-        time.sleep(0.5)
+        monkeypatch.setattr(conversation, "SILENCE_SECONDS", 0.0)
+        user.types(b"x")
+        user.sees(b"$ ")
         user.types(LEAVE)
 
     assert converse(user, act) is None
@@ -388,6 +399,20 @@ def test_run_screen_gone(user: User) -> None:
 
 
 # The terminal itself.
+
+
+@pytest.mark.parametrize("gone", ["stdin", "stdout"])
+def test_own_terminal_of_a_pipe(user: User, gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input and output must both be a terminal."""
+    near, far = os.pipe()
+    with open(user.far, "rb", closefd=False) as terminal, open(near, "rb") as pipe:  # noqa: PTH123  # descriptors
+        for name in ("stdin", "stdout"):
+            monkeypatch.setattr(sys, name, terminal)
+        assert own_terminal().unwrap().size() == (80, 24)
+        monkeypatch.setattr(sys, gone, pipe)
+        assert isinstance(own_terminal().failure(), InvalidInput)
+        monkeypatch.undo()
+    os.close(far)
 
 
 def test_size_of_no_terminal(user: User) -> None:

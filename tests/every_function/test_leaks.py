@@ -381,7 +381,7 @@ def test_leaks_after_success(
     printed = capfd.readouterr()
     assert "ExecResult" in shown
     assert "pocketenv_fp" in log.text
-    assert "urllib3" in log.text
+    assert "sandbox.exec: 200" in log.text
     for text in (shown, written(log), printed.out, printed.err):
         assert leaks(text) == set()
         assert platform.token not in text

@@ -50,6 +50,7 @@ from pocketenv_fp.terminal.conversation import LEAVE, Conversation
 from pocketenv_fp.terminal.keyboard import Terminal
 from pocketenv_fp.terminal.links import Link
 from tests import servers
+from tests.local.wire import eventually
 from tests.places import ROOT
 
 pytest.importorskip("websockets")
@@ -159,6 +160,8 @@ def shell(place: local.Platform, box: Sandbox) -> Iterator[Window]:
     """A window with the shell of the sandbox in it."""
     with window(place, box.name) as opened:
         opened.until(f"Connected to {box.name}. Ctrl-] leaves.\r\n.*{PROMPT}")
+        # The prompt may be shown a moment before keys are sent as they are.
+        assert eventually(lambda: opened.is_raw)
         yield opened
 
 

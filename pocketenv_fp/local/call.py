@@ -22,6 +22,7 @@ PAGE_ROWS = 30
 LIST_ROWS = 20
 MOST_ROWS = 10_000
 # How long work for after the answer waits. A client that does not wait for its effect should fail here too.
+CANCEL_SECONDS = 1.0
 PAUSE_SECONDS = 0.2
 # The id of a caller with a valid token and no user record: no row has it.
 UNKNOWN = ""
@@ -70,18 +71,22 @@ class World:
 
     def do_later(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start work that the platform does after its answer. A failure is logged."""
-        task = asyncio.create_task(_after_pause(work))
+        self.run(_after_pause(work))
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work beside the requests, until `drop_tasks`."""
+        task = asyncio.create_task(work)
         # The event loop keeps only a weak reference to a task.
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def drop_tasks(self) -> None:
         """Cancel the work that is still to be done, and wait until it has ended."""
-        tasks = list(self.tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        while tasks := list(self.tasks):
+            for task in tasks:
+                task.cancel()
+            # In Python 3.11, `asyncio.wait_for` may lose a cancel that comes at the end of its wait.
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
 
 
 async def _after_pause(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -197,10 +197,8 @@ class Platform:
         if self._server.started:
             web_server.lengthen_queue(self._socket)
         self._ready.set()
-        reviving = asyncio.create_task(services.revive(self._world))
+        self._world.run(services.revive(self._world))
         await serving
-        reviving.cancel()
-        await asyncio.wait([reviving])
         await self._world.drop_tasks()
         self._app.terminals.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:

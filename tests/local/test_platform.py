@@ -69,6 +69,22 @@ def thread_of(thread: threading.Thread, platform: local.Platform) -> bool:
     return thread is platform._thread  # pyright: ignore[reportPrivateUsage]
 
 
+def test_close_lost_cancel() -> None:
+    """Work that loses a cancel is cancelled again, so that the platform ends."""
+
+    async def stubborn() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)
+        await asyncio.sleep(600)
+
+    running = local.platform()
+    running._do(lambda: running._world.run(stubborn()))  # pyright: ignore[reportPrivateUsage]
+    closing = threading.Thread(target=running.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
+
+
 def test_close_during_command() -> None:
     """Closing ends a command and the wait of its client."""
     platform = local.platform()

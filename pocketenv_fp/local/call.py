@@ -22,8 +22,8 @@ PAGE_ROWS = 30
 LIST_ROWS = 20
 MOST_ROWS = 10_000
 # How long work for after the answer waits. A client that does not wait for its effect should fail here too.
-CANCEL_SECONDS = 1.0
 PAUSE_SECONDS = 0.2
+CANCEL_SECONDS = 1.0
 # The id of a caller with a valid token and no user record: no row has it.
 UNKNOWN = ""
 _log = logging.getLogger("pocketenv_fp.local")

@@ -37,6 +37,7 @@ from pocketenv_fp.plain_types import UNDECODABLE, built, demand_type, normalize
 from pocketenv_fp.redaction import HIDDEN, NOT_PICKLED, NOT_SHOWN, HiddenText, Source, secret_names
 from pocketenv_fp.runtime.environment import Variables
 from pocketenv_fp.runtime.rehearsal import is_rehearsed, stand_in, variable
+from pocketenv_fp.runtime.scope import scope
 from pocketenv_fp.validation import Name, Seconds, Text, is_loopback, is_one_word, wrong_value
 
 if TYPE_CHECKING:
@@ -226,11 +227,8 @@ def using(config: Config) -> Generator[None]:
 
     """
     demand_type("using", "config", config, Config)
-    mark = _using.set((config, *_using.get()))
-    try:
+    with scope(_using, (config, *_using.get())):
         yield
-    finally:
-        _using.reset(mark)
 
 
 def in_use() -> tuple[Config, ...]:

@@ -198,6 +198,7 @@ def _word(member: Any) -> str:  # noqa: PLR0911  # a kind of type each
 
 def _advice(value: object, members: tuple[Any, ...], place: str) -> str:  # noqa: PLR0911  # a kind of type each
     kinds = {_kind(member) for member in members}
+    # Only a Step has this method, and its module is on a higher floor.
     if hasattr(value, "run_before"):
         return ": write step(target)" if Result in kinds else ""
     if form := _place_advice(value, place):

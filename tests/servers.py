@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, ParamSpec, Self, TypeVar
 
 from pocketenv_fp import Config, Sandbox, using
@@ -296,3 +297,19 @@ def under(config: Config | None, function: Callable[P, T], *args: P.args, **kwar
     """Call ``function`` as a call with ``config=`` does."""
     with contextlib.nullcontext() if config is None else using(config):
         return function(*args, **kwargs)
+
+
+def heard(send: Callable[[str], object]) -> bytes:
+    """Return the first packet that ``send`` sends to the URL that it gets. The server answers as to a command."""
+    packets: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            packets.append(connection.recv(65536))
+            connection.sendall(reply(RAN).raw)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve, listener)
+        send(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        served.result()
+    return packets[0]

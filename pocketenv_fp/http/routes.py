@@ -108,7 +108,7 @@ class Route:
         made.timeout = None if seconds > LONGEST_TIMEOUT else seconds
         try:
             if way.has_tunnel:
-                way.pool._prepare_proxy(made)  # noqa: SLF001
+                way.pool._prepare_proxy(made)  # noqa: SLF001  # nor for this
             else:
                 made.connect()
         except BaseException as error:

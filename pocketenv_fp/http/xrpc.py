@@ -11,8 +11,8 @@ POST io.pocketenv.sandbox.exec(id) with body (command)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -34,6 +34,7 @@ from pocketenv_fp.errors import (
 from pocketenv_fp.http.tokens import is_token
 from pocketenv_fp.plain_types import UNDECODABLE, built
 from pocketenv_fp.redaction import HIDDEN, printable, without_passwords
+from pocketenv_fp.runtime.scope import scope
 
 if TYPE_CHECKING:
     from pocketenv_fp.http.transport import Answer
@@ -151,14 +152,9 @@ Door = Callable[[Call[Any]], Result[Any, PocketenvError]]
 _door: ContextVar[Door | None] = ContextVar("pocketenv_fp.door", default=None)
 
 
-@contextmanager
-def answered_by(door: Door) -> Generator[None]:
+def answered_by(door: Door) -> AbstractContextManager[None]:
     """Let ``door`` answer every call inside the block, in this thread. No request is sent."""
-    mark = _door.set(door)
-    try:
-        yield
-    finally:
-        _door.reset(mark)
+    return scope(_door, door)
 
 
 def has_door() -> bool:

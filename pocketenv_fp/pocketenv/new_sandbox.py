@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from pocketenv_fp.pocketenv.first_values import FirstValues
 from pocketenv_fp.pocketenv.preferences import difference, put_preferences
 from pocketenv_fp.pocketenv.sandboxes import look, look_if_needed, remove, shown, started
 from pocketenv_fp.runtime.deadline import patient, unlimited
+from pocketenv_fp.runtime.scope import scope
 from pocketenv_fp.runtime.signals import guarded
 from pocketenv_fp.runtime.turns import Turns
 
@@ -37,14 +38,9 @@ _turns = Turns()
 _made: ContextVar[list[Sandbox] | None] = ContextVar("made", default=None)
 
 
-@contextmanager
-def noting(made: list[Sandbox]) -> Generator[None, None, None]:
+def noting(made: list[Sandbox]) -> AbstractContextManager[None]:
     """Append each sandbox that a `create` inside the block makes to ``made``, at once. Older sandboxes are not added."""
-    before = _made.set(made)
-    try:
-        yield
-    finally:
-        _made.reset(before)
+    return scope(_made, made)
 
 
 class NewSandbox:

@@ -9,11 +9,12 @@ import math
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 from pocketenv_fp.errors import DeadlineExceeded
 from pocketenv_fp.runtime.rehearsal import is_rehearsed
+from pocketenv_fp.runtime.scope import scope
 
 __all__ = [
     "ANSWER_SECONDS",
@@ -55,52 +56,30 @@ def limited(seconds: float) -> Generator[None]:
         yield
         return
     before, until = _deadline.get(), time.monotonic() + seconds
-    mark = _deadline.set((until, seconds) if before is None or until < before[0] else before)
-    try:
+    with scope(_deadline, (until, seconds) if before is None or until < before[0] else before):
         yield
-    finally:
-        _deadline.reset(mark)
 
 
 @contextmanager
 def unlimited() -> Generator[None]:
     """Remove the deadline in the block. For work that must be finished, such as a cleanup."""
-    mark, stop_mark = _deadline.set(None), _stop.set(None)
-    try:
+    with scope(_deadline, None), scope(_stop, None):
         yield
-    finally:
-        _stop.reset(stop_mark)
-        _deadline.reset(mark)
 
 
-@contextmanager
-def stoppable(stop: threading.Event) -> Generator[None]:
+def stoppable(stop: threading.Event) -> AbstractContextManager[None]:
     """End the time of the block when another thread sets ``stop``."""
-    mark = _stop.set(stop)
-    try:
-        yield
-    finally:
-        _stop.reset(mark)
+    return scope(_stop, stop)
 
 
-@contextmanager
-def patient() -> Generator[None]:
+def patient() -> AbstractContextManager[None]:
     """Wait for a response in the block longer than the deadline. A request that is not sent by then is not sent."""
-    mark = _is_patient.set(True)
-    try:
-        yield
-    finally:
-        _is_patient.reset(mark)
+    return scope(_is_patient, value=True)
 
 
-@contextmanager
-def brief() -> Generator[None]:
+def brief() -> AbstractContextManager[None]:
     """Do not begin a pause in the block that the deadline would end. For a cleanup: the caller waits for it."""
-    mark = _is_brief.set(True)
-    try:
-        yield
-    finally:
-        _is_brief.reset(mark)
+    return scope(_is_brief, value=True)
 
 
 def longest_wait() -> float:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -25,6 +25,7 @@ from returns.result import Failure, Result, Success
 
 from pocketenv_fp.config import in_use, using
 from pocketenv_fp.errors import PocketenvError
+from pocketenv_fp.runtime.scope import scope
 from pocketenv_fp.steps.needs import Need
 from pocketenv_fp.steps.step import Applied, Step
 
@@ -86,15 +87,6 @@ def is_in_turn() -> bool:
     return shared is not None and not shared.at_once
 
 
-@contextmanager
-def _sharing(shared: _Lists | None) -> Generator[None]:
-    mark = _lists.set(shared)
-    try:
-        yield
-    finally:
-        _lists.reset(mark)
-
-
 class _Open(NamedTuple):
     """A step whose record is not looked up yet."""
 
@@ -126,7 +118,7 @@ def gathered(
         if not is_neighbour:
             shared = _Lists({}, at_once)
         began = time.perf_counter()
-        with _sharing(shared if is_neighbour else None):
+        with scope(_lists, shared if is_neighbour else None):
             result = each.run_for(Need.LATER if can_wait else need, Success(target))
         if isinstance(result, Failure):
             return result
@@ -193,7 +185,7 @@ class Meeting:
         """Run one of the steps. Its value may be a Later."""
         began = time.perf_counter()
         try:
-            with _sharing(self._lists):
+            with scope(_lists, self._lists):
                 result = lane.step.run_for(self.need, Success(self._target))
             if isinstance(result, Success) and isinstance(later := result.unwrap(), Later) and lane.step.alone:
                 with self._lock:

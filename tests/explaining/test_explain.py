@@ -254,7 +254,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No network, no file, no clock to wait by, no platform to be started."""
     # Modules that are imported on first use are imported here.
     explain(create.map(never) | start, "my-box")
-    as_curl(ephemeral(set_secret("A", "b")), "my-box")
+    as_curl(ephemeral(set_secret("A", "b"), repo="https://example.org/a.git"), "my-box")
     monkeypatch.setattr(socket, "socket", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
     monkeypatch.setattr(time, "sleep", refused)

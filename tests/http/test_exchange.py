@@ -28,7 +28,7 @@ from pocketenv_fp.http.failures import trouble
 from pocketenv_fp.http.responses import limit
 from pocketenv_fp.http.transport import Request, Transport, transport
 from tests import servers
-from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply, under
+from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, heard, reply, under
 
 PROXIES = [f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")]
 
@@ -75,21 +75,16 @@ def test_send_unsendable_header(target: str, headers: dict[str, str]) -> None:
 
 def test_send_bytes() -> None:
     """The bytes of a request are its line, its host, its header and its body."""
-    heard: list[bytes] = []
+    urls: list[str] = []
 
-    def serve(listener: socket.socket) -> None:
-        with listener.accept()[0] as connection:
-            heard.append(connection.recv(65536))
-            connection.sendall(reply(RAN).raw)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
-        served = pool.submit(serve, listener)
-        host = f"127.0.0.1:{listener.getsockname()[1]}"
+    def ask(url: str) -> None:
+        urls.append(url)
         request = Request("POST", "/xrpc/x?id=1", {"A": "b", "Content-Length": "2"}, b"{}")
-        assert line(f"http://{host}/base/").send(request, 5, "x").body == RAN
-        served.result()
-    sent = f"POST /base/xrpc/x?id=1 HTTP/1.1\r\nHost: {host}\r\nA: b\r\nContent-Length: 2\r\n\r\n{{}}"
-    assert heard == [sent.encode()]
+        assert line(f"{url}/base/").send(request, 5, "x").body == RAN
+
+    packet = heard(ask).decode()
+    host = urls[0].removeprefix("http://")
+    assert packet == f"POST /base/xrpc/x?id=1 HTTP/1.1\r\nHost: {host}\r\nA: b\r\nContent-Length: 2\r\n\r\n{{}}"
 
 
 @pytest.mark.parametrize("code", [errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE])

@@ -49,8 +49,14 @@ def _fresh() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
+def secured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ssl.SSLContext]:
+    """Return a CA bundle, and the TLS context of a server that it trusts."""
+    authority = trustme.CA()
+    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return str(bundle), context
 
 
 def view(request: servers.Request) -> bytes:
@@ -127,27 +133,21 @@ def test_send_surplus_bytes(more: bytes, *, is_chunked: bool) -> None:
         assert server.connections == 3
 
 
-def test_send_surplus_bytes_over_tls(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_send_surplus_bytes_over_tls(secured: tuple[str, ssl.SSLContext]) -> None:
     """Bytes after a response over TLS are never read as the next response."""
-    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
-    authority.cert_pem.write_to_path(bundle)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    bundle, context = secured
 
     def answer(request: servers.Request) -> Reply:
         return Reply(reply(view(request)).raw + reply(VIEW).raw)
 
     with Server(answer, tls=context) as server:
-        assert looked_up(server, "abc", str(bundle)) == list("abc")
+        assert looked_up(server, "abc", bundle) == list("abc")
         assert server.connections == 3
 
 
-def test_send_surplus_bytes_in_tls_record(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_send_surplus_bytes_in_tls_record(secured: tuple[str, ssl.SSLContext]) -> None:
     """Bytes after a response in its TLS record are never read as the next response, although the socket has none."""
-    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
-    authority.cert_pem.write_to_path(bundle)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    bundle, context = secured
 
     def answer(request: servers.Request) -> Reply:
         # As long as the buffer, which then takes none of the rest.
@@ -156,7 +156,7 @@ def test_send_surplus_bytes_in_tls_record(authority: trustme.CA, tmp_path_factor
         return Reply(reply(body.ljust(8000 + padding)).raw + reply(VIEW).raw)
 
     with Server(answer, tls=context) as server:
-        assert looked_up(server, "abc", str(bundle)) == list("abc")
+        assert looked_up(server, "abc", bundle) == list("abc")
         assert server.connections == 3
 
 
@@ -226,20 +226,15 @@ CUT = {
 
 @pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
 @pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
-def test_delete_truncated_response(
-    cut: bytes, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory, *, is_secure: bool
-) -> None:
+def test_delete_truncated_response(cut: bytes, secured: tuple[str, ssl.SSLContext], *, is_secure: bool) -> None:
     """A truncated response is a Failure that may have been acted on."""
-    bundle = tmp_path_factory.mktemp("bundle") / "ca.pem"
-    authority.cert_pem.write_to_path(bundle)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    bundle, context = secured
 
     def answer(request: servers.Request) -> Reply:
         return reply(VIEW) if request.verb == "GET" else Reply(cut, then="close")
 
     with Server(answer, tls=context if is_secure else None) as server:
-        config = client(server.url, verify=str(bundle))
+        config = client(server.url, verify=bundle)
         for outcome in (
             sandbox.delete(BOX, config=config),
             sandbox.set_variable(BOX, "NAME", "value", config=config),

@@ -55,7 +55,7 @@ from pocketenv_fp.http.xrpc import decode, procedure, send
 from pocketenv_fp.models import Status
 from tests import servers
 from tests.examples import examples
-from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, reply, under
+from tests.servers import BOX, RAN, TOKEN, VIEW, Proxy, Reply, Server, client, heard, reply, under
 
 Outcome = Result[object, PocketenvError]
 Ask = Callable[[Config], Outcome]
@@ -292,18 +292,8 @@ def test_take_slow_download(tmp_path: Path) -> None:
 
 def test_send_one_packet() -> None:
     """A small request is one packet."""
-    first: list[bytes] = []
-
-    def serve(listener: socket.socket) -> None:
-        with listener.accept()[0] as connection:
-            first.append(connection.recv(65536))
-            connection.sendall(reply(RAN).raw)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
-        served = pool.submit(serve, listener)
-        exec(BOX, "make", config=client(f"http://127.0.0.1:{listener.getsockname()[1]}")).unwrap()
-        served.result()
-    body = first[0].partition(b"\r\n\r\n")[2]
+    packet = heard(lambda url: exec(BOX, "make", config=client(url)).unwrap())
+    body = packet.partition(b"\r\n\r\n")[2]
     assert "make" in json.loads(body)["command"]
 
 

@@ -114,7 +114,7 @@ def converse(
 ) -> PocketenvError | None:
     """Run a conversation here, and the user's side in a thread."""
     link = Link(HiddenText(""), bytes, _cloudflare_output, has_ready=has_ready)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # only their number is needed
     line: Any = user.line
     talk = Conversation(line, link, Terminal(user.far, user.far), read_timeout)
     failed: list[BaseException] = []
@@ -132,7 +132,7 @@ def converse(
     acting.join()
     if failed:
         raise failed[0]
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208  # only their number is needed
     assert termios.tcgetattr(user.far) == user.before
     return error
 

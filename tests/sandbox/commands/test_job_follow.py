@@ -137,7 +137,7 @@ class Looks(Asking):
         self.followers: list[int] = []
         self.limits: list[float] = []
 
-    def look(self, place: Place, waits: float, most: int = 0) -> Result[Look, PocketenvError]:  # noqa: ARG002
+    def look(self, place: Place, waits: float, most: int = 0) -> Result[Look, PocketenvError]:  # noqa: ARG002  # of the interface
         self.asked.append((place, waits))
         self.followers.append(job_follow._followers._number)
         self.limits.append(remaining())
@@ -185,7 +185,7 @@ def test_follow_first_look(naps: list[float]) -> None:
 class Starts(Looks):
     """Answer the start of a job from the list, too."""
 
-    def start(self, work: Work, then: str = "") -> Result[ExecResult, PocketenvError]:  # noqa: ARG002
+    def start(self, work: Work, then: str = "") -> Result[ExecResult, PocketenvError]:  # noqa: ARG002  # of the interface
         answer = self.answers.pop(0)
         assert isinstance(answer, PocketenvError)
         return Failure(answer)
